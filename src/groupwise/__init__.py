@@ -1,0 +1,87 @@
+"""Groupwise post-trains language models with reinforcement learning, centred on GRPO.
+
+    import groupwise as gw
+
+    task = gw.tasks.from_file("train.jsonl", reward="math")
+    stage = gw.Stage("grpo", gw.recipes.grpo, task, steps=100)
+    gw.run(gw.Run("mine", model="path/to/model", stages=(stage,)))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from groupwise import algorithm, engines, learners, recipes, rewards, tasks
+    from groupwise.engines import Native
+    from groupwise.errors import UserError
+    from groupwise.evaluation import compare, evaluate
+    from groupwise.learners import Local, NewModel
+    from groupwise.rewards import as_reward
+    from groupwise.runs import Outcome, Run, run
+    from groupwise.sources import Demonstrations, OnPolicy, everything, informative
+    from groupwise.stage import HeldOut, Stage
+    from groupwise.tasks.task import Task
+
+_HOMES = {
+    "Native": "engines",
+    "UserError": "errors",
+    "compare": "evaluation",
+    "evaluate": "evaluation",
+    "Local": "learners",
+    "NewModel": "learners",
+    "as_reward": "rewards",
+    "Outcome": "runs",
+    "Run": "runs",
+    "run": "runs",
+    "Demonstrations": "sources",
+    "OnPolicy": "sources",
+    "everything": "sources",
+    "informative": "sources",
+    "HeldOut": "stage",
+    "Stage": "stage",
+    "Task": "tasks.task",
+}
+_ROOMS = ("algorithm", "engines", "learners", "recipes", "rewards", "tasks")
+
+__all__ = [
+    "Demonstrations",
+    "HeldOut",
+    "Local",
+    "Native",
+    "NewModel",
+    "OnPolicy",
+    "Outcome",
+    "Run",
+    "Stage",
+    "Task",
+    "UserError",
+    "algorithm",
+    "as_reward",
+    "compare",
+    "engines",
+    "evaluate",
+    "everything",
+    "informative",
+    "learners",
+    "recipes",
+    "rewards",
+    "run",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on first use, so that ``import groupwise`` and ``groupwise --help`` cost nothing."""
+    if name in _ROOMS:
+        return importlib.import_module(f"groupwise.{name}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"groupwise.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'groupwise' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,79 @@
+"""How token terms become one number: a local weight for each token, and an additive count divided by once.
+
+A row's weights depend on its own group and nothing else, and counts add up. Hence the gradient is the same for any
+split into micro-batches, any order, padding, packing and number of ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from groupwise.algorithm.signals import group_sum
+
+
+@runtime_checkable
+class Aggregation(Protocol):
+    """The slot: J = Σ weights · terms / Σ counts."""
+
+    def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        """Of ``mask`` ``[B, T]`` bool and ``group`` ``[B]``: weights ``[B, T]`` and counts ``[B]``, both float64."""
+        ...
+
+
+def _lengths(mask: Tensor) -> Tensor:
+    return mask.double().sum(dim=1)
+
+
+def _ones(mask: Tensor) -> Tensor:
+    return torch.ones(len(mask), dtype=torch.float64, device=mask.device)
+
+
+@dataclass(frozen=True)
+class SequenceMean(Aggregation):
+    """1/|o_i| a token, counts sequences: the mean of means of GRPO (DeepSeekMath eq. 3)."""
+
+    def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        return mask / _lengths(mask).clamp(min=1)[:, None], _ones(mask)
+
+
+@dataclass(frozen=True)
+class TokenMean(Aggregation):
+    """1 a token, counts tokens: every token of the batch weighs the same (DAPO as implemented in TRL and verl)."""
+
+    def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        return mask.double(), _lengths(mask)
+
+
+@dataclass(frozen=True)
+class GroupTokenMean(Aggregation):
+    """1/Σ_i|o_i| a token of its group, counts groups: DAPO as its formula prints it (arXiv 2503.14476, eq. 8).
+
+    The rows of a group must be in the same draw; they need not be in the same micro-batch.
+    """
+
+    def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = group_sum(_lengths(mask), group).clamp(min=1)
+        return mask / tokens[:, None], 1 / group_sum(_ones(mask), group)
+
+
+@dataclass(frozen=True)
+class ConstantLength(Aggregation):
+    """1/length a token, counts sequences: no bias towards short or long answers (Dr. GRPO, arXiv 2503.20783)."""
+
+    length: float
+    """The constant L, usually the largest completion length."""
+
+    def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        return mask.double() / self.length, _ones(mask)
+
+
+@dataclass(frozen=True)
+class SequenceSum(Aggregation):
+    """1 a token, counts sequences: the whole completion is one action (RLOO)."""
+
+    def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        return mask.double(), _ones(mask)

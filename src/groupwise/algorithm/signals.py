@@ -1,0 +1,68 @@
+"""What the mathematics is given and what it gives back: two dataclasses of ``[B, T]`` tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says of each token; and, in the same shape, the cotangent ∂J/∂(what it said).
+
+    An entropy bonus or a critic is one more output with one more cotangent; None where nobody asked for it.
+    """
+
+    logprobs: Tensor  # [B, T] log π_θ of the sampled token
+    entropy: Tensor | None = None  # [B, T] nats, of the whole next-token distribution
+    values: Tensor | None = None  # [B, T] a critic's
+
+    def map(self, function) -> Outputs:  # type: ignore[no-untyped-def]
+        """Applies ``function`` to every tensor that is there."""
+        present = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return Outputs(**{name: None if tensor is None else function(tensor) for name, tensor in present})
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What is known of a draw before its gradient is taken. Rows are completions, group after group.
+
+    ``rewards`` are never overwritten: an advantage has a field of its own. Four log-probabilities have four names:
+    ``Outputs.logprobs`` (π_θ, with gradient) and the three here.
+    """
+
+    mask: Tensor  # [B, T] bool: the policy sampled this token
+    group: Tensor  # [B] int64: rows of one prompt share a number
+    rewards: Tensor  # [B, T] float: the reward on its token
+    rewarded: Tensor  # [B, T] bool: a reward sits here (it may be 0); a row without any was not scored
+    finished: Tensor  # [B] bool: ended by itself, not truncated
+    behavior_logprobs: Tensor | None = None  # [B, T] what the sampler reported
+    old_logprobs: Tensor | None = None  # [B, T] proximal anchor; None: the policy itself (one update a draw)
+    reference_logprobs: Tensor | None = None  # [B, T] π_ref
+    advantages: Tensor | None = None  # [B, T] set by Algorithm.prepare
+    weights: Tensor | None = None  # [B, T] aggregation: local weight of each token, set by Algorithm.prepare
+    counts: Tensor | None = None  # [B] aggregation: what each row adds to the denominator, set by Algorithm.prepare
+
+    def rows(self, index: Tensor, width: int | None = None) -> Signals:
+        """The chosen rows of every tensor; ``width`` cuts ``[B, T]`` ones to their first positions."""
+        present = ((field.name, getattr(self, field.name)) for field in fields(self))
+        chosen = {name: tensor[index] for name, tensor in present if tensor is not None}
+        return replace(self, **{name: x[:, :width] if x.dim() == 2 else x for name, x in chosen.items()})
+
+    @property
+    def scored(self) -> Tensor:
+        """``[B]`` bool: rows that have a reward."""
+        return self.rewarded.any(dim=1)
+
+    @property
+    def outcome(self) -> Tensor:
+        """``[B]`` the sum of each row's rewards, in float64."""
+        return self.rewards.double().sum(dim=1)
+
+
+def group_sum(values: Tensor, group: Tensor) -> Tensor:
+    """``[B]``: each row's group total of ``values`` ``[B]``; groups may have any numbers and any sizes."""
+    _, inverse = group.unique(return_inverse=True)
+    totals = values.new_zeros(int(inverse.max()) + 1 if inverse.numel() else 0).index_add(0, inverse, values)
+    return totals[inverse]

@@ -1,0 +1,72 @@
+"""A recipe as plain data: what is written beside every checkpoint, compared on resume, and shown in the report."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+SHOWN_ROWS = 3  # of a task's examples that are hashed at each end
+
+
+def describe(value: Any) -> Any:
+    """Nested dicts, lists and scalars. Two recipes that behave alike describe alike, in every process.
+
+    A dataclass is its type and fields; a function its qualified name and a hash of its source, so that an edited
+    reward is another recipe; a sequence of rows its length and a hash of its ends.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
+        return {"is": type(value).__name__, **parts}
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and (len(value) <= 2 * SHOWN_ROWS or not is_dataclass(value[0])):
+        return [describe(item) for item in value]
+    if isinstance(value, Sequence):
+        return {"rows": len(value), "sha256": _rows_hash(value)}
+    if callable(value):
+        return {"function": _function_name(value), "sha256": _source_hash(value)}
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
+    """``path: ours (theirs)`` for every place where two descriptions differ."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in [*ours, *(key for key in theirs if key not in ours)]:
+            yield from differences(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            yield from differences(a, b, f"{path}.{index}")
+    elif ours != theirs:
+        yield f"{path}: {_short(ours)} (there: {_short(theirs)})"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _function_name(function: Any) -> str:
+    if hasattr(function, "__qualname__"):
+        return f"{function.__module__}.{function.__qualname__}"
+    return type(function).__qualname__
+
+
+def _source_hash(function: Any) -> str:
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        source = _function_name(function)
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def _rows_hash(rows: Sequence[Any]) -> str:
+    shown = [rows[index] for index in sorted({*range(min(SHOWN_ROWS, len(rows)))} | {*range(len(rows))[-SHOWN_ROWS:]})]
+    return hashlib.sha256(repr(shown).encode("utf-8", "surrogatepass")).hexdigest()[:16]

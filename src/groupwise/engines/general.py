@@ -1,0 +1,84 @@
+"""The engine for any causal LM that transformers can run: its own forward pass and cache, slower, the same contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from groupwise.engines.sampler import draw, random_stream
+from groupwise.types import Completion, Request, Sampling
+
+
+class GeneralEngine:
+    """A ``protocols.RolloutEngine`` that decodes up to ``max_rows`` completions of equally long prompts together.
+
+    Prompts of one length need no padding, so that no architecture has to know about it.
+    """
+
+    def __init__(self, model: nn.Module, max_rows: int) -> None:
+        self.model, self.max_rows, self.version = model, max_rows, 0
+        config = model.config.get_text_config()  # type: ignore[union-attr,operator]
+        self.context_tokens = int(config.max_position_embeddings)
+
+    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+        """Copies only what does not already share this model's memory."""
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in weights.items():
+                if name in own and own[name].data_ptr() != tensor.data_ptr():
+                    own[name].copy_(tensor)
+        self.version = version
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_token: Callable[[int, int, int], None] | None = None,
+    ) -> Iterator[tuple[int, int, Completion]]:
+        """See ``protocols.RolloutEngine``. A prompt that fills the context raises ValueError."""
+        for number, request in enumerate(requests):
+            if not 0 < len(request.tokens) < self.context_tokens:
+                raise ValueError(f"request {number}: {len(request.tokens)} tokens; 1 to {self.context_tokens - 1} fit")
+        by_length: dict[int, list[tuple[int, int]]] = {}
+        for number, request in enumerate(requests):
+            by_length.setdefault(len(request.tokens), []).extend((number, i) for i in range(len(request.seeds)))
+        for owners in by_length.values():
+            for start in range(0, len(owners), self.max_rows):
+                yield from self._together(requests, owners[start : start + self.max_rows], sampling, on_token)
+
+    def _together(
+        self,
+        requests: Sequence[Request],
+        owners: list[tuple[int, int]],
+        sampling: Sampling,
+        on_token: Callable[[int, int, int], None] | None,
+    ) -> Iterator[tuple[int, int, Completion]]:
+        """Completions of equally long prompts, in step; rows that ended are computed on, unread, until all have."""
+        device = next(self.model.parameters()).device
+        prompts = torch.tensor([requests[number].tokens for number, _ in owners], device=device)
+        limit = min(sampling.max_tokens, self.context_tokens - prompts.shape[1])
+        uniforms = torch.stack([random_stream(requests[number].seeds[i], sampling.max_tokens) for number, i in owners])
+        tokens: list[list[int]] = [[] for _ in owners]
+        logprobs: list[list[float]] = [[] for _ in owners]
+        running = set(range(len(owners)))
+        inputs, cache = prompts, None
+        for step in range(limit):
+            with torch.inference_mode():
+                output = self.model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+                drawn, scores = draw(output.logits[:, -1], uniforms[:, step], sampling)
+            cache, inputs = output.past_key_values, drawn[:, None]
+            for row, (token, score) in enumerate(zip(drawn.tolist(), scores.tolist(), strict=True)):
+                if row not in running:
+                    continue
+                tokens[row].append(token)
+                logprobs[row].append(score)
+                if on_token:
+                    on_token(*owners[row], token)
+                if token in sampling.stop_tokens or step + 1 == limit:
+                    running.discard(row)
+                    finished = token in sampling.stop_tokens
+                    yield (*owners[row], Completion(tuple(tokens[row]), tuple(logprobs[row]), finished, self.version))
+            if not running:
+                return

@@ -1,0 +1,50 @@
+"""From logits to a token and its log-probability, one random stream a completion."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groupwise.types import Sampling
+
+
+def random_stream(seed: int, length: int) -> Tensor:
+    """``[length]`` float64 uniforms in [0, 1): a counter-based stream that belongs to one completion."""
+    return torch.from_numpy(np.random.Generator(np.random.Philox(key=seed)).random(length))
+
+
+def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Tokens ``[R]`` and their log-probabilities ``[R]`` of ``logits`` ``[R, V]`` and ``uniforms`` ``[R]``.
+
+    The log-probability is of the distribution that was sampled from: after temperature, top-k, top-p and min-p.
+    Greedy decoding (temperature 0) reports it at temperature 1 over the whole vocabulary.
+    """
+    if sampling.temperature == 0:
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        best, tokens = logprobs.max(dim=-1)
+        return tokens, best
+    logprobs = torch.log_softmax(logits.float() / sampling.temperature, dim=-1)
+    if sampling.top_k or sampling.top_p < 1 or sampling.min_p:
+        kept = support(logprobs, sampling)
+        logprobs = torch.log_softmax(torch.where(kept, logprobs, -torch.inf), dim=-1)
+    cumulative = logprobs.exp().cumsum(dim=-1, dtype=torch.float64)
+    # Inverse transform. The first token whose cumulative probability exceeds u: never one of probability 0.
+    threshold = uniforms.to(logits.device)[:, None] * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+    return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
+
+
+def support(logprobs: Tensor, sampling: Sampling) -> Tensor:
+    """``[R, V]`` bool: the tokens that top-k, top-p and min-p leave. The likeliest token always stays."""
+    ordered, order = logprobs.sort(dim=-1, descending=True, stable=True)
+    probabilities = ordered.exp()
+    kept = torch.ones_like(ordered, dtype=torch.bool)
+    if sampling.top_k:
+        kept[:, sampling.top_k :] = False
+    if sampling.top_p < 1:
+        kept &= probabilities.cumsum(dim=-1) - probabilities < sampling.top_p
+    if sampling.min_p:
+        kept &= probabilities >= sampling.min_p * probabilities[:, :1]
+    kept[:, 0] = True
+    return torch.zeros_like(kept).scatter(1, order, kept)

@@ -1,0 +1,140 @@
+"""What is kept after each step of a stage: rollouts, groups to look at, checkpoints, quick evaluations."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from groupwise.checkpoint import complete_directory, save_state, write_json
+from groupwise.directory import RunDirectory
+from groupwise.evaluation import evaluate
+from groupwise.learners.local import LocalLearner
+from groupwise.ledger import Ledger
+from groupwise.loop import Progress
+from groupwise.protocols import Sink
+from groupwise.seeding import stable_seed
+from groupwise.sources import OnPolicy, World
+from groupwise.stage import HeldOut, Stage
+from groupwise.types import Group
+from groupwise.update import StepRecord
+
+SHOWN_GROUPS = 3  # of a step, in groups.json
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved where it is."""
+
+
+class Keeper:
+    """One stage's memory."""
+
+    def __init__(
+        self, stage: Stage, world: World, learner: LocalLearner, held_out: HeldOut, place: RunDirectory, sink: Sink
+    ) -> None:
+        self.stage, self.world, self.learner = stage, world, learner
+        self.held_out, self.place, self.sink = held_out, place, sink
+        self.ledger = Ledger(place.ledger)
+        self.shown = {1, (stage.steps + 1) // 2, stage.steps}
+
+    def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
+        """``loop.AfterStep``. Raises Stopped after a checkpoint where a signal asked for it."""
+        stage, step = self.stage, progress.step
+        if record is not None and isinstance(stage.algorithm.source, OnPolicy):
+            self.ledger.write(stage.name, record)
+            self.sink.groups(stage.name, step, record.groups, record.coefficients.tolist())
+            if step in self.shown:
+                self._show(record)
+        due = stage.evaluate_every and (step == 1 or step % stage.evaluate_every == 0)
+        metrics = self._evaluate() if due and len(stage.task.held_out) else {}
+        if step < stage.steps:
+            if stop.requested or (stage.checkpoint_every and step % stage.checkpoint_every == 0):
+                self._checkpoint(progress)
+            if stop.requested:
+                raise Stopped(f"stopped after step {step} of {stage.name}; the same command continues from there")
+        return metrics
+
+    def _checkpoint(self, progress: Progress) -> None:
+        path = self.place.checkpoint(self.stage.name, progress.step)
+        with complete_directory(path) as partial:
+            self.learner.save(partial)
+            save_state(partial, self.learner.state(), vars(progress))
+        self.place.drop_checkpoints(self.stage.name, keep=path)
+
+    def _evaluate(self) -> dict[str, float]:
+        """Greedy accuracy and pass@1 of the present weights on the first held-out problems."""
+        self.world.engine.load(self.learner.weights(), self.learner.version)
+        found = evaluate(
+            self.world.engine,
+            self.world.renderer,
+            self.stage.task,
+            problems=self.held_out.during,
+            samples=1,
+            sampled_problems=0,
+            max_tokens=self.held_out.max_completion_tokens,
+            seed=stable_seed(self.world.seed, "evaluation"),
+            on_progress=lambda done, total: self.sink.phase("evaluate", done, total),
+        )
+        return {"eval/accuracy": found.greedy.value, "eval/pass@1": found.pass_at_1.value}
+
+    def _show(self, record: StepRecord) -> None:
+        """Adds a few groups of this step to groups.json, those with a signal first."""
+        path = self.place.groups
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        kept = [row for row in kept if (row["stage"], row["step"]) != (self.stage.name, record.step)]
+        order = sorted(range(len(record.groups)), key=lambda number: not record.groups[number].informative)
+        starts = [sum(len(group.rollouts) for group in record.groups[:number]) for number in range(len(record.groups))]
+        for number in order[:SHOWN_GROUPS]:
+            kept.append(self._group(record, record.groups[number], starts[number]))
+        write_json(path, kept)
+
+    def _group(self, record: StepRecord, group: Group, start: int) -> dict[str, Any]:
+        prompt, rollouts = group.prompt, []
+        assert record.signals.advantages is not None
+        for row, rollout in enumerate(group.rollouts, start=start):
+            length = len(rollout.tokens)
+            rollouts.append(
+                {
+                    "text": rollout.text,
+                    "tokens": self._pieces(rollout.tokens),
+                    "reward": rollout.reward,
+                    "advantage": float(record.signals.advantages[row, rollout.last]),
+                    "coefficients": record.coefficients[row, :length].tolist(),
+                    "logprobs": record.logprobs[row, :length].tolist(),
+                    "finished": rollout.finished,
+                }
+            )
+        shown = self.world.renderer.tokenizer.decode(list(prompt.tokens), skip_special_tokens=True)
+        place = {"stage": self.stage.name, "step": record.step}
+        return place | {"prompt": shown, "answer": prompt.example.answer, "rollouts": rollouts}
+
+    def _pieces(self, tokens: Sequence[int]) -> list[str]:
+        """Each token as text by itself."""
+        return [self.world.renderer.tokenizer.decode([token], skip_special_tokens=False) for token in tokens]
+
+
+class _StopFlag:
+    requested = False
+
+
+stop = _StopFlag()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """SIGINT or SIGTERM: finish the step, save, stop. A second one stops at once."""
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.requested:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        stop.requested = False
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,37 @@
+"""The learner slot of a recipe: plain options, no heavy import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from groupwise.learners.local import LocalLearner
+
+
+@dataclass(frozen=True)
+class Local:
+    """One process, one device: every parameter in ``dtype``, AdamW."""
+
+    tokens_per_micro_batch: int = 8_192
+    """Prompt and completion tokens (padding counted) that go through the network at once. Memory only: the gradient
+    does not depend on it."""
+    max_grad_norm: float = 1.0
+    """The gradient is scaled down to this norm; 0: never."""
+    weight_decay: float = 0.0
+    """AdamW's."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto: cuda where there is one, else cpu."""
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    """Of parameters and optimizer state."""
+    threads: int = 0
+    """CPU threads; 0: torch's own choice. Different counts round differently."""
+
+    def open(self, directory: Path | str) -> LocalLearner:
+        """A learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none."""
+        from groupwise.learners.local import LocalLearner
+
+        return LocalLearner(self, directory)

@@ -1,0 +1,79 @@
+"""Models and tokenizers from a directory or a hub name, with errors a person can act on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from groupwise.errors import UserError
+
+
+def quiet_transformers() -> None:
+    """No progress bars or advice from transformers in the middle of ours."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def check_model(source: Path | str) -> str:
+    """``source`` as transformers wants it. Raises UserError where it is a path that holds no safe model."""
+    text = str(source)
+    path = Path(text).expanduser()
+    looks_like_hub = text.count("/") <= 1 and not text.startswith((".", "/", "~")) and not path.exists()
+    if looks_like_hub:
+        return text
+    if not path.exists():
+        raise UserError(f"{text}: no such model directory; give a directory made by save_pretrained, or a hub name")
+    if not path.is_dir():
+        raise UserError(f"{text}: is a file; expected the directory that holds config.json and the weights")
+    if not (path / "config.json").exists():
+        raise UserError(f"{text}: not a model directory, config.json is missing; expected one made by save_pretrained")
+    if not list(path.glob("*.safetensors")):
+        pickled = list(path.glob("*.bin")) + list(path.glob("*.pt"))
+        why = f"only {pickled[0].name}, a pickle, which can run code; convert it to safetensors" if pickled else "none"
+        raise UserError(f"{text}: no model.safetensors among the weights ({why})")
+    return str(path)
+
+
+def load_tokenizer(source: Path | str) -> Any:
+    """The tokenizer of a model directory or hub name."""
+    quiet_transformers()
+    from transformers import AutoTokenizer
+
+    name = check_model(source)
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UserError(f"{source}: its tokenizer can't be loaded: {_first_line(error)}") from error
+
+
+def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:
+    """A causal LM in evaluation mode (no dropout), its parameters in ``dtype``."""
+    quiet_transformers()
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    name = check_model(source)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
+    lost = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if lost:
+        raise UserError(
+            f"{source}: config.json and the weights do not match: {len(lost)} parameters have no weights, "
+            f"{lost[0]} first; expected a complete causal language model"
+        )
+    return model.to(device).eval()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _offline_hint() -> str:
+    return " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""

@@ -1,0 +1,82 @@
+"""A small model and its tokenizer made from a config: real transformers classes, random weights, any text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+
+
+@dataclass(frozen=True)
+class NewModel:
+    """A Qwen3-architecture causal LM with random weights and a byte-level tokenizer (one token a byte, 261 in all)."""
+
+    hidden_size: int = 128
+    """Width."""
+    layers: int = 4
+    """Depth."""
+    heads: int = 4
+    """Attention heads; keys and values have half as many."""
+    intermediate_size: int = 512
+    """Width of the feed-forward layers."""
+    context_tokens: int = 512
+    """Prompt and completion together."""
+    seed: int = 0
+    """Of the random weights."""
+
+    def save(self, directory: Path) -> None:
+        """Writes model, tokenizer and generation config as ``save_pretrained`` does."""
+        import torch
+        from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+        tokenizer = byte_tokenizer()
+        pad, end = (tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS[:2])
+        config = Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=max(1, self.heads // 2),
+            head_dim=self.hidden_size // self.heads,
+            intermediate_size=self.intermediate_size,
+            max_position_embeddings=self.context_tokens,
+            tie_word_embeddings=True,
+            initializer_range=0.02,
+            pad_token_id=pad,
+            eos_token_id=end,
+            bos_token_id=None,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = Qwen3ForCausalLM(config)
+        model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=True)
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+
+
+def byte_tokenizer():  # type: ignore[no-untyped-def]
+    """A fast tokenizer without merges: every byte is a token, so any text goes in and comes out unchanged."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate((*SPECIAL_TOKENS, *alphabet))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        clean_up_tokenization_spaces=False,
+        extra_special_tokens=list(SPECIAL_TOKENS[2:]),
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast

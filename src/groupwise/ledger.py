@@ -1,0 +1,74 @@
+"""Every rollout is kept: ids, log-probabilities, rewards, advantages, coefficients, versions. One parquet file a step."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from groupwise.types import flatten
+from groupwise.update import StepRecord
+
+
+class Ledger:
+    """Writes and reads ``directory/<stage>/<step>.parquet``; a step written again replaces itself."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, stage: str, step: int) -> Path:
+        return self.directory / stage / f"{step:06d}.parquet"
+
+    def write(self, stage: str, record: StepRecord) -> Path:
+        """All rollouts of one step, a row each. Lists are as long as the completion; see ``columns``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.path(stage, record.step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        pq.write_table(pa.Table.from_pylist(rows(record)), partial, compression="zstd")
+        os.replace(partial, path)
+        return path
+
+    def read(self, stage: str, step: int) -> list[dict[str, Any]]:
+        """The rows of one step. Raises FileNotFoundError for a step that is not there."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.path(stage, step)).to_pylist()
+
+    def steps(self, stage: str) -> list[int]:
+        """Steps on disk, in order."""
+        return sorted(int(path.stem) for path in (self.directory / stage).glob("*.parquet"))
+
+
+def rows(record: StepRecord) -> list[dict[str, Any]]:
+    """One plain dict a rollout."""
+    signals, table = record.signals, []
+    assert signals.advantages is not None
+    for row, (rollout, number) in enumerate(zip(flatten(record.groups), signals.group.tolist(), strict=True)):
+        length = len(rollout.tokens)
+        reference = signals.reference_logprobs
+        table.append(
+            {
+                "group": number,
+                "example": rollout.prompt.example.id,
+                "prompt_tokens": list(rollout.prompt.tokens),
+                "tokens": list(rollout.tokens),
+                "mask": list(rollout.mask),
+                "text": rollout.text.encode("utf-8", "replace").decode(),
+                "finished": rollout.finished,
+                "version": rollout.version,
+                "reward": rollout.reward,
+                "reward_tokens": list(rollout.rewards),
+                "reward_values": list(rollout.rewards.values()),
+                "scores": {name: score.value for name, score in rollout.scores.items()} or None,
+                "statuses": {name: score.status for name, score in rollout.scores.items()} or None,
+                "behavior_logprobs": list(rollout.behavior_logprobs),
+                "logprobs": record.logprobs[row, :length].tolist(),
+                "reference_logprobs": None if reference is None else reference[row, :length].tolist(),
+                "advantages": signals.advantages[row, :length].tolist(),
+                "coefficients": record.coefficients[row, :length].tolist(),
+            }
+        )
+    return table

@@ -1,0 +1,84 @@
+"""The one loop: SFT, RFT, DPO, PPO and GRPO go through these lines.
+
+draw → prepare → for each minibatch: forward, coefficient, backward, step → record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from groupwise.protocols import Learner, Sink
+from groupwise.sources import Draw, World
+from groupwise.stage import Stage
+from groupwise.types import Rollout, flatten
+from groupwise.update import StepRecord, prepare, update
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stage stands: with weights and optimizer, all that the next step depends on."""
+
+    step: int = 0
+    """Steps done."""
+    cursor: int = 0
+    """Position in the stream of prompts."""
+    num_tokens: int = 0
+    """Prompt and completion tokens learned from so far."""
+
+
+AfterStep = Callable[[Progress, StepRecord | None], dict[str, float]]
+
+
+def train(
+    stage: Stage, world: World, learner: Learner, sink: Sink, progress: Progress, after_step: AfterStep
+) -> Progress:
+    """Runs a stage from ``progress`` to its end. ``after_step`` keeps records and checkpoints and may add metrics."""
+    for step in range(progress.step, stage.steps):
+        started = time.perf_counter()
+        world.engine.load(learner.weights(), learner.version)
+        draw = stage.algorithm.source.draw(world, progress.cursor)
+        drawn = time.perf_counter()
+
+        rollouts = flatten(draw.groups)
+        record, metrics = None, dict(draw.metrics)
+        if rollouts:
+            sink.phase("train", 0, len(rollouts))
+            signals = prepare(stage, learner, draw.groups)
+            record, learned = update(stage, learner, draw.groups, signals, step, world.seed)
+            metrics |= length_metrics(rollouts) | learned
+        trained = time.perf_counter()
+
+        tokens = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts)
+        progress = Progress(step + 1, draw.cursor, progress.num_tokens + tokens)
+        metrics |= after_step(progress, record) | {"num_tokens": float(progress.num_tokens)}
+        metrics |= time_metrics(draw, tokens, drawn - started, trained - drawn, time.perf_counter() - trained)
+        sink.metrics(stage.name, step + 1, metrics)
+    return progress
+
+
+def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Completion lengths in tokens, and the share that was truncated."""
+    lengths = [sum(rollout.mask) for rollout in rollouts]
+    return {
+        "completions/mean_length": sum(lengths) / len(lengths),
+        "completions/min_length": float(min(lengths)),
+        "completions/max_length": float(max(lengths)),
+        "completions/clipped_ratio": sum(not rollout.finished for rollout in rollouts) / len(rollouts),
+    }
+
+
+def time_metrics(draw: Draw, tokens: int, drawing: float, training: float, after: float) -> dict[str, float]:
+    """Where a step's seconds went, and tokens a second."""
+    sampling = draw.seconds.get("sample", 0.0)
+    metrics = {f"seconds/{name}": seconds for name, seconds in draw.seconds.items()}
+    metrics |= {
+        "seconds/train": training,
+        "seconds/other": drawing - sum(draw.seconds.values()) + after,
+        "step_time": drawing + training + after,
+        "tokens_per_second/train": tokens / max(training, 1e-9),
+    }
+    if sampling:
+        metrics["tokens_per_second/sample"] = draw.sampled_tokens / sampling
+    return metrics

@@ -1,0 +1,108 @@
+"""What the parts promise each other. Implementations live in engines/, learners/, rewards/ and sinks/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from groupwise.types import Completion, Group, Request, Rollout, Sampling, Score
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from groupwise.algorithm import Outputs
+
+
+class RolloutEngine(Protocol):
+    """Token ids in, token ids and log-probabilities out."""
+
+    version: int
+    context_tokens: int
+    """Prompt and completion together are at most this long."""
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_token: Callable[[int, int, int], None] | None = None,
+    ) -> Iterator[tuple[int, int, Completion]]:
+        """Yields ``(request index, completion index, completion)`` as each finishes, in no promised order.
+
+        ``on_token(request index, completion index, token)`` hears every token as it is drawn.
+        """
+        ...
+
+    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+        """Sample from these weights from now on; names are those of the Hugging Face checkpoint."""
+        ...
+
+
+Objective = Callable[[Sequence[int], "Outputs"], "Outputs"]
+"""``(rows, outputs) -> cotangents``: row numbers of the micro-batch, what the network said of them (``[b, T]``),
+and the gradient coefficient ∂J/∂outputs in the same shape."""
+
+
+class Learner(Protocol):
+    """Holds the network that is trained. The only code that touches one."""
+
+    version: int
+    """Counts optimiser updates."""
+
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
+        """``[B, T]`` log-probabilities of every token after the prompt, without gradient; 0 where the mask is 0."""
+        ...
+
+    def accumulate(self, rollouts: Sequence[Rollout], temperature: float, objective: Objective) -> None:
+        """Forward and backward, a micro-batch at a time: adds ``-coefficient · ∂logprobs/∂θ`` to the gradient.
+
+        The minus sign of the whole project is here. The sum is not divided; ``step`` does that.
+        """
+        ...
+
+    def step(self, count: float, learning_rate: float) -> dict[str, float]:
+        """One optimiser update with the accumulated gradient divided by ``count``. Returns its metrics."""
+        ...
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The parameters by their checkpoint names, shared and not copied."""
+        ...
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Scores rollouts. Users write plain functions; ``groupwise.rewards.as_reward`` makes one of these of any."""
+
+    name: str
+    weight: float
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """One score a rollout, in order."""
+        ...
+
+
+class Sink(Protocol):
+    """Receives what a run has to say: the terminal, files, dashboards, the report."""
+
+    def stage(self, name: str, steps: int, start: int) -> None:
+        """A stage begins (at ``start`` > 0 when it is resumed)."""
+        ...
+
+    def phase(self, name: str, done: int, total: int) -> None:
+        """Progress inside a step: ``sample``, ``reward``, ``train``, ``evaluate`` ..."""
+        ...
+
+    def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """The numbers of one finished step (1-based), under the names of docs/metrics.md."""
+        ...
+
+    def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Sequence[Sequence[float]]) -> None:
+        """The rollouts of one step with each token's gradient coefficient, row by row of ``flatten(groups)``."""
+        ...
+
+    def note(self, text: str) -> None:
+        """One line a person should see."""
+        ...
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """The run is over, or stops here."""
+        ...

@@ -1,0 +1,29 @@
+"""What a completion is worth: plain functions, rules, mathematical equality, verifiers, and their sum."""
+
+from __future__ import annotations
+
+from groupwise.rewards.answers import FinalAnswer, final_answer, numbers_equal, parse_number
+from groupwise.rewards.format import Format, LengthPenalty
+from groupwise.rewards.isolation import Outcome, WorkerPool
+from groupwise.rewards.math import Math
+from groupwise.rewards.named import by_name
+from groupwise.rewards.reasoning_gym import ReasoningGym
+from groupwise.rewards.scoring import score_rollouts
+from groupwise.rewards.signatures import FunctionReward, as_reward
+
+__all__ = [
+    "FinalAnswer",
+    "Format",
+    "FunctionReward",
+    "LengthPenalty",
+    "Math",
+    "Outcome",
+    "ReasoningGym",
+    "WorkerPool",
+    "as_reward",
+    "by_name",
+    "final_answer",
+    "numbers_equal",
+    "parse_number",
+    "score_rollouts",
+]

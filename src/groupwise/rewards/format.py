@@ -1,0 +1,66 @@
+"""Rewards for the form of a completion: its pattern and its length."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from groupwise.errors import UserError
+from groupwise.types import Rollout, Score
+
+
+@dataclass(frozen=True)
+class Format:
+    """1 where the whole completion matches ``pattern``, otherwise 0.
+
+    The pattern is Python's ``re`` with DOTALL: ``Format(r"<think>.*</think>\\s*<answer>.*</answer>\\s*")``. It is
+    yours and runs in this process; one like ``(a+)+`` can take for ever on a long completion. Raises UserError where
+    it is no pattern.
+    """
+
+    pattern: str
+    name: str = "format"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise UserError(f"reward '{self.name}': {self.pattern!r} is not a regular expression: {error}") from error
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        pattern = re.compile(self.pattern, re.DOTALL)
+        return [Score(float(pattern.fullmatch(rollout.text) is not None)) for rollout in rollouts]
+
+
+@dataclass(frozen=True)
+class LengthPenalty:
+    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13), in sampled tokens ``|y|``::
+
+        0                                            |y| <= max_tokens - cache_tokens
+        ((max_tokens - cache_tokens) - |y|) / cache_tokens   up to max_tokens
+        -1                                           beyond
+
+    ``max_tokens`` is where the punishment is complete, not where it begins: the published 20480 and 4096 expect
+    completions of up to 16384. Raises UserError unless 0 < cache_tokens <= max_tokens.
+    """
+
+    max_tokens: int = 20480
+    cache_tokens: int = 4096
+    name: str = "length"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cache_tokens <= self.max_tokens:
+            raise UserError(
+                f"reward '{self.name}': cache_tokens is {self.cache_tokens} and max_tokens {self.max_tokens}; "
+                "0 < cache_tokens <= max_tokens is expected"
+            )
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return [Score(self._penalty(sum(rollout.mask))) for rollout in rollouts]
+
+    def _penalty(self, tokens: int) -> float:
+        over = tokens - (self.max_tokens - self.cache_tokens)
+        return 0.0 if over <= 0 else -min(over / self.cache_tokens, 1.0)

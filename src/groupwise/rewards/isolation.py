@@ -1,0 +1,220 @@
+"""Processes that can be killed: where anything runs that a model's text might make hang, grow or misbehave.
+
+A :class:`WorkerPool` runs one of *our* functions on plain values, in other processes, each item under a hard limit
+of wall-clock time. What an item's process has, on Linux:
+
+* a process of its own, forked for it and killed after it with all it started: nothing reaches the next item;
+* no secrets in its environment, standard input and output that lead nowhere, no open file of ours, an empty working
+  directory that cannot be written to;
+* limits: memory, CPU time, no file of more than 0 bytes, and no further processes;
+* another user (nobody) where we are root; otherwise it stays the same user, in a user namespace;
+* where the kernel grants namespaces (``WorkerPool.guards`` says which it did): no network, the whole disk read-only,
+  and a process tree of its own, in which it sees and can signal nobody else's processes.
+
+What it does not have: a file system of its own (what its user may read, it can read), a filter on system calls, or
+protection from a kernel's faults. Code that runs *inside* an item's process can forge that item's own result; it
+cannot touch another's. On macOS only processes, limits, environment and time hold. This is a seat belt for scorers,
+not a prison for programs: a virtual machine is one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from groupwise.errors import UserError
+
+GRACE_SECONDS = 2.0
+"""How much later than an item's own limit a worker that says nothing is killed, whatever it is doing."""
+START_SECONDS = 120.0
+MEMORY_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item. ``value`` is plain JSON and None unless ``status`` is ``done``."""
+
+    status: Literal["done", "timeout", "failed"]
+    value: Any = None
+    reason: str = ""
+    """Why it failed, in a few words."""
+
+
+class WorkerPool:
+    """Runs ``function`` (``"module:name"``: plain value in, plain value out) in isolated processes.
+
+    Workers start at the first call, are used again by later ones, and end with :meth:`close`, with the interpreter,
+    or with the death of this process, however sudden. ``warm_up`` holds items, of ours and not of a model's, that
+    each worker runs once unguarded so that what the function loads lazily is loaded. Threads may share a pool.
+    """
+
+    def __init__(
+        self, function: str, warm_up: Sequence[Any] = (), size: int | None = None, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
+        self.guards: tuple[str, ...] = ()
+        self._setup = {"function": function, "warm_up": list(warm_up), "memory_bytes": memory_bytes}
+        self._size = size or min(8, os.cpu_count() or 1)
+        self._workers: list[_Worker] = []
+        self._lock = threading.Lock()
+        atexit.register(self.close)
+
+    def run(self, items: Sequence[Any], seconds: float, on_done: Callable[[int], None] | None = None) -> list[Outcome]:
+        """One outcome an item, in order. An item that overstays ``seconds`` or dies costs the others nothing.
+
+        ``on_done(count)`` hears how many are done. Raises UserError where a worker cannot start.
+        """
+        outcomes: dict[int, Outcome] = {}
+        waiting = list(enumerate(items))[::-1]
+        with self._lock:
+            try:
+                while len(outcomes) < len(items):
+                    self._open(min(self._size, len(items) - len(outcomes)))
+                    for worker in self._workers:
+                        if waiting and worker.index is None:
+                            worker.send(*waiting.pop(), seconds)
+                    self._collect(outcomes)
+                    if on_done:
+                        on_done(len(outcomes))
+            except BaseException:  # an interrupted run leaves workers in the middle of an item
+                self._close()
+                raise
+        return [outcomes[index] for index in range(len(items))]
+
+    def close(self) -> None:
+        """End the workers. The pool may be used again."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    def _open(self, size: int) -> None:
+        """Bury the dead, then have ``size`` workers; they start side by side."""
+        self._workers = [worker for worker in self._workers if worker.alive()]
+        fresh = [_Worker(self._setup) for _ in range(size - len(self._workers))]
+        self._workers += fresh
+        for worker in fresh:
+            self.guards = worker.hello()
+
+    def _collect(self, outcomes: dict[int, Outcome]) -> None:
+        """Wait for news of any item under way."""
+        busy = [worker for worker in self._workers if worker.index is not None]
+        _wait(busy)
+        for worker in busy:
+            index, reply = worker.index, worker.receive()
+            if index is not None and reply is not None:
+                outcomes[index] = _outcome(reply)
+
+
+class _Worker:
+    """One process of worker.py, doing at most one item at a time."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self.index: int | None = None
+        self.deadline = time.monotonic() + START_SECONDS
+        self._buffer = b""
+        self._process = subprocess.Popen(
+            [sys.executable, "-s", "-P", str(Path(__file__).with_name("worker.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+            start_new_session=True,
+        )
+        self._requests, self.replies = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        os.set_blocking(self.replies.fileno(), False)
+        self._write({**setup, "path": [os.path.abspath(folder) for folder in sys.path if folder]})
+
+    def hello(self) -> tuple[str, ...]:
+        """Wait until it is ready; the guards it has."""
+        while (reply := self.receive()) is None:
+            _wait([self])
+        if "guards" not in reply:
+            self._kill()
+            raise UserError(f"a worker process for rewards could not start: {reply.get('broken', 'it died or hung')}")
+        return tuple(reply["guards"])
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, index: int, item: Any, seconds: float) -> None:
+        self.index, self.deadline = index, time.monotonic() + seconds + GRACE_SECONDS
+        self._write({"item": item, "seconds": seconds})
+
+    def receive(self) -> dict[str, Any] | None:
+        """Its reply, None where there is none yet. A worker that died or is overdue is killed and replies so."""
+        try:
+            chunk = os.read(self.replies.fileno(), 1 << 20)
+        except BlockingIOError:
+            return None if time.monotonic() < self.deadline else self._kill({"timeout": True})
+        if not chunk:
+            return self._kill({"failed": "its worker process died"})
+        self._buffer += chunk
+        if not chunk.endswith(b"\n"):
+            return None
+        line, self._buffer, self.index = self._buffer, b"", None
+        return cast(dict[str, Any], json.loads(line))
+
+    def end(self) -> None:
+        """Close its input, at which it stops what it does and leaves; kill it where it does not."""
+        with suppress(OSError):
+            self._requests.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_SECONDS)
+        self._kill()
+
+    def _kill(self, reply: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._requests, self.replies):
+            with suppress(OSError):
+                pipe.close()
+        return reply
+
+    def _write(self, message: dict[str, Any]) -> None:
+        with suppress(BrokenPipeError):  # it is dead; receive() will find out
+            self._requests.write(json.dumps(message).encode() + b"\n")
+            self._requests.flush()
+
+
+def _wait(workers: Sequence[_Worker]) -> None:
+    """Until one has something to say, or the first of their deadlines."""
+    with selectors.DefaultSelector() as selector:
+        for worker in workers:
+            selector.register(worker.replies, selectors.EVENT_READ)
+        selector.select(max(0.0, min(worker.deadline for worker in workers) - time.monotonic()))
+
+
+def _outcome(reply: dict[str, Any]) -> Outcome:
+    if "value" in reply:
+        return Outcome("done", reply["value"])
+    return Outcome("timeout") if "timeout" in reply else Outcome("failed", reason=reply["failed"])
+
+
+def _environment() -> dict[str, str]:
+    """All a worker is told. With one hash seed, what depends on the order of a set is the same in every run."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **threads, **kept}
+
+
+@functools.cache
+def shared_pool(function: str, warm_up: str = "[]") -> WorkerPool:
+    """One pool for all who run ``function`` after the same ``warm_up`` (a list, as JSON)."""
+    return WorkerPool(function, json.loads(warm_up))

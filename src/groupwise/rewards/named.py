@@ -1,0 +1,71 @@
+"""A reward by what stands after ``--reward``."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from groupwise.errors import UserError
+from groupwise.protocols import Reward
+from groupwise.rewards.answers import FinalAnswer
+from groupwise.rewards.math import Math
+from groupwise.rewards.signatures import as_reward
+
+BUILT_IN: dict[str, Callable[[], Reward]] = {"answer": FinalAnswer, "math": Math}
+EXPECTED = f"expected {', '.join(BUILT_IN)}, path/to/file.py:function or module.path:function"
+
+
+def by_name(spec: str) -> Reward:
+    """``math``, ``answer``, ``path/to/file.py:function`` or ``module.path:function``.
+
+    The file or module is imported, which runs it. What stands after the colon is a function that
+    :func:`as_reward` takes, or a reward. Raises UserError, with the nearest name, where there is no such thing.
+    """
+    if spec in BUILT_IN:
+        return BUILT_IN[spec]()
+    source, _, name = spec.rpartition(":")
+    if not source or not name:
+        raise UserError(f"unknown reward '{spec}'{_suggestion(spec, list(BUILT_IN))}; {EXPECTED}")
+    module = _load(source, spec)
+    if not hasattr(module, name):
+        raise UserError(f"{source} has no '{name}'{_suggestion(name, _functions(module))} (from the reward '{spec}')")
+    return as_reward(getattr(module, name))
+
+
+def _load(source: str, spec: str) -> ModuleType:
+    try:
+        return _load_file(Path(source), spec) if source.endswith(".py") else importlib.import_module(source)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = " ".join(str(error).split())[:200]
+        raise UserError(f"reward '{spec}': importing {source} raised {type(error).__name__}: {what}") from error
+
+
+def _load_file(path: Path, spec: str) -> ModuleType:
+    if not path.is_file():
+        near = _suggestion(path.name, [file.name for file in path.parent.glob("*.py")])
+        raise UserError(f"reward '{spec}': there is no file {path}{near}")
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    module_spec: Any = importlib.util.spec_from_file_location(f"groupwise_reward_{path.stem}_{digest}", path)
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module  # dataclasses and pickle look a module up by its name
+    module_spec.loader.exec_module(module)
+    return module
+
+
+def _functions(module: ModuleType) -> list[str]:
+    return [name for name, value in vars(module).items() if inspect.isfunction(value) and not name.startswith("_")]
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f", perhaps you meant '{near[0]}'" if near else ""

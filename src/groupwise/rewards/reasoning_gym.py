@@ -1,0 +1,95 @@
+"""The verifiers of reasoning-gym, isolated: several of them run the model's answer as a program, some hang on it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from groupwise.errors import UserError
+from groupwise.rewards.answers import TEXT_CHARACTERS, final_answer
+from groupwise.rewards.isolation import Outcome, WorkerPool, shared_pool
+from groupwise.types import Rollout, Score
+
+_TAG = re.compile(r"<answer>|</answer>")
+
+
+@dataclass(frozen=True)
+class ReasoningGym:
+    """A family's own ``score_answer``, usually from 0 to 1, on :func:`submitted_answer` of the completion.
+
+    ``eval`` on the answer is how some families score (binary_matrix, countdown, puzzle24 and others). So each answer
+    is scored in a process of its own that is killed after it; what that process can and cannot do is written at the
+    head of :mod:`groupwise.rewards.isolation`. In short: it has no secrets, no network, nothing it can write to and
+    no way to start a program or outlast its limits, where the kernel allows all guards; it can read what its user
+    may read, and an answer that is a program can still give *itself* any score.
+
+    An answer that takes longer than ``time_limit_seconds`` has no value and the status ``timeout``; one on which the
+    scorer raises, dies or returns no finite number has none and ``failed``. Made by
+    :func:`groupwise.tasks.reasoning_gym`, whose examples say by their columns which question they are.
+    """
+
+    family: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "reasoning_gym"
+    weight: float = 1.0
+    time_limit_seconds: float = 10.0
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        items = [self._item(rollout) for rollout in rollouts]
+        outcomes = worker_pool(self.family, self.config).run(items, self.time_limit_seconds)
+        return [_score(outcome) for outcome in outcomes]
+
+    def _item(self, rollout: Rollout) -> dict[str, Any]:
+        example = rollout.prompt.example
+        source = example.columns.get("reasoning_gym")
+        if source is None:
+            raise UserError(
+                f"{example.id}: reward '{self.name}' scores questions of reasoning-gym, and the row has no column "
+                "'reasoning_gym'; make the task with groupwise.tasks.reasoning_gym(family)"
+            )
+        return {**source, "answer": submitted_answer(rollout.text)}
+
+
+def submitted_answer(text: str) -> str:
+    """The text between the last ``<answer>`` and ``</answer>``, or else the final answer, or else all of it."""
+    text = text[-TEXT_CHARACTERS:]
+    tags = list(_TAG.finditer(text))
+    for opened, closed in reversed(list(itertools.pairwise(tags))):
+        if opened.group() == "<answer>" and closed.group() == "</answer>":
+            return text[opened.end() : closed.start()].strip()
+    return final_answer(text) or text.strip()
+
+
+def worker_pool(family: str, config: Mapping[str, Any]) -> WorkerPool:
+    """Workers that have the family loaded."""
+    warm_up = [{"family": family, "config": dict(config), "seed": 0, "size": 1, "start": 0, "stop": 1}]
+    return shared_pool("groupwise.rewards.reasoning_gym:respond", json.dumps(warm_up))
+
+
+def respond(item: dict[str, Any]) -> Any:
+    """Runs in a worker. With ``answer``: its score at ``index``; without: ``[question, answer]`` of a range."""
+    dataset = _dataset(item["family"], json.dumps(item["config"]), item["seed"], item["size"])
+    if "answer" in item:
+        return float(dataset.score_answer(item["answer"], dataset[item["index"]]))
+    entries = [dataset[index] for index in range(item["start"], item["stop"])]
+    return [[entry["question"], entry["answer"] if isinstance(entry["answer"], str) else None] for entry in entries]
+
+
+@functools.cache
+def _dataset(family: str, config: str, seed: int, size: int) -> Any:
+    from reasoning_gym import create_dataset
+
+    return create_dataset(family, seed=seed, size=size, **json.loads(config))
+
+
+def _score(outcome: Outcome) -> Score:
+    if outcome.status == "timeout":
+        return Score(None, "timeout")
+    number = isinstance(outcome.value, float) and math.isfinite(outcome.value)
+    return Score(outcome.value) if number else Score(None, "failed")

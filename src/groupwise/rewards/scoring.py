@@ -1,0 +1,81 @@
+"""Runs the rewards and puts what they say on the rollouts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from groupwise.errors import UserError
+from groupwise.protocols import Reward
+from groupwise.types import Rollout, Score, ScoreStatus
+
+COUNTED: tuple[ScoreStatus, ...] = ("unparseable", "timeout", "failed")
+
+
+def score_rollouts(rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> tuple[list[Rollout], dict[str, float]]:
+    """The same rollouts, in order, with ``scores`` by reward name and ``rewards`` by token index; and the metrics.
+
+    A value goes, times its reward's weight, to the last sampled token; a score with ``steps`` goes to those indices
+    instead. A reward that does not apply to a row adds nothing to it. A row that any reward timed out or failed on
+    keeps its scores but gets no ``rewards``: part of a sum is not comparable with the whole sums of its group.
+
+    Metrics, for every reward: ``rewards/NAME/mean`` and ``/std`` (Bessel's, of the values there are; left out where
+    there are none), ``/seconds``, and ``/unparseable``, ``/timeout``, ``/failed`` as fractions of the rollouts.
+    Raises UserError where two rewards have one name, a reward returns another number of scores than it was given
+    rollouts, or no reward applies to a row.
+    """
+    _check_names(rewards)
+    metrics: dict[str, float] = {}
+    by_name: dict[str, list[Score]] = {}
+    for reward in rewards:
+        started = time.perf_counter()
+        scores = reward.score(rollouts)
+        if len(scores) != len(rollouts):
+            raise UserError(f"reward '{reward.name}' returned {len(scores)} scores for {len(rollouts)} completions")
+        by_name[reward.name] = scores
+        metrics |= _metrics(reward.name, scores, time.perf_counter() - started)
+    weights = {reward.name: reward.weight for reward in rewards}
+    rows = [{name: scores[row] for name, scores in by_name.items()} for row in range(len(rollouts))]
+    return [_scored(rollout, scores, weights) for rollout, scores in zip(rollouts, rows, strict=True)], metrics
+
+
+def _scored(rollout: Rollout, scores: Mapping[str, Score], weights: Mapping[str, float]) -> Rollout:
+    if not any(True in (score.value is not None, score.status in ("timeout", "failed")) for score in scores.values()):
+        raise UserError(
+            f"{rollout.prompt.example.id}: no reward applies to this row ({', '.join(scores) or 'there is none'} "
+            "returned None); every row needs one that does"
+        )
+    rewards: dict[int, float] = {}
+    if not any(score.status in ("timeout", "failed") for score in scores.values()):
+        for name, score in scores.items():
+            for index, value in _places(rollout, score).items():
+                rewards[index] = rewards.get(index, 0.0) + weights[name] * value
+    return replace(rollout, scores=scores, rewards=rewards)
+
+
+def _places(rollout: Rollout, score: Score) -> Mapping[int, float]:
+    if score.steps or score.value is None:
+        return score.steps
+    if not any(rollout.mask):
+        raise UserError(f"{rollout.prompt.example.id}: the completion has no sampled token that a reward could sit on")
+    return {rollout.last: score.value}
+
+
+def _metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[str, float]:
+    values = [score.value for score in scores if score.value is not None]
+    counts = Counter(score.status for score in scores)
+    metrics = {f"rewards/{name}/{status}": counts[status] / max(len(scores), 1) for status in COUNTED}
+    metrics[f"rewards/{name}/seconds"] = seconds
+    if values:
+        metrics[f"rewards/{name}/mean"] = statistics.fmean(values)
+        metrics[f"rewards/{name}/std"] = statistics.stdev(values) if len(values) > 1 else 0.0
+    return metrics
+
+
+def _check_names(rewards: Sequence[Reward]) -> None:
+    for name, count in Counter(reward.name for reward in rewards).items():
+        if count > 1:
+            raise UserError(f"{count} rewards are named '{name}'; give each a name of its own (name=...)")

@@ -1,0 +1,108 @@
+"""A run: a model, a list of stages, a learner and an engine; each stage takes the model that the last one left.
+
+Directory of a run::
+
+    run.json           the resolved recipe, machine and versions          metrics.jsonl   every step's numbers
+    models/<stage>/    what a stage left: a Hugging Face directory        tensorboard/    the same
+    checkpoints/       a stage under way: model, optimizer, progress      ledger/         every rollout, a file a step
+    evaluation.json    held-out accuracy of each stage's model            report.html     all of it to look at
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from groupwise.checks import refuse, warnings
+from groupwise.describe import describe
+from groupwise.directory import RunDirectory
+from groupwise.engines import Native
+from groupwise.errors import UserError
+from groupwise.evaluation import Evaluation
+from groupwise.learners import Local, NewModel
+from groupwise.protocols import Sink
+from groupwise.stage import HeldOut, Stage
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe: the value that a recipe file calls ``run``, whose numbers the command line tunes."""
+
+    name: str
+    """Names the directory under runs/."""
+    model: str | NewModel
+    """A model directory, a hub name, or a small new model made from its config."""
+    stages: tuple[Stage, ...]
+    learner: Local = Local()
+    engine: Native = Native()
+    evaluation: HeldOut = HeldOut()
+    seed: int = 0
+    """With the recipe, all that decides the result."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: its directory, the last model and each stage's evaluation."""
+
+    directory: Path
+    model: Path
+    evaluations: dict[str, Evaluation]
+    already_finished: bool = False
+
+
+def run(
+    recipe: Run, out: Path | str | None = None, fresh: bool = False, sinks: Sequence[Sink] | None = None
+) -> Outcome:
+    """Runs a recipe in ``out`` (``runs/<name>``), continuing what is there; ``fresh`` starts over.
+
+    ``sinks`` hear of it beside metrics.jsonl, TensorBoard and the report, which are always written; None: the
+    terminal. Raises UserError for what the user can mend; then nothing has been written.
+    """
+    from groupwise.session import Session
+
+    check(recipe)
+    place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
+    with place.claim(describe(recipe), fresh):
+        return Session(recipe, place, sinks).run()
+
+
+def check(recipe: Run) -> list[str]:
+    """Warnings about a recipe. Raises UserError where it cannot mean what it says."""
+    if not recipe.stages:
+        raise UserError(f"run {recipe.name} has no stages; expected at least one Stage")
+    names = [stage.name for stage in recipe.stages]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"run {recipe.name} has two stages named {twice}; each needs its own name")
+    bad = next((name for name in [recipe.name, *names] if not name or set(name) & set("/\\\0 ") or name[0] == "."), None)
+    if bad is not None:
+        raise UserError(f"{bad!r} can't name a run or a stage: it names a directory; use letters, digits, - and _")
+    for stage in recipe.stages:
+        refuse(stage)
+    return [warning for stage in recipe.stages for warning in warnings(stage)]
+
+
+def versions() -> dict[str, str]:
+    """Of what a result depends on."""
+    import platform
+    from importlib.metadata import version
+
+    packages = {name: version(name) for name in ("groupwise", "torch", "transformers", "tokenizers", "numpy")}
+    return {"python": platform.python_version(), **packages}
+
+
+def as_record(recipe: Run) -> dict[str, Any]:
+    """run.json as it stands when a run begins."""
+    from groupwise.learners.local import machine
+
+    return {
+        "name": recipe.name,
+        "recipe": describe(recipe),
+        "stages": [{"name": stage.name, "steps": stage.steps} for stage in recipe.stages],
+        "machine": machine(),
+        "versions": versions(),
+        "started": time.time(),
+    }

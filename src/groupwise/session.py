@@ -1,0 +1,141 @@
+"""Carries a recipe out in its directory: opens what each stage needs, keeps what it leaves, evaluates, reports."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from groupwise.checkpoint import complete_directory, load_state, write_json
+from groupwise.directory import RunDirectory
+from groupwise.evaluation import Evaluation, compare, evaluate
+from groupwise.keeper import Keeper
+from groupwise.learners import NewModel
+from groupwise.loop import Progress, train
+from groupwise.protocols import RolloutEngine, Sink
+from groupwise.render import Renderer
+from groupwise.runs import Outcome, Run, as_record, check
+from groupwise.seeding import stable_seed
+from groupwise.sinks import Sinks
+from groupwise.sources import World
+from groupwise.stage import Stage
+
+
+class Session:
+    """One call of ``run`` on a claimed directory."""
+
+    def __init__(self, recipe: Run, place: RunDirectory, sinks: Sequence[Sink] | None) -> None:
+        from groupwise.sinks.console import Terminal
+        from groupwise.sinks.jsonl import JsonLines
+        from groupwise.sinks.tensorboard import TensorBoard
+
+        self.recipe, self.place = recipe, place
+        shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
+        self.sink = Sinks(*shown, JsonLines(place.metrics), TensorBoard(place.tensorboard))
+
+    def run(self) -> Outcome:
+        """Every stage that is not done yet, in order."""
+        if self.place.finished:
+            self.sink.close({})
+            return self._outcome(already_finished=True)
+        if not self.place.read():
+            self.place.write_record(as_record(self.recipe))
+        for warning in check(self.recipe):
+            self.sink.note(warning)
+        model = self._first_model()
+        for stage in self.recipe.stages:
+            left = self.place.model(stage.name)
+            if not left.exists() or self._to_evaluate(stage):
+                self._stage(stage, model)
+            model = left
+        record = self.place.read()
+        self.place.write_record({"seconds": round(time.time() - record["started"], 1)})
+        self._report()
+        outcome = self._outcome()
+        self.sink.close({"directory": str(self.place.path), "report": str(self.place.report)})
+        return outcome
+
+    def _first_model(self) -> Path | str:
+        if not isinstance(self.recipe.model, NewModel):
+            return self.recipe.model
+        made = self.place.model("new")
+        if not made.exists():
+            with complete_directory(made) as partial:
+                self.recipe.model.save(partial)
+        return made
+
+    def _stage(self, stage: Stage, model: Path | str) -> None:
+        """Trains (from the newest checkpoint), leaves the model, evaluates it."""
+        left, resumed = self.place.model(stage.name), self.place.newest_checkpoint(stage.name)
+        trained = left.exists()
+        learner = self.recipe.learner.open(left if trained else resumed or model)
+        engine = self.recipe.engine.open(learner.model, self.sink.note)
+        renderer = Renderer(learner.tokenizer, stage.task.system, stage.task.chat, str(model), learner.stop_tokens)
+        if not trained:
+            progress = Progress()
+            learner.start_stage(reference=bool(stage.algorithm.kl.coefficient))
+            if resumed:
+                state, saved = load_state(resumed)
+                learner.load_state(state)
+                progress = Progress(**saved)
+            world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase)
+            self.sink.stage(stage.name, stage.steps, progress.step)
+            keeper = Keeper(stage, world, learner, self.recipe.evaluation, self.place, self.sink)
+            train(stage, world, learner, self.sink, progress, keeper.after_step)
+            with complete_directory(left) as partial:
+                learner.save(partial)
+            self.place.drop_checkpoints(stage.name)
+        if self._to_evaluate(stage):
+            engine.load(learner.weights(), learner.version)
+            self._evaluate(stage, engine, renderer)
+
+    def _to_evaluate(self, stage: Stage) -> bool:
+        wanted = self.recipe.evaluation.problems and len(stage.task.held_out) and stage.task.rewards
+        return bool(wanted) and stage.name not in self._evaluations()
+
+    def _evaluate(self, stage: Stage, engine: RolloutEngine, renderer: Renderer) -> None:
+        plan, done = self.recipe.evaluation, self._evaluations()
+        self.sink.note(f"{stage.name}: evaluating on held-out problems of {stage.task.name}")
+        done[stage.name] = evaluate(
+            engine,
+            renderer,
+            stage.task,
+            problems=plan.problems,
+            samples=plan.samples,
+            sampled_problems=plan.sampled_problems,
+            temperature=plan.temperature,
+            max_tokens=plan.max_completion_tokens,
+            seed=stable_seed(self.recipe.seed, "evaluation"),
+            on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
+        )
+        first, last = next(iter(done.values())), done[stage.name]
+        comparison = compare(first, last) if len(done) > 1 and first.ids == last.ids else None
+        models = [{"stage": name, "evaluation": evaluation.to_json()} for name, evaluation in done.items()]
+        write_json(self.place.evaluation, {"models": models, "comparison": comparison and comparison.to_json()})
+        self.sink.note(f"{stage.name}: {headline(last)}")
+
+    def _evaluations(self) -> dict[str, Evaluation]:
+        """By stage, in the order they were made."""
+        if not self.place.evaluation.exists():
+            return {}
+        models = json.loads(self.place.evaluation.read_text(encoding="utf-8"))["models"]
+        return {model["stage"]: Evaluation.from_json(model["evaluation"]) for model in models}
+
+    def _report(self) -> None:
+        from groupwise.sinks.report import write_report
+
+        self.sink.note(f"report: {write_report(self.place.path)}")
+
+    def _outcome(self, already_finished: bool = False) -> Outcome:
+        last = self.place.model(self.recipe.stages[-1].name)
+        return Outcome(self.place.path, last, self._evaluations(), already_finished)
+
+
+def headline(evaluation: Evaluation) -> str:
+    """The two numbers that matter, with their 95 % intervals."""
+    greedy, sampled = evaluation.greedy, evaluation.pass_at_1
+    return (
+        f"greedy accuracy {greedy.value:.3f} [{greedy.low:.3f}, {greedy.high:.3f}], "
+        f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on {evaluation.problems} problems"
+    )

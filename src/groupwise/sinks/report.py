@@ -1,0 +1,120 @@
+"""``report.html``: a whole run in one file that opens from disk, without a server and without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from groupwise.errors import UserError
+from groupwise.sinks.report_evaluation import evaluation, summary
+from groupwise.sinks.report_groups import groups
+from groupwise.sinks.report_markup import Html, duration, element, join
+from groupwise.sinks.report_training import training
+
+Json = Mapping[str, Any]
+
+
+def write_report(run_directory: Path) -> Path:
+    """Render a run directory to ``report.html`` inside it and return that path.
+
+    Reads ``run.json`` and, where they are there, ``metrics.jsonl``, ``evaluation.json`` and ``groups.json``; the report
+    says which are missing. Everything of the run is escaped, and a content security policy lets nothing but the
+    report's own script run and nothing be fetched. Raises UserError where
+    ``run.json`` is missing or a file is not JSON.
+    """
+    run = _read(run_directory / "run.json")
+    if run is None:
+        raise UserError(f"{run_directory} has no run.json, so it is not a run directory: name the directory of a run")
+    evaluated = _read(run_directory / "evaluation.json") or {"models": [], "comparison": None}
+    rows = _read_lines(run_directory / "metrics.jsonl")
+    shown = _read(run_directory / "groups.json") or []
+    models, comparison = evaluated["models"], evaluated.get("comparison")
+    body = join(
+        [
+            _header(run, summary(models, comparison) if models else Html()),
+            _section("Evaluation", evaluation(models, comparison) if models else [], "evaluation.json"),
+            _section("Training", training(rows, run.get("stages", [])), "metrics.jsonl"),
+            _section("Groups", [_how_to_read(), *groups(shown)] if shown else [], "groups.json"),
+        ]
+    )
+    path = run_directory / "report.html"
+    path.write_text(_page(f"{run['name']} · Groupwise report", body), encoding="utf-8")
+    return path
+
+
+def _page(title: str, body: Html) -> str:
+    template, style, script = (_asset(f"report.{kind}") for kind in ("html", "css", "js"))
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    parts = {"title": join([title]), "body": body, "style": style, "script": script, "script_hash": script_hash}
+    return Template(template).substitute(parts)
+
+
+def _asset(name: str) -> str:
+    return files("groupwise.sinks").joinpath(name).read_text(encoding="utf-8")
+
+
+def _header(run: Json, result: Html) -> Html:
+    recipe = run.get("recipe", {})
+    facts = {
+        "Model": _words(run.get("model", recipe.get("model"))),
+        "Stages": " → ".join(f"{stage['name']}, {stage['steps']} steps" for stage in run.get("stages", [])),
+        "Machine": _words(run.get("machine")),
+        "Versions": _words(run.get("versions")),
+        "Started": str(run.get("started", "")),
+        "Total time": duration(run["seconds"]) if run.get("seconds") is not None else "not finished",
+    }
+    rows = [part for name, text in facts.items() if text for part in (element("dt", name), element("dd", text))]
+    resolved = json.dumps(recipe, indent=2, ensure_ascii=False)
+    folded = element("details", element("summary", "Resolved recipe"), element("pre", resolved, class_="recipe"))
+    title = [element("p", "Groupwise run", class_="eyebrow"), element("h1", run["name"])]
+    return element("header", *title, result, element("dl", *rows, class_="about"), folded)
+
+
+def _words(value: Any) -> str:
+    """A mapping as ``name value · name value``, a list with commas, anything else as it prints."""
+    if isinstance(value, Mapping):
+        return " · ".join(f"{name.replace('_', ' ')} {_words(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_words, value))
+    return "" if value is None else str(value)
+
+
+def _section(title: str, parts: Sequence[Html], source: str) -> Html:
+    missing = element("p", f"This run directory has no {source}, so this part is left out.", class_="note")
+    return element("section", element("h2", title), *(parts or [missing]), aria_label=title)
+
+
+def _how_to_read() -> Html:
+    return element(
+        "p",
+        "Each token is painted by its gradient coefficient, the derivative of the objective by the token's "
+        "log-probability: blue tokens were made more likely, red ones less, the stronger the colour the more. Colours "
+        "are to scale within a group. Completions that are alike are shown once.",
+    )
+
+
+def _read(path: Path) -> Any:
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno} is not JSON ({error.msg}): restore the file, or delete it") from error
+
+
+def _read_lines(path: Path) -> list[Json]:
+    if not path.exists():
+        return []
+    rows = []
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rows.append(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{line} is not JSON ({error.msg}): delete this line") from error
+    return rows

@@ -1,0 +1,99 @@
+"""The report's groups: completions side by side, each token painted by its gradient coefficient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from groupwise.sinks.report_markup import Html, element, number
+
+Json = Mapping[str, Any]
+
+
+def groups(rows: Sequence[Json]) -> list[Html]:
+    """One folding block a group, the first open."""
+    return [_group(row, is_open=index == 0) for index, row in enumerate(rows)]
+
+
+def _group(row: Json, is_open: bool) -> Html:
+    rollouts = sorted(row["rollouts"], key=lambda rollout: -(rollout["reward"] or 0.0))
+    largest = max((abs(c) for rollout in rollouts for c in rollout["coefficients"] if c is not None), default=0.0)
+    rewards = [rollout["reward"] for rollout in rollouts]
+    known = [reward for reward in rewards if reward is not None]
+    mean = number(sum(known) / len(known)) if known else "–"
+    title = element(
+        "summary",
+        element("span", row["prompt"].strip(), class_="prompt"),
+        element(
+            "span",
+            f"{row['stage']}, step {row['step']} · {len(rollouts)} completions · mean reward {mean}",
+            class_="muted",
+        ),
+    )
+    if not known or max(known) == min(known):
+        legend: Html = element("p", "All rewards are equal: no advantage.", class_="note")
+    else:
+        legend = _legend(largest)
+    reference = [element("p", f"Reference answer: {row['answer']}", class_="note")] if row.get("answer") else []
+    cards = [_card(rollout, count, largest) for rollout, count in _distinct(rollouts)]
+    return element(
+        "details", title, *reference, legend, element("div", *cards, class_="cards"), class_="group", open=is_open
+    )
+
+
+def _legend(largest: float) -> Html:
+    return element(
+        "div",
+        element("span", f"−{number(largest)} pushed down", class_="muted"),
+        element("span", class_="ramp", aria_hidden="true"),
+        element("span", f"pushed up +{number(largest)}", class_="muted"),
+        element("output", "Point at a token, or use the arrow keys, to read its numbers.", class_="readout"),
+        class_="token-legend",
+    )
+
+
+def _distinct(rollouts: Sequence[Json]) -> list[tuple[Json, int]]:
+    """Completions that are alike in tokens, reward and advantage are shown once, with their number."""
+    counts: dict[tuple[Any, ...], tuple[Json, int]] = {}
+    for rollout in rollouts:
+        key = (tuple(rollout["tokens"]), rollout["reward"], rollout["advantage"])
+        first, count = counts.get(key, (rollout, 0))
+        counts[key] = (first, count + 1)
+    return list(counts.values())
+
+
+def _card(rollout: Json, count: int, largest: float) -> Html:
+    advantage = rollout["advantage"]
+    direction = "up" if (advantage or 0) > 0 else "down" if (advantage or 0) < 0 else ""
+    head = element(
+        "header",
+        element("span", "reward ", element("b", number(rollout["reward"]))),
+        element("span", "advantage ", element("b", number(advantage, signed=True), class_=direction)),
+        element(
+            "span", "finished" if rollout["finished"] else "truncated", class_="" if rollout["finished"] else "warn"
+        ),
+        *([element("span", f"×{count} alike", class_="muted")] if count > 1 else []),
+    )
+    tokens = [
+        _token(token, coefficient, logprob, largest)
+        for token, coefficient, logprob in zip(
+            rollout["tokens"], rollout["coefficients"], rollout["logprobs"], strict=True
+        )
+    ]
+    body = element(
+        "p", *tokens, class_="tokens", tabindex="0", role="group", aria_label=f"Completion: {rollout['text']}"
+    )
+    return element("article", head, body)
+
+
+def _token(token: str, coefficient: float | None, logprob: float | None, largest: float) -> Html:
+    strength = round(abs(coefficient) / largest, 3) if coefficient and largest else 0
+    direction = None if not strength else "up" if (coefficient or 0) > 0 else "down"
+    return element(
+        "span",
+        token.replace("\n", "↵\n"),
+        class_=direction,
+        style=f"--a:{strength}" if direction else None,
+        data_c=number(coefficient, signed=True),
+        data_p=number(logprob),
+    )

@@ -1,0 +1,95 @@
+"""The report's curves: one section a stage, small charts that share their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from groupwise.sinks.report_charts import Frame, Series, chart, span, stacked
+from groupwise.sinks.report_markup import Html, element, number
+
+Row = Mapping[str, Any]
+Range = tuple[float | None, float | None]
+
+MOST_POINTS = 600
+
+CURVES = (
+    ("reward", "Reward", "Mean, weights included", (None, None)),
+    ("mean_token_accuracy", "Token accuracy", "Demonstrated tokens that were the likeliest", (0.0, 1.0)),
+    ("loss", "Loss", "", (None, None)),
+    ("eval/accuracy", "Held-out accuracy", "Greedy, on problems never trained on", (0.0, 1.0)),
+    ("kl", "KL from the reference", "Nats a token", (0.0, None)),
+    ("entropy", "Entropy", "Nats a token", (0.0, None)),
+    ("completions/mean_length", "Completion length", "Tokens, mean", (None, None)),
+    ("frac_reward_zero_std", "Groups without signal", "Share whose rewards are all equal", (0.0, 1.0)),
+    ("completions/clipped_ratio", "Truncated completions", "Share cut at the token limit", (0.0, None)),
+)
+"""Metric, title, note, range of the y axis (None: from the values)."""
+
+PHASES = (("sample", "sampling"), ("reward", "reward"), ("train", "training"), ("other", "other"))
+IDENTITY = ("stage", "step", "time_seconds")
+
+
+def training(rows: Sequence[Row], stages: Sequence[Mapping[str, Any]]) -> list[Html]:
+    """A section for each stage that has metrics, in the order of the run."""
+    order = [stage["name"] for stage in stages]
+    order += [name for name in dict.fromkeys(row["stage"] for row in rows) if name not in order]
+    return [_stage(name, own) for name in order if (own := [row for row in rows if row["stage"] == name])]
+
+
+def _stage(name: str, rows: Sequence[Row]) -> Html:
+    thinned, bucket = thin(rows)
+    steps = [row["step"] for row in thinned]
+    present = {key for row in thinned for key in row if key not in IDENTITY}
+    hidden = {"loss"} if "reward" in present else set()
+    main = [curve for curve in CURVES if curve[0] in present - hidden]
+    charts = [_curve(thinned, steps, *curve) for curve in main]
+    if any(f"seconds/{phase}" in present for phase, _ in PHASES):
+        charts.append(_time(thinned, steps, present))
+    shown = {curve[0] for curve in main} | {f"seconds/{phase}" for phase, _ in PHASES}
+    others = [_curve(thinned, steps, key, key, "", (None, None)) for key in sorted(present - shown)]
+    parts = [element("h3", f"Stage {name}", element("small", f"{rows[-1]['step']} steps"))]
+    if bucket > 1:
+        parts.append(element("p", f"Each point is the mean of {bucket} steps.", class_="note"))
+    parts.append(element("div", *charts, class_="charts"))
+    if others:
+        summary = element("summary", f"{len(others)} more metrics")
+        parts.append(element("details", summary, element("div", *others, class_="charts")))
+    return element("section", *parts, class_="stage", aria_label=f"Stage {name}")
+
+
+def _curve(rows: Sequence[Row], steps: Sequence[int], key: str, title: str, note: str, y_range: Range) -> Html:
+    values = [row.get(key) for row in rows]
+    sparse = any(value is None for value in values)
+    frame = Frame(steps, span(values, *y_range))
+    return chart(title, frame, [Series(title, values, dots=sparse)], note)
+
+
+def _time(rows: Sequence[Row], steps: Sequence[int], present: set[str]) -> Html:
+    series = [
+        Series(label, [row.get(f"seconds/{phase}") for row in rows], style=f"phase-{phase}")
+        for phase, label in PHASES
+        if f"seconds/{phase}" in present
+    ]
+    totals = [sum(s.values[at] or 0.0 for s in series) for at in range(len(rows))]
+    return stacked("Time by phase", Frame(steps, span(totals, low=0.0), y_format=_seconds), series, "Seconds a step")
+
+
+def _seconds(value: float) -> str:
+    return f"{number(value)} s"
+
+
+def thin(rows: Sequence[Row], most: int = MOST_POINTS) -> tuple[list[Row], int]:
+    """At most ``most`` rows, each the mean of equally many neighbours (missing values left out), and how many."""
+    bucket = -(-len(rows) // most)
+    if bucket == 1:
+        return list(rows), 1
+    return [_mean_row(rows[at : at + bucket]) for at in range(0, len(rows), bucket)], bucket
+
+
+def _mean_row(rows: Sequence[Row]) -> Row:
+    keys = dict.fromkeys(key for row in rows for key in row if key not in IDENTITY)
+    known = {key: [row[key] for row in rows if row.get(key) is not None] for key in keys}
+    means = {key: fmean(values) for key, values in known.items() if values}
+    return {"stage": rows[-1]["stage"], "step": rows[-1]["step"], **means}

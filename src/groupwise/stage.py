@@ -1,0 +1,70 @@
+"""One row of the unified table, run: an algorithm on a task for a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from groupwise.algorithm import Algorithm
+from groupwise.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An algorithm × a task × a budget. Batch sizes speak for themselves: ``prompts_per_step`` here, ``group_size`` in
+    the source, ``minibatches`` here, ``tokens_per_micro_batch`` in the learner."""
+
+    name: str
+    """Names the stage's model, metrics and options."""
+    algorithm: Algorithm
+    task: Annotated[Task, tyro.conf.Suppress]
+    steps: int
+    """Draws. A step draws prompts_per_step prompts together."""
+    prompts_per_step: int = 16
+    """Prompts drawn together."""
+    minibatches: int = 1
+    """Optimiser updates a draw (and epoch). With more than one the later ones are off-policy: ratio and clip matter."""
+    epochs: int = 1
+    """Passes over one draw."""
+    learning_rate: float = 1e-6
+    """AdamW's, at the end of the warm-up."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After the warm-up: constant, or down to zero at the last step."""
+    long_prompts: Literal["skip", "error"] = "skip"
+    """A prompt that leaves no room for its completion in the context: skipped and counted, or an error."""
+    checkpoint_every: int = 50
+    """Steps between checkpoints; 0: only the stage's final model."""
+    evaluate_every: int = 0
+    """Steps between quick greedy evaluations on held-out problems; 0: none."""
+
+    def learning_rate_at(self, step: int) -> float:
+        """Of the 0-based ``step``."""
+        import math
+
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        left = 1 - (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[self.schedule]
+        return self.learning_rate * factor
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How each stage's model is evaluated on its task's held-out problems."""
+
+    problems: int = 500
+    """With one greedy and one sampled completion each."""
+    sampled_problems: int = 100
+    """The first of them, with ``samples`` completions each, for pass@k and maj@k. 0: none."""
+    samples: int = 32
+    """Completions for each sampled problem; k goes 1, 2, 4 ... up to it."""
+    temperature: float = 1.0
+    """Of the sampled completions."""
+    max_completion_tokens: int = 256
+    """Of every completion here."""
+    during: int = 100
+    """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``)."""

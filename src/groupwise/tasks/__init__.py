@@ -1,0 +1,24 @@
+"""Tasks: what is to be learned, from whatever file and column convention it comes."""
+
+from groupwise.tasks.conventions import Convention, duplicates, examples, recognise
+from groupwise.tasks.files import read_rows
+from groupwise.tasks.from_file import from_file, split
+from groupwise.tasks.gsm8k import gsm8k
+from groupwise.tasks.stepwise import Difficulty, StepwiseArithmetic, check_steps, stepwise
+from groupwise.tasks.task import Task
+
+__all__ = [
+    "Convention",
+    "Difficulty",
+    "StepwiseArithmetic",
+    "Task",
+    "check_steps",
+    "duplicates",
+    "examples",
+    "from_file",
+    "gsm8k",
+    "read_rows",
+    "recognise",
+    "split",
+    "stepwise",
+]

@@ -1,0 +1,220 @@
+"""Rows out of files: jsonl (gzipped or not), json, csv, parquet, saved datasets and the Hugging Face hub.
+
+A row comes with its id as error messages say it: ``train.jsonl:17`` and ``train.csv:17`` are lines of the file, counted
+from 1; ``train.json#0``, ``train.parquet#0`` and ``openai/gsm8k:train#0`` are rows, counted from 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from groupwise.errors import UserError
+
+Row = tuple[str, dict[str, Any]]
+"""``(id, {column: value})``."""
+
+Rows = Iterable[dict[str, Any]]
+
+NEWLINE = b"\n"
+
+_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?::(?P<split>[^/]+))?")
+
+
+def read_rows(source: str | Path) -> list[Row]:
+    """All rows of a file, of a directory made by ``Dataset.save_to_disk``, or of a dataset of the hub.
+
+    ``source`` ends in ``.jsonl``, ``.jsonl.gz``, ``.json`` (a list of objects, an object with one list in it, or lines
+    after all), ``.csv`` or ``.parquet``; or is a directory, ``directory:split``, or a name of the hub,
+    ``org/name[/config][:split]``, where the split is train unless said. Blank lines are skipped; a byte order mark and
+    CRLF are no matter.
+
+    Raises UserError naming file and line for what cannot be read: a file that is missing, empty, truncated or not
+    UTF-8, a line that is not JSON, a row that is not an object, fields that do not match a csv's header.
+    """
+    path = Path(source).expanduser()
+    rows = _read_file(path) if path.is_file() else _read_dataset(str(source), path)
+    if not rows:
+        raise UserError(f"{source}: no rows; expected at least one")
+    return rows
+
+
+def _read_file(path: Path) -> list[Row]:
+    readers = {".jsonl": _read_lines, ".jsonl.gz": _read_lines, ".json": _read_json, ".csv": _read_csv}
+    readers[".parquet"] = _read_parquet
+    reader = next((read for suffix, read in readers.items() if path.name.lower().endswith(suffix)), None)
+    if reader is None:
+        raise UserError(f"{path}: unknown kind of file; expected {', '.join(readers)}")
+    try:
+        return reader(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
+
+
+def _read_lines(path: Path) -> list[Row]:
+    return [
+        (f"{path.name}:{number}", _object(_parse(text, f"{path}:{number}"), f"{path}:{number}"))
+        for number, text in _lines(path)
+        if text.strip()
+    ]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield number, _decode(line, path, number)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: broken gzip after line {number} ({error}); fetch or write the file again") from error
+
+
+def _decode(data: bytes, path: Path, line: int = 1) -> str:
+    """``line``: where the data begins."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = f"{path}:{line + data.count(NEWLINE, 0, error.start)}"
+        raise UserError(f"{where}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8") from error
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno} of {_shown(text)}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: JSON beyond what can be read: {error}") from error
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f'{where}: the row is {_shown(json.dumps(value))}; expected an object like {{"prompt": "..."}}')
+    return value
+
+
+def _read_json(path: Path) -> list[Row]:
+    text = _decode(path.read_bytes(), path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if first.lstrip().startswith("{") and first.rstrip().endswith("}") and text.strip() != first.strip():
+        return _read_lines(path)
+    if not text.strip():
+        return []
+    value = _parse(text, str(path))
+    if isinstance(value, dict):
+        lists = {key: entry for key, entry in value.items() if isinstance(entry, list)}
+        if len(lists) != 1:
+            raise UserError(f"{path}: an object with {len(lists)} lists; expected a list of rows or one list in it")
+        (value,) = lists.values()
+    if not isinstance(value, list):
+        raise UserError(f"{path}: {_shown(json.dumps(value))}; expected a list of rows")
+    return [(f"{path.name}#{index}", _object(row, f"{path}#{index}")) for index, row in enumerate(value)]
+
+
+def _read_csv(path: Path) -> list[Row]:
+    reader = csv.reader(io.StringIO(_decode(path.read_bytes(), path), newline=""), strict=True)
+    rows: list[Row] = []
+    header: list[str] = []
+    line = 1
+    try:
+        for fields in reader:
+            where, line = line, reader.line_num + 1
+            if not fields:
+                continue
+            if not header:
+                header = _header(fields, f"{path}:{where}")
+            elif len(fields) != len(header):
+                raise UserError(f"{path}:{where}: {len(fields)} fields; expected {len(header)} as in the header")
+            else:
+                rows.append((f"{path.name}:{where}", dict(zip(header, fields, strict=True))))
+    except csv.Error as error:
+        raise UserError(f"{path}:{line}: not CSV: {error}") from error
+    return rows
+
+
+def _header(fields: list[str], where: str) -> list[str]:
+    repeated = {field for field in fields if fields.count(field) > 1}
+    if repeated:
+        raise UserError(f"{where}: the header repeats {_listed(repeated)}; expected every column once")
+    return fields
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path}: not a readable parquet file ({_shown(str(error))}); write it again") from error
+    return [(f"{path.name}#{index}", row) for index, row in enumerate(rows)]
+
+
+def _read_dataset(source: str, path: Path) -> list[Row]:
+    name, _, split = source.partition(":")
+    directory = path if path.is_dir() else Path(name).expanduser()
+    hub = _HUB_NAME.fullmatch(source)
+    if directory.is_dir():
+        rows = _from_directory(directory, split if directory != path else "")
+    elif hub is None or path.suffix in (".jsonl", ".json", ".csv", ".parquet", ".gz", ".txt"):
+        raise UserError(f"{source}: no such file{_nearest_file(path)}")
+    else:
+        rows = _from_hub(hub["name"], hub["config"], hub["split"] or "train")
+    return [(f"{source}#{index}", dict(row)) for index, row in enumerate(rows)]
+
+
+def _nearest_file(path: Path) -> str:
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = get_close_matches(path.name, names, n=1)
+    return f"; perhaps you meant {path.parent / close[0]}" if close else "; check the path"
+
+
+def _from_directory(directory: Path, split: str) -> Rows:
+    if not any((directory / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")):
+        raise UserError(f"{directory}: a directory; expected a file, or a dataset saved by Dataset.save_to_disk")
+    datasets = _datasets(str(directory))
+    saved = datasets.load_from_disk(str(directory))
+    wanted = split or "train"
+    if not isinstance(saved, datasets.Dataset) and wanted not in saved:
+        raise UserError(f"{directory}: no split {wanted}; seen: {_listed(saved)}; name one as {directory}:SPLIT")
+    rows: Rows = saved if isinstance(saved, datasets.Dataset) else saved[wanted]
+    return rows
+
+
+def _from_hub(name: str, config: str | None, split: str) -> Rows:
+    datasets = _datasets(name)
+    try:
+        rows: Rows = datasets.load_dataset(name, config, split=split)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{name}: neither a file here nor a dataset that the hub gives ({_shown(str(error))}); "
+            "check the path, or the name as org/name[/config][:split]"
+        ) from error
+    return rows
+
+
+def _datasets(source: str) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError(
+            f"{source}: no such file, and reading it as a dataset needs: pip install groupwise[hub]"
+        ) from error
+    return datasets
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _shown(text: str) -> str:
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= 80 else one_line[:77] + "..."

@@ -1,0 +1,84 @@
+"""A task out of rows: a file or a hub name, and a reward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from groupwise.errors import UserError
+from groupwise.protocols import Reward
+from groupwise.tasks.conventions import examples, recognise
+from groupwise.tasks.files import read_rows
+from groupwise.tasks.task import Task
+from groupwise.types import Example
+
+RewardLike = Reward | Callable[..., Any] | str
+"""A reward, a plain function, or the name of a reward that ships."""
+
+
+def from_file(
+    path: str | Path,
+    reward: RewardLike | tuple[RewardLike, ...] = (),
+    *,
+    held_out: str | Path | None = None,
+    held_out_fraction: float = 0.1,
+    prompt_column: str | Sequence[str] | None = None,
+    answer_column: str | None = None,
+    limit: int | None = None,
+    name: str | None = None,
+    system: str | None = None,
+    chat: Literal["auto", "always", "never"] = "auto",
+    seed: int = 0,
+) -> Task:
+    """A task from anything ``read_rows`` reads, in any convention ``recognise`` knows.
+
+    The held-out examples are those of ``held_out``, or a fraction of the questions of ``path`` drawn by ``seed``; rows
+    that ask the same question stay together. ``limit``: only so many rows of each file. ``name``: the file's if not
+    given. Raises UserError for what cannot be read or recognised, and for an unknown reward.
+    """
+    if not 0 <= held_out_fraction < 1:
+        raise UserError(f"held_out_fraction is {held_out_fraction}; expected 0 <= held_out_fraction < 1")
+    train = _load(path, prompt_column, answer_column, limit)
+    if held_out is None:
+        train, kept = split(train, held_out_fraction, seed)
+    else:
+        kept = _load(held_out, prompt_column, answer_column, limit)
+    return Task(
+        name=name or Path(path).name.partition(".")[0],
+        train=train,
+        held_out=kept,
+        rewards=tuple(_as_reward(each) for each in (reward if isinstance(reward, tuple) else (reward,))),
+        system=system,
+        chat=chat,
+    )
+
+
+def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """``(train, held out)``, each in the order given: the fraction of distinct prompts, at least one of several, that
+    the seed draws. Examples with one prompt fall on one side; a single prompt is all train."""
+    prompts = list(dict.fromkeys(str(example.prompt) for example in examples))
+    wanted = min(max(round(fraction * len(prompts)), 1), len(prompts) - 1) if fraction else 0
+    drawn = set(Random(f"{seed}/held_out").sample(prompts, wanted))
+    train = [example for example in examples if str(example.prompt) not in drawn]
+    return train, [example for example in examples if str(example.prompt) in drawn]
+
+
+def _load(
+    path: str | Path, prompt_column: str | Sequence[str] | None, answer_column: str | None, limit: int | None
+) -> list[Example]:
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}; expected at least 1")
+    rows = read_rows(path)[:limit]
+    try:
+        convention = recognise(rows, prompt_column, answer_column)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return examples(rows, convention)
+
+
+def _as_reward(reward: RewardLike) -> Reward:
+    from groupwise.rewards import as_reward, by_name
+
+    return by_name(reward) if isinstance(reward, str) else as_reward(reward)

@@ -1,0 +1,208 @@
+"""Stepwise arithmetic: the task that ships. Endless, exact, and every step can be checked.
+
+A question, and its demonstration in the format of GSM8K (Cobbe et al. 2021, arXiv 2110.14168)::
+
+    37 + 58 - 46 = ?
+
+    <<37+58=95>>
+    <<95-46=49>>
+    #### 49
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from random import Random
+from typing import Literal, overload
+
+from groupwise.errors import UserError
+from groupwise.tasks.task import Task
+from groupwise.types import Example
+
+Split = Literal["train", "held_out"]
+
+HELD_OUT_ONE_IN = 10
+"""One question in so many, whatever the level and the seed, is never trained on."""
+
+MOST_DRAWS = 10_000
+"""A split in which this many draws find no question has none."""
+
+_APPLY: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+_NUMBER = "[0-9]{1,18}"
+_QUESTION = re.compile(rf"\s*({_NUMBER})((?:\s*[-+*]\s*{_NUMBER})+)\s*=\s*\?\s*")
+_OPERATION = re.compile(rf"([-+*])\s*({_NUMBER})")
+_STEP = re.compile(rf"\s*<<\s*({_NUMBER})\s*([-+*])\s*({_NUMBER})\s*=\s*({_NUMBER})\s*>>\s*")
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """What the questions of a level look like. Raises UserError for a difficulty that has no questions."""
+
+    operands: tuple[int, int] = (3, 3)
+    """Fewest and most numbers in a question."""
+    largest: int = 99
+    """Every number and every intermediate result is in 0 .. largest."""
+    operators: str = "+-"
+    """Of ``+ - *``. A ``*`` comes only first and its right factor is in 2 .. 9, so that reading from left to right
+    and the usual precedence agree."""
+
+    def __post_init__(self) -> None:
+        fewest, most = self.operands
+        if not 2 <= fewest <= most:
+            raise UserError(
+                f"Difficulty: operands is {self.operands}; expected (fewest, most) with 2 <= fewest <= most"
+            )
+        if self.largest < 9:
+            raise UserError(f"Difficulty: largest is {self.largest}; expected at least 9")
+        if not set(self.operators) <= set(_APPLY) or not {"+", "-"} & set(self.operators):
+            raise UserError(
+                f'Difficulty: operators is "{self.operators}"; expected some of "+-*", with + or - among them'
+            )
+
+
+LEVELS: dict[int, Difficulty] = {
+    1: Difficulty(operands=(2, 2), largest=99, operators="+-"),
+    2: Difficulty(operands=(3, 3), largest=99, operators="+-"),
+    3: Difficulty(operands=(3, 5), largest=99, operators="+-"),
+    4: Difficulty(operands=(3, 4), largest=999, operators="+-*"),
+    5: Difficulty(operands=(4, 6), largest=9999, operators="+-*"),
+}
+"""Level -> what its questions look like. Level 1 has some 10,000 questions, level 2 a million."""
+
+
+@dataclass(frozen=True)
+class StepwiseArithmetic(Sequence[Example]):
+    """``size`` examples, each made when it is asked for: row ``i`` depends on nothing but ``(seed, split, i)``.
+
+    Train and held-out questions are disjoint for all seeds and levels: a hash of the question's text says to which
+    split it belongs, and a row is drawn again until its question is of its own split. Rows may repeat a question.
+    """
+
+    level: int | Difficulty = 2
+    seed: int = 0
+    size: int = 100_000
+    split: Split = "train"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.level, Difficulty) and self.level not in LEVELS:
+            raise UserError(f"stepwise: level is {self.level!r}; expected one of {[*LEVELS]} or a Difficulty")
+        if self.size < 0:
+            raise UserError(f"stepwise: size is {self.size}; expected 0 or more")
+
+    @property
+    def difficulty(self) -> Difficulty:
+        return self.level if isinstance(self.level, Difficulty) else LEVELS[self.level]
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        rows = range(self.size)[index]
+        return self._row(rows) if isinstance(rows, int) else [self._row(row) for row in rows]
+
+    def _row(self, row: int) -> Example:
+        random = Random(f"{self.seed}/{self.split}/{row}")
+        questions = (_draw(self.difficulty, random) for _ in range(MOST_DRAWS))
+        question = next((question for question in questions if split_of(question) == self.split), None)
+        if question is None:
+            raise UserError(f"stepwise: {self.difficulty} has no {self.split} question; make it harder")
+        demonstration = demonstrate(question)
+        return Example(
+            id=f"{self.split}:{row}",
+            prompt=question,
+            completion=demonstration,
+            answer=demonstration.rpartition("#### ")[2],
+            columns={"question": question},
+        )
+
+
+def split_of(question: str) -> Split:
+    """The split a question belongs to, in every run."""
+    digest = hashlib.blake2b(question.encode(), digest_size=8).digest()
+    return "train" if int.from_bytes(digest, "big") % HELD_OUT_ONE_IN else "held_out"
+
+
+def demonstrate(question: str) -> str:
+    """The right solution, a step a line. Raises UserError where the text is not a question of this task."""
+    value, operations = _parse(question)
+    lines = []
+    for sign, operand in operations:
+        result = _APPLY[sign](value, operand)
+        lines.append(f"<<{value}{sign}{operand}={result}>>")
+        value = result
+    return "\n".join([*lines, f"#### {value}"])
+
+
+def check_steps(question: str, completion: str) -> list[bool]:
+    """Whether each step is right, one value for each line that is not blank before the ``####`` line.
+
+    The k-th step is right where it applies the question's k-th operation to the result that the step before it
+    states (the first: to the question's first number) and calculates correctly. So one slip is one wrong step: those
+    that carry on faithfully from it are right. A line that is not ``<<a+b=c>>`` is wrong, and so is the next, which has
+    no result to carry on from. Raises UserError where the text is not a question of this task.
+    """
+    start, operations = _parse(question)
+    value: int | None = start
+    verdicts = []
+    for line, expected in zip_longest(_step_lines(completion), operations):
+        if line is None:
+            break
+        step = _STEP.fullmatch(line)
+        if step is None:
+            verdicts.append(False)
+            value = None
+            continue
+        left, sign, right, result = int(step[1]), step[2], int(step[3]), int(step[4])
+        verdicts.append((sign, right) == expected and left == value and _APPLY[sign](left, right) == result)
+        value = result
+    return verdicts
+
+
+def stepwise(level: int | Difficulty = 2, seed: int = 0, train_size: int = 100_000, held_out_size: int = 500) -> Task:
+    """Stepwise arithmetic, rewarded by its final answer. Raises UserError for an unknown level."""
+    from groupwise.rewards import FinalAnswer
+
+    return Task(
+        name="stepwise",
+        train=StepwiseArithmetic(level, seed, train_size, "train"),
+        held_out=StepwiseArithmetic(level, seed, held_out_size, "held_out"),
+        rewards=(FinalAnswer(),),
+    )
+
+
+def _draw(difficulty: Difficulty, random: Random) -> str:
+    count = random.randint(*difficulty.operands)
+    later = [sign for sign in difficulty.operators if sign != "*"]
+    first = random.choice(difficulty.operators)
+    factor = random.randint(2, 9)
+    value = random.randint(0, difficulty.largest // factor if first == "*" else difficulty.largest)
+    terms = [str(value)]
+    for position in range(count - 1):
+        sign = first if position == 0 else random.choice(later)
+        room = value if sign == "-" else difficulty.largest - value
+        operand = factor if sign == "*" else random.randint(0, room)
+        value = _APPLY[sign](value, operand)
+        terms.append(f"{sign} {operand}")
+    return " ".join(terms) + " = ?"
+
+
+def _parse(question: str) -> tuple[int, list[tuple[str, int]]]:
+    match = _QUESTION.fullmatch(question)
+    if match is None:
+        raise UserError(f'stepwise: "{question[:80]}" is not a question of this task; expected like "37 + 58 - 46 = ?"')
+    return int(match[1]), [(sign, int(number)) for sign, number in _OPERATION.findall(match[2])]
+
+
+def _step_lines(completion: str) -> list[str]:
+    lines = [line for line in completion.splitlines() if line.strip()]
+    final = next((index for index, line in enumerate(lines) if line.lstrip().startswith("####")), len(lines))
+    return lines[:final]

@@ -1,0 +1,27 @@
+"""What is to be learned: examples, held-out examples, rewards, and how a prompt is shown to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from groupwise.protocols import Reward
+from groupwise.types import Example
+
+
+@dataclass(frozen=True)
+class Task:
+    """Prompts × reward × renderer."""
+
+    name: str
+    train: Sequence[Example]
+    """Anything with ``len()`` and ``[index]``; a generator's rows may be made on demand."""
+    rewards: tuple[Reward, ...] = ()
+    held_out: Sequence[Example] = ()
+    """Never trained on; evaluation uses it."""
+    system: str | None = None
+    """A system message put before every conversation."""
+    chat: Literal["auto", "always", "never"] = "auto"
+    """How a plain-text prompt is shown: as a user message through the chat template where the tokenizer has one
+    (auto), always so (an error where there is none), or as it stands (never). Conversations always use the template."""

@@ -1,0 +1,147 @@
+"""The nouns of the project: frozen values, plain Python, no torch. Shapes are shown on one worked example.
+
+The example, with one character a token: prompt ``2+2=`` and completion ``4.`` where ``.`` is the EOS token::
+
+    Prompt.tokens               2  +  2  =
+    Rollout.tokens                          4   .        T = 2: all that follows the prompt
+    Rollout.mask                            1   1        the policy sampled both; EOS is sampled, so it is trained on
+    Rollout.behavior_logprobs             -0.1 -0.2      natural logs, at the sampling temperature
+    Rollout.rewards                            {1: 1.0}  an outcome sits on the last sampled token
+
+A second turn simply goes on in the same rollout; what a tool or an environment said has mask 0::
+
+    Rollout.tokens                          4   .   why?  .   two  twos  .
+    Rollout.mask                            1   1    0    0    1    1    1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Message = Mapping[str, str]
+"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``."""
+
+Text = str | tuple[Message, ...]
+"""Plain text, or a conversation."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of a task, whatever file and column convention it came from."""
+
+    id: str
+    """Where it came from, as an error message names it: ``train.jsonl:17``. Unique within its split."""
+    prompt: Text
+    completion: Text | None = None
+    """A demonstration (SFT)."""
+    answer: str | None = None
+    """The reference answer, where the task has one."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Every column of the row by its original name; rewards receive them by name."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An example whose prompt has been turned into tokens, once."""
+
+    example: Example
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an engine draws the next token."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    """Logits are divided by it before the softmax. 0 is greedy; log-probabilities are then those at temperature 1."""
+    top_k: int = 0
+    """0: off."""
+    top_p: float = 1.0
+    min_p: float = 0.0
+    stop_tokens: tuple[int, ...] = ()
+    """A completion ends after any of these; the stop token belongs to the completion."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A group to sample: one prompt, one completion for each seed. The prompt is computed once."""
+
+    tokens: tuple[int, ...]
+    seeds: tuple[int, ...]
+    """Each completion has a random stream of its own, so that neither batch size nor order changes it."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What an engine returns: token ids and the log-probability each had when it was drawn."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finished: bool
+    """True: a stop token ended it. False: truncated at ``max_tokens`` or at the end of the context."""
+    version: int
+    """Of the weights that drew it (``RolloutEngine.load``)."""
+
+
+ScoreStatus = Literal["scored", "unparseable", "timeout", "failed", "not_applicable"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one reward says of one rollout. ``unparseable`` still carries a value (usually 0); a value of None is
+    excluded from the group's statistics and gives no advantage."""
+
+    value: float | None
+    status: ScoreStatus = "scored"
+    steps: Mapping[int, float] = field(default_factory=dict)
+    """Process supervision: index into ``Rollout.tokens`` of each step's last token -> its score."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One attempt at a prompt, all turns. See the module's worked example."""
+
+    prompt: Prompt
+    tokens: tuple[int, ...]
+    mask: tuple[bool, ...]
+    behavior_logprobs: tuple[float, ...]
+    text: str
+    """The sampled tokens as text, special tokens left out: what rewards read."""
+    finished: bool
+    version: int
+    rewards: Mapping[int, float] = field(default_factory=dict)
+    """Token index -> reward; empty: not scored. Never overwritten by an advantage."""
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    """Each reward's own words, by its name, before weighting."""
+
+    @property
+    def last(self) -> int:
+        """Index of the last sampled token. Raises ValueError where the policy sampled none."""
+        return len(self.mask) - 1 - self.mask[::-1].index(True)
+
+    @property
+    def reward(self) -> float | None:
+        """The sum of all rewards; None where nothing could score it."""
+        return sum(self.rewards.values()) if self.rewards else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rollouts of one prompt. A demonstration is a group of one; a preference pair is chosen, then rejected."""
+
+    prompt: Prompt
+    rollouts: tuple[Rollout, ...]
+
+    @property
+    def informative(self) -> bool:
+        """True where rewards differ: only such a group has a group-relative advantage."""
+        rewards = [rollout.reward for rollout in self.rollouts if rollout.reward is not None]
+        return len(rewards) > 1 and max(rewards) > min(rewards)
+
+
+def flatten(groups: Sequence[Group]) -> list[Rollout]:
+    """All rollouts, group by group: row ``i`` of every ``[B, ...]`` tensor is ``flatten(groups)[i]``."""
+    return [rollout for group in groups for rollout in group.rollouts]

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from groupwise.sinks.jsonl import JsonLines, truncate_after
+
+
+def written(path: Path) -> list[tuple[str, int]]:
+    return [(row["stage"], row["step"]) for row in map(json.loads, path.read_text().splitlines())]
+
+
+def ran(path: Path, *stages: tuple[str, int]) -> None:
+    sink = JsonLines(path)
+    for name, steps in stages:
+        sink.stage(name, steps, 0)
+        for step in range(1, steps + 1):
+            sink.metrics(name, step, {"reward": step / 10})
+    sink.close({})
+
+
+def test_one_line_a_step_with_every_metric(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "metrics.jsonl"
+    sink = JsonLines(path)
+    sink.stage("grpo", 1, 0)
+    sink.metrics("grpo", 1, {"reward": 0.5, "kl": math.nan, "completions/max_length": 31})
+    row = json.loads(path.read_text())
+    assert (row["stage"], row["step"], row["reward"], row["kl"], row["completions/max_length"]) == (
+        "grpo",
+        1,
+        0.5,
+        None,
+        31,
+    )
+    assert row["time_seconds"] > 1e9
+
+
+def test_a_resumed_stage_stands_once(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    ran(path, ("sft", 3), ("grpo", 4))
+    again = JsonLines(path)
+    again.stage("grpo", 4, 2)
+    again.metrics("grpo", 3, {"reward": 9.0})
+    assert written(path) == [("sft", 1), ("sft", 2), ("sft", 3), ("grpo", 1), ("grpo", 2), ("grpo", 3)]
+
+
+def test_going_back_a_stage_forgets_all_that_followed(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    ran(path, ("sft", 3), ("grpo", 4))
+    JsonLines(path).stage("sft", 3, 2)
+    assert written(path) == [("sft", 1), ("sft", 2)]
+
+
+def test_a_half_written_line_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    ran(path, ("sft", 2))
+    with path.open("a") as file:
+        file.write('{"stage": "sft", "st')
+    truncate_after(path, "sft", 2)
+    assert written(path) == [("sft", 1), ("sft", 2)]
+
+
+def test_no_file_yet_is_no_error(tmp_path: Path) -> None:
+    truncate_after(tmp_path / "metrics.jsonl", "sft", 0)
+    assert not (tmp_path / "metrics.jsonl").exists()
