@@ -203,8 +203,8 @@ def test_a_template_that_rewrites_the_past_is_an_error():
 
 
 def test_a_template_that_refuses_the_conversation_is_an_error():
-    refusing = "{{ raise_exception('System role not supported') }}"
-    with pytest.raises(UserError, match=r"sums.jsonl:1: .* refuses the conversation: System role not supported"):
+    refusing = "{{ raise_exception('System role\nnot supported') }}"
+    with pytest.raises(UserError, match=r"sums.jsonl:1: .* refuses the conversation \(System role not supported\)"):
         Renderer(make_tokenizer(refusing)).prompt(sum_of_two())
 
 

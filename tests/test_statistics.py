@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groupwise.statistics import (
-    bootstrap_interval,
     maj_at_k,
     mean_interval,
     paired_difference,
@@ -93,28 +92,55 @@ def test_wilson_interval_by_hand() -> None:
     assert wilson_interval(20, 20).high == 1.0
 
 
-def test_bootstrap_interval_is_reproducible_and_near_the_normal_one() -> None:
-    values = [draw / 200 for draw in range(200)]
-    interval = bootstrap_interval(values)
-    half = 1.96 * (fmean((v - fmean(values)) ** 2 for v in values) / 200) ** 0.5
-    assert interval == bootstrap_interval(values)
-    assert interval != bootstrap_interval(values, seed=1)
-    assert interval.high - interval.value == pytest.approx(half, rel=0.05)
-    assert interval.value - interval.low == pytest.approx(half, rel=0.05)
+def test_mean_interval_by_hand() -> None:
+    """Five values with two each at 0 and 1: mean 3.5 / 9, mean square 2.75 / 9."""
+    interval = mean_interval([0.5, 0.5, 0.5, 0.0, 0.0])
+    half = 1.959964 * ((2.75 / 9 - (3.5 / 9) ** 2) / 9) ** 0.5
+    assert interval.value == pytest.approx(0.3)
+    assert (interval.low, interval.high) == pytest.approx((3.5 / 9 - half, 3.5 / 9 + half), abs=1e-6)
 
 
 def test_mean_interval_is_wilsons_for_zeros_and_ones() -> None:
     assert mean_interval([1.0] * 50) == wilson_interval(50, 50)
-    assert mean_interval([0.5, 1.0, 0.0]) == bootstrap_interval([0.5, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("level", [0.02, 0.5, 0.98])
+def test_mean_interval_holds_its_level_near_the_ends(level: float) -> None:
+    """40 problems of spread difficulty, 8 samples each; a percentile bootstrap covers 70 % of the time at 0.02."""
+    draw = random.Random(0)
+
+    def values() -> list[float]:
+        chances = [draw.betavariate(level, 1 - level) for _ in range(40)]
+        return [sum(draw.random() < chance for _ in range(8)) / 8 for chance in chances]
+
+    intervals = [mean_interval(values()) for _ in range(400)]
+    assert sum(interval.low <= level <= interval.high for interval in intervals) / 400 >= 0.93
+
+
+def test_paired_difference_by_hand() -> None:
+    """Two wins, one loss and a tie, and half a win, a tie and half a loss: mean 1 / 6, mean square 4 / 6."""
+    difference = paired_difference([0, 0, 1, 1], [1, 1, 0, 1])
+    half = 1.959964 * ((4 / 6 - 1 / 36) / 6) ** 0.5
+    assert difference.value == 0.25
+    assert (difference.low, difference.high) == pytest.approx((1 / 6 - half, 1 / 6 + half), abs=1e-6)
+
+
+def test_a_handful_of_changed_problems_is_not_yet_a_difference() -> None:
+    """Four one-sided changes have p = 0.125 in the exact sign test, six 0.03."""
+    assert paired_difference([0.0] * 100, [1.0] * 4 + [0.0] * 96).low < 0
+    assert paired_difference([0.0] * 100, [1.0] * 6 + [0.0] * 94).low > 0
+    same = paired_difference([0.5] * 100, [0.5] * 100)
+    assert same.value == 0.0
+    assert same.low < 0 < same.high
 
 
 def test_pairing_is_sharper_than_two_separate_means() -> None:
-    before = [draw / 100 for draw in range(100)]
+    before = [row / 100 for row in range(80)]
     after = [value + 0.1 + 0.01 * (-1) ** row for row, value in enumerate(before)]
     difference = paired_difference(before, after)
     assert difference.value == pytest.approx(0.1)
-    assert difference.low > 0.09
-    assert bootstrap_interval(after).low < bootstrap_interval(before).high
+    assert difference.low > 0.05
+    assert mean_interval(after).low < mean_interval(before).high
 
 
 @pytest.mark.parametrize(
@@ -125,7 +151,8 @@ def test_pairing_is_sharper_than_two_separate_means() -> None:
         lambda: maj_at_k([1], [True], 2),
         lambda: maj_at_k([1, 2], [True], 1),
         lambda: wilson_interval(3, 2),
-        lambda: bootstrap_interval([]),
+        lambda: mean_interval([]),
+        lambda: paired_difference([], []),
         lambda: paired_difference([1.0], [1.0, 0.0]),
     ],
 )

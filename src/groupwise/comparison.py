@@ -20,7 +20,7 @@ NEARLY_ALL = 0.95
 
 @dataclass(frozen=True)
 class Comparison:
-    """After minus before, each the mean over problems with its 95 % paired bootstrap interval.
+    """After minus before, each the mean over problems with its 95 % ``statistics.paired_difference`` interval.
 
     The intervals stand one by one; nothing is corrected for looking at several of them.
     """

@@ -6,7 +6,6 @@ Pass@K; ``compare`` answers it for two evaluations of the same problems.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from groupwise.comparison import Comparison, compare
 from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine
+from groupwise.seeding import stable_seed
 from groupwise.statistics import maj_at_k, mean, mean_interval, pass_at_k
 from groupwise.tasks.task import Task
 from groupwise.types import Completion, Prompt, Request, Rollout, Sampling
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 SHOWN_COMPLETIONS = 8
 
-__all__ = ["Comparison", "Evaluation", "Measure", "Settings", "compare", "completion_seed", "evaluate", "voting_answer"]
+__all__ = ["Comparison", "Evaluation", "Measure", "Settings", "compare", "evaluate", "voting_answer"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Measure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Measure:
-        """Wilson's interval where every value is 0 or 1, the bootstrap over problems otherwise."""
+        """The mean of per-problem values and its ``statistics.mean_interval``."""
         interval = mean_interval(values)
         return cls(interval.value, interval.low, interval.high, tuple(values))
 
@@ -178,19 +178,13 @@ def voting_answer(rollout: Rollout) -> Hashable | None:
 
     Where answers have no marker to find, a completion that was rewarded votes for its whole text.
     """
-    from groupwise.rewards.answers import final_answer, parse_number
+    from groupwise.rewards.answers import final_answer, parse_quantity
 
     answer = final_answer(rollout.text)
     if answer is None:
         return rollout.text.strip() if rollout.reward else None
-    number = parse_number(answer)
+    number = parse_quantity(answer)
     return answer.strip() if number is None else number
-
-
-def completion_seed(seed: int, example_id: str, index: int) -> int:
-    """The random stream of one completion: 63 bits that depend on nothing but these three."""
-    digest = hashlib.blake2b(f"{seed}\n{index}\n{example_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def _prompts(engine: RolloutEngine, renderer: Renderer, task: Task, problems: int) -> tuple[list[Prompt], int]:
@@ -222,7 +216,7 @@ def _draw(
     from groupwise.rewards.scoring import score_rollouts
 
     requests = [
-        Request(prompt.tokens, tuple(completion_seed(settings.seed, prompt.example.id, j) for j in range(count)))
+        Request(prompt.tokens, tuple(stable_seed(settings.seed, prompt.example.id, j) for j in range(count)))
         for prompt, count in zip(prompts, counts, strict=True)
     ]
     sampling = Sampling(settings.max_tokens, settings.temperature, stop_tokens=tuple(renderer.stop_tokens))

@@ -72,8 +72,15 @@ class Learner(Protocol):
 class Reward(Protocol):
     """Scores rollouts. Users write plain functions; ``groupwise.rewards.as_reward`` makes one of these of any."""
 
-    name: str
-    weight: float
+    @property
+    def name(self) -> str:
+        """Names it in metrics, in the ledger and in error messages."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """Of its scores in the rollout's reward."""
+        ...
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """One score a rollout, in order."""

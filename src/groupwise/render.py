@@ -169,8 +169,10 @@ class Renderer:
         try:
             return str(self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generate))
         except TemplateError as error:
+            reason = " ".join(str(error).split())
             raise UserError(
-                f"{example.id}: the chat template of {self.name} refuses the conversation: {error}"
+                f"{example.id}: the chat template of {self.name} refuses the conversation ({reason}); "
+                "change the conversation or the template"
             ) from error
 
     def _guarded(self, text: str, example: Example) -> str:

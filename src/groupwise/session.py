@@ -21,6 +21,8 @@ from groupwise.sinks import Sinks
 from groupwise.sources import World
 from groupwise.stage import Stage
 
+SHOWN_LETTERS = 300  # of the first prompt
+
 
 class Session:
     """One call of ``run`` on a claimed directory."""
@@ -80,6 +82,9 @@ class Session:
                 learner.load_state(state)
                 progress = Progress(**saved)
             world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase)
+            if stage.task.source:
+                self.sink.note(f"{stage.name}: {stage.task.source}")
+            self.sink.note(f"{stage.name}: the model sees {shown_prompt(renderer, stage)}")
             self.sink.stage(stage.name, stage.steps, progress.step)
             keeper = Keeper(stage, world, learner, self.recipe.evaluation, self.place, self.sink)
             train(stage, world, learner, self.sink, progress, keeper.after_step)
@@ -139,3 +144,12 @@ def headline(evaluation: Evaluation) -> str:
         f"greedy accuracy {greedy.value:.3f} [{greedy.low:.3f}, {greedy.high:.3f}], "
         f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on {evaluation.problems} problems"
     )
+
+
+def shown_prompt(renderer: Renderer, stage: Stage) -> str:
+    """The first prompt as the model gets it, special tokens and all, on one line."""
+    if not len(stage.task.train):
+        return "no prompt: the task has no rows"
+    tokens = renderer.prompt(stage.task.train[0]).tokens
+    text = repr(renderer.tokenizer.decode(list(tokens), skip_special_tokens=False))
+    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 40]} ... {text[-35:]}"

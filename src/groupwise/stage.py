@@ -16,7 +16,7 @@ class Stage:
     """An algorithm × a task × a budget. Batch sizes speak for themselves: ``prompts_per_step`` here, ``group_size`` in
     the source, ``minibatches`` here, ``tokens_per_micro_batch`` in the learner."""
 
-    name: str
+    name: Annotated[str, tyro.conf.Suppress]
     """Names the stage's model, metrics and options."""
     algorithm: Algorithm
     task: Annotated[Task, tyro.conf.Suppress]

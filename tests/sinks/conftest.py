@@ -6,20 +6,23 @@ import json
 import math
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from groupwise.comparison import compare
+from groupwise.comparison import Comparison, compare
 from groupwise.evaluation import Evaluation, Measure, SampleCompletion, Settings
 from groupwise.statistics import maj_at_k, pass_at_k
 
 KS = (1, 2, 4, 8, 16, 32)
 
 
-def evaluation_of(ability: float, draw: random.Random) -> Evaluation:
+@cache
+def evaluation_of(ability: float) -> Evaluation:
     """500 problems whose difficulty spreads around ``ability``; 32 samples on the first 100."""
+    draw = random.Random(1)
     chances = [min(1.0, max(0.0, ability + draw.gauss(0, 0.28))) for _ in range(500)]
     answers = [[7 if draw.random() < chance else draw.randint(10, 18) for _ in range(32)] for chance in chances[:100]]
     correct = [[answer == 7 for answer in row] for row in answers]
@@ -45,6 +48,11 @@ def evaluation_of(ability: float, draw: random.Random) -> Evaluation:
             for row, text in enumerate(texts)
         ),
     )
+
+
+@cache
+def comparison() -> Comparison:
+    return compare(evaluation_of(0.36), evaluation_of(0.8))
 
 
 def metrics(draw: random.Random) -> list[dict[str, Any]]:
@@ -118,7 +126,7 @@ def run_directory(tmp_path: Path) -> Callable[..., Path]:
 
     def write(hostile: str = "", leave_out: tuple[str, ...] = ()) -> Path:
         draw = random.Random(7)
-        before, after = evaluation_of(0.36, random.Random(1)), evaluation_of(0.8, random.Random(1))
+        before, after = evaluation_of(0.36), evaluation_of(0.8)
         models = [{"stage": "sft", "evaluation": before.to_json()}, {"stage": "grpo", "evaluation": after.to_json()}]
         if hostile:
             models[1]["evaluation"]["completions"][0]["text"] = hostile
@@ -135,7 +143,7 @@ def run_directory(tmp_path: Path) -> Callable[..., Path]:
         parts = {
             "run.json": json.dumps(run),
             "metrics.jsonl": "".join(json.dumps(row) + "\n" for row in metrics(draw)),
-            "evaluation.json": json.dumps({"models": models, "comparison": compare(before, after).to_json()}),
+            "evaluation.json": json.dumps({"models": models, "comparison": comparison().to_json()}),
             "groups.json": json.dumps(
                 [group(draw, 37, 58, 46, hostile), group(draw, 64, 29, 17), group(draw, 5, 9, 3)]
             ),

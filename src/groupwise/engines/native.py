@@ -74,7 +74,8 @@ class _Batch:
         weight = engine.decoder.embedding.weight
         self.device = weight.device
         shape = (len(engine.decoder.layers), rows, engine.decoder.kv_heads, length, engine.decoder.head_dim)
-        self.keys, self.values = weight.new_empty(shape), weight.new_zeros(shape)
+        # Zeros: what attention masks out must still be finite.
+        self.keys, self.values = weight.new_zeros(shape), weight.new_zeros(shape)
         self.owners: list[tuple[int, int]] = []
         self.uniforms = torch.empty(rows, sampling.max_tokens, dtype=torch.float64)
         self.tokens = torch.zeros(rows, sampling.max_tokens, dtype=torch.long)

@@ -44,15 +44,19 @@ def load_tokenizer(source: Path | str) -> Any:
 
     name = check_model(source)
     try:
-        return AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"{source}: its tokenizer can't be loaded: {_first_line(error)}") from error
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # transformers makes one where files lack
+        raise UserError(f"{source}: its tokenizer has no vocabulary; expected tokenizer.json beside the model")
+    return tokenizer
 
 
 def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:
     """A causal LM in evaluation mode (no dropout), its parameters in ``dtype``."""
     quiet_transformers()
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     name = check_model(source)
@@ -60,7 +64,7 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") 
         model, report = AutoModelForCausalLM.from_pretrained(
             name, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
     lost = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lost:

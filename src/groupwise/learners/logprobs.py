@@ -76,11 +76,16 @@ def _head_logprobs(head: nn.Module, hidden: Tensor, targets: Tensor, temperature
 def _head_is_plain(model: nn.Module) -> bool:
     """Whether logits are exactly the output embedding of the base model's last hidden state.
 
-    Some architectures scale or cap their logits; believing otherwise would give silently wrong numbers.
+    Some architectures scale or cap their logits; believing otherwise would give silently wrong numbers. The probe makes
+    logits large, since a cap hardly touches those of a model with fresh weights.
     """
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         return False
     probe = torch.arange(8, device=head.weight.device)[None] % head.weight.shape[0]
     hidden = model.base_model(input_ids=probe, use_cache=False).last_hidden_state
-    return bool(torch.allclose(head(hidden), model(input_ids=probe, use_cache=False).logits, rtol=1e-4, atol=1e-5))
+    enlarged = head.register_forward_hook(lambda module, inputs, logits: logits * 1000)
+    try:
+        return torch.allclose(head(hidden), model(input_ids=probe, use_cache=False).logits, rtol=1e-4, atol=1e-5)
+    finally:
+        enlarged.remove()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from groupwise.learners.loading import quiet_transformers
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
@@ -32,6 +34,7 @@ class NewModel:
 
     def save(self, directory: Path) -> None:
         """Writes model, tokenizer and generation config as ``save_pretrained`` does."""
+        quiet_transformers()
         import torch
         from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 

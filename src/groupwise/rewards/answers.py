@@ -25,8 +25,8 @@ _PLAIN = str.maketrans(
     {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width forms of ASCII
     | {0x2212: "-", 0xFE63: "-", 0x00A0: " ", 0x202F: " ", 0x3002: "."}
 )
-_LATEX = re.compile(r"\\(?:[!,;()\[\]]|(?=[$%]))")
-_LATEX_FRACTION = re.compile(r"(-?)\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}")
+_LATEX = re.compile(r"\\(?:[!,()\[\]]|(?=[$%]))")
+_LATEX_FRACTION = re.compile(r"^([-+]?)\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}")
 _DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
 _NUMBER = re.compile(
     rf"(?P<sign>[-+]?)[ ]?[$€£]?[ ]?(?P<top>{_DECIMAL})"
@@ -66,9 +66,8 @@ def parse_number(text: str) -> Fraction | None:
     """
     if len(text) > NUMBER_CHARACTERS:
         return None
-    plain = text.translate(_PLAIN).replace("{,}", ",")
-    plain = _LATEX_FRACTION.sub(r"\1\2/\3", _LATEX.sub("", plain)).strip().rstrip(". ").strip("$* ")
-    match = _NUMBER.fullmatch(plain.removesuffix("."))
+    plain = _LATEX.sub("", text.translate(_PLAIN).replace("{,}", ",")).strip().rstrip(". ").strip("$* ").rstrip(".")
+    match = _NUMBER.fullmatch(_LATEX_FRACTION.sub(r"\1\2/\3", plain))
     if match is None:
         return None
     exponent = int(match["exponent"] or 0)

@@ -8,8 +8,9 @@ of wall-clock time. What an item's process has, on Linux:
   directory that cannot be written to;
 * limits: memory, CPU time, no file of more than 0 bytes, and no further processes;
 * another user (nobody) where we are root; otherwise it stays the same user, in a user namespace;
-* where the kernel grants namespaces (``WorkerPool.guards`` says which it did): no network, the whole disk read-only,
-  and a process tree of its own, in which it sees and can signal nobody else's processes.
+* where the kernel grants namespaces (``WorkerPool.guards`` says which it did; an unprivileged container often grants
+  none): no network, the whole disk read-only, and a process tree of its own, in which it sees and can signal nobody
+  else's processes.
 
 What it does not have: a file system of its own (what its user may read, it can read), a filter on system calls, or
 protection from a kernel's faults. Code that runs *inside* an item's process can forge that item's own result; it
@@ -58,7 +59,8 @@ class WorkerPool:
 
     Workers start at the first call, are used again by later ones, and end with :meth:`close`, with the interpreter,
     or with the death of this process, however sudden. ``warm_up`` holds items, of ours and not of a model's, that
-    each worker runs once unguarded so that what the function loads lazily is loaded. Threads may share a pool.
+    each worker runs once unguarded, so that what the function loads lazily is loaded: nobody may be unable to read it.
+    Threads may share a pool.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class WorkerPool:
         self._size = size or min(8, os.cpu_count() or 1)
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
-        atexit.register(self.close)
+        atexit.register(self._close)  # without the lock: at the end nobody waits for a thread
 
     def run(self, items: Sequence[Any], seconds: float, on_done: Callable[[int], None] | None = None) -> list[Outcome]:
         """One outcome an item, in order. An item that overstays ``seconds`` or dies costs the others nothing.
@@ -168,7 +170,10 @@ class _Worker:
         if not chunk.endswith(b"\n"):
             return None
         line, self._buffer, self.index = self._buffer, b"", None
-        return cast(dict[str, Any], json.loads(line))
+        try:
+            return cast(dict[str, Any], json.loads(line))
+        except (ValueError, RecursionError):  # an item may forge its own answer, nested as deep as it likes
+            return {"failed": "its answer cannot be read"}
 
     def end(self) -> None:
         """Close its input, at which it stops what it does and leaves; kill it where it does not."""

@@ -27,6 +27,7 @@ _HUGE = re.compile(
     r"|[0-9][eE][+-]?[0-9]{4}"
 )
 _PROSE = re.compile(r"[^\W\d_]{2,}[ ,.:]+[^\W\d_]{2,}")
+_PLAIN_NUMBER = re.compile(r"[-+−0-9., %]+")
 _WARM_UP = [
     {"gold": gold, "answer": answer}
     for gold, answer in (
@@ -130,9 +131,6 @@ def _within_bounds(text: str) -> bool:
 
 def _delimited(text: str) -> str:
     """Bare mathematics between dollar signs: math-verify reads letters only there, and ``x + 5`` as 5 elsewhere."""
-    bare = not any(mark in text for mark in _DELIMITERS) and ("\\" in text or _is_expression(text))
-    return f"${text}$" if bare else text
-
-
-def _is_expression(text: str) -> bool:
-    return any(character.isalpha() for character in text) and not _PROSE.search(text)
+    delimited = any(mark in text for mark in _DELIMITERS)
+    expression = "\\" in text or not (_PLAIN_NUMBER.fullmatch(text) or _PROSE.search(text))
+    return f"${text}$" if expression and not delimited else text

@@ -43,13 +43,12 @@ def score_rollouts(rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> tu
 
 
 def _scored(rollout: Rollout, scores: Mapping[str, Score], weights: Mapping[str, float]) -> Rollout:
-    if not any(True in (score.value is not None, score.status in ("timeout", "failed")) for score in scores.values()):
-        raise UserError(
-            f"{rollout.prompt.example.id}: no reward applies to this row ({', '.join(scores) or 'there is none'} "
-            "returned None); every row needs one that does"
-        )
+    incomplete = any(score.status in ("timeout", "failed") for score in scores.values())
+    if not incomplete and all(score.value is None and not score.steps for score in scores.values()):
+        said = f"{', '.join(scores)} returned None" if scores else "there are no rewards"
+        raise UserError(f"{rollout.prompt.example.id}: no reward applies to this row ({said}); every row needs one")
     rewards: dict[int, float] = {}
-    if not any(score.status in ("timeout", "failed") for score in scores.values()):
+    if not incomplete:
         for name, score in scores.items():
             for index, value in _places(rollout, score).items():
                 rewards[index] = rewards.get(index, 0.0) + weights[name] * value

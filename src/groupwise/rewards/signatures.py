@@ -145,10 +145,8 @@ class FunctionReward:
             number = value["score"]
         if number is None:
             return Score(None, "not_applicable")
-        if hasattr(number, "item") and tuple(number.shape) == ():
-            number = number.item()
-        if isinstance(number, numbers.Real) and math.isfinite(number):
-            return Score(float(number))
+        if (finite := _finite(number)) is not None:
+            return Score(finite)
         raise UserError(
             f"{rollout.prompt.example.id}: reward '{self.name}' returned {_short(value)} ({type(value).__name__}) for "
             f"the completion {_short(rollout.text)}; expected a finite number, a bool or None"
@@ -246,6 +244,20 @@ def _place(error: BaseException, function: Callable[..., Any]) -> str:
     return f"{frame.filename}:{frame.lineno}"
 
 
+def _finite(value: Any) -> float | None:
+    """Of a number, numpy's and torch's scalars included, its float; None of anything else."""
+    if hasattr(value, "item") and hasattr(value, "shape") and tuple(value.shape) == ():
+        value = value.item()
+    try:
+        number = float(value) if isinstance(value, numbers.Real) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _short(value: Any) -> str:
-    text = repr(value[:200] if isinstance(value, str) else value)
+    try:
+        text = repr(value[:200] if isinstance(value, str) else value)
+    except Exception:  # a user's object may not even be able to show itself
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:50]} ... {text[-20:]}"

@@ -73,12 +73,12 @@ def enter_namespaces() -> list[str]:
     Returns in a forked child, process 1 of its namespace: when it ends, by whatever cause, the kernel ends all
     that it ever started.
     """
+    guards = ["another user"] if os.geteuid() == 0 else []
     if sys.platform != "linux":
-        return ["unprivileged user"]
+        return guards
     libc = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() != 0:
-        libc.unshare(_NEW_USER)
-    guards = ["unprivileged user"]
+        libc.unshare(_NEW_USER)  # without it the kernel grants a plain user none of the others
     if libc.unshare(_NEW_NET) == 0:
         guards.append("no network")
     libc.unshare(_NEW_IPC)
@@ -91,12 +91,11 @@ def enter_namespaces() -> list[str]:
 
 
 def _make_disk_read_only(libc: ctypes.CDLL) -> bool:
+    if libc.mount(None, b"/", None, _MOUNT_PRIVATE, None) != 0:
+        return False
     attributes = (ctypes.c_uint64 * 4)(_READ_ONLY, 0, 0, 0)
-    return bool(
-        libc.mount(None, b"/", None, _MOUNT_PRIVATE, None) == 0
-        and libc.syscall(_MOUNT_SETATTR, _CURRENT_DIRECTORY, b"/", _RECURSIVE, attributes, ctypes.sizeof(attributes))
-        == 0
-    )
+    size = ctypes.sizeof(attributes)
+    return bool(libc.syscall(_MOUNT_SETATTR, _CURRENT_DIRECTORY, b"/", _RECURSIVE, attributes, size) == 0)
 
 
 def _continue_in_child(libc: ctypes.CDLL) -> None:
@@ -126,7 +125,7 @@ def run(function: Callable[[Any], Any], item: Any, seconds: float, memory_bytes:
         return {"timeout": True}
     try:
         answer = json.loads(reply)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"failed": "its process ended without an answer"}
     forged = not isinstance(answer, dict) or answer.keys() not in ({"value"}, {"failed"})
     return {"failed": "its process gave no proper answer"} if forged else answer

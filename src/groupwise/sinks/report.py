@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -14,7 +15,7 @@ from typing import Any
 from groupwise.errors import UserError
 from groupwise.sinks.report_evaluation import evaluation, summary
 from groupwise.sinks.report_groups import groups
-from groupwise.sinks.report_markup import Html, duration, element, join
+from groupwise.sinks.report_markup import Html, counted, duration, element, join
 from groupwise.sinks.report_training import training
 
 Json = Mapping[str, Any]
@@ -63,10 +64,10 @@ def _header(run: Json, result: Html) -> Html:
     recipe = run.get("recipe", {})
     facts = {
         "Model": _words(run.get("model", recipe.get("model"))),
-        "Stages": " → ".join(f"{stage['name']}, {stage['steps']} steps" for stage in run.get("stages", [])),
+        "Stages": " → ".join(f"{stage['name']}, {counted(stage['steps'], 'step')}" for stage in run.get("stages", [])),
         "Machine": _words(run.get("machine")),
         "Versions": _words(run.get("versions")),
-        "Started": str(run.get("started", "")),
+        "Started": _when(run.get("started")),
         "Total time": duration(run["seconds"]) if run.get("seconds") is not None else "not finished",
     }
     rows = [part for name, text in facts.items() if text for part in (element("dt", name), element("dd", text))]
@@ -77,12 +78,23 @@ def _header(run: Json, result: Html) -> Html:
 
 
 def _words(value: Any) -> str:
-    """A mapping as ``name value · name value``, a list with commas, anything else as it prints."""
+    """A mapping as ``name value · name value``, a list with commas, anything else as it prints; empty parts left out.
+
+    ``is`` is how a recipe names the kind of a component.
+    """
     if isinstance(value, Mapping):
-        return " · ".join(f"{name.replace('_', ' ')} {_words(part)}" for name, part in value.items())
+        told = [(name.replace("_", " "), _words(part)) for name, part in value.items()]
+        return " · ".join(text if name == "is" else f"{name} {text}" for name, text in told if text)
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_words, value))
     return "" if value is None else str(value)
+
+
+def _when(started: float | str | None) -> str:
+    """Unix time as a local date and time; text as it stands."""
+    if not isinstance(started, (int, float)):
+        return started or ""
+    return datetime.fromtimestamp(started).astimezone().strftime("%d %B %Y, %H:%M %Z")
 
 
 def _section(title: str, parts: Sequence[Html], source: str) -> Html:

@@ -122,7 +122,7 @@ def _axes(frame: Frame) -> list[Html]:
         marks.append(element("line", x1=LEFT, x2=right, y1=at, y2=at, class_="grid"))
         marks.append(element("text", f"{y:,g}".replace("-", "−"), x=LEFT - 7, y=at + 3.5, text_anchor="end"))
     named = frame.x_ticks or [(frame.x[0], f"{frame.x[0]:g}"), (frame.x[-1], f"{frame.x_name} {frame.x[-1]:g}")]
-    for index, (x, text) in enumerate(named):
+    for index, (x, text) in enumerate(named if frame.x[0] < frame.x[-1] else named[-1:]):
         anchor = "middle" if frame.x_ticks else "start" if index == 0 else "end"
         marks.append(element("text", text, x=frame.left(x), y=bottom + 16, text_anchor=anchor))
     return marks
@@ -163,9 +163,10 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def span(values: Values, low: float | None = None, high: float | None = None) -> tuple[float, float]:
-    """A range that holds all values, with a little air at an end that is not given; never empty."""
+    """A range that holds all values, ``low`` and ``high``, with a little air at an end not given; never empty."""
     known = [value for value in values if value is not None] or [0.0]
-    bottom, top = min(known) if low is None else low, max(known) if high is None else high
+    bottom = min(known) if low is None else min(low, *known)
+    top = max(known) if high is None else max(high, *known)
     if top - bottom < 1e-9 * max(1.0, abs(top)):
         bottom, top = bottom - (0.5 if low is None else 0.0), top + 0.5
     air = (top - bottom) * 0.06

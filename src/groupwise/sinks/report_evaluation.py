@@ -20,12 +20,7 @@ def summary(models: Sequence[Json], comparison: Json | None) -> Html:
     if not comparison or len(models) == 1:
         text = f"On {problems} held-out problems pass@1 is {_interval(after)} after {last['stage']}."
         return element("div", element("p", share(after["value"]), class_="hero"), element("p", text, class_="lead"))
-    difference = comparison["pass_at_1"]
-    text = (
-        f"On {problems} held-out problems, pass@1 {_verb(difference)} from {_interval(before)} after {first['stage']} "
-        f"to {_interval(after)} after {last['stage']}. Paired difference {number(difference['value'], signed=True)} "
-        f"(95 % interval {_range(difference, signed=True)})."
-    )
+    text = f"On {problems} held-out problems, {_change(before, after, first, last, comparison['pass_at_1'])}"
     hero = element(
         "p",
         element("span", share(before["value"]), class_="was"),
@@ -59,7 +54,7 @@ def _question(comparison: Json | None, models: Sequence[Json]) -> Html:
         element(
             "p",
             "Pass@K asks whether any of K samples is correct, Maj@K whether their most frequent answer is. Bands and "
-            "brackets are 95 % intervals over problems; they stand one by one.",
+            "whiskers are 95 % intervals over problems; they stand one by one.",
             class_="note",
         ),
     )
@@ -91,8 +86,8 @@ def _plot(models: Sequence[Json]) -> Html:
 
 
 def _table(models: Sequence[Json], comparison: Json | None) -> Html:
-    rows = [("greedy accuracy", "greedy", None), ("pass@1", "pass_at_1", None)]
-    ks = sorted((int(k) for k in models[-1]["evaluation"]["pass_at"]), key=int)
+    rows: list[tuple[str, str, str | None]] = [("greedy accuracy", "greedy", None), ("pass@1", "pass_at_1", None)]
+    ks = sorted(int(k) for k in models[-1]["evaluation"]["pass_at"])
     rows += [(f"pass@{k}", "pass_at", str(k)) for k in ks if k > 1]
     rows += [(f"maj@{k}", "maj_at", str(k)) for k in ks if k > 1]
     head = [element("th", "Measure", scope="col"), element("th", "Problems", scope="col", class_="number")]
@@ -120,9 +115,7 @@ def _row(name: str, family: str, k: str | None, models: Sequence[Json], comparis
     if comparison:
         difference = of(comparison)
         clear = difference["low"] > 0 or difference["high"] < 0
-        cells.append(
-            _cell(_signed(difference["value"]), _range(difference, signed=True), "clear" if clear else "unclear")
-        )
+        cells.append(_cell(_signed(difference["value"]), _range(difference), "clear" if clear else "unclear"))
     ends = [measures[0], measures[-1]] if len(measures) > 1 else measures
     cells.append(element("td", _whiskers(ends), class_="scale", aria_hidden="true"))
     return element("tr", *cells, class_="family" if k == "2" else None)
@@ -166,7 +159,7 @@ def _facts(models: Sequence[Json]) -> Html:
     ]
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="facts")
     settings = models[-1]["evaluation"].get("settings", {})
-    told = " · ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in settings.items())
+    told = " · ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
     return element("div", table, element("p", told, class_="note"))
 
 
@@ -194,11 +187,13 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def _range(interval: Json, signed: bool = False) -> str:
+def _range(interval: Json) -> str:
     return f"{_signed(interval['low'])} to {_signed(interval['high'])}"
 
 
-def _verb(difference: Json) -> str:
-    if difference["low"] > 0:
-        return "rose"
-    return "fell" if difference["high"] < 0 else "went (no difference is shown)"
+def _change(before: Json, after: Json, first: Json, last: Json, difference: Json) -> str:
+    was, now = f"{_interval(before)} after {first['stage']}", f"{_interval(after)} after {last['stage']}"
+    paired = f"paired difference {_signed(difference['value'])} (95 % interval {_range(difference)})."
+    if difference["low"] <= 0 <= difference["high"]:
+        return f"pass@1 is {was} and {now}; no difference is shown, {paired}"
+    return f"pass@1 {'rose' if difference['low'] > 0 else 'fell'} from {was} to {now}; {paired}"

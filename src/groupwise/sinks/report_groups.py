@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from groupwise.sinks.report_markup import Html, element, number
+from groupwise.sinks.report_markup import Html, counted, element, number
 
 Json = Mapping[str, Any]
 
+OPEN_GROUPS = 4
+
 
 def groups(rows: Sequence[Json]) -> list[Html]:
-    """One folding block a group, the first open."""
-    return [_group(row, is_open=index == 0) for index, row in enumerate(rows)]
+    """One folding block a group; open are the first few that pushed any token."""
+    pushing = [at for at, row in enumerate(rows) if _largest(row)]
+    opened = pushing[:OPEN_GROUPS] or [0]
+    return [_group(row, is_open=at in opened) for at, row in enumerate(rows)]
+
+
+def _largest(row: Json) -> float:
+    """The greatest coefficient of a group, by size."""
+    return max((abs(c or 0.0) for rollout in row["rollouts"] for c in rollout["coefficients"]), default=0.0)
 
 
 def _group(row: Json, is_open: bool) -> Html:
     rollouts = sorted(row["rollouts"], key=lambda rollout: -(rollout["reward"] or 0.0))
-    largest = max((abs(c) for rollout in rollouts for c in rollout["coefficients"] if c is not None), default=0.0)
+    largest = _largest(row)
     rewards = [rollout["reward"] for rollout in rollouts]
     known = [reward for reward in rewards if reward is not None]
     mean = number(sum(known) / len(known)) if known else "–"
@@ -26,14 +35,11 @@ def _group(row: Json, is_open: bool) -> Html:
         element("span", row["prompt"].strip(), class_="prompt"),
         element(
             "span",
-            f"{row['stage']}, step {row['step']} · {len(rollouts)} completions · mean reward {mean}",
+            f"{row['stage']}, step {row['step']} · {counted(len(rollouts), 'completion')} · mean reward {mean}",
             class_="muted",
         ),
     )
-    if not known or max(known) == min(known):
-        legend: Html = element("p", "All rewards are equal: no advantage.", class_="note")
-    else:
-        legend = _legend(largest)
+    legend = _legend(largest) if largest else element("p", "No token of this group was pushed.", class_="note")
     reference = [element("p", f"Reference answer: {row['answer']}", class_="note")] if row.get("answer") else []
     cards = [_card(rollout, count, largest) for rollout, count in _distinct(rollouts)]
     return element(

@@ -35,18 +35,16 @@ def _attribute(key: str, value: Any) -> str:
 
 
 def number(value: float | None, signed: bool = False) -> str:
-    """Three significant digits, a true minus sign, thousands apart; a dash for None."""
+    """Three digits, a true minus sign, thousands apart; whole numbers as such; a dash for None."""
     if value is None:
         return "–"
     size = abs(value)
-    if size >= 1000:
+    if size >= 100 or size == round(size):
         text = f"{size:,.0f}"
-    elif size >= 100 or size == round(size):
-        text = f"{size:.0f}"
-    elif 0 < size < 0.001:
-        text = f"{size:.1e}"
+    elif size >= 0.1:
+        text = f"{size:.{1 if size >= 10 else 2 if size >= 1 else 3}f}"
     else:
-        text = f"{size:.3g}" if size >= 1 else f"{size:.3f}"
+        text = f"{size:.3g}"
     sign = "−" if value < 0 and text.strip("0.") else "+" if signed and value > 0 else ""
     return sign + text
 
@@ -64,3 +62,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from groupwise.sinks.report_charts import Frame, Series, chart, span, stacked
-from groupwise.sinks.report_markup import Html, element, number
+from groupwise.sinks.report_markup import Html, counted, element, number
 
 Row = Mapping[str, Any]
 Range = tuple[float | None, float | None]
@@ -19,6 +19,7 @@ CURVES = (
     ("mean_token_accuracy", "Token accuracy", "Demonstrated tokens that were the likeliest", (0.0, 1.0)),
     ("loss", "Loss", "", (None, None)),
     ("eval/accuracy", "Held-out accuracy", "Greedy, on problems never trained on", (0.0, 1.0)),
+    ("eval/pass@1", "Held-out pass@1", "One sample a problem", (0.0, 1.0)),
     ("kl", "KL from the reference", "Nats a token", (0.0, None)),
     ("entropy", "Entropy", "Nats a token", (0.0, None)),
     ("completions/mean_length", "Completion length", "Tokens, mean", (None, None)),
@@ -26,6 +27,9 @@ CURVES = (
     ("completions/clipped_ratio", "Truncated completions", "Share cut at the token limit", (0.0, None)),
 )
 """Metric, title, note, range of the y axis (None: from the values)."""
+
+IDLE_AT_ZERO = ("kl", "completions/clipped_ratio")
+"""Curves that say nothing while they stay at 0; they are then among the other metrics."""
 
 PHASES = (("sample", "sampling"), ("reward", "reward"), ("train", "training"), ("other", "other"))
 IDENTITY = ("stage", "step", "time_seconds")
@@ -42,19 +46,20 @@ def _stage(name: str, rows: Sequence[Row]) -> Html:
     thinned, bucket = thin(rows)
     steps = [row["step"] for row in thinned]
     present = {key for row in thinned for key in row if key not in IDENTITY}
-    hidden = {"loss"} if "reward" in present else set()
-    main = [curve for curve in CURVES if curve[0] in present - hidden]
+    folded = {"loss"} if "reward" in present else set()
+    folded |= {key for key in IDLE_AT_ZERO if not any(row.get(key) for row in thinned)}
+    main = [curve for curve in CURVES if curve[0] in present - folded]
     charts = [_curve(thinned, steps, *curve) for curve in main]
     if any(f"seconds/{phase}" in present for phase, _ in PHASES):
         charts.append(_time(thinned, steps, present))
     shown = {curve[0] for curve in main} | {f"seconds/{phase}" for phase, _ in PHASES}
     others = [_curve(thinned, steps, key, key, "", (None, None)) for key in sorted(present - shown)]
-    parts = [element("h3", f"Stage {name}", element("small", f"{rows[-1]['step']} steps"))]
+    parts = [element("h3", f"Stage {name}", element("small", counted(rows[-1]["step"], "step")))]
     if bucket > 1:
         parts.append(element("p", f"Each point is the mean of {bucket} steps.", class_="note"))
     parts.append(element("div", *charts, class_="charts"))
     if others:
-        summary = element("summary", f"{len(others)} more metrics")
+        summary = element("summary", counted(len(others), "more metric"))
         parts.append(element("details", summary, element("div", *others, class_="charts")))
     return element("section", *parts, class_="stage", aria_label=f"Stage {name}")
 

@@ -4,6 +4,7 @@ from groupwise.tasks.conventions import Convention, duplicates, examples, recogn
 from groupwise.tasks.files import read_rows
 from groupwise.tasks.from_file import from_file, split
 from groupwise.tasks.gsm8k import gsm8k
+from groupwise.tasks.reasoning_gym import reasoning_gym
 from groupwise.tasks.stepwise import Difficulty, StepwiseArithmetic, check_steps, stepwise
 from groupwise.tasks.task import Task
 
@@ -18,6 +19,7 @@ __all__ = [
     "from_file",
     "gsm8k",
     "read_rows",
+    "reasoning_gym",
     "recognise",
     "split",
     "stepwise",

@@ -28,7 +28,17 @@ from difflib import get_close_matches
 from typing import Any, Protocol
 
 from groupwise.errors import UserError
-from groupwise.tasks.values import answer_of, continuation_of, conversation_of, prompt_of, shown, text_of
+from groupwise.tasks.values import (
+    answer_of,
+    common_prompt,
+    continuation_of,
+    conversation_of,
+    is_conversation,
+    opens_with_prompt,
+    prompt_of,
+    shown,
+    text_of,
+)
 from groupwise.types import Example, Text
 
 PROMPTS = ("prompt", "question", "problem", "instruction", "query", "input")
@@ -71,25 +81,25 @@ class Columns:
 
     @property
     def description(self) -> str:
-        parts = [f"prompt: {' + '.join(self.prompt)}"]
-        parts += (
-            [f"completion: {self.completion}{f' where {self.label}' if self.label else ''}"] if self.completion else []
-        )
-        parts += [f"answer: {self.answer}{f' after {ANSWER_MARK}' if self.marked else ''}"] if self.answer else []
-        parts += [f"for rewards by name: {', '.join(self.others)}"] if self.others else []
-        return "; ".join(parts)
+        parts = {
+            "prompt": " + ".join(self.prompt),
+            "completion": f"{self.completion} where {self.label} is true" if self.label else self.completion,
+            "answer": f"{self.answer} after {ANSWER_MARK}" if self.marked else self.answer,
+            "for rewards by name": ", ".join(self.others),
+        }
+        return "; ".join(f"{part}: {columns}" for part, columns in parts.items() if columns)
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
         prompt = self._prompt(id, row)
-        completion = None
-        if self.completion is not None and (self.label is None or _cell(id, row, self.label)):
+        completion = answer = None
+        if self.completion is not None:
             prompt, completion = self._completed(prompt, _cell(id, row, self.completion), f"{id}: {self.completion}")
-        return Example(id, prompt, completion, self._answer(id, row), dict(row))
-
-    def _completed(self, prompt: Text, value: Any, where: str) -> tuple[Text, str | None]:
-        if self.completion != self.answer:
-            return (prompt, None) if value is None else continuation_of(prompt, value, where)
-        return continuation_of(prompt, value if isinstance(value, (list, tuple)) else answer_of(value, where), where)
+        if self.answer is not None:
+            value = completion if self.answer == self.completion else _cell(id, row, self.answer)
+            answer = self._final(answer_of(value, f"{id}: {self.answer}"), f"{id}: {self.answer}")
+        if self.label is not None and not _cell(id, row, self.label):
+            completion = None
+        return Example(id, prompt, completion, answer, dict(row))
 
     def _prompt(self, id: str, row: Mapping[str, Any]) -> Text:
         if len(self.prompt) == 1:
@@ -97,20 +107,17 @@ class Columns:
         values = [_cell(id, row, column) for column in self.prompt]
         return text_of("\n\n".join(str(value) for value in values if value), f"{id}: {' + '.join(self.prompt)}")
 
-    def _answer(self, id: str, row: Mapping[str, Any]) -> str | None:
-        if self.answer is None:
-            return None
-        value = _cell(id, row, self.answer)
-        if isinstance(value, (list, tuple)) and self.answer == self.completion:
-            return continuation_of("", value, f"{id}: {self.answer}")[1]
-        answer = answer_of(value, f"{id}: {self.answer}")
+    def _completed(self, prompt: Text, value: Any, where: str) -> tuple[Text, str | None]:
+        if value is None and self.completion != self.answer:
+            return prompt, None
+        return continuation_of(prompt, value if is_conversation(value) else answer_of(value, where), where)
+
+    def _final(self, answer: str, where: str) -> str:
         if not self.marked:
             return answer
         _, mark, final = answer.rpartition(ANSWER_MARK)
         if not mark:
-            raise UserError(
-                f"{id}: {self.answer} has no {ANSWER_MARK} as the rows before it; expected it before the answer"
-            )
+            raise UserError(f"{where} has no {ANSWER_MARK} as the rows before it; expected it before the answer")
         return final.strip()
 
 
@@ -160,9 +167,9 @@ class Preference:
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
         chosen, rejected = _cell(id, row, "chosen"), _cell(id, row, "rejected")
-        prompt = None if _whole(chosen) or "prompt" not in row else prompt_of(row["prompt"], f"{id}: prompt")
+        prompt = None if opens_with_prompt(chosen) or "prompt" not in row else prompt_of(row["prompt"], f"{id}: prompt")
         if prompt is None:
-            prompt, chosen, rejected = _common_prompt(chosen, rejected, id)
+            prompt, chosen, rejected = common_prompt(chosen, rejected, id)
         _, chosen = continuation_of("", chosen, f"{id}: chosen")
         _, rejected = continuation_of("", rejected, f"{id}: rejected")
         if chosen == rejected:
@@ -264,34 +271,3 @@ def _cell(id: str, row: Mapping[str, Any], column: str) -> Any:
     if column not in row:
         raise UserError(f'{id}: no column "{column}"{_nearest(column, list(row))}; seen: {", ".join(row)}')
     return row[column]
-
-
-def _whole(chosen: Any) -> bool:
-    """Whether a chosen conversation holds its prompt, too."""
-    return (
-        isinstance(chosen, list)
-        and bool(chosen)
-        and isinstance(chosen[0], Mapping)
-        and chosen[0].get("role") != "assistant"
-    )
-
-
-def _common_prompt(chosen: Any, rejected: Any, id: str) -> tuple[Text, Any, Any]:
-    """What both begin with, and what follows it in each; a text is cut only where a word begins."""
-    if isinstance(chosen, str) and isinstance(rejected, str):
-        same = chosen[: _agreeing(chosen, rejected)]
-        size = len(same[: max(map(same.rfind, " \n\t")) + 1].rstrip())
-        prompt: Text = text_of(chosen[:size], f"{id}: the common beginning of chosen and rejected")
-        return prompt, chosen[size:], rejected[size:]
-    ours, theirs = conversation_of(chosen, f"{id}: chosen"), conversation_of(rejected, f"{id}: rejected")
-    size = _agreeing(ours[:-1], theirs[:-1])
-    return (
-        conversation_of(ours[:size], f"{id}: the common beginning of chosen and rejected"),
-        ours[size:],
-        theirs[size:],
-    )
-
-
-def _agreeing(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """How many items at the beginning are the same."""
-    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
-from groupwise.tasks.conventions import examples, recognise
+from groupwise.tasks.conventions import duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
 from groupwise.tasks.task import Task
 from groupwise.types import Example
@@ -40,11 +40,11 @@ def from_file(
     """
     if not 0 <= held_out_fraction < 1:
         raise UserError(f"held_out_fraction is {held_out_fraction}; expected 0 <= held_out_fraction < 1")
-    train = _load(path, prompt_column, answer_column, limit)
+    train, source = _load(path, prompt_column, answer_column, limit)
     if held_out is None:
         train, kept = split(train, held_out_fraction, seed)
     else:
-        kept = _load(held_out, prompt_column, answer_column, limit)
+        kept, _ = _load(held_out, prompt_column, answer_column, limit)
     return Task(
         name=name or Path(path).name.partition(".")[0],
         train=train,
@@ -52,6 +52,7 @@ def from_file(
         rewards=tuple(_as_reward(each) for each in (reward if isinstance(reward, tuple) else (reward,))),
         system=system,
         chat=chat,
+        source=source,
     )
 
 
@@ -67,7 +68,8 @@ def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list
 
 def _load(
     path: str | Path, prompt_column: str | Sequence[str] | None, answer_column: str | None, limit: int | None
-) -> list[Example]:
+) -> tuple[list[Example], str]:
+    """The examples, and in words what they were read as."""
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit}; expected at least 1")
     rows = read_rows(path)[:limit]
@@ -75,7 +77,10 @@ def _load(
         convention = recognise(rows, prompt_column, answer_column)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return examples(rows, convention)
+    found = examples(rows, convention)
+    repeated = duplicates(found)
+    again = f", {repeated} of them asked before" if repeated else ""
+    return found, f"{path}: {len(found)} rows{again}; {convention.description}"
 
 
 def _as_reward(reward: RewardLike) -> Reward:

@@ -25,3 +25,5 @@ class Task:
     chat: Literal["auto", "always", "never"] = "auto"
     """How a plain-text prompt is shown: as a user message through the chat template where the tokenizer has one
     (auto), always so (an error where there is none), or as it stands (never). Conversations always use the template."""
+    source: str = ""
+    """Where the rows came from and how they were read, in words, for the person who runs it."""

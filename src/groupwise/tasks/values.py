@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groupwise.errors import UserError
@@ -21,6 +21,11 @@ def text_of(value: Any, where: str) -> str:
     except UnicodeEncodeError as error:
         raise UserError(f"{where} holds the lone surrogate {value[error.start]!a}; expected Unicode text") from error
     return value
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether it looks like messages, right or wrong."""
+    return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], Mapping)
 
 
 def conversation_of(value: Any, where: str) -> tuple[Message, ...]:
@@ -59,6 +64,28 @@ def continuation_of(prompt: Text, value: Any, where: str) -> tuple[Text, str]:
     return (*prompt, *earlier), last["content"]
 
 
+def opens_with_prompt(chosen: Any) -> bool:
+    """Whether a chosen conversation holds its prompt, too."""
+    return is_conversation(chosen) and chosen[0].get("role") != "assistant"
+
+
+def common_prompt(chosen: Any, rejected: Any, id: str) -> tuple[Text, Any, Any]:
+    """What both begin with, and what follows it in each; a text is cut only where a word begins. Raises UserError
+    where they have no common beginning."""
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        same = chosen[: _agreeing(chosen, rejected)]
+        size = len(same[: max(map(same.rfind, " \n\t")) + 1].rstrip())
+        prompt: Text = text_of(chosen[:size], f"{id}: the common beginning of chosen and rejected")
+        return prompt, chosen[size:], rejected[size:]
+    ours, theirs = conversation_of(chosen, f"{id}: chosen"), conversation_of(rejected, f"{id}: rejected")
+    size = _agreeing(ours[:-1], theirs[:-1])
+    return (
+        conversation_of(ours[:size], f"{id}: the common beginning of chosen and rejected"),
+        ours[size:],
+        theirs[size:],
+    )
+
+
 def shown(value: Any) -> str:
     """A value as an error says it, short."""
     if value is None:
@@ -79,3 +106,8 @@ def _message(value: Any, where: str) -> Message:
     if content == "":
         return {"role": value["role"], "content": ""}
     return {"role": value["role"], "content": text_of(content, f"{where}, content")}
+
+
+def _agreeing(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How many items at the beginning are the same."""
+    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,0 +1,92 @@
+"""The command line. Top-level help is plain text: nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "run": "train: a recipe file, or a method by its name on your model and data; continues a stopped run",
+    "evaluate": "greedy accuracy, pass@k and maj@k of any model directory, with intervals",
+    "chat": "talk to a model in the terminal; --against another, side by side",
+    "new": "write a small task of your own: data, reward, recipe, test, all running",
+    "methods": "the methods that ship, a line each",
+}
+
+HELP = """usage: groupwise COMMAND ...
+
+Post-trains language models with reinforcement learning, centred on GRPO.
+
+commands:
+{commands}
+
+examples:
+  groupwise run examples/quickstart.py
+  groupwise run grpo --model PATH --data train.jsonl --reward math
+  groupwise evaluate PATH --task stepwise
+
+groupwise COMMAND --help tells more of each.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Exit codes: 0 done, 1 a fault of ours (with a traceback), 2 something the user can mend, 130
+    interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP.format(commands="\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())), end="")
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"groupwise {version('groupwise')}")
+        return 0
+    return _run_command(arguments[0], arguments[1:])
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f": perhaps you meant {near[0]}" if near else f"; there are {', '.join(COMMANDS)}"
+        print(f"groupwise: unknown command {name}{hint}", file=sys.stderr)
+        return 2
+    from groupwise.errors import UserError
+
+    command = importlib.import_module(f"groupwise.commands.{name}")
+    try:
+        return int(command.execute(arguments) or 0)
+    except UserError as error:
+        print(f"groupwise {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"groupwise {name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def parser(name: str, description: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
+    """An argument parser in the style of every command: a summary, the options, examples; errors as UserError."""
+    made = _Parser(
+        prog=f"groupwise {name}",
+        description=description,
+        epilog=f"examples:\n{examples}",
+        usage=usage,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return made
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):  # type: ignore[no-untyped-def]
+        from groupwise.errors import UserError
+
+        raise UserError(f"{message}; groupwise {self.prog.split()[-1]} --help lists the options")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""groupwise new: a small task of one's own, all running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from groupwise.cli import parser
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Writes the files and says what to do with them."""
+    known = parser(
+        "new",
+        "Write a small task of your own: data, reward, recipe, test, all running.",
+        "  groupwise new mytask\n  groupwise run mytask/recipe.py",
+    )
+    known.add_argument("name", help="of the task and of the directory that is made")
+    chosen = known.parse_args(arguments)
+    from groupwise.scaffold import new
+
+    for path in new(chosen.name, Path()):
+        print(path)
+    print(f"\nnow: groupwise run {chosen.name}/recipe.py")
+    return 0

@@ -1,0 +1,90 @@
+"""KL estimators: worked values, and what each one's gradient really is, by exact enumeration of three tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from groupwise.algorithm import KL
+from groupwise.algorithm.kl import k1, k2, k3
+
+K3 = [
+    0.07032004603563924, 0.0214027581601699, 0.2655408290138961, 0.018730753077981888, 0.10653065971263342,
+    0.22211880039050902, 0.0214027581601699, 0.02880078307140499, 0.034025416687741394, 0.05468808971871342,
+    0.07032004603563924,
+]  # fmt: skip
+WEIGHTED_K3 = [
+    0.09492213349035764, 0.019366016432496195, 0.1693163079842439, 0.020700683575441508, 0.17563936464993593,
+    0.16454965448525455, 0.0214027581601699, 0.03698093748419404, 0.026499021160743846, 0.0635384953045978,
+    0.1729594040059582,
+]  # fmt: skip
+
+
+def penalties(worked: Any, kl: KL) -> list[float]:
+    signals = worked.signals
+    return worked.flat(kl.penalty(worked.outputs.logprobs, signals.old_logprobs, signals.reference_logprobs))
+
+
+def test_worked_example(worked: Any) -> None:
+    assert penalties(worked, KL(estimator="k1")) == pytest.approx(
+        [0.4, -0.2, -0.65, 0.2, 0.5, -0.6, -0.2, 0.25, -0.25, 0.35, 0.4], abs=1e-9
+    )
+    assert penalties(worked, KL(estimator="k2"))[:3] == pytest.approx([0.08, 0.02, 0.21125], abs=1e-9)
+    assert penalties(worked, KL(estimator="k3")) == pytest.approx(K3, abs=1e-9)
+    assert penalties(worked, KL(estimator="k3", weight="live")) == pytest.approx(WEIGHTED_K3, abs=1e-9)
+    assert penalties(worked, KL(estimator="k3", weight="stopped")) == pytest.approx(WEIGHTED_K3, abs=1e-9)
+
+
+def test_k3_is_exact_where_the_two_nearly_agree() -> None:
+    """x - log x - 1 written naively is rounding noise here; the true value is d²/2."""
+    d = torch.tensor(1e-9, dtype=torch.float64)
+    assert float(k3(torch.zeros(()).double(), d)) == pytest.approx(5e-19, rel=1e-6)
+    assert float(k3(d, d)) == 0.0
+
+
+OLD = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+REFERENCE = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+UNIFORM = torch.full((3,), 1 / 3, dtype=torch.float64)
+REVERSE = [0.14686175999803547, 0.011706723961980726, -0.15856848396001622]  # ∇ KL(π_θ‖π_ref)
+FORWARD = [0.1333333333333333, 0.03333333333333334, -0.16666666666666666]  # ∇ KL(π_ref‖π_θ)
+
+GRADIENTS: dict[str, tuple[Tensor, KL, list[float]]] = {
+    "on-policy k1: zero": (UNIFORM, KL(estimator="k1"), [0.0, 0.0, 0.0]),
+    "on-policy k2: reverse": (UNIFORM, KL(estimator="k2"), REVERSE),
+    "on-policy k3: forward": (UNIFORM, KL(estimator="k3"), FORWARD),
+    "off-policy k3: neither": (
+        OLD, KL(estimator="k3"), [0.15666666666666668, -0.013333333333333322, -0.1433333333333333]
+    ),
+    "off-policy live k1: reverse": (OLD, KL(estimator="k1", weight="live"), REVERSE),
+    "off-policy live k2: neither": (
+        OLD, KL(estimator="k2", weight="live"), [0.16610525131131204, -0.01069011466411443, -0.15541513664719764]
+    ),
+    "off-policy stopped k2: reverse": (OLD, KL(estimator="k2", weight="stopped"), REVERSE),
+    "off-policy live k3: reverse": (OLD, KL(estimator="k3", weight="live"), REVERSE),
+    "off-policy stopped k3: forward": (OLD, KL(estimator="k3", weight="stopped"), FORWARD),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradient_in_expectation(name: str) -> None:
+    """E over the sampler of ∇ penalty, with respect to the logits of a uniform policy on three tokens."""
+    sampler, kl, expected = GRADIENTS[name]
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    penalty = kl.penalty(logits.log_softmax(0), sampler.log(), REFERENCE.log())
+    (sampler * penalty).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_value_in_expectation() -> None:
+    """KL is 0.070240: k1 and k3 are unbiased on-policy, weighted k3 also off-policy, k2 and unweighted k3 are not."""
+    theta, reference = UNIFORM.log(), REFERENCE.log()
+    assert float((UNIFORM * k1(theta, reference)).sum()) == pytest.approx(0.07024034377188418, abs=1e-9)
+    assert float((UNIFORM * k2(theta, reference)).sum()) == pytest.approx(0.07274093500812698, abs=1e-9)
+    assert float((UNIFORM * k3(theta, reference)).sum()) == pytest.approx(0.07024034377188418, abs=1e-9)
+    assert float((OLD * k3(theta, reference)).sum()) == pytest.approx(0.07592794495871037, abs=1e-9)
+    weighted = KL(weight="live").penalty(theta, OLD.log(), reference)
+    assert float((OLD * weighted).sum()) == pytest.approx(0.07024034377188418, abs=1e-9)

@@ -1,0 +1,92 @@
+"""What several test modules share: a small real model on disk, and rollouts made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from groupwise.learners import Local, NewModel
+from groupwise.learners.local import LocalLearner
+from groupwise.types import Example, Group, Prompt, Rollout
+
+torch.set_num_threads(1)
+settings.register_profile("groupwise", deadline=None)  # a busy machine is no failure
+settings.load_profile("groupwise")
+
+SMALL = NewModel(hidden_size=32, layers=2, heads=2, intermediate_size=64, context_tokens=128)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory as ``save_pretrained`` leaves it; never written to by a test."""
+    directory = tmp_path_factory.mktemp("tiny") / "model"
+    SMALL.save(directory)
+    return directory
+
+
+@pytest.fixture
+def open_learner(tiny_model: Path) -> Callable[..., LocalLearner]:
+    """``open_learner(**options of Local)``: a learner on the tiny model."""
+
+    def make(**options: object) -> LocalLearner:
+        return Local(**{"device": "cpu", **options}).open(tiny_model)  # type: ignore[arg-type]
+
+    return make
+
+
+MakeRollout = Callable[..., Rollout]
+
+
+@pytest.fixture
+def make_rollout() -> MakeRollout:
+    """``make_rollout(prompt, tokens, mask=, behavior=, rewards=)``: one attempt, all of it sampled by default."""
+
+    def make(
+        prompt: Sequence[int],
+        tokens: Sequence[int],
+        mask: Sequence[bool] | None = None,
+        behavior: Sequence[float] | None = None,
+        rewards: Mapping[int, float] | None = None,
+    ) -> Rollout:
+        return Rollout(
+            prompt=Prompt(Example("row", "question"), tuple(prompt)),
+            tokens=tuple(tokens),
+            mask=tuple(mask) if mask is not None else (True,) * len(tokens),
+            behavior_logprobs=tuple(behavior) if behavior is not None else (-1.0,) * len(tokens),
+            text="",
+            finished=True,
+            version=0,
+            rewards=dict(rewards or {}),
+        )
+
+    return make
+
+
+@pytest.fixture
+def random_groups(make_rollout: MakeRollout) -> Callable[..., list[Group]]:
+    """``random_groups(seed, groups, size)``: ragged rollouts of random tokens with different rewards, one masked token
+    in the middle of the longest."""
+
+    def make(seed: int = 0, groups: int = 3, size: int = 3, vocabulary: int = 261) -> list[Group]:
+        draw = torch.Generator().manual_seed(seed)
+
+        def integers(low: int, high: int, count: int) -> list[int]:
+            return torch.randint(low, high, (count,), generator=draw).tolist()
+
+        made = []
+        for _ in range(groups):
+            prompt = integers(5, vocabulary, integers(2, 9, 1)[0])
+            rollouts = []
+            for length in integers(1, 12, size):
+                tokens = integers(5, vocabulary, length)
+                mask = [not (length > 6 and place == 3) for place in range(length)]
+                rewards = {length - 1: integers(0, 100, 1)[0] / 10}
+                rollouts.append(make_rollout(prompt, tokens, mask, rewards=rewards))
+            made.append(Group(rollouts[0].prompt, tuple(rollouts)))
+        return made
+
+    return make

@@ -1,0 +1,239 @@
+"""What every engine promises, on every architecture: the learner's probabilities, transformers' greedy tokens, and a
+completion that depends on its own seed and prompt alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from groupwise.engines.general import GeneralEngine
+from groupwise.engines.native import NativeEngine
+from groupwise.learners.logprobs import TokenLogprobs
+from groupwise.types import Completion, Example, Prompt, Request, Rollout, Sampling
+
+NATIVE = [
+    "llama",
+    "llama, grouped queries, tied head",
+    "llama, biases everywhere",
+    "llama, llama3 rope",
+    "llama, yarn rope",
+    "mistral",
+    "qwen2",
+    "qwen2, tied head",
+    "qwen3",
+    "qwen3, tied head, yarn rope",
+]
+CASES = [(NativeEngine, name) for name in NATIVE] + [
+    (GeneralEngine, "qwen3"),
+    (GeneralEngine, "gpt_neox"),
+    (GeneralEngine, "gemma2"),
+]
+every_architecture = pytest.mark.parametrize(
+    ("kind", "name"), CASES, ids=lambda value: getattr(value, "__name__", value)
+)
+both_engines = pytest.mark.parametrize("kind", [NativeEngine, GeneralEngine])
+
+
+def prompts(count: int, longest: int = 12) -> list[tuple[int, ...]]:
+    draw = torch.Generator().manual_seed(count)
+    lengths = torch.randint(1, longest + 1, (count,), generator=draw).tolist()
+    return [tuple(torch.randint(2, 97, (length,), generator=draw).tolist()) for length in lengths]
+
+
+def generate(engine: Any, requests: Sequence[Request], sampling: Sampling) -> dict[tuple[int, int], Completion]:
+    found = {(number, index): completion for number, index, completion in engine.generate(requests, sampling)}
+    assert sorted(found) == [(n, i) for n, request in enumerate(requests) for i in range(len(request.seeds))]
+    return found
+
+
+def tokens_of(found: dict[tuple[int, int], Completion]) -> dict[tuple[int, int], tuple[int, ...]]:
+    return {key: completion.tokens for key, completion in found.items()}
+
+
+@every_architecture
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_engine_and_learner_agree_on_every_token(make_model: Any, kind: Any, name: str, temperature: float) -> None:
+    model = make_model(name)
+    requests = [Request(prompt, (number, number + 50)) for number, prompt in enumerate(prompts(9))]
+    found = generate(kind(model, max_rows=7), requests, Sampling(16, temperature, stop_tokens=(1, 2, 3)))
+    rollouts = [as_rollout(requests[number].tokens, completion) for (number, _), completion in found.items()]
+    logprobs, _ = TokenLogprobs(model)(rollouts, temperature)
+    for row, rollout in enumerate(rollouts):
+        expected = torch.tensor(rollout.behavior_logprobs)
+        torch.testing.assert_close(logprobs[row, : len(expected)].detach(), expected, atol=1e-5, rtol=0)
+    assert len({len(rollout.tokens) for rollout in rollouts}) > 2
+
+
+def as_rollout(prompt: tuple[int, ...], completion: Completion) -> Rollout:
+    tokens = completion.tokens
+    mask = (True,) * len(tokens)
+    return Rollout(Prompt(Example("", ""), prompt), tokens, mask, completion.logprobs, "", completion.finished, 0)
+
+
+@every_architecture
+def test_greedy_is_token_for_token_that_of_transformers(make_model: Any, kind: Any, name: str) -> None:
+    model = make_model(name)
+    requests = [Request(prompt, (0,)) for prompt in prompts(20)]
+    found = generate(kind(model, max_rows=64), requests, Sampling(12, 0.0, stop_tokens=(1,)))
+    for number, request in enumerate(requests):
+        ids = torch.tensor([request.tokens])
+        expected = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=1, pad_token_id=0
+        )
+        assert list(found[number, 0].tokens) == expected[0, len(request.tokens) :].tolist()
+
+
+@both_engines
+def test_one_step_is_drawn_from_the_models_distribution(make_model: Any, kind: Any) -> None:
+    model = make_model("qwen3")
+    found = generate(kind(model, max_rows=4000), [Request((5, 6, 7), tuple(range(4000)))], Sampling(1))
+    counts = torch.bincount(torch.tensor([c.tokens[0] for c in found.values()]), minlength=97).double()
+    with torch.no_grad():
+        expected = model(torch.tensor([[5, 6, 7]])).logits[0, -1].double().softmax(0) * 4000
+    common = expected >= 5  # the rest together make one more cell
+    observed = torch.cat([counts[common], counts[~common].sum()[None]])
+    expected = torch.cat([expected[common], expected[~common].sum()[None]])
+    freedom = len(observed) - 1
+    assert freedom > 10
+    statistic = float(((observed - expected) ** 2 / expected).sum())
+    assert statistic < freedom + 3.1 * (2 * freedom) ** 0.5 + 4  # about 0.1 %
+
+
+@both_engines
+def test_a_completion_depends_on_nothing_but_prompt_and_seed(make_model: Any, kind: Any) -> None:
+    model, sampling = make_model("qwen3"), Sampling(16, stop_tokens=(1, 2, 3, 4))
+    requests = [Request(prompt, tuple(range(10 * n, 10 * n + 4))) for n, prompt in enumerate(prompts(6))]
+    whole = tokens_of(generate(kind(model, max_rows=64), requests, sampling))
+    few = tokens_of(generate(kind(model, max_rows=3), requests, sampling))
+    assert few == whole
+    backwards = tokens_of(generate(kind(model, max_rows=5), requests[::-1], sampling))
+    assert {(5 - number, index): tokens for (number, index), tokens in backwards.items()} == whole
+    alone = tokens_of(generate(kind(model, max_rows=64), [Request(requests[4].tokens, (42,))], sampling))
+    assert alone[0, 0] == whole[4, 2]
+    assert len(set(whole.values())) > 12
+
+
+@both_engines
+def test_a_stop_token_ends_a_completion_and_belongs_to_it(make_model: Any, kind: Any) -> None:
+    stops = tuple(range(2, 20))
+    requests = [Request(prompt, (1, 2, 3)) for prompt in prompts(8)]
+    found = generate(kind(make_model("qwen3"), max_rows=5), requests, Sampling(10, stop_tokens=stops)).values()
+    assert {completion.finished for completion in found} == {True, False}
+    for completion in found:
+        assert completion.finished == (completion.tokens[-1] in stops)
+        assert not set(completion.tokens[:-1]) & set(stops)
+        assert completion.finished or len(completion.tokens) == 10
+        assert len(completion.logprobs) == len(completion.tokens)
+
+
+@both_engines
+def test_the_end_of_the_context_truncates(make_model: Any, kind: Any) -> None:
+    """A prompt of 63 of 64 leaves room for one token; of 64, for none."""
+    engine = kind(make_model("qwen3"), max_rows=4)
+    assert engine.context_tokens == 64
+    requests = [Request((5,) * 63, (1,)), Request((5,) * 60, (1,)), Request((5,) * 10, (1,))]
+    found = generate(engine, requests, Sampling(20))
+    assert [len(found[number, 0].tokens) for number in range(3)] == [1, 4, 20]
+    assert not any(completion.finished for completion in found.values())
+    for bad in ((5,) * 64, ()):
+        with pytest.raises(ValueError, match="request 1"):
+            list(engine.generate([Request((5,), (1,)), Request(bad, (1,))], Sampling(4)))
+
+
+@both_engines
+def test_every_token_is_told_as_it_is_drawn(make_model: Any, kind: Any) -> None:
+    heard: dict[tuple[int, int], list[int]] = {}
+    engine = kind(make_model("qwen2"), max_rows=3)
+    requests = [Request(prompt, (1, 2)) for prompt in prompts(4)]
+    sampling = Sampling(8, stop_tokens=(1, 2, 3))
+    found = {
+        (number, index): completion
+        for number, index, completion in engine.generate(
+            requests, sampling, lambda number, index, token: heard.setdefault((number, index), []).append(token)
+        )
+    }
+    assert {key: tuple(tokens) for key, tokens in heard.items()} == tokens_of(found)
+
+
+@both_engines
+def test_memory_that_was_never_written_is_never_read(make_model: Any, kind: Any) -> None:
+    """With every fresh allocation full of NaN, rows of different lengths still have finite log-probabilities."""
+    engine = kind(make_model("qwen3"), max_rows=3)
+    requests = [Request(prompt, (1, 2)) for prompt in prompts(6)]
+    expected = tokens_of(generate(engine, requests, Sampling(8, stop_tokens=(1, 2, 3))))
+    torch.use_deterministic_algorithms(True, warn_only=True)  # fills what torch.empty returns with NaN
+    try:
+        found = generate(engine, requests, Sampling(8, stop_tokens=(1, 2, 3)))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert tokens_of(found) == expected
+    assert all(-100 < value <= 0 for completion in found.values() for value in completion.logprobs)
+
+
+@both_engines
+def test_nothing_asked_nothing_given(make_model: Any, kind: Any) -> None:
+    assert list(kind(make_model("qwen2"), max_rows=3).generate([], Sampling(4))) == []
+
+
+@both_engines
+def test_support_options_reach_the_distribution(make_model: Any, kind: Any) -> None:
+    """top_k = 1 is greedy, and its log-probability, renormalised over one token, is 0."""
+    engine = kind(make_model("qwen3"), max_rows=8)
+    requests = [Request(prompt, (3,)) for prompt in prompts(4)]
+    greedy = tokens_of(generate(engine, requests, Sampling(6, 0.0)))
+    single = generate(engine, requests, Sampling(6, top_k=1))
+    assert tokens_of(single) == greedy
+    assert all(abs(value) < 1e-6 for completion in single.values() for value in completion.logprobs)
+
+
+@both_engines
+def test_new_weights_are_sampled_from_without_a_copy(make_model: Any, kind: Any) -> None:
+    """The engine reads the learner's own parameters; ``load`` only marks the version."""
+    model = make_model("qwen3")
+    engine = kind(model, max_rows=8)
+    requests = [Request(prompt, (3, 4)) for prompt in prompts(4)]
+    before = generate(engine, requests, Sampling(8))
+    assert {completion.version for completion in before.values()} == {0}
+    places = {name: parameter.data_ptr() for name, parameter in model.named_parameters()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    model(torch.arange(12)[None]).logits.square().mean().backward()
+    optimizer.step()
+    engine.load({name: parameter.detach() for name, parameter in model.named_parameters()}, 7)
+    after = generate(engine, requests, Sampling(8))
+    assert {completion.version for completion in after.values()} == {7}
+    assert {name: parameter.data_ptr() for name, parameter in model.named_parameters()} == places
+    assert tokens_of(after) != tokens_of(before)
+    rollouts = [as_rollout(requests[number].tokens, completion) for (number, _), completion in after.items()]
+    logprobs, _ = TokenLogprobs(model)(rollouts, 1.0)
+    expected = torch.tensor([rollout.behavior_logprobs for rollout in rollouts])
+    torch.testing.assert_close(logprobs.detach(), expected, atol=1e-5, rtol=0)
+
+
+@both_engines
+def test_weights_from_elsewhere_are_copied_in(make_model: Any, kind: Any) -> None:
+    source, target = make_model("qwen3"), make_model("qwen3")
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.mul_(1.1)
+    engine = kind(target, max_rows=8)
+    engine.load(dict(source.named_parameters()), 1)
+    requests = [Request(prompt, (3,)) for prompt in prompts(4)]
+    expected = tokens_of(generate(kind(source, max_rows=8), requests, Sampling(8)))
+    assert tokens_of(generate(engine, requests, Sampling(8))) == expected
+
+
+def test_the_native_engine_computes_on_the_parameters_in_place(make_model: Any) -> None:
+    model = make_model("qwen3")
+    engine = NativeEngine(model, max_rows=4)
+    layer, attention = engine.decoder.layers[1], model.model.layers[1].self_attn
+    assert layer.qkv is not None
+    assert layer.qkv.data_ptr() == attention.q_proj.weight.data_ptr()
+    engine.load(dict(model.named_parameters()), 1)
+    layer = engine.decoder.layers[1]
+    assert layer.qkv is not None
+    assert layer.qkv.data_ptr() == attention.q_proj.weight.data_ptr()
+    assert layer.gate_up is not None
+    assert layer.gate_up.data_ptr() == model.model.layers[1].mlp.gate_proj.weight.data_ptr()

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from groupwise.errors import UserError
+from groupwise.rewards import Format, LengthPenalty
+from groupwise.types import Rollout
+
+
+def test_format_matches_the_whole_completion(rollout: Callable[..., Rollout]) -> None:
+    reward = Format(r"<think>.*</think>\s*<answer>.*</answer>")
+    texts = ["<think>a\nb</think>\n<answer>4</answer>", "x<think></think><answer></answer>", "<answer>4</answer>", ""]
+    assert [score.value for score in reward.score([rollout(text) for text in texts])] == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_broken_pattern_is_an_error_at_once() -> None:
+    with pytest.raises(UserError, match=r"'\(' is not a regular expression"):
+        Format("(")
+
+
+def test_the_soft_overlong_punishment_is_dapos(rollout: Callable[..., Rollout]) -> None:
+    golden = {0: 0.0, 16384: 0.0, 17408: -0.25, 18432: -0.5, 20480: -1.0, 20481: -1.0, 30000: -1.0}
+    scores = LengthPenalty().score([rollout(tokens=tokens) for tokens in golden])
+    assert [score.value for score in scores] == list(golden.values())
+
+
+def test_the_penalty_counts_sampled_tokens_only(rollout: Callable[..., Rollout]) -> None:
+    from dataclasses import replace
+
+    row = replace(rollout(tokens=10), mask=(True,) * 6 + (False,) * 4)
+    assert LengthPenalty(max_tokens=8, cache_tokens=4).score([row])[0].value == -0.5
+
+
+@pytest.mark.parametrize(("most", "cache"), [(10, 0), (10, 11), (0, -1)])
+def test_impossible_lengths_are_refused(most: int, cache: int) -> None:
+    with pytest.raises(UserError, match="0 < cache_tokens <= max_tokens"):
+        LengthPenalty(max_tokens=most, cache_tokens=cache)

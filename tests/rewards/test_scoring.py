@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+
+from groupwise.errors import UserError
+from groupwise.rewards import FinalAnswer, as_reward, score_rollouts
+from groupwise.types import Rollout, Score, ScoreStatus
+
+Make = Callable[..., Rollout]
+
+
+@dataclass(frozen=True)
+class Says:
+    """A reward that says what it is told to."""
+
+    scores: Sequence[Score]
+    name: str = "says"
+    weight: float = 1.0
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return list(self.scores)
+
+
+def test_the_weighted_sum_sits_on_the_last_sampled_token(rollout: Make) -> None:
+    row = replace(rollout("#### 4", tokens=5), mask=(True, True, True, False, False))
+    length = as_reward(lambda completion: len(completion), name="length", weight=-0.5)
+    (scored,), metrics = score_rollouts([row], [FinalAnswer(weight=2.0), length])
+    assert scored.rewards == {2: 2.0 - 3.0}
+    assert scored.reward == -1.0
+    assert scored.scores == {"answer": Score(1.0), "length": Score(6.0)}
+    assert row.rewards == {}
+    assert metrics["rewards/answer/mean"] == 1.0
+
+
+def test_step_scores_sit_on_their_own_tokens_and_add_up_with_the_outcome(rollout: Make) -> None:
+    steps: Mapping[int, float] = {0: 0.25, 3: 0.5}
+    process = Says([Score(0.75, steps=steps)], "process", 2.0)
+    (scored,), _ = score_rollouts([rollout(tokens=4)], [process, Says([Score(1.0)], "outcome")])
+    assert scored.rewards == {0: 0.5, 3: 2.0}
+
+
+@pytest.mark.parametrize("status", ["timeout", "failed"])
+def test_a_row_that_could_not_be_scored_wholly_has_no_reward_but_keeps_its_scores(
+    status: ScoreStatus, rollout: Make
+) -> None:
+    stuck = Says([Score(None, status), Score(1.0)], "stuck")
+    rows, metrics = score_rollouts([rollout(), rollout()], [stuck, Says([Score(1.0)] * 2, "other")])
+    assert [row.reward for row in rows] == [None, 2.0]
+    assert rows[0].scores == {"stuck": Score(None, status), "other": Score(1.0)}
+    assert metrics[f"rewards/stuck/{status}"] == 0.5
+    assert metrics["rewards/stuck/mean"] == 1.0
+
+
+def test_a_reward_that_does_not_apply_adds_nothing_and_counts_nowhere(rollout: Make) -> None:
+    rows, metrics = score_rollouts(
+        [rollout(), rollout()],
+        [Says([Score(None, "not_applicable"), Score(3.0)], "some"), Says([Score(1.0)] * 2, "all")],
+    )
+    assert [row.reward for row in rows] == [1.0, 4.0]
+    assert (metrics["rewards/some/mean"], metrics["rewards/some/std"]) == (3.0, 0.0)
+
+
+def test_a_row_no_reward_applies_to_is_an_error_that_names_it(rollout: Make) -> None:
+    nothing = as_reward(lambda completion: None, name="code")
+    with pytest.raises(UserError, match=r"row:1: no reward applies.*code"):
+        score_rollouts([rollout()], [nothing])
+    with pytest.raises(UserError, match=r"row:1: no reward applies.*there are no rewards"):
+        score_rollouts([rollout()], [])
+
+
+def test_metrics_are_hand_made_numbers(rollout: Make) -> None:
+    scores = [Score(0.0), Score(1.0), Score(2.0), Score(0.0, "unparseable"), Score(None, "timeout")]
+    _, metrics = score_rollouts([rollout()] * 5, [Says(scores)])
+    assert metrics.pop("rewards/says/seconds") >= 0.0
+    assert metrics == {
+        "rewards/says/mean": pytest.approx(0.75),
+        "rewards/says/std": pytest.approx((2.75 / 3) ** 0.5),  # squares .5625 + .0625 + 1.5625 + .5625, Bessel's 3
+        "rewards/says/unparseable": 0.2,
+        "rewards/says/timeout": 0.2,
+        "rewards/says/failed": 0.0,
+    }
+
+
+def test_two_rewards_of_one_name_are_refused(rollout: Make) -> None:
+    with pytest.raises(UserError, match="2 rewards are named 'answer'"):
+        score_rollouts([rollout()], [FinalAnswer(), FinalAnswer(weight=2.0)])
+
+
+def test_a_reward_with_too_few_scores_is_refused(rollout: Make) -> None:
+    with pytest.raises(UserError, match="'says' returned 1 scores for 2 completions"):
+        score_rollouts([rollout(), rollout()], [Says([Score(1.0)])])
+
+
+def test_no_rollouts_give_no_rows() -> None:
+    rows, metrics = score_rollouts([], [FinalAnswer()])
+    assert rows == []
+    assert "rewards/answer/mean" not in metrics

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from groupwise.errors import UserError
+from groupwise.sinks.report import write_report
+from groupwise.sinks.report_charts import smooth, span, ticks
+from groupwise.sinks.report_markup import Html, duration, element, number
+from groupwise.sinks.report_training import thin, training
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --enable-logging=stderr --dump-dom"
+)
+HOSTILE = '</pre><script>document.title="broken"</script><img src=x onerror="document.title=\'broken\'">"&'
+
+Write = Callable[..., Path]
+
+
+class Page(HTMLParser):
+    """Its elements, attributes and visible text; complains of tags that do not nest."""
+
+    VOID = ("meta",)
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+def browse(path: Path, profile: Path) -> tuple[str, str]:
+    """The document after its scripts ran, and what Chromium logged."""
+    command = [str(CHROMIUM), *FLAGS.split(), f"--user-data-dir={profile}", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout, done.stderr
+
+
+def test_the_report_tells_the_run(run_directory: Write) -> None:
+    page = Page(write_report(run_directory()).read_text())
+    assert page.open == []
+    for text in (
+        "quickstart",
+        "On 500 held-out problems, pass@1 rose from 0.3",
+        "Did training raise Maj@K, or also Pass@K?",
+        "sft, 300 steps → grpo, 80 steps",
+        "torch 2.13.0",
+        "4 min 31 s",
+        "KL from the reference",
+        "Groups without signal",
+        "Time by phase",
+        "37 + 58 - 46 = ?",
+        "truncated",
+        "×5 alike",
+    ):
+        assert text in page.text
+
+
+def test_tables_charts_and_tokens_are_accessible(run_directory: Write) -> None:
+    page = Page(write_report(run_directory()).read_text())
+    assert page.count("caption") >= 1
+    assert all("scope" in attributes for tag, attributes in page.elements if tag == "th")
+    charts = [attributes for tag, attributes in page.elements if tag == "svg" and attributes.get("role") == "img"]
+    assert len(charts) > 10
+    assert all(attributes["aria-label"] and attributes["tabindex"] == "0" for attributes in charts)
+    assert ("html", {"lang": "en"}) in page.elements
+
+
+def test_tokens_are_painted_by_their_coefficients(run_directory: Write) -> None:
+    directory = run_directory()
+    row = json.loads((directory / "groups.json").read_text())[0]
+    first = row["rollouts"][0]
+    row["rollouts"] = [
+        {**first, "tokens": ["a", "b", "c\n"], "coefficients": [0.5, -0.25, 0.0], "logprobs": [-1, -2, -3]}
+    ]
+    row["rollouts"].append({**row["rollouts"][0], "reward": 0.0, "coefficients": [0.0, 0.0, 0.0]})
+    (directory / "groups.json").write_text(json.dumps([row]))
+    text = write_report(directory).read_text()
+    assert '<span class="up" style="--a:1.0" data-c="+0.500" data-p="−1">a</span>' in text
+    assert '<span class="down" style="--a:0.5" data-c="−0.250" data-p="−2">b</span>' in text
+    assert '<span data-c="0" data-p="−3">c↵\n</span>' in text
+
+
+def test_nothing_is_fetched_and_only_the_reports_own_script_may_run(run_directory: Write) -> None:
+    text = write_report(run_directory()).read_text()
+    page = Page(text)
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert not any("src" in attributes or "href" in attributes for _, attributes in page.elements)
+    policy = next(attributes["content"] for tag, attributes in page.elements if "http-equiv" in attributes)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "script-src 'sha256-" in policy
+
+
+def test_what_a_model_wrote_stays_text(run_directory: Write) -> None:
+    page = Page(write_report(run_directory(hostile=HOSTILE)).read_text())
+    assert page.open == []
+    assert page.count("script") == 1
+    assert page.count("img") == 0
+    assert '<script>document.title="broken"</script>' in page.text
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "evaluation.json", "groups.json"])
+def test_a_missing_part_is_left_out_and_said(run_directory: Write, name: str) -> None:
+    page = Page(write_report(run_directory(leave_out=(name,))).read_text())
+    assert f"This run directory has no {name}, so this part is left out." in page.text
+    assert page.text.count("so this part is left out") == 1
+
+
+def test_one_evaluated_model_needs_no_comparison(run_directory: Write) -> None:
+    directory = run_directory()
+    evaluated = json.loads((directory / "evaluation.json").read_text())
+    (directory / "evaluation.json").write_text(json.dumps({"models": evaluated["models"][1:], "comparison": None}))
+    page = Page(write_report(directory).read_text())
+    assert "On 500 held-out problems pass@1 is 0." in page.text
+    assert "Paired difference" not in page.text
+
+
+def test_bad_directories_are_one_clear_line(run_directory: Write, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no run\.json, so it is not a run directory"):
+        write_report(tmp_path / "elsewhere")
+    directory = run_directory()
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "grpo", "st')
+    with pytest.raises(UserError, match=r"metrics\.jsonl:381 is not JSON"):
+        write_report(directory)
+
+
+@needs_chromium
+def test_chromium_shows_it_without_an_error(run_directory: Write, tmp_path: Path) -> None:
+    dom, log = browse(write_report(run_directory(hostile=HOSTILE)), tmp_path / "profile")
+    assert "<title>broken" not in dom
+    assert "Did training raise Maj@K" in dom
+    assert "CONSOLE" not in log
+
+
+PROBE = """<script>
+const svg = document.querySelector("section.stage figure svg");
+svg.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowLeft"}));
+const tokens = document.querySelector(".tokens");
+tokens.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}));
+</script></body>"""
+
+
+@needs_chromium
+def test_arrow_keys_read_charts_and_tokens(run_directory: Write, tmp_path: Path) -> None:
+    path = write_report(run_directory())
+    text = re.sub(r"<meta http-equiv[^>]*>", "", path.read_text())  # so that the probe may run
+    path.write_text(text.replace("</body>", PROBE))
+    dom, log = browse(path, tmp_path / "profile")
+    assert '<span class="place">step 299</span>' in dom
+    assert re.search(r'<b>"&lt;&lt;"</b>  coefficient \+0\.\d+  ·  log-probability −\d', dom)
+    assert "CONSOLE" not in log
+
+
+def test_markup_escapes_all_but_markup() -> None:
+    assert element("p", "a<b", Html("<i></i>"), class_="x", data_y=[1, '"'], hidden=True, id=None) == (
+        '<p class="x" data-y="[1,&quot;\\&quot;&quot;]" hidden>a&lt;b<i></i></p>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (1.0, "1"),
+        (0.12345, "0.123"),
+        (-0.5, "−0.500"),
+        (12.345, "12.3"),
+        (123456.7, "123,457"),
+        (3e-7, "3e-07"),
+        (0.0123456, "0.0123"),
+        (1.002, "1.00"),
+    ],
+)
+def test_numbers_have_three_digits(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_a_start_in_unix_time_is_told_as_a_date(run_directory: Write) -> None:
+    directory = run_directory()
+    run = json.loads((directory / "run.json").read_text())
+    machine = {"gpu": "", "cores": 2}
+    (directory / "run.json").write_text(json.dumps({**run, "started": 1_795_246_674.1, "machine": machine}))
+    text = Page(write_report(directory).read_text()).text
+    assert " November 2026, " in text
+    assert " cores 2 " in text
+
+
+def test_curves_that_stay_zero_are_folded_away() -> None:
+    rows = [{"stage": "sft", "step": step, "loss": 1.0, "kl": 0.0, "eval/accuracy": 0.0} for step in (1, 2)]
+    (section,) = training(rows, [])
+    shown, folded = section.split("<details>")
+    assert "Loss" in shown
+    assert "Held-out accuracy" in shown
+    assert "KL from the reference" not in shown
+    assert "1 more metric<" in folded
+
+
+def test_durations() -> None:
+    assert [duration(seconds) for seconds in (42.2, 247, 3840)] == ["42 s", "4 min 7 s", "1 h 4 min"]
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0.0, 1.0) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert ticks(26.3, 30.1) == [27.0, 28.0, 29.0, 30.0]
+    low, high = span([3.0, 3.0])
+    assert low < 3.0 < high
+    assert span([], 0.0)[0] == 0.0
+
+
+def test_a_moving_mean_keeps_a_straight_line() -> None:
+    line = [(float(x), 2.0 * x) for x in range(100)]
+    assert smooth(line)[10:-10] == line[10:-10]
+
+
+def test_many_steps_are_thinned_to_means() -> None:
+    rows = [{"stage": "sft", "step": step, "loss": float(step)} for step in range(1, 1201)]
+    rows[5]["eval/accuracy"] = 0.5
+    thinned, bucket = thin(rows)
+    assert (len(thinned), bucket) == (600, 2)
+    assert thinned[0] == {"stage": "sft", "step": 2, "loss": 1.5}
+    assert thinned[2]["eval/accuracy"] == 0.5

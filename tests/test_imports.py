@@ -1,0 +1,188 @@
+"""The arrows go one way: read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import groupwise
+from groupwise import recipes
+
+HOUSE = Path(groupwise.__file__).parent
+FILES = {
+    path.relative_to(HOUSE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in HOUSE.rglob("*.py")
+}
+HEAVY = {"torch", "transformers", "pyarrow", "datasets", "math_verify", "reasoning_gym", "tensorboard", "numpy"}
+
+
+def imports(node: ast.AST, lazy: bool) -> Iterator[str]:
+    """Modules imported under ``node``: with ``lazy`` also inside functions. What only type checkers see is left out."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "relative import"
+            yield str(child.module)
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            yield from (name for other in child.orelse for name in imports(other, lazy))
+        elif lazy or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from imports(child, lazy)
+
+
+def rooms(folder: str) -> list[str]:
+    found = sorted(name for name in FILES if name.startswith(folder))
+    assert found
+    return found
+
+
+def outside(name: str, lazy: bool) -> set[str]:
+    """Top-level packages other than ours and the standard library's."""
+    tops = {module.partition(".")[0] for module in imports(FILES[name], lazy)}
+    return tops - set(sys.stdlib_module_names) - {"groupwise"}
+
+
+def inside(name: str, lazy: bool) -> set[str]:
+    """Our own rooms: ``algorithm``, ``types``, ``rewards`` ..."""
+    modules = (module.split(".") for module in imports(FILES[name], lazy))
+    return {parts[1] for parts in modules if parts[0] == "groupwise" and len(parts) > 1}
+
+
+def test_the_mathematics_imports_torch_and_itself() -> None:
+    for name in rooms("algorithm/"):
+        assert outside(name, lazy=True) <= {"torch"}, name
+        assert inside(name, lazy=True) <= {"algorithm"}, name
+
+
+def test_recipes_import_algorithm_and_sources() -> None:
+    for name in rooms("recipes/"):
+        assert outside(name, lazy=True) == set(), name
+        assert inside(name, lazy=True) <= {"algorithm", "sources", "recipes"}, name
+
+
+@pytest.mark.parametrize(
+    ("room", "allowed"),
+    [
+        ("types.py", set()),
+        ("errors.py", set()),
+        ("seeding.py", set()),
+        ("protocols.py", {"types"}),
+        ("rewards/", {"types", "protocols", "errors", "rewards"}),
+        ("tasks/", {"types", "protocols", "errors", "rewards", "tasks"}),
+        ("render.py", {"types", "errors"}),
+        ("engines/", {"types", "protocols", "engines"}),
+        ("learners/", {"types", "protocols", "errors", "algorithm", "learners"}),
+    ],
+)
+def test_a_room_imports_what_lies_below_it(room: str, allowed: set[str]) -> None:
+    for name in rooms(room):
+        assert inside(name, lazy=True) <= allowed, name
+
+
+@pytest.mark.parametrize(
+    "room", ["rewards/", "tasks/", "sinks/", "evaluation.py", "comparison.py", "statistics.py", "render.py"]
+)
+def test_nothing_heavy_at_the_top(room: str) -> None:
+    for name in rooms(room):
+        assert not outside(name, lazy=False) & HEAVY, name
+
+
+def test_transformers_lives_in_learners_and_engines() -> None:
+    users = {name for name in FILES if "transformers" in outside(name, lazy=True)}
+    assert users
+    assert all(name.startswith(("learners/", "engines/")) for name in users)
+
+
+def test_no_room_below_knows_the_loop() -> None:
+    """The arrows: runs → session → loop → sources, update → the parts. No part imports what drives it."""
+    above = {"cli", "runs", "session", "loop", "keeper", "directory"}
+    for name in FILES:
+        if "/" in name:
+            assert not inside(name, lazy=True) & above or name.startswith("cli"), name
+    assert not inside("loop.py", lazy=True) & {"cli", "runs", "session", "keeper", "learners", "engines", "sinks"}
+
+
+def names_and_texts(tree: ast.AST) -> Iterator[str]:
+    """Identifiers and string constants, docstrings excepted."""
+    documents = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    # A string that stands alone as a statement documents the field before it.
+    documents |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.arg | ast.keyword) and node.arg:
+            yield node.arg
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            yield node.value
+
+
+METHODS = {
+    "sft",
+    "rft",
+    "online_rft",
+    "dpo",
+    "ppo",
+    "grpo",
+    "gspo",
+    "dr_grpo",
+    "dapo",
+    "cispo",
+    "rloo",
+    "remax",
+    "gmpo",
+    "sapo",
+}
+
+
+def test_no_method_has_a_name_outside_recipes() -> None:
+    assert set(recipes.__all__) <= METHODS
+    for name in FILES:
+        if not name.startswith("recipes/"):
+            named = METHODS & {text.lower() for text in names_and_texts(FILES[name])}
+            assert not named, f"{name} names {named}"
+
+
+def test_every_file_can_be_read_in_one_sitting() -> None:
+    """At most 300 lines a file and 40 a function."""
+    for name, tree in FILES.items():
+        assert len((HOUSE / name).read_text(encoding="utf-8").splitlines()) <= 300, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno is not None
+                assert node.end_lineno - node.lineno < 40, f"{name}: {node.name}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import groupwise", HEAVY | {"tyro", "rich"}),
+        ("import groupwise.rewards, groupwise.tasks, groupwise.sinks, groupwise.evaluation", HEAVY | {"tyro", "rich"}),
+        ("import groupwise.algorithm", HEAVY - {"torch", "numpy"}),
+    ],
+)
+def test_an_import_loads_nothing_heavy(statement: str, absent: set[str]) -> None:
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not absent & set(loaded)
+
+
+def test_every_public_name_can_be_had() -> None:
+    assert {name for name in groupwise.__all__ if not hasattr(groupwise, name)} == set()
+    assert dir(groupwise) == sorted(groupwise.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        groupwise.no_such_name  # noqa: B018
