@@ -1,10 +1,10 @@
 """Groupwise post-trains language models with reinforcement learning, centred on GRPO.
 
-    import groupwise as gw
+import groupwise as gw
 
-    task = gw.tasks.from_file("train.jsonl", reward="math")
-    stage = gw.Stage("grpo", gw.recipes.grpo, task, steps=100)
-    gw.run(gw.Run("mine", model="path/to/model", stages=(stage,)))
+task = gw.tasks.from_file("train.jsonl", reward="math")
+stage = gw.Stage("grpo", gw.recipes.grpo, task, steps=100)
+gw.run(gw.Run("mine", model="path/to/model", stages=(stage,)))
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ def refuse(stage: Stage) -> None:
         raise UserError(f"{at}: steps, prompts_per_step, minibatches and epochs are all at least 1")
     if stage.minibatches > stage.prompts_per_step:
         raise UserError(
-            f"{at}: {stage.minibatches} minibatches of {stage.prompts_per_step} prompts; a minibatch holds whole groups, "
-            "so there can be at most as many as prompts_per_step"
+            f"{at}: {stage.minibatches} minibatches of {stage.prompts_per_step} prompts; a minibatch holds whole "
+            "groups, so there can be at most as many as prompts_per_step"
         )
     if isinstance(source, OnPolicy):
         if isinstance(algorithm.advantage, GroupRelative) and source.group_size < 2:

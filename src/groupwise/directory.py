@@ -88,7 +88,7 @@ class RunDirectory:
             foreign = [path.name for path in self.path.iterdir() if path.name != ".lock"]
             if foreign:
                 raise UserError(
-                    f"{self.path}: holds {foreign[0]} but no run.json, so it is no run's directory; choose another --out"
+                    f"{self.path}: holds {foreign[0]} but no run.json, so it is no run's; choose another --out"
                 )
 
     def _refuse_other(self, recipe: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from groupwise.update import StepRecord
 SHOWN_GROUPS = 3  # of a step, in groups.json
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - it is no error
     """The run was asked to stop and has saved where it is."""
 
 
@@ -112,7 +112,8 @@ class Keeper:
 
     def _pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token as text by itself."""
-        return [self.world.renderer.tokenizer.decode([token], skip_special_tokens=False) for token in tokens]
+        decode = self.world.renderer.tokenizer.decode
+        return [str(decode([token], skip_special_tokens=False)) for token in tokens]
 
 
 class _StopFlag:

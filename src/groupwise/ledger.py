@@ -1,4 +1,4 @@
-"""Every rollout is kept: ids, log-probabilities, rewards, advantages, coefficients, versions. One parquet file a step."""
+"""Every rollout is kept: ids, log-probabilities, rewards, advantages, coefficients. One parquet file a step."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from groupwise.protocols import Learner, Sink
 from groupwise.sources import Draw, World
 from groupwise.stage import Stage
-from groupwise.types import Rollout, flatten
+from groupwise.types import DEMONSTRATED, Rollout, flatten
 from groupwise.update import StepRecord, prepare, update
 
 
@@ -59,14 +59,16 @@ def train(
 
 
 def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Completion lengths in tokens, and the share that was truncated."""
+    """Completion lengths in tokens, and of sampled ones the share that was truncated."""
     lengths = [sum(rollout.mask) for rollout in rollouts]
-    return {
+    metrics = {
         "completions/mean_length": sum(lengths) / len(lengths),
         "completions/min_length": float(min(lengths)),
         "completions/max_length": float(max(lengths)),
-        "completions/clipped_ratio": sum(not rollout.finished for rollout in rollouts) / len(rollouts),
     }
+    if any(rollout.version != DEMONSTRATED for rollout in rollouts):
+        metrics["completions/clipped_ratio"] = sum(not rollout.finished for rollout in rollouts) / len(rollouts)
+    return metrics
 
 
 def time_metrics(draw: Draw, tokens: int, drawing: float, training: float, after: float) -> dict[str, float]:

@@ -19,16 +19,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from groupwise.errors import UserError
-from groupwise.types import Example, Message, Prompt, Rollout
+from groupwise.types import DEMONSTRATED, Example, Message, Prompt, Rollout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 GUARD = "\ufdd0"
 """A Unicode noncharacter. It cuts special-token text in two while the template is filled in, and is gone thereafter."""
-
-DEMONSTRATED = -1
-"""``Rollout.version`` of a completion that no model of ours has drawn."""
 
 
 @dataclass(frozen=True)

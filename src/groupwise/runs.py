@@ -77,7 +77,9 @@ def check(recipe: Run) -> list[str]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UserError(f"run {recipe.name} has two stages named {twice}; each needs its own name")
-    bad = next((name for name in [recipe.name, *names] if not name or set(name) & set("/\\\0 ") or name[0] == "."), None)
+    bad = next(
+        (name for name in [recipe.name, *names] if not name or set(name) & set("/\\\0 ") or name[0] == "."), None
+    )
     if bad is not None:
         raise UserError(f"{bad!r} can't name a run or a stage: it names a directory; use letters, digits, - and _")
     for stage in recipe.stages:

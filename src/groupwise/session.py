@@ -64,7 +64,7 @@ class Session:
         made = self.place.model("new")
         if not made.exists():
             with complete_directory(made) as partial:
-                self.recipe.model.save(partial)
+                self.recipe.model.save(partial, stable_seed(self.recipe.seed, "weights"))
         return made
 
     def _stage(self, stage: Stage, model: Path | str) -> None:
@@ -130,7 +130,7 @@ class Session:
     def _report(self) -> None:
         from groupwise.sinks.report import write_report
 
-        self.sink.note(f"report: {write_report(self.place.path)}")
+        write_report(self.place.path)
 
     def _outcome(self, already_finished: bool = False) -> Outcome:
         last = self.place.model(self.recipe.stages[-1].name)

@@ -188,7 +188,8 @@ def _refuse_nothing(items: Sized, world: World) -> None:
     if not items:
         raise UserError(
             f"{world.stage.name}: every row of {world.stage.task.name} is too long: prompt and completion together "
-            f"exceed the context of {world.engine.context_tokens} tokens; lower max_completion_tokens or use another model"
+            f"exceed the context of {world.engine.context_tokens} tokens; lower max_completion_tokens or take another "
+            "model"
         )
 
 
@@ -209,5 +210,3 @@ def reward_metrics(groups: list[Group]) -> dict[str, float]:
 def _std(values: list[float]) -> float:
     mean = sum(values) / len(values)
     return (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
-
-

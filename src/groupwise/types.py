@@ -86,6 +86,9 @@ class Completion:
     """Of the weights that drew it (``RolloutEngine.load``)."""
 
 
+DEMONSTRATED = -1
+"""``Rollout.version`` of a completion that no model of ours has drawn."""
+
 ScoreStatus = Literal["scored", "unparseable", "timeout", "failed", "not_applicable"]
 
 

@@ -13,7 +13,7 @@ from groupwise.algorithm import Algorithm, Outputs, Signals, gradient_coefficien
 from groupwise.protocols import Learner
 from groupwise.seeding import stable_seed
 from groupwise.stage import Stage
-from groupwise.types import Group, flatten
+from groupwise.types import DEMONSTRATED, Group, flatten
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def signals_of(groups: Sequence[Group]) -> Signals:
         rewards=rewards,
         rewarded=rewarded,
         finished=torch.tensor([rollout.finished for rollout in rollouts]),
-        behavior_logprobs=behavior,
+        behavior_logprobs=behavior if any(rollout.version != DEMONSTRATED for rollout in rollouts) else None,
     )
 
 
@@ -112,15 +112,14 @@ class Tally:
         found = gradient_coefficient(self.algorithm, signals, outputs)
         self.logprobs[index, :width] = outputs.logprobs.float()
         self.coefficients[index, :width] = found.cotangent.logprobs.float()
-        assert signals.behavior_logprobs is not None
-        gap = torch.where(signals.mask, (outputs.logprobs - signals.behavior_logprobs).abs(), 0.0)
-        sums = {
-            "objective": found.objective,
-            "kl": (found.kl * signals.mask).sum(),
-            "clip_ratio/low_mean": (found.clipped < 0).sum(),
-            "clip_ratio/high_mean": (found.clipped > 0).sum(),
-            "engine_learner_gap": gap.sum(),
-        }
+        sums = {"objective": found.objective}
+        if self.algorithm.kl.coefficient:
+            sums["kl"] = (found.kl * signals.mask).sum()
+        if signals.behavior_logprobs is not None:
+            gap = torch.where(signals.mask, (outputs.logprobs - signals.behavior_logprobs).abs(), 0.0)
+            sums["engine_learner_gap"] = gap.sum()
+            sums["clip_ratio/low_mean"] = (found.clipped < 0).sum()
+            sums["clip_ratio/high_mean"] = (found.clipped > 0).sum()
         if outputs.entropy is not None:
             sums["entropy"] = (outputs.entropy * signals.mask).sum()
         for name, value in sums.items():

@@ -39,7 +39,7 @@ def test_weights_are_a_function_of_the_seed(tmp_path: Path) -> None:
     state = torch.random.get_rng_state()
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        NewModel(32, 1, 2, 64, seed=seed).save(tmp_path / name)
+        NewModel(32, 1, 2, 64).save(tmp_path / name, seed)
         weights.append(AutoModelForCausalLM.from_pretrained(tmp_path / name).model.embed_tokens.weight)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

@@ -1,15 +1,15 @@
 """The centre of the project: an algorithm is a gradient coefficient (DeepSeekMath, section 5).
 
-    ∇J = E_(q,o)~D [ Σ_t w_t · GC(q, o, t) · ∇ log π(o_t | q, o_<t) ]
+∇J = E_(q,o)~D [ Σ_t w_t · GC(q, o, t) · ∇ log π(o_t | q, o_<t) ]
 
-    network     forward    tokens ─────────────▶ logprobs [B, T]
-    here                   logprobs, rewards ──▶ GC = ∂J/∂logprobs      autograd on a leaf, no network in sight
-    network     backward   torch.autograd.backward(logprobs, -GC)
+network     forward    tokens ─────────────▶ logprobs [B, T]
+here                   logprobs, rewards ──▶ GC = ∂J/∂logprobs      autograd on a leaf, no network in sight
+network     backward   torch.autograd.backward(logprobs, -GC)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -46,15 +46,13 @@ class Algorithm:
     objective: Objective
     kl: KL
     aggregation: Aggregation
-    correction: Correction = Uncorrected()
+    correction: Correction = field(default_factory=Uncorrected)
 
     def prepare(self, signals: Signals) -> Signals:
         """Adds advantages, weights and counts. Takes a whole draw, since groups and batches have statistics."""
         weights, counts = self.aggregation.weights(signals.mask, signals.group)
         dtype = signals.rewards.dtype
-        return replace(
-            signals, advantages=self.advantage.advantages(signals), weights=weights.to(dtype), counts=counts
-        )
+        return replace(signals, advantages=self.advantage.advantages(signals), weights=weights.to(dtype), counts=counts)
 
 
 class Coefficients(NamedTuple):

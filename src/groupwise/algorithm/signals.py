@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
@@ -18,10 +19,10 @@ class Outputs:
     entropy: Tensor | None = None  # [B, T] nats, of the whole next-token distribution
     values: Tensor | None = None  # [B, T] a critic's
 
-    def map(self, function) -> Outputs:  # type: ignore[no-untyped-def]
+    def map(self, function: Callable[[Tensor], Tensor]) -> Outputs:
         """Applies ``function`` to every tensor that is there."""
-        present = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return Outputs(**{name: None if tensor is None else function(tensor) for name, tensor in present})
+        entropy, values = (None if tensor is None else function(tensor) for tensor in (self.entropy, self.values))
+        return Outputs(function(self.logprobs), entropy, values)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,9 @@ def execute(arguments: Sequence[str]) -> int:
     known.add_argument("recipe", help="a Python file that defines run = Run(...), or a method such as grpo or sft")
     known.add_argument("--model", help="a model directory or hub name (with a method)")
     known.add_argument("--data", help="jsonl, json, csv, parquet file or hub name (with a method)")
-    known.add_argument("--reward", action="append", help="math, answer, FILE.py:function or module:function; repeatable")
+    known.add_argument(
+        "--reward", action="append", help="math, answer, FILE.py:function or module:function; repeatable"
+    )
     known.add_argument("--held_out", "--held-out", help="a file of held-out rows, or a fraction of --data (0.1)")
     known.add_argument("--prompt_column", "--prompt-column", help="the column that holds the prompt")
     known.add_argument("--answer_column", "--answer-column", help="the column that holds the reference answer")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from groupwise.engines.sampler import draw, random_stream
 from groupwise.types import Completion, Request, Sampling
@@ -17,9 +18,9 @@ class GeneralEngine:
     Prompts of one length need no padding, so that no architecture has to know about it.
     """
 
-    def __init__(self, model: nn.Module, max_rows: int) -> None:
+    def __init__(self, model: Any, max_rows: int) -> None:
         self.model, self.max_rows, self.version = model, max_rows, 0
-        config = model.config.get_text_config()  # type: ignore[union-attr,operator]
+        config = model.config.get_text_config()
         self.context_tokens = int(config.max_position_embeddings)
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ PREFILL_TOKENS = 16_384  # of padded prompts computed in one pass
 class NativeEngine:
     """A ``protocols.RolloutEngine`` for the families of ``decoder.FAMILIES``."""
 
-    def __init__(self, model: nn.Module, max_rows: int) -> None:
+    def __init__(self, model: Any, max_rows: int) -> None:
         self.model, self.max_rows, self.version = model, max_rows, 0
         self.context_tokens = int(model.config.max_position_embeddings)
         self.decoder = Decoder(model, self.context_tokens)
@@ -112,7 +113,7 @@ class _Batch:
             self.uniforms[row] = random_stream(self.requests[number].seeds[index], self.sampling.max_tokens)
 
     def prefill(self, numbers: list[int], taken: list[tuple[int, int]]) -> None:
-        """Prompts padded on the right and attended causally: padding comes after every real token and cannot reach it."""
+        """Prompts padded on the right and attended causally: padding comes last and reaches no real token."""
         prompts = [torch.tensor(self.requests[number].tokens) for number in numbers]
         padded = nn.utils.rnn.pad_sequence(prompts, batch_first=True).to(self.device)  # [P, L]
         count, length = padded.shape
@@ -154,7 +155,10 @@ class _Batch:
     def completion(self, row: int, finished: bool) -> Completion:
         length = int(self.drawn[row])
         return Completion(
-            tuple(self.tokens[row, :length].tolist()), tuple(self.logprobs[row, :length].tolist()), finished, self.version
+            tuple(self.tokens[row, :length].tolist()),
+            tuple(self.logprobs[row, :length].tolist()),
+            finished,
+            self.version,
         )
 
     def compact(self, ended: Tensor) -> None:

@@ -61,11 +61,12 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") 
 
     name = check_model(source)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
+    model, report = loaded
     lost = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lost:
         raise UserError(

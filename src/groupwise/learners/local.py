@@ -43,7 +43,7 @@ class LocalLearner:
 
     @torch.no_grad()
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """See ``protocols.Learner``. Raises RuntimeError where a reference is asked for that the stage did not start."""
+        """See ``protocols.Learner``. Raises RuntimeError for a reference that the stage did not start."""
         network = self._reference if reference else self._policy
         if network is None:
             raise RuntimeError("this stage has no reference policy: start_stage(reference=True) makes one")

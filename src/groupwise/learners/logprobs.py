@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class TokenLogprobs:
     tokens are never computed and large ones are recomputed in the backward pass instead of kept.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
         self.plain_head = _head_is_plain(model)
 
@@ -73,7 +74,7 @@ def _head_logprobs(head: nn.Module, hidden: Tensor, targets: Tensor, temperature
 
 
 @torch.no_grad()
-def _head_is_plain(model: nn.Module) -> bool:
+def _head_is_plain(model: Any) -> bool:
     """Whether logits are exactly the output embedding of the base model's last hidden state.
 
     Some architectures scale or cap their logits; believing otherwise would give silently wrong numbers. The probe makes

@@ -29,11 +29,9 @@ class NewModel:
     """Width of the feed-forward layers."""
     context_tokens: int = 512
     """Prompt and completion together."""
-    seed: int = 0
-    """Of the random weights."""
 
-    def save(self, directory: Path) -> None:
-        """Writes model, tokenizer and generation config as ``save_pretrained`` does."""
+    def save(self, directory: Path, seed: int = 0) -> None:
+        """Writes model, tokenizer and generation config as ``save_pretrained`` does; ``seed`` draws the weights."""
         quiet_transformers()
         import torch
         from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
@@ -56,7 +54,7 @@ class NewModel:
             bos_token_id=None,
         )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(seed)
             model = Qwen3ForCausalLM(config)
         model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=True)
         model.save_pretrained(directory)

@@ -4,6 +4,7 @@ from groupwise.tasks.conventions import Convention, duplicates, examples, recogn
 from groupwise.tasks.files import read_rows
 from groupwise.tasks.from_file import from_file, split
 from groupwise.tasks.gsm8k import gsm8k
+from groupwise.tasks.named import by_name
 from groupwise.tasks.reasoning_gym import reasoning_gym
 from groupwise.tasks.stepwise import Difficulty, StepwiseArithmetic, check_steps, stepwise
 from groupwise.tasks.task import Task
@@ -13,6 +14,7 @@ __all__ = [
     "Difficulty",
     "StepwiseArithmetic",
     "Task",
+    "by_name",
     "check_steps",
     "duplicates",
     "examples",

@@ -1,0 +1,44 @@
+"""A model directory or hub name, opened to sample from: what evaluate and chat share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from groupwise.protocols import RolloutEngine
+from groupwise.render import Renderer
+
+
+def open_model(
+    source: str,
+    device: str = "auto",
+    dtype: str = "float32",
+    system: str | None = None,
+    chat: Literal["auto", "always", "never"] = "auto",
+) -> tuple[RolloutEngine, Renderer]:
+    """An engine on the model and its renderer. Raises UserError where there is no such model."""
+    from groupwise.engines import Native
+    from groupwise.learners.loading import load_model, load_tokenizer
+    from groupwise.learners.local import pick_device
+
+    tokenizer = load_tokenizer(source)
+    model = load_model(source, dtype, pick_device(device)).requires_grad_(False)
+    engine = Native().open(model, lambda text: print(text, file=sys.stderr))
+    return engine, Renderer(tokenizer, system, chat, name=source, eos_tokens=_stops(model))
+
+
+def labels(*sources: str) -> tuple[str, ...]:
+    """The shortest endings of the paths that tell them apart: ``grpo`` and ``sft`` of runs/x/models/..."""
+    parts = [Path(source).parts for source in sources]
+    for length in range(1, max(map(len, parts)) + 1):
+        short = tuple("/".join(part[-length:]) for part in parts)
+        if len(set(short)) == len(set(sources)):
+            return short
+    return sources
+
+
+def _stops(model: Any) -> tuple[int, ...]:
+    """``eos_token_id`` of the generation config, one or several."""
+    ends = model.generation_config.eos_token_id if model.generation_config is not None else None
+    return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)

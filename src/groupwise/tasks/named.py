@@ -1,0 +1,100 @@
+"""A task by what stands after ``--task``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from groupwise.errors import UserError
+from groupwise.protocols import Reward
+from groupwise.tasks.from_file import from_file
+from groupwise.tasks.gsm8k import gsm8k
+from groupwise.tasks.reasoning_gym import reasoning_gym
+from groupwise.tasks.stepwise import LEVELS, stepwise
+from groupwise.tasks.task import Task
+
+DATA_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
+EXPECTED = "stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, or a data file or hub name together with a reward"
+
+
+def by_name(
+    spec: str,
+    reward: Sequence[str] = (),
+    *,
+    problems: int = 500,
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
+    system: str | None = None,
+) -> Task:
+    """A task to be evaluated on, by its name: ``stepwise``, ``stepwise:3``, ``gsm8k`` (from the hub),
+    ``gsm8k:test.jsonl``, ``gym:leg_counting`` or just ``leg_counting``, or a data file or hub name.
+
+    Every row of a data file counts as held out, and its ``reward`` (``rewards.by_name``) says what is right; of the
+    other tasks ``reward`` replaces their own. ``problems``: how many held-out questions ``stepwise`` has. ``system``:
+    a system message. Raises UserError for an unknown name, with the nearest one, and where a data file has no reward.
+    """
+    name, _, rest = spec.partition(":")
+    if name == "stepwise":
+        task = stepwise(_level(rest), held_out_size=problems)
+    elif spec == "gsm8k":
+        task = gsm8k()
+    elif name == "gsm8k":
+        task = _all_held_out(from_file(rest, "answer", held_out_fraction=0, name="gsm8k"))
+    elif name == "gym":
+        task = reasoning_gym(rest)
+    elif _is_data(spec):
+        task = _from_data(spec, reward, prompt_column, answer_column)
+    else:
+        task = _family(spec)
+    return replace(task, rewards=_rewards(reward) or task.rewards, system=system or task.system)
+
+
+def _level(text: str) -> int:
+    if not text:
+        return 2
+    if not text.isdecimal() or int(text) not in LEVELS:
+        raise UserError(f"task stepwise:{text}: no such level; expected one of {', '.join(map(str, LEVELS))}")
+    return int(text)
+
+
+def _is_data(spec: str) -> bool:
+    return "/" in spec or Path(spec).exists() or spec.lower().endswith(DATA_SUFFIXES)
+
+
+def _from_data(spec: str, reward: Sequence[str], prompt_column: str | None, answer_column: str | None) -> Task:
+    if not reward:
+        raise UserError(
+            f"task {spec}: data need a reward that says which answers are right; add e.g. --reward math or "
+            "--reward FILE.py:function"
+        )
+    rows = from_file(
+        spec, tuple(reward), held_out_fraction=0, prompt_column=prompt_column, answer_column=answer_column
+    )
+    return _all_held_out(rows)
+
+
+def _all_held_out(task: Task) -> Task:
+    return replace(task, train=(), held_out=task.train)
+
+
+def _rewards(names: Sequence[str]) -> tuple[Reward, ...]:
+    from groupwise.rewards import by_name
+
+    return tuple(by_name(name) for name in names)
+
+
+def _family(name: str) -> Task:
+    try:
+        from reasoning_gym.factory import DATASETS
+    except ImportError:
+        families: list[str] = []
+    else:
+        families = list(DATASETS)
+    if name in families:
+        return reasoning_gym(name)
+    near = difflib.get_close_matches(name, ["stepwise", "gsm8k", *families], n=1)
+    hint = f"perhaps you meant {near[0]}" if near else f"expected {EXPECTED}"
+    more = "" if families else "; families of reasoning-gym need: pip install 'groupwise[gym]'"
+    raise UserError(f"unknown task {name}: {hint}{more}")
