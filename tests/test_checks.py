@@ -36,6 +36,7 @@ REFUSED: dict[str, tuple[Run, str]] = {
     "no stages": (of(STAGE, stages=()), "no stages"),
     "one name twice": (of(STAGE, stages=(STAGE, STAGE)), "two stages named train"),
     "a name that is a path": (of(STAGE, name="../elsewhere"), "'../elsewhere'"),
+    "a stage in the place of the first model": (of(replace(STAGE, name="new")), "models/new"),
     "a stage without a name": (of(replace(STAGE, name="")), "''"),
 }  # fmt: skip
 

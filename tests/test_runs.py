@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import groupwise as gw
+from groupwise.keeper import Stopped, stop_on_signals
 from groupwise.ledger import Ledger
 from groupwise.tasks.stepwise import Difficulty
 from groupwise.types import Example, Group
@@ -49,10 +51,10 @@ RECIPE = gw.Run(
 
 
 class Heard:
-    """A sink that keeps what it hears, and raises where it is told to."""
+    """A sink that keeps what it hears, and raises, or sends an interrupt, where it is told to."""
 
-    def __init__(self, fail_at: tuple[str, int] | None = None) -> None:
-        self.fail_at = fail_at
+    def __init__(self, fail_at: tuple[str, int] | None = None, signal_at: tuple[str, int] | None = None) -> None:
+        self.fail_at, self.signal_at = fail_at, signal_at
         self.notes: list[str] = []
         self.stages: list[tuple[str, int, int]] = []
         self.summary: Mapping[str, Any] | None = None
@@ -66,6 +68,8 @@ class Heard:
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         if (stage, step) == self.fail_at:
             raise ConnectionError(f"{stage} {step}")
+        if (stage, step) == self.signal_at:
+            signal.raise_signal(signal.SIGINT)
 
     def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Sequence[Sequence[float]]) -> None:
         assert len(coefficients) == sum(len(group.rollouts) for group in groups)
@@ -161,7 +165,7 @@ def test_the_same_command_again_says_it_is_finished(straight: tuple[Path, gw.Out
 
 @pytest.mark.parametrize(
     ("fail_at", "start"),
-    [(("first", 1), 0), (("first", 4), 2), (("second", 2), 0), (("second", 3), 2), (("second", 5), 4)],
+    [(("first", 1), 0), (("first", 4), 2), (("second", 2), 0), (("second", 4), 2), (("second", 5), 4)],
 )
 def test_a_run_that_broke_off_continues_to_the_bit(
     straight: tuple[Path, gw.Outcome], tmp_path: Path, fail_at: tuple[str, int], start: int
@@ -182,6 +186,20 @@ def test_a_run_that_broke_off_continues_to_the_bit(
     for step in range(1, 6):
         kept = [Ledger(path / "ledger").read("second", step) for path in (tmp_path / "run", directory)]
         assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("stage", ["first", "second"])
+def test_a_run_that_is_asked_to_stop_loses_nothing(
+    straight: tuple[Path, gw.Outcome], tmp_path: Path, stage: str
+) -> None:
+    """A signal in the middle of step 3: it finishes the step, saves, and goes on behind it."""
+    with stop_on_signals(), pytest.raises(Stopped, match=f"after step 3 of {stage}"):
+        gw.run(RECIPE, tmp_path / "run", sinks=[Heard(signal_at=(stage, 3))])
+    heard = Heard()
+    gw.run(RECIPE, tmp_path / "run", sinks=[heard])
+    assert heard.stages[0] == (stage, 5, 3)
+    assert weights_of(tmp_path / "run", "second") == weights_of(straight[0], "second")
+    assert metrics_of(tmp_path / "run") == metrics_of(straight[0])
 
 
 def test_fresh_starts_over(straight: tuple[Path, gw.Outcome], tmp_path: Path) -> None:

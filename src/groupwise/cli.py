@@ -81,11 +81,33 @@ def parser(name: str, description: str, examples: str, usage: str | None = None)
     return made
 
 
+def underscored(word: str) -> str:
+    """``--dry-run=1`` as ``--dry_run=1``; what is no option stays as it is."""
+    name, equals, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word
+
+
 class _Parser(argparse.ArgumentParser):
+    """Dashes and underscores alike in the names of options; one line for a mistake, with the nearest name."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        return super().parse_known_args([underscored(word) for word in args or ()], namespace)
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        chosen, rest = self.parse_known_args(args, namespace)
+        unknown = next((word for word in rest if word.startswith("-")), None)
+        if unknown is not None:
+            name = unknown.partition("=")[0]
+            near = difflib.get_close_matches(name, self._option_string_actions, n=1)
+            self.error(f"unknown option {name}" + (f": perhaps you meant {near[0]}" if near else ""))
+        if rest:
+            self.error(f"unexpected {rest[0]!r}")
+        return chosen
+
     def error(self, message: str):  # type: ignore[no-untyped-def]
         from groupwise.errors import UserError
 
-        raise UserError(f"{message}; groupwise {self.prog.split()[-1]} --help lists the options")
+        raise UserError(f"{message}; {self.prog} --help lists the options")
 
 
 if __name__ == "__main__":

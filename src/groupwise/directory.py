@@ -62,9 +62,11 @@ class RunDirectory:
         """Holds the directory for this process and this recipe.
 
         ``fresh`` removes an earlier run first. Raises UserError where another process is at work here, where the
-        directory belongs to another recipe, and where it holds something that is no run.
+        directory belongs to another recipe, and where it holds something that is no run. A new run that ends with a
+        UserError before its first step leaves nothing behind.
         """
         self._refuse_foreign()
+        absent = [path for path in (self.path, *self.path.parents) if not path.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as lock:
             try:
@@ -76,7 +78,16 @@ class RunDirectory:
             if fresh:
                 self._clear()
             self._refuse_other(recipe)
-            yield
+            is_new = not self.record.exists()
+            try:
+                yield
+            except UserError:
+                if is_new and not self._has_steps():
+                    self._clear()
+                    (self.path / ".lock").unlink()
+                    for path in absent:
+                        path.rmdir()
+                raise
 
     def write_record(self, values: dict[str, Any]) -> None:
         write_json(self.record, self.read() | values)
@@ -102,6 +113,9 @@ class RunDirectory:
                 f"{self.path}: belongs to another recipe; they differ in {'; '.join(found[:SHOWN_DIFFERENCES])}{more}. "
                 "Choose another --out, or start over with --fresh"
             )
+
+    def _has_steps(self) -> bool:
+        return self.metrics.exists() and self.metrics.stat().st_size > 0
 
     def _clear(self) -> None:
         for path in self.path.iterdir():

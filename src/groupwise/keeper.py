@@ -40,7 +40,7 @@ class Keeper:
         self.shown = {1, (stage.steps + 1) // 2, stage.steps}
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
-        """``loop.AfterStep``. Raises Stopped after a checkpoint where a signal asked for it."""
+        """``loop.AfterStep``."""
         stage, step = self.stage, progress.step
         if record is not None and isinstance(stage.algorithm.source, OnPolicy):
             self.ledger.write(stage.name, record)
@@ -48,13 +48,16 @@ class Keeper:
             if step in self.shown:
                 self._show(record)
         due = stage.evaluate_every and (step == 1 or step % stage.evaluate_every == 0)
-        metrics = self._evaluate() if due and len(stage.task.held_out) else {}
+        return self._evaluate() if due and len(stage.task.held_out) else {}
+
+    def checkpoint(self, progress: Progress) -> None:
+        """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""
+        stage, step = self.stage, progress.step
         if step < stage.steps:
             if stop.requested or (stage.checkpoint_every and step % stage.checkpoint_every == 0):
                 self._checkpoint(progress)
             if stop.requested:
                 raise Stopped(f"stopped after step {step} of {stage.name}; the same command continues from there")
-        return metrics
 
     def _checkpoint(self, progress: Progress) -> None:
         path = self.place.checkpoint(self.stage.name, progress.step)

@@ -29,14 +29,24 @@ class Progress:
 
 
 AfterStep = Callable[[Progress, StepRecord | None], dict[str, float]]
+Checkpoint = Callable[[Progress], None]
 
 
 def train(
-    stage: Stage, world: World, learner: Learner, sink: Sink, progress: Progress, after_step: AfterStep
+    stage: Stage,
+    world: World,
+    learner: Learner,
+    sink: Sink,
+    progress: Progress,
+    after_step: AfterStep,
+    checkpoint: Checkpoint = lambda progress: None,
 ) -> Progress:
-    """Runs a stage from ``progress`` to its end. ``after_step`` keeps records and checkpoints and may add metrics."""
+    """Runs a stage from ``progress`` to its end. ``after_step`` keeps records and may add metrics.
+
+    ``checkpoint`` comes when the step's numbers are out: whoever continues from it has lost none of them.
+    """
+    started = time.perf_counter()
     for step in range(progress.step, stage.steps):
-        started = time.perf_counter()
         world.engine.load(learner.weights(), learner.version)
         draw = stage.algorithm.source.draw(world, progress.cursor)
         drawn = time.perf_counter()
@@ -54,7 +64,9 @@ def train(
         progress = Progress(step + 1, draw.cursor, progress.num_tokens + tokens)
         metrics |= after_step(progress, record) | {"num_tokens": float(progress.num_tokens)}
         metrics |= time_metrics(draw, tokens, drawn - started, trained - drawn, time.perf_counter() - trained)
+        started = time.perf_counter()
         sink.metrics(stage.name, step + 1, metrics)
+        checkpoint(progress)
     return progress
 
 

@@ -23,6 +23,7 @@ from groupwise.engines import Native
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation
 from groupwise.learners import Local, NewModel
+from groupwise.learners.loading import check_model
 from groupwise.protocols import Sink
 from groupwise.stage import HeldOut, Stage
 
@@ -73,6 +74,8 @@ def check(recipe: Run) -> list[str]:
     """Warnings about a recipe. Raises UserError where it cannot mean what it says."""
     if not recipe.stages:
         raise UserError(f"run {recipe.name} has no stages; expected at least one Stage")
+    if isinstance(recipe.model, str):
+        check_model(recipe.model)
     names = [stage.name for stage in recipe.stages]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -82,6 +85,8 @@ def check(recipe: Run) -> list[str]:
     )
     if bad is not None:
         raise UserError(f"{bad!r} can't name a run or a stage: it names a directory; use letters, digits, - and _")
+    if isinstance(recipe.model, NewModel) and "new" in names:
+        raise UserError(f"run {recipe.name}: models/new holds the model it begins with; name the stage otherwise")
     for stage in recipe.stages:
         refuse(stage)
     return [warning for stage in recipe.stages for warning in warnings(stage)]

@@ -38,6 +38,13 @@ class Session:
 
     def run(self) -> Outcome:
         """Every stage that is not done yet, in order."""
+        try:
+            return self._run()
+        except BaseException:
+            self.sink.close({})
+            raise
+
+    def _run(self) -> Outcome:
         if self.place.finished:
             self.sink.close({})
             return self._outcome(already_finished=True)
@@ -87,7 +94,7 @@ class Session:
             self.sink.note(f"{stage.name}: the model sees {shown_prompt(renderer, stage)}")
             self.sink.stage(stage.name, stage.steps, progress.step)
             keeper = Keeper(stage, world, learner, self.recipe.evaluation, self.place, self.sink)
-            train(stage, world, learner, self.sink, progress, keeper.after_step)
+            train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
             with complete_directory(left) as partial:
                 learner.save(partial)
             self.place.drop_checkpoints(stage.name)

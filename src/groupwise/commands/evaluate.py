@@ -178,7 +178,9 @@ def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
     if evaluation.prompts_too_long:
         lines.append(f"{evaluation.prompts_too_long} problems left out: they leave no room in the context.")
     if evaluation.problems + evaluation.prompts_too_long < asked:
-        lines.append(f"{asked} problems were asked for; the task has {evaluation.problems + evaluation.prompts_too_long}.")
+        lines.append(
+            f"{asked} problems were asked for; the task has {evaluation.problems + evaluation.prompts_too_long}."
+        )
     if evaluation.unscored_fraction:
         lines.append(f"{evaluation.unscored_fraction:.1%} of the answers got no score and count as wrong.")
     return lines

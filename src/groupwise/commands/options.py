@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
+import itertools
 import tomllib
 from collections.abc import Sequence
 from dataclasses import field, fields, make_dataclass, replace
@@ -11,6 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from groupwise.cli import underscored
 from groupwise.errors import UserError
 from groupwise.runs import Run
 from groupwise.stage import Stage
@@ -19,18 +23,19 @@ from groupwise.tasks.task import Task
 CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed)
 
 
-def tune(recipe: Run, arguments: Sequence[str], program: str) -> Run:
+def tune(recipe: Run, arguments: Sequence[str], program: str, others: Sequence[str] = ()) -> Run:
     """The recipe with the numbers that ``arguments`` name: ``--grpo.algorithm.kl.coefficient 0.02``.
 
     A recipe of one stage needs no stage's name: ``--algorithm.kl.coefficient 0.02``. ``--help`` lists all. Raises
-    UserError for an option that is not there, with the nearest one that is.
+    UserError for a value that does not fit, and for an option that is not there, with the nearest one that is, of the
+    recipe's and of ``others``.
     """
     # A task has no numbers, and tyro would look at every one of its rows.
     bare = replace(recipe, stages=tuple(replace(stage, task=Task(stage.task.name, ())) for stage in recipe.stages))
     view, default = _view(bare)
-    _refuse_unknown(view, default, arguments)
-    tuned = tyro.cli(view, default=default, args=list(arguments), prog=program, use_underscores=True, config=CONFIG)
-    stages = tuple(replace(getattr(tuned, _identifier(stage)), task=stage.task) for stage in recipe.stages)
+    _refuse_unknown(view, default, arguments, others)
+    tuned = _parse(view, default, arguments, program)
+    stages = tuple(_tuned_stage(tuned, stage) for stage in recipe.stages)
     rest = {f.name: getattr(tuned, f.name) for f in fields(recipe) if f.name not in ("name", "model", "stages")}
     return replace(recipe, stages=stages, **rest)
 
@@ -58,9 +63,13 @@ def _flags(table: dict[str, Any], prefix: str) -> list[str]:
 
 def _view(recipe: Run) -> tuple[type, Any]:
     """A dataclass with a field for each stage, and its value: what tyro turns into options."""
-    alone = len(recipe.stages) == 1
-    annotation: Any = Annotated[Stage, tyro.conf.arg(name="")] if alone else Stage
-    rows: list[Any] = [(_identifier(stage), annotation, field(default=stage)) for stage in recipe.stages]
+    rows: list[Any] = []
+    for stage in recipe.stages:
+        name, source = "" if len(recipe.stages) == 1 else stage.name, stage.algorithm.source
+        rows.append((_identifier(stage), Annotated[Stage, tyro.conf.arg(name=name)], field(default=stage)))
+        # In its own field: a protocol with attributes, such as Source, hides from tyro which class a value has.
+        named: Any = Annotated[type(source), tyro.conf.arg(name=f"{name}.algorithm.source".lstrip("."))]
+        rows.append((f"{_identifier(stage)}_source", named, field(default=source)))
     for option in fields(recipe):
         if option.name not in ("name", "model", "stages"):
             value = getattr(recipe, option.name)
@@ -70,24 +79,55 @@ def _view(recipe: Run) -> tuple[type, Any]:
     return view, view()
 
 
+def _tuned_stage(tuned: Any, stage: Stage) -> Stage:
+    found: Stage = getattr(tuned, _identifier(stage))
+    source = getattr(tuned, f"{_identifier(stage)}_source")
+    return replace(found, algorithm=replace(found.algorithm, source=source), task=stage.task)
+
+
 def _identifier(stage: Stage) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in stage.name)
+    return "stage_" + "".join(letter if letter.isalnum() else "_" for letter in stage.name)
 
 
-def _refuse_unknown(view: type, default: Any, arguments: Sequence[str]) -> None:
+def _refuse_unknown(view: type, default: Any, arguments: Sequence[str], others: Sequence[str]) -> None:
     known = [
         name
         for action in tyro.extras.get_parser(view, default=default, use_underscores=True, config=CONFIG)._actions
         for name in action.option_strings
     ]
     for argument in arguments:
-        name = argument.split("=", 1)[0]
-        if name.startswith("--") and name.replace("-", "_") not in {option.replace("-", "_") for option in known}:
-            raise UserError(f"unknown option {name}{_nearest(name, known)}")
+        name = underscored(argument).partition("=")[0]
+        if name.startswith("--") and name not in known:
+            raise UserError(f"unknown option {name}{_nearest(name, [*known, *others])}")
+
+
+def _parse(view: type, default: Any, arguments: Sequence[str], program: str) -> Any:
+    """What tyro makes of it; its boxed errors become one line."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                view, default=default, args=list(arguments), prog=program, use_underscores=True, config=CONFIG
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise UserError(f"{_unboxed(said.getvalue())}; --help lists the options") from None
+
+
+def _unboxed(text: str) -> str:
+    """The first paragraph inside a box."""
+    lines = [line.strip("│ ") for line in text.splitlines()[1:]]
+    paragraph = itertools.takewhile(lambda line: line and not line.startswith(("─", "╰")), lines)
+    return " ".join(paragraph).rstrip(".")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    ends = [option for option in known if option.rpartition(".")[2] == name.rpartition(".")[2].lstrip("-")]
-    best = (ends or near)[:1]
+    """Of the same last word; else the most alike, by the whole and by the last word."""
+    last = name.rpartition(".")[2].lstrip("-")
+    ends = [option for option in known if option.rpartition(".")[2].lstrip("-") == last]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    words = {option.rpartition(".")[2].lstrip("-"): option for option in reversed(known)}
+    alike = difflib.get_close_matches(last, words, n=1, cutoff=0.6)
+    best = [*ends, *near, *(words[word] for word in alike), *difflib.get_close_matches(name, known, n=1, cutoff=0.5)]
     return f": perhaps you meant {best[0]}" if best else "; --help lists the options"

@@ -3,56 +3,82 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from groupwise.cli import parser
 from groupwise.errors import UserError
 
+if TYPE_CHECKING:
+    from groupwise.runs import Run
+    from groupwise.tasks.task import Task
+
 EXAMPLES = """  groupwise run examples/quickstart.py
   groupwise run examples/quickstart.py --grpo.steps 80 --seed 1 --out runs/longer
+  groupwise run examples/gsm8k.py --model PATH --train train.jsonl --test test.jsonl
   groupwise run grpo --model PATH --data train.jsonl --reward math --steps 200
   groupwise run grpo --model PATH --data train.jsonl --reward my_reward.py:score --algorithm.kl.coefficient 0
 
-The same command again continues a stopped run. RECIPE --help lists the recipe's own options."""
+The same command again continues a stopped run. groupwise run RECIPE --help lists the recipe's own options."""
 
 USAGE = "groupwise run RECIPE.py | METHOD [--model M --data D --reward R] [--out DIR] [--fresh] [recipe options]"
+HELP = ("-h", "--help")
 
 
 def execute(arguments: Sequence[str]) -> int:
     """Runs, and says where the results are."""
+    if not arguments or arguments[0] in HELP:
+        _parser(for_method=True).print_help()
+        return 0
+    if arguments[0].startswith("-"):
+        raise UserError(f"a recipe comes first, and then options such as {arguments[0]}; expected {USAGE}")
+    is_file = arguments[0].endswith(".py")
+    words = [word for word in arguments if word not in HELP]
+    chosen, rest = _parser(for_method=not is_file).parse_known_args(words)
+    asks_help = len(words) < len(arguments)
+    if chosen.options:
+        from groupwise.commands.options import from_toml
+
+        rest = [*from_toml(chosen.options), *rest]
+    read = _from_file if is_file else _from_method
+    return _run(*read(chosen, rest, asks_help), chosen, asks_help)
+
+
+def _parser(for_method: bool) -> ArgumentParser:
+    """Of what is not the recipe's: where to run, and for a method on what."""
     known = parser("run", "Train: a recipe file, or a method by its name on your model and data.", EXAMPLES, USAGE)
     known.add_argument("recipe", help="a Python file that defines run = Run(...), or a method such as grpo or sft")
-    known.add_argument("--model", help="a model directory or hub name (with a method)")
-    known.add_argument("--data", help="jsonl, json, csv, parquet file or hub name (with a method)")
-    known.add_argument(
-        "--reward", action="append", help="math, answer, FILE.py:function or module:function; repeatable"
-    )
-    known.add_argument("--held_out", "--held-out", help="a file of held-out rows, or a fraction of --data (0.1)")
-    known.add_argument("--prompt_column", "--prompt-column", help="the column that holds the prompt")
-    known.add_argument("--answer_column", "--answer-column", help="the column that holds the reference answer")
-    known.add_argument("--system", help="a system message before every conversation")
     known.add_argument("--out", help="the run's directory (runs/NAME)")
     known.add_argument("--fresh", action="store_true", help="start over: remove what an earlier run left in --out")
     known.add_argument("--options", help="a TOML file of recipe options; those on the command line win")
-    known.add_argument("--dry_run", "--dry-run", action="store_true", help="check and print the recipe, run nothing")
-    if not arguments or arguments[0] in ("-h", "--help"):
-        known.print_help()
-        return 0
-    asks_help = bool({"-h", "--help"} & set(arguments[1:]))
-    chosen, rest = known.parse_known_args([word for word in arguments if word not in ("-h", "--help")])
-    return _run(chosen, rest, asks_help)
+    known.add_argument("--dry_run", action="store_true", help="check and print the recipe, run nothing")
+    if for_method:
+        data = known.add_argument_group("with a method")
+        data.add_argument("--model", help="a model directory or hub name")
+        data.add_argument("--data", help="jsonl, json, csv, parquet file or hub name")
+        data.add_argument(
+            "--reward", action="append", help="math, answer, FILE.py:function, module:function; repeatable"
+        )
+        data.add_argument("--held_out", help="a file of held-out rows, or a fraction of --data (0.1)")
+        data.add_argument("--prompt_column", help="the column that holds the prompt")
+        data.add_argument("--answer_column", help="the column that holds the reference answer")
+        data.add_argument("--system", help="a system message before every conversation")
+    return known
 
 
-def _run(chosen: Namespace, rest: list[str], asks_help: bool) -> int:
-    from groupwise.commands.options import from_toml, tune
+def _options(for_method: bool) -> list[str]:
+    return [name for name in _parser(for_method)._option_string_actions if name.startswith("--")]
+
+
+def _run(recipe: Run, rest: list[str], others: list[str], chosen: Namespace, asks_help: bool) -> int:
+    from groupwise.commands.options import tune
     from groupwise.keeper import Stopped, stop_on_signals
     from groupwise.runs import check, run
 
-    recipe = _from_file(chosen) if chosen.recipe.endswith(".py") else _from_method(chosen, placeholder=asks_help)
-    tuned = [*(from_toml(chosen.options) if chosen.options else []), *rest, *(["--help"] if asks_help else [])]
-    recipe = tune(recipe, tuned, f"groupwise run {chosen.recipe}")
+    words = [*rest, *(["--help"] if asks_help else [])]
+    recipe = tune(recipe, words, f"groupwise run {chosen.recipe}", others)
     if chosen.dry_run:
         return _dry_run(recipe, check(recipe))
     try:
@@ -66,7 +92,7 @@ def _run(chosen: Namespace, rest: list[str], asks_help: bool) -> int:
     return 0
 
 
-def _dry_run(recipe, warnings: Sequence[str]) -> int:  # type: ignore[no-untyped-def]
+def _dry_run(recipe: Run, warnings: Sequence[str]) -> int:
     import json
 
     from groupwise.describe import describe
@@ -77,28 +103,25 @@ def _dry_run(recipe, warnings: Sequence[str]) -> int:  # type: ignore[no-untyped
     return 0
 
 
-def _from_file(chosen: Namespace):  # type: ignore[no-untyped-def]
-    """The value ``run`` of a recipe file."""
-    import runpy
+def _from_file(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[Run, list[str], list[str]]:
+    """The run that a file defines, the arguments left over, and the options that are not the recipe's."""
+    from groupwise.commands.recipe_file import read
 
-    from groupwise.runs import Run
-
-    path = Path(chosen.recipe)
-    if not path.is_file():
-        raise UserError(f"{path}: no such recipe file; expected a Python file that defines run = Run(...)")
-    given = [name for name in ("model", "data", "reward", "held_out", "system") if getattr(chosen, name) is not None]
+    own = _options(for_method=False)
+    file = read(Path(chosen.recipe), own, lambda: parser(f"run {chosen.recipe}", "", ""))
+    if asks_help:
+        print(file.about.strip(), end="\n\n")
+        if file.options:
+            print(f"{file.parser.format_help().partition('options:')[0].strip()}")
+    recipe, left = file.make(rest)
+    given = [word for word in left if word.partition("=")[0] in set(_options(for_method=True)) - set(own)]
     if given:
-        raise UserError(f"--{given[0]} goes with a method's name; {path} says itself what it trains: edit it there")
-    sys.path.insert(0, str(path.parent.resolve()))
-    namespace = runpy.run_path(str(path), run_name="groupwise_recipe")
-    if not isinstance(namespace.get("run"), Run):
-        raise UserError(f"{path}: defines no run = Run(...); see examples/quickstart.py for one")
-    return namespace["run"]
+        raise UserError(f"{given[0]} goes with a method's name; {file.path} says itself what it trains: edit it there")
+    return recipe, left, [*own, *file.options]
 
 
-def _from_method(chosen: Namespace, placeholder: bool = False):  # type: ignore[no-untyped-def]
-    """A one-stage recipe of a method, a model, data and rewards."""
-    from groupwise import recipes
+def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[Run, list[str], list[str]]:
+    """A one-stage recipe of a method, a model, data and rewards; then as ``_from_file``."""
     from groupwise.commands.methods import method
     from groupwise.learners import NewModel
     from groupwise.runs import Run
@@ -106,23 +129,22 @@ def _from_method(chosen: Namespace, placeholder: bool = False):  # type: ignore[
     from groupwise.stage import HeldOut, Stage
     from groupwise.tasks.task import Task
 
-    del recipes
-    algorithm = method(chosen.recipe)
+    algorithm, others = method(chosen.recipe), _options(for_method=True)
     held_out = HeldOut(problems=100, sampled_problems=0, samples=1)
-    if placeholder:
+    if asks_help:
         stage = Stage(chosen.recipe, algorithm, Task("data", ()), steps=100)
-        return Run(chosen.recipe, NewModel(), (stage,), evaluation=held_out)
+        return Run(chosen.recipe, NewModel(), (stage,), evaluation=held_out), rest, others
     needed = ["model", "data"] + (["reward"] if isinstance(algorithm.source, OnPolicy) else [])
-    missing = [name for name in needed if getattr(chosen, name) is None]
+    missing = [name for name in needed if vars(chosen)[name] is None]
     if missing:
         example = f"groupwise run {chosen.recipe} --model PATH --data train.jsonl --reward math"
         raise UserError(f"--{missing[0]} is missing; expected e.g. {example}")
     stage = Stage(chosen.recipe, algorithm, _task(chosen), steps=100)
     name = f"{chosen.recipe}-{Path(chosen.data).name.partition('.')[0]}"
-    return Run(name, chosen.model, (stage,), evaluation=held_out)
+    return Run(name, chosen.model, (stage,), evaluation=held_out), rest, others
 
 
-def _task(chosen: Namespace):  # type: ignore[no-untyped-def]
+def _task(chosen: Namespace) -> Task:
     from groupwise.tasks import from_file
 
     held_out, fraction = chosen.held_out, 0.1

@@ -66,7 +66,7 @@ def share_storage(modules: Sequence[nn.Linear]) -> None:
             parameter.data = part
 
 
-def joined(modules: Sequence[nn.Linear], name: str) -> Tensor | None:
+def joined(modules: Sequence[nn.Linear], name: str = "weight") -> Tensor | None:
     """Weights (or biases) of several linear layers as one tensor: a view where they lie side by side, else a copy."""
     parts = [module._parameters[name] for module in modules]
     tensors = [part.data for part in parts if part is not None]

@@ -29,6 +29,8 @@ class NewModel:
     """Width of the feed-forward layers."""
     context_tokens: int = 512
     """Prompt and completion together."""
+    initializer_range: float = 0.02
+    """Standard deviation of the random weights."""
 
     def save(self, directory: Path, seed: int = 0) -> None:
         """Writes model, tokenizer and generation config as ``save_pretrained`` does; ``seed`` draws the weights."""
@@ -48,7 +50,7 @@ class NewModel:
             intermediate_size=self.intermediate_size,
             max_position_embeddings=self.context_tokens,
             tie_word_embeddings=True,
-            initializer_range=0.02,
+            initializer_range=self.initializer_range,
             pad_token_id=pad,
             eos_token_id=end,
             bos_token_id=None,

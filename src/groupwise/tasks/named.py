@@ -69,9 +69,7 @@ def _from_data(spec: str, reward: Sequence[str], prompt_column: str | None, answ
             f"task {spec}: data need a reward that says which answers are right; add e.g. --reward math or "
             "--reward FILE.py:function"
         )
-    rows = from_file(
-        spec, tuple(reward), held_out_fraction=0, prompt_column=prompt_column, answer_column=answer_column
-    )
+    rows = from_file(spec, tuple(reward), held_out_fraction=0, prompt_column=prompt_column, answer_column=answer_column)
     return _all_held_out(rows)
 
 

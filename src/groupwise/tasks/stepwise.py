@@ -29,6 +29,9 @@ Split = Literal["train", "held_out"]
 HELD_OUT_ONE_IN = 10
 """One question in so many, whatever the level and the seed, is never trained on."""
 
+SLIPS = (-10, -2, -1, 1, 2, 10)
+"""By how much a slip is off."""
+
 MOST_DRAWS = 10_000
 """A split in which this many draws find no question has none."""
 
@@ -87,10 +90,15 @@ class StepwiseArithmetic(Sequence[Example]):
     seed: int = 0
     size: int = 100_000
     split: Split = "train"
+    slips: float = 0.0
+    """Probability that a demonstrated step states a wrong result, as people's do now and then; the steps after it carry
+    on from there, so that its final answer is wrong too. ``Example.answer`` is always the true one."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.level, Difficulty) and self.level not in LEVELS:
             raise UserError(f"stepwise: level is {self.level!r}; expected one of {[*LEVELS]} or a Difficulty")
+        if not 0 <= self.slips < 1:
+            raise UserError(f"stepwise: slips is {self.slips}; expected a probability, 0 <= slips < 1")
         if self.size < 0:
             raise UserError(f"stepwise: size is {self.size}; expected 0 or more")
 
@@ -115,12 +123,11 @@ class StepwiseArithmetic(Sequence[Example]):
         question = next((question for question in questions if split_of(question) == self.split), None)
         if question is None:
             raise UserError(f"stepwise: {self.difficulty} has no {self.split} question; make it harder")
-        demonstration = demonstrate(question)
         return Example(
             id=f"{self.split}:{row}",
             prompt=question,
-            completion=demonstration,
-            answer=demonstration.rpartition("#### ")[2],
+            completion=demonstrate(question, lambda: random.choice(SLIPS) if random.random() < self.slips else 0),
+            answer=demonstrate(question).rpartition("#### ")[2],
             columns={"question": question},
         )
 
@@ -131,12 +138,15 @@ def split_of(question: str) -> Split:
     return "train" if int.from_bytes(digest, "big") % HELD_OUT_ONE_IN else "held_out"
 
 
-def demonstrate(question: str) -> str:
-    """The right solution, a step a line. Raises UserError where the text is not a question of this task."""
+def demonstrate(question: str, slip: Callable[[], int] = lambda: 0) -> str:
+    """A solution, a step a line: the right one, but that ``slip()`` is added to each result (never below 0).
+
+    Raises UserError where the text is not a question of this task.
+    """
     value, operations = _parse(question)
     lines = []
     for sign, operand in operations:
-        result = _APPLY[sign](value, operand)
+        result = max(0, _APPLY[sign](value, operand) + slip())
         lines.append(f"<<{value}{sign}{operand}={result}>>")
         value = result
     return "\n".join([*lines, f"#### {value}"])
@@ -167,13 +177,22 @@ def check_steps(question: str, completion: str) -> list[bool]:
     return verdicts
 
 
-def stepwise(level: int | Difficulty = 2, seed: int = 0, train_size: int = 100_000, held_out_size: int = 500) -> Task:
-    """Stepwise arithmetic, rewarded by its final answer. Raises UserError for an unknown level."""
+def stepwise(
+    level: int | Difficulty = 2,
+    seed: int = 0,
+    train_size: int = 100_000,
+    held_out_size: int = 500,
+    slips: float = 0.0,
+) -> Task:
+    """Stepwise arithmetic, rewarded by its final answer; ``slips`` are those of its training demonstrations.
+
+    Raises UserError for an unknown level.
+    """
     from groupwise.rewards import FinalAnswer
 
     return Task(
         name="stepwise",
-        train=StepwiseArithmetic(level, seed, train_size, "train"),
+        train=StepwiseArithmetic(level, seed, train_size, "train", slips),
         held_out=StepwiseArithmetic(level, seed, held_out_size, "held_out"),
         rewards=(FinalAnswer(),),
     )

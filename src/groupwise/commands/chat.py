@@ -1,0 +1,168 @@
+"""groupwise chat: talk to a model in the terminal, token by token, or to two side by side."""
+
+from __future__ import annotations
+
+import io
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from groupwise.cli import parser
+from groupwise.errors import UserError
+
+if TYPE_CHECKING:
+    from groupwise.commands.conversation import Answer, Conversation
+
+EXAMPLES = """  groupwise chat runs/quickstart/models/grpo
+  groupwise chat runs/quickstart/models/grpo --against runs/quickstart/models/sft --temperature 0
+  groupwise chat PATH --prompt "12 + 30 - 4 = ?"
+  groupwise chat PATH --system "Answer briefly." < questions.txt
+
+Ctrl-C stops an answer. /reset forgets what was said. Ctrl-D or /exit leaves."""
+
+PROMPT = ">>> "
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Talks until the user leaves."""
+    chosen = _parser().parse_args(arguments)
+    if chosen.temperature < 0 or chosen.max_completion_tokens < 1:
+        raise UserError("expected --temperature 0 or more and --max_completion_tokens 1 or more")
+    conversations = _open(chosen)
+    if chosen.prompt is not None:
+        _answer_once(conversations, chosen.prompt)
+    elif sys.stdin.isatty():
+        _talk(conversations)
+    else:
+        _follow(conversations, _piped())
+    return 0
+
+
+def _parser():  # type: ignore[no-untyped-def]
+    known = parser(
+        "chat", "Talk to a model in the terminal, token by token; --against another, side by side.", EXAMPLES
+    )
+    known.add_argument("model", metavar="MODEL", help="a model directory or hub name")
+    known.add_argument(
+        "--against", metavar="OTHER", help="a second model, such as the one before training, on the left"
+    )
+    known.add_argument("--prompt", metavar="TEXT", help="one answer, then exit; without it and with a pipe, one a line")
+    known.add_argument("--system", help="a system message before the conversation")
+    known.add_argument("--temperature", type=float, default=1.0, help="0: always the likeliest token (1.0)")
+    known.add_argument("--max_completion_tokens", type=int, default=512, help="an answer is cut there (512)")
+    known.add_argument("--seed", type=int, default=0, help="the same seed and words give the same answers (0)")
+    known.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    known.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
+    return known
+
+
+def _open(chosen: Namespace) -> list[Conversation]:
+    from groupwise.commands.conversation import Conversation
+    from groupwise.commands.models import labels, open_model
+
+    sources = [source for source in (chosen.against, chosen.model) if source]
+    conversations = []
+    for source, label in zip(sources, labels(*sources), strict=True):
+        engine, renderer = open_model(source, chosen.device, chosen.dtype, chosen.system)
+        tokens, temperature = chosen.max_completion_tokens, chosen.temperature
+        conversations.append(Conversation(label, engine, renderer, tokens, temperature, chosen.seed))
+    return conversations
+
+
+def _piped() -> Iterator[str]:
+    """Lines of standard input that are not blank, each as soon as it is there."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    for line in iter(sys.stdin.readline, ""):
+        if line.strip():
+            yield line.strip("\r\n")
+
+
+def _answer_once(conversations: Sequence[Conversation], said: str) -> None:
+    """Without a dialogue around it: an error ends the command, and so does Ctrl-C."""
+    answers = _answer(conversations, said)
+    if any(answer.end == "stopped" for answer in answers):
+        raise KeyboardInterrupt
+
+
+def _talk(conversations: Sequence[Conversation]) -> None:
+    import readline  # noqa: F401  gives input() a history and its keys
+
+    names = " and ".join(conversation.label for conversation in conversations)
+    print(f"{names}: Ctrl-C stops an answer, /reset forgets what was said, Ctrl-D or /exit leaves.")
+    for conversation in conversations:
+        if not conversation.has_template:
+            print(f"{conversation.label} has no chat template: it goes on with what you write.")
+    while True:
+        try:
+            said = input(PROMPT)
+        except EOFError:
+            return print()
+        except KeyboardInterrupt:
+            print("\n(Ctrl-D or /exit leaves)")
+            continue
+        if said.strip() == "/exit":
+            return None
+        if said.strip() == "/reset":
+            _reset(conversations)
+            print("Forgotten.")
+        elif said.strip():
+            _reply(conversations, said)
+
+
+def _follow(conversations: Sequence[Conversation], lines: Iterator[str]) -> None:
+    """Answers a pipe, line by line."""
+    for line in lines:
+        if line.strip() == "/exit":
+            return
+        if line.strip() == "/reset":
+            _reset(conversations)
+        else:
+            _answer_once(conversations, line)
+
+
+def _reset(conversations: Sequence[Conversation]) -> None:
+    for conversation in conversations:
+        conversation.reset()
+
+
+def _reply(conversations: Sequence[Conversation], said: str) -> None:
+    try:
+        _answer(conversations, said)
+    except UserError as error:
+        print(error, file=sys.stderr)
+    print()
+
+
+def _answer(conversations: Sequence[Conversation], said: str) -> list[Answer]:
+    answers = [_stream(conversations[0], said)] if len(conversations) == 1 else _side_by_side(conversations, said)
+    for conversation, answer in zip(conversations, answers, strict=True):
+        if answer.end != "finished":
+            print(f"({conversation.label}: {answer.end})", file=sys.stderr)
+    return answers
+
+
+def _stream(conversation: Conversation, said: str) -> Answer:
+    from groupwise.commands.conversation import visible
+
+    def show(piece: str) -> None:
+        print(visible(piece), end="", flush=True)
+
+    answer = conversation.ask(said, show)
+    print(flush=True)
+    return answer
+
+
+def _side_by_side(conversations: Sequence[Conversation], said: str) -> list[Answer]:
+    from rich.console import Console
+
+    from groupwise.commands.conversation import visible
+    from groupwise.commands.side_by_side import Pair
+
+    console = Console(highlight=False)
+    answers = Pair(conversations).ask(said, console if console.is_terminal else None)
+    if not console.is_terminal:
+        for conversation, answer in zip(conversations, answers, strict=True):
+            print(f"[{conversation.label}]\n{visible(answer.text)}\n", flush=True)
+    return answers

@@ -1,0 +1,131 @@
+"""One model's side of a talk, drawn token by token."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from groupwise.errors import UserError
+from groupwise.protocols import RolloutEngine
+from groupwise.render import Renderer
+from groupwise.seeding import stable_seed
+from groupwise.types import Example, Message, Request, Sampling
+
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+"""What a tokenizer decodes the first bytes of a character to."""
+
+
+class TextStream:
+    """Tokens in, text out as soon as it is certain: a character whose bytes lie in several tokens comes out whole."""
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self.decode = decode
+        self.tokens: list[int] = []
+        self.shown = ""
+
+    def add(self, token: int) -> str:
+        """What the token adds; often nothing, sometimes several characters."""
+        self.tokens.append(token)
+        return self._up_to(self.decode(self.tokens).rstrip(UNFINISHED))
+
+    def end(self) -> str:
+        """What was held back."""
+        return self._up_to(self.decode(self.tokens))
+
+    def _up_to(self, text: str) -> str:
+        new = text[len(self.shown) :]
+        self.shown += new
+        return new
+
+
+def visible(text: str) -> str:
+    """Text that a terminal may be sent: control characters and those that turn the direction of writing are shown
+    instead of obeyed, so that nothing a model writes moves the cursor, sets colours or hides what stands there."""
+    return "".join(_shown(letter) for letter in text)
+
+
+def _shown(letter: str) -> str:
+    code = ord(letter)
+    if letter in "\n\t":
+        return letter
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\N{SYMBOL FOR DELETE}"
+    turns = unicodedata.bidirectional(letter) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    return UNFINISHED if turns or unicodedata.category(letter) in ("Cc", "Cs") else letter
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer, and why it ends: ``finished`` by the model, ``truncated`` or ``stopped`` by the user."""
+
+    text: str
+    end: str
+
+
+@dataclass
+class Conversation:
+    """A model and what was said so far: messages where there is a chat template, else one text that goes on."""
+
+    label: str
+    engine: RolloutEngine
+    renderer: Renderer
+    max_tokens: int
+    temperature: float = 1.0
+    seed: int = 0
+    messages: list[Message] = field(default_factory=list)
+
+    @property
+    def has_template(self) -> bool:
+        return self.renderer.tokenizer.chat_template is not None
+
+    def ask(self, said: str, on_text: Callable[[str], None], is_stopped: Callable[[], bool] = lambda: False) -> Answer:
+        """The model's answer, heard piece by piece by ``on_text``. A KeyboardInterrupt or ``is_stopped``, which is
+        asked after every token, ends it there.
+
+        Raises UserError where the conversation has become too long for the context; then it is as before.
+        """
+        messages: list[Message] = [*self.messages, {"role": "user", "content": _encodable(said)}]
+        tokens = self.renderer.prompt(Example("the conversation", self._shown_to_model(messages))).tokens
+        if len(tokens) >= self.engine.context_tokens:
+            raise UserError(
+                f"{self.label}: the conversation has {len(tokens)} tokens, and its context of "
+                f"{self.engine.context_tokens} leaves no room for an answer; say less, or start anew with /reset"
+            )
+        answer = self._draw(tokens, len(messages), on_text, is_stopped)
+        self.messages = [*messages, {"role": "assistant", "content": answer.text}]
+        return answer
+
+    def reset(self) -> None:
+        """Forgets what was said."""
+        self.messages = []
+
+    def _shown_to_model(self, messages: list[Message]) -> str | tuple[Message, ...]:
+        return tuple(messages) if self.has_template else "\n".join(message["content"] for message in messages)
+
+    def _draw(
+        self, tokens: tuple[int, ...], turn: int, on_text: Callable[[str], None], is_stopped: Callable[[], bool]
+    ) -> Answer:
+        stream, end = TextStream(self.renderer.decode), "truncated"
+        sampling = Sampling(self.max_tokens, self.temperature, stop_tokens=self.renderer.stop_tokens)
+        request = Request(tokens, (stable_seed(self.seed, "chat", turn),))
+
+        def hear(_request: int, _index: int, token: int) -> None:
+            on_text(stream.add(token))
+            if is_stopped():
+                raise KeyboardInterrupt
+
+        try:
+            for _request, _index, completion in self.engine.generate([request], sampling, hear):
+                end = "finished" if completion.finished else "truncated"
+        except KeyboardInterrupt:
+            end = "stopped"
+        on_text(stream.end())
+        return Answer(stream.shown, end)
+
+
+def _encodable(text: str) -> str:
+    """Without the lone surrogates that stand for bytes a terminal sent and no encoding knows."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,93 @@
+"""A recipe file: ``run = Run(...)``, or a function ``run(model=..., ...) -> Run`` whose parameters are options."""
+
+from __future__ import annotations
+
+import inspect
+import runpy
+import sys
+import typing
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from groupwise.cli import underscored
+from groupwise.errors import UserError
+from groupwise.runs import Run
+
+KINDS = (str, int, float, bool, Path)
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A file that was read. ``defined`` is what it calls ``run``."""
+
+    path: Path
+    about: str
+    """Its docstring."""
+    defined: Run | Callable[..., Run]
+    parser: ArgumentParser
+    """Of the function's parameters; without options where ``run`` is a value."""
+
+    @property
+    def options(self) -> list[str]:
+        """``--model`` ... of the function's parameters."""
+        return [f"--{name}" for name in self._parameters]
+
+    def make(self, arguments: Sequence[str]) -> tuple[Run, list[str]]:
+        """The run, and the arguments that are not the function's. Raises UserError where a parameter is missing."""
+        if isinstance(self.defined, Run):
+            return self.defined, list(arguments)
+        chosen, rest = self.parser.parse_known_args([underscored(word) for word in arguments])
+        given = vars(chosen)
+        for name, parameter in self._parameters.items():
+            if name not in given and parameter.default is parameter.empty:
+                raise UserError(f"--{name} is missing; {self.path} needs it")
+        made = self.defined(**given)
+        if not isinstance(made, Run):
+            raise UserError(f"{self.path}: its function run returned {type(made).__name__}; expected a Run")
+        return made, rest
+
+    @property
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        return {} if isinstance(self.defined, Run) else dict(inspect.signature(self.defined).parameters)
+
+
+def read(path: Path, taken: Sequence[str], new_parser: Callable[[], ArgumentParser]) -> RecipeFile:
+    """Runs the file. ``taken``: options that a parameter cannot be. Raises UserError where it defines no run."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such recipe file; expected a Python file that defines run = Run(...)")
+    sys.path.insert(0, str(path.parent.resolve()))
+    namespace = runpy.run_path(str(path), run_name="groupwise_recipe")
+    defined = namespace.get("run")
+    parser = new_parser()
+    if inspect.isfunction(defined):
+        for parameter in inspect.signature(defined).parameters.values():
+            _add(parser, parameter, typing.get_type_hints(defined).get(parameter.name), path, taken)
+    elif not isinstance(defined, Run):
+        raise UserError(
+            f"{path}: defines neither run = Run(...) nor a function run; see examples/quickstart.py for one"
+        )
+    return RecipeFile(path, namespace.get("__doc__") or "", defined, parser)
+
+
+def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, path: Path, taken: Sequence[str]) -> None:
+    """One parameter as an option. What is not given stays out, so that the function's own default holds."""
+    option, default = f"--{parameter.name}", parameter.default
+    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not NoneType]
+    if option in taken:
+        raise UserError(f"{path}: {option} is an option of groupwise run itself; rename run's parameter")
+    if len(kinds) != 1 or kinds[0] not in KINDS or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+        names = ", ".join(kind.__name__ for kind in KINDS)
+        raise UserError(f"{path}: run's parameter {parameter.name} can't be an option; give it one type of {names}")
+    text = "needed" if default is parameter.empty else f"default: {default!r}"
+    convert = _truth if kinds[0] is bool else kinds[0]
+    parser.add_argument(option, type=convert, default=SUPPRESS, metavar=kinds[0].__name__.upper(), help=text)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ArgumentTypeError(f"invalid truth value: {text!r} (expected true or false)")
+    return text.lower() == "true"

@@ -1,0 +1,121 @@
+"""The command line as a whole: quick help, exit codes, and help with an example for every command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+import pytest
+
+from groupwise.cli import COMMANDS, main, underscored
+
+HEAVY = ("torch", "transformers", "tyro", "rich", "numpy", "pyarrow", "datasets")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "groupwise.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_help_answers_at_once():
+    def seconds() -> float:
+        started = time.perf_counter()
+        assert run("--help").returncode == 0
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from groupwise.cli import main; main(['--help']); "
+        f"print(sorted(set({HEAVY}) & set(sys.modules)), len(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    heavy, _, modules = result.stdout.splitlines()[-1].rpartition(" ")
+    assert heavy == "[]"
+    assert int(modules) < 150
+
+
+def test_help_names_every_command(capsys):
+    assert main([]) == 0
+    bare = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == bare
+    assert all(f"  {name} " in bare for name in COMMANDS)
+    assert "groupwise run examples/quickstart.py" in bare
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(capsys, command):
+    try:
+        code = main([command, "--help"])
+    except SystemExit as end:
+        code = end.code
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert "examples:\n" in shown
+    assert f"  groupwise {command}" in shown.partition("examples:")[2]
+    assert max(len(line) for line in shown.splitlines()) <= 120
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"groupwise {version('groupwise')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["rnu"], "groupwise: unknown command rnu: perhaps you meant run"),
+        (["xyz"], "groupwise: unknown command xyz; there are run, evaluate, chat, new, methods"),
+        (["evaluate", "m", "--task", "stepwise", "--sample", "4"], "unknown option --sample: perhaps you meant --samples"),
+        (["chat", "m", "--promt", "hi"], "unknown option --promt: perhaps you meant --prompt"),
+        (["new"], "the following arguments are required: name"),
+        (["new", "a", "b"], "unexpected 'b'"),
+        (["methods", "--all"], "unknown option --all"),
+        (["evaluate", "m"], "the following arguments are required: --task"),
+        (["evaluate", "m", "--task", "stepwise", "--seed", "one"], "invalid int value: 'one'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(capsys, arguments, line):
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert line in shown.err
+
+
+def test_an_interrupted_command_exits_with_130(capsys, monkeypatch):
+    import groupwise.commands.methods as methods
+
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(methods, "execute", interrupted)
+    assert main(["methods"]) == 130
+    assert capsys.readouterr().err == "groupwise methods: interrupted\n"
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+    import groupwise.commands.methods as methods
+
+    monkeypatch.setattr(methods, "execute", lambda arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["methods"])
+
+
+@pytest.mark.parametrize(
+    ("word", "read"),
+    [
+        ("--dry-run", "--dry_run"),
+        ("--a-b=c-d", "--a_b=c-d"),
+        ("a-b", "a-b"),
+        ("-5", "-5"),
+        ("--kl.live-weight", "--kl.live_weight"),
+    ],
+)
+def test_dashes_and_underscores_are_alike(word, read):
+    assert underscored(word) == read
