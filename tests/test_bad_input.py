@@ -1,4 +1,4 @@
-"""What a user can get wrong: one line that says what was seen, where, and what to do; exit code 2; nothing left behind."""
+"""What a user can get wrong: one line says what was seen, where, and what to do; exit code 2; nothing left behind."""
 
 from __future__ import annotations
 

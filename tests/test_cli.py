@@ -71,7 +71,10 @@ def test_version(capsys):
     [
         (["rnu"], "groupwise: unknown command rnu: perhaps you meant run"),
         (["xyz"], "groupwise: unknown command xyz; there are run, evaluate, chat, new, methods"),
-        (["evaluate", "m", "--task", "stepwise", "--sample", "4"], "unknown option --sample: perhaps you meant --samples"),
+        (
+            ["evaluate", "m", "--task", "stepwise", "--sample", "4"],
+            "unknown option --sample: perhaps you meant --samples",
+        ),
         (["chat", "m", "--promt", "hi"], "unknown option --promt: perhaps you meant --prompt"),
         (["new"], "the following arguments are required: name"),
         (["new", "a", "b"], "unexpected 'b'"),

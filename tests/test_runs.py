@@ -248,18 +248,13 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_rows_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    rows = [Example(f"mine.jsonl:{line}", "2+2", answer="4") for line in (1, 2)]
-    plain = replace(TASK, train=rows, held_out=())
-    recipe = replace(RECIPE, stages=(replace(RECIPE.stages[0], task=plain),))
-    with pytest.raises(gw.UserError, match=r"mine\.jsonl:\d has no demonstration"):
-        gw.run(recipe, tmp_path / "a", sinks=[])
-    recipe = replace(RECIPE, stages=(replace(RECIPE.stages[0], task=replace(plain, train=[])),))
-    with pytest.raises(gw.UserError, match="no training rows"):
-        gw.run(recipe, tmp_path / "b", sinks=[])
-    recipe = replace(RECIPE, model=str(tmp_path / "nowhere"))
-    with pytest.raises(gw.UserError, match="no such model directory"):
-        gw.run(recipe, tmp_path / "c", sinks=[])
+def test_what_cannot_be_used_is_named_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    first = RECIPE.stages[0]
+    plain = replace(TASK, train=[Example("mine.jsonl:1", "2+2", answer="4")], held_out=())
+    for task, words in ((plain, "mine.jsonl:1 has no demonstration"), (replace(plain, train=[]), "no training rows")):
+        nothing_left(replace(RECIPE, stages=(replace(first, task=task),)), tmp_path / "runs" / "mine", words)
+    nothing_left(replace(RECIPE, model=str(tmp_path / "x")), tmp_path / "runs" / "mine", "no such model directory")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_warnings_reach_the_sinks(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,24 +138,21 @@ def _print(names: Sequence[str], done: Sequence[Evaluation], comparison: Compari
         console.print(comparison.sentence, markup=False)
 
 
-def _measures(done: Sequence[Evaluation], comparison: Comparison | None) -> list[list[str]]:
+def _measures(done: Sequence[Evaluation], comparison: Comparison | None) -> Iterator[list[str]]:
     """Rows of numbers with intervals: name, each model, the paired difference."""
 
-    def row(name: str, measures: Sequence[Measure], difference: Interval | None) -> list[str]:
+    def row(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
         cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
-        change = [f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"] if difference else []
-        return [name, *cells, *change]
+        return [name, *cells, *([f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"] if change else [])]
 
-    rows = [
-        row("greedy accuracy", [each.greedy for each in done], comparison and comparison.greedy),
-        row("pass@1", [each.pass_at_1 for each in done], comparison and comparison.pass_at_1),
-    ]
+    both = comparison
     ks = [k for k in done[0].pass_at if k > 1]
+    yield row("greedy accuracy", [each.greedy for each in done], both.greedy if both else None)
+    yield row("pass@1", [each.pass_at_1 for each in done], both.pass_at_1 if both else None)
     for k in ks:
-        rows.append(row(f"pass@{k}", [each.pass_at[k] for each in done], comparison and comparison.pass_at[k]))
+        yield row(f"pass@{k}", [each.pass_at[k] for each in done], both.pass_at[k] if both else None)
     for k in ks:
-        rows.append(row(f"maj@{k}", [each.maj_at[k] for each in done], comparison and comparison.maj_at[k]))
-    return rows
+        yield row(f"maj@{k}", [each.maj_at[k] for each in done], both.maj_at[k] if both else None)
 
 
 def _facts(done: Sequence[Evaluation]) -> list[list[str]]:

@@ -10,7 +10,7 @@ from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any
 
 from groupwise.cli import underscored
@@ -50,6 +50,16 @@ class RecipeFile:
             raise UserError(f"{self.path}: its function run returned {type(made).__name__}; expected a Run")
         return made, rest
 
+    def explain(self) -> None:
+        """Prints what the file says of itself, and its parameters."""
+        print(self.about.strip(), end="\n\n")
+        if self._parameters:
+            print("its own options:")
+            for action in self.parser._actions:
+                if action.dest in self._parameters:
+                    print(f"  {' '.join((*action.option_strings, str(action.metavar))):<24} {action.help}")
+            print()
+
     @property
     def _parameters(self) -> dict[str, inspect.Parameter]:
         return {} if isinstance(self.defined, Run) else dict(inspect.signature(self.defined).parameters)
@@ -76,7 +86,8 @@ def read(path: Path, taken: Sequence[str], new_parser: Callable[[], ArgumentPars
 def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, path: Path, taken: Sequence[str]) -> None:
     """One parameter as an option. What is not given stays out, so that the function's own default holds."""
     option, default = f"--{parameter.name}", parameter.default
-    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not NoneType]
+    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
+    kinds = [kind for kind in members if kind is not NoneType]
     if option in taken:
         raise UserError(f"{path}: {option} is an option of groupwise run itself; rename run's parameter")
     if len(kinds) != 1 or kinds[0] not in KINDS or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:

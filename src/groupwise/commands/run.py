@@ -43,7 +43,14 @@ def execute(arguments: Sequence[str]) -> int:
 
         rest = [*from_toml(chosen.options), *rest]
     read = _from_file if is_file else _from_method
-    return _run(*read(chosen, rest, asks_help), chosen, asks_help)
+    try:
+        recipe, left, others = read(chosen, rest, asks_help)
+    except UserError as error:
+        if not asks_help:
+            raise
+        print(f"The options of its stages are listed once it can be made: {error}")
+        return 0
+    return _run(recipe, left, others, chosen, asks_help)
 
 
 def _parser(for_method: bool) -> ArgumentParser:
@@ -110,9 +117,7 @@ def _from_file(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[Run
     own = _options(for_method=False)
     file = read(Path(chosen.recipe), own, lambda: parser(f"run {chosen.recipe}", "", ""))
     if asks_help:
-        print(file.about.strip(), end="\n\n")
-        if file.options:
-            print(f"{file.parser.format_help().partition('options:')[0].strip()}")
+        file.explain()
     recipe, left = file.make(rest)
     given = [word for word in left if word.partition("=")[0] in set(_options(for_method=True)) - set(own)]
     if given:
@@ -147,11 +152,10 @@ def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[R
 def _task(chosen: Namespace) -> Task:
     from groupwise.tasks import from_file
 
-    held_out, fraction = chosen.held_out, 0.1
     try:
-        held_out, fraction = None, float(held_out) if held_out is not None else fraction
+        held_out, fraction = None, float("0.1" if chosen.held_out is None else chosen.held_out)
     except ValueError:
-        pass
+        held_out, fraction = chosen.held_out, 0.0
     return from_file(
         chosen.data,
         tuple(chosen.reward or ()),

@@ -63,10 +63,12 @@ class Pair:
         return None
 
     def _wait(self, threads: Sequence[threading.Thread]) -> None:
-        while any(thread.is_alive() for thread in threads):
+        while True:
             try:
-                for thread in threads:
-                    thread.join(0.05)
+                while any(thread.is_alive() for thread in threads):
+                    threads[0].join(0.02)
+                    threads[-1].join(0.02)
+                return
             except KeyboardInterrupt:
                 self.stop.set()
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 from groupwise.learners.loading import quiet_transformers
 
@@ -31,6 +38,8 @@ class NewModel:
     """Prompt and completion together."""
     initializer_range: float = 0.02
     """Standard deviation of the random weights."""
+    pieces: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Strings that are one token each, beside the bytes: the longest that fits is taken first."""
 
     def save(self, directory: Path, seed: int = 0) -> None:
         """Writes model, tokenizer and generation config as ``save_pretrained`` does; ``seed`` draws the weights."""
@@ -38,7 +47,7 @@ class NewModel:
         import torch
         from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-        tokenizer = byte_tokenizer()
+        tokenizer = byte_tokenizer(self.pieces)
         pad, end = (tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS[:2])
         config = Qwen3Config(
             vocab_size=len(tokenizer),
@@ -63,8 +72,11 @@ class NewModel:
         tokenizer.save_pretrained(directory)
 
 
-def byte_tokenizer():  # type: ignore[no-untyped-def]
-    """A fast tokenizer without merges: every byte is a token, so any text goes in and comes out unchanged."""
+def byte_tokenizer(pieces: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """A fast tokenizer without merges: every byte is a token, so any text goes in and comes out unchanged.
+
+    ``pieces`` are further tokens, each a string of its own.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -73,6 +85,7 @@ def byte_tokenizer():  # type: ignore[no-untyped-def]
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in pieces])
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

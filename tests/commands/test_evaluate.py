@@ -1,0 +1,115 @@
+"""``groupwise evaluate`` on model directories, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from groupwise import NewModel
+from groupwise.cli import main
+from groupwise.commands.models import labels
+
+FEW = ["--problems", "6", "--sampled_problems", "2", "--samples", "4", "--max_completion_tokens", "8"]
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("models") / "other"
+    NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=128).save(directory, seed=1)
+    return directory
+
+
+def cells(shown: str, name: str) -> str:
+    """The rest of the table's row of that name."""
+    (line,) = [line for line in shown.splitlines() if line.strip().startswith(f"{name} ")]
+    return line.strip().removeprefix(name).strip()
+
+
+def test_one_model(tiny_model, capsys):
+    assert main(["evaluate", str(tiny_model), "--task", "stepwise:1", *FEW]) == 0
+    shown = capsys.readouterr()
+    assert "stepwise, 6 problems" in shown.out
+    assert cells(shown.out, "greedy accuracy") == "0.000 [0.000, 0.390]"  # Wilson's interval of 0 of 6
+    assert cells(shown.out, "pass@1").startswith("0.000 [0.000, ")
+    assert cells(shown.out, "pass@4").startswith("0.000 [0.000, ")
+    assert cells(shown.out, "maj@2").startswith("0.000 [0.000, ")
+    assert cells(shown.out, "samples without an answer") == "100.0%"
+    assert cells(shown.out, "truncated").endswith("%")
+    assert float(cells(shown.out, "tokens per second").replace(",", "")) > 0
+    assert "4 samples of each of the first 2 problems at temperature 1" in shown.out
+    assert "evaluating model on stepwise" in shown.err
+
+
+def test_two_models_are_paired(tiny_model, other_model, capsys, tmp_path):
+    file = tmp_path / "result.json"
+    command = ["evaluate", str(tiny_model), "--against", str(other_model), "--task", "stepwise", *FEW]
+    assert main([*command, "--json", str(file)]) == 0
+    shown = capsys.readouterr().out
+    head = shown.splitlines()[1]
+    assert head.index("other") < head.index("model") < head.index("difference")
+    assert cells(shown, "greedy accuracy").endswith("+0.000 [-0.245, +0.245]")  # 1.96 / (6 + 2)
+    assert "On 2 problems with 4 samples each: pass@1, which is maj@1: no difference shown" in " ".join(shown.split())
+    written = json.loads(file.read_text())
+    assert [each["model"] for each in written["models"]] == [str(other_model), str(tiny_model)]
+    assert written["models"][0]["evaluation"]["ids"] == written["models"][1]["evaluation"]["ids"]
+    assert written["comparison"]["sentence"].startswith("On 2 problems")
+
+
+def test_the_seed_decides(tiny_model, tmp_path):
+    def evaluation(seed: int) -> dict:
+        file = tmp_path / "result.json"
+        command = ["evaluate", str(tiny_model), "--task", "stepwise", *FEW, "--seed", str(seed), "--json", str(file)]
+        assert main(command) == 0
+        (model,) = json.loads(file.read_text())["models"]
+        return {name: value for name, value in model["evaluation"].items() if name != "seconds"}
+
+    assert evaluation(0) == evaluation(0)
+    assert evaluation(0)["settings"] != evaluation(1)["settings"]
+
+
+def test_every_row_of_a_data_file_is_evaluated(tiny_model, tmp_path, capsys):
+    rows = [{"question": f"{n} + 1 = ?", "answer": str(n + 1)} for n in range(5)]
+    rows.append({"question": "9" * 200, "answer": "0"})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "kind.py").write_text("def kind(completions, **rest):\n    return [1.0] * len(completions)\n")
+    reward = ["--reward", f"{tmp_path / 'kind.py'}:kind"]
+    assert main(["evaluate", str(tiny_model), "--task", str(tmp_path / "rows.jsonl"), *reward, *FEW[2:]]) == 0
+    shown = capsys.readouterr().out
+    assert "rows, 5 problems" in shown
+    assert cells(shown, "greedy accuracy").startswith("1.000")
+    assert "1 problems left out: they leave no room in the context." in shown
+    assert "500 problems were asked for; the task has 6." in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--task", "stepwize"], "unknown task stepwize: perhaps you meant stepwise"),
+        (["--task", "stepwise:9"], "task stepwise:9: no such level; expected one of 1, 2, 3, 4, 5"),
+        (["--task", "rows.jsonl"], "task rows.jsonl: data need a reward"),
+        (["--task", "rows.jsonl", "--reward", "math"], "rows.jsonl: no such file"),
+        (["--task", "stepwise", "--problems", "0"], "--problems is 0; expected at least 1"),
+        (["--task", "stepwise", "--temperature", "0"], "--temperature is 0.0; expected more than 0"),
+        (["--task", "stepwise", "--json", "no/such/place.json"], "--json no/such/place.json: no such directory"),
+    ],
+)
+def test_a_mistake_is_one_line(tiny_model, capsys, words, line):
+    assert main(["evaluate", str(tiny_model), *words]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert line in error
+
+
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (("runs/x/models/sft", "runs/x/models/grpo"), ("sft", "grpo")),
+        (("a/models/grpo", "b/models/grpo"), ("a/models/grpo", "b/models/grpo")),
+        (("x/a/grpo", "x/b/grpo"), ("a/grpo", "b/grpo")),
+        (("Qwen/Qwen3-0.6B",), ("Qwen3-0.6B",)),
+        (("same", "same"), ("same", "same")),
+    ],
+)
+def test_labels_tell_models_apart(sources, names):
+    assert labels(*sources) == names
