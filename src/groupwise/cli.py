@@ -75,7 +75,7 @@ def parser(name: str, description: str, examples: str, usage: str | None = None)
         description=description,
         epilog=f"examples:\n{examples}",
         usage=usage,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
         allow_abbrev=False,
     )
     return made

@@ -209,6 +209,19 @@ def test_one_answer(tiny_model, capsys):
     assert capsys.readouterr().out == first.out
 
 
+def test_ctrl_c_ends_a_command_that_is_no_dialogue(tiny_model, capsys, monkeypatch):
+    def interrupted(self, requests, sampling, on_token=None):
+        on_token(0, 0, requests[0].tokens[1])
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("groupwise.engines.native.NativeEngine.generate", interrupted)
+    assert main(["chat", str(tiny_model), "--prompt", "hi"]) == 130
+    shown = capsys.readouterr()
+    assert shown.out == "h\n"
+    assert shown.err.splitlines() == ["(model: stopped)", "groupwise chat: interrupted"]
+
+
 def test_a_pipe_is_answered_line_by_line(tiny_model, capsys, monkeypatch):
     lines = "one\n\n/reset\none\n/exit\nnever asked\n"
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))

@@ -86,6 +86,7 @@ def test_every_row_of_a_data_file_is_evaluated(tiny_model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["--task", "stepwise", "--against", "./nowhere"], "./nowhere: no such model directory"),
         (["--task", "stepwize"], "unknown task stepwize: perhaps you meant stepwise"),
         (["--task", "stepwise:9"], "task stepwise:9: no such level; expected one of 1, 2, 3, 4, 5"),
         (["--task", "rows.jsonl"], "task rows.jsonl: data need a reward"),

@@ -170,6 +170,15 @@ def test_help_of_a_function(write, capsys):
     assert "--steps" in capsys.readouterr().out
 
 
+def test_help_of_a_method(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["run", "grpo", "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--reward REWARD" in shown
+    assert "--algorithm.source.group_size INT" in shown
+
+
 def test_a_method_by_its_name(tiny_model, dry, tmp_path):
     data = tmp_path / "train.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"{n} + 1 = ?", "answer": str(n + 1)}) + "\n" for n in range(10)))

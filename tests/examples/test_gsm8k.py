@@ -22,16 +22,8 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"GSM8K is not at {DAT
 
 
 def command(model: Path) -> list[str]:
-    return [
-        "run",
-        str(EXAMPLE),
-        "--model",
-        str(model),
-        "--train",
-        f"{DATA}/train.jsonl",
-        "--test",
-        f"{DATA}/test.jsonl",
-    ]
+    rows = ["--train", f"{DATA}/train.jsonl", "--test", f"{DATA}/test.jsonl"]
+    return ["run", str(EXAMPLE), "--model", str(model), *rows]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,21 +39,28 @@ def execute(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser():  # type: ignore[no-untyped-def]
-    known = parser(
-        "chat", "Talk to a model in the terminal, token by token; --against another, side by side.", EXAMPLES
-    )
+def _parser() -> ArgumentParser:
+    summary = "Talk to a model in the terminal, token by token; --against another, side by side."
+    known = parser("chat", summary, EXAMPLES, "groupwise chat MODEL [--against OTHER] [options]")
     known.add_argument("model", metavar="MODEL", help="a model directory or hub name")
     known.add_argument(
         "--against", metavar="OTHER", help="a second model, such as the one before training, on the left"
     )
     known.add_argument("--prompt", metavar="TEXT", help="one answer, then exit; without it and with a pipe, one a line")
-    known.add_argument("--system", help="a system message before the conversation")
-    known.add_argument("--temperature", type=float, default=1.0, help="0: always the likeliest token (1.0)")
-    known.add_argument("--max_completion_tokens", type=int, default=512, help="an answer is cut there (512)")
-    known.add_argument("--seed", type=int, default=0, help="the same seed and words give the same answers (0)")
-    known.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    known.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
+    known.add_argument("--system", metavar="TEXT", help="a system message before the conversation")
+    known.add_argument(
+        "--temperature", type=float, metavar="X", default=1.0, help="0: always the likeliest token (1.0)"
+    )
+    known.add_argument(
+        "--max_completion_tokens", type=int, metavar="N", default=512, help="an answer is cut there (512)"
+    )
+    known.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="the same seed and words give the same answers (0)"
+    )
+    known.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto: cuda where there is one"
+    )
+    known.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32", help="of the weights")
     return known
 
 

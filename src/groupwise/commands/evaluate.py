@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +30,12 @@ def execute(arguments: Sequence[str]) -> int:
     _refuse(chosen)
     from groupwise.commands.models import labels
     from groupwise.evaluation import compare
+    from groupwise.learners.loading import check_model
     from groupwise.tasks import by_name
 
+    sources = [source for source in (chosen.against, chosen.model) if source]
+    for source in sources:
+        check_model(source)
     task = by_name(
         chosen.task,
         tuple(chosen.reward or ()),
@@ -40,7 +44,6 @@ def execute(arguments: Sequence[str]) -> int:
         answer_column=chosen.answer_column,
         system=chosen.system,
     )
-    sources = [source for source in (chosen.against, chosen.model) if source]
     names = labels(*sources)
     done = [_evaluate(source, name, task, chosen) for source, name in zip(sources, names, strict=True)]
     comparison = compare(*done) if len(done) == 2 else None
@@ -50,24 +53,36 @@ def execute(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser():  # type: ignore[no-untyped-def]
+def _parser() -> ArgumentParser:
     summary = "Greedy accuracy, pass@k and maj@k of any model directory on held-out problems, with 95 % intervals."
-    known = parser("evaluate", summary, EXAMPLES)
+    known = parser("evaluate", summary, EXAMPLES, "groupwise evaluate MODEL --task TASK [--against OTHER] [options]")
     known.add_argument("model", metavar="MODEL", help="a model directory or hub name")
-    known.add_argument("--task", required=True, help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, or data")
+    known.add_argument(
+        "--task", metavar="TASK", required=True, help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, or data"
+    )
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
-    known.add_argument("--reward", action="append", help="for data: math, answer, FILE.py:function; repeatable")
-    known.add_argument("--prompt_column", help="for data: the column that holds the prompt")
-    known.add_argument("--answer_column", help="for data: the column that holds the reference answer")
-    known.add_argument("--system", help="a system message before every problem")
-    known.add_argument("--problems", type=int, default=500, help="with one greedy and one sampled answer each (500)")
-    known.add_argument("--sampled_problems", type=int, default=100, help="the first of them, for pass@k, maj@k (100)")
-    known.add_argument("--samples", type=int, default=32, help="answers to each of those (32)")
-    known.add_argument("--temperature", type=float, default=1.0, help="of the sampled answers (1.0)")
-    known.add_argument("--max_completion_tokens", type=int, default=256, help="an answer is cut there (256)")
-    known.add_argument("--seed", type=int, default=0, help="of the sampled answers (0)")
-    known.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    known.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
+    known.add_argument(
+        "--reward", metavar="REWARD", action="append", help="for data: math, answer, FILE.py:function; repeatable"
+    )
+    known.add_argument("--prompt_column", metavar="NAME", help="for data: the column that holds the prompt")
+    known.add_argument("--answer_column", metavar="NAME", help="for data: the column that holds the reference answer")
+    known.add_argument("--system", metavar="TEXT", help="a system message before every problem")
+    known.add_argument(
+        "--problems", type=int, metavar="N", default=500, help="with one greedy and one sampled answer each (500)"
+    )
+    known.add_argument(
+        "--sampled_problems", type=int, metavar="N", default=100, help="the first of them, for pass@k, maj@k (100)"
+    )
+    known.add_argument("--samples", type=int, metavar="N", default=32, help="answers to each of those (32)")
+    known.add_argument("--temperature", type=float, metavar="X", default=1.0, help="of the sampled answers (1.0)")
+    known.add_argument(
+        "--max_completion_tokens", type=int, metavar="N", default=256, help="an answer is cut there (256)"
+    )
+    known.add_argument("--seed", type=int, metavar="N", default=0, help="of the sampled answers (0)")
+    known.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto: cuda where there is one"
+    )
+    known.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32", help="of the weights")
     known.add_argument("--json", metavar="FILE", help="also write all of it, problem by problem")
     return known
 

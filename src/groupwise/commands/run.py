@@ -57,21 +57,24 @@ def _parser(for_method: bool) -> ArgumentParser:
     """Of what is not the recipe's: where to run, and for a method on what."""
     known = parser("run", "Train: a recipe file, or a method by its name on your model and data.", EXAMPLES, USAGE)
     known.add_argument("recipe", help="a Python file that defines run = Run(...), or a method such as grpo or sft")
-    known.add_argument("--out", help="the run's directory (runs/NAME)")
+    known.add_argument("--out", metavar="DIR", help="the run's directory (runs/NAME)")
     known.add_argument("--fresh", action="store_true", help="start over: remove what an earlier run left in --out")
-    known.add_argument("--options", help="a TOML file of recipe options; those on the command line win")
+    known.add_argument("--options", metavar="FILE", help="a TOML file of recipe options; those on the command line win")
     known.add_argument("--dry_run", action="store_true", help="check and print the recipe, run nothing")
     if for_method:
         data = known.add_argument_group("with a method")
-        data.add_argument("--model", help="a model directory or hub name")
-        data.add_argument("--data", help="jsonl, json, csv, parquet file or hub name")
+        data.add_argument("--model", metavar="MODEL", help="a model directory or hub name")
+        data.add_argument("--data", metavar="FILE", help="jsonl, json, csv, parquet file or hub name")
         data.add_argument(
-            "--reward", action="append", help="math, answer, FILE.py:function, module:function; repeatable"
+            "--reward",
+            metavar="REWARD",
+            action="append",
+            help="math, answer, FILE.py:function, module:function; repeatable",
         )
-        data.add_argument("--held_out", help="a file of held-out rows, or a fraction of --data (0.1)")
-        data.add_argument("--prompt_column", help="the column that holds the prompt")
-        data.add_argument("--answer_column", help="the column that holds the reference answer")
-        data.add_argument("--system", help="a system message before every conversation")
+        data.add_argument("--held_out", metavar="FILE", help="a file of held-out rows, or a fraction of --data (0.1)")
+        data.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
+        data.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
+        data.add_argument("--system", metavar="TEXT", help="a system message before every conversation")
     return known
 
 
@@ -137,6 +140,7 @@ def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[R
     algorithm, others = method(chosen.recipe), _options(for_method=True)
     held_out = HeldOut(problems=100, sampled_problems=0, samples=1)
     if asks_help:
+        print(_parser(for_method=True).format_help())
         stage = Stage(chosen.recipe, algorithm, Task("data", ()), steps=100)
         return Run(chosen.recipe, NewModel(), (stage,), evaluation=held_out), rest, others
     needed = ["model", "data"] + (["reward"] if isinstance(algorithm.source, OnPolicy) else [])
