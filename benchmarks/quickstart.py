@@ -1,6 +1,6 @@
 """Runs the quickstart with seeds 0, 1 and 2 and writes benchmarks/quickstart.json: accuracies, intervals, seconds.
 
-    .venv/bin/python benchmarks/quickstart.py
+.venv/bin/python benchmarks/quickstart.py
 """
 
 from __future__ import annotations

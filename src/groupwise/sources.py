@@ -18,6 +18,8 @@ from groupwise.seeding import shuffled, stable_seed
 from groupwise.stage import Stage
 from groupwise.types import Completion, Example, Group, Prompt, Request, Rollout, Sampling
 
+MOST_ROWS = 50  # looked at for each prompt that a step wants
+
 
 @dataclass(frozen=True)
 class World:
@@ -165,12 +167,12 @@ def as_rollout(prompt: Prompt, completion: Completion, renderer: Renderer) -> Ro
 def prompt_stream(world: World, cursor: int) -> Iterator[tuple[Example, int]]:
     """Examples and their positions from ``cursor`` on: epoch after epoch, each in its own seeded order.
 
-    Ends after one whole epoch, so that a stage which can use no row stops instead of looking for ever.
+    Ends after ``MOST_ROWS`` a prompt, so that a stage which can use no row stops instead of looking for ever.
     """
     rows = world.stage.task.train
     if len(rows) == 0:
         raise UserError(f"{world.stage.name}: task {world.stage.task.name} has no training rows")
-    for position in range(cursor, cursor + max(len(rows), world.stage.prompts_per_step)):
+    for position in range(cursor, cursor + MOST_ROWS * world.stage.prompts_per_step):
         epoch, place = divmod(position, len(rows))
         yield rows[shuffled(len(rows), stable_seed(world.seed, world.stage.name, "order", epoch))[place]], position
 
@@ -187,9 +189,9 @@ def refuse_if_asked(world: World, example: Example, needed: int) -> None:
 def _refuse_nothing(items: Sized, world: World) -> None:
     if not items:
         raise UserError(
-            f"{world.stage.name}: every row of {world.stage.task.name} is too long: prompt and completion together "
-            f"exceed the context of {world.engine.context_tokens} tokens; lower max_completion_tokens or take another "
-            "model"
+            f"{world.stage.name}: every row of {world.stage.task.name} that was tried is too long: prompt and "
+            f"completion together exceed the context of {world.engine.context_tokens} tokens; lower "
+            "max_completion_tokens or take another model"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
@@ -19,13 +19,13 @@ def open_model(
 ) -> tuple[RolloutEngine, Renderer]:
     """An engine on the model and its renderer. Raises UserError where there is no such model."""
     from groupwise.engines import Native
-    from groupwise.learners.loading import load_model, load_tokenizer
+    from groupwise.learners.loading import generation_stops, load_model, load_tokenizer
     from groupwise.learners.local import pick_device
 
     tokenizer = load_tokenizer(source)
     model = load_model(source, dtype, pick_device(device)).requires_grad_(False)
     engine = Native().open(model, lambda text: print(text, file=sys.stderr))
-    return engine, Renderer(tokenizer, system, chat, name=source, eos_tokens=_stops(model))
+    return engine, Renderer(tokenizer, system, chat, name=source, eos_tokens=generation_stops(model))
 
 
 def labels(*sources: str) -> tuple[str, ...]:
@@ -36,9 +36,3 @@ def labels(*sources: str) -> tuple[str, ...]:
         if len(set(short)) == len(set(sources)):
             return short
     return sources
-
-
-def _stops(model: Any) -> tuple[int, ...]:
-    """``eos_token_id`` of the generation config, one or several."""
-    ends = model.generation_config.eos_token_id if model.generation_config is not None else None
-    return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)

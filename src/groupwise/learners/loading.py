@@ -76,6 +76,12 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") 
     return model.to(device).eval()
 
 
+def generation_stops(model: Any) -> tuple[int, ...]:
+    """``eos_token_id`` of the generation config, one or several."""
+    ends = model.generation_config.eos_token_id if model.generation_config is not None else None
+    return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

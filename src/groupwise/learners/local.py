@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
 from groupwise.learners.config import Local
-from groupwise.learners.loading import load_model, load_tokenizer
+from groupwise.learners.loading import generation_stops, load_model, load_tokenizer
 from groupwise.learners.logprobs import TokenLogprobs
 from groupwise.protocols import Objective
 from groupwise.types import Rollout
@@ -30,7 +30,7 @@ class LocalLearner:
         self.model = load_model(directory, config.dtype, self.device)
         self.tokenizer = load_tokenizer(directory)
         self.context_tokens = int(self.model.config.get_text_config().max_position_embeddings)
-        self.stop_tokens = self._generation_stops()
+        self.stop_tokens = generation_stops(self.model)
         self.version = 0
         self._policy = TokenLogprobs(self.model)
         self._reference: TokenLogprobs | None = None
@@ -101,12 +101,6 @@ class LocalLearner:
         model = copy.deepcopy(self.model).requires_grad_(False)
         model.load_state_dict(weights)
         self._reference = TokenLogprobs(model)
-
-    def _generation_stops(self) -> tuple[int, ...]:
-        """``eos_token_id`` of the generation config, one or several."""
-        config = self.model.generation_config
-        ends = config.eos_token_id if config is not None else None
-        return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(

@@ -48,7 +48,7 @@ class NewModel:
         from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
         tokenizer = byte_tokenizer(self.pieces)
-        pad, end = (tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS[:2])
+        pad, end = SPECIAL_TOKENS.index("<|pad|>"), SPECIAL_TOKENS.index("<|end|>")
         config = Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=self.hidden_size,

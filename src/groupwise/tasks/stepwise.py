@@ -69,13 +69,13 @@ class Difficulty:
 
 
 LEVELS: dict[int, Difficulty] = {
-    1: Difficulty(operands=(2, 2), largest=99, operators="+-"),
+    1: Difficulty(operands=(3, 3), largest=20, operators="+-"),
     2: Difficulty(operands=(3, 3), largest=99, operators="+-"),
     3: Difficulty(operands=(3, 5), largest=99, operators="+-"),
     4: Difficulty(operands=(3, 4), largest=999, operators="+-*"),
     5: Difficulty(operands=(4, 6), largest=9999, operators="+-*"),
 }
-"""Level -> what its questions look like. Level 1 has some 10,000 questions, level 2 a million."""
+"""Level -> what its questions look like. Level 1 has 10,164 questions, level 2 a million."""
 
 
 @dataclass(frozen=True)
@@ -186,16 +186,30 @@ def stepwise(
 ) -> Task:
     """Stepwise arithmetic, rewarded by its final answer; ``slips`` are those of its training demonstrations.
 
-    Raises UserError for an unknown level.
+    Held-out questions are all different. Raises UserError for an unknown level, and for one that has too few of them.
     """
     from groupwise.rewards import FinalAnswer
 
     return Task(
         name="stepwise",
         train=StepwiseArithmetic(level, seed, train_size, "train", slips),
-        held_out=StepwiseArithmetic(level, seed, held_out_size, "held_out"),
+        held_out=distinct(StepwiseArithmetic(level, seed, held_out_size * 10, "held_out"), held_out_size),
         rewards=(FinalAnswer(),),
     )
+
+
+def distinct(rows: StepwiseArithmetic, count: int) -> tuple[Example, ...]:
+    """The first ``count`` rows whose questions differ. Raises UserError where there are not so many."""
+    found: dict[object, Example] = {}
+    for row in rows:
+        if len(found) == count:
+            break
+        found.setdefault(row.prompt, row)
+    if len(found) < count:
+        raise UserError(
+            f"stepwise: {rows.difficulty} has only {len(found)} different {rows.split} questions; ask for no more"
+        )
+    return tuple(found.values())
 
 
 def _draw(difficulty: Difficulty, random: Random) -> str:
