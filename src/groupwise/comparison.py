@@ -89,22 +89,17 @@ def verdict(difference: Interval) -> str:
 
 
 CONCLUSIONS = {
-    (
-        "raised",
-        "raised",
-    ): "So training raised Maj@{k} and also Pass@{k}: correct answers became more frequent, and more "
+    "raised raised": "So training raised Maj@{k} and also Pass@{k}: correct answers became more frequent, and more "
     "problems are solved at least once in {k} samples.",
-    ("raised", "no difference shown"): "So training raised Maj@{k}, and no difference in Pass@{k} is shown: correct "
-    "answers that {k} samples already reached became more frequent, as DeepSeekMath reports of its own RL.",
-    ("raised", "lowered"): "So training raised Maj@{k} and lowered Pass@{k}: correct answers became more frequent, but "
+    "raised no difference shown": "So training raised Maj@{k}, and no difference in Pass@{k} is shown: correct answers "
+    "that {k} samples already reached became more frequent, as DeepSeekMath reports of its own RL.",
+    "raised lowered": "So training raised Maj@{k} and lowered Pass@{k}: correct answers became more frequent, but "
     "fewer problems are solved at least once in {k} samples.",
-    (
-        "no difference shown",
-        "raised",
-    ): "So training raised Pass@{k}, and no difference in Maj@{k} is shown: more problems "
+    "no difference shown raised": "So training raised Pass@{k}, and no difference in Maj@{k} is shown: more problems "
     "are solved at least once in {k} samples, without the correct answer winning the vote more often.",
-    ("no difference shown", "no difference shown"): "So neither a difference in Maj@{k} nor one in Pass@{k} is shown.",
+    "no difference shown no difference shown": "So neither a difference in Maj@{k} nor one in Pass@{k} is shown.",
 }
+"""By the verdicts on Maj@K and Pass@K at the largest K."""
 
 
 def _sentence(before: Evaluation, pass_at: Mapping[int, Interval], maj_at: Mapping[int, Interval]) -> str:
@@ -118,12 +113,19 @@ def _sentence(before: Evaluation, pass_at: Mapping[int, Interval], maj_at: Mappi
     facts = f"On {settings.sampled_problems} problems with {settings.samples} samples each: {'; '.join(parts)}."
     if k == first:
         return facts
-    pair = verdict(maj_at[k]), verdict(pass_at[k])
-    conclusion = CONCLUSIONS.get(pair, f"So Maj@{{k}}: {pair[0]}; Pass@{{k}}: {pair[1]}.").format(k=k)
-    for name, family, said in (("Maj", before.maj_at, pair[0]), ("Pass", before.pass_at, pair[1])):
+    facts += f" Maj@K rose {_where(maj_at)}, Pass@K {_where(pass_at)}."
+    maj, passed = verdict(maj_at[k]), verdict(pass_at[k])
+    conclusion = CONCLUSIONS.get(f"{maj} {passed}", f"So Maj@{{k}}: {maj}; Pass@{{k}}: {passed}.").format(k=k)
+    for name, family, said in (("Maj", before.maj_at, maj), ("Pass", before.pass_at, passed)):
         if said == "no difference shown" and family[k].value >= NEARLY_ALL:
             conclusion += f" {name}@{k} was {family[k].value:.2f} before, so it had little room to rise."
     return f"{facts} {conclusion}"
+
+
+def _where(differences: Mapping[int, Interval]) -> str:
+    """``at K = 1, 2, 4``: where the interval lies above zero."""
+    raised = [str(k) for k, difference in sorted(differences.items()) if verdict(difference) == "raised"]
+    return f"at K = {', '.join(raised)}" if raised else "nowhere"
 
 
 def _told(name: str, difference: Interval) -> str:

@@ -21,6 +21,9 @@ from groupwise.sinks.report_training import training
 Json = Mapping[str, Any]
 
 
+SHOWN_ITEMS = 8  # of a list in the header; the resolved recipe has all
+
+
 def write_report(run_directory: Path) -> Path:
     """Render a run directory to ``report.html`` inside it and return that path.
 
@@ -86,7 +89,8 @@ def _words(value: Any) -> str:
         told = [(name.replace("_", " "), _words(part)) for name, part in value.items()]
         return " · ".join(text if name == "is" else f"{name} {text}" for name, text in told if text)
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_words, value))
+        more = f" and {len(value) - SHOWN_ITEMS} more" if len(value) > SHOWN_ITEMS else ""
+        return ", ".join(map(_words, value[:SHOWN_ITEMS])) + more
     return "" if value is None else str(value)
 
 
