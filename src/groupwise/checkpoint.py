@@ -12,6 +12,8 @@ from typing import Any
 
 STATE = "groupwise_state.pt"
 PROGRESS = "groupwise_progress.json"
+RECORD = "groupwise_run.json"
+"""The resolved recipe, machine and versions, beside every model that a run writes."""
 
 
 @contextmanager

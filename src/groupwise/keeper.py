@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from groupwise.checkpoint import complete_directory, save_state, write_json
+from groupwise.checkpoint import RECORD, complete_directory, save_state, write_json
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import evaluate
 from groupwise.learners.local import LocalLearner
@@ -63,6 +63,7 @@ class Keeper:
         path = self.place.checkpoint(self.stage.name, progress.step)
         with complete_directory(path) as partial:
             self.learner.save(partial)
+            write_json(partial / RECORD, self.place.read())
             save_state(partial, self.learner.state(), vars(progress))
         self.place.drop_checkpoints(self.stage.name, keep=path)
 

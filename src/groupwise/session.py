@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from groupwise.checkpoint import complete_directory, load_state, write_json
+from groupwise.checkpoint import RECORD, complete_directory, load_state, write_json
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import Evaluation, compare, evaluate
 from groupwise.keeper import Keeper
@@ -97,6 +97,7 @@ class Session:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
             with complete_directory(left) as partial:
                 learner.save(partial)
+                write_json(partial / RECORD, self.place.read())
             self.place.drop_checkpoints(stage.name)
         if self._to_evaluate(stage):
             engine.load(learner.weights(), learner.version)
