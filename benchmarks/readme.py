@@ -24,8 +24,9 @@ PYTHON = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n.*?```", re.DOTALL
 def main() -> None:
     """Rewrites README.md in place."""
     text = README.read_text()
-    if "--all" in sys.argv:
+    if "--quickstart" in sys.argv:
         text = section(text, "quickstart", fenced(shown("groupwise run examples/quickstart.py --fresh")))
+    if "--test" in sys.argv:
         text = section(text, "test", fenced("...\n" + "\n".join(printed("make test").splitlines()[-3:])))
     for left in ("mine", "grpo-sums"):
         shutil.rmtree(ROOT / "runs" / left, ignore_errors=True)

@@ -12,20 +12,22 @@ QUICKSTART = Path(__file__).resolve().parents[1] / "examples" / "quickstart.py"
 
 
 def test_the_quickstart_in_a_shortened_form_ends_better_than_its_demonstrations(tmp_path: Path) -> None:
-    """Sums up to 9 in place of 20 and fewer steps. SFT becomes as good as its demonstrations and no better; sampling
-    and rewarding makes the right answer reliable, on questions that neither stage has seen."""
+    """Sums up to 9 in place of 20, a smaller model and fewer steps. SFT becomes as good as its demonstrations and no
+    better; sampling and rewarding makes the right answer reliable, on questions that neither stage has seen."""
     recipe = runpy.run_path(str(QUICKSTART))["run"]
     small = gw.tasks.Difficulty(operands=(3, 3), largest=9)
     task = gw.tasks.stepwise(level=small, slips=0.25, held_out_size=80)
     sft, grpo = recipe.stages
     stages = (
-        replace(sft, task=task, steps=220, evaluate_every=0),
-        replace(grpo, task=task, steps=20, prompts_per_step=16, learning_rate=1e-3, evaluate_every=0),
+        replace(sft, task=task, steps=500, learning_rate=5e-3, evaluate_every=0),
+        replace(grpo, task=task, steps=30, prompts_per_step=16, learning_rate=1e-3, evaluate_every=0),
     )
+    model = replace(recipe.model, hidden_size=64, layers=2, intermediate_size=256)
     held_out = gw.HeldOut(problems=80, sampled_problems=80, samples=4, max_completion_tokens=48)
-    run = replace(recipe, stages=stages, learner=replace(recipe.learner, threads=1), evaluation=held_out)
+    learner = replace(recipe.learner, threads=1)
+    run = replace(recipe, model=model, stages=stages, learner=learner, evaluation=held_out)
     evaluations = gw.run(run, tmp_path / "run", sinks=[]).evaluations
     before, after = evaluations["sft"].pass_at_1, evaluations["grpo"].pass_at_1
     assert before.value < 0.75
-    assert after.value > before.value + 0.1
+    assert after.value > before.value + 0.2
     assert after.low > before.high

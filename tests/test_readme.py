@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 CONSOLE = re.findall(r"```console\n\$ (.*)", README)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SMALLER = ["--sft.steps", "4", "--grpo.steps", "2", "--grpo.prompts_per_step", "2", "--evaluation.problems", "4"]
+SMALLER = ["--sft.steps", "60", "--grpo.steps", "2", "--grpo.prompts_per_step", "2", "--evaluation.problems", "4"]
 SMALLER += ["--evaluation.sampled_problems", "2", "--evaluation.samples", "2", "--evaluation.during", "2"]
 SMALLER += ["--learner.threads", "1"]
 
@@ -58,7 +58,7 @@ def test_the_readme_shows_each_command_it_is_about() -> None:
     shown = " ".join(CONSOLE)
     for words in ("run examples/", "run grpo --model", "evaluate", "chat"):
         assert words in shown
-    assert "<!-- quickstart -->\n```text\n" in README
+    assert "<!-- quickstart -->\n```text\n" in README, "run python benchmarks/readme.py --quickstart"
 
 
 @pytest.mark.parametrize("code", PYTHON)

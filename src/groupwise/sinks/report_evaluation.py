@@ -114,8 +114,8 @@ def _row(name: str, family: str, k: str | None, models: Sequence[Json], comparis
     cells += [_cell(share(m["value"]), f"{share(m['low'])} – {share(m['high'])}") for m in measures]
     if comparison:
         difference = of(comparison)
-        clear = difference["low"] > 0 or difference["high"] < 0
-        cells.append(_cell(_signed(difference["value"]), _range(difference), "clear" if clear else "unclear"))
+        style = "raised" if difference["low"] > 0 else "lowered" if difference["high"] < 0 else "unclear"
+        cells.append(_cell(_signed(difference["value"]), _range(difference), style))
     ends = [measures[0], measures[-1]] if len(measures) > 1 else measures
     cells.append(element("td", _whiskers(ends), class_="scale", aria_hidden="true"))
     return element("tr", *cells, class_="family" if k == "2" else None)
