@@ -174,6 +174,14 @@ def test_memory_that_was_never_written_is_never_read(make_model: Any, kind: Any)
 
 
 @both_engines
+def test_whoever_takes_completions_can_train_between_them(make_model: Any, kind: Any) -> None:
+    engine = kind(make_model("qwen2"), max_rows=1)
+    for _ in engine.generate([Request(prompt, (1,)) for prompt in prompts(2)], Sampling(2)):
+        assert not torch.is_inference_mode_enabled()
+        assert torch.ones(1, requires_grad=True).mul(2).requires_grad
+
+
+@both_engines
 def test_nothing_asked_nothing_given(make_model: Any, kind: Any) -> None:
     assert list(kind(make_model("qwen2"), max_rows=3).generate([], Sampling(4))) == []
 

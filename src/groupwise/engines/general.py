@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groupwise.engines.common import refuse_misfits, take_weights
 from groupwise.engines.sampler import draw, random_stream
 from groupwise.types import Completion, Request, Sampling
 
@@ -25,11 +26,7 @@ class GeneralEngine:
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Copies only what does not already share this model's memory."""
-        own = dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, tensor in weights.items():
-                if name in own and own[name].data_ptr() != tensor.data_ptr():
-                    own[name].copy_(tensor)
+        take_weights(self.model, weights)
         self.version = version
 
     def generate(
@@ -39,9 +36,7 @@ class GeneralEngine:
         on_token: Callable[[int, int, int], None] | None = None,
     ) -> Iterator[tuple[int, int, Completion]]:
         """See ``protocols.RolloutEngine``. A prompt that fills the context raises ValueError."""
-        for number, request in enumerate(requests):
-            if not 0 < len(request.tokens) < self.context_tokens:
-                raise ValueError(f"request {number}: {len(request.tokens)} tokens; 1 to {self.context_tokens - 1} fit")
+        refuse_misfits(requests, self.context_tokens)
         by_length: dict[int, list[tuple[int, int]]] = {}
         for number, request in enumerate(requests):
             by_length.setdefault(len(request.tokens), []).extend((number, i) for i in range(len(request.seeds)))

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from groupwise.engines.common import refuse_misfits, take_weights
 from groupwise.engines.decoder import Decoder
 from groupwise.engines.sampler import draw, random_stream
 from groupwise.types import Completion, Request, Sampling
@@ -31,11 +32,7 @@ class NativeEngine:
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Copies only what does not already share this model's memory."""
-        own = dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, tensor in weights.items():
-                if name in own and own[name].data_ptr() != tensor.data_ptr():
-                    own[name].copy_(tensor)
+        take_weights(self.model, weights)
         self.decoder.refresh()
         self.version = version
 
@@ -46,12 +43,9 @@ class NativeEngine:
         on_token: Callable[[int, int, int], None] | None = None,
     ) -> Iterator[tuple[int, int, Completion]]:
         """See ``protocols.RolloutEngine``. A prompt that fills the context raises ValueError."""
-        for number, request in enumerate(requests):
-            if not 0 < len(request.tokens) < self.context_tokens:
-                raise ValueError(f"request {number}: {len(request.tokens)} tokens; 1 to {self.context_tokens - 1} fit")
+        refuse_misfits(requests, self.context_tokens)
         if requests:
-            with torch.inference_mode():
-                yield from _Batch(self, requests, sampling, on_token).run()
+            yield from _Batch(self, requests, sampling, on_token).run()
 
 
 class _Batch:
@@ -90,11 +84,14 @@ class _Batch:
 
     def run(self) -> Iterator[tuple[int, int, Completion]]:
         while self.waiting or self.owners:
-            if self.waiting and len(self.owners) < len(self.drawn):
-                self.admit()
-            yield from self.sample()
-            if self.owners:
-                self.decode()
+            # Closed before the yield: whoever consumes this must not find itself in inference mode.
+            with torch.inference_mode():
+                if self.waiting and len(self.owners) < len(self.drawn):
+                    self.admit()
+                completed = self.sample()
+                if self.owners:
+                    self.decode()
+            yield from completed
 
     def admit(self) -> None:
         """Takes waiting completions into free rows; each prompt among them is computed once."""
@@ -133,8 +130,8 @@ class _Batch:
         self.logits[rows] = self.decoder.logits(hidden)[source]
         self.owners.extend(taken)
 
-    def sample(self) -> Iterator[tuple[int, int, Completion]]:
-        """Draws one token a row; yields and removes the rows that end with it."""
+    def sample(self) -> list[tuple[int, int, Completion]]:
+        """Draws one token a row; removes and returns the completions that end with it."""
         active = len(self.owners)
         rows = torch.arange(active)
         uniforms = self.uniforms[rows, self.drawn[:active]]
@@ -147,10 +144,11 @@ class _Batch:
                 self.on_token(number, index, token)
         stopped = torch.isin(tokens, self.stop)
         ended = stopped | (self.drawn[:active] >= self.limit[:active])
-        if ended.any():
-            for row in ended.nonzero().flatten().tolist():
-                yield (*self.owners[row], self.completion(row, bool(stopped[row])))
+        rows_ended = ended.nonzero().flatten().tolist()
+        completed = [(*self.owners[row], self.completion(row, bool(stopped[row]))) for row in rows_ended]
+        if completed:
             self.compact(ended)
+        return completed
 
     def completion(self, row: int, finished: bool) -> Completion:
         length = int(self.drawn[row])
