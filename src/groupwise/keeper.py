@@ -11,10 +11,9 @@ from typing import Any
 from groupwise.checkpoint import RECORD, complete_directory, save_state, write_json
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import evaluate
-from groupwise.learners.local import LocalLearner
 from groupwise.ledger import Ledger
 from groupwise.loop import Progress
-from groupwise.protocols import Sink
+from groupwise.protocols import Learner, Sink
 from groupwise.seeding import stable_seed
 from groupwise.sources import OnPolicy, World
 from groupwise.stage import HeldOut, Stage
@@ -32,7 +31,7 @@ class Keeper:
     """One stage's memory."""
 
     def __init__(
-        self, stage: Stage, world: World, learner: LocalLearner, held_out: HeldOut, place: RunDirectory, sink: Sink
+        self, stage: Stage, world: World, learner: Learner, held_out: HeldOut, place: RunDirectory, sink: Sink
     ) -> None:
         self.stage, self.world, self.learner = stage, world, learner
         self.held_out, self.place, self.sink = held_out, place, sink

@@ -56,7 +56,7 @@ def train(
         if rollouts:
             sink.phase("train", 0, len(rollouts))
             signals = prepare(stage, learner, draw.groups)
-            record, learned = update(stage, learner, draw.groups, signals, step, world.seed)
+            record, learned = update(stage, learner, draw.groups, signals, step, world.seed, sink.phase)
             metrics |= length_metrics(rollouts) | learned
         trained = time.perf_counter()
 

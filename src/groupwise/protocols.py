@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from groupwise.types import Completion, Group, Request, Rollout, Sampling, Score
@@ -47,6 +48,15 @@ class Learner(Protocol):
 
     version: int
     """Counts optimiser updates."""
+    model: Any
+    """What an engine in this process samples from."""
+    tokenizer: Any
+    stop_tokens: tuple[int, ...]
+    """Ids that end a completion by the model's generation config."""
+
+    def start_stage(self, reference: bool) -> None:
+        """A fresh optimizer and, where the stage needs one, the present policy as its frozen reference."""
+        ...
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """``[B, T]`` log-probabilities of every token after the prompt, without gradient; 0 where the mask is 0."""
@@ -65,6 +75,18 @@ class Learner(Protocol):
 
     def weights(self) -> Mapping[str, Tensor]:
         """The parameters by their checkpoint names, shared and not copied."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Writes model, tokenizer and generation config as transformers loads them."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything beside the saved model that the next step depends on: tensors and plain values."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``, on the model it was taken with."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,16 +65,29 @@ def prepare(stage: Stage, learner: Learner, groups: Sequence[Group]) -> Signals:
 
 
 def update(
-    stage: Stage, learner: Learner, groups: Sequence[Group], signals: Signals, step: int, seed: int
+    stage: Stage,
+    learner: Learner,
+    groups: Sequence[Group],
+    signals: Signals,
+    step: int,
+    seed: int,
+    on_phase: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> tuple[StepRecord, dict[str, float]]:
-    """All optimiser updates of one draw, and their metrics."""
+    """All optimiser updates of one draw, and their metrics. ``on_phase("train", rows done, rows in all)``."""
     rollouts, temperature = flatten(groups), stage.algorithm.source.temperature
     record = StepRecord(step + 1, groups, signals, *(torch.zeros(signals.mask.shape) for _ in range(2)))
     tallies: list[Tally] = []
+    heard = 0
+
+    def hear(rows: int) -> None:
+        nonlocal heard
+        heard += rows
+        on_phase("train", heard, len(rollouts) * stage.epochs)
+
     for epoch in range(stage.epochs):
         order = random.Random(stable_seed(seed, stage.name, "minibatches", step, epoch))
         for rows in minibatches(signals.group.tolist(), stage.minibatches, order):
-            tally = Tally(stage.algorithm, signals.rows(torch.tensor(rows)))
+            tally = Tally(stage.algorithm, signals.rows(torch.tensor(rows)), hear)
             learner.accumulate([rollouts[row] for row in rows], temperature, tally)
             tally.metrics |= learner.step(tally.count, stage.learning_rate_at(step))
             tallies.append(tally)
@@ -95,9 +108,11 @@ def minibatches(group: Sequence[int], parts: int, order: random.Random) -> list[
 class Tally:
     """The objective that a learner calls for each micro-batch of one minibatch, and what it saw there."""
 
-    def __init__(self, algorithm: Algorithm, signals: Signals) -> None:
+    def __init__(
+        self, algorithm: Algorithm, signals: Signals, on_rows: Callable[[int], None] = lambda rows: None
+    ) -> None:
         assert signals.counts is not None
-        self.algorithm, self.signals = algorithm, signals
+        self.algorithm, self.signals, self.on_rows = algorithm, signals, on_rows
         self.count = float(signals.counts.sum())
         self.tokens = float(signals.mask.sum())
         self.logprobs = torch.zeros(signals.mask.shape)
@@ -124,6 +139,7 @@ class Tally:
             sums["entropy"] = (outputs.entropy * signals.mask).sum()
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        self.on_rows(len(rows))
         return found.cotangent
 
 
