@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from groupwise.checkpoint import RECORD, complete_directory, load_state, write_json
+from groupwise.card import model_card
+from groupwise.checkpoint import RECORD, complete_directory, load_state, write_atomically, write_json
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import Evaluation, compare, evaluate
 from groupwise.keeper import Keeper
@@ -98,6 +99,7 @@ class Session:
             with complete_directory(left) as partial:
                 learner.save(partial)
                 write_json(partial / RECORD, self.place.read())
+                write_atomically(partial / "README.md", model_card(self.recipe, stage, None))
             self.place.drop_checkpoints(stage.name)
         if self._to_evaluate(stage):
             engine.load(learner.weights(), learner.version)
@@ -126,6 +128,7 @@ class Session:
         comparison = compare(first, last) if len(done) > 1 and first.ids == last.ids else None
         models = [{"stage": name, "evaluation": evaluation.to_json()} for name, evaluation in done.items()]
         write_json(self.place.evaluation, {"models": models, "comparison": comparison and comparison.to_json()})
+        write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, last))
         self.sink.note(f"{stage.name}: {headline(last)}")
 
     def _evaluations(self) -> dict[str, Evaluation]:

@@ -1,0 +1,59 @@
+"""The README.md beside every model a run leaves: what it is, what it learned from, how good it is."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from groupwise.checkpoint import RECORD
+from groupwise.describe import describe
+from groupwise.evaluation import Evaluation
+from groupwise.learners import NewModel
+from groupwise.runs import Run
+from groupwise.stage import Stage
+
+
+def model_card(recipe: Run, stage: Stage, evaluation: Evaluation | None) -> str:
+    """Markdown with the hub's front matter. ``evaluation`` None: not evaluated (yet)."""
+    done = recipe.stages[: recipe.stages.index(stage) + 1]
+    begun = "a new model with random weights" if isinstance(recipe.model, NewModel) else f"`{recipe.model}`"
+    stages = "\n".join(
+        f"{number}. `{each.name}`: {each.steps} steps of {each.prompts_per_step} prompts from `{each.task.name}`, "
+        f"learning rate {each.learning_rate:g}"
+        for number, each in enumerate(done, start=1)
+    )
+    rewards = ", ".join(f"`{reward.name}` (weight {reward.weight:g})" for reward in stage.task.rewards) or "none"
+    data = describe(stage.task.train)
+    return f"""\
+---
+library_name: transformers
+tags: [groupwise, reinforcement-learning]
+---
+
+# {recipe.name}: {stage.name}
+
+Made with Groupwise {version("groupwise")} from {begun}, seed {recipe.seed}:
+
+{stages}
+
+The resolved recipe, machine and versions are in `{RECORD}`.
+
+* Training rows of the last stage: {data}
+* Rewards: {rewards}
+
+{_results(evaluation)}"""
+
+
+def _results(evaluation: Evaluation | None) -> str:
+    if evaluation is None:
+        return "Not evaluated.\n"
+    named = {"greedy accuracy": evaluation.greedy, "pass@1": evaluation.pass_at_1}
+    named |= {f"pass@{k}": measure for k, measure in evaluation.pass_at.items() if k > 1}
+    named |= {f"maj@{k}": measure for k, measure in evaluation.maj_at.items() if k > 1}
+    rows = "\n".join(
+        f"| {name} | {len(measure.by_problem)} | {measure.value:.3f} | {measure.low:.3f} to {measure.high:.3f} |"
+        for name, measure in named.items()
+    )
+    return (
+        f"Held-out problems of `{evaluation.task}`, temperature {evaluation.settings.temperature:g}:\n\n"
+        f"| measure | problems | value | 95 % interval |\n|---|---|---|---|\n{rows}\n"
+    )
