@@ -97,6 +97,11 @@ def test_transformers_lives_in_learners_and_engines() -> None:
     assert all(name.startswith(("learners/", "engines/")) for name in users)
 
 
+def test_only_the_command_line_needs_tyro() -> None:
+    """So that the library runs where only torch and transformers are at hand."""
+    assert {name.partition("/")[0] for name in FILES if "tyro" in outside(name, lazy=True)} == {"commands"}
+
+
 def test_no_room_below_knows_the_loop() -> None:
     """The arrows: cli → runs → session → loop → sources, update → the parts. No part imports what drives it."""
     above = {"cli", "commands", "runs", "session", "loop", "keeper", "directory"}

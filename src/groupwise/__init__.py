@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from groupwise.stage import HeldOut, Stage
     from groupwise.tasks.task import Task
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "Native": "engines",
     "UserError": "errors",

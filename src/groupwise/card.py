@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
+from groupwise import __version__
 from groupwise.checkpoint import RECORD
 from groupwise.describe import describe
 from groupwise.evaluation import Evaluation
@@ -31,7 +30,7 @@ tags: [groupwise, reinforcement-learning]
 
 # {recipe.name}: {stage.name}
 
-Made with Groupwise {version("groupwise")} from {begun}, seed {recipe.seed}:
+Made with Groupwise {__version__} from {begun}, seed {recipe.seed}:
 
 {stages}
 

@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP.format(commands="\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())), end="")
         return 0
     if arguments[0] in ("-V", "--version"):
-        from importlib.metadata import version
+        from groupwise import __version__
 
-        print(f"groupwise {version('groupwise')}")
+        print(f"groupwise {__version__}")
         return 0
     return _run_command(arguments[0], arguments[1:])
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from groupwise import __version__
 from groupwise.checks import refuse, warnings
 from groupwise.describe import describe
 from groupwise.directory import RunDirectory
@@ -97,8 +98,8 @@ def versions() -> dict[str, str]:
     import platform
     from importlib.metadata import version
 
-    packages = {name: version(name) for name in ("groupwise", "torch", "transformers", "tokenizers", "numpy")}
-    return {"python": platform.python_version(), **packages}
+    packages = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")}
+    return {"python": platform.python_version(), "groupwise": __version__, **packages}
 
 
 def as_record(recipe: Run) -> dict[str, Any]:

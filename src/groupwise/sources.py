@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
-from typing import Annotated
-
-import tyro
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
@@ -94,7 +91,7 @@ class OnPolicy(Source):
     """Logits are divided by it, in sampling and in learning alike."""
     max_completion_tokens: int = 256
     """A completion that reaches it is truncated."""
-    keep: Annotated[Callable[[Group], bool], tyro.conf.Suppress] = everything
+    keep: Callable[[Group], bool] = everything
     """Which groups are trained on."""
 
     def draw(self, world: World, cursor: int) -> Draw:

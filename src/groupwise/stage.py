@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from groupwise.algorithm import Algorithm
 from groupwise.tasks.task import Task
@@ -16,10 +14,10 @@ class Stage:
     """An algorithm × a task × a budget. Batch sizes speak for themselves: ``prompts_per_step`` here, ``group_size`` in
     the source, ``minibatches`` here, ``tokens_per_micro_batch`` in the learner."""
 
-    name: Annotated[str, tyro.conf.Suppress]
+    name: str
     """Names the stage's model, metrics and options."""
     algorithm: Algorithm
-    task: Annotated[Task, tyro.conf.Suppress]
+    task: Task
     steps: int
     """Draws. A step draws prompts_per_step prompts together."""
     prompts_per_step: int = 16

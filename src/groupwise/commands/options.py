@@ -22,6 +22,14 @@ from groupwise.tasks.task import Task
 
 CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed)
 
+TunableStage: Any = make_dataclass(
+    "TunableStage",
+    [("name", Annotated[str, tyro.conf.Suppress]), ("task", Annotated[Task, tyro.conf.Suppress])],
+    bases=(Stage,),
+    frozen=True,
+)
+TunableStage.__doc__ = Stage.__doc__
+
 
 def tune(recipe: Run, arguments: Sequence[str], program: str, others: Sequence[str] = ()) -> Run:
     """The recipe with the numbers that ``arguments`` name: ``--grpo.algorithm.kl.coefficient 0.02``.
@@ -30,9 +38,7 @@ def tune(recipe: Run, arguments: Sequence[str], program: str, others: Sequence[s
     UserError for a value that does not fit, and for an option that is not there, with the nearest one that is, of the
     recipe's and of ``others``.
     """
-    # A task has no numbers, and tyro would look at every one of its rows.
-    bare = replace(recipe, stages=tuple(replace(stage, task=Task(stage.task.name, ())) for stage in recipe.stages))
-    view, default = _view(bare)
+    view, default = _view(recipe)
     _refuse_unknown(view, default, arguments, others)
     tuned = _parse(view, default, arguments, program)
     stages = tuple(_tuned_stage(tuned, stage) for stage in recipe.stages)
@@ -66,7 +72,8 @@ def _view(recipe: Run) -> tuple[type, Any]:
     rows: list[Any] = []
     for stage in recipe.stages:
         name, source = "" if len(recipe.stages) == 1 else stage.name, stage.algorithm.source
-        rows.append((_identifier(stage), Annotated[Stage, tyro.conf.arg(name=name)], field(default=stage)))
+        shown: Any = Annotated[TunableStage, tyro.conf.arg(name=name)]
+        rows.append((_identifier(stage), shown, field(default=_tunable(stage))))
         # In its own field: a protocol with attributes, such as Source, hides from tyro which class a value has.
         named: Any = Annotated[type(source), tyro.conf.arg(name=f"{name}.algorithm.source".lstrip("."))]
         rows.append((f"{_identifier(stage)}_source", named, field(default=source)))
@@ -79,10 +86,17 @@ def _view(recipe: Run) -> tuple[type, Any]:
     return view, view()
 
 
+def _tunable(stage: Stage) -> Any:
+    """Without the task: it has no numbers, and tyro would look at every one of its rows."""
+    values = {option.name: getattr(stage, option.name) for option in fields(stage)}
+    return TunableStage(**values | {"task": Task(stage.task.name, ())})
+
+
 def _tuned_stage(tuned: Any, stage: Stage) -> Stage:
-    found: Stage = getattr(tuned, _identifier(stage))
-    source = getattr(tuned, f"{_identifier(stage)}_source")
-    return replace(found, algorithm=replace(found.algorithm, source=source), task=stage.task)
+    found, source = getattr(tuned, _identifier(stage)), getattr(tuned, f"{_identifier(stage)}_source")
+    values = {option.name: getattr(found, option.name) for option in fields(stage)}
+    algorithm = replace(found.algorithm, source=source)
+    return Stage(**values | {"name": stage.name, "algorithm": algorithm, "task": stage.task})
 
 
 def _identifier(stage: Stage) -> str:

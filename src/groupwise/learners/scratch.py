@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -38,7 +36,7 @@ class NewModel:
     """Prompt and completion together."""
     initializer_range: float = 0.02
     """Standard deviation of the random weights."""
-    pieces: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    pieces: tuple[str, ...] = ()
     """Strings that are one token each, beside the bytes: the longest that fits is taken first."""
 
     def save(self, directory: Path, seed: int = 0) -> None:
