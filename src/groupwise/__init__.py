@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from groupwise.evaluation import compare, evaluate
     from groupwise.learners import Local, NewModel
     from groupwise.rewards import as_reward
-    from groupwise.runs import Outcome, Run, run
+    from groupwise.runs import Outcome, Run
+    from groupwise.session import run
     from groupwise.sources import Demonstrations, OnPolicy, everything, informative
     from groupwise.stage import HeldOut, Stage
     from groupwise.tasks.task import Task
@@ -36,7 +37,7 @@ _HOMES = {
     "as_reward": "rewards",
     "Outcome": "runs",
     "Run": "runs",
-    "run": "runs",
+    "run": "session",
     "Demonstrations": "sources",
     "OnPolicy": "sources",
     "everything": "sources",

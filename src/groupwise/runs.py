@@ -11,7 +11,6 @@ Directory of a run::
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,11 @@ from typing import Any
 from groupwise import __version__
 from groupwise.checks import refuse, warnings
 from groupwise.describe import describe
-from groupwise.directory import RunDirectory
 from groupwise.engines import Native
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
-from groupwise.protocols import Sink
 from groupwise.stage import HeldOut, Stage
 
 
@@ -53,22 +50,6 @@ class Outcome:
     model: Path
     evaluations: dict[str, Evaluation]
     already_finished: bool = False
-
-
-def run(
-    recipe: Run, out: Path | str | None = None, fresh: bool = False, sinks: Sequence[Sink] | None = None
-) -> Outcome:
-    """Runs a recipe in ``out`` (``runs/<name>``), continuing what is there; ``fresh`` starts over.
-
-    ``sinks`` hear of it beside metrics.jsonl, TensorBoard and the report, which are always written; None: the
-    terminal. Raises UserError for what the user can mend; then nothing has been written.
-    """
-    from groupwise.session import Session
-
-    check(recipe)
-    place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
-    with place.claim(describe(recipe), fresh):
-        return Session(recipe, place, sinks).run()
 
 
 def check(recipe: Run) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from groupwise.card import model_card
 from groupwise.checkpoint import RECORD, complete_directory, load_state, write_atomically, write_json
+from groupwise.describe import describe
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import Evaluation, compare, evaluate
 from groupwise.keeper import Keeper
@@ -23,6 +24,20 @@ from groupwise.sources import World
 from groupwise.stage import Stage
 
 SHOWN_LETTERS = 300  # of the first prompt
+
+
+def run(
+    recipe: Run, out: Path | str | None = None, fresh: bool = False, sinks: Sequence[Sink] | None = None
+) -> Outcome:
+    """Runs a recipe in ``out`` (``runs/<name>``), continuing what is there; ``fresh`` starts over.
+
+    ``sinks`` hear of it beside metrics.jsonl, TensorBoard and the report, which are always written; None: the
+    terminal. Raises UserError for what the user can mend; then nothing has been written.
+    """
+    check(recipe)
+    place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
+    with place.claim(describe(recipe), fresh):
+        return Session(recipe, place, sinks).run()
 
 
 class Session:

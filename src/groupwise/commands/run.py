@@ -85,7 +85,8 @@ def _options(for_method: bool) -> list[str]:
 def _run(recipe: Run, rest: list[str], others: list[str], chosen: Namespace, asks_help: bool) -> int:
     from groupwise.commands.options import tune
     from groupwise.keeper import Stopped, stop_on_signals
-    from groupwise.runs import check, run
+    from groupwise.runs import check
+    from groupwise.session import run
 
     words = [*rest, *(["--help"] if asks_help else [])]
     recipe = tune(recipe, words, f"groupwise run {chosen.recipe}", others)
