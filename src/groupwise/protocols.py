@@ -38,7 +38,7 @@ class RolloutEngine(Protocol):
         ...
 
 
-Objective = Callable[[Sequence[int], "Outputs"], "Outputs"]
+CoefficientFunction = Callable[[Sequence[int], "Outputs"], "Outputs"]
 """``(rows, outputs) -> cotangents``: row numbers of the micro-batch, what the network said of them (``[b, T]``),
 and the gradient coefficient ∂J/∂outputs in the same shape."""
 
@@ -62,7 +62,7 @@ class Learner(Protocol):
         """``[B, T]`` log-probabilities of every token after the prompt, without gradient; 0 where the mask is 0."""
         ...
 
-    def accumulate(self, rollouts: Sequence[Rollout], temperature: float, objective: Objective) -> None:
+    def accumulate(self, rollouts: Sequence[Rollout], temperature: float, coefficients: CoefficientFunction) -> None:
         """Forward and backward, a micro-batch at a time: adds ``-coefficient · ∂logprobs/∂θ`` to the gradient.
 
         The minus sign of the whole project is here. The sum is not divided; ``step`` does that.

@@ -106,7 +106,7 @@ def minibatches(group: Sequence[int], parts: int, order: random.Random) -> list[
 
 
 class Tally:
-    """The objective that a learner calls for each micro-batch of one minibatch, and what it saw there."""
+    """The coefficients that a learner asks for, a micro-batch of one minibatch at a time, and what was seen there."""
 
     def __init__(
         self, algorithm: Algorithm, signals: Signals, on_rows: Callable[[int], None] = lambda rows: None
@@ -121,7 +121,7 @@ class Tally:
         self.metrics: dict[str, float] = {}
 
     def __call__(self, rows: Sequence[int], outputs: Outputs) -> Outputs:
-        """``protocols.Objective``."""
+        """``protocols.CoefficientFunction``."""
         index, width = torch.tensor(rows), outputs.logprobs.shape[1]
         signals = self.signals.rows(index, width)
         found = gradient_coefficient(self.algorithm, signals, outputs)

@@ -75,6 +75,14 @@ def test_the_objective_is_asked_about_every_row_once(open_learner: Open, random_
     assert asked != list(range(len(rollouts)))
 
 
+def test_a_cotangent_that_would_be_lost_is_refused(open_learner: Open, random_groups: RandomGroups) -> None:
+    def with_entropy(rows: Any, outputs: Outputs) -> Outputs:
+        return Outputs(torch.ones_like(outputs.logprobs), entropy=torch.ones_like(outputs.logprobs))
+
+    with pytest.raises(NotImplementedError, match="log-probabilities only"):
+        open_learner().accumulate(flatten(random_groups()), 1.0, with_entropy)
+
+
 def test_logprobs_come_back_in_the_order_of_the_rollouts(open_learner: Open, random_groups: RandomGroups) -> None:
     rollouts = flatten(random_groups())
     whole = open_learner(dtype="float64").logprobs(rollouts, 1.0)

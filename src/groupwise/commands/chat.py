@@ -58,7 +58,7 @@ def _parser() -> ArgumentParser:
         "--seed", type=int, metavar="N", default=0, help="the same seed and words give the same answers (0)"
     )
     known.add_argument(
-        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto: cuda where there is one"
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one"
     )
     known.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32", help="of the weights")
     return known

@@ -80,7 +80,7 @@ def _parser() -> ArgumentParser:
     )
     known.add_argument("--seed", type=int, metavar="N", default=0, help="of the sampled answers (0)")
     known.add_argument(
-        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto: cuda where there is one"
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one"
     )
     known.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32", help="of the weights")
     known.add_argument("--json", metavar="FILE", help="also write all of it, problem by problem")

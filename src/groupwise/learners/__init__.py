@@ -1,4 +1,4 @@
-"""Trainers of one network. ``Local``: on any torch device. ``NewModel`` makes a small model to begin with."""
+"""Trainers of one network. ``Local``: in this process, on CPU or CUDA. ``NewModel``: a small model to begin with."""
 
 from groupwise.learners.config import Local
 from groupwise.learners.scratch import NewModel

@@ -23,7 +23,7 @@ class Local:
     """AdamW's."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one, else cpu."""
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     """Of parameters and optimizer state."""

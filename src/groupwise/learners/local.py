@@ -15,7 +15,7 @@ from groupwise.algorithm import Outputs
 from groupwise.learners.config import Local
 from groupwise.learners.loading import generation_stops, load_model, load_tokenizer
 from groupwise.learners.logprobs import TokenLogprobs
-from groupwise.protocols import Objective
+from groupwise.protocols import CoefficientFunction
 from groupwise.types import Rollout
 
 
@@ -53,11 +53,13 @@ class LocalLearner:
             result[torch.tensor(rows), : part.shape[1]] = part.to(result)
         return result
 
-    def accumulate(self, rollouts: Sequence[Rollout], temperature: float, objective: Objective) -> None:
-        """See ``protocols.Learner``."""
+    def accumulate(self, rollouts: Sequence[Rollout], temperature: float, coefficients: CoefficientFunction) -> None:
+        """See ``protocols.Learner``. Raises NotImplementedError for a cotangent of anything but log-probabilities."""
         for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch):
             logprobs, entropy = self._policy([rollouts[row] for row in rows], temperature)
-            cotangent = objective(rows, Outputs(logprobs.detach().cpu(), entropy.detach().cpu()))
+            cotangent = coefficients(rows, Outputs(logprobs.detach().cpu(), entropy.detach().cpu()))
+            if cotangent.entropy is not None or cotangent.values is not None:
+                raise NotImplementedError("this learner sends back cotangents of log-probabilities only")
             logprobs.backward(-cotangent.logprobs.to(logprobs))
 
     def step(self, count: float, learning_rate: float) -> dict[str, float]:

@@ -84,15 +84,16 @@ def _rewards(names: Sequence[str]) -> tuple[Reward, ...]:
 
 
 def _family(name: str) -> Task:
+    more = ""
     try:
         from reasoning_gym.factory import DATASETS
-    except ImportError:
+    except ImportError as error:
         families: list[str] = []
+        more = f"; families of reasoning-gym need: pip install 'groupwise[gym]' ({error})"
     else:
         families = list(DATASETS)
     if name in families:
         return reasoning_gym(name)
     near = difflib.get_close_matches(name, ["stepwise", "gsm8k", *families], n=1)
     hint = f"perhaps you meant {near[0]}" if near else f"expected {EXPECTED}"
-    more = "" if families else "; families of reasoning-gym need: pip install 'groupwise[gym]'"
     raise UserError(f"unknown task {name}: {hint}{more}")
