@@ -43,7 +43,7 @@ class Heard(Sinks):
 def parts(open_learner: Callable[..., LocalLearner]) -> Callable[..., tuple[Stage, World, LocalLearner]]:
     def make(**slots: Any) -> tuple[Stage, World, LocalLearner]:
         learner = open_learner()
-        learner.start_stage(reference=True)
+        learner.start_stage(reference="")
         source = OnPolicy(group_size=4, max_completion_tokens=8)
         algorithm = replace(recipes.grpo, **({"source": source} | slots))
         stage = Stage("stage", algorithm, Task("rows", ROWS, (as_reward(digits),)), 4, 2, learning_rate=1e-2)
@@ -91,7 +91,7 @@ def test_it_goes_on_where_progress_stands(parts: Parts) -> None:
 
 
 def test_a_step_whose_groups_were_all_dropped_is_still_told(parts: Parts) -> None:
-    stage, world, learner = parts(source=OnPolicy(group_size=2, max_completion_tokens=4, keep=lambda group: False))
+    stage, world, learner = parts(source=OnPolicy(2, 1.0, 4, without_signal="drop", signal=lambda group: False))
     heard, records = Heard(), []
     before = {name: tensor.clone() for name, tensor in learner.weights().items()}
     progress = train(stage, world, learner, heard, Progress(), lambda progress, record: records.append(record) or {})

@@ -32,7 +32,7 @@ def stage_of(algorithm: Algorithm, **options: Any) -> Stage:
 
 def moved(learner: LocalLearner) -> LocalLearner:
     """With a reference that is no longer the policy, so that the KL term has a gradient."""
-    learner.start_stage(reference=True)
+    learner.start_stage(reference="")
     draw = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in learner.model.parameters():
@@ -160,7 +160,7 @@ def test_minibatches_hold_whole_groups(open_learner: Open, random_groups: Random
     """As many optimiser updates as minibatches times epochs, each divided by its own count."""
     learner, groups = open_learner(), random_groups(groups=4)
     stage = stage_of(recipes.grpo, minibatches=2, epochs=3)
-    learner.start_stage(reference=True)
+    learner.start_stage(reference="")
     record, metrics = update(stage, learner, groups, prepare(stage, learner, groups), step=0, seed=0)
     assert learner.version == 6
     assert metrics["skipped_updates"] == 0
@@ -200,7 +200,7 @@ def test_metrics_are_means_over_tokens(open_learner: Open, make_rollout: Callabl
     learner = open_learner()
     rollouts = tuple(make_rollout((5, 6), (7, 8, 9)[: 2 + index], rewards={0: float(index)}) for index in range(2))
     groups = [Group(rollouts[0].prompt, rollouts)]
-    learner.start_stage(reference=True)
+    learner.start_stage(reference="")
     stage = stage_of(recipes.grpo)
     logprobs = learner.logprobs(rollouts, 1.0)
     _, metrics = update(stage, learner, groups, prepare(stage, learner, groups), step=0, seed=0)

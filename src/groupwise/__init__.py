@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from groupwise.rewards import as_reward
     from groupwise.runs import Outcome, Run
     from groupwise.session import run
-    from groupwise.sources import Demonstrations, OnPolicy, everything, informative
+    from groupwise.sources import (
+        AllRollouts,
+        BestAndWorst,
+        Demonstrations,
+        DistinctPaths,
+        FrozenPolicy,
+        OnPolicy,
+        Pairs,
+        informative,
+        mixed,
+    )
     from groupwise.stage import HeldOut, Stage
     from groupwise.tasks.task import Task
 
@@ -38,10 +48,15 @@ _HOMES = {
     "Outcome": "runs",
     "Run": "runs",
     "run": "session",
+    "AllRollouts": "sources",
+    "BestAndWorst": "sources",
     "Demonstrations": "sources",
+    "DistinctPaths": "sources",
+    "FrozenPolicy": "sources",
     "OnPolicy": "sources",
-    "everything": "sources",
+    "Pairs": "sources",
     "informative": "sources",
+    "mixed": "sources",
     "HeldOut": "stage",
     "Stage": "stage",
     "Task": "tasks.task",
@@ -49,13 +64,18 @@ _HOMES = {
 _ROOMS = ("algorithm", "engines", "learners", "recipes", "rewards", "tasks")
 
 __all__ = [
+    "AllRollouts",
+    "BestAndWorst",
     "Demonstrations",
+    "DistinctPaths",
+    "FrozenPolicy",
     "HeldOut",
     "Local",
     "Native",
     "NewModel",
     "OnPolicy",
     "Outcome",
+    "Pairs",
     "Run",
     "Stage",
     "Task",
@@ -65,9 +85,9 @@ __all__ = [
     "compare",
     "engines",
     "evaluate",
-    "everything",
     "informative",
     "learners",
+    "mixed",
     "recipes",
     "rewards",
     "run",

@@ -4,46 +4,166 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from groupwise.algorithm import ClippedRatio, GroupRelative
+from groupwise.algorithm import (
+    GAE,
+    Algorithm,
+    ClippedRatio,
+    ClippedSequenceRatio,
+    ConstantLength,
+    GroupRelative,
+    ProcessRelative,
+    TeacherGap,
+    Uncorrected,
+)
 from groupwise.errors import UserError
-from groupwise.sources import Demonstrations, OnPolicy
+from groupwise.sources import AllRollouts, Demonstrations, FrozenPolicy, OnPolicy, Pairs
 from groupwise.stage import Stage
 
 
 def refuse(stage: Stage) -> None:
     """Raises UserError for a stage that cannot mean what it says."""
-    algorithm, source = stage.algorithm, stage.algorithm.source
-    at = f"stage {stage.name}"
-    if stage.steps < 1 or stage.prompts_per_step < 1 or stage.minibatches < 1 or stage.epochs < 1:
-        raise UserError(f"{at}: steps, prompts_per_step, minibatches and epochs are all at least 1")
-    if stage.minibatches > stage.prompts_per_step:
-        raise UserError(
-            f"{at}: {stage.minibatches} minibatches of {stage.prompts_per_step} prompts; a minibatch holds whole "
-            "groups, so there can be at most as many as prompts_per_step"
-        )
-    if isinstance(source, OnPolicy):
-        if isinstance(algorithm.advantage, GroupRelative) and source.group_size < 2:
-            raise UserError(
-                f"{at}: group_size is {source.group_size} with a group baseline: every advantage would be 0; "
-                "use group_size 2 or more"
-            )
-        if not stage.task.rewards:
-            raise UserError(f"{at}: task {stage.task.name} has no reward, and sampled completions need one")
-        if source.temperature <= 0:
-            raise UserError(f"{at}: temperature is {source.temperature}; completions of a group must be able to differ")
-    if isinstance(source, Demonstrations) and isinstance(algorithm.advantage, GroupRelative):
-        raise UserError(f"{at}: demonstrations have no rewards, so a group-relative advantage has nothing to compare")
-    if algorithm.kl.coefficient and algorithm.kl.estimator == "k1" and algorithm.kl.weight != "live":
-        raise UserError(f"{at}: k1 as a loss has zero gradient in expectation; use k2 or k3, or weight it live")
+    complaint = next(_complaints(stage), None)
+    if complaint:
+        raise UserError(f"stage {stage.name}: {complaint}")
 
 
 def warnings(stage: Stage) -> Iterator[str]:
     """One line for each thing that works but may not be meant."""
-    algorithm, updates = stage.algorithm, stage.minibatches * stage.epochs
-    if algorithm.kl.coefficient and algorithm.kl.estimator == "k3" and algorithm.kl.weight == "none" and updates > 1:
+    for remark in _remarks(stage):
+        yield f"stage {stage.name}: {remark}"
+
+
+def needs_reward(algorithm: Algorithm) -> bool:
+    """Whether what its source samples must be scored: for an advantage, or to choose among completions or groups."""
+    source = algorithm.source
+    if isinstance(source, OnPolicy | FrozenPolicy):
+        redraws = isinstance(source, OnPolicy) and source.without_signal != "keep"
+        return redraws or algorithm.advantage.judges() or not isinstance(source.select, AllRollouts)
+    return False
+
+
+def updates_per_draw(stage: Stage) -> int:
+    """Optimiser updates made on one draw; with one, the policy that learns is the one that sampled."""
+    return stage.minibatches * stage.epochs
+
+
+def _complaints(stage: Stage) -> Iterator[str]:
+    if stage.steps < 1 or stage.prompts_per_step < 1 or stage.minibatches < 1 or stage.epochs < 1:
+        yield "steps, prompts_per_step, minibatches and epochs are all at least 1"
+    if stage.minibatches > stage.prompts_per_step:
         yield (
-            f"stage {stage.name}: {updates} updates a draw with an unweighted k3 penalty: off-policy its gradient is "
-            "that of neither KL; kl.weight live is the unbiased form"
+            f"{stage.minibatches} minibatches of {stage.prompts_per_step} prompts; a minibatch holds whole groups, so "
+            "there can be at most as many as prompts_per_step"
         )
-    if isinstance(algorithm.objective, ClippedRatio) and updates == 1 and isinstance(algorithm.source, OnPolicy):
-        yield f"stage {stage.name}: one update a draw, so the ratio is 1 and clip low and high never apply"
+    yield from _source_complaints(stage)
+    yield from _kl_complaints(stage.algorithm)
+    yield from _slot_complaints(stage.algorithm)
+
+
+def _source_complaints(stage: Stage) -> Iterator[str]:
+    algorithm, source = stage.algorithm, stage.algorithm.source
+    if isinstance(source, OnPolicy):
+        if algorithm.advantage.compares() and source.group_size < 2:
+            yield (
+                f"group_size is {source.group_size} with an advantage that compares a group's completions: every one "
+                "would be 0; use group_size 2 or more"
+            )
+        if source.temperature <= 0:
+            yield f"temperature is {source.temperature}; completions of a group must be able to differ"
+        if not stage.task.rewards and needs_reward(algorithm):
+            yield f"task {stage.task.name} has no reward, and sampled completions need one"
+        if source.most_rounds < 1:
+            yield f"most_rounds is {source.most_rounds}; a draw takes at least one round of sampling"
+        if "greedy_rewards" in algorithm.needs() and not source.greedy_baseline:
+            yield "the greedy baseline needs greedy completions: source.greedy_baseline True samples them"
+    if isinstance(source, FrozenPolicy):
+        yield from _frozen_complaints(stage, source)
+    if isinstance(source, Demonstrations) and (algorithm.advantage.compares() or algorithm.advantage.judges()):
+        yield "demonstrations have no rewards and no group, so this advantage has nothing to compare"
+    if isinstance(source, Pairs) and algorithm.advantage.judges():
+        yield "preference pairs have no rewards; an objective on pairs takes the advantage Preference()"
+
+
+def _frozen_complaints(stage: Stage, source: FrozenPolicy) -> Iterator[str]:
+    if not stage.task.rewards and needs_reward(stage.algorithm):
+        yield f"task {stage.task.name} has no reward, and the samples of a frozen policy are chosen by one"
+    if source.samples_per_prompt < 1 or source.sampling_temperature < 0:
+        yield "samples_per_prompt is at least 1, and sampling_temperature at least 0"
+    if source.demonstrations and stage.algorithm.objective.joins_group():
+        yield "demonstrations are groups of one and cannot stand among pairs; leave source.demonstrations out"
+
+
+def _kl_complaints(algorithm: Algorithm) -> Iterator[str]:
+    kl = algorithm.kl
+    if kl.in_objective and kl.estimator == "k1" and kl.weight != "live":
+        yield "k1 as a loss has zero gradient in expectation; use k2 or k3, weight it live, or put it in the reward"
+    if kl.in_reward and kl.estimator == "exact":
+        yield "an exact KL stands in the objective; in the reward use k1, whose gradient there is that of the KL"
+    if kl.in_reward and kl.weight != "none":
+        yield f"kl.weight {kl.weight} can never apply: in the reward the KL is that of the policy that sampled"
+    if kl.in_reward and not algorithm.advantage.judges():
+        yield "a KL in the reward has no effect on an advantage that does not read rewards"
+    if kl.in_reward and isinstance(algorithm.advantage, ProcessRelative):
+        yield "a KL in the reward is lost between steps: process supervision normalises step scores only"
+    if kl.target and not kl.coefficient:
+        yield f"kl.target {kl.target} has nothing to adapt: an adaptive coefficient of 0 stays 0"
+    if algorithm.reference.refresh_every and not algorithm.needs_reference:
+        yield "reference.refresh_every can never apply: nothing here asks the reference policy"
+    if algorithm.reference.model and not algorithm.needs_reference:
+        yield f"reference.model {algorithm.reference.model} is never asked: there is no KL and no other use of it"
+
+
+def _slot_complaints(algorithm: Algorithm) -> Iterator[str]:
+    if isinstance(algorithm.advantage, TeacherGap) and not algorithm.reference.model:
+        yield "a teacher is missing: algorithm.reference.model is its directory (the policy can't teach itself)"
+    if isinstance(algorithm.advantage, GAE) and not algorithm.critic.active:
+        yield "GAE needs a critic: critic.network head or own"
+    if algorithm.critic.active and not isinstance(algorithm.advantage, GAE):
+        yield f"a critic ({algorithm.critic.network}) is trained and never asked: only GAE uses its values"
+    objective = algorithm.objective
+    if isinstance(objective, ClippedRatio) and 0 < objective.ceiling <= 1 + objective.high:
+        yield f"ceiling {objective.ceiling} lies inside the clip, whose upper end is {1 + objective.high}"
+    if isinstance(objective, ClippedRatio) and 0 < objective.dual <= 1:
+        yield f"dual {objective.dual} would flip the gradient of ordinary tokens; dual clip's c is above 1, usually 3"
+
+
+def _remarks(stage: Stage) -> Iterator[str]:
+    yield from _kl_remarks(stage)
+    yield from _update_remarks(stage)
+    algorithm, source = stage.algorithm, stage.algorithm.source
+    if isinstance(source, OnPolicy) and isinstance(algorithm.aggregation, ConstantLength):
+        length, most = algorithm.aggregation.length, source.max_completion_tokens
+        if length != most:
+            yield f"aggregation.length {length:g} and source.max_completion_tokens {most} are meant to be equal"
+    twice = isinstance(algorithm.advantage, GroupRelative) and algorithm.advantage.scale == "group"
+    if twice and algorithm.whitening.unit != "none":
+        yield "advantages are normalised twice, by the group's std and then over the draw"
+
+
+def _kl_remarks(stage: Stage) -> Iterator[str]:
+    kl, updates = stage.algorithm.kl, updates_per_draw(stage)
+    if kl.in_objective and kl.estimator == "k3" and kl.weight == "none" and updates > 1:
+        yield (
+            f"{updates} updates a draw with an unweighted k3 penalty: off-policy its gradient is that of neither KL; "
+            "kl.weight live is the unbiased form"
+        )
+    if kl.in_objective and (kl.estimator, kl.weight) in (("k2", "live"), ("k3", "stopped")):
+        yield (
+            f"{kl.estimator} with a {kl.weight} weight has another gradient than that of KL(π_θ‖π_ref); k3 live and "
+            "k2 stopped have it"
+        )
+    if kl.in_reward and kl.estimator in ("k2", "k3"):
+        yield f"{kl.estimator} in the reward has another gradient than that of KL(π_θ‖π_ref); k1 has it"
+
+
+def _update_remarks(stage: Stage) -> Iterator[str]:
+    algorithm, updates = stage.algorithm, updates_per_draw(stage)
+    if not isinstance(algorithm.source, OnPolicy):
+        return
+    if updates == 1 and isinstance(algorithm.objective, ClippedRatio | ClippedSequenceRatio):
+        yield "one update a draw, so the ratio is 1 and clip low and high never apply"
+    if updates == 1 and not isinstance(algorithm.correction, Uncorrected):
+        yield "one update a draw by an engine that agrees with the learner: the correction is 1 for every token"
+    joined = algorithm.objective.joins_group()
+    if updates > 1 and "old_logprobs" not in algorithm.objective.needs() and not joined:
+        yield f"{updates} updates a draw without an importance ratio: from the second on the gradient is biased"

@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "greedy accuracy, pass@k and maj@k of any model directory, with intervals",
     "chat": "talk to a model in the terminal; --against another, side by side",
     "new": "write a small task of your own: data, reward, recipe, test, all running",
+    "explain": "what a method does to each token: its formula, every number, and in words",
     "methods": "the methods that ship, a line each",
 }
 

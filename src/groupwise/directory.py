@@ -26,6 +26,7 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
         self.ledger = path / "ledger"
+        self.gathered = path / "gathered"
         self.evaluation = path / "evaluation.json"
         self.groups = path / "groups.json"
         self.report = path / "report.html"

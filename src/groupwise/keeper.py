@@ -15,9 +15,9 @@ from groupwise.ledger import Ledger
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
 from groupwise.seeding import stable_seed
-from groupwise.sources import OnPolicy, World
+from groupwise.sources import World
 from groupwise.stage import HeldOut, Stage
-from groupwise.types import Group
+from groupwise.types import DEMONSTRATED, Group, flatten
 from groupwise.update import StepRecord
 
 SHOWN_GROUPS = 3  # of a step, in groups.json
@@ -41,8 +41,8 @@ class Keeper:
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
         """``loop.AfterStep``."""
         stage, step = self.stage, progress.step
-        if record is not None and isinstance(stage.algorithm.source, OnPolicy):
-            self.ledger.write(stage.name, record)
+        if record is not None and any(rollout.version != DEMONSTRATED for rollout in flatten(record.groups)):
+            self.ledger.write(stage.name, record, {reward.name: reward.weight for reward in stage.task.rewards})
             self.sink.groups(stage.name, step, record.groups, record.coefficients.tolist())
             if step in self.shown:
                 self._show(record)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groupwise.types import flatten
 from groupwise.update import StepRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Ledger:
@@ -19,15 +23,15 @@ class Ledger:
     def path(self, stage: str, step: int) -> Path:
         return self.directory / stage / f"{step:06d}.parquet"
 
-    def write(self, stage: str, record: StepRecord) -> Path:
-        """All rollouts of one step, a row each. Lists are as long as the completion; see ``columns``."""
+    def write(self, stage: str, record: StepRecord, weights: Mapping[str, float] | None = None) -> Path:
+        """All rollouts of one step, a row each. Lists are as long as the completion; ``weights`` are the rewards'."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.path(stage, record.step)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist(rows(record)), partial, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows(record, weights or {})), partial, compression="zstd")
         os.replace(partial, path)
         return path
 
@@ -42,13 +46,17 @@ class Ledger:
         return sorted(int(path.stem) for path in (self.directory / stage).glob("*.parquet"))
 
 
-def rows(record: StepRecord) -> list[dict[str, Any]]:
+def rows(record: StepRecord, weights: Mapping[str, float]) -> list[dict[str, Any]]:
     """One plain dict a rollout."""
     signals, table = record.signals, []
     assert signals.advantages is not None
+    greedy = [group.greedy_reward for group in record.groups for _ in group.rollouts]
     for row, (rollout, number) in enumerate(zip(flatten(record.groups), signals.group.tolist(), strict=True)):
         length = len(rollout.tokens)
-        reference = signals.reference_logprobs
+
+        def cut(tensor: Tensor | None, row: int = row, length: int = length) -> list[float] | None:
+            return None if tensor is None else tensor[row, :length].tolist()
+
         table.append(
             {
                 "group": number,
@@ -60,13 +68,17 @@ def rows(record: StepRecord) -> list[dict[str, Any]]:
                 "finished": rollout.finished,
                 "version": rollout.version,
                 "reward": rollout.reward,
+                "greedy_reward": greedy[row],
                 "reward_tokens": list(rollout.rewards),
                 "reward_values": list(rollout.rewards.values()),
                 "scores": {name: score.value for name, score in rollout.scores.items()} or None,
+                "score_weights": dict(weights) or None,
                 "statuses": {name: score.status for name, score in rollout.scores.items()} or None,
                 "behavior_logprobs": list(rollout.behavior_logprobs),
                 "logprobs": record.logprobs[row, :length].tolist(),
-                "reference_logprobs": None if reference is None else reference[row, :length].tolist(),
+                "old_logprobs": cut(signals.old_logprobs),
+                "reference_logprobs": cut(signals.reference_logprobs),
+                "values": cut(signals.old_values),
                 "advantages": signals.advantages[row, :length].tolist(),
                 "coefficients": record.coefficients[row, :length].tolist(),
             }

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from groupwise.controls import Controls
 from groupwise.protocols import Learner, Sink
 from groupwise.sources import Draw, World
 from groupwise.stage import Stage
@@ -26,6 +27,14 @@ class Progress:
     """Position in the stream of prompts."""
     num_tokens: int = 0
     """Prompt and completion tokens learned from so far."""
+    kl_coefficient: float | None = None
+    """Where an adaptive one stands."""
+    entropy_coefficient: float | None = None
+    """Where an adaptive one stands."""
+
+    @property
+    def controls(self) -> Controls:
+        return Controls(self.kl_coefficient, self.entropy_coefficient)
 
 
 AfterStep = Callable[[Progress, StepRecord | None], dict[str, float]]
@@ -47,27 +56,42 @@ def train(
     """
     started = time.perf_counter()
     for step in range(progress.step, stage.steps):
+        controls = progress.controls
+        now = replace(stage, algorithm=controls.applied(stage.algorithm))
         world.engine.load(learner.weights(), learner.version)
-        draw = stage.algorithm.source.draw(world, progress.cursor)
+        draw = now.algorithm.source.draw(world, progress.cursor)
         drawn = time.perf_counter()
 
-        rollouts = flatten(draw.groups)
-        record, metrics = None, dict(draw.metrics)
-        if rollouts:
-            sink.phase("train", 0, len(rollouts))
-            signals = prepare(stage, learner, draw.groups)
-            record, learned = update(stage, learner, draw.groups, signals, step, world.seed, sink.phase)
-            metrics |= length_metrics(rollouts) | learned
+        record, learned = _learn(now, learner, draw, step, world.seed, sink)
+        if record is not None:
+            controls = controls.after(now.algorithm, record, learned)
+        metrics = draw.metrics | learned | controls.metrics()
         trained = time.perf_counter()
 
+        rollouts = flatten(draw.groups)
         tokens = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts)
-        progress = Progress(step + 1, draw.cursor, progress.num_tokens + tokens)
+        progress = Progress(step + 1, draw.cursor, progress.num_tokens + tokens, controls.kl, controls.entropy)
         metrics |= after_step(progress, record) | {"num_tokens": float(progress.num_tokens)}
         metrics |= time_metrics(draw, tokens, drawn - started, trained - drawn, time.perf_counter() - trained)
         started = time.perf_counter()
         sink.metrics(stage.name, step + 1, metrics)
         checkpoint(progress)
     return progress
+
+
+def _learn(
+    stage: Stage, learner: Learner, draw: Draw, step: int, seed: int, sink: Sink
+) -> tuple[StepRecord | None, dict[str, float]]:
+    """All updates of one draw, and what they measured; nothing where every group was dropped."""
+    rollouts = flatten(draw.groups)
+    if not rollouts:
+        return None, {}
+    sink.phase("train", 0, len(rollouts))
+    signals = prepare(stage, learner, draw.groups)
+    record, metrics = update(stage, learner, draw.groups, signals, step, seed, sink.phase)
+    if stage.algorithm.refreshes_reference(step + 1):
+        learner.refresh_reference()
+    return record, length_metrics(rollouts) | metrics
 
 
 def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:

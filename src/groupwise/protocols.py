@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from groupwise.types import Completion, Group, Request, Rollout, Sampling, Score
 
@@ -38,6 +38,9 @@ class RolloutEngine(Protocol):
         ...
 
 
+Network = Literal["none", "head", "own"]
+"""Where a critic's values come from: nowhere, a scalar head on the policy's last hidden states, or its own network."""
+
 CoefficientFunction = Callable[[Sequence[int], "Outputs"], "Outputs"]
 """``(rows, outputs) -> cotangents``: row numbers of the micro-batch, what the network said of them (``[b, T]``),
 and the gradient coefficient ∂J/∂outputs in the same shape."""
@@ -54,22 +57,43 @@ class Learner(Protocol):
     stop_tokens: tuple[int, ...]
     """Ids that end a completion by the model's generation config."""
 
-    def start_stage(self, reference: bool) -> None:
-        """A fresh optimizer and, where the stage needs one, the present policy as its frozen reference."""
+    def start_stage(self, reference: str | None, critic: Network = "none") -> None:
+        """A fresh optimizer; a frozen reference policy (``""``: the present policy, else a model directory or hub name;
+        None: none); and a critic whose values begin at 0."""
+        ...
+
+    def refresh_reference(self) -> None:
+        """The present policy becomes the reference."""
         ...
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """``[B, T]`` log-probabilities of every token after the prompt, without gradient; 0 where the mask is 0."""
-        ...
+        """``[B, T]`` log-probabilities of every token after the prompt, without gradient; 0 where the mask is 0.
 
-    def accumulate(self, rollouts: Sequence[Rollout], temperature: float, coefficients: CoefficientFunction) -> None:
-        """Forward and backward, a micro-batch at a time: adds ``-coefficient · ∂logprobs/∂θ`` to the gradient.
-
-        The minus sign of the whole project is here. The sum is not divided; ``step`` does that.
+        Renormalised over ``Rollout.support`` where a rollout has one.
         """
         ...
 
-    def step(self, count: float, learning_rate: float) -> dict[str, float]:
+    def values(self, rollouts: Sequence[Rollout]) -> Tensor:
+        """``[B, T]`` the critic's value of the state before each token, without gradient; 0 where the mask is 0."""
+        ...
+
+    def accumulate(
+        self,
+        rollouts: Sequence[Rollout],
+        temperature: float,
+        coefficients: CoefficientFunction,
+        outputs: frozenset[str] = frozenset(),
+        together: Sequence[int] | None = None,
+    ) -> None:
+        """Forward and backward, a micro-batch at a time: adds ``-coefficient · ∂outputs/∂θ`` to the gradient.
+
+        The minus sign of the whole project is here. The sum is not divided; ``step`` does that. ``outputs`` names what
+        must carry a gradient beside ``logprobs``: ``entropy``, ``values``, ``exact_kl``. Rows with one number in
+        ``together`` go through the network in one micro-batch.
+        """
+        ...
+
+    def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """One optimiser update with the accumulated gradient divided by ``count``. Returns its metrics."""
         ...
 

@@ -5,6 +5,7 @@ Directory of a run::
     run.json           the resolved recipe, machine and versions          metrics.jsonl   every step's numbers
     models/<stage>/    what a stage left: a Hugging Face directory        tensorboard/    the same
     checkpoints/       a stage under way: model, optimizer, progress      ledger/         every rollout, a file a step
+    gathered/          samples that a stage took once, to begin with
     evaluation.json    held-out accuracy of each stage's model            report.html     all of it to look at
 """
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from groupwise.card import model_card
 from groupwise.checkpoint import RECORD, complete_directory, load_state, write_atomically, write_json
 from groupwise.describe import describe
 from groupwise.directory import RunDirectory
+from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, compare, evaluate
 from groupwise.keeper import Keeper
 from groupwise.learners import NewModel
+from groupwise.learners.local import LocalLearner
+from groupwise.learners.reference import check_same_ids
 from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
 from groupwise.render import Renderer
@@ -68,11 +74,11 @@ class Session:
             self.place.write_record(as_record(self.recipe))
         for warning in check(self.recipe):
             self.sink.note(warning)
-        model = self._first_model()
+        model = first = self._first_model()
         for stage in self.recipe.stages:
             left = self.place.model(stage.name)
             if not left.exists() or self._to_evaluate(stage):
-                self._stage(stage, model)
+                self._stage(stage, first if stage.start == "first" else model)
             model = left
         record = self.place.read()
         self.place.write_record({"seconds": round(time.time() - record["started"], 1)})
@@ -86,8 +92,8 @@ class Session:
             return self.recipe.model
         made = self.place.model("new")
         if not made.exists():
-            with complete_directory(made) as partial:
-                self.recipe.model.save(partial, stable_seed(self.recipe.seed, "weights"))
+            with complete_directory(made) as aside:
+                self.recipe.model.save(aside, stable_seed(self.recipe.seed, "weights"))
         return made
 
     def _stage(self, stage: Stage, model: Path | str) -> None:
@@ -98,27 +104,42 @@ class Session:
         engine = self.recipe.engine.open(learner.model, self.sink.note)
         renderer = Renderer(learner.tokenizer, stage.task.system, stage.task.chat, str(model), learner.stop_tokens)
         if not trained:
-            progress = Progress()
-            learner.start_stage(reference=bool(stage.algorithm.kl.coefficient))
-            if resumed:
-                state, saved = load_state(resumed)
-                learner.load_state(state)
-                progress = Progress(**saved)
             world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase)
-            if stage.task.source:
-                self.sink.note(f"{stage.name}: {stage.task.source}")
-            self.sink.note(f"{stage.name}: the model sees {shown_prompt(renderer, stage)}")
-            self.sink.stage(stage.name, stage.steps, progress.step)
-            keeper = Keeper(stage, world, learner, self.recipe.evaluation, self.place, self.sink)
-            train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
-            with complete_directory(left) as partial:
-                learner.save(partial)
-                write_json(partial / RECORD, self.place.read())
-                write_atomically(partial / "README.md", model_card(self.recipe, stage, None))
-            self.place.drop_checkpoints(stage.name)
+            world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
+            self._train(stage, world, learner, resumed)
         if self._to_evaluate(stage):
             engine.load(learner.weights(), learner.version)
             self._evaluate(stage, engine, renderer)
+
+    def _train(self, stage: Stage, world: World, learner: LocalLearner, resumed: Path | None) -> None:
+        """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
+        progress, algorithm = Progress(), stage.algorithm
+        reference = algorithm.reference.model if algorithm.needs_reference else None
+        learner.start_stage(reference, algorithm.critic.network)
+        if resumed:
+            state, saved = load_state(resumed)
+            learner.load_state(state)
+            progress = Progress(**saved)
+        if stage.task.source:
+            self.sink.note(f"{stage.name}: {stage.task.source}")
+        self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage)}")
+        self.sink.stage(stage.name, stage.steps, progress.step)
+        keeper = Keeper(stage, world, learner, self.recipe.evaluation, self.place, self.sink)
+        train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
+        with complete_directory(self.place.model(stage.name)) as aside:
+            learner.save(aside)
+            write_json(aside / RECORD, self.place.read())
+            write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
+        self.place.drop_checkpoints(stage.name)
+
+    def _open_policy(self, ours: Any, name: str) -> RolloutEngine:
+        """An engine on another model of our tokenizer: an earlier stage's by its name, or a directory or hub name."""
+        earlier = self.place.model(name) if name in [stage.name for stage in self.recipe.stages] else None
+        if earlier is not None and not earlier.exists():
+            raise UserError(f"stage {name} has left no model yet; a source can sample from earlier stages only")
+        other = self.recipe.learner.open(earlier or name)
+        check_same_ids(name, other.tokenizer.get_vocab(), ours.get_vocab())
+        return self.recipe.engine.open(other.model, self.sink.note)
 
     def _to_evaluate(self, stage: Stage) -> bool:
         wanted = self.recipe.evaluation.problems and len(stage.task.held_out) and stage.task.rewards

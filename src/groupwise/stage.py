@@ -31,13 +31,17 @@ class Stage:
     warmup_steps: int = 0
     """Steps over which the learning rate rises linearly."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """After the warm-up: constant, or down to zero at the last step."""
+    """After the warm-up: constant, or down to the floor at the last step."""
     long_prompts: Literal["skip", "error"] = "skip"
     """A prompt that leaves no room for its completion in the context: skipped and counted, or an error."""
     checkpoint_every: int = 50
     """Steps between checkpoints; 0: only the stage's final model."""
     evaluate_every: int = 0
     """Steps between quick greedy evaluations on held-out problems; 0: none."""
+    learning_rate_floor: float = 0.0
+    """Where a falling schedule ends, as a share of the learning rate."""
+    start: Literal["last", "first"] = "last"
+    """The model that it begins with: what the stage before it left, or the run's own first model."""
 
     def learning_rate_at(self, step: int) -> float:
         """Of the 0-based ``step``."""
@@ -47,7 +51,7 @@ class Stage:
             return self.learning_rate * (step + 1) / self.warmup_steps
         left = 1 - (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[self.schedule]
-        return self.learning_rate * factor
+        return self.learning_rate * (self.learning_rate_floor + (1 - self.learning_rate_floor) * factor)
 
 
 @dataclass(frozen=True)

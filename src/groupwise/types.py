@@ -84,6 +84,8 @@ class Completion:
     """True: a stop token ended it. False: truncated at ``max_tokens`` or at the end of the context."""
     version: int
     """Of the weights that drew it (``RolloutEngine.load``)."""
+    support: tuple[tuple[int, ...], ...] | None = None
+    """Where top-k, top-p or min-p narrowed the choice: for each token the ids that it was drawn from."""
 
 
 DEMONSTRATED = -1
@@ -119,6 +121,9 @@ class Rollout:
     """Token index -> reward; empty: not scored. Never overwritten by an advantage."""
     scores: Mapping[str, Score] = field(default_factory=dict)
     """Each reward's own words, by its name, before weighting."""
+    support: tuple[tuple[int, ...], ...] | None = None
+    """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from; the learner's log-probabilities are
+    renormalised over the same set. None: the whole vocabulary."""
 
     @property
     def last(self) -> int:
@@ -137,6 +142,8 @@ class Group:
 
     prompt: Prompt
     rollouts: tuple[Rollout, ...]
+    greedy_reward: float | None = None
+    """Of the greedy completion, where the source was asked for one: a baseline (ReMax)."""
 
     @property
     def informative(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 from groupwise.algorithm import Algorithm, Outputs, Signals, gradient_coefficient
 from groupwise.protocols import Learner
 from groupwise.seeding import stable_seed
+from groupwise.sources import OnPolicy
 from groupwise.stage import Stage
-from groupwise.types import DEMONSTRATED, Group, flatten
+from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,11 @@ class StepRecord:
     coefficients: Tensor  # [B, T] ∂J/∂logprobs, every normaliser in it
 
 
-def signals_of(groups: Sequence[Group]) -> Signals:
-    """Ragged rollouts as ``[B, T]`` tensors, padded on the right with masked zeros."""
+def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = None) -> Signals:
+    """Ragged rollouts as ``[B, T]`` tensors, padded on the right with masked zeros.
+
+    ``weights`` are those of the task's rewards by name; with several, each one's own scores become ``parts``.
+    """
     rollouts = flatten(groups)
     shape = (len(rollouts), max(len(rollout.tokens) for rollout in rollouts))
     mask, rewarded = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
@@ -39,9 +43,13 @@ def signals_of(groups: Sequence[Group]) -> Signals:
         behavior[row, :length] = torch.tensor(rollout.behavior_logprobs, dtype=torch.float64)
         for index, reward in rollout.rewards.items():
             rewards[row, index], rewarded[row, index] = reward, True
+    greedy = [group.greedy_reward for group in groups for _ in group.rollouts]
+    parts = _parts(rollouts, weights) if weights and len(weights) > 1 else {}
     return Signals(
+        **parts,
         mask=mask,
         group=torch.tensor([number for number, group in enumerate(groups) for _ in group.rollouts]),
+        greedy_rewards=None if None in greedy else torch.tensor(greedy, dtype=torch.float64),
         rewards=rewards,
         rewarded=rewarded,
         finished=torch.tensor([rollout.finished for rollout in rollouts]),
@@ -49,19 +57,34 @@ def signals_of(groups: Sequence[Group]) -> Signals:
     )
 
 
+def _parts(rollouts: Sequence[Rollout], weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """``parts`` and ``part_weights`` ``[B, K]``; NaN where a reward gave no value."""
+    rows = [[_value(rollout, name) for name in weights] for rollout in rollouts]
+    parts = torch.tensor(rows, dtype=torch.float64)
+    return {"parts": parts, "part_weights": torch.tensor([*weights.values()], dtype=torch.float64).expand_as(parts)}
+
+
+def _value(rollout: Rollout, name: str) -> float:
+    score = rollout.scores.get(name)
+    return float("nan") if score is None or score.value is None else score.value
+
+
 def prepare(stage: Stage, learner: Learner, groups: Sequence[Group]) -> Signals:
     """The numbers of a draw, with the log-probabilities that the algorithm needs, advantages and weights.
 
-    With one update a draw π_old is π_θ itself and needs no forward pass of its own.
+    With one update a draw π_old is π_θ itself and needs no forward pass of its own, unless an advantage is made of it.
     """
-    rollouts, temperature = flatten(groups), stage.algorithm.source.temperature
-    signals = signals_of(groups)
-    if stage.minibatches * stage.epochs > 1:
+    algorithm, rollouts = stage.algorithm, flatten(groups)
+    temperature = algorithm.source.temperature
+    signals = signals_of(groups, {reward.name: reward.weight for reward in stage.task.rewards})
+    if stage.minibatches * stage.epochs > 1 or algorithm.needs_old_first:
         signals = replace(signals, old_logprobs=learner.logprobs(rollouts, temperature).double())
-    if stage.algorithm.kl.coefficient:
+    if algorithm.needs_reference_logprobs:
         reference = learner.logprobs(rollouts, temperature, reference=True)
         signals = replace(signals, reference_logprobs=reference.double())
-    return stage.algorithm.prepare(signals)
+    if algorithm.critic.active:
+        signals = replace(signals, old_values=learner.values(rollouts).double())
+    return algorithm.prepare(signals)
 
 
 def update(
@@ -74,7 +97,8 @@ def update(
     on_phase: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> tuple[StepRecord, dict[str, float]]:
     """All optimiser updates of one draw, and their metrics. ``on_phase("train", rows done, rows in all)``."""
-    rollouts, temperature = flatten(groups), stage.algorithm.source.temperature
+    algorithm, rollouts = stage.algorithm, flatten(groups)
+    rate = stage.learning_rate_at(step)
     record = StepRecord(step + 1, groups, signals, *(torch.zeros(signals.mask.shape) for _ in range(2)))
     tallies: list[Tally] = []
     heard = 0
@@ -87,9 +111,11 @@ def update(
     for epoch in range(stage.epochs):
         order = random.Random(stable_seed(seed, stage.name, "minibatches", step, epoch))
         for rows in minibatches(signals.group.tolist(), stage.minibatches, order):
-            tally = Tally(stage.algorithm, signals.rows(torch.tensor(rows)), hear)
-            learner.accumulate([rollouts[row] for row in rows], temperature, tally)
-            tally.metrics |= learner.step(tally.count, stage.learning_rate_at(step))
+            tally = Tally(algorithm, signals.rows(torch.tensor(rows)), hear)
+            together = tally.signals.group.tolist() if algorithm.objective.joins_group() else None
+            chosen = [rollouts[row] for row in rows]
+            learner.accumulate(chosen, algorithm.source.temperature, tally, algorithm.outputs, together)
+            tally.metrics |= learner.step(tally.count, rate, rate * algorithm.critic.learning_rate_factor)
             tallies.append(tally)
             if epoch == 0:
                 record.logprobs[rows], record.coefficients[rows] = tally.logprobs, tally.coefficients / tally.count
@@ -128,11 +154,15 @@ class Tally:
         self.logprobs[index, :width] = outputs.logprobs.float()
         self.coefficients[index, :width] = found.cotangent.logprobs.float()
         sums = {"objective": found.objective}
+        if outputs.values is not None and signals.returns is not None:
+            error = (outputs.values - signals.returns).square() / 2
+            sums["value_loss"] = torch.where(signals.mask & signals.scored[:, None], error, 0.0).sum()
         if self.algorithm.kl.coefficient:
             sums["kl"] = (found.kl * signals.mask).sum()
         if signals.behavior_logprobs is not None:
-            gap = torch.where(signals.mask, (outputs.logprobs - signals.behavior_logprobs).abs(), 0.0)
-            sums["engine_learner_gap"] = gap.sum()
+            if isinstance(self.algorithm.source, OnPolicy):
+                gap = torch.where(signals.mask, (outputs.logprobs - signals.behavior_logprobs).abs(), 0.0)
+                sums["engine_learner_gap"] = gap.sum()
             sums["clip_ratio/low_mean"] = (found.clipped < 0).sum()
             sums["clip_ratio/high_mean"] = (found.clipped > 0).sum()
         if outputs.entropy is not None:

@@ -47,10 +47,10 @@ def test_worked_losses(worked: Any, correction: Correction, expected: float) -> 
 def test_weights_of_the_worked_example(worked: Any) -> None:
     """π_old/π_behavior of each token; e = 2.718 is the token that the sampler thought unlikely."""
     signals = worked.signals
-    old = torch.where(signals.mask, signals.old_logprobs, 0.0)
+    logprobs = torch.where(signals.mask, worked.outputs.logprobs, 0.0)
 
     def weights(correction: Correction) -> list[float]:
-        return worked.flat(correction.weights(old, signals.behavior_logprobs, signals.mask))
+        return worked.flat(correction.weights(logprobs, ALGORITHM.prepare(signals)))
 
     near = [1.0, 1.1051709180756477, 1.0, 1.0512710963760241, 1.0]
     rest = [0.9048374180359597, 1.0, 1.0, 1.0512710963760241, 1.1051709180756477]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from groupwise.algorithm import ClippedRatio, GroupRelative, LogLikelihood, Surrogate
+from groupwise.algorithm import ClippedRatio, GroupRelative, LogLikelihood, Signals, Surrogate
 
 RATIOS = [
     1.3498588075760032, 0.9048374180359595, 0.6376281516217733, 1.1051709180756477, 1.6487212707001282,
@@ -21,10 +23,25 @@ CLIPPED = [
 
 def surrogate(objective: Any, worked: Any) -> Surrogate:
     signals = worked.signals
-    advantages = GroupRelative().advantages(signals)
     old = torch.where(signals.mask, signals.old_logprobs, 0.0)
     logprobs = torch.where(signals.mask, worked.outputs.logprobs, 0.0)
-    return objective.surrogate(logprobs, old, advantages, signals.mask)
+    advantages = GroupRelative().advantages(signals)
+    return objective.surrogate(logprobs, replace(signals, old_logprobs=old, advantages=advantages))
+
+
+def one_token(ratio: float, advantage: float) -> tuple[Tensor, Signals]:
+    """A single token whose policy has moved by ``ratio`` from an old log-probability of 0."""
+    logprobs = torch.tensor([[ratio]], dtype=torch.float64).log().requires_grad_()
+    blank, here = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.bool)
+    return logprobs, Signals(
+        mask=here,
+        group=torch.zeros(1, dtype=torch.int64),
+        rewards=blank,
+        rewarded=here,
+        finished=here[0],
+        old_logprobs=blank,
+        advantages=blank + advantage,
+    )
 
 
 def test_clipped_ratio_worked_example(worked: Any) -> None:
@@ -59,11 +76,8 @@ def test_clip_counts(worked: Any) -> None:
 )
 def test_the_clip_is_one_sided_for_each_sign(advantage: float, ratio: float, slope: float, clipped: int) -> None:
     """The slope ∂J/∂log π is c·r·A with c = 0 only beyond the clip."""
-    logprobs = torch.tensor([[ratio]], dtype=torch.float64).log().requires_grad_()
-    mask = torch.ones(1, 1, dtype=torch.bool)
-    found = ClippedRatio(0.2, 0.2).surrogate(
-        logprobs, torch.zeros_like(logprobs), torch.full_like(logprobs, advantage), mask
-    )
+    logprobs, signals = one_token(ratio, advantage)
+    found = ClippedRatio(0.2, 0.2).surrogate(logprobs, signals)
     found.terms.sum().backward()
     assert logprobs.grad is not None
     assert float(logprobs.grad) == pytest.approx(slope * ratio, abs=1e-12)

@@ -6,7 +6,7 @@ import pytest
 
 from groupwise import recipes
 from groupwise.cli import main
-from groupwise.commands.methods import method, names
+from groupwise.commands.methods import canonical, method, names
 from groupwise.errors import UserError
 
 
@@ -21,7 +21,28 @@ def test_a_name_gives_the_recipe():
     assert method("grpo") is recipes.grpo
 
 
-@pytest.mark.parametrize(("name", "hint"), [("gpro", "perhaps you meant grpo"), ("qqq", "there are ")])
+@pytest.mark.parametrize(("name", "hint"), [("grop", "perhaps you meant grpo"), ("qqq", "there are ")])
 def test_an_unknown_name(name, hint):
     with pytest.raises(UserError, match=hint):
         method(name)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("Dr. GRPO", "dr_grpo"),
+        ("REINFORCE++", "reinforce_plus_plus"),
+        ("REINFORCE++-baseline", "reinforce_plus_plus_baseline"),
+        ("reinforce_pp", "reinforce_plus_plus"),
+        ("GSPO-token", "gspo_token"),
+        ("DeepSeek-V3.2", "deepseek_v3_2"),
+        ("DAPO", "dapo"),
+    ],
+)
+def test_a_paper_s_spelling(spelling, name):
+    assert canonical(spelling) == name
+    assert method(spelling) is vars(recipes)[name]
+
+
+def test_no_two_methods_are_spelt_alike():
+    assert [canonical(name) for name in names()] == names()

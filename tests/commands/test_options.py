@@ -9,11 +9,10 @@ import pytest
 from groupwise import HeldOut, NewModel, OnPolicy, Run, Stage, recipes, tasks
 from groupwise.commands.options import from_toml, tune
 from groupwise.errors import UserError
-from groupwise.sources import informative
 
 TASK = tasks.stepwise(train_size=10)
 SFT = Stage("sft", recipes.sft, TASK, steps=600)
-GRPO = Stage("grpo", replace(recipes.grpo, source=OnPolicy(group_size=8, keep=informative)), TASK, steps=40)
+GRPO = Stage("grpo", replace(recipes.grpo, source=OnPolicy(group_size=8, without_signal="drop")), TASK, steps=40)
 TWO = Run("two", NewModel(), (SFT, GRPO))
 ONE = Run("one", "some/model", (GRPO,))
 
@@ -32,7 +31,7 @@ def test_deep_numbers():
     algorithm = tune(TWO, [*options, "--grpo.algorithm.source.group_size", "4"], "x").stages[1].algorithm
     assert algorithm.kl.coefficient == 0.5
     assert (algorithm.objective.low, algorithm.objective.high) == (0.2, 0.28)
-    assert algorithm.source == OnPolicy(group_size=4, keep=informative)
+    assert algorithm.source == OnPolicy(group_size=4, without_signal="drop")
 
 
 def test_one_stage_needs_no_name():

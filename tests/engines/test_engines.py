@@ -3,15 +3,18 @@ completion that depends on its own seed and prompt alone."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from groupwise.engines.general import GeneralEngine
 from groupwise.engines.native import NativeEngine
-from groupwise.learners.logprobs import TokenLogprobs
+from groupwise.learners.layout import Layout
+from groupwise.learners.logprobs import LanguageModel, token_outputs
 from groupwise.types import Completion, Example, Prompt, Request, Rollout, Sampling
 
 NATIVE = [
@@ -60,17 +63,24 @@ def test_engine_and_learner_agree_on_every_token(make_model: Any, kind: Any, nam
     requests = [Request(prompt, (number, number + 50)) for number, prompt in enumerate(prompts(9))]
     found = generate(kind(model, max_rows=7), requests, Sampling(16, temperature, stop_tokens=(1, 2, 3)))
     rollouts = [as_rollout(requests[number].tokens, completion) for (number, _), completion in found.items()]
-    logprobs, _ = TokenLogprobs(model)(rollouts, temperature)
+    logprobs = learned_logprobs(model, rollouts, temperature)
     for row, rollout in enumerate(rollouts):
         expected = torch.tensor(rollout.behavior_logprobs)
-        torch.testing.assert_close(logprobs[row, : len(expected)].detach(), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(logprobs[row, : len(expected)], expected, atol=1e-5, rtol=0)
     assert len({len(rollout.tokens) for rollout in rollouts}) > 2
 
 
 def as_rollout(prompt: tuple[int, ...], completion: Completion) -> Rollout:
     tokens = completion.tokens
     mask = (True,) * len(tokens)
-    return Rollout(Prompt(Example("", ""), prompt), tokens, mask, completion.logprobs, "", completion.finished, 0)
+    said = completion.logprobs, "", completion.finished, 0
+    return Rollout(Prompt(Example("", ""), prompt), tokens, mask, *said, support=completion.support)
+
+
+@torch.no_grad()
+def learned_logprobs(model: Any, rollouts: list[Rollout], temperature: float) -> Tensor:
+    layout = Layout.of(rollouts, "cpu")
+    return token_outputs(LanguageModel(model)(layout), layout, temperature).logprobs
 
 
 @every_architecture
@@ -197,6 +207,42 @@ def test_support_options_reach_the_distribution(make_model: Any, kind: Any) -> N
     assert all(abs(value) < 1e-6 for completion in single.values() for value in completion.logprobs)
 
 
+NARROWED = [Sampling(16, 0.7, top_k=5), Sampling(16, top_p=0.8), Sampling(16, 1.3, top_k=40, top_p=0.95, min_p=0.02)]
+
+
+@both_engines
+@pytest.mark.parametrize("sampling", NARROWED, ids=["top_k", "top_p", "all three"])
+def test_what_a_token_was_drawn_from_lets_the_learner_renormalise(
+    make_model: Any, kind: Any, sampling: Sampling
+) -> None:
+    """In float64 and with moderate logits, so that what is left is the native pass's own rounding."""
+    model = make_model("qwen3").double()
+    model.lm_head.weight.data.div_(4)
+    sampling = dataclasses.replace(sampling, stop_tokens=(1, 2, 3))
+    requests = [Request(prompt, (number, number + 50)) for number, prompt in enumerate(prompts(6))]
+    found = generate(kind(model, max_rows=5), requests, sampling)
+    rollouts = [as_rollout(requests[number].tokens, completion) for (number, _), completion in found.items()]
+    logprobs = learned_logprobs(model, rollouts, sampling.temperature)
+    for row, rollout in enumerate(rollouts):
+        assert rollout.support is not None
+        assert len(rollout.support) == len(rollout.tokens)
+        for token, ids in zip(rollout.tokens, rollout.support, strict=True):
+            assert token in ids
+            assert list(ids) == sorted(set(ids))
+            assert not sampling.top_k or len(ids) <= sampling.top_k
+        expected = torch.tensor(rollout.behavior_logprobs, dtype=torch.float64)
+        torch.testing.assert_close(logprobs[row, : len(expected)], expected, atol=1e-6, rtol=0)
+    whole = [dataclasses.replace(rollout, support=None) for rollout in rollouts]
+    assert (learned_logprobs(model, whole, sampling.temperature) - logprobs).min() < -0.05
+
+
+@both_engines
+@pytest.mark.parametrize("sampling", [Sampling(4), Sampling(4, 0.6), Sampling(4, 0.0, top_k=3)], ids=str)
+def test_what_was_not_narrowed_keeps_no_support(make_model: Any, kind: Any, sampling: Sampling) -> None:
+    found = generate(kind(make_model("qwen2"), max_rows=4), [Request((5, 6), (1, 2))], sampling)
+    assert {completion.support for completion in found.values()} == {None}
+
+
 @both_engines
 def test_new_weights_are_sampled_from_without_a_copy(make_model: Any, kind: Any) -> None:
     """The engine reads the learner's own parameters; ``load`` only marks the version."""
@@ -215,9 +261,9 @@ def test_new_weights_are_sampled_from_without_a_copy(make_model: Any, kind: Any)
     assert {name: parameter.data_ptr() for name, parameter in model.named_parameters()} == places
     assert tokens_of(after) != tokens_of(before)
     rollouts = [as_rollout(requests[number].tokens, completion) for (number, _), completion in after.items()]
-    logprobs, _ = TokenLogprobs(model)(rollouts, 1.0)
+    logprobs = learned_logprobs(model, rollouts, 1.0)
     expected = torch.tensor([rollout.behavior_logprobs for rollout in rollouts])
-    torch.testing.assert_close(logprobs.detach(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
 
 
 @both_engines

@@ -3,21 +3,19 @@ continue to the bit."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from groupwise.algorithm import Outputs
-from groupwise.learners.local import LocalLearner, micro_batches
-from groupwise.types import Example, Group, Prompt, Rollout, flatten
+from groupwise.learners.local import LocalLearner
+from groupwise.types import Group, flatten
 
 Open = Callable[..., LocalLearner]
 RandomGroups = Callable[..., list[Group]]
@@ -53,8 +51,8 @@ def test_accumulate_is_minus_the_gradient_of_the_objective(open_learner: Open, r
     learner.accumulate(rollouts, 1.3, likelihood)
     found = gradients(learner)
     learner.model.zero_grad()
-    logprobs, _ = learner._policy(rollouts, 1.3)
-    (-logprobs.sum()).backward()
+    whole = learner._outputs(learner._layout(rollouts, range(len(rollouts))), 1.3, frozenset())
+    (-whole.logprobs.sum()).backward()
     for name, expected in gradients(learner).items():
         torch.testing.assert_close(found[name], expected, rtol=1e-10, atol=1e-14, msg=name)
 
@@ -75,12 +73,55 @@ def test_the_objective_is_asked_about_every_row_once(open_learner: Open, random_
     assert asked != list(range(len(rollouts)))
 
 
-def test_a_cotangent_that_would_be_lost_is_refused(open_learner: Open, random_groups: RandomGroups) -> None:
-    def with_entropy(rows: Any, outputs: Outputs) -> Outputs:
-        return Outputs(torch.ones_like(outputs.logprobs), entropy=torch.ones_like(outputs.logprobs))
+@pytest.mark.parametrize("name", ["entropy", "values", "exact_kl"])
+def test_a_cotangent_that_would_be_lost_is_refused(open_learner: Open, random_groups: RandomGroups, name: str) -> None:
+    def unasked(rows: Any, outputs: Outputs) -> Outputs:
+        ones = torch.ones_like(outputs.logprobs)
+        return replace(Outputs(ones), **{name: ones})
 
-    with pytest.raises(NotImplementedError, match="log-probabilities only"):
-        open_learner().accumulate(flatten(random_groups()), 1.0, with_entropy)
+    learner = open_learner()
+    learner.start_stage(reference="", critic="head")
+    with pytest.raises(ValueError, match=f"cotangent of {name} would be lost"):
+        learner.accumulate(flatten(random_groups()), 1.0, unasked)
+
+
+def test_an_entropy_bonus_raises_entropy(open_learner: Open, random_groups: RandomGroups) -> None:
+    learner, rollouts = open_learner(), flatten(random_groups())
+    learn(learner, random_groups(), steps=3)
+    means: list[float] = []
+
+    def bonus(rows: Any, outputs: Outputs) -> Outputs:
+        assert outputs.entropy is not None
+        means.append(float(outputs.entropy.mean()))
+        return Outputs(torch.zeros_like(outputs.logprobs), entropy=torch.ones_like(outputs.logprobs))
+
+    for _ in range(3):
+        learner.accumulate(rollouts, 1.0, bonus, outputs=frozenset({"entropy"}))
+        learner.step(len(rollouts), 1e-3)
+    assert means[0] < means[1] < means[2]
+
+
+def test_an_output_that_was_asked_for_may_get_no_cotangent(open_learner: Open, random_groups: RandomGroups) -> None:
+    """As where its coefficient happens to be 0: the rest goes back."""
+    plain, asked = open_learner(), open_learner()
+    for learner, wanted in ((plain, frozenset()), (asked, frozenset({"entropy", "exact_kl", "values"}))):
+        learner.start_stage(reference="", critic="head")
+        learner.accumulate(flatten(random_groups()), 1.0, likelihood, outputs=wanted)
+    assert same(gradients(plain), gradients(asked))
+
+
+def test_rows_that_belong_together_are_asked_about_together(open_learner: Open, random_groups: RandomGroups) -> None:
+    learner, rollouts = open_learner(tokens_per_micro_batch=30), flatten(random_groups())
+    together = [row % 4 for row in range(len(rollouts))]
+    asked: list[list[int]] = []
+
+    def objective(rows: Any, outputs: Outputs) -> Outputs:
+        asked.append(list(rows))
+        return likelihood(rows, outputs)
+
+    learner.accumulate(rollouts, 1.0, objective, together=together)
+    assert sorted(row for rows in asked for row in rows) == list(range(len(rollouts)))
+    assert len({(together[row], number) for number, rows in enumerate(asked) for row in rows}) == 4
 
 
 def test_logprobs_come_back_in_the_order_of_the_rollouts(open_learner: Open, random_groups: RandomGroups) -> None:
@@ -157,64 +198,60 @@ def test_what_is_saved_gives_the_same_logits_to_the_bit(
     assert GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id == tokenizer.eos_token_id
 
 
-def test_state_continues_to_the_bit(open_learner: Open, random_groups: RandomGroups, tmp_path: Path) -> None:
-    """Saved after two steps, through a file, and two more: the same parameters as four in one go."""
-    from groupwise.learners import Local
+def everything(rows: Any, outputs: Outputs) -> Outputs:
+    """Likelihood, away from the reference, values towards 1."""
+    ones = torch.ones_like(outputs.logprobs)
+    values = None if outputs.values is None else 1 - outputs.values
+    return Outputs(ones, exact_kl=None if outputs.exact_kl is None else 0.5 * ones, values=values)
 
+
+def go_on(learner: LocalLearner, groups: list[Group], critic: str) -> None:
+    rollouts, wanted = flatten(groups), {"exact_kl"} | ({"values"} if critic != "none" else set())
+    for _ in range(2):
+        learner.accumulate(rollouts, 1.0, everything, frozenset(wanted))
+        learner.step(len(rollouts), 1e-2, critic_learning_rate=2e-2)
+
+
+def critic_of(learner: LocalLearner) -> dict[str, Tensor]:
+    return dict(learner._critic.state_dict()) if learner._critic else {}
+
+
+@pytest.mark.parametrize("critic", ["none", "head", "own"])
+@pytest.mark.parametrize("reference", ["", "refreshed", "path", "path, refreshed"])
+def test_a_state_on_the_disk_continues_to_the_bit(
+    open_learner: Open, tiny_model: Path, random_groups: RandomGroups, tmp_path: Path, critic: Any, reference: str
+) -> None:
+    """Saved after two steps as a run saves it, and two more in another learner: the same bits as four in one go."""
+    from groupwise.checkpoint import load_state, save_state
+    from groupwise.learners import Local, NewModel
+
+    teacher = ""
+    if reference.startswith("path"):
+        teacher = str(tmp_path / "teacher")
+        NewModel(hidden_size=48, layers=1, heads=2, intermediate_size=64, context_tokens=128).save(Path(teacher), 3)
     straight = open_learner()
-    straight.start_stage(reference=True)
-    learn(straight, random_groups(), steps=2)
+    straight.start_stage(teacher, critic)
+    go_on(straight, random_groups(), critic)
+    if reference.endswith("refreshed"):
+        straight.refresh_reference()
+        go_on(straight, random_groups(3), critic)
     straight.save(tmp_path / "model")
-    buffer = io.BytesIO()
-    torch.save(straight.state(), buffer)
-    buffer.seek(0)
-    learn(straight, random_groups(1), steps=2)
+    save_state(tmp_path / "model", straight.state(), {"step": 2})
+    go_on(straight, random_groups(1), critic)
 
     resumed = Local(device="cpu").open(tmp_path / "model")
-    resumed.start_stage(reference=True)
-    resumed.load_state(torch.load(buffer, weights_only=True))
-    learn(resumed, random_groups(1), steps=2)
+    resumed.start_stage(teacher, critic)
+    resumed.load_state(load_state(tmp_path / "model")[0])
+    go_on(resumed, random_groups(1), critic)
     assert same(parameters(resumed), parameters(straight))
-    assert resumed.version == straight.version == 4
+    assert same(critic_of(resumed), critic_of(straight))
+    assert resumed.version == straight.version
     rollouts = flatten(random_groups(2))
     references = [learner.logprobs(rollouts, 1.0, reference=True) for learner in (resumed, straight)]
     assert torch.equal(*references)
-
-
-def test_the_reference_is_the_policy_at_the_stages_start(open_learner: Open, random_groups: RandomGroups) -> None:
-    learner, rollouts = open_learner(), flatten(random_groups())
-    with pytest.raises(RuntimeError, match="reference"):
-        learner.logprobs(rollouts, 1.0, reference=True)
-    learner.start_stage(reference=True)
-    before = learner.logprobs(rollouts, 1.0)
-    learn(learner, random_groups())
-    assert torch.equal(learner.logprobs(rollouts, 1.0, reference=True), before)
-    assert not torch.equal(learner.logprobs(rollouts, 1.0), before)
-    learner.start_stage(reference=False)
-    with pytest.raises(RuntimeError, match="reference"):
-        learner.logprobs(rollouts, 1.0, reference=True)
 
 
 def test_stop_tokens_are_those_of_the_generation_config(open_learner: Open) -> None:
     learner = open_learner()
     assert learner.stop_tokens == (learner.tokenizer.eos_token_id,)
     assert learner.context_tokens == 128
-
-
-@given(
-    lengths=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=20),
-    budget=st.integers(1, 200),
-)
-def test_micro_batches_hold_every_row_once_within_the_budget(lengths: list[tuple[int, int]], budget: int) -> None:
-    """A row that exceeds the budget by itself goes alone."""
-    rollouts = [row_of(prompt, tokens) for prompt, tokens in lengths]
-    batches = list(micro_batches(rollouts, budget))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(sum(lengths[row]) for row in batch) <= budget
-
-
-def row_of(prompt: int, tokens: int) -> Rollout:
-    return Rollout(
-        Prompt(Example("", ""), (5,) * prompt), (6,) * tokens, (True,) * tokens, (0.0,) * tokens, "", True, 0
-    )

@@ -3,7 +3,15 @@
 ``B`` rows are completions, group after group; ``T`` is the longest. Position ``t`` is the t-th token after the prompt.
 """
 
-from groupwise.algorithm.advantages import Advantage, Constant, GroupRelative
+from groupwise.algorithm.advantages import (
+    Accepted,
+    Advantage,
+    Constant,
+    GroupRelative,
+    NormalisedRewards,
+    Preference,
+    ProcessRelative,
+)
 from groupwise.algorithm.aggregation import (
     Aggregation,
     ConstantLength,
@@ -13,34 +21,72 @@ from groupwise.algorithm.aggregation import (
     TokenMean,
 )
 from groupwise.algorithm.algorithm import Algorithm, Coefficients, Source, gradient_coefficient
-from groupwise.algorithm.corrections import Correction, RejectMismatch, TruncateMismatch, Uncorrected
+from groupwise.algorithm.corrections import (
+    Correction,
+    GeometricReject,
+    OffPolicySequenceMask,
+    RejectMismatch,
+    TruncateMismatch,
+    Uncorrected,
+)
+from groupwise.algorithm.extras import Critic, Entropy, Reference
 from groupwise.algorithm.kl import KL
-from groupwise.algorithm.objectives import ClippedRatio, LogLikelihood, Objective, Surrogate
+from groupwise.algorithm.objectives import (
+    ClippedRatio,
+    ClippedWeight,
+    LogLikelihood,
+    Objective,
+    SoftGate,
+    Surrogate,
+)
+from groupwise.algorithm.regularised import RegularisedRatio
+from groupwise.algorithm.returns import GAE, RewardToGo, TeacherGap
+from groupwise.algorithm.sequences import ClippedGeometricMean, ClippedSequenceRatio, PreferenceMargin
 from groupwise.algorithm.signals import Outputs, Signals
+from groupwise.algorithm.whitening import Whitening
 
 __all__ = [
+    "GAE",
     "KL",
+    "Accepted",
     "Advantage",
     "Aggregation",
     "Algorithm",
+    "ClippedGeometricMean",
     "ClippedRatio",
+    "ClippedSequenceRatio",
+    "ClippedWeight",
     "Coefficients",
     "Constant",
     "ConstantLength",
     "Correction",
+    "Critic",
+    "Entropy",
+    "GeometricReject",
     "GroupRelative",
     "GroupTokenMean",
     "LogLikelihood",
+    "NormalisedRewards",
     "Objective",
+    "OffPolicySequenceMask",
     "Outputs",
+    "Preference",
+    "PreferenceMargin",
+    "ProcessRelative",
+    "Reference",
+    "RegularisedRatio",
     "RejectMismatch",
+    "RewardToGo",
     "SequenceMean",
     "SequenceSum",
     "Signals",
+    "SoftGate",
     "Source",
     "Surrogate",
+    "TeacherGap",
     "TokenMean",
     "TruncateMismatch",
     "Uncorrected",
+    "Whitening",
     "gradient_coefficient",
 ]

@@ -23,6 +23,10 @@ class Aggregation(Protocol):
         """Of ``mask`` ``[B, T]`` bool and ``group`` ``[B]``: weights ``[B, T]`` and counts ``[B]``, both float64."""
         ...
 
+    def formula(self) -> str:
+        """The sum in front of a token's term, as its paper writes it."""
+        ...
+
 
 def _lengths(mask: Tensor) -> Tensor:
     return mask.double().sum(dim=1)
@@ -36,8 +40,15 @@ def _ones(mask: Tensor) -> Tensor:
 class SequenceMean(Aggregation):
     """1/|o_i| a token, counts sequences: the mean of means of GRPO (DeepSeekMath eq. 3)."""
 
+    count_empty: bool = True
+    """Whether a completion whose every token is filtered out stays in the denominator, as in TRL."""
+
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-        return mask / _lengths(mask).clamp(min=1)[:, None], _ones(mask)
+        counts = _ones(mask) if self.count_empty else mask.any(dim=1).double()
+        return mask / _lengths(mask).clamp(min=1)[:, None], counts
+
+    def formula(self) -> str:
+        return "(1/B) Σ_i (1/|o_i|) Σ_t"
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,9 @@ class TokenMean(Aggregation):
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
         return mask.double(), _lengths(mask)
+
+    def formula(self) -> str:
+        return "(1/Σ_i|o_i|) Σ_i Σ_t"
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,9 @@ class GroupTokenMean(Aggregation):
         tokens = group_sum(_lengths(mask), group).clamp(min=1)
         return mask / tokens[:, None], 1 / group_sum(_ones(mask), group)
 
+    def formula(self) -> str:
+        return "(1/P) Σ_groups (1/Σ_i|o_i|) Σ_i Σ_t"
+
 
 @dataclass(frozen=True)
 class ConstantLength(Aggregation):
@@ -70,6 +87,9 @@ class ConstantLength(Aggregation):
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
         return mask.double() / self.length, _ones(mask)
 
+    def formula(self) -> str:
+        return f"(1/B) Σ_i (1/{self.length:g}) Σ_t"
+
 
 @dataclass(frozen=True)
 class SequenceSum(Aggregation):
@@ -77,3 +97,6 @@ class SequenceSum(Aggregation):
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
         return mask.double(), _ones(mask)
+
+    def formula(self) -> str:
+        return "(1/B) Σ_i Σ_t"

@@ -11,21 +11,40 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from groupwise.algorithm.objectives import advantages_of, old_of
+from groupwise.algorithm.signals import Signals
+
 
 @runtime_checkable
 class Correction(Protocol):
     """The slot: weights ``[B, T]``."""
 
-    def weights(self, old_logprobs: Tensor, behavior_logprobs: Tensor | None, mask: Tensor) -> Tensor: ...
+    def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        """Of ``logprobs`` ``[B, T]`` without gradient, and prepared signals whose ``old_logprobs`` are there."""
+        ...
+
+    def formula(self) -> str:
+        """What multiplies the surrogate; empty where nothing does."""
+        ...
+
+    def needs(self) -> frozenset[str]:
+        """Names of the log-probabilities without which it cannot be computed."""
+        return frozenset({"old_logprobs", "behavior_logprobs"})
 
 
-def _mismatch(old: Tensor, behavior: Tensor | None, mask: Tensor, unit: str) -> Tensor:
-    """ρ ``[B, T]``: of the token, or of the whole sequence (the product over its tokens)."""
-    if behavior is None:
+def _behavior(signals: Signals) -> Tensor:
+    if signals.behavior_logprobs is None:
         raise ValueError("a correction needs behavior_logprobs, the log-probabilities that the sampler reported")
-    difference = torch.where(mask, old - behavior, 0.0)
-    if unit == "sequence":
-        difference = difference.sum(dim=1, keepdim=True).expand_as(difference)
+    return torch.where(signals.mask, signals.behavior_logprobs, 0.0)
+
+
+def _mismatch(signals: Signals, unit: str) -> Tensor:
+    """ρ ``[B, T]``: of the token; or of the whole sequence, as the product or the geometric mean over its tokens."""
+    difference = torch.where(signals.mask, old_of(signals) - _behavior(signals), 0.0)
+    if unit != "token":
+        total = difference.sum(dim=1, keepdim=True)
+        length = signals.mask.sum(dim=1, keepdim=True).clamp(min=1) if unit == "mean" else 1
+        difference = (total / length).expand_as(difference)
     return difference.exp()
 
 
@@ -33,8 +52,14 @@ def _mismatch(old: Tensor, behavior: Tensor | None, mask: Tensor, unit: str) -> 
 class Uncorrected(Correction):
     """Weight 1: the engine that samples agrees with the learner to rounding."""
 
-    def weights(self, old_logprobs: Tensor, behavior_logprobs: Tensor | None, mask: Tensor) -> Tensor:
-        return torch.ones_like(old_logprobs)
+    def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        return torch.ones_like(logprobs)
+
+    def formula(self) -> str:
+        return ""
+
+    def needs(self) -> frozenset[str]:
+        return frozenset()
 
 
 @dataclass(frozen=True)
@@ -46,8 +71,11 @@ class TruncateMismatch(Correction):
     unit: Literal["token", "sequence"] = "token"
     """Whose ratio: low variance and biased, or unbiased with a variance that grows with length."""
 
-    def weights(self, old_logprobs: Tensor, behavior_logprobs: Tensor | None, mask: Tensor) -> Tensor:
-        return _mismatch(old_logprobs, behavior_logprobs, mask, self.unit).clamp(max=self.cap)
+    def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        return _mismatch(signals, self.unit).clamp(max=self.cap)
+
+    def formula(self) -> str:
+        return f"min(ρ_{self.unit}, {self.cap:g})"
 
 
 @dataclass(frozen=True)
@@ -61,6 +89,47 @@ class RejectMismatch(Correction):
     unit: Literal["token", "sequence"] = "token"
     """Whose ratio."""
 
-    def weights(self, old_logprobs: Tensor, behavior_logprobs: Tensor | None, mask: Tensor) -> Tensor:
-        ratio = _mismatch(old_logprobs, behavior_logprobs, mask, self.unit)
+    def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        ratio = _mismatch(signals, self.unit)
         return torch.where((ratio >= self.low) & (ratio <= self.high), ratio, 0.0)
+
+    def formula(self) -> str:
+        return f"ρ_{self.unit} if {self.low:g} ≤ ρ_{self.unit} ≤ {self.high:g} else 0,"
+
+
+@dataclass(frozen=True)
+class GeometricReject(Correction):
+    """1 where low <= exp(mean_t log ρ_t) <= high, 0 elsewhere: whole completions are left out, none is weighted."""
+
+    low: float = 0.999
+    """Smallest geometric mean ratio that is kept."""
+    high: float = 1.001
+    """Largest geometric mean ratio that is kept."""
+
+    def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        ratio = _mismatch(signals, "mean")
+        return ((ratio >= self.low) & (ratio <= self.high)).to(logprobs.dtype)
+
+    def formula(self) -> str:
+        return f"1[ {self.low:g} ≤ (Π_t ρ_t)^(1/|o|) ≤ {self.high:g} ]"
+
+
+@dataclass(frozen=True)
+class OffPolicySequenceMask(Correction):
+    """0 for a completion with A < 0 that the policy has gone far from: mean_t log(π_behavior/π_θ) > delta
+    (DeepSeek-V3.2, arXiv 2512.02556, section 3.1). 1 elsewhere."""
+
+    delta: float = 0.5
+    """Nats a token. Unpublished; TRL's documentation suggests 0.5."""
+
+    def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        mask = signals.mask
+        gap = torch.where(mask, _behavior(signals) - logprobs, 0.0)
+        mean = gap.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return 1 - ((mean > self.delta) & (advantages_of(signals) < 0)).to(logprobs.dtype)
+
+    def formula(self) -> str:
+        return f"(0 if A < 0 and mean_t log π_behavior/π_θ > {self.delta:g} else 1)"
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"behavior_logprobs"})

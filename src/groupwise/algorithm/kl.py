@@ -1,4 +1,4 @@
-"""The penalty that keeps the policy near the reference: estimators from one sample, per token."""
+"""The penalty that keeps the policy near the reference: estimators from one sample, or exact; per token."""
 
 from __future__ import annotations
 
@@ -33,20 +33,68 @@ _ESTIMATORS = {"k1": k1, "k2": k2, "k3": k3}
 
 @dataclass(frozen=True)
 class KL:
-    """coefficient · KL, subtracted from every token's objective (DeepSeekMath eq. 3). 0 needs no reference at all."""
+    """coefficient · KL to the reference policy, subtracted from every token's objective (DeepSeekMath eq. 3) or from
+    its reward (eq. 2). 0 needs no reference at all."""
 
     coefficient: float = 0.04
     """β."""
-    estimator: Literal["k1", "k2", "k3"] = "k3"
-    """DeepSeekMath's is k3."""
+    estimator: Literal["k1", "k2", "k3", "exact"] = "k3"
+    """DeepSeekMath's is k3 in the objective and k1 in PPO's reward; exact sums over the whole vocabulary."""
     weight: Literal["none", "live", "stopped"] = "none"
     """Importance weight π_θ/π_old on the estimate: none (GRPO as printed), live (carries gradient: with k3 the
     unbiased form of DeepSeek-V3.2 and RPG) or stopped."""
+    place: Literal["objective", "reward", "advantage"] = "objective"
+    """Where it is subtracted: from the objective; from the token rewards, before any baseline; or, summed over what is
+    to come, from finished advantages (OpenRLHF). In the last two it is that of the policy that began the draw, and
+    carries no gradient."""
+    bound: float = 0.0
+    """The estimate is held within ± so many nats and has no gradient beyond (verl and OpenRLHF: 10). 0: nowhere."""
+    target: float = 0.0
+    """Nats a completion that an adaptive coefficient steers to (Ziegler et al., arXiv 1909.08593). 0: fixed."""
+    horizon: float = 10_000.0
+    """Completions over which the adaptive coefficient moves."""
 
     def penalty(self, logprobs: Tensor, old_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-        """``[B, T]`` nats, before the coefficient."""
+        """``[B, T]`` nats by a one-sample estimator, before the coefficient."""
+        return self.weighted(self.estimate(logprobs, reference_logprobs), logprobs, old_logprobs)
+
+    def estimate(self, logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+        """``[B, T]`` nats, without importance weight. Raises ValueError for exact, which no sample estimates."""
+        if self.estimator == "exact":
+            raise ValueError("the exact KL comes from the network (Outputs.exact_kl), not from sampled tokens")
         estimate = _ESTIMATORS[self.estimator](logprobs, reference_logprobs)
+        return estimate.clamp(-self.bound, self.bound) if self.bound else estimate
+
+    def weighted(self, estimate: Tensor, logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
+        """``estimate`` times its importance weight."""
         if self.weight == "none":
             return estimate
         ratio = (logprobs - old_logprobs).exp()
         return estimate * (ratio if self.weight == "live" else ratio.detach())
+
+    def adapted(self, nats: float, completions: int) -> float:
+        """The coefficient after a draw whose completions were ``nats`` from the reference on average:
+        β (1 + clip(nats/target - 1, -0.2, 0.2) · completions/horizon)."""
+        if not self.target:
+            return self.coefficient
+        error = min(max(nats / self.target - 1, -0.2), 0.2)
+        return self.coefficient * (1 + error * completions / self.horizon)
+
+    @property
+    def in_objective(self) -> bool:
+        return bool(self.coefficient) and self.place == "objective"
+
+    @property
+    def in_reward(self) -> bool:
+        """Whether it is part of what the advantages are made of."""
+        return bool(self.coefficient) and self.place != "objective"
+
+    def formula(self) -> str:
+        """What is subtracted; empty where nothing is."""
+        if not self.coefficient:
+            return ""
+        if self.in_reward:
+            return f"{self.coefficient:g} {self.estimator}(π_old, π_ref)"
+        ratio = {"none": "", "live": "r ", "stopped": "sg(r) "}[self.weight]
+        named = "KL(π_θ‖π_ref)" if self.estimator == "exact" else f"{self.estimator}(π_θ, π_ref)"
+        return f"{self.coefficient:g} {ratio}{named}"

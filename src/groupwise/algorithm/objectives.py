@@ -1,12 +1,18 @@
-"""The surrogate: what one token adds to the objective J, before weights. Maximised."""
+"""The surrogate: what one token adds to the objective J, before weights. Maximised.
+
+Here, each token by itself; sequences.py has those that speak of whole completions, regularised.py RPG's.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from groupwise.algorithm.signals import Signals
 
 
 class Surrogate(NamedTuple):
@@ -19,18 +25,39 @@ class Surrogate(NamedTuple):
 
 @runtime_checkable
 class Objective(Protocol):
-    """The slot. ``old_logprobs`` carries no gradient; on-policy it equals ``logprobs`` in value."""
+    """The slot."""
 
-    def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor) -> Surrogate: ...
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Of prepared signals. ``logprobs`` ``[B, T]`` carry the gradient; ``signals.old_logprobs`` are there, carry
+        none, and on-policy equal ``logprobs`` in value. What is masked is 0 in both."""
+        ...
+
+    def formula(self) -> str:
+        """One token's term as its paper writes it, with the numbers in force."""
+        ...
+
+    def needs(self) -> frozenset[str]:
+        """Names of the log-probabilities without which it cannot be computed."""
+        return frozenset({"old_logprobs"})
+
+    def joins_group(self) -> bool:
+        """Whether the rows of a group must be seen together."""
+        return False
 
 
 @dataclass(frozen=True)
 class LogLikelihood(Objective):
     """A_t · log π_θ(o_t): likelihood of demonstrations with A = 1 (SFT), REINFORCE with any other advantage."""
 
-    def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor) -> Surrogate:
-        ratio = (logprobs.detach() - old_logprobs).exp()
-        return Surrogate(advantages * logprobs, ratio, torch.zeros_like(mask, dtype=torch.int8))
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        ratio = ratio_of(logprobs.detach(), signals)
+        return Surrogate(advantages_of(signals) * logprobs, ratio, free(logprobs))
+
+    def formula(self) -> str:
+        return "A log π_θ"
+
+    def needs(self) -> frozenset[str]:
+        return frozenset()
 
 
 @dataclass(frozen=True)
@@ -38,18 +65,103 @@ class ClippedRatio(Objective):
     """min( r A, clip(r, 1 - low, 1 + high) A ), r = π_θ / π_old (PPO; DeepSeekMath eq. 1 and 3).
 
     The clip is one-sided for each sign of A: it stops reinforcing beyond 1 + high and suppressing below 1 - low, and
-    always lets the ratio come back. A token with A < 0 and r = 5 is not clipped.
+    always lets the ratio come back. A token with A < 0 and r = 5 is not clipped, unless dual or ceiling says so.
     """
 
     low: float = 0.2
     """ε below: r is held at 1 - low where A < 0."""
     high: float = 0.2
     """ε above: r is held at 1 + high where A > 0."""
+    dual: float = 0.0
+    """c of dual clip (arXiv 1912.09729): where A < 0 the term is at least c A, so a huge r has no gradient. 0: off."""
+    ceiling: float = 0.0
+    """δ of two-sided clip (INTELLECT-2): r itself is held at δ, which matters where A < 0. 0: off."""
 
-    def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor) -> Surrogate:
-        ratio = (logprobs - old_logprobs).exp()  # [B, T]
-        bounded = ratio.clamp(1 - self.low, 1 + self.high)
-        terms = torch.minimum(ratio * advantages, bounded * advantages)
-        above = (advantages > 0) & (ratio > 1 + self.high) & mask
-        below = (advantages < 0) & (ratio < 1 - self.low) & mask
-        return Surrogate(terms, ratio.detach(), above.to(torch.int8) - below.to(torch.int8))
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        advantages, ratio = advantages_of(signals), ratio_of(logprobs, signals)  # [B, T]
+        most = min((bound for bound in (self.dual, self.ceiling) if bound), default=math.inf)
+        terms = torch.minimum(ratio.clamp(max=self.ceiling or math.inf) * advantages, self._bounded(ratio) * advantages)
+        if self.dual:
+            terms = torch.where(advantages < 0, torch.maximum(terms, self.dual * advantages), terms)
+        above = ((advantages > 0) & (ratio > 1 + self.high)) | ((advantages < 0) & (ratio > max(most, 1 - self.low)))
+        below = (advantages < 0) & (ratio < 1 - self.low)
+        return Surrogate(terms, ratio.detach(), sides(above, below, signals))
+
+    def _bounded(self, ratio: Tensor) -> Tensor:
+        return ratio.clamp(1 - self.low, 1 + self.high)
+
+    def formula(self) -> str:
+        held = f"clip(r, {1 - self.low:g}, {1 + self.high:g}) A"
+        inner = f"min( {f'min(r, {self.ceiling:g})' if self.ceiling else 'r'} A, {held} )"
+        return f"{inner}, at least {self.dual:g} A where A < 0" if self.dual else inner
+
+
+@dataclass(frozen=True)
+class ClippedWeight(Objective):
+    """sg( clip(r, 1 - low, 1 + high) ) A log π_θ: the weight is held, every token keeps a gradient (CISPO, MiniMax-M1,
+    arXiv 2506.13585)."""
+
+    low: float = 1.0
+    """ε below. 1: no lower bound, as in the paper's practice."""
+    high: float = 0.28
+    """ε above; TRL's epsilon_high for CISPO is the cap 1 + high itself."""
+
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        ratio = ratio_of(logprobs.detach(), signals)
+        held = ratio.clamp(1 - self.low, 1 + self.high)
+        terms = held * advantages_of(signals) * logprobs
+        return Surrogate(terms, ratio, sides(ratio > 1 + self.high, ratio < 1 - self.low, signals))
+
+    def formula(self) -> str:
+        bounds = f"min(r, {1 + self.high:g})" if self.low >= 1 else f"clip(r, {1 - self.low:g}, {1 + self.high:g})"
+        return f"sg({bounds}) A log π_θ"
+
+
+@dataclass(frozen=True)
+class SoftGate(Objective):
+    """f(r) A with f(r) = σ(τ (r - 1)) · 4/τ: the trust region fades instead of ending (SAPO, arXiv 2511.20347).
+
+    The gradient's weight is sech²(τ (r - 1) / 2) r A: 1 · A on-policy, whatever τ. f(1) = 2/τ, so the value of J is not
+    comparable with a ratio's.
+    """
+
+    positive: float = 1.0
+    """τ where A > 0."""
+    negative: float = 1.05
+    """τ elsewhere: larger lets go of a suppressed token sooner."""
+
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        advantages, ratio = advantages_of(signals), ratio_of(logprobs, signals)
+        tau = torch.where(advantages > 0, torch.full_like(advantages, self.positive), self.negative)
+        gate = torch.sigmoid(tau * (ratio - 1)) * 4 / tau
+        return Surrogate(gate * advantages, ratio.detach(), free(logprobs))
+
+    def formula(self) -> str:
+        return f"σ(τ (r - 1)) (4/τ) A,  τ = {self.positive:g} where A > 0, else {self.negative:g}"
+
+
+def advantages_of(signals: Signals) -> Tensor:
+    """Those that ``Algorithm.prepare`` has set."""
+    assert signals.advantages is not None
+    return signals.advantages
+
+
+def old_of(signals: Signals) -> Tensor:
+    """Those of the proximal anchor, which ``gradient_coefficient`` sets."""
+    assert signals.old_logprobs is not None
+    return signals.old_logprobs
+
+
+def ratio_of(logprobs: Tensor, signals: Signals) -> Tensor:
+    """r = π_θ / π_old ``[B, T]``."""
+    return (logprobs - old_of(signals)).exp()
+
+
+def free(logprobs: Tensor) -> Tensor:
+    """No token is clipped."""
+    return torch.zeros_like(logprobs, dtype=torch.int8)
+
+
+def sides(above: Tensor, below: Tensor, signals: Signals) -> Tensor:
+    """``Surrogate.clipped``."""
+    return (above & signals.mask).to(torch.int8) - (below & signals.mask).to(torch.int8)

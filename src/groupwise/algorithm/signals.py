@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
+import torch
 from torch import Tensor
+
+PER_ROW = ("group", "finished", "parts", "part_weights", "greedy_rewards", "counts")
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,13 @@ class Outputs:
 
     logprobs: Tensor  # [B, T] log π_θ of the sampled token
     entropy: Tensor | None = None  # [B, T] nats, of the whole next-token distribution
-    values: Tensor | None = None  # [B, T] a critic's
+    values: Tensor | None = None  # [B, T] a critic's, of the state before the token
+    exact_kl: Tensor | None = None  # [B, T] nats, KL(π_θ‖π_ref) of the whole next-token distribution
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Outputs:
-        """Applies ``function`` to every tensor that is there."""
-        entropy, values = (None if tensor is None else function(tensor) for tensor in (self.entropy, self.values))
-        return Outputs(function(self.logprobs), entropy, values)
+    def map(self, function: Callable[[Tensor], Tensor | None]) -> Outputs:
+        """Applies ``function`` to every tensor that is there; what it returns None for is left out."""
+        present = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return Outputs(**{name: function(tensor) for name, tensor in present if tensor is not None})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,16 @@ class Signals:
     rewards: Tensor  # [B, T] float: the reward on its token
     rewarded: Tensor  # [B, T] bool: a reward sits here (it may be 0); a row without any was not scored
     finished: Tensor  # [B] bool: ended by itself, not truncated
+    parts: Tensor | None = None  # [B, K] what each of several rewards said by itself; NaN where it did not apply
+    part_weights: Tensor | None = None  # [B, K] the weight of each, the same in every row
+    greedy_rewards: Tensor | None = None  # [B] reward of the prompt's greedy completion
     behavior_logprobs: Tensor | None = None  # [B, T] what the sampler reported
     old_logprobs: Tensor | None = None  # [B, T] proximal anchor; None: the policy itself (one update a draw)
     reference_logprobs: Tensor | None = None  # [B, T] π_ref
+    old_values: Tensor | None = None  # [B, T] the critic's when the draw was made
+    learned: Tensor | None = None  # [B, T] bool: mask without what is filtered out, set by Algorithm.prepare
     advantages: Tensor | None = None  # [B, T] set by Algorithm.prepare
+    returns: Tensor | None = None  # [B, T] what a critic should have said, set by Algorithm.prepare
     weights: Tensor | None = None  # [B, T] aggregation: local weight of each token, set by Algorithm.prepare
     counts: Tensor | None = None  # [B] aggregation: what each row adds to the denominator, set by Algorithm.prepare
 
@@ -49,7 +59,7 @@ class Signals:
         """The chosen rows of every tensor; ``width`` cuts ``[B, T]`` ones to their first positions."""
         present = ((field.name, getattr(self, field.name)) for field in fields(self))
         chosen = {name: tensor[index] for name, tensor in present if tensor is not None}
-        return replace(self, **{name: x[:, :width] if x.dim() == 2 else x for name, x in chosen.items()})
+        return replace(self, **{name: x if name in PER_ROW else x[:, :width] for name, x in chosen.items()})
 
     @property
     def scored(self) -> Tensor:
@@ -67,3 +77,9 @@ def group_sum(values: Tensor, group: Tensor) -> Tensor:
     _, inverse = group.unique(return_inverse=True)
     totals = values.new_zeros(int(inverse.max()) + 1 if inverse.numel() else 0).index_add(0, inverse, values)
     return totals[inverse]
+
+
+def group_mean(values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
+    """``[B]``: each row's group mean of ``values`` ``[B]`` over the ``counted`` rows; 0 where there are none."""
+    total = group_sum(torch.where(counted, values, 0.0), group)
+    return total / group_sum(counted.to(values.dtype), group).clamp(min=1)

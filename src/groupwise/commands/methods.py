@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Sequence
 
 from groupwise.algorithm import Algorithm
@@ -14,9 +15,9 @@ from groupwise.errors import UserError
 def execute(arguments: Sequence[str]) -> int:
     """Prints the table."""
     parser("methods", "The methods that ship, a line each.", "  groupwise methods").parse_args(arguments)
+    width = max(map(len, names()))
     for name in names():
-        module = importlib.import_module(f"groupwise.recipes.{name}")
-        print(f"{name:<12} {(module.__doc__ or '').strip().splitlines()[0]}")
+        print(f"{name:<{width}}  {documentation(name).splitlines()[0]}")
     return 0
 
 
@@ -31,9 +32,31 @@ def method(name: str) -> Algorithm:
     """The recipe of that name. Raises UserError, with the nearest one, where there is none."""
     from groupwise import recipes
 
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f": perhaps you meant {near[0]}" if near else f"; there are {', '.join(names())}"
-        raise UserError(f"{name} is neither a recipe file (.py) nor a method{hint}")
-    found: Algorithm = vars(recipes)[name]
+    found: Algorithm = vars(recipes)[canonical(name)]
     return found
+
+
+def canonical(name: str) -> str:
+    """The recipe's name, also of a paper's spelling: Dr. GRPO, REINFORCE++, GSPO-token.
+
+    Raises UserError, with the nearest one, where there is none.
+    """
+    known = {_letters(known): known for known in names()}
+    letters = _letters(name)
+    if letters in known:
+        return known[letters]
+    swapped = [word for word in known if sorted(word) == sorted(letters)]
+    near = swapped or difflib.get_close_matches(letters, known, n=1)
+    hint = f": perhaps you meant {known[near[0]]}" if near else f"; there are {', '.join(names())}"
+    raise UserError(f"{name} is neither a recipe file (.py) nor a method{hint}")
+
+
+def documentation(name: str) -> str:
+    """The docstring of the recipe's module: what it is, how it differs, when to use it, what goes wrong."""
+    return (importlib.import_module(f"groupwise.recipes.{name}").__doc__ or "").strip()
+
+
+def _letters(name: str) -> str:
+    """What is left of a name without its punctuation: ``++`` and ``_pp`` are plus plus."""
+    spelt = re.sub(r"\+\+|_pp(?=_|$)", "plusplus", name.lower())
+    return "".join(letter for letter in spelt if letter.isalnum())

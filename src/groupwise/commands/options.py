@@ -20,7 +20,7 @@ from groupwise.runs import Run
 from groupwise.stage import Stage
 from groupwise.tasks.task import Task
 
-CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed)
+CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed, tyro.conf.FlagConversionOff)
 
 TunableStage: Any = make_dataclass(
     "TunableStage",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from groupwise.cli import parser
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
+    from groupwise.algorithm import Algorithm
+    from groupwise.learners import NewModel
     from groupwise.runs import Run
     from groupwise.tasks.task import Task
 
@@ -131,27 +135,38 @@ def _from_file(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[Run
 
 def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[Run, list[str], list[str]]:
     """A one-stage recipe of a method, a model, data and rewards; then as ``_from_file``."""
-    from groupwise.commands.methods import method
+    from groupwise.checks import needs_reward
+    from groupwise.commands.methods import canonical, method
     from groupwise.learners import NewModel
-    from groupwise.runs import Run
-    from groupwise.sources import OnPolicy
-    from groupwise.stage import HeldOut, Stage
     from groupwise.tasks.task import Task
 
     algorithm, others = method(chosen.recipe), _options(for_method=True)
-    held_out = HeldOut(problems=100, sampled_problems=0, samples=1)
+    name = canonical(chosen.recipe)
     if asks_help:
         print(_parser(for_method=True).format_help())
-        stage = Stage(chosen.recipe, algorithm, Task("data", ()), steps=100)
-        return Run(chosen.recipe, NewModel(), (stage,), evaluation=held_out), rest, others
-    needed = ["model", "data"] + (["reward"] if isinstance(algorithm.source, OnPolicy) else [])
+        return _one_stage(name, algorithm, NewModel(), Task("data", ())), rest, others
+    needed = ["model", "data"] + (["reward"] if needs_reward(algorithm) else [])
     missing = [name for name in needed if vars(chosen)[name] is None]
     if missing:
-        example = f"groupwise run {chosen.recipe} --model PATH --data train.jsonl --reward math"
+        example = f"groupwise run {name} --model PATH --data train.jsonl" + " --reward math" * ("reward" in needed)
         raise UserError(f"--{missing[0]} is missing; expected e.g. {example}")
-    stage = Stage(chosen.recipe, algorithm, _task(chosen), steps=100)
-    name = f"{chosen.recipe}-{Path(chosen.data).name.partition('.')[0]}"
-    return Run(name, chosen.model, (stage,), evaluation=held_out), rest, others
+    recipe = _one_stage(name, algorithm, chosen.model, _task(chosen))
+    return replace(recipe, name=f"{name}-{Path(chosen.data).name.partition('.')[0]}"), rest, others
+
+
+def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
+    """With the numbers that the method's module has in ``run_defaults``, if any: fields of Stage and Local by name."""
+    from groupwise.learners import Local
+    from groupwise.runs import Run
+    from groupwise.stage import HeldOut, Stage
+
+    module = importlib.import_module(f"groupwise.recipes.{method}")
+    wished: dict[str, Any] = vars(module).get("run_defaults", {})
+    of_stage = {name: value for name, value in wished.items() if name in Stage.__annotations__}
+    of_learner = {name: value for name, value in wished.items() if name in Local.__annotations__}
+    stage = replace(Stage(method, algorithm, task, steps=100), **of_stage)
+    held_out = HeldOut(problems=100, sampled_problems=0, samples=1)
+    return Run(method, model, (stage,), replace(Local(), **of_learner), evaluation=held_out)
 
 
 def _task(chosen: Namespace) -> Task:

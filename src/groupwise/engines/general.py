@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from groupwise.engines.common import refuse_misfits, take_weights
-from groupwise.engines.sampler import draw, random_stream
+from groupwise.engines.sampler import draw, ids_of, random_stream
 from groupwise.types import Completion, Request, Sampling
 
 
@@ -58,23 +58,27 @@ class GeneralEngine:
         uniforms = torch.stack([random_stream(requests[number].seeds[i], sampling.max_tokens) for number, i in owners])
         tokens: list[list[int]] = [[] for _ in owners]
         logprobs: list[list[float]] = [[] for _ in owners]
+        supports: list[list[tuple[int, ...]]] = [[] for _ in owners]
         running = set(range(len(owners)))
         inputs, cache = prompts, None
         for step in range(limit):
             with torch.inference_mode():
                 output = self.model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-                drawn, scores = draw(output.logits[:, -1], uniforms[:, step], sampling)
+                drawn, scores, kept = draw(output.logits[:, -1], uniforms[:, step], sampling)
             cache, inputs = output.past_key_values, drawn[:, None]
+            choices = ids_of(kept) if kept is not None else []
             for row, (token, score) in enumerate(zip(drawn.tolist(), scores.tolist(), strict=True)):
                 if row not in running:
                     continue
                 tokens[row].append(token)
                 logprobs[row].append(score)
+                supports[row].extend(choices[row : row + 1])
                 if on_token:
                     on_token(*owners[row], token)
                 if token in sampling.stop_tokens or step + 1 == limit:
                     running.discard(row)
                     finished = token in sampling.stop_tokens
-                    yield (*owners[row], Completion(tuple(tokens[row]), tuple(logprobs[row]), finished, self.version))
+                    said = tuple(tokens[row]), tuple(logprobs[row])
+                    yield (*owners[row], Completion(*said, finished, self.version, tuple(supports[row]) or None))
             if not running:
                 return

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from groupwise.engines.common import refuse_misfits, take_weights
 from groupwise.engines.decoder import Decoder
-from groupwise.engines.sampler import draw, random_stream
+from groupwise.engines.sampler import draw, ids_of, random_stream
 from groupwise.types import Completion, Request, Sampling
 
 PREFILL_TOKENS = 16_384  # of padded prompts computed in one pass
@@ -74,7 +74,8 @@ class _Batch:
         self.owners: list[tuple[int, int]] = []
         self.uniforms = torch.empty(rows, sampling.max_tokens, dtype=torch.float64)
         self.tokens = torch.zeros(rows, sampling.max_tokens, dtype=torch.long)
-        self.logprobs = torch.zeros(rows, sampling.max_tokens)
+        self.logprobs = torch.zeros(rows, sampling.max_tokens, dtype=torch.float64)
+        self.supports: list[list[tuple[int, ...]]] = [[] for _ in range(rows)]  # empty: the whole vocabulary
         self.drawn = torch.zeros(rows, dtype=torch.long)  # completion tokens so far
         self.filled = torch.zeros(rows, dtype=torch.long)  # cache positions in use
         self.limit = torch.zeros(rows, dtype=torch.long)  # completion tokens at most
@@ -105,7 +106,7 @@ class _Batch:
             self.prefill(part, [owner for owner in taken if owner[0] in part])
         for row, (number, index) in enumerate(self.owners[first:], start=first):
             prompt = len(self.requests[number].tokens)
-            self.filled[row], self.drawn[row] = prompt, 0
+            self.filled[row], self.drawn[row], self.supports[row] = prompt, 0, []
             self.limit[row] = min(self.sampling.max_tokens, self.keys.shape[3] - prompt, len(self.positions) - prompt)
             self.uniforms[row] = random_stream(self.requests[number].seeds[index], self.sampling.max_tokens)
 
@@ -135,9 +136,13 @@ class _Batch:
         active = len(self.owners)
         rows = torch.arange(active)
         uniforms = self.uniforms[rows, self.drawn[:active]]
-        tokens, logprobs = (x.cpu() for x in draw(self.logits[:active], uniforms, self.sampling))
+        found = draw(self.logits[:active], uniforms, self.sampling)
+        tokens = found.tokens.cpu()
         self.tokens[rows, self.drawn[:active]] = tokens
-        self.logprobs[rows, self.drawn[:active]] = logprobs
+        self.logprobs[rows, self.drawn[:active]] = found.logprobs.cpu().double()
+        if found.kept is not None:
+            for chosen, ids in zip(self.supports, ids_of(found.kept), strict=False):
+                chosen.append(ids)
         self.drawn[:active] += 1
         if self.on_token:
             for (number, index), token in zip(self.owners, tokens.tolist(), strict=True):
@@ -157,6 +162,7 @@ class _Batch:
             tuple(self.logprobs[row, :length].tolist()),
             finished,
             self.version,
+            tuple(self.supports[row]) or None,
         )
 
     def compact(self, ended: Tensor) -> None:
@@ -171,7 +177,7 @@ class _Batch:
             for buffer in (self.uniforms, self.tokens, self.logprobs, self.drawn, self.filled, self.limit):
                 buffer[free] = buffer[movers]
             for place, mover in zip(free.tolist(), movers.tolist(), strict=True):
-                self.owners[place] = self.owners[mover]
+                self.owners[place], self.supports[place] = self.owners[mover], self.supports[mover]
         del self.owners[remaining:]
 
     def decode(self) -> None:

@@ -18,7 +18,7 @@ class Local:
     """Prompt and completion tokens (padding counted) that go through the network at once. Memory only: the gradient
     does not depend on it."""
     max_grad_norm: float = 1.0
-    """The gradient is scaled down to this norm; 0: never."""
+    """The gradient is scaled down to this norm, a critic's own by itself; 0: never."""
     weight_decay: float = 0.0
     """AdamW's."""
     betas: tuple[float, float] = (0.9, 0.95)

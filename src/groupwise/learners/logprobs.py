@@ -1,21 +1,42 @@
-"""Log-probabilities of given tokens from a causal LM, a chunk of the vocabulary matrix at a time."""
+"""What a causal LM says of given tokens, a chunk of the vocabulary matrix at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from groupwise.types import Rollout
+from groupwise.algorithm import Outputs
+from groupwise.learners.layout import Layout, Support
 
 CHUNK_ELEMENTS = 2**26  # of [tokens, vocabulary] logits that exist at once
 
 
-class TokenLogprobs:
-    """``(rollouts, temperature) -> logprobs, entropy``, both ``[B, T]``.
+class States(NamedTuple):
+    """What predicts each of N tokens, and how to make logits of it."""
+
+    hidden: Tensor  # [N, d]
+    head: nn.Module
+
+    def part(self, place: slice) -> States:
+        return States(self.hidden[place], self.head)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.head.out_features if isinstance(self.head, nn.Linear) else self.hidden.shape[-1]
+
+    def table(self, temperature: float, inside: Tensor | None) -> Tensor:
+        """``[N, V]`` log-probabilities, at least float32; -inf outside the support."""
+        logits = self.head(self.hidden)
+        logits = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
+        return torch.log_softmax(logits if inside is None else logits.masked_fill(~inside, -torch.inf), dim=-1)
+
+
+class LanguageModel:
+    """``layout -> States`` of a transformers causal LM.
 
     Where the head turns out to be a plain matrix (checked once against the model's own logits), logits of prompt
     tokens are never computed and large ones are recomputed in the backward pass instead of kept.
@@ -25,52 +46,72 @@ class TokenLogprobs:
         self.model = model
         self.plain_head = _head_is_plain(model)
 
-    def __call__(self, rollouts: Sequence[Rollout], temperature: float) -> tuple[Tensor, Tensor]:
-        tokens, rows, places, targets, mask = _layout(rollouts)
-        device = next(self.model.parameters()).device
-        tokens, rows, places, targets, mask = (x.to(device) for x in (tokens, rows, places, targets, mask))
-        # Right padding under a causal mask: no real token can see it.
+    def __call__(self, layout: Layout) -> States:
         if self.plain_head:
-            hidden = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[rows, places]
-            head = self.model.get_output_embeddings()
-        else:
-            hidden = self.model(input_ids=tokens, use_cache=False).logits[rows, places]
-            head = nn.Identity()
-        logprobs, entropy = _in_chunks(head, hidden, targets, temperature)
-        blank = logprobs.new_zeros(mask.shape)
-        return blank.masked_scatter(mask, logprobs), blank.masked_scatter(mask, entropy)
+            return States(last_hidden(self.model.base_model, layout), self.model.get_output_embeddings())
+        logits = self.model(input_ids=layout.ids, use_cache=False).logits
+        return States(logits[layout.rows, layout.places], nn.Identity())
 
 
-def _layout(rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Padded ids ``[B, P+T]``; row, position of the predicting token, and target of each sampled token; mask [B, T]."""
-    sequences = [torch.tensor([*rollout.prompt.tokens, *rollout.tokens]) for rollout in rollouts]
-    tokens = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
-    mask = nn.utils.rnn.pad_sequence([torch.tensor(rollout.mask) for rollout in rollouts], batch_first=True)
-    rows, places = mask.nonzero(as_tuple=True)
-    starts = torch.tensor([len(rollout.prompt.tokens) for rollout in rollouts])
-    places = places + starts[rows] - 1
-    return tokens, rows, places, tokens[rows, places + 1], mask
+def last_hidden(trunk: Any, layout: Layout) -> Tensor:
+    """``[N, d]`` the hidden states before the sampled tokens."""
+    return trunk(input_ids=layout.ids, use_cache=False).last_hidden_state[layout.rows, layout.places]
 
 
-def _in_chunks(head: nn.Module, hidden: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    weight = head.weight if isinstance(head, nn.Linear) else hidden
-    size = max(1, CHUNK_ELEMENTS // (weight.shape[0] if isinstance(head, nn.Linear) else hidden.shape[-1]))
-    if len(hidden) <= size:
-        return _head_logprobs(head, hidden, targets, temperature)
+def token_outputs(
+    policy: States,
+    layout: Layout,
+    temperature: float,
+    reference: States | None = None,
+    entropy_gradient: bool = False,
+) -> Outputs:
+    """``[B, T]`` log-probabilities, entropy and, with a ``reference``, KL(π_θ‖π_ref) in nats; 0 where the mask is 0.
+
+    All of the distribution at ``temperature``, renormalised over the support where a token has one. Entropy is a metric
+    and carries a gradient only where asked to.
+    """
+    read = partial(_read, temperature=temperature, entropy_gradient=entropy_gradient)
+    size = max(1, CHUNK_ELEMENTS // policy.vocabulary)
+    if len(layout.targets) > size:
+        read = partial(checkpoint, read, use_reentrant=False, preserve_rng_state=False)
+    places = [slice(start, start + size) for start in range(0, len(layout.targets) or 1, size)]
     parts = [
-        checkpoint(_head_logprobs, head, h, t, temperature, use_reentrant=False)
-        for h, t in zip(hidden.split(size), targets.split(size), strict=True)
+        read(
+            policy.part(place),
+            reference and reference.part(place),
+            layout.support and layout.support.part(place),
+            layout.targets[place],
+        )
+        for place in places
     ]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    columns = [layout.spread(torch.cat(column)) for column in zip(*parts, strict=True)]
+    return Outputs(columns[0], entropy=columns[1], exact_kl=columns[2] if reference else None)
 
 
-def _head_logprobs(head: nn.Module, hidden: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    logits = head(hidden)
-    logits = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
-    logprobs = torch.log_softmax(logits, dim=-1)  # [N, V]
+def _read(
+    policy: States,
+    reference: States | None,
+    support: Support | None,
+    targets: Tensor,
+    temperature: float,
+    entropy_gradient: bool,
+) -> tuple[Tensor, ...]:
+    """Log-probabilities and entropy, and KL where there is a reference, ``[N]`` each."""
+    inside = support.inside(policy.vocabulary, targets.device) if support else None
+    table = policy.table(temperature, inside)
+    logprobs = table.gather(1, targets[:, None]).squeeze(1)
+    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+        entropy = -_expectation(table, table, inside)
+    if reference is None:
+        return logprobs, entropy
     with torch.no_grad():
-        entropy = -(logprobs.exp() * logprobs).sum(dim=-1)
-    return logprobs.gather(1, targets[:, None]).squeeze(1), entropy
+        other = reference.table(temperature, inside)
+    return logprobs, entropy, _expectation(table, table - other, inside)
+
+
+def _expectation(table: Tensor, values: Tensor, inside: Tensor | None) -> Tensor:
+    """``[N]`` Σ_v p_v · values_v. Outside the support 0 · inf is taken to be 0, in value and in gradient."""
+    return (table.exp() * (values if inside is None else values.masked_fill(~inside, 0.0))).sum(dim=-1)
 
 
 @torch.no_grad()
@@ -81,7 +122,7 @@ def _head_is_plain(model: Any) -> bool:
     logits large, since a cap hardly touches those of a model with fresh weights.
     """
     head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
+    if not isinstance(head, nn.Linear) or model.base_model is model:
         return False
     probe = torch.arange(8, device=head.weight.device)[None] % head.weight.shape[0]
     hidden = model.base_model(input_ids=probe, use_cache=False).last_hidden_state

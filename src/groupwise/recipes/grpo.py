@@ -12,6 +12,11 @@ How it differs from PPO, which it replaces:
 
 Where the paper is silent: ε is 0.2 (TRL, verl), and std has Bessel's correction with nothing added to it. A group of
 equal rewards has advantage exactly 0, while its KL term still acts.
+
+Use it where a rule or model scores whole answers and several samples of a prompt can be compared.
+
+What goes wrong: 1/|o| makes long wrong answers cheap and 1/std makes hard and easy questions loud (Dr. GRPO); with
+several updates a draw the plain k3 has the gradient of neither KL (``kl.weight live``).
 """
 
 from groupwise.algorithm import KL, Algorithm, ClippedRatio, GroupRelative, SequenceMean

@@ -8,6 +8,10 @@ It is the row that others replace:
 2. Every token has advantage 1.
 3. Log-likelihood needs no ratio, no clip and no reference.
 4. Each completion weighs the same however long it is (the paper's 1/|o|).
+
+Use it to begin: it teaches format and vocabulary that sampling would never find.
+
+What goes wrong: it imitates the slips of its data, and many epochs make the policy too sure to explore afterwards.
 """
 
 from groupwise.algorithm import KL, Algorithm, Constant, LogLikelihood, SequenceMean

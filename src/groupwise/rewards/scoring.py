@@ -36,10 +36,22 @@ def score_rollouts(rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> tu
         if len(scores) != len(rollouts):
             raise UserError(f"reward '{reward.name}' returned {len(scores)} scores for {len(rollouts)} completions")
         by_name[reward.name] = scores
-        metrics |= _metrics(reward.name, scores, time.perf_counter() - started)
+        metrics |= score_metrics(reward.name, scores, time.perf_counter() - started)
     weights = {reward.name: reward.weight for reward in rewards}
     rows = [{name: scores[row] for name, scores in by_name.items()} for row in range(len(rollouts))]
     return [_scored(rollout, scores, weights) for rollout, scores in zip(rollouts, rows, strict=True)], metrics
+
+
+def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[str, float]:
+    """One reward's metrics, as ``score_rollouts`` names them, of any of its scores."""
+    values = [score.value for score in scores if score.value is not None]
+    counts = Counter(score.status for score in scores)
+    metrics = {f"rewards/{name}/{status}": counts[status] / max(len(scores), 1) for status in COUNTED}
+    metrics[f"rewards/{name}/seconds"] = seconds
+    if values:
+        metrics[f"rewards/{name}/mean"] = statistics.fmean(values)
+        metrics[f"rewards/{name}/std"] = statistics.stdev(values) if len(values) > 1 else 0.0
+    return metrics
 
 
 def _scored(rollout: Rollout, scores: Mapping[str, Score], weights: Mapping[str, float]) -> Rollout:
@@ -61,17 +73,6 @@ def _places(rollout: Rollout, score: Score) -> Mapping[int, float]:
     if not any(rollout.mask):
         raise UserError(f"{rollout.prompt.example.id}: the completion has no sampled token that a reward could sit on")
     return {rollout.last: score.value}
-
-
-def _metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[str, float]:
-    values = [score.value for score in scores if score.value is not None]
-    counts = Counter(score.status for score in scores)
-    metrics = {f"rewards/{name}/{status}": counts[status] / max(len(scores), 1) for status in COUNTED}
-    metrics[f"rewards/{name}/seconds"] = seconds
-    if values:
-        metrics[f"rewards/{name}/mean"] = statistics.fmean(values)
-        metrics[f"rewards/{name}/std"] = statistics.stdev(values) if len(values) > 1 else 0.0
-    return metrics
 
 
 def _check_names(rewards: Sequence[Reward]) -> None:

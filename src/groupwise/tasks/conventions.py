@@ -172,8 +172,6 @@ class Preference:
             prompt, chosen, rejected = common_prompt(chosen, rejected, id)
         _, chosen = continuation_of("", chosen, f"{id}: chosen")
         _, rejected = continuation_of("", rejected, f"{id}: rejected")
-        if chosen == rejected:
-            raise UserError(f"{id}: chosen and rejected are the same; expected two different completions")
         return Example(id, prompt, chosen, None, {**row, "chosen": chosen, "rejected": rejected})
 
 

@@ -1,0 +1,80 @@
+"""What may stand beside the policy's surrogate: an entropy bonus, a critic, and who the reference policy is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """coefficient · H(π_θ(·|o_<t)), added to every token's objective."""
+
+    coefficient: float = 0.0
+    """Weight of the bonus, or where an adaptive one begins."""
+    target: float = 0.0
+    """Nats a token that an adaptive weight keeps the entropy above (Skywork-OR1, arXiv 2505.22312): after each draw it
+    rises by ``rate`` below the target and falls by it above, never under 0. 0: fixed."""
+    rate: float = 0.005
+    """How far an adaptive weight moves a draw."""
+
+    def adapted(self, nats: float) -> float:
+        """The weight after a draw whose tokens had ``nats`` of entropy on average."""
+        if not self.target:
+            return self.coefficient
+        return max(0.0, self.coefficient + (self.rate if nats < self.target else -self.rate))
+
+    @property
+    def active(self) -> bool:
+        return bool(self.coefficient or self.target)
+
+    def formula(self) -> str:
+        """Empty where there is no bonus."""
+        return f"{self.coefficient:g} H(π_θ)" if self.active else ""
+
+
+@dataclass(frozen=True)
+class Critic:
+    """-coefficient · ½ max( (V - G)², (clip(V, V_old ± clip) - G)² ): PPO's value loss as an objective."""
+
+    network: Literal["none", "head", "own"] = "none"
+    """No critic; a scalar head on the policy's last hidden states; or its own network, a copy of the policy's trunk."""
+    coefficient: float = 0.1
+    """Weight of the value loss."""
+    clip: float = 0.2
+    """How far a value may move within a draw before its loss goes flat. 0: not clipped."""
+    learning_rate_factor: float = 10.0
+    """Of the critic's own parameters, times the stage's learning rate."""
+
+    def objective(self, values: Tensor, old_values: Tensor, returns: Tensor) -> Tensor:
+        """``[B, T]``, to be maximised."""
+        loss = (values - returns).square()
+        if self.clip:
+            held = torch.clamp(values, old_values - self.clip, old_values + self.clip)
+            loss = torch.maximum(loss, (held - returns).square())
+        return -self.coefficient * loss / 2
+
+    @property
+    def active(self) -> bool:
+        return self.network != "none"
+
+    def formula(self) -> str:
+        """Empty where there is no critic."""
+        if not self.active:
+            return ""
+        if not self.clip:
+            return f"{self.coefficient:g} · ½ (V - G)²"
+        return f"{self.coefficient:g} · ½ max( (V - G)², (clip(V, V_old ± {self.clip:g}) - G)² )"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Who π_ref is: the policy as it is when the stage begins, unless said otherwise."""
+
+    model: str = ""
+    """A model directory or hub name: a teacher, say. Empty: the policy at the stage's beginning."""
+    refresh_every: int = 0
+    """Steps after which the present policy becomes the reference (400 for R1-Zero). 0: never within the stage."""

@@ -1,0 +1,105 @@
+"""Advantages token by token: from what is still to come, from a critic, or from a teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from groupwise.algorithm.advantages import Advantage, to_go
+from groupwise.algorithm.signals import Signals, group_mean
+from groupwise.algorithm.whitening import Whitening
+
+
+@dataclass(frozen=True)
+class RewardToGo(Advantage):
+    """A_t = Σ_{u ≥ t} γ^{u-t} R_u - b: REINFORCE, with the baseline b of the prompt or without any."""
+
+    gamma: float = 1.0
+    """Discount a token."""
+    baseline: Literal["none", "group", "greedy"] = "none"
+    """What is subtracted: nothing, the group's mean total reward, or the reward of the prompt's greedy completion
+    (ReMax, arXiv 2310.10505)."""
+
+    def advantages(self, signals: Signals) -> Tensor:
+        advantages = to_go(signals.rewards.double(), self.gamma)
+        if self.baseline == "greedy":
+            if signals.greedy_rewards is None:
+                raise ValueError("a greedy baseline needs greedy_rewards: the source's greedy_baseline makes them")
+            advantages = advantages - signals.greedy_rewards.double()[:, None]
+        if self.baseline == "group":
+            advantages = advantages - group_mean(signals.outcome, signals.scored, signals.group)[:, None]
+        return (advantages * signals.mask * signals.scored[:, None]).to(signals.rewards.dtype)
+
+    def formula(self) -> str:
+        sum_to_go = "Σ_{u≥t} R_u" if self.gamma == 1 else f"Σ_{{u≥t}} {self.gamma:g}^(u-t) R_u"
+        return f"A_t = {sum_to_go}" + {"none": "", "group": " - mean(r)", "greedy": " - r(greedy)"}[self.baseline]
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"rewards"} | ({"greedy_rewards"} if self.baseline == "greedy" else set()))
+
+    def compares(self) -> bool:
+        return self.baseline == "group"
+
+
+@dataclass(frozen=True)
+class GAE(Advantage):
+    """Generalised advantage estimation (arXiv 1506.02438): A_t = Σ_l (γλ)^l δ_{t+l}, δ_t = R_t + γ V_{t+1} - V_t.
+
+    V after the last token is 0; tokens that the policy did not sample are passed over. Needs a critic.
+    """
+
+    gamma: float = 1.0
+    """Discount a token."""
+    lam: float = 0.95
+    """λ: 1 trusts rewards (no bias), 0 trusts the critic."""
+    whiten_rewards: bool = False
+    """Token rewards are divided by their standard deviation over the draw first, their mean kept."""
+
+    def advantages(self, signals: Signals) -> Tensor:
+        if signals.old_values is None:
+            raise ValueError("GAE needs old_values: a critic's, from when the draw was made")
+        rewards, values = signals.rewards.double(), torch.where(signals.mask, signals.old_values, 0.0).double()
+        counted = signals.mask & signals.scored[:, None]
+        if self.whiten_rewards:
+            rewards = Whitening("tokens", shift=False).whitened(rewards, counted)
+        advantages = torch.zeros_like(values)
+        following = running = torch.zeros_like(values[:, 0])
+        for place in reversed(range(values.shape[1])):
+            sampled, value = signals.mask[:, place], values[:, place]
+            delta = rewards[:, place] + self.gamma * following - value
+            running = torch.where(sampled, delta + self.gamma * self.lam * running, running)
+            following = torch.where(sampled, value, following)
+            advantages[:, place] = running
+        return (advantages * counted).to(signals.rewards.dtype)
+
+    def formula(self) -> str:
+        following = "V_{t+1}" if self.gamma == 1 else f"{self.gamma:g} V_{{t+1}}"
+        shape = f"A_t = Σ_l {self.gamma * self.lam:g}^l δ_{{t+l}},  δ_t = R_t + {following} - V_t"
+        return shape + (",  R whitened with its mean kept" if self.whiten_rewards else "")
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"rewards", "values"})
+
+
+@dataclass(frozen=True)
+class TeacherGap(Advantage):
+    """A_t = log π_ref(o_t) - log π_old(o_t): each token's own reverse KL to a teacher, who is the reference policy.
+
+    On-policy distillation (arXiv 2306.13649 with one sampled token in place of the sum over the vocabulary): no reward,
+    and no discount reaches further than the token itself.
+    """
+
+    def advantages(self, signals: Signals) -> Tensor:
+        if signals.reference_logprobs is None or signals.old_logprobs is None:
+            raise ValueError("a teacher's gap needs reference_logprobs and old_logprobs")
+        gap = signals.reference_logprobs - signals.old_logprobs
+        return torch.where(signals.mask, gap, 0.0).to(signals.rewards.dtype)
+
+    def formula(self) -> str:
+        return "A_t = log π_ref(o_t) - log π_old(o_t)"
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"reference_logprobs", "old_logprobs"})

@@ -1,0 +1,116 @@
+"""Surrogates that speak of whole completions. Each token of a completion carries the completion's term, so that with
+sequence-mean aggregation its weights 1/|o| add up to one term a completion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from groupwise.algorithm.objectives import Objective, Surrogate, advantages_of, free, old_of, sides
+from groupwise.algorithm.signals import Signals, group_sum
+
+
+def _row_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """``[B, 1]`` over each row's tokens; 0 for an empty row."""
+    return torch.where(mask, values, 0.0).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+@dataclass(frozen=True)
+class ClippedSequenceRatio(Objective):
+    """min( s A, clip(s, 1 - low, 1 + high) A ), s_i = (π_θ(o_i) / π_old(o_i))^{1/|o_i|} (GSPO, arXiv 2507.18071).
+
+    ``gradient`` says through which probabilities the gradient goes: those of the whole sequence (GSPO: every token of a
+    completion gets the same coefficient), or each token's own (GSPO-token, the same value, for advantages that differ
+    from token to token).
+    """
+
+    low: float = 3e-4
+    """ε below: far smaller than a token's, since s is a geometric mean."""
+    high: float = 4e-4
+    """ε above."""
+    gradient: Literal["sequence", "token"] = "sequence"
+    """Where the gradient goes."""
+    length: Literal["mean", "sum"] = "mean"
+    """mean: s is the geometric mean of the token ratios; sum: their product, the ratio of the two sequences."""
+
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        advantages, mask = advantages_of(signals), signals.mask
+        gap = logprobs - old_of(signals)
+        logs = _row_mean(gap, mask) * (1 if self.length == "mean" else mask.sum(dim=1, keepdim=True))
+        if self.gradient == "token":
+            logs = logs.detach() + logprobs - logprobs.detach()
+        ratio = logs.exp().expand_as(gap)
+        terms = torch.minimum(ratio * advantages, ratio.clamp(1 - self.low, 1 + self.high) * advantages)
+        above, below = (advantages > 0) & (ratio > 1 + self.high), (advantages < 0) & (ratio < 1 - self.low)
+        return Surrogate(terms, ratio.detach(), sides(above, below, signals))
+
+    def formula(self) -> str:
+        power = "^(1/|o_i|)" if self.length == "mean" else ""
+        ratio = f"s_i = (π_θ(o_i)/π_old(o_i)){power}"
+        if self.gradient == "token":
+            ratio += ",  s_{i,t} = sg(s_i) π_θ(o_t)/sg(π_θ(o_t))"
+        name = "s_i" if self.gradient == "sequence" else "s_{i,t}"
+        return f"min( {name} A, clip({name}, {1 - self.low:g}, {1 + self.high:g}) A ),  {ratio}"
+
+
+@dataclass(frozen=True)
+class ClippedGeometricMean(Objective):
+    """ρ_i A_i, ρ_i the geometric mean of the token ratios, each clipped in log space first (GMPO, arXiv 2507.20673)."""
+
+    clip: float = 0.4
+    """c: log r is held at +c where A > 0 and at -c where A < 0."""
+
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        advantages, mask = advantages_of(signals), signals.mask
+        logs = logprobs - old_of(signals)
+        held = torch.where(advantages > 0, logs.clamp(max=self.clip), logs)
+        held = torch.where(advantages < 0, logs.clamp(min=-self.clip), held)
+        mean = _row_mean(held, mask).exp()
+        above, below = (advantages > 0) & (logs > self.clip), (advantages < 0) & (logs < -self.clip)
+        return Surrogate(mean * advantages, mean.detach().expand_as(logs), sides(above, below, signals))
+
+    def formula(self) -> str:
+        low, high = math.exp(-self.clip), math.exp(self.clip)
+        return (
+            f"ρ_i A_i,  ρ_i = (Π_t r_t)^(1/|o_i|), r_t held below {high:.4g} where A > 0, above {low:.4g} where A < 0"
+        )
+
+
+@dataclass(frozen=True)
+class PreferenceMargin(Objective):
+    """log σ( β (h(chosen) - h(rejected)) ), h(o) = log π_θ(o)/π_ref(o) summed over tokens (DPO, arXiv 2305.18290) or
+    averaged (DeepSeekMath, appendix A.1.3). Signs come from the advantages: +1 chosen, -1 rejected.
+
+    With group-token-mean aggregation J is the mean over pairs.
+    """
+
+    coefficient: float = 0.1
+    """β: how far the policy may go from the reference for a preference."""
+    length_normalised: bool = False
+    """Whether each log-ratio is divided by its completion's length."""
+
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        if signals.reference_logprobs is None:
+            raise ValueError("a preference margin needs reference_logprobs")
+        gap = torch.where(signals.mask, logprobs - signals.reference_logprobs, 0.0)
+        signed = (advantages_of(signals) * gap).sum(dim=1)  # [B]
+        if self.length_normalised:
+            signed = signed / signals.mask.sum(dim=1).clamp(min=1)
+        margin = self.coefficient * group_sum(signed, signals.group)
+        terms = logsigmoid(margin)[:, None].expand_as(logprobs)
+        return Surrogate(terms, (logprobs - old_of(signals)).exp().detach(), free(logprobs))
+
+    def formula(self) -> str:
+        of = "(1/|o|) Σ_t" if self.length_normalised else "Σ_t"
+        return f"log σ( {self.coefficient:g} [h(chosen) - h(rejected)] ),  h(o) = {of} log π_θ(o_t)/π_ref(o_t)"
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"reference_logprobs"})
+
+    def joins_group(self) -> bool:
+        return True

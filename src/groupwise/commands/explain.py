@@ -1,0 +1,219 @@
+"""groupwise explain: what a method does to each token, as formulas, numbers and words."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from groupwise.cli import parser, underscored
+from groupwise.errors import UserError
+
+if TYPE_CHECKING:
+    from groupwise.algorithm import Algorithm
+    from groupwise.explain import Drawn, Numbers
+
+USAGE = "groupwise explain METHOD [--case FILE.json | --run DIR] [--against OTHER] [--json] [--algorithm.OPTION VALUE]"
+
+EXAMPLES = """  groupwise explain grpo
+  groupwise explain grpo --algorithm.kl.coefficient 0 --algorithm.objective.high 0.28
+  groupwise explain "Dr. GRPO" --case case.json --json
+  groupwise explain dapo --run runs/mine --step 40
+  groupwise explain grpo --against gspo --run runs/mine --step 40
+  groupwise explain grpo --against grpo --against.algorithm.advantage.scale none
+
+a case:
+  {"groups": [[{"reward": 1.0, "logprobs": [-0.2, -1.1], "old_logprobs": [-0.5, -1.0],
+                "reference_logprobs": [-0.6, -0.9]}, ...], ...]}
+
+  A group holds the responses of one prompt; for pairs the chosen, then the rejected. Logarithms are
+  natural, and every list is as long as logprobs. What a method does not need may be missing:
+
+  reward              of the whole response; null: not scored
+  step_rewards        [[end_index, score], ...], the index 0-based; where token rewards count (PPO) and
+                      no reward is given, these are they
+  rewards             {name: value} of several, null: not scored; reward, if it is not given, is their
+                      sum with the weights "reward_weights": {name: weight} beside groups (all 1)
+  truncated           true: it did not finish (false)
+  mask                which tokens the policy sampled (all)
+  old_logprobs        of the policy when it drew
+  behavior_logprobs   as the sampler reported them
+  reference_logprobs  of the reference policy, or of the teacher
+  values, old_values  of the critic, now and at the draw (the same)
+  entropy, exact_kl   nats of each token, where options use them
+
+  Beside groups: "greedy_rewards": [..], of each prompt's greedy completion.
+
+what --json prints:
+  {"objective": J, "loss": -J, "groups": [[{"advantages": [..], "ratios": [..], "clipped": [..],
+                "kl": [..], "weights": [..], "coefficients": [..]}, ...], ...]}
+
+  advantages          after whitening
+  ratios              of each token, or of the sequence
+  clipped             true where a clip holds the term, or its weight, flat
+  kl                  nats before the coefficient; for a penalty in the reward those of pi_old
+  weights             of the token's term, divided by the count
+  coefficients        dJ/dlogprobs, every normaliser in it
+
+  Where a method has them, values_coefficients, entropy_coefficients and exact_kl_coefficients; with
+  --against, "against" holds the other's numbers; with --run, "rows" holds the numbers of the ledger's
+  rows that each group is made of."""
+
+OWN = ("--case", "--run", "--step", "--stage", "--against", "--json")
+WORKED = "A worked example, one prompt at the second update of a draw"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A recipe with the options in force."""
+
+    name: str
+    algorithm: Algorithm
+    changed: Sequence[str]
+    """What the options changed, a line each."""
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Explains on a case, on a run's rollouts, or on a small example."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _parser().print_help()
+        return 0
+    if arguments[0].startswith("-"):
+        raise UserError(f"a method comes first, and then options such as {arguments[0]}; expected {USAGE}")
+    chosen, rest = _parser().parse_known_args(arguments)
+    _refuse(chosen)
+    mine, theirs = _owned(rest)
+    if theirs and not chosen.against:
+        raise UserError(f"--against.{theirs[0].removeprefix('--')} goes with --against OTHER, whose option it is")
+    methods = [_method(chosen.method, mine)] + ([_method(chosen.against, theirs)] if chosen.against else [])
+    if chosen.run:
+        _on_run(methods, chosen)
+    else:
+        _on_case(methods, chosen)
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    known = parser("explain", "What a method does to each token: formulas, numbers, words.", EXAMPLES, USAGE)
+    known.add_argument("method", metavar="METHOD", help="as groupwise methods lists them, or as its paper spells it")
+    known.add_argument("--case", metavar="FILE", help="a JSON file of numbers, in place of the small example")
+    known.add_argument("--run", metavar="DIR", help="a run's directory: what would METHOD do with its rollouts?")
+    known.add_argument("--step", type=int, metavar="N", help="with --run: which step (the newest)")
+    known.add_argument("--stage", metavar="NAME", help="with --run: which stage, where several have the step")
+    known.add_argument("--against", metavar="OTHER", help="a second method on the same numbers, side by side")
+    known.add_argument("--json", action="store_true", help="print numbers in full precision, and nothing else")
+    known.add_argument(
+        "--algorithm.OPTION",
+        dest="ignored",
+        metavar="VALUE",
+        help="as in a run (groupwise run METHOD --help lists them); --against.algorithm.OPTION is OTHER's",
+    )
+    return known
+
+
+def _refuse(chosen: Namespace) -> None:
+    if chosen.case and chosen.run:
+        raise UserError("--case and --run are two different sets of numbers; expected one of them")
+    for name in ("step", "stage"):
+        if vars(chosen)[name] is not None and not chosen.run:
+            raise UserError(f"--{name} goes with --run DIR, the directory of a run")
+
+
+def _owned(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options of the method, and those of the other: ``--against.algorithm...`` without its prefix."""
+    mine: list[str] = []
+    theirs: list[str] = []
+    owner = mine
+    for word in map(underscored, words):
+        if word.startswith("--"):
+            owner = theirs if word.startswith("--against.") else mine
+        owner.append(f"--{word.removeprefix('--against.')}" if word.startswith("--against.") else word)
+    return mine, theirs
+
+
+def _method(name: str, options: Sequence[str]) -> Method:
+    """Raises UserError for a name or an option that is not there, and for one that says nothing about a token."""
+    from groupwise.commands.methods import canonical, method
+
+    recipe, known = canonical(name), method(name)
+    stray = next((word for word in options if word.startswith("--") and not word.startswith("--algorithm.")), None)
+    if stray is not None:
+        raise UserError(_stray(stray.partition("=")[0]))
+    if not options:
+        return Method(recipe, known, ())
+    from groupwise.commands.options import tune
+    from groupwise.describe import describe, differences
+
+    algorithm = tune(_as_run(recipe, known), options, f"groupwise explain {recipe}").stages[0].algorithm
+    return Method(recipe, algorithm, tuple(differences(describe(algorithm), describe(known))))
+
+
+def _stray(option: str) -> str:
+    near = difflib.get_close_matches(option, OWN, n=1)
+    if near:
+        return f"unknown option {option}: perhaps you meant {near[0]}"
+    return (
+        f"{option} has no say in what a method does to a token; expected --algorithm.OPTION or one of {', '.join(OWN)}"
+    )
+
+
+def _as_run(name: str, algorithm: Algorithm) -> Any:
+    """The one-stage recipe whose options are the method's."""
+    from groupwise.learners import NewModel
+    from groupwise.runs import Run
+    from groupwise.stage import Stage
+    from groupwise.tasks.task import Task
+
+    return Run(name, NewModel(), (Stage(name, algorithm, Task("data", ()), steps=1),))
+
+
+def _on_case(methods: Sequence[Method], chosen: Namespace) -> None:
+    from groupwise.explain import compute, read_case, worked_case
+
+    pairs = any(method.algorithm.objective.joins_group() for method in methods)
+    case = read_case(chosen.case) if chosen.case else worked_case(pairs)
+    found = [compute(method.algorithm, case, method.name) for method in methods]
+    if chosen.json:
+        return _print_json([numbers.record() for numbers in found])
+    from groupwise.commands.explanation import Page
+
+    page = Page(methods)
+    page.describe(chosen.case is None)
+    page.tokens(case, found, case.name if chosen.case else WORKED)
+    if chosen.case is None:
+        page.effects()
+    return None
+
+
+def _on_run(methods: Sequence[Method], chosen: Namespace) -> None:
+    from groupwise.explain import compute, select, step_rows
+
+    stage, step, rows = step_rows(chosen.run, chosen.stage, chosen.step)
+    name = f"{chosen.run}, stage {stage}, step {step}"
+    drawn = [select(rows, method.algorithm, name) for method in methods]
+    found = [compute(method.algorithm, one.case, method.name) for method, one in zip(methods, drawn, strict=True)]
+    if chosen.json:
+        return _print_json([_with_rows(*pair) for pair in zip(found, drawn, strict=True)])
+    from groupwise.commands.explanation import Page
+    from groupwise.commands.explanation_rollouts import show
+
+    page = Page(methods)
+    page.describe(False)
+    show(page, name, rows, drawn, found)
+    return None
+
+
+def _with_rows(numbers: Numbers, drawn: Drawn) -> dict[str, Any]:
+    return numbers.record() | {"rows": [list(group) for group in drawn.rows]}
+
+
+def _print_json(records: Sequence[Mapping[str, Any]]) -> None:
+    record = {**records[0]}
+    if len(records) > 1:
+        record["against"] = records[1]
+    json.dump(record, sys.stdout, allow_nan=False)
+    print()

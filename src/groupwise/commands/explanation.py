@@ -1,0 +1,152 @@
+"""An explanation on the terminal: of one method, or of two side by side."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from groupwise.commands.explanation_tables import against_columns, token_columns, token_tables
+from groupwise.commands.methods import documentation
+from groupwise.errors import UserError
+from groupwise.explain import Case, Numbers, contrast, definitions, effects, objective, premises, table_row
+
+if TYPE_CHECKING:
+    from groupwise.commands.explain import Method
+
+PIPED_WIDTH = 100
+LABEL = 20  # columns
+
+
+class Page:
+    """Lines of text and tables, as wide as the terminal."""
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        self.methods = methods
+        self.console = Console(highlight=False, markup=False, emoji=False)
+        if not self.console.is_terminal and "COLUMNS" not in os.environ:
+            self.console = Console(highlight=False, markup=False, emoji=False, width=PIPED_WIDTH)
+
+    def describe(self, at_length: bool) -> None:
+        """Formula, what its letters mean, the row of the unified table; at length also the recipe's differences."""
+        for method in self.methods:
+            self._describe(method, at_length)
+
+    def effects(self) -> None:
+        """What each method does to a lone right answer, a lone wrong one, a long one, a truncated one."""
+        for method in self.methods:
+            self.heading(f"What {method.name} does" if len(self.methods) > 1 else "What it does")
+            self.paragraph(premises(method.algorithm), 2)
+            for what, said in effects(method.algorithm):
+                self.labelled(what, said)
+            self._blank()
+
+    def tokens(self, case: Case, found: Sequence[Numbers], title: str) -> None:
+        """Every number of every token."""
+        count = sum(len(response.logprobs) for _, response in case.rows())
+        self.heading(f"{title}: {len(case.rows())} responses, {count} tokens")
+        responses = [numbers.responses() for numbers in found]
+        if len(found) == 1:
+            columns = list(token_columns(self.methods[0].algorithm, case, responses[0]))
+        else:
+            columns = list(against_columns([method.name for method in self.methods], responses))
+        tables, hidden = token_tables(case, columns, self.console.width)
+        for table in tables:
+            self.table(table)
+        if hidden:
+            self.paragraph(f"and {hidden} more responses; --json prints all of them", 2)
+        for method, numbers in zip(self.methods, found, strict=True):
+            self.labelled(method.name, f"J = {numbers.objective:.6g}, loss = {-numbers.objective:.6g}")
+        if len(found) > 1:
+            first, second = ([v for tokens in rows for v in tokens.coefficients] for rows in responses)
+            self.contrast(first, second)
+        self._blank()
+
+    def contrast(self, first: Sequence[float], second: Sequence[float]) -> None:
+        """How far two gradients agree."""
+        found = contrast(first, second)
+        names = [method.name for method in self.methods]
+        if found.cosine is None:
+            self.labelled("agreement", "one of the two has no gradient at all")
+            return
+        size = f"; {names[0]}'s is {found.size:.3g} times as large" if found.size else ""
+        self.labelled("agreement", f"cosine of the two gradients {found.cosine:.4f}{size}")
+        alone = ", ".join(f"{share:.1%} only by {name}" for share, name in zip(found.alone, names, strict=True))
+        self.labelled("tokens pushed", f"{found.opposed:.1%} in opposite directions, {alone}")
+
+    def table(self, table: Table) -> None:
+        self.console.print(table)
+
+    def _describe(self, method: Method, at_length: bool) -> None:
+        title, differences = documented(method.name)
+        self.heading(f"{method.name}: {title}")
+        for change in method.changed:
+            self.paragraph(change.replace("(there: ", "(the recipe: "), 2, "yellow")
+        self._blank()
+        lines = [" ".join(objective(method.algorithm))]
+        for line in lines if len(lines[0]) + 2 <= self.console.width else objective(method.algorithm):
+            self.paragraph(line, 2 if line.startswith("J") else 6, "cyan")
+        self._blank()
+        for definition in definitions(method.algorithm):
+            self.paragraph(definition, 4)
+        self._blank()
+        for name, said in zip(("data source", "reward", "coefficient"), table_row(method.algorithm), strict=True):
+            self.labelled(name, said)
+        for refusal in refusals(method):
+            self.labelled("a run refuses this", refusal, "yellow")
+        self._blank()
+        if at_length and differences:
+            for line in differences:
+                self.paragraph(line, 2)
+            self._blank()
+
+    def heading(self, text: str) -> None:
+        self.paragraph(text, 0, "bold")
+
+    def labelled(self, label: str, text: str, style: str = "") -> None:
+        """A name on the left, its words in a column of their own."""
+        width = max(self.console.width - LABEL - 2, 30)
+        for number, line in enumerate(textwrap.wrap(text, width, break_on_hyphens=False)):
+            name = "" if number else label
+            self.console.print(Text.assemble((f"  {name:<{LABEL - 1}} ", "dim"), (line, style)))
+
+    def paragraph(self, text: str, indent: int, style: str = "") -> None:
+        """Wrapped at blanks; below a number's text, where there is one."""
+        deeper = indent + (3 if re.match(r"\d+\. ", text) else 0)
+        width = max(self.console.width, 40) - deeper
+        for number, line in enumerate(textwrap.wrap(text, width, break_on_hyphens=False)):
+            self.console.print(Text(" " * (deeper if number else indent) + line, style=style))
+
+    def _blank(self) -> None:
+        self.console.print()
+
+
+def documented(name: str) -> tuple[str, list[str]]:
+    """Of a recipe's docstring: its first line, and how it differs, the heading and a line for each number."""
+    text = documentation(name)
+    found = re.search(r"^(?:How it differs|It is the row).*?(?=\n\n(?!\d+\. )|\Z)", text, re.DOTALL | re.MULTILINE)
+    parts = re.split(r"\n+(?=\d+\. )", found.group()) if found else []
+    return text.splitlines()[0] if text else name, [" ".join(part.replace("``", "").split()) for part in parts]
+
+
+def refusals(method: Method) -> list[str]:
+    """What a run would say against the options in force."""
+    from groupwise.checks import refuse
+    from groupwise.rewards import as_reward
+    from groupwise.stage import Stage
+    from groupwise.tasks.task import Task
+
+    def anything(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
+        return [0.0 for _ in completions]
+
+    try:
+        refuse(Stage(method.name, method.algorithm, Task("data", (), (as_reward(anything),)), steps=1))
+    except UserError as error:
+        return [str(error).removeprefix(f"stage {method.name}: ")]
+    return []

@@ -1,0 +1,35 @@
+"""What a method does to each token, in numbers, formulas and words: on given numbers, on a small example, and on the
+rollouts of a run."""
+
+from groupwise.explain.case import Case, Response
+from groupwise.explain.differences import Contrast, contrast
+from groupwise.explain.formula import definitions, objective, table_row
+from groupwise.explain.numbers import Numbers, Tokens, compute
+from groupwise.explain.reading import case_from, read_case
+from groupwise.explain.rollouts import Drawn, select, step_rows
+from groupwise.explain.totals import Totals, totals
+from groupwise.explain.words import effects, premises
+from groupwise.explain.worked import worked_case
+
+__all__ = [
+    "Case",
+    "Contrast",
+    "Drawn",
+    "Numbers",
+    "Response",
+    "Tokens",
+    "Totals",
+    "case_from",
+    "compute",
+    "contrast",
+    "definitions",
+    "effects",
+    "objective",
+    "premises",
+    "read_case",
+    "select",
+    "step_rows",
+    "table_row",
+    "totals",
+    "worked_case",
+]

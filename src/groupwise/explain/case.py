@@ -1,0 +1,185 @@
+"""Given numbers: groups of responses, and the signals that a method makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from groupwise.algorithm import GAE, Algorithm, Outputs, RewardToGo, Signals
+from groupwise.errors import UserError
+
+LISTS = {
+    "old_logprobs": "of the policy when the draw was made",
+    "behavior_logprobs": "as the sampler reported them",
+    "reference_logprobs": "of the reference policy, or of the teacher",
+    "values": "of the critic",
+    "old_values": "of the critic when the draw was made",
+    "entropy": "nats of the next-token distribution",
+    "exact_kl": "nats between policy and reference over the whole vocabulary",
+}
+"""Numbers a token that a response may carry beside ``logprobs``."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """One completion. Every list is as long as ``logprobs``; natural logarithms."""
+
+    logprobs: Sequence[float]
+    lists: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Further ones by name, of ``LISTS``."""
+    reward: float | None = None
+    """Of the whole completion; None: not given."""
+    scored: bool = True
+    """False: said to have no reward."""
+    step_rewards: Mapping[int, float] | None = None
+    """Index of each step's last token -> its score."""
+    placed: Mapping[int, float] | None = None
+    """Token index -> reward, where a run has put it: then it counts, and the two above do not."""
+    parts: Mapping[str, float | None] = field(default_factory=dict)
+    """Each of several rewards by its name."""
+    truncated: bool = False
+    mask: Sequence[bool] | None = None
+    """Which tokens the policy sampled; None: all."""
+
+    @property
+    def sampled(self) -> Sequence[bool]:
+        return [True] * len(self.logprobs) if self.mask is None else self.mask
+
+
+@dataclass(frozen=True)
+class Case:
+    """Groups of responses, each the completions of one prompt."""
+
+    groups: Sequence[Sequence[Response]]
+    greedy_rewards: Sequence[float] | None = None
+    """Of each prompt's greedy completion."""
+    reward_weights: Mapping[str, float] = field(default_factory=dict)
+    """Of ``Response.parts``."""
+    name: str = "case"
+    """As error messages call it."""
+
+    def rows(self) -> list[tuple[str, Response]]:
+        """All responses, group by group, each with the words that say where it stands."""
+        return [
+            (f"{self.name}: group {g}, response {r}", response)
+            for g, group in enumerate(self.groups)
+            for r, response in enumerate(group)
+        ]
+
+
+def signals_of(case: Case, algorithm: Algorithm, method: str) -> tuple[Signals, Outputs]:
+    """``[B, T]`` float64 tensors, padded on the right with masked zeros.
+
+    Raises UserError, with its name and place, for what the method needs and the case lacks.
+    """
+    _require(case, algorithm, method)
+    rows = [response for _, response in case.rows()]
+    width = max(len(response.logprobs) for response in rows)
+    placed = [_placed(response, algorithm) for response in rows]
+
+    def tensor(lists: Sequence[Sequence[float]]) -> Tensor:
+        return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in lists], dtype=torch.float64)
+
+    def given(name: str) -> Tensor | None:
+        if any(name not in response.lists for response in rows):
+            return None
+        return tensor([response.lists[name] for response in rows])
+
+    sizes = [len(group) for group in case.groups]
+    greedy = case.greedy_rewards
+    signals = Signals(
+        mask=tensor([response.sampled for response in rows]) > 0,
+        group=torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)),
+        rewards=tensor([[where.get(t, 0.0) for t in range(width)] for where in placed]),
+        rewarded=tensor([[float(t in where) for t in range(width)] for where in placed]) > 0,
+        finished=torch.tensor([not response.truncated for response in rows]),
+        greedy_rewards=None if greedy is None else torch.tensor(greedy).double().repeat_interleave(torch.tensor(sizes)),
+        behavior_logprobs=given("behavior_logprobs"),
+        old_logprobs=given("old_logprobs"),
+        reference_logprobs=given("reference_logprobs"),
+        old_values=given("values") if given("old_values") is None else given("old_values"),
+        **_parts(case, rows),
+    )
+    outputs = {name: given(name) for name in ("values", "entropy", "exact_kl")}
+    return signals, Outputs(tensor([response.logprobs for response in rows]), **outputs)
+
+
+def _parts(case: Case, rows: Sequence[Response]) -> dict[str, Tensor]:
+    if len(case.reward_weights) < 2:
+        return {}
+    table = [[_number(response.parts.get(name)) for name in case.reward_weights] for response in rows]
+    parts = torch.tensor(table, dtype=torch.float64)
+    weights = torch.tensor([*case.reward_weights.values()], dtype=torch.float64)
+    return {"parts": parts, "part_weights": weights.expand_as(parts)}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _placed(response: Response, algorithm: Algorithm) -> Mapping[int, float]:
+    """Token index -> reward: a step's score on its last token where steps are asked for, else the whole completion's on
+    its last sampled one."""
+    if response.placed is not None:
+        return response.placed
+    if not response.scored:
+        return {}
+    if _by_steps(response, algorithm):
+        return response.step_rewards or {}
+    last = max(place for place, sampled in enumerate(response.sampled) if sampled)
+    return {} if response.reward is None else {last: response.reward}
+
+
+def _by_steps(response: Response, algorithm: Algorithm) -> bool:
+    if "step_rewards" in algorithm.needs():
+        return True
+    return response.reward is None and isinstance(algorithm.advantage, GAE | RewardToGo)
+
+
+def _require(case: Case, algorithm: Algorithm, method: str) -> None:
+    needed = algorithm.needs() | algorithm.outputs
+    if "greedy_rewards" in needed and case.greedy_rewards is None:
+        raise UserError(f"{case.name} has no greedy_rewards, which {method} needs; expected one number a group")
+    if algorithm.objective.joins_group():
+        _require_pairs(case, method)
+    for where, response in case.rows():
+        _require_rewards(where, response, algorithm, method)
+        for name, meaning in LISTS.items():
+            idle = name == "entropy" and not algorithm.entropy.coefficient  # adaptive, and not yet begun
+            if name in needed and not idle and name not in response.lists:
+                raise UserError(
+                    f"{where} has no {name}, which {method} needs; expected {len(response.logprobs)} numbers, {meaning}"
+                    f"{_way_out(name, algorithm)}"
+                )
+
+
+def _require_rewards(where: str, response: Response, algorithm: Algorithm, method: str) -> None:
+    if response.placed is not None or not response.scored:
+        return
+    if "step_rewards" in algorithm.needs() and response.step_rewards is None:
+        raise UserError(f"{where} has no step_rewards, which {method} needs; expected [[end_index, score], ...]")
+    if "rewards" in algorithm.needs() and response.reward is None:
+        if _by_steps(response, algorithm) and response.step_rewards is not None:
+            return
+        raise UserError(f"{where} has no reward, which {method} needs; expected a number, or null for not scored")
+
+
+def _require_pairs(case: Case, method: str) -> None:
+    odd = next((number for number, group in enumerate(case.groups) if len(group) != 2), None)
+    if odd is not None:
+        raise UserError(
+            f"{case.name}: group {odd} has {len(case.groups[odd])} responses; {method} takes pairs, the chosen and "
+            "then the rejected"
+        )
+
+
+def _way_out(name: str, algorithm: Algorithm) -> str:
+    by_penalty = algorithm.kl.coefficient and name not in algorithm.advantage.needs() | algorithm.objective.needs()
+    return (
+        "; --algorithm.kl.coefficient 0 does without"
+        if by_penalty and name in ("reference_logprobs", "exact_kl")
+        else ""
+    )

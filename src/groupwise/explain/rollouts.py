@@ -1,0 +1,149 @@
+"""Rows of a run's ledger as a case: what would a method have done with the rollouts that are there?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from groupwise.algorithm import Algorithm
+from groupwise.errors import UserError
+from groupwise.explain.case import LISTS, Case, Response
+from groupwise.ledger import Ledger
+from groupwise.sources import AllRollouts, BestAndWorst, FrozenPolicy, OnPolicy
+from groupwise.sources.selection import select_from
+from groupwise.types import Example, Group, Prompt, Rollout, Score
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a method takes of a step's rows."""
+
+    rows: Sequence[Sequence[int]]
+    """Numbers of the step's rows, by group; a pair is a group of two."""
+    case: Case
+    """The same as numbers."""
+    left_out: Mapping[str, int]
+    """Rollouts that its source would not have trained on, by the reason."""
+
+
+def step_rows(directory: str | Path, stage: str | None, step: int | None) -> tuple[str, int, list[Row]]:
+    """The rows of a run's step, and which stage and step they are of: the newest where nothing is said.
+
+    Raises UserError, with what is there, for a run, stage or step that is not.
+    """
+    ledger = Ledger(Path(directory) / "ledger")
+    stages = {path.name: ledger.steps(path.name) for path in sorted(ledger.directory.glob("*")) if path.is_dir()}
+    stages = {name: steps for name, steps in stages.items() if steps}
+    if not stages:
+        raise UserError(f"{directory}: no ledger there; --run takes the directory of a run that has made a step")
+    if stage is None:
+        stage = _stage_with(stages, step, directory)
+    if stage not in stages:
+        raise UserError(f"{directory}: no stage {stage} in its ledger; there are {', '.join(stages)}")
+    steps = stages[stage]
+    chosen = steps[-1] if step is None else step
+    if chosen not in steps:
+        raise UserError(f"{directory}: stage {stage} has no step {chosen}; there are {steps[0]} to {steps[-1]}")
+    return stage, chosen, list(ledger.read(stage, chosen))
+
+
+def _stage_with(stages: Mapping[str, Sequence[int]], step: int | None, directory: str | Path) -> str:
+    """The only one; of several the only one whose rollouts were sampled cannot be told, so it must be named."""
+    able = [name for name, steps in stages.items() if step is None or step in steps]
+    if len(able) == 1 or len(stages) == 1:
+        return (able or list(stages))[0]
+    if not able:
+        there = ", ".join(f"{name} {steps[0]} to {steps[-1]}" for name, steps in stages.items())
+        raise UserError(f"{directory}: no stage has step {step}; there are {there}")
+    raise UserError(f"{directory} has the stages {', '.join(able)}; --stage says which")
+
+
+def select(rows: Sequence[Row], algorithm: Algorithm, name: str) -> Drawn:
+    """What the method's source would train on, of groups that were sampled already.
+
+    Raises UserError where nothing is left.
+    """
+    rollouts = [_rollout(row) for row in rows]
+    members: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        members.setdefault(row["group"], []).append(number)
+    groups = [
+        Group(rollouts[chosen[0]].prompt, tuple(rollouts[i] for i in chosen), rows[chosen[0]].get("greedy_reward"))
+        for chosen in members.values()
+    ]
+    kept, left_out = _kept(groups, algorithm)
+    if not kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        raise UserError(f"{name}: nothing is left to learn from: {reasons}")
+    place = {id(rollout): number for number, rollout in enumerate(rollouts)}
+    chosen = [[place[id(rollout)] for rollout in group.rollouts] for group in kept]
+    return Drawn(chosen, _case([[rows[number] for number in group] for group in chosen], kept, name), left_out)
+
+
+def _kept(groups: list[Group], algorithm: Algorithm) -> tuple[list[Group], dict[str, int]]:
+    source, left_out = algorithm.source, {}
+    kept = groups
+    if isinstance(source, OnPolicy) and source.without_signal != "keep":
+        kept = [group for group in groups if source.signal(group)]
+        left_out["in groups without signal"] = _count(groups) - _count(kept)
+    selection = source.select if isinstance(source, OnPolicy | FrozenPolicy) else AllRollouts()
+    if algorithm.objective.joins_group() and isinstance(selection, AllRollouts):
+        selection = BestAndWorst()
+    chosen, _ = select_from(kept, selection)
+    left_out["not selected"] = _count(kept) - _count(chosen)
+    return chosen, {reason: count for reason, count in left_out.items() if count}
+
+
+def _count(groups: Sequence[Group]) -> int:
+    return sum(len(group.rollouts) for group in groups)
+
+
+def _rollout(row: Row) -> Rollout:
+    prompt = Prompt(Example(row["example"], ""), tuple(row["prompt_tokens"]))
+    statuses = row["statuses"] or {}
+    return Rollout(
+        prompt=prompt,
+        tokens=tuple(row["tokens"]),
+        mask=tuple(row["mask"]),
+        behavior_logprobs=tuple(row["behavior_logprobs"]),
+        text=row["text"],
+        finished=row["finished"],
+        version=row["version"],
+        rewards=_placed(row),
+        scores={name: Score(value, statuses.get(name) or "scored") for name, value in (row["scores"] or {}).items()},
+    )
+
+
+def _placed(row: Row) -> dict[int, float]:
+    return dict(zip(row["reward_tokens"], row["reward_values"], strict=True))
+
+
+def _case(rows: Sequence[Sequence[Row]], groups: Sequence[Group], name: str) -> Case:
+    weights = rows[0][0].get("score_weights") or {}
+    greedy = [group.greedy_reward for group in groups]
+    return Case(
+        groups=[[_response(row) for row in group] for group in rows],
+        greedy_rewards=None if None in greedy else greedy,  # type: ignore[arg-type]
+        reward_weights=weights,
+        name=name,
+    )
+
+
+def _response(row: Row) -> Response:
+    """One update a draw keeps no old log-probabilities: then they are those of the first pass."""
+    lists = {name: row[name] for name in LISTS if row.get(name) is not None}
+    lists.setdefault("old_logprobs", row["logprobs"])
+    return Response(
+        logprobs=row["logprobs"],
+        lists=lists,
+        reward=row["reward"],
+        scored=row["reward"] is not None,
+        placed=_placed(row),
+        parts=row["scores"] or {},
+        truncated=not row["finished"],
+        mask=row["mask"],
+    )

@@ -1,0 +1,43 @@
+"""The critic: a scalar head that says how much reward is still to come, on the policy's hidden states or its own."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from groupwise.errors import UserError
+from groupwise.learners.layout import Layout
+from groupwise.learners.logprobs import LanguageModel, States, last_hidden
+
+
+class Critic(nn.Module):
+    """``layout -> [B, T]`` the value of the state before each sampled token, from the hidden state that predicts it.
+
+    The head begins at 0 and stays at least float32: half precision would round values to three digits. ``own``: on a
+    copy of the policy's present trunk, else on the policy's, which then learns from both. Its parameters are those the
+    policy does not have. Raises UserError where the architecture does not say what its logits are made of.
+    """
+
+    def __init__(self, policy: LanguageModel, own: bool) -> None:
+        super().__init__()
+        if not policy.plain_head:
+            kind = policy.model.config.model_type
+            raise UserError(
+                f"architecture {kind}: a critic reads the hidden states behind the logits, and those of {kind} are not "
+                "a plain matrix times the last hidden state; expected a model such as llama, qwen2 or qwen3, or a "
+                "method without a critic"
+            )
+        weight = policy.model.get_output_embeddings().weight
+        dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        self.head = nn.Linear(weight.shape[1], 1, dtype=dtype, device=weight.device)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.trunk: Any = copy.deepcopy(policy.model.base_model) if own else None
+
+    def forward(self, layout: Layout, policy: States | None) -> Tensor:
+        """``policy``: what the policy's network found of the layout; None where the critic has its own."""
+        hidden = last_hidden(self.trunk, layout) if policy is None else policy.hidden
+        return layout.spread(self.head(hidden.to(self.head.weight.dtype)).squeeze(-1))

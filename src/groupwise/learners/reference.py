@@ -1,0 +1,43 @@
+"""Frozen policies: the present one, or another model that speaks the same tokens."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from groupwise.errors import UserError
+from groupwise.learners.loading import load_model, load_tokenizer
+from groupwise.learners.logprobs import LanguageModel
+
+
+def frozen_copy(model: Any) -> LanguageModel:
+    """The model as it is now, without gradient."""
+    return LanguageModel(copy.deepcopy(model).requires_grad_(False))
+
+
+def load_reference(source: str, policy: Any, tokenizer: Any, dtype: str, device: str) -> LanguageModel:
+    """The model in a directory or of a hub name, as reference for ``policy``.
+
+    Raises UserError where there is none, or where its token ids mean something else than the policy's.
+    """
+    check_same_ids(source, load_tokenizer(source).get_vocab(), tokenizer.get_vocab())
+    model = load_model(source, dtype, device)
+    theirs, ours = (network.config.get_text_config().vocab_size for network in (model, policy))
+    if theirs != ours:
+        raise UserError(
+            f"reference {source}: its vocabulary has {theirs} entries and the policy's {ours}; "
+            "expected the same size: resize one of the two output matrices"
+        )
+    return LanguageModel(model.requires_grad_(False))
+
+
+def check_same_ids(source: str, theirs: dict[str, int], ours: dict[str, int]) -> None:
+    """Raises UserError where two tokenizers differ, naming the first difference."""
+    different = [token for token in sorted(theirs.keys() | ours.keys()) if theirs.get(token) != ours.get(token)]
+    if different:
+        token = different[0]
+        raise UserError(
+            f"{source}: its tokenizer is another one: {len(different)} tokens differ, {token!r} first (id "
+            f"{theirs.get(token, 'none')} there, {ours.get(token, 'none')} in the policy's); expected a model with the "
+            "policy's tokenizer"
+        )

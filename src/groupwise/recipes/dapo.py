@@ -1,0 +1,35 @@
+"""DAPO, decoupled clip and dynamic sampling (arXiv 2503.14476).
+
+    J = E (1/Σ_i|o_i|) Σ_i Σ_t min( r A_i, clip(r, 1-ε_l, 1+ε_h) A_i )        0 < right answers in the group < G
+
+How it differs from GRPO, which it replaces:
+
+1. Clip-higher: 1 + 0.28 leaves unlikely tokens room to grow, 1 - 0.2 stays.
+2. Dynamic sampling: groups that are all right or all wrong are replaced by new ones, at most ``most_rounds`` times.
+   What counts is the task's first reward, not a bonus for length.
+3. Token mean: every token of the batch weighs the same. The formula divides within each group
+   (``GroupTokenMean``); the authors' and others' code divides by the batch's tokens, as here.
+4. Overlong filter: truncated completions are masked; their rewards still count in their group.
+5. No KL penalty.
+
+The soft overlong punishment is a reward: ``LengthPenalty`` in groupwise.rewards, beside the task's own.
+
+Use it for long reasoning with a rule that says right or wrong.
+
+What goes wrong: on a task that is nearly solved (or hopeless) redrawing costs most of the sampling; the log counts it.
+"""
+
+from dataclasses import replace
+
+from groupwise.algorithm import KL, ClippedRatio, TokenMean
+from groupwise.recipes.grpo import grpo
+from groupwise.sources import OnPolicy, mixed
+
+dapo = replace(
+    grpo,
+    source=OnPolicy(group_size=16, without_signal="redraw", signal=mixed),
+    objective=ClippedRatio(0.2, 0.28),
+    kl=KL(0.0),
+    aggregation=TokenMean(),
+    truncated="mask",
+)

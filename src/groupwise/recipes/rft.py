@@ -1,0 +1,29 @@
+"""RFT, rejection-sampling fine-tuning (arXiv 2308.01825; DeepSeekMath table 10).
+
+    J = E_q~P_sft, o~π_sft [ (1/|o|) Σ_t I(o) log π_θ(o_t | q, o_<t) ]          GC = I(o)
+
+How it differs from SFT, which it replaces:
+
+1. The completions are samples of a policy that no longer changes, gathered once before the first step.
+2. A rule judges them: I(o) = 1 where the final answer is right, and a wrong inline calculation disqualifies too.
+3. Of samples with the same equation list one stays: the one farthest, in edit distance, from the others that stay.
+
+The paper samples 100 at temperature 0.7 and trains the *pre-trained* model on demonstrations and samples together
+(``Stage(start="first")``, ``demonstrations=True``); DeepSeekMath goes on from the SFT model (``start="last"``, the
+default) and mentions no de-duplication (``duplicates="keep"``). ``models`` pools the samples of several policies.
+
+Use it when sampling once is all that can be afforded, or when a larger model's samples shall teach a smaller one.
+
+What goes wrong: easy questions have many right samples and dominate; the samples grow stale as the policy improves.
+"""
+
+from groupwise.algorithm import KL, Accepted, Algorithm, LogLikelihood, SequenceMean
+from groupwise.sources import DistinctPaths, FrozenPolicy
+
+rft = Algorithm(
+    source=FrozenPolicy(samples_per_prompt=16, sampling_temperature=0.7, select=DistinctPaths()),
+    advantage=Accepted(1.0, unscored=1.0),
+    objective=LogLikelihood(),
+    kl=KL(0.0),
+    aggregation=SequenceMean(),
+)

@@ -1,0 +1,22 @@
+"""RPG, regularised policy gradient with the unnormalised forward KL (arXiv 2505.17508).
+
+    J = E_π_old [ w A - β (w - log w - 1) ],  w = π_θ/π_old          GC = w A - β (w - 1)
+
+How it differs from RPG with the unnormalised reverse KL, which it replaces:
+
+1. The divergence is the forward one, of k3's shape: it minds where the sampler went and the policy no longer goes.
+
+A is the reward less the group's mean; ``advantage.baseline none`` is the plain reward of the paper's table. The
+paper's clip is off; ``objective.low 0.1``, ``objective.high 0.1`` and ``objective.dual 3`` switch it on.
+
+Use it for several updates a draw with an exact penalty and no reference network in memory.
+
+What goes wrong: on-policy w = 1 and the penalty has no gradient yet: it acts from the second update of a draw on.
+"""
+
+from dataclasses import replace
+
+from groupwise.algorithm import RegularisedRatio
+from groupwise.recipes.rpg_urkl import rpg_urkl
+
+rpg_ufkl = replace(rpg_urkl, objective=RegularisedRatio("unnormalised-forward", 1e-4))

@@ -1,0 +1,32 @@
+"""Where the data comes from: the first part of the unified table (DeepSeekMath 5.1.1). A source is its options."""
+
+from groupwise.sources.demonstrations import Demonstrations
+from groupwise.sources.frozen import FrozenPolicy
+from groupwise.sources.on_policy import OnPolicy
+from groupwise.sources.pairs import Pairs
+from groupwise.sources.rows import prompt_stream, refuse_if_asked
+from groupwise.sources.sampling import as_rollout
+from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths, Selected, Selection
+from groupwise.sources.signal import informative, mixed, reward_metrics
+from groupwise.sources.world import Draw, Gathered, World
+
+__all__ = [
+    "AllRollouts",
+    "BestAndWorst",
+    "Demonstrations",
+    "DistinctPaths",
+    "Draw",
+    "FrozenPolicy",
+    "Gathered",
+    "OnPolicy",
+    "Pairs",
+    "Selected",
+    "Selection",
+    "World",
+    "as_rollout",
+    "informative",
+    "mixed",
+    "prompt_stream",
+    "refuse_if_asked",
+    "reward_metrics",
+]

@@ -1,0 +1,107 @@
+"""q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from groupwise.algorithm import Source
+from groupwise.seeding import stable_seed
+from groupwise.sources.rows import has_room, prompt_stream, refuse_nothing
+from groupwise.sources.sampling import Sampler
+from groupwise.sources.selection import AllRollouts, Selection, select_from
+from groupwise.sources.signal import informative
+from groupwise.sources.world import Draw, World
+from groupwise.types import Group, Prompt, Rollout, Sampling
+
+
+@dataclass(frozen=True)
+class OnPolicy(Source):
+    """q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored.
+
+    A task without rewards gives groups without rewards.
+    """
+
+    group_size: int = 8
+    """Completions a prompt, G."""
+    temperature: float = 1.0
+    """Logits are divided by it, in sampling and in learning alike."""
+    max_completion_tokens: int = 256
+    """A completion that reaches it is truncated."""
+    top_k: int = 0
+    """Sample among so many of the likeliest tokens; 0: all. What was left out stays on the rollout and is left out of
+    the learner's softmax too."""
+    top_p: float = 1.0
+    """Sample among the likeliest tokens that together have this probability; as ``top_k``."""
+    without_signal: Literal["keep", "drop", "redraw"] = "keep"
+    """A group without signal is trained on, dropped, or replaced by the group of a further prompt."""
+    signal: Callable[[Group], bool] = informative
+    """Which groups have one: ``informative`` (rewards differ) or ``mixed`` (some answers right, some wrong)."""
+    most_rounds: int = 10
+    """Rounds of sampling in a draw that redraws; after the last a short draw is taken, ``groups_short``."""
+    greedy_baseline: bool = False
+    """One greedy completion a prompt beside the group; its reward is ``Group.greedy_reward``."""
+    select: Selection = field(default_factory=AllRollouts)
+    """What of a group is trained on: all of it, a pair, or the distinct right answers."""
+
+    def draw(self, world: World, cursor: int) -> Draw:
+        """Samples and scores ``prompts_per_step`` groups; a redraw goes on for those that are missing.
+
+        Metrics are of all sampled groups. The draw may be empty. Raises UserError where no prompt fits the context.
+        """
+        sampler, too_long, rounds = Sampler(world), 0, 0
+        sampled: list[Group] = []
+        kept: list[Group] = []
+        wanted, redraws = world.stage.prompts_per_step, self.without_signal == "redraw"
+        while len(kept) < wanted and rounds < (self.most_rounds if redraws else 1):
+            places, cursor, passed_over = self._prompts(world, cursor, wanted - len(kept))
+            groups = self._groups(world, sampler, places)
+            sampled += groups
+            kept += [group for group in groups if self.without_signal == "keep" or self.signal(group)]
+            too_long, rounds = too_long + passed_over, rounds + 1
+        chosen, counts = select_from(kept, self.select)
+        metrics = sampler.metrics(sampled) | _baseline_metrics(sampled) | counts
+        metrics |= {"prompts_too_long": float(too_long), "groups_dropped": float(len(sampled) - len(kept))}
+        if redraws:
+            metrics |= {"sampling_rounds": float(rounds), "groups_short": float(wanted - len(kept))}
+        return Draw(chosen, cursor, metrics, sampler.seconds, sampler.tokens)
+
+    def _prompts(self, world: World, cursor: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
+        """Prompts by their position in the stream, the next position, and how many did not fit."""
+        prompts: dict[int, Prompt] = {}
+        too_long = 0
+        for example, position in prompt_stream(world, cursor):
+            cursor = position + 1
+            prompt = world.renderer.prompt(example)
+            if has_room(world, example, len(prompt.tokens) + self.max_completion_tokens):
+                prompts[position] = prompt
+            else:
+                too_long += 1
+            if len(prompts) == wanted:
+                break
+        refuse_nothing(len(prompts), world)
+        return prompts, cursor, too_long
+
+    def _groups(self, world: World, sampler: Sampler, places: dict[int, Prompt]) -> list[Group]:
+        """One for each prompt, scored."""
+        prompts, size = list(places.values()), self.group_size
+        stream = (world.seed, world.stage.name, "sample")
+        seeds = [tuple(stable_seed(*stream, place, index) for index in range(size)) for place in places]
+        stop, total = world.renderer.stop_tokens, len(prompts) * size
+        how = Sampling(self.max_completion_tokens, self.temperature, self.top_k, self.top_p, stop_tokens=stop)
+        samples = sampler.sample(world.engine, prompts, seeds, how, lambda done: world.on_phase("sample", done, total))
+        greedy: list[list[Rollout]] = [[] for _ in prompts]
+        if self.greedy_baseline:
+            how = Sampling(self.max_completion_tokens, temperature=0.0, stop_tokens=stop)
+            greedy = sampler.sample(world.engine, prompts, [(0,)] * len(prompts), how)
+        world.on_phase("reward", 0, total)
+        scored = iter(sampler.score([rollout for rollouts in (*samples, *greedy) for rollout in rollouts]))
+        groups = [tuple(next(scored) for _ in rollouts) for rollouts in samples]
+        baselines = [next(scored).reward if rollouts else None for rollouts in greedy]
+        return [Group(*of_prompt) for of_prompt in zip(prompts, groups, baselines, strict=True)]
+
+
+def _baseline_metrics(groups: list[Group]) -> dict[str, float]:
+    found = [group.greedy_reward for group in groups if group.greedy_reward is not None]
+    return {"reward_greedy": sum(found) / len(found)} if found else {}

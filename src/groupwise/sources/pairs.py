@@ -1,0 +1,53 @@
+"""q, o+, o-: preference pairs that the task's rows carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from groupwise.algorithm import Source
+from groupwise.errors import UserError
+from groupwise.sources.rows import draw_rows
+from groupwise.sources.world import Draw, World
+from groupwise.tasks.values import continuation_of
+from groupwise.types import Example, Rollout
+
+
+@dataclass(frozen=True)
+class Pairs(Source):
+    """q, o+, o-: a group is the row's chosen, then its rejected completion, each ended as a demonstration is.
+
+    Both follow ``Example.prompt`` and stand in the columns ``chosen`` and ``rejected``, as text or as the assistant's
+    message: what ``tasks.from_file`` makes of TRL's preference rows, with an explicit or an implicit prompt.
+    """
+
+    temperature: float = 1.0
+    """Of the log-probabilities that are trained; 1 is the model as it is."""
+
+    def draw(self, world: World, cursor: int) -> Draw:
+        """Groups of two. A pair whose sides are the same tokens has no gradient: passed over, ``pairs_equal``.
+
+        Raises UserError for a row that has no pair.
+        """
+        found = draw_rows(world, cursor, lambda example: _pair(world, example))
+        metrics = {"prompts_too_long": float(found.too_long), "pairs_equal": float(found.without_signal)}
+        return Draw(found.groups, found.cursor, metrics)
+
+
+def _pair(world: World, example: Example) -> tuple[Rollout, ...]:
+    chosen, rejected = _side(world, example, "chosen"), _side(world, example, "rejected")
+    return () if chosen.tokens == rejected.tokens else (chosen, replace(rejected, prompt=chosen.prompt))
+
+
+def _side(world: World, example: Example, column: str) -> Rollout:
+    if example.columns.get(column) is None:
+        seen = ", ".join(example.columns) or "none"
+        raise UserError(
+            f"{world.stage.name}: row {example.id} has no {column}; expected the columns chosen and rejected, both "
+            f"following one prompt; seen: {seen}"
+        )
+    where = f"{world.stage.name}: row {example.id}: {column}"
+    prompt, completion = continuation_of(example.prompt, example.columns[column], where)
+    if prompt != example.prompt:
+        raise UserError(f"{where} has several messages; expected the assistant's only, after the prompt of both sides")
+    rollout = world.renderer.demonstration(replace(example, completion=completion))
+    return replace(rollout, prompt=replace(rollout.prompt, example=example))

@@ -1,0 +1,108 @@
+"""A task's rows in the order that a stage takes them, and groups made from rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from groupwise.errors import UserError
+from groupwise.seeding import shuffled, stable_seed
+from groupwise.sources.world import World
+from groupwise.types import Example, Group, Rollout
+
+MOST_ROWS = 50  # looked at for each prompt that a step wants
+
+
+@dataclass(frozen=True)
+class FromRows:
+    """Groups, the position after the last row that was looked at, and how many rows were passed over."""
+
+    groups: list[Group]
+    cursor: int
+    too_long: int = 0
+    without_signal: int = 0
+
+
+def prompt_stream(world: World, cursor: int) -> Iterator[tuple[Example, int]]:
+    """Examples and their positions from ``cursor`` on: epoch after epoch, each in its own seeded order.
+
+    Ends after ``MOST_ROWS`` a prompt, so that a stage which can use no row stops instead of looking for ever.
+    """
+    rows = rows_of(world)
+    for position in range(cursor, cursor + MOST_ROWS * world.stage.prompts_per_step):
+        epoch, place = divmod(position, len(rows))
+        yield rows[row_order(world, epoch)[place]], position
+
+
+def rows_of(world: World) -> Sequence[Example]:
+    """The task's training rows. Raises UserError where there are none."""
+    rows = world.stage.task.train
+    if len(rows) == 0:
+        raise UserError(f"{world.stage.name}: task {world.stage.task.name} has no training rows")
+    return rows
+
+
+def row_order(world: World, epoch: int) -> tuple[int, ...]:
+    """Row numbers as an epoch takes them."""
+    return shuffled(len(world.stage.task.train), stable_seed(world.seed, world.stage.name, "order", epoch))
+
+
+def draw_rows(world: World, cursor: int, rollouts_of: Callable[[Example], tuple[Rollout, ...]]) -> FromRows:
+    """``prompts_per_step`` groups of what rows say themselves. No rollouts of a row: it has no signal.
+
+    Rows that do not fit the context are passed over and counted. Raises UserError where no row can be used.
+    """
+    groups: list[Group] = []
+    too_long = without_signal = 0
+    for example, position in prompt_stream(world, cursor):
+        cursor = position + 1
+        rollouts = rollouts_of(example)
+        if not rollouts:
+            without_signal += 1
+        elif fits(world, rollouts):
+            groups.append(Group(rollouts[0].prompt, rollouts))
+        else:
+            too_long += 1
+        if len(groups) == world.stage.prompts_per_step:
+            break
+    refuse_nothing(len(groups), world, without_signal)
+    return FromRows(groups, cursor, too_long, without_signal)
+
+
+def fits(world: World, rollouts: Sequence[Rollout]) -> bool:
+    """Whether all of them fit the context. Raises UserError for one that does not, where the stage says so."""
+    longest = max(rollouts, key=lambda rollout: len(rollout.prompt.tokens) + len(rollout.tokens))
+    return has_room(world, longest.prompt.example, len(longest.prompt.tokens) + len(longest.tokens))
+
+
+def has_room(world: World, example: Example, needed: int) -> bool:
+    """Whether so many tokens fit the context. Raises UserError where they do not and the stage says so."""
+    if needed <= world.engine.context_tokens:
+        return True
+    refuse_if_asked(world, example, needed)
+    return False
+
+
+def refuse_if_asked(world: World, example: Example, needed: int) -> None:
+    """Raises UserError for a row that does not fit, where the stage says so."""
+    if world.stage.long_prompts == "error":
+        raise UserError(
+            f"{world.stage.name}: row {example.id} needs {needed} tokens, prompt and completion together; the context "
+            f"has {world.engine.context_tokens}; shorten it, lower max_completion_tokens, or set long_prompts to skip"
+        )
+
+
+def refuse_nothing(usable: int, world: World, without_signal: int = 0) -> None:
+    """Raises UserError where no row could be used."""
+    if usable:
+        return
+    name, context = world.stage.task.name, world.engine.context_tokens
+    if without_signal:
+        raise UserError(
+            f"{world.stage.name}: no row of {name} that was tried can be used: {without_signal} with equal sides, the "
+            f"others longer than the context of {context} tokens; expected pairs that differ"
+        )
+    raise UserError(
+        f"{world.stage.name}: every row of {name} that was tried is too long: prompt and completion together exceed "
+        f"the context of {context} tokens; lower max_completion_tokens or take another model"
+    )

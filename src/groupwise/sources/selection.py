@@ -1,0 +1,117 @@
+"""What of a group is trained on. A selection is its options; it is applied to scored groups, one at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+from groupwise.sources.distance import levenshtein
+from groupwise.sources.equations import calculations, calculations_hold
+from groupwise.types import Group, Rollout
+
+ROUNDING = 1e-9  # of a sum of weighted rewards
+
+
+class Selected(NamedTuple):
+    """The groups that a group became, and how many of its rollouts (or pairs) went which way, by metric name."""
+
+    groups: list[Group]
+    counts: dict[str, int]
+
+
+@runtime_checkable
+class Selection(Protocol):
+    """Makes groups of a scored group."""
+
+    def select(self, group: Group) -> Selected:
+        """Any number of groups on the same prompt; the same for the same group."""
+        ...
+
+
+def select_from(groups: Sequence[Group], selection: Selection) -> tuple[list[Group], dict[str, float]]:
+    """What the groups become, in order, and the counts of all together as metrics."""
+    found = [selection.select(group) for group in groups]
+    counts: Counter[str] = Counter()
+    for selected in found:
+        counts.update(selected.counts)
+    return [group for selected in found for group in selected.groups], {name: float(n) for name, n in counts.items()}
+
+
+@dataclass(frozen=True)
+class AllRollouts(Selection):
+    """The group as it is."""
+
+    def select(self, group: Group) -> Selected:
+        return Selected([group], {})
+
+
+@dataclass(frozen=True)
+class BestAndWorst(Selection):
+    """A preference pair of a policy's own answers: the highest reward, then the lowest; the first of equals."""
+
+    margin: float = 0.0
+    """Their rewards must differ by more; otherwise there is no pair, ``pairs/none``."""
+
+    def select(self, group: Group) -> Selected:
+        scored = [(rollout.reward, rollout) for rollout in group.rollouts if rollout.reward is not None]
+        if scored:
+            high, best = max(scored, key=lambda pair: pair[0])
+            low, worst = min(scored, key=lambda pair: pair[0])
+            if high - low > self.margin:
+                return Selected([Group(group.prompt, (best, worst))], {"pairs/kept": 1, "pairs/none": 0})
+        return Selected([], {"pairs/kept": 0, "pairs/none": 1})
+
+
+@dataclass(frozen=True)
+class DistinctPaths(Selection):
+    """Right answers by different reasoning, each a group of its own (RFT, arXiv 2308.01825).
+
+    Dropped, each counted for the first of these reasons: truncated (``paths/truncated``), reward missing or below the
+    threshold (``paths/wrong``), an inline calculation ``<<lhs=rhs>>`` that does not hold
+    (``paths/false_calculation``), the reasoning of another one (``paths/duplicate``).
+    """
+
+    threshold: float = 1.0
+    """Least reward of a right answer."""
+    calculations: bool = True
+    """Check inline calculations."""
+    duplicates: Literal["keep", "equations", "text"] = "equations"
+    """What one of is kept: nothing, the same list of inline calculations (all answers without any are one), or the
+    same text. Of two with the same list that stays which has the larger sum of Levenshtein distances to the others
+    kept so far."""
+
+    def select(self, group: Group) -> Selected:
+        kept: dict[Hashable, Rollout] = {}
+        counts = dict.fromkeys(("truncated", "wrong", "false_calculation", "duplicate"), 0)
+        distance = cache(levenshtein)
+
+        def apart(text: str, key: Hashable) -> int:
+            return sum(distance(text, other.text) for name, other in kept.items() if name != key)
+
+        for place, rollout in enumerate(group.rollouts):
+            fault = self._fault(rollout)
+            if fault:
+                counts[fault] += 1
+                continue
+            key = self._key(place, rollout)
+            if key in kept:
+                counts["duplicate"] += 1
+            if key not in kept or apart(rollout.text, key) > apart(kept[key].text, key):
+                kept[key] = rollout
+        counted = {f"paths/{name}": count for name, count in counts.items()} | {"paths/kept": len(kept)}
+        return Selected([Group(group.prompt, (rollout,)) for rollout in kept.values()], counted)
+
+    def _fault(self, rollout: Rollout) -> str:
+        """Empty where there is none."""
+        if not rollout.finished:
+            return "truncated"
+        if rollout.reward is None or rollout.reward < self.threshold - ROUNDING:
+            return "wrong"
+        return "false_calculation" if self.calculations and not calculations_hold(rollout.text) else ""
+
+    def _key(self, place: int, rollout: Rollout) -> Hashable:
+        keys: dict[str, Hashable] = {"keep": place, "text": rollout.text, "equations": calculations(rollout.text)}
+        return keys[self.duplicates]

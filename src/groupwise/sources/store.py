@@ -1,0 +1,96 @@
+"""Gathered groups on the disk, whole and exact: JSON lines, first what they are, then one group a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from groupwise.errors import UserError
+from groupwise.sources.world import Gathered
+from groupwise.types import Example, Group, Prompt, Rollout, Score
+
+
+def write(path: Path, gathered: Gathered, rows: Mapping[str, int], made_by: str) -> None:
+    """A file that is either whole or not there. ``rows`` gives each example's row number by its id."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    head = {"made_by": made_by, "metrics": gathered.metrics}
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head) + "\n")
+        for group in gathered.groups:
+            file.write(json.dumps({"row": rows[group.prompt.example.id]} | plain(group)) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read(path: Path, rows: Sequence[Example], made_by: str) -> Gathered | None:
+    """The inverse of ``write`` on the same rows; None where there is no file.
+
+    Raises UserError where it was made by something else, or from other rows.
+    """
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8") as file:
+        head = json.loads(next(file))
+        if head["made_by"] != made_by:
+            raise UserError(
+                f"{path}: holds what {head['made_by']} gathered; expected {made_by}; remove the file to gather anew"
+            )
+        return Gathered(list(_groups(path, file, rows)), head["metrics"])
+
+
+def plain(group: Group) -> dict[str, Any]:
+    """As JSON takes it; of the prompt's example only the id."""
+    return {
+        "example": group.prompt.example.id,
+        "prompt_tokens": group.prompt.tokens,
+        "greedy_reward": group.greedy_reward,
+        "rollouts": [_plain_rollout(rollout) for rollout in group.rollouts],
+    }
+
+
+def from_plain(values: Mapping[str, Any], example: Example) -> Group:
+    """The inverse of ``plain``."""
+    prompt = Prompt(example, tuple(values["prompt_tokens"]))
+    rollouts = tuple(_rollout(prompt, rollout) for rollout in values["rollouts"])
+    return Group(prompt, rollouts, values["greedy_reward"])
+
+
+def _groups(path: Path, lines: Iterator[str], rows: Sequence[Example]) -> Iterator[Group]:
+    for line in lines:
+        values = json.loads(line)
+        number, id = values["row"], values["example"]
+        if number >= len(rows) or rows[number].id != id:
+            raise UserError(
+                f"{path}: was gathered from other rows: row {number} was {id}; bring the same data, or remove the file "
+                "to gather anew"
+            )
+        yield from_plain(values, rows[number])
+
+
+def _plain_rollout(rollout: Rollout) -> dict[str, Any]:
+    """Integer keys become pairs: JSON has none."""
+    scores = {name: asdict(score) | {"steps": list(score.steps.items())} for name, score in rollout.scores.items()}
+    values = {name: value for name, value in vars(rollout).items() if name != "prompt"}
+    return values | {"rewards": list(rollout.rewards.items()), "scores": scores}
+
+
+def _rollout(prompt: Prompt, values: Mapping[str, Any]) -> Rollout:
+    scores = {name: Score(**score | {"steps": _indexed(score["steps"])}) for name, score in values["scores"].items()}
+    support = values["support"]
+    changed = {
+        **{name: tuple(values[name]) for name in ("tokens", "mask", "behavior_logprobs")},
+        "rewards": _indexed(values["rewards"]),
+        "scores": scores,
+        "support": None if support is None else tuple(map(tuple, support)),
+    }
+    return Rollout(**{**values, **changed, "prompt": prompt})
+
+
+def _indexed(pairs: Sequence[Sequence[Any]]) -> dict[int, float]:
+    return {int(index): value for index, value in pairs}

@@ -1,0 +1,207 @@
+"""Groups sampled from the policy: what is on them, which are kept, and what a draw depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from groupwise import BestAndWorst, OnPolicy, informative, mixed
+from groupwise.engines.general import GeneralEngine
+from groupwise.rewards import as_reward
+from groupwise.sources import World, reward_metrics
+from groupwise.types import Example, Group, Request, Rollout, Sampling, Score
+
+Open = Callable[..., World]
+Drawn = Callable[[Sequence[Group]], list[Any]]
+SHORT = OnPolicy(group_size=2, max_completion_tokens=1)
+
+
+def always_right(completions: Sequence[str], **columns: Any) -> list[float]:
+    return [1.0] * len(completions)
+
+
+def digit_first(completions: Sequence[str], **columns: Any) -> list[float]:
+    return [float(text[:1].isdigit()) for text in completions]
+
+
+def test_on_policy_groups_are_sampled_and_scored(world: Open) -> None:
+    source = OnPolicy(group_size=3, max_completion_tokens=6)
+    here = world(source, prompts_per_step=4)
+    draw = source.draw(here, 0)
+    assert draw.cursor == 4
+    assert [len(group.rollouts) for group in draw.groups] == [3] * 4
+    rollouts = [rollout for group in draw.groups for rollout in group.rollouts]
+    for rollout in rollouts:
+        assert rollout.reward == len(rollout.text) == rollout.scores["length"].value
+        assert list(rollout.rewards) == [rollout.last]
+        assert len(rollout.tokens) <= 6
+        assert rollout.finished == (rollout.tokens[-1] in here.renderer.stop_tokens)
+        assert rollout.text == here.renderer.decode(rollout.tokens)
+        assert all(value <= 0 for value in rollout.behavior_logprobs)
+        assert rollout.support is None
+    assert draw.sampled_tokens == sum(len(rollout.tokens) for rollout in rollouts)
+    assert len({rollout.tokens for rollout in rollouts}) > 9
+    assert draw.metrics["reward"] == pytest.approx(sum(len(r.text) for r in rollouts) / 12)
+    assert draw.metrics["rewards/length/mean"] == draw.metrics["reward"]
+    assert draw.metrics["groups_dropped"] == 0
+    assert {group.greedy_reward for group in draw.groups} == {None}
+    assert set(draw.seconds) == {"sample", "reward"}
+
+
+def test_a_draw_is_a_function_of_seed_stage_and_cursor(world: Open, drawn: Drawn) -> None:
+    """Neither the engine's batch size nor what was drawn before changes it."""
+    source = OnPolicy(group_size=3, max_completion_tokens=6)
+    here = world(source, prompts_per_step=4)
+    expected = drawn(source.draw(here, 4).groups)
+    source.draw(here, 0)
+    assert drawn(source.draw(here, 4).groups) == expected
+    assert drawn(source.draw(world(source, prompts_per_step=4, max_rows=2), 4).groups) == expected
+    assert drawn(source.draw(replace(here, seed=8), 4).groups) != expected
+    assert drawn(source.draw(here, 14).groups) != expected
+
+
+def test_larger_groups_begin_with_the_smaller_ones(world: Open, drawn: Drawn) -> None:
+    one, few, many = (OnPolicy(group_size=size, max_completion_tokens=6) for size in (1, 2, 4))
+    found = [drawn(source.draw(world(source, prompts_per_step=2), 0).groups) for source in (one, few, many)]
+    for size, smaller in ((1, found[0]), (2, found[1])):
+        assert [(name, tokens[:size]) for name, tokens in found[2]] == smaller
+
+
+def test_groups_without_signal_are_dropped_and_counted(world: Open) -> None:
+    source = replace(SHORT, without_signal="drop")
+    here = world(source, prompts_per_step=10)
+    draw, whole = source.draw(here, 0), SHORT.draw(here, 0)
+    assert len(whole.groups) == 10
+    assert draw.metrics["groups_dropped"] == 10 - len(draw.groups) > 0
+    assert all(group.informative for group in draw.groups)
+    assert draw.metrics["reward"] == whole.metrics["reward"]
+    assert (draw.sampled_tokens, draw.cursor) == (whole.sampled_tokens, 10)
+    assert "sampling_rounds" not in draw.metrics
+
+
+def test_a_redraw_goes_on_until_every_group_has_a_signal(world: Open, drawn: Drawn) -> None:
+    """The groups are those of the stream, in its order, less those without signal; metrics tell of all."""
+    plain = OnPolicy(group_size=2, max_completion_tokens=2)
+    source = replace(plain, without_signal="redraw", most_rounds=50)
+    here = world(source, prompts_per_step=5)
+    draw = source.draw(here, 0)
+    assert len(draw.groups) == 5
+    assert all(group.informative for group in draw.groups)
+    assert draw.metrics["sampling_rounds"] > 1
+    assert draw.metrics["groups_short"] == 0
+    assert draw.metrics["groups_dropped"] == draw.cursor - 5 > 0
+    stream = plain.draw(replace(here, stage=replace(here.stage, prompts_per_step=draw.cursor)), 0)
+    assert drawn(draw.groups) == drawn([group for group in stream.groups if group.informative])
+    timed = {"rewards/length/seconds", "groups_dropped", "sampling_rounds", "groups_short"}
+    assert {name: value for name, value in draw.metrics.items() if name not in timed} == pytest.approx(
+        {name: value for name, value in stream.metrics.items() if name not in timed}
+    )
+    assert draw.sampled_tokens == stream.sampled_tokens
+
+
+def test_a_redraw_is_bounded(world: Open) -> None:
+    """A task on which every answer is right ends in an empty draw, not in a hang."""
+    source = replace(SHORT, without_signal="redraw", most_rounds=3)
+    draw = source.draw(world(source, prompts_per_step=4, rewards=(as_reward(always_right),)), 0)
+    assert draw.groups == []
+    assert draw.cursor == 12
+    assert draw.metrics["sampling_rounds"] == 3
+    assert draw.metrics["groups_short"] == 4
+    assert draw.metrics["groups_dropped"] == 12
+    assert draw.metrics["reward"] == 1
+
+
+def test_a_greedy_completion_beside_every_group(world: Open) -> None:
+    """Scored by the same rewards, outside the group and its metrics, counted among the sampled tokens."""
+    source = OnPolicy(group_size=2, max_completion_tokens=6)
+    here = world(source, prompts_per_step=3)
+    plain, draw = source.draw(here, 0), replace(source, greedy_baseline=True).draw(here, 0)
+    sampling = Sampling(6, 0.0, stop_tokens=here.renderer.stop_tokens)
+    tokens = 0
+    for group, before in zip(draw.groups, plain.groups, strict=True):
+        ((_, _, greedy),) = here.engine.generate([Request(group.prompt.tokens, (1,))], sampling)
+        tokens += len(greedy.tokens)
+        assert group.greedy_reward == len(here.renderer.decode(greedy.tokens))
+        assert group.rollouts == before.rollouts
+    assert draw.sampled_tokens == plain.sampled_tokens + tokens
+    assert draw.metrics["rewards/length/mean"] == plain.metrics["rewards/length/mean"]
+    assert draw.metrics["reward_greedy"] == pytest.approx(sum(g.greedy_reward or 0 for g in draw.groups) / 3)
+
+
+def test_the_narrowed_choice_stays_on_the_rollout(world: Open) -> None:
+    source = OnPolicy(group_size=2, max_completion_tokens=5, top_k=3)
+    for group in source.draw(world(source, prompts_per_step=2), 0).groups:
+        for rollout in group.rollouts:
+            assert rollout.support is not None
+            assert len(rollout.support) == len(rollout.tokens)
+            for token, left in zip(rollout.tokens, rollout.support, strict=True):
+                assert token in left
+                assert len(left) == 3
+
+
+def test_a_task_without_rewards(world: Open) -> None:
+    source = OnPolicy(group_size=1, max_completion_tokens=4)
+    draw = source.draw(world(source, prompts_per_step=3, rewards=()), 0)
+    assert [group.rollouts[0].rewards for group in draw.groups] == [{}] * 3
+    assert set(draw.metrics) == {"prompts_too_long", "groups_dropped"}
+
+
+def test_pairs_of_the_policys_own_samples(world: Open) -> None:
+    source = OnPolicy(group_size=4, max_completion_tokens=6, select=BestAndWorst())
+    draw = source.draw(world(source, prompts_per_step=6), 0)
+    assert draw.metrics["pairs/kept"] == len(draw.groups) > 0
+    assert draw.metrics["pairs/kept"] + draw.metrics["pairs/none"] == 6
+    for group in draw.groups:
+        chosen, rejected = (rollout.reward for rollout in group.rollouts)
+        assert chosen is not None
+        assert rejected is not None
+        assert chosen > rejected
+
+
+def test_the_stop_token_of_the_template_reaches_the_engine(world: Open) -> None:
+    """Otherwise every completion would be truncated."""
+    source = OnPolicy(group_size=32, max_completion_tokens=40)
+    here = world(source, prompts_per_step=2)
+    assert not isinstance(here.engine, GeneralEngine)
+    finished = [rollout.finished for group in source.draw(here, 0).groups for rollout in group.rollouts]
+    assert any(finished)
+
+
+def test_mixed_reads_the_first_reward_only(scored_group: Callable[..., Group]) -> None:
+    def with_bonus(*attempts: tuple[float | None, float]) -> Group:
+        group = scored_group(*[("", None if right is None else right + bonus) for right, bonus in attempts])
+        scores = [{"right": Score(right), "bonus": Score(bonus)} for right, bonus in attempts]
+        return replace(group, rollouts=tuple(replace(r, scores=s) for r, s in zip(group.rollouts, scores, strict=True)))
+
+    same_answer = with_bonus((1.0, 0.0), (1.0, 0.5))
+    assert informative(same_answer)
+    assert not mixed(same_answer)
+    assert not mixed(with_bonus((0.0, 0.0), (0.2, 1.5)))
+    assert not mixed(with_bonus((1.0, 0.0), (None, 0.5)))
+    assert mixed(with_bonus((1.0, -1.0), (0.0, 0.0)))
+    assert mixed(with_bonus((1.0, 0.0), (-1.0, 0.0)))
+
+
+def test_mixed_on_real_scores(world: Open, rows: tuple[Example, ...]) -> None:
+    rewards = (
+        as_reward(digit_first),
+        as_reward(lambda completions, **columns: [len(t) / 100 for t in completions], name="bonus"),
+    )
+    source = OnPolicy(group_size=8, max_completion_tokens=2, without_signal="drop", signal=mixed)
+    draw = source.draw(world(source, prompts_per_step=10, rewards=rewards), 0)
+    assert 0 < draw.metrics["groups_dropped"] < 10
+    for group in draw.groups:
+        assert len({rollout.text[:1].isdigit() for rollout in group.rollouts}) == 2
+
+
+def test_reward_metrics_by_hand(make_rollout: Callable[..., Rollout]) -> None:
+    def group(*rewards: float | None) -> Group:
+        rollouts = [make_rollout((5,), (6,), rewards={} if r is None else {0: r}) for r in rewards]
+        return Group(rollouts[0].prompt, tuple(rollouts))
+
+    found = reward_metrics([group(1.0, 0.0), group(0.5, 0.5, None)])
+    assert found == pytest.approx({"reward": 0.5, "reward_std": 0.5**0.5 / 2, "frac_reward_zero_std": 0.5})
+    assert reward_metrics([group(None, None)])["frac_reward_zero_std"] == 1.0

@@ -1,0 +1,87 @@
+"""Preference pairs from rows, whatever shape they came in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from groupwise import Pairs, UserError, tasks
+from groupwise.sources import World
+from groupwise.types import DEMONSTRATED, Example
+
+Open = Callable[..., World]
+USER = {"role": "user", "content": "2+2="}
+FOUR, FIVE = ({"role": "assistant", "content": text} for text in "45")
+SHAPES = {
+    "explicit": {"prompt": "2+2=", "chosen": "4", "rejected": "5"},
+    "messages": {"prompt": [USER], "chosen": [FOUR], "rejected": [FIVE]},
+    "implicit messages": {"chosen": [USER, FOUR], "rejected": [USER, FIVE]},
+}
+
+
+def of_file(path: Path, *rows: dict[str, Any]) -> list[Example]:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return list(tasks.from_file(path, held_out_fraction=0.0).train)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_group_is_chosen_then_rejected(world: Open, tmp_path: Path, shape: str) -> None:
+    rows = of_file(tmp_path / "pairs.jsonl", SHAPES[shape])
+    here = world(Pairs(), rows, prompts_per_step=1, rewards=())
+    draw = Pairs().draw(here, 0)
+    ((chosen, rejected),) = (group.rollouts for group in draw.groups)
+    assert (chosen.text, rejected.text) == ("4", "5")
+    for rollout in (chosen, rejected):
+        assert rollout.prompt == draw.groups[0].prompt == here.renderer.prompt(rows[0])
+        assert all(rollout.mask)
+        assert rollout.tokens[-1] in here.renderer.stop_tokens
+        assert rollout.version == DEMONSTRATED
+        assert rollout.reward is None
+    assert chosen == here.renderer.demonstration(rows[0])
+    assert draw.metrics == {"prompts_too_long": 0, "pairs_equal": 0}
+
+
+def test_an_implicit_prompt_is_what_both_texts_begin_with(world: Open, tmp_path: Path) -> None:
+    rows = of_file(tmp_path / "pairs.jsonl", {"chosen": "two and two is four", "rejected": "two and two is five"})
+    (group,) = Pairs().draw(world(Pairs(), rows, prompts_per_step=1, rewards=()), 0).groups
+    assert group.prompt.example.prompt == "two and two is"
+    assert [rollout.text.strip() for rollout in group.rollouts] == ["four", "five"]
+
+
+def test_hand_made_examples_may_bring_messages(world: Open) -> None:
+    row = Example("mine:0", (USER,), columns={"chosen": (FOUR,), "rejected": (FIVE,)})
+    (group,) = Pairs().draw(world(Pairs(), [row], prompts_per_step=1, rewards=()), 0).groups
+    assert [rollout.text for rollout in group.rollouts] == ["4", "5"]
+    assert group.prompt.example == row
+
+
+def test_equal_sides_are_passed_over_and_counted(world: Open, tmp_path: Path) -> None:
+    same = {"prompt": "1+1=", "chosen": "2", "rejected": "2"}
+    rows = of_file(tmp_path / "pairs.jsonl", same, SHAPES["explicit"], same)
+    draw = Pairs().draw(world(Pairs(), rows, prompts_per_step=2, rewards=()), 0)
+    assert [group.prompt.example.id for group in draw.groups] == [rows[1].id] * 2
+    assert draw.metrics["pairs_equal"] + draw.metrics["prompts_too_long"] == draw.cursor - 2 > 0
+    with pytest.raises(UserError, match="can be used: 50 with equal sides"):
+        Pairs().draw(world(Pairs(), [rows[0]], prompts_per_step=1, rewards=()), 0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({}, "stage: row mine:0 has no chosen; .*seen: none"),
+        ({"chosen": "4"}, "stage: row mine:0 has no rejected; .*seen: chosen"),
+        ({"chosen": 4, "rejected": "5"}, "stage: row mine:0: chosen is int '4'"),
+        ({"chosen": [USER], "rejected": [FIVE]}, "chosen ends with a message by user"),
+        ({"chosen": [FIVE, USER, FOUR], "rejected": [FIVE]}, "chosen has several messages"),
+    ],
+)
+def test_a_row_without_a_pair_is_named(world: Open, columns: dict[str, Any], said: str) -> None:
+    row = replace(Example("mine:0", (USER,)), columns=columns)
+    with pytest.raises(UserError, match=said) as error:
+        Pairs().draw(world(Pairs(), [row], prompts_per_step=1, rewards=()), 0)
+    assert "\n" not in str(error.value)
