@@ -8,7 +8,20 @@ from typing import Any
 import pytest
 
 from groupwise import Demonstrations, NewModel, OnPolicy, Run, Stage, UserError, recipes, tasks
-from groupwise.algorithm import KL, GroupRelative
+from groupwise.algorithm import (
+    GAE,
+    KL,
+    ClippedRatio,
+    ConstantLength,
+    Critic,
+    GroupRelative,
+    LogLikelihood,
+    ProcessRelative,
+    Reference,
+    RewardToGo,
+    TruncateMismatch,
+    Whitening,
+)
 from groupwise.runs import check
 from groupwise.tasks.task import Task
 
@@ -29,6 +42,37 @@ REFUSED: dict[str, tuple[Run, str]] = {
     "no temperature": (of(algorithm(source=OnPolicy(temperature=0.0))), "temperature is 0"),
     "group baseline on demonstrations": (
         of(replace(STAGE, algorithm=replace(recipes.sft, advantage=GroupRelative()))), "demonstrations have no rewards"
+    ),
+    "pairs without rewards": (
+        of(replace(STAGE, algorithm=replace(recipes.dpo, advantage=GroupRelative()))), "pairs have no rewards"
+    ),
+    "a teacher that is nobody": (of(replace(STAGE, algorithm=recipes.on_policy_distillation)), "a teacher is missing"),
+    "a reference nobody asks": (of(algorithm(kl=KL(0.0), reference=Reference("there"))), "is never asked"),
+    "a refresh nobody sees": (of(algorithm(kl=KL(0.0), reference=Reference(refresh_every=4))), "can never apply"),
+    "a critic nobody asks": (of(algorithm(critic=Critic("head"))), "only GAE uses its values"),
+    "GAE without a critic": (of(algorithm(advantage=GAE())), "GAE needs a critic"),
+    "a greedy baseline without a greedy completion": (
+        of(algorithm(advantage=RewardToGo(baseline="greedy"))), "greedy completions"
+    ),
+    "a penalty lost between steps": (
+        of(algorithm(advantage=ProcessRelative(), kl=KL(0.1, "k1", place="reward"))), "lost between steps"
+    ),
+    "a penalty on advantages that read no reward": (
+        of(replace(STAGE, algorithm=replace(recipes.dpo, kl=KL(0.1, "k1", place="reward")))), "no effect"
+    ),
+    "an exact penalty in the reward": (of(algorithm(kl=KL(0.1, "exact", place="reward"))), "stands in the objective"),
+    "a weighted penalty in the reward": (of(algorithm(kl=KL(0.1, "k1", "live", "reward"))), "can never apply"),
+    "nothing to adapt": (of(algorithm(kl=KL(0.0, "k1", place="reward", target=6.0))), "stays 0"),
+    "a ceiling inside the clip": (of(algorithm(objective=ClippedRatio(ceiling=1.1))), "inside the clip"),
+    "a dual clip that flips": (of(algorithm(objective=ClippedRatio(dual=0.5))), "would flip"),
+    "no round of sampling": (of(algorithm(source=OnPolicy(most_rounds=0))), "at least one round"),
+    "a frozen policy without a reward": (
+        of(replace(STAGE, algorithm=recipes.rft, task=Task("plain", train=()))), "chosen by one"
+    ),
+    "demonstrations among pairs": (
+        of(replace(STAGE, algorithm=replace(
+            recipes.dpo_normalised, source=replace(recipes.dpo_normalised.source, demonstrations=True)
+        ))), "cannot stand among pairs"
     ),
     "k1 as a loss": (of(algorithm(kl=KL(0.1, "k1"))), "k1 as a loss"),
     "no steps": (of(replace(STAGE, steps=0)), "steps"),
@@ -56,6 +100,27 @@ def test_named() -> None:
     assert any("never apply" in warning for warning in check(of(STAGE)))
     weighted = algorithm(kl=KL(0.04, weight="live"))
     assert check(of(replace(weighted, epochs=2))) == []
+
+
+NAMED: dict[str, tuple[Stage, str]] = {
+    "other gradient in the objective": (algorithm(kl=KL(0.1, "k2", "live")), "another gradient"),
+    "other gradient in the reward": (algorithm(kl=KL(0.1, "k3", place="reward")), "k1 has it"),
+    "a length that is none": (algorithm(aggregation=ConstantLength(99)), "meant to be equal"),
+    "normalised twice": (algorithm(whitening=Whitening("tokens")), "normalised twice"),
+    "a correction of nothing": (algorithm(correction=TruncateMismatch()), "correction is 1"),
+    "no ratio": (replace(algorithm(objective=LogLikelihood(), kl=KL(0.0)), epochs=2), "gradient is biased"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_one_by_one(name: str) -> None:
+    stage, words = NAMED[name]
+    assert any(words in warning for warning in check(of(stage)))
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.__all__ if name != "on_policy_distillation"])
+def test_every_recipe_passes_as_it_ships(name: str) -> None:
+    check(of(replace(STAGE, algorithm=vars(recipes)[name])))
 
 
 def test_a_sound_recipe_says_nothing() -> None:

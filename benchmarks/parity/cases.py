@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +57,7 @@ class Case:
         return " ".join((self.formula.__doc__ or "").split()) if self.formula else ""
 
 
-def _differing(own: dict[str, Any], preset: dict[str, Any]) -> list[str]:
+def _differing(own: Mapping[str, Any], preset: Mapping[str, Any]) -> list[str]:
     return [name for name in own if own[name] != preset[name]]
 
 

@@ -162,7 +162,7 @@ def _actor(draw: Draw, args: Any, experience: Experience, coefficient: float, up
         model = MagicMock(return_value=(leaf[part], SimpleNamespace(entropy=entropy[part])), is_vlm=False)
         trainer = ppo_actor.ActorPPOTrainer(_strategy(args, losses), model, None, None, MagicMock())
         trainer.training_step(_rows(experience, part), coefficient, 0)
-    gradient, of_entropy = torch.autograd.grad(sum(losses), (leaf, entropy), allow_unused=True)
+    gradient, of_entropy = torch.autograd.grad(losses, (leaf, entropy), allow_unused=True)
     return Found(float(sum(losses)), gradient, experience.advantages * draw.mask, entropy=of_entropy)
 
 
@@ -175,7 +175,7 @@ def _critic(draw: Draw, args: Any, experience: Experience, found: Found, updates
             _strategy(args, losses), model, None, MagicMock(), value_clip=args.critic.value_clip
         )
         trainer.training_step(_rows(experience, part), 0)
-    gradient = torch.autograd.grad(sum(losses), values)[0]
+    gradient = torch.autograd.grad(losses, values)[0]
     return replace(found, value_loss=float(sum(losses)), values=gradient)
 
 

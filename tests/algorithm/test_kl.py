@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from groupwise import recipes
 from groupwise.algorithm import KL
 from groupwise.algorithm.kl import k1, k2, k3
 
@@ -88,3 +90,35 @@ def test_value_in_expectation() -> None:
     assert float((OLD * k3(theta, reference)).sum()) == pytest.approx(0.07592794495871037, abs=1e-9)
     weighted = KL(weight="live").penalty(theta, OLD.log(), reference)
     assert float((OLD * weighted).sum()) == pytest.approx(0.07024034377188418, abs=1e-9)
+
+
+def test_a_bounded_estimate_has_no_gradient_beyond() -> None:
+    logprobs = torch.tensor([-0.1, -6.0], dtype=torch.float64, requires_grad=True)
+    nats = KL(1.0, bound=10.0).estimate(logprobs, torch.tensor([-0.2, -0.5]).double())
+    nats.sum().backward()
+    assert float(nats[1]) == 10.0
+    assert logprobs.grad is not None
+    assert float(logprobs.grad[1]) == 0.0
+    assert float(logprobs.grad[0]) != 0.0
+
+
+def test_a_penalty_on_finished_advantages_is_the_sum_of_what_is_to_come(worked: Any) -> None:
+    """β Σ_{u≥t} k1 of π_old: 0.1 and -0.1 nats on the first completion's two tokens."""
+    plain, late = (replace(recipes.grpo, kl=KL(c, "k1", place="advantage")) for c in (0.0, 0.5))
+    before, after = (algorithm.prepare(worked.signals).advantages for algorithm in (plain, late))
+    assert before is not None
+    assert after is not None
+    assert (before - after)[0, :2].tolist() == pytest.approx([0.5 * (0.1 - 0.1), 0.5 * -0.1])
+    assert not after[~worked.signals.mask].any()
+
+
+def test_a_penalty_in_the_reward_needs_to_know_who_sampled(worked: Any) -> None:
+    algorithm = replace(recipes.grpo, kl=KL(0.1, "k1", place="reward"))
+    assert algorithm.needs_old_first
+    with pytest.raises(ValueError, match="old_logprobs and reference_logprobs before the update"):
+        algorithm.prepare(worked.with_signals(old_logprobs=None).signals)
+
+
+def test_no_sample_estimates_the_exact_divergence() -> None:
+    with pytest.raises(ValueError, match="from the network"):
+        KL(0.1, "exact").estimate(torch.zeros(1), torch.zeros(1))
