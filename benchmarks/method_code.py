@@ -116,7 +116,10 @@ ADVANTAGES: dict[type, tuple[tuple[str, str, str], ...]] = {
 }
 OBJECTIVES: dict[type, tuple[tuple[str, str, str], ...]] = {
     ClippedRatio: (("min( r A, clip(r) A )", "the surrogate", "terms"), ("clip", "where it holds", "above")),
-    ClippedWeight: (("sg( clip(r) )", "the weight that is held", "held"), ("sg(..) A log π_θ", "the surrogate", "terms")),
+    ClippedWeight: (
+        ("sg( clip(r) )", "the weight that is held", "held"),
+        ("sg(..) A log π", "the surrogate", "terms"),
+    ),
     SoftGate: (("τ", "how fast the gate closes, by the sign of A", "tau"), ("f(r)", "the gate", "gate")),
     ClippedSequenceRatio: (
         ("log s_i", "the sequence's log-ratio", "logs"),
@@ -128,7 +131,10 @@ OBJECTIVES: dict[type, tuple[tuple[str, str, str], ...]] = {
         ("β [h(o+) - h(o-)]", "the margin", "margin"),
         ("log σ(..)", "the surrogate", "terms"),
     ),
-    RegularisedRatio: (("D(π_θ, π_old)", "the divergence, a token", "penalty"), ("w A - β D", "the surrogate", "terms")),
+    RegularisedRatio: (
+        ("D(π_θ, π_old)", "the divergence", "penalty"),
+        ("w A - β D", "the surrogate", "terms"),
+    ),
 }
 RATIOED = (ClippedRatio, ClippedWeight, SoftGate, RegularisedRatio)
 

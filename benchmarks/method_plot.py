@@ -5,9 +5,10 @@ Mid tones on no background, so that one picture is readable on light and dark pa
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ from groupwise.sinks.report_markup import Html, element
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400, 290, 46, 76, 34, 46
 INK, FAINT, UP, DOWN = "#757d87", "#757d8755", "#3b82f6", "#e5534b"
+NEAR_ZERO = 0.01  # the smallest ratio, and probability
 GRID = 300  # points of a curve
+COEFFICIENT = "coefficient ∂J/∂log π of a token"
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,11 @@ class Panel:
 
     title: str
     x_name: str
-    y_name: str
     curves: Sequence[Curve]
     bounds: Sequence[float] = ()
-    """Where a clip begins."""
+    """Where a clip begins or ends."""
+    beyond: Sequence[float] = ()
+    """Further ones, outside the picture."""
 
 
 def coefficients(algorithm: Algorithm, moved: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,11 +100,15 @@ def _by_ratio(algorithm: Algorithm) -> Panel:
     if near < 0.01:  # a sequence's ratio moves less than a token's
         low, high = 1 - 3 * near, 1 + 3 * near
     else:
-        low, high = 0.01, max([3.0, *(edge + 0.6 for edge in found if edge < 5)])
+        low, high = NEAR_ZERO, max([3.0, *(edge + 0.6 for edge in found if edge < 5)])
     curves = [_curve(algorithm, advantage, low, high) for advantage in (1.0, 0.5, -0.5, -1.0)]
     of = "of the completion" if near < 0.01 else "r"
     return Panel(
-        "coefficient of a token", f"ratio {of} = π_θ/π_old", "∂J/∂log π", curves, [e for e in found if low < e < high]
+        COEFFICIENT,
+        f"ratio {of} = π_θ/π_old",
+        curves,
+        bounds=[edge for edge in found if low < edge < high],
+        beyond=[edge for edge in found if not low < edge < high],
     )
 
 
@@ -129,7 +137,7 @@ def _edges(algorithm: Algorithm, advantage: float) -> Iterator[float]:
 
 
 def _pairs(values: list[float]) -> list[tuple[float, float]]:
-    return list(zip(values[:-1], values[1:], strict=True))
+    return list(itertools.pairwise(values))
 
 
 def _bisect(function: Callable[[float], int], left: float, right: float) -> float:
@@ -142,14 +150,14 @@ def _bisect(function: Callable[[float], int], left: float, right: float) -> floa
 
 def _by_probability(algorithm: Algorithm) -> Panel:
     """Where nothing is compared, only what the policy thinks of the token could matter."""
-    xs, curves = [0.01 + 0.99 * i / 99 for i in range(100)], []
+    xs, curves = [NEAR_ZERO + (1 - NEAR_ZERO) * i / 99 for i in range(100)], []
     given = _given(algorithm)
     for advantage, name in zip(given, ("accepted", "rejected") if len(given) > 1 else ("every token",), strict=False):
         values, held = coefficients(algorithm, torch.tensor(xs).double().log() + 4, torch.full((100,), advantage))
         curves.append(
             Curve(f"A = {advantage:g}", xs, values.tolist(), UP if advantage else DOWN, held.tolist(), name == "")
         )
-    return Panel("coefficient of a token", "probability π_θ of the token", "∂J/∂log π", curves)
+    return Panel(COEFFICIENT, "probability π_θ of the token", curves)
 
 
 def _by_margin(algorithm: Algorithm) -> Panel:
@@ -166,7 +174,7 @@ def _by_margin(algorithm: Algorithm) -> Panel:
         Curve("chosen", xs, found[0::2].tolist(), UP, free),
         Curve("rejected", xs, found[1::2].tolist(), DOWN, free),
     ]
-    return Panel("coefficient of a token", "margin h(chosen) − h(rejected), in nats", "∂J/∂log π", curves)
+    return Panel(COEFFICIENT, "margin h(chosen) − h(rejected), in nats", curves)
 
 
 ANSWERS, BESIDE = 16, (4, 8, 12)
@@ -188,7 +196,7 @@ def _by_share(algorithm: Algorithm) -> Iterator[Panel]:
         wrong.append(float(advantages[ANSWERS - 1, 0]))
     free = [0] * len(xs)
     curves = [Curve("right", xs, right, UP, free), Curve("wrong", xs, wrong, DOWN, free)]
-    yield Panel("advantage of an answer", f"right answers among the prompt's {ANSWERS}", "A", curves)
+    yield Panel("advantage A of an answer", f"right answers among the prompt's {ANSWERS}", curves)
 
 
 def _draw(rewards: Tensor) -> Signals:
@@ -246,13 +254,13 @@ class Frame:
 
 
 def _frame(panel: Panel) -> Frame:
-    """A KL's slope is infinite at ratio 0: what is left of a twentieth of the range has no say in the height."""
+    """A KL's slope is infinite at ratio 0: what lies left of 0.2 there has no say in the height."""
     xs = [x for curve in panel.curves for x in curve.xs]
     first, last = min(xs), max(xs)
-    seen = [y for c in panel.curves for x, y in zip(c.xs, c.ys, strict=True) if x >= first + (last - first) / 20]
+    seen = [y for c in panel.curves for x, y in zip(c.xs, c.ys, strict=True) if first != NEAR_ZERO or x >= 0.2]
     low, high = min([0.0, *seen]), max([0.0, *seen])
     air = (high - low or 1.0) * 0.07
-    start = 0.0 if first == 0.01 else first
+    start = 0.0 if first == NEAR_ZERO else first
     return Frame((start, last), (low - air if low < 0 else 0.0, high + air))
 
 
@@ -281,7 +289,6 @@ def _axes(panel: Panel, frame: Frame) -> Iterator[Html]:
         yield _text(_signed(x), at, bottom + 17, "middle")
     yield _text(panel.x_name, (LEFT + right) / 2, HEIGHT - 9, "middle")
     yield _text(panel.title, 2, 13, "start", font_weight="600")
-    yield _text(panel.y_name, LEFT - 6, TOP - 4, "end" if len(panel.y_name) < 4 else "middle")
 
 
 def _bound_names(panel: Panel, frame: Frame) -> Iterator[Html]:
@@ -290,7 +297,7 @@ def _bound_names(panel: Panel, frame: Frame) -> Iterator[Html]:
     for bound in sorted(panel.bounds):
         at = frame.left(bound)
         if at - taken >= 34:
-            yield _text(f"{bound:.6g}", at, TOP - 4, "middle")
+            yield _text(f"{round(bound, 4):g}", at, TOP - 4, "middle")
             taken = at
 
 
@@ -329,9 +336,21 @@ def _labels(panel: Panel, frame: Frame) -> Iterator[Html]:
         if all(abs(ends[curve.label] - end) >= 13 for end in others):
             yield _text(curve.label, WIDTH - RIGHT + 6, ends[curve.label] + 4, "start", **weight)
             continue
-        shown = [(x, y) for x, y in zip(curve.xs, curve.ys, strict=True) if frame.y[0] <= y <= frame.y[1]]
-        x, y = max(shown, key=lambda point: (abs(point[1]), point[0]))
-        yield _text(curve.label, frame.left(x) + 7, frame.top(y) + 4, "start", **weight)
+        x, y = _peak(curve, frame)
+        aside = x > frame.x[0] + (frame.x[1] - frame.x[0]) / 4  # else it would lie on the curve that goes on
+        yield _text(
+            curve.label,
+            frame.left(x) + 7,
+            frame.top(y) + (4 if aside else 16 * (1 if y > 0 else -0.4)),
+            "start",
+            **weight,
+        )
+
+
+def _peak(curve: Curve, frame: Frame) -> tuple[float, float]:
+    """Where it is farthest from 0; not where a ratio is near 0, see ``_frame``."""
+    points = [(x, y) for x, y in zip(curve.xs, curve.ys, strict=True) if x >= 0.2 or frame.x[0] != 0]
+    return max(points, key=lambda point: (round(abs(point[1]), 9), point[0]))
 
 
 def _text(content: str, x: float, y: float, anchor: str, **further: object) -> Html:

@@ -108,7 +108,7 @@ def told(walk: dict[str, Any]) -> str:
 
 
 WALK = """\
-**1. Draw** (`sources.py`, `OnPolicy.draw`). Step 2 of the GRPO stage takes {w[prompts_per_step]} prompts. One of them is
+**1. Draw** (`sources/on_policy.py`, `OnPolicy.draw`). Step 2 of the GRPO stage takes {w[prompts_per_step]} prompts. One of them is
 row `{w[example]}`. The renderer (`render.py`) makes it {prompt_length} tokens, once: {prompt_pieces}.
 
 **2. Sample** (`engines/native.py`). The prompt is computed once; its keys and values are shared out to
