@@ -78,7 +78,8 @@ class Session:
         for stage in self.recipe.stages:
             left = self.place.model(stage.name)
             if not left.exists() or self._to_evaluate(stage):
-                self._stage(stage, first if stage.start == "first" else model)
+                named = {"first": first, "last": model}
+                self._stage(stage, named.get(stage.start, self.place.model(stage.start)))
             model = left
         record = self.place.read()
         self.place.write_record({"seconds": round(time.time() - record["started"], 1)})

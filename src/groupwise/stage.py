@@ -40,8 +40,9 @@ class Stage:
     """Steps between quick greedy evaluations on held-out problems; 0: none."""
     learning_rate_floor: float = 0.0
     """Where a falling schedule ends, as a share of the learning rate."""
-    start: Literal["last", "first"] = "last"
-    """The model that it begins with: what the stage before it left, or the run's own first model."""
+    start: str = "last"
+    """The model that it begins with: what the stage before it left (last), the run's own first model (first), or what
+    the stage of that name left."""
 
     def learning_rate_at(self, step: int) -> float:
         """Of the 0-based ``step``."""

@@ -121,6 +121,8 @@ class Rollout:
     """Token index -> reward; empty: not scored. Never overwritten by an advantage."""
     scores: Mapping[str, Score] = field(default_factory=dict)
     """Each reward's own words, by its name, before weighting."""
+    steps: tuple[int, ...] = ()
+    """Index into ``tokens`` of each reasoning step's last token, where the task says what a step is."""
     support: tuple[tuple[int, ...], ...] | None = None
     """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from; the learner's log-probabilities are
     renormalised over the same set. None: the whole vocabulary."""

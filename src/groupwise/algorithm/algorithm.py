@@ -69,7 +69,9 @@ class Algorithm:
             advantages = (self.advantage.advantages(signals) - to_go(penalty)) * mask
         returns = None if signals.old_values is None else advantages + torch.where(mask, signals.old_values, 0.0)
         advantages = self.whitening.of(advantages, signals, everyone=not self.advantage.judges())
-        learned = mask if self.truncated == "learn" else mask & signals.finished[:, None]
+        learned = self.objective.learns_from(signals) & mask
+        if self.truncated == "mask":
+            learned = learned & signals.finished[:, None]
         weights, counts = self.aggregation.weights(learned, signals.group)
         prepared = replace(signals, advantages=advantages, returns=returns, learned=learned)
         return replace(prepared, weights=weights.to(dtype), counts=counts)

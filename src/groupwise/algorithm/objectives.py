@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -43,6 +43,14 @@ class Objective(Protocol):
     def joins_group(self) -> bool:
         """Whether the rows of a group must be seen together."""
         return False
+
+    def reads(self) -> Literal["logprobs", "scores"]:
+        """What stands in ``logprobs``: log-probabilities of a policy, or a scorer's number at each token."""
+        return "logprobs"
+
+    def learns_from(self, signals: Signals) -> Tensor:
+        """``[B, T]`` bool: the tokens whose terms are part of J; by default all that the policy sampled."""
+        return signals.mask
 
 
 @dataclass(frozen=True)
