@@ -71,12 +71,15 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("errors.py", set()),
         ("seeding.py", set()),
         ("protocols.py", {"types"}),
-        ("rewards/", {"types", "protocols", "errors", "rewards"}),
-        ("tasks/", {"types", "protocols", "errors", "rewards", "tasks"}),
-        ("render.py", {"types", "errors"}),
+        ("rewards/", {"types", "protocols", "errors", "describe", "rewards"}),
+        ("tasks/", {"types", "protocols", "errors", "rewards", "steps", "tasks"}),
+        ("steps.py", {"errors"}),
+        ("pieces.py", set()),
+        ("render.py", {"types", "errors", "pieces"}),
         (
             "sources/",
-            {"types", "protocols", "errors", "seeding", "render", "algorithm", "rewards", "tasks", "stage", "sources"},
+            {"types", "protocols", "errors", "seeding", "render", "steps", "algorithm", "rewards", "tasks", "stage"}
+            | {"sources"},
         ),
         ("engines/", {"types", "protocols", "engines"}),
         ("explain/", {"types", "errors", "algorithm", "sources", "ledger", "explain"}),
@@ -84,8 +87,10 @@ def test_recipes_import_algorithm_and_sources() -> None:
     ],
 )
 def test_a_room_imports_what_lies_below_it(room: str, allowed: set[str]) -> None:
+    opens_networks = {"rewards/model.py": {"learners"}}  # a learned reward, when it first scores
     for name in rooms(room):
-        assert inside(name, lazy=True) <= allowed, name
+        assert inside(name, lazy=True) <= allowed | opens_networks.get(name, set()), name
+        assert inside(name, lazy=False) <= allowed, name
 
 
 @pytest.mark.parametrize(
@@ -133,12 +138,14 @@ def names_and_texts(tree: ast.AST) -> Iterator[str]:
 
 
 METHODS = set(recipes.__all__)
+COLUMNS = {name: {"reward_model"} for name in ("tasks/conventions.py", "rewards/signatures.py")}
+"""What other systems' data call a column."""
 
 
 def test_no_method_has_a_name_outside_recipes() -> None:
     for name in FILES:
         if not name.startswith("recipes/"):
-            named = METHODS & {text.lower() for text in names_and_texts(FILES[name])}
+            named = METHODS & {text.lower() for text in names_and_texts(FILES[name])} - COLUMNS.get(name, set())
             assert not named, f"{name} names {named}"
 
 

@@ -8,12 +8,13 @@ from groupwise.describe import describe
 from groupwise.evaluation import Evaluation
 from groupwise.learners import NewModel
 from groupwise.runs import Run
+from groupwise.scorer_evaluation import ScorerEvaluation
 from groupwise.stage import Stage
 
 
-def model_card(recipe: Run, stage: Stage, evaluation: Evaluation | None) -> str:
+def model_card(recipe: Run, stage: Stage, evaluation: Evaluation | ScorerEvaluation | None) -> str:
     """Markdown with the hub's front matter. ``evaluation`` None: not evaluated (yet)."""
-    done = recipe.stages[: recipe.stages.index(stage) + 1]
+    done = recipe.stages[: [each.name for each in recipe.stages].index(stage.name) + 1]
     begun = "a new model with random weights" if isinstance(recipe.model, NewModel) else f"`{recipe.model}`"
     stages = "\n".join(
         f"{number}. `{each.name}`: {each.steps} steps of {each.prompts_per_step} prompts from `{each.task.name}`, "
@@ -39,7 +40,7 @@ The resolved recipe, machine and versions are in `{RECORD}`.
 * Training rows of the last stage: {data}
 * Rewards: {rewards}
 
-{_results(evaluation)}"""
+{_of_scorer(evaluation) if isinstance(evaluation, ScorerEvaluation) else _results(evaluation)}"""
 
 
 def _results(evaluation: Evaluation | None) -> str:
@@ -55,4 +56,22 @@ def _results(evaluation: Evaluation | None) -> str:
     return (
         f"Held-out problems of `{evaluation.task}`, temperature {evaluation.settings.temperature:g}:\n\n"
         f"| measure | problems | value | 95 % interval |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
+def _of_scorer(found: ScorerEvaluation) -> str:
+    """Its use, in a line of transformers, and its measures beside those of guessing."""
+    rows = "\n".join(
+        f"| {name.replace('_', ' ')} | {measure.value:.3f} | {measure.low:.3f} to {measure.high:.3f} | "
+        + ", ".join(f"{kind} {said[name]:.3f}" for kind, said in found.baselines.items() if name in said)
+        + " |"
+        for name, measure in found.measures.items()
+    )
+    counted = ", ".join(f"{count} {name}" for name, count in found.counts.items())
+    unit = "the completion" if found.kind == "pairs" else "the step, a logit"
+    return (
+        f"A scorer: `AutoModelForSequenceClassification` loads it, and its number after a token is that of {unit}.\n\n"
+        f"Held-out data of `{found.task}` ({counted}), log-loss {found.numbers['log_loss']:.3f}, calibration error "
+        f"{found.numbers['calibration_error']:.3f}:\n\n"
+        f"| measure | value | 95 % interval | without it |\n|---|---|---|---|\n{rows}\n"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from groupwise.algorithm import (
     GAE,
@@ -16,7 +16,15 @@ from groupwise.algorithm import (
     Uncorrected,
 )
 from groupwise.errors import UserError
-from groupwise.sources import AllRollouts, Demonstrations, FrozenPolicy, OnPolicy, Pairs
+from groupwise.sources import (
+    AllRollouts,
+    Demonstrations,
+    FrozenPolicy,
+    MonteCarloSteps,
+    OnPolicy,
+    Pairs,
+    StepLabels,
+)
 from groupwise.stage import Stage
 
 
@@ -36,10 +44,43 @@ def warnings(stage: Stage) -> Iterator[str]:
 def needs_reward(algorithm: Algorithm) -> bool:
     """Whether what its source samples must be scored: for an advantage, or to choose among completions or groups."""
     source = algorithm.source
+    labelled = isinstance(source, FrozenPolicy) and "step_rewards" in algorithm.objective.needs()
+    if labelled or isinstance(source, MonteCarloSteps):
+        return True
     if isinstance(source, OnPolicy | FrozenPolicy):
         redraws = isinstance(source, OnPolicy) and source.without_signal != "keep"
         return redraws or algorithm.advantage.judges() or not isinstance(source.select, AllRollouts)
     return False
+
+
+def refuse_order(stages: Sequence[Stage]) -> None:
+    """Raises UserError for a stage that cannot begin with what it names, or sample from it."""
+    trained: dict[str, bool] = {}  # by stage so far: whether it trains a scorer
+    last = ""
+    for stage in stages:
+        begins = last if stage.start == "last" else stage.start
+        if begins not in trained and begins not in ("", "first"):
+            raise UserError(
+                f"stage {stage.name}: start is {begins}; expected last, first or the name of an earlier stage"
+            )
+        own = trained.get(begins, False)
+        others = [policy for policy in trained if not trained[policy]]
+        expected = f"expected first or a policy's stage{_listed(others)}"
+        if own and not stage.algorithm.trains_scorer:
+            raise UserError(f"stage {stage.name}: begins with the scorer that {begins} left; {expected} as start")
+        source = stage.algorithm.source
+        named = source.models if isinstance(source, FrozenPolicy | MonteCarloSteps) else None
+        asked = None if named is None else [name or begins for name in named or ("",)]
+        scorer = next((name for name in asked or () if trained.get(name)), None)
+        if scorer:
+            raise UserError(
+                f"stage {stage.name}: would sample from the scorer that {scorer} left; {expected} in models"
+            )
+        trained[stage.name], last = stage.algorithm.trains_scorer, stage.name
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f": {', '.join(names)}" if names else ""
 
 
 def updates_per_draw(stage: Stage) -> int:
@@ -58,6 +99,8 @@ def _complaints(stage: Stage) -> Iterator[str]:
     yield from _source_complaints(stage)
     yield from _kl_complaints(stage.algorithm)
     yield from _slot_complaints(stage.algorithm)
+    if stage.algorithm.trains_scorer:
+        yield from _scorer_complaints(stage.algorithm)
 
 
 def _source_complaints(stage: Stage) -> Iterator[str]:
@@ -78,10 +121,33 @@ def _source_complaints(stage: Stage) -> Iterator[str]:
             yield "the greedy baseline needs greedy completions: source.greedy_baseline True samples them"
     if isinstance(source, FrozenPolicy):
         yield from _frozen_complaints(stage, source)
+    if isinstance(source, MonteCarloSteps) and not stage.task.rewards:
+        yield f"task {stage.task.name} has no reward, and what becomes of a step is judged by one"
     if isinstance(source, Demonstrations) and (algorithm.advantage.compares() or algorithm.advantage.judges()):
         yield "demonstrations have no rewards and no group, so this advantage has nothing to compare"
     if isinstance(source, Pairs) and algorithm.advantage.judges():
         yield "preference pairs have no rewards; an objective on pairs takes the advantage Preference()"
+
+
+def _scorer_complaints(algorithm: Algorithm) -> Iterator[str]:
+    source, objective = algorithm.source, algorithm.objective
+    if isinstance(source, OnPolicy):
+        yield "OnPolicy samples from the policy that learns, and here a scorer does; FrozenPolicy samples for one"
+    if isinstance(source, Demonstrations):
+        yield "demonstrations have neither a better one nor a label, and a scorer learns from one of them"
+    labelled = "step_rewards" in objective.needs()
+    if labelled and isinstance(source, Pairs):
+        yield "pairs have no labels, which this objective learns from; BradleyTerry learns from pairs"
+    if labelled and isinstance(source, FrozenPolicy) and not isinstance(source.select, AllRollouts):
+        yield "every sample has a label, so none needs to be chosen: select AllRollouts"
+    if objective.joins_group() and isinstance(source, StepLabels | MonteCarloSteps):
+        yield "labelled solutions stand alone and make no pair; StepCrossEntropy learns from their labels"
+    if objective.joins_group() and not algorithm.advantage.compares():
+        yield "this advantage makes no completion better than another; Preference, Ranking or GroupRelative do"
+    if algorithm.kl.coefficient or algorithm.kl.target or algorithm.entropy.active or algorithm.critic.active:
+        yield "a scorer has no policy, so there is no KL, no entropy bonus and no critic"
+    if not isinstance(algorithm.correction, Uncorrected):
+        yield "a correction between sampler and learner is of probabilities, and a scorer has none"
 
 
 def _frozen_complaints(stage: Stage, source: FrozenPolicy) -> Iterator[str]:

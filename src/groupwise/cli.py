@@ -14,6 +14,7 @@ COMMANDS = {
     "chat": "talk to a model in the terminal; --against another, side by side",
     "new": "write a small task of your own: data, reward, recipe, test, all running",
     "explain": "what a method does to each token: its formula, every number, and in words",
+    "audit": "does a reward reward what it should: false positives, false negatives, hostile answers",
     "methods": "the methods that ship, a line each",
 }
 

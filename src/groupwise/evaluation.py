@@ -189,7 +189,7 @@ def voting_answer(rollout: Rollout) -> Hashable | None:
 
 def _prompts(engine: RolloutEngine, renderer: Renderer, task: Task, problems: int) -> tuple[list[Prompt], int]:
     """The problems that fit the context, and how many of the asked ones do not."""
-    if not task.rewards:
+    if not task.judges:
         raise UserError(f"task {task.name!r} has no rewards, so nothing says which answers are correct: give it one")
     if not len(task.held_out):
         raise UserError(f"task {task.name!r} has no held-out problems to evaluate on: give it a held_out split")
@@ -225,7 +225,7 @@ def _draw(
         drawn[row, index] = _rollout(prompts[row], completion, renderer)
         on_completion()
     places = sorted(drawn)
-    scored, _ = score_rollouts([drawn[place] for place in places], task.rewards)
+    scored, _ = score_rollouts([drawn[place] for place in places], task.judges)
     by_prompt: list[list[Rollout]] = [[] for _ in prompts]
     for (row, _index), rollout in zip(places, scored, strict=True):
         by_prompt[row].append(rollout)

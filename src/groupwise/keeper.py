@@ -10,10 +10,12 @@ from typing import Any
 
 from groupwise.checkpoint import RECORD, complete_directory, save_state, write_json
 from groupwise.directory import RunDirectory
+from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
 from groupwise.ledger import Ledger
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
+from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
 from groupwise.sources import World
 from groupwise.stage import HeldOut, Stage
@@ -36,6 +38,7 @@ class Keeper:
         self.stage, self.world, self.learner = stage, world, learner
         self.held_out, self.place, self.sink = held_out, place, sink
         self.ledger = Ledger(place.ledger)
+        self.scorable = True
         self.shown = {1, (stage.steps + 1) // 2, stage.steps}
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
@@ -47,7 +50,9 @@ class Keeper:
             if step in self.shown:
                 self._show(record)
         due = stage.evaluate_every and (step == 1 or step % stage.evaluate_every == 0)
-        return self._evaluate() if due and len(stage.task.held_out) else {}
+        if not due or not len(stage.task.held_out):
+            return {}
+        return self._evaluate_scorer() if stage.algorithm.trains_scorer else self._evaluate()
 
     def checkpoint(self, progress: Progress) -> None:
         """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""
@@ -81,6 +86,19 @@ class Keeper:
             on_progress=lambda done, total: self.sink.phase("evaluate", done, total),
         )
         return {"eval/accuracy": found.greedy.value, "eval/pass@1": found.pass_at_1.value}
+
+    def _evaluate_scorer(self) -> dict[str, float]:
+        """Measures of the present weights on the first held-out rows; says so, once, where those hold nothing."""
+        if not self.scorable:
+            return {}
+        try:
+            groups = held_out_groups(self.world, self.held_out.during)
+        except UserError as error:
+            self.scorable = False
+            self.sink.note(f"{self.stage.name}: no quick evaluations on held-out rows: {error}")
+            return {}
+        found = evaluate_scorer(self.stage, self.learner, groups)
+        return {f"eval/{name}": measure.value for name, measure in found.measures.items()}
 
     def _show(self, record: StepRecord) -> None:
         """Adds a few groups of this step to groups.json, those with a signal first."""

@@ -76,6 +76,7 @@ def rows(record: StepRecord, weights: Mapping[str, float]) -> list[dict[str, Any
                 "statuses": {name: score.status for name, score in rollout.scores.items()} or None,
                 "behavior_logprobs": list(rollout.behavior_logprobs),
                 "logprobs": record.logprobs[row, :length].tolist(),
+                "reads": record.reads,
                 "old_logprobs": cut(signals.old_logprobs),
                 "reference_logprobs": cut(signals.reference_logprobs),
                 "values": cut(signals.old_values),

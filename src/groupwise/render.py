@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from groupwise.errors import UserError
+from groupwise.pieces import Pieces
 from groupwise.types import DEMONSTRATED, Example, Message, Prompt, Rollout
 
 if TYPE_CHECKING:
@@ -89,6 +90,12 @@ class Renderer:
         """The tokens as text, special tokens and those that end a completion left out."""
         kept = [token for token in tokens if token not in self.stop_tokens]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """Each token's own share of ``decode(tokens)``, in order; a token that shows nothing has an empty one."""
+        hidden = self._hidden
+        shown = iter(self._pieces.of([token for token in tokens if token not in hidden]))
+        return ["" if token in hidden else next(shown) for token in tokens]
 
     @cached_property
     def stop_tokens(self) -> tuple[int, ...]:
@@ -188,6 +195,17 @@ class Renderer:
         added = self.tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special} | set(self.tokenizer.all_special_tokens)
         return sorted((text for text in special if len(text) > 1), key=len, reverse=True)
+
+    @cached_property
+    def _hidden(self) -> frozenset[int]:
+        """What ``decode`` leaves out."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        special = {id for id, token in added if token.special} | set(self.tokenizer.all_special_ids)
+        return frozenset(self.stop_tokens) | special
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return Pieces(self.tokenizer)
 
     @cached_property
     def _opening(self) -> tuple[int, ...]:

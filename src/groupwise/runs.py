@@ -6,24 +6,25 @@ Directory of a run::
     models/<stage>/    what a stage left: a Hugging Face directory        tensorboard/    the same
     checkpoints/       a stage under way: model, optimizer, progress      ledger/         every rollout, a file a step
     gathered/          samples that a stage took once, to begin with
-    evaluation.json    held-out accuracy of each stage's model            report.html     all of it to look at
+    evaluation.json    how good each stage's model is                     report.html     all of it to look at
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from groupwise import __version__
-from groupwise.checks import refuse, warnings
+from groupwise.checks import refuse, refuse_order, warnings
 from groupwise.describe import describe
 from groupwise.engines import Native
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
+from groupwise.scorer_evaluation import ScorerEvaluation
 from groupwise.stage import HeldOut, Stage
 
 
@@ -51,6 +52,8 @@ class Outcome:
     model: Path
     evaluations: dict[str, Evaluation]
     already_finished: bool = False
+    scorers: dict[str, ScorerEvaluation] = field(default_factory=dict)
+    """Of stages that trained one."""
 
 
 def check(recipe: Run) -> list[str]:
@@ -72,6 +75,7 @@ def check(recipe: Run) -> list[str]:
         raise UserError(f"run {recipe.name}: models/new holds the model it begins with; name the stage otherwise")
     for stage in recipe.stages:
         refuse(stage)
+    refuse_order(recipe.stages)
     return [warning for stage in recipe.stages for warning in warnings(stage)]
 
 

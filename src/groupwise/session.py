@@ -14,22 +14,27 @@ from groupwise.card import model_card
 from groupwise.checkpoint import RECORD, complete_directory, load_state, write_atomically, write_json
 from groupwise.describe import describe
 from groupwise.directory import RunDirectory
+from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, compare, evaluate
 from groupwise.keeper import Keeper
 from groupwise.learners import NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
+from groupwise.learners.scorer import ScorerLearner
 from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
 from groupwise.render import Renderer
+from groupwise.rewards.model import with_scorers
 from groupwise.runs import Outcome, Run, as_record, check
+from groupwise.scorer_evaluation import ScorerEvaluation, evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
-from groupwise.sources import World
+from groupwise.sources import FrozenPolicy, MonteCarloSteps, World
 from groupwise.stage import Stage
 
 SHOWN_LETTERS = 300  # of the first prompt
+AnyLearner = LocalLearner | ScorerLearner
 
 
 def run(
@@ -101,18 +106,30 @@ class Session:
         """Trains (from the newest checkpoint), leaves the model, evaluates it."""
         left, resumed = self.place.model(stage.name), self.place.newest_checkpoint(stage.name)
         trained = left.exists()
-        learner = self.recipe.learner.open(left if trained else resumed or model)
-        engine = self.recipe.engine.open(learner.model, self.sink.note)
+        learner, engine = self._open(stage, left if trained else resumed or model, model)
+        rewards = with_scorers(stage.task.rewards, self._left_by, self.recipe.learner, learner.tokenizer)
+        stage = replace(stage, task=replace(stage.task, rewards=rewards))
         renderer = Renderer(learner.tokenizer, stage.task.system, stage.task.chat, str(model), learner.stop_tokens)
+        world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase)
+        world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
         if not trained:
-            world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase)
-            world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
             self._train(stage, world, learner, resumed)
         if self._to_evaluate(stage):
             engine.load(learner.weights(), learner.version)
-            self._evaluate(stage, engine, renderer)
+            if isinstance(learner, ScorerLearner):
+                self._evaluate_scorer(world, learner)
+            else:
+                self._evaluate(stage, engine, renderer)
 
-    def _train(self, stage: Stage, world: World, learner: LocalLearner, resumed: Path | None) -> None:
+    def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
+        """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""
+        if not stage.algorithm.trains_scorer:
+            policy = self.recipe.learner.open(present)
+            return policy, self.recipe.engine.open(policy.model, self.sink.note)
+        scorer = self.recipe.learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"))
+        return scorer, Lazy(scorer.context_tokens, partial(self._engine_on, scorer.tokenizer, begun))
+
+    def _train(self, stage: Stage, world: World, learner: AnyLearner, resumed: Path | None) -> None:
         """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
         progress, algorithm = Progress(), stage.algorithm
         reference = algorithm.reference.model if algorithm.needs_reference else None
@@ -135,16 +152,25 @@ class Session:
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:
         """An engine on another model of our tokenizer: an earlier stage's by its name, or a directory or hub name."""
-        earlier = self.place.model(name) if name in [stage.name for stage in self.recipe.stages] else None
-        if earlier is not None and not earlier.exists():
-            raise UserError(f"stage {name} has left no model yet; a source can sample from earlier stages only")
-        other = self.recipe.learner.open(earlier or name)
-        check_same_ids(name, other.tokenizer.get_vocab(), ours.get_vocab())
+        return self._engine_on(ours, self._left_by(name))
+
+    def _left_by(self, name: str) -> Path | str:
+        """The model of the stage of that name; where there is no such stage, it is a directory or hub name itself."""
+        if name not in [stage.name for stage in self.recipe.stages]:
+            return name
+        if not self.place.model(name).exists():
+            raise UserError(f"stage {name} has left no model yet; expected the name of an earlier stage")
+        return self.place.model(name)
+
+    def _engine_on(self, ours: Any, source: Path | str) -> RolloutEngine:
+        other = self.recipe.learner.open(source)
+        check_same_ids(str(source), other.tokenizer.get_vocab(), ours.get_vocab())
         return self.recipe.engine.open(other.model, self.sink.note)
 
     def _to_evaluate(self, stage: Stage) -> bool:
-        wanted = self.recipe.evaluation.problems and len(stage.task.held_out) and stage.task.rewards
-        return bool(wanted) and stage.name not in self._evaluations()
+        judged = stage.algorithm.trains_scorer or stage.task.rewards
+        wanted = self.recipe.evaluation.problems and len(stage.task.held_out) and judged
+        return bool(wanted) and stage.name not in {*self._evaluations(), *self._scorers()}
 
     def _evaluate(self, stage: Stage, engine: RolloutEngine, renderer: Renderer) -> None:
         plan, done = self.recipe.evaluation, self._evaluations()
@@ -163,17 +189,48 @@ class Session:
         )
         first, last = next(iter(done.values())), done[stage.name]
         comparison = compare(first, last) if len(done) > 1 and first.ids == last.ids else None
-        models = [{"stage": name, "evaluation": evaluation.to_json()} for name, evaluation in done.items()]
-        write_json(self.place.evaluation, {"models": models, "comparison": comparison and comparison.to_json()})
+        self._keep_evaluations(models=done, comparison=comparison and comparison.to_json())
         write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, last))
         self.sink.note(f"{stage.name}: {headline(last)}")
 
+    def _evaluate_scorer(self, world: World, learner: ScorerLearner) -> None:
+        """On what the stage's source makes of held-out rows; where that is nothing, says so and goes on."""
+        stage = world.stage
+        self.sink.note(f"{stage.name}: evaluating on held-out rows of {stage.task.name}")
+        try:
+            found = evaluate_scorer(stage, learner, held_out_groups(world, self._held_out_rows(stage)))
+        except (UserError, ValueError) as error:
+            self.sink.note(f"{stage.name}: not evaluated on held-out rows: {error}")
+            return
+        self._keep_evaluations(scorers=self._scorers() | {stage.name: found})
+        write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found))
+        self.sink.note(f"{stage.name}: {found.headline()}")
+
+    def _held_out_rows(self, stage: Stage) -> int:
+        """Fewer where each is sampled many times over, as in an evaluation of a policy."""
+        plan, samples = self.recipe.evaluation, isinstance(stage.algorithm.source, FrozenPolicy | MonteCarloSteps)
+        return min(plan.problems, plan.sampled_problems) if samples and plan.sampled_problems else plan.problems
+
+    def _keep_evaluations(self, **changed: Any) -> None:
+        """evaluation.json, with what changed."""
+        kept = {"models": self._evaluations(), "comparison": self._kept("comparison"), "scorers": self._scorers()}
+        kept |= changed
+        for kind in ("models", "scorers"):
+            kept[kind] = [{"stage": name, "evaluation": found.to_json()} for name, found in kept[kind].items()]
+        write_json(self.place.evaluation, kept)
+
+    def _kept(self, part: str) -> Any:
+        """Of evaluation.json; None where it has none."""
+        text = self.place.evaluation.read_text(encoding="utf-8") if self.place.evaluation.exists() else "{}"
+        return json.loads(text).get(part)
+
     def _evaluations(self) -> dict[str, Evaluation]:
-        """By stage, in the order they were made."""
-        if not self.place.evaluation.exists():
-            return {}
-        models = json.loads(self.place.evaluation.read_text(encoding="utf-8"))["models"]
-        return {model["stage"]: Evaluation.from_json(model["evaluation"]) for model in models}
+        """Of policies by stage, in the order they were made."""
+        return {one["stage"]: Evaluation.from_json(one["evaluation"]) for one in self._kept("models") or ()}
+
+    def _scorers(self) -> dict[str, ScorerEvaluation]:
+        """Of scorers by stage."""
+        return {one["stage"]: ScorerEvaluation.from_json(one["evaluation"]) for one in self._kept("scorers") or ()}
 
     def _report(self) -> None:
         from groupwise.sinks.report import write_report
@@ -182,7 +239,7 @@ class Session:
 
     def _outcome(self, already_finished: bool = False) -> Outcome:
         last = self.place.model(self.recipe.stages[-1].name)
-        return Outcome(self.place.path, last, self._evaluations(), already_finished)
+        return Outcome(self.place.path, last, self._evaluations(), already_finished, self._scorers())
 
 
 def headline(evaluation: Evaluation) -> str:

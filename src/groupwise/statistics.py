@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ def _ways_by_ties(counts: Sequence[int], most: int, total: int) -> list[int]:
     return [states.get((total, ties), 0) for ties in range(total // most + 1)]
 
 
-def wilson_interval(successes: int, n: int) -> Interval:
-    """Wilson's 95 % score interval of a proportion; never of zero width.
+def wilson_interval(successes: float, n: float) -> Interval:
+    """Wilson's 95 % score interval of a proportion; never of zero width. Effective numbers need not be whole.
 
     Raises ValueError unless ``0 <= successes <= n`` and ``n >= 1``.
     """
@@ -117,6 +118,55 @@ def _normal_interval(values: Sequence[float], added: Sequence[float], weight: fl
     square = (sum(value**2 for value in values) + weight * sum(value**2 for value in added)) / n
     half = Z_95 * sqrt(max(0.0, square - centre**2) / n)
     return centre - half, centre + half
+
+
+def clustered_share(clusters: Sequence[Sequence[float]]) -> Interval:
+    """The share of hits (1, else 0) among all members, whose clusters, such as the steps of a solution, hang together.
+
+    Wilson's interval with the effective number of members: as many independent ones as would have the variance of the
+    ratio of the clusters' sums. Raises ValueError where there are none.
+    """
+    sums = [(sum(cluster), len(cluster)) for cluster in clusters if cluster]
+    total = sum(size for _, size in sums)
+    if not total:
+        raise ValueError("a share needs at least one member")
+    share = sum(hits for hits, _ in sums) / total
+    square = sum((hits - share * size) ** 2 for hits, size in sums) / total**2
+    return _effective(share, square * len(sums) / max(1, len(sums) - 1), len(sums))
+
+
+def clustered_auc(clusters: Sequence[Sequence[tuple[float, bool]]]) -> Interval:
+    """The chance that a member of the positive class has the larger score than one of the negative class, ties half.
+
+    Members are ``(score, positive)``. The variance is that of placement values summed over clusters (Obuchowski,
+    Biometrics 1997); the interval is Wilson's with as many independent members as would have it. Raises ValueError
+    where a class has no member.
+    """
+    scores = {
+        kind: sorted(s for cluster in clusters for s, positive in cluster if positive == kind) for kind in (True, False)
+    }
+    m, n = len(scores[True]), len(scores[False])
+    if not m or not n:
+        raise ValueError(f"an AUC needs both classes, got {m} positive and {n} negative")
+
+    def below(score: float, kind: bool) -> float:
+        """Share of the class with a smaller score, ties half."""
+        return (bisect_left(scores[kind], score) + bisect_right(scores[kind], score)) / (2 * len(scores[kind]))
+
+    area = mean([below(score, False) for score in scores[True]])
+    square = 0.0
+    for cluster in clusters:
+        gain = sum(below(s, False) - area for s, positive in cluster if positive) / m
+        loss = sum(1 - below(s, True) - area for s, positive in cluster if not positive) / n
+        square += (gain + loss) ** 2
+    own = [sum(any(positive == kind for _, positive in cluster) for cluster in clusters) for kind in (True, False)]
+    return _effective(area, square * len(clusters) / max(1, len(clusters) - 1), min(own))
+
+
+def _effective(share: float, variance: float, otherwise: int) -> Interval:
+    """Wilson's with share · (1 - share) / variance trials; as many as ``otherwise`` where there is no variance."""
+    n = max(1.0, share * (1 - share) / variance if variance > 0 and 0 < share < 1 else otherwise)
+    return wilson_interval(share * n, n)
 
 
 def mean(values: Sequence[float]) -> float:

@@ -103,6 +103,8 @@ class Score:
     status: ScoreStatus = "scored"
     steps: Mapping[int, float] = field(default_factory=dict)
     """Process supervision: index into ``Rollout.tokens`` of each step's last token -> its score."""
+    cached: bool | None = field(default=None, compare=False)
+    """Whether it was known already, where the reward keeps what it said; no part of what it says."""
 
 
 @dataclass(frozen=True)

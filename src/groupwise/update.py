@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from groupwise.algorithm import Algorithm, Outputs, Signals, gradient_coefficient
+from groupwise.errors import UserError
 from groupwise.protocols import Learner
 from groupwise.seeding import stable_seed
 from groupwise.sources import OnPolicy
@@ -26,6 +27,13 @@ class StepRecord:
     signals: Signals
     logprobs: Tensor  # [B, T]
     coefficients: Tensor  # [B, T] ∂J/∂logprobs, every normaliser in it
+    reads: str = "logprobs"  # or scores, which then stand where log-probabilities do
+
+    @staticmethod
+    def empty(stage: Stage, groups: Sequence[Group], signals: Signals, step: int) -> StepRecord:
+        """Of the 0-based ``step``, before its first update."""
+        zeros = (torch.zeros(signals.mask.shape) for _ in range(2))
+        return StepRecord(step + 1, groups, signals, *zeros, reads=stage.algorithm.objective.reads())
 
 
 def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = None) -> Signals:
@@ -73,11 +81,14 @@ def prepare(stage: Stage, learner: Learner, groups: Sequence[Group]) -> Signals:
     """The numbers of a draw, with the log-probabilities that the algorithm needs, advantages and weights.
 
     With one update a draw π_old is π_θ itself and needs no forward pass of its own, unless an advantage is made of it.
+    Raises UserError for a label that is no probability, where a scorer learns from labels.
     """
     algorithm, rollouts = stage.algorithm, flatten(groups)
+    if algorithm.trains_scorer:
+        _refuse_labels(stage, rollouts)
     temperature = algorithm.source.temperature
     signals = signals_of(groups, {reward.name: reward.weight for reward in stage.task.rewards})
-    if stage.minibatches * stage.epochs > 1 or algorithm.needs_old_first:
+    if not algorithm.trains_scorer and (stage.minibatches * stage.epochs > 1 or algorithm.needs_old_first):
         signals = replace(signals, old_logprobs=learner.logprobs(rollouts, temperature).double())
     if algorithm.needs_reference_logprobs:
         reference = learner.logprobs(rollouts, temperature, reference=True)
@@ -85,6 +96,18 @@ def prepare(stage: Stage, learner: Learner, groups: Sequence[Group]) -> Signals:
     if algorithm.critic.active:
         signals = replace(signals, old_values=learner.values(rollouts).double())
     return algorithm.prepare(signals)
+
+
+def _refuse_labels(stage: Stage, rollouts: Sequence[Rollout]) -> None:
+    if "step_rewards" not in stage.algorithm.objective.needs():
+        return
+    for rollout in rollouts:
+        wrong = next((label for label in rollout.rewards.values() if not 0 <= label <= 1), None)
+        if wrong is not None:
+            raise UserError(
+                f"{stage.name}: row {rollout.prompt.example.id} has the label {wrong:g}; expected 0 to 1, the chance "
+                "that a step is right"
+            )
 
 
 def update(
@@ -99,7 +122,7 @@ def update(
     """All optimiser updates of one draw, and their metrics. ``on_phase("train", rows done, rows in all)``."""
     algorithm, rollouts = stage.algorithm, flatten(groups)
     rate = stage.learning_rate_at(step)
-    record = StepRecord(step + 1, groups, signals, *(torch.zeros(signals.mask.shape) for _ in range(2)))
+    record = StepRecord.empty(stage, groups, signals, step)
     tallies: list[Tally] = []
     heard = 0
 
@@ -144,6 +167,7 @@ class Tally:
         self.logprobs = torch.zeros(signals.mask.shape)
         self.coefficients = torch.zeros(signals.mask.shape)
         self.sums: dict[str, float] = {}
+        self.means: dict[str, tuple[float, float]] = {}
         self.metrics: dict[str, float] = {}
 
     def __call__(self, rows: Sequence[int], outputs: Outputs) -> Outputs:
@@ -159,7 +183,7 @@ class Tally:
             sums["value_loss"] = torch.where(signals.mask & signals.scored[:, None], error, 0.0).sum()
         if self.algorithm.kl.coefficient:
             sums["kl"] = (found.kl * signals.mask).sum()
-        if signals.behavior_logprobs is not None:
+        if signals.behavior_logprobs is not None and not self.algorithm.trains_scorer:
             if isinstance(self.algorithm.source, OnPolicy):
                 gap = torch.where(signals.mask, (outputs.logprobs - signals.behavior_logprobs).abs(), 0.0)
                 sums["engine_learner_gap"] = gap.sum()
@@ -169,6 +193,9 @@ class Tally:
             sums["entropy"] = (outputs.entropy * signals.mask).sum()
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        for name, (total, count) in self.algorithm.objective.measures(outputs.logprobs, signals).items():
+            before = self.means.get(name, (0.0, 0.0))
+            self.means[name] = before[0] + float(total), before[1] + float(count)
         self.on_rows(len(rows))
         return found.cotangent
 
@@ -179,6 +206,9 @@ def summary(tallies: Sequence[Tally]) -> dict[str, float]:
     for name in tallies[0].sums:
         per = [tally.sums[name] / (tally.count if name == "objective" else tally.tokens) for tally in tallies]
         metrics[name] = per[0] if name == "engine_learner_gap" else sum(per) / len(per)
+    for name in tallies[0].means:
+        totals, counts = zip(*(tally.means[name] for tally in tallies), strict=True)
+        metrics[name] = sum(totals) / max(sum(counts), 1e-12)
     for name in tallies[0].metrics:
         metrics[name] = sum(tally.metrics[name] for tally in tallies) / len(tallies)
     return metrics | {

@@ -11,8 +11,8 @@ import pytest
 from groupwise import BestAndWorst, OnPolicy, informative, mixed
 from groupwise.engines.general import GeneralEngine
 from groupwise.rewards import as_reward
-from groupwise.sources import World, reward_metrics
-from groupwise.types import Example, Group, Request, Rollout, Sampling, Score
+from groupwise.sources import World, reward_metrics, with_steps
+from groupwise.types import Example, Group, Request, Rollout, Sampling, Score, flatten
 
 Open = Callable[..., World]
 Drawn = Callable[[Sequence[Group]], list[Any]]
@@ -205,3 +205,26 @@ def test_reward_metrics_by_hand(make_rollout: Callable[..., Rollout]) -> None:
     found = reward_metrics([group(1.0, 0.0), group(0.5, 0.5, None)])
     assert found == pytest.approx({"reward": 0.5, "reward_std": 0.5**0.5 / 2, "frac_reward_zero_std": 0.5})
     assert reward_metrics([group(None, None)])["frac_reward_zero_std"] == 1.0
+
+
+class Characters:
+    """Each visible character is a step."""
+
+    def ends(self, text: str) -> tuple[int, ...]:
+        return tuple(end for end, character in enumerate(text, start=1) if not character.isspace())
+
+
+def test_steps_are_found_where_tokens_are_made(world: Open) -> None:
+    """With the task's segmentation; without one nobody looks. EOS and parts of characters show nothing."""
+    source = replace(SHORT, max_completion_tokens=24)
+    here = world(source, prompts_per_step=4)
+    plain = flatten(source.draw(here, 0).groups)
+    assert all(rollout.steps == () for rollout in plain)
+    here = replace(here, stage=replace(here.stage, task=replace(here.stage.task, steps=Characters())))
+    rollouts = flatten(source.draw(here, 0).groups)
+    assert [replace(rollout, steps=()) for rollout in rollouts] == plain
+    for rollout in rollouts:
+        pieces = here.renderer.pieces(rollout.tokens)
+        assert rollout.steps == tuple(place for place, piece in enumerate(pieces) if piece.strip())
+        assert 0 < len(rollout.steps) <= len(rollout.text)
+        assert with_steps(replace(rollout, steps=()), here.renderer, Characters()) == rollout

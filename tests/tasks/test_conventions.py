@@ -143,7 +143,7 @@ LONE = "a\ud800"
         ({"prompt": "a", "completions": ["b"], "labels": None}, "a.jsonl:1: labels is null for 1 steps"),
         (
             {"prompt": "a", "completions": ["b"], "labels": ["yes"]},
-            "a.jsonl:1: labels[0] is str 'yes'; expected true or false",
+            "a.jsonl:1: labels[0] is str 'yes'; expected true, false or a number in 0 .. 1",
         ),
         ({"prompt": "a", "completions": [None], "labels": [True]}, "a.jsonl:1: completions[0] is null"),
         ({"prompt": "a", "completions": "b", "labels": [True]}, "a.jsonl:1: completions is str 'b'; expected a list"),

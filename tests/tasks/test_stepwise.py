@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from groupwise.errors import UserError
+from groupwise.steps import Lines, step_ends
 from groupwise.tasks.stepwise import (
     LEVELS,
     Difficulty,
+    StepRule,
     StepwiseArithmetic,
+    check_lines,
     check_steps,
     demonstrate,
     split_of,
     stepwise,
 )
+from groupwise.types import Example, Prompt, Rollout, Score
 
 QUESTION = "37 + 58 - 46 = ?"
 levels = st.sampled_from(sorted(LEVELS))
@@ -151,3 +156,63 @@ def test_the_task_is_rewarded_by_its_final_answer():
 def test_errors_say_what_was_seen(wrong, message):
     with pytest.raises(UserError, match=message):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("completion", "alone", "so_far"),
+    [
+        ("<<37+58=95>>\n<<95-46=49>>\n#### 49", [1, 1, 1], [1, 1, 1]),
+        ("<<37+58=96>>\n<<96-46=50>>\n#### 50", [0, 1, 1], [0, 0, 0]),
+        ("<<37+58=95>>\n\n<<95-46=49>>\n#### 50\nand so on", [1, 1, 0, 0], [1, 1, 0, 0]),
+        ("<<37+58=95>>\n#### 95", [1, 0], [1, 0]),
+        ("#### 49", [0], [0]),
+        ("nonsense", [0], [0]),
+        ("<<37+58=95>>\n<<95-46=49>>\n####", [1, 1, 0], [1, 1, 0]),
+    ],
+)
+def test_every_line_is_a_step_that_the_rule_scores(completion, alone, so_far):
+    assert check_lines(QUESTION, completion) == [bool(verdict) for verdict in alone]
+    ends = Lines().ends(completion)
+    rollout = characters(QUESTION, completion)
+    for rule, expected in ((StepRule(), alone), (StepRule(so_far=True), so_far)):
+        (score,) = rule.score([rollout])
+        assert score == Score(
+            float(all(expected)), steps={end - 1: float(v) for end, v in zip(ends, expected, strict=True)}
+        )
+
+
+@given(level=levels, row=st.integers(0, 10**6), slips=st.sampled_from([0.0, 0.3]))
+def test_right_so_far_to_the_end_is_the_right_answer(level, row, slips):
+    example = StepwiseArithmetic(level, 0, 10**6 + 1, slips=slips)[row]
+    (score,) = StepRule(so_far=True).score([characters(example.prompt, example.completion)])
+    assert score.value == float(example.completion == demonstrate(example.prompt))
+    assert len(score.steps) == len(check_steps(example.prompt, example.completion)) + 1
+
+
+@given(completion=st.text(alphabet="<>=+-#0123 \n\r\u2028\x0b\x1c", max_size=30))
+def test_lines_and_the_referee_see_the_same_steps(completion):
+    assert len(check_lines(QUESTION, completion)) == len(Lines().ends(completion))
+
+
+def test_a_step_rule_says_what_it_misses():
+    nothing, merged = characters(QUESTION, " \n"), replace(characters(QUESTION, "<<1+1=2>>\n#### 2"), steps=(3,))
+    assert StepRule().score([nothing, merged]) == [Score(0.0, "unparseable")] * 2
+    with pytest.raises(UserError, match=r"'steps' needs to know the steps; give the task steps=Lines\(\)"):
+        StepRule().score([replace(merged, steps=())])
+    with pytest.raises(UserError, match="is not a question of this task"):
+        StepRule().score([characters("2 + 2", "4")])
+    assert stepwise(1).steps == Lines()
+
+
+def characters(question, completion):
+    """One character a token."""
+    return Rollout(
+        prompt=Prompt(Example("row", question), (0,)),
+        tokens=tuple(map(ord, completion)),
+        mask=(True,) * len(completion),
+        behavior_logprobs=(0.0,) * len(completion),
+        text=completion,
+        finished=True,
+        version=0,
+        steps=step_ends(completion, Lines().ends(completion)),
+    )

@@ -11,6 +11,7 @@ from groupwise.algorithm.advantages import (
     NormalisedRewards,
     Preference,
     ProcessRelative,
+    Ranking,
 )
 from groupwise.algorithm.aggregation import (
     Aggregation,
@@ -39,6 +40,7 @@ from groupwise.algorithm.objectives import (
     SoftGate,
     Surrogate,
 )
+from groupwise.algorithm.preferences import BradleyTerry, StepCrossEntropy
 from groupwise.algorithm.regularised import RegularisedRatio
 from groupwise.algorithm.returns import GAE, RewardToGo, TeacherGap
 from groupwise.algorithm.sequences import ClippedGeometricMean, ClippedSequenceRatio, PreferenceMargin
@@ -52,6 +54,7 @@ __all__ = [
     "Advantage",
     "Aggregation",
     "Algorithm",
+    "BradleyTerry",
     "ClippedGeometricMean",
     "ClippedRatio",
     "ClippedSequenceRatio",
@@ -73,6 +76,7 @@ __all__ = [
     "Preference",
     "PreferenceMargin",
     "ProcessRelative",
+    "Ranking",
     "Reference",
     "RegularisedRatio",
     "RejectMismatch",
@@ -82,6 +86,7 @@ __all__ = [
     "Signals",
     "SoftGate",
     "Source",
+    "StepCrossEntropy",
     "Surrogate",
     "TeacherGap",
     "TokenMean",

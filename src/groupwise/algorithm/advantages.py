@@ -212,6 +212,29 @@ class Preference(Advantage):
         return True
 
 
+@dataclass(frozen=True)
+class Ranking(Advantage):
+    """K - 1, K - 2, ..., 0 on the completions of a group of K, which stand best first: only their order matters."""
+
+    def advantages(self, signals: Signals) -> Tensor:
+        seen: dict[int, int] = {}
+        places = []
+        for number in signals.group.tolist():
+            places.append(seen.setdefault(number, 0))
+            seen[number] += 1
+        better = [seen[number] - 1 - place for number, place in zip(signals.group.tolist(), places, strict=True)]
+        return torch.tensor(better).to(signals.rewards)[:, None] * signals.mask
+
+    def formula(self) -> str:
+        return "A_i = K - i,  i = 1 the best of K completions"
+
+    def needs(self) -> frozenset[str]:
+        return frozenset()
+
+    def compares(self) -> bool:
+        return True
+
+
 def to_go(values: Tensor, discount: float = 1.0) -> Tensor:
     """``[B, T]``: Σ_{u ≥ t} discount^(u-t) · values_u."""
     result, running = torch.zeros_like(values), torch.zeros_like(values[:, 0])

@@ -95,6 +95,11 @@ class Algorithm:
         return found | ({"values"} if self.critic.active else frozenset())
 
     @property
+    def trains_scorer(self) -> bool:
+        """Whether the network that learns is a scorer and no policy."""
+        return self.objective.reads() == "scores"
+
+    @property
     def needs_reference(self) -> bool:
         """Whether there is a reference policy at all."""
         return bool(self.kl.coefficient or self.kl.target) or self.needs_reference_logprobs

@@ -6,6 +6,7 @@ Here, each token by itself; sequences.py has those that speak of whole completio
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -51,6 +52,10 @@ class Objective(Protocol):
     def learns_from(self, signals: Signals) -> Tensor:
         """``[B, T]`` bool: the tokens whose terms are part of J; by default all that the policy sampled."""
         return signals.mask
+
+    def measures(self, logprobs: Tensor, signals: Signals) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """Metrics of its own by their names: a sum, and what it is divided by. Without gradient."""
+        return {}
 
 
 @dataclass(frozen=True)

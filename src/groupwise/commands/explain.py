@@ -48,6 +48,9 @@ a case:
 
   Beside groups: "greedy_rewards": [..], of each prompt's greedy completion.
 
+  Where a method trains a scorer, logprobs are its scores, of any sign; step_rewards are then the labels,
+  0 to 1, and coefficients are dJ/dscores.
+
 what --json prints:
   {"objective": J, "loss": -J, "groups": [[{"advantages": [..], "ratios": [..], "clipped": [..],
                 "kl": [..], "weights": [..], "coefficients": [..]}, ...], ...]}
@@ -174,8 +177,9 @@ def _as_run(name: str, algorithm: Algorithm) -> Any:
 def _on_case(methods: Sequence[Method], chosen: Namespace) -> None:
     from groupwise.explain import compute, read_case, worked_case
 
+    scores = _reads_scores(methods)
     pairs = any(method.algorithm.objective.joins_group() for method in methods)
-    case = read_case(chosen.case) if chosen.case else worked_case(pairs)
+    case = read_case(chosen.case, scores) if chosen.case else worked_case(pairs, scores)
     found = [compute(method.algorithm, case, method.name) for method in methods]
     if chosen.json:
         return _print_json([numbers.record() for numbers in found])
@@ -183,16 +187,35 @@ def _on_case(methods: Sequence[Method], chosen: Namespace) -> None:
 
     page = Page(methods)
     page.describe(chosen.case is None)
-    page.tokens(case, found, case.name if chosen.case else WORKED)
+    worked = "A worked example, one prompt" if scores else WORKED
+    page.tokens(case, found, case.name if chosen.case else worked)
     if chosen.case is None:
         page.effects()
     return None
 
 
+def _reads_scores(methods: Sequence[Method]) -> bool:
+    """Raises UserError where one method trains a scorer and the other a policy: no number means the same to both."""
+    found = [method.algorithm.trains_scorer for method in methods]
+    if any(found) and not all(found):
+        scorer, policy = sorted(methods, key=lambda method: not method.algorithm.trains_scorer)
+        raise UserError(
+            f"{scorer.name} learns from scores and {policy.name} from log-probabilities; expected two of one kind"
+        )
+    return any(found)
+
+
 def _on_run(methods: Sequence[Method], chosen: Namespace) -> None:
     from groupwise.explain import compute, select, step_rows
 
+    scores = _reads_scores(methods)
     stage, step, rows = step_rows(chosen.run, chosen.stage, chosen.step)
+    if any((row.get("reads") == "scores") != scores for row in rows):
+        kept, needed = ("log-probabilities", "scores") if scores else ("scores", "log-probabilities")
+        raise UserError(
+            f"{chosen.run}: stage {stage} keeps {kept}, and {methods[0].name} learns from {needed}; expected a stage "
+            f"that trains a {'scorer' if scores else 'policy'}"
+        )
     name = f"{chosen.run}, stage {stage}, step {step}"
     drawn = [select(rows, method.algorithm, name) for method in methods]
     found = [compute(method.algorithm, one.case, method.name) for method, one in zip(methods, drawn, strict=True)]

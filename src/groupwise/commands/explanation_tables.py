@@ -35,9 +35,10 @@ def token_columns(algorithm: Algorithm, case: Case, responses: Sequence[Tokens])
     """Every number between rewards and gradient that this method has."""
     rows = [response for _, response in case.rows()]
     needs = algorithm.needs()
-    if algorithm.advantage.judges():
-        yield Column("R_t", [tokens.rewards for tokens in responses])
-    yield Column("log π", [response.logprobs for response in rows])
+    if algorithm.advantage.judges() or "step_rewards" in algorithm.needs():
+        yield Column("label" if algorithm.trains_scorer else "R_t", [tokens.rewards for tokens in responses])
+    read = "score" if algorithm.trains_scorer else "log π"
+    yield Column(read, [response.logprobs for response in rows])
     if "old_logprobs" in needs:
         yield Column("log old", [response.lists["old_logprobs"] for response in rows])
         yield Column("ratio", [tokens.ratios for tokens in responses])
@@ -51,9 +52,10 @@ def token_columns(algorithm: Algorithm, case: Case, responses: Sequence[Tokens])
     whitened = algorithm.whitening.unit != "none"
     if whitened:
         yield Column("A raw", [tokens.raw_advantages for tokens in responses], leads=True)
-    yield Column("A", [tokens.advantages for tokens in responses], leads=not whitened)
+    if not algorithm.trains_scorer or algorithm.objective.joins_group():
+        yield Column("A", [tokens.advantages for tokens in responses], leads=not whitened)
     yield Column("w", [tokens.weights for tokens in responses])
-    yield Column("∂J/∂log π", [tokens.coefficients for tokens in responses], PUSH)
+    yield Column(f"∂J/∂{read}", [tokens.coefficients for tokens in responses], PUSH)
     titles = {"values": "∂J/∂V", "entropy": "∂J/∂H", "exact_kl": "∂J/∂KL"}
     for name in responses[0].others:
         yield Column(titles[name], [tokens.others[name] for tokens in responses], PUSH)

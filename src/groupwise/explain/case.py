@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from groupwise.algorithm import GAE, Algorithm, Outputs, RewardToGo, Signals
+from groupwise.algorithm import GAE, Algorithm, Outputs, Preference, RewardToGo, Signals
 from groupwise.errors import UserError
 
 LISTS = {
@@ -144,7 +144,7 @@ def _require(case: Case, algorithm: Algorithm, method: str) -> None:
     if "greedy_rewards" in needed and case.greedy_rewards is None:
         raise UserError(f"{case.name} has no greedy_rewards, which {method} needs; expected one number a group")
     if algorithm.objective.joins_group():
-        _require_pairs(case, method)
+        _require_pairs(case, algorithm, method)
     for where, response in case.rows():
         _require_rewards(where, response, algorithm, method)
         for name, meaning in LISTS.items():
@@ -167,12 +167,13 @@ def _require_rewards(where: str, response: Response, algorithm: Algorithm, metho
         raise UserError(f"{where} has no reward, which {method} needs; expected a number, or null for not scored")
 
 
-def _require_pairs(case: Case, method: str) -> None:
-    odd = next((number for number, group in enumerate(case.groups) if len(group) != 2), None)
+def _require_pairs(case: Case, algorithm: Algorithm, method: str) -> None:
+    ranked = algorithm.trains_scorer and not isinstance(algorithm.advantage, Preference)
+    odd = next((n for n, group in enumerate(case.groups) if len(group) < 2 or (len(group) > 2 and not ranked)), None)
     if odd is not None:
         raise UserError(
-            f"{case.name}: group {odd} has {len(case.groups[odd])} responses; {method} takes pairs, the chosen and "
-            "then the rejected"
+            f"{case.name}: group {odd} has {len(case.groups[odd])} responses; {method} takes "
+            + ("two or more" if ranked else "pairs, the chosen and then the rejected")
         )
 
 

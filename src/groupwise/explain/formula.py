@@ -9,17 +9,26 @@ from dataclasses import MISSING, Field, fields
 from groupwise.algorithm import (
     KL,
     Algorithm,
+    BradleyTerry,
     Constant,
     Preference,
     PreferenceMargin,
     RegularisedRatio,
     SequenceMean,
+    StepCrossEntropy,
     TeacherGap,
     Uncorrected,
 )
 from groupwise.sources import OnPolicy
 
-SHOWN = ("group_size", "samples_per_prompt", "sampling_temperature", "max_completion_tokens")
+SHOWN = (
+    "group_size",
+    "samples_per_prompt",
+    "continuations",
+    "estimate",
+    "sampling_temperature",
+    "max_completion_tokens",
+)
 RATIO = "r = π_θ(o_t | q, o_<t) / π_old(o_t | q, o_<t)"
 ESTIMATES = {
     "k1": "k1(π, π_ref) = log π/π_ref",
@@ -61,7 +70,8 @@ def _letters(algorithm: Algorithm) -> Iterator[str]:
         yield f"M = {algorithm.correction.formula().rstrip(',')}" + _mismatch(algorithm)
     if kl.in_reward:
         yield f"R_t = reward on token t - {kl.formula()}" + _total(algorithm)
-    yield from re.split(r",  (?=[^,]* = )", algorithm.advantage.formula())
+    if not isinstance(algorithm.objective, StepCrossEntropy):  # it reads labels, and no advantage
+        yield from re.split(r",  (?=[^,]* = )", algorithm.advantage.formula())
     if algorithm.whitening.formula():
         yield algorithm.whitening.formula()
     if kl.coefficient:
@@ -139,6 +149,8 @@ def _option(value: object) -> str:
 
 def _reward(algorithm: Algorithm) -> str:
     needs, advantage = algorithm.needs(), algorithm.advantage
+    if isinstance(algorithm.objective, StepCrossEntropy):
+        return "a label at the end of each step" + (", from a rule" if _samples(algorithm) else "")
     if isinstance(advantage, TeacherGap):
         return "none: a teacher's log-probability of each token"
     if isinstance(advantage, Preference):
@@ -150,10 +162,12 @@ def _reward(algorithm: Algorithm) -> str:
 
 
 def _samples(algorithm: Algorithm) -> bool:
-    return isinstance(algorithm.source, OnPolicy) or "select" in vars(algorithm.source)
+    return isinstance(algorithm.source, OnPolicy) or "sampling_temperature" in vars(algorithm.source)
 
 
 def _scope(algorithm: Algorithm) -> str:
+    if algorithm.trains_scorer and not algorithm.objective.joins_group():
+        return "  (times the token's weight w)"
     return "" if algorithm.objective.joins_group() else "  (where π_old = π_θ; times the token's weight w)"
 
 
@@ -161,6 +175,12 @@ def coefficient(algorithm: Algorithm) -> str:
     """In symbols. A critic's and an entropy bonus's outputs have coefficients of their own."""
     surrogate = algorithm.objective
     said = "A"
+    if isinstance(surrogate, StepCrossEntropy):
+        return "y_t - σ(z_t), on the last token of each step"
+    if isinstance(surrogate, BradleyTerry):
+        held = f" + {surrogate.margin:g}" if surrogate.margin else ""
+        said = f"± σ( s_j - s_i{held} ) of each pair, + on the last token of the better, - on the worse's"
+        return said + (f";  - {2 * surrogate.centring:g} (s_i + s_j) on both" if surrogate.centring else "")
     if isinstance(surrogate, PreferenceMargin):
         beta = f"{surrogate.coefficient:g}"
         share = "/|o|" if surrogate.length_normalised else ""

@@ -18,8 +18,9 @@ RESPONSE_KEYS = ("logprobs", *LISTS, "reward", "rewards", "step_rewards", "trunc
 ROUNDING = 1e-9  # by which a log-probability may be above 0
 
 
-def read_case(path: str | Path) -> Case:
-    """The case in a JSON file. Raises UserError for a file that is not there or not what is expected."""
+def read_case(path: str | Path, scores: bool = False) -> Case:
+    """The case in a JSON file; its logprobs are ``scores`` where a scorer learns. Raises UserError for a file that is
+    not there or not what is expected."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -32,7 +33,7 @@ def read_case(path: str | Path) -> Case:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not usable JSON: {error}") from error
-    return case_from(data, str(path))
+    return case_from(data, str(path), scores)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -45,13 +46,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def case_from(data: Any, name: str = "case") -> Case:
-    """The case in parsed JSON. Raises UserError where something is not as expected."""
+def case_from(data: Any, name: str = "case", scores: bool = False) -> Case:
+    """The case in parsed JSON: ``scores`` may stand in logprobs. Raises UserError where something is not as
+    expected."""
     table = _object(data, name, CASE_KEYS)
     groups = _list(table.get("groups"), f"{name}: groups")
     if not groups:
         raise UserError(f"{name}: groups is empty; expected at least one group of responses")
-    responses = [_group(group, f"{name}: group {number}") for number, group in enumerate(groups)]
+    responses = [_group(group, f"{name}: group {number}", scores) for number, group in enumerate(groups)]
     greedy = table.get("greedy_rewards")
     if greedy is not None:
         greedy = _numbers(greedy, f"{name}: greedy_rewards")
@@ -63,24 +65,25 @@ def case_from(data: Any, name: str = "case") -> Case:
     return Case([[_summed(response, weights) for response in group] for group in responses], greedy, weights, name)
 
 
-def _group(data: Any, where: str) -> list[Response]:
+def _group(data: Any, where: str, scores: bool) -> list[Response]:
     members = _list(data, where)
     if not members:
         raise UserError(f"{where} is empty; expected at least one response")
-    return [_response(member, f"{where}, response {number}") for number, member in enumerate(members)]
+    return [_response(member, f"{where}, response {number}", scores) for number, member in enumerate(members)]
 
 
-def _response(data: Any, where: str) -> Response:
+def _response(data: Any, where: str, scores: bool) -> Response:
     table = _object(data, where, RESPONSE_KEYS)
     if "logprobs" not in table:
-        raise UserError(f"{where} has no logprobs; expected the policy's log-probability of each token")
+        what = "the scorer's score" if scores else "the policy's log-probability"
+        raise UserError(f"{where} has no logprobs; expected {what} of each token")
     lists = {name: _numbers(table[name], f"{where}: {name}") for name in ("logprobs", *LISTS) if name in table}
     length = len(lists["logprobs"])
     if not length:
         raise UserError(f"{where}: logprobs is empty; a response has at least one token")
     mask = _mask(table.get("mask"), where, length)
     for name, values in lists.items():
-        _check(values, name, where, length)
+        _check(values, name, where, length, any_sign=scores and name == "logprobs")
     if not isinstance(table.get("truncated", False), bool):
         raise UserError(f"{where}: truncated is {_shown(table['truncated'])}; expected true or false")
     reward = table.get("reward")
@@ -96,11 +99,11 @@ def _response(data: Any, where: str) -> Response:
     )
 
 
-def _check(values: Sequence[float], name: str, where: str, length: int) -> None:
+def _check(values: Sequence[float], name: str, where: str, length: int, any_sign: bool) -> None:
     if len(values) != length:
         raise UserError(f"{where}: {name} has {len(values)} numbers, logprobs {length}; expected one a token in each")
     for place, value in enumerate(values):
-        if name.endswith("logprobs") and value > ROUNDING:
+        if name.endswith("logprobs") and value > ROUNDING and not any_sign:
             raise UserError(
                 f"{where}: {name}[{place}] is {value:g}, a probability above 1; expected natural logarithms, 0 or less"
             )

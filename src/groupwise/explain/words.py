@@ -23,7 +23,11 @@ def premises(algorithm: Algorithm) -> str:
         said = f"A pair of answers of {LENGTH} tokens"
     else:
         said = f"Four answers of {LENGTH} tokens, " + ("of a prompt each" if alone(algorithm) else "all of one prompt")
-    said += ", at the first update of a draw: π_θ = π_old. A push is ∂J/∂log π."
+    said += (
+        ", every score -1, which is a chance of 0.269. A push is ∂J/∂score."
+        if algorithm.trains_scorer
+        else ", at the first update of a draw: π_θ = π_old. A push is ∂J/∂log π."
+    )
     return " ".join([said, *_suppositions(algorithm)])
 
 
@@ -74,7 +78,8 @@ def _lone(algorithm: Algorithm, right: bool) -> str:
     kind, other = ("right", "wrong") if right else ("wrong", "right")
     if not algorithm.advantage.judges() and _same(found[:1], found[1:2]):
         return f"is learned like any other, {kind} or {other}: {_pushed(found[0])}."
-    said = f"{_advantage(found[0])}; {_pushed(found[0])}"
+    judged = f"{_advantage(found[0])}; " if algorithm.advantage.judges() else ""
+    said = f"{judged}{_pushed(found[0])}"
     return f"among three {other} ones: {said}. The {other} ones are {_short(found[1])}."
 
 
@@ -152,6 +157,8 @@ def _pushed(tokens: Tokens) -> str:
     values, count = tokens.coefficients, len(tokens.coefficients)
     if not _live(tokens):
         return "none of its tokens is pushed"
+    if _last_only(tokens):
+        return f"its last token is {_short(tokens).removesuffix(' on its last token')}"
     if not _even(tokens):
         return f"its {count} tokens are {_short(tokens).removesuffix(' a token')}, {_signed(sum(values))} in all"
     direction, each, total = "up" if values[0] > 0 else "down", abs(values[0]), abs(sum(values))
@@ -162,6 +169,8 @@ def _short(tokens: Tokens) -> str:
     values = tokens.coefficients
     if not _live(tokens):
         return "left alone"
+    if _last_only(tokens):
+        return f"pushed {'up' if values[-1] > 0 else 'down'} by {digits(abs(values[-1]))} on its last token"
     if min(values) < 0 < max(values):
         return f"pushed by {_signed(min(values))} to {_signed(max(values))} a token"
     sizes = sorted({digits(abs(value)) for value in (min(values), max(values))}, key=float)
@@ -184,6 +193,11 @@ def _signed(value: float) -> str:
 
 def _live(tokens: Tokens) -> bool:
     return any(abs(value) > NOTHING for value in tokens.coefficients)
+
+
+def _last_only(tokens: Tokens) -> bool:
+    """Of several tokens."""
+    return [abs(value) > NOTHING for value in tokens.coefficients] == [False] * (len(tokens.coefficients) - 1) + [True]
 
 
 def _even(tokens: Tokens) -> bool:

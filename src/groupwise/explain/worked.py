@@ -13,18 +13,22 @@ LOGPROBS = ((-0.4, -0.9), (-1.2, -0.3, -0.7), (-0.6, -1.5), (-0.2,))
 MOVED = ((0.3, 0.1), (0.25, -0.1, 0.0), (-0.35, 0.05), (-0.1,))  # log π_θ - log π_old
 APART = ((0.1, -0.2), (0.0, 0.3, -0.1), (0.2, 0.0), (-0.3,))  # log π_ref - log π_θ
 VALUES = ((0.4, 0.6), (0.3, 0.3, 0.1), (0.2, 0.3), (0.5,))
+SCORES = ((0.4, 1.3), (1.1, -0.2, 0.6), (-0.5, -0.9), (0.3,))  # a scorer's, of any sign
 REWARDS = (1.0, 0.0, 0.0, 1.0)
 
 
-def worked_case(pair: bool = False) -> Case:
+def worked_case(pair: bool = False, scores: bool = False) -> Case:
     """One prompt with four completions of 2, 3, 2 and 1 tokens, two of them right, seen at a second update: the policy
-    has moved since it drew them. ``pair``: the first two alone, a right one and a wrong one."""
+    has moved since it drew them. ``pair``: the first two alone, a right one and a wrong one. ``scores``: as a scorer
+    sees them."""
     responses = []
-    for logprobs, moved, apart, values, reward in zip(LOGPROBS, MOVED, APART, VALUES, REWARDS, strict=True):
+    for said, logprobs, moved, apart, values, reward in zip(
+        SCORES if scores else LOGPROBS, LOGPROBS, MOVED, APART, VALUES, REWARDS, strict=True
+    ):
         old = _less(logprobs, moved)
         responses.append(
             Response(
-                logprobs=logprobs,
+                logprobs=said,
                 lists={
                     "old_logprobs": old,
                     "behavior_logprobs": [value - 0.05 for value in old],

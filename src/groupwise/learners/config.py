@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from groupwise.learners.local import LocalLearner
+    from groupwise.learners.scorer import ScorerLearner
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,10 @@ class Local:
         from groupwise.learners.local import LocalLearner
 
         return LocalLearner(self, directory)
+
+    def open_scorer(self, directory: Path | str, seed: int = 0) -> ScorerLearner:
+        """A scorer on the scorer, or on the trunk of the causal LM, in ``directory`` (or of a hub name); ``seed`` draws
+        the head of a new one. Raises UserError where there is none, or transformers has no class to save it as."""
+        from groupwise.learners.scorer import ScorerLearner
+
+        return ScorerLearner(self, directory, seed)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
+
+HEAD = "score.weight"
+"""Of a sequence classifier, as transformers names it."""
 
 
 def quiet_transformers() -> None:
@@ -53,27 +57,68 @@ def load_tokenizer(source: Path | str) -> Any:
 
 
 def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:
-    """A causal LM in evaluation mode (no dropout), its parameters in ``dtype``."""
-    quiet_transformers()
-    import torch
-    from safetensors import SafetensorError
+    """A causal LM in evaluation mode (no dropout), its parameters in ``dtype``. Raises UserError for a scorer."""
     from transformers import AutoModelForCausalLM
+
+    kind = scorer_kind(source)
+    if kind:
+        raise UserError(
+            f"{source}: holds a scorer ({kind}), which says nothing of next tokens; expected a causal language model"
+        )
+    model, lost = _from_pretrained(AutoModelForCausalLM, source, dtype)
+    _refuse_lost(source, lost, "a complete causal language model")
+    return model.to(device).eval()
+
+
+def load_scorer(source: Path | str, dtype: str = "float32", device: str = "cpu") -> tuple[Any, bool]:
+    """A transformers sequence classifier with one score, and whether its head is new.
+
+    ``source`` is such a classifier, or a causal LM, whose trunk it then is. Raises UserError where transformers has no
+    classifier of that architecture.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    new = not scorer_kind(source)
+    model, lost = _from_pretrained(AutoModelForSequenceClassification, source, dtype, num_labels=1)
+    _refuse_lost(source, [name for name in lost if not (new and name == HEAD)], "a causal language model or a scorer")
+    return model.to(device).eval(), new
+
+
+def scorer_kind(source: Path | str) -> str:
+    """The architecture that a directory or hub name holds where it is a sequence classifier's, else empty."""
+    quiet_transformers()
+    from transformers import AutoConfig
 
     name = check_model(source)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+        architectures = AutoConfig.from_pretrained(name).architectures or []
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
+    return next((kind for kind in architectures if kind.endswith("ForSequenceClassification")), "")
+
+
+def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) -> tuple[Any, list[str]]:
+    """The model, and the names of the parameters that have no weights."""
+    quiet_transformers()
+    import torch
+    from safetensors import SafetensorError
+
+    name = check_model(source)
+    try:
+        model, report = kind.from_pretrained(
+            name, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True, **options
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
-    model, report = loaded
-    lost = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    return model, sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+
+
+def _refuse_lost(source: Path | str, lost: Sequence[str], expected: str) -> None:
     if lost:
         raise UserError(
             f"{source}: config.json and the weights do not match: {len(lost)} parameters have no weights, "
-            f"{lost[0]} first; expected a complete causal language model"
+            f"{lost[0]} first; expected {expected}"
         )
-    return model.to(device).eval()
 
 
 def generation_stops(model: Any) -> tuple[int, ...]:

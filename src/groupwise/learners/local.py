@@ -113,15 +113,9 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
-        norms = []
-        for group, rate in zip(self._optimizer.param_groups, (learning_rate, critic_learning_rate), strict=False):
-            group["lr"] = rate
-            norms.append(divide_and_clip(group["params"], count, self.config.max_grad_norm))
-        finite = all(norm < float("inf") for norm in norms)
-        if finite:
-            self._optimizer.step()
-            self.version += 1
-        self._optimizer.zero_grad(set_to_none=True)
+        rates, most = (learning_rate, critic_learning_rate), self.config.max_grad_norm
+        norms, finite = clipped_step(self._optimizer, count, rates, most)
+        self.version += finite
         metrics = dict(zip(("grad_norm", "critic_grad_norm"), norms, strict=False))
         return metrics | {"learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
@@ -157,9 +151,7 @@ class LocalLearner:
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         networks = [self.model] if self._critic is None else [self.model, self._critic]
-        groups = [{"params": list(network.parameters())} for network in networks]
-        config = self.config
-        return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+        return adamw(networks, self.config)
 
     def _layout(self, rollouts: Sequence[Rollout], rows: Sequence[int]) -> Layout:
         return Layout.of([rollouts[row] for row in rows], self.device)
@@ -178,6 +170,30 @@ def send_back(said: Outputs, cotangent: Outputs) -> None:
         if end is None or not end.requires_grad:
             raise ValueError(f"a cotangent of {name} would be lost: accumulate(outputs=...) must name it")
     torch.autograd.backward(list(ends.values()), [-given[name].to(end) for name, end in ends.items()])
+
+
+def adamw(networks: Sequence[nn.Module], config: Local) -> torch.optim.Optimizer:
+    """With a parameter group for each network."""
+    groups = [{"params": list(network.parameters())} for network in networks]
+    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+
+
+def clipped_step(
+    optimizer: torch.optim.Optimizer, count: float, rates: Sequence[float], max_norm: float
+) -> tuple[list[float], bool]:
+    """One update, each parameter group at its rate; the groups' gradient norms, and whether it was made.
+
+    Gradients are divided by ``count`` and clipped group by group; one that is not finite leaves the update out.
+    """
+    norms = []
+    for group, rate in zip(optimizer.param_groups, rates, strict=False):
+        group["lr"] = rate
+        norms.append(divide_and_clip(group["params"], count, max_norm))
+    finite = all(norm < float("inf") for norm in norms)
+    if finite:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norms, finite
 
 
 def divide_and_clip(parameters: Sequence[nn.Parameter], count: float, max_norm: float) -> float:

@@ -21,9 +21,13 @@ from groupwise.recipes.online_rft import online_rft
 from groupwise.recipes.openrlhf_0_11 import openrlhf_0_11
 from groupwise.recipes.openrlhf_0_11_ppo import openrlhf_0_11_ppo
 from groupwise.recipes.ppo import ppo
+from groupwise.recipes.process_reward_model import process_reward_model
+from groupwise.recipes.process_reward_model_automatic import process_reward_model_automatic
 from groupwise.recipes.reinforce_plus_plus import reinforce_plus_plus
 from groupwise.recipes.reinforce_plus_plus_baseline import reinforce_plus_plus_baseline
 from groupwise.recipes.remax import remax
+from groupwise.recipes.reward_model import reward_model
+from groupwise.recipes.reward_model_samples import reward_model_samples
 from groupwise.recipes.rft import rft
 from groupwise.recipes.rloo import rloo
 from groupwise.recipes.rpg_fkl import rpg_fkl
@@ -58,9 +62,13 @@ __all__ = [
     "openrlhf_0_11",
     "openrlhf_0_11_ppo",
     "ppo",
+    "process_reward_model",
+    "process_reward_model_automatic",
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",
     "remax",
+    "reward_model",
+    "reward_model_samples",
     "rft",
     "rloo",
     "rpg_fkl",

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from groupwise.rewards.answers import FinalAnswer, final_answer, numbers_equal, parse_number
+from groupwise.rewards.cache import Cached
 from groupwise.rewards.format import Format, LengthPenalty
 from groupwise.rewards.isolation import Outcome, WorkerPool
+from groupwise.rewards.judge import Judge
 from groupwise.rewards.math import Math
+from groupwise.rewards.model import ModelReward, solution_score, with_scorers
 from groupwise.rewards.named import by_name
 from groupwise.rewards.reasoning_gym import ReasoningGym
 from groupwise.rewards.scoring import score_rollouts
 from groupwise.rewards.signatures import FunctionReward, as_reward
 
 __all__ = [
+    "Cached",
     "FinalAnswer",
     "Format",
     "FunctionReward",
+    "Judge",
     "LengthPenalty",
     "Math",
+    "ModelReward",
     "Outcome",
     "ReasoningGym",
     "WorkerPool",
@@ -26,4 +32,6 @@ __all__ = [
     "numbers_equal",
     "parse_number",
     "score_rollouts",
+    "solution_score",
+    "with_scorers",
 ]

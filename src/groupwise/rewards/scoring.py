@@ -23,7 +23,8 @@ def score_rollouts(rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> tu
     keeps its scores but gets no ``rewards``: part of a sum is not comparable with the whole sums of its group.
 
     Metrics, for every reward: ``rewards/NAME/mean`` and ``/std`` (Bessel's, of the values there are; left out where
-    there are none), ``/seconds``, and ``/unparseable``, ``/timeout``, ``/failed`` as fractions of the rollouts.
+    there are none), ``/seconds``, and ``/unparseable``, ``/timeout``, ``/failed`` (of a cached reward also ``/cached``)
+    as fractions of the rollouts.
     Raises UserError where two rewards have one name, a reward returns another number of scores than it was given
     rollouts, or no reward applies to a row.
     """
@@ -48,6 +49,8 @@ def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[st
     counts = Counter(score.status for score in scores)
     metrics = {f"rewards/{name}/{status}": counts[status] / max(len(scores), 1) for status in COUNTED}
     metrics[f"rewards/{name}/seconds"] = seconds
+    if any(score.cached is not None for score in scores):
+        metrics[f"rewards/{name}/cached"] = sum(bool(score.cached) for score in scores) / len(scores)
     if values:
         metrics[f"rewards/{name}/mean"] = statistics.fmean(values)
         metrics[f"rewards/{name}/std"] = statistics.stdev(values) if len(values) > 1 else 0.0

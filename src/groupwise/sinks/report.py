@@ -16,6 +16,7 @@ from groupwise.errors import UserError
 from groupwise.sinks.report_evaluation import evaluation, summary
 from groupwise.sinks.report_groups import groups
 from groupwise.sinks.report_markup import Html, counted, duration, element, join
+from groupwise.sinks.report_scorers import scorers
 from groupwise.sinks.report_training import training
 
 Json = Mapping[str, Any]
@@ -39,10 +40,12 @@ def write_report(run_directory: Path) -> Path:
     rows = _read_lines(run_directory / "metrics.jsonl")
     shown = _read(run_directory / "groups.json") or []
     models, comparison = evaluated["models"], evaluated.get("comparison")
+    evaluations = evaluation(models, comparison) if models else []
+    evaluations += scorers(evaluated.get("scorers", []))
     body = join(
         [
             _header(run, summary(models, comparison) if models else Html()),
-            _section("Evaluation", evaluation(models, comparison) if models else [], "evaluation.json"),
+            _section("Evaluation", evaluations, "evaluation.json"),
             _section("Training", training(rows, run.get("stages", [])), "metrics.jsonl"),
             _section("Groups", [_how_to_read(), *groups(shown)] if shown else [], "groups.json"),
         ]

@@ -2,12 +2,14 @@
 
 from groupwise.sources.demonstrations import Demonstrations
 from groupwise.sources.frozen import FrozenPolicy
+from groupwise.sources.monte_carlo import MonteCarloSteps
 from groupwise.sources.on_policy import OnPolicy
 from groupwise.sources.pairs import Pairs
 from groupwise.sources.rows import prompt_stream, refuse_if_asked
-from groupwise.sources.sampling import as_rollout
+from groupwise.sources.sampling import as_rollout, with_steps
 from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths, Selected, Selection
 from groupwise.sources.signal import informative, mixed, reward_metrics
+from groupwise.sources.step_labels import StepLabels
 from groupwise.sources.world import Draw, Gathered, World
 
 __all__ = [
@@ -18,10 +20,12 @@ __all__ = [
     "Draw",
     "FrozenPolicy",
     "Gathered",
+    "MonteCarloSteps",
     "OnPolicy",
     "Pairs",
     "Selected",
     "Selection",
+    "StepLabels",
     "World",
     "as_rollout",
     "informative",
@@ -29,4 +33,5 @@ __all__ = [
     "prompt_stream",
     "refuse_if_asked",
     "reward_metrics",
+    "with_steps",
 ]

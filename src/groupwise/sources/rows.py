@@ -47,8 +47,13 @@ def row_order(world: World, epoch: int) -> tuple[int, ...]:
     return shuffled(len(world.stage.task.train), stable_seed(world.seed, world.stage.name, "order", epoch))
 
 
-def draw_rows(world: World, cursor: int, rollouts_of: Callable[[Example], tuple[Rollout, ...]]) -> FromRows:
-    """``prompts_per_step`` groups of what rows say themselves. No rollouts of a row: it has no signal.
+def draw_rows(
+    world: World,
+    cursor: int,
+    rollouts_of: Callable[[Example], tuple[Rollout, ...]],
+    fault: str = "with equal sides (pairs that differ are expected)",
+) -> FromRows:
+    """``prompts_per_step`` groups of what rows say themselves. No rollouts of a row: it has no signal, by ``fault``.
 
     Rows that do not fit the context are passed over and counted. Raises UserError where no row can be used.
     """
@@ -65,7 +70,7 @@ def draw_rows(world: World, cursor: int, rollouts_of: Callable[[Example], tuple[
             too_long += 1
         if len(groups) == world.stage.prompts_per_step:
             break
-    refuse_nothing(len(groups), world, without_signal)
+    refuse_nothing(len(groups), world, f"{without_signal} {fault}" if without_signal else "")
     return FromRows(groups, cursor, too_long, without_signal)
 
 
@@ -92,15 +97,15 @@ def refuse_if_asked(world: World, example: Example, needed: int) -> None:
         )
 
 
-def refuse_nothing(usable: int, world: World, without_signal: int = 0) -> None:
-    """Raises UserError where no row could be used."""
+def refuse_nothing(usable: int, world: World, faults: str = "") -> None:
+    """Raises UserError where no row could be used. ``faults``: of those not too long, in words."""
     if usable:
         return
     name, context = world.stage.task.name, world.engine.context_tokens
-    if without_signal:
+    if faults:
         raise UserError(
-            f"{world.stage.name}: no row of {name} that was tried can be used: {without_signal} with equal sides, the "
-            f"others longer than the context of {context} tokens; expected pairs that differ"
+            f"{world.stage.name}: no row of {name} that was tried can be used: {faults}, the others longer than the "
+            f"context of {context} tokens"
         )
     raise UserError(
         f"{world.stage.name}: every row of {name} that was tried is too long: prompt and completion together exceed "

@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rewards.scoring import score_metrics, score_rollouts
 from groupwise.sources.signal import reward_metrics
 from groupwise.sources.world import World
+from groupwise.steps import Segmentation, step_ends
 from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, flatten
 
 TOLD_EVERY = 16  # completions
 
 
-def as_rollout(prompt: Prompt, completion: Completion, renderer: Renderer) -> Rollout:
-    """A single-turn rollout: the policy sampled every token after the prompt."""
-    return Rollout(
+def as_rollout(
+    prompt: Prompt, completion: Completion, renderer: Renderer, steps: Segmentation | None = None
+) -> Rollout:
+    """A single-turn rollout: the policy sampled every token after the prompt. ``steps`` says what a step of it is."""
+    rollout = Rollout(
         prompt=prompt,
         tokens=completion.tokens,
         mask=(True,) * len(completion.tokens),
@@ -28,6 +32,12 @@ def as_rollout(prompt: Prompt, completion: Completion, renderer: Renderer) -> Ro
         version=completion.version,
         support=completion.support,
     )
+    return rollout if steps is None else with_steps(rollout, renderer, steps)
+
+
+def with_steps(rollout: Rollout, renderer: Renderer, steps: Segmentation) -> Rollout:
+    """The same with the tokens at which its steps end; EOS belongs to none."""
+    return replace(rollout, steps=step_ends(renderer.pieces(rollout.tokens), steps.ends(rollout.text)))
 
 
 class Sampler:
@@ -48,12 +58,12 @@ class Sampler:
         on_done: Callable[[int], None] = lambda done: None,
     ) -> list[list[Rollout]]:
         """For each prompt a rollout for each of its seeds, in their order, whatever order they finished in."""
-        started = time.perf_counter()
+        started, steps = time.perf_counter(), self.world.stage.task.steps
         requests = [Request(prompt.tokens, own) for prompt, own in zip(prompts, seeds, strict=True)]
         found: dict[tuple[int, int], Rollout] = {}
         total = sum(map(len, seeds))
         for number, index, completion in engine.generate(requests, sampling):
-            found[number, index] = as_rollout(prompts[number], completion, self.world.renderer)
+            found[number, index] = as_rollout(prompts[number], completion, self.world.renderer, steps)
             self.tokens += len(completion.tokens)
             if len(found) % TOLD_EVERY == 0 or len(found) == total:
                 on_done(len(found))

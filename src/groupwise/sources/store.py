@@ -44,6 +44,13 @@ def read(path: Path, rows: Sequence[Example], made_by: str) -> Gathered | None:
         return Gathered(list(_groups(path, file, rows)), head["metrics"])
 
 
+def groups_in(path: Path, rows: Sequence[Example]) -> list[Group]:
+    """Whatever made the file; the rows are the same. Raises UserError where they are not."""
+    with path.open(encoding="utf-8") as file:
+        next(file)
+        return list(_groups(path, file, rows))
+
+
 def plain(group: Group) -> dict[str, Any]:
     """As JSON takes it; of the prompt's example only the id."""
     return {
@@ -84,7 +91,7 @@ def _rollout(prompt: Prompt, values: Mapping[str, Any]) -> Rollout:
     scores = {name: Score(**score | {"steps": _indexed(score["steps"])}) for name, score in values["scores"].items()}
     support = values["support"]
     changed = {
-        **{name: tuple(values[name]) for name in ("tokens", "mask", "behavior_logprobs")},
+        **{name: tuple(values[name]) for name in ("tokens", "mask", "behavior_logprobs", "steps")},
         "rewards": _indexed(values["rewards"]),
         "scores": scores,
         "support": None if support is None else tuple(map(tuple, support)),

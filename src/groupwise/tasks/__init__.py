@@ -6,20 +6,25 @@ from groupwise.tasks.from_file import from_file, split
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.named import by_name
 from groupwise.tasks.reasoning_gym import reasoning_gym
-from groupwise.tasks.stepwise import Difficulty, StepwiseArithmetic, check_steps, stepwise
+from groupwise.tasks.step_labels import LabelledStep, labelled_steps
+from groupwise.tasks.stepwise import Difficulty, StepRule, StepwiseArithmetic, check_lines, check_steps, stepwise
 from groupwise.tasks.task import Task
 
 __all__ = [
     "Convention",
     "Difficulty",
+    "LabelledStep",
+    "StepRule",
     "StepwiseArithmetic",
     "Task",
     "by_name",
+    "check_lines",
     "check_steps",
     "duplicates",
     "examples",
     "from_file",
     "gsm8k",
+    "labelled_steps",
     "read_rows",
     "reasoning_gym",
     "recognise",

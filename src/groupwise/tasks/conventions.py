@@ -9,6 +9,8 @@ TRL, unpaired     ``prompt, completion, label``                               th
 TRL, preference   ``chosen, rejected`` (``prompt`` explicit or implicit)      completion = chosen; the columns chosen
                                                                               and rejected hold what follows the prompt
 TRL, stepwise     ``prompt, completions, labels``                             prompt; steps may be wrong: no completion
+BIG-Bench         ``input, steps, mistake_index``                             the same; steps are right up to there;
+Mistake                                                                       answer = ``target``
 verl              ``data_source, prompt, reward_model, extra_info``           answer = ``reward_model["ground_truth"]``
 OpenAI            ``messages``                                                completion = the assistant's last turn
 GSM8K             ``question, answer``, every answer with ``####``            completion = answer, answer = after mark
@@ -24,16 +26,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from groupwise.errors import UserError
+from groupwise.tasks.step_labels import FirstMistake, Stepwise
 from groupwise.tasks.values import (
     answer_of,
+    cell,
     common_prompt,
     continuation_of,
     conversation_of,
     is_conversation,
+    nearest,
     opens_with_prompt,
     prompt_of,
     shown,
@@ -93,18 +97,18 @@ class Columns:
         prompt = self._prompt(id, row)
         completion = answer = None
         if self.completion is not None:
-            prompt, completion = self._completed(prompt, _cell(id, row, self.completion), f"{id}: {self.completion}")
+            prompt, completion = self._completed(prompt, cell(id, row, self.completion), f"{id}: {self.completion}")
         if self.answer is not None:
-            value = completion if self.answer == self.completion else _cell(id, row, self.answer)
+            value = completion if self.answer == self.completion else cell(id, row, self.answer)
             answer = self._final(answer_of(value, f"{id}: {self.answer}"), f"{id}: {self.answer}")
-        if self.label is not None and not _cell(id, row, self.label):
+        if self.label is not None and not cell(id, row, self.label):
             completion = None
         return Example(id, prompt, completion, answer, dict(row))
 
     def _prompt(self, id: str, row: Mapping[str, Any]) -> Text:
         if len(self.prompt) == 1:
-            return prompt_of(_cell(id, row, self.prompt[0]), f"{id}: {self.prompt[0]}")
-        values = [_cell(id, row, column) for column in self.prompt]
+            return prompt_of(cell(id, row, self.prompt[0]), f"{id}: {self.prompt[0]}")
+        values = [cell(id, row, column) for column in self.prompt]
         return text_of("\n\n".join(str(value) for value in values if value), f"{id}: {' + '.join(self.prompt)}")
 
     def _completed(self, prompt: Text, value: Any, where: str) -> tuple[Text, str | None]:
@@ -132,8 +136,8 @@ class Messages:
         return f"OpenAI messages{f'; answer: {self.answer}' if self.answer else ''}"
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        *before, last = conversation_of(_cell(id, row, "messages"), f"{id}: messages")
-        answer = answer_of(_cell(id, row, self.answer), f"{id}: {self.answer}") if self.answer else None
+        *before, last = conversation_of(cell(id, row, "messages"), f"{id}: messages")
+        answer = answer_of(cell(id, row, self.answer), f"{id}: {self.answer}") if self.answer else None
         if last["role"] != "assistant":
             return Example(id, (*before, last), None, answer, dict(row))
         if not before:
@@ -150,11 +154,11 @@ class Verl:
         return "verl: prompt; answer: reward_model.ground_truth"
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        reward_model = _cell(id, row, "reward_model")
+        reward_model = cell(id, row, "reward_model")
         if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
             raise UserError(f'{id}: reward_model is {shown(reward_model)}; expected {{"ground_truth": ...}}')
         answer = answer_of(reward_model["ground_truth"], f"{id}: reward_model.ground_truth")
-        return Example(id, prompt_of(_cell(id, row, "prompt"), f"{id}: prompt"), None, answer, dict(row))
+        return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), None, answer, dict(row))
 
 
 @dataclass(frozen=True)
@@ -166,35 +170,13 @@ class Preference:
         return "TRL preference: chosen, rejected"
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        chosen, rejected = _cell(id, row, "chosen"), _cell(id, row, "rejected")
+        chosen, rejected = cell(id, row, "chosen"), cell(id, row, "rejected")
         prompt = None if opens_with_prompt(chosen) or "prompt" not in row else prompt_of(row["prompt"], f"{id}: prompt")
         if prompt is None:
             prompt, chosen, rejected = common_prompt(chosen, rejected, id)
         _, chosen = continuation_of("", chosen, f"{id}: chosen")
         _, rejected = continuation_of("", rejected, f"{id}: rejected")
         return Example(id, prompt, chosen, None, {**row, "chosen": chosen, "rejected": rejected})
-
-
-@dataclass(frozen=True)
-class Stepwise:
-    """TRL, stepwise supervision: the steps of one attempt and whether each is right."""
-
-    @property
-    def description(self) -> str:
-        return "TRL stepwise supervision: prompt, completions, labels"
-
-    def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        steps, labels = _cell(id, row, "completions"), _cell(id, row, "labels")
-        if not isinstance(steps, list) or not steps:
-            raise UserError(f"{id}: completions is {shown(steps)}; expected a list of steps")
-        if not isinstance(labels, list) or len(labels) != len(steps):
-            seen = f"{len(labels)} labels" if isinstance(labels, list) else f"labels is {shown(labels)}"
-            raise UserError(f"{id}: {seen} for {len(steps)} steps; expected one a step")
-        for index, (step, label) in enumerate(zip(steps, labels, strict=True)):
-            text_of(step, f"{id}: completions[{index}]")
-            if label not in (0, 1):
-                raise UserError(f"{id}: labels[{index}] is {shown(label)}; expected true or false")
-        return Example(id, prompt_of(_cell(id, row, "prompt"), f"{id}: prompt"), columns=dict(row))
 
 
 def recognise(
@@ -211,7 +193,7 @@ def recognise(
     named = (prompt_column,) if isinstance(prompt_column, str) else tuple(prompt_column or ())
     for column in (*named, *([answer_column] if answer_column else [])):
         if column not in columns:
-            raise UserError(f'no column "{column}"{_nearest(column, columns)}; seen: {", ".join(columns)}')
+            raise UserError(f'no column "{column}"{nearest(column, columns)}; seen: {", ".join(columns)}')
     if not named and not answer_column:
         if {"prompt", "reward_model"} <= set(columns):
             return Verl()
@@ -219,6 +201,8 @@ def recognise(
             return Preference()
         if {"prompt", "completions", "labels"} <= set(columns):
             return Stepwise()
+        if {"input", "steps", "mistake_index"} <= set(columns):
+            return FirstMistake()
     if not named and "messages" in columns and "prompt" not in columns:
         return Messages(answer_column or _first(ANSWERS, columns))
     return _plain(first, columns, named, answer_column)
@@ -258,14 +242,3 @@ def _alpaca(columns: Sequence[str]) -> tuple[str, ...]:
 def _first(names: Sequence[str], columns: Sequence[str]) -> str | None:
     by_name = {column.lower(): column for column in columns}
     return next((by_name[name] for name in names if name in by_name), None)
-
-
-def _nearest(column: str, columns: Sequence[str]) -> str:
-    close = get_close_matches(column, columns, n=1)
-    return f', perhaps you meant "{close[0]}"' if close else ""
-
-
-def _cell(id: str, row: Mapping[str, Any], column: str) -> Any:
-    if column not in row:
-        raise UserError(f'{id}: no column "{column}"{_nearest(column, list(row))}; seen: {", ".join(row)}')
-    return row[column]

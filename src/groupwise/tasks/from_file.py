@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
+from groupwise.steps import Lines, Segmentation
 from groupwise.tasks.conventions import duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
 from groupwise.tasks.task import Task
@@ -16,6 +17,8 @@ from groupwise.types import Example
 
 RewardLike = Reward | Callable[..., Any] | str
 """A reward, a plain function, or the name of a reward that ships."""
+
+LINES = Lines()
 
 
 def from_file(
@@ -31,12 +34,14 @@ def from_file(
     system: str | None = None,
     chat: Literal["auto", "always", "never"] = "auto",
     seed: int = 0,
+    steps: Segmentation | None = LINES,
 ) -> Task:
     """A task from anything ``read_rows`` reads, in any convention ``recognise`` knows.
 
     The held-out examples are those of ``held_out``, or a fraction of the questions of ``path`` drawn by ``seed``; rows
     that ask the same question stay together. ``limit``: only so many rows of each file. ``name``: the file's if not
-    given. Raises UserError for what cannot be read or recognised, and for an unknown reward.
+    given. ``steps``: what a reasoning step of a completion is. Raises UserError for what cannot be read or recognised,
+    and for an unknown reward.
     """
     if not 0 <= held_out_fraction < 1:
         raise UserError(f"held_out_fraction is {held_out_fraction}; expected 0 <= held_out_fraction < 1")
@@ -52,6 +57,7 @@ def from_file(
         rewards=tuple(_as_reward(each) for each in (reward if isinstance(reward, tuple) else (reward,))),
         system=system,
         chat=chat,
+        steps=steps,
         source=source,
     )
 

@@ -16,13 +16,14 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from random import Random
 from typing import Literal, overload
 
 from groupwise.errors import UserError
+from groupwise.steps import Lines
 from groupwise.tasks.task import Task
-from groupwise.types import Example
+from groupwise.types import Example, Rollout, Score
 
 Split = Literal["train", "held_out"]
 
@@ -39,6 +40,7 @@ _APPLY: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator
 _NUMBER = "[0-9]{1,18}"
 _QUESTION = re.compile(rf"\s*({_NUMBER})((?:\s*[-+*]\s*{_NUMBER})+)\s*=\s*\?\s*")
 _OPERATION = re.compile(rf"([-+*])\s*({_NUMBER})")
+_FINAL = re.compile(rf"\s*####\s*({_NUMBER})\s*")
 _STEP = re.compile(rf"\s*<<\s*({_NUMBER})\s*([-+*])\s*({_NUMBER})\s*=\s*({_NUMBER})\s*>>\s*")
 
 
@@ -177,6 +179,50 @@ def check_steps(question: str, completion: str) -> list[bool]:
     return verdicts
 
 
+def check_lines(question: str, completion: str) -> list[bool]:
+    """Whether each line that is not blank is right: ``check_steps``, then what stands from the ``####`` line on.
+
+    The ``####`` line is right where it says what the last step states and no operation of the question is missing. So
+    an attempt of right lines only has the true answer. A line after it is wrong. One value for each step of ``Lines``.
+    """
+    verdicts = check_steps(question, completion)
+    lines = [line for line in completion.splitlines() if line.strip()]
+    stated = _STEP.fullmatch(lines[len(verdicts) - 1]) if len(verdicts) == len(_parse(question)[1]) else None
+    rest = lines[len(verdicts) :]
+    found = _FINAL.fullmatch(rest[0]) if rest else None
+    right = stated is not None and found is not None and int(found[1]) == int(stated[4])
+    return verdicts + [right and place == 0 for place in range(len(rest))]
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """A reward for each step of a completion by the task's own rule, no model needed: process supervision.
+
+    A score of 1 or 0 at each step's last token (``Score.steps``), steps being the task's ``Lines``; its value is
+    1 where all are right. Without a step, or with two in one token, that is 0 and ``unparseable``. Raises UserError on
+    a question of another task, and where the task does not say what a step is.
+    """
+
+    name: str = "steps"
+    weight: float = 1.0
+    so_far: bool = False
+    """A step counts as right only where all before it are right, too: what continuations of it can find out."""
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return [self._score(rollout) for rollout in rollouts]
+
+    def _score(self, rollout: Rollout) -> Score:
+        example = rollout.prompt.example
+        verdicts = check_lines(str(example.columns.get("question", example.prompt)), rollout.text)
+        if verdicts and not rollout.steps:
+            raise UserError(f"{example.id}: reward '{self.name}' needs to know the steps; give the task steps=Lines()")
+        if not verdicts or len(verdicts) != len(rollout.steps):
+            return Score(0.0, "unparseable")
+        if self.so_far:
+            verdicts = list(accumulate(verdicts, operator.and_))
+        return Score(float(all(verdicts)), steps=dict(zip(rollout.steps, map(float, verdicts), strict=True)))
+
+
 def stepwise(
     level: int | Difficulty = 2,
     seed: int = 0,
@@ -195,6 +241,7 @@ def stepwise(
         train=StepwiseArithmetic(level, seed, train_size, "train", slips),
         held_out=distinct(StepwiseArithmetic(level, seed, held_out_size * 10, "held_out"), held_out_size),
         rewards=(FinalAnswer(),),
+        steps=Lines(),
     )
 
 

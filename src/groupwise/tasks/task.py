@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from groupwise.protocols import Reward
+from groupwise.steps import Segmentation
 from groupwise.types import Example
 
 
@@ -20,10 +21,20 @@ class Task:
     rewards: tuple[Reward, ...] = ()
     held_out: Sequence[Example] = ()
     """Never trained on; evaluation uses it."""
+    referee: tuple[Reward, ...] = ()
+    """Who says in evaluation whether an answer is right, where training listens to others (a learned reward, say);
+    empty: the rewards themselves."""
     system: str | None = None
     """A system message put before every conversation."""
     chat: Literal["auto", "always", "never"] = "auto"
     """How a plain-text prompt is shown: as a user message through the chat template where the tokenizer has one
     (auto), always so (an error where there is none), or as it stands (never). Conversations always use the template."""
+    steps: Segmentation | None = None
+    """What a reasoning step of a completion is; None: nothing asks."""
     source: str = ""
     """Where the rows came from and how they were read, in words, for the person who runs it."""
+
+    @property
+    def judges(self) -> tuple[Reward, ...]:
+        """The rewards that decide in evaluation."""
+        return self.referee or self.rewards

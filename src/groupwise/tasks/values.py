@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.types import Message, Text
+
+
+def cell(id: str, row: Mapping[str, Any], column: str) -> Any:
+    """A row's value. Raises UserError, with the nearest name, where the row has no such column."""
+    if column not in row:
+        raise UserError(f'{id}: no column "{column}"{nearest(column, list(row))}; seen: {", ".join(row)}')
+    return row[column]
+
+
+def nearest(column: str, columns: Sequence[str]) -> str:
+    """What an error says of a column that is not there."""
+    close = get_close_matches(column, columns, n=1)
+    return f', perhaps you meant "{close[0]}"' if close else ""
 
 
 def text_of(value: Any, where: str) -> str:

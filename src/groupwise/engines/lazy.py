@@ -1,0 +1,39 @@
+"""An engine that is opened when it is first asked: of a policy that a stage may sample from and does not train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from groupwise.protocols import RolloutEngine
+from groupwise.types import Completion, Request, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Lazy(RolloutEngine):
+    """Samples from what ``open`` opens. Weights that it is given are another network's: they are not loaded, and what
+    was opened is let go, so that its memory is free while that network learns."""
+
+    version = 0
+
+    def __init__(self, context_tokens: int, open: Callable[[], RolloutEngine]) -> None:
+        self.context_tokens = context_tokens
+        self._open = open
+        self._engine: RolloutEngine | None = None
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_token: Callable[[int, int, int], None] | None = None,
+    ) -> Iterator[tuple[int, int, Completion]]:
+        """See ``protocols.RolloutEngine``. Raises what ``open`` raises."""
+        if self._engine is None:
+            self._engine = self._open()
+        return self._engine.generate(requests, sampling, on_token)
+
+    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+        """Closes what is open."""
+        self._engine = None

@@ -1,0 +1,198 @@
+"""A scorer: a network with one number at each token, as its learner. Reward models and process reward models are these.
+
+Its scores stand where a policy's log-probabilities stand, and their cotangent goes back through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from groupwise.algorithm import Outputs
+from groupwise.errors import UserError
+from groupwise.learners.config import Local
+from groupwise.learners.layout import Layout, micro_batches
+from groupwise.learners.loading import load_scorer, load_tokenizer
+from groupwise.learners.local import adamw, clipped_step, pick_device, send_back
+from groupwise.protocols import CoefficientFunction, Network
+from groupwise.types import Rollout
+
+NO_POLICY = "a scorer has no policy: no reference, no critic and no values"
+
+
+class ScorerLearner:
+    """A ``protocols.Learner`` whose ``logprobs`` are scores, read after each token: of its own hidden state.
+
+    The model is transformers' sequence classifier with one label, so what ``save`` writes is what
+    ``AutoModelForSequenceClassification`` loads. A new head's weights are drawn from N(0, 1/√(d + 1)).
+    """
+
+    def __init__(self, config: Local, directory: Path | str, seed: int = 0) -> None:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.config = config
+        self.device = pick_device(config.device)
+        self.model, new = load_scorer(directory, config.dtype, self.device)
+        self.tokenizer = load_tokenizer(directory)
+        self._generation = _generation_config(directory)
+        self.stop_tokens = _stops(self._generation)
+        pad = pad_token(self.tokenizer, self.stop_tokens, str(directory))
+        self.tokenizer.pad_token = pad
+        self.model.config.get_text_config().pad_token_id = self.tokenizer.convert_tokens_to_ids(pad)
+        check_head(self.model, str(directory))
+        if new:
+            draw_head(self.model.score, seed)
+        self.context_tokens = int(self.model.config.get_text_config().max_position_embeddings)
+        self.version = 0
+        self._optimizer = adamw([self.model], config)
+
+    def start_stage(self, reference: str | None, critic: Network = "none") -> None:
+        """A fresh optimizer. Raises RuntimeError where a reference or a critic is asked for."""
+        if reference is not None or critic != "none":
+            raise RuntimeError(NO_POLICY)
+        self._optimizer = adamw([self.model], self.config)
+
+    def refresh_reference(self) -> None:
+        """Raises RuntimeError: there is none."""
+        raise RuntimeError(NO_POLICY)
+
+    def score(self, rollouts: Sequence[Rollout]) -> Tensor:
+        """``[B, T]`` the score of each sampled token, without gradient; 0 where the mask is 0. Any real number."""
+        shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
+        result = torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
+        with torch.no_grad():
+            for rows, part in self._parts(rollouts, None):
+                result[torch.tensor(rows), : part.shape[1]] = part.to(result)
+        return result
+
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
+        """Scores, whatever the temperature. Raises RuntimeError for a reference's."""
+        if reference:
+            raise RuntimeError(NO_POLICY)
+        return self.score(rollouts)
+
+    def values(self, rollouts: Sequence[Rollout]) -> Tensor:
+        """Raises RuntimeError: there is no critic."""
+        raise RuntimeError(NO_POLICY)
+
+    def accumulate(
+        self,
+        rollouts: Sequence[Rollout],
+        temperature: float,
+        coefficients: CoefficientFunction,
+        outputs: frozenset[str] = frozenset(),
+        together: Sequence[int] | None = None,
+    ) -> None:
+        """See ``protocols.Learner``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
+        if outputs:
+            raise ValueError(f"a scorer says nothing of {', '.join(sorted(outputs))}")
+        for rows, part in self._parts(rollouts, together):
+            said = Outputs(part)
+            send_back(said, coefficients(rows, said.map(lambda tensor: tensor.detach().cpu())))
+
+    def _parts(self, rollouts: Sequence[Rollout], together: Sequence[int] | None) -> Iterator[tuple[list[int], Tensor]]:
+        """Row numbers and their scores ``[b, T]``, a micro-batch at a time."""
+        for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch, together):
+            layout = Layout.of([rollouts[row] for row in rows], self.device)
+            scores = token_scores(self.model, layout.ids)
+            yield rows, layout.spread(scores[layout.rows, layout.places + 1])
+
+    def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
+        """See ``protocols.Learner``. An update whose gradient is not finite is left out and counted."""
+        (norm,), finite = clipped_step(self._optimizer, count, (learning_rate,), self.config.max_grad_norm)
+        self.version += finite
+        return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """See ``protocols.Learner``."""
+        return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+
+    def save(self, directory: Path) -> None:
+        """Writes what ``AutoModelForSequenceClassification`` and ``AutoTokenizer`` load: the same score of the last
+        token to the bit, and a pad token that ends no text."""
+        self.model.save_pretrained(directory, state_dict={k: v.clone() for k, v in self.model.state_dict().items()})
+        self.tokenizer.save_pretrained(directory)
+        if self._generation is not None:
+            self._generation.save_pretrained(directory)
+
+    def state(self) -> dict[str, Any]:
+        """See ``protocols.Learner``."""
+        return {"optimizer": self._optimizer.state_dict(), "version": self.version}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``, on the weights it was taken with."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.version = state["version"]
+
+
+def token_scores(model: Any, ids: Tensor) -> Tensor:
+    """``[B, S]`` of token ids ``[B, S]``, at least float32. In half precision the head alone is not: three digits are
+    too few to tell two good answers apart."""
+    hidden, weight = model.base_model(input_ids=ids, use_cache=False).last_hidden_state, model.score.weight
+    if weight.dtype not in (torch.float32, torch.float64):
+        hidden, weight = hidden.float(), weight.float()
+    return nn.functional.linear(hidden, weight).squeeze(-1)
+
+
+def draw_head(head: nn.Linear, seed: int) -> None:
+    """N(0, 1/√(d + 1)), the same for the same seed on every device (OpenAI's first reward models; arXiv 2009.01325)."""
+    spread = (head.in_features + 1) ** -0.5
+    drawn = torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * spread
+    with torch.no_grad():
+        head.weight.copy_(drawn)
+
+
+@torch.no_grad()
+def check_head(model: Any, name: str) -> None:
+    """Raises UserError where the classifier's score is not its ``score`` matrix on the last real token's hidden state.
+
+    The model's pad token is set.
+    """
+    head = dict(model.named_children()).get("score")
+    if isinstance(head, nn.Linear) and head.bias is None and head.out_features == 1:
+        text = model.config.get_text_config()
+        probe = (torch.arange(8, device=head.weight.device)[None] + text.pad_token_id + 1) % text.vocab_size
+        asked = model(input_ids=probe, use_cache=False).logits.squeeze(-1).float()
+        if torch.allclose(token_scores(model, probe)[:, -1].float(), asked, rtol=1e-2, atol=1e-2):
+            return
+    raise UserError(
+        f"{name}: a {model.config.model_type} classifier does not score by one matrix on the hidden state of the last "
+        "token; expected an architecture such as llama, qwen2, qwen3 or mistral"
+    )
+
+
+def pad_token(tokenizer: Any, stops: Sequence[int], name: str) -> str:
+    """A token that ends no text, so that whoever looks for the last real token finds it.
+
+    The tokenizer's own, unless that ends a turn or a text; else a special token that is likely to be meant for it.
+    Raises UserError where there is none.
+    """
+    special = [added.content for added in tokenizer.added_tokens_decoder.values() if added.special]
+    meant = [token for word in ("pad", "reserved", "unused") for token in special if word in token.lower()]
+    ends = {tokenizer.eos_token_id, tokenizer.bos_token_id, *stops}
+    for token in (tokenizer.pad_token, *meant, tokenizer.unk_token, *special):
+        if token is not None and tokenizer.convert_tokens_to_ids(token) not in ends:
+            return str(token)
+    raise UserError(
+        f"{name}: its tokenizer has no special token but those that begin and end texts, so that padding could not be "
+        "told from them; expected a pad_token of its own in tokenizer_config.json"
+    )
+
+
+def _generation_config(directory: Path | str) -> Any:
+    """As it stands beside the model; None where there is none."""
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(str(directory))
+    except OSError:
+        return None
+
+
+def _stops(generation: Any) -> tuple[int, ...]:
+    ends = None if generation is None else generation.eos_token_id
+    return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)

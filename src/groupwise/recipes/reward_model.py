@@ -1,0 +1,29 @@
+"""A reward model: a score for a completion, learned from pairs (Bradley-Terry; InstructGPT, arXiv 2203.02155).
+
+    J = E_(q,o+,o-) log σ( s(q, o+) - s(q, o-) )          s: a number read after the last token
+
+How it differs from DPO, which it replaces:
+
+1. What learns is a scorer: the model's trunk with a scalar head in place of the vocabulary's.
+2. There is no reference and no β: only differences of scores matter, so any shift of all scores is free.
+3. What it leaves scores other completions, of any policy: it is a reward, and samples no text itself.
+
+Use it where people can say which of two answers is better, and no rule can. ``Ranking`` in place of ``Preference``
+takes K completions, best first; ``BradleyTerry(margin=1.0)`` asks for a distance, ``centring=0.01`` keeps scores near
+0.
+
+What goes wrong: it learns length and style where those go with the choice (held-out results stand beside those of
+preferring the longer one); a policy that trains on it finds what it overrates. Begin with the policy's own weights, one
+epoch, and a small learning rate.
+"""
+
+from groupwise.algorithm import KL, Algorithm, BradleyTerry, GroupTokenMean, Preference
+from groupwise.sources import Pairs
+
+reward_model = Algorithm(
+    source=Pairs(),
+    advantage=Preference(),
+    objective=BradleyTerry(),
+    kl=KL(0.0),
+    aggregation=GroupTokenMean(),
+)

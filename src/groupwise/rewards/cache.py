@@ -1,0 +1,125 @@
+"""Scores that were paid for once: kept by content in one file, across calls, runs and processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from groupwise.describe import describe
+from groupwise.errors import UserError
+from groupwise.protocols import Reward
+from groupwise.types import Rollout, Score
+
+LOCK_SECONDS = 30.0
+KEPT = ("scored", "not_applicable")
+ASKED_AT_ONCE = 500  # keys in one query
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A reward that says itself what its scores depend on."""
+
+    def identity(self) -> Mapping[str, Any]:
+        """Plain values: all that a score depends on beside the rollout, and nothing else."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cached:
+    """``reward``, asked once for each content; for judges and slow rewards.
+
+    Two rollouts are the same where prompt, sampled text, tokens, steps, ``finished`` and every column of the row are,
+    and the reward is: its type and options but name and weight, of a function its source, of a scorer its weights
+    (``Identified.identity``). Kept are values and that a reward does not apply; what timed out, failed or could not be
+    read is asked again. ``rewards/NAME/cached`` is the share of completions that were known.
+
+    The file is a SQLite database: processes may share it, and one that is killed while it writes costs only what it
+    was writing. Raises UserError where the file is something else or cannot be written, and where nothing says what
+    the reward is: it must be a dataclass, a function's reward or ``Identified``.
+    """
+
+    reward: Reward
+    path: str | Path
+
+    @property
+    def name(self) -> str:
+        return self.reward.name
+
+    @property
+    def weight(self) -> float:
+        return self.reward.weight
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        about = _about(self.reward)
+        keys = [_key(about, rollout) for rollout in rollouts]
+        with self._file() as file:
+            known = dict(_read(file, keys))
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
+        asked = sorted(first.values())
+        fresh = self.reward.score([rollouts[row] for row in asked]) if asked else []
+        if len(fresh) != len(asked):
+            raise UserError(f"reward '{self.name}' returned {len(fresh)} scores for {len(asked)} completions")
+        new = {keys[row]: score for row, score in zip(asked, fresh, strict=True)}
+        with self._file() as file:
+            _write(file, ((key, score) for key, score in new.items() if score.status in KEPT))
+        return [
+            replace(known[key], cached=True) if key in known else replace(new[key], cached=first[key] != row)
+            for row, key in enumerate(keys)
+        ]
+
+    @contextmanager
+    def _file(self) -> Iterator[sqlite3.Connection]:
+        path = Path(self.path).expanduser()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as file, file:
+                file.execute("CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, score TEXT NOT NULL)")
+                yield file
+        except (sqlite3.Error, OSError) as error:
+            raise UserError(
+                f"reward '{self.name}': its cache {path} cannot be used ({error}); expected a file that groupwise made "
+                "or a place where it can make one; remove the file or name another"
+            ) from error
+
+
+def _about(reward: Reward) -> Mapping[str, Any]:
+    if isinstance(reward, Identified):
+        return reward.identity()
+    if not is_dataclass(reward):
+        raise UserError(
+            f"reward '{reward.name}' cannot be cached: nothing says what its scores depend on; make "
+            f"{type(reward).__name__} a dataclass, or give it identity() -> dict"
+        )
+    return {option: value for option, value in describe(reward).items() if option not in ("name", "weight")}
+
+
+def _key(about: Mapping[str, Any], rollout: Rollout) -> str:
+    example = rollout.prompt.example
+    content = [
+        about,
+        [example.prompt, example.answer, example.columns, rollout.prompt.tokens],
+        [rollout.text, rollout.tokens, rollout.mask, rollout.steps, rollout.finished],
+    ]
+    plain = json.dumps(content, sort_keys=True, default=repr)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _read(file: sqlite3.Connection, keys: Sequence[str]) -> Iterator[tuple[str, Score]]:
+    wanted = list(dict.fromkeys(keys))
+    for start in range(0, len(wanted), ASKED_AT_ONCE):
+        part = wanted[start : start + ASKED_AT_ONCE]
+        marks = ",".join("?" * len(part))
+        for key, text in file.execute(f"SELECT key, score FROM scores WHERE key IN ({marks})", part):
+            value, status, steps = json.loads(text)
+            yield key, Score(value, status, {int(index): score for index, score in steps})
+
+
+def _write(file: sqlite3.Connection, scores: Iterable[tuple[str, Score]]) -> None:
+    rows = [(key, json.dumps([score.value, score.status, list(score.steps.items())])) for key, score in scores]
+    file.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?)", rows)

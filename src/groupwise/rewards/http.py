@@ -1,0 +1,104 @@
+"""One JSON request with a deadline that holds, whatever the other side does. Standard library only."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+Reply = Any
+"""Plain JSON."""
+
+REPLY_BYTES = 4 << 20
+SHOWN_LETTERS = 200
+REFUSALS = (401, 403, 404)
+PASSING = (408, 409, 425, 429)
+
+
+class Unreachable(Exception):  # noqa: N818 - it says what is the case
+    """There is no connection."""
+
+
+class Refused(Exception):  # noqa: N818
+    """The server replied, and with something else than what was asked for."""
+
+    def __init__(self, reason: str, by_server: bool = False, may_pass: bool = True) -> None:
+        super().__init__(reason)
+        self.by_server = by_server
+        """It wants another key, path or model: no request of this kind will do better."""
+        self.may_pass = may_pass
+        """The same request may do better later."""
+
+
+def post_json(address: str, body: Any, headers: Mapping[str, str], deadline: float) -> Reply:
+    """Sends ``body`` and returns the reply's JSON, before ``deadline`` (``time.monotonic``).
+
+    Raises TimeoutError at the deadline, also where the server goes on sending; Unreachable where there is no
+    connection or it breaks; Refused for a status other than 200, and for a reply that is not JSON or longer than
+    4 MiB. Redirections are not followed. No header is part of any message.
+    """
+    parts = urlsplit(address)
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError("no reply in time")
+    secure = parts.scheme == "https"
+    make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = make(parts.hostname or "", parts.port, timeout=remaining)
+    try:
+        connection.connect()
+        status, data = _exchange(connection, parts.path, json.dumps(body).encode(), headers, deadline)
+    except TimeoutError as error:
+        raise TimeoutError("no reply in time") from error
+    except (OSError, ssl.SSLError, http.client.HTTPException) as error:
+        if time.monotonic() >= deadline:
+            raise TimeoutError("no reply in time") from error
+        broken = isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:SHOWN_LETTERS]}"
+        raise (Refused(reason) if broken else Unreachable(reason)) from error
+    finally:
+        connection.close()
+    return _read(status, data)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, path: str, body: bytes, headers: Mapping[str, str], deadline: float
+) -> tuple[int, bytes]:
+    """A socket's own timeout begins anew with every byte; a timer ends the connection at the deadline."""
+    guarded = connection.sock
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), _hang_up, [guarded])
+    timer.daemon = True
+    timer.start()
+    try:
+        connection.request("POST", path, body, {"Content-Type": "application/json", **headers})
+        response = connection.getresponse()
+        data = response.read(REPLY_BYTES + 1)
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        return response.status, data
+    finally:
+        timer.cancel()
+
+
+def _hang_up(connected: socket.socket) -> None:
+    with suppress(OSError):
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # not TLS's own, which a reading thread would trip over
+
+
+def _read(status: int, data: bytes) -> Reply:
+    if status != 200:
+        text = "".join(letter if letter.isprintable() else " " for letter in data[:2_000].decode("utf-8", "replace"))
+        reason = f"answered {status}: {' '.join(text.split())[:SHOWN_LETTERS]}"
+        raise Refused(reason, by_server=status in REFUSALS, may_pass=status >= 500 or status in PASSING)
+    if len(data) > REPLY_BYTES:
+        raise Refused(f"the reply is longer than {REPLY_BYTES >> 20} MiB", may_pass=False)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Refused("the reply is not JSON") from error

@@ -1,0 +1,201 @@
+"""A learned reward: what a scorer, trained as any other stage, says of a completion or of each of its steps."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from groupwise.errors import UserError
+from groupwise.protocols import Reward
+from groupwise.types import DEMONSTRATED, Rollout, Score
+
+if TYPE_CHECKING:
+    from groupwise.learners import Local
+
+Kind = Literal["outcome", "process"]
+Aggregate = Literal["min", "last", "mean", "product"]
+
+AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
+    "min": min,
+    "last": lambda scores: scores[-1],
+    "mean": lambda scores: math.fsum(scores) / len(scores),
+    "product": math.prod,
+}
+
+_opened: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDictionary()
+"""Scorers by their files and options, for as long as some reward uses them."""
+
+
+def solution_score(steps: Sequence[float], aggregate: Aggregate = "min") -> float:
+    """One score of a whole solution from those of its steps. Math-Shepherd (arXiv 2312.08935, section 3.4) takes the
+    minimum. Raises ValueError where there are no steps."""
+    if not steps:
+        raise ValueError("a solution without steps has no score")
+    return AGGREGATES[aggregate](steps)
+
+
+def sigmoid(logit: float) -> float:
+    """``1 / (1 + exp(-logit))``, also where the exponential would overflow."""
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
+
+
+@dataclass(frozen=True)
+class ModelReward:
+    """The score of a reward model (``outcome``) or of a process reward model (``process``).
+
+    * outcome: the score after the last sampled token, as the model gives it: any number, only differences between
+      completions of one prompt mean something.
+    * process: at the end of each step (``Rollout.steps``, made where ``Task.steps`` says what a step is) the
+      probability σ(score) that it is right; the value is their :func:`solution_score`. A completion in which no step
+      was found gets 0, what the worst step would get, and is counted as ``unparseable``.
+
+    A completion that, with its prompt, is longer than the scorer's context has no value and the status ``failed``; so
+    has one whose score is not finite.
+
+    The scorer is opened at the first score, once for all rewards that name it, on the learner's device, and scores all
+    completions of a call in batches. Raises UserError where there is no such scorer, and where it speaks other tokens
+    than the policy whose tokens it is given.
+    """
+
+    model: str | Path
+    """A scorer's directory, or the name of an earlier stage of the run."""
+    kind: Kind = "outcome"
+    aggregate: Aggregate = "min"
+    """process: the solution's score."""
+    each_step: bool = True
+    """process: every step's score is a reward at its end. False: only the solution's score, at the last token."""
+    name: str = "model"
+    weight: float = 1.0
+    learner: Local | None = None
+    """How it is opened: device, precision, tokens at once. None: as a learner with default options is."""
+    tokenizer: Any = field(default=None, repr=False, compare=False)
+    """Of the policy, where it is known: every id is compared."""
+
+    def __post_init__(self) -> None:
+        for option, value, known in (("kind", self.kind, Kind), ("aggregate", self.aggregate, Aggregate)):
+            if value not in get_args(known):
+                raise UserError(
+                    f"reward '{self.name}': {option} is {value!r}; expected one of {', '.join(get_args(known))}"
+                )
+
+    def resolved(self, directory: str | Path, learner: Local | None = None, tokenizer: Any = None) -> ModelReward:
+        """The same reward with the scorer in ``directory``, opened as ``learner`` says, for this tokenizer's policy."""
+        return replace(self, model=directory, learner=learner or self.learner, tokenizer=tokenizer or self.tokenizer)
+
+    def identity(self) -> dict[str, Any]:
+        """See ``cache.Identified``: the scorer's files and what is read of its scores."""
+        return {
+            "is": "ModelReward",
+            "kind": self.kind,
+            "aggregate": self.aggregate,
+            "each_step": self.each_step,
+            "scorer": _content(Path(self.model)),
+            "dtype": self.learner.dtype if self.learner else "",
+        }
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        if not rollouts:
+            return []
+        self._check_text(rollouts)
+        fits = [self._fits(rollout) for rollout in rollouts]
+        given = [rollout for rollout, fit in zip(rollouts, fits, strict=True) if fit]
+        rows = iter(self._scorer.score(given).tolist() if given else [])
+        return [
+            self._score(rollout, next(rows)) if fit else Score(None, "failed")
+            for rollout, fit in zip(rollouts, fits, strict=True)
+        ]
+
+    def _score(self, rollout: Rollout, logits: Sequence[float]) -> Score:
+        """``logits``: of every token after the prompt."""
+        read = [rollout.last] if self.kind == "outcome" else rollout.steps
+        if not all(math.isfinite(logits[index]) for index in read):
+            return Score(None, "failed")
+        if self.kind == "outcome":
+            return Score(logits[rollout.last])
+        steps = {end: sigmoid(logits[end]) for end in rollout.steps}
+        if not steps:
+            return Score(0.0, "unparseable")
+        return Score(solution_score(list(steps.values()), self.aggregate), steps=steps if self.each_step else {})
+
+    def _fits(self, rollout: Rollout) -> bool:
+        length = len(rollout.prompt.tokens) + len(rollout.tokens)
+        return any(rollout.mask) and length <= self._scorer.context_tokens
+
+    def _check_text(self, rollouts: Sequence[Rollout]) -> None:
+        """Where the policy's tokenizer is not known: what the scorer reads in sampled ids is the completion's text."""
+        sampled = next((rollout for rollout in rollouts if rollout.version != DEMONSTRATED and rollout.text), None)
+        if self.tokenizer is not None or sampled is None:
+            return
+        ids = [token for token, own in zip(sampled.tokens, sampled.mask, strict=True) if own]
+        read = self._scorer.tokenizer.decode(ids, skip_special_tokens=True)
+        if read != sampled.text:
+            raise UserError(
+                f"reward '{self.name}': the scorer {self.model} has another tokenizer: it reads {read[:40]!r} where "
+                f"the completion is {sampled.text[:40]!r}; expected a scorer trained from a model with the policy's"
+            )
+
+    @cached_property
+    def _scorer(self) -> Any:
+        from groupwise.learners import Local
+        from groupwise.learners.loading import scorer_kind
+        from groupwise.learners.reference import check_same_ids
+
+        if not scorer_kind(self.model):
+            raise UserError(
+                f"reward '{self.name}': {self.model} holds a language model, which has no score; expected what a "
+                "reward model's stage left"
+            )
+        key = (str(self.model), self.learner, _changed(Path(self.model)))
+        scorer = _opened.get(key)
+        if scorer is None:
+            scorer = (self.learner or Local()).open_scorer(self.model)
+            _opened[key] = scorer
+        if self.tokenizer is not None:
+            theirs, ours = scorer.tokenizer.get_vocab(), self.tokenizer.get_vocab()
+            check_same_ids(f"reward '{self.name}', {self.model}", theirs, ours)
+        return scorer
+
+
+def with_scorers(
+    rewards: Sequence[Reward],
+    directory_of: Callable[[str], str | Path],
+    learner: Local | None = None,
+    tokenizer: Any = None,
+) -> tuple[Reward, ...]:
+    """The same rewards, each :class:`ModelReward` (also one that is cached) with the directory that ``directory_of``
+    gives for its name, opened as ``learner`` says."""
+    from groupwise.rewards.cache import Cached
+
+    def known(reward: Reward) -> Reward:
+        if isinstance(reward, Cached):
+            return replace(reward, reward=known(reward.reward))
+        if isinstance(reward, ModelReward):
+            return reward.resolved(directory_of(str(reward.model)), learner, tokenizer)
+        return reward
+
+    return tuple(known(reward) for reward in rewards)
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.is_file()) if directory.is_dir() else []
+
+
+def _changed(directory: Path) -> tuple[tuple[str, int, int], ...]:
+    """So that a scorer that was trained anew is opened anew."""
+    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in _files(directory))
+
+
+def _content(directory: Path) -> str:
+    """A hash of the weights and the configuration; of a hub name the name."""
+    digest = hashlib.sha256()
+    files = [path for path in _files(directory) if path.suffix == ".safetensors" or path.name == "config.json"]
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest() if files else str(directory)

@@ -1,0 +1,161 @@
+"""What policies that no longer change are asked once: their samples, kept and read again, and drawn from in epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import NamedTuple, Protocol
+
+from groupwise.errors import UserError
+from groupwise.protocols import RolloutEngine
+from groupwise.seeding import shuffled, stable_seed
+from groupwise.sources import store
+from groupwise.sources.rows import has_room, refuse_nothing, row_order, rows_of
+from groupwise.sources.sampling import Sampler
+from groupwise.sources.world import Draw, Gathered, World
+from groupwise.types import Example, Group, Prompt, Rollout, Sampling
+
+SAMPLED_TOGETHER = 4096  # completions, then they are scored
+
+
+class Gatherer(Protocol):
+    """The options of a source that gathers, as FrozenPolicy documents them."""
+
+    @property
+    def samples_per_prompt(self) -> int: ...
+    @property
+    def sampling_temperature(self) -> float: ...
+    @property
+    def max_completion_tokens(self) -> int: ...
+    @property
+    def prompts(self) -> int: ...
+    @property
+    def models(self) -> tuple[str, ...]: ...
+    @property
+    def replay(self) -> float: ...
+    @property
+    def replay_from(self) -> tuple[str, ...]: ...
+
+
+class Sampled(NamedTuple):
+    """Scored samples of some rows by one model, whose engine is open until the next part is asked for."""
+
+    model: int
+    """Its place in ``models``."""
+    engine: RolloutEngine
+    rollouts: dict[int, list[Rollout]]
+    """By row number."""
+
+
+def check_replay(replay: float) -> None:
+    """Raises UserError for a share that no mix can have."""
+    if not 0 <= replay < 1:
+        raise UserError(f"replay is {replay}; expected a share of the mix, 0 <= replay < 1")
+
+
+def gathered_once(source: Gatherer, world: World, cursor: int, gather: Callable[[World], Gathered]) -> Gathered:
+    """From memory, from the store, or made now; with the source's share of what earlier stages gathered.
+
+    Raises UserError where a later draw does not find what the first gathered, where the store holds something else,
+    and where a stage to replay from left nothing.
+    """
+    made_by = f"{world.stage.name}: {source!r} with seed {world.seed}"
+    if made_by in world.gathered:
+        return world.gathered[made_by]
+    old = _replayed_files(source, world)  # a wrong name is said before hours of sampling
+    rows, path = rows_of(world), world.store / f"{world.stage.name}.jsonl" if world.store else None
+    gathered = store.read(path, rows, made_by) if path else None
+    if gathered is None and cursor:
+        raise UserError(
+            f"{world.stage.name}: what its first step sampled is not there any more "
+            f"({path or 'it was kept in memory only'}), and the policy has changed since; start the stage over"
+        )
+    if gathered is None:
+        gathered = gather(world)
+        if path:
+            store.write(path, gathered, {rows[row].id: row for row in asked_rows(source, world)}, made_by)
+    world.gathered[made_by] = _with_replay(gathered, source.replay, old, rows, world)
+    return world.gathered[made_by]
+
+
+def take(gathered: Gathered, world: World, cursor: int) -> Draw:
+    """``prompts_per_step`` of the groups, epoch after epoch in seeded order. The first draw's metrics tell of all."""
+    groups, epochs = gathered.groups, (world.seed, world.stage.name, "gathered")
+    end, chosen = cursor + world.stage.prompts_per_step, []
+    for position in range(cursor, end):
+        epoch, place = divmod(position, len(groups))
+        chosen.append(groups[shuffled(len(groups), stable_seed(*epochs, epoch))[place]])
+    metrics = {"gathered_groups": float(len(groups))}
+    if cursor:
+        return Draw(chosen, end, metrics)
+    return Draw(chosen, end, metrics | gathered.metrics, gathered.seconds, gathered.sampled_tokens)
+
+
+def asked_rows(source: Gatherer, world: World) -> tuple[int, ...]:
+    """The numbers of the rows that are asked, in order."""
+    return row_order(world, 0)[: source.prompts or None]
+
+
+def asked_prompts(source: Gatherer, world: World) -> tuple[dict[int, Prompt], int]:
+    """Prompts by row number, and how many did not fit. Raises UserError where none does."""
+    rows, asked = rows_of(world), asked_rows(source, world)
+    prompts = {row: world.renderer.prompt(rows[row]) for row in asked}
+    fitting = {row: prompt for row, prompt in prompts.items() if _has_room(source, world, prompt)}
+    refuse_nothing(len(fitting), world)
+    return fitting, len(prompts) - len(fitting)
+
+
+def samples(
+    source: Gatherer, world: World, sampler: Sampler, prompts: Mapping[int, Prompt], together: int = SAMPLED_TOGETHER
+) -> Iterator[Sampled]:
+    """Model after model, of each the rows that fit its context, about ``together`` completions at a time."""
+    size = source.samples_per_prompt
+    how = Sampling(source.max_completion_tokens, source.sampling_temperature, stop_tokens=world.renderer.stop_tokens)
+    for number, model in enumerate(source.models or ("",)):
+        there = replace(world, engine=world.open_policy(model)) if model else world
+        rows = [row for row, prompt in prompts.items() if _has_room(source, there, prompt)]
+        stream = (world.seed, world.stage.name, "gather", number)
+        for start in range(0, len(rows), max(1, together // size)):
+            part = rows[start : start + max(1, together // size)]
+            seeds = [tuple(stable_seed(*stream, row, index) for index in range(size)) for row in part]
+            found = sampler.sample(there.engine, [prompts[row] for row in part], seeds, how)
+            scored = iter(sampler.score([rollout for rollouts in found for rollout in rollouts]))
+            yield Sampled(number, there.engine, {row: [next(scored) for _ in range(size)] for row in part})
+
+
+def _has_room(source: Gatherer, world: World, prompt: Prompt) -> bool:
+    return has_room(world, prompt.example, len(prompt.tokens) + source.max_completion_tokens)
+
+
+def _replayed_files(source: Gatherer, world: World) -> list[Path]:
+    """Of the stages to replay from. Raises UserError where one is missing."""
+    if not source.replay:
+        return []
+    found = []
+    for name in source.replay_from:
+        path = world.store / f"{name}.jsonl" if world.store and name != world.stage.name else None
+        if path is None or not path.exists():
+            raise UserError(
+                f"{world.stage.name}: nothing to replay from {name} ({path or 'nothing of it is kept'}); expected "
+                "names of earlier stages of this run whose source gathers, in replay_from"
+            )
+        found.append(path)
+    return found
+
+
+def _with_replay(
+    gathered: Gathered, share: float, files: Sequence[Path], rows: Sequence[Example], world: World
+) -> Gathered:
+    """Old groups so that they are ``share`` of the mix: none twice while there are others."""
+    if not files:
+        return gathered
+    buffer: list[Group] = [group for path in files for group in store.groups_in(path, rows)]
+    if not buffer:
+        raise UserError(f"{world.stage.name}: nothing to replay: {', '.join(map(str, files))} hold no group")
+    count = round(share / (1 - share) * len(gathered.groups))
+    random = Random(stable_seed(world.seed, world.stage.name, "replay"))
+    old = buffer * (count // len(buffer)) + random.sample(buffer, count % len(buffer))
+    metrics = gathered.metrics | {"replay/groups": float(count)}
+    return replace(gathered, groups=[*gathered.groups, *old], metrics=metrics)

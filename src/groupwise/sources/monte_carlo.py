@@ -1,0 +1,224 @@
+"""q ~ P, o ~ π_frozen, labels by continuation: what becomes of a step's prefix says how good the step is."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Literal, NamedTuple
+
+from groupwise.algorithm import Source
+from groupwise.errors import UserError
+from groupwise.seeding import stable_seed
+from groupwise.sources.gathering import (
+    SAMPLED_TOGETHER,
+    Sampled,
+    asked_prompts,
+    check_replay,
+    gathered_once,
+    samples,
+    take,
+)
+from groupwise.sources.sampling import TOLD_EVERY, Sampler, as_rollout
+from groupwise.sources.signal import RIGHT
+from groupwise.sources.step_labels import label_metrics, refuse_one_label
+from groupwise.sources.world import Draw, Gathered, World
+from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, Score, flatten
+
+COUNTED = (
+    "solutions/duplicate",
+    "solutions/without_steps",
+    "solutions/unlabelled",
+    "steps/open",
+    "steps/unknown",
+    "continuations",
+    "continuation_tokens",
+)
+
+
+@dataclass(frozen=True)
+class MonteCarloSteps(Source):
+    """q ~ P, o ~ π_frozen: solutions of policies that no longer change, each step labelled by what becomes of it.
+
+    Math-Shepherd (arXiv 2312.08935, eq. 3 and 4): a step's prefix is continued N times, and its label is 1 where any of
+    them ends right (hard) or the share of those that do (soft), by the task's first reward (1 or more is right). The
+    last step of a finished solution has the verdict on the solution itself. The last step of a truncated one is open
+    and has no label. Prefix and continuation together have ``max_completion_tokens``.
+
+    A group is one solution with its labels as rewards, each at its step's last token, and what its rewards said as
+    ``scores``. All is gathered at the first draw and kept, as FrozenPolicy does.
+    """
+
+    samples_per_prompt: int = 4
+    """Solutions a prompt and model; those of one text count once."""
+    continuations: int = 8
+    """Of each distinct prefix, N; Math-Shepherd: 8."""
+    estimate: Literal["hard", "soft"] = "hard"
+    """A label of 0 or 1, or a share."""
+    sampling_temperature: float = 1.0
+    """Of solutions and continuations."""
+    temperature: float = 1.0
+    """Of log-probabilities, where an objective reads any."""
+    max_completion_tokens: int = 256
+    """A solution that reaches it is truncated."""
+    prompts: int = 0
+    """How many of the training rows, the first in seeded order; 0: all."""
+    models: tuple[str, ...] = ("",)
+    """Who samples and continues its own solutions; an empty name: the policy as the stage finds it."""
+    replay: float = 0.0
+    """Share of the groups that is drawn at random from what earlier stages kept (DeepSeekMath, Algorithm 1: 0.1)."""
+    replay_from: tuple[str, ...] = ()
+    """Those stages, on the same rows; empty: nothing is replayed."""
+
+    def __post_init__(self) -> None:
+        check_replay(self.replay)
+        if self.continuations < 1:
+            raise UserError(f"continuations is {self.continuations}; expected 1 or more")
+
+    def draw(self, world: World, cursor: int) -> Draw:
+        """Gathers at the first draw, whose metrics tell of it.
+
+        Raises UserError where the task has no rewards or does not say what a step is, where no step could be labelled
+        or all have one label, and for what ``gathered_once`` raises.
+        """
+        gathered = gathered_once(self, world, cursor, self._gather)
+        if not cursor:
+            labels = (label for rollout in flatten(gathered.groups) for label in rollout.rewards.values())
+            advice = "both; take more prompts, samples_per_prompt or temperature, or another model"
+            refuse_one_label(labels, world, advice)
+        return take(gathered, world, cursor)
+
+    def _gather(self, world: World) -> Gathered:
+        if world.stage.task.steps is None or not world.stage.task.rewards:
+            missing = "rewards" if world.stage.task.steps else "steps"
+            raise UserError(
+                f"{world.stage.name}: task {world.stage.task.name} has no {missing}; expected a reward, which judges "
+                "what becomes of a step, and steps, such as Lines()"
+            )
+        prompts, too_long = asked_prompts(self, world)
+        sampler, done, wanted = Sampler(world), 0, len(prompts) * len(self.models or ("",))
+        labelling = _Labelling(self, world, sampler)
+        solutions: dict[int, list[Rollout]] = {row: [] for row in prompts}
+        everything: list[Group] = []
+        together = max(1, SAMPLED_TOGETHER // self.continuations)
+        for sampled in samples(self, world, sampler, prompts, together):
+            everything += [Group(prompts[row], tuple(rollouts)) for row, rollouts in sampled.rollouts.items()]
+            for row, rollout in labelling.labelled(sampled):
+                solutions[row].append(rollout)
+            done += len(sampled.rollouts)
+            world.on_phase("gather", done, wanted)
+        groups = [Group(prompts[row], (rollout,)) for row, rollouts in solutions.items() for rollout in rollouts]
+        metrics = sampler.metrics(everything) | labelling.metrics() | label_metrics(groups)
+        if not groups:
+            said = ", ".join(f"{name} {count:g}" for name, count in labelling.metrics().items())
+            raise UserError(f"{world.stage.name}: no step could be labelled ({said}); begin with a better model")
+        too_long += wanted - done
+        metrics |= {"prompts_too_long": float(too_long), "solutions": float(len(groups))}
+        return Gathered(groups, metrics, sampler.seconds, sampler.tokens)
+
+
+class Prefix(NamedTuple):
+    """A prompt's row and the tokens up to a step's end."""
+
+    row: int
+    tokens: tuple[int, ...]
+
+
+@dataclass
+class _Labelling:
+    """Labels the steps of samples, part by part, and keeps account."""
+
+    source: MonteCarloSteps
+    world: World
+    sampler: Sampler
+    counts: Counter[str] = field(default_factory=Counter)
+    texts: set[tuple[int, str]] = field(default_factory=set)
+
+    def metrics(self) -> dict[str, float]:
+        return {name: float(self.counts[name]) for name in COUNTED}
+
+    def labelled(self, sampled: Sampled) -> list[tuple[int, Rollout]]:
+        """Row number and solution with its labels as rewards, of those that have any."""
+        pairs = [(row, rollout) for row, rollouts in sampled.rollouts.items() for rollout in rollouts]
+        solutions = [(row, rollout) for row, rollout in pairs if self._new(row, rollout)]
+        shares = self._shares(sampled, solutions)
+        found = []
+        for row, solution in solutions:
+            known = {end: shares[Prefix(row, solution.tokens[: end + 1])] for end in solution.steps[:-1]}
+            if solution.finished:
+                known[solution.steps[-1]] = _verdict(solution.scores[self.world.stage.task.rewards[0].name])
+            labels = {end: label for end, label in known.items() if label is not None}
+            self.counts["steps/open"] += not solution.finished
+            self.counts["steps/unknown"] += len(known) - len(labels)
+            self.counts["solutions/unlabelled"] += not labels
+            if labels:
+                found.append((row, replace(solution, rewards=labels)))
+        return found
+
+    def _new(self, row: int, solution: Rollout) -> bool:
+        """Whether it has steps and no earlier one of its prompt has the same text."""
+        duplicate = (row, solution.text) in self.texts
+        self.texts.add((row, solution.text))
+        self.counts["solutions/duplicate"] += duplicate
+        self.counts["solutions/without_steps"] += not duplicate and not solution.steps
+        return not duplicate and bool(solution.steps)
+
+    def _shares(self, sampled: Sampled, solutions: Sequence[tuple[int, Rollout]]) -> Mapping[Prefix, float | None]:
+        """Of each distinct prefix the label; None where the rule could judge no continuation of it."""
+        prompts = {
+            Prefix(row, solution.tokens[: end + 1]): solution.prompt
+            for row, solution in solutions
+            for end in solution.steps[:-1]
+        }
+        attempts = self._continued(sampled, prompts)
+        started = time.perf_counter()
+        scores = self.world.stage.task.rewards[0].score([attempt for _, attempt in attempts])
+        self.sampler.seconds["reward"] += time.perf_counter() - started
+        verdicts: dict[Prefix, list[float]] = {prefix: [] for prefix in prompts}
+        for (prefix, _), score in zip(attempts, scores, strict=True):
+            verdict = _verdict(score)
+            verdicts[prefix] += [] if verdict is None else [verdict]
+        estimate = max if self.source.estimate == "hard" else fmean
+        return {prefix: estimate(found) if found else None for prefix, found in verdicts.items()}
+
+    def _continued(self, sampled: Sampled, prompts: Mapping[Prefix, Prompt]) -> list[tuple[Prefix, Rollout]]:
+        """Whole attempts, each begun by its prefix: of all prefixes in one batch, in the order they finished in."""
+        if not prompts:
+            return []
+        started, prefixes = time.perf_counter(), list(prompts)
+        stream = (self.world.seed, self.world.stage.name, "continue", sampled.model)
+        places = range(self.source.continuations)
+        requests = [
+            Request(prompts[prefix].tokens + prefix.tokens, tuple(stable_seed(*stream, *prefix, n) for n in places))
+            for prefix in prefixes
+        ]
+        most = self.source.max_completion_tokens - min(len(prefix.tokens) for prefix in prefixes)
+        how = Sampling(most, self.source.sampling_temperature, stop_tokens=self.world.renderer.stop_tokens)
+        attempts: list[tuple[Prefix, Rollout]] = []
+        total = len(prefixes) * len(places)
+        for number, _, completion in sampled.engine.generate(requests, how):
+            prefix = prefixes[number]
+            attempts.append((prefix, self._attempt(prompts[prefix], prefix.tokens, completion)))
+            self.counts["continuation_tokens"] += len(completion.tokens)
+            self.sampler.tokens += len(completion.tokens)
+            if len(attempts) % TOLD_EVERY == 0 or len(attempts) == total:
+                self.world.on_phase("continue", len(attempts), total)
+        self.counts["continuations"] += total
+        self.sampler.seconds["sample"] += time.perf_counter() - started
+        return attempts
+
+    def _attempt(self, prompt: Prompt, begun: tuple[int, ...], completion: Completion) -> Rollout:
+        """What the policy would have left of it: no longer than a solution may be."""
+        tokens = (begun + completion.tokens)[: self.source.max_completion_tokens]
+        finished = completion.finished and len(tokens) == len(begun) + len(completion.tokens)
+        renderer = self.world.renderer
+        return as_rollout(prompt, replace(completion, tokens=tokens, logprobs=(), finished=finished), renderer)
+
+
+def _verdict(score: Score) -> float | None:
+    """1 right, 0 wrong; None where the rule could not judge."""
+    if score.value is None or score.status in ("timeout", "failed"):
+        return None
+    return float(score.value >= RIGHT)

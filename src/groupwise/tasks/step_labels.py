@@ -1,0 +1,77 @@
+"""Rows that say of each step of one attempt whether it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from groupwise.errors import UserError
+from groupwise.tasks.values import answer_of, cell, prompt_of, shown, text_of
+from groupwise.types import Example
+
+STEPS, LABELS = "completions", "labels"
+"""The columns of TRL's stepwise supervision: what every convention here leaves in ``Example.columns``."""
+
+
+class LabelledStep(NamedTuple):
+    """A step as it was written, and the probability that it is right: 0, 1 or a share."""
+
+    text: str
+    label: float
+
+
+def labelled_steps(id: str, row: Mapping[str, Any]) -> tuple[LabelledStep, ...]:
+    """The row's steps, at least one.
+
+    Raises UserError, naming the row, for an empty step, for other numbers of steps and labels, and for a label that is
+    neither true, false nor a number in 0 .. 1.
+    """
+    steps, labels = cell(id, row, STEPS), cell(id, row, LABELS)
+    if not isinstance(steps, list | tuple) or not steps:
+        raise UserError(f"{id}: {STEPS} is {shown(steps)}; expected a list of steps")
+    if not isinstance(labels, list | tuple) or len(labels) != len(steps):
+        seen = f"{len(labels)} labels" if isinstance(labels, list | tuple) else f"labels is {shown(labels)}"
+        raise UserError(f"{id}: {seen} for {len(steps)} steps; expected one a step")
+    for index, label in enumerate(labels):
+        if not isinstance(label, int | float) or not 0 <= label <= 1:
+            raise UserError(f"{id}: {LABELS}[{index}] is {shown(label)}; expected true, false or a number in 0 .. 1")
+    texts = [text_of(step, f"{id}: {STEPS}[{index}]") for index, step in enumerate(steps)]
+    return tuple(LabelledStep(text, float(label)) for text, label in zip(texts, labels, strict=True))
+
+
+@dataclass(frozen=True)
+class Stepwise:
+    """TRL, stepwise supervision: the steps of one attempt and whether each is right."""
+
+    @property
+    def description(self) -> str:
+        return "TRL stepwise supervision: prompt, completions, labels"
+
+    def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        labelled_steps(id, row)
+        return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), columns=dict(row))
+
+
+@dataclass(frozen=True)
+class FirstMistake:
+    """BIG-Bench Mistake (arXiv 2311.08516): the steps of one attempt and the 0-based first wrong one, or null.
+
+    A step before it is right; from it on none is.
+    """
+
+    @property
+    def description(self) -> str:
+        return "BIG-Bench Mistake: input, steps, right before mistake_index; answer: target"
+
+    def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        steps, mistake = cell(id, row, "steps"), cell(id, row, "mistake_index")
+        if not isinstance(steps, list):
+            raise UserError(f"{id}: steps is {shown(steps)}; expected a list of steps")
+        if mistake is not None and (type(mistake) is not int or not 0 <= mistake < len(steps)):
+            raise UserError(f"{id}: mistake_index is {shown(mistake)}; expected null or 0 .. {len(steps) - 1}")
+        right = len(steps) if mistake is None else mistake
+        columns = {**row, STEPS: steps, LABELS: [place < right for place in range(len(steps))]}
+        labelled_steps(id, columns)
+        answer = None if row.get("target") is None else answer_of(row["target"], f"{id}: target")
+        return Example(id, prompt_of(cell(id, row, "input"), f"{id}: input"), answer=answer, columns=columns)

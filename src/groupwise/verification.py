@@ -1,0 +1,180 @@
+"""Choosing among sampled answers with a scorer: best-of-N and weighted voting (Math-Shepherd, arXiv 2312.08935,
+section 3.4), beside majority voting and the chance that any is right.
+
+A solution's score is its weakest step's (``rewards.solution_score``); with self-consistency the answer is
+``argmax_a sum_i I(a_i = a) * score_i``. Ties are split uniformly, as in ``statistics.maj_at_k``: the only rule that
+does not depend on the order of the samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from groupwise.errors import UserError
+from groupwise.evaluation import Measure, voting_answer
+from groupwise.protocols import Reward
+from groupwise.statistics import Interval, maj_at_k, mean, paired_difference
+from groupwise.types import Rollout
+
+NEGLIGIBLE = 1e-12
+"""Relative difference of two sums of scores that are the same but for rounding."""
+
+
+def weighted_totals(answers: Sequence[Hashable | None], scores: Sequence[float]) -> dict[Hashable | None, float]:
+    """Answer -> sum of the scores of those who gave it. Raises ValueError unless each has a score of at least 0."""
+    if len(answers) != len(scores) or not all(score >= 0 for score in scores):
+        raise ValueError(f"a weighted vote needs a score of at least 0 for each of {len(answers)} answers")
+    given: dict[Hashable | None, list[float]] = {}
+    for answer, score in zip(answers, scores, strict=True):
+        given.setdefault(answer, []).append(score)
+    return {answer: math.fsum(own) for answer, own in given.items()}
+
+
+def weighted_vote(answers: Sequence[Hashable | None], correct: Sequence[bool], scores: Sequence[float]) -> float:
+    """Chance that the answer with the largest sum of scores is right. None is one answer that never is."""
+    totals = weighted_totals(answers, scores)
+    right = {answer for answer, ok in zip(answers, correct, strict=True) if ok and answer is not None}
+    return _share_of_best(list(totals.values()), [answer in right for answer in totals])
+
+
+def best_of(correct: Sequence[bool], scores: Sequence[float]) -> float:
+    """Chance that the sample with the highest score is right."""
+    return _share_of_best(scores, correct)
+
+
+def best_of_k(correct: Sequence[bool], scores: Sequence[float], k: int) -> float:
+    """``best_of`` k samples: the exact mean over all k-subsets of the n samples. Raises ValueError unless
+    ``1 <= k <= n``."""
+    n = len(scores)
+    if len(correct) != n or not 1 <= k <= n:
+        raise ValueError(f"best-of-k needs 1 <= k <= n: got {n} scores, {len(correct)} verdicts, k={k}")
+    chance, below = 0.0, 0
+    for level in sorted(set(scores)):
+        own = [ok for ok, score in zip(correct, scores, strict=True) if score == level]
+        highest = math.comb(below + len(own), k) - math.comb(below, k)  # subsets whose best score is this one
+        chance += highest * sum(own) / len(own)
+        below += len(own)
+    return chance / math.comb(n, k)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How often each way of choosing is right, over problems, with 95 % intervals."""
+
+    scorer: str
+    problems: int
+    samples: int
+    """Of each problem; the smallest number where they differ in it."""
+    first: Measure
+    """A sample by itself (pass@1)."""
+    majority: Measure
+    best_of: Measure
+    weighted_vote: Measure
+    any_right: Measure
+    """What a perfect scorer would reach (pass@N)."""
+    best_of_against_majority: Interval
+    """Paired over problems; above 0: the scorer chooses better than counting does."""
+    vote_against_majority: Interval
+    best_of_at: Mapping[int, Measure]
+    """k -> best of k samples; 1, 2, 4 ... ``samples``."""
+    unscored_fraction: float
+    """Share of the samples that the scorer gave no value: they are never best and have no weight."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that ``json.dumps`` takes."""
+        return asdict(self)
+
+
+def verify(
+    problems: Sequence[Sequence[Rollout]],
+    scorer: Reward,
+    correct_at: float = 1.0,
+    canonical: Callable[[Rollout], Hashable | None] = voting_answer,
+    weight: Callable[[float], float] = lambda score: score,
+) -> Verification:
+    """Scores the samples of each problem and chooses among them in every way.
+
+    ``problems``: each one's rollouts, scored by the rule that says what is right (a reward of at least ``correct_at``).
+    ``weight`` makes a vote's weight of a score: ``rewards.model.sigmoid`` for an outcome model, whose scores may be
+    negative. Raises UserError where there are no samples, or a weight is negative.
+    """
+    if not problems or not all(problems):
+        raise UserError("verification needs problems with at least one sample each; sample some first")
+    values = [score.value for score in scorer.score([rollout for rollouts in problems for rollout in rollouts])]
+    rest = iter(values)
+    rows = [
+        _Problem.of(rollouts, [next(rest) for _ in rollouts], correct_at, canonical, weight) for rollouts in problems
+    ]
+    negative = min(value for row in rows for value in row.weights)
+    if negative < 0:
+        raise UserError(
+            f"reward '{scorer.name}' gives the weight {negative:.3g}, and a vote needs at least 0; pass weight=sigmoid "
+            "for scores that are logits"
+        )
+    return _verification(scorer.name, rows, mean([value is None for value in values]))
+
+
+def _verification(scorer: str, rows: Sequence[_Problem], unscored: float) -> Verification:
+    samples = min(len(row.correct) for row in rows)
+    majority = Measure.of([maj_at_k(row.answers, row.correct, len(row.correct)) for row in rows])
+    best = Measure.of([best_of(row.correct, row.scores) for row in rows])
+    vote = Measure.of([weighted_vote(row.answers, row.correct, row.weights) for row in rows])
+    return Verification(
+        scorer=scorer,
+        problems=len(rows),
+        samples=samples,
+        first=Measure.of([mean(row.correct) for row in rows]),
+        majority=majority,
+        best_of=best,
+        weighted_vote=vote,
+        any_right=Measure.of([float(any(row.correct)) for row in rows]),
+        best_of_against_majority=paired_difference(majority.by_problem, best.by_problem),
+        vote_against_majority=paired_difference(majority.by_problem, vote.by_problem),
+        best_of_at={k: Measure.of([best_of_k(row.correct, row.scores, k) for row in rows]) for k in _doubling(samples)},
+        unscored_fraction=unscored,
+    )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    answers: list[Hashable | None]
+    correct: list[bool]
+    scores: list[float]
+    weights: list[float]
+
+    @classmethod
+    def of(
+        cls,
+        rollouts: Sequence[Rollout],
+        values: Sequence[float | None],
+        correct_at: float,
+        canonical: Callable[[Rollout], Hashable | None],
+        weight: Callable[[float], float],
+    ) -> _Problem:
+        return cls(
+            [canonical(rollout) for rollout in rollouts],
+            [rollout.reward is not None and rollout.reward >= correct_at - 1e-9 for rollout in rollouts],
+            [-math.inf if value is None else value for value in values],
+            [0.0 if value is None else weight(value) for value in values],
+        )
+
+
+def _share_of_best(scores: Sequence[float], correct: Sequence[bool]) -> float:
+    """Among those with the highest score, the share that is right."""
+    if len(scores) != len(correct) or not scores:
+        raise ValueError(f"choosing needs a verdict for each score: got {len(scores)} and {len(correct)}")
+    highest = max(scores)
+    best = [ok for ok, score in zip(correct, scores, strict=True) if _same(score, highest)]
+    return sum(best) / len(best)
+
+
+def _same(score: float, highest: float) -> bool:
+    return score == highest or math.isclose(score, highest, rel_tol=NEGLIGIBLE)
+
+
+def _doubling(largest: int) -> list[int]:
+    """1, 2, 4 ... and ``largest`` itself."""
+    return sorted({2**power for power in range(largest.bit_length()) if 2**power <= largest} | {largest})
