@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from groupwise.algorithm import Algorithm, Outputs, Signals, gradient_coefficient
+from groupwise.algorithm import Algorithm, Outputs, RegularisedRatio, Signals, gradient_coefficient
 from groupwise.sinks.report_charts import ticks
 from groupwise.sinks.report_markup import Html, element
 
@@ -81,6 +81,9 @@ def panels(algorithm: Algorithm) -> list[Panel]:
         return [_by_margin(algorithm)]
     if not algorithm.objective.needs() and not algorithm.advantage.compares() and _given(algorithm):
         return [_by_probability(algorithm)]
+    if isinstance(algorithm.objective, RegularisedRatio) and algorithm.objective.coefficient < 0.1:
+        strong = replace(algorithm, objective=replace(algorithm.objective, coefficient=1.0))  # so that it can be seen
+        return [_by_ratio(algorithm), replace(_by_ratio(strong), title="the same with β = 1")]
     return [_by_ratio(algorithm), *_by_share(algorithm)]
 
 
@@ -123,29 +126,20 @@ def _curve(algorithm: Algorithm, advantage: float, low: float, high: float) -> C
 
 
 def _edges(algorithm: Algorithm, advantage: float) -> Iterator[float]:
-    """Ratios up to 16 at which a clip begins or ends, by bisection."""
-
-    def held(ratio: float) -> int:
-        return int(coefficients(algorithm, torch.tensor([ratio]).double().log(), torch.tensor([advantage]))[1])
-
-    places = [*(i / 40 for i in range(1, 40)), 0.9999, 1.0001, *(i / 40 for i in range(41, 640))]
-    grid = torch.tensor(sorted({*places, 0.9985, 1.0, 1.0015})).double()
-    found = coefficients(algorithm, grid.log(), torch.full((len(grid),), advantage))[1].tolist()
-    for (left, right), (before, after) in zip(_pairs(grid.tolist()), _pairs(found), strict=True):
-        if before != after:
-            yield _bisect(held, left, right)
+    """Ratios up to 16 at which a clip begins or ends."""
+    places = [*(i / 40 for i in range(1, 640)), 0.9985, 0.9999, 1.0001, 1.0015]
+    for left, right in _changes(algorithm, advantage, sorted(places)):
+        for _ in range(4):
+            step = (right - left) / 1000
+            left, right = _changes(algorithm, advantage, [left + step * i for i in range(1001)])[0]
+        yield round((left + right) / 2, 9)
 
 
-def _pairs(values: list[float]) -> list[tuple[float, float]]:
-    return list(itertools.pairwise(values))
-
-
-def _bisect(function: Callable[[float], int], left: float, right: float) -> float:
-    start = function(left)
-    for _ in range(50):
-        middle = (left + right) / 2
-        left, right = (middle, right) if function(middle) == start else (left, middle)
-    return round((left + right) / 2, 9)
+def _changes(algorithm: Algorithm, advantage: float, ratios: list[float]) -> list[tuple[float, float]]:
+    """Neighbours of which one is clipped and the other is not."""
+    held = coefficients(algorithm, torch.tensor(ratios).double().log(), torch.full((len(ratios),), advantage))[1]
+    pairs = zip(itertools.pairwise(ratios), itertools.pairwise(held.tolist()), strict=True)
+    return [pair for pair, (before, after) in pairs if before != after]
 
 
 def _by_probability(algorithm: Algorithm) -> Panel:
@@ -296,7 +290,7 @@ def _bound_names(panel: Panel, frame: Frame) -> Iterator[Html]:
     taken = -math.inf
     for bound in sorted(panel.bounds):
         at = frame.left(bound)
-        if at - taken >= 34:
+        if at - taken >= 26:
             yield _text(f"{round(bound, 4):g}", at, TOP - 4, "middle")
             taken = at
 
@@ -313,7 +307,7 @@ def _line(curve: Curve, frame: Frame) -> Iterator[Html]:
             pieces[-1].append(f"{frame.left(x)},{frame.top(y)}")
         before = held
     path = "".join("M" + "L".join(_thinned(piece)) for piece in pieces if len(piece) > 1)
-    opacity = 0.6 if curve.thin else None
+    opacity = 0.75 if curve.thin else None
     yield element("path", d=path, fill="none", stroke=curve.colour, stroke_width=2.2, stroke_opacity=opacity)
 
 
@@ -332,7 +326,7 @@ def _labels(panel: Panel, frame: Frame) -> Iterator[Html]:
     ends = {curve.label: frame.top(min(max(curve.ys[-1], frame.y[0]), frame.y[1])) for curve in panel.curves}
     for curve in panel.curves:
         others = [end for label, end in ends.items() if label != curve.label]
-        weight = {"fill": curve.colour, "font_weight": "600", "fill_opacity": 0.75 if curve.thin else None}
+        weight = {"fill": curve.colour, "font_weight": "600", "fill_opacity": 0.85 if curve.thin else None}
         if all(abs(ends[curve.label] - end) >= 13 for end in others):
             yield _text(curve.label, WIDTH - RIGHT + 6, ends[curve.label] + 4, "start", **weight)
             continue
