@@ -168,8 +168,8 @@ def _caption(shown: Sequence[Panel]) -> str:
             said.append("The completion has one token.")
     elif "margin" in first.x_name:
         said.append(
-            "Of a pair of completions of one token each. The margin is by how much more the policy prefers the chosen one "
-            "than the reference does."
+            "Of a pair of completions of one token each. The margin is by how much more the policy prefers the chosen "
+            "one than the reference does."
         )
     else:
         said.append("Of one token, before its weight in the sum: how likely the policy finds it makes no difference.")

@@ -99,7 +99,7 @@ def _given(algorithm: Algorithm) -> list[float]:
 
 def _by_ratio(algorithm: Algorithm) -> Panel:
     found = sorted({edge for advantage in (1.0, -1.0) for edge in _edges(algorithm, advantage)})
-    near = max((abs(edge - 1) for edge in found), default=1.0)
+    near = max((abs(edge - 1) for edge in found if abs(edge - 1) > 1e-6), default=1.0)
     if near < 0.01:  # a sequence's ratio moves less than a token's
         low, high = 1 - 3 * near, 1 + 3 * near
     else:
@@ -119,7 +119,9 @@ def _curve(algorithm: Algorithm, advantage: float, low: float, high: float) -> C
     edges = [edge for edge in _edges(algorithm, advantage) if low < edge < high]
     steps = [low + (high - low) * i / (GRID - 1) for i in range(GRID)]
     xs = sorted({*steps, *(edge * factor for edge in edges for factor in (1 - 1e-12, 1 + 1e-12))})
-    values, held = coefficients(algorithm, torch.tensor(xs).double().log(), torch.full((len(xs),), advantage))
+    values, held = coefficients(
+        algorithm, torch.tensor(xs, dtype=torch.float64).log(), torch.full((len(xs),), advantage)
+    )
     colour = UP if advantage > 0 else DOWN
     label = f"A = {advantage:+g}".replace("-", "−")
     return Curve(label, xs, values.tolist(), colour, held.tolist(), abs(advantage) < 1)
@@ -137,7 +139,9 @@ def _edges(algorithm: Algorithm, advantage: float) -> Iterator[float]:
 
 def _changes(algorithm: Algorithm, advantage: float, ratios: list[float]) -> list[tuple[float, float]]:
     """Neighbours of which one is clipped and the other is not."""
-    held = coefficients(algorithm, torch.tensor(ratios).double().log(), torch.full((len(ratios),), advantage))[1]
+    held = coefficients(
+        algorithm, torch.tensor(ratios, dtype=torch.float64).log(), torch.full((len(ratios),), advantage)
+    )[1]
     pairs = zip(itertools.pairwise(ratios), itertools.pairwise(held.tolist()), strict=True)
     return [pair for pair, (before, after) in pairs if before != after]
 
@@ -147,7 +151,9 @@ def _by_probability(algorithm: Algorithm) -> Panel:
     xs, curves = [NEAR_ZERO + (1 - NEAR_ZERO) * i / 99 for i in range(100)], []
     given = _given(algorithm)
     for advantage, name in zip(given, ("accepted", "rejected") if len(given) > 1 else ("every token",), strict=False):
-        values, held = coefficients(algorithm, torch.tensor(xs).double().log() + 4, torch.full((100,), advantage))
+        values, held = coefficients(
+            algorithm, torch.tensor(xs, dtype=torch.float64).log() + 4, torch.full((100,), advantage)
+        )
         curves.append(
             Curve(f"A = {advantage:g}", xs, values.tolist(), UP if advantage else DOWN, held.tolist(), name == "")
         )

@@ -74,7 +74,7 @@ def test_a_recombined_method_prints_what_the_page_says(copy: Path) -> None:
 
 
 def test_a_recombined_method_trains(copy: Path, tiny_model: Path) -> None:
-    options = ["--steps", "2", "--prompts_per_step", "2", "--algorithm.source.max_completion_tokens", "6"]
+    options = ["--steps", "2", "--prompts_per_step", "4", "--algorithm.source.max_completion_tokens", "6"]
     options += ["--algorithm.source.most_rounds", "1", "--algorithm.objective.positive", "2", "--learner.threads", "1"]
     options += ["--evaluation.problems", "2", "--evaluation.sampled_problems", "0"]
     groupwise_command(copy, "run", "my_recipe.py", "--model", str(tiny_model), *options)
