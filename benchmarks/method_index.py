@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 
 from method_code import whole
-from method_page import FOLDER, NOTICE, Recipe, cell, changed, documented, prose, table, written
+from method_page import FOLDER, NOTICE, Recipe
+from method_text import cell, changed, default_of, documented, plain, prose, table, written
 
 from groupwise import algorithm, sources
 from groupwise.algorithm import (
@@ -54,6 +55,7 @@ GC = "∇J = E_(q,o)~D [ Σ_t w_t · GC(q, o, t) · ∇ log π(o_t | q, o_<t) ]"
 def index(recipes: Sequence[Recipe]) -> str:
     """README.md of the folder."""
     known = {recipe.name: recipe for recipe in recipes}
+    families = _families(known)
     parts = [
         NOTICE,
         "# Methods",
@@ -65,10 +67,10 @@ def index(recipes: Sequence[Recipe]) -> str:
         "## The unified table",
         _unified([known[name] for name in TABLE if name in known]),
         "## All methods",
-        *_families(known),
+        *_listed(families),
         "## What each is made of",
         "Options that are not a slot's defaults are written out; a slot that does nothing is left empty.",
-        _values(recipes),
+        _values([recipe for members in families.values() for recipe in members]),
         "## Slots",
         "What can be combined: any value of one slot with any of another. `groupwise run` refuses or names what can do "
         "nothing.",
@@ -87,16 +89,22 @@ def _unified(recipes: Sequence[Recipe]) -> str:
         source, reward, coefficient = table_row(recipe.algorithm)
         said = coefficient.removeprefix("GC = ").partition("  (")[0]
         advantage = cell(recipe.algorithm.advantage.formula())
-        rows.append((_link(recipe), source.replace("~", "\\~").partition(":")[0], reward, cell(said), advantage))
+        rows.append((_link(recipe), plain(source).partition(":")[0], reward, cell(said), advantage))
     return table(("method", "data source", "reward", "gradient coefficient where π_old = π_θ", "with"), rows)
 
 
-def _families(known: dict[str, Recipe]) -> Iterator[str]:
+def _families(known: dict[str, Recipe]) -> dict[str, list[Recipe]]:
+    """Every recipe under its family's name; a new one stands under Others until somebody has put it into FAMILIES."""
     sorted_out = {name for names in FAMILIES.values() for name in names}
-    rest = tuple(name for name in known if name not in sorted_out)
-    for family, names in (FAMILIES | ({"Others": rest} if rest else {})).items():
+    families = FAMILIES | {"Others": tuple(name for name in known if name not in sorted_out)}
+    found = {family: [known[name] for name in names if name in known] for family, names in families.items()}
+    return {family: recipes for family, recipes in found.items() if recipes}
+
+
+def _listed(families: dict[str, list[Recipe]]) -> Iterator[str]:
+    for family, recipes in families.items():
         yield f"**{family}**"
-        yield "\n".join(f"* {_link(known[name])}: {prose(known[name].title)}" for name in names if name in known)
+        yield "\n".join(f"* {_link(recipe)}: {prose(recipe.title)}" for recipe in recipes)
 
 
 def _values(recipes: Sequence[Recipe]) -> str:
@@ -107,10 +115,18 @@ def _values(recipes: Sequence[Recipe]) -> str:
         further += [_value(part) for part in (method.whitening, method.critic, method.reference) if changed(part)]
         further += [_value(method.entropy)] if method.entropy.active else []
         further += [cell(f'truncated="{method.truncated}"')] if method.truncated != "learn" else []
-        penalty = _value(method.kl) if method.kl.coefficient else ""
-        parts = (method.source, method.advantage, method.objective)
-        rows.append((_link(recipe), *map(_value, parts), penalty, _value(method.aggregation), ", ".join(further)))
-    return table(("method", "source", "advantage", "surrogate", "KL", "aggregation", "further"), rows)
+        parts = (method.source, method.advantage, method.objective, method.aggregation)
+        source, advantage, surrogate, aggregation = map(_value, parts)
+        reward, penalty = table_row(method)[1], _penalty(method.kl)
+        rows.append((_link(recipe), source, reward, advantage, surrogate, penalty, aggregation, ", ".join(further)))
+    return table(("method", "source", "reward", "advantage", "surrogate", "KL", "aggregation", "further"), rows)
+
+
+def _penalty(kl: KL) -> str:
+    """``0.01 k1, place reward``."""
+    further = {name: value for name, value in changed(kl).items() if name not in ("coefficient", "estimator")}
+    said = [cell(f"{kl.coefficient:g} {kl.estimator}"), *(f"{name} {_short(value)}" for name, value in further.items())]
+    return ", ".join(said) if kl.coefficient else ""
 
 
 def _value(part: object) -> str:
@@ -152,7 +168,7 @@ def _kinds(protocol: type) -> list[type]:
 def _first(kind: type) -> str:
     """The first sentence of its docstring."""
     text = " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
-    return prose(text).replace("|", "\\|").replace("~", "\\~")
+    return plain(prose(text))
 
 
 def _options(kind: type) -> Iterator[str]:
@@ -170,8 +186,7 @@ def _fields(kind: type) -> Iterator[tuple[str, str, str]]:
     """Name, default, and what else it may be."""
     hints = typing.get_type_hints(kind)
     for option in fields(kind):  # type: ignore[arg-type]
-        made = option.default_factory is not MISSING
-        default = option.default_factory() if made else option.default  # type: ignore[misc]
+        default = default_of(option)
         others = [str(value) for value in typing.get_args(hints[option.name]) if isinstance(value, str)]
         others = [value for value in others if value != default]
         yield (

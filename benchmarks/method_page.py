@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from method_code import ROOT, symbols
-from method_plot import ANSWERS, BESIDE, Panel, panels, picture
+from method_plot import ANSWERS, BESIDE, panels
+from method_svg import Panel, picture
+from method_text import cell, documented, filled, plain, prose, table, written
 
-from groupwise.algorithm import Algorithm, Uncorrected
+from groupwise.algorithm import Algorithm, NormalisedRewards, ProcessRelative, TeacherGap, Uncorrected
 from groupwise.explain import definitions, effects, objective, premises, table_row
 from groupwise.sources import Demonstrations, Pairs
 
@@ -76,9 +77,7 @@ def page(recipe: Recipe, names: Sequence[str]) -> dict[Path, str]:
     shown = panels(recipe.algorithm)
     parts = [
         NOTICE,
-        f"# {prose(recipe.title)}",
-        f"`{recipe.name}` · [all methods](README.md) · "
-        f"[src/groupwise/recipes/{recipe.name}.py](../../src/groupwise/recipes/{recipe.name}.py)",
+        *_heading(recipe),
         *_objective(recipe),
         f"{prose(recipe.replaces)}\n\n{prose(recipe.differences)}",
         *map(prose, recipe.notes),
@@ -105,33 +104,19 @@ def page(recipe: Recipe, names: Sequence[str]) -> dict[Path, str]:
     return {FOLDER / f"{recipe.name}.md": text, FOLDER / "plots" / f"{recipe.name}.svg": picture(recipe.name, shown)}
 
 
-def filled(text: str, indent: str = "") -> str:
-    """Lines of at most 120 characters; all but the first are indented."""
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-
-
 def _effect(looked_at: str, said: str) -> str:
     """``**A long answer** of 8 tokens ...``, a sentence, or a colon where what follows is none."""
     colon = ":" if said.startswith("all ") else ""
     return filled(f"* **{looked_at[0].upper()}{looked_at[1:]}{colon}** {said}", "  ")
 
 
-def prose(text: str) -> str:
-    """A docstring's words as Markdown: double backticks become single ones, papers become links."""
-    text = re.sub(r"``(.+?)``", r"`\1`", text, flags=re.DOTALL)
-    text = re.sub(r"(?<![\w./])(?:arXiv )?(\d{4}\.\d{5})(?!\d)", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
-    return re.sub(r"doi (10\.\d+/[\w./-]*\w)", r"[doi \1](https://doi.org/\1)", text)
-
-
-def cell(text: str) -> str:
-    """Code in a table's cell."""
-    return f"`{text}`".replace("|", "\\|")
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _heading(recipe: Recipe) -> Iterator[str]:
+    """The title without its sources, which stand below it."""
+    said = re.fullmatch(r"(.+?) \((.+)\)", recipe.title)
+    file = f"src/groupwise/recipes/{recipe.name}.py"
+    yield f"# {prose(said[1] if said else recipe.title)}"
+    sources = [prose(said[2])] if said else []
+    yield " · ".join([f"`{recipe.name}`", *sources, f"[{file}](../../{file})", "[all methods](README.md)"])
 
 
 def _objective(recipe: Recipe) -> Iterator[str]:
@@ -145,11 +130,7 @@ def _objective(recipe: Recipe) -> Iterator[str]:
     lines = [*terms, "", *(f"    {line}" for line in definitions(recipe.algorithm))]
     yield "```text\n" + "\n".join(lines) + "\n```"
     rows = [("data source", source), ("reward", reward), ("gradient coefficient", coefficient)]
-    yield table(("row of the table", ""), [(name, cell(said) if "GC" in said else _plain(said)) for name, said in rows])
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("~", "\\~")
+    yield table(("row of the table", ""), [(name, cell(said) if "GC" in said else plain(said)) for name, said in rows])
 
 
 def _caption(shown: Sequence[Panel]) -> str:
@@ -186,7 +167,7 @@ def _symbols(algorithm: Algorithm) -> str:
     rows = []
     for symbol, meaning, place in symbols(algorithm):
         code = cell(place.code) if place.code else ""
-        rows.append((cell(symbol), _plain(meaning), place.link(FOLDER), code))
+        rows.append((cell(symbol), plain(meaning), place.link(FOLDER), code))
     return table(("symbol", "what it is", "where", "the line"), rows)
 
 
@@ -236,50 +217,26 @@ def options(prefix: str, value: object) -> Iterator[tuple[str, str, str]]:
             yield cell(f"--algorithm.{prefix}.{option.name}"), cell(written(inside)), said[option.name]
 
 
-def documented(kind: type) -> Mapping[str, str]:
-    """Field -> the string under it, on one line, as a table's cell has it."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    found: dict[str, str] = {option.name: "" for option in fields(kind)}  # type: ignore[arg-type]
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            assert isinstance(field.target, ast.Name)
-            said = " ".join(str(text.value.value).split())
-            found[field.target.id] = _plain(prose(said))
-    return found
-
-
-def written(value: object) -> str:
-    """As one would write it after an option."""
-    if isinstance(value, tuple):
-        return " ".join(map(written, value)) or "(none)"
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float | int):
-        return f"{value:g}"
-    return str(value) or "(none)"
-
-
-def changed(value: object) -> dict[str, object]:
-    """The fields that are not as they are by default."""
-    result = {}
-    for option in fields(value):  # type: ignore[arg-type]
-        default = option.default if option.default_factory is MISSING else option.default_factory()
-        if vars(value)[option.name] != default:
-            result[option.name] = vars(value)[option.name]
-    return result
-
-
 def _commands(recipe: Recipe, names: Sequence[str]) -> str:
     lines = [f"groupwise explain {recipe.name}"]
     other = _other(recipe, names)
     if other:
         lines.append(f"groupwise explain {recipe.name} --against {other}")
-    reward = "" if isinstance(recipe.algorithm.source, Demonstrations | Pairs) else " --reward math"
-    if not recipe.algorithm.advantage.judges() and not recipe.algorithm.objective.joins_group() and reward:
-        reward += " --algorithm.reference.model TEACHER"
-    lines.append(f"groupwise run {recipe.name} --model PATH --data train.jsonl{reward}")
+    lines.append(f"groupwise run {recipe.name} --model PATH --data train.jsonl{_reward(recipe.algorithm)}")
     return "```sh\n" + "\n".join(lines) + "\n```"
+
+
+def _reward(algorithm: Algorithm) -> str:
+    """The options that say what is rewarded, or who teaches."""
+    if isinstance(algorithm.source, Demonstrations | Pairs):
+        return ""
+    if isinstance(algorithm.advantage, TeacherGap):
+        return " --reward math --algorithm.reference.model TEACHER"
+    if isinstance(algorithm.advantage, ProcessRelative):
+        return " --reward my_reward.py:steps"
+    return " --reward math" + (
+        " --reward my_reward.py:style" if isinstance(algorithm.advantage, NormalisedRewards) else ""
+    )
 
 
 def _other(recipe: Recipe, names: Sequence[str]) -> str | None:

@@ -104,5 +104,5 @@ def test_the_new_method_gets_its_page(copy: Path) -> None:
     write = "import method_page as m; print(m.page(m.read('topr'), ('topr', 'rloo'))[m.FOLDER / 'topr.md'])"
     page = run(copy, "-c", f"import sys; sys.path.insert(0, 'benchmarks'); {write}")
     assert page.splitlines()[2].startswith("# TOPR, tapered off-policy REINFORCE")
-    assert "tapered.py#L24" in page
+    assert re.search(r"tapered\.py#L\d+", page)
     assert "`--algorithm.objective.cap`" in page

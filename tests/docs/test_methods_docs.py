@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -13,10 +15,30 @@ from typing import Any
 import pytest
 
 from groupwise import recipes
+from groupwise.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "methods"
 PAGES = sorted([*FOLDER.glob("*.md"), ROOT / "docs" / "adding-a-method.md"])
+
+
+MY_REWARD = """
+from groupwise.types import Score
+
+
+class Steps:
+    name, weight = "steps", 1.0
+
+    def score(self, rollouts):
+        return [Score(0.0, steps={rollout.last: 0.0}) for rollout in rollouts]
+
+
+def style(completion):
+    return 0.0
+
+
+steps = Steps()
+"""
 
 
 @pytest.fixture
@@ -92,8 +114,6 @@ def test_links_lead_to_files_lines_and_headings(page: Path) -> None:
 
 def test_the_options_of_a_page_are_those_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Of one recipe for each kind of source."""
-    from groupwise.cli import main
-
     for name in ("grpo", "rft", "dpo", "sft", "ppo"):
         listed = set(re.findall(r"`(--algorithm\.[\w.]+)`", (FOLDER / f"{name}.md").read_text(encoding="utf-8")))
         with pytest.raises(SystemExit):
@@ -101,6 +121,31 @@ def test_the_options_of_a_page_are_those_of_the_command_line(capsys: pytest.Capt
         known = set(re.findall(r"--algorithm\.[\w.]+", capsys.readouterr().out))
         assert listed
         assert listed <= known, name
+
+
+@pytest.fixture(scope="module")
+def project(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files that the pages' commands speak of."""
+    place = tmp_path_factory.mktemp("project")
+    for name in ("PATH", "TEACHER"):
+        (place / name).symlink_to(tiny_model)
+    row = {"question": "1 + 1 = ?", "answer": "#### 2", "prompt": "1 + 1 = ?", "chosen": "2", "rejected": "3"}
+    (place / "train.jsonl").write_text((json.dumps(row) + "\n") * 20)
+    (place / "my_reward.py").write_text(MY_REWARD)
+    return place
+
+
+@pytest.mark.parametrize("name", recipes.__all__)
+def test_the_commands_of_a_page_work(
+    name: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    commands = re.findall(r"^groupwise (.+)$", (FOLDER / f"{name}.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {command.split()[0] for command in commands} == {"explain", "run"}
+    for command in commands:
+        words = shlex.split(command)
+        assert main([*words, *(["--dry_run"] if words[0] == "run" else [])]) == 0, capsys.readouterr().err
+        assert capsys.readouterr().out
 
 
 def test_a_picture_is_of_the_coefficient_itself(generator: Any) -> None:
