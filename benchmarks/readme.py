@@ -91,7 +91,8 @@ def seeds() -> str:
 def methods() -> str:
     lines = printed("groupwise methods").splitlines()
     rows = [line.split(maxsplit=1) for line in lines]
-    return "\n".join(["| method | |", "|---|---|", *(f"| [`{name}`](docs/methods/{name}.md) | {about} |" for name, about in rows)])
+    linked = [f"| [`{name}`](docs/methods/{name}.md) | {about} |" for name, about in rows]
+    return "\n".join(["| method | |", "|---|---|", *linked])
 
 
 if __name__ == "__main__":
