@@ -11,7 +11,7 @@ quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
 
 test: .venv/.installed-dev
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 docs: .venv/.installed-dev
 	.venv/bin/python benchmarks/method_docs.py
