@@ -1,16 +1,20 @@
 # make quickstart   from nothing to a better model, on a CPU, in minutes
 # make test         everything the software promises
+# make docs         a page for every method, from the recipes and the code (docs/methods)
 # make parity       losses and gradients of other systems, by their own code, against ours (docs/parity.md)
 PYTHON ?= python3
 RECIPE ?= examples/quickstart.py
 
-.PHONY: quickstart test parity lint format clean
+.PHONY: quickstart test docs parity lint format clean
 
 quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
 
 test: .venv/.installed-dev
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+docs: .venv/.installed-dev
+	.venv/bin/python benchmarks/method_docs.py
 
 parity: .venv-parity/.installed
 	PYTHONPATH=src .venv-parity/bin/python benchmarks/parity

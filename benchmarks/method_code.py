@@ -36,7 +36,6 @@ from groupwise.algorithm import (
 from groupwise.algorithm import kl as estimators
 from groupwise.algorithm.objectives import ratio_of
 from groupwise.learners import local
-from groupwise.learners.local import LocalLearner
 from groupwise.rewards import scoring
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,18 +66,19 @@ def whole(thing: Any) -> Place:
     return Place(path, first + skipped, first + len(lines) - 1)
 
 
-def assigned(function: Callable[..., Any], name: str) -> Place:
-    """The first statement of ``function`` that assigns to ``name`` (``return``: the last that returns); the function
-    as a whole where there is none."""
+def assigned(function: Callable[..., Any], name: str, containing: str = "") -> Place:
+    """The first statement of ``function`` that assigns to ``name`` (``return``: the last that returns) and contains the
+    text; the function as a whole where there is none."""
     place = whole(function)
-    body = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    source = textwrap.dedent(inspect.getsource(function))
     offset = inspect.getsourcelines(function)[1] - 1
-    found = [node for node in ast.walk(body) if isinstance(node, ast.stmt) and name in set(_targets(node))]
-    if not found:
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt) and name in set(_targets(node))]
+    written = {node.lineno: (node, ast.get_source_segment(source, node) or "") for node in found}
+    fitting = [line for line, (_, text) in written.items() if containing in text]
+    if not fitting:
         return place
-    chosen = max(found, key=lambda node: node.lineno) if name == "return" else min(found, key=lambda node: node.lineno)
-    end = chosen.end_lineno or chosen.lineno
-    return Place(place.path, chosen.lineno + offset, end + offset, ast.unparse(chosen))
+    node, text = written[max(fitting) if name == "return" else min(fitting)]
+    return Place(place.path, node.lineno + offset, (node.end_lineno or node.lineno) + offset, " ".join(text.split()))
 
 
 def _targets(node: ast.stmt) -> Iterator[str]:
@@ -194,7 +194,9 @@ def _surrogate(algorithm: Algorithm) -> Iterator[Row]:
 def _beside(algorithm: Algorithm) -> Iterator[Row]:
     kl = algorithm.kl
     if kl.in_objective:
-        yield kl.formula(), "the KL in the objective", assigned(type(kl).weighted, "return")
+        yield kl.formula(), "the KL in the objective", assigned(gradient_coefficient, "terms", "kl.coefficient")
+        if kl.weight != "none":
+            yield "r", "its importance weight", assigned(type(kl).weighted, "return")
         if kl.estimator != "exact":
             yield f"{kl.estimator}", "its estimator", _estimator(algorithm)
     if algorithm.entropy.active:
@@ -215,4 +217,4 @@ def _together(algorithm: Algorithm) -> Iterator[Row]:
     yield "J", "Σ w · terms", assigned(gradient_coefficient, "objective")
     yield "GC = ∂J/∂log π_θ", "autograd on a leaf", assigned(gradient_coefficient, "cotangent")
     yield "-GC · ∂log π_θ/∂θ", "back through the network", whole(local.send_back)
-    yield "/ Σ counts", "divided by once", assigned(LocalLearner.step, "norms")
+    yield "/ Σ counts", "divided by once", whole(local.divide_and_clip)

@@ -55,9 +55,9 @@ def printed(command: str) -> str:
 
 def shown(command: str) -> str:
     """Long outputs lose their middle."""
-    lines = printed(command).splitlines()
-    if len(lines) > HEAD + TAIL:
-        lines = [*lines[:HEAD], "...", *lines[-TAIL:]]
+    lines, head = printed(command).splitlines(), 2 * HEAD if " explain " in command else HEAD
+    if len(lines) > head + TAIL:
+        lines = [*lines[:head], "...", *lines[-TAIL:]]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -91,7 +91,8 @@ def seeds() -> str:
 def methods() -> str:
     lines = printed("groupwise methods").splitlines()
     rows = [line.split(maxsplit=1) for line in lines]
-    return "\n".join(["| method | |", "|---|---|", *(f"| `{name}` | {about} |" for name, about in rows)])
+    linked = [f"| [`{name}`](docs/methods/{name}.md) | {about} |" for name, about in rows]
+    return "\n".join(["| method | |", "|---|---|", *linked])
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def test_a_broken_model(fails, train, tiny_model, tmp_path):
 
 
 def test_a_group_of_one_with_a_group_baseline(fails, train):
-    assert "group_size is 1 with a group baseline" in fails(train("--algorithm.source.group_size", "1"))
+    assert "group_size is 1 with an advantage that compares" in fails(train("--algorithm.source.group_size", "1"))
 
 
 def test_rows_without_demonstrations(fails, train, data):

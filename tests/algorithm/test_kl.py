@@ -10,8 +10,18 @@ import torch
 from torch import Tensor
 
 from groupwise import recipes
-from groupwise.algorithm import KL
+from groupwise.algorithm import (
+    KL,
+    Algorithm,
+    LogLikelihood,
+    Outputs,
+    RewardToGo,
+    SequenceSum,
+    Signals,
+    gradient_coefficient,
+)
 from groupwise.algorithm.kl import k1, k2, k3
+from groupwise.sources import OnPolicy
 
 K3 = [
     0.07032004603563924, 0.0214027581601699, 0.2655408290138961, 0.018730753077981888, 0.10653065971263342,
@@ -96,7 +106,7 @@ def test_a_bounded_estimate_has_no_gradient_beyond() -> None:
     logprobs = torch.tensor([-0.1, -6.0], dtype=torch.float64, requires_grad=True)
     nats = KL(1.0, bound=10.0).estimate(logprobs, torch.tensor([-0.2, -0.5]).double())
     nats.sum().backward()
-    assert float(nats[1]) == 10.0
+    assert float(nats[1].detach()) == 10.0
     assert logprobs.grad is not None
     assert float(logprobs.grad[1]) == 0.0
     assert float(logprobs.grad[0]) != 0.0
@@ -122,3 +132,34 @@ def test_a_penalty_in_the_reward_needs_to_know_who_sampled(worked: Any) -> None:
 def test_no_sample_estimates_the_exact_divergence() -> None:
     with pytest.raises(ValueError, match="from the network"):
         KL(0.1, "exact").estimate(torch.zeros(1), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        ("k1", REVERSE),
+        ("k2", [0.01924349131327657, -0.02239683862609515, 0.003153347312818586]),  # that of neither
+        ("k3", [0.013528426664702164, -0.02162660937135261, 0.008098182706650452]),  # reverse less forward
+    ],
+)
+def test_gradient_of_a_penalty_in_the_reward(estimator: Any, expected: list[float]) -> None:
+    """E over the policy of A ∇ log π with A = -k: through prepare and gradient_coefficient, a token a row."""
+    here = torch.ones(3, 1, dtype=torch.bool)
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    logprobs = logits.log_softmax(0)
+    algorithm = Algorithm(OnPolicy(), RewardToGo(), LogLikelihood(), KL(1.0, estimator, place="reward"), SequenceSum())
+    signals = algorithm.prepare(
+        Signals(
+            mask=here,
+            group=torch.arange(3),
+            rewards=torch.zeros(3, 1, dtype=torch.float64),
+            rewarded=here,
+            finished=here[:, 0],
+            old_logprobs=logprobs.detach()[:, None],
+            reference_logprobs=REFERENCE.log()[:, None],
+        )
+    )
+    found = gradient_coefficient(algorithm, signals, Outputs(logprobs.detach()[:, None]))
+    logprobs.backward(-UNIFORM * found.cotangent.logprobs[:, 0])
+    assert logits.grad is not None
+    assert logits.grad.tolist() == pytest.approx(expected, abs=1e-9)

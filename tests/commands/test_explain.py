@@ -377,7 +377,8 @@ def test_a_terminal_of_any_width(capsys: pytest.CaptureFixture[str], monkeypatch
     assert "\x1b" not in said
 
 
-def test_a_case_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_case_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     (tmp_path / "case.json").write_text(json.dumps(case()))
     assert main(["explain", "grpo", "--case", str(tmp_path / "case.json")]) == 0
     said = capsys.readouterr().out

@@ -113,7 +113,10 @@ def test_stages_and_steps(tmp_path: Path, groups: list[Group]) -> None:
         step_rows(tmp_path / "first", None, None)
 
 
-def test_on_the_terminal(tmp_path: Path, groups: list[Group], capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_the_terminal(
+    tmp_path: Path, groups: list[Group], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     write(tmp_path, groups, recipes.grpo)
     assert main(["explain", "grpo", "--against", "dapo", "--run", str(tmp_path), "--step", "1"]) == 0
     said = capsys.readouterr().out

@@ -93,8 +93,11 @@ class KL:
         """What is subtracted; empty where nothing is."""
         if not self.coefficient:
             return ""
+        who = "π_old, π_ref" if self.in_reward else "π_θ, π_ref"
+        named = "KL(π_θ‖π_ref)" if self.estimator == "exact" else f"{self.estimator}({who})"
+        if self.bound and self.estimator != "exact":
+            named = f"clip({named}, ±{self.bound:g})"
         if self.in_reward:
-            return f"{self.coefficient:g} {self.estimator}(π_old, π_ref)"
+            return f"{self.coefficient:g} {named}"
         ratio = {"none": "", "live": "r ", "stopped": "sg(r) "}[self.weight]
-        named = "KL(π_θ‖π_ref)" if self.estimator == "exact" else f"{self.estimator}(π_θ, π_ref)"
         return f"{self.coefficient:g} {ratio}{named}"

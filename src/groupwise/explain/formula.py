@@ -68,10 +68,13 @@ def _letters(algorithm: Algorithm) -> Iterator[str]:
     yield from further
     if not isinstance(algorithm.correction, Uncorrected):
         yield f"M = {algorithm.correction.formula().rstrip(',')}" + _mismatch(algorithm)
-    if kl.in_reward:
+    in_rewards = kl.in_reward and kl.place == "reward"
+    if in_rewards:
         yield f"R_t = reward on token t - {kl.formula()}" + _total(algorithm)
     if not isinstance(algorithm.objective, StepCrossEntropy):  # it reads labels, and no advantage
         yield from re.split(r",  (?=[^,]* = )", algorithm.advantage.formula())
+    if kl.in_reward and not in_rewards:
+        yield f"A_t ← A_t - Σ_{{u≥t}} {kl.formula()} on token u"
     if algorithm.whitening.formula():
         yield algorithm.whitening.formula()
     if kl.coefficient:

@@ -81,7 +81,7 @@ def compute(algorithm: Algorithm, case: Case, method: str = "the method") -> Num
     count = float(prepared.counts.sum()) or 1.0  # every completion filtered out: nothing is learned
     nats = _nats(algorithm, signals, found)
     tables = {
-        "rewards": signals.rewards - (algorithm.kl.coefficient * nats if algorithm.kl.in_reward else 0.0),
+        "rewards": signals.rewards - (algorithm.kl.coefficient * nats if _in_rewards(algorithm) else 0.0),
         "raw_advantages": raw,
         "advantages": prepared.advantages,
         "ratios": found.ratio,
@@ -98,6 +98,10 @@ def compute(algorithm: Algorithm, case: Case, method: str = "the method") -> Num
     sizes = iter(rows)
     groups = [[next(sizes) for _ in group] for group in case.groups]
     return Numbers(float(found.objective) / count, groups)
+
+
+def _in_rewards(algorithm: Algorithm) -> bool:
+    return algorithm.kl.in_reward and algorithm.kl.place == "reward"
 
 
 def _nats(algorithm: Algorithm, signals: Signals, found: Coefficients) -> Tensor:

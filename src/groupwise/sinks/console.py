@@ -19,9 +19,12 @@ SHOWN = {
     "mean_token_accuracy": ("token accuracy", "{:.3f}"),
     "loss": ("loss", "{:.4f}"),
     "kl": ("kl", "{:.4f}"),
+    "value_loss": ("value loss", "{:.4f}"),
     "entropy": ("entropy", "{:.3f}"),
     "completions/mean_length": ("length", "{:.0f}"),
     "frac_reward_zero_std": ("no signal", "{:.0%}"),
+    "groups_dropped": ("dropped groups", "{:.0f}"),
+    "groups_short": ("short by", "{:.0f} groups"),
     "completions/clipped_ratio": ("truncated", "{:.0%}"),
     "skipped_updates": ("skipped updates", "{:.0f}"),
     "tokens_per_second/sample": ("sampled", "{:,.0f} tokens/s"),
@@ -29,7 +32,7 @@ SHOWN = {
 }
 """Metric -> how the line names and prints it. What a run must never hide (truncation, skips) appears when above 0."""
 
-ONLY_IF_ABOVE_ZERO = ("completions/clipped_ratio", "skipped_updates", "kl")
+ONLY_IF_ABOVE_ZERO = ("groups_dropped", "groups_short", "completions/clipped_ratio", "skipped_updates", "kl")
 PHASES = {"sample": "sampling", "reward": "scoring", "train": "training", "evaluate": "evaluating"}
 LINES_PER_STAGE = 20
 

@@ -24,17 +24,16 @@ def mixed(group: Group) -> bool:
 
 
 def reward_metrics(groups: list[Group]) -> dict[str, float]:
-    """``reward``, ``reward_std`` (mean of the groups' own, Bessel) and the share of groups without signal."""
+    """``reward``; and of groups of several ``reward_std`` (mean of their own, Bessel) and the share without signal."""
     rewards = [[r.reward for r in group.rollouts if r.reward is not None] for group in groups]
     flat = [value for group in rewards for value in group]
-    if not flat:
-        return {"frac_reward_zero_std": 1.0}
+    metrics = {"reward": sum(flat) / len(flat)} if flat else {}
+    if all(len(group.rollouts) == 1 for group in groups):
+        return metrics
     stds = [_std(group) for group in rewards if len(group) > 1]
-    return {
-        "reward": sum(flat) / len(flat),
-        "reward_std": sum(stds) / len(stds) if stds else 0.0,
-        "frac_reward_zero_std": sum(not group.informative for group in groups) / len(groups),
-    }
+    if stds:
+        metrics["reward_std"] = sum(stds) / len(stds)
+    return metrics | {"frac_reward_zero_std": sum(not group.informative for group in groups) / len(groups)}
 
 
 def _std(values: list[float]) -> float:
