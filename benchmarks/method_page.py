@@ -15,6 +15,7 @@ from method_plot import ANSWERS, BESIDE, panels
 from method_svg import Panel, picture
 from method_text import cell, documented, filled, plain, prose, table, written
 
+from groupwise import recipes
 from groupwise.algorithm import Algorithm, NormalisedRewards, ProcessRelative, TeacherGap, Uncorrected
 from groupwise.explain import definitions, effects, objective, premises, table_row
 from groupwise.sources import Demonstrations, Pairs
@@ -249,4 +250,10 @@ def _other(recipe: Recipe, names: Sequence[str]) -> str | None:
         found = canonical(said[1]) if said else None
     except UserError:
         return "rpg_urkl" if said and "unnormalised reverse" in said[1] else None
-    return found if found in names else None
+    if found not in names or _reads(recipe.algorithm) != _reads(vars(recipes)[found]):
+        return None
+    return found
+
+
+def _reads(algorithm: Algorithm) -> str:
+    return algorithm.objective.reads()

@@ -26,10 +26,10 @@ def iterative(
 ) -> tuple[Stage, ...]:
     """Stages ``<scorer>-1, <policy>-1, <scorer>-2, <policy>-2 ...`` after the stage ``start``, which leaves π_init.
 
-    ``policy`` and ``scorer`` are the stages of one iteration; both tasks' rewards are the rule, which labels the scorer's
-    data and, as referee, judges the policy in evaluation, while the policy is trained on what the scorer says. From the
-    second iteration on ``replay`` of the scorer's data is drawn from what earlier iterations gathered. Raises UserError
-    for a scorer whose source does not sample from a frozen policy.
+    ``policy`` and ``scorer`` are the stages of one iteration; both tasks' rewards are the rule, which labels the
+    scorer's data and, as referee, judges the policy in evaluation, while the policy is trained on what the scorer says.
+    From the second iteration on ``replay`` of the scorer's data is drawn from what earlier iterations gathered. Raises
+    UserError for a scorer whose source does not sample from a frozen policy.
     """
     stages: list[Stage] = []
     policies, scorers = [start], [start]

@@ -32,8 +32,8 @@ class StepRecord:
     @staticmethod
     def empty(stage: Stage, groups: Sequence[Group], signals: Signals, step: int) -> StepRecord:
         """Of the 0-based ``step``, before its first update."""
-        zeros = (torch.zeros(signals.mask.shape) for _ in range(2))
-        return StepRecord(step + 1, groups, signals, *zeros, reads=stage.algorithm.objective.reads())
+        logprobs, coefficients = torch.zeros(signals.mask.shape), torch.zeros(signals.mask.shape)
+        return StepRecord(step + 1, groups, signals, logprobs, coefficients, stage.algorithm.objective.reads())
 
 
 def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = None) -> Signals:

@@ -254,7 +254,7 @@ def _finding(cases: Sequence[Case], verdicts: Sequence[Verdict], correct_at: flo
         answers=len(cases),
         full=sum(full),
         less=less,
-        statuses=dict(rest),
+        statuses={str(status): number for status, number in rest.items()},
         seconds=sum(verdict.seconds for verdict in verdicts),
         mistakes=tuple(_mistake(cases[row], verdicts[row]) for row in mistaken[:SHOWN_MISTAKES]),
     )

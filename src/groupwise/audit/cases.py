@@ -42,9 +42,11 @@ def gold(example: Example) -> str | None:
 def solution(example: Example, answer: str) -> str | None:
     """The row's own solution, with this answer in the place of its last mention of the right one."""
     right = gold(example)
-    texts = [text for text in (example.completion, example.answer) if isinstance(text, str) and right is not None]
+    if right is None:
+        return None
+    texts = [text for text in (example.completion, example.answer) if isinstance(text, str)]
     found = next((text for text in texts if right in text and text.strip() != right), None)
-    if found is None or right is None:
+    if found is None:
         return None
     head, _, tail = found.rpartition(right)
     return head + answer + tail
@@ -74,10 +76,10 @@ def wrong_cases(examples: Sequence[Example], form: str) -> Iterator[Case]:
         if right is None:
             continue
         other = _another_answer(examples, row, right)
-        for kind, expected, answer in (
-            *changed_answers(right),
-            *([("another row's answer", "none", other)] * bool(other)),
-        ):
+        near_misses: list[tuple[str, Expected, str]] = [*changed_answers(right)]
+        if other:
+            near_misses.append(("another row's answer", "none", str(other)))
+        for kind, expected, answer in near_misses:
             text = FORMS[form](example, str(answer))
             if text is not None:
                 yield Case(kind, expected, example, text)
