@@ -378,7 +378,7 @@ def test_a_terminal_of_any_width(capsys: pytest.CaptureFixture[str], monkeypatch
 
 
 def test_a_case_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "130")
     (tmp_path / "case.json").write_text(json.dumps(case()))
     assert main(["explain", "grpo", "--case", str(tmp_path / "case.json")]) == 0
     said = capsys.readouterr().out

@@ -116,7 +116,7 @@ def test_stages_and_steps(tmp_path: Path, groups: list[Group]) -> None:
 def test_on_the_terminal(
     tmp_path: Path, groups: list[Group], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "130")
     write(tmp_path, groups, recipes.grpo)
     assert main(["explain", "grpo", "--against", "dapo", "--run", str(tmp_path), "--step", "1"]) == 0
     said = capsys.readouterr().out
