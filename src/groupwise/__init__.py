@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from groupwise.engines import Native
     from groupwise.errors import UserError
     from groupwise.evaluation import compare, evaluate
+    from groupwise.iterative import iterative
     from groupwise.learners import Local, NewModel
-    from groupwise.rewards import as_reward
+    from groupwise.rewards import ModelReward, as_reward
     from groupwise.runs import Outcome, Run
     from groupwise.session import run
     from groupwise.sources import (
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
         Demonstrations,
         DistinctPaths,
         FrozenPolicy,
+        MonteCarloSteps,
         OnPolicy,
         Pairs,
+        StepLabels,
         informative,
         mixed,
     )
@@ -44,6 +47,8 @@ _HOMES = {
     "evaluate": "evaluation",
     "Local": "learners",
     "NewModel": "learners",
+    "iterative": "iterative",
+    "ModelReward": "rewards",
     "as_reward": "rewards",
     "Outcome": "runs",
     "Run": "runs",
@@ -53,8 +58,10 @@ _HOMES = {
     "Demonstrations": "sources",
     "DistinctPaths": "sources",
     "FrozenPolicy": "sources",
+    "MonteCarloSteps": "sources",
     "OnPolicy": "sources",
     "Pairs": "sources",
+    "StepLabels": "sources",
     "informative": "sources",
     "mixed": "sources",
     "HeldOut": "stage",
@@ -71,6 +78,8 @@ __all__ = [
     "FrozenPolicy",
     "HeldOut",
     "Local",
+    "ModelReward",
+    "MonteCarloSteps",
     "Native",
     "NewModel",
     "OnPolicy",
@@ -78,6 +87,7 @@ __all__ = [
     "Pairs",
     "Run",
     "Stage",
+    "StepLabels",
     "Task",
     "UserError",
     "algorithm",
@@ -86,6 +96,7 @@ __all__ = [
     "engines",
     "evaluate",
     "informative",
+    "iterative",
     "learners",
     "mixed",
     "recipes",

@@ -8,9 +8,10 @@ stated here, with its noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
+from typing import Any
 
 LEAST = 2
 """Observations in each half of a window, or nothing can be said of its noise."""
@@ -93,6 +94,20 @@ def observed(step: int, learned: Sequence[float], accuracy: float, problems: int
     if not 0 <= accuracy <= 1 or problems < 1:
         raise ValueError(f"step {step}: expected an accuracy from 0 to 1 on problems, got {accuracy} on {problems}")
     return Observation(step, fmean(learned), accuracy, problems)
+
+
+def observations(rows: Sequence[Mapping[str, Any]], name: str, problems: int) -> list[Observation]:
+    """Of a stage's rows of metrics.jsonl: one for each quick evaluation, with the reward's means since the last."""
+    found: list[Observation] = []
+    learned: list[float] = []
+    for row in rows:
+        mean = row.get(f"rewards/{name}/mean")
+        if mean is not None:
+            learned.append(mean)
+        if row.get("eval/accuracy") is not None and learned:
+            found.append(observed(row["step"], learned, row["eval/accuracy"], problems))
+            learned = []
+    return found
 
 
 def _mean_learned(half: Sequence[Observation]) -> float:

@@ -16,6 +16,7 @@ from groupwise.algorithm import (
     Uncorrected,
 )
 from groupwise.errors import UserError
+from groupwise.rewards.model import ModelReward
 from groupwise.sources import (
     AllRollouts,
     Demonstrations,
@@ -119,6 +120,9 @@ def _source_complaints(stage: Stage) -> Iterator[str]:
             yield f"most_rounds is {source.most_rounds}; a draw takes at least one round of sampling"
         if "greedy_rewards" in algorithm.needs() and not source.greedy_baseline:
             yield "the greedy baseline needs greedy completions: source.greedy_baseline True samples them"
+    for reward in stage.task.rewards:
+        if isinstance(reward, ModelReward) and reward.kind == "process" and stage.task.steps is None:
+            yield f"reward {reward.name} scores steps, and task {stage.task.name} does not say what one is: Task.steps"
     if isinstance(source, FrozenPolicy):
         yield from _frozen_complaints(stage, source)
     if isinstance(source, MonteCarloSteps) and not stage.task.rewards:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from groupwise.alarms import HackingWatch, observations
 from groupwise.checkpoint import RECORD, complete_directory, save_state, write_json
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
@@ -49,19 +50,34 @@ class Keeper:
             self.sink.groups(stage.name, step, record.groups, record.coefficients.tolist())
             if step in self.shown:
                 self._show(record)
-        due = stage.evaluate_every and (step == 1 or step % stage.evaluate_every == 0)
-        if not due or not len(stage.task.held_out):
+        if not self._evaluation_due(step):
             return {}
         return self._evaluate_scorer() if stage.algorithm.trains_scorer else self._evaluate()
 
     def checkpoint(self, progress: Progress) -> None:
         """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""
         stage, step = self.stage, progress.step
+        if stage.task.referee and self._evaluation_due(step):
+            self._watch()
         if step < stage.steps:
             if stop.requested or (stage.checkpoint_every and step % stage.checkpoint_every == 0):
                 self._checkpoint(progress)
             if stop.requested:
                 raise Stopped(f"stopped after step {step} of {stage.name}; the same command continues from there")
+
+    def _evaluation_due(self, step: int) -> bool:
+        every = self.stage.evaluate_every
+        return bool(every and len(self.stage.task.held_out)) and (step == 1 or step % every == 0)
+
+    def _watch(self) -> None:
+        """Says where a reward rises while the referee's verdict falls, from what metrics.jsonl holds of the stage."""
+        rows = [json.loads(line) for line in self.place.metrics.read_text(encoding="utf-8").splitlines()]
+        own = [row for row in rows if row["stage"] == self.stage.name]
+        problems = min(self.held_out.during, len(self.stage.task.held_out))
+        for reward in self.stage.task.rewards:
+            news = HackingWatch().news(reward.name, observations(own, reward.name, problems))
+            if news:
+                self.sink.note(f"{self.stage.name}: {news}")
 
     def _checkpoint(self, progress: Progress) -> None:
         path = self.place.checkpoint(self.stage.name, progress.step)
