@@ -225,3 +225,18 @@ def test_signals_of_ragged_rollouts(make_rollout: Callable[..., Rollout]) -> Non
     assert signals.outcome.tolist() == [1.5, 0, 0]
     assert signals.behavior_logprobs is not None
     assert signals.behavior_logprobs[0].tolist() == [-0.1, 0.0, -0.3]
+
+
+@pytest.mark.parametrize(("factor", "moves"), [(0.0, False), (5.0, True)])
+def test_the_critic_has_a_learning_rate_of_its_own(
+    open_learner: Open, random_groups: RandomGroups, factor: float, moves: bool
+) -> None:
+    """Its factor times the stage's; 0 leaves its values where they began, while the policy learns."""
+    critic = replace(recipes.ppo.critic, learning_rate_factor=factor)
+    stage = stage_of(replace(recipes.ppo, critic=critic))
+    learner, groups = open_learner(), random_groups()
+    learner.start_stage("", "own")
+    before = learner.logprobs(flatten(groups), TEMPERATURE)
+    update(stage, learner, groups, prepare(stage, learner, groups), step=0, seed=0)
+    assert bool(learner.values(flatten(groups)).any()) == moves
+    assert not torch.equal(learner.logprobs(flatten(groups), TEMPERATURE), before)

@@ -13,6 +13,7 @@ from groupwise.algorithm import (
     Algorithm,
     ClippedRatio,
     Correction,
+    GeometricReject,
     GroupRelative,
     RejectMismatch,
     TokenMean,
@@ -60,6 +61,13 @@ def test_weights_of_the_worked_example(worked: Any) -> None:
     assert weights(RejectMismatch(0.5, 2.0)) == pytest.approx([*near, 0.0, *rest], abs=1e-9)
     sequence = [1.1051709180756477] * 2 + [1.0] + [2.857651118063164] * 3
     assert weights(TruncateMismatch(3.0, unit="sequence"))[:6] == pytest.approx(sequence, abs=1e-9)
+
+
+def test_whole_completions_are_rejected_by_their_mean_ratio(worked: Any) -> None:
+    """Geometric means 1.051, 1, 1.419, 0.951, 1.025, 1.105: kept with weight 1 between 0.96 and 1.06."""
+    prepared = ALGORITHM.prepare(worked.signals)
+    logprobs = torch.where(prepared.mask, worked.outputs.logprobs, 0.0)
+    assert GeometricReject(0.96, 1.06).weights(logprobs, prepared)[:, 0].tolist() == [1, 1, 0, 0, 1, 0]
 
 
 def test_the_penalty_is_never_weighted(worked: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from groupwise.algorithm import ClippedRatio, GroupRelative, LogLikelihood, Signals, Surrogate
+from groupwise.algorithm import (
+    ClippedRatio,
+    ClippedSequenceRatio,
+    ClippedWeight,
+    GroupRelative,
+    LogLikelihood,
+    RegularisedRatio,
+    Signals,
+    Surrogate,
+)
 
 RATIOS = [
     1.3498588075760032, 0.9048374180359595, 0.6376281516217733, 1.1051709180756477, 1.6487212707001282,
@@ -91,3 +101,36 @@ def test_log_likelihood_is_advantage_times_logprob(worked: Any) -> None:
     assert worked.flat(found.terms) == pytest.approx(expected, abs=1e-12)
     assert worked.flat(found.ratio) == pytest.approx(RATIOS, abs=1e-9)
     assert not found.clipped.any()
+
+
+def test_a_clipped_weight_is_held_below_too_where_asked() -> None:
+    """sg(clip(r, 0.8, 1.28)) A at r = 0.5: 0.8 with a lower bound, 0.5 without; the token keeps its gradient."""
+    for objective, weight, side in ((ClippedWeight(low=0.2), 0.8, -1), (ClippedWeight(), 0.5, 0)):
+        logprobs, signals = one_token(0.5, 1.0)
+        found = objective.surrogate(logprobs, signals)
+        found.terms.sum().backward()
+        assert logprobs.grad is not None
+        assert float(logprobs.grad) == pytest.approx(weight)
+        assert int(found.clipped) == side
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "dual", "held"),
+    [(1.5, 1.0, 0.0, True), (0.5, -1.0, 0.0, True), (5.0, -1.0, 0.0, False), (5.0, -1.0, 3.0, True)],
+)
+def test_the_regularised_clip(ratio: float, advantage: float, dual: float, held: bool) -> None:
+    """RPG's: the ratio's own clip with A - β log w for the advantage; the dual clip lets go of a huge ratio."""
+    logprobs, signals = one_token(ratio, advantage)
+    found = RegularisedRatio("unnormalised-reverse", 0.01, 0.1, 0.1, dual).surrogate(logprobs, signals)
+    found.terms.sum().backward()
+    slope = 0.0 if held else ratio * (advantage - 0.01 * math.log(ratio))
+    assert logprobs.grad is not None
+    assert float(logprobs.grad) == pytest.approx(slope, abs=1e-12)
+    assert (int(found.clipped) != 0) == held
+
+
+def test_the_ratio_of_whole_sequences(worked: Any) -> None:
+    """The product over tokens, where GSPO takes its geometric mean: log-ratios 0.3 - 0.1 and 0.1 + 0.5 - 0.3."""
+    found = surrogate(ClippedSequenceRatio(0.2, 0.2, length="sum"), worked)
+    assert float(found.ratio[0, 0]) == pytest.approx(math.exp(0.2))
+    assert float(found.ratio[2, 0]) == pytest.approx(math.exp(0.3))
