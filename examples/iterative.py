@@ -4,7 +4,7 @@
 
 1. SFT on demonstrations of which one step in four has a slip.
 2. Twice: a process reward model learns, from labels that it makes itself, which steps are right (from the end of each
-   step the policy goes on four times, and a step is as good as what can still come of it; the second time a tenth of
+   step the policy goes on twice, and a step is as good as what can still come of it; the second time a tenth of
    its data is old); then GRPO with process supervision learns from what that model says of each step.
 3. Nobody labels a step, and the policy never sees the rule. The rule labels the reward model's data, and on held-out
    questions it says whether the policy became better or only pleases its reward model.
@@ -38,12 +38,12 @@ prm = Stage(
     "prm",
     replace(
         recipes.process_reward_model_automatic,
-        source=MonteCarloSteps(prompts=4000, samples_per_prompt=4, continuations=4, max_completion_tokens=48),
+        source=MonteCarloSteps(prompts=8000, samples_per_prompt=4, continuations=2, max_completion_tokens=48),
     ),
     task,
-    steps=1500,
-    prompts_per_step=32,
-    learning_rate=3e-3,
+    steps=1000,
+    prompts_per_step=96,
+    learning_rate=5e-3,
     warmup_steps=10,
     schedule="cosine",
     checkpoint_every=500,
