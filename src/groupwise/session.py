@@ -109,7 +109,10 @@ class Session:
         learner, engine = self._open(stage, left if trained else resumed or model, model)
         rewards = with_scorers(stage.task.rewards, self._left_by, self.recipe.learner, learner.tokenizer)
         stage = replace(stage, task=replace(stage.task, rewards=rewards))
-        renderer = Renderer(learner.tokenizer, stage.task.system, stage.task.chat, str(model), learner.stop_tokens)
+        task = stage.task
+        renderer = Renderer(
+            learner.tokenizer, task.system, task.chat, str(model), learner.stop_tokens, task.stop_strings
+        )
         world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase)
         world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
         if not trained:

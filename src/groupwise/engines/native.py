@@ -1,4 +1,4 @@
-"""The embedded engine: continuous batching over preallocated cache slots, in the learner's process and weights.
+"""The engine in plain torch, on any device and in any precision: continuous batching over preallocated cache slots.
 
 A step is admit → sample → emit → compact → decode. A group's prompt is computed once and its keys and values are given
 to every completion; a finished completion leaves at once, and the next that waits takes its place.
@@ -12,28 +12,31 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from groupwise.engines.common import refuse_misfits, take_weights
-from groupwise.engines.decoder import Decoder
 from groupwise.engines.sampler import draw, ids_of, random_stream
+from groupwise.engines.stops import StopText
+from groupwise.networks import Blueprint
+from groupwise.networks.attention import packed_attention
+from groupwise.networks.packing import Packing
+from groupwise.networks.trunk import Trunk
 from groupwise.types import Completion, Request, Sampling
 
-PREFILL_TOKENS = 16_384  # of padded prompts computed in one pass
+PREFILL_TOKENS = 16_384  # of prompts computed in one pass
 
 
 class NativeEngine:
-    """A ``protocols.RolloutEngine`` for the families of ``decoder.FAMILIES``."""
+    """A ``protocols.RolloutEngine`` for the families of ``networks.blueprint``."""
 
-    def __init__(self, model: Any, max_rows: int) -> None:
-        self.model, self.max_rows, self.version = model, max_rows, 0
+    def __init__(self, model: Any, parts: Blueprint, max_rows: int) -> None:
+        self.model, self.parts, self.max_rows, self.version = model, parts, max_rows, 0
         self.context_tokens = int(model.config.max_position_embeddings)
-        self.decoder = Decoder(model, self.context_tokens)
+        self.trunk = Trunk(parts, self.context_tokens)
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Copies only what does not already share this model's memory."""
         take_weights(self.model, weights)
-        self.decoder.refresh()
         self.version = version
 
     def generate(
@@ -58,7 +61,7 @@ class _Batch:
         sampling: Sampling,
         on_token: Callable[[int, int, int], None] | None,
     ) -> None:
-        self.decoder, self.version = engine.decoder, engine.version
+        self.trunk, self.parts, self.version = engine.trunk, engine.parts, engine.version
         self.requests, self.sampling, self.on_token = requests, sampling, on_token
         self.waiting = deque(
             (number, index) for number, request in enumerate(requests) for index in range(len(request.seeds))
@@ -66,9 +69,10 @@ class _Batch:
         rows = min(engine.max_rows, len(self.waiting))
         longest = max(len(request.tokens) for request in requests)
         length = min(longest + sampling.max_tokens, engine.context_tokens)
-        weight = engine.decoder.embedding.weight
+        parts = engine.parts
+        weight = parts.embedding.weight
         self.device = weight.device
-        shape = (len(engine.decoder.layers), rows, engine.decoder.kv_heads, length, engine.decoder.head_dim)
+        shape = (len(parts.layers), rows, parts.kv_heads, length, parts.head_dim)
         # Zeros: what attention masks out must still be finite.
         self.keys, self.values = weight.new_zeros(shape), weight.new_zeros(shape)
         self.owners: list[tuple[int, int]] = []
@@ -79,8 +83,9 @@ class _Batch:
         self.drawn = torch.zeros(rows, dtype=torch.long)  # completion tokens so far
         self.filled = torch.zeros(rows, dtype=torch.long)  # cache positions in use
         self.limit = torch.zeros(rows, dtype=torch.long)  # completion tokens at most
-        self.logits = weight.new_zeros(rows, engine.decoder.head.weight.shape[0])
+        self.logits = weight.new_zeros(rows, parts.vocabulary)
         self.stop = torch.tensor(sampling.stop_tokens, dtype=torch.long)
+        self.texts = [StopText(sampling) for _ in range(rows)] if sampling.stop_strings else []
         self.positions = torch.arange(length, device=self.device)
 
     def run(self) -> Iterator[tuple[int, int, Completion]]:
@@ -97,38 +102,40 @@ class _Batch:
     def admit(self) -> None:
         """Takes waiting completions into free rows; each prompt among them is computed once."""
         taken = [self.waiting.popleft() for _ in range(min(len(self.drawn) - len(self.owners), len(self.waiting)))]
-        numbers = list(dict.fromkeys(number for number, _ in taken))
-        longest = max(len(self.requests[number].tokens) for number in numbers)
-        at_once = max(1, PREFILL_TOKENS // longest)
         first = len(self.owners)
-        for start in range(0, len(numbers), at_once):
-            part = numbers[start : start + at_once]
+        part: list[int] = []
+        for number in dict.fromkeys(number for number, _ in taken):
+            part.append(number)
+            if sum(len(self.requests[number].tokens) for number in part) >= PREFILL_TOKENS:
+                self.prefill(part, [owner for owner in taken if owner[0] in part])
+                part = []
+        if part:
             self.prefill(part, [owner for owner in taken if owner[0] in part])
         for row, (number, index) in enumerate(self.owners[first:], start=first):
             prompt = len(self.requests[number].tokens)
             self.filled[row], self.drawn[row], self.supports[row] = prompt, 0, []
             self.limit[row] = min(self.sampling.max_tokens, self.keys.shape[3] - prompt, len(self.positions) - prompt)
             self.uniforms[row] = random_stream(self.requests[number].seeds[index], self.sampling.max_tokens)
+            if self.texts:
+                self.texts[row] = StopText(self.sampling)
 
     def prefill(self, numbers: list[int], taken: list[tuple[int, int]]) -> None:
-        """Prompts padded on the right and attended causally: padding comes last and reaches no real token."""
-        prompts = [torch.tensor(self.requests[number].tokens) for number in numbers]
-        padded = nn.utils.rnn.pad_sequence(prompts, batch_first=True).to(self.device)  # [P, L]
-        count, length = padded.shape
-        source = torch.tensor([numbers.index(number) for number, _ in taken], device=self.device)
-        rows = slice(len(self.owners), len(self.owners) + len(taken))
+        """Prompts side by side; each one's keys and values go to the rows of all its completions."""
+        packing = Packing.of([(self.requests[number].tokens, ()) for number in numbers], self.device)
+        places = {number: slice(start, start + size) for number, (start, size, *_) in zip(numbers, packing.prompts.tolist(), strict=True)}
+        rows = list(enumerate((number for number, _ in taken), start=len(self.owners)))
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            q, k, v = (x.view(count, length, -1, x.shape[-1]).transpose(1, 2) for x in (q, k, v))
-            self.keys[layer, rows, :, :length] = k[source]
-            self.values[layer, rows, :, :length] = v[source]
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-            return mixed.transpose(1, 2).reshape(count * length, -1, q.shape[-1])
+            for row, number in rows:
+                place = places[number]
+                self.keys[layer, row, :, : place.stop - place.start] = k[place].transpose(0, 1)
+                self.values[layer, row, :, : place.stop - place.start] = v[place].transpose(0, 1)
+            parts = self.parts
+            return packed_attention(q, k, v, packing, parts.attention_scale, parts.attention_cap, parts.layers[layer].window)
 
-        hidden = self.decoder.hidden(padded.flatten(), self.positions[:length].repeat(count), attend)
-        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
-        hidden = hidden.view(count, length, -1)[torch.arange(count, device=self.device), last]
-        self.logits[rows] = self.decoder.logits(hidden)[source]
+        hidden = self.trunk.hidden(packing.tokens, packing.positions, attend)
+        ends = torch.tensor([places[number].stop - 1 for _, number in rows], device=self.device)
+        self.logits[len(self.owners) : len(self.owners) + len(taken)] = self.parts.logits(hidden[ends])
         self.owners.extend(taken)
 
     def sample(self) -> list[tuple[int, int, Completion]]:
@@ -148,6 +155,8 @@ class _Batch:
             for (number, index), token in zip(self.owners, tokens.tolist(), strict=True):
                 self.on_token(number, index, token)
         stopped = torch.isin(tokens, self.stop)
+        for row, text in enumerate(self.texts[:active]):
+            stopped[row] |= text.ends_with(int(tokens[row]))
         ended = stopped | (self.drawn[:active] >= self.limit[:active])
         rows_ended = ended.nonzero().flatten().tolist()
         completed = [(*self.owners[row], self.completion(row, bool(stopped[row]))) for row in rows_ended]
@@ -178,6 +187,8 @@ class _Batch:
                 buffer[free] = buffer[movers]
             for place, mover in zip(free.tolist(), movers.tolist(), strict=True):
                 self.owners[place], self.supports[place] = self.owners[mover], self.supports[mover]
+                if self.texts:
+                    self.texts[place] = self.texts[mover]
         del self.owners[remaining:]
 
     def decode(self) -> None:
@@ -188,18 +199,35 @@ class _Batch:
         places = self.filled[:active].to(self.device)
         length = int(self.filled[:active].max()) + 1
         rows_here = rows.to(self.device)
-        uniform_length = bool((self.filled[:active] == length - 1).all())
-        mask = None if uniform_length else (self.positions[:length] <= places[:, None])[:, None, None]  # [R, 1, 1, L]
+        seen = {window: self._seen(places, length, window) for window in {layer.window for layer in self.parts.layers}}
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self.keys[layer], self.values[layer]
             keys[rows_here, :, places] = k
             values[rows_here, :, places] = v
-            mixed = F.scaled_dot_product_attention(
-                q[:, :, None], keys[:active, :, :length], values[:active, :, :length], attn_mask=mask, enable_gqa=True
-            )
-            return mixed.squeeze(2)
+            here = keys[:active, :, :length], values[:active, :, :length], seen[self.parts.layers[layer].window]
+            return one_query(q, *here, self.parts.attention_scale, self.parts.attention_cap)
 
-        hidden = self.decoder.hidden(tokens, places, attend)
-        self.logits[:active] = self.decoder.logits(hidden)
+        hidden = self.trunk.hidden(tokens, places, attend)
+        self.logits[:active] = self.parts.logits(hidden)
         self.filled[:active] += 1
+
+    def _seen(self, places: Tensor, length: int, window: int) -> Tensor | None:
+        """``[R, length]``: which positions the token at each of ``places`` ``[R]`` sees; None: all of them do."""
+        if not window and bool((places == length - 1).all()):
+            return None
+        seen = self.positions[:length] <= places[:, None]
+        return seen & (self.positions[:length] > places[:, None] - window) if window else seen
+
+
+def one_query(q: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None, scale: float, cap: float) -> Tensor:
+    """``[R, H, D]`` of one token a row, q ``[R, H, D]``, with keys and values ``[R, Hkv, L, D]``."""
+    mask = None if seen is None else seen[:, None, None]
+    if not cap:
+        mixed = F.scaled_dot_product_attention(q[:, :, None], keys, values, attn_mask=mask, scale=scale, enable_gqa=True)
+        return mixed.squeeze(2)
+    grouped = q.unflatten(1, (keys.shape[1], -1))  # [R, Hkv, G, D]
+    scores = cap * torch.tanh(grouped @ keys.transpose(2, 3) * (scale / cap))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return (scores.softmax(-1) @ values).flatten(1, 2)

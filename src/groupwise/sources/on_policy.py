@@ -13,7 +13,7 @@ from groupwise.sources.sampling import Sampler
 from groupwise.sources.selection import AllRollouts, Selection, select_from
 from groupwise.sources.signal import informative
 from groupwise.sources.world import Draw, World
-from groupwise.types import Group, Prompt, Rollout, Sampling
+from groupwise.types import Group, Prompt, Rollout
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class OnPolicy(Source):
         prompts, size = list(places.values()), self.group_size
         stream = (world.seed, world.stage.name, "sample")
         seeds = [tuple(stable_seed(*stream, place, index) for index in range(size)) for place in places]
-        stop, total = world.renderer.stop_tokens, len(prompts) * size
-        how = Sampling(self.max_completion_tokens, self.temperature, self.top_k, self.top_p, stop_tokens=stop)
+        total = len(prompts) * size
+        how = world.renderer.sampling(self.max_completion_tokens, self.temperature, self.top_k, self.top_p)
         samples = sampler.sample(world.engine, prompts, seeds, how, lambda done: world.on_phase("sample", done, total))
         greedy: list[list[Rollout]] = [[] for _ in prompts]
         if self.greedy_baseline:
-            how = Sampling(self.max_completion_tokens, temperature=0.0, stop_tokens=stop)
+            how = world.renderer.sampling(self.max_completion_tokens, temperature=0.0)
             greedy = sampler.sample(world.engine, prompts, [(0,)] * len(prompts), how)
         world.on_phase("reward", 0, total)
         scored = iter(sampler.score([rollout for rollouts in (*samples, *greedy) for rollout in rollouts]))
