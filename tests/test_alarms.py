@@ -23,7 +23,7 @@ LEVEL = [0.60, 0.58, 0.61, 0.59, 0.60, 0.58]
 def test_a_reward_that_rises_while_the_rule_falls_is_told_with_its_numbers() -> None:
     sentence = HackingWatch().sentence("rm", history(UP, DOWN))
     assert sentence is not None
-    assert "the learned reward 'rm' rises while the rule falls: from steps 10-30 to 40-60" in sentence
+    assert "the reward 'rm' rises while the rule falls: from steps 10-30 to 40-60" in sentence
     assert "from 0.1 to 0.6 (+0.5, standard error 0.082)" in sentence  # sd 0.1 in each half: sqrt(2 * 0.01 / 3)
     assert "held-out accuracy from 0.580 to 0.350 (-0.230, standard error 0.068 on 100 problems)" in sentence
     assert "\n" not in sentence

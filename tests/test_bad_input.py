@@ -172,6 +172,13 @@ def test_a_reward_that_is_not_there(fails, train):
     assert "unknown reward 'maths', perhaps you meant 'math'" in fails(train(reward="maths"))
 
 
+def test_a_learned_reward_that_is_not_there(fails, train, tiny_model, tmp_path):
+    assert f"{tmp_path / 'prm'}: no such model directory" in fails(train(reward=f"process:{tmp_path / 'prm'}"))
+    assert "which has no score; expected what a reward model's stage left" in fails(
+        train(reward=f"outcome:{tiny_model}")
+    )
+
+
 @pytest.mark.parametrize(
     ("option", "hint"),
     [

@@ -166,3 +166,14 @@ def test_a_source_cannot_sample_from_a_stage_that_comes_later(tmp_path: Path) ->
     recipe = replace(RECIPE, stages=(plan, stage("later", recipes.sft, TASK)))
     with pytest.raises(UserError, match="later has left no model yet"):
         gw.run(recipe, tmp_path / "run", sinks=[])
+
+
+def test_a_source_calls_models_by_the_names_that_a_stage_begins_with(tmp_path: Path) -> None:
+    """first: the run's own first model; last: what the stage before left."""
+
+    def left(name: str, models: tuple[str, ...]) -> bytes:
+        plan = stage("rft", replace(recipes.rft, source=replace(FROZEN, models=models)), start="first")
+        recipe = replace(RECIPE, stages=(RECIPE.stages[0], plan))
+        return (gw.run(recipe, tmp_path / name, sinks=[]).model / "model.safetensors").read_bytes()
+
+    assert left("words", ("first", "last")) == left("names", ("", "sft"))

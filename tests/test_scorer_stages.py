@@ -18,6 +18,7 @@ from groupwise import recipes
 from groupwise.algorithm import KL, BradleyTerry, Constant, StepCrossEntropy
 from groupwise.errors import UserError
 from groupwise.ledger import Ledger
+from groupwise.rewards import ModelReward
 from groupwise.runs import check
 from groupwise.sinks import Sinks
 from groupwise.sources import AllRollouts, FrozenPolicy
@@ -186,7 +187,22 @@ def test_what_begins_with_a_scorer_or_samples_from_one_is_refused() -> None:
     assert "would sample from the scorer that pairs left" in refused(begin, pairs, stage("best", BEST, RULE))
     named = replace(BEST, source=replace(BEST.source, models=("begin",)))
     check(replace(RECIPE, stages=(begin, pairs, stage("best", named, RULE))))
+    last = replace(BEST, source=replace(BEST.source, models=("last",)))
+    assert "would sample from the scorer that pairs left" in refused(begin, pairs, stage("best", last, RULE))
+    assert "a stage is named first" in refused(replace(begin, name="first"))
     assert "start is nowhere; expected last, first or" in refused(replace(begin, start="nowhere"))
+
+
+def test_a_reward_that_listens_to_no_earlier_scorer_is_refused() -> None:
+    begin, pairs = RECIPE.stages[:2]
+
+    def told(name: str) -> gw.Stage:
+        return stage("policy", recipes.grpo, replace(RULE, rewards=(ModelReward(name),)), start="begin")
+
+    check(replace(RECIPE, stages=(begin, pairs, told("pairs"))))
+    said = "stage policy: its reward 'model' is the model of stage {}; expected an earlier stage that trains a scorer"
+    assert refused(begin, told("pairs"), pairs).startswith(said.format("pairs"))
+    assert refused(begin, pairs, told("begin")).startswith(said.format("begin") + ": pairs")
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_a_verification_compares_all_ways_of_choosing() -> None:
 
 
 def test_logits_need_a_weight_function() -> None:
-    with pytest.raises(UserError, match=r"'length' gives the weight -.*pass weight=sigmoid"):
+    with pytest.raises(UserError, match=r"'length' gives the weight -.*weight=sigmoid for logits"):
         verify(PROBLEMS, Length(shift=20.0))
     shifted = verify(PROBLEMS, Length(shift=20.0), weight=sigmoid)
     assert shifted.best_of == verify(PROBLEMS, Length()).best_of

@@ -71,7 +71,7 @@ class HackingWatch:
             return None
         problems = min(observation.problems for observation in seen)
         return (
-            f"the learned reward '{name}' rises while the rule falls: from steps {older[0].step}-{older[-1].step} to "
+            f"the reward '{name}' rises while the rule falls: from steps {older[0].step}-{older[-1].step} to "
             f"{newer[0].step}-{newer[-1].step} the reward went from {_mean_learned(older):.3g} to "
             f"{_mean_learned(newer):.3g} (+{rise:.2g}, standard error {rise_error:.2g}) and held-out accuracy from "
             f"{_mean_accuracy(older):.3f} to {_mean_accuracy(newer):.3f} (-{fall:.3f}, standard error "

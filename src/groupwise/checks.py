@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from groupwise.algorithm import (
     GAE,
@@ -16,6 +17,8 @@ from groupwise.algorithm import (
     Uncorrected,
 )
 from groupwise.errors import UserError
+from groupwise.protocols import Reward
+from groupwise.rewards.cache import Cached
 from groupwise.rewards.model import ModelReward
 from groupwise.sources import (
     AllRollouts,
@@ -59,6 +62,8 @@ def refuse_order(stages: Sequence[Stage]) -> None:
     trained: dict[str, bool] = {}  # by stage so far: whether it trains a scorer
     last = ""
     for stage in stages:
+        if stage.name in ("first", "last"):
+            raise UserError(f"a stage is named {stage.name}, which as start means another model; name it otherwise")
         begins = last if stage.start == "last" else stage.start
         if begins not in trained and begins not in ("", "first"):
             raise UserError(
@@ -71,13 +76,38 @@ def refuse_order(stages: Sequence[Stage]) -> None:
             raise UserError(f"stage {stage.name}: begins with the scorer that {begins} left; {expected} as start")
         source = stage.algorithm.source
         named = source.models if isinstance(source, FrozenPolicy | MonteCarloSteps) else None
-        asked = None if named is None else [name or begins for name in named or ("",)]
+        asked = None if named is None else [{"": begins, "last": last}.get(name, name) for name in named or ("",)]
         scorer = next((name for name in asked or () if trained.get(name)), None)
         if scorer:
             raise UserError(
                 f"stage {stage.name}: would sample from the scorer that {scorer} left; {expected} in models"
             )
+        _refuse_listening(stage, [each.name for each in stages], trained)
         trained[stage.name], last = stage.algorithm.trains_scorer, stage.name
+
+
+def _refuse_listening(stage: Stage, names: Sequence[str], trained: Mapping[str, bool]) -> None:
+    """Raises UserError where a learned reward is a stage that has trained no scorer by then."""
+    for reward in _learned((*stage.task.rewards, *stage.task.referee)):
+        if reward.model in names and not trained.get(str(reward.model)):
+            scorers = [name for name in trained if trained[name]]
+            raise UserError(
+                f"stage {stage.name}: its reward '{reward.name}' is the model of stage {reward.model}; expected an "
+                f"earlier stage that trains a scorer{_listed(scorers)}, or a directory"
+            )
+
+
+def learned_from(stages: Sequence[Stage]) -> list[str | Path]:
+    """The models of learned rewards that are no stages of the run: directories or hub names."""
+    names = [stage.name for stage in stages]
+    rewards = [reward for stage in stages for reward in (*stage.task.rewards, *stage.task.referee)]
+    return [reward.model for reward in _learned(rewards) if reward.model not in names]
+
+
+def _learned(rewards: Sequence[Reward]) -> list[ModelReward]:
+    """Also those that are cached."""
+    bare = (reward.reward if isinstance(reward, Cached) else reward for reward in rewards)
+    return [reward for reward in bare if isinstance(reward, ModelReward)]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -120,8 +150,8 @@ def _source_complaints(stage: Stage) -> Iterator[str]:
             yield f"most_rounds is {source.most_rounds}; a draw takes at least one round of sampling"
         if "greedy_rewards" in algorithm.needs() and not source.greedy_baseline:
             yield "the greedy baseline needs greedy completions: source.greedy_baseline True samples them"
-    for reward in stage.task.rewards:
-        if isinstance(reward, ModelReward) and reward.kind == "process" and stage.task.steps is None:
+    for reward in _learned(stage.task.rewards):
+        if reward.kind == "process" and stage.task.steps is None:
             yield f"reward {reward.name} scores steps, and task {stage.task.name} does not say what one is: Task.steps"
     if isinstance(source, FrozenPolicy):
         yield from _frozen_complaints(stage, source)

@@ -20,13 +20,16 @@ from groupwise.protocols import RolloutEngine
 from groupwise.seeding import stable_seed
 from groupwise.statistics import maj_at_k, mean, mean_interval, pass_at_k
 from groupwise.tasks.task import Task
-from groupwise.types import Completion, Prompt, Request, Rollout
+from groupwise.types import Prompt, Request, Rollout
 
 if TYPE_CHECKING:
     from groupwise.render import Renderer
 
 Progress = Callable[[int, int], None]
 """``(completions done, completions in all)``."""
+
+Sampled = Callable[[Sequence[Sequence[Rollout]]], None]
+"""Hears of each problem's samples."""
 
 SHOWN_COMPLETIONS = 8
 
@@ -149,12 +152,13 @@ def evaluate(
     correct_at: float = 1.0,
     canonical: Callable[[Rollout], Hashable | None] | None = None,
     on_progress: Progress | None = None,
+    on_sampled: Sampled | None = None,
 ) -> Evaluation:
     """Evaluate the engine's present weights on the first ``problems`` of ``task.held_out``.
 
     Each gets one greedy completion and one at ``temperature``; the first ``sampled_problems`` get ``samples`` of the
     latter. ``canonical`` gives the answer a completion votes for (``voting_answer`` where it is None). The same seed
-    asks for the same random streams, whatever the batch.
+    asks for the same random streams, whatever the batch. ``on_sampled`` is given the samples of those problems, scored.
 
     Raises UserError where the task has no held-out problems or no rewards, or no prompt fits the context.
     """
@@ -170,6 +174,8 @@ def evaluate(
 
     greedy = _draw(engine, renderer, task, prompts, [1] * len(prompts), replace(settings, temperature=0.0), advance)
     sampled = _draw(engine, renderer, task, prompts, counts, settings, advance)
+    if on_sampled:
+        on_sampled(sampled[: settings.sampled_problems])
     return _summary(task, settings, prompts, too_long, greedy, sampled, canonical or voting_answer, started)
 
 
@@ -214,6 +220,7 @@ def _draw(
 ) -> list[list[Rollout]]:
     """``counts[i]`` scored rollouts of ``prompts[i]``."""
     from groupwise.rewards.scoring import score_rollouts
+    from groupwise.sources import as_rollout
 
     requests = [
         Request(prompt.tokens, tuple(stable_seed(settings.seed, prompt.example.id, j) for j in range(count)))
@@ -222,7 +229,7 @@ def _draw(
     sampling = renderer.sampling(settings.max_tokens, settings.temperature)
     drawn: dict[tuple[int, int], Rollout] = {}
     for row, index, completion in engine.generate(requests, sampling):
-        drawn[row, index] = _rollout(prompts[row], completion, renderer)
+        drawn[row, index] = as_rollout(prompts[row], completion, renderer, task.steps)
         on_completion()
     places = sorted(drawn)
     scored, _ = score_rollouts([drawn[place] for place in places], task.judges)
@@ -230,12 +237,6 @@ def _draw(
     for (row, _index), rollout in zip(places, scored, strict=True):
         by_prompt[row].append(rollout)
     return by_prompt
-
-
-def _rollout(prompt: Prompt, completion: Completion, renderer: Renderer) -> Rollout:
-    tokens, text = completion.tokens, renderer.decode(completion.tokens)
-    mask = (True,) * len(tokens)
-    return Rollout(prompt, tokens, mask, completion.logprobs, text, completion.finished, completion.version)
 
 
 def _summary(
@@ -249,9 +250,8 @@ def _summary(
     started: float,
 ) -> Evaluation:
     def is_correct(rollout: Rollout) -> bool:
-        return (
-            rollout.reward is not None and rollout.reward >= settings.correct_at - 1e-9
-        )  # weights may sum to 0.999...
+        """Weights may sum to 0.999..."""
+        return rollout.reward is not None and rollout.reward >= settings.correct_at - 1e-9
 
     correct = [[is_correct(rollout) for rollout in rollouts] for rollouts in sampled]
     votes = [[canonical(rollout) for rollout in rollouts] for rollouts in sampled]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise import __version__
-from groupwise.checks import refuse, refuse_order, warnings
+from groupwise.checks import learned_from, refuse, refuse_order, warnings
 from groupwise.describe import describe
 from groupwise.engines import Native
 from groupwise.errors import UserError
@@ -76,6 +76,8 @@ def check(recipe: Run) -> list[str]:
     for stage in recipe.stages:
         refuse(stage)
     refuse_order(recipe.stages)
+    for directory in learned_from(recipe.stages):
+        check_model(directory)
     return [warning for stage in recipe.stages for warning in warnings(stage)]
 
 

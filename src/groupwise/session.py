@@ -60,6 +60,7 @@ class Session:
         from groupwise.sinks.tensorboard import TensorBoard
 
         self.recipe, self.place = recipe, place
+        self.named: dict[str, Path | str] = {}
         shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
         self.sink = Sinks(*shown, JsonLines(place.metrics), TensorBoard(place.tensorboard))
 
@@ -83,8 +84,8 @@ class Session:
         for stage in self.recipe.stages:
             left = self.place.model(stage.name)
             if not left.exists() or self._to_evaluate(stage):
-                named = {"first": first, "last": model}
-                self._stage(stage, named.get(stage.start, self.place.model(stage.start)))
+                self.named = {"first": first, "last": model}
+                self._stage(stage, self._left_by(stage.start))
             model = left
         record = self.place.read()
         self.place.write_record({"seconds": round(time.time() - record["started"], 1)})
@@ -107,9 +108,11 @@ class Session:
         left, resumed = self.place.model(stage.name), self.place.newest_checkpoint(stage.name)
         trained = left.exists()
         learner, engine = self._open(stage, left if trained else resumed or model, model)
-        rewards = with_scorers(stage.task.rewards, self._left_by, self.recipe.learner, learner.tokenizer)
-        stage = replace(stage, task=replace(stage.task, rewards=rewards))
-        task = stage.task
+        opened = partial(
+            with_scorers, directory_of=self._left_by, learner=self.recipe.learner, tokenizer=learner.tokenizer
+        )
+        task = replace(stage.task, rewards=opened(stage.task.rewards), referee=opened(stage.task.referee))
+        stage = replace(stage, task=task)
         renderer = Renderer(
             learner.tokenizer, task.system, task.chat, str(model), learner.stop_tokens, task.stop_strings
         )
@@ -154,11 +157,14 @@ class Session:
         self.place.drop_checkpoints(stage.name)
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:
-        """An engine on another model of our tokenizer: an earlier stage's by its name, or a directory or hub name."""
+        """An engine on another model of our tokenizer, by the names of ``_left_by``."""
         return self._engine_on(ours, self._left_by(name))
 
     def _left_by(self, name: str) -> Path | str:
-        """The model of the stage of that name; where there is no such stage, it is a directory or hub name itself."""
+        """The model of the stage of that name; the run's first model, or what the stage before left; where there is no
+        such stage, it is a directory or hub name itself."""
+        if name in self.named:
+            return self.named[name]
         if name not in [stage.name for stage in self.recipe.stages]:
             return name
         if not self.place.model(name).exists():

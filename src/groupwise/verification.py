@@ -16,6 +16,8 @@ from typing import Any
 from groupwise.errors import UserError
 from groupwise.evaluation import Measure, voting_answer
 from groupwise.protocols import Reward
+from groupwise.rewards.cache import Cached
+from groupwise.rewards.model import ModelReward, sigmoid
 from groupwise.statistics import Interval, maj_at_k, mean, paired_difference
 from groupwise.types import Rollout
 
@@ -83,6 +85,21 @@ class Verification:
     unscored_fraction: float
     """Share of the samples that the scorer gave no value: they are never best and have no weight."""
 
+    @property
+    def sentence(self) -> str:
+        """Whether the scorer chooses better than counting does, with intervals."""
+
+        def said(change: Interval) -> str:
+            verdict = "better" if change.low > 0 else "worse" if change.high < 0 else "no difference shown"
+            return f"{verdict} ({change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}])"
+
+        unscored = f" {self.unscored_fraction:.1%} of the samples got no score from it." * bool(self.unscored_fraction)
+        return (
+            f"{self.scorer} against the majority vote of {self.samples} on {self.problems} problems: best of "
+            f"{self.samples} {said(self.best_of_against_majority)}, weighted vote {said(self.vote_against_majority)}."
+            f"{unscored}"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values that ``json.dumps`` takes."""
         return asdict(self)
@@ -93,28 +110,31 @@ def verify(
     scorer: Reward,
     correct_at: float = 1.0,
     canonical: Callable[[Rollout], Hashable | None] = voting_answer,
-    weight: Callable[[float], float] = lambda score: score,
+    weight: Callable[[float], float] | None = None,
 ) -> Verification:
     """Scores the samples of each problem and chooses among them in every way.
 
     ``problems``: each one's rollouts, scored by the rule that says what is right (a reward of at least ``correct_at``).
-    ``weight`` makes a vote's weight of a score: ``rewards.model.sigmoid`` for an outcome model, whose scores may be
-    negative. Raises UserError where there are no samples, or a weight is negative.
+    ``weight`` makes a vote's weight of a score; None: of an outcome model, whose scores are logits, the ``sigmoid``, of
+    any other scorer the score itself. Raises UserError where there are no samples, or a weight is negative.
     """
     if not problems or not all(problems):
         raise UserError("verification needs problems with at least one sample each; sample some first")
     values = [score.value for score in scorer.score([rollout for rollouts in problems for rollout in rollouts])]
-    rest = iter(values)
-    rows = [
-        _Problem.of(rollouts, [next(rest) for _ in rollouts], correct_at, canonical, weight) for rollouts in problems
-    ]
+    rest, weigh = iter(values), weight or _usual_weight(scorer)
+    rows = [_Problem.of(each, [next(rest) for _ in each], correct_at, canonical, weigh) for each in problems]
     negative = min(value for row in rows for value in row.weights)
     if negative < 0:
         raise UserError(
-            f"reward '{scorer.name}' gives the weight {negative:.3g}, and a vote needs at least 0; pass weight=sigmoid "
-            "for scores that are logits"
+            f"reward '{scorer.name}' gives the weight {negative:.3g}, and a vote needs at least 0; expected scores "
+            "that are probabilities, or weight=sigmoid for logits"
         )
     return _verification(scorer.name, rows, mean([value is None for value in values]))
+
+
+def _usual_weight(scorer: Reward) -> Callable[[float], float]:
+    reward = scorer.reward if isinstance(scorer, Cached) else scorer
+    return sigmoid if isinstance(reward, ModelReward) and reward.kind == "outcome" else float
 
 
 def _verification(scorer: str, rows: Sequence[_Problem], unscored: float) -> Verification:

@@ -43,8 +43,18 @@ def test_a_sound_reward_makes_few_mistakes(reward: Any) -> None:
     assert kinds["off by one"].less == 4
     assert kinds["a megabyte of brackets"].answers == 3
     assert done.form == "the row's solution"
-    mistaken = {finding.kind for finding in done.findings if finding.wrong}
-    assert mistaken <= ({"cut before the answer"} if isinstance(reward, Math) else set())
+    assert {finding.kind for finding in done.findings if finding.wrong} == set()
+    assert kinds["cut before the answer"].statuses == {"unparseable": 4}
+
+
+def test_what_was_cut_is_told_from_what_ended_without_an_answer() -> None:
+    """The last number of a finished solution that marks no answer: whether it counts is for the reward's author."""
+    lenient, strict = found(audit(Math(), ROWS[:1])), found(audit(Math(unmarked=False), ROWS[:1]))
+    assert lenient["ended before the answer"].expected == "any"
+    assert lenient["ended before the answer"].full == 1
+    assert strict["ended before the answer"].statuses == {"unparseable": 1}
+    careless = found(run(lambda completion, answer, finished: float(not finished)))
+    assert careless["cut before the answer"].wrong == 4
 
 
 def test_a_reward_that_looks_anywhere_is_caught() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from groupwise.cli import main
+from groupwise.learners import Local
 
 
 @pytest.fixture
@@ -64,3 +65,21 @@ def test_a_mistake_is_one_line_and_code_2(arguments, line, data, capsys):
     shown = capsys.readouterr()
     assert line in shown.err
     assert shown.err.count("\n") == 1
+
+
+def test_a_learned_reward_is_audited_in_its_own_tokens(data, tiny_model, tmp_path, capsys):
+    directory = tmp_path / "prm"
+    Local(device="cpu").open_scorer(tiny_model).save(directory)
+    report = tmp_path / "audit.json"
+    assert main(["audit", f"process:{directory}", "--data", str(data), "--limit", "1", "--json", str(report)]) == 0
+    assert "reward prm on 1 rows" in capsys.readouterr().out
+    found = {each["kind"]: each for each in json.loads(report.read_text())["findings"]}
+    assert found["the row's solution"]["full"] + found["the row's solution"]["less"] == 1
+    assert found["empty"]["statuses"] == {"unparseable": 1}  # no step
+    assert found["a megabyte of digits"]["statuses"] == {"failed": 1}  # longer than its context
+    assert found["half a surrogate pair"]["statuses"] == {}
+    assert json.loads(report.read_text())["correct_at"] == 0.5
+    assert main(["audit", f"outcome:{directory}", "--data", str(data)]) == 2
+    assert "say with --correct_at from which score on" in capsys.readouterr().err
+    assert main(["audit", f"outcome:{tiny_model}", "--data", str(data), "--correct_at", "0"]) == 2
+    assert "holds a language model, which has no score" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 from groupwise import NewModel
 from groupwise.cli import main
 from groupwise.commands.models import labels
+from groupwise.learners import Local
 
 FEW = ["--problems", "6", "--sampled_problems", "2", "--samples", "4", "--max_completion_tokens", "8"]
 
@@ -114,3 +115,62 @@ def test_a_mistake_is_one_line(tiny_model, capsys, words, line):
 )
 def test_labels_tell_models_apart(sources, names):
     assert labels(*sources) == names
+
+
+@pytest.fixture(scope="module")
+def scorer(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("scorers") / "prm"
+    Local(device="cpu").open_scorer(tiny_model).save(directory)
+    return directory
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> list[str]:
+    """A task on which half of the samples are right, by their length."""
+    rows = [{"question": f"{n} + 1 = ?", "answer": str(n + 1)} for n in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "even.py").write_text("def even(completion):\n    return float(len(completion) % 2 == 0)\n")
+    return ["--task", str(tmp_path / "rows.jsonl"), "--reward", f"{tmp_path / 'even.py'}:even"]
+
+
+@pytest.mark.parametrize("kind", ["process", "outcome"])
+def test_a_verifier_chooses_among_the_same_samples(kind, tiny_model, other_model, scorer, answers, capsys, tmp_path):
+    file = tmp_path / "result.json"
+    command = ["evaluate", str(tiny_model), "--against", str(other_model), *answers, *FEW, "--json", str(file)]
+    assert main([*command, "--verifier", f"{kind}:{scorer}"]) == 0
+    shown = capsys.readouterr()
+    assert "scoring model with prm" in shown.err
+    assert cells(shown.out, "best of 2 by prm").count("[") == 3  # two models and their difference
+    assert cells(shown.out, "weighted vote of 4").count("[") == 3
+    assert "model: prm against the majority vote of 4 on 2 problems: best of 4 " in shown.out
+    for model in json.loads(file.read_text())["models"]:
+        found, plain = model["verification"], model["evaluation"]
+        assert found["majority"]["by_problem"] == plain["maj_at"]["4"]["by_problem"]
+        assert found["first"]["by_problem"] == plain["pass_at"]["1"]["by_problem"]
+        assert found["any_right"]["by_problem"] == plain["pass_at"]["4"]["by_problem"]
+
+
+def test_the_rule_itself_is_the_best_verifier(tiny_model, answers, tmp_path):
+    file = tmp_path / "result.json"
+    rule = ["--verifier", answers[-1], "--json", str(file)]
+    assert main(["evaluate", str(tiny_model), *answers, *FEW, *rule]) == 0
+    (model,) = json.loads(file.read_text())["models"]
+    assert model["verification"]["best_of"] == model["verification"]["any_right"]
+
+
+def test_a_verifier_that_cannot_is_refused_before_anything_is_sampled(tiny_model, scorer, tmp_path, capsys):
+    NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, pieces=("zz",)).save(tmp_path / "other")
+    Local(device="cpu").open_scorer(tmp_path / "other").save(tmp_path / "foreign")
+
+    def refused(verifier: object, *more: str) -> str:
+        words = ["evaluate", str(tiny_model), "--task", "stepwise", "--verifier", str(verifier), *more]
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    assert "its tokenizer is another one" in refused(f"process:{tmp_path / 'foreign'}")
+    assert "holds a language model, which has no score" in refused(f"outcome:{tiny_model}")
+    assert f"expected outcome:{scorer} or process:{scorer}" in refused(scorer)
+    assert f"expected outcome:{scorer} or process:{scorer}" in refused(f"prm:{scorer}")
+    assert "no such model directory" in refused("process:./nowhere")
+    assert "--samples of 2" in refused(f"process:{scorer}", "--samples", "1")

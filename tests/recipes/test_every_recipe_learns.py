@@ -150,6 +150,12 @@ def test_it_learns(name: str, guesser: Path, teacher: Path) -> None:
     assert pass_rate(learner) >= bar
 
 
+def test_a_critic_learns_from_scores_of_steps(guesser: Path, teacher: Path) -> None:
+    """Process supervision needs no recipe of its own where GAE spreads the rewards."""
+    scored = replace(task("ppo"), rewards=(Steps(),))
+    assert pass_rate(learn(guesser, toy("ppo", teacher), scored, 40, 3e-3, prompts_per_step=32)) >= 0.85
+
+
 def test_it_begins_as_a_guesser(guesser: Path) -> None:
     assert pass_rate(LEARNER.open(guesser)) < 0.5
     assert (right("ab", "aa"), right("aa", "aa"), right("bb", "aa")) == (0.3, 1.0, 0.0)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -176,3 +179,58 @@ def test_processes_share_a_file(rollout: Make, tmp_path: Path) -> None:
     scores = Cached(Slow(), path).score(rows)
     assert all(score.cached for score in scores)
     assert [score.value for score in scores] == [float(size) for size in range(1, 16)]
+
+
+SLOW_SCRIPT = """
+import sys, time
+from pathlib import Path
+from groupwise.rewards import Cached, as_reward
+from groupwise.types import Example, Prompt, Rollout
+
+def slow(completion):
+    with Path(sys.argv[2]).open("a") as asked:
+        asked.write("x")
+    time.sleep(float(sys.argv[3]))
+    return float(len(completion))
+
+prompt = Prompt(Example("row:1", "?"), (1,))
+rows = [Rollout(prompt, (0,), (True,), (0.0,), "x" * n, True, 0) for n in range(60)]
+scores = Cached(as_reward(slow), sys.argv[1]).score(rows)
+assert [score.value for score in scores] == [float(n) for n in range(60)]
+print(sum(score.cached for score in scores))
+"""
+
+
+def test_a_killed_process_keeps_what_was_said_in_the_middle_of_a_call(tmp_path: Path) -> None:
+    script, path, asked = tmp_path / "slow.py", tmp_path / "cache.db", tmp_path / "asked"
+    script.write_text(SLOW_SCRIPT)
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        command = [sys.executable, str(script), str(path), str(asked), str(seconds)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    with start(0.05) as process:
+        while not asked.exists() or asked.stat().st_size < 10:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+    begun = asked.stat().st_size
+    assert 10 <= begun < 60
+    with start(0.0) as process:
+        known = int(process.communicate(timeout=60)[0])
+    assert begun - 1 <= known <= begun  # but for the one that was being asked
+    assert asked.stat().st_size == begun + 60 - known
+
+
+def test_a_reward_that_breaks_off_keeps_what_it_said(rollout: Make, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def mine(completion: str) -> float:
+        asked.append(completion)
+        return {"a": 1.0, "b": 2.0}[completion]
+
+    path, reward = tmp_path / "cache.db", as_reward(mine)
+    with pytest.raises(UserError, match="'mine' raised KeyError"):
+        Cached(reward, path).score([rollout("a"), rollout("b"), rollout("c")])
+    assert [score.cached for score in Cached(reward, path).score([rollout("b"), rollout("a")])] == [True, True]
+    assert asked == ["a", "b", "c"]

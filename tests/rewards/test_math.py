@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_different_mathematics_is_wrong_and_none_is_unparseable(rollout: Make) -
         Math().score([rollout(text, answer=r"\sqrt{8}") for text in ("", " \n", "no idea at all")])
         == [Score(0.0, "unparseable")] * 3
     )
+
+
+def test_a_completion_that_was_cut_off_has_only_the_answer_that_it_marked(rollout: Make) -> None:
+    """However right the last number is that it had computed by then."""
+    cut = [replace(rollout(text), finished=False) for text in ("so 2 + 2 = 4", "#### 4", "4", r"\boxed{4} so")]
+    unread = Score(0.0, "unparseable")
+    assert Math().score(cut) == [unread, Score(1.0), unread, Score(1.0)]
+    assert Math(unmarked=False).score([rollout("so 2 + 2 = 4"), rollout("#### 4")]) == [unread, Score(1.0)]
+    assert Math().score([rollout("so 2 + 2 = 4")]) == [Score(1.0)]
 
 
 @pytest.mark.skipif(not CASES.is_file(), reason="math-verify's cases are not beside this checkout")

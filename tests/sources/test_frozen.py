@@ -60,7 +60,8 @@ def test_everything_is_sampled_at_the_first_draw_and_then_drawn_in_epochs(
     for _ in range(3):
         draws.append(SOURCE.draw(here, draws[-1].cursor))
     assert engine.requests == 10
-    assert phases == [("gather", done, 10) for done in range(1, 11)]
+    assert [phase for phase in phases if phase[0] == "gather"] == [("gather", done, 10) for done in range(1, 11)]
+    assert [phase for phase in phases if phase[0] == "sample"] == [("sample", done, 40) for done in (16, 32, 40)]
     epochs = [ids(draws[0].groups + draws[1].groups), ids(draws[2].groups + draws[3].groups)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(row.id for row in rows)
     assert epochs[0] != epochs[1]

@@ -9,7 +9,9 @@ import pytest
 from groupwise.errors import UserError
 from groupwise.tasks import from_file, labelled_steps, recognise
 
-DATA = Path(__file__).resolve().parents[2] / "../shared/data/big-bench-mistake"
+REAL = Path(__file__).resolve().parents[2] / "../shared/data"
+DATA = REAL / "big-bench-mistake"
+GRADED = REAL / "mr-gsm8k" / "mr_gsm8k_subset.jsonl"
 
 
 def example(row):
@@ -18,6 +20,16 @@ def example(row):
 
 def mistake(at, steps=("one", "two", "three")):
     return {"input": "q", "steps": list(steps), "mistake_index": at, "target": "4"}
+
+
+def error(at, judged="wrong", steps=("one", "two", "three")):
+    return {
+        "question": "q",
+        "model_output_steps": list(steps),
+        "model_output_solution_first_error_step": at,
+        "model_output_solution_correctness": judged,
+        "ground_truth_answer": 4,
+    }
 
 
 @pytest.mark.parametrize(
@@ -29,6 +41,22 @@ def test_steps_are_right_up_to_the_first_mistake(at, labels):
     assert found.columns["completions"] == ["one", "two", "three"]
     assert found.columns["labels"] == labels
     assert found.columns["mistake_index"] == at
+
+
+@pytest.mark.parametrize(
+    ("row", "labels"),
+    [
+        (error(1), [False] * 3),
+        (error(3), [True, True, False]),
+        (error("N/A", "correct"), [True] * 3),
+        (error(None, "correct"), [True] * 3),
+    ],
+)
+def test_the_first_error_step_counts_from_1(row, labels):
+    found = example(row)
+    assert (found.prompt, found.completion, found.answer) == ("q", None, "4")
+    assert found.columns["completions"] == ["one", "two", "three"]
+    assert found.columns["labels"] == labels
 
 
 def test_labels_may_be_shares():
@@ -45,6 +73,12 @@ def test_labels_may_be_shares():
         (mistake(0, ["a", ""]), "a.jsonl:1: completions[1] is empty"),
         (mistake(None, []), "a.jsonl:1: completions is empty list"),
         (mistake(0) | {"steps": "a"}, "a.jsonl:1: steps is str 'a'; expected a list of steps"),
+        (error(0), "a.jsonl:1: model_output_solution_first_error_step is int '0'; expected 1 .. 3, or N/A where"),
+        (error(4), "a.jsonl:1: model_output_solution_first_error_step is int '4'"),
+        (error("N/A"), "a.jsonl:1: model_output_solution_first_error_step is str 'N/A'"),
+        (error(1, steps=["", "b"]), "a.jsonl:1: completions[0] is empty"),
+        (error(1, steps=[]), "a.jsonl:1: model_output_solution_first_error_step is int '1'; expected 1 .. 0"),
+        (error(1) | {"model_output_steps": "a"}, "a.jsonl:1: model_output_steps is str 'a'; expected a list of steps"),
         ({"prompt": "q", "completions": ["a"], "labels": [1.5]}, "a.jsonl:1: labels[0] is float '1.5'"),
         ({"prompt": "q", "completions": ["a"], "labels": 1}, "a.jsonl:1: labels is int '1' for 1 steps"),
     ],
@@ -70,3 +104,12 @@ def test_the_real_set(name, without_mistake):
         labels = [step.label for step in steps]
         assert labels == sorted(labels, reverse=True)
         assert sum(labels) == (row.columns["mistake_index"] if row.columns["mistake_index"] is not None else len(steps))
+
+
+@pytest.mark.skipif(not GRADED.exists(), reason="the real step labels are not here")
+def test_the_real_set_of_first_errors():
+    task = from_file(GRADED, held_out_fraction=0.0)
+    assert len(task.train) == 590
+    for row in task.train:
+        labels = [step.label for step in labelled_steps(row.id, row.columns)]
+        assert sum(labels) == row.columns["model_output_solution_first_error_step"] - 1 < len(labels)

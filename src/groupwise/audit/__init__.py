@@ -15,7 +15,7 @@ from typing import Any
 
 from groupwise.audit.cases import FORMS, Case, Expected, gold, right_cases, wrong_cases
 from groupwise.audit.labels import Graded, graded_outputs
-from groupwise.audit.scoring import Verdict, judge
+from groupwise.audit.scoring import Verdict, Written, as_rollout, judge
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.statistics import Interval, wilson_interval
@@ -156,11 +156,13 @@ def audit(
     output: str | None = None,
     label: str | None = None,
     on_kind: Progress = lambda kind, answers: None,
+    written: Written = as_rollout,
 ) -> Audit:
     """Tries ``reward`` on answers made from the rows' reference answers, and on the rows' graded outputs.
 
     A value of at least ``correct_at`` is full reward. An answer that takes longer than ``limit_seconds`` is given up.
-    ``output`` and ``label`` name the columns of graded outputs (``labels.graded_outputs``).
+    ``output`` and ``label`` name the columns of graded outputs (``labels.graded_outputs``). ``written`` makes a
+    rollout of an answer: of its text alone, or ``tokens.with_tokens``.
 
     Raises UserError where a row has neither a reference answer nor a graded output, and what the reward itself raises
     where it does so on every right answer.
@@ -173,8 +175,7 @@ def audit(
             "an audit needs rows with a reference answer, or with an output and a grade; name the columns with "
             "--answer_column, --output_column and --label_column"
         )
-
-    tried = _asking(reward, limit_seconds, on_kind)
+    tried = _asking(reward, limit_seconds, on_kind, written)
     form, findings = _constructed(answered, tried, correct_at)
     known = [cases for cases in _graded_cases(graded) if cases]
     return Audit(
@@ -189,10 +190,10 @@ def audit(
     )
 
 
-def _asking(reward: Reward, limit_seconds: float, on_kind: Progress) -> Tried:
+def _asking(reward: Reward, limit_seconds: float, on_kind: Progress, written: Written) -> Tried:
     def tried(cases: Sequence[Case]) -> list[Verdict]:
         on_kind(cases[0].kind, len(cases))
-        return judge(reward, [(case.example, case.text) for case in cases], limit_seconds)
+        return judge(reward, cases, limit_seconds, written)
 
     return tried
 

@@ -31,6 +31,8 @@ class Case:
     expected: Expected
     example: Example
     text: str
+    finished: bool = True
+    """False: cut off by a limit of tokens, as ``Rollout.finished`` says it."""
 
 
 def gold(example: Example) -> str | None:
@@ -122,7 +124,9 @@ def _poor(example: Example, right: str, wrong: str, form: str) -> Iterator[Case]
     yield Case("whitespace", "none", example, " \n\t \n")
     whole = solution(example, right)
     if whole is not None:
-        yield Case("cut before the answer", "none", example, whole.rpartition(right)[0])
+        begun = whole.rpartition(right)[0]
+        yield Case("cut before the answer", "none", example, begun, finished=False)
+        yield Case("ended before the answer", "any", example, begun)
     yield Case("the question repeated", "none", example, question(example))
     both = [FORMS[form](example, answer) or "" for answer in (right, wrong)]
     yield Case("the right answer, then a wrong one", "none", example, "\n".join(both))

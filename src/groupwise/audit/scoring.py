@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from groupwise.audit.cases import Case
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
-from groupwise.types import DEMONSTRATED, Example, Prompt, Rollout, ScoreStatus
+from groupwise.types import DEMONSTRATED, Prompt, Rollout, ScoreStatus
 
 HANGS_TRIED = 2
 """Of one kind of answer; the rest of it is then not tried, and counted as timed out."""
@@ -32,42 +33,52 @@ class Verdict:
     reason: str = ""
 
 
+Written = Callable[[Case], Rollout]
+"""A case as a completion that a policy might have sampled."""
+
+
 class Hung(BaseException):
     """The time is over. No ``except Exception`` in a user's function may keep it."""
 
 
-def judge(reward: Reward, answers: Sequence[tuple[Example, str]], limit_seconds: float) -> list[Verdict]:
-    """One verdict an answer. All go in one call, as in a run; where that raises or hangs, one by one.
+def as_rollout(case: Case) -> Rollout:
+    """A completion of unknown tokens: rewards that read tokens or their number can't be audited with it."""
+    return Rollout(Prompt(case.example, ()), (0,), (True,), (0.0,), case.text, case.finished, DEMONSTRATED)
 
+
+def judge(reward: Reward, cases: Sequence[Case], limit_seconds: float, written: Written = as_rollout) -> list[Verdict]:
+    """One verdict a case, of the rollout that ``written`` makes of it.
+
+    All go in one call, as in a run; where that raises or hangs, one by one.
     A hang is ended by a signal: in the main thread on Unix, and unless it is in C code that never looks up.
     """
-    if not answers:
+    if not cases:
         return []
     try:
-        return _together(reward, answers, limit_seconds * min(len(answers), LIMITS_TOGETHER))
+        return _together(reward, cases, limit_seconds * min(len(cases), LIMITS_TOGETHER), written)
     except (Exception, Hung):
-        return list(_one_by_one(reward, answers, limit_seconds))
+        return list(_one_by_one(reward, cases, limit_seconds, written))
 
 
-def _together(reward: Reward, answers: Sequence[tuple[Example, str]], limit_seconds: float) -> list[Verdict]:
+def _together(reward: Reward, cases: Sequence[Case], limit_seconds: float, written: Written) -> list[Verdict]:
     started = time.perf_counter()
     with _deadline(limit_seconds):
-        scores = reward.score([as_rollout(*answer) for answer in answers])
-    seconds = (time.perf_counter() - started) / len(answers)
-    if len(scores) != len(answers):
-        raise UserError(f"reward '{reward.name}' returned {len(scores)} scores for {len(answers)} completions")
+        scores = reward.score([written(case) for case in cases])
+    seconds = (time.perf_counter() - started) / len(cases)
+    if len(scores) != len(cases):
+        raise UserError(f"reward '{reward.name}' returned {len(scores)} scores for {len(cases)} completions")
     return [Verdict(score.value, score.status, seconds) for score in scores]
 
 
-def _one_by_one(reward: Reward, answers: Sequence[tuple[Example, str]], limit_seconds: float) -> Iterator[Verdict]:
+def _one_by_one(reward: Reward, cases: Sequence[Case], limit_seconds: float, written: Written) -> Iterator[Verdict]:
     hangs = 0
-    for answer in answers:
+    for case in cases:
         if hangs == HANGS_TRIED:
             yield Verdict(None, "timeout", limit_seconds, "not tried: others of its kind hung")
             continue
         started = time.perf_counter()
         try:
-            (verdict,) = _together(reward, [answer], limit_seconds)
+            (verdict,) = _together(reward, [case], limit_seconds, written)
             yield verdict
         except Hung:
             hangs += 1
@@ -77,11 +88,6 @@ def _one_by_one(reward: Reward, answers: Sequence[tuple[Example, str]], limit_se
             )
         except Exception as error:
             yield Verdict(None, "raised", time.perf_counter() - started, " ".join(str(error).split()))
-
-
-def as_rollout(example: Example, text: str) -> Rollout:
-    """A completion of unknown tokens: rewards that read tokens or their number can't be audited with it."""
-    return Rollout(Prompt(example, ()), (0,), (True,), (0.0,), text, True, DEMONSTRATED)
 
 
 @contextmanager

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from groupwise.audit import Audit, Finding, Mistake, Rate
+    from groupwise.audit.scoring import Written
+    from groupwise.protocols import Reward
+    from groupwise.tasks.task import Task
 
 EXAMPLES = """  groupwise audit math --data train.jsonl
   groupwise audit answer --data gsm8k/example_model_solutions.jsonl --limit 500
   groupwise audit my_reward.py:score --data test.jsonl --answer_column target
-  groupwise audit my_reward.py:score --data test.jsonl --max_false_positives 0.01"""
+  groupwise audit my_reward.py:score --data test.jsonl --max_false_positives 0.01
+  groupwise audit process:runs/iterative/models/prm-2 --data test.jsonl"""
 
 PIPED_WIDTH = 118
 SHOWN_LETTERS = 76
@@ -51,7 +55,8 @@ def execute(arguments: Sequence[str]) -> int:
     done = audit(
         reward,
         task.train,
-        correct_at=chosen.correct_at,
+        correct_at=_correct_at(reward, chosen.correct_at),
+        written=_written(reward, task),
         limit_seconds=chosen.time_limit_seconds,
         output=chosen.output_column,
         label=chosen.label_column,
@@ -71,7 +76,9 @@ def _parser() -> ArgumentParser:
         "reports false positives and false negatives, and tells wrong, unreadable, too slow and failed apart."
     )
     known = parser("audit", summary, EXAMPLES, "groupwise audit REWARD --data DATA [options]")
-    known.add_argument("reward", metavar="REWARD", help="math, answer, FILE.py:function or module:function")
+    known.add_argument(
+        "reward", metavar="REWARD", help="math, answer, FILE.py:function, module:function, process:DIR or outcome:DIR"
+    )
     known.add_argument("--data", metavar="DATA", required=True, help="rows with answers: a file or a hub name")
     known.add_argument("--limit", type=int, metavar="N", default=100, help="the first N rows (100)")
     known.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
@@ -79,7 +86,7 @@ def _parser() -> ArgumentParser:
     known.add_argument("--output_column", metavar="NAME", help="of graded rows: what a model said")
     known.add_argument("--label_column", metavar="NAME", help="of graded rows: whether it is right")
     known.add_argument(
-        "--correct_at", type=float, metavar="X", default=1.0, help="a value of at least X is full reward (1.0)"
+        "--correct_at", type=float, metavar="X", help="a value of at least X is full reward (1.0; of process:DIR 0.5)"
     )
     known.add_argument(
         "--time_limit_seconds", type=float, metavar="X", default=10.0, help="an answer is given up then (10)"
@@ -100,6 +107,33 @@ def _refuse(chosen: Namespace) -> None:
         raise UserError(f"--max_false_positives is {chosen.max_false_positives}; expected a rate from 0 to 1")
     if chosen.json and not Path(chosen.json).absolute().parent.is_dir():
         raise UserError(f"--json {chosen.json}: no such directory; make it first")
+
+
+def _correct_at(reward: Reward, asked: float | None) -> float:
+    """A rule says 1 of what is right, a process reward model that it is likelier right than not."""
+    from groupwise.rewards import ModelReward
+
+    if asked is not None or not isinstance(reward, ModelReward):
+        return 1.0 if asked is None else asked
+    if reward.kind == "outcome":
+        raise UserError(
+            f"reward '{reward.name}': an outcome model's scores compare completions and have no value that is right; "
+            "say with --correct_at from which score on an answer counts as accepted"
+        )
+    return 0.5
+
+
+def _written(reward: Reward, task: Task) -> Written:
+    """As text; for a learned reward in the tokens of its own directory's tokenizer."""
+    from groupwise.audit.scoring import as_rollout
+    from groupwise.audit.tokens import with_tokens
+    from groupwise.render import Renderer
+    from groupwise.rewards import ModelReward
+
+    if not isinstance(reward, ModelReward):
+        return as_rollout
+    scorer = reward.open()
+    return with_tokens(Renderer(scorer.tokenizer, name=str(reward.model)), task.steps, scorer.context_tokens)
 
 
 def _verdict(done: Audit, allowed: float | None) -> int:

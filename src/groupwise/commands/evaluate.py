@@ -13,13 +13,17 @@ from groupwise.errors import UserError
 
 if TYPE_CHECKING:
     from groupwise.evaluation import Comparison, Evaluation, Measure
+    from groupwise.protocols import Reward
     from groupwise.statistics import Interval
     from groupwise.tasks.task import Task
+    from groupwise.types import Rollout
+    from groupwise.verification import Verification
 
 EXAMPLES = """  groupwise evaluate runs/quickstart/models/grpo --task stepwise
   groupwise evaluate runs/quickstart/models/grpo --against runs/quickstart/models/sft --task stepwise:3
   groupwise evaluate Qwen/Qwen3-0.6B --task gsm8k:test.jsonl --problems 200 --samples 8 --json result.json
-  groupwise evaluate PATH --task held_out.jsonl --reward my_reward.py:score"""
+  groupwise evaluate PATH --task held_out.jsonl --reward my_reward.py:score
+  groupwise evaluate runs/iterative/models/sft --task stepwise --verifier process:runs/iterative/models/prm-2"""
 
 PIPED_WIDTH = 110
 
@@ -29,7 +33,9 @@ def execute(arguments: Sequence[str]) -> int:
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
     from groupwise.commands.models import labels
+    from groupwise.commands.verifier import opened
     from groupwise.evaluation import compare
+    from groupwise.learners import Local
     from groupwise.learners.loading import check_model
     from groupwise.tasks import by_name
 
@@ -44,12 +50,18 @@ def execute(arguments: Sequence[str]) -> int:
         answer_column=chosen.answer_column,
         system=chosen.system,
     )
+    learner = Local(device=chosen.device, dtype=chosen.dtype)
+    verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)
-    done = [_evaluate(source, name, task, chosen) for source, name in zip(sources, names, strict=True)]
+    done, chosen_by = [], []
+    for source, name in zip(sources, names, strict=True):
+        evaluation, verification = _evaluate(source, name, task, chosen, verifier)
+        done.append(evaluation)
+        chosen_by += [verification] if verification else []
     comparison = compare(*done) if len(done) == 2 else None
-    _print(names, done, comparison, chosen.problems)
+    _print(names, done, comparison, chosen_by, chosen.problems)
     if chosen.json:
-        _write(Path(chosen.json), sources, done, comparison)
+        _write(Path(chosen.json), sources, done, comparison, chosen_by)
     return 0
 
 
@@ -66,6 +78,9 @@ def _parser() -> ArgumentParser:
     )
     known.add_argument("--prompt_column", metavar="NAME", help="for data: the column that holds the prompt")
     known.add_argument("--answer_column", metavar="NAME", help="for data: the column that holds the reference answer")
+    known.add_argument(
+        "--verifier", metavar="REWARD", help="chooses among the samples: process:DIR, outcome:DIR, FILE.py:function"
+    )
     known.add_argument("--system", metavar="TEXT", help="a system message before every problem")
     known.add_argument(
         "--problems", type=int, metavar="N", default=500, help="with one greedy and one sampled answer each (500)"
@@ -93,25 +108,33 @@ def _refuse(chosen: Namespace) -> None:
             raise UserError(f"--{name} is {vars(chosen)[name]}; expected at least {least}")
     if chosen.temperature <= 0:
         raise UserError(f"--temperature is {chosen.temperature}; expected more than 0: greedy answers are always drawn")
+    if chosen.verifier and (chosen.sampled_problems < 1 or chosen.samples < 2):
+        raise UserError("--verifier chooses among samples; expected --sampled_problems of at least 1, --samples of 2")
     if chosen.json and not Path(chosen.json).absolute().parent.is_dir():
         raise UserError(f"--json {chosen.json}: no such directory; make it first")
 
 
-def _evaluate(source: str, name: str, task: Task, chosen: Namespace) -> Evaluation:
+def _evaluate(
+    source: str, name: str, task: Task, chosen: Namespace, verifier: Reward | None
+) -> tuple[Evaluation, Verification | None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from groupwise.commands.models import open_model
+    from groupwise.commands.verifier import speaking
     from groupwise.evaluation import evaluate
+    from groupwise.verification import verify
 
     engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat)
+    scorer = verifier and speaking(verifier, renderer.tokenizer)
+    samples: list[Sequence[Rollout]] = []
     console = Console(stderr=True)
     if not console.is_terminal:
         print(f"evaluating {name} on {task.name}", file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(f"evaluating {name} on {task.name}", total=None)
-        return evaluate(
+        evaluation = evaluate(
             engine,
             renderer,
             task,
@@ -122,10 +145,21 @@ def _evaluate(source: str, name: str, task: Task, chosen: Namespace) -> Evaluati
             max_tokens=chosen.max_completion_tokens,
             seed=chosen.seed,
             on_progress=lambda at, total: progress.update(bar, completed=at, total=total),
+            on_sampled=samples.extend,
         )
+    if scorer is None:
+        return evaluation, None
+    print(f"scoring {name} with {scorer.name}", file=sys.stderr)
+    return evaluation, verify(samples, scorer)
 
 
-def _print(names: Sequence[str], done: Sequence[Evaluation], comparison: Comparison | None, asked: int) -> None:
+def _print(
+    names: Sequence[str],
+    done: Sequence[Evaluation],
+    comparison: Comparison | None,
+    chosen_by: Sequence[Verification],
+    asked: int,
+) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
@@ -144,23 +178,28 @@ def _print(names: Sequence[str], done: Sequence[Evaluation], comparison: Compari
     for row in _measures(done, comparison):
         table.add_row(*row)
     table.add_section()
+    for row in _choices(chosen_by):
+        table.add_row(*row)
+    table.add_section()
     for row in _facts(done):
         table.add_row(*row, *[""] * bool(comparison))
     console.print(table)
     for line in _remarks(first, asked):
         console.print(line, markup=False)
+    for name, found in zip(names[: len(chosen_by)], chosen_by, strict=True):
+        console.print(f"{name}: {found.sentence}", markup=False)
     if comparison:
         console.print(comparison.sentence, markup=False)
 
 
+def _row(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
+    """Name, each model, the paired difference, all with intervals."""
+    cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
+    return [name, *cells, *([f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"] if change else [])]
+
+
 def _measures(done: Sequence[Evaluation], comparison: Comparison | None) -> Iterator[list[str]]:
-    """Rows of numbers with intervals: name, each model, the paired difference."""
-
-    def row(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
-        cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
-        return [name, *cells, *([f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"] if change else [])]
-
-    both = comparison
+    row, both = _row, comparison
     ks = [k for k in done[0].pass_at if k > 1]
     yield row("greedy accuracy", [each.greedy for each in done], both.greedy if both else None)
     yield row("pass@1", [each.pass_at_1 for each in done], both.pass_at_1 if both else None)
@@ -168,6 +207,23 @@ def _measures(done: Sequence[Evaluation], comparison: Comparison | None) -> Iter
         yield row(f"pass@{k}", [each.pass_at[k] for each in done], both.pass_at[k] if both else None)
     for k in ks:
         yield row(f"maj@{k}", [each.maj_at[k] for each in done], both.maj_at[k] if both else None)
+
+
+def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
+    """What a verifier makes of the samples; beside it stands maj@k of the same samples."""
+    from groupwise.statistics import paired_difference
+
+    def row(name: str, measures: Sequence[Measure]) -> list[str]:
+        several = len(measures) > 1
+        return _row(name, measures, paired_difference(*(each.by_problem for each in measures)) if several else None)
+
+    if not chosen_by:
+        return
+    first = chosen_by[0]
+    for k in first.best_of_at:
+        if k > 1:
+            yield row(f"best of {k} by {first.scorer}", [each.best_of_at[k] for each in chosen_by])
+    yield row(f"weighted vote of {first.samples}", [each.weighted_vote for each in chosen_by])
 
 
 def _facts(done: Sequence[Evaluation]) -> list[list[str]]:
@@ -198,8 +254,16 @@ def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
     return lines
 
 
-def _write(path: Path, sources: Sequence[str], done: Sequence[Evaluation], comparison: Comparison | None) -> None:
+def _write(
+    path: Path,
+    sources: Sequence[str],
+    done: Sequence[Evaluation],
+    comparison: Comparison | None,
+    chosen_by: Sequence[Verification],
+) -> None:
     from groupwise.checkpoint import write_json
 
     models = [{"model": source, "evaluation": each.to_json()} for source, each in zip(sources, done, strict=True)]
+    for model, found in zip(models[: len(chosen_by)], chosen_by, strict=True):
+        model["verification"] = found.to_json()
     write_json(path, {"models": models, "comparison": comparison and comparison.to_json()})

@@ -14,9 +14,13 @@ How it differs from online RFT, which it replaces:
 The mean goes over all tokens of the minibatch, as in TRL and verl; DeepSeekMath prints one completion's 1/|o|.
 ``advantage.whiten_rewards`` normalises the token rewards, mean kept.
 
+Process supervision needs no other recipe: a reward that scores steps (``ModelReward(kind="process")``, a step rule) has
+each score at its step's last token, and GAE begins there.
+
 Use it where credit within a completion matters and a critic can be afforded.
 
 What goes wrong: a critic that has not learned yet makes noise of advantages; warm it up or lower λ last.
+Scores of steps add up, so that positive ones pay for more steps: keep a rule beside a model of steps.
 """
 
 from groupwise.algorithm import GAE, KL, Algorithm, ClippedRatio, Critic, TokenMean, Whitening

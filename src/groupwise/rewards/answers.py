@@ -110,14 +110,14 @@ class FinalAnswer:
     name: str = "answer"
     weight: float = 1.0
     last_number: bool = False
-    """Take the last number of a completion that follows no convention."""
+    """Take the last number of a finished completion that follows no convention."""
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         return [self._score(rollout) for rollout in rollouts]
 
     def _score(self, rollout: Rollout) -> Score:
         gold = self._gold(rollout)
-        found = parse_quantity(final_answer(rollout.text, self.last_number) or "")
+        found = parse_quantity(final_answer(rollout.text, self.last_number and rollout.finished) or "")
         return Score(0.0, "unparseable") if found is None else Score(float(found == gold))
 
     def _gold(self, rollout: Rollout) -> Fraction:

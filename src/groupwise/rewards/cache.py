@@ -30,6 +30,15 @@ class Identified(Protocol):
         ...
 
 
+@runtime_checkable
+class Streaming(Protocol):
+    """A reward that can say each score as soon as it is known."""
+
+    def stream(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[int, Score]]:
+        """``(row, score)`` of every row once, in any order."""
+        ...
+
+
 @dataclass(frozen=True)
 class Cached:
     """``reward``, asked once for each content; for judges and slow rewards.
@@ -39,9 +48,10 @@ class Cached:
     (``Identified.identity``). Kept are values and that a reward does not apply; what timed out, failed or could not be
     read is asked again. ``rewards/NAME/cached`` is the share of completions that were known.
 
-    The file is a SQLite database: processes may share it, and one that is killed while it writes costs only what it
-    was writing. Raises UserError where the file is something else or cannot be written, and where nothing says what
-    the reward is: it must be a dataclass, a function's reward or ``Identified``.
+    Each score is written as soon as the reward says it (``Streaming``: a judge, a function of one completion); one that
+    says all of a call together is written then. The file is a SQLite database: processes may share it, and one that is
+    killed keeps all that was written. Raises UserError where the file is something else or cannot be written, and
+    where nothing says what the reward is: it must be a dataclass, a function's reward or ``Identified``.
     """
 
     reward: Reward
@@ -62,16 +72,26 @@ class Cached:
             known = dict(_read(file, keys))
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
         asked = sorted(first.values())
-        fresh = self.reward.score([rollouts[row] for row in asked]) if asked else []
-        if len(fresh) != len(asked):
-            raise UserError(f"reward '{self.name}' returned {len(fresh)} scores for {len(asked)} completions")
-        new = {keys[row]: score for row, score in zip(asked, fresh, strict=True)}
-        with self._file() as file:
-            _write(file, ((key, score) for key, score in new.items() if score.status in KEPT))
+        new: dict[str, Score] = {}
+        for said in self._said([rollouts[row] for row in asked]) if asked else ():
+            together = {keys[asked[row]]: score for row, score in said}
+            with self._file() as file:
+                _write(file, ((key, score) for key, score in together.items() if score.status in KEPT))
+            new |= together
         return [
             replace(known[key], cached=True) if key in known else replace(new[key], cached=first[key] != row)
             for row, key in enumerate(keys)
         ]
+
+    def _said(self, rollouts: Sequence[Rollout]) -> Iterator[list[tuple[int, Score]]]:
+        """Rows and scores, in the parts that they become known in."""
+        if isinstance(self.reward, Streaming):
+            yield from ([one] for one in self.reward.stream(rollouts))
+            return
+        scores = self.reward.score(rollouts)
+        if len(scores) != len(rollouts):
+            raise UserError(f"reward '{self.name}' returned {len(scores)} scores for {len(rollouts)} completions")
+        yield list(enumerate(scores))
 
     @contextmanager
     def _file(self) -> Iterator[sqlite3.Connection]:

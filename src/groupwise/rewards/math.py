@@ -46,8 +46,9 @@ _WARM_UP = [
 class Math:
     """1 where the completion's final answer equals the example's mathematically, otherwise 0.
 
-    The final answer is what :func:`groupwise.rewards.final_answer` finds, or else the end of the completion, in which
-    math-verify looks for an expression. Numbers are compared exactly and at once; the rest goes to math-verify, at
+    The final answer is what :func:`groupwise.rewards.final_answer` finds, or else the end of a finished completion, in
+    which math-verify looks for an expression. One that was cut off before it marked an answer has none, whatever it
+    had computed by then: ``unparseable``. Numbers are compared exactly and at once; the rest goes to math-verify, at
     most ``time_limit_seconds`` an answer. An answer that takes longer is not wrong: its value is None and its status
     ``timeout``. One that cannot be read, or is out of bounds (over 2,000 characters, 50 nested brackets, powers or
     factorials of more than three digits, towers of powers), gets 0 and ``unparseable``.
@@ -58,10 +59,12 @@ class Math:
     name: str = "math"
     weight: float = 1.0
     time_limit_seconds: float = 5.0
+    unmarked: bool = True
+    """Read an answer that nothing marks at the end of a finished completion; False: ``unparseable``, too."""
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         golds = [expression(reference_answer(rollout, self.name)) for rollout in rollouts]
-        answers = [expression(rollout.text[-TEXT_CHARACTERS:]) for rollout in rollouts]
+        answers = [self._answer(rollout) for rollout in rollouts]
         scores = [_quick_score(gold, answer) for gold, answer in zip(golds, answers, strict=True)]
         slow = [row for row, score in enumerate(scores) if score is None]
         items = [{"gold": golds[row], "answer": answers[row]} for row in slow]
@@ -71,6 +74,12 @@ class Math:
             self._slow_score(outcomes[row], rollouts[row], golds[row]) if score is None else score
             for row, score in enumerate(scores)
         ]
+
+    def _answer(self, rollout: Rollout) -> str:
+        """Empty where there is none."""
+        text = rollout.text[-TEXT_CHARACTERS:]
+        may_be_unmarked = self.unmarked and rollout.finished
+        return expression(text) if may_be_unmarked or final_answer(text) else ""
 
     def _slow_score(self, outcome: Outcome, rollout: Rollout, gold: str) -> Score:
         if outcome.status != "done":

@@ -88,6 +88,10 @@ class ModelReward:
         """The same reward with the scorer in ``directory``, opened as ``learner`` says, for this tokenizer's policy."""
         return replace(self, model=directory, learner=learner or self.learner, tokenizer=tokenizer or self.tokenizer)
 
+    def open(self) -> Any:
+        """The scorer, opened now, so that what is wrong with it is said before hours of sampling. Raises UserError."""
+        return self._scorer
+
     def identity(self) -> dict[str, Any]:
         """See ``cache.Identified``: the scorer's files and what is read of its scores."""
         return {

@@ -11,26 +11,38 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards.answers import FinalAnswer
 from groupwise.rewards.math import Math
+from groupwise.rewards.model import Kind, ModelReward
 from groupwise.rewards.signatures import as_reward
 
 BUILT_IN: dict[str, Callable[[], Reward]] = {"answer": FinalAnswer, "math": Math}
-EXPECTED = f"expected {', '.join(BUILT_IN)}, path/to/file.py:function or module.path:function"
+SCORERS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+EXPECTED = (
+    f"expected {', '.join(BUILT_IN)}, {', '.join(f'{kind}:DIR' for kind in SCORERS)}, path/to/file.py:function or "
+    "module.path:function"
+)
 
 
 def by_name(spec: str) -> Reward:
-    """``math``, ``answer``, ``path/to/file.py:function`` or ``module.path:function``.
+    """``math``, ``answer``, ``path/to/file.py:function`` or ``module.path:function``; and a learned reward,
+    ``outcome:DIR`` or ``process:DIR`` (:class:`ModelReward`), which has its directory's name.
 
     The file or module is imported, which runs it. What stands after the colon is a function that
     :func:`as_reward` takes, or a reward. Raises UserError, with the nearest name, where there is no such thing.
     """
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
+    kind, _, model = spec.partition(":")
+    if kind in SCORERS and model:
+        return ModelReward(model, SCORERS[kind], name=Path(model).name)
+    if Path(spec).is_dir() or Path(model or "nothing").is_dir():
+        scorers = " or ".join(f"{kind}:{model or spec}" for kind in SCORERS)
+        raise UserError(f"unknown reward '{spec}': for a reward model's directory expected {scorers}")
     source, _, name = spec.rpartition(":")
     if not source or not name:
         raise UserError(f"unknown reward '{spec}'{_suggestion(spec, list(BUILT_IN))}; {EXPECTED}")

@@ -9,7 +9,7 @@ import inspect
 import math
 import numbers
 import traceback
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,10 +63,15 @@ class FunctionReward:
     form: _Form
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return [score for _, score in self.stream(rollouts)]
+
+    def stream(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[int, Score]]:
+        """See ``cache.Streaming``: a function of one completion is heard call by call, in order."""
         if not rollouts:
-            return []
+            return
         values = self._all_at_once(rollouts) if self.form == "trl" else self._one_by_one(rollouts)
-        return [self._score(value, rollout) for value, rollout in zip(values, rollouts, strict=True)]
+        for row, value in enumerate(values):
+            yield row, self._score(value, rollouts[row])
 
     def _all_at_once(self, rollouts: Sequence[Rollout]) -> list[Any]:
         rows = [_trl_row(rollout) for rollout in rollouts]
@@ -86,7 +91,7 @@ class FunctionReward:
             )
         return list(returned)
 
-    def _one_by_one(self, rollouts: Sequence[Rollout]) -> list[Any]:
+    def _one_by_one(self, rollouts: Sequence[Rollout]) -> Iterator[Any]:
         rows = [_verl_row(rollout) if self.form == "verl" else _simple_row(rollout) for rollout in rollouts]
         calls = [
             {name: row[name] for name in self._wanted([row], [rollout])}
@@ -109,18 +114,18 @@ class FunctionReward:
             return everywhere
         return [parameter.name for parameter in parameters if parameter.name in everywhere]
 
-    def _call(self, calls: Sequence[dict[str, Any]], rollouts: Sequence[Rollout | None]) -> list[Any]:
-        """What each call returns. Asynchronous calls of one batch run side by side."""
+    def _call(self, calls: Sequence[dict[str, Any]], rollouts: Sequence[Rollout | None]) -> Iterator[Any]:
+        """What each call returns, in order. Asynchronous calls of one batch run side by side."""
         pairs = list(zip(copy.deepcopy(calls), rollouts, strict=True))
         if _is_async(self.function):
-            return _run(self._gather(pairs))
-        values = []
+            yield from _run(self._gather(pairs))
+            return
         for arguments, rollout in pairs:
             try:
-                values.append(self.function(**arguments))
+                value = self.function(**arguments)
             except (Exception, SystemExit) as error:
                 raise self._raised(error, rollout) from error
-        return values
+            yield value
 
     async def _gather(self, pairs: Sequence[tuple[dict[str, Any], Rollout | None]]) -> list[Any]:
         async def call(arguments: dict[str, Any], rollout: Rollout | None) -> Any:

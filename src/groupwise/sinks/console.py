@@ -33,7 +33,14 @@ SHOWN = {
 """Metric -> how the line names and prints it. What a run must never hide (truncation, skips) appears when above 0."""
 
 ONLY_IF_ABOVE_ZERO = ("groups_dropped", "groups_short", "completions/clipped_ratio", "skipped_updates", "kl")
-PHASES = {"sample": "sampling", "reward": "scoring", "train": "training", "evaluate": "evaluating"}
+PHASES = {
+    "sample": "sampling",
+    "continue": "continuing steps",
+    "gather": "gathering prompts",
+    "reward": "scoring",
+    "train": "training",
+    "evaluate": "evaluating",
+}
 LINES_PER_STAGE = 20
 
 
@@ -48,6 +55,7 @@ class Terminal:
         self.is_live = self.console.is_terminal and not os.environ.get("NO_COLOR") if live is None else live
         self.name, self.steps, self.start, self.step = "", 0, 0, 0
         self.stage_started = self.phase_started = time.monotonic()
+        self.phase_from = 0
         self.current: tuple[str, int, int] = ("", 0, 0)
         self.newest: Mapping[str, float] = {}
         self.live: Live | None = None
@@ -60,7 +68,7 @@ class Terminal:
 
     def phase(self, name: str, done: int, total: int) -> None:
         if name != self.current[0] or done < self.current[1]:
-            self.phase_started = time.monotonic()
+            self.phase_started, self.phase_from = time.monotonic(), done
         self.current = (name, done, total)
         self._go_live()
 
@@ -116,7 +124,8 @@ class Terminal:
         if not name:
             return "starting"
         elapsed = time.monotonic() - self.phase_started
-        rate = f"  {done / elapsed:,.1f}/s" if done and elapsed > 0.2 else ""
+        since = done - self.phase_from  # a count may go on where another phase came between
+        rate = f"  {since / elapsed:,.1f}/s" if since and elapsed > 0.2 else ""
         return f"{PHASES.get(name, name)} {done:,}/{total:,}{rate}" if total else PHASES.get(name, name)
 
 

@@ -36,8 +36,9 @@ class FrozenPolicy(Source):
     prompts: int = 0
     """How many of the training rows, the first in seeded order; 0: all."""
     models: tuple[str, ...] = ()
-    """Whom to sample from, pooled for each prompt in this order. Empty, and every name that is empty: the policy as the
-    stage finds it."""
+    """Whom to sample from, pooled for each prompt in this order: earlier stages by their names, first and last as
+    ``Stage.start`` has them, directories or hub names. Empty, and every name that is empty: the policy as the stage
+    finds it."""
     select: Selection = field(default_factory=DistinctPaths)
     """What of a prompt's pooled samples is trained on."""
     demonstrations: bool = False

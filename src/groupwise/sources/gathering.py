@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import NamedTuple, Protocol
@@ -111,7 +112,8 @@ def samples(
     source: Gatherer, world: World, sampler: Sampler, prompts: Mapping[int, Prompt], together: int = SAMPLED_TOGETHER
 ) -> Iterator[Sampled]:
     """Model after model, of each the rows that fit its context, about ``together`` completions at a time."""
-    size = source.samples_per_prompt
+    size, done = source.samples_per_prompt, 0
+    wanted = size * len(prompts) * len(source.models or ("",))
     how = world.renderer.sampling(source.max_completion_tokens, source.sampling_temperature)
     for number, model in enumerate(source.models or ("",)):
         there = replace(world, engine=world.open_policy(model)) if model else world
@@ -120,9 +122,15 @@ def samples(
         for start in range(0, len(rows), max(1, together // size)):
             part = rows[start : start + max(1, together // size)]
             seeds = [tuple(stable_seed(*stream, row, index) for index in range(size)) for row in part]
-            found = sampler.sample(there.engine, [prompts[row] for row in part], seeds, how)
+            told = partial(_told, world, done, wanted)
+            found = sampler.sample(there.engine, [prompts[row] for row in part], seeds, how, told)
+            done += size * len(part)
             scored = iter(sampler.score([rollout for rollouts in found for rollout in rollouts]))
             yield Sampled(number, there.engine, {row: [next(scored) for _ in range(size)] for row in part})
+
+
+def _told(world: World, before: int, wanted: int, done: int) -> None:
+    world.on_phase("sample", before + done, wanted)
 
 
 def _has_room(source: Gatherer, world: World, prompt: Prompt) -> bool:

@@ -66,7 +66,8 @@ class MonteCarloSteps(Source):
     prompts: int = 0
     """How many of the training rows, the first in seeded order; 0: all."""
     models: tuple[str, ...] = ("",)
-    """Who samples and continues its own solutions; an empty name: the policy as the stage finds it."""
+    """Who samples and continues its own solutions, named as ``FrozenPolicy.models`` are; an empty name: the policy as
+    the stage finds it."""
     replay: float = 0.0
     """Share of the groups that is drawn at random from what earlier stages kept (DeepSeekMath, Algorithm 1: 0.1)."""
     replay_from: tuple[str, ...] = ()
@@ -173,9 +174,7 @@ class _Labelling:
             for end in solution.steps[:-1]
         }
         attempts = self._continued(sampled, prompts)
-        started = time.perf_counter()
-        scores = self.world.stage.task.rewards[0].score([attempt for _, attempt in attempts])
-        self.sampler.seconds["reward"] += time.perf_counter() - started
+        scores = self.sampler.judged(self.world.stage.task.rewards[0], [attempt for _, attempt in attempts])
         verdicts: dict[Prefix, list[float]] = {prefix: [] for prefix in prompts}
         for (prefix, _), score in zip(attempts, scores, strict=True):
             verdict = _verdict(score)

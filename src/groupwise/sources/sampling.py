@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from groupwise.protocols import RolloutEngine
+from groupwise.protocols import Reward, RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rewards.scoring import score_metrics, score_rollouts
 from groupwise.sources.signal import reward_metrics
 from groupwise.sources.world import World
 from groupwise.steps import Segmentation, step_ends
-from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, flatten
+from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, Score, flatten
 
 TOLD_EVERY = 16  # completions
 
@@ -80,6 +80,15 @@ class Sampler:
         self.seconds["reward"] += time.perf_counter() - started
         self._seconds_by_reward.update({reward.name: metrics[f"rewards/{reward.name}/seconds"] for reward in rewards})
         return scored
+
+    def judged(self, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
+        """What one reward says, its time on the account of this draw."""
+        started = time.perf_counter()
+        scores = reward.score(rollouts)
+        seconds = time.perf_counter() - started
+        self.seconds["reward"] += seconds
+        self._seconds_by_reward.update({reward.name: seconds})
+        return scores
 
     def metrics(self, groups: list[Group]) -> dict[str, float]:
         """Of all that was sampled, whichever part it came in; nothing where the task has no rewards."""

@@ -11,6 +11,8 @@ TRL, preference   ``chosen, rejected`` (``prompt`` explicit or implicit)      co
 TRL, stepwise     ``prompt, completions, labels``                             prompt; steps may be wrong: no completion
 BIG-Bench         ``input, steps, mistake_index``                             the same; steps are right up to there;
 Mistake                                                                       answer = ``target``
+MR-GSM8K          ``question, model_output_steps,                             the same; the first wrong step counts
+                  model_output_solution_first_error_step``                    from 1; answer = ``ground_truth_answer``
 verl              ``data_source, prompt, reward_model, extra_info``           answer = ``reward_model["ground_truth"]``
 OpenAI            ``messages``                                                completion = the assistant's last turn
 GSM8K             ``question, answer``, every answer with ``####``            completion = answer, answer = after mark
@@ -29,7 +31,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from groupwise.errors import UserError
-from groupwise.tasks.step_labels import FirstMistake, Stepwise
+from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
 from groupwise.tasks.values import (
     answer_of,
     cell,
@@ -203,6 +205,8 @@ def recognise(
             return Stepwise()
         if {"input", "steps", "mistake_index"} <= set(columns):
             return FirstMistake()
+        if {"question", "model_output_steps", FIRST_ERROR} <= set(columns):
+            return FirstErrorStep()
     if not named and "messages" in columns and "prompt" not in columns:
         return Messages(answer_column or _first(ANSWERS, columns))
     return _plain(first, columns, named, answer_column)

@@ -14,6 +14,9 @@ STEPS, LABELS = "completions", "labels"
 """The columns of TRL's stepwise supervision: what every convention here leaves in ``Example.columns``."""
 
 
+FIRST_ERROR = "model_output_solution_first_error_step"
+
+
 class LabelledStep(NamedTuple):
     """A step as it was written, and the probability that it is right: 0, 1 or a share."""
 
@@ -75,3 +78,35 @@ class FirstMistake:
         labelled_steps(id, columns)
         answer = None if row.get("target") is None else answer_of(row["target"], f"{id}: target")
         return Example(id, prompt_of(cell(id, row, "input"), f"{id}: input"), answer=answer, columns=columns)
+
+
+@dataclass(frozen=True)
+class FirstErrorStep:
+    """MR-GSM8K (arXiv 2312.17080): the steps of one attempt and the 1-based first wrong one, or ``N/A``.
+
+    A step before it is right; from it on none is. A solution judged correct has none, and all its steps are right.
+    """
+
+    @property
+    def description(self) -> str:
+        return (
+            "MR-GSM8K: question, model_output_steps, right before model_output_solution_first_error_step; "
+            "answer: ground_truth_answer"
+        )
+
+    def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        steps, first = cell(id, row, "model_output_steps"), cell(id, row, FIRST_ERROR)
+        if not isinstance(steps, list):
+            raise UserError(f"{id}: model_output_steps is {shown(steps)}; expected a list of steps")
+        whole = first in (None, "", "N/A") and row.get("model_output_solution_correctness") == "correct"
+        if not whole and (type(first) is not int or not 1 <= first <= len(steps)):
+            raise UserError(
+                f"{id}: {FIRST_ERROR} is {shown(first)}; expected 1 .. {len(steps)}, or N/A where "
+                "model_output_solution_correctness is correct"
+            )
+        right = len(steps) if whole else first - 1
+        columns = {**row, STEPS: steps, LABELS: [place < right for place in range(len(steps))]}
+        labelled_steps(id, columns)
+        gold = row.get("ground_truth_answer")
+        answer = None if gold is None else answer_of(gold, f"{id}: ground_truth_answer")
+        return Example(id, prompt_of(cell(id, row, "question"), f"{id}: question"), answer=answer, columns=columns)
