@@ -5,10 +5,11 @@ python benchmarks/speed            (make bench makes its environment first)
     --smoke      a tiny case in seconds: only that everything runs
     --only S     the cases whose name begins so
     --sides ours,trl,trl_defaults,vllm
+    --out FILE   what was found is also written here, after each case
     --threads 1  the thread counts that are tried (1,2); each side gets the one that is faster for it
     --tune       TRL's seconds a step with micro-batches of 8, 16, 32 and 64 rows, case by case
 
-Writes benchmarks/cpu.json, docs/speed.md and docs/speed.svg.
+A complete run writes benchmarks/cpu.json, docs/speed.md and docs/speed.svg; one of a part writes only FILE.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from measure import Bench, measured, start_vllm, summary
 from page import write
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULT = ROOT / "benchmarks" / "cpu.json"
 PACKAGES = ("torch", "transformers", "trl", "numpy")
 MICRO_BATCHES = (8, 16, 32, 64)
 
@@ -41,7 +43,7 @@ def main() -> int:
     """Exit code 1 where a bar is missed."""
     asked = arguments()
     if asked.page:
-        return write(ROOT / "docs", json.loads(asked.out.read_text()), ROOT / "benchmarks")
+        return write(ROOT / "docs", json.loads(RESULT.read_text()), ROOT / "benchmarks")
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         counts = tuple(int(count) for count in asked.threads.split(","))
         bench = Bench(Path(place), time.perf_counter() + asked.minutes * 60, counts)
@@ -49,15 +51,21 @@ def main() -> int:
         sides = asked.sides.split(",") if asked.sides else available(asked.smoke)
         if asked.tune:
             return tune(bench, chosen)
-        result = {**about(), "cases": list(rows(bench, chosen, sides))}
-        result["minutes"] = round(asked.minutes - bench.left() / 60, 1)
-    asked.out.write_text(json.dumps(result, indent=1) + "\n")
-    return 0 if asked.smoke or asked.only else write(ROOT / "docs", result, ROOT / "benchmarks")
+        result = {**about(), "cases": []}
+        for row in rows(bench, chosen, sides):
+            result["cases"].append(row)
+            result["minutes"] = round(asked.minutes - bench.left() / 60, 1)
+            if asked.out:
+                asked.out.write_text(json.dumps(result, indent=1) + "\n")
+    if asked.smoke or asked.only or asked.sides:
+        return 0
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    return write(ROOT / "docs", result, ROOT / "benchmarks")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "cpu.json")
+    parser.add_argument("--out", type=Path, help="also written here, after each case")
     parser.add_argument("--minutes", type=float, default=28.0, help="after these no step is repeated")
     parser.add_argument("--only", default="")
     parser.add_argument("--sides", default="")

@@ -45,33 +45,45 @@ def measured(bench: Bench, case: Case, sides: list[str], vllm: Mapping[int, Work
     """The case's entry of cpu.json: every time of every side, and what a side could not do."""
     bench.say(f"{case.name}: {', '.join([*sides, *(['vllm'] if vllm else [])])}")
     shown = {"case": case.name, "parameters": case.size.parameters, **asdict(case)}
-    row: dict[str, Any] = {**shown, "sides": {}, "failed": {}}
+    row: dict[str, Any] = {**shown, "sides": {}, "vllm": [], "failed": {}}
     with started(bench, case, sides, row) as workers:
-        lengths = workers["ours"].ask(do="plan", targets=case.targets)["lengths"]
-        order = {"do": "step", "lengths": lengths, "cut": case.completion}
-        row["lengths"] = lengths
-        for side, worker in workers.items():
-            if (
-                side != "trl_defaults" or case.default_times > 1
-            ):  # else a short step of it is as long as several of ours
-                worker.ask(**order | {"cut": SHORT, "threads": max(bench.counts)})
-            row["sides"][side]["steps"] = chosen_threads(bench, case, side, worker, order)
-        for worker in vllm.values():
-            worker.ask(**order | {"cut": SHORT}, prompts=prompts(case.prompt))
-        row["vllm"] = [sampled(worker, case, order, count) for count, worker in vllm.items()]
-        for turn in range(case.times):
-            for side, worker in workers.items():
-                one_more(bench, case, side, worker, order, row["sides"][side]["steps"], turn)
-            if vllm and turn < VLLM_TIMES:
-                best = min(row["vllm"], key=lambda step: step["sampling"])["threads"]
-                row["vllm"].append(sampled(vllm[best], case, order, best))
+        row["lengths"] = workers["ours"].ask(do="plan", targets=case.targets)["lengths"]
+        order = {"do": "step", "lengths": row["lengths"], "cut": case.completion}
+        for turn in range(-1, case.times):  # before the first: warming up, and the trial of thread counts
+            for side, worker in list(workers.items()):
+                steps = row["sides"][side].setdefault("steps", [])
+                try:
+                    act = warm_up if turn < 0 else one_more
+                    act(bench, case, side, worker, order, steps)
+                except Failed as failed:
+                    if side == "ours":
+                        raise
+                    row["failed"][side] = str(failed)
+                    workers.pop(side).stop()
+            if vllm and turn < VLLM_TIMES and "vllm" not in row["failed"]:
+                try:
+                    row["vllm"] += vllm_turn(vllm, case, order, row["vllm"])
+                except Failed as failed:
+                    row["failed"]["vllm"] = str(failed)
     for side, found in row["sides"].items():
         bench.say(f"{case.name}: {side} {summary(found['steps'])}")
     return row
 
 
+def warm_up(
+    bench: Bench, case: Case, side: str, worker: Worker, order: dict[str, Any], steps: list[dict[str, Any]]
+) -> None:
+    """A short step that is not counted; then the trial of thread counts, whose steps are.
+
+    TRL with its defaults does without where it is measured once: there a short step is as long as several of ours.
+    """
+    if side != "trl_defaults" or case.default_times > 1:
+        worker.ask(**order | {"cut": SHORT, "threads": max(bench.counts)})
+    steps += chosen_threads(bench, case, side, worker, order)
+
+
 def one_more(
-    bench: Bench, case: Case, side: str, worker: Worker, order: dict[str, Any], steps: list[dict[str, Any]], turn: int
+    bench: Bench, case: Case, side: str, worker: Worker, order: dict[str, Any], steps: list[dict[str, Any]]
 ) -> None:
     """A step, unless the side has had its number of them, or there is a first one and no time for a second."""
     last = max((step["seconds"] for step in steps), default=0.0)
@@ -79,7 +91,7 @@ def one_more(
     count = bench.threads.get(side, 0)
     done = sum(count in (0, step["threads"]) for step in steps)
     if done < wanted and (not steps or last < bench.left()):
-        steps.append(taken(worker, order, count, turn))
+        steps.append(taken(worker, order, count))
 
 
 def chosen_threads(bench: Bench, case: Case, side: str, worker: Worker, order: dict[str, Any]) -> list[dict[str, Any]]:
@@ -93,19 +105,27 @@ def chosen_threads(bench: Bench, case: Case, side: str, worker: Worker, order: d
         bench.threads[side] = max(bench.counts)
     if side == "trl_defaults" or not case.tries_threads:
         return []
-    steps = [taken(worker, order, count, turn=-1) for count in bench.counts]
+    steps = [taken(worker, order, count) for count in bench.counts]
     bench.threads[side] = min(steps, key=lambda step: step["seconds"])["threads"]
     return steps
 
 
-def taken(worker: Worker, order: dict[str, Any], threads: int, turn: int) -> dict[str, Any]:
+def taken(worker: Worker, order: dict[str, Any], threads: int) -> dict[str, Any]:
     """A step. Whoever chose its own thread count says so itself."""
-    return {"turn": turn, "threads": threads, **worker.ask(**order, threads=threads)}
+    return {"threads": threads, **worker.ask(**order, threads=threads)}
 
 
-def sampled(worker: Worker, case: Case, order: dict[str, Any], threads: int) -> dict[str, Any]:
-    """vLLM's turn."""
-    return worker.ask(**order, prompts=prompts(case.prompt)) | {"threads": threads}
+def vllm_turn(
+    vllm: Mapping[int, Worker], case: Case, order: dict[str, Any], before: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """At first with each thread count, a short one before it; then with the better one."""
+    asked = {**order, "prompts": prompts(case.prompt)}
+    if not before:
+        for worker in vllm.values():
+            worker.ask(**asked | {"cut": SHORT})
+        return [{"threads": count, **worker.ask(**asked)} for count, worker in vllm.items()]
+    best = min(before, key=lambda step: step["sampling"])["threads"]
+    return [{"threads": best, **vllm[best].ask(**asked)}]
 
 
 @contextmanager

@@ -82,7 +82,9 @@ def make_model() -> MakeModel:
 
     def make(name: str) -> Any:
         family, options = VARIANTS[name]
-        config = getattr(transformers, "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config")(**(SIZES | options))
+        config = getattr(transformers, "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config")(
+            **(SIZES | options)
+        )
         torch.manual_seed(3)
         model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
         for name, parameter in model.named_parameters():

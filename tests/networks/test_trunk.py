@@ -194,6 +194,21 @@ def test_the_same_without_gradient(family: str) -> None:
     assert torch.equal(packed(model, given).detach(), without)
 
 
+@pytest.mark.parametrize("family", ["qwen3", "llama, biases", "gemma3"])
+def test_states_that_nobody_reads_change_nothing(family: str) -> None:
+    model, packing, read = make(family), Packing.of(sequences()), torch.tensor([3, 20, 21, 90])
+    blueprint = parts_of(model)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return packed_attention(q, k, v, packing, blueprint.attention_scale, 0.0, blueprint.layers[layer].window)
+
+    trunk = Trunk(blueprint, packing.longest)
+    every = trunk.hidden(packing.tokens, packing.positions, attend)[read]
+    some = trunk.hidden(packing.tokens, packing.positions, attend, read)
+    torch.testing.assert_close(some, every, rtol=1e-12, atol=1e-12)
+    alike(gradients(model, some), gradients(model, every), 1e-12)
+
+
 @pytest.mark.parametrize("tile", [1, 10, 1000])
 def test_tiles_change_nothing(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, given = make("qwen2"), sequences()

@@ -30,15 +30,14 @@ from groupwise.kernels.decode import (
 from groupwise.networks import Blueprint, LayerParts, bias_of, merged_weight
 from groupwise.types import Completion, Request, Sampling
 
-
 LANES = 16  # of a vector in the compiled code
 
 
 class CompiledEngine:
     """A ``protocols.RolloutEngine`` for float32 weights in this machine's memory.
 
-    Every call of ``generate`` reads the weights where they lie and lays them out for its matrix products, which takes as
-    long as copying them and is given back at its end.
+    Every call of ``generate`` reads the weights where they lie and lays them out for its matrix products: that takes
+    as long as copying them, and is given back at its end.
     """
 
     def __init__(self, model: Any, parts: Blueprint, decoder: Decoder, max_rows: int, threads: int) -> None:

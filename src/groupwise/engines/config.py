@@ -44,7 +44,7 @@ class Native:
             if not wrong:
                 return engine
             note(f"engine: compiled code {wrong}; sampling in plain torch, slower")
-        plain = NativeEngine(model, parts, self.max_rows)
+        plain = NativeEngine(model, parts, self.max_rows, note)
         wrong = gap(plain, model)
         if wrong:
             note(f"engine: the plain one {wrong}; sampling through transformers' own forward pass, slower")

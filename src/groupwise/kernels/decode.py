@@ -135,4 +135,3 @@ def ints(values: Sequence[int]) -> ctypes.Array[c_int32]:
 
 def texts(values: Sequence[bytes]) -> ctypes.Array[c_char_p]:
     return (c_char_p * max(1, len(values)))(*values)
-

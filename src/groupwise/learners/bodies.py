@@ -1,4 +1,4 @@
-"""Hidden states of a layout: through the packed forward pass where the architecture is known, else transformers' own."""
+"""Hidden states of a layout: by a packed forward pass where the architecture is known, else by transformers' own."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ class PackedBody(Body):
         self.trunk = trunk
 
     def __call__(self, layout: Layout) -> Tensor:
-        return self.hidden(layout.packing)[layout.where]
+        read, again = layout.where.unique(return_inverse=True)  # a prompt's last token, by all its completions
+        return self.hidden(layout.packing, read)[again]
 
-    def hidden(self, packing: Packing) -> Tensor:
-        """``[N, d]`` of every token that is packed."""
+    def hidden(self, packing: Packing, read: Tensor | None = None) -> Tensor:
+        """``[N, d]`` of every token that is packed, or of those at ``read``."""
         trunk, blueprint = self.trunk, self.trunk.blueprint
         trunk.reach(packing.longest)
 
@@ -48,7 +49,7 @@ class PackedBody(Body):
             scale, cap = blueprint.attention_scale, blueprint.attention_cap
             return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window)
 
-        return trunk.hidden(packing.tokens, packing.positions, attend)
+        return trunk.hidden(packing.tokens, packing.positions, attend, read)
 
 
 class PaddedBody(Body):

@@ -89,8 +89,8 @@ class Layout:
         where = starts[rows] + steps
         if not after:
             places, where = places - 1, torch.where(steps == 0, ends[rows], where - 1)
-        parts = (part.to(device) for part in (where, ids, rows, places, targets, mask))
-        return Layout(packing, *parts, support)
+        where, ids, rows, places, targets, mask = (x.to(device) for x in (where, ids, rows, places, targets, mask))
+        return Layout(packing, where, ids, rows, places, targets, mask, support)
 
     def spread(self, values: Tensor) -> Tensor:
         """``[N]`` values of the sampled tokens as ``[B, T]``, 0 elsewhere."""

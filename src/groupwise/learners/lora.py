@@ -42,9 +42,8 @@ class Adapters:
                 f"lora.targets: the model has no linear layer named {', '.join(sorted(lost)) or 'by an empty list'}; "
                 f"expected some of {', '.join(sorted(names))}"
             )
-        options = LoraConfig(
-            r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM"
-        )  # type: ignore[arg-type]
+        alpha: Any = lora.alpha  # peft's type is int; it divides by rank
+        options = LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM")
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self._peft: Any = get_peft_model(twin, options)

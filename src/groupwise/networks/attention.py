@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groupwise.kernels import learn
+from groupwise.networks import varlen
 from groupwise.networks.packing import Packing
 
 
@@ -20,13 +21,15 @@ def packed_attention(
 ) -> Tensor:
     """``[N, H, D]`` of q ``[N, H, D]``, k and v ``[N, Hkv, D]``; differentiable.
 
-    ``cap`` > 0: scores become cap · tanh(score / cap); ``window`` > 0: a token sees itself and the window - 1 before it.
+    ``cap`` > 0: scores become cap · tanh(score / cap); ``window`` > 0: a token sees itself and window - 1 before it.
     """
     narrow = 0 < window < packing.longest
     if not cap and not narrow and learn.fits(q, (q.shape[2],)):
         return (
             _Kernel.apply(q, k, v, packing, scale) if torch.is_grad_enabled() else _forward(q, k, v, packing, scale)[0]
         )
+    if not cap and not narrow and varlen.fits(q):
+        return varlen.varlen_attention(q, k, v, packing, scale)
     found = []
     for start, length, first, last in packing.prompts.tolist():
         prompt = slice(start, start + length)
@@ -69,7 +72,7 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, before: int, scale: float, cap: floa
 
 
 def _forward(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> tuple[Tensor, Tensor]:
-    return learn.attention(*map(_side_by_side, (q, k, v)), packing, scale)
+    return learn.attention(_side_by_side(q), _side_by_side(k), _side_by_side(v), packing, scale)
 
 
 def _side_by_side(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ ACTIVATIONS: dict[str, Literal["silu", "gelu_tanh"]] = {"silu": "silu", "gelu_py
 
 @dataclass(frozen=True)
 class LayerParts:
-    """One block: ``x += after_attention(o(attention(q, k, v of before_attention(x))))``, then the feed-forward alike."""
+    """One block: ``x += after_attention(o(attention(q, k, v of before_attention(x))))``, the feed-forward alike."""
 
     q: nn.Module
     k: nn.Module
@@ -160,7 +160,7 @@ def _kinds(settings: dict[str, Any]) -> list[str]:
 
 def _layer(block: Any, settings: dict[str, Any], kind: str, ropes: tuple[str, ...]) -> LayerParts:
     attention, mlp = block.self_attn, block.mlp
-    own = {name: module for name, module in block.named_children()} | dict(attention.named_children())
+    own = dict(block.named_children()) | dict(attention.named_children())
     # Two norms more than Llama: there post_attention_layernorm is what Llama's is not, a norm after the attention.
     around = "pre_feedforward_layernorm" in own
     return LayerParts(

@@ -48,7 +48,7 @@ def project(x: Tensor, layer: LayerParts, how: Settings) -> tuple[Tensor, ...]:
     norms = [None if norm is None else norm.weight for norm in (layer.q_norm, layer.k_norm)]
     linears = [layer.q, layer.k, layer.v]
     parameters = [*(module.weight for module in linears), *(module.bias for module in linears)]
-    given = (x, how, layer.before_attention.weight, *norms, *parameters)
+    given: tuple[Any, ...] = (x, how, layer.before_attention.weight, *norms, *parameters)
     if torch.is_grad_enabled():
         return _Project.apply(*given)
     made = _project(*given)[1]
@@ -103,8 +103,8 @@ class _Project(torch.autograd.Function):
 
 def feed_forward(x: Tensor, layer: LayerParts, how: Settings) -> Tensor:
     """``x + down(silu(gate) · up)`` of the normed ``x`` ``[N, d]``; differentiable."""
-    given = (x, how, layer.before_mlp.weight, layer.gate.weight, layer.up.weight, layer.down.weight)
-    return _FeedForward.apply(*given) if torch.is_grad_enabled() else _feed_forward(None, *given)  # type: ignore[arg-type]
+    given: tuple[Any, ...] = (x, how, layer.before_mlp.weight, layer.gate.weight, layer.up.weight, layer.down.weight)
+    return _FeedForward.apply(*given) if torch.is_grad_enabled() else _feed_forward(None, *given)
 
 
 def _feed_forward(

@@ -52,12 +52,12 @@ def linears(modules: Sequence[nn.Module], x: Tensor) -> tuple[Tensor, ...]:
     """What each layer makes of ``x`` ``[N, d]``, differentiable; one matrix product where ``plain`` allows it."""
     if not plain(modules):
         return tuple(module(x) for module in modules)
-    weights = [module.weight for module in modules]
-    biases = [module.bias for module in modules]
+    weights: list[Any] = [module.weight for module in modules]
+    biases: list[Any] = [module.bias for module in modules]
     if torch.is_grad_enabled():
         joined = _Together.apply(x, len(weights), *weights, *biases)
     else:
-        joined = F.linear(x, together(weights), None if biases[0] is None else together(biases))  # type: ignore[arg-type]
+        joined = F.linear(x, together(weights), None if biases[0] is None else together(biases))
     return joined.split([len(weight) for weight in weights], dim=-1)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class Packing:
     """Of each sequence that was given: where its prompt's last token stands."""
     starts: tuple[int, ...]
     """Where the first token of its completion stands, or would."""
+    plans: dict[Any, Any] = field(default_factory=dict, compare=False)
+    """What attention has worked out of it, once for all layers."""
 
     @property
     def families(self) -> int:
@@ -47,7 +50,9 @@ class Packing:
             rows.setdefault(tuple(prompt), []).append(row)
         parts: list[Ids] = []
         positions: list[range] = []
-        prompts, completions, at = [], [], 0
+        prompts: list[tuple[int, int, int, int]] = []
+        completions: list[tuple[int, int]] = []
+        at = 0
         ends, starts = [0] * len(sequences), [0] * len(sequences)
         for prompt, members in rows.items():
             prompts.append((at, len(prompt), len(completions), len(completions) + len(members)))

@@ -43,28 +43,32 @@ class Trunk:
             self.length = 1 << (length - 1).bit_length()
             self.tables = self.blueprint.tables(self.length)
 
-    def hidden(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """``[N, d]`` normalised last hidden states of ``tokens`` ``[N]`` at ``positions`` ``[N]``."""
+    def hidden(self, tokens: Tensor, positions: Tensor, attend: Attend, read: Tensor | None = None) -> Tensor:
+        """``[N, d]`` normalised last hidden states of ``tokens`` ``[N]`` at ``positions`` ``[N]``; with ``read``
+        ``[R]``, those of these tokens alone, and nothing that only the others' would need."""
         blueprint = self.blueprint
         x = F.embedding(tokens, blueprint.embedding.weight)
         if blueprint.embedding_scale != 1:
             x = x * blueprint.embedding_scale
-        for number in range(len(blueprint.layers)):
+        last = len(blueprint.layers) - 1
+        for number in range(last + 1):
+            given = number, x, positions, attend, read if number == last else None
             if self.recompute and torch.is_grad_enabled():
-                x = checkpoint(self._block, number, x, positions, attend, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(self._block, *given, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = self._block(number, x, positions, attend)
+                x = self._block(*given)
         return self._norm(x, blueprint.norm)
 
-    def _block(self, number: int, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    def _block(self, number: int, x: Tensor, positions: Tensor, attend: Attend, read: Tensor | None) -> Tensor:
         blueprint, layer = self.blueprint, self.blueprint.layers[number]
         turns = *self.tables[layer.rope], positions
-        if fusible(blueprint, layer, x):
-            how = settings(blueprint, layer, x, turns)
-            mixed = attend(number, *project(x, layer, how))
-            return feed_forward(add_linear(x, layer.o, mixed.flatten(1)), layer, how)
-        mixed = attend(number, *self._project(layer, x, turns))
-        added = layer.o(mixed.flatten(1))
+        how = settings(blueprint, layer, x, turns) if fusible(blueprint, layer, x) else None
+        mixed = attend(number, *(project(x, layer, how) if how else self._project(layer, x, turns))).flatten(1)
+        if read is not None:
+            x, mixed = x[read], mixed[read]
+        if how:
+            return feed_forward(add_linear(x, layer.o, mixed), layer, how)
+        added = layer.o(mixed)
         x = x + (added if layer.after_attention is None else self._norm(added, layer.after_attention))
         gate, up = linears([layer.gate, layer.up], self._norm(x, layer.before_mlp))
         active = F.silu(gate) if blueprint.activation == "silu" else F.gelu(gate, approximate="tanh")
