@@ -35,6 +35,7 @@ from step import Bench, Shape, regrouped  # noqa: E402
 from talk import Worker  # noqa: E402
 
 from groupwise.engines import Native  # noqa: E402
+from groupwise.engines.native import NativeEngine  # noqa: E402
 from groupwise.learners import Local  # noqa: E402
 from groupwise.learners.local import machine  # noqa: E402
 from groupwise.learners.scratch import byte_tokenizer  # noqa: E402
@@ -189,6 +190,7 @@ def decode(bench: Bench, plan: Plan, shape: Shape, top: dict[str, Any]) -> dict[
     floor = steps * needed / top["copy_bytes"]
     return {
         "rows": shape.rows, "prompt": shape.prompt, "completion": shape.completion, "seconds": pairs,
+        "engine": how(bench.engine),
         "tokens_per_second": steps * shape.rows / seconds,
         "step_milliseconds": seconds / steps * 1e3,
         "floor_milliseconds": floor / steps * 1e3,
@@ -196,6 +198,11 @@ def decode(bench: Bench, plan: Plan, shape: Shape, top: dict[str, Any]) -> dict[
         "whole_tokens_per_second": shape.rows * shape.completion / min(second for _, second in pairs),
         "peak_gigabytes": peak(bench.device),
     }  # fmt: skip
+
+
+def how(engine: Any) -> str | list[str]:
+    """Which way it decodes, and why not a faster one."""
+    return [engine.how, *engine.notes] if isinstance(engine, NativeEngine) else type(engine).__name__
 
 
 def train(bench: Bench, plan: Plan, top: dict[str, Any]) -> dict[str, Any]:

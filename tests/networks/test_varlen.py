@@ -3,6 +3,8 @@ a dense one that promises the same stands in its place."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +14,8 @@ from groupwise.networks.attention import packed_attention
 from groupwise.networks.packing import Packing
 from groupwise.networks.varlen import Part
 
-SHAPES = {
+Shape = list[tuple[list[int], list[int]]]
+SHAPES: dict[str, Shape] = {
     "two families": [([1] * 5, [3, 7, 1]), ([2] * 9, [4, 0, 6])],
     "no completion": [([1] * 5, [0])],
     "one family": [([1] * 3, [2, 8])],
@@ -21,10 +24,8 @@ SHAPES = {
 
 def pairs(part: Part) -> list[tuple[slice, slice]]:
     queries, keys = (ends.tolist() for ends in (part.query_ends, part.key_ends))
-    return [
-        (slice(*query), slice(*key))
-        for query, key in zip(zip(queries, queries[1:]), zip(keys, keys[1:]), strict=True)  # noqa: B905
-    ]
+    each = zip(pairwise(queries), pairwise(keys), strict=True)
+    return [(slice(*rows), slice(*columns)) for rows, columns in each]
 
 
 def scores(q: Tensor, k: Tensor, scale: float, causal: bool) -> Tensor:
@@ -68,9 +69,7 @@ def dense_backward(
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_merged_parts_equal_the_whole(
-    shape: list[tuple[list[int], list[int]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_merged_parts_equal_the_whole(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(varlen, "flash", dense)
     monkeypatch.setattr(varlen, "flash_backward", dense_backward)
     packing = Packing.of([(prompt, [9] * count) for prompt, counts in shape for count in counts])
@@ -89,7 +88,7 @@ def test_merged_parts_equal_the_whole(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: the flash kernel is of GPUs alone")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_the_kernel_keeps_its_promise(shape: list[tuple[list[int], list[int]]]) -> None:
+def test_the_kernel_keeps_its_promise(shape: Shape) -> None:
     packing = Packing.of([(prompt, [9] * count) for prompt, counts in shape for count in counts], "cuda")
     q, k, v = (
         torch.randn(len(packing.tokens), heads, 64, device="cuda", dtype=torch.bfloat16).requires_grad_()

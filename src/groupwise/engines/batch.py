@@ -72,7 +72,7 @@ class Batch:
     """``lag``: steps that the device may be ahead of what the host has read. No id depends on it."""
 
     def __init__(self, trunk: Trunk, prompts: WholePrompts, lanes: Lanes, asked: Asked, context: int, lag: int) -> None:
-        self.trunk, self.attend, self.lanes, self.context, self.lag = trunk, prompts, lanes, context, lag
+        self.trunk, self.prompts, self.lanes, self.context, self.lag = trunk, prompts, lanes, context, lag
         self.asked, self.sampling = asked, asked.sampling
         owners = [(n, i) for n, request in enumerate(asked.requests) for i in range(len(request.seeds))]
         first: dict[Ids, int] = {}
@@ -98,7 +98,7 @@ class Batch:
                     kept = self.lanes.step(self.sampling)
                     self.tell(self.running, self.lanes.said[:, : len(self.running)], kept)
                 done: list[Done] = []
-                while len(self.unheard) > self.lag:
+                while len(self.unheard) > (self.lag if self.running else 0):
                     done += self.hear(self.unheard.popleft())
                 if done:
                     self.leave()
@@ -143,11 +143,11 @@ class Batch:
         cache, parts = self.lanes.cache, self.trunk.blueprint
         packing = Packing.of([(prompt, ()) for prompt in prompts], self.lanes.device)
         stretches = [torch.arange(len(prompt)) + self.stored[prompt].start for prompt in prompts]
-        where = self.lanes.send(torch.cat(stretches))
+        where, whole = self.lanes.send(torch.cat(stretches)), self.prompts(packing)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             cache.keys[layer][where], cache.values[layer][where] = k, v
-            return self.attend(q, k, v, packing, parts.layers[layer].window)
+            return whole(q, k, v, parts.layers[layer].window)
 
         hidden = self.trunk.hidden(packing.tokens, packing.positions, attend)
         ends = self.lanes.send(torch.tensor(packing.ends))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groupwise.protocols import RolloutEngine
+
+if TYPE_CHECKING:
+    from groupwise.networks import Blueprint
 
 
 @dataclass(frozen=True)
@@ -24,32 +27,43 @@ class Native:
 
         Each of our own forward passes is compared with the model's on a probe: one that differs is not taken.
         """
-        from groupwise.engines.compiled import CompiledEngine, decoder_for
-        from groupwise.engines.general import GeneralEngine
-        from groupwise.engines.native import NativeEngine
-        from groupwise.engines.probe import gap
         from groupwise.networks import blueprint_of
 
         parts = blueprint_of(model)
         if isinstance(parts, str):
             note(f"engine: {parts}; sampling through transformers' own forward pass, slower")
-            return GeneralEngine(model, self.max_rows)
+            return self._general(model)
+        return self._compiled(model, parts, note) or self._plain(model, parts, note) or self._general(model)
+
+    def _compiled(self, model: Any, parts: Blueprint, note: Callable[[str], None]) -> RolloutEngine | None:
+        from groupwise.engines.compiled import CompiledEngine, decoder_for
+        from groupwise.engines.probe import gap
+
         decoder = decoder_for(parts)
         if isinstance(decoder, str):
             if parts.embedding.weight.device.type == "cpu":
                 note(f"engine: {decoder}; sampling in plain torch, slower")
-        else:
-            engine = CompiledEngine(model, parts, decoder, self.max_rows, self.threads or cores())
-            wrong = gap(engine, model)
-            if not wrong:
-                return engine
-            note(f"engine: compiled code {wrong}; sampling in plain torch, slower")
-        plain = NativeEngine(model, parts, self.max_rows, note)
-        wrong = gap(plain, model)
+            return None
+        engine = CompiledEngine(model, parts, decoder, self.max_rows, self.threads or cores())
+        wrong = gap(engine, model)
         if wrong:
-            note(f"engine: the plain one {wrong}; sampling through transformers' own forward pass, slower")
-            return GeneralEngine(model, self.max_rows)
-        return plain
+            note(f"engine: compiled code {wrong}; sampling in plain torch, slower")
+        return None if wrong else engine
+
+    def _plain(self, model: Any, parts: Blueprint, note: Callable[[str], None]) -> RolloutEngine | None:
+        from groupwise.engines.native import NativeEngine
+        from groupwise.engines.probe import gap
+
+        engine = NativeEngine(model, parts, self.max_rows, note)
+        wrong = gap(engine, model)
+        if wrong:
+            note(f"engine: plain torch {wrong}; sampling through transformers' own forward pass, slower")
+        return None if wrong else engine
+
+    def _general(self, model: Any) -> RolloutEngine:
+        from groupwise.engines.general import GeneralEngine
+
+        return GeneralEngine(model, self.max_rows)
 
 
 def cores() -> int:

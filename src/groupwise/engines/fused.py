@@ -82,7 +82,7 @@ class FusedDecoder:
 
     def __init__(self, trunk: Trunk) -> None:
         self.trunk, self.parts = trunk, trunk.blueprint
-        self.attention, self.pick = Attention(self.parts), pick
+        self.attention = Attention(self.parts)
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor:
         """``[R, d]``; writes keys and values of ``tokens`` ``[R]`` into the cache."""
@@ -101,6 +101,33 @@ class FusedDecoder:
             added = self._after(layer.after_mlp, layer.down(self._gate(_rows([layer.gate, layer.up], normed))))
         return self._norm(parts.norm, x, added)
 
+    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
+        """``sampler.draw`` by the same rule: logits are read once and nothing of their size is written."""
+        if narrows(sampling) or sampling.temperature == 0:
+            return draw(logits, uniforms, sampling)
+        rows, vocabulary = logits.shape
+        chunks, heat = -(-vocabulary // CHUNK), 1 / sampling.temperature
+        logits = logits.contiguous()
+        peaks = logits.new_empty(rows, chunks, dtype=torch.float32)
+        sums = logits.new_empty(rows, chunks, dtype=torch.float64)
+        kernels.masses[(rows, chunks)](logits, peaks, sums, vocabulary, chunks, heat, BLOCK=CHUNK)
+        tokens = torch.empty(rows, dtype=torch.long, device=logits.device)
+        logprobs = logits.new_empty(rows, dtype=torch.float32)
+        kernels.choose[(rows,)](
+            logits,
+            peaks,
+            sums,
+            uniforms,
+            tokens,
+            logprobs,
+            vocabulary,
+            chunks,
+            heat,
+            CHUNKS=_power(chunks),
+            BLOCK=CHUNK,
+        )
+        return Draw(tokens, logprobs, None)
+
     def _norm(self, norm: Any, x: Tensor, added: Tensor | None) -> Tensor:
         """Adds to ``x`` in place, then norms."""
         y, width = torch.empty_like(x), x.shape[1]
@@ -117,7 +144,7 @@ class FusedDecoder:
     def _turn(self, layer: LayerParts, raw: Tensor, view: View, keys: Tensor, values: Tensor) -> Tensor:
         parts = self.parts
         q = raw.new_empty(len(raw), parts.heads, parts.head_dim)
-        weights = [x.new_empty(0) if n is None else n.weight for n, x in ((layer.q_norm, raw), (layer.k_norm, raw))]
+        weights = [raw if norm is None else norm.weight for norm in (layer.q_norm, layer.k_norm)]  # raw: unread
         cos, sin = self.trunk.tables[layer.rope]
         kernels.turn[(len(raw), parts.heads + 2 * parts.kv_heads)](
             raw, q, keys, values, cos, sin, view.positions, view.write, *weights, parts.eps, parts.norm_offset,
@@ -131,24 +158,6 @@ class FusedDecoder:
         y = x.new_empty(len(x), width)
         kernels.gate[(len(x), -(-width // 1024))](x, y, width, SILU=self.parts.activation == "silu", BLOCK=1024)
         return y
-
-
-def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
-    """``sampler.draw`` by the same rule: logits are read once and nothing of their size is written."""
-    if narrows(sampling) or sampling.temperature == 0:
-        return draw(logits, uniforms, sampling)
-    rows, vocabulary = logits.shape
-    chunks, heat = -(-vocabulary // CHUNK), 1 / sampling.temperature
-    logits = logits.contiguous()
-    peaks = logits.new_empty(rows, chunks, dtype=torch.float32)
-    sums = logits.new_empty(rows, chunks, dtype=torch.float64)
-    kernels.masses[(rows, chunks)](logits, peaks, sums, vocabulary, chunks, heat, BLOCK=CHUNK)
-    tokens = torch.empty(rows, dtype=torch.long, device=logits.device)
-    logprobs = logits.new_empty(rows, dtype=torch.float32)
-    kernels.choose[(rows,)](
-        logits, peaks, sums, uniforms, tokens, logprobs, vocabulary, chunks, heat, CHUNKS=_power(chunks), BLOCK=CHUNK
-    )
-    return Draw(tokens, logprobs, None)
 
 
 def _rows(modules: Sequence[nn.Module], x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ class Graphs:
     """``run(key, function, keep)`` does what ``function()`` does, and on a GPU does it by a recorded graph.
 
     A function here reads and writes tensors that stay where they are, waits for nothing and returns nothing or one
-    tensor. That tensor is the graph's own: the next ``run`` of the key overwrites it.
+    tensor. That tensor is the graph's own: the next ``run`` of the key overwrites it. What the function read of Python
+    objects stays as it was when it was recorded.
 
     All graphs draw on one pool of memory, since only one of them runs at a time and none reads what another left
     outside static buffers. ``clear`` gives the pool back.
@@ -22,7 +24,7 @@ class Graphs:
         self.on = device.type == "cuda"
         self._note = note
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor | None]] = {}
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
 
     def __len__(self) -> int:
         return len(self._graphs)
@@ -52,7 +54,7 @@ class Graphs:
 
 
 def capture(
-    function: Callable[[], Tensor | None], keep: list[Tensor], pool: tuple[int, int] | None = None
+    function: Callable[[], Tensor | None], keep: list[Tensor], pool: Any = None
 ) -> tuple[torch.cuda.CUDAGraph, Tensor | None]:
     """Runs ``function`` once, on a stream of its own, so that libraries set themselves up and kernels are compiled;
     puts ``keep`` back; then records it without running."""

@@ -36,8 +36,12 @@ class Attention(Protocol):
 class Decoder(Protocol):
     """The network of one step."""
 
-    attention: Attention
-    pick: Callable[[Tensor, Tensor, Sampling], Draw]
+    @property
+    def attention(self) -> Attention: ...
+
+    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
+        """As ``sampler.draw``."""
+        ...
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor: ...
 
@@ -46,7 +50,10 @@ class TrunkDecoder:
     """By the learner's own trunk."""
 
     def __init__(self, trunk: Trunk, attention: Attention) -> None:
-        self.trunk, self.attention, self.pick = trunk, attention, draw
+        self.trunk, self.attention = trunk, attention
+
+    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
+        return draw(logits, uniforms, sampling)
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor:
         """``[R, d]``; writes keys and values of ``tokens`` ``[R]`` into the cache."""

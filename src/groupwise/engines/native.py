@@ -18,7 +18,7 @@ from groupwise.engines.cache import Cache
 from groupwise.engines.common import refuse_misfits, take_weights
 from groupwise.engines.graphs import Graphs
 from groupwise.engines.lanes import Lanes
-from groupwise.engines.paths import paths_for
+from groupwise.engines.paths import Paths, paths_for
 from groupwise.engines.sampler import narrows
 from groupwise.networks import Blueprint
 from groupwise.networks.trunk import Trunk
@@ -32,22 +32,33 @@ nothing; a larger one is given back, so that the learner has the memory."""
 
 
 class NativeEngine:
-    """A ``protocols.RolloutEngine`` for the families of ``networks.blueprint``; ``how`` says which way it decodes."""
+    """A ``protocols.RolloutEngine`` for the families of ``networks.blueprint``; ``how`` says which way it decodes and
+    ``notes`` why not a faster one."""
 
     def __init__(
         self, model: Any, parts: Blueprint, max_rows: int, note: Callable[[str], None] = lambda text: None
     ) -> None:
-        self.model, self.parts, self.max_rows, self.version, self.note = model, parts, max_rows, 0, note
+        self.model, self.parts, self.max_rows, self.version = model, parts, max_rows, 0
+        self.notes: list[str] = []
+        self._note = note
         self.context_tokens = int(model.config.max_position_embeddings)
         self.trunk = Trunk(parts, self.context_tokens)
         self.device = parts.embedding.weight.device
         gpu = self.device.type == "cuda"
         self.lag, self.padded = int(gpu), gpu
         self.kept_bytes = int(KEPT * torch.cuda.get_device_properties(self.device).total_memory) if gpu else 0
-        self.paths = paths_for(self.trunk, note)
-        self.how = self.paths.how
         self._lanes: Lanes | None = None
         self._addresses: list[int] = []
+        self.go(paths_for(self.trunk, self.note))
+
+    def go(self, paths: Paths) -> None:
+        """Decodes this way from now on."""
+        self.paths, self.how, self._lanes = paths, paths.how, None
+
+    def note(self, text: str) -> None:
+        """Says why something is slower than it could be."""
+        self.notes.append(text)
+        self._note(text)
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Copies only what does not already share this model's memory."""
@@ -85,12 +96,17 @@ class NativeEngine:
         rows = min(self.max_rows, sum(len(request.seeds) for request in requests))
         rows = self._fitting(rows, slab, lengths, lanes)
         sizes = sum(lengths[:rows]), rows, slab
-        if lanes is not None and all(a >= b for a, b in zip(lanes.cache.sizes, sizes, strict=True)):
+        before = lanes.cache.sizes if lanes is not None else (0, 0, 0)
+        if lanes is not None and all(map(int.__ge__, before, sizes)):
             if self._moved():
                 lanes.graphs.clear()
             return lanes
         lanes = None  # its memory is free before the next is taken
         self._moved()
+        # The next call's prompts may be a little longer.
+        larger = max(sizes[0] * 5 // 4, before[0]), max(rows, before[1]), max(slab, before[2])
+        if Cache.bytes_for(self.parts, *larger) <= self.kept_bytes:
+            sizes = larger
         cache = Cache(self.parts, *sizes)
         return Lanes(self.parts, self.paths.decoder, cache, Graphs(self.device, self.note), self.padded)
 

@@ -20,8 +20,9 @@ from groupwise.networks.packing import Packing
 from groupwise.networks.trunk import Trunk
 from groupwise.types import Sampling
 
-WholePrompts = Callable[[Tensor, Tensor, Tensor, Packing, int], Tensor]
-"""``(q, k, v, packing, window) -> [N, H, D]``: prompts side by side, each token seeing those before it."""
+Whole = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""``(q, k, v, window) -> [N, H, D]``: prompts side by side, each token seeing those before it."""
+WholePrompts = Callable[[Packing], Whole]
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,25 @@ class Paths:
 def paths_for(trunk: Trunk, note: Callable[[str], None]) -> Paths:
     """On a GPU, each faster way is tried on a small batch first; ``note`` hears why one is not taken."""
     parts = trunk.blueprint
-    plain, prompts = TrunkDecoder(trunk, Merged(parts)), partial(_packed, parts)
+    plain = TrunkDecoder(trunk, Merged(parts))
+    prompts, whole = partial(_packed, parts), "plain torch"
     weight = parts.embedding.weight
     if weight.device.type != "cuda":
         return Paths(plain, prompts, "plain torch")
     half = weight.dtype in (torch.bfloat16, torch.float16)
-    if half and not _tried("flash attention", partial(_flash_prompts_differ, parts), note):
-        prompts = partial(_flash_packed, parts)
-    whole = "flash attention" if prompts.func is _flash_packed else "plain torch"
-    for name, make in (("Triton", partial(_fused, trunk)), ("flash attention", partial(_flashed, trunk))):
-        if name == "flash attention" and not half:
-            continue
+    if half and not _tried("flash attention for prompts", partial(_flash_prompts_differ, parts), note):
+        prompts, whole = partial(_flash_packed, parts), "flash attention"
+    for name, make in ways(trunk).items():
         made: list[Decoder] = []
-        if not _tried(name, partial(_decoder_differs, make, plain, trunk, made), note):
+        if not _tried(name, partial(differs, make, plain, trunk, made), note):
             return Paths(made[0], prompts, f"{name} over a shared prompt, CUDA graphs; prompts by {whole}")
     note("engine: no faster attention fits; decoding in plain torch without CUDA graphs, slower")
     return Paths(plain, prompts, f"plain torch; prompts by {whole}")
+
+
+def ways(trunk: Trunk) -> dict[str, Callable[[], Decoder]]:
+    """Decoders for a GPU that may be faster than plain torch, the one to be preferred first; making one may fail."""
+    return {"Triton": partial(_fused, trunk), "flash attention": partial(_flashed, trunk)}
 
 
 def _tried(name: str, differs: Callable[[], str], note: Callable[[str], None]) -> str:
@@ -72,6 +76,8 @@ def _fused(trunk: Trunk) -> Decoder:
 
 def _flashed(trunk: Trunk) -> Decoder:
     parts = trunk.blueprint
+    if parts.embedding.weight.dtype not in (torch.bfloat16, torch.float16):
+        raise ValueError("it takes half precision only")
     if parts.attention_cap or any(layer.window for layer in parts.layers):
         raise ValueError("capped scores and sliding windows are not in it")
     if why := flash.available():
@@ -80,7 +86,7 @@ def _flashed(trunk: Trunk) -> Decoder:
 
 
 @torch.inference_mode()
-def _decoder_differs(make: Callable[[], Decoder], plain: Decoder, trunk: Trunk, made: list[Decoder]) -> str:
+def differs(make: Callable[[], Decoder], plain: Decoder, trunk: Trunk, made: list[Decoder]) -> str:
     """``made`` takes the decoder. On random keys and values, with prompts and slabs of several lengths and a lane
     that only fills up."""
     decoder = make()
@@ -137,18 +143,25 @@ def _flash_prompts_differ(parts: Blueprint) -> str:
         for heads in (parts.heads, parts.kv_heads, parts.kv_heads)
     )
     for window in sorted({layer.window for layer in parts.layers}):
-        ours, theirs = (f(parts, q, k, v, packing, window) for f in (_flash_packed, _packed))
+        ours, theirs = (whole(parts, packing)(q, k, v, window) for whole in (_flash_packed, _packed))
         gap = float((ours.float() - theirs.float()).norm() / theirs.float().norm())
         if not gap < 0.02:
             return f"prompts differ by {gap:.1g} from those of plain torch"
     return ""
 
 
-def _packed(parts: Blueprint, q: Tensor, k: Tensor, v: Tensor, packing: Packing, window: int) -> Tensor:
-    return packed_attention(q, k, v, packing, parts.attention_scale, parts.attention_cap, window)
+def _packed(parts: Blueprint, packing: Packing) -> Whole:
+    def attend(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+        return packed_attention(q, k, v, packing, parts.attention_scale, parts.attention_cap, window)
+
+    return attend
 
 
-def _flash_packed(parts: Blueprint, q: Tensor, k: Tensor, v: Tensor, packing: Packing, window: int) -> Tensor:
+def _flash_packed(parts: Blueprint, packing: Packing) -> Whole:
     ends = packing.prompts[:, 0] + packing.prompts[:, 1]
-    bounds = torch.cat((ends.new_zeros(1), ends)).to(q.device, torch.int32, non_blocking=True)
-    return flash.whole_prompts(q, k, v, bounds, int(packing.prompts[:, 1].max()), parts.attention_scale, window)
+    bounds = torch.cat((ends.new_zeros(1), ends)).to(packing.tokens.device)
+    return partial(_flash_whole, bounds, int(packing.prompts[:, 1].max()), parts.attention_scale)
+
+
+def _flash_whole(bounds: Tensor, longest: int, scale: float, q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    return flash.whole_prompts(q, k, v, bounds, longest, scale, window)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groupwise.kernels import lanes
 from groupwise.kernels.build import library
 
 BLOCK = 64
@@ -110,7 +111,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float) -> tuple
     strided = [part for x in (q, k, v) for part in (x, ctypes.c_int64(x.stride(0)))]
     shape = plan.families, plan.longest, q.shape[1], k.shape[1], q.shape[2], ctypes.c_float(scale)
     place = out, ctypes.c_int64(out.stride(0)), normalisers
-    _call("attention_forward", *strided, plan.prompts, plan.completions, *shape, *place)
+    _call("attention_forward", *strided, plan.prompts, plan.completions, *shape, *place, threads=_threads())
     return out, normalisers
 
 
@@ -126,8 +127,13 @@ def attention_backward(
     )
     shape = plan.families, plan.longest, q.shape[1], k.shape[1], q.shape[2], ctypes.c_float(scale)
     given = *found, normalisers, dout, ctypes.c_int64(dout.stride(0))
-    _call("attention_backward", *strided, plan.prompts, plan.completions, *shape, *given, *back)
+    _call("attention_backward", *strided, plan.prompts, plan.completions, *shape, *given, *back, threads=_threads())
     return dq, dk, dv
+
+
+def _threads() -> int:
+    """Of what is no tile of something larger."""
+    return max(lanes.count(), torch.get_num_threads())
 
 
 def _rows(x: Tensor) -> bool:
@@ -138,8 +144,8 @@ def _blocks(x: Tensor) -> int:
     return -(-len(x) // BLOCK)
 
 
-def _call(name: str, *arguments: Any) -> None:
+def _call(name: str, *arguments: Any, threads: int = 0) -> None:
     found = library("learn")
     assert not isinstance(found, str), found
     given = [ctypes.c_void_p(x.data_ptr()) if isinstance(x, Tensor) else x for x in arguments]
-    getattr(found, name)(*given, torch.get_num_threads())
+    getattr(found, name)(*given, threads or torch.get_num_threads())

@@ -22,6 +22,8 @@ class Body(Protocol):
 
     why_padded: str
     """Why it computes padding and every prompt as often as it occurs; empty: it does not."""
+    tiled: bool
+    """Whether lanes help it more than threads within operations."""
 
     def __call__(self, layout: Layout) -> Tensor:
         """``[N, d]`` the hidden states that are read for the N sampled tokens."""
@@ -34,7 +36,7 @@ class PackedBody(Body):
     why_padded = ""
 
     def __init__(self, trunk: Trunk) -> None:
-        self.trunk = trunk
+        self.trunk, self.tiled = trunk, trunk.tiled
 
     def __call__(self, layout: Layout) -> Tensor:
         read, again = layout.where.unique(return_inverse=True)  # a prompt's last token, by all its completions
@@ -54,6 +56,8 @@ class PackedBody(Body):
 
 class PaddedBody(Body):
     """transformers' forward pass, for any architecture."""
+
+    tiled = False
 
     def __init__(self, trunk: Any, why: str) -> None:
         self.trunk, self.why_padded = trunk, why

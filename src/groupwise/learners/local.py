@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
+from groupwise.kernels.lanes import open_lanes
 from groupwise.learners.batching import micro_batches
 from groupwise.learners.config import Local
 from groupwise.learners.critic import Critic
@@ -80,7 +82,8 @@ class LocalLearner:
         result = self._zeros(rollouts)
         for rows in self._micro_batches(rollouts):
             layout = self._layout(rollouts, rows)
-            part = token_outputs(network(layout), layout, temperature).logprobs
+            with self._lanes():
+                part = token_outputs(network(layout), layout, temperature).logprobs
             result[torch.tensor(rows), : part.shape[1]] = part.to(result)
         return result
 
@@ -89,7 +92,8 @@ class LocalLearner:
         """See ``protocols.Learner``. Raises RuntimeError where the stage has no critic."""
         result = self._zeros(rollouts)
         for rows in self._micro_batches(rollouts):
-            part = self._values(self._layout(rollouts, rows))
+            with self._lanes():
+                part = self._values(self._layout(rollouts, rows))
             result[torch.tensor(rows), : part.shape[1]] = part.to(result)
         return result
 
@@ -104,8 +108,11 @@ class LocalLearner:
         """See ``protocols.Learner``. Raises ValueError for the cotangent of an output that was not named, and
         RuntimeError for values or exact_kl without a critic or a reference."""
         for rows in self._micro_batches(rollouts, together):
-            said = self._outputs(self._layout(rollouts, rows), temperature, outputs)
-            send_back(said, coefficients(rows, said.map(lambda tensor: tensor.detach().cpu())))
+            with self._lanes():
+                said = self._outputs(self._layout(rollouts, rows), temperature, outputs)
+            cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
+            with self._lanes():
+                send_back(said, cotangent)
 
     def _outputs(self, layout: Layout, temperature: float, wanted: frozenset[str]) -> Outputs:
         """One forward pass of the policy, and of the reference and the critic's own network where they are needed."""
@@ -127,7 +134,8 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
-        norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
+        with open_lanes(self.threads, tiled=False):
+            norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
         self.version += finite
         metrics = dict(zip(("grad_norm", "critic_grad_norm"), norms, strict=False))
         return metrics | {"learning_rate": learning_rate, "skipped_updates": float(not finite)}
@@ -176,9 +184,7 @@ class LocalLearner:
             self._critic.load_state_dict(state["critic"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
-        if not self.config.threads and self.device == "cpu":
-            self.threads = state["threads"]
-            torch.set_num_threads(self.threads)
+        self.threads = self.config.threads or state["threads"]
 
     def _known_reference(self) -> LanguageModel | PastPolicy:
         if self._reference is None:
@@ -189,15 +195,19 @@ class LocalLearner:
         networks = [self._policy.model] if self._critic is None else [self._policy.model, self._critic]
         return Optimizer([trained_parameters(network) for network in networks], self.config)
 
-    def _trial(self) -> None:
+    def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
         parameters = trained_parameters(self._policy.model)
         vocabulary = self.model.config.get_text_config().vocab_size
         rollouts = trial_rollouts(self.model.num_parameters(), vocabulary, self.context_tokens)
         layout = self._layout(rollouts, range(len(rollouts)))
-        token_outputs(self._policy(layout), layout, 1.0).logprobs.sum().backward()
+        with open_lanes(threads, self._policy.body.tiled):
+            token_outputs(self._policy(layout), layout, 1.0).logprobs.sum().backward()
         for parameter in parameters:
             parameter.grad = None
+
+    def _lanes(self) -> AbstractContextManager[None]:
+        return open_lanes(self.threads, self._policy.body.tiled)
 
     def _micro_batches(self, rollouts: Sequence[Rollout], together: Sequence[int] | None = None) -> Iterator[list[int]]:
         return micro_batches(rollouts, self.config.tokens_per_micro_batch, together, padded=bool(self.slower))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
 from groupwise.errors import UserError
+from groupwise.kernels.lanes import open_lanes
 from groupwise.learners.batching import micro_batches
 from groupwise.learners.bodies import body_of
 from groupwise.learners.config import Local
@@ -99,7 +100,9 @@ class ScorerLearner:
             raise ValueError(f"a scorer says nothing of {', '.join(sorted(outputs))}")
         for rows, part in self._parts(rollouts, together):
             said = Outputs(part)
-            send_back(said, coefficients(rows, said.map(lambda tensor: tensor.detach().cpu())))
+            cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
+            with open_lanes(self.threads, self._body.tiled):
+                send_back(said, cotangent)
 
     def _parts(self, rollouts: Sequence[Rollout], together: Sequence[int] | None) -> Iterator[tuple[list[int], Tensor]]:
         """Row numbers and their scores ``[b, T]``, a micro-batch at a time."""
@@ -109,12 +112,16 @@ class ScorerLearner:
 
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
         layout = Layout.of(rollouts, self.device, after=True)
-        return layout.spread(scores_of(self._body(layout), self.model.score.weight))
+        with open_lanes(self.threads, self._body.tiled):
+            return layout.spread(scores_of(self._body(layout), self.model.score.weight))
 
-    def _trial(self) -> None:
+    def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
+        self.threads = threads
         vocabulary = self.model.config.get_text_config().vocab_size
-        self._scores(trial_rollouts(self.model.num_parameters(), vocabulary, self.context_tokens)).sum().backward()
+        scores = self._scores(trial_rollouts(self.model.num_parameters(), vocabulary, self.context_tokens))
+        with open_lanes(threads, self._body.tiled):
+            scores.sum().backward()
         for parameter in self.model.parameters():
             parameter.grad = None
 
@@ -123,7 +130,8 @@ class ScorerLearner:
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. An update whose gradient is not finite is left out and counted."""
-        (norm,), finite = self._optimizer.step(count, (learning_rate,))
+        with open_lanes(self.threads, tiled=False):
+            (norm,), finite = self._optimizer.step(count, (learning_rate,))
         self.version += finite
         return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
@@ -147,9 +155,7 @@ class ScorerLearner:
         """The inverse of ``state``, on the weights it was taken with."""
         self._optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
-        if not self.config.threads and self.device == "cpu":
-            self.threads = state["threads"]
-            torch.set_num_threads(self.threads)
+        self.threads = self.config.threads or state["threads"]
 
 
 def scores_of(hidden: Tensor, weight: Tensor) -> Tensor:

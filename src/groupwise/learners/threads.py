@@ -25,22 +25,23 @@ def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> lis
     return [Rollout(prompt, ids, *told) for prompt in prompts for _ in range(4)]
 
 
-def choose_threads(wanted: int, device: str, model: Any, step: Callable[[], None]) -> int:
-    """Sets torch's number of threads to ``wanted``, or for 0 on the CPU to the fastest for ``step``, up to the present
-    number. Returns the number.
+def choose_threads(wanted: int, device: str, model: Any, step: Callable[[int], None]) -> int:
+    """``wanted``, which torch then uses everywhere; or for 0 on the CPU the fastest for ``step(threads)``, up to the
+    number that torch has.
 
     Models of one kind and size get one answer in a process, so that they round alike.
     """
-    chosen, most = wanted, torch.get_num_threads()
-    if not wanted and device == "cpu":
-        key = type(model).__name__, model.num_parameters(), most
-        chosen = _CHOSEN[key] if key in _CHOSEN else _CHOSEN.setdefault(key, fastest(most, step))
-    if chosen:
-        torch.set_num_threads(chosen)
-    return torch.get_num_threads()
+    most = torch.get_num_threads()
+    if wanted:
+        torch.set_num_threads(wanted)
+        return wanted
+    if device != "cpu":
+        return most
+    key = type(model).__name__, model.num_parameters(), most
+    return _CHOSEN[key] if key in _CHOSEN else _CHOSEN.setdefault(key, fastest(most, step))
 
 
-def fastest(most: int, step: Callable[[], None]) -> int:
+def fastest(most: int, step: Callable[[int], None]) -> int:
     """The least number of threads, of 1, 2, 4 ... ``most``, that others do not beat by far."""
     counts = sorted({most, *(1 << power for power in range(most.bit_length()) if 1 << power <= most)})
     if len(counts) == 1:
@@ -48,9 +49,8 @@ def fastest(most: int, step: Callable[[], None]) -> int:
     best = dict.fromkeys(counts, float("inf"))
     for trial in range(TRIALS + 1):
         for count in counts:  # in turns: what else the machine does falls on all
-            torch.set_num_threads(count)
             start = time.perf_counter()
-            step()
+            step(count)
             seconds = time.perf_counter() - start
             best[count] = min(best[count], seconds) if trial else best[count]  # the first warms up
     chosen = counts[0]

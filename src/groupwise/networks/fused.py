@@ -5,13 +5,13 @@ Saved for the backward pass are the inputs and what a matrix product made; every
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from groupwise.kernels import learn
+from groupwise.kernels import lanes, learn
 from groupwise.networks import plain as torch_steps
 from groupwise.networks.blueprint import Blueprint, LayerParts
 from groupwise.networks.linear import plain, together
@@ -32,7 +32,8 @@ class Settings(NamedTuple):
 def fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
     """Whether the functions of this file compute that layer, on tensors like this one."""
     exact = like.dtype in (torch.float32, torch.float64) and like.device.type == "cpu"
-    bare = plain([layer.gate, layer.up, layer.down]) and layer.gate.bias is None and plain([layer.q, layer.k, layer.v])
+    bare = plain([layer.o, layer.gate, layer.up, layer.down]) and layer.gate.bias is None
+    bare = bare and plain([layer.q, layer.k, layer.v])
     return exact and bare and blueprint.activation == "silu" and layer.after_attention is layer.after_mlp is None
 
 
@@ -61,10 +62,13 @@ def _project(
     """Rows of q, k and v as the matrix product leaves them, and as attention takes them."""
     matrix, bias = _matrix(parameters[:3]), _matrix(parameters[3:])
     raw, made = (x.new_empty(len(x), len(matrix)) for _ in range(2))
-    for tile in _tiles(x):
+    weights = _offset(q_weight, how), _offset(k_weight, how)
+
+    def work(tile: slice, lane: int) -> None:
         _linear(how.steps.norm(x[tile], how.offset + weight, how.eps), matrix, bias, raw[tile])
-        weights = _offset(q_weight, how), _offset(k_weight, how)
         made[tile] = how.steps.heads(raw[tile], weights, _turns(how, tile), how.shape, how.eps)
+
+    lanes.each_tile(_tiles(x), work)
     return raw, made
 
 
@@ -81,75 +85,98 @@ class _Project(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, raw, weight, q_weight, k_weight, *parameters = ctx.saved_tensors
         how: Settings = ctx.how
-        matrix, scale = _matrix(parameters[:3]), how.offset + weight
+        matrix, scale, dx = _matrix(parameters[:3]), how.offset + weight, torch.zeros_like(x)
         weights = _offset(q_weight, how), _offset(k_weight, how)
-        dx, dmatrix, dbias = torch.zeros_like(x), torch.zeros_like(matrix), matrix.new_zeros(len(matrix))
-        sums = [torch.zeros_like(weight), *(weight.new_zeros(how.shape[2]) for _ in range(2))]
-        for tile in _tiles(x):
+        of_head = weight.new_empty(how.shape[2])
+        sums = lanes.zeros(weight, of_head, of_head, matrix, matrix[:, 0])
+
+        def work(tile: slice, lane: int) -> None:
             rows = None if raw is None else raw[tile]
             parts = [gradient[tile] for gradient in gradients]
             draw, *found = how.steps.heads_backward(rows, weights, _turns(how, tile), how.shape, how.eps, parts)
-            dmatrix.addmm_(draw.T, how.steps.norm(x[tile], scale, how.eps))
-            if parameters[3] is not None:
-                dbias += draw.sum(0)
             found.insert(0, how.steps.norm_backward(x[tile], scale, how.eps, draw @ matrix, dx[tile]))
-            for total, part in zip(sums, found, strict=True):
-                total += part
+            for whole, part in zip(sums[lane][:3], found, strict=True):
+                whole += part
+            sums[lane][3].addmm_(draw.T, how.steps.norm(x[tile], scale, how.eps))
+            if parameters[3] is not None:
+                sums[lane][4].add_(draw.sum(0))
+
+        lanes.each_tile(_tiles(x), work)
+        dweight, dq_weight, dk_weight, dmatrix, dbias = lanes.total(sums)
         sizes = [len(part) for part in parameters[:3]]
         dbiases = dbias.split(sizes) if parameters[3] is not None else (None,) * 3
-        dnorms = sums[1:] if q_weight is not None else (None, None)
-        return dx, None, sums[0], *dnorms, *dmatrix.split(sizes), *dbiases
+        dnorms = (dq_weight, dk_weight) if q_weight is not None else (None, None)
+        return dx, None, dweight, *dnorms, *dmatrix.split(sizes), *dbiases
 
 
-def feed_forward(x: Tensor, layer: LayerParts, how: Settings) -> Tensor:
-    """``x + down(silu(gate) · up)`` of the normed ``x`` ``[N, d]``; differentiable."""
-    given: tuple[Any, ...] = (x, how, layer.before_mlp.weight, layer.gate.weight, layer.up.weight, layer.down.weight)
-    return _FeedForward.apply(*given) if torch.is_grad_enabled() else _feed_forward(None, *given)
+def finish(x: Tensor, mixed: Tensor, layer: LayerParts, how: Settings) -> Tensor:
+    """``y + down(silu(gate) · up)`` of the normed ``y = x + o(mixed)``, ``[N, d]``; differentiable."""
+    linears = [layer.o, layer.gate, layer.up, layer.down]
+    given: tuple[Any, ...] = (x, mixed, how, layer.before_mlp.weight, *(module.weight for module in linears))
+    return _Finish.apply(*given) if torch.is_grad_enabled() else _finish(*given)[0]
 
 
-def _feed_forward(
-    kept: Tensor | None, x: Tensor, how: Settings, weight: Tensor, gate: Tensor, up: Tensor, down: Tensor
-) -> Tensor:
-    """``kept`` ``[N, 2F]`` takes the rows of gate and up."""
-    matrix, y = _matrix((gate, up)), torch.empty_like(x)
-    for tile in _tiles(x):
-        rows = kept[tile] if kept is not None else x.new_empty(len(x[tile]), len(matrix))
-        torch.mm(how.steps.norm(x[tile], how.offset + weight, how.eps), matrix.T, out=rows)
-        torch.addmm(x[tile], how.steps.gated(rows), down.T, out=y[tile])
-    return y
+def _finish(
+    x: Tensor,
+    mixed: Tensor,
+    how: Settings,
+    weight: Tensor,
+    o: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    down: Tensor,
+    *,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The result, ``y`` ``[N, d]``, and the rows of gate and up ``[N, 2F]``, which are empty unless kept."""
+    matrix, middle, result = _matrix((gate, up)), torch.empty_like(x), torch.empty_like(x)
+    rows = x.new_empty(len(x) if keep else 0, len(matrix))
+
+    def work(tile: slice, lane: int) -> None:
+        torch.addmm(x[tile], mixed[tile], o.T, out=middle[tile])
+        here = rows[tile] if keep else x.new_empty(len(x[tile]), len(matrix))
+        torch.mm(how.steps.norm(middle[tile], how.offset + weight, how.eps), matrix.T, out=here)
+        torch.addmm(middle[tile], how.steps.gated(here), down.T, out=result[tile])
+
+    lanes.each_tile(_tiles(x), work)
+    return result, middle, rows
 
 
-class _FeedForward(torch.autograd.Function):
+class _Finish(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, how: Settings, weight: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
-        kept = x.new_empty(len(x), len(gate) + len(up))
-        ctx.save_for_backward(x, kept, weight, gate, up, down)
+    def forward(ctx: Any, x: Tensor, mixed: Tensor, how: Settings, *parameters: Any) -> Tensor:
+        result, middle, rows = _finish(x, mixed, how, *parameters, keep=True)
+        ctx.save_for_backward(mixed, middle, rows, *parameters)
         ctx.how = how
-        return _feed_forward(kept, x, how, weight, gate, up, down)
+        return result
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, kept, weight, gate, up, down = ctx.saved_tensors
+        mixed, middle, rows, weight, o, gate, up, down = ctx.saved_tensors
         how: Settings = ctx.how
         matrix, scale = _matrix((gate, up)), how.offset + weight
-        dx, dmatrix, ddown, dweight = (
-            dy.clone(),
-            torch.zeros_like(matrix),
-            torch.zeros_like(down),
-            torch.zeros_like(weight),
-        )
-        for tile in _tiles(x):
-            y, drows = how.steps.gated_backward(kept[tile], dy[tile] @ down)
-            ddown.addmm_(dy[tile].T, y)
-            dmatrix.addmm_(drows.T, how.steps.norm(x[tile], scale, how.eps))
-            dweight += how.steps.norm_backward(x[tile], scale, how.eps, drows @ matrix, dx[tile])
-        return dx, None, dweight, *dmatrix.split([len(gate), len(up)]), ddown
+        dx, dmixed = dy.clone(), torch.empty_like(mixed)
+        sums = lanes.zeros(weight, o, matrix, down)
+
+        def work(tile: slice, lane: int) -> None:
+            dweight, do, dmatrix, ddown = sums[lane]
+            active, drows = how.steps.gated_backward(rows[tile], dy[tile] @ down)
+            ddown.addmm_(dy[tile].T, active)
+            dmatrix.addmm_(drows.T, how.steps.norm(middle[tile], scale, how.eps))
+            dweight += how.steps.norm_backward(middle[tile], scale, how.eps, drows @ matrix, dx[tile])
+            torch.mm(dx[tile], o, out=dmixed[tile])
+            do.addmm_(dx[tile].T, mixed[tile])
+
+        lanes.each_tile(_tiles(dy), work)
+        dweight, do, dmatrix, ddown = lanes.total(sums)
+        return dx, dmixed, None, dweight, do, *dmatrix.split([len(gate), len(up)]), ddown
 
 
-def _tiles(x: Tensor) -> Iterator[slice]:
-    count = max(1, round(len(x) / TILE))
-    size = -(-len(x) // count) if len(x) else 1
-    return (slice(start, min(start + size, len(x))) for start in range(0, len(x), size))
+def _tiles(x: Tensor) -> list[slice]:
+    """As many for each lane, where there are enough tokens."""
+    count = max(1, round(len(x) / TILE / lanes.count())) * lanes.count()
+    size = -(-len(x) // count) or 1
+    return [slice(start, min(start + size, len(x))) for start in range(0, len(x), size)]
 
 
 def _turns(how: Settings, tile: slice) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,10 +197,3 @@ def _linear(x: Tensor, matrix: Tensor, bias: Tensor | None, out: Tensor) -> None
         torch.mm(x, matrix.T, out=out)
     else:
         torch.addmm(bias, x, matrix.T, out=out)
-
-
-def add_linear(x: Tensor, module: nn.Module, y: Tensor) -> Tensor:
-    """``x + module(y)``."""
-    if plain([module]) and module.bias is None:
-        return torch.addmm(x, y, module.weight.T)  # type: ignore[arg-type, union-attr]
-    return x + module(y)

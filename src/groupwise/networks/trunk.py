@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from groupwise.networks.blueprint import Blueprint, LayerParts
-from groupwise.networks.fused import add_linear, feed_forward, fusible, project, settings
+from groupwise.networks.fused import finish, fusible, project, settings
 from groupwise.networks.linear import linears, share_storage
 from groupwise.networks.plain import at_positions, turn
 
@@ -37,6 +37,12 @@ class Trunk:
             share_storage([layer.q, layer.k, layer.v])
             share_storage([layer.gate, layer.up])
         self.reach(length)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether every block is computed in tiles, so that lanes help it more than threads within operations."""
+        embedding = self.blueprint.embedding.weight
+        return all(fusible(self.blueprint, layer, embedding) for layer in self.blueprint.layers)
 
     def reach(self, length: int) -> None:
         if length > self.length:
@@ -67,7 +73,7 @@ class Trunk:
         if read is not None:
             x, mixed = x[read], mixed[read]
         if how:
-            return feed_forward(add_linear(x, layer.o, mixed), layer, how)
+            return finish(x, mixed, layer, how)
         added = layer.o(mixed)
         x = x + (added if layer.after_attention is None else self._norm(added, layer.after_attention))
         gate, up = linears([layer.gate, layer.up], self._norm(x, layer.before_mlp))

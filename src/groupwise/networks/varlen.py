@@ -1,7 +1,7 @@
-"""Packed attention of two calls of a flash kernel for sequences of any length: prompts' keys, and a token's own sequence.
+"""Packed attention in two calls of a GPU's flash kernel: tokens with their own sequence, completions with their prompt.
 
-Both parts are merged by their normalisers; given the merged result and normaliser, the kernel's backward pass gives each
-part's exact share of the gradient, as in ring attention (arXiv 2310.01889).
+Both parts are merged by their normalisers; given the merged result and normaliser, the kernel's backward pass gives
+each part's exact share of the gradient, as in ring attention (arXiv 2310.01889).
 """
 
 from __future__ import annotations
