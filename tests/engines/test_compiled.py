@@ -49,7 +49,7 @@ def test_no_bit_depends_on_threads_or_on_what_is_computed_beside(make_model: Any
     """Ids and log-probabilities: equal, not close. Thirty groups, prompts of one token to more than a page."""
     model = make_model("qwen3")
     draws = torch.Generator().manual_seed(1)
-    lengths = [1, 2, 15, 16, 17, 31, 32, 33, 40] + torch.randint(1, 40, (21,), generator=draws).tolist()
+    lengths = [1, 2, 15, 16, 17, 31, 32, 33, 40, *torch.randint(1, 40, (21,), generator=draws).tolist()]
     requests = [
         Request(
             tuple(torch.randint(2, 97, (length,), generator=draws).tolist()), tuple(range(9 * n, 9 * n + 1 + n % 9))

@@ -1,8 +1,8 @@
 """A decode step for a GPU: matrix products by torch, everything between them by the kernels of ``triton_kernels.py``.
 
-Nine launches a layer where separate operations would be about forty; at these sizes launches, not bytes, cost the time.
-Not run on a GPU when written: the kernels' numbers are known from Triton's interpreter, their speed is not, and whether
-they compile is found out at opening (``paths.py``), where ``networks.trunk`` takes over if they do not.
+Twelve launches a layer where separate operations would be about forty: at these sizes launches cost the time.
+Not run on a GPU when written: that the kernels compile (Triton 3.6, sm_90) and, in its interpreter, compute what they
+should is known; how fast they are is not. ``paths.py`` tries them at opening and goes another way if they fail.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from groupwise.networks.trunk import Trunk
 from groupwise.types import Sampling
 
 TILE_LANES = 8  # lanes with one prompt that share its keys on chip
-COLUMNS = 64  # keys that a program holds at a time
+COLUMNS = 64  # keys that a program holds at a time; of single precision 16, or a wide head fills a multiprocessor
 PROGRAMS = 264  # two for each of an H100's 132 multiprocessors: fewer, and stretches are cut into pieces
 CHUNK = 4096  # tokens of the vocabulary in one piece
 
@@ -66,8 +66,8 @@ class Attention:
             q, keys, values, stretches.bounds, stretches.starts, stretches.lengths, relative, out, logs,
             parts.attention_scale, parts.attention_cap, window, piece0, pieces, out.shape[2],
             HEADS=parts.heads, KV_HEADS=parts.kv_heads, DIM=parts.head_dim, GROUP=group, LANES=lanes,
-            ROWS=max(16, lanes * group), COLUMNS=COLUMNS, BLOCK=max(16, _power(parts.head_dim)),
-            CAPPED=bool(parts.attention_cap), WINDOWED=bool(window), num_warps=4,
+            ROWS=max(16, lanes * group), COLUMNS=COLUMNS if q.element_size() == 2 else 16,
+            BLOCK=max(16, _power(parts.head_dim)), CAPPED=bool(parts.attention_cap), WINDOWED=bool(window), num_warps=4,
         )  # fmt: skip
 
     def _pieces(self, tiles: int) -> int:
@@ -110,22 +110,13 @@ class FusedDecoder:
         logits = logits.contiguous()
         peaks = logits.new_empty(rows, chunks, dtype=torch.float32)
         sums = logits.new_empty(rows, chunks, dtype=torch.float64)
-        kernels.masses[(rows, chunks)](logits, peaks, sums, vocabulary, chunks, heat, BLOCK=CHUNK)
+        kernels.masses[(rows, chunks)](logits, peaks, sums, vocabulary, chunks, heat, BLOCK=CHUNK, num_warps=8)
         tokens = torch.empty(rows, dtype=torch.long, device=logits.device)
         logprobs = logits.new_empty(rows, dtype=torch.float32)
         kernels.choose[(rows,)](
-            logits,
-            peaks,
-            sums,
-            uniforms,
-            tokens,
-            logprobs,
-            vocabulary,
-            chunks,
-            heat,
-            CHUNKS=_power(chunks),
-            BLOCK=CHUNK,
-        )
+            logits, peaks, sums, uniforms, tokens, logprobs, vocabulary, chunks, heat, CHUNKS=_power(chunks),
+            BLOCK=CHUNK, num_warps=8,
+        )  # fmt: skip
         return Draw(tokens, logprobs, None)
 
     def _norm(self, norm: Any, x: Tensor, added: Tensor | None) -> Tensor:

@@ -27,6 +27,17 @@ def add_norm(x, added, weight, y, width, eps, offset, ADDS: tl.constexpr, BLOCK:
 
 
 @triton.jit
+def read(pointer, real):
+    return tl.load(pointer, mask=real, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def put(pointer, half, first, second, real):
+    tl.store(pointer, first.to(pointer.dtype.element_ty), mask=real)
+    tl.store(pointer + half, second.to(pointer.dtype.element_ty), mask=real)
+
+
+@triton.jit
 def turn(
     raw, q, keys, values, cos, sin, positions, write, q_weight, k_weight, eps, offset,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, NORMED: tl.constexpr, BLOCK: tl.constexpr,
@@ -36,41 +47,36 @@ def turn(
     half: tl.constexpr = DIM // 2
     at = tl.arange(0, BLOCK)
     real = at < half
-    source = raw + (row * (HEADS + 2 * KV_HEADS) + head) * DIM
-    first = tl.load(source + at, mask=real, other=0.0).to(tl.float32)
-    second = tl.load(source + half + at, mask=real, other=0.0).to(tl.float32)
-    place = tl.load(write + row) * KV_HEADS
+    source = raw + (row * (HEADS + 2 * KV_HEADS) + head) * DIM + at
+    first, second = read(source, real), read(source + half, real)
     if head < HEADS + KV_HEADS:
         if NORMED:
             inverse = tl.rsqrt((tl.sum(first * first) + tl.sum(second * second)) / DIM + eps)
-            mine = head < HEADS
-            of_q, of_k = real & mine, real & (head >= HEADS)
-            scale = tl.load(q_weight + at, mask=of_q, other=0.0).to(tl.float32)
-            scale += tl.load(k_weight + at, mask=of_k, other=0.0).to(tl.float32)
-            first = first * inverse * (scale + offset)
-            scale = tl.load(q_weight + half + at, mask=of_q, other=0.0).to(tl.float32)
-            scale += tl.load(k_weight + half + at, mask=of_k, other=0.0).to(tl.float32)
-            second = second * inverse * (scale + offset)
-        angle = tl.load(positions + row) * DIM
-        cos_first = tl.load(cos + angle + at, mask=real, other=0.0).to(tl.float32)
-        sin_first = tl.load(sin + angle + at, mask=real, other=0.0).to(tl.float32)
-        cos_second = tl.load(cos + angle + half + at, mask=real, other=0.0).to(tl.float32)
-        sin_second = tl.load(sin + angle + half + at, mask=real, other=0.0).to(tl.float32)
-        turned = first * cos_first - second * sin_first
-        second = second * cos_second + first * sin_second
+            of_q, of_k = real & (head < HEADS), real & (head >= HEADS)
+            first *= inverse * (read(q_weight + at, of_q) + read(k_weight + at, of_k) + offset)
+            second *= inverse * (read(q_weight + half + at, of_q) + read(k_weight + half + at, of_k) + offset)
+        angle = tl.load(positions + row) * DIM + at
+        turned = first * read(cos + angle, real) - second * read(sin + angle, real)
+        second = second * read(cos + half + angle, real) + first * read(sin + half + angle, real)
         first = turned
+    place = tl.load(write + row) * KV_HEADS
     if head < HEADS:
-        target = q + (row * HEADS + head) * DIM
-        tl.store(target + at, first.to(q.dtype.element_ty), mask=real)
-        tl.store(target + half + at, second.to(q.dtype.element_ty), mask=real)
+        put(q + (row * HEADS + head) * DIM + at, half, first, second, real)
     elif head < HEADS + KV_HEADS:
-        target = keys + (place + head - HEADS) * DIM
-        tl.store(target + at, first.to(q.dtype.element_ty), mask=real)
-        tl.store(target + half + at, second.to(q.dtype.element_ty), mask=real)
+        put(keys + (place + head - HEADS) * DIM + at, half, first, second, real)
     else:
-        target = values + (place + head - HEADS - KV_HEADS) * DIM
-        tl.store(target + at, first.to(q.dtype.element_ty), mask=real)
-        tl.store(target + half + at, second.to(q.dtype.element_ty), mask=real)
+        put(values + (place + head - HEADS - KV_HEADS) * DIM + at, half, first, second, real)
+
+
+@triton.jit
+def look(query, k, scale, cap, seen, peak, CAPPED: tl.constexpr):
+    """Weights of keys, the peak they are scaled by, and what that makes of earlier ones."""
+    scores = tl.dot(query, k, input_precision="ieee") * scale
+    if CAPPED:
+        scores = cap * (2.0 * tl.sigmoid(2.0 * scores / cap) - 1.0)  # tanh
+    scores = tl.where(seen, scores, float("-inf"))
+    higher = tl.maximum(peak, tl.max(scores, 1))
+    return tl.exp(scores - higher[:, None]), higher, tl.exp(peak - higher)
 
 
 @triton.jit
@@ -81,53 +87,38 @@ def attend(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, CAPPED: tl.constexpr, WINDOWED: tl.constexpr,
 ):  # fmt: skip
     """What each of a tile's lanes sees of one piece of its stretch: an average of values, the log of its weights' sum.
-
-    A program for a tile, a key head and a piece. GROUP: query heads of a key head, rounded up to a power of two.
-    """
+    A program for a tile, a key head and a piece. GROUP: query heads of a key head, rounded up to a power of two."""
     tile, kv, piece = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     first = tl.load(bounds + tile)
     count = tl.minimum(tl.load(bounds + tile + 1) - first, LANES)
     if count > 0:
         m, d, n = tl.arange(0, ROWS), tl.arange(0, BLOCK), tl.arange(0, COLUMNS)
-        member = m % GROUP
         lane = (first + m // GROUP).to(tl.int64)
-        real = (m // GROUP < count) & (member < HEADS // KV_HEADS)
-        head = lane * HEADS + kv * (HEADS // KV_HEADS) + member
-        whole = d < DIM
-        query = tl.load(q + head[:, None] * DIM + d, mask=real[:, None] & whole, other=0.0)
-        stand = tl.load(relative + lane, mask=real, other=0)
-        start = tl.load(starts + tile).to(tl.int64)
-        length = tl.load(lengths + tile)
+        real = (m // GROUP < count) & (m % GROUP < HEADS // KV_HEADS)
+        head = lane * HEADS + kv * (HEADS // KV_HEADS) + m % GROUP
+        query = tl.load(q + head[:, None] * DIM + d, mask=real[:, None] & (d < DIM), other=0.0)
+        start, length = tl.load(starts + tile).to(tl.int64), tl.load(lengths + tile)
         share = tl.cdiv(tl.cdiv(length, pieces), COLUMNS) * COLUMNS
-        begin = piece * share
-        end = tl.minimum(begin + share, length)
-        peak = tl.full([ROWS], -1e30, tl.float32)
-        total = tl.zeros([ROWS], tl.float32)
+        end = tl.minimum(piece * share + share, length)
+        oldest = tl.load(relative + lane, mask=real, other=0) - window  # the last that is out of a window
+        peak, total = tl.full([ROWS], -1e30, tl.float32), tl.zeros([ROWS], tl.float32)
         mixed = tl.zeros([ROWS, BLOCK], tl.float32)
-        for at in range(begin, end, COLUMNS):
+        for at in range(piece * share, end, COLUMNS):
             column = at + n
             cell = ((start + column) * KV_HEADS + kv) * DIM
             there = column < end
-            k = tl.load(keys + cell[None, :] + d[:, None], mask=there[None, :] & whole[:, None], other=0.0)
-            scores = tl.dot(query, k, input_precision="ieee") * scale
-            if CAPPED:
-                scores = cap * (2.0 * tl.sigmoid(2.0 * scores / cap) - 1.0)
+            k = tl.load(keys + cell[None, :] + d[:, None], mask=there[None, :] & (d < DIM)[:, None], other=0.0)
+            v = tl.load(values + cell[:, None] + d[None, :], mask=there[:, None] & (d < DIM)[None, :], other=0.0)
             seen = there[None, :] & real[:, None]
             if WINDOWED:
-                seen = seen & (column[None, :] > stand[:, None] - window)
-            scores = tl.where(seen, scores, float("-inf"))
-            higher = tl.maximum(peak, tl.max(scores, 1))
-            weights = tl.exp(scores - higher[:, None])
-            fade = tl.exp(peak - higher)
-            v = tl.load(values + cell[:, None] + d[None, :], mask=there[:, None] & whole[None, :], other=0.0)
+                seen = seen & (column[None, :] > oldest[:, None])
+            weights, peak, fade = look(query, k, scale, cap, seen, peak, CAPPED)
             mixed = mixed * fade[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
             total = total * fade + tl.sum(weights, 1)
-            peak = higher
         spot = head * all_pieces + piece0 + piece
-        some = total > 0
-        mixed = mixed / tl.where(some, total, 1.0)[:, None]
-        tl.store(out + spot[:, None] * DIM + d[None, :], mixed, mask=real[:, None] & whole[None, :])
-        tl.store(normalisers + spot, tl.where(some, peak + tl.log(total), float("-inf")), mask=real)
+        mixed = mixed / tl.where(total > 0, total, 1.0)[:, None]
+        tl.store(out + spot[:, None] * DIM + d, mixed, mask=real[:, None] & (d < DIM))
+        tl.store(normalisers + spot, tl.where(total > 0, peak + tl.log(total), float("-inf")), mask=real)
 
 
 @triton.jit

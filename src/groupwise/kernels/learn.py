@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,6 @@ VECTOR = 16
 LARGEST_HEAD = 1024
 
 
-@functools.cache
 def why_not() -> str:
     """Why there are no kernels on this machine; empty where there are."""
     found = library("learn")

@@ -31,7 +31,7 @@ class Adapters:
         try:
             from peft import LoraConfig, get_peft_model
         except ImportError as error:
-            raise UserError("lora.rank > 0 needs peft; expected it installed: pip install peft") from error
+            raise UserError("lora.rank > 0 needs peft; expected it installed: pip install 'groupwise[lora]'") from error
         known = {id(parameter): parameter for parameter in model.parameters()}
         self.model = model
         twin = copy.deepcopy(model, known)

@@ -104,10 +104,14 @@ class ScorerLearner:
             with open_lanes(self.threads, self._body.tiled):
                 send_back(said, cotangent)
 
+    @property
+    def slower(self) -> str:
+        """Why padding is computed, and every prompt as often as it occurs; empty: neither is."""
+        return self._body.why_padded
+
     def _parts(self, rollouts: Sequence[Rollout], together: Sequence[int] | None) -> Iterator[tuple[list[int], Tensor]]:
         """Row numbers and their scores ``[b, T]``, a micro-batch at a time."""
-        padded = bool(self._body.why_padded)
-        for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch, together, padded):
+        for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch, together, padded=bool(self.slower)):
             yield rows, self._scores([rollouts[row] for row in rows])
 
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:

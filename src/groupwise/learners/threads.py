@@ -10,15 +10,15 @@ import torch
 
 from groupwise.types import Example, Prompt, Rollout
 
-TRIALS = 3
+TRIALS = 2
 WORTH = 0.95
 """More threads are taken where they need less than this share of the time that fewer need."""
 _CHOSEN: dict[tuple[str, int, int], int] = {}
 
 
 def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> list[Rollout]:
-    """Two groups of four, small enough for a second or two, whatever the model's size."""
-    length = max(4, min(48, context_tokens // 2, int(5e10 / (6 * max(parameters, 1)) / 8)))
+    """Two groups of four, small enough for a fraction of a second, whatever the model's size."""
+    length = max(4, min(48, context_tokens // 2, int(1e10 / (6 * max(parameters, 1)) / 8)))
     ids = tuple(place % vocabulary for place in range(1, length + 1))
     prompts = [Prompt(Example("trial", ""), ids[start:] or ids) for start in range(2)]
     told = (True,) * length, (0.0,) * length, "", True, 0
