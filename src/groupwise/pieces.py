@@ -42,7 +42,7 @@ class Pieces:
             pieces[0] = pieces[0][max(0, sum(map(len, pieces)) - len(text)) :]
         return pieces if "".join(pieces) == text else self._by_prefix(tokens, text)
 
-    def bytes(self, size: int) -> tuple[bytes, ...]:
+    def spelled(self, size: int) -> tuple[bytes, ...]:
         """What each of the ids 0 .. size - 1 of the vocabulary adds to a text, in UTF-8; nothing where it is special.
 
         Of a token that is part of a character its own bytes where the vocabulary is byte-level, else one byte that no

@@ -129,7 +129,7 @@ class Renderer:
 
     @cached_property
     def _token_bytes(self) -> tuple[bytes, ...]:
-        return self._pieces.bytes(len(self.tokenizer))
+        return self._pieces.spelled(len(self.tokenizer))
 
     @property
     def pad_token(self) -> int:
