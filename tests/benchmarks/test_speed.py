@@ -20,7 +20,10 @@ Load = Callable[[str], ModuleType]
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Modules of benchmarks/ and benchmarks/speed, by name, and out of the way again."""
+    """Modules of benchmarks/ and benchmarks/speed, by name, and out of the way again; so are others' of one name."""
+    for name, module in list(sys.modules.items()):
+        if str(BENCHMARKS) in str(getattr(module, "__file__", "")):
+            monkeypatch.delitem(sys.modules, name)
     before = set(sys.modules)
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.syspath_prepend(BENCHMARKS / "speed")

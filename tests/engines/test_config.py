@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -44,6 +45,14 @@ def test_another_precision_is_sampled_in_plain_torch(make_model: Any) -> None:
     assert notes == ["engine: weights are float64 on cpu; sampling in plain torch, slower"]
 
 
+@pytest.fixture
+def libraries() -> Iterator[None]:
+    """Asked for again, and once more when the test's environment is gone."""
+    build.library.cache_clear()
+    yield
+    build.library.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
@@ -54,17 +63,20 @@ def test_another_precision_is_sampled_in_plain_torch(make_model: Any) -> None:
     ],
 )
 def test_without_a_compiler_the_same_tokens_come_more_slowly(
-    make_model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, setting: str, value: str, said: str
+    make_model: Any,
+    libraries: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+    setting: str,
+    value: str,
+    said: str,
 ) -> None:
     model, requests = make_model("qwen3"), [Request((5, 6, 7), (1, 2, 3))]
     expected = {(n, i): c.tokens for n, i, c in opened(model)[0].generate(requests, Sampling(12))}
     build.library.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv(setting, value)
-    try:
-        engine, notes = opened(model)
-    finally:
-        build.library.cache_clear()
+    engine, notes = opened(model)
     assert isinstance(engine, NativeEngine)
     assert len(notes) == 1
     assert said in notes[0]
