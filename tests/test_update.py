@@ -21,6 +21,7 @@ from groupwise.tasks.task import Task
 from groupwise.types import Group, Rollout, flatten
 from groupwise.update import Tally, minibatches, prepare, signals_of, update
 
+pytestmark = pytest.mark.usefixtures("exact_norms")
 Open = Callable[..., LocalLearner]
 RandomGroups = Callable[..., list[Group]]
 TEMPERATURE = 1.0

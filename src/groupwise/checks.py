@@ -61,9 +61,12 @@ def refuse_order(stages: Sequence[Stage]) -> None:
     """Raises UserError for a stage that cannot begin with what it names, or sample from it."""
     trained: dict[str, bool] = {}  # by stage so far: whether it trains a scorer
     last = ""
+    asked_for = {name for stage in stages for name in (stage.start, *(_models(stage) or ()))}
     for stage in stages:
-        if stage.name in ("first", "last"):
-            raise UserError(f"a stage is named {stage.name}, which as start means another model; name it otherwise")
+        if stage.name in {"first", "last"} & asked_for:
+            raise UserError(
+                f"a stage is named {stage.name}, which as start or in models means another model; name it otherwise"
+            )
         begins = last if stage.start == "last" else stage.start
         if begins not in trained and begins not in ("", "first"):
             raise UserError(
@@ -74,8 +77,7 @@ def refuse_order(stages: Sequence[Stage]) -> None:
         expected = f"expected first or a policy's stage{_listed(others)}"
         if own and not stage.algorithm.trains_scorer:
             raise UserError(f"stage {stage.name}: begins with the scorer that {begins} left; {expected} as start")
-        source = stage.algorithm.source
-        named = source.models if isinstance(source, FrozenPolicy | MonteCarloSteps) else None
+        named = _models(stage)
         asked = None if named is None else [{"": begins, "last": last}.get(name, name) for name in named or ("",)]
         scorer = next((name for name in asked or () if trained.get(name)), None)
         if scorer:
@@ -84,6 +86,12 @@ def refuse_order(stages: Sequence[Stage]) -> None:
             )
         _refuse_listening(stage, [each.name for each in stages], trained)
         trained[stage.name], last = stage.algorithm.trains_scorer, stage.name
+
+
+def _models(stage: Stage) -> Sequence[str] | None:
+    """Those that it says it samples from; None where it samples from none or from itself."""
+    source = stage.algorithm.source
+    return source.models if isinstance(source, FrozenPolicy | MonteCarloSteps) else None
 
 
 def _refuse_listening(stage: Stage, names: Sequence[str], trained: Mapping[str, bool]) -> None:

@@ -20,7 +20,7 @@ from groupwise.protocols import RolloutEngine
 from groupwise.seeding import stable_seed
 from groupwise.statistics import maj_at_k, mean, mean_interval, pass_at_k
 from groupwise.tasks.task import Task
-from groupwise.types import Prompt, Request, Rollout, Sampling
+from groupwise.types import Prompt, Request, Rollout
 
 if TYPE_CHECKING:
     from groupwise.render import Renderer
@@ -226,7 +226,7 @@ def _draw(
         Request(prompt.tokens, tuple(stable_seed(settings.seed, prompt.example.id, j) for j in range(count)))
         for prompt, count in zip(prompts, counts, strict=True)
     ]
-    sampling = Sampling(settings.max_tokens, settings.temperature, stop_tokens=tuple(renderer.stop_tokens))
+    sampling = renderer.sampling(settings.max_tokens, settings.temperature)
     drawn: dict[tuple[int, int], Rollout] = {}
     for row, index, completion in engine.generate(requests, sampling):
         drawn[row, index] = as_rollout(prompts[row], completion, renderer, task.steps)

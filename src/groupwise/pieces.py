@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,23 @@ class Pieces:
             pieces[0] = pieces[0][max(0, sum(map(len, pieces)) - len(text)) :]
         return pieces if "".join(pieces) == text else self._by_prefix(tokens, text)
 
+    def spelled(self, size: int) -> tuple[bytes, ...]:
+        """What each of the ids 0 .. size - 1 of the vocabulary adds to a text, in UTF-8; nothing where it is special.
+
+        Of a token that is part of a character its own bytes where the vocabulary is byte-level, else one byte that no
+        text has.
+        """
+        special = {id for id, token in self._tokenizer.added_tokens_decoder.items() if token.special}
+        words = self._tokenizer.convert_ids_to_tokens(list(range(size)))
+        return tuple(b"" if id in special else self._bytes(id, word) for id, word in enumerate(words))
+
+    def _bytes(self, token: int, word: str) -> bytes:
+        piece = self._piece(token)
+        if UNKNOWN not in piece:
+            return piece.encode()
+        table = _byte_letters()
+        return bytes(table[letter] for letter in word) if set(word) <= set(table) else b"\xff"
+
     def _decode(self, tokens: Sequence[int]) -> str:
         decoded = self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(decoded)
@@ -69,6 +87,14 @@ class Pieces:
             pieces.append(text[reached:same])
             reached = max(reached, same)
         return pieces
+
+
+@cache
+def _byte_letters() -> dict[str, int]:
+    """The printable letter that stands for each byte in byte-level vocabularies (GPT-2's), and the byte."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
 def _agreement(beginning: str, text: str) -> int:

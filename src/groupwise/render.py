@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from groupwise.errors import UserError
 from groupwise.pieces import Pieces
-from groupwise.types import DEMONSTRATED, Example, Message, Prompt, Rollout
+from groupwise.types import DEMONSTRATED, Example, Message, Prompt, Rollout, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,6 +47,8 @@ class Renderer:
     """Whose tokenizer this is, as error messages say it."""
     eos_tokens: tuple[int, ...] = ()
     """Further ids that end a completion: ``eos_token_id`` of ``generation_config.json``."""
+    stop_strings: tuple[str, ...] = ()
+    """See ``Task.stop_strings``."""
 
     def prompt(self, example: Example) -> Prompt:
         """The example's prompt as tokens, up to where the model's answer begins.
@@ -111,6 +113,23 @@ class Renderer:
                 "so that no completion could end; set eos_token in its tokenizer_config.json"
             )
         return tuple(sorted(ends | set(self.eos_tokens)))
+
+    def sampling(self, max_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Sampling:
+        """How to draw completions that end where they should."""
+        pieces = self._token_bytes if self.stop_strings else ()
+        return Sampling(
+            max_tokens,
+            temperature,
+            top_k,
+            top_p,
+            stop_tokens=self.stop_tokens,
+            stop_strings=self.stop_strings,
+            pieces=pieces,
+        )
+
+    @cached_property
+    def _token_bytes(self) -> tuple[bytes, ...]:
+        return self._pieces.spelled(len(self.tokenizer))
 
     @property
     def pad_token(self) -> int:

@@ -18,7 +18,7 @@ from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, compare, evaluate
 from groupwise.keeper import Keeper
-from groupwise.learners import NewModel
+from groupwise.learners import Local, NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
@@ -108,12 +108,12 @@ class Session:
         left, resumed = self.place.model(stage.name), self.place.newest_checkpoint(stage.name)
         trained = left.exists()
         learner, engine = self._open(stage, left if trained else resumed or model, model)
-        opened = partial(
-            with_scorers, directory_of=self._left_by, learner=self.recipe.learner, tokenizer=learner.tokenizer
-        )
+        opened = partial(with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer)
         task = replace(stage.task, rewards=opened(stage.task.rewards), referee=opened(stage.task.referee))
         stage = replace(stage, task=task)
-        renderer = Renderer(learner.tokenizer, stage.task.system, stage.task.chat, str(model), learner.stop_tokens)
+        renderer = Renderer(
+            learner.tokenizer, task.system, task.chat, str(model), learner.stop_tokens, task.stop_strings
+        )
         world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase)
         world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
         if not trained:
@@ -128,10 +128,28 @@ class Session:
     def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
         """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""
         if not stage.algorithm.trains_scorer:
-            policy = self.recipe.learner.open(present)
+            policy = self._learner.open(present)
+            self._tell(policy)
             return policy, self.recipe.engine.open(policy.model, self.sink.note)
-        scorer = self.recipe.learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"))
+        scorer = self._learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"))
+        self._tell(scorer)
         return scorer, Lazy(scorer.context_tokens, partial(self._engine_on, scorer.tokenizer, begun))
+
+    @property
+    def _learner(self) -> Local:
+        """With the CPU threads that the run began with: another number of them rounds differently."""
+        given = self.recipe.learner
+        return replace(given, threads=given.threads or self.place.read().get("threads", 0))
+
+    def _tell(self, learner: AnyLearner) -> None:
+        """Once a run: the threads that were chosen, and why learning is slower than it could be."""
+        if "threads" in self.place.read():
+            return
+        self.place.write_record({"threads": learner.threads})
+        if not self.recipe.learner.threads and learner.device == "cpu":
+            self.sink.note(f"learner: {learner.threads} CPU threads, the fastest in a trial")
+        if learner.slower:
+            self.sink.note(f"learner: {learner.slower}; padding is computed and prompts are not shared, slower")
 
     def _train(self, stage: Stage, world: World, learner: AnyLearner, resumed: Path | None) -> None:
         """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
@@ -170,7 +188,7 @@ class Session:
         return self.place.model(name)
 
     def _engine_on(self, ours: Any, source: Path | str) -> RolloutEngine:
-        other = self.recipe.learner.open(source)
+        other = self._learner.open(source)
         check_same_ids(str(source), other.tokenizer.get_vocab(), ours.get_vocab())
         return self.recipe.engine.open(other.model, self.sink.note)
 

@@ -63,6 +63,10 @@ class Sampling:
     min_p: float = 0.0
     stop_tokens: tuple[int, ...] = ()
     """A completion ends after any of these; the stop token belongs to the completion."""
+    stop_strings: tuple[str, ...] = ()
+    """A completion ends with the token that completes any of these; all of that token belongs to it."""
+    pieces: tuple[bytes, ...] = ()
+    """The bytes that each id adds to a text, where there are stop strings; ids behind the last add none."""
 
 
 @dataclass(frozen=True)

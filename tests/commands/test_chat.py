@@ -215,7 +215,8 @@ def test_ctrl_c_ends_a_command_that_is_no_dialogue(tiny_model, capsys, monkeypat
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr("groupwise.engines.native.NativeEngine.generate", interrupted)
+    monkeypatch.setattr("groupwise.engines.compiled.CompiledEngine.generate", interrupted)
+    monkeypatch.setattr("groupwise.engines.probe.gap", lambda engine, model: "")
     assert main(["chat", str(tiny_model), "--prompt", "hi"]) == 130
     shown = capsys.readouterr()
     assert shown.out == "h\n"

@@ -11,12 +11,12 @@ import transformers
 
 SIZES = {
     "vocab_size": 97,
-    "hidden_size": 32,
+    "hidden_size": 64,
     "intermediate_size": 48,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "max_position_embeddings": 64,
-    "initializer_range": 0.3,
+    "initializer_range": 0.15,
     "pad_token_id": 0,
     "eos_token_id": 1,
     "bos_token_id": None,
@@ -44,6 +44,20 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "Qwen3",
         {"num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": True, "rope_parameters": YARN},
     ),
+    "qwen3, narrow heads": ("Qwen3", {"num_key_value_heads": 2, "head_dim": 10}),
+    "mistral, window": ("Mistral", {"sliding_window": 7, "num_key_value_heads": 2}),
+    "gemma": ("Gemma", {"num_key_value_heads": 1, "head_dim": 24, "hidden_size": 40, "initializer_range": 0.1}),
+    "gemma3_text": (
+        "Gemma3",
+        {
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 11,
+            "initializer_range": 0.1,
+            "sliding_window": 6,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
     "gpt_neox": ("GPTNeoX", {}),
     "gemma2": (
         "Gemma2",
@@ -52,10 +66,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "head_dim": 8,
             "query_pre_attn_scalar": 8,
             "final_logit_softcapping": 2.0,
+            "attn_logit_softcapping": 3.0,
             "initializer_range": 0.1,
         },
     ),
 }
+VARIANTS["gemma2, window"] = ("Gemma2", VARIANTS["gemma2"][1] | {"sliding_window": 5})
 
 MakeModel = Callable[[str], Any]
 
@@ -66,7 +82,9 @@ def make_model() -> MakeModel:
 
     def make(name: str) -> Any:
         family, options = VARIANTS[name]
-        config = getattr(transformers, f"{family}Config")(**(SIZES | options))
+        config = getattr(transformers, "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config")(
+            **(SIZES | options)
+        )
         torch.manual_seed(3)
         model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
         for name, parameter in model.named_parameters():

@@ -76,7 +76,7 @@ def test_a_head_reads_the_state_before_the_token(open_learner: Open, random_grou
                 0, len(rollout.prompt.tokens) - 1 :
             ]
             expected = learner._critic.head(hidden[:-1])[:, 0] * torch.tensor(rollout.mask)
-        torch.testing.assert_close(found[row, : len(expected)], expected, atol=1e-7, rtol=1e-7)
+        torch.testing.assert_close(found[row, : len(expected)], expected, atol=1e-10, rtol=1e-10)
 
 
 @both_critics

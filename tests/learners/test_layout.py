@@ -1,4 +1,4 @@
-"""Which rows go through the network together, and where in them the sampled tokens are."""
+"""Where in packed and padded rollouts the sampled tokens are, and the states that are read for them."""
 
 from __future__ import annotations
 
@@ -7,55 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from groupwise.learners.layout import Layout, Support, micro_batches
-from groupwise.types import Example, Prompt, Rollout
+from groupwise.learners.layout import Layout, Support
+from groupwise.types import Rollout
 
 MakeRollout = Callable[..., Rollout]
-LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=20)
-
-
-def row_of(prompt: int, tokens: int) -> Rollout:
-    return Rollout(
-        Prompt(Example("", ""), (5,) * prompt), (6,) * tokens, (True,) * tokens, (0.0,) * tokens, "", True, 0
-    )
-
-
-def rectangle(batch: list[int], lengths: list[tuple[int, int]]) -> int:
-    return len(batch) * max(sum(lengths[row]) for row in batch)
-
-
-@given(lengths=LENGTHS, budget=st.integers(1, 200))
-def test_micro_batches_hold_every_row_once_within_the_budget(lengths: list[tuple[int, int]], budget: int) -> None:
-    """A row that exceeds the budget by itself goes alone."""
-    batches = list(micro_batches([row_of(prompt, tokens) for prompt, tokens in lengths], budget))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or rectangle(batch, lengths) <= budget
-
-
-@given(lengths=LENGTHS, budget=st.integers(1, 200), data=st.data())
-def test_what_belongs_together_stays_together(lengths: list[tuple[int, int]], budget: int, data: st.DataObject) -> None:
-    """A set that exceeds the budget by itself goes alone; no other micro-batch exceeds it."""
-    together = data.draw(st.lists(st.integers(-2, 5), min_size=len(lengths), max_size=len(lengths)))
-    batches = list(micro_batches([row_of(prompt, tokens) for prompt, tokens in lengths], budget, together))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
-    homes = {(together[row], number) for number, batch in enumerate(batches) for row in batch}
-    assert len(homes) == len(set(together))
-    for batch in batches:
-        assert len({together[row] for row in batch}) == 1 or rectangle(batch, lengths) <= budget
-
-
-def test_pairs_by_hand() -> None:
-    """Sequence lengths 4, 2, 3, 4 with a budget of two rows of four: each pair fills one."""
-    rollouts = [row_of(1, tokens) for tokens in (3, 1, 2, 3)]
-    assert list(micro_batches(rollouts, 8)) == [[0, 3], [2, 1]]
-    assert list(micro_batches(rollouts, 8, together=[7, 7, 9, 9])) == [[0, 1], [3, 2]]
-    assert list(micro_batches(rollouts, 3, together=[7, 7, 9, 9])) == [[0, 1], [3, 2]]
-    assert list(micro_batches(rollouts, 16, together=[7, 7, 9, 9])) == [[0, 1, 3, 2]]
-    assert list(micro_batches([], 8)) == []
 
 
 def test_a_token_is_predicted_by_the_one_before_it(make_rollout: MakeRollout) -> None:
@@ -67,8 +23,20 @@ def test_a_token_is_predicted_by_the_one_before_it(make_rollout: MakeRollout) ->
         (0, 3, 9),
         (1, 0, 3),
     ]
+    assert layout.packing.tokens.tolist() == [5, 6, 7, 8, 4]
+    assert layout.where.tolist() == [1, 3, 4]
     assert layout.spread(torch.tensor([1.0, 2.0, 3.0])).tolist() == [[1, 0, 2], [3, 0, 0]]
     assert layout.support is None
+
+
+def test_a_scorers_state_is_that_of_the_token_itself(make_rollout: MakeRollout) -> None:
+    """What follows the last sampled token changes nothing, and is left out."""
+    rollouts = [make_rollout([5, 6], [7, 8, 9, 1], [True, False, True, False]), make_rollout([5, 6], [3])]
+    layout = Layout.of([*rollouts, make_rollout([4], [3], [False])], "cpu", after=True)
+    assert layout.packing.tokens.tolist() == [5, 6, 7, 8, 9, 3, 4]
+    assert layout.where.tolist() == [2, 4, 5]
+    assert layout.places.tolist() == [2, 4, 2]
+    assert layout.targets.tolist() == [7, 9, 3]
 
 
 def test_support_of_sampled_tokens(make_rollout: MakeRollout) -> None:

@@ -107,7 +107,8 @@ def test_an_output_that_was_asked_for_may_get_no_cotangent(open_learner: Open, r
     for learner, wanted in ((plain, frozenset()), (asked, frozenset({"entropy", "exact_kl", "values"}))):
         learner.start_stage(reference="", critic="head")
         learner.accumulate(flatten(random_groups()), 1.0, likelihood, outputs=wanted)
-    assert same(gradients(plain), gradients(asked))
+    for name, gradient in gradients(asked).items():
+        torch.testing.assert_close(gradient, gradients(plain)[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_rows_that_belong_together_are_asked_about_together(open_learner: Open, random_groups: RandomGroups) -> None:

@@ -99,7 +99,7 @@ def guesser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two letters and the end of the completion, each letter by chance."""
     torch.set_num_threads(1)
     new, path = (tmp_path_factory.mktemp("guesser") / name for name in ("new", "model"))
-    MODEL.save(new)
+    MODEL.save(new, seed=3)
     learner = learn(new, recipes.sft, Task("guesses", rows(GUESSES)), 100, 1e-2, prompts_per_step=96)
     learner.save(path)
     return path

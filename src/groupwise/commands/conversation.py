@@ -10,7 +10,7 @@ from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
 from groupwise.seeding import stable_seed
-from groupwise.types import Example, Message, Request, Sampling
+from groupwise.types import Example, Message, Request
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """What a tokenizer decodes the first bytes of a character to."""
@@ -109,7 +109,7 @@ class Conversation:
         self, tokens: tuple[int, ...], turn: int, on_text: Callable[[str], None], is_stopped: Callable[[], bool]
     ) -> Answer:
         stream, end = TextStream(self.renderer.decode), "truncated"
-        sampling = Sampling(self.max_tokens, self.temperature, stop_tokens=self.renderer.stop_tokens)
+        sampling = self.renderer.sampling(self.max_tokens, self.temperature)
         request = Request(tokens, (stable_seed(self.seed, "chat", turn),))
 
         def hear(_request: int, _index: int, token: int) -> None:

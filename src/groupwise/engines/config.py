@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groupwise.protocols import RolloutEngine
+
+if TYPE_CHECKING:
+    from groupwise.networks import Blueprint
 
 
 @dataclass(frozen=True)
@@ -15,17 +19,53 @@ class Native:
 
     max_rows: int = 512
     """Completions decoded side by side; more wait and enter as others finish."""
+    threads: int = 0
+    """CPU threads that sample side by side; 0: one a core. No number depends on it."""
 
     def open(self, model: Any, note: Callable[[str], None] = lambda text: None) -> RolloutEngine:
-        """An engine on a transformers causal LM; ``note`` hears why where it has to be the slower, general one."""
-        from groupwise.engines.decoder import unsupported
+        """An engine on a transformers causal LM; ``note`` hears why where it has to be a slower one.
 
-        reason = unsupported(model)
-        if reason:
-            from groupwise.engines.general import GeneralEngine
+        Each of our own forward passes is compared with the model's on a probe: one that differs is not taken.
+        """
+        from groupwise.networks import blueprint_of
 
-            note(f"engine: {reason}; sampling through transformers' own forward pass, slower")
-            return GeneralEngine(model, max_rows=self.max_rows)
+        parts = blueprint_of(model)
+        if isinstance(parts, str):
+            note(f"engine: {parts}; sampling through transformers' own forward pass, slower")
+            return self._general(model)
+        return self._compiled(model, parts, note) or self._plain(model, parts, note) or self._general(model)
+
+    def _compiled(self, model: Any, parts: Blueprint, note: Callable[[str], None]) -> RolloutEngine | None:
+        from groupwise.engines.compiled import CompiledEngine, decoder_for
+        from groupwise.engines.probe import gap
+
+        decoder = decoder_for(parts)
+        if isinstance(decoder, str):
+            if parts.embedding.weight.device.type == "cpu":
+                note(f"engine: {decoder}; sampling in plain torch, slower")
+            return None
+        engine = CompiledEngine(model, parts, decoder, self.max_rows, self.threads or cores())
+        wrong = gap(engine, model)
+        if wrong:
+            note(f"engine: compiled code {wrong}; sampling in plain torch, slower")
+        return None if wrong else engine
+
+    def _plain(self, model: Any, parts: Blueprint, note: Callable[[str], None]) -> RolloutEngine | None:
         from groupwise.engines.native import NativeEngine
+        from groupwise.engines.probe import gap
 
-        return NativeEngine(model, max_rows=self.max_rows)
+        engine = NativeEngine(model, parts, self.max_rows, note)
+        wrong = gap(engine, model)
+        if wrong:
+            note(f"engine: plain torch {wrong}; sampling through transformers' own forward pass, slower")
+        return None if wrong else engine
+
+    def _general(self, model: Any) -> RolloutEngine:
+        from groupwise.engines.general import GeneralEngine
+
+        return GeneralEngine(model, self.max_rows)
+
+
+def cores() -> int:
+    """That this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

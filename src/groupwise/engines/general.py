@@ -10,6 +10,7 @@ from torch import Tensor
 
 from groupwise.engines.common import refuse_misfits, take_weights
 from groupwise.engines.sampler import draw, ids_of, random_stream
+from groupwise.engines.stops import StopText
 from groupwise.types import Completion, Request, Sampling
 
 
@@ -59,6 +60,7 @@ class GeneralEngine:
         tokens: list[list[int]] = [[] for _ in owners]
         logprobs: list[list[float]] = [[] for _ in owners]
         supports: list[list[tuple[int, ...]]] = [[] for _ in owners]
+        texts = [StopText(sampling) for _ in owners] if sampling.stop_strings else []
         running = set(range(len(owners)))
         inputs, cache = prompts, None
         for step in range(limit):
@@ -75,9 +77,9 @@ class GeneralEngine:
                 supports[row].extend(choices[row : row + 1])
                 if on_token:
                     on_token(*owners[row], token)
-                if token in sampling.stop_tokens or step + 1 == limit:
+                finished = token in sampling.stop_tokens or bool(texts and texts[row].ends_with(token))
+                if finished or step + 1 == limit:
                     running.discard(row)
-                    finished = token in sampling.stop_tokens
                     said = tuple(tokens[row]), tuple(logprobs[row])
                     yield (*owners[row], Completion(*said, finished, self.version, tuple(supports[row]) or None))
             if not running:

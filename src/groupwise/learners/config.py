@@ -12,12 +12,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters (arXiv 2106.09685) instead of all parameters: W + alpha / rank · B A, W frozen."""
+
+    rank: int = 0
+    """0: no adapters, every parameter is trained."""
+    alpha: float = 32.0
+    """The adapters count alpha / rank times."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Last names of the linear layers that get one."""
+
+
+@dataclass(frozen=True)
 class Local:
-    """One process, one device: every parameter in ``dtype``, AdamW."""
+    """One process, one device: every parameter in ``dtype``, or adapters beside them; AdamW."""
 
     tokens_per_micro_batch: int = 8_192
-    """Prompt and completion tokens (padding counted) that go through the network at once. Memory only: the gradient
-    does not depend on it."""
+    """Tokens that go through the network at once, a shared prompt counted once (where the architecture is not known by
+    its parts: padding and every prompt counted). Memory only: the gradient does not depend on it."""
     max_grad_norm: float = 1.0
     """The gradient is scaled down to this norm, a critic's own by itself; 0: never."""
     weight_decay: float = 0.0
@@ -27,9 +39,16 @@ class Local:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one, else cpu."""
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
-    """Of parameters and optimizer state."""
+    """Of parameters. AdamW steps a float32 copy of those in bfloat16, which are that copy rounded."""
+    optimizer_bits: Literal[32, 8] = 32
+    """Of each number of AdamW's state; 8: blocks of 256 with a scale each."""
+    checkpointing: bool = False
+    """Keep the inputs of blocks alone and compute the rest again in the backward pass: less memory, more time."""
+    lora: Lora = Lora()
+    """Adapters."""
     threads: int = 0
-    """CPU threads; 0: torch's own choice. Different counts round differently."""
+    """CPU threads; 0: as many as a short trial of this model finds fastest, and a resumed run those it began with.
+    Different counts round differently."""
 
     def open(self, directory: Path | str) -> LocalLearner:
         """A learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none."""

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.errors import UserError
+from groupwise.learners.bodies import body_of
 from groupwise.learners.layout import Layout
-from groupwise.learners.logprobs import LanguageModel, States, last_hidden
+from groupwise.learners.logprobs import LanguageModel, States
 
 
 class Critic(nn.Module):
@@ -36,8 +37,9 @@ class Critic(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.trunk: Any = copy.deepcopy(policy.model.base_model) if own else None
+        self._body = body_of(self.trunk, policy.recompute) if own else None
 
     def forward(self, layout: Layout, policy: States | None) -> Tensor:
         """``policy``: what the policy's network found of the layout; None where the critic has its own."""
-        hidden = last_hidden(self.trunk, layout) if policy is None else policy.hidden
+        hidden = self._body(layout) if policy is None else policy.hidden  # type: ignore[misc]
         return layout.spread(self.head(hidden.to(self.head.weight.dtype)).squeeze(-1))

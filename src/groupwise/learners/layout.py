@@ -1,14 +1,15 @@
-"""Rollouts as padded token ids, and the positions in them that predict a sampled token."""
+"""Rollouts as token ids, packed and padded, and the states in them that are read for each sampled token."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from groupwise.networks.packing import Packing
 from groupwise.types import Rollout
 
 
@@ -59,50 +60,43 @@ class Support:
 class Layout:
     """A micro-batch of B rollouts, of whose tokens the policy sampled N.
 
-    Padding is on the right: under a causal mask no real token can see it.
+    A policy's state is read at the token before, which predicts it; a scorer's (``after``) at the token itself. What
+    no such state can see is left out of the packing. Padding is on the right, where under a causal mask no real token
+    can see it.
     """
 
-    ids: Tensor  # [B, P + T] prompt and what follows it
+    packing: Packing
+    where: Tensor  # [N] in the packing, of the state that is read
+    ids: Tensor  # [B, P + T] prompt and what follows it, padded
     rows: Tensor  # [N] of each sampled token
-    places: Tensor  # [N] of the token before it, whose hidden state predicts it
+    places: Tensor  # [N] in its row of ``ids``, of the state that is read
     targets: Tensor  # [N] its id
     mask: Tensor  # [B, T]
     support: Support | None
 
     @staticmethod
-    def of(rollouts: Sequence[Rollout], device: torch.device | str) -> Layout:
+    def of(rollouts: Sequence[Rollout], device: torch.device | str, after: bool = False) -> Layout:
         """Raises ValueError for a support that does not fit its tokens."""
         sequences = [torch.tensor([*rollout.prompt.tokens, *rollout.tokens]) for rollout in rollouts]
         ids = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
         mask = nn.utils.rnn.pad_sequence([torch.tensor(rollout.mask) for rollout in rollouts], batch_first=True)
-        rows, places = mask.nonzero(as_tuple=True)
-        places = places + torch.tensor([len(rollout.prompt.tokens) for rollout in rollouts])[rows] - 1
-        targets = ids[rows, places + 1]
+        rows, steps = mask.nonzero(as_tuple=True)
+        places = steps + torch.tensor([len(rollout.prompt.tokens) for rollout in rollouts])[rows]
+        targets = ids[rows, places]
         support = Support.of(rollouts, targets)
-        ids, rows, places, targets, mask = (part.to(device) for part in (ids, rows, places, targets, mask))
-        return Layout(ids, rows, places, targets, mask, support)
+        packing = Packing.of([(rollout.prompt.tokens, _seen(rollout, after)) for rollout in rollouts], device)
+        starts, ends = torch.tensor(packing.starts), torch.tensor(packing.ends)
+        where = starts[rows] + steps
+        if not after:
+            places, where = places - 1, torch.where(steps == 0, ends[rows], where - 1)
+        where, ids, rows, places, targets, mask = (x.to(device) for x in (where, ids, rows, places, targets, mask))
+        return Layout(packing, where, ids, rows, places, targets, mask, support)
 
     def spread(self, values: Tensor) -> Tensor:
         """``[N]`` values of the sampled tokens as ``[B, T]``, 0 elsewhere."""
         return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
 
 
-def micro_batches(
-    rollouts: Sequence[Rollout], budget: int, together: Sequence[int] | None = None
-) -> Iterator[list[int]]:
-    """Row numbers, longest sequences first, so that each padded rectangle has at most ``budget`` tokens.
-
-    Rows with one number in ``together`` stay together; where they exceed the budget by themselves they go alone.
-    """
-    lengths = [len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts]
-    sets: dict[int, list[int]] = {}
-    for row in sorted(range(len(rollouts)), key=lambda row: (-lengths[row], row)):
-        sets.setdefault(row if together is None else together[row], []).append(row)
-    batch: list[int] = []
-    for rows in sets.values():  # in the order of their longest rows
-        if batch and (len(batch) + len(rows)) * lengths[batch[0]] > budget:
-            yield batch
-            batch = []
-        batch = batch + rows
-    if batch:
-        yield batch
+def _seen(rollout: Rollout, after: bool) -> tuple[int, ...]:
+    """Tokens after the prompt that a state which is read can see."""
+    return rollout.tokens[: rollout.last + after] if any(rollout.mask) else ()

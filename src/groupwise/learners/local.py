@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
+from groupwise.kernels.lanes import open_lanes
+from groupwise.learners.batching import micro_batches
 from groupwise.learners.config import Local
 from groupwise.learners.critic import Critic
-from groupwise.learners.layout import Layout, micro_batches
+from groupwise.learners.layout import Layout
 from groupwise.learners.loading import generation_stops, load_model, load_tokenizer
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
+from groupwise.learners.lora import Adapters, PastPolicy
+from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.reference import frozen_copy, load_reference
+from groupwise.learners.threads import choose_threads, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
 from groupwise.types import Rollout
 
@@ -26,8 +32,6 @@ class LocalLearner:
     """A ``protocols.Learner``."""
 
     def __init__(self, config: Local, directory: Path | str) -> None:
-        if config.threads:
-            torch.set_num_threads(config.threads)
         self.config = config
         self.device = pick_device(config.device)
         self.model = load_model(directory, config.dtype, self.device)
@@ -35,11 +39,19 @@ class LocalLearner:
         self.context_tokens = int(self.model.config.get_text_config().max_position_embeddings)
         self.stop_tokens = generation_stops(self.model)
         self.version = 0
-        self._policy = LanguageModel(self.model)
-        self._reference: LanguageModel | None = None
+        self._adapters = Adapters(self.model, config.lora) if config.lora.rank else None
+        trained = self._adapters.trained if self._adapters else self.model
+        self._policy = LanguageModel(trained, config.checkpointing)
+        self._reference: LanguageModel | PastPolicy | None = None
         self._reference_was_policy = False
         self._critic: Critic | None = None
+        self.threads = choose_threads(config.threads, self.device, trained, self._trial)
         self._optimizer = self._new_optimizer()
+
+    @property
+    def slower(self) -> str:
+        """Why padding is computed, and every prompt as often as it occurs; empty: neither is."""
+        return self._policy.body.why_padded
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
         """See ``protocols.Learner``. Raises UserError for a reference that speaks other tokens than the policy, and for
@@ -51,12 +63,16 @@ class LocalLearner:
             self._reference_was_policy = False
             self._reference = load_reference(reference, self.model, self.tokenizer, self.config.dtype, self.device)
         self._critic = None if critic == "none" else Critic(self._policy, own=critic == "own")
+        self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
     def refresh_reference(self) -> None:
         """See ``protocols.Learner``."""
         self._reference = None  # its memory is free before the copy is made
-        self._reference = frozen_copy(self.model)
+        if self._adapters:
+            self._reference = PastPolicy(self._adapters, self._policy, self._adapters.values())
+        else:
+            self._reference = frozen_copy(self.model)
         self._reference_was_policy = True
 
     @torch.no_grad()
@@ -64,9 +80,10 @@ class LocalLearner:
         """See ``protocols.Learner``. Raises RuntimeError for a reference that the stage did not start."""
         network = self._known_reference() if reference else self._policy
         result = self._zeros(rollouts)
-        for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch):
+        for rows in self._micro_batches(rollouts):
             layout = self._layout(rollouts, rows)
-            part = token_outputs(network(layout), layout, temperature).logprobs
+            with self._lanes():
+                part = token_outputs(network(layout), layout, temperature).logprobs
             result[torch.tensor(rows), : part.shape[1]] = part.to(result)
         return result
 
@@ -74,8 +91,9 @@ class LocalLearner:
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
         """See ``protocols.Learner``. Raises RuntimeError where the stage has no critic."""
         result = self._zeros(rollouts)
-        for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch):
-            part = self._values(self._layout(rollouts, rows))
+        for rows in self._micro_batches(rollouts):
+            with self._lanes():
+                part = self._values(self._layout(rollouts, rows))
             result[torch.tensor(rows), : part.shape[1]] = part.to(result)
         return result
 
@@ -89,9 +107,12 @@ class LocalLearner:
     ) -> None:
         """See ``protocols.Learner``. Raises ValueError for the cotangent of an output that was not named, and
         RuntimeError for values or exact_kl without a critic or a reference."""
-        for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch, together):
-            said = self._outputs(self._layout(rollouts, rows), temperature, outputs)
-            send_back(said, coefficients(rows, said.map(lambda tensor: tensor.detach().cpu())))
+        for rows in self._micro_batches(rollouts, together):
+            with self._lanes():
+                said = self._outputs(self._layout(rollouts, rows), temperature, outputs)
+            cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
+            with self._lanes():
+                send_back(said, cotangent)
 
     def _outputs(self, layout: Layout, temperature: float, wanted: frozenset[str]) -> Outputs:
         """One forward pass of the policy, and of the reference and the critic's own network where they are needed."""
@@ -113,45 +134,83 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
-        rates, most = (learning_rate, critic_learning_rate), self.config.max_grad_norm
-        norms, finite = clipped_step(self._optimizer, count, rates, most)
+        with open_lanes(self.threads, tiled=False):
+            norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
         self.version += finite
         metrics = dict(zip(("grad_norm", "critic_grad_norm"), norms, strict=False))
         return metrics | {"learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
     def weights(self) -> Mapping[str, Tensor]:
-        """See ``protocols.Learner``."""
+        """See ``protocols.Learner``; with adapters, of the model that has them in its weights."""
+        if self._adapters:
+            self._adapters.merge()
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
     def save(self, directory: Path) -> None:
-        """Writes what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load: the same logits to the bit."""
+        """Writes what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load: the same logits to the bit. Adapters are in
+        its weights, and beside them in ``adapter`` as peft loads them."""
+        if self._adapters:
+            self._adapters.merge()
+            self._adapters.save(directory)
         self.model.save_pretrained(directory, state_dict={k: v.clone() for k, v in self.model.state_dict().items()})
         self.tokenizer.save_pretrained(directory)
 
     def state(self) -> dict[str, Any]:
         """See ``protocols.Learner``. A reference with a directory of its own is read from there again, not kept."""
-        kept = self._reference.model.state_dict() if self._reference and self._reference_was_policy else None
-        critic = self._critic.state_dict() if self._critic else None
-        return {"optimizer": self._optimizer.state_dict(), "reference": kept, "critic": critic, "version": self.version}
+        kept: Any = None
+        if self._reference_was_policy and self._reference:
+            past = isinstance(self._reference, PastPolicy)
+            kept = self._reference.values if past else self._reference.model.state_dict()  # type: ignore[union-attr]
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "reference": kept,
+            "critic": self._critic.state_dict() if self._critic else None,
+            "adapters": self._adapters.state() if self._adapters else None,
+            "threads": self.threads,
+            "version": self.version,
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state``, on the weights it was taken with, in a stage that was started alike."""
+        if self._adapters:
+            self._adapters.load_state(state["adapters"])
         if state["reference"] is not None:
             self.refresh_reference()
-            self._known_reference().model.load_state_dict(state["reference"])
+            if isinstance(self._reference, PastPolicy):
+                self._reference.values = state["reference"]
+            else:
+                self._known_reference().model.load_state_dict(state["reference"])  # type: ignore[union-attr]
         if self._critic is not None:
             self._critic.load_state_dict(state["critic"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
+        self.threads = self.config.threads or state["threads"]
 
-    def _known_reference(self) -> LanguageModel:
+    def _known_reference(self) -> LanguageModel | PastPolicy:
         if self._reference is None:
             raise RuntimeError('this stage has no reference policy: start_stage(reference="") makes one')
         return self._reference
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
-        networks = [self.model] if self._critic is None else [self.model, self._critic]
-        return adamw(networks, self.config)
+    def _new_optimizer(self) -> Optimizer:
+        networks = [self._policy.model] if self._critic is None else [self._policy.model, self._critic]
+        return Optimizer([trained_parameters(network) for network in networks], self.config)
+
+    def _trial(self, threads: int) -> None:
+        """A small train step that leaves nothing behind."""
+        parameters = trained_parameters(self._policy.model)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        rollouts = trial_rollouts(self.model.num_parameters(), vocabulary, self.context_tokens)
+        layout = self._layout(rollouts, range(len(rollouts)))
+        with open_lanes(threads, self._policy.body.tiled):
+            token_outputs(self._policy(layout), layout, 1.0).logprobs.sum().backward()
+        for parameter in parameters:
+            parameter.grad = None
+
+    def _lanes(self) -> AbstractContextManager[None]:
+        return open_lanes(self.threads, self._policy.body.tiled)
+
+    def _micro_batches(self, rollouts: Sequence[Rollout], together: Sequence[int] | None = None) -> Iterator[list[int]]:
+        return micro_batches(rollouts, self.config.tokens_per_micro_batch, together, padded=bool(self.slower))
 
     def _layout(self, rollouts: Sequence[Rollout], rows: Sequence[int]) -> Layout:
         return Layout.of([rollouts[row] for row in rows], self.device)
@@ -172,37 +231,9 @@ def send_back(said: Outputs, cotangent: Outputs) -> None:
     torch.autograd.backward(list(ends.values()), [-given[name].to(end) for name, end in ends.items()])
 
 
-def adamw(networks: Sequence[nn.Module], config: Local) -> torch.optim.Optimizer:
-    """With a parameter group for each network."""
-    groups = [{"params": list(network.parameters())} for network in networks]
-    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True)
-
-
-def clipped_step(
-    optimizer: torch.optim.Optimizer, count: float, rates: Sequence[float], max_norm: float
-) -> tuple[list[float], bool]:
-    """One update, each parameter group at its rate; the groups' gradient norms, and whether it was made.
-
-    Gradients are divided by ``count`` and clipped group by group; one that is not finite leaves the update out.
-    """
-    norms = []
-    for group, rate in zip(optimizer.param_groups, rates, strict=False):
-        group["lr"] = rate
-        norms.append(divide_and_clip(group["params"], count, max_norm))
-    finite = all(norm < float("inf") for norm in norms)
-    if finite:
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return norms, finite
-
-
-def divide_and_clip(parameters: Sequence[nn.Parameter], count: float, max_norm: float) -> float:
-    """The norm of the gradients after their division by ``count``, before they are scaled down to ``max_norm``."""
-    present = [parameter for parameter in parameters if parameter.grad is not None]
-    if not present:
-        return 0.0
-    torch._foreach_div_([parameter.grad for parameter in present if parameter.grad is not None], max(count, 1e-12))
-    return float(nn.utils.clip_grad_norm_(present, max_norm or float("inf")))
+def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """Those that take a gradient."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def pick_device(name: str) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from groupwise.algorithm import Outputs
+from groupwise.learners.bodies import PackedBody, body_of
+from groupwise.learners.chances import token_chances
 from groupwise.learners.layout import Layout, Support
 
 CHUNK_ELEMENTS = 2**26  # of [tokens, vocabulary] logits that exist at once
@@ -20,42 +22,49 @@ class States(NamedTuple):
 
     hidden: Tensor  # [N, d]
     head: nn.Module
+    cap: float = 0.0
+    """Logits become cap · tanh(logit / cap); 0: they stay."""
 
     def part(self, place: slice) -> States:
-        return States(self.hidden[place], self.head)
+        return States(self.hidden[place], self.head, self.cap)
 
     @property
     def vocabulary(self) -> int:
         return self.head.out_features if isinstance(self.head, nn.Linear) else self.hidden.shape[-1]
 
+    @property
+    def matrix(self) -> Tensor | None:
+        """``[V, d]``, where logits are this times the hidden state and nothing more."""
+        bare = type(self.head) is nn.Linear and self.head.bias is None and not self.cap
+        return self.head.weight if bare else None  # type: ignore[return-value]
+
     def table(self, temperature: float, inside: Tensor | None) -> Tensor:
         """``[N, V]`` log-probabilities, at least float32; -inf outside the support."""
         logits = self.head(self.hidden)
-        logits = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        logits = (self.cap * torch.tanh(logits / self.cap) if self.cap else logits) / temperature
         return torch.log_softmax(logits if inside is None else logits.masked_fill(~inside, -torch.inf), dim=-1)
 
 
 class LanguageModel:
     """``layout -> States`` of a transformers causal LM.
 
-    Where the head turns out to be a plain matrix (checked once against the model's own logits), logits of prompt
-    tokens are never computed and large ones are recomputed in the backward pass instead of kept.
+    Where the architecture is known by its parts, or the head turns out to be a plain matrix (checked once against the
+    model's own logits), logits of prompt tokens are never computed and large ones are recomputed in the backward pass
+    instead of kept. ``recompute``: so are the blocks.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.plain_head = _head_is_plain(model)
+    def __init__(self, model: Any, recompute: bool = False) -> None:
+        self.model, self.recompute = model, recompute
+        self.body = body_of(model, recompute)
+        self.cap = self.body.trunk.blueprint.logit_cap if isinstance(self.body, PackedBody) else 0.0
+        self.plain_head = isinstance(self.body, PackedBody) or _head_is_plain(model)
 
     def __call__(self, layout: Layout) -> States:
         if self.plain_head:
-            return States(last_hidden(self.model.base_model, layout), self.model.get_output_embeddings())
+            return States(self.body(layout), self.model.get_output_embeddings(), self.cap)
         logits = self.model(input_ids=layout.ids, use_cache=False).logits
         return States(logits[layout.rows, layout.places], nn.Identity())
-
-
-def last_hidden(trunk: Any, layout: Layout) -> Tensor:
-    """``[N, d]`` the hidden states before the sampled tokens."""
-    return trunk(input_ids=layout.ids, use_cache=False).last_hidden_state[layout.rows, layout.places]
 
 
 def token_outputs(
@@ -70,6 +79,9 @@ def token_outputs(
     All of the distribution at ``temperature``, renormalised over the support where a token has one. Entropy is a metric
     and carries a gradient only where asked to.
     """
+    matrix = policy.matrix
+    if matrix is not None and reference is None and layout.support is None and not entropy_gradient:
+        return Outputs(*map(layout.spread, token_chances(policy.hidden, matrix, layout.targets, temperature)))
     read = partial(_read, temperature=temperature, entropy_gradient=entropy_gradient)
     size = max(1, CHUNK_ELEMENTS // policy.vocabulary)
     if len(layout.targets) > size:

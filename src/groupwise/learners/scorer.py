@@ -14,10 +14,15 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
 from groupwise.errors import UserError
+from groupwise.kernels.lanes import open_lanes
+from groupwise.learners.batching import micro_batches
+from groupwise.learners.bodies import body_of
 from groupwise.learners.config import Local
-from groupwise.learners.layout import Layout, micro_batches
+from groupwise.learners.layout import Layout
 from groupwise.learners.loading import load_scorer, load_tokenizer
-from groupwise.learners.local import adamw, clipped_step, pick_device, send_back
+from groupwise.learners.local import pick_device, send_back
+from groupwise.learners.optimizer import Optimizer
+from groupwise.learners.threads import choose_threads, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
 from groupwise.types import Rollout
 
@@ -32,8 +37,8 @@ class ScorerLearner:
     """
 
     def __init__(self, config: Local, directory: Path | str, seed: int = 0) -> None:
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        if config.lora.rank:
+            raise UserError("lora.rank: a scorer is trained whole; expected 0 in a stage that trains one")
         self.config = config
         self.device = pick_device(config.device)
         self.model, new = load_scorer(directory, config.dtype, self.device)
@@ -48,13 +53,16 @@ class ScorerLearner:
             draw_head(self.model.score, seed)
         self.context_tokens = int(self.model.config.get_text_config().max_position_embeddings)
         self.version = 0
-        self._optimizer = adamw([self.model], config)
+        self._body = body_of(self.model, config.checkpointing)
+        self.threads = choose_threads(config.threads, self.device, self.model, self._trial)
+        self._optimizer = self._new_optimizer()
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
         """A fresh optimizer. Raises RuntimeError where a reference or a critic is asked for."""
         if reference is not None or critic != "none":
             raise RuntimeError(NO_POLICY)
-        self._optimizer = adamw([self.model], self.config)
+        self._optimizer.close()
+        self._optimizer = self._new_optimizer()
 
     def refresh_reference(self) -> None:
         """Raises RuntimeError: there is none."""
@@ -92,18 +100,42 @@ class ScorerLearner:
             raise ValueError(f"a scorer says nothing of {', '.join(sorted(outputs))}")
         for rows, part in self._parts(rollouts, together):
             said = Outputs(part)
-            send_back(said, coefficients(rows, said.map(lambda tensor: tensor.detach().cpu())))
+            cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
+            with open_lanes(self.threads, self._body.tiled):
+                send_back(said, cotangent)
+
+    @property
+    def slower(self) -> str:
+        """Why padding is computed, and every prompt as often as it occurs; empty: neither is."""
+        return self._body.why_padded
 
     def _parts(self, rollouts: Sequence[Rollout], together: Sequence[int] | None) -> Iterator[tuple[list[int], Tensor]]:
         """Row numbers and their scores ``[b, T]``, a micro-batch at a time."""
-        for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch, together):
-            layout = Layout.of([rollouts[row] for row in rows], self.device)
-            scores = token_scores(self.model, layout.ids)
-            yield rows, layout.spread(scores[layout.rows, layout.places + 1])
+        for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch, together, padded=bool(self.slower)):
+            yield rows, self._scores([rollouts[row] for row in rows])
+
+    def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
+        layout = Layout.of(rollouts, self.device, after=True)
+        with open_lanes(self.threads, self._body.tiled):
+            return layout.spread(scores_of(self._body(layout), self.model.score.weight))
+
+    def _trial(self, threads: int) -> None:
+        """A small train step that leaves nothing behind."""
+        self.threads = threads
+        vocabulary = self.model.config.get_text_config().vocab_size
+        scores = self._scores(trial_rollouts(self.model.num_parameters(), vocabulary, self.context_tokens))
+        with open_lanes(threads, self._body.tiled):
+            scores.sum().backward()
+        for parameter in self.model.parameters():
+            parameter.grad = None
+
+    def _new_optimizer(self) -> Optimizer:
+        return Optimizer([list(self.model.parameters())], self.config)
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. An update whose gradient is not finite is left out and counted."""
-        (norm,), finite = clipped_step(self._optimizer, count, (learning_rate,), self.config.max_grad_norm)
+        with open_lanes(self.threads, tiled=False):
+            (norm,), finite = self._optimizer.step(count, (learning_rate,))
         self.version += finite
         return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
@@ -112,8 +144,8 @@ class ScorerLearner:
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
     def save(self, directory: Path) -> None:
-        """Writes what ``AutoModelForSequenceClassification`` and ``AutoTokenizer`` load: the same score of the last
-        token to the bit, and a pad token that ends no text."""
+        """Writes what ``AutoModelForSequenceClassification`` and ``AutoTokenizer`` load: the same weights to the
+        bit, and a pad token that ends no text."""
         self.model.save_pretrained(directory, state_dict={k: v.clone() for k, v in self.model.state_dict().items()})
         self.tokenizer.save_pretrained(directory)
         if self._generation is not None:
@@ -121,18 +153,18 @@ class ScorerLearner:
 
     def state(self) -> dict[str, Any]:
         """See ``protocols.Learner``."""
-        return {"optimizer": self._optimizer.state_dict(), "version": self.version}
+        return {"optimizer": self._optimizer.state_dict(), "threads": self.threads, "version": self.version}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state``, on the weights it was taken with."""
         self._optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
+        self.threads = self.config.threads or state["threads"]
 
 
-def token_scores(model: Any, ids: Tensor) -> Tensor:
-    """``[B, S]`` of token ids ``[B, S]``, at least float32. In half precision the head alone is not: three digits are
-    too few to tell two good answers apart."""
-    hidden, weight = model.base_model(input_ids=ids, use_cache=False).last_hidden_state, model.score.weight
+def scores_of(hidden: Tensor, weight: Tensor) -> Tensor:
+    """``[...]`` of hidden states ``[..., d]``, at least float32. In half precision the head alone is not: three digits
+    are too few to tell two good answers apart."""
     if weight.dtype not in (torch.float32, torch.float64):
         hidden, weight = hidden.float(), weight.float()
     return nn.functional.linear(hidden, weight).squeeze(-1)
@@ -157,7 +189,8 @@ def check_head(model: Any, name: str) -> None:
         text = model.config.get_text_config()
         probe = (torch.arange(8, device=head.weight.device)[None] + text.pad_token_id + 1) % text.vocab_size
         asked = model(input_ids=probe, use_cache=False).logits.squeeze(-1).float()
-        if torch.allclose(token_scores(model, probe)[:, -1].float(), asked, rtol=1e-2, atol=1e-2):
+        hidden = model.base_model(input_ids=probe, use_cache=False).last_hidden_state
+        if torch.allclose(scores_of(hidden, head.weight)[:, -1].float(), asked, rtol=1e-2, atol=1e-2):
             return
     raise UserError(
         f"{name}: a {model.config.model_type} classifier does not score by one matrix on the hidden state of the last "

@@ -16,7 +16,7 @@ from groupwise.sources import store
 from groupwise.sources.rows import has_room, refuse_nothing, row_order, rows_of
 from groupwise.sources.sampling import Sampler
 from groupwise.sources.world import Draw, Gathered, World
-from groupwise.types import Example, Group, Prompt, Rollout, Sampling
+from groupwise.types import Example, Group, Prompt, Rollout
 
 SAMPLED_TOGETHER = 4096  # completions, then they are scored
 
@@ -114,7 +114,7 @@ def samples(
     """Model after model, of each the rows that fit its context, about ``together`` completions at a time."""
     size, done = source.samples_per_prompt, 0
     wanted = size * len(prompts) * len(source.models or ("",))
-    how = Sampling(source.max_completion_tokens, source.sampling_temperature, stop_tokens=world.renderer.stop_tokens)
+    how = world.renderer.sampling(source.max_completion_tokens, source.sampling_temperature)
     for number, model in enumerate(source.models or ("",)):
         there = replace(world, engine=world.open_policy(model)) if model else world
         rows = [row for row, prompt in prompts.items() if _has_room(source, there, prompt)]

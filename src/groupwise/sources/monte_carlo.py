@@ -25,7 +25,7 @@ from groupwise.sources.sampling import TOLD_EVERY, Sampler, as_rollout
 from groupwise.sources.signal import RIGHT
 from groupwise.sources.step_labels import label_metrics, refuse_one_label
 from groupwise.sources.world import Draw, Gathered, World
-from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, Score, flatten
+from groupwise.types import Completion, Group, Prompt, Request, Rollout, Score, flatten
 
 COUNTED = (
     "solutions/duplicate",
@@ -194,7 +194,7 @@ class _Labelling:
             for prefix in prefixes
         ]
         most = self.source.max_completion_tokens - min(len(prefix.tokens) for prefix in prefixes)
-        how = Sampling(most, self.source.sampling_temperature, stop_tokens=self.world.renderer.stop_tokens)
+        how = self.world.renderer.sampling(most, self.source.sampling_temperature)
         attempts: list[tuple[Prefix, Rollout]] = []
         total = len(prefixes) * len(places)
         for number, _, completion in sampled.engine.generate(requests, how):

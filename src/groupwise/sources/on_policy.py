@@ -13,7 +13,7 @@ from groupwise.sources.sampling import Sampler
 from groupwise.sources.selection import AllRollouts, Selection, select_from
 from groupwise.sources.signal import informative
 from groupwise.sources.world import Draw, World
-from groupwise.types import Group, Prompt, Rollout, Sampling
+from groupwise.types import Group, Prompt
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,19 @@ class OnPolicy(Source):
         prompts, size = list(places.values()), self.group_size
         stream = (world.seed, world.stage.name, "sample")
         seeds = [tuple(stable_seed(*stream, place, index) for index in range(size)) for place in places]
-        stop, total = world.renderer.stop_tokens, len(prompts) * size
-        how = Sampling(self.max_completion_tokens, self.temperature, self.top_k, self.top_p, stop_tokens=stop)
-        samples = sampler.sample(world.engine, prompts, seeds, how, lambda done: world.on_phase("sample", done, total))
-        greedy: list[list[Rollout]] = [[] for _ in prompts]
+        total = len(prompts) * size
+        how = world.renderer.sampling(self.max_completion_tokens, self.temperature, self.top_k, self.top_p)
+
+        def heard(done: int) -> None:
+            world.on_phase("sample", done, total)
+
+        samples = sampler.sample_and_score(world.engine, prompts, seeds, how, heard)
+        baselines: list[float | None] = [None] * len(prompts)
         if self.greedy_baseline:
-            how = Sampling(self.max_completion_tokens, temperature=0.0, stop_tokens=stop)
-            greedy = sampler.sample(world.engine, prompts, [(0,)] * len(prompts), how)
-        world.on_phase("reward", 0, total)
-        scored = iter(sampler.score([rollout for rollouts in (*samples, *greedy) for rollout in rollouts]))
-        groups = [tuple(next(scored) for _ in rollouts) for rollouts in samples]
-        baselines = [next(scored).reward if rollouts else None for rollouts in greedy]
-        return [Group(*of_prompt) for of_prompt in zip(prompts, groups, baselines, strict=True)]
+            how = world.renderer.sampling(self.max_completion_tokens, temperature=0.0)
+            greedy = sampler.sample_and_score(world.engine, prompts, [(0,)] * len(prompts), how)
+            baselines = [rollout.reward for [rollout] in greedy]
+        return [Group(*of_prompt) for of_prompt in zip(prompts, map(tuple, samples), baselines, strict=True)]
 
 
 def _baseline_metrics(groups: list[Group]) -> dict[str, float]:

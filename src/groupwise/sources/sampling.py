@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from groupwise.protocols import Reward, RolloutEngine
@@ -56,19 +57,28 @@ class Sampler:
         seeds: Sequence[tuple[int, ...]],
         sampling: Sampling,
         on_done: Callable[[int], None] = lambda done: None,
+        on_group: Callable[[int, list[Rollout]], None] = lambda number, rollouts: None,
     ) -> list[list[Rollout]]:
-        """For each prompt a rollout for each of its seeds, in their order, whatever order they finished in."""
+        """For each prompt a rollout for each of its seeds, in their order, whatever order they finished in.
+
+        ``on_group(prompt's number, its rollouts)`` comes as soon as they are complete, prompt after prompt.
+        """
         started, steps = time.perf_counter(), self.world.stage.task.steps
         requests = [Request(prompt.tokens, own) for prompt, own in zip(prompts, seeds, strict=True)]
         found: dict[tuple[int, int], Rollout] = {}
-        total = sum(map(len, seeds))
+        groups: list[list[Rollout]] = []
+        missing, total = [len(own) for own in seeds], sum(map(len, seeds))
         for number, index, completion in engine.generate(requests, sampling):
             found[number, index] = as_rollout(prompts[number], completion, self.world.renderer, steps)
             self.tokens += len(completion.tokens)
             if len(found) % TOLD_EVERY == 0 or len(found) == total:
                 on_done(len(found))
+            missing[number] -= 1
+            while len(groups) < len(seeds) and not missing[len(groups)]:
+                groups.append([found[len(groups), place] for place in range(len(seeds[len(groups)]))])
+                on_group(len(groups) - 1, groups[-1])
         self.seconds["sample"] += time.perf_counter() - started
-        return [[found[number, index] for index in range(len(own))] for number, own in enumerate(seeds)]
+        return groups
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
         """The same with the task's rewards; as they are where the task has none."""
@@ -76,10 +86,45 @@ class Sampler:
         if not rewards:
             return list(rollouts)
         started = time.perf_counter()
-        scored, metrics = score_rollouts(rollouts, rewards)
+        scored = self._scored(rollouts)
         self.seconds["reward"] += time.perf_counter() - started
+        return scored
+
+    def _scored(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
+        rewards = self.world.stage.task.rewards
+        scored, metrics = score_rollouts(rollouts, rewards)
         self._seconds_by_reward.update({reward.name: metrics[f"rewards/{reward.name}/seconds"] for reward in rewards})
         return scored
+
+    def sample_and_score(
+        self,
+        engine: RolloutEngine,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[tuple[int, ...]],
+        sampling: Sampling,
+        on_done: Callable[[int], None] = lambda done: None,
+    ) -> list[list[Rollout]]:
+        """As ``sample``, and scored while sampling goes on: each group in one call, prompt after prompt, so that a
+        reward hears the same whatever finished first. On the account of rewards is what is left to wait for."""
+        if not self.world.stage.task.rewards:
+            return self.sample(engine, prompts, seeds, sampling, on_done)
+        with ThreadPoolExecutor(1, "rewards") as scorer:
+            scored: list[Future[list[Rollout]]] = []
+
+            def begin(number: int, rollouts: list[Rollout]) -> None:
+                for done in filter(Future.done, scored[-2:]):
+                    done.result()  # raises now what the reward raised
+                scored.append(scorer.submit(self._scored, rollouts))
+
+            try:
+                self.sample(engine, prompts, seeds, sampling, on_done, begin)
+                started = time.perf_counter()
+                groups = [group.result() for group in scored]
+            except BaseException:
+                scorer.shutdown(wait=False, cancel_futures=True)
+                raise
+            self.seconds["reward"] += time.perf_counter() - started
+        return groups
 
     def judged(self, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
         """What one reward says, its time on the account of this draw."""

@@ -29,6 +29,8 @@ class Task:
     chat: Literal["auto", "always", "never"] = "auto"
     """How a plain-text prompt is shown: as a user message through the chat template where the tokenizer has one
     (auto), always so (an error where there is none), or as it stands (never). Conversations always use the template."""
+    stop_strings: tuple[str, ...] = ()
+    """A completion also ends with the token that completes any of these: ``("</answer>",)``, say."""
     steps: Segmentation | None = None
     """What a reasoning step of a completion is; None: nothing asks."""
     source: str = ""

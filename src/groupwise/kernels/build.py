@@ -1,0 +1,94 @@
+"""Compiles a source file of this folder once a machine, and loads it.
+
+Plain C functions by ctypes: no headers of Python or torch, so that a compiler is all it takes and a few seconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-pthread")
+COMPILERS = ("c++", "g++", "clang++")
+SECONDS = 300.0  # that a compiler may take
+
+HERE = Path(__file__).parent
+
+
+@functools.cache
+def library(name: str) -> ctypes.CDLL | str:
+    """``<name>.cpp`` of this folder as a loaded library, or why there is none: no compiler, or what it said.
+
+    ``CXX`` names another compiler; ``GROUPWISE_KERNELS=off`` does without.
+    """
+    if os.environ.get("GROUPWISE_KERNELS") == "off":
+        return "GROUPWISE_KERNELS is off"
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, COMPILERS), "")
+    if not compiler:
+        return f"no C++ compiler found (looked for {', '.join(COMPILERS)}; CXX names another)"
+    try:
+        place = cache_directory() / f"{name}-{fingerprint(compiler)}.so"
+        if not place.exists():
+            compile_to(place, HERE / f"{name}.cpp", compiler)
+        return ctypes.CDLL(str(place))
+    except (OSError, subprocess.SubprocessError) as error:
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        return f"{compiler} could not make {name}: {(said.strip().splitlines() or ['no word why'])[0]}"
+
+
+def compile_to(place: Path, source: Path, compiler: str) -> None:
+    """Whole or not at all: two runs that start together do not see each other's half."""
+    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        made = Path(scratch) / place.name
+        command = [*compiler.split(), *FLAGS, str(source), "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
+        os.replace(made, place)
+
+
+def fingerprint(compiler: str) -> str:
+    """Of the sources, the flags, the compiler and this machine's instructions."""
+    version = subprocess.run([*compiler.split(), "--version"], check=True, capture_output=True, text=True, timeout=30)
+    parts = [version.stdout, *FLAGS, platform.machine(), _instructions()]
+    parts += [path.read_text() for path in sorted(HERE.iterdir()) if path.suffix in (".cpp", ".h")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def cache_directory() -> Path:
+    """The user's own, closed to others: what lies there is run. Raises OSError where none can be made."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    place = base / "groupwise"
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept = place.stat()
+        if kept.st_uid == os.getuid() and not kept.st_mode & 0o022 and os.access(place, os.W_OK):
+            return place
+    except OSError:
+        pass
+    return Path(_private_directory())
+
+
+@functools.cache
+def _private_directory() -> str:
+    """Of this process alone, removed at its end."""
+    holder = tempfile.TemporaryDirectory(prefix="groupwise-")
+    _HELD.append(holder)
+    return holder.name
+
+
+_HELD: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _instructions() -> str:
+    """What ``-march=native`` looks at."""
+    information = Path("/proc/cpuinfo")
+    if not information.exists():
+        return platform.processor()
+    lines = information.read_text().splitlines()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

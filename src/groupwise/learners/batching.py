@@ -1,0 +1,69 @@
+"""Which rows go through the network together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from groupwise.types import Rollout
+
+
+def micro_batches(
+    rollouts: Sequence[Rollout], budget: int, together: Sequence[int] | None = None, padded: bool = False
+) -> Iterator[list[int]]:
+    """Row numbers, longest sequences first, in batches of at most ``budget`` tokens.
+
+    A prompt that rows of a batch share counts once, and its rows stay together where they fit; ``padded``: what counts
+    is the rectangle instead. Rows with one number in ``together`` stay together in any case; where they exceed the
+    budget by themselves they go alone.
+    """
+    batch = _Batch(rollouts, padded)
+    for family in _families(rollouts, together):
+        whole = [row for unit in family for row in unit]
+        if batch.rows and batch.size(whole) > budget >= _Batch(rollouts, padded).size(whole) and not padded:
+            yield batch.rows
+            batch = _Batch(rollouts, padded)
+        for unit in family:
+            if batch.rows and batch.size(unit) > budget:
+                yield batch.rows
+                batch = _Batch(rollouts, padded)
+            batch.add(unit)
+    if batch.rows:
+        yield batch.rows
+
+
+class _Batch:
+    """Rows that go together, and how much room they take."""
+
+    def __init__(self, rollouts: Sequence[Rollout], padded: bool) -> None:
+        self.rollouts, self.padded = rollouts, padded
+        self.rows: list[int] = []
+        self.prompts: set[tuple[int, ...]] = set()
+        self.tokens = self.longest = 0
+
+    def size(self, more: Sequence[int]) -> int:
+        """Tokens with these rows too."""
+        rollouts = [self.rollouts[row] for row in more]
+        longest = max(self.longest, *(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts))
+        if self.padded:
+            return (len(self.rows) + len(more)) * longest
+        prompts = {rollout.prompt.tokens for rollout in rollouts} - self.prompts
+        return self.tokens + sum(map(len, prompts)) + sum(len(rollout.tokens) for rollout in rollouts)
+
+    def add(self, more: Sequence[int]) -> None:
+        rollouts = [self.rollouts[row] for row in more]
+        self.tokens = 0 if self.padded else self.size(more)
+        self.longest = max(self.longest, *(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts))
+        self.rows += more
+        self.prompts.update(rollout.prompt.tokens for rollout in rollouts)
+
+
+def _families(rollouts: Sequence[Rollout], together: Sequence[int] | None) -> list[list[list[int]]]:
+    """Rows that must stay together, gathered by the prompt of the longest of them; longest first throughout."""
+    lengths = [len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts]
+    units: dict[int, list[int]] = {}
+    for row in sorted(range(len(rollouts)), key=lambda row: (-lengths[row], row)):
+        units.setdefault(row if together is None else together[row], []).append(row)
+    families: dict[tuple[int, ...], list[list[int]]] = {}
+    for unit in units.values():
+        families.setdefault(rollouts[unit[0]].prompt.tokens, []).append(unit)
+    return list(families.values())

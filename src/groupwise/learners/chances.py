@@ -1,0 +1,84 @@
+"""Log-probabilities of given tokens without the table of all: tile by tile, forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groupwise.kernels import lanes, learn
+from groupwise.networks import plain
+
+TILE_TOKENS = 512
+TILE_ELEMENTS = 2**26
+"""Of [tokens, vocabulary] logits that exist at once, unless all of them are kept."""
+KEPT_ELEMENTS = 2**23
+"""Up to so many logits are kept for the backward pass; more are computed again."""
+
+
+def token_chances(hidden: Tensor, matrix: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """``[N]`` log-probabilities of ``targets`` ``[N]`` and entropies (without gradient) of ``softmax(h Wᵀ / T)``, at
+    least float32, of ``hidden`` ``[N, d]`` and ``matrix`` ``[V, d]``."""
+    if torch.is_grad_enabled():
+        return _Chances.apply(hidden, matrix, targets, 1 / temperature)
+    return _forward(hidden, matrix, targets, 1 / temperature, None)[:2]
+
+
+def _forward(
+    hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, kept: dict[int, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities, entropies and logarithms of the normalisers."""
+    steps = _steps(hidden)
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    found = torch.empty(3, len(hidden), dtype=dtype, device=hidden.device)
+
+    def work(tile: slice, lane: int) -> None:
+        logits = hidden[tile] @ matrix.T
+        for row, part in zip(found, steps.chances(logits, targets[tile], scale), strict=True):
+            row[tile] = part
+        if kept is not None:
+            kept[tile.start] = logits
+
+    lanes.each_tile(_tiles(hidden, matrix), work)
+    return found[0], found[1], found[2]
+
+
+class _Chances(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        kept: dict[int, Tensor] | None = {} if len(hidden) * len(matrix) <= KEPT_ELEMENTS else None
+        logprobs, entropies, normalisers = _forward(hidden, matrix, targets, scale, kept)
+        ctx.save_for_backward(hidden, matrix, targets, normalisers)
+        ctx.scale, ctx.kept = scale, kept
+        ctx.mark_non_differentiable(entropies)
+        return logprobs.clone(), entropies
+
+    @staticmethod
+    def backward(ctx: Any, by: Tensor, _: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden, matrix, targets, normalisers = ctx.saved_tensors
+        steps, dtype = _steps(hidden), normalisers.dtype
+        dhidden, learns = torch.empty_like(hidden), ctx.needs_input_grad[1]
+        sums = lanes.zeros(matrix.detach().to(dtype) if learns else matrix[:0])
+        kept, ctx.kept = ctx.kept or {}, None  # the gradient takes their place
+
+        def work(tile: slice, lane: int) -> None:
+            logits = kept.pop(tile.start) if kept else hidden[tile] @ matrix.T
+            back = steps.chances_backward(logits, targets[tile], ctx.scale, normalisers[tile], by[tile])
+            torch.mm(back, matrix, out=dhidden[tile])
+            if learns and back.dtype == dtype:
+                sums[lane][0].addmm_(back.T, hidden[tile])
+            elif learns:
+                sums[lane][0].add_(back.T @ hidden[tile])
+
+        lanes.each_tile(_tiles(hidden, matrix), work)
+        return dhidden, lanes.total(sums)[0].to(matrix.dtype) if learns else None, None, None
+
+
+def _steps(hidden: Tensor) -> Any:
+    return learn if learn.fits(hidden) else plain
+
+
+def _tiles(hidden: Tensor, matrix: Tensor) -> list[slice]:
+    size = max(1, min(TILE_TOKENS, TILE_ELEMENTS // (len(matrix) * lanes.count())))
+    return [slice(start, min(start + size, len(hidden))) for start in range(0, len(hidden), size)]

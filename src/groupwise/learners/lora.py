@@ -1,0 +1,114 @@
+"""Low-rank adapters by peft, beside frozen weights, and what sampling needs: the same weights with the adapters in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from groupwise.errors import UserError
+from groupwise.learners.config import Lora
+from groupwise.learners.layout import Layout
+from groupwise.learners.logprobs import LanguageModel, States
+
+ADAPTER = "adapter"
+"""Directory beside the model's files that peft loads the adapters from."""
+
+
+class Adapters:
+    """``trained``: the model with an adapter on each target, which are its only parameters with gradient.
+
+    ``model`` stays a plain transformers model: it shares every other parameter with ``trained``, and ``merge`` writes
+    W + alpha / rank · B A where ``trained`` has W. Adapters begin with B = 0.
+    """
+
+    def __init__(self, model: Any, lora: Lora) -> None:
+        try:
+            from peft import LoraConfig, get_peft_model
+        except ImportError as error:
+            raise UserError("lora.rank > 0 needs peft; expected it installed: pip install 'groupwise[lora]'") from error
+        known = {id(parameter): parameter for parameter in model.parameters()}
+        self.model = model
+        twin = copy.deepcopy(model, known)
+        names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        lost = set(lora.targets) - names
+        if lost or not lora.targets:
+            raise UserError(
+                f"lora.targets: the model has no linear layer named {', '.join(sorted(lost)) or 'by an empty list'}; "
+                f"expected some of {', '.join(sorted(names))}"
+            )
+        alpha: Any = lora.alpha  # peft's type is int; it divides by rank
+        options = LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM")
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self._peft: Any = get_peft_model(twin, options)
+        self.trained: Any = self._peft.get_base_model().eval()
+        model.requires_grad_(False)
+        self._layers = {
+            name: module for name, module in self.trained.named_modules() if hasattr(module, "get_delta_weight")
+        }
+        for name in self._layers:
+            merged = model.get_submodule(name)
+            merged.weight = nn.Parameter(merged.weight.detach().clone(), requires_grad=False)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that are trained."""
+        return [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Brings ``model`` up to date."""
+        for name, layer in self._layers.items():
+            base = layer.get_base_layer().weight
+            self.model.get_submodule(name).weight.copy_(base + layer.get_delta_weight("default").to(base.dtype))
+
+    def save(self, directory: Path) -> None:
+        """As ``PeftModel.from_pretrained`` loads them onto the model that training began with."""
+        self._peft.save_pretrained(str(directory / ADAPTER))
+
+    def values(self) -> list[Tensor]:
+        """A copy."""
+        return [parameter.detach().clone() for parameter in self.parameters()]
+
+    def state(self) -> dict[str, Any]:
+        """Adapters, and the frozen weights under them, which a saved model no longer has by themselves."""
+        bases = [layer.get_base_layer().weight.detach() for layer in self._layers.values()]
+        return {"adapters": self.values(), "bases": bases}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``."""
+        for parameter, saved in zip(self.parameters(), state["adapters"], strict=True):
+            parameter.copy_(saved)
+        for layer, saved in zip(self._layers.values(), state["bases"], strict=True):
+            layer.get_base_layer().weight.copy_(saved)
+        self.merge()
+
+    @contextmanager
+    def at(self, values: list[Tensor]) -> Iterator[None]:
+        """With other values in the adapters' place; a graph that was made before stays whole."""
+        parameters = self.parameters()
+        own = [parameter.data for parameter in parameters]
+        for parameter, other in zip(parameters, values, strict=True):
+            parameter.data = other
+        try:
+            yield
+        finally:
+            for parameter, other in zip(parameters, own, strict=True):
+                parameter.data = other
+
+
+class PastPolicy:
+    """The policy as its adapters once were: a reference without a copy of the model."""
+
+    def __init__(self, adapters: Adapters, policy: LanguageModel, values: list[Tensor]) -> None:
+        self.adapters, self.policy, self.values = adapters, policy, values
+
+    def __call__(self, layout: Layout) -> States:
+        with self.adapters.at(self.values):
+            return self.policy(layout)

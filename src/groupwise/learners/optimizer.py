@@ -1,0 +1,90 @@
+"""One optimiser update: gradients divided, clipped group by group, and left out where they are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from groupwise.learners.adamw8 import AdamW8
+from groupwise.learners.config import Local
+
+
+class Optimizer:
+    """AdamW over a group of parameters for each network.
+
+    Parameters in half precision have a float32 copy: gradients of micro-batches are summed there, AdamW steps it, and
+    the parameter becomes the copy rounded. ``close`` before another one is made on the same parameters.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[nn.Parameter]], config: Local) -> None:
+        self.max_norm = config.max_grad_norm
+        self.masters: list[tuple[nn.Parameter, nn.Parameter]] = []
+        self._hooks: list[Any] = []
+        self.groups = [[self._stepped(parameter) for parameter in group] for group in groups]
+        self._adamw = self._made(config)
+
+    def _made(self, config: Local) -> Any:
+        if config.optimizer_bits == 8:
+            return AdamW8(self.groups, config.betas, config.weight_decay)
+        groups = [{"params": group} for group in self.groups if group]
+        return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+
+    def _stepped(self, parameter: nn.Parameter) -> nn.Parameter:
+        """What AdamW steps: the parameter, or its float32 copy."""
+        if parameter.dtype not in (torch.bfloat16, torch.float16):
+            return parameter
+        master = nn.Parameter(parameter.detach().float())
+        self.masters.append((parameter, master))
+
+        def gather(computed: Tensor) -> None:
+            assert computed.grad is not None
+            master.grad = computed.grad.float() if master.grad is None else master.grad.add_(computed.grad)
+            computed.grad = None
+
+        self._hooks.append(parameter.register_post_accumulate_grad_hook(gather))
+        return master
+
+    def step(self, count: float, rates: Sequence[float]) -> tuple[list[float], bool]:
+        """One update, each group at its rate; the groups' gradient norms, and whether it was made.
+
+        Gradients are divided by ``count`` and clipped group by group; one that is not finite leaves the update out.
+        """
+        norms = [divide_and_clip(group, count, self.max_norm) for group in self.groups]
+        finite = all(norm < float("inf") for norm in norms)
+        for group, rate in zip(self._adamw.param_groups, rates, strict=False):
+            group["lr"] = rate
+        if finite:
+            self._adamw.step()
+            with torch.no_grad():
+                for parameter, master in self.masters:
+                    parameter.copy_(master)
+        self._adamw.zero_grad(set_to_none=True)
+        return norms, finite
+
+    def close(self) -> None:
+        """Lets go of the parameters."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+        return {"adamw": self._adamw.state_dict(), "masters": [master.detach() for _, master in self.masters]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state_dict``, on the weights it was taken with."""
+        self._adamw.load_state_dict(state["adamw"])
+        with torch.no_grad():
+            for (_, master), saved in zip(self.masters, state["masters"], strict=True):
+                master.copy_(saved)
+
+
+def divide_and_clip(parameters: Sequence[nn.Parameter], count: float, max_norm: float) -> float:
+    """The norm of the gradients after their division by ``count``, before they are scaled down to ``max_norm``."""
+    present = [parameter for parameter in parameters if parameter.grad is not None]
+    if not present:
+        return 0.0
+    torch._foreach_div_([parameter.grad for parameter in present if parameter.grad is not None], max(count, 1e-12))
+    return float(nn.utils.clip_grad_norm_(present, max_norm or float("inf")))

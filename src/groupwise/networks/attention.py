@@ -1,0 +1,95 @@
+"""Attention over packed sequences: every token of a completion sees its family's prompt and what precedes it.
+
+A shared prompt's keys and values get the gradient of all its completions, so the result is that of separate sequences.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from groupwise.kernels import learn
+from groupwise.networks import varlen
+from groupwise.networks.packing import Packing
+
+
+def packed_attention(
+    q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, cap: float = 0.0, window: int = 0
+) -> Tensor:
+    """``[N, H, D]`` of q ``[N, H, D]``, k and v ``[N, Hkv, D]``; differentiable.
+
+    ``cap`` > 0: scores become cap · tanh(score / cap); ``window`` > 0: a token sees itself and window - 1 before it.
+    """
+    narrow = 0 < window < packing.longest
+    if not cap and not narrow and learn.fits(q, (q.shape[2],)):
+        return (
+            _Kernel.apply(q, k, v, packing, scale) if torch.is_grad_enabled() else _forward(q, k, v, packing, scale)[0]
+        )
+    if not cap and not narrow and varlen.fits(q):
+        return varlen.varlen_attention(q, k, v, packing, scale)
+    found = []
+    for start, length, first, last in packing.prompts.tolist():
+        prompt = slice(start, start + length)
+        alone = _dense(q[None, prompt], k[None, prompt], v[None, prompt], 0, scale, cap, window)
+        found.append(alone[0])
+        members = packing.completions[first:last]
+        if int(members[:, 1].sum()):
+            found.append(_completions(q, k, v, prompt, members, scale, cap, window))
+    return torch.cat(found)
+
+
+def _completions(
+    q: Tensor, k: Tensor, v: Tensor, prompt: slice, members: Tensor, scale: float, cap: float, window: int
+) -> Tensor:
+    """Of a family's completions (start and length ``[C, 2]``), one after the other; padded in here alone."""
+    starts, lengths = members.to(q.device).long().unbind(1)
+    steps = torch.arange(int(members[:, 1].max()), device=q.device)
+    real = steps < lengths[:, None]  # [C, L]
+    where = torch.where(real, starts[:, None] + steps, prompt.start)
+    before = prompt.stop - prompt.start
+    keys, values = (
+        torch.cat((x[None, prompt].expand(len(members), -1, -1, -1), x[where]), dim=1) for x in (k, v)
+    )  # [C, P + L, Hkv, D]
+    return _dense(q[where], keys, values, before, scale, cap, window)[real]
+
+
+def _dense(q: Tensor, k: Tensor, v: Tensor, before: int, scale: float, cap: float, window: int) -> Tensor:
+    """``[C, L, H, D]``: queries at positions ``before`` + 0, 1, ... of keys at 0, 1, ..."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    queries = torch.arange(before, k.shape[2], device=q.device)[:, None]
+    keys = torch.arange(k.shape[2], device=q.device)
+    seen = keys <= queries
+    if window:
+        seen &= keys > queries - window
+    if not cap:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale, enable_gqa=True).transpose(1, 2)
+    k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+    scores = cap * torch.tanh(q @ k.transpose(2, 3) * (scale / cap))
+    return (scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v).transpose(1, 2)
+
+
+def _forward(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> tuple[Tensor, Tensor]:
+    return learn.attention(_side_by_side(q), _side_by_side(k), _side_by_side(v), packing, scale)
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """With a token's heads one after the other."""
+    return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
+
+
+class _Kernel(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
+        out, normalisers = _forward(q, k, v, packing, scale)
+        ctx.save_for_backward(q, k, v, out, normalisers)
+        ctx.packing, ctx.scale = packing, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        q, k, v, out, normalisers = ctx.saved_tensors
+        q, k, v = map(_side_by_side, (q, k, v))
+        return (*learn.attention_backward(q, k, v, ctx.packing, ctx.scale, out, normalisers, dout), None, None)

@@ -1,0 +1,77 @@
+"""Sequences side by side without padding; those with one prompt share it, and it stands there once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """N tokens of families: a prompt, then each of its completions. A completion sees its prompt and itself.
+
+    ``of([([5, 6], [7, 8]), ([5, 6], [9])])`` is::
+
+        tokens        5  6  7  8  9
+        positions     0  1  2  3  2
+        prompts       [[0, 2, 0, 2]]
+        completions   [[2, 2], [4, 1]]
+    """
+
+    tokens: Tensor  # [N] int64
+    positions: Tensor  # [N] int64
+    prompts: Tensor  # [F, 4] int32 on the CPU: start, length, first completion, one past the last
+    completions: Tensor  # [C, 2] int32 on the CPU: start, length
+    longest: int
+    """Tokens of a prompt and its completion at most."""
+    ends: tuple[int, ...]
+    """Of each sequence that was given: where its prompt's last token stands."""
+    starts: tuple[int, ...]
+    """Where the first token of its completion stands, or would."""
+    plans: dict[Any, Any] = field(default_factory=dict, compare=False)
+    """What attention has worked out of it, once for all layers."""
+
+    @property
+    def families(self) -> int:
+        return len(self.prompts)
+
+    @staticmethod
+    def of(sequences: Sequence[tuple[Ids, Ids]], device: torch.device | str = "cpu") -> Packing:
+        """Of (prompt, completion) pairs; prompts are not empty."""
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, (prompt, _) in enumerate(sequences):
+            rows.setdefault(tuple(prompt), []).append(row)
+        parts: list[Ids] = []
+        positions: list[range] = []
+        prompts: list[tuple[int, int, int, int]] = []
+        completions: list[tuple[int, int]] = []
+        at = 0
+        ends, starts = [0] * len(sequences), [0] * len(sequences)
+        for prompt, members in rows.items():
+            prompts.append((at, len(prompt), len(completions), len(completions) + len(members)))
+            parts.append(prompt)
+            positions.append(range(len(prompt)))
+            end, at = at + len(prompt) - 1, at + len(prompt)
+            for row in members:
+                completion = sequences[row][1]
+                ends[row], starts[row] = end, at
+                completions.append((at, len(completion)))
+                parts.append(completion)
+                positions.append(range(len(prompt), len(prompt) + len(completion)))
+                at += len(completion)
+        return Packing(
+            torch.tensor(list(chain.from_iterable(parts)), dtype=torch.long, device=device),
+            torch.tensor(list(chain.from_iterable(positions)), dtype=torch.long, device=device),
+            torch.tensor(prompts, dtype=torch.int32).view(-1, 4),
+            torch.tensor(completions, dtype=torch.int32).view(-1, 2),
+            max((len(prompt) + len(completion) for prompt, completion in sequences), default=0),
+            tuple(ends),
+            tuple(starts),
+        )

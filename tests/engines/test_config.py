@@ -1,0 +1,117 @@
+"""Which engine a model gets, and what is said where it is not the fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from groupwise.engines import Native
+from groupwise.engines.compiled import CompiledEngine
+from groupwise.engines.general import GeneralEngine
+from groupwise.engines.native import NativeEngine
+from groupwise.kernels import build
+from groupwise.types import Request, Sampling
+
+FAMILIES = ["llama", "llama, biases everywhere", "mistral", "qwen2", "qwen3, tied head, yarn rope", "gemma", "gemma2"]
+
+
+def opened(model: Any) -> tuple[Any, list[str]]:
+    notes: list[str] = []
+    return Native().open(model, notes.append), notes
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "gemma3_text"])
+def test_the_families_are_compiled_and_nothing_is_said(make_model: Any, name: str) -> None:
+    engine, notes = opened(make_model(name))
+    assert isinstance(engine, CompiledEngine)
+    assert engine.threads >= 1
+    assert notes == []
+
+
+def test_another_architecture_goes_the_general_way_and_says_so(make_model: Any) -> None:
+    engine, notes = opened(make_model("gpt_neox"))
+    assert isinstance(engine, GeneralEngine)
+    assert len(notes) == 1
+    assert "gpt_neox" in notes[0]
+    assert "\n" not in notes[0]
+
+
+def test_another_precision_is_sampled_in_plain_torch(make_model: Any) -> None:
+    engine, notes = opened(make_model("qwen3").double())
+    assert isinstance(engine, NativeEngine)
+    assert notes == ["engine: weights are float64 on cpu; sampling in plain torch, slower"]
+
+
+@pytest.fixture
+def libraries() -> Iterator[None]:
+    """Asked for again, and once more when the test's environment is gone."""
+    build.library.cache_clear()
+    yield
+    build.library.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("GROUPWISE_KERNELS", "off", "GROUPWISE_KERNELS is off"),
+        ("CXX", "no-such-compiler", "no-such-compiler could not make decode"),
+        ("CXX", "false", "false could not make decode"),
+        ("PATH", "", "no C++ compiler found"),
+    ],
+)
+def test_without_a_compiler_the_same_tokens_come_more_slowly(
+    make_model: Any,
+    libraries: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+    setting: str,
+    value: str,
+    said: str,
+) -> None:
+    model, requests = make_model("qwen3"), [Request((5, 6, 7), (1, 2, 3))]
+    expected = {(n, i): c.tokens for n, i, c in opened(model)[0].generate(requests, Sampling(12))}
+    build.library.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(setting, value)
+    engine, notes = opened(model)
+    assert isinstance(engine, NativeEngine)
+    assert len(notes) == 1
+    assert said in notes[0]
+    assert "\n" not in notes[0]
+    assert {(n, i): c.tokens for n, i, c in engine.generate(requests, Sampling(12))} == expected
+
+
+def test_a_model_that_computes_something_else_is_noticed(make_model: Any) -> None:
+    """Whatever its config says: log-probabilities of a probe decide."""
+    model = make_model("llama")
+    model.forward = _half_as_sure(model.forward)
+    engine, notes = opened(model)
+    assert isinstance(engine, GeneralEngine)
+    assert [("differ by" in note, "\n" in note) for note in notes] == [(True, False), (True, False)]
+
+
+def _half_as_sure(forward: Any) -> Any:
+    def scaled(*args: Any, **options: Any) -> Any:
+        output = forward(*args, **options)
+        output.logits = output.logits / 2
+        return output
+
+    return scaled
+
+
+def test_threads_are_as_asked(make_model: Any) -> None:
+    engine = Native(threads=3).open(make_model("qwen3"))
+    assert isinstance(engine, CompiledEngine)
+    assert engine.threads == 3
+
+
+def test_a_short_context_needs_no_probe(make_model: Any) -> None:
+    model = make_model("qwen3")
+    model.config.max_position_embeddings = 6
+    engine, _ = opened(model)
+    [(_, _, completion)] = engine.generate([Request((5, 6), (1,))], Sampling(9))
+    assert len(completion.tokens) == 4
+    assert torch.isfinite(torch.tensor(completion.logprobs)).all()

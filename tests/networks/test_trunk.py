@@ -1,0 +1,243 @@
+"""The packed forward pass: hidden states and gradients of transformers' own, sequence by sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor
+
+from groupwise.kernels import lanes, learn
+from groupwise.networks import Blueprint, blueprint_of
+from groupwise.networks import fused as fused_module
+from groupwise.networks.attention import packed_attention
+from groupwise.networks.packing import Packing
+from groupwise.networks.trunk import Trunk
+
+SIZES = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+GEMMA = {"sliding_window": 9, "query_pre_attn_scalar": 16, "attn_implementation": "eager"}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {}),
+    "llama, long context": (
+        "Llama",
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 4.0, "low_freq_factor": 1.0,
+                             "high_freq_factor": 4.0, "original_max_position_embeddings": 64}},
+    ),
+    "llama, biases": ("Llama", {"attention_bias": True, "mlp_bias": True}),
+    "mistral": ("Mistral", {}),
+    "mistral, window": ("Mistral", {"sliding_window": 9}),
+    "qwen2": ("Qwen2", {}),
+    "qwen3": ("Qwen3", {"tie_word_embeddings": True}),
+    "gemma": ("Gemma", {}),
+    "gemma2": ("Gemma2", GEMMA),
+    "gemma3": ("Gemma3Text", GEMMA),
+}  # fmt: skip
+Sequences = list[tuple[list[int], list[int]]]
+
+
+@pytest.fixture(autouse=True)
+def exact_norms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers' norms round to float32 even in a float64 model; here they do not."""
+
+    def llama(self: Any, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon)
+
+    def gemma(self: Any, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, 1 + self.weight, self.eps)
+
+    models = transformers.models
+    for family in ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3"):
+        modeling = getattr(getattr(models, family), f"modeling_{family}")
+        name = f"{family.capitalize()}RMSNorm"
+        monkeypatch.setattr(getattr(modeling, name), "forward", gemma if family.startswith("gemma") else llama)
+
+
+def make(family: str, dtype: torch.dtype = torch.float64) -> Any:
+    name, options = FAMILIES[family]
+    torch.manual_seed(4)
+    config = getattr(transformers, f"{name}Config")(**(SIZES | options))
+    model = getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM")(config).eval()
+    draw = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():  # norms and biases too
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+    return model.to(dtype)
+
+
+def sequences(seed: int = 0) -> Sequences:
+    """Two prompts that several completions share, one of them empty, and one that has its own."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def ids(count: int) -> list[int]:
+        return torch.randint(61, (count,), generator=draw).tolist()
+
+    made: Sequences = []
+    for prompt, completions in ((ids(7), (3, 20, 60, 1)), (ids(30), (0, 11, 33)), (ids(2), (5,))):
+        made += [(prompt, ids(count)) for count in completions]
+    return made
+
+
+def parts_of(model: Any) -> Blueprint:
+    blueprint = blueprint_of(model)
+    assert isinstance(blueprint, Blueprint), blueprint
+    return blueprint
+
+
+def packed(model: Any, given: Sequence[tuple[list[int], list[int]]], recompute: bool = False) -> Tensor:
+    """States from each prompt's last token on, sequence after sequence."""
+    blueprint = parts_of(model)
+    packing = Packing.of(given)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scale, cap = blueprint.attention_scale, blueprint.attention_cap
+        return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window)
+
+    hidden = Trunk(blueprint, packing.longest, recompute).hidden(packing.tokens, packing.positions, attend)
+    each = zip(given, packing.ends, packing.starts, strict=True)
+    return torch.cat([torch.cat((hidden[e : e + 1], hidden[s : s + len(c)])) for (_, c), e, s in each])
+
+
+def alone(model: Any, given: Sequence[tuple[list[int], list[int]]]) -> Tensor:
+    """The same from transformers, one sequence at a time."""
+    return torch.cat(
+        [
+            model.base_model(input_ids=torch.tensor([[*p, *c]]), use_cache=False).last_hidden_state[0, len(p) - 1 :]
+            for p, c in given
+        ]
+    )
+
+
+def gradients(model: Any, hidden: Tensor) -> dict[str, Tensor]:
+    model.zero_grad()
+    weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    hidden.backward(weights.to(hidden.dtype))
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def alike(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        assert (gradient - theirs[name]).norm() <= tolerance * theirs[name].norm(), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equals_transformers_one_sequence_at_a_time(family: str) -> None:
+    """In float64 to 1e-10, but for attention that transformers itself rounds to float32 (Gemma 2 and 3)."""
+    model, given = make(family), sequences()
+    tolerance = 1e-6 if family in ("gemma2", "gemma3") else 1e-10
+    ours, theirs = packed(model, given), alone(model, given)
+    assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+    alike(gradients(model, ours), gradients(model, theirs), tolerance)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("family", ["llama", "llama, biases", "mistral, window", "qwen2", "qwen3", "gemma2"])
+def test_float32_equals_float64_to_rounding(family: str, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not kernels:
+        monkeypatch.setattr(learn, "fits", lambda *_: False)
+    given = sequences()
+    exact, model = make(family), make(family, torch.float32)
+    theirs, ours = packed(exact, given), packed(model, given)
+    assert (ours - theirs).abs().max() <= 3e-6 * theirs.abs().max()
+    alike(gradients(model, ours), gradients(exact, theirs), 5e-6)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("family", ["qwen3", "qwen2", "gemma3"])
+def test_neither_sharing_nor_packing_changes_the_gradient(family: str, dtype: torch.dtype, tolerance: float) -> None:
+    """All at once, each by itself, and in two halves that cut through a family."""
+    model, given = make(family, dtype), sequences()
+    whole = gradients(model, packed(model, given))
+    weights = torch.randn(
+        len(packed(model, given)), 32, generator=torch.Generator().manual_seed(9), dtype=torch.float64
+    )
+    for size in (1, 2, 5):
+        model.zero_grad()
+        start = 0
+        for first in range(0, len(given), size):
+            part = packed(model, given[first : first + size])
+            part.backward(weights[start : start + len(part)].to(dtype))
+            start += len(part)
+        alike({name: p.grad for name, p in model.named_parameters() if p.grad is not None}, whole, tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("family", ["qwen3", "llama, biases", "gemma2"])
+def test_computing_blocks_again_changes_no_bit(family: str, dtype: torch.dtype) -> None:
+    model, given = make(family, dtype), sequences()
+    kept, again = (gradients(model, packed(model, given, recompute)) for recompute in (False, True))
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama, biases", "gemma3"])
+def test_the_same_without_gradient(family: str) -> None:
+    model, given = make(family, torch.float32), sequences()
+    with torch.no_grad():
+        without = packed(model, given)
+    assert torch.equal(packed(model, given).detach(), without)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama, biases", "gemma3"])
+def test_states_that_nobody_reads_change_nothing(family: str) -> None:
+    model, packing, read = make(family), Packing.of(sequences()), torch.tensor([3, 20, 21, 90])
+    blueprint = parts_of(model)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return packed_attention(q, k, v, packing, blueprint.attention_scale, 0.0, blueprint.layers[layer].window)
+
+    trunk = Trunk(blueprint, packing.longest)
+    every = trunk.hidden(packing.tokens, packing.positions, attend)[read]
+    some = trunk.hidden(packing.tokens, packing.positions, attend, read)
+    torch.testing.assert_close(some, every, rtol=1e-12, atol=1e-12)
+    alike(gradients(model, some), gradients(model, every), 1e-12)
+
+
+@pytest.mark.parametrize("tile", [1, 10, 1000])
+def test_tiles_change_nothing(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, given = make("qwen2"), sequences()
+    expected = gradients(model, packed(model, given))
+    monkeypatch.setattr(fused_module, "TILE", tile)
+    alike(gradients(model, packed(model, given)), expected, 1e-12)
+
+
+def test_half_precision_stays_near() -> None:
+    given = sequences()
+    exact, rounded = (make("qwen3", dtype) for dtype in (torch.float64, torch.bfloat16))
+    ours, theirs = packed(rounded, given), packed(exact, given)
+    assert ours.dtype == torch.bfloat16
+    assert (ours - theirs).norm() <= 0.05 * theirs.norm()
+    alike(gradients(rounded, ours), gradients(exact, theirs), 0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_lanes_and_threads_change_rounding_alone(
+    threads: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not even that from one time to the next."""
+    monkeypatch.setattr(fused_module, "TILE", 20)
+    model, given, found = make("qwen3", dtype), sequences(), []
+    expected = gradients(model, packed(model, given))
+    for tiled in (True, True, False, False):
+        with lanes.open_lanes(threads, tiled):
+            found.append(gradients(model, packed(model, given)))
+    for some in found:
+        alike(some, expected, 1e-12 if dtype == torch.float64 else 1e-6)
+    assert all(torch.equal(found[first][name], found[first + 1][name]) for first in (0, 2) for name in expected)

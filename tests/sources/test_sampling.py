@@ -1,0 +1,72 @@
+"""Sampling and scoring side by side: what is scored when, and what happens where it goes wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from groupwise import OnPolicy
+from groupwise.errors import UserError
+from groupwise.rewards import as_reward
+from groupwise.sources import World
+from groupwise.types import Completion, Request, Sampling
+
+Open = Callable[..., World]
+
+
+class Told:
+    """The world's engine, which notes when each completion was taken, and gives them backwards, group after group."""
+
+    def __init__(self, engine: Any, waits: float) -> None:
+        self.engine, self.waits, self.taken = engine, waits, list[float]()
+        self.context_tokens, self.version = engine.context_tokens, engine.version
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
+        found = sorted(self.engine.generate(requests, sampling), key=lambda one: (one[0], -one[1]))
+        for one in found:
+            time.sleep(self.waits)
+            self.taken.append(time.perf_counter())
+            yield one
+
+
+def opened(world: Open, reward: Any, waits: float, prompts: int = 5) -> tuple[World, Told, OnPolicy]:
+    source = OnPolicy(group_size=3, max_completion_tokens=4)
+    here = world(source, prompts_per_step=prompts)
+    task = replace(here.stage.task, rewards=(as_reward(reward),))
+    told = Told(here.engine, waits)
+    return replace(here, engine=told, stage=replace(here.stage, task=task)), told, source
+
+
+def test_groups_are_scored_while_others_are_sampled(world: Open) -> None:
+    """Each in one call, prompt after prompt, its rollouts in the order of their seeds."""
+    calls: list[tuple[float, list[str]]] = []
+
+    def heard(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+        calls.append((time.perf_counter(), list(completions)))
+        time.sleep(0.02)
+        return [float(len(text)) for text in completions]
+
+    here, told, source = opened(world, heard, waits=0.02)
+    draw = source.draw(here, 0)
+    assert [texts for _, texts in calls] == [[rollout.text for rollout in group.rollouts] for group in draw.groups]
+    assert [rollout.reward for group in draw.groups for rollout in group.rollouts] == [
+        len(rollout.text) for group in draw.groups for rollout in group.rollouts
+    ]
+    assert calls[0][0] < told.taken[-1]
+    assert calls[3][0] < told.taken[-1]
+    # Waited for is the last group alone; the reward's own seconds are all of them.
+    assert draw.seconds["reward"] < 0.08 < draw.metrics["rewards/heard/seconds"]
+
+
+def test_what_a_reward_raises_ends_the_sampling(world: Open) -> None:
+    def fails(completions: Sequence[str], **columns: Any) -> list[float]:
+        return [0.0]
+
+    here, told, source = opened(world, fails, waits=0.02, prompts=8)
+    with pytest.raises(UserError, match="returned 1 values for 3"):
+        source.draw(here, 0)
+    assert len(told.taken) < 24
