@@ -78,7 +78,7 @@ def arguments() -> argparse.Namespace:
 def available(smoke: bool) -> list[str]:
     """The sides that are installed; the smoke run is ours alone."""
     theirs = ["trl", "trl_defaults", "vllm"] if find_spec("trl") is not None and not smoke else []
-    return ["ours", *theirs]
+    return ["ours", *(["ours_small"] if theirs else []), *theirs]
 
 
 def rows(bench: Bench, chosen: list[Case], sides: list[str]) -> Iterator[dict[str, Any]]:

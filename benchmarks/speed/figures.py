@@ -109,7 +109,11 @@ def bars(result: Row) -> Iterator[Bar]:
 
 
 def _memory(cases: Sequence[Row]) -> Iterator[Bar]:
-    pairs = [(ours, theirs) for case in cases if (ours := figures(case, "ours")) and (theirs := figures(case, "trl"))]
+    pairs = [
+        (ours, theirs)
+        for case in cases
+        if (ours := figures(case, "ours_small") or figures(case, "ours")) and (theirs := figures(case, "trl"))
+    ]
     if pairs:
         worst = max(ours.peak / theirs.peak for ours, theirs in pairs)
         yield Bar("peak memory of the process, share of TRL's, worst case", MEMORY, worst, most=True)

@@ -18,7 +18,12 @@ from talk import Failed, Worker
 VLLM_TIMES = 2  # with its better thread count, beside the trial of each
 SHORT = 8  # tokens of a completion in a step that only warms up
 HERE = Path(__file__).resolve().parent
-SCRIPTS = {"ours": "worker_ours.py", "trl": "worker_trl.py", "trl_defaults": "worker_trl.py"}
+SCRIPTS = {
+    "ours": "worker_ours.py",
+    "ours_small": "worker_ours.py",
+    "trl": "worker_trl.py",
+    "trl_defaults": "worker_trl.py",
+}
 
 
 @dataclass
@@ -87,7 +92,7 @@ def one_more(
 ) -> None:
     """A step, unless the side has had its number of them, or there is a first one and no time for a second."""
     last = max((step["seconds"] for step in steps), default=0.0)
-    wanted = case.default_times if side == "trl_defaults" else case.times
+    wanted = {"trl_defaults": case.default_times, "ours_small": 1}.get(side, case.times)
     count = bench.threads.get(side, 0)
     done = sum(count in (0, step["threads"]) for step in steps)
     if done < wanted and (not steps or last < bench.left()):
@@ -99,7 +104,7 @@ def chosen_threads(bench: Bench, case: Case, side: str, worker: Worker, order: d
 
     Ours chooses by itself, and TRL's defaults stay as they are.
     """
-    if side == "ours":
+    if side.startswith("ours"):
         return []
     if side == "trl_defaults" or not (case.tries_threads or side in bench.threads):
         bench.threads[side] = max(bench.counts)
@@ -136,7 +141,12 @@ def started(bench: Bench, case: Case, sides: list[str], row: dict[str, Any]) -> 
     workers: dict[str, Worker] = {}
     for side in sides:
         name = f"{case.name}-{side}".replace("/", "-").replace(" ", "-")
-        job = {**common, "defaults": side == "trl_defaults", "out": str(bench.place / name)}
+        job = {
+            **common,
+            "defaults": side == "trl_defaults",
+            "small": side == "ours_small",
+            "out": str(bench.place / name),
+        }
         workers[side] = Worker(SCRIPTS[side], bench.place / f"{name}.log", job, {})
     try:
         for side in sides:

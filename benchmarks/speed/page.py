@@ -10,7 +10,12 @@ from page_further import WORK, further, table
 
 from groupwise.sinks.report_markup import Html, element
 
-NAMES = {"ours": "Groupwise", "trl": "TRL tuned", "trl_defaults": "TRL defaults"}
+NAMES = {
+    "ours": "Groupwise",
+    "ours_small": "Groupwise, TRL's micro-batch",
+    "trl": "TRL tuned",
+    "trl_defaults": "TRL defaults",
+}
 INK, FAINT = "#757d87", "#757d8755"
 PARTS = (("sampling", "#3b82f6"), ("learning", "#e5534b"), ("rest", "#757d87"))
 LEFT, WIDTH, RIGHT, LINE, GAP, LONGEST = 190, 520, 70, 13, 12, 4.0
@@ -78,7 +83,7 @@ def steps(cases: Sequence[Row]) -> list[list[str]]:
             seconds = f"{found.seconds:.2f} ({found.least:.2f}, n = {found.steps})"
             parts = [f"{part:.2f}" for part in (found.sampling, found.learning, found.rest)]
             ratio = times(case, side)
-            ahead = "" if side == "ours" or ratio is None else f"{ratio:.1f} × faster"
+            ahead = "" if side.startswith("ours") or ratio is None else f"{ratio:.1f} × faster"
             rows.append([case["case"], name, seconds, *parts, str(found.threads), ahead])
     return rows
 

@@ -25,7 +25,8 @@ L have 1.0, 12.0 and 102 million parameters, their vocabularies 512, 512 and 32,
 * TRL tuned: `bf16=False`, `gradient_checkpointing=False`, the fastest of 8, 16, 32 and 64 rows a micro-batch, all 64
   completions generated together. TRL defaults: nothing set but the batch (8 rows, 8 times accumulated).
 * Ours is a whole `groupwise.run`: ledger, metrics.jsonl and TensorBoard included, which TRL is not asked for.
-  `tokens_per_micro_batch` is as many tokens as TRL's micro-batch has places.
+  In the second line `tokens_per_micro_batch` is as
+  many tokens as TRL's micro-batch has places, for the comparison of memory; in the first it is our own.
 * vLLM samples only, with one log-probability a token as a learner needs it and its prefix cache emptied between steps;
   taking up new weights costs it nothing here.
 

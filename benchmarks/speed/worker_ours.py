@@ -1,6 +1,7 @@
 """Groupwise: a whole ``groupwise.run``, ledger and metrics included, that takes a step whenever the bench says so.
 
-It chooses its own thread counts, as it does for everyone, unless the job names one.
+It chooses its own thread counts, as it does for everyone, unless the job names one, and has its own micro-batches,
+unless they are to be TRL's (``small``): for the comparison of memory.
 """
 
 from __future__ import annotations
@@ -164,7 +165,8 @@ def main() -> None:
         learning_rate=0.0, checkpoint_every=0,
     )  # fmt: skip
     budget = job["micro_batch_rows"] * (job["prompt"] + job["completion"])
-    learner = Local(tokens_per_micro_batch=budget, device="cpu", threads=job["threads"])
+    learner = Local(device="cpu", threads=job["threads"])
+    learner = replace(learner, tokens_per_micro_batch=budget) if job["small"] else learner
     run = gw.Run("bench", job["model"], (stage,), learner, Native(threads=job["threads"]))
     channel.say(rows=ROWS)
     try:

@@ -18,7 +18,7 @@ _CHOSEN: dict[tuple[str, int, int], int] = {}
 
 def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> list[Rollout]:
     """Two groups of four, small enough for a fraction of a second, whatever the model's size."""
-    length = max(4, min(48, context_tokens // 2, int(1e10 / (6 * max(parameters, 1)) / 8)))
+    length = max(6, min(200, context_tokens // 2, int(2e10 / (6 * max(parameters, 1)) / 10)))
     ids = tuple(place % vocabulary for place in range(1, length + 1))
     prompts = [Prompt(Example("trial", ""), ids[start:] or ids) for start in range(2)]
     told = (True,) * length, (0.0,) * length, "", True, 0
