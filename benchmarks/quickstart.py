@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = (0, 1, 2)
-NEEDED_GAIN, NEEDED_PASS, NEEDED_SECONDS = 0.25, 0.80, 360
+NEEDED_GAIN, NEEDED_PASS, NEEDED_SECONDS = 0.25, 0.80, 240
 
 
 def main() -> int:
