@@ -171,7 +171,7 @@ def shares(place: Path, size: Size, base: Shape, asked: argparse.Namespace) -> d
     steps, context = long - short, base.prompt + (short + long) / 2
     return {
         "size": size.name, "parameters": size.parameters,
-        "decode_threads": asked.threads or cores(), "train_threads": torch.get_num_threads(),
+        "decode_threads": asked.threads or cores(), "train_threads": bench.learner.threads,
         "decode_tokens_per_second": steps * base.rows / decode,
         "decode_gflops": extra / decode / 1e9,
         "decode_gigabytes": steps * weights.decode_bytes(base.rows, context, 4) / decode / 1e9,

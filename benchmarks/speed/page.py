@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cases import cases as planned
 from figures import Figures, Row, bars, figures, times, tokens_per_second
 from page_further import WORK, further, table
 
@@ -37,9 +38,13 @@ def page(result: Row) -> Iterator[str]:
     machine, cases = result["machine"], result["cases"]
     known = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     yield "# How fast it is on a CPU\n"
-    yield "Made by `make bench` from `benchmarks/cpu.json`, where every single time stands; no number is typed by hand."
+    yield "From `benchmarks/cpu.json` (`make bench`), where every single time stands."
     yield f"{machine['cpu']}, {machine['cores']} cores, {result['date']}; {known}; {result['minutes']} minutes in all."
     yield "\n![Seconds a step, as a share of TRL's](speed.svg)\n"
+    measured = {case["case"] for case in cases}
+    missing = [case.name for case in planned() if case.name not in measured]
+    if missing:
+        yield f"**Not measured: {', '.join(missing)}.** The run was ended before them; means are over the others.\n"
     yield WORK
     yield "\n## Promised and found\n"
     yield from table(
@@ -84,7 +89,16 @@ def steps(cases: Sequence[Row]) -> list[list[str]]:
             parts = [f"{part:.2f}" for part in (found.sampling, found.learning, found.rest)]
             ratio = times(case, side)
             ahead = "" if side.startswith("ours") or ratio is None else f"{ratio:.1f} × faster"
-            rows.append([case["case"], name, seconds, *parts, str(found.threads), ahead])
+            rows.append(
+                [
+                    case["case"],
+                    name,
+                    seconds,
+                    *parts,
+                    "by trial" if side.startswith("ours") else str(found.threads),
+                    ahead,
+                ]
+            )
     return rows
 
 

@@ -22,11 +22,12 @@ L have 1.0, 12.0 and 102 million parameters, their vocabularies 512, 512 and 32,
 * Turns. A process a side, all alive at once; one takes its step while the others wait. TRL tuned and vLLM run
   with one and with two threads and keep what is faster: found anew in every case of S, for larger models in M's first
   (vLLM: in every case). TRL with its defaults keeps torch's count, and Groupwise chooses by itself.
-* TRL tuned: `bf16=False`, `gradient_checkpointing=False`, the fastest of 8, 16, 32 and 64 rows a micro-batch, all 64
-  completions generated together. TRL defaults: nothing set but the batch (8 rows, 8 times accumulated).
+* TRL tuned: `bf16=False`, `gradient_checkpointing=False`, 16 rows a micro-batch, all 64 completions generated together.
+  On S 32/64 micro-batches of 8, 16, 32 and 64 rows did not differ beyond noise on a busy machine; on M no other was
+  tried (`--tune` does). TRL defaults: nothing set but the batch (8 rows, 8 times accumulated).
 * Ours is a whole `groupwise.run`: ledger, metrics.jsonl and TensorBoard included, which TRL is not asked for.
-  In the second line `tokens_per_micro_batch` is as
-  many tokens as TRL's micro-batch has places, for the comparison of memory; in the first it is our own.
+  In the second line `tokens_per_micro_batch` is as many tokens as TRL's micro-batch has places, for the comparison of
+  memory; in the first it is our own.
 * vLLM samples only, with one log-probability a token as a learner needs it and its prefix cache emptied between steps;
   taking up new weights costs it nothing here.
 
@@ -84,7 +85,7 @@ def shares(found: dict[str, Any], top: dict[str, Any]) -> Iterator[str]:
         moved = [f"{row['decode_gigabytes']:.1f}", f"{row['decode_share_of_bytes']:.0%}"]
         decode = [str(row["decode_threads"]), rate, flops, f"{row['decode_share_of_flops']:.0%}", *moved]
         train = [
-            str(row["train_threads"]),
+            "by trial" if not found["threads"] else str(row["train_threads"]),
             "",
             f"{row['train_gflops']:.1f}",
             f"{row['train_share_of_flops']:.0%}",

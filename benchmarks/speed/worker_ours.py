@@ -6,6 +6,7 @@ unless they are to be TRL's (``small``): for the comparison of memory.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from cases import GROUP, PROMPTS, ROWS, STOPS, prompts, reward
 from talk import Channel, Ended, Memory
 
@@ -43,13 +43,17 @@ class Trivial:
 class Orders:
     """The bench's orders, and the account of the step that is under way."""
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
+    def __init__(self, channel: Channel, out: Path) -> None:
+        self.channel, self.out = channel, out
         self.memory: Memory | None = None
         self.seeds = [tuple(range(GROUP)) for _ in range(PROMPTS)]
         self.now: dict[str, Any] = {}
         self.started = self.sampling = self.learning = 0.0
         self.tokens = 0
+
+    def threads(self) -> int:
+        """Those that the learner chose."""
+        return int(json.loads((self.out / "run.json").read_text())["threads"])
 
     def next(self, plan: Any) -> dict[str, Any]:
         """Reports the step before, and waits for the next. A period ends where the next one could begin."""
@@ -58,7 +62,7 @@ class Orders:
             assert self.memory is not None
             self.channel.say(
                 seconds=seconds, sampling=self.sampling, learning=self.learning, tokens=self.tokens,
-                threads=torch.get_num_threads(), **self.memory.figures(),
+                threads=self.threads(), **self.memory.figures(),
             )  # fmt: skip
         while True:
             self.now = self.channel.hear()
@@ -155,7 +159,7 @@ class Listener:
 def main() -> None:
     channel = Channel()
     job = channel.hear()
-    Ordered.orders = Orders(channel)
+    Ordered.orders = Orders(channel, Path(job["out"]))
     stops = tuple(range(1, 1 + STOPS)) if job["spread"] else ()
     source = Ordered(max_completion_tokens=job["completion"], stop_tokens=stops)
     rows = tuple(Example(f"{row:02}", text) for row, text in enumerate(prompts(job["prompt"])))

@@ -149,7 +149,7 @@ def test_the_page_says_what_was_missed_and_what_failed(load: Load, tmp_path: Pat
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert "| S 32/64: a step against TRL tuned | ≥ 3 | 4.00 | met |" in page
     assert "| sampling on S against vLLM, geometric mean of 1 | ≥ 5 | 4.00 | **missed** |" in page
-    assert "| S 32/64 | Groupwise | 1.00 (1.00, n = 3) | 0.50 | 0.25 | 0.25 | 2 |  |" in page
+    assert "| S 32/64 | Groupwise | 1.00 (1.00, n = 3) | 0.50 | 0.25 | 0.25 | by trial |  |" in page
     assert "* S 32/64, trl_defaults: out of memory" in page
     picture = (tmp_path / "speed.svg").read_text(encoding="utf-8")
     assert "4.00 s" in picture
