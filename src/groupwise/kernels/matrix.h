@@ -66,11 +66,19 @@ struct Matrix {
     }
 };
 
+// Memory that is asked for, `step` bytes further each time, before it is needed.
+struct Ahead {
+    const char* at;
+    int step;
+    void ask() { __builtin_prefetch(at, 0, 2), at += step; }
+};
+
 // Each result is one chain of fused multiply-adds over k: the same bits for any number of rows beside it.
 template <int ROWS, class Done>
-inline void tile(const float* x, int stride, const float* panel, int inner, const Done& done) {
+inline void tile(const float* x, int stride, const float* panel, int inner, Ahead ahead, const Done& done) {
     Vec left[ROWS] = {}, right[ROWS] = {};
     for (int k = 0; k < inner; ++k, panel += PANEL) {
+        ahead.ask();
         const Vec first = load(panel), second = load(panel + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
@@ -84,19 +92,22 @@ inline void tile(const float* x, int stride, const float* panel, int inner, cons
 }
 
 template <int ROWS, class Done>
-inline void tile_of(int rows, const float* x, int stride, const float* panel, int inner, const Done& done) {
-    if (rows == ROWS) return tile<ROWS>(x, stride, panel, inner, done);
-    if constexpr (ROWS > 1) tile_of<ROWS - 1>(rows, x, stride, panel, inner, done);
+inline void tile_of(int rows, const float* x, int stride, const float* panel, int inner, Ahead ahead, const Done& done) {
+    if (rows == ROWS) return tile<ROWS>(x, stride, panel, inner, ahead, done);
+    if constexpr (ROWS > 1) tile_of<ROWS - 1>(rows, x, stride, panel, inner, ahead, done);
 }
 
-// done(row, column, left, right): outputs column .. column + 31 of a row, bias added.
+// done(row, column, left, right): outputs column .. column + 31 of a row, bias added. Weights do not stay in a core's
+// cache from one token to the next: while tiles read one panel, each asks for its share of the one after it.
 template <class Done>
 inline void multiply(const Matrix& w, const float* x, int stride, int rows, const Done& done) {
     const int tiles = (rows + TILE - 1) / TILE, size = (rows + tiles - 1) / std::max(tiles, 1);
     for (int column = 0; column < w.stride(); column += PANEL) {
         const Vec left = load(&w.bias[column]), right = load(&w.bias[column + LANES]);
-        for (int row = 0; row < rows; row += size) {
-            tile_of<TILE>(std::min(size, rows - row), x + size_t(row) * stride, stride, w.panel(column / PANEL), w.inner,
+        const float* panel = w.panel(column / PANEL);
+        Ahead ahead{reinterpret_cast<const char*>(panel + size_t(w.inner) * PANEL), int(PANEL * sizeof(float)) / std::max(tiles, 1)};
+        for (int row = 0; row < rows; row += size, ahead.at += ahead.step * w.inner) {
+            tile_of<TILE>(std::min(size, rows - row), x + size_t(row) * stride, stride, panel, w.inner, ahead,
                           [&](int i, Vec a, Vec b) { done(row + i, column, a + left, b + right); });
         }
     }
