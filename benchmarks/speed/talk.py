@@ -1,7 +1,7 @@
 """How the bench and its workers talk: one JSON object a line, each order answered before the next is given.
 
-A worker is a process of its own that lives as long as its case. While it waits for an order it uses no time, so that
-sides can take turns, step by step, on one machine.
+A worker is a process of its own that lives as long as its case. While it waits for an order it is stopped, threads that
+would spin and all, so that sides can take turns, step by step, on one machine.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -47,8 +48,12 @@ class Worker:
         return self.answer()
 
     def ask(self, **order: Any) -> dict[str, Any]:
+        self.process.send_signal(signal.SIGCONT)
         self.send(order)
-        return self.answer()
+        try:
+            return self.answer()
+        finally:
+            self.process.send_signal(signal.SIGSTOP)
 
     def send(self, order: Mapping[str, Any]) -> None:
         assert self.process.stdin is not None
@@ -67,6 +72,7 @@ class Worker:
 
     def stop(self) -> None:
         """Ends it; at once where it does not listen."""
+        self.process.send_signal(signal.SIGCONT)
         with contextlib.suppress(OSError, ValueError):
             assert self.process.stdin is not None
             self.process.stdin.close()

@@ -11,8 +11,9 @@ import torch
 from groupwise.types import Example, Prompt, Rollout
 
 TRIALS = 2
-WORTH = 0.95
-"""More threads are taken where they need less than this share of the time that fewer need."""
+WORTH = 0.85
+"""Fewer threads are taken where they need less than this share of the time that more need: whatever else a machine is
+doing during a trial slows more threads down more, and is over at some time."""
 _CHOSEN: dict[tuple[str, int, int], int] = {}
 
 
@@ -42,8 +43,8 @@ def choose_threads(wanted: int, device: str, model: Any, step: Callable[[int], N
 
 
 def fastest(most: int, step: Callable[[int], None]) -> int:
-    """The least number of threads, of 1, 2, 4 ... ``most``, that others do not beat by far."""
-    counts = sorted({most, *(1 << power for power in range(most.bit_length()) if 1 << power <= most)})
+    """The most threads, of ``most``, and of 1, 2, 4 ... below it, that fewer do not beat by far."""
+    counts = sorted({most, *(1 << power for power in range(most.bit_length()) if 1 << power <= most)}, reverse=True)
     if len(counts) == 1:
         return most
     best = dict.fromkeys(counts, float("inf"))
@@ -53,7 +54,7 @@ def fastest(most: int, step: Callable[[int], None]) -> int:
             step(count)
             seconds = time.perf_counter() - start
             best[count] = min(best[count], seconds) if trial else best[count]  # the first warms up
-    chosen = counts[0]
+    chosen = most
     for count in counts[1:]:
         if best[count] < WORTH * best[chosen]:
             chosen = count
