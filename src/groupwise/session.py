@@ -18,6 +18,7 @@ from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, compare, evaluate
 from groupwise.keeper import Keeper
+from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import Local, NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
@@ -46,6 +47,7 @@ def run(
     terminal. Raises UserError for what the user can mend; then nothing has been written.
     """
     check(recipe)
+    share_freed_memory()
     place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
     with place.claim(describe(recipe), fresh):
         return Session(recipe, place, sinks).run()

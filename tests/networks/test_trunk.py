@@ -105,7 +105,7 @@ def packed(model: Any, given: Sequence[tuple[list[int], list[int]]], recompute: 
     blueprint = parts_of(model)
     packing = Packing.of(given)
 
-    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Any = None) -> Tensor:
         scale, cap = blueprint.attention_scale, blueprint.attention_cap
         return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window)
 
@@ -199,7 +199,7 @@ def test_states_that_nobody_reads_change_nothing(family: str) -> None:
     model, packing, read = make(family), Packing.of(sequences()), torch.tensor([3, 20, 21, 90])
     blueprint = parts_of(model)
 
-    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Any = None) -> Tensor:
         return packed_attention(q, k, v, packing, blueprint.attention_scale, 0.0, blueprint.layers[layer].window)
 
     trunk = Trunk(blueprint, packing.longest)

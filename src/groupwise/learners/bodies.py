@@ -11,6 +11,7 @@ from groupwise.errors import UserError
 from groupwise.learners.layout import Layout
 from groupwise.networks import blueprint_of
 from groupwise.networks.attention import packed_attention
+from groupwise.networks.fused import Again
 from groupwise.networks.packing import Packing
 from groupwise.networks.trunk import Trunk
 
@@ -47,9 +48,9 @@ class PackedBody(Body):
         trunk, blueprint = self.trunk, self.trunk.blueprint
         trunk.reach(packing.longest)
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Again | None = None) -> Tensor:
             scale, cap = blueprint.attention_scale, blueprint.attention_cap
-            return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window)
+            return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window, again)
 
         return trunk.hidden(packing.tokens, packing.positions, attend, read)
 

@@ -13,21 +13,29 @@ from torch import Tensor
 
 from groupwise.kernels import learn
 from groupwise.networks import varlen
+from groupwise.networks.fused import Again
 from groupwise.networks.packing import Packing
 
 
 def packed_attention(
-    q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, cap: float = 0.0, window: int = 0
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packing: Packing,
+    scale: float,
+    cap: float = 0.0,
+    window: int = 0,
+    again: Again | None = None,
 ) -> Tensor:
     """``[N, H, D]`` of q ``[N, H, D]``, k and v ``[N, Hkv, D]``; differentiable.
 
     ``cap`` > 0: scores become cap · tanh(score / cap); ``window`` > 0: a token sees itself and window - 1 before it.
+    ``again``: makes q, k and v again, so that they need not be kept.
     """
     narrow = 0 < window < packing.longest
     if not cap and not narrow and learn.fits(q, (q.shape[2],)):
-        return (
-            _Kernel.apply(q, k, v, packing, scale) if torch.is_grad_enabled() else _forward(q, k, v, packing, scale)[0]
-        )
+        given = q, k, v, packing, scale
+        return _Kernel.apply(*given, again) if torch.is_grad_enabled() else _forward(*given)[0]
     if not cap and not narrow and varlen.fits(q):
         return varlen.varlen_attention(q, k, v, packing, scale)
     found = []
@@ -82,14 +90,18 @@ def _side_by_side(x: Tensor) -> Tensor:
 
 class _Kernel(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, again: Again | None
+    ) -> Tensor:
         out, normalisers = _forward(q, k, v, packing, scale)
-        ctx.save_for_backward(q, k, v, out, normalisers)
-        ctx.packing, ctx.scale = packing, scale
+        ctx.save_for_backward(out, normalisers, *(() if again else (q, k, v)))
+        ctx.packing, ctx.scale, ctx.again = packing, scale, again
         return out
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        q, k, v, out, normalisers = ctx.saved_tensors
-        q, k, v = map(_side_by_side, (q, k, v))
-        return (*learn.attention_backward(q, k, v, ctx.packing, ctx.scale, out, normalisers, dout), None, None)
+        out, normalisers, *kept = ctx.saved_tensors
+        q, k, v = map(_side_by_side, ctx.again() if ctx.again else kept)
+        ctx.again = None  # what it holds is needed no more
+        found = learn.attention_backward(q, k, v, ctx.packing, ctx.scale, out, normalisers, dout)
+        return *found, None, None, None

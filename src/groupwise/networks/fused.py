@@ -1,11 +1,12 @@
 """The two halves of a Llama block as one operation each, tile by tile, so that what lies between stays in cache.
 
-Saved for the backward pass are the inputs and what a matrix product made; everything cheap is computed again.
+Saved for the backward pass are the inputs and what a matrix product made; everything cheap is computed again, and so
+are normed and turned queries and keys for attention's own backward pass (``Again``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,9 @@ from groupwise.kernels import lanes, learn
 from groupwise.networks import plain as torch_steps
 from groupwise.networks.blueprint import Blueprint, LayerParts
 from groupwise.networks.linear import plain, together
+
+Again = Callable[[], tuple[Tensor, ...]]
+"""Queries, keys and values as they were: whoever holds it for a backward pass need not hold them."""
 
 TILE = 512  # tokens: what a tile makes between its matrix products stays in a core's cache
 
@@ -44,29 +48,44 @@ def settings(blueprint: Blueprint, layer: LayerParts, like: Tensor, turns: tuple
     return Settings(learn if fast else torch_steps, blueprint.eps, blueprint.norm_offset, turns, shape)
 
 
-def project(x: Tensor, layer: LayerParts, how: Settings) -> tuple[Tensor, ...]:
-    """``[N, heads, head_dim]`` turned queries, turned keys and values of ``x`` ``[N, d]``; differentiable."""
+def project(x: Tensor, layer: LayerParts, how: Settings) -> tuple[tuple[Tensor, ...], Again | None]:
+    """``[N, heads, head_dim]`` turned queries, turned keys and values of ``x`` ``[N, d]``, differentiable; and how to
+    have them again, where a gradient will want to."""
     norms = [None if norm is None else norm.weight for norm in (layer.q_norm, layer.k_norm)]
     linears = [layer.q, layer.k, layer.v]
     parameters = [*(module.weight for module in linears), *(module.bias for module in linears)]
     given: tuple[Any, ...] = (x, how, layer.before_attention.weight, *norms, *parameters)
-    if torch.is_grad_enabled():
-        return _Project.apply(*given)
-    made = _project(*given)[1]
-    return torch_steps.split_heads(made, how.shape)
+    if not torch.is_grad_enabled():
+        return torch_steps.split_heads(_project(*given)[1], how.shape), None
+    *parts, raw = _Project.apply(*given)
+    if norms[0] is None:
+        return tuple(parts), None
+
+    def again() -> tuple[Tensor, ...]:
+        made = torch.empty_like(raw)
+
+        def work(tile: slice, lane: int) -> None:
+            made[tile] = _turned(raw, tile, how, *norms)
+
+        lanes.each_tile(_tiles(raw), work)
+        return torch_steps.split_heads(made, how.shape)
+
+    return tuple(parts), again
 
 
-def _project(
-    x: Tensor, how: Settings, weight: Tensor, q_weight: Any, k_weight: Any, *parameters: Any
-) -> tuple[Tensor, Tensor]:
-    """Rows of q, k and v as the matrix product leaves them, and as attention takes them."""
-    matrix, bias = _matrix(parameters[:3]), _matrix(parameters[3:])
-    raw, made = (x.new_empty(len(x), len(matrix)) for _ in range(2))
+def _turned(raw: Tensor, tile: slice, how: Settings, q_weight: Any, k_weight: Any) -> Tensor:
     weights = _offset(q_weight, how), _offset(k_weight, how)
+    return how.steps.heads(raw[tile], weights, _turns(how, tile), how.shape, how.eps)
+
+
+def _project(x: Tensor, how: Settings, weight: Tensor, *parameters: Any) -> tuple[Tensor, Tensor]:
+    """Rows of q, k and v as the matrix product leaves them, and as attention takes them."""
+    norms, matrix, bias = parameters[:2], _matrix(parameters[2:5]), _matrix(parameters[5:])
+    raw, made = (x.new_empty(len(x), len(matrix)) for _ in range(2))
 
     def work(tile: slice, lane: int) -> None:
         _linear(how.steps.norm(x[tile], how.offset + weight, how.eps), matrix, bias, raw[tile])
-        made[tile] = how.steps.heads(raw[tile], weights, _turns(how, tile), how.shape, how.eps)
+        made[tile] = _turned(raw, tile, how, *norms)
 
     lanes.each_tile(_tiles(x), work)
     return raw, made
@@ -77,9 +96,11 @@ class _Project(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, how: Settings, *parameters: Any) -> tuple[Tensor, ...]:
         raw, made = _project(x, how, *parameters)
         normed = parameters[1] is not None
+        raw = raw if normed else raw[:0]
+        ctx.mark_non_differentiable(raw)
         ctx.save_for_backward(x, raw if normed else None, *parameters)
         ctx.how = how
-        return torch_steps.split_heads(made, how.shape)
+        return *torch_steps.split_heads(made, how.shape), raw
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -92,7 +113,7 @@ class _Project(torch.autograd.Function):
 
         def work(tile: slice, lane: int) -> None:
             rows = None if raw is None else raw[tile]
-            parts = [gradient[tile] for gradient in gradients]
+            parts = [gradient[tile] for gradient in gradients[:3]]
             draw, *found = how.steps.heads_backward(rows, weights, _turns(how, tile), how.shape, how.eps, parts)
             found.insert(0, how.steps.norm_backward(x[tile], scale, how.eps, draw @ matrix, dx[tile]))
             for whole, part in zip(sums[lane][:3], found, strict=True):

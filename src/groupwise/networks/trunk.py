@@ -18,8 +18,9 @@ from groupwise.networks.fused import finish, fusible, project, settings
 from groupwise.networks.linear import linears, share_storage
 from groupwise.networks.plain import at_positions, turn
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""``(layer, q [N, H, D], k [N, Hkv, D], v [N, Hkv, D]) -> [N, H, D]``: who sees whom is the caller's."""
+Attend = Callable[..., Tensor]
+"""``(layer, q [N, H, D], k [N, Hkv, D], v [N, Hkv, D]) -> [N, H, D]``: who sees whom is the caller's. With gradient,
+``fused.Again`` may come last."""
 
 
 class Trunk:
@@ -69,7 +70,8 @@ class Trunk:
         blueprint, layer = self.blueprint, self.blueprint.layers[number]
         turns = *self.tables[layer.rope], positions
         how = settings(blueprint, layer, x, turns) if fusible(blueprint, layer, x) else None
-        mixed = attend(number, *(project(x, layer, how) if how else self._project(layer, x, turns))).flatten(1)
+        parts, again = project(x, layer, how) if how else (self._project(layer, x, turns), None)
+        mixed = (attend(number, *parts, again) if again else attend(number, *parts)).flatten(1)
         if read is not None:
             x, mixed = x[read], mixed[read]
         if how:
