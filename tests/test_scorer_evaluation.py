@@ -6,11 +6,21 @@ import json
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groupwise.scorer_evaluation import ScorerEvaluation, calibration_error, pair_evaluation, step_evaluation
-from groupwise.statistics import clustered_auc, clustered_share, wilson_interval
+from groupwise import Stage, recipes
+from groupwise.scorer_evaluation import (
+    ScorerEvaluation,
+    calibration_error,
+    evaluate_scorer,
+    pair_evaluation,
+    step_evaluation,
+)
+from groupwise.statistics import clustered_auc, clustered_share, mean_interval, wilson_interval
+from groupwise.tasks.task import Task
+from groupwise.types import DEMONSTRATED, Example, Group, Prompt, Rollout
 
 
 def logit(chance: float) -> float:
@@ -45,6 +55,31 @@ def test_a_group_counts_once_however_many_pairs_it_has() -> None:
     ranking = [(1.0, None), (1.0, None), (-1.0, None)]
     found = pair_evaluation("toy", [ranking, [(1.0, None)]])
     assert found.measures["accuracy"].value == pytest.approx((2 / 3 + 1) / 2)
+
+
+class Scores:
+    """A learner that scores a completion by its last token."""
+
+    def logprobs(self, rollouts: list[Rollout], temperature: float) -> torch.Tensor:
+        return torch.tensor([[float(token) for token in rollout.tokens] for rollout in rollouts])
+
+
+def test_pairs_of_one_prompt_are_no_separate_evidence() -> None:
+    """Two pairs of one question, won and lost, and one of another, won."""
+
+    def pair(name: str, prompt: tuple[int, ...], better: int, worse: int) -> Group:
+        asked = Prompt(Example(name, ""), prompt)
+        made = [
+            Rollout(asked, (token,), (True,), (0.0,), "", True, DEMONSTRATED, rewards={0: reward})
+            for token, reward in ((better, 1.0), (worse, 0.0))
+        ]
+        return Group(asked, made)
+
+    pairs = [pair("a", (1, 2), 9, 4), pair("b", (1, 2), 3, 5), pair("c", (7,), 8, 2)]
+    stage = Stage("pairs", recipes.reward_model, Task("toy", ()), steps=1)
+    found = evaluate_scorer(stage, Scores(), pairs)  # type: ignore[arg-type]
+    assert found.counts == {"pairs": 3, "groups": 2, "ties": 0}
+    assert found.measures["accuracy"] == mean_interval([0.5, 1.0])
 
 
 def test_steps_by_hand() -> None:
