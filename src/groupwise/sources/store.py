@@ -9,16 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from groupwise.clock import untimed
 from groupwise.errors import UserError
 from groupwise.sources.world import Gathered
 from groupwise.types import Example, Group, Prompt, Rollout, Score
 
 
 def write(path: Path, gathered: Gathered, rows: Mapping[str, int], made_by: str) -> None:
-    """A file that is either whole or not there. ``rows`` gives each example's row number by its id."""
+    """A file that is either whole or not there, the same bytes whenever it is made. ``rows`` gives each example's row
+    number by its id."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
-    head = {"made_by": made_by, "metrics": gathered.metrics}
+    head = {"made_by": made_by, "metrics": untimed(gathered.metrics)}
     with partial.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head) + "\n")
         for group in gathered.groups:
