@@ -3,6 +3,7 @@
 python benchmarks/faults                  all parts; writes benchmarks/faults.json
     --only kills checkpoints              these parts; the others' results stay in the file
     --kills 40                            how many at least
+    --stops 12                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --seed 0                              of where they fall
     --results FILE                        written instead of benchmarks/faults.json
 """
@@ -24,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from damages import checkpoints
 from kills import kills
 
 from groupwise.learners.local import machine
@@ -39,11 +41,15 @@ def main() -> int:
     """The exit code says whether anything was lost."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kills", type=int, default=48)
+    options.add_argument("--stops", type=int, default=12)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--results", type=Path, default=RESULTS)
     options.add_argument("--only", nargs="+", default=None)
     chosen = options.parse_args()
-    parts: dict[str, Part] = {"kills": partial(kills, wanted=chosen.kills, seed=chosen.seed)}
+    parts: dict[str, Part] = {
+        "kills": partial(kills, wanted=chosen.kills, seed=chosen.seed),
+        "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
+    }
     unknown = set(chosen.only or ()) - set(parts)
     if unknown:
         options.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")

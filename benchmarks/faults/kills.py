@@ -8,17 +8,20 @@ import signal
 import sys
 import time
 from collections import Counter
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from compare import different, kept
 from forked import import_all, in_child
-from recipes import KINDS
 from traps import CLOCK, SPOTS, Trap, counted
 
 import groupwise as gw
+from groupwise import versions
+from recipes import KINDS
 
+versions.revisions = cache(versions.revisions)  # whoever edits the checkout meanwhile changes no record
 KILLS_A_RUN = 2
 
 
@@ -28,6 +31,8 @@ class Whole(NamedTuple):
     files: dict[str, str]
     calls: Counter[str]
     seconds: float
+    bytes: int
+    """On the disk in the end."""
 
 
 def complete(kind: str) -> None:
@@ -35,8 +40,18 @@ def complete(kind: str) -> None:
     gw.run(KINDS[kind](), "run", sinks=[])
 
 
-def whole(kind: str, place: Path) -> Whole:
-    """Counts as it goes what there is to be killed at."""
+def undisturbed(kinds: Sequence[str], place: Path) -> dict[str, Whole]:
+    """A whole run of each kind. The first is made twice: before everything is imported, and again, to the same bytes."""
+    before = _whole(kinds[0], place / "before")
+    runs = {kind: _whole(kind, place / kind) for kind in kinds}
+    lost = different(before.files, runs[kinds[0]].files)
+    if lost:
+        raise RuntimeError(f"{kinds[0]}: two runs that nobody disturbed differ in {', '.join(lost)}")
+    return runs
+
+
+def _whole(kind: str, place: Path) -> Whole:
+    """Counts as it goes what there is to be killed at, and imports here what it had to import."""
 
     def work() -> None:
         quiet = lambda phase, count: None  # noqa: E731
@@ -50,7 +65,8 @@ def whole(kind: str, place: Path) -> Whole:
         raise RuntimeError(f"{kind}: the run that nobody disturbed failed: {(place / 'said.txt').read_text()}")
     told = json.loads((place / "told.json").read_text())
     import_all(told["modules"])
-    return Whole(kept(place / "run"), Counter(told["calls"]), told["seconds"])
+    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    return Whole(kept(place / "run"), Counter(told["calls"]), told["seconds"], size)
 
 
 def trap(phase: str, run: Whole, draw: random.Random) -> Trap:
@@ -82,7 +98,7 @@ def killed_run(kind: str, run: Whole, phases: list[str], place: Path, draw: rand
 def kills(place: Path, wanted: int, seed: int) -> dict[str, Any]:
     """At least ``wanted`` kills, over all kinds and phases in turn; what was lost is named."""
     draw, found = random.Random(seed), []
-    runs = {kind: whole(kind, place / f"whole-{kind}") for kind in KINDS}
+    runs = undisturbed(list(KINDS), place / "whole")
     plans = {
         kind: [phase for phase in (*SPOTS, CLOCK) if phase == CLOCK or run.calls[phase]] for kind, run in runs.items()
     }

@@ -9,6 +9,7 @@ from typing import Any
 import groupwise as gw
 from groupwise import recipes
 from groupwise.algorithm import KL, Entropy
+from groupwise.iterative import iterative as rounds
 from groupwise.rewards import Cached
 from groupwise.sources import AllRollouts, FrozenPolicy
 from groupwise.tasks.task import Task
@@ -53,9 +54,7 @@ def demonstrations() -> gw.Run:
 
 def groups() -> gw.Run:
     """GRPO off-policy, with a reference, coefficients that adapt and a cache; every third checkpoint stays."""
-    algorithm = replace(
-        recipes.grpo, source=SAMPLED, kl=KL(0.01, target=0.1), entropy=Entropy(0.01, target=2.0)
-    )
+    algorithm = replace(recipes.grpo, source=SAMPLED, kl=KL(0.01, target=0.1), entropy=Entropy(0.01, target=2.0))
     policy = stage("grpo", algorithm, CACHED, minibatches=2, steps=8)
     return run("grpo", policy, checkpoints=gw.Checkpoints(keep_every=4, keep_best="eval/accuracy"))
 
@@ -71,7 +70,7 @@ def iterative() -> gw.Run:
     scorer = stage("rm", replace(recipes.process_reward_model, source=GATHERED), RULE, steps=3, prompts_per_step=8)
     policy = stage("rl", replace(recipes.grpo, source=SAMPLED), RULE, steps=3)
     start = stage("sft", recipes.sft, DEMONSTRATED, steps=2, evaluate_every=0)
-    return run("iterative", start, *gw.iterative(policy, scorer, start="sft", replay=0.2, kind="outcome"))
+    return run("iterative", start, *rounds(policy, scorer, start="sft", replay=0.2, kind="outcome"))
 
 
 KINDS: dict[str, Callable[[], gw.Run]] = {

@@ -123,10 +123,9 @@ def full_disk_named(place: Path) -> Iterator[None]:
         why = _fullness(error)
         if why is None:
             raise
-        free = shutil.disk_usage(place.parent).free
         raise UserError(
-            f"{place}: could not be written, {why} ({_megabytes(free)} are free there); what was saved before is "
-            "whole; make room and run the same command again"
+            f"{place}: could not be written, {why}; what was saved before is whole; make room and run the same command "
+            "again"
         ) from error
 
 
