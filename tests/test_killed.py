@@ -1,4 +1,4 @@
-"""Runs that are killed, harmed and stopped, as real processes, continue to the same bytes. ``make faults`` does more."""
+"""Runs that are killed and stopped, as real processes, continue to the same bytes. ``make faults`` does more."""
 
 from __future__ import annotations
 

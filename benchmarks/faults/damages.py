@@ -27,6 +27,7 @@ from groupwise.sinks import Sinks
 from recipes import KINDS
 
 NEW_USER, NEW_MOUNTS, PRIVATE = 0x10000000, 0x00020000, 0x44000  # <linux/sched.h>, <sys/mount.h>
+FULL_AT = (15, 50, 100, 150, 200, 240)  # per cent of what a finished run takes
 NO_MOUNTS, LARGE_ENOUGH = 3, 4
 RECIPE_FILE = "from recipes import KINDS\n\nrun = KINDS[{kind!r}]()\n"
 START_SECONDS, STOP_SECONDS = 60.0, 20.0
@@ -96,11 +97,8 @@ def continued(kind: str, place: Path, run: Whole) -> list[str]:
 def full_disks(place: Path, run: Whole, counts: Counter[str]) -> list[str]:
     """A disk of its own, in memory, that is too small: seen before a save, and in the middle of whatever is written."""
     lost = []
-    most = run.bytes // 1000
-    for kilobytes, checked in (
-        (40_000, True),
-        *((most * share // 100, False) for share in (15, 50, 100, 150, 200, 240)),
-    ):
+    small = [run.bytes * share // 100_000 for share in FULL_AT]
+    for kilobytes, checked in ((40_000, True), *((size, False) for size in small)):
         there = place / str(kilobytes)
         status = in_child(partial(on_small_disk, kilobytes, checked), there)
         said = (there / "said.txt").read_text()

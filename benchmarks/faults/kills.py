@@ -41,7 +41,7 @@ def complete(kind: str) -> None:
 
 
 def undisturbed(kinds: Sequence[str], place: Path) -> dict[str, Whole]:
-    """A whole run of each kind. The first is made twice: before everything is imported, and again, to the same bytes."""
+    """A whole run of each kind. The first is made twice: before all is imported, and again, to the same bytes."""
     before = _whole(kinds[0], place / "before")
     runs = {kind: _whole(kind, place / kind) for kind in kinds}
     lost = different(before.files, runs[kinds[0]].files)

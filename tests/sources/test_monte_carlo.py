@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from groupwise import UserError
+from groupwise.clock import untimed
 from groupwise.render import Renderer
 from groupwise.rewards import FinalAnswer, as_reward
 from groupwise.sources import MonteCarloSteps, World
