@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ import groupwise as gw
 from groupwise import versions
 from recipes import KINDS
 
-versions.revisions = cache(versions.revisions)  # whoever edits the checkout meanwhile changes no record
+REVISIONS = versions.revisions()
+versions.revisions = lambda: REVISIONS  # whoever edits the checkout meanwhile changes no record
 KILLS_A_RUN = 2
 
 

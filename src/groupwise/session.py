@@ -90,6 +90,8 @@ class Session:
 
     def _run(self) -> Outcome:
         if self.place.finished:
+            if not self.place.report.exists():
+                self._report()
             self.sink.close({})
             return self._outcome(already_finished=True)
         if not self.place.read():
@@ -246,8 +248,8 @@ class Session:
                 seed=stable_seed(self.recipe.seed, "evaluation"),
                 on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
             )
-        self.evaluations.add_model(stage.name, found)
         write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found))
+        self.evaluations.add_model(stage.name, found)  # after the card: what is there is not made again
         self.sink.note(f"{stage.name}: {headline(found)}")
 
     def _evaluate_scorer(self, world: World, learner: ScorerLearner) -> None:
@@ -260,8 +262,8 @@ class Session:
         except (UserError, ValueError) as error:
             self.sink.note(f"{stage.name}: not evaluated on held-out rows: {error}")
             return
-        self.evaluations.add_scorer(stage.name, found)
         write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found))
+        self.evaluations.add_scorer(stage.name, found)
         self.sink.note(f"{stage.name}: {found.headline()}")
 
     def _held_out_rows(self, stage: Stage) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from groupwise.checkpoint import write_atomically
 from groupwise.errors import UserError
 from groupwise.sinks.jsonl import read_metrics
 from groupwise.sinks.report_evaluation import evaluation, summary
@@ -52,7 +53,7 @@ def write_report(run_directory: Path) -> Path:
         ]
     )
     path = run_directory / "report.html"
-    path.write_text(_page(f"{run['name']} · Groupwise report", body), encoding="utf-8")
+    write_atomically(path, _page(f"{run['name']} · Groupwise report", body))
     return path
 
 
