@@ -2,11 +2,12 @@
 # make test         everything the software promises
 # make docs         a page for every method, from the recipes and the code (docs/methods)
 # make parity       losses and gradients of other systems, by their own code, against ours (docs/parity.md)
+# make faults       runs killed, harmed and stopped a hundred times, and what was lost (benchmarks/faults.json)
 # make bench        against TRL and vLLM on this CPU, and how cost grows (docs/speed.md); half an hour, nothing else running
 PYTHON ?= python3
 RECIPE ?= examples/quickstart.py
 
-.PHONY: quickstart test docs parity bench lint format clean
+.PHONY: quickstart test docs parity faults bench lint format clean
 
 quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
@@ -19,6 +20,9 @@ docs: .venv/.installed-dev
 
 parity: .venv-parity/.installed
 	PYTHONPATH=src .venv-parity/bin/python benchmarks/parity
+
+faults: .venv/.installed-dev
+	.venv/bin/python benchmarks/faults
 
 bench: .venv-bench/.installed
 	PYTHONPATH=src .venv-bench/bin/python benchmarks/scaling.py

@@ -26,12 +26,13 @@ from groupwise import recipes
 from groupwise.learners.local import machine
 from groupwise.render import Renderer
 from groupwise.rewards import ModelReward
-from groupwise.runs import versions
 from groupwise.scorer_evaluation import step_evaluation
+from groupwise.sinks.jsonl import read_metrics
 from groupwise.sources import FrozenPolicy, as_rollout, store
 from groupwise.statistics import paired_difference
 from groupwise.tasks.stepwise import StepRule
 from groupwise.types import Request, Rollout, Sampling
+from groupwise.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = runpy.run_path(str(ROOT / "examples" / "iterative.py"))
@@ -90,7 +91,7 @@ def measured(seed: int, place: Path) -> dict[str, Any]:
 
 def spent(directory: Path, stage: str) -> dict[str, Any]:
     """Sampled tokens, and by update and tokens sampled so far the pass@1 of the quick evaluations."""
-    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(directory)
     total, curve = 0, []
     for row in rows:
         if row["stage"] == stage:

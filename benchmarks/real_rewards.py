@@ -27,11 +27,11 @@ from groupwise.engines.lazy import Lazy
 from groupwise.learners.local import machine
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.render import Renderer
-from groupwise.runs import versions
 from groupwise.scorer_evaluation import held_out_groups
 from groupwise.sources import World
 from groupwise.tasks import Task
 from groupwise.types import flatten
+from groupwise.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT, PAGE = ROOT / "benchmarks" / "real_rewards.json", ROOT / "docs" / "real-rewards.md"

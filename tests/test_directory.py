@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from groupwise.checkpoint import PROGRESS
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 
@@ -88,16 +87,43 @@ def test_two_processes_cannot_share_a_directory(tmp_path: Path) -> None:
         assert (tmp_path / "mine").is_dir()
 
 
-def test_the_newest_complete_checkpoint_of_a_stage(tmp_path: Path) -> None:
+def test_the_checkpoints_of_a_stage_in_order(tmp_path: Path) -> None:
     place = RunDirectory(tmp_path)
-    assert place.newest_checkpoint("a") is None
-    for stage, step, complete in (("a", 9, True), ("a", 100, True), ("a", 200, False), ("a-b", 300, True)):
-        path = place.checkpoint(stage, step)
-        path.mkdir(parents=True)
-        if complete:
-            (path / PROGRESS).write_text("{}")
-    assert place.newest_checkpoint("a") == place.checkpoint("a", 100)
-    place.drop_checkpoints("a", keep=place.checkpoint("a", 100))
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["a-000100", "a-b-000300"]
+    assert place.checkpoints("a") == {}
+    for stage, step in (("a", 9), ("a", 100), ("a", 1_000_000), ("a-1", 300), ("b", 1)):
+        place.checkpoint(stage, step).mkdir(parents=True)
+    assert list(place.checkpoints("a")) == [9, 100, 1_000_000]
+    assert place.checkpoints("a-1") == {300: place.checkpoint("a-1", 300)}
+    place.drop_checkpoints("a", keep={100})
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["a-000100", "a-1-000300", "b-000001"]
     place.drop_checkpoints("a")
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["a-b-000300"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["a-1-000300", "b-000001"]
+
+
+def test_latest_leads_to_a_checkpoint_or_is_not_there(tmp_path: Path) -> None:
+    place, latest = RunDirectory(tmp_path), tmp_path / "checkpoints" / "latest"
+    for step in (1, 2):
+        place.checkpoint("a", step).mkdir(parents=True)
+        place.latest(place.checkpoint("a", step))
+        assert latest.resolve() == place.checkpoint("a", step).resolve()
+    assert list(place.checkpoints("a")) == [1, 2]
+    place.latest(None)
+    assert not latest.is_symlink()
+
+
+def test_a_run_killed_while_its_record_was_written_begins_again(tmp_path: Path) -> None:
+    """What is left then is a lock and half a record; of a clearing that was cut short the record is left last."""
+    place = RunDirectory(tmp_path / "mine")
+    place.path.mkdir()
+    (place.path / ".lock").touch()
+    (place.path / ".partial-run.json").write_text('{"rec')
+    begun(place.path)
+    assert place.read()["started"] == 1.0
+
+
+def test_how_many_checkpoints_are_kept_may_change(tmp_path: Path) -> None:
+    place = RunDirectory(tmp_path)
+    with place.claim(RECIPE | {"checkpoints": {"keep_last": 2}}, fresh=False):
+        place.write_record({"recipe": RECIPE | {"checkpoints": {"keep_last": 2}}})
+    with place.claim(RECIPE | {"checkpoints": {"keep_last": 1}}, fresh=False):
+        assert place.read()["recipe"]["checkpoints"] == {"keep_last": 2}

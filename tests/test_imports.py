@@ -75,11 +75,16 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("tasks/", {"types", "protocols", "errors", "rewards", "steps", "tasks"}),
         ("steps.py", {"errors"}),
         ("pieces.py", set()),
+        ("clock.py", set()),
+        ("stopping.py", set()),
+        ("saved_state.py", set()),
+        ("manifest.py", set()),
+        ("checkpoint.py", {"errors", "manifest"}),
         ("render.py", {"types", "errors", "pieces"}),
         (
             "sources/",
             {"types", "protocols", "errors", "seeding", "render", "steps", "algorithm", "rewards", "tasks", "stage"}
-            | {"sources"},
+            | {"clock", "sources"},
         ),
         ("kernels/", {"kernels"}),
         ("networks/", {"kernels", "networks"}),

@@ -1,63 +1,54 @@
-"""A run killed without warning, as a real process, continues to the same bits."""
+"""Runs that are killed and stopped, as real processes, continue to the same bytes. ``make faults`` does more."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-RECIPE = """
-import groupwise as gw
-from dataclasses import replace
-from groupwise.algorithm import KL
-
-task = gw.tasks.stepwise(level=1, held_out_size=4)
-sampled = replace(gw.recipes.grpo, source=gw.OnPolicy(group_size=2, max_completion_tokens=8), kl=KL(0.01))
-run = gw.Run(
-    name="killed",
-    model=gw.NewModel(hidden_size=32, layers=2, heads=2, intermediate_size=64, context_tokens=64),
-    stages=(
-        gw.Stage("sft", gw.recipes.sft, task, steps=6, prompts_per_step=2, learning_rate=1e-3, checkpoint_every=2),
-        gw.Stage("grpo", sampled, task, steps=40, prompts_per_step=2, learning_rate=1e-3, checkpoint_every=3),
-    ),
-    learner=gw.Local(threads=1),
-    evaluation=gw.HeldOut(problems=4, sampled_problems=2, samples=2, max_completion_tokens=8),
-)
-"""
+FAULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "faults"
+RECIPE = f"import sys\nsys.path.insert(0, {str(FAULTS)!r})\nfrom recipes import KINDS\nrun = KINDS['grpo']()\n"
 
 
-def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "groupwise.cli", "run", str(recipe), "--out", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def test_every_kind_of_run_killed_in_several_phases(tmp_path: Path) -> None:
+    """Six kills at least; every byte of metrics, ledger, models and checkpoints as in runs that nobody disturbed."""
+    results = tmp_path / "faults.json"
+    command = [sys.executable, str(FAULTS), "--only", "kills", "--kills", "6", "--results", str(results)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(results.read_text())
+    assert found["lost"] == 0
+    assert found["faults"]["kills"]["kills"] >= 6
+    assert found["faults"]["kills"]["files_compared"] > 60
 
 
-def steps(out: Path, stage: str) -> int:
-    metrics = out / "metrics.jsonl"
-    return metrics.read_text().count(f'"stage": "{stage}"') if metrics.exists() else 0
+def start(place: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "groupwise.cli", "run", "recipe.py", "--out", "run", *options]
+    return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_sigkill_in_the_middle_of_a_stage(tmp_path: Path) -> None:
-    recipe, whole, killed = tmp_path / "recipe.py", tmp_path / "whole", tmp_path / "killed"
-    recipe.write_text(RECIPE)
-    assert start(recipe, whole).wait(timeout=120) == 0
-    process = start(recipe, killed)
-    deadline = time.monotonic() + 120
-    while steps(killed, "grpo") < 7:
-        assert process.poll() is None, process.communicate()[0]
+def test_a_command_that_is_asked_to_stop_says_how_to_continue(tmp_path: Path) -> None:
+    """Without --fresh, which it was started with: that would throw away what it saved."""
+    (tmp_path / "recipe.py").write_text(RECIPE)
+    process = start(tmp_path, "--fresh", "--steps", "100000", "--evaluate_every", "0")
+    metrics, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 120
+    while not metrics.exists() or metrics.read_text().count("\n") < 3:
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert not (killed / "models" / "grpo").exists()
-    again = start(recipe, killed)
-    said, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, said
-    assert "continued after step" in said
-    name = Path("models") / "grpo" / "model.safetensors"
-    assert (killed / name).read_bytes() == (whole / name).read_bytes()
-    assert steps(killed, "sft") == steps(whole, "sft") == 6
-    assert steps(killed, "grpo") == steps(whole, "grpo") == 40
-    last = start(recipe, killed)
-    assert "is finished" in last.communicate(timeout=120)[0]
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    last = said.splitlines()[-1]
+    assert last.startswith("groupwise run: stopped after step ")
+    assert last.endswith(
+        "of grpo, saved; to continue: groupwise run recipe.py --out run --steps 100000 --evaluate_every 0"
+    )
+    step = int(last.split()[5])
+    checkpoint = tmp_path / "run" / "checkpoints" / f"grpo-{step:06d}"
+    assert json.loads((checkpoint / "groupwise_progress.json").read_text())["step"] == step
+    assert metrics.read_text().count("\n") == step
+    assert (tmp_path / "run" / "checkpoints" / "latest").resolve() == checkpoint

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import groupwise as gw
-from groupwise.keeper import Stopped, stop_on_signals
 from groupwise.ledger import Ledger
+from groupwise.stopping import Stopped, stop_on_signals
 from groupwise.tasks.stepwise import Difficulty
 from groupwise.types import Example, Group
 

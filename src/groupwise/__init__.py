@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         informative,
         mixed,
     )
-    from groupwise.stage import HeldOut, Stage
+    from groupwise.stage import Checkpoints, HeldOut, Stage
     from groupwise.tasks.task import Task
 
 __version__ = "0.1.0"
@@ -64,6 +64,7 @@ _HOMES = {
     "StepLabels": "sources",
     "informative": "sources",
     "mixed": "sources",
+    "Checkpoints": "stage",
     "HeldOut": "stage",
     "Stage": "stage",
     "Task": "tasks.task",
@@ -73,6 +74,7 @@ _ROOMS = ("algorithm", "engines", "learners", "recipes", "rewards", "tasks")
 __all__ = [
     "AllRollouts",
     "BestAndWorst",
+    "Checkpoints",
     "Demonstrations",
     "DistinctPaths",
     "FrozenPolicy",

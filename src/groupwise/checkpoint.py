@@ -1,41 +1,92 @@
-"""Directories that are either complete or not there: a Hugging Face model, with the run's state beside it."""
+"""Directories and files that are either complete or not there, whatever kills the process that writes them."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-STATE = "groupwise_state.pt"
-PROGRESS = "groupwise_progress.json"
+from groupwise.errors import UserError
+from groupwise.manifest import write_manifest
+
 RECORD = "groupwise_run.json"
 """The resolved recipe, machine and versions, beside every model that a run writes."""
+
+PARTIAL, OLD, GONE = ".partial-", ".old-", ".gone-"
+FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "the file is too big",
+}
+SLACK_BYTES = 64 << 20
+"""For all that is no tensor: tokenizer, config, manifest."""
 
 
 @contextmanager
 def complete_directory(final: Path) -> Iterator[Path]:
-    """A fresh directory to write into that takes the name ``final`` only when everything in it is on the disk."""
+    """A fresh directory to write into that takes the name ``final`` only when everything in it is on the disk, with a
+    manifest of it. Until then ``final`` is what it was.
+
+    Raises UserError where the disk is full; what was written is removed then.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.parent / f".partial-{final.name}"
+    partial = final.parent / f"{PARTIAL}{final.name}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    yield partial
-    for path in (*partial.rglob("*"), partial):
-        _sync(path)
-    shutil.rmtree(final, ignore_errors=True)
+    try:
+        with full_disk_named(final):
+            yield partial
+            write_manifest(partial)
+            for path in (*partial.rglob("*"), partial):
+                sync(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _take_name(partial, final)
+
+
+def _take_name(partial: Path, final: Path) -> None:
+    """Killed in between, ``put_right`` brings the old one back."""
+    old = final.parent / f"{OLD}{final.name}"
+    if final.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(final, old)
     os.replace(partial, final)
-    _sync(final.parent)
+    sync(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_directory(path: Path) -> None:
+    """At no instant is half of it there under its name."""
+    gone = path.parent / f"{GONE}{path.name}"
+    shutil.rmtree(gone, ignore_errors=True)
+    os.replace(path, gone)
+    shutil.rmtree(gone)
+
+
+def put_right(parent: Path) -> None:
+    """What a killed process left among the directories of ``parent``: a directory whose successor never took its name
+    has it again, and what is half written or half removed goes."""
+    for path in parent.glob(f"{OLD}*"):
+        final = parent / path.name.removeprefix(OLD)
+        if final.exists():
+            shutil.rmtree(path)
+        else:
+            os.replace(path, final)
+    for path in (*parent.glob(f"{PARTIAL}*"), *parent.glob(f"{GONE}*")):
+        shutil.rmtree(path)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """A file that holds either what it held or all of ``text``."""
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{path.name}")
     partial.write_text(text, encoding="utf-8")
-    _sync(partial)
+    sync(partial)
     os.replace(partial, path)
 
 
@@ -43,25 +94,48 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def save_state(directory: Path, state: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
-    """Optimizer and run state beside a model."""
-    import torch
-
-    torch.save(dict(state), directory / STATE)
-    (directory / PROGRESS).write_text(json.dumps(progress, indent=1) + "\n")
-
-
-def load_state(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What ``save_state`` wrote. Tensors only: nothing in the file is run."""
-    import torch
-
-    state = torch.load(directory / STATE, map_location="cpu", weights_only=True)
-    return state, json.loads((directory / PROGRESS).read_text())
-
-
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What is in it reaches the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_space(directory: Path, tensor_bytes: int, what: str) -> None:
+    """Raises UserError where the disk under ``directory`` has no room for so much and what stands beside it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    needed, free = tensor_bytes + SLACK_BYTES, shutil.disk_usage(directory).free
+    if free < needed:
+        raise UserError(
+            f"{directory}: {what} needs {_megabytes(needed)} and {_megabytes(free)} are free; nothing was written and "
+            f"what was saved before is whole; make {_megabytes(needed - free)} of room and run the same command again"
+        )
+
+
+@contextmanager
+def full_disk_named(place: Path) -> Iterator[None]:
+    """An error of a disk without room becomes a UserError that names ``place``; safetensors' own errors too."""
+    try:
+        yield
+    except Exception as error:
+        why = _fullness(error)
+        if why is None:
+            raise
+        raise UserError(
+            f"{place}: could not be written, {why}; what was saved before is whole; make room and run the same command "
+            "again"
+        ) from error
+
+
+def _fullness(error: Exception) -> str | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        return FULL.get(error.errno)
+    if type(error).__module__.partition(".")[0] != "safetensors" and type(error).__name__ != "SafetensorError":
+        return None
+    return next((why for number, why in FULL.items() if f"(os error {number})" in str(error)), None)
+
+
+def _megabytes(count: int) -> str:
+    return f"{-(-count // 10**6):,} MB"

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from groupwise.checkpoint import PROGRESS, write_json
+from groupwise.checkpoint import PARTIAL, put_right, remove_directory, write_json
 from groupwise.describe import differences
 from groupwise.errors import UserError
 
 SHOWN_DIFFERENCES = 3
+HALF_RECORD = f"{PARTIAL}run.json"
+TIMED = ("started", "seconds", "evaluation_seconds", "continued")
+FREE_TO_CHANGE = ("checkpoints",)
+"""Of a recipe, while its run goes on: no result depends on it."""
 
 
 class RunDirectory:
@@ -24,6 +30,7 @@ class RunDirectory:
         self.path = path
         self.record = path / "run.json"
         self.metrics = path / "metrics.jsonl"
+        self.times = path / "times.jsonl"
         self.tensorboard = path / "tensorboard"
         self.ledger = path / "ledger"
         self.gathered = path / "gathered"
@@ -38,21 +45,49 @@ class RunDirectory:
     def checkpoint(self, stage: str, step: int) -> Path:
         return self.path / "checkpoints" / f"{stage}-{step:06d}"
 
-    def newest_checkpoint(self, stage: str) -> Path | None:
-        """The latest complete checkpoint of a stage under way."""
-        found = sorted((self.path / "checkpoints").glob(f"{stage}-[0-9]*"))
-        complete = [path for path in found if (path / PROGRESS).exists()]
-        return complete[-1] if complete else None
+    def checkpoints(self, stage: str) -> dict[int, Path]:
+        """Of a stage, by their steps in order; whether their files are whole is not looked at."""
+        named = re.compile(re.escape(stage) + r"-(\d{6,})")
+        found = {path: named.fullmatch(path.name) for path in (self.path / "checkpoints").glob("*")}
+        return dict(sorted((int(match[1]), path) for path, match in found.items() if match))
 
-    def drop_checkpoints(self, stage: str, keep: Path | None = None) -> None:
-        """Removes a stage's checkpoints but the one named."""
-        for path in (self.path / "checkpoints").glob(f"{stage}-[0-9]*"):
-            if path != keep:
+    def latest(self, checkpoint: Path | None) -> None:
+        """``checkpoints/latest`` leads to the one given; None: to nothing."""
+        link = self.path / "checkpoints" / "latest"
+        if checkpoint is None:
+            link.unlink(missing_ok=True)
+            return
+        partial = link.with_name(".latest")
+        partial.unlink(missing_ok=True)
+        partial.symlink_to(checkpoint.name)
+        os.replace(partial, link)
+
+    def set_aside(self, checkpoint: Path) -> Path:
+        """A damaged one, under a name that nothing takes for a checkpoint, for a look."""
+        aside = checkpoint.with_name(f".damaged-{checkpoint.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(checkpoint, aside)
+        return aside
+
+    def drop_damaged(self, stage: str) -> None:
+        """Removes what of a stage was set aside."""
+        for path in (self.path / "checkpoints").glob(".damaged-*"):
+            if path.name.removeprefix(".damaged-").rpartition("-")[0] == stage:
                 shutil.rmtree(path)
+
+    def drop_checkpoints(self, stage: str, keep: Collection[int] = ()) -> None:
+        """Removes a stage's checkpoints but those of the steps named."""
+        for step, path in self.checkpoints(stage).items():
+            if step not in keep:
+                remove_directory(path)
 
     def read(self) -> dict[str, Any]:
         """run.json; empty where the run has not begun."""
         return json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else {}
+
+    def lasting_record(self) -> dict[str, Any]:
+        """run.json without what a clock says of this run: the same for every run that comes to the same."""
+        return {name: value for name, value in self.read().items() if name not in TIMED}
 
     @property
     def finished(self) -> bool:
@@ -78,6 +113,8 @@ class RunDirectory:
                 ) from None
             if fresh:
                 self._clear()
+            for parent in (self.path / "models", self.path / "checkpoints"):
+                put_right(parent)
             self._refuse_other(recipe)
             is_new = not self.record.exists()
             try:
@@ -97,7 +134,7 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: is a file; expected a directory for the run")
         if self.path.is_dir() and not self.record.exists():
-            foreign = [path.name for path in self.path.iterdir() if path.name != ".lock"]
+            foreign = [path.name for path in self.path.iterdir() if path.name not in (".lock", HALF_RECORD)]
             if foreign:
                 raise UserError(
                     f"{self.path}: holds {foreign[0]} but no run.json, so it is no run's; choose another --out"
@@ -107,7 +144,11 @@ class RunDirectory:
         record = self.read()
         if not record:
             return
-        found = list(differences(recipe, record["recipe"]))
+        ours, theirs = (
+            {name: value for name, value in each.items() if name not in FREE_TO_CHANGE}
+            for each in (recipe, record["recipe"])
+        )
+        found = list(differences(ours, theirs))
         if found:
             more = f" and {len(found) - SHOWN_DIFFERENCES} more" if len(found) > SHOWN_DIFFERENCES else ""
             raise UserError(
@@ -119,7 +160,8 @@ class RunDirectory:
         return self.metrics.exists() and self.metrics.stat().st_size > 0
 
     def _clear(self) -> None:
-        for path in self.path.iterdir():
+        """run.json goes last: what is left of a clearing that was cut short is still a run's."""
+        for path in sorted(self.path.iterdir(), key=lambda path: path == self.record):
             if path.is_dir():
                 shutil.rmtree(path)
             elif path.name != ".lock":

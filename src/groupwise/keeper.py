@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 from groupwise.alarms import HackingWatch, observations
-from groupwise.checkpoint import RECORD, complete_directory, save_state, write_json
+from groupwise.checkpoint import RECORD, complete_directory, require_space, sync, write_json
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
 from groupwise.ledger import Ledger
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
+from groupwise.rotation import best_step, rotate, rows_of_stage
+from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
 from groupwise.sources import World
-from groupwise.stage import HeldOut, Stage
+from groupwise.stage import Checkpoints, HeldOut, Stage
+from groupwise.stopping import Stopped, asked
 from groupwise.types import DEMONSTRATED, Group, flatten
 from groupwise.update import StepRecord
 
 SHOWN_GROUPS = 3  # of a step, in groups.json
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error
-    """The run was asked to stop and has saved where it is."""
-
-
 class Keeper:
     """One stage's memory."""
 
     def __init__(
-        self, stage: Stage, world: World, learner: Learner, held_out: HeldOut, place: RunDirectory, sink: Sink
+        self,
+        stage: Stage,
+        world: World,
+        learner: Learner,
+        held_out: HeldOut,
+        checkpoints: Checkpoints,
+        place: RunDirectory,
+        sink: Sink,
+        progress: Progress,
     ) -> None:
         self.stage, self.world, self.learner = stage, world, learner
-        self.held_out, self.place, self.sink = held_out, place, sink
+        self.held_out, self.checkpoints, self.place, self.sink = held_out, checkpoints, place, sink
+        self.progress = progress
+        self.unsynced: list[Path] = []
         self.ledger = Ledger(place.ledger)
         self.scorable = True
         self.shown = {1, (stage.steps + 1) // 2, stage.steps}
@@ -46,7 +54,8 @@ class Keeper:
         """``loop.AfterStep``."""
         stage, step = self.stage, progress.step
         if record is not None and any(rollout.version != DEMONSTRATED for rollout in flatten(record.groups)):
-            self.ledger.write(stage.name, record, {reward.name: reward.weight for reward in stage.task.rewards})
+            weights = {reward.name: reward.weight for reward in stage.task.rewards}
+            self.unsynced.append(self.ledger.write(stage.name, record, weights))
             self.sink.groups(stage.name, step, record.groups, record.coefficients.tolist())
             if step in self.shown:
                 self._show(record)
@@ -56,14 +65,26 @@ class Keeper:
 
     def checkpoint(self, progress: Progress) -> None:
         """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""
+        self.progress = progress
         stage, step = self.stage, progress.step
         if stage.task.referee and self._evaluation_due(step):
             self._watch()
         if step < stage.steps:
-            if stop.requested or (stage.checkpoint_every and step % stage.checkpoint_every == 0):
-                self._checkpoint(progress)
-            if stop.requested:
-                raise Stopped(f"stopped after step {step} of {stage.name}; the same command continues from there")
+            every = stage.checkpoint_every and step % stage.checkpoint_every == 0
+            if asked.signal or every or self._is_best(step):
+                self._save(progress)
+            if asked.signal:
+                raise Stopped(f"stopped after step {step} of {stage.name}")
+
+    def give_up_step(self) -> NoReturn:
+        """The step under way has changed nothing yet: saves where the one before it left off. Raises Stopped."""
+        step = self.progress.step
+        if step and step not in self.place.checkpoints(self.stage.name):
+            self._save(self.progress)
+        raise Stopped(f"stopped {'after step ' + str(step) if step else 'before the first step'} of {self.stage.name}")
+
+    def _is_best(self, step: int) -> bool:
+        return self._evaluation_due(step) and best_step(self.place, self.stage.name, self.checkpoints) == step
 
     def _evaluation_due(self, step: int) -> bool:
         every = self.stage.evaluate_every
@@ -71,21 +92,26 @@ class Keeper:
 
     def _watch(self) -> None:
         """Says where a reward rises while the referee's verdict falls, from what metrics.jsonl holds of the stage."""
-        rows = [json.loads(line) for line in self.place.metrics.read_text(encoding="utf-8").splitlines()]
-        own = [row for row in rows if row["stage"] == self.stage.name]
+        own = rows_of_stage(self.place, self.stage.name)
         problems = min(self.held_out.during, len(self.stage.task.held_out))
         for reward in self.stage.task.rewards:
             news = HackingWatch().news(reward.name, observations(own, reward.name, problems))
             if news:
                 self.sink.note(f"{self.stage.name}: {news}")
 
-    def _checkpoint(self, progress: Progress) -> None:
-        path = self.place.checkpoint(self.stage.name, progress.step)
+    def _save(self, progress: Progress) -> None:
+        """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them."""
+        stage, state = self.stage, self.learner.state()
+        path = self.place.checkpoint(stage.name, progress.step)
+        require_space(path.parent, bytes_of(self.learner.weights(), state), f"the checkpoint of step {progress.step}")
+        for written in (*self.unsynced, *filter(Path.exists, (self.place.metrics, self.place.times))):
+            sync(written)
+        self.unsynced.clear()
         with complete_directory(path) as partial:
             self.learner.save(partial)
-            write_json(partial / RECORD, self.place.read())
-            save_state(partial, self.learner.state(), vars(progress))
-        self.place.drop_checkpoints(self.stage.name, keep=path)
+            write_json(partial / RECORD, self.place.lasting_record())
+            save_state(partial, state, vars(progress))
+        rotate(self.place, stage.name, self.checkpoints, finished=False)
 
     def _evaluate(self) -> dict[str, float]:
         """Greedy accuracy and pass@1 of the present weights on the first held-out problems."""
@@ -151,28 +177,3 @@ class Keeper:
         """Each token as text by itself."""
         decode = self.world.renderer.tokenizer.decode
         return [str(decode([token], skip_special_tokens=False)) for token in tokens]
-
-
-class _StopFlag:
-    requested = False
-
-
-stop = _StopFlag()
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """SIGINT or SIGTERM: finish the step, save, stop. A second one stops at once."""
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.requested:
-            raise KeyboardInterrupt
-        stop.requested = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        stop.requested = False
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,6 +13,7 @@ from groupwise.controls import Controls
 from groupwise.protocols import Learner, Sink
 from groupwise.sources import Draw, World
 from groupwise.stage import Stage
+from groupwise.stopping import given_up_at_once, heed
 from groupwise.types import DEMONSTRATED, Rollout, flatten
 from groupwise.update import StepRecord, prepare, update
 
@@ -59,7 +60,8 @@ def train(
         controls = progress.controls
         now = replace(stage, algorithm=controls.applied(stage.algorithm))
         world.engine.load(learner.weights(), learner.version)
-        draw = now.algorithm.source.draw(world, progress.cursor)
+        with given_up_at_once():
+            draw = now.algorithm.source.draw(world, progress.cursor)
         drawn = time.perf_counter()
 
         record, learned = _learn(now, learner, draw, step, world.seed, sink)
@@ -82,13 +84,23 @@ def train(
 def _learn(
     stage: Stage, learner: Learner, draw: Draw, step: int, seed: int, sink: Sink
 ) -> tuple[StepRecord | None, dict[str, float]]:
-    """All updates of one draw, and what they measured; nothing where every group was dropped."""
+    """All updates of one draw, and what they measured; nothing where every group was dropped.
+
+    Raises Interrupted where a stop was asked for before the first update.
+    """
     rollouts = flatten(draw.groups)
     if not rollouts:
         return None, {}
-    sink.phase("train", 0, len(rollouts))
+    before = learner.version
+
+    def told(name: str, done: int, total: int) -> None:
+        sink.phase(name, done, total)
+        if learner.version == before:
+            heed()
+
+    told("train", 0, len(rollouts))
     signals = prepare(stage, learner, draw.groups)
-    record, metrics = update(stage, learner, draw.groups, signals, step, seed, sink.phase)
+    record, metrics = update(stage, learner, draw.groups, signals, step, seed, told)
     if stage.algorithm.refreshes_reference(step + 1):
         learner.refresh_reference()
     return record, length_metrics(rollouts) | metrics

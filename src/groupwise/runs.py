@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from groupwise import __version__
 from groupwise.checks import learned_from, refuse, refuse_order, warnings
 from groupwise.describe import describe
 from groupwise.engines import Native
@@ -25,7 +24,8 @@ from groupwise.evaluation import Evaluation
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
 from groupwise.scorer_evaluation import ScorerEvaluation
-from groupwise.stage import HeldOut, Stage
+from groupwise.stage import Checkpoints, HeldOut, Stage
+from groupwise.versions import conditions, recipe_hash
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Run:
     learner: Local = Local()
     engine: Native = Native()
     evaluation: HeldOut = HeldOut()
+    checkpoints: Checkpoints = Checkpoints()
     seed: int = 0
     """With the recipe, all that decides the result."""
 
@@ -81,24 +82,14 @@ def check(recipe: Run) -> list[str]:
     return [warning for stage in recipe.stages for warning in warnings(stage)]
 
 
-def versions() -> dict[str, str]:
-    """Of what a result depends on."""
-    import platform
-    from importlib.metadata import version
-
-    packages = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")}
-    return {"python": platform.python_version(), "groupwise": __version__, **packages}
-
-
 def as_record(recipe: Run) -> dict[str, Any]:
     """run.json as it stands when a run begins."""
-    from groupwise.learners.local import machine
-
+    described = describe(recipe)
     return {
         "name": recipe.name,
-        "recipe": describe(recipe),
+        "recipe": described,
+        "recipe_sha256": recipe_hash(described),
         "stages": [{"name": stage.name, "steps": stage.steps} for stage in recipe.stages],
-        "machine": machine(),
-        "versions": versions(),
+        **conditions(recipe.stages),
         "started": time.time(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.card import model_card
-from groupwise.checkpoint import RECORD, complete_directory, load_state, write_atomically, write_json
+from groupwise.checkpoint import (
+    RECORD,
+    complete_directory,
+    full_disk_named,
+    require_space,
+    write_atomically,
+    write_json,
+)
 from groupwise.describe import describe
 from groupwise.directory import RunDirectory
 from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
-from groupwise.evaluation import Evaluation, compare, evaluate
+from groupwise.evaluation import evaluate
+from groupwise.evaluations import Evaluations, headline
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import Local, NewModel
@@ -26,13 +33,18 @@ from groupwise.learners.scorer import ScorerLearner
 from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
 from groupwise.render import Renderer
+from groupwise.resuming import note_changes, refuse_damaged_model, whole_checkpoint
 from groupwise.rewards.model import with_scorers
+from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
-from groupwise.scorer_evaluation import ScorerEvaluation, evaluate_scorer, held_out_groups
+from groupwise.saved_state import bytes_of, load_state
+from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, World
 from groupwise.stage import Stage
+from groupwise.stopping import Interrupted, Stopped, given_up_at_once
+from groupwise.versions import conditions
 
 SHOWN_LETTERS = 300  # of the first prompt
 AnyLearner = LocalLearner | ScorerLearner
@@ -61,33 +73,44 @@ class Session:
         from groupwise.sinks.jsonl import JsonLines
         from groupwise.sinks.tensorboard import TensorBoard
 
-        self.recipe, self.place = recipe, place
+        self.recipe, self.place, self.evaluations = recipe, place, Evaluations(place)
         self.named: dict[str, Path | str] = {}
         shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
         self.sink = Sinks(*shown, JsonLines(place.metrics), TensorBoard(place.tensorboard))
 
     def run(self) -> Outcome:
-        """Every stage that is not done yet, in order."""
+        """Every stage that is not done yet, in order. Raises Stopped where a signal asked for it."""
         try:
-            return self._run()
+            with full_disk_named(self.place.record):
+                return self._run()
+        except Interrupted:
+            self.sink.close({})
+            raise Stopped("stopped between two steps") from None
         except BaseException:
             self.sink.close({})
             raise
 
     def _run(self) -> Outcome:
         if self.place.finished:
+            if not self.place.report.exists():
+                self._report()
             self.sink.close({})
             return self._outcome(already_finished=True)
         if not self.place.read():
             self.place.write_record(as_record(self.recipe))
+        else:
+            note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
         for warning in check(self.recipe):
             self.sink.note(warning)
         model = first = self._first_model()
         for stage in self.recipe.stages:
             left = self.place.model(stage.name)
+            if left.exists():
+                refuse_damaged_model(self.place, stage.name)
             if not left.exists() or self._to_evaluate(stage):
                 self.named = {"first": first, "last": model}
                 self._stage(stage, self._left_by(stage.start))
+            rotate(self.place, stage.name, self.recipe.checkpoints, finished=True)
             model = left
         record = self.place.read()
         self.place.write_record({"seconds": round(time.time() - record["started"], 1)})
@@ -100,18 +123,24 @@ class Session:
         if not isinstance(self.recipe.model, NewModel):
             return self.recipe.model
         made = self.place.model("new")
-        if not made.exists():
+        if made.exists():
+            refuse_damaged_model(self.place, "new")
+        else:
             with complete_directory(made) as aside:
                 self.recipe.model.save(aside, stable_seed(self.recipe.seed, "weights"))
         return made
 
     def _stage(self, stage: Stage, model: Path | str) -> None:
         """Trains (from the newest checkpoint), leaves the model, evaluates it."""
-        left, resumed = self.place.model(stage.name), self.place.newest_checkpoint(stage.name)
+        left = self.place.model(stage.name)
         trained = left.exists()
-        learner, engine = self._open(stage, left if trained else resumed or model, model)
-        opened = partial(with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer)
-        task = replace(stage.task, rewards=opened(stage.task.rewards), referee=opened(stage.task.referee))
+        resumed = None if trained else whole_checkpoint(self.place, stage.name, self.sink.note)
+        with given_up_at_once():
+            learner, engine = self._open(stage, left if trained else resumed or model, model)
+            opened = partial(
+                with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer
+            )
+            task = replace(stage.task, rewards=opened(stage.task.rewards), referee=opened(stage.task.referee))
         stage = replace(stage, task=task)
         renderer = Renderer(
             learner.tokenizer, task.system, task.chat, str(model), learner.stop_tokens, task.stop_strings
@@ -157,22 +186,28 @@ class Session:
         """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
         progress, algorithm = Progress(), stage.algorithm
         reference = algorithm.reference.model if algorithm.needs_reference else None
-        learner.start_stage(reference, algorithm.critic.network)
-        if resumed:
-            state, saved = load_state(resumed)
-            learner.load_state(state)
-            progress = Progress(**saved)
+        with given_up_at_once():
+            learner.start_stage(reference, algorithm.critic.network)
+            if resumed:
+                state, saved = load_state(resumed)
+                learner.load_state(state)
+                progress = Progress(**saved)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage)}")
         self.sink.stage(stage.name, stage.steps, progress.step)
-        keeper = Keeper(stage, world, learner, self.recipe.evaluation, self.place, self.sink)
-        train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
-        with complete_directory(self.place.model(stage.name)) as aside:
+        plan, kept = self.recipe.evaluation, self.recipe.checkpoints
+        keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
+        try:
+            train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
+        except Interrupted:
+            keeper.give_up_step()
+        left = self.place.model(stage.name)
+        require_space(left.parent, bytes_of(learner.weights()), f"the model of {stage.name}")
+        with complete_directory(left) as aside:
             learner.save(aside)
-            write_json(aside / RECORD, self.place.read())
+            write_json(aside / RECORD, self.place.lasting_record())
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
-        self.place.drop_checkpoints(stage.name)
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:
         """An engine on another model of our tokenizer, by the names of ``_left_by``."""
@@ -197,67 +232,46 @@ class Session:
     def _to_evaluate(self, stage: Stage) -> bool:
         judged = stage.algorithm.trains_scorer or stage.task.rewards
         wanted = self.recipe.evaluation.problems and len(stage.task.held_out) and judged
-        return bool(wanted) and stage.name not in {*self._evaluations(), *self._scorers()}
+        return bool(wanted) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
 
     def _evaluate(self, stage: Stage, engine: RolloutEngine, renderer: Renderer) -> None:
-        plan, done = self.recipe.evaluation, self._evaluations()
+        plan = self.recipe.evaluation
         self.sink.note(f"{stage.name}: evaluating on held-out problems of {stage.task.name}")
-        done[stage.name] = evaluate(
-            engine,
-            renderer,
-            stage.task,
-            problems=plan.problems,
-            samples=plan.samples,
-            sampled_problems=plan.sampled_problems,
-            temperature=plan.temperature,
-            max_tokens=plan.max_completion_tokens,
-            seed=stable_seed(self.recipe.seed, "evaluation"),
-            on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
-        )
-        first, last = next(iter(done.values())), done[stage.name]
-        comparison = compare(first, last) if len(done) > 1 and first.ids == last.ids else None
-        self._keep_evaluations(models=done, comparison=comparison and comparison.to_json())
-        write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, last))
-        self.sink.note(f"{stage.name}: {headline(last)}")
+        with given_up_at_once():
+            found = evaluate(
+                engine,
+                renderer,
+                stage.task,
+                problems=plan.problems,
+                samples=plan.samples,
+                sampled_problems=plan.sampled_problems,
+                temperature=plan.temperature,
+                max_tokens=plan.max_completion_tokens,
+                seed=stable_seed(self.recipe.seed, "evaluation"),
+                on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
+            )
+        write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found))
+        self.evaluations.add_model(stage.name, found)  # after the card: what is there is not made again
+        self.sink.note(f"{stage.name}: {headline(found)}")
 
     def _evaluate_scorer(self, world: World, learner: ScorerLearner) -> None:
         """On what the stage's source makes of held-out rows; where that is nothing, says so and goes on."""
         stage = world.stage
         self.sink.note(f"{stage.name}: evaluating on held-out rows of {stage.task.name}")
         try:
-            found = evaluate_scorer(stage, learner, held_out_groups(world, self._held_out_rows(stage)))
+            with given_up_at_once():
+                found = evaluate_scorer(stage, learner, held_out_groups(world, self._held_out_rows(stage)))
         except (UserError, ValueError) as error:
             self.sink.note(f"{stage.name}: not evaluated on held-out rows: {error}")
             return
-        self._keep_evaluations(scorers=self._scorers() | {stage.name: found})
         write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found))
+        self.evaluations.add_scorer(stage.name, found)
         self.sink.note(f"{stage.name}: {found.headline()}")
 
     def _held_out_rows(self, stage: Stage) -> int:
         """Fewer where each is sampled many times over, as in an evaluation of a policy."""
         plan, samples = self.recipe.evaluation, isinstance(stage.algorithm.source, FrozenPolicy | MonteCarloSteps)
         return min(plan.problems, plan.sampled_problems) if samples and plan.sampled_problems else plan.problems
-
-    def _keep_evaluations(self, **changed: Any) -> None:
-        """evaluation.json, with what changed."""
-        kept = {"models": self._evaluations(), "comparison": self._kept("comparison"), "scorers": self._scorers()}
-        kept |= changed
-        for kind in ("models", "scorers"):
-            kept[kind] = [{"stage": name, "evaluation": found.to_json()} for name, found in kept[kind].items()]
-        write_json(self.place.evaluation, kept)
-
-    def _kept(self, part: str) -> Any:
-        """Of evaluation.json; None where it has none."""
-        text = self.place.evaluation.read_text(encoding="utf-8") if self.place.evaluation.exists() else "{}"
-        return json.loads(text).get(part)
-
-    def _evaluations(self) -> dict[str, Evaluation]:
-        """Of policies by stage, in the order they were made."""
-        return {one["stage"]: Evaluation.from_json(one["evaluation"]) for one in self._kept("models") or ()}
-
-    def _scorers(self) -> dict[str, ScorerEvaluation]:
-        """Of scorers by stage."""
-        return {one["stage"]: ScorerEvaluation.from_json(one["evaluation"]) for one in self._kept("scorers") or ()}
 
     def _report(self) -> None:
         from groupwise.sinks.report import write_report
@@ -266,16 +280,7 @@ class Session:
 
     def _outcome(self, already_finished: bool = False) -> Outcome:
         last = self.place.model(self.recipe.stages[-1].name)
-        return Outcome(self.place.path, last, self._evaluations(), already_finished, self._scorers())
-
-
-def headline(evaluation: Evaluation) -> str:
-    """The two numbers that matter, with their 95 % intervals."""
-    greedy, sampled = evaluation.greedy, evaluation.pass_at_1
-    return (
-        f"greedy accuracy {greedy.value:.3f} [{greedy.low:.3f}, {greedy.high:.3f}], "
-        f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on {evaluation.problems} problems"
-    )
+        return Outcome(self.place.path, last, self.evaluations.models, already_finished, self.evaluations.scorers)
 
 
 def shown_prompt(renderer: Renderer, stage: Stage) -> str:

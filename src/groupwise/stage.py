@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from groupwise.algorithm import Algorithm
+from groupwise.errors import UserError
 from groupwise.tasks.task import Task
 
 
@@ -71,3 +73,29 @@ class HeldOut:
     """Of every completion here."""
     during: int = 100
     """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``)."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Which checkpoints of a stage are kept; ``Stage.checkpoint_every`` says when one is written."""
+
+    keep_last: int = 2
+    """The newest ones while the stage is under way. With two, a damaged one has one before it to go on from."""
+    keep_every: int = 0
+    """Those of every so many steps stay for good; 0: none."""
+    keep_best: str = ""
+    """A metric of the quick evaluations (``Stage.evaluate_every``), such as eval/accuracy: a checkpoint is written
+    wherever it is higher than before, and the one where it is highest stays for good. Empty: none."""
+
+    def __post_init__(self) -> None:
+        if self.keep_last < 1 or self.keep_every < 0:
+            raise UserError(
+                f"checkpoints: keep_last is {self.keep_last} and keep_every {self.keep_every}; expected at least 1 and "
+                "at least 0"
+            )
+
+    def kept(self, steps: Sequence[int], best: int | None, finished: bool) -> set[int]:
+        """Which of ``steps``, in order, stay: ``best`` is the step where the metric is highest."""
+        kept = set() if finished else set(steps[-self.keep_last :])
+        kept |= {step for step in steps if self.keep_every and step % self.keep_every == 0}
+        return kept | ({best} & set(steps) if best is not None else set())

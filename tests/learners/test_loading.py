@@ -79,6 +79,14 @@ def edited(path: Path, **changes: object) -> Path:
     return path
 
 
+def code_beside_it(model: Path, tmp: Path) -> Path:
+    """A model whose class is a file in its directory."""
+    path = copy_of(model, tmp)
+    (path / "modeling_own.py").write_text(f"open({str(tmp / 'was_run')!r}, 'w')\nclass Own:\n    pass\n")
+    names = {"AutoConfig": "modeling_own.Own", "AutoModelForCausalLM": "modeling_own.Own"}
+    return edited(path, model_type="own", architectures=["Own"], auto_map=names)
+
+
 CASES: dict[Callable[[Path, Path], Path], str] = {
     missing: "no such model directory",
     a_file: "is a file",
@@ -88,6 +96,7 @@ CASES: dict[Callable[[Path, Path], Path], str] = {
     other_layers: "do not match",
     other_width: "",
     other_architecture: "no_such_thing",
+    code_beside_it: "custom code",
     broken_config: "",
     truncated_weights: "",
 }
@@ -102,6 +111,7 @@ def test_one_line_for_each(tiny_model: Path, tmp_path: Path, spoil: Callable[[Pa
     assert "\n" not in message
     assert message.startswith(str(path))
     assert CASES[spoil] in message
+    assert not (tmp_path / "was_run").exists()
 
 
 def test_a_model_without_a_tokenizer_says_so(tiny_model: Path, tmp_path: Path) -> None:

@@ -223,8 +223,8 @@ def test_a_state_on_the_disk_continues_to_the_bit(
     open_learner: Open, tiny_model: Path, random_groups: RandomGroups, tmp_path: Path, critic: Any, reference: str
 ) -> None:
     """Saved after two steps as a run saves it, and two more in another learner: the same bits as four in one go."""
-    from groupwise.checkpoint import load_state, save_state
     from groupwise.learners import Local, NewModel
+    from groupwise.saved_state import load_state, save_state
 
     teacher = ""
     if reference.startswith("path"):

@@ -43,7 +43,7 @@ def mean(learner: LocalLearner, rollouts: list[Rollout], **options: Any) -> floa
 
 
 def resumed(learner: LocalLearner, directory: Path, **options: Any) -> LocalLearner:
-    from groupwise.checkpoint import load_state, save_state
+    from groupwise.saved_state import load_state, save_state
 
     learner.save(directory)
     save_state(directory, learner.state(), {})

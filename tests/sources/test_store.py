@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from groupwise.errors import UserError
 from groupwise.sources import Gathered
-from groupwise.sources.store import read, write
+from groupwise.sources.store import groups_in, read, write
 from groupwise.types import Example, Group, Prompt, Rollout, Score
 
 EXAMPLE = Example("rows:1", "question", columns={"anything": object()})
@@ -56,3 +58,18 @@ def test_what_is_read_is_what_was_written(tmp_path_factory, made: list[Group], m
 
 def test_no_file_is_nothing(tmp_path: Path) -> None:
     assert read(tmp_path / "none.jsonl", [], "me") is None
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    """A bit, a line or the end of it: what was sampled is never quietly something else."""
+    path, group = tmp_path / "groups.jsonl", Group(Prompt(EXAMPLE, (1, 2)), ())
+    write(path, Gathered([group, group], {}), {EXAMPLE.id: 0}, "me")
+    whole = path.read_bytes()
+    first, *rest = whole.splitlines(keepends=True)
+    for harmed in (whole.replace(b"[1, 2]", b"[1, 3]", 1), first + b"".join(rest[1:]), whole[:-70], whole[:-1], b""):
+        path.write_bytes(harmed)
+        for again in (lambda: read(path, [EXAMPLE], "me"), lambda: groups_in(path, [EXAMPLE])):
+            with pytest.raises(UserError, match=r"groups\.jsonl: is damaged"):
+                again()
+    path.write_bytes(whole)
+    assert groups_in(path, [EXAMPLE]) == [group, group]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ def execute(arguments: Sequence[str]) -> int:
             raise
         print(f"The options of its stages are listed once it can be made: {error}")
         return 0
-    return _run(recipe, left, others, chosen, asks_help)
+    return _run(recipe, left, others, chosen, asks_help, arguments)
 
 
 def _parser(for_method: bool) -> ArgumentParser:
@@ -86,11 +87,13 @@ def _options(for_method: bool) -> list[str]:
     return [name for name in _parser(for_method)._option_string_actions if name.startswith("--")]
 
 
-def _run(recipe: Run, rest: list[str], others: list[str], chosen: Namespace, asks_help: bool) -> int:
+def _run(
+    recipe: Run, rest: list[str], others: list[str], chosen: Namespace, asks_help: bool, given: Sequence[str]
+) -> int:
     from groupwise.commands.options import tune
-    from groupwise.keeper import Stopped, stop_on_signals
     from groupwise.runs import check
     from groupwise.session import run
+    from groupwise.stopping import Stopped, stop_on_signals
 
     words = [*rest, *(["--help"] if asks_help else [])]
     recipe = tune(recipe, words, f"groupwise run {chosen.recipe}", others)
@@ -100,8 +103,9 @@ def _run(recipe: Run, rest: list[str], others: list[str], chosen: Namespace, ask
         with stop_on_signals():
             outcome = run(recipe, chosen.out, chosen.fresh)
     except Stopped as stopped:
-        print(f"groupwise run: {stopped}", file=sys.stderr)
-        return 130
+        again = shlex.join(["groupwise", "run", *(word for word in given if word != "--fresh")])
+        print(f"groupwise run: {stopped}, saved; to continue: {again}", file=sys.stderr)
+        return 128 + stopped.signal
     if outcome.already_finished:
         print(f"{outcome.directory} is finished: {outcome.directory / 'report.html'} (--fresh starts over)")
     return 0

@@ -9,6 +9,8 @@ from typing import Any
 
 from groupwise.errors import UserError
 
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""Said, so that transformers does not ask on the terminal whether to run what lies beside a model."""
 HEAD = "score.weight"
 """Of a sequence classifier, as transformers names it."""
 
@@ -48,7 +50,7 @@ def load_tokenizer(source: Path | str) -> Any:
 
     name = check_model(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, **NO_CODE)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"{source}: its tokenizer can't be loaded: {_first_line(error)}") from error
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # transformers makes one where files lack
@@ -91,7 +93,7 @@ def scorer_kind(source: Path | str) -> str:
 
     name = check_model(source)
     try:
-        architectures = AutoConfig.from_pretrained(name).architectures or []
+        architectures = AutoConfig.from_pretrained(name, **NO_CODE).architectures or []
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
     return next((kind for kind in architectures if kind.endswith("ForSequenceClassification")), "")
@@ -106,7 +108,7 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) 
     name = check_model(source)
     try:
         model, report = kind.from_pretrained(
-            name, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True, **options
+            name, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True, **NO_CODE, **options
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: one line a step, every metric, in the order of time."""
+"""``metrics.jsonl`` and ``times.jsonl``: one line a step, in the order of time; what a clock measured stands apart."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from groupwise.clock import timed, untimed
+from groupwise.errors import UserError
 from groupwise.types import Group
+
+METRICS, TIMES = "metrics.jsonl", "times.jsonl"
 
 
 class JsonLines:
-    """Appends ``{"stage", "step", "time_seconds", metric: value ...}``; whole lines reach the disk at every step.
+    """Appends ``{"stage", "step", metric: value ...}`` to ``path``, and to ``times.jsonl`` beside it ``{"stage",
+    "step", "time_seconds", metric: value ...}`` with the metrics that a clock makes (``groupwise.clock``).
 
-    ``time_seconds`` is Unix time. A value that is not finite is written as null, which every JSON reader takes.
+    So the first is the same for every run of a recipe. ``time_seconds`` is Unix time. A value that is not finite is
+    written as null, which every JSON reader takes. ``read_metrics`` reads both.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.times = path, path.with_name(TIMES)
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def stage(self, name: str, steps: int, start: int) -> None:
         """A resumed stage goes on behind its step ``start``: what an interrupted run wrote after that is removed."""
-        truncate_after(self.path, name, start)
+        for path in (self.path, self.times):
+            truncate_after(path, name, start)
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         numbers = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
-        line = json.dumps({"stage": stage, "step": step, "time_seconds": round(time.time(), 3), **numbers})
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        place: dict[str, Any] = {"stage": stage, "step": step}
+        _append(self.times, place | {"time_seconds": round(time.time(), 3)} | timed(numbers))
+        _append(self.path, place | untimed(numbers))
 
     def phase(self, name: str, done: int, total: int) -> None:
         """Not written."""
@@ -44,6 +51,29 @@ class JsonLines:
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Nothing stays open between steps."""
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """The steps of a run directory, each with every number, of both files; none where the run has made no step."""
+    rows, times = (_rows(directory / name) for name in (METRICS, TIMES))
+    beside = {(row["stage"], row["step"]): row for row in times}
+    return [beside.get((row["stage"], row["step"]), {}) | row for row in rows]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Raises UserError for a line that is not JSON."""
+    rows = []
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), start=1):
+        try:
+            rows.append(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{line} is not JSON ({error.msg}): delete this line") from error
+    return rows
 
 
 def truncate_after(path: Path, stage: str, step: int) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from groupwise.checkpoint import write_atomically
 from groupwise.errors import UserError
+from groupwise.sinks.jsonl import read_metrics
 from groupwise.sinks.report_evaluation import evaluation, summary
 from groupwise.sinks.report_groups import groups
 from groupwise.sinks.report_markup import Html, counted, duration, element, join
@@ -28,16 +30,16 @@ SHOWN_ITEMS = 8  # of a list in the header; the resolved recipe has all
 def write_report(run_directory: Path) -> Path:
     """Render a run directory to ``report.html`` inside it and return that path.
 
-    Reads ``run.json`` and, where they are there, ``metrics.jsonl``, ``evaluation.json`` and ``groups.json``; the report
-    says which are missing. Everything of the run is escaped, and a content security policy lets nothing but the
-    report's own script run and nothing be fetched. Raises UserError where
-    ``run.json`` is missing or a file is not JSON.
+    Reads ``run.json`` and, where they are there, ``metrics.jsonl`` with ``times.jsonl``, ``evaluation.json`` and
+    ``groups.json``; the report says which are missing. Everything of the run is escaped, and a content security policy
+    lets nothing but the report's own script run and nothing be fetched. Raises UserError where ``run.json`` is missing
+    or a file is not JSON.
     """
     run = _read(run_directory / "run.json")
     if run is None:
         raise UserError(f"{run_directory} has no run.json, so it is not a run directory: name the directory of a run")
     evaluated = _read(run_directory / "evaluation.json") or {"models": [], "comparison": None}
-    rows = _read_lines(run_directory / "metrics.jsonl")
+    rows = read_metrics(run_directory)
     shown = _read(run_directory / "groups.json") or []
     models, comparison = evaluated["models"], evaluated.get("comparison")
     evaluations = evaluation(models, comparison) if models else []
@@ -51,7 +53,7 @@ def write_report(run_directory: Path) -> Path:
         ]
     )
     path = run_directory / "report.html"
-    path.write_text(_page(f"{run['name']} · Groupwise report", body), encoding="utf-8")
+    write_atomically(path, _page(f"{run['name']} · Groupwise report", body))
     return path
 
 
@@ -125,15 +127,3 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno} is not JSON ({error.msg}): restore the file, or delete it") from error
-
-
-def _read_lines(path: Path) -> list[Json]:
-    if not path.exists():
-        return []
-    rows = []
-    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            rows.append(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{line} is not JSON ({error.msg}): delete this line") from error
-    return rows

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from groupwise.clock import untimed
 from groupwise.errors import UserError
 from groupwise.sources.world import Gathered
 from groupwise.types import Example, Group, Prompt, Rollout, Score
 
 
 def write(path: Path, gathered: Gathered, rows: Mapping[str, int], made_by: str) -> None:
-    """A file that is either whole or not there. ``rows`` gives each example's row number by its id."""
+    """A file that is either whole or not there, the same bytes whenever it is made. ``rows`` gives each example's row
+    number by its id. The last line is a hash of all before it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
-    head = {"made_by": made_by, "metrics": gathered.metrics}
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head) + "\n")
-        for group in gathered.groups:
-            file.write(json.dumps({"row": rows[group.prompt.example.id]} | plain(group)) + "\n")
+    digest = hashlib.sha256()
+    head = {"made_by": made_by, "metrics": untimed(gathered.metrics)}
+    groups = ({"row": rows[group.prompt.example.id]} | plain(group) for group in gathered.groups)
+    with partial.open("wb") as file:
+        for values in itertools.chain([head], groups):
+            line = json.dumps(values).encode() + b"\n"
+            digest.update(line)
+            file.write(line)
+        file.write(json.dumps({"sha256": digest.hexdigest()}).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
@@ -31,24 +39,34 @@ def write(path: Path, gathered: Gathered, rows: Mapping[str, int], made_by: str)
 def read(path: Path, rows: Sequence[Example], made_by: str) -> Gathered | None:
     """The inverse of ``write`` on the same rows; None where there is no file.
 
-    Raises UserError where it was made by something else, or from other rows.
+    Raises UserError where it is damaged, was made by something else, or from other rows.
     """
     if not path.exists():
         return None
-    with path.open(encoding="utf-8") as file:
-        head = json.loads(next(file))
-        if head["made_by"] != made_by:
-            raise UserError(
-                f"{path}: holds what {head['made_by']} gathered; expected {made_by}; remove the file to gather anew"
-            )
-        return Gathered(list(_groups(path, file, rows)), head["metrics"])
+    head, *groups = _lines(path)
+    about = json.loads(head)
+    if about["made_by"] != made_by:
+        raise UserError(
+            f"{path}: holds what {about['made_by']} gathered; expected {made_by}; remove the file to gather anew"
+        )
+    return Gathered(list(_groups(path, groups, rows)), about["metrics"])
 
 
 def groups_in(path: Path, rows: Sequence[Example]) -> list[Group]:
-    """Whatever made the file; the rows are the same. Raises UserError where they are not."""
-    with path.open(encoding="utf-8") as file:
-        next(file)
-        return list(_groups(path, file, rows))
+    """Whatever made the file; the rows are the same. Raises UserError where they are not, or it is damaged."""
+    return list(_groups(path, _lines(path)[1:], rows))
+
+
+def _lines(path: Path) -> list[bytes]:
+    """All but the last, which says that they are as they were written."""
+    *lines, last = path.read_bytes().splitlines(keepends=True) or [b""]
+    expected = json.dumps({"sha256": hashlib.sha256(b"".join(lines)).hexdigest()}).encode() + b"\n"
+    if not lines or last != expected:
+        raise UserError(
+            f"{path}: is damaged: its last line is not the hash of those before it; bring the file back, or remove it "
+            "to gather anew"
+        )
+    return lines
 
 
 def plain(group: Group) -> dict[str, Any]:
@@ -68,7 +86,7 @@ def from_plain(values: Mapping[str, Any], example: Example) -> Group:
     return Group(prompt, rollouts, values["greedy_reward"])
 
 
-def _groups(path: Path, lines: Iterator[str], rows: Sequence[Example]) -> Iterator[Group]:
+def _groups(path: Path, lines: Iterable[bytes], rows: Sequence[Example]) -> Iterator[Group]:
     for line in lines:
         values = json.loads(line)
         number, id = values["row"], values["example"]

@@ -1,0 +1,82 @@
+"""Faults injected into real runs, and what was lost: nothing, or this says what.
+
+python benchmarks/faults                  all parts; writes benchmarks/faults.json
+    --only kills checkpoints              these parts; the others' results stay in the file
+    --kills 40                            how many at least
+    --stops 12                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
+    --seed 0                              of where they fall
+    --results FILE                        written instead of benchmarks/faults.json
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a process that computes in one thread can be forked
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from damages import checkpoints
+from kills import kills
+
+from groupwise.learners.local import machine
+from groupwise.versions import versions
+
+RESULTS = Path(__file__).resolve().parents[1] / "faults.json"
+
+Part = Callable[[Path], dict[str, Any]]
+"""Injects faults, with all it writes below a directory; ``lost`` of its result lists what did not survive."""
+
+
+def main() -> int:
+    """The exit code says whether anything was lost."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--kills", type=int, default=48)
+    options.add_argument("--stops", type=int, default=12)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--results", type=Path, default=RESULTS)
+    options.add_argument("--only", nargs="+", default=None)
+    chosen = options.parse_args()
+    parts: dict[str, Part] = {
+        "kills": partial(kills, wanted=chosen.kills, seed=chosen.seed),
+        "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
+    }
+    unknown = set(chosen.only or ()) - set(parts)
+    if unknown:
+        options.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    for name in chosen.only or parts:
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="faults-") as place:
+            found = parts[name](Path(place))
+        merge(chosen.results, name, found | {"seconds": round(time.monotonic() - started)})
+    return report(json.loads(chosen.results.read_text()))
+
+
+def merge(path: Path, name: str, found: dict[str, Any]) -> None:
+    """One part's results into the file, whose ``lost`` counts what all parts lost."""
+    old = json.loads(path.read_text()) if path.exists() else {}
+    parts = {**old.get("faults", {}), name: found}
+    about = {"machine": machine(), "versions": versions(), "date": datetime.now(UTC).date().isoformat()}
+    result = about | {"lost": sum(len(part["lost"]) for part in parts.values()), "faults": parts}
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def report(result: dict[str, Any]) -> int:
+    """A line a part."""
+    for name, part in result["faults"].items():
+        counts = ", ".join(f"{count} {what}" for what, count in part.items() if isinstance(count, int))
+        print(f"{name}: {counts}; lost: {', '.join(part['lost']) or 'nothing'}")
+    return 1 if result["lost"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Runs killed with SIGKILL in every phase and at any instant, started again, and compared with one never stopped."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from compare import different, kept
+from forked import import_all, in_child
+from traps import CLOCK, SPOTS, Trap, counted
+
+import groupwise as gw
+from groupwise import versions
+from recipes import KINDS
+
+REVISIONS = versions.revisions()
+versions.revisions = lambda: REVISIONS  # whoever edits the checkout meanwhile changes no record
+KILLS_A_RUN = 2
+
+
+class Whole(NamedTuple):
+    """A run that nobody disturbed."""
+
+    files: dict[str, str]
+    calls: Counter[str]
+    seconds: float
+    bytes: int
+    """On the disk in the end."""
+
+
+def complete(kind: str) -> None:
+    """In the present directory, from whatever is there."""
+    gw.run(KINDS[kind](), "run", sinks=[])
+
+
+def undisturbed(kinds: Sequence[str], place: Path) -> dict[str, Whole]:
+    """A whole run of each kind. The first is made twice: before all is imported, and again, to the same bytes."""
+    before = _whole(kinds[0], place / "before")
+    runs = {kind: _whole(kind, place / kind) for kind in kinds}
+    lost = different(before.files, runs[kinds[0]].files)
+    if lost:
+        raise RuntimeError(f"{kinds[0]}: two runs that nobody disturbed differ in {', '.join(lost)}")
+    return runs
+
+
+def _whole(kind: str, place: Path) -> Whole:
+    """Counts as it goes what there is to be killed at, and imports here what it had to import."""
+
+    def work() -> None:
+        quiet = lambda phase, count: None  # noqa: E731
+        counts = counted(quiet, quiet)
+        started = time.perf_counter()
+        complete(kind)
+        told = {"calls": counts, "seconds": time.perf_counter() - started, "modules": sorted(sys.modules)}
+        Path("told.json").write_text(json.dumps(told))
+
+    if in_child(work, place):
+        raise RuntimeError(f"{kind}: the run that nobody disturbed failed: {(place / 'said.txt').read_text()}")
+    told = json.loads((place / "told.json").read_text())
+    import_all(told["modules"])
+    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    return Whole(kept(place / "run"), Counter(told["calls"]), told["seconds"], size)
+
+
+def trap(phase: str, run: Whole, draw: random.Random) -> Trap:
+    """Somewhere in a phase of a run."""
+    if phase == CLOCK:
+        return Trap(phase, seconds=draw.uniform(0, 1.1 * run.seconds))
+    return Trap(phase, draw.randint(1, run.calls[phase]), draw.random() < 0.5)
+
+
+def trapped(kind: str, set_trap: Trap) -> None:
+    set_trap.set()
+    complete(kind)
+
+
+def killed_run(kind: str, run: Whole, phases: list[str], place: Path, draw: random.Random) -> dict[str, Any]:
+    """Killed once in each of ``phases``, where it gets there before its end; then left to finish."""
+    killed: list[str] = []
+    for phase in phases:
+        status = in_child(partial(trapped, kind, trap(phase, run, draw)), place)
+        if status == -signal.SIGKILL:
+            killed.append(phase)
+        elif status:
+            return {"kind": kind, "killed": killed, "lost": [(place / "said.txt").read_text()[-500:]]}
+    if in_child(partial(complete, kind), place):
+        return {"kind": kind, "killed": killed, "lost": [(place / "said.txt").read_text()[-500:]]}
+    return {"kind": kind, "killed": killed, "lost": different(run.files, kept(place / "run"))}
+
+
+def kills(place: Path, wanted: int, seed: int) -> dict[str, Any]:
+    """At least ``wanted`` kills, over all kinds and phases in turn; what was lost is named."""
+    draw, found = random.Random(seed), []
+    runs = undisturbed(list(KINDS), place / "whole")
+    plans = {
+        kind: [phase for phase in (*SPOTS, CLOCK) if phase == CLOCK or run.calls[phase]] for kind, run in runs.items()
+    }
+    number, done = 0, 0
+    left = {kind: draw.sample(plan, len(plan)) for kind, plan in plans.items()}
+    while done < wanted:
+        kind = list(KINDS)[number % len(KINDS)]
+        if len(left[kind]) < KILLS_A_RUN:
+            left[kind] += draw.sample(plans[kind], len(plans[kind]))
+        phases = [left[kind].pop(0) for _ in range(KILLS_A_RUN)]
+        result = killed_run(kind, runs[kind], phases, place / f"{number:03d}-{kind}", draw)
+        found.append(result)
+        done, number = done + len(result["killed"]), number + 1
+        print(f"{done}/{wanted} kills: {kind} in {', '.join(result['killed']) or 'none'}", *result["lost"], flush=True)
+    return {
+        "kills": done,
+        "runs": number,
+        "by_kind": dict(Counter(one["kind"] for one in found for _ in one["killed"])),
+        "by_phase": dict(sorted(Counter(phase for one in found for phase in one["killed"]).items())),
+        "files_compared": sum(len(runs[one["kind"]].files) for one in found),
+        "lost": [f"{one['kind']}: {what}" for one in found for what in one["lost"]],
+    }

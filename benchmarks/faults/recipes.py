@@ -1,0 +1,81 @@
+"""Four kinds of runs, as small as they come with everything in them that a run keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import groupwise as gw
+from groupwise import recipes
+from groupwise.algorithm import KL, Entropy
+from groupwise.iterative import iterative as rounds
+from groupwise.rewards import Cached
+from groupwise.sources import AllRollouts, FrozenPolicy
+from groupwise.tasks.task import Task
+from groupwise.types import Example
+
+LETTERS = "abcdefgh"
+ROWS = [Example(f"row:{number}", LETTERS[number], completion=LETTERS[number] * 2) for number in range(8)]
+MODEL = gw.NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=64)
+SAMPLED = gw.OnPolicy(group_size=4, max_completion_tokens=6)
+GATHERED = FrozenPolicy(samples_per_prompt=4, sampling_temperature=1.0, max_completion_tokens=6, select=AllRollouts())
+
+
+def odd(completions: Sequence[str], **columns: Any) -> list[float]:
+    """Even a random model earns both rewards."""
+    return [float(len(text) % 2) for text in completions]
+
+
+RULE = Task("letters", ROWS, (gw.as_reward(odd),), held_out=ROWS)
+CACHED = replace(RULE, rewards=(Cached(gw.as_reward(odd), "scores.sqlite"),))
+DEMONSTRATED = replace(RULE, rewards=())
+
+
+def stage(name: str, algorithm: Any, task: Task, **plan: Any) -> gw.Stage:
+    """Few steps, many checkpoints and a quick evaluation."""
+    usual = {"steps": 5, "prompts_per_step": 4, "learning_rate": 5e-3, "checkpoint_every": 2, "evaluate_every": 3}
+    return gw.Stage(name, algorithm, task, **usual | plan)
+
+
+def run(name: str, *stages: gw.Stage, **more: Any) -> gw.Run:
+    """One thread, so that bits are the same."""
+    usual: dict[str, Any] = {"learner": gw.Local(device="cpu", threads=1)}
+    plan = gw.HeldOut(problems=4, sampled_problems=2, samples=2, max_completion_tokens=6, during=2)
+    return gw.Run(name, MODEL, stages, evaluation=plan, **usual | more)
+
+
+def demonstrations() -> gw.Run:
+    """Two stages of SFT, the second with 8-bit optimizer states."""
+    first = stage("one", recipes.sft, DEMONSTRATED, steps=7, evaluate_every=0)
+    second = stage("two", recipes.sft, RULE, minibatches=2, epochs=2, steps=7)
+    return run("sft", first, second, learner=gw.Local(device="cpu", threads=1, optimizer_bits=8))
+
+
+def groups() -> gw.Run:
+    """GRPO off-policy, with a reference, coefficients that adapt and a cache; every third checkpoint stays."""
+    algorithm = replace(recipes.grpo, source=SAMPLED, kl=KL(0.01, target=0.1), entropy=Entropy(0.01, target=2.0))
+    policy = stage("grpo", algorithm, CACHED, minibatches=2, steps=8)
+    return run("grpo", policy, checkpoints=gw.Checkpoints(keep_every=4, keep_best="eval/accuracy"))
+
+
+def critic() -> gw.Run:
+    """PPO with a critic of its own."""
+    algorithm = replace(recipes.ppo, source=replace(SAMPLED, group_size=1))
+    return run("ppo", stage("ppo", algorithm, RULE, prompts_per_step=8, minibatches=2, epochs=2, steps=8))
+
+
+def iterative() -> gw.Run:
+    """A reward model of what the policy samples and a policy trained by it, twice, with a share of old data."""
+    scorer = stage("rm", replace(recipes.process_reward_model, source=GATHERED), RULE, steps=3, prompts_per_step=8)
+    policy = stage("rl", replace(recipes.grpo, source=SAMPLED), RULE, steps=3)
+    start = stage("sft", recipes.sft, DEMONSTRATED, steps=2, evaluate_every=0)
+    return run("iterative", start, *rounds(policy, scorer, start="sft", replay=0.2, kind="outcome"))
+
+
+KINDS: dict[str, Callable[[], gw.Run]] = {
+    "sft": demonstrations,
+    "grpo": groups,
+    "ppo": critic,
+    "iterative": iterative,
+}

@@ -1,0 +1,107 @@
+"""Where a run is killed: calls of named functions, by phase, each counted; or a moment of the clock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import groupwise.checkpoint
+import groupwise.directory
+import groupwise.evaluations
+import groupwise.keeper
+import groupwise.learners.local
+import groupwise.learners.optimizer
+import groupwise.learners.scorer
+import groupwise.ledger
+import groupwise.session
+import groupwise.sinks.jsonl
+import groupwise.sources.sampling
+import groupwise.sources.store
+
+SPOTS: dict[str, list[tuple[Any, str]]] = {
+    "sampling": [(groupwise.sources.sampling, "as_rollout")],
+    "reward": [(groupwise.sources.sampling, "score_rollouts")],
+    "backward": [(groupwise.learners.local, "send_back"), (groupwise.learners.scorer, "send_back")],
+    "optimiser": [(groupwise.learners.optimizer.Optimizer, "step")],
+    "checkpoint writing": [
+        (groupwise.keeper, "save_state"),
+        (groupwise.checkpoint, "write_manifest"),
+        (groupwise.checkpoint, "sync"),
+        (groupwise.learners.local.LocalLearner, "save"),
+        (groupwise.learners.scorer.ScorerLearner, "save"),
+    ],
+    "renaming": [(os, "replace")],
+    "rotation": [(groupwise.directory, "remove_directory"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir")],
+    "ledger and metrics": [(groupwise.ledger.Ledger, "write"), (groupwise.sinks.jsonl, "_append")],
+    "gathering": [(groupwise.sources.store, "write")],
+    "evaluation": [(groupwise.evaluations.Evaluations, "_write")],
+    "opening": [(groupwise.session, "load_state"), (groupwise.session, "whole_checkpoint")],
+}
+CLOCK = "any instant"
+
+
+@dataclass(frozen=True)
+class Trap:
+    """Kills this process at the ``call``-th call of a phase's functions, before or after it, or after ``seconds``."""
+
+    phase: str
+    call: int = 0
+    after: bool = False
+    seconds: float = 0.0
+
+    def set(self) -> None:
+        """Here and now."""
+        if self.phase == CLOCK:
+            threading.Thread(target=self._wait, daemon=True).start()
+            return
+        counts = counted(self._heard_before, self._heard_after, {self.phase: SPOTS[self.phase]})
+        counts.clear()
+
+    def _wait(self) -> None:
+        time.sleep(self.seconds)
+        die()
+
+    def _heard_before(self, phase: str, count: int) -> None:
+        if count == self.call and not self.after:
+            die()
+
+    def _heard_after(self, phase: str, count: int) -> None:
+        if count == self.call and self.after:
+            die()
+
+
+def die() -> None:
+    """As if the power went, for this process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def counted(
+    before: Callable[[str, int], None],
+    after: Callable[[str, int], None],
+    spots: dict[str, list[tuple[Any, str]]] = SPOTS,
+) -> Counter[str]:
+    """Hears every call of every spot from now on; returns the counts as they grow."""
+    counts: Counter[str] = Counter()
+
+    def heard(real: Callable[..., Any], phase: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            counts[phase] += 1
+            mine = counts[phase]
+            before(phase, mine)
+            result = real(*arguments, **options)
+            after(phase, mine)
+            return result
+
+        return call
+
+    for phase, places in spots.items():
+        for owner, name in places:
+            setattr(owner, name, heard(getattr(owner, name), phase))
+    return counts

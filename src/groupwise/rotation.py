@@ -1,0 +1,36 @@
+"""Which checkpoints of a stage stay on the disk."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from groupwise.directory import RunDirectory
+from groupwise.stage import Checkpoints
+
+
+def rows_of_stage(place: RunDirectory, stage: str) -> list[dict[str, Any]]:
+    """What metrics.jsonl holds of it."""
+    if not place.metrics.exists():
+        return []
+    rows = [json.loads(line) for line in place.metrics.read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if row["stage"] == stage]
+
+
+def best_step(place: RunDirectory, stage: str, checkpoints: Checkpoints) -> int | None:
+    """The step at which ``keep_best`` is highest so far, the first of several; None without one."""
+    name = checkpoints.keep_best
+    if not name:
+        return None
+    found = {row["step"]: row[name] for row in rows_of_stage(place, stage) if row.get(name) is not None}
+    return max(found, key=lambda step: found[step], default=None)
+
+
+def rotate(place: RunDirectory, stage: str, checkpoints: Checkpoints, finished: bool) -> None:
+    """Removes those that ``checkpoints`` does not keep. ``finished``: the stage has left its model."""
+    there = place.checkpoints(stage)
+    kept = checkpoints.kept(list(there), best_step(place, stage, checkpoints), finished)
+    place.latest(there[max(there)] if there and not finished else None)
+    place.drop_checkpoints(stage, kept)
+    if finished:
+        place.drop_damaged(stage)

@@ -1,0 +1,84 @@
+"""What a result depends on beside its recipe: packages, revisions of the code, the data, the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groupwise import __version__
+
+if TYPE_CHECKING:
+    from groupwise.stage import Stage
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow")
+GIT_SECONDS = 10.0
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of Groupwise and of the packages that compute."""
+    return {
+        "python": platform.python_version(),
+        "groupwise": __version__,
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
+    """What run.json records of them, and what a continued run compares."""
+    from groupwise.learners.local import machine
+
+    return {"machine": machine(), "versions": versions(), "revisions": revisions(), "data": data_hashes(stages)}
+
+
+def revisions() -> dict[str, str]:
+    """Git's, of the checkout that Groupwise runs from and of the working directory; empty where there is none."""
+    return {"groupwise": _revision(Path(__file__).parent), "working directory": _revision(Path.cwd())}
+
+
+def _revision(directory: Path) -> str:
+    """The commit, marked where tracked files are changed; an installed package is ignored by the repository around
+    it and has none."""
+    inside = _git(directory, "ls-files", "--error-unmatch", ".") if directory == Path(__file__).parent else "yes"
+    commit = _git(directory, "rev-parse", "HEAD") if inside else ""
+    changed = commit and _git(directory, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit} with changes" if changed else commit
+
+
+def _git(directory: Path, *words: str) -> str:
+    command = ["git", "-C", str(directory), *words]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def recipe_hash(described: Any) -> str:
+    """Of ``describe``'s plain data."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def data_hashes(stages: Sequence[Stage]) -> dict[str, str]:
+    """Of every row of each task's data, by stage. Rows that are made on demand have none: the recipe makes them."""
+    known: dict[int, str] = {}
+    found = {}
+    for stage in stages:
+        for kind, rows in (("train", stage.task.train), ("held out", stage.task.held_out)):
+            if isinstance(rows, list | tuple) and rows:
+                if id(rows) not in known:
+                    known[id(rows)] = _rows_hash(rows)
+                found[f"{stage.name} {kind}"] = known[id(rows)]
+    return found
+
+
+def _rows_hash(rows: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr(row).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
