@@ -27,6 +27,7 @@ class RunDirectory:
         self.tensorboard = path / "tensorboard"
         self.ledger = path / "ledger"
         self.gathered = path / "gathered"
+        self.bad_batches = path / "bad_batches"
         self.evaluation = path / "evaluation.json"
         self.groups = path / "groups.json"
         self.report = path / "report.html"

@@ -13,6 +13,7 @@ from groupwise.checkpoint import RECORD, complete_directory, save_state, write_j
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
+from groupwise.finite import BadBatches
 from groupwise.ledger import Ledger
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
@@ -39,16 +40,20 @@ class Keeper:
         self.stage, self.world, self.learner = stage, world, learner
         self.held_out, self.place, self.sink = held_out, place, sink
         self.ledger = Ledger(place.ledger)
+        self.bad_batches = BadBatches(place.bad_batches)
         self.scorable = True
         self.shown = {1, (stage.steps + 1) // 2, stage.steps}
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
         """``loop.AfterStep``."""
         stage, step = self.stage, progress.step
+        if record is not None and record.bad:
+            kept = self.bad_batches.keep(stage.name, record, self.weights)
+            self.sink.note(f"{stage.name} {step}: left out {len(record.bad)} of the step's updates: {kept}")
         if record is not None and any(rollout.version != DEMONSTRATED for rollout in flatten(record.groups)):
-            self.ledger.write(stage.name, record, {reward.name: reward.weight for reward in stage.task.rewards})
+            self.ledger.write(stage.name, record, self.weights)
             self.sink.groups(stage.name, step, record.groups, record.coefficients.tolist())
-            if step in self.shown:
+            if step in self.shown and not record.bad:
                 self._show(record)
         if not self._evaluation_due(step):
             return {}
@@ -57,13 +62,26 @@ class Keeper:
     def checkpoint(self, progress: Progress) -> None:
         """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""
         stage, step = self.stage, progress.step
+        if stage.most_skipped_steps and progress.skipped >= stage.most_skipped_steps:
+            raise UserError(
+                f"stage {stage.name}: updates of {progress.skipped} steps in a row, up to step {step}, were left out "
+                f"because numbers were not finite: {self.bad_batches.last}; look there, lower the learning rate or "
+                "mend the reward, and the same command continues from the last checkpoint (most_skipped_steps 0: never "
+                "stops)"
+            )
         if stage.task.referee and self._evaluation_due(step):
             self._watch()
         if step < stage.steps:
-            if stop.requested or (stage.checkpoint_every and step % stage.checkpoint_every == 0):
+            due = stage.checkpoint_every and step % stage.checkpoint_every == 0 and not progress.skipped
+            if stop.requested or due:
                 self._checkpoint(progress)
             if stop.requested:
                 raise Stopped(f"stopped after step {step} of {stage.name}; the same command continues from there")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the task's rewards, by name."""
+        return {reward.name: reward.weight for reward in self.stage.task.rewards}
 
     def _evaluation_due(self, step: int) -> bool:
         every = self.stage.evaluate_every

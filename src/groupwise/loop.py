@@ -31,6 +31,8 @@ class Progress:
     """Where an adaptive one stands."""
     entropy_coefficient: float | None = None
     """Where an adaptive one stands."""
+    skipped: int = 0
+    """Steps in a row, up to the last, of which an update was left out because a number was not finite."""
 
     @property
     def controls(self) -> Controls:
@@ -63,14 +65,16 @@ def train(
         drawn = time.perf_counter()
 
         record, learned = _learn(now, learner, draw, step, world.seed, sink)
-        if record is not None:
+        if record is not None and not record.bad:
             controls = controls.after(now.algorithm, record, learned)
         metrics = draw.metrics | learned | controls.metrics()
         trained = time.perf_counter()
 
         rollouts = flatten(draw.groups)
         tokens = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts)
-        progress = Progress(step + 1, draw.cursor, progress.num_tokens + tokens, controls.kl, controls.entropy)
+        skipped = 0 if record is not None and not record.bad else progress.skipped + (record is not None)
+        learned_from = progress.num_tokens + tokens
+        progress = Progress(step + 1, draw.cursor, learned_from, controls.kl, controls.entropy, skipped)
         metrics |= after_step(progress, record) | {"num_tokens": float(progress.num_tokens)}
         metrics |= time_metrics(draw, tokens, drawn - started, trained - drawn, time.perf_counter() - trained)
         started = time.perf_counter()

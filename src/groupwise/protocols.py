@@ -93,6 +93,10 @@ class Learner(Protocol):
         """
         ...
 
+    def discard(self) -> None:
+        """Forgets the gradient that was accumulated."""
+        ...
+
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """One optimiser update with the accumulated gradient divided by ``count``. Returns its metrics."""
         ...

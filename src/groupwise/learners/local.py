@@ -131,6 +131,10 @@ class LocalLearner:
             return self._critic(layout, None)
         return self._critic(layout, policy or self._policy(layout))
 
+    def discard(self) -> None:
+        """See ``protocols.Learner``."""
+        self._optimizer.discard()
+
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""

@@ -132,6 +132,10 @@ class ScorerLearner:
     def _new_optimizer(self) -> Optimizer:
         return Optimizer([list(self.model.parameters())], self.config)
 
+    def discard(self) -> None:
+        """See ``protocols.Learner``."""
+        self._optimizer.discard()
+
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. An update whose gradient is not finite is left out and counted."""
         with open_lanes(self.threads, tiled=False):
