@@ -24,6 +24,7 @@ from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
+from groupwise.rehearsal import rehearse
 from groupwise.render import Renderer
 from groupwise.rewards.model import with_scorers
 from groupwise.runs import Outcome, Run, as_record, check
@@ -128,10 +129,10 @@ class Session:
     def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
         """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""
         if not stage.algorithm.trains_scorer:
-            policy = self._learner.open(present)
+            policy = self._learner.open(present, self.sink.note)
             self._tell(policy)
             return policy, self.recipe.engine.open(policy.model, self.sink.note)
-        scorer = self._learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"))
+        scorer = self._learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"), self.sink.note)
         self._tell(scorer)
         return scorer, Lazy(scorer.context_tokens, partial(self._engine_on, scorer.tokenizer, begun))
 
@@ -163,6 +164,9 @@ class Session:
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage)}")
+        tried = rehearse(world, learner, self.recipe.learner.tokens_per_micro_batch)
+        if tried:
+            self.sink.note(f"{stage.name}: {tried}")
         self.sink.stage(stage.name, stage.steps, progress.step)
         keeper = Keeper(stage, world, learner, self.recipe.evaluation, self.place, self.sink)
         train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from groupwise.algorithm import Algorithm, Outputs, Signals, gradient_coefficient
-from groupwise.errors import UserError
+from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.finite import BadNumber, NotFinite, refuse_bad
 from groupwise.protocols import Learner
 from groupwise.seeding import stable_seed
@@ -131,20 +131,31 @@ def update(
 
     def hear(rows: int) -> None:
         nonlocal heard
-        heard += rows
+        heard = min(heard + rows, len(rollouts) * stage.epochs)  # rows of a repeated step are heard twice
         on_phase("train", heard, len(rollouts) * stage.epochs)
 
     for epoch in range(stage.epochs):
         order = random.Random(stable_seed(seed, stage.name, "minibatches", step, epoch))
         for rows in minibatches(signals.group.tolist(), stage.minibatches, order):
-            tally = Tally(algorithm, signals.rows(torch.tensor(rows)), hear)
-            tally.learn(learner, [rollouts[row] for row in rows], rate)
+            part, chosen = signals.rows(torch.tensor(rows)), [rollouts[row] for row in rows]
+            tally = _learned(lambda part=part: Tally(algorithm, part, hear), learner, chosen, rate)  # type: ignore[misc]
             tallies.append(tally)
             if tally.bad:
                 record.bad.append(located(tally.bad, rows, rollouts))
             if epoch == 0:
                 record.logprobs[rows], record.coefficients[rows] = tally.logprobs, tally.coefficients / tally.count
     return record, summary(tallies, rate)
+
+
+def _learned(new: Callable[[], Tally], learner: Learner, rollouts: Sequence[Rollout], rate: float) -> Tally:
+    """One update; from its beginning where its micro-batches were too large for the memory."""
+    while True:
+        tally = new()
+        try:
+            tally.learn(learner, rollouts, rate)
+            return tally
+        except MicroBatchTooLarge:
+            continue
 
 
 def located(bad: BadNumber, rows: Sequence[int], rollouts: Sequence[Rollout]) -> BadNumber:
