@@ -24,6 +24,7 @@ class RunDirectory:
         self.path = path
         self.record = path / "run.json"
         self.metrics = path / "metrics.jsonl"
+        self.alarms = path / "alarms.jsonl"
         self.tensorboard = path / "tensorboard"
         self.ledger = path / "ledger"
         self.gathered = path / "gathered"

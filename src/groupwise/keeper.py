@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from groupwise.alarms import HackingWatch, observations
 from groupwise.checkpoint import RECORD, complete_directory, save_state, write_json
+from groupwise.checks import updates_per_draw
 from groupwise.directory import RunDirectory
+from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
 from groupwise.finite import BadBatches
@@ -41,6 +42,7 @@ class Keeper:
         self.held_out, self.place, self.sink = held_out, place, sink
         self.ledger = Ledger(place.ledger)
         self.bad_batches = BadBatches(place.bad_batches)
+        self.doctor = Doctor(stage.name, place.metrics, place.alarms, self._alarms())
         self.scorable = True
         self.shown = {1, (stage.steps + 1) // 2, stage.steps}
 
@@ -69,14 +71,20 @@ class Keeper:
                 "mend the reward, and the same command continues from the last checkpoint (most_skipped_steps 0: never "
                 "stops)"
             )
-        if stage.task.referee and self._evaluation_due(step):
-            self._watch()
+        for sentence in self.doctor.hear(step):
+            self.sink.note(f"{stage.name}: after step {step}, {sentence}")
         if step < stage.steps:
             due = stage.checkpoint_every and step % stage.checkpoint_every == 0 and not progress.skipped
             if stop.requested or due:
                 self._checkpoint(progress)
             if stop.requested:
                 raise Stopped(f"stopped after step {step} of {stage.name}; the same command continues from there")
+
+    def _alarms(self) -> tuple[Alarm, ...]:
+        problems = min(self.held_out.during, len(self.stage.task.held_out))
+        judged = [(reward.name, problems) for reward in self.stage.task.rewards if self.stage.task.referee]
+        half = any(tensor.dtype.itemsize == 2 for tensor in self.learner.weights().values())
+        return alarms(updates_per_draw(self.stage), half, judged)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -86,16 +94,6 @@ class Keeper:
     def _evaluation_due(self, step: int) -> bool:
         every = self.stage.evaluate_every
         return bool(every and len(self.stage.task.held_out)) and (step == 1 or step % every == 0)
-
-    def _watch(self) -> None:
-        """Says where a reward rises while the referee's verdict falls, from what metrics.jsonl holds of the stage."""
-        rows = [json.loads(line) for line in self.place.metrics.read_text(encoding="utf-8").splitlines()]
-        own = [row for row in rows if row["stage"] == self.stage.name]
-        problems = min(self.held_out.during, len(self.stage.task.held_out))
-        for reward in self.stage.task.rewards:
-            news = HackingWatch().news(reward.name, observations(own, reward.name, problems))
-            if news:
-                self.sink.note(f"{self.stage.name}: {news}")
 
     def _checkpoint(self, progress: Progress) -> None:
         path = self.place.checkpoint(self.stage.name, progress.step)

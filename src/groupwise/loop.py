@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from groupwise.algorithm import Signals
 from groupwise.controls import Controls
 from groupwise.protocols import Learner, Sink
-from groupwise.sources import Draw, World
+from groupwise.sources import Draw, OnPolicy, World
 from groupwise.stage import Stage
 from groupwise.types import DEMONSTRATED, Rollout, flatten
 from groupwise.update import StepRecord, prepare, update
@@ -92,10 +93,11 @@ def _learn(
         return None, {}
     sink.phase("train", 0, len(rollouts))
     signals = prepare(stage, learner, draw.groups)
+    before = policy_metrics(stage, learner.version, rollouts, signals)
     record, metrics = update(stage, learner, draw.groups, signals, step, seed, sink.phase)
     if stage.algorithm.refreshes_reference(step + 1):
         learner.refresh_reference()
-    return record, length_metrics(rollouts) | metrics
+    return record, length_metrics(rollouts) | before | metrics
 
 
 def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -109,6 +111,26 @@ def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     if any(rollout.version != DEMONSTRATED for rollout in rollouts):
         metrics["completions/clipped_ratio"] = sum(not rollout.finished for rollout in rollouts) / len(rollouts)
     return metrics
+
+
+def policy_metrics(stage: Stage, version: int, rollouts: Sequence[Rollout], signals: Signals) -> dict[str, float]:
+    """Of completions that the policy itself sampled: how old they are, how many repeat themselves, how much of them is
+    left out of learning. ``version`` is that of the weights that will learn from them."""
+    if not isinstance(stage.algorithm.source, OnPolicy):
+        return {}
+    assert signals.learned is not None
+    left_out = 1 - float(signals.learned.sum()) / max(float(signals.mask.sum()), 1.0)
+    return {
+        "staleness": float(version - min(rollout.version for rollout in rollouts)),
+        "completions/repetitive_ratio": sum(repeats(rollout.tokens) for rollout in rollouts) / len(rollouts),
+        "masked_ratio": left_out,
+    }
+
+
+def repeats(tokens: Sequence[int]) -> bool:
+    """Whether more than half of its 4-grams stood before in it; never of fewer than 16 tokens."""
+    grams = list(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
+    return len(tokens) >= 16 and 2 * len(set(grams)) < len(grams)
 
 
 def time_metrics(draw: Draw, tokens: int, drawing: float, training: float, after: float) -> dict[str, float]:

@@ -7,6 +7,7 @@ Directory of a run::
     checkpoints/       a stage under way: model, optimizer, progress      ledger/         every rollout, a file a step
     gathered/          samples that a stage took once, to begin with       bad_batches/    updates that were left out
     evaluation.json    how good each stage's model is                     report.html     all of it to look at
+    alarms.jsonl       what the doctor said (groupwise.doctor)
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.sinks.report_alarms import alarms
 from groupwise.sinks.report_evaluation import evaluation, summary
 from groupwise.sinks.report_groups import groups
 from groupwise.sinks.report_markup import Html, counted, duration, element, join
@@ -28,9 +29,9 @@ SHOWN_ITEMS = 8  # of a list in the header; the resolved recipe has all
 def write_report(run_directory: Path) -> Path:
     """Render a run directory to ``report.html`` inside it and return that path.
 
-    Reads ``run.json`` and, where they are there, ``metrics.jsonl``, ``evaluation.json`` and ``groups.json``; the report
-    says which are missing. Everything of the run is escaped, and a content security policy lets nothing but the
-    report's own script run and nothing be fetched. Raises UserError where
+    Reads ``run.json`` and, where they are there, ``metrics.jsonl``, ``alarms.jsonl``, ``evaluation.json`` and
+    ``groups.json``; the report says which are missing. Everything of the run is escaped, and a content security policy
+    lets nothing but the report's own script run and nothing be fetched. Raises UserError where
     ``run.json`` is missing or a file is not JSON.
     """
     run = _read(run_directory / "run.json")
@@ -46,6 +47,11 @@ def write_report(run_directory: Path) -> Path:
         [
             _header(run, summary(models, comparison) if models else Html()),
             _section("Evaluation", evaluations, "evaluation.json"),
+            *(
+                [_section("Alarms", alarms(_read_lines(run_directory / "alarms.jsonl")), "alarms.jsonl")]
+                if rows
+                else []
+            ),
             _section("Training", training(rows, run.get("stages", [])), "metrics.jsonl"),
             _section("Groups", [_how_to_read(), *groups(shown)] if shown else [], "groups.json"),
         ]
