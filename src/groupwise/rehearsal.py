@@ -26,11 +26,14 @@ def rehearse(world: World, learner: Learner, tokens: int) -> str:
     rollouts = longest_rollouts(world, tokens)
     if not rollouts:
         return ""
-    groups = {rollout.prompt.example.id: number for number, rollout in enumerate(rollouts)}
-    together = (
-        [groups[rollout.prompt.example.id] for rollout in rollouts] if algorithm.objective.joins_group() else None
-    )
+    together = in_pairs(rollouts) if algorithm.objective.joins_group() else None
     return learner.rehearse(rollouts, algorithm.outputs, together)
+
+
+def in_pairs(rollouts: Sequence[Rollout]) -> list[int]:
+    """One number for the rollouts of each prompt."""
+    numbers = {rollout.prompt.example.id: number for number, rollout in enumerate(rollouts)}
+    return [numbers[rollout.prompt.example.id] for rollout in rollouts]
 
 
 def longest_rollouts(world: World, tokens: int) -> list[Rollout]:
