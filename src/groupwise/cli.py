@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "run": "train: a recipe file, or a method by its name on your model and data; continues a stopped run",
+    "check": "what a recipe would do, and what would break, before anything is spent",
     "evaluate": "greedy accuracy, pass@k and maj@k of any model directory, with intervals",
     "chat": "talk to a model in the terminal; --against another, side by side",
     "new": "write a small task of your own: data, reward, recipe, test, all running",

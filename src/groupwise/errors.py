@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read, and one that asks for a second try."""
 
 
 class UserError(Exception):
@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2; from Python it is an ordinary exception.
     """
+
+
+class MicroBatchTooLarge(Exception):  # noqa: N818 - it asks for the same again
+    """Memory ran out on a micro-batch. The learner has forgotten the gradient and takes smaller ones from now on: what
+    was asked of it can be asked again, and means the same."""

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from groupwise.alarms import HackingWatch, observations
 from groupwise.checkpoint import RECORD, complete_directory, require_space, sync, write_json
+from groupwise.checks import updates_per_draw
 from groupwise.directory import RunDirectory
+from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
+from groupwise.finite import BadBatches
 from groupwise.ledger import Ledger
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
-from groupwise.rotation import best_step, rotate, rows_of_stage
+from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
@@ -47,17 +49,21 @@ class Keeper:
         self.progress = progress
         self.unsynced: list[Path] = []
         self.ledger = Ledger(place.ledger)
+        self.bad_batches = BadBatches(place.bad_batches)
+        self.doctor = Doctor(stage.name, place.metrics, place.alarms, self._alarms())
         self.scorable = True
         self.shown = {1, (stage.steps + 1) // 2, stage.steps}
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
         """``loop.AfterStep``."""
         stage, step = self.stage, progress.step
+        if record is not None and record.bad:
+            kept = self.bad_batches.keep(stage.name, record, self.weights)
+            self.sink.note(f"{stage.name} {step}: left out {len(record.bad)} of the step's updates: {kept}")
         if record is not None and any(rollout.version != DEMONSTRATED for rollout in flatten(record.groups)):
-            weights = {reward.name: reward.weight for reward in stage.task.rewards}
-            self.unsynced.append(self.ledger.write(stage.name, record, weights))
+            self.unsynced.append(self.ledger.write(stage.name, record, self.weights))
             self.sink.groups(stage.name, step, record.groups, record.coefficients.tolist())
-            if step in self.shown:
+            if step in self.shown and not record.bad:
                 self._show(record)
         if not self._evaluation_due(step):
             return {}
@@ -67,10 +73,17 @@ class Keeper:
         """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""
         self.progress = progress
         stage, step = self.stage, progress.step
-        if stage.task.referee and self._evaluation_due(step):
-            self._watch()
+        if stage.most_skipped_steps and progress.skipped >= stage.most_skipped_steps:
+            raise UserError(
+                f"stage {stage.name}: updates of {progress.skipped} steps in a row, up to step {step}, were left out "
+                f"because numbers were not finite: {self.bad_batches.last}; look there, lower the learning rate or "
+                "mend the reward, and the same command continues from the last checkpoint (most_skipped_steps 0: never "
+                "stops)"
+            )
+        for sentence in self.doctor.hear(step):
+            self.sink.note(f"{stage.name}: after step {step}, {sentence}")
         if step < stage.steps:
-            every = stage.checkpoint_every and step % stage.checkpoint_every == 0
+            every = stage.checkpoint_every and step % stage.checkpoint_every == 0 and not progress.skipped
             if asked.signal or every or self._is_best(step):
                 self._save(progress)
             if asked.signal:
@@ -86,18 +99,20 @@ class Keeper:
     def _is_best(self, step: int) -> bool:
         return self._evaluation_due(step) and best_step(self.place, self.stage.name, self.checkpoints) == step
 
+    def _alarms(self) -> tuple[Alarm, ...]:
+        problems = min(self.held_out.during, len(self.stage.task.held_out))
+        judged = [(reward.name, problems) for reward in self.stage.task.rewards if self.stage.task.referee]
+        half = any(tensor.dtype.itemsize == 2 for tensor in self.learner.weights().values())
+        return alarms(updates_per_draw(self.stage), half, judged)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the task's rewards, by name."""
+        return {reward.name: reward.weight for reward in self.stage.task.rewards}
+
     def _evaluation_due(self, step: int) -> bool:
         every = self.stage.evaluate_every
         return bool(every and len(self.stage.task.held_out)) and (step == 1 or step % every == 0)
-
-    def _watch(self) -> None:
-        """Says where a reward rises while the referee's verdict falls, from what metrics.jsonl holds of the stage."""
-        own = rows_of_stage(self.place, self.stage.name)
-        problems = min(self.held_out.during, len(self.stage.task.held_out))
-        for reward in self.stage.task.rewards:
-            news = HackingWatch().news(reward.name, observations(own, reward.name, problems))
-            if news:
-                self.sink.note(f"{self.stage.name}: {news}")
 
     def _save(self, progress: Progress) -> None:
         """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them."""

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from groupwise.algorithm import Signals
 from groupwise.controls import Controls
 from groupwise.protocols import Learner, Sink
-from groupwise.sources import Draw, World
+from groupwise.sources import Draw, OnPolicy, World
 from groupwise.stage import Stage
 from groupwise.stopping import given_up_at_once, heed
 from groupwise.types import DEMONSTRATED, Rollout, flatten
@@ -32,6 +33,8 @@ class Progress:
     """Where an adaptive one stands."""
     entropy_coefficient: float | None = None
     """Where an adaptive one stands."""
+    skipped: int = 0
+    """Steps in a row, up to the last, of which an update was left out because a number was not finite."""
 
     @property
     def controls(self) -> Controls:
@@ -65,14 +68,16 @@ def train(
         drawn = time.perf_counter()
 
         record, learned = _learn(now, learner, draw, step, world.seed, sink)
-        if record is not None:
+        if record is not None and not record.bad:
             controls = controls.after(now.algorithm, record, learned)
         metrics = draw.metrics | learned | controls.metrics()
         trained = time.perf_counter()
 
         rollouts = flatten(draw.groups)
         tokens = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts)
-        progress = Progress(step + 1, draw.cursor, progress.num_tokens + tokens, controls.kl, controls.entropy)
+        skipped = 0 if record is not None and not record.bad else progress.skipped + (record is not None)
+        learned_from = progress.num_tokens + tokens
+        progress = Progress(step + 1, draw.cursor, learned_from, controls.kl, controls.entropy, skipped)
         metrics |= after_step(progress, record) | {"num_tokens": float(progress.num_tokens)}
         metrics |= time_metrics(draw, tokens, drawn - started, trained - drawn, time.perf_counter() - trained)
         started = time.perf_counter()
@@ -100,10 +105,11 @@ def _learn(
 
     told("train", 0, len(rollouts))
     signals = prepare(stage, learner, draw.groups)
+    begun = policy_metrics(stage, before, rollouts, signals)
     record, metrics = update(stage, learner, draw.groups, signals, step, seed, told)
     if stage.algorithm.refreshes_reference(step + 1):
         learner.refresh_reference()
-    return record, length_metrics(rollouts) | metrics
+    return record, length_metrics(rollouts) | begun | metrics
 
 
 def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -117,6 +123,26 @@ def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     if any(rollout.version != DEMONSTRATED for rollout in rollouts):
         metrics["completions/clipped_ratio"] = sum(not rollout.finished for rollout in rollouts) / len(rollouts)
     return metrics
+
+
+def policy_metrics(stage: Stage, version: int, rollouts: Sequence[Rollout], signals: Signals) -> dict[str, float]:
+    """Of completions that the policy itself sampled: how old they are, how many repeat themselves, how much of them is
+    left out of learning. ``version`` is that of the weights that will learn from them."""
+    if not isinstance(stage.algorithm.source, OnPolicy):
+        return {}
+    assert signals.learned is not None
+    left_out = 1 - float(signals.learned.sum()) / max(float(signals.mask.sum()), 1.0)
+    return {
+        "staleness": float(version - min(rollout.version for rollout in rollouts)),
+        "completions/repetitive_ratio": sum(repeats(rollout.tokens) for rollout in rollouts) / len(rollouts),
+        "masked_ratio": left_out,
+    }
+
+
+def repeats(tokens: Sequence[int]) -> bool:
+    """Whether more than half of its 4-grams stood before in it; never of fewer than 16 tokens."""
+    grams = list(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
+    return len(tokens) >= 16 and 2 * len(set(grams)) < len(grams)
 
 
 def time_metrics(draw: Draw, tokens: int, drawing: float, training: float, after: float) -> dict[str, float]:

@@ -89,8 +89,25 @@ class Learner(Protocol):
 
         The minus sign of the whole project is here. The sum is not divided; ``step`` does that. ``outputs`` names what
         must carry a gradient beside ``logprobs``: ``entropy``, ``values``, ``exact_kl``. Rows with one number in
-        ``together`` go through the network in one micro-batch.
+        ``together`` go through the network in one micro-batch. Raises MicroBatchTooLarge where memory runs out: no
+        gradient is left, and the same can be asked again.
         """
+        ...
+
+    def is_tight(self, tokens: int) -> bool:
+        """Whether a step with micro-batches of so many tokens might not fit the memory."""
+        ...
+
+    def rehearse(
+        self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
+    ) -> str:
+        """Tries a step on rollouts as long as they can be and forgets it, so that memory fails now or never; smaller
+        micro-batches from then on where it does. What was tried, in words. Raises UserError where not even one
+        completion fits."""
+        ...
+
+    def discard(self) -> None:
+        """Forgets the gradient that was accumulated."""
         ...
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:

@@ -5,8 +5,9 @@ Directory of a run::
     run.json           the resolved recipe, machine and versions          metrics.jsonl   every step's numbers
     models/<stage>/    what a stage left: a Hugging Face directory        tensorboard/    the same
     checkpoints/       a stage under way: model, optimizer, progress      ledger/         every rollout, a file a step
-    gathered/          samples that a stage took once, to begin with
+    gathered/          samples that a stage took once, to begin with       bad_batches/    updates that were left out
     evaluation.json    how good each stage's model is                     report.html     all of it to look at
+    alarms.jsonl       what the doctor said (groupwise.doctor)
 """
 
 from __future__ import annotations

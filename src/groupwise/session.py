@@ -32,6 +32,7 @@ from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
+from groupwise.rehearsal import rehearse
 from groupwise.render import Renderer
 from groupwise.resuming import note_changes, refuse_damaged_model, whole_checkpoint
 from groupwise.rewards.model import with_scorers
@@ -159,10 +160,10 @@ class Session:
     def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
         """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""
         if not stage.algorithm.trains_scorer:
-            policy = self._learner.open(present)
+            policy = self._learner.open(present, self.sink.note)
             self._tell(policy)
             return policy, self.recipe.engine.open(policy.model, self.sink.note)
-        scorer = self._learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"))
+        scorer = self._learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"), self.sink.note)
         self._tell(scorer)
         return scorer, Lazy(scorer.context_tokens, partial(self._engine_on, scorer.tokenizer, begun))
 
@@ -195,6 +196,9 @@ class Session:
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage)}")
+        tried = rehearse(world, learner, self.recipe.learner.tokens_per_micro_batch)
+        if tried:
+            self.sink.note(f"{stage.name}: {tried}")
         self.sink.stage(stage.name, stage.steps, progress.step)
         plan, kept = self.recipe.evaluation, self.recipe.checkpoints
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)

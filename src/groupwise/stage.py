@@ -45,6 +45,9 @@ class Stage:
     start: str = "last"
     """The model that it begins with: what the stage before it left (last), the run's own first model (first), or what
     the stage of that name left."""
+    most_skipped_steps: int = 5
+    """Steps in a row whose updates were left out because a number was not finite, after which the run stops; 0: never.
+    Their batches lie in bad_batches/."""
 
     def learning_rate_at(self, step: int) -> float:
         """Of the 0-based ``step``."""

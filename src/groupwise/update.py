@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from groupwise.algorithm import Algorithm, Outputs, Signals, gradient_coefficient
-from groupwise.errors import UserError
+from groupwise.errors import MicroBatchTooLarge, UserError
+from groupwise.finite import BadNumber, NotFinite, refuse_bad
 from groupwise.protocols import Learner
 from groupwise.seeding import stable_seed
 from groupwise.sources import OnPolicy
@@ -28,6 +30,7 @@ class StepRecord:
     logprobs: Tensor  # [B, T]
     coefficients: Tensor  # [B, T] ∂J/∂logprobs, every normaliser in it
     reads: str = "logprobs"  # or scores, which then stand where log-probabilities do
+    bad: list[BadNumber] = field(default_factory=list)  # why updates were left out, one for each
 
     @staticmethod
     def empty(stage: Stage, groups: Sequence[Group], signals: Signals, step: int) -> StepRecord:
@@ -128,21 +131,39 @@ def update(
 
     def hear(rows: int) -> None:
         nonlocal heard
-        heard += rows
+        heard = min(heard + rows, len(rollouts) * stage.epochs)  # rows of a repeated step are heard twice
         on_phase("train", heard, len(rollouts) * stage.epochs)
 
     for epoch in range(stage.epochs):
         order = random.Random(stable_seed(seed, stage.name, "minibatches", step, epoch))
         for rows in minibatches(signals.group.tolist(), stage.minibatches, order):
-            tally = Tally(algorithm, signals.rows(torch.tensor(rows)), hear)
-            together = tally.signals.group.tolist() if algorithm.objective.joins_group() else None
-            chosen = [rollouts[row] for row in rows]
-            learner.accumulate(chosen, algorithm.source.temperature, tally, algorithm.outputs, together)
-            tally.metrics |= learner.step(tally.count, rate, rate * algorithm.critic.learning_rate_factor)
+            part, chosen = signals.rows(torch.tensor(rows)), [rollouts[row] for row in rows]
+            tally = _learned(lambda part=part: Tally(algorithm, part, hear), learner, chosen, rate)  # type: ignore[misc]
             tallies.append(tally)
+            if tally.bad:
+                record.bad.append(located(tally.bad, rows, rollouts))
             if epoch == 0:
                 record.logprobs[rows], record.coefficients[rows] = tally.logprobs, tally.coefficients / tally.count
-    return record, summary(tallies)
+    return record, summary(tallies, rate)
+
+
+def _learned(new: Callable[[], Tally], learner: Learner, rollouts: Sequence[Rollout], rate: float) -> Tally:
+    """One update; from its beginning where its micro-batches were too large for the memory."""
+    while True:
+        tally = new()
+        try:
+            tally.learn(learner, rollouts, rate)
+            return tally
+        except MicroBatchTooLarge:
+            continue
+
+
+def located(bad: BadNumber, rows: Sequence[int], rollouts: Sequence[Rollout]) -> BadNumber:
+    """The same, by its row of the draw and with its example's name; ``rows`` are those of its minibatch."""
+    if bad.row is None:
+        return bad
+    row = rows[bad.row]
+    return replace(bad, row=row, example=rollouts[row].prompt.example.id)
 
 
 def minibatches(group: Sequence[int], parts: int, order: random.Random) -> list[list[int]]:
@@ -169,6 +190,22 @@ class Tally:
         self.sums: dict[str, float] = {}
         self.means: dict[str, tuple[float, float]] = {}
         self.metrics: dict[str, float] = {}
+        self.bad: BadNumber | None = None
+        """Why the update was left out."""
+
+    def learn(self, learner: Learner, rollouts: Sequence[Rollout], rate: float) -> None:
+        """One update with the gradient of these rollouts; none where a number is not finite."""
+        algorithm = self.algorithm
+        together = self.signals.group.tolist() if algorithm.objective.joins_group() else None
+        try:
+            learner.accumulate(rollouts, algorithm.source.temperature, self, algorithm.outputs, together)
+        except NotFinite as found:
+            learner.discard()
+            self.bad = found.number
+            return
+        self.metrics |= learner.step(self.count, rate, rate * algorithm.critic.learning_rate_factor)
+        if self.metrics["skipped_updates"]:
+            self.bad = BadNumber("gradient", self.metrics["grad_norm"])
 
     def __call__(self, rows: Sequence[int], outputs: Outputs) -> Outputs:
         """``protocols.CoefficientFunction``."""
@@ -177,6 +214,11 @@ class Tally:
         found = gradient_coefficient(self.algorithm, signals, outputs)
         self.logprobs[index, :width] = outputs.logprobs.float()
         self.coefficients[index, :width] = found.cotangent.logprobs.float()
+        try:
+            refuse_bad(signals, outputs, found)
+        except NotFinite as bad:
+            row = bad.number.row
+            raise NotFinite(replace(bad.number, row=None if row is None else rows[row])) from None
         sums = {"objective": found.objective}
         if outputs.values is not None and signals.returns is not None:
             error = (outputs.values - signals.returns).square() / 2
@@ -200,8 +242,19 @@ class Tally:
         return found.cotangent
 
 
-def summary(tallies: Sequence[Tally]) -> dict[str, float]:
-    """Means over the updates of a draw; the gap between engine and learner only of the first, which is on-policy."""
+def summary(every: Sequence[Tally], rate: float) -> dict[str, float]:
+    """Means over the updates of a draw; the gap between engine and learner only of the first, which is on-policy.
+
+    Those that were left out are counted, by what was not finite.
+    """
+    skipped = Counter(tally.bad.kind for tally in every if tally.bad)
+    counts = {"skipped_updates": float(skipped.total())}
+    counts |= {f"skipped_updates/{kind}": float(count) for kind, count in skipped.items()}
+    tallies = [tally for tally in every if not tally.bad]
+    return (_means(tallies) if tallies else {"learning_rate": rate}) | counts
+
+
+def _means(tallies: Sequence[Tally]) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name in tallies[0].sums:
         per = [tally.sums[name] / (tally.count if name == "objective" else tally.tokens) for tally in tallies]
@@ -211,7 +264,4 @@ def summary(tallies: Sequence[Tally]) -> dict[str, float]:
         metrics[name] = sum(totals) / max(sum(counts), 1e-12)
     for name in tallies[0].metrics:
         metrics[name] = sum(tally.metrics[name] for tally in tallies) / len(tallies)
-    return metrics | {
-        "loss": -metrics["objective"],
-        "skipped_updates": sum(tally.metrics["skipped_updates"] for tally in tallies),
-    }
+    return metrics | {"loss": -metrics["objective"]}

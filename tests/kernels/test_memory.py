@@ -40,7 +40,9 @@ print(kept)
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
 def test_threads_use_again_what_others_have_freed() -> None:
     def kept(how: str) -> int:
-        run = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, timeout=60, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, timeout=60, check=True
+        )
         return int(run.stdout)
 
     assert kept("shared") < kept("own") / 4

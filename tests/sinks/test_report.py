@@ -151,7 +151,10 @@ def test_bad_directories_are_one_clear_line(run_directory: Write, tmp_path: Path
         write_report(tmp_path / "elsewhere")
     directory = run_directory()
     with (directory / "metrics.jsonl").open("a") as file:
-        file.write('{"stage": "grpo", "st')
+        file.write('{"stage": "grpo", "st')  # a killed run's: no harm
+    write_report(directory)
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write("\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl:381 is not JSON"):
         write_report(directory)
 

@@ -31,6 +31,11 @@ def micro_batches(
         yield batch.rows
 
 
+def tokens_together(rollouts: Sequence[Rollout], rows: Sequence[int], padded: bool) -> int:
+    """Of one micro-batch, as its budget counts them."""
+    return _Batch(rollouts, padded).size(rows)
+
+
 class _Batch:
     """Rows that go together, and how much room they take."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -50,15 +51,18 @@ class Local:
     """CPU threads; 0: as many as a short trial of this model finds fastest, and a resumed run those it began with.
     Different counts round differently."""
 
-    def open(self, directory: Path | str) -> LocalLearner:
-        """A learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none."""
+    def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> LocalLearner:
+        """A learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none. ``note``
+        hears what a person should know."""
         from groupwise.learners.local import LocalLearner
 
-        return LocalLearner(self, directory)
+        return LocalLearner(self, directory, note)
 
-    def open_scorer(self, directory: Path | str, seed: int = 0) -> ScorerLearner:
+    def open_scorer(
+        self, directory: Path | str, seed: int = 0, note: Callable[[str], None] = lambda text: None
+    ) -> ScorerLearner:
         """A scorer on the scorer, or on the trunk of the causal LM, in ``directory`` (or of a hub name); ``seed`` draws
         the head of a new one. Raises UserError where there is none, or transformers has no class to save it as."""
         from groupwise.learners.scorer import ScorerLearner
 
-        return ScorerLearner(self, directory, seed)
+        return ScorerLearner(self, directory, seed, note)

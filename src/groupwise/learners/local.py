@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
+from groupwise.errors import MicroBatchTooLarge
 from groupwise.kernels.lanes import open_lanes
-from groupwise.learners.batching import micro_batches
 from groupwise.learners.config import Local
 from groupwise.learners.critic import Critic
+from groupwise.learners.dry_step import is_tight, rehearse
 from groupwise.learners.layout import Layout
 from groupwise.learners.loading import generation_stops, load_model, load_tokenizer
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
+from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.reference import frozen_copy, load_reference
 from groupwise.learners.threads import choose_threads, trial_rollouts
@@ -31,8 +33,9 @@ from groupwise.types import Rollout
 class LocalLearner:
     """A ``protocols.Learner``."""
 
-    def __init__(self, config: Local, directory: Path | str) -> None:
+    def __init__(self, config: Local, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> None:
         self.config = config
+        self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
         self.model = load_model(directory, config.dtype, self.device)
         self.tokenizer = load_tokenizer(directory)
@@ -79,23 +82,28 @@ class LocalLearner:
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """See ``protocols.Learner``. Raises RuntimeError for a reference that the stage did not start."""
         network = self._known_reference() if reference else self._policy
-        result = self._zeros(rollouts)
-        for rows in self._micro_batches(rollouts):
-            layout = self._layout(rollouts, rows)
-            with self._lanes():
-                part = token_outputs(network(layout), layout, temperature).logprobs
-            result[torch.tensor(rows), : part.shape[1]] = part.to(result)
-        return result
+        return self._read(rollouts, lambda layout: token_outputs(network(layout), layout, temperature).logprobs)
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
         """See ``protocols.Learner``. Raises RuntimeError where the stage has no critic."""
+        return self._read(rollouts, self._values)
+
+    def _read(self, rollouts: Sequence[Rollout], said: Callable[[Layout], Tensor]) -> Tensor:
+        """``[B, T]`` of what is said of each micro-batch; again with smaller ones where memory runs out."""
         result = self._zeros(rollouts)
-        for rows in self._micro_batches(rollouts):
+
+        def read(rows: list[int]) -> None:
             with self._lanes():
-                part = self._values(self._layout(rollouts, rows))
+                part = said(self._layout(rollouts, rows))
             result[torch.tensor(rows), : part.shape[1]] = part.to(result)
-        return result
+
+        while True:
+            try:
+                self.room.each(rollouts, read, padded=bool(self.slower))
+                return result
+            except MicroBatchTooLarge:
+                continue
 
     def accumulate(
         self,
@@ -107,12 +115,15 @@ class LocalLearner:
     ) -> None:
         """See ``protocols.Learner``. Raises ValueError for the cotangent of an output that was not named, and
         RuntimeError for values or exact_kl without a critic or a reference."""
-        for rows in self._micro_batches(rollouts, together):
+
+        def learn(rows: list[int]) -> None:
             with self._lanes():
                 said = self._outputs(self._layout(rollouts, rows), temperature, outputs)
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
             with self._lanes():
                 send_back(said, cotangent)
+
+        self.room.each(rollouts, learn, bool(self.slower), together)
 
     def _outputs(self, layout: Layout, temperature: float, wanted: frozenset[str]) -> Outputs:
         """One forward pass of the policy, and of the reference and the critic's own network where they are needed."""
@@ -130,6 +141,20 @@ class LocalLearner:
         if self._critic.trunk is not None:
             return self._critic(layout, None)
         return self._critic(layout, policy or self._policy(layout))
+
+    def is_tight(self, tokens: int) -> bool:
+        """See ``protocols.Learner``."""
+        return is_tight(self, tokens)
+
+    def rehearse(
+        self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
+    ) -> str:
+        """See ``protocols.Learner``."""
+        return rehearse(self, rollouts, outputs, together, padded=bool(self.slower))
+
+    def discard(self) -> None:
+        """See ``protocols.Learner``."""
+        self._optimizer.discard()
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. Policy and critic are clipped each by its own norm; where one of them is not
@@ -167,6 +192,7 @@ class LocalLearner:
             "critic": self._critic.state_dict() if self._critic else None,
             "adapters": self._adapters.state() if self._adapters else None,
             "threads": self.threads,
+            "tokens_per_micro_batch": self.room.tokens,
             "version": self.version,
         }
 
@@ -185,6 +211,7 @@ class LocalLearner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
         self.threads = self.config.threads or state["threads"]
+        self.room.tokens = min(self.room.tokens, state.get("tokens_per_micro_batch", self.room.tokens))
 
     def _known_reference(self) -> LanguageModel | PastPolicy:
         if self._reference is None:
@@ -208,9 +235,6 @@ class LocalLearner:
 
     def _lanes(self) -> AbstractContextManager[None]:
         return open_lanes(self.threads, self._policy.body.tiled)
-
-    def _micro_batches(self, rollouts: Sequence[Rollout], together: Sequence[int] | None = None) -> Iterator[list[int]]:
-        return micro_batches(rollouts, self.config.tokens_per_micro_batch, together, padded=bool(self.slower))
 
     def _layout(self, rollouts: Sequence[Rollout], rows: Sequence[int]) -> Layout:
         return Layout.of([rollouts[row] for row in rows], self.device)

@@ -61,8 +61,14 @@ class Optimizer:
             with torch.no_grad():
                 for parameter, master in self.masters:
                     parameter.copy_(master)
-        self._adamw.zero_grad(set_to_none=True)
+        self.discard()
         return norms, finite
+
+    def discard(self) -> None:
+        """Forgets the gradients, also those that were left in half precision."""
+        self._adamw.zero_grad(set_to_none=True)
+        for parameter, _ in self.masters:
+            parameter.grad = None
 
     def close(self) -> None:
         """Lets go of the parameters."""

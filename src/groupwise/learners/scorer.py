@@ -5,7 +5,7 @@ Its scores stand where a policy's log-probabilities stand, and their cotangent g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
-from groupwise.errors import UserError
+from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.kernels.lanes import open_lanes
-from groupwise.learners.batching import micro_batches
 from groupwise.learners.bodies import body_of
 from groupwise.learners.config import Local
+from groupwise.learners.dry_step import is_tight, rehearse
 from groupwise.learners.layout import Layout
 from groupwise.learners.loading import load_scorer, load_tokenizer
 from groupwise.learners.local import pick_device, send_back
+from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.threads import choose_threads, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
@@ -36,10 +37,17 @@ class ScorerLearner:
     ``AutoModelForSequenceClassification`` loads. A new head's weights are drawn from N(0, 1/√(d + 1)).
     """
 
-    def __init__(self, config: Local, directory: Path | str, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: Local,
+        directory: Path | str,
+        seed: int = 0,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
         if config.lora.rank:
             raise UserError("lora.rank: a scorer is trained whole; expected 0 in a stage that trains one")
         self.config = config
+        self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
         self.model, new = load_scorer(directory, config.dtype, self.device)
         self.tokenizer = load_tokenizer(directory)
@@ -72,10 +80,18 @@ class ScorerLearner:
         """``[B, T]`` the score of each sampled token, without gradient; 0 where the mask is 0. Any real number."""
         shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
         result = torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
-        with torch.no_grad():
-            for rows, part in self._parts(rollouts, None):
-                result[torch.tensor(rows), : part.shape[1]] = part.to(result)
-        return result
+
+        @torch.no_grad()
+        def read(rows: list[int]) -> None:
+            part = self._scores([rollouts[row] for row in rows])
+            result[torch.tensor(rows), : part.shape[1]] = part.to(result)
+
+        while True:
+            try:
+                self.room.each(rollouts, read, bool(self.slower))
+                return result
+            except MicroBatchTooLarge:
+                continue
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """Scores, whatever the temperature. Raises RuntimeError for a reference's."""
@@ -98,21 +114,19 @@ class ScorerLearner:
         """See ``protocols.Learner``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
         if outputs:
             raise ValueError(f"a scorer says nothing of {', '.join(sorted(outputs))}")
-        for rows, part in self._parts(rollouts, together):
-            said = Outputs(part)
+
+        def learn(rows: list[int]) -> None:
+            said = Outputs(self._scores([rollouts[row] for row in rows]))
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
             with open_lanes(self.threads, self._body.tiled):
                 send_back(said, cotangent)
+
+        self.room.each(rollouts, learn, bool(self.slower), together)
 
     @property
     def slower(self) -> str:
         """Why padding is computed, and every prompt as often as it occurs; empty: neither is."""
         return self._body.why_padded
-
-    def _parts(self, rollouts: Sequence[Rollout], together: Sequence[int] | None) -> Iterator[tuple[list[int], Tensor]]:
-        """Row numbers and their scores ``[b, T]``, a micro-batch at a time."""
-        for rows in micro_batches(rollouts, self.config.tokens_per_micro_batch, together, padded=bool(self.slower)):
-            yield rows, self._scores([rollouts[row] for row in rows])
 
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
         layout = Layout.of(rollouts, self.device, after=True)
@@ -131,6 +145,20 @@ class ScorerLearner:
 
     def _new_optimizer(self) -> Optimizer:
         return Optimizer([list(self.model.parameters())], self.config)
+
+    def is_tight(self, tokens: int) -> bool:
+        """See ``protocols.Learner``."""
+        return is_tight(self, tokens)
+
+    def rehearse(
+        self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
+    ) -> str:
+        """See ``protocols.Learner``."""
+        return rehearse(self, rollouts, outputs, together, padded=bool(self.slower))
+
+    def discard(self) -> None:
+        """See ``protocols.Learner``."""
+        self._optimizer.discard()
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. An update whose gradient is not finite is left out and counted."""
@@ -153,13 +181,15 @@ class ScorerLearner:
 
     def state(self) -> dict[str, Any]:
         """See ``protocols.Learner``."""
-        return {"optimizer": self._optimizer.state_dict(), "threads": self.threads, "version": self.version}
+        kept = {"threads": self.threads, "tokens_per_micro_batch": self.room.tokens, "version": self.version}
+        return {"optimizer": self._optimizer.state_dict(), **kept}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state``, on the weights it was taken with."""
         self._optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
         self.threads = self.config.threads or state["threads"]
+        self.room.tokens = min(self.room.tokens, state.get("tokens_per_micro_batch", self.room.tokens))
 
 
 def scores_of(hidden: Tensor, weight: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from groupwise.errors import UserError
@@ -52,9 +53,17 @@ def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[st
     if any(score.cached is not None for score in scores):
         metrics[f"rewards/{name}/cached"] = sum(bool(score.cached) for score in scores) / len(scores)
     if values:
-        metrics[f"rewards/{name}/mean"] = statistics.fmean(values)
-        metrics[f"rewards/{name}/std"] = statistics.stdev(values) if len(values) > 1 else 0.0
+        metrics[f"rewards/{name}/mean"] = _or_infinite(statistics.fmean, values)
+        metrics[f"rewards/{name}/std"] = _or_infinite(statistics.stdev, values) if len(values) > 1 else 0.0
     return metrics
+
+
+def _or_infinite(of: Callable[[list[float]], float], values: list[float]) -> float:
+    """A statistic of finite values, or infinity where it is too large for a float."""
+    try:
+        return of(values)
+    except OverflowError:
+        return math.inf
 
 
 def _scored(rollout: Rollout, scores: Mapping[str, Score], weights: Mapping[str, float]) -> Rollout:

@@ -136,7 +136,9 @@ def line(values: Mapping[str, float]) -> str:
     """
     idle = {name for name in ONLY_IF_ABOVE_ZERO if not values.get(name)} | ({"loss"} if "reward" in values else set())
     shown = [name for name in SHOWN if name in values and name not in idle]
-    return "  ".join(f"{SHOWN[name][0]} {SHOWN[name][1].format(values[name])}" for name in shown)
+    parts = [f"{SHOWN[name][0]} {SHOWN[name][1].format(values[name])}" for name in shown]
+    kinds = [name.partition("/")[2] for name in values if name.startswith("skipped_updates/")]
+    return "  ".join(parts + [f"(not finite: {', '.join(kinds)})"] * bool(kinds))
 
 
 def clock(seconds: float) -> str:

@@ -60,15 +60,19 @@ def _append(path: Path, row: Mapping[str, Any]) -> None:
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
     """The steps of a run directory, each with every number, of both files; none where the run has made no step."""
-    rows, times = (_rows(directory / name) for name in (METRICS, TIMES))
+    rows, times = (read_rows(directory / name) for name in (METRICS, TIMES))
     beside = {(row["stage"], row["step"]): row for row in times}
     return [beside.get((row["stage"], row["step"]), {}) | row for row in rows]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Raises UserError for a line that is not JSON."""
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """A row a line; none where there is no file. A last line that a killed run left half-written is none either. Raises
+    UserError for another line that is not JSON."""
     rows = []
-    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), start=1):
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for line, text in enumerate(lines, start=1):
+        if not text.endswith(b"\n"):
+            break
         try:
             rows.append(json.loads(text))
         except json.JSONDecodeError as error:

@@ -14,7 +14,8 @@ from typing import Any
 
 from groupwise.checkpoint import write_atomically
 from groupwise.errors import UserError
-from groupwise.sinks.jsonl import read_metrics
+from groupwise.sinks.jsonl import read_metrics, read_rows
+from groupwise.sinks.report_alarms import alarms
 from groupwise.sinks.report_evaluation import evaluation, summary
 from groupwise.sinks.report_groups import groups
 from groupwise.sinks.report_markup import Html, counted, duration, element, join
@@ -30,10 +31,10 @@ SHOWN_ITEMS = 8  # of a list in the header; the resolved recipe has all
 def write_report(run_directory: Path) -> Path:
     """Render a run directory to ``report.html`` inside it and return that path.
 
-    Reads ``run.json`` and, where they are there, ``metrics.jsonl`` with ``times.jsonl``, ``evaluation.json`` and
-    ``groups.json``; the report says which are missing. Everything of the run is escaped, and a content security policy
-    lets nothing but the report's own script run and nothing be fetched. Raises UserError where ``run.json`` is missing
-    or a file is not JSON.
+    Reads ``run.json`` and, where they are there, ``metrics.jsonl`` with ``times.jsonl``, ``alarms.jsonl``,
+    ``evaluation.json`` and ``groups.json``; the report says which are missing. Everything of the run is escaped, and a
+    content security policy lets nothing but the report's own script run and nothing be fetched. Raises UserError where
+    ``run.json`` is missing or a file is not JSON.
     """
     run = _read(run_directory / "run.json")
     if run is None:
@@ -48,6 +49,7 @@ def write_report(run_directory: Path) -> Path:
         [
             _header(run, summary(models, comparison) if models else Html()),
             _section("Evaluation", evaluations, "evaluation.json"),
+            *([_section("Alarms", alarms(read_rows(run_directory / "alarms.jsonl")), "alarms.jsonl")] if rows else []),
             _section("Training", training(rows, run.get("stages", [])), "metrics.jsonl"),
             _section("Groups", [_how_to_read(), *groups(shown)] if shown else [], "groups.json"),
         ]

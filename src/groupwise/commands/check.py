@@ -1,0 +1,113 @@
+"""groupwise check: what a recipe would do, and what would break, before anything is spent."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from groupwise.errors import UserError
+
+if TYPE_CHECKING:
+    from groupwise.preflight import Finding
+
+BREAKS = 1
+"""Exit code where something would break."""
+LABEL, MOST_WIDTH = 10, 118
+USAGE = "groupwise check RECIPE.py | METHOD [as for groupwise run] [--limit_seconds X] [--json FILE]"
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Checks, prints what was found with problems first, and writes --json. Nothing is written into runs/."""
+    from groupwise.commands import run as running
+    from groupwise.commands.options import from_toml, tune
+
+    if not arguments or arguments[0] in running.HELP:
+        _parser(for_method=True).print_help()
+        return 0
+    if arguments[0].startswith("-"):
+        raise UserError(f"a recipe comes first, and then options such as {arguments[0]}; expected {USAGE}")
+    is_file = arguments[0].endswith(".py")
+    chosen, rest = _parser(for_method=not is_file).parse_known_args(arguments)
+    if chosen.options:
+        rest = [*from_toml(chosen.options), *rest]
+    read = running._from_file if is_file else running._from_method
+    recipe, left, others = read(chosen, rest, False)
+    recipe = tune(recipe, left, f"groupwise check {chosen.recipe}", others)
+    from groupwise.preflight import check_run
+
+    found = check_run(recipe, Path(chosen.out) if chosen.out else None, chosen.limit_seconds, _told())
+    _print(recipe.name, found, [stage.name for stage in recipe.stages])
+    if chosen.json:
+        from groupwise.checkpoint import write_json
+
+        write_json(Path(chosen.json), {"run": recipe.name, "findings": [each.to_json() for each in found]})
+    return BREAKS if any(each.kind == "problem" for each in found) else 0
+
+
+def _parser(for_method: bool) -> ArgumentParser:
+    from groupwise.commands import run as running
+
+    known = running._parser(for_method)
+    known.prog, known.usage = "groupwise check", USAGE
+    known.description = (
+        "What a recipe would do on this model, data and machine, and what would break. Nothing is trained."
+    )
+    known.epilog = "examples:\n  groupwise check examples/quickstart.py\n  groupwise check grpo --model PATH --data train.jsonl --reward math"
+    known.add_argument(
+        "--limit_seconds", type=float, metavar="X", default=20.0, help="for each part that samples or computes (20)"
+    )
+    known.add_argument("--json", metavar="FILE", help="also write every finding with its numbers")
+    return known
+
+
+def _told() -> Callable[[str], None]:
+    """Says on a terminal what is being tried."""
+    shown = sys.stderr.isatty()
+
+    def told(text: str) -> None:
+        if shown:
+            print(f"\r\x1b[Kchecking {text}\r", end="", file=sys.stderr, flush=True)
+
+    return told
+
+
+def _print(name: str, found: Sequence[Finding], stages: Sequence[str]) -> None:
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    problems = [each for each in found if each.kind == "problem"]
+    remarks = [each for each in found if each.kind == "remark"]
+    for title, chosen in (("Would break", problems), ("To know", remarks)):
+        if chosen:
+            print(title)
+            for each in chosen:
+                _line("", f"{each.stage or name}, {each.part}: {each.words}", bullet="- ")
+            print()
+    for stage in stages:
+        facts = [each for each in found if each.stage == stage and each.kind == "fact"]
+        if facts:
+            print(stage)
+            for each in facts:
+                _line(each.part, each.words)
+    print(f"\n{_verdict(len(problems))}")
+
+
+def _verdict(problems: int) -> str:
+    if not problems:
+        return "Nothing was found that would break."
+    return f"{problems} problem{'s' * (problems > 1)}: mend what stands first, and check again."
+
+
+def _line(label: str, words: str, bullet: str = "") -> None:
+    """Wrapped, with nothing in it that a terminal would obey."""
+    from groupwise.commands.conversation import visible
+
+    width = min(MOST_WIDTH, shutil.get_terminal_size((MOST_WIDTH, 40)).columns)
+    indent = "  " + (" " * len(bullet) if bullet else " " * LABEL)
+    first = f"  {bullet}" if bullet else f"  {label:<{LABEL}}"
+    text = visible(" ".join(words.split()))
+    print(textwrap.fill(text, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False))

@@ -1,0 +1,132 @@
+"""Alarms on the updates: jumps, clipped and masked shares, and rollouts that are not the policy's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from groupwise.doctor.history import WINDOW, Row, last_mean, robust_z, values
+
+
+@dataclass(frozen=True)
+class Jump:
+    """One step's number stands far out of the last ones. Named once, where it happened."""
+
+    metric: str
+    knob: str
+    factor: float = 10.0
+    """Times the median of the last steps. Gradient norms are roughly log-normal; in four quickstarts of 660 steps the
+    largest stood at 4.8 times."""
+    deviations: float = 6.0
+    """And so many robust standard deviations of their logarithms above it: a metric that always jumps does not."""
+    window: int = 30
+    least: int = 20
+    """Steps before; fewer say nothing of what is usual."""
+
+    @property
+    def name(self) -> str:
+        return f"jump of {self.metric}"
+
+    def sentence(self, rows: Sequence[Row]) -> str | None:
+        if not rows or not (value := rows[-1].get(self.metric)) or value < 0:
+            return None
+        before = [each for each in values(rows[-1 - self.window : -1], self.metric) if each > 0]
+        if len(before) < self.least:
+            return None
+        factor, deviations = robust_z(value, before)
+        if factor <= self.factor or deviations <= self.deviations:
+            return None
+        return (
+            f"{self.metric} is {value:.3g}, {factor:.0f} times the median of the last {len(before)} steps "
+            f"({deviations:.0f} robust standard deviations on a logarithmic scale); {self.knob}"
+        )
+
+
+GRADIENT = Jump(
+    "grad_norm",
+    "it was scaled down to learner.max_grad_norm; where it comes again lower that or the learning rate, and look at "
+    "the step's completions",
+)
+DISTANCE = Jump(
+    "kl", "the policy has left its reference in one step: lower the learning rate, or raise the KL's coefficient"
+)
+
+
+@dataclass(frozen=True)
+class ClippedShare:
+    """The objective's clip takes the gradient of many tokens: updates go further than it trusts."""
+
+    name: str = "clipped tokens"
+    most: float = 0.3
+    """Share of trained tokens; runs that learn well clip some hundredths."""
+    window: int = WINDOW
+
+    def sentence(self, rows: Sequence[Row]) -> str | None:
+        low, high = (last_mean(rows, f"clip_ratio/{side}_mean", self.window) for side in ("low", "high"))
+        if low is None or high is None or low + high <= self.most:
+            return None
+        return (
+            f"the clip removed the gradient of {low + high:.0%} of the tokens ({low:.0%} low, {high:.0%} high; more "
+            f"than {self.most:.0%} over {self.window} steps); lower the learning rate, or take fewer minibatches or "
+            "epochs a draw"
+        )
+
+
+@dataclass(frozen=True)
+class MaskedShare:
+    """Many sampled tokens have no say: filtered as truncated or as too unlike what was sampled."""
+
+    name: str = "masked tokens"
+    most: float = 0.5
+    """Share of sampled tokens: more than half of the sampling buys nothing."""
+    window: int = WINDOW
+
+    def sentence(self, rows: Sequence[Row]) -> str | None:
+        share = last_mean(rows, "masked_ratio", self.window)
+        if share is None or share <= self.most:
+            return None
+        return (
+            f"{share:.0%} of the sampled tokens were left out of learning (more than {self.most:.0%} over "
+            f"{self.window} steps); raise algorithm.source.max_completion_tokens where they are truncated, or loosen "
+            "algorithm.correction"
+        )
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Sampler and learner disagree about log-probabilities of the same tokens under the same weights."""
+
+    most: float
+    """Nats a token. Rounding is 1e-6 in float32 and some hundredths in bfloat16."""
+    name: str = "sampler and learner disagree"
+    window: int = 3
+    """Steps: this is no matter of chance."""
+
+    def sentence(self, rows: Sequence[Row]) -> str | None:
+        gap = last_mean(rows, "engine_learner_gap", self.window)
+        if gap is None or gap <= self.most:
+            return None
+        return (
+            f"their log-probabilities of a token differ by {gap:.2g} on average (more than {self.most:g} over "
+            f"{self.window} steps): what is learned is not what was sampled; look at what the engine noted at the "
+            "start, take learner.dtype float32, or weigh it with algorithm.correction"
+        )
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """Rollouts are older than the policy that learns from them."""
+
+    most: float
+    """Updates by which they are behind; more than those of one draw means that a whole draw was learned from since."""
+    name: str = "stale rollouts"
+    window: int = 3
+
+    def sentence(self, rows: Sequence[Row]) -> str | None:
+        behind = last_mean(rows, "staleness", self.window)
+        if behind is None or behind <= self.most:
+            return None
+        return (
+            f"completions were sampled from weights {behind:.1f} updates behind (more than {self.most:g} over "
+            f"{self.window} steps): sample from newer weights, or weigh it with algorithm.correction"
+        )

@@ -1,0 +1,132 @@
+"""Memory: fewer tokens at once when it runs out, and how much there is."""
+
+from __future__ import annotations
+
+import gc
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from groupwise.errors import MicroBatchTooLarge, UserError
+from groupwise.learners.batching import micro_batches, tokens_together
+from groupwise.types import Rollout
+
+RAN_OUT = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "alloc_failed", "out_of_memory")
+"""In what torch and its libraries say, in small letters."""
+SHOWN_LETTERS = 200  # of what the allocator said
+
+
+class Room:
+    """How many tokens go through the network at once: as many as asked for, and fewer once memory has run out."""
+
+    def __init__(self, tokens: int, discard: Callable[[], None], note: Callable[[str], None]) -> None:
+        self.tokens, self.discard, self.note = tokens, discard, note
+
+    def parts(
+        self, rollouts: Sequence[Rollout], padded: bool, together: Sequence[int] | None = None
+    ) -> Iterator[list[int]]:
+        """Micro-batches: row numbers."""
+        return micro_batches(rollouts, self.tokens, together, padded)
+
+    def each(
+        self,
+        rollouts: Sequence[Rollout],
+        work: Callable[[list[int]], None],
+        padded: bool,
+        together: Sequence[int] | None = None,
+    ) -> None:
+        """``work`` on every micro-batch. Where memory runs out, the gradient is discarded and the next ones hold half
+        of that micro-batch's tokens.
+
+        Raises MicroBatchTooLarge then, and UserError where rows cannot be taken apart any further.
+        """
+        for rows in self.parts(rollouts, padded, together):
+            try:
+                work(rows)
+                continue
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
+                said = " ".join(str(error).split()) or type(error).__name__
+            self.discard()  # only here is what the failed pass held let go of
+            release()
+            units = {together[row] if together else row for row in rows}
+            self._shrink(tokens_together(rollouts, rows, padded), len(units), said[:SHOWN_LETTERS])
+
+    def _shrink(self, size: int, units: int, said: str) -> None:
+        if units == 1:
+            raise UserError(
+                f"memory ran out on {size:,} tokens that must go through the network together ({said}); lower "
+                "max_completion_tokens, set learner.checkpointing True or learner.optimizer_bits 8, or take a machine "
+                "with more memory"
+            )
+        self.tokens = size // 2
+        self.note(
+            f"learner: memory ran out on a micro-batch of {size:,} tokens; from now on at most {self.tokens:,} go "
+            "through at once. The step is repeated with the same gradient"
+        )
+        raise MicroBatchTooLarge
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether it says that there was no memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error).lower() for words in RAN_OUT
+    )
+
+
+def release() -> None:
+    """Gives back what nobody uses any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def free_bytes(device: str) -> float:
+    """What can be had on this device; infinity where nobody says."""
+    if device != "cpu":
+        return float(torch.cuda.mem_get_info()[0])
+    limits = [_mem_available(), _cgroup_left()]
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        limits.append(float(soft - _address_space()))
+    return min(limits)
+
+
+@contextmanager
+def no_more_than_free(device: str) -> Iterator[None]:
+    """On a CPU an allocation beyond what is free fails here: else the system ends the process without a word."""
+    free = free_bytes(device) if device == "cpu" else float("inf")
+    if free == float("inf"):
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (int(_address_space() + free), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _address_space() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+def _mem_available() -> float:
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return float("inf") if found is None else 1024.0 * int(found)
+
+
+def _cgroup_left() -> float:
+    """Of a container's own limit."""
+    folder = Path("/sys/fs/cgroup")
+    most, used = folder / "memory.max", folder / "memory.current"
+    if not (most.exists() and used.exists()) or not most.read_text().strip().isdigit():
+        return float("inf")
+    return float(int(most.read_text()) - int(used.read_text()))

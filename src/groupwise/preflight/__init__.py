@@ -1,0 +1,193 @@
+"""Before anything is spent: what a recipe would do on this model, this data and this machine, and what would break.
+
+Nothing is written where runs lie. Models of stages that have not run are not there yet: their memory, time and rows are
+looked at with the run's first model, and their pass rates are left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from groupwise.directory import RunDirectory
+from groupwise.engines.lazy import Lazy
+from groupwise.errors import UserError
+from groupwise.learners import NewModel
+from groupwise.learners.local import LocalLearner
+from groupwise.learners.scorer import ScorerLearner
+from groupwise.preflight import cost, data, probe, rewards
+from groupwise.preflight.arithmetic import tell_batch
+from groupwise.preflight.findings import Finding, Notebook
+from groupwise.protocols import Reward, RolloutEngine
+from groupwise.rehearsal import longest_rollouts
+from groupwise.render import Renderer
+from groupwise.rewards.model import with_scorers
+from groupwise.runs import Run, check
+from groupwise.seeding import stable_seed
+from groupwise.sources import OnPolicy, World
+from groupwise.stage import Stage
+from groupwise.types import flatten
+
+__all__ = ["Finding", "check_run"]
+
+Told = Callable[[str], None]
+
+
+def check_run(
+    recipe: Run, out: Path | None = None, limit_seconds: float = 20.0, told: Told = lambda text: None
+) -> list[Finding]:
+    """Every finding, stage after stage. ``out``: a run's directory whose finished stages' models are used.
+
+    No part samples or computes for much longer than ``limit_seconds``. ``told`` hears what is being tried.
+    """
+    whole = Notebook("", told)
+    whole.try_part("recipe", lambda: _tell_recipe(whole, recipe))
+    if whole.findings and whole.findings[-1].kind == "problem":
+        return whole.findings
+    findings = list(whole.findings)
+    with TemporaryDirectory() as scratch:
+        models = Models(recipe, out, Path(scratch))
+        for stage in recipe.stages:
+            notes = Notebook(stage.name, told)
+            notes.try_part("stage", lambda s=stage, n=notes: _StageCheck(recipe, s, models, n, limit_seconds).run())  # type: ignore[misc]
+            findings += notes.findings
+    return findings
+
+
+def _tell_recipe(notes: Notebook, recipe: Run) -> None:
+    for warning in check(recipe):
+        name, _, words = warning.removeprefix("stage ").partition(": ")
+        notes.findings.append(Finding(name, "options", "remark", words))
+
+
+@dataclass(frozen=True)
+class Models:
+    """Which model stands for which, without any having been trained."""
+
+    recipe: Run
+    out: Path | None
+    scratch: Path
+
+    def first(self) -> Path | str:
+        """The run's own; a new one is made aside."""
+        if not isinstance(self.recipe.model, NewModel):
+            return self.recipe.model
+        made = self.scratch / "new"
+        if not made.exists():
+            self.recipe.model.save(made, stable_seed(self.recipe.seed, "weights"))
+        return made
+
+    def left_by(self, name: str) -> Path | str:
+        """What a stage has left. Raises UserError where it has not run."""
+        if name not in [stage.name for stage in self.recipe.stages]:
+            return name
+        left = RunDirectory(self.out or Path("runs") / self.recipe.name).model(name)
+        if not left.exists():
+            raise UserError(f"stage {name} has left no model yet")
+        return left
+
+    def begun(self, stage: Stage) -> tuple[Path | str, str]:
+        """What a stage begins with, and the stage whose model that would be were it there; empty: it is there."""
+        names = [each.name for each in self.recipe.stages]
+        before = names[: names.index(stage.name)]
+        name = (before[-1] if before else "first") if stage.start == "last" else stage.start
+        if name == "first":
+            return self.first(), ""
+        try:
+            return self.left_by(name), ""
+        except UserError:
+            return self.first(), name
+
+
+class _StageCheck:
+    """One stage, part by part."""
+
+    def __init__(self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
+        self.recipe, self.models, self.notes, self.limit = recipe, models, notes, limit
+        self.model, self.missing = models.begun(stage)
+        self.learner, self.engine = self._opened(stage)
+        self.stage, self.unheard = self._with_rewards(stage)
+        task, tokenizer = stage.task, self.learner.tokenizer
+        renderer = Renderer(
+            tokenizer, task.system, task.chat, str(self.model), self.learner.stop_tokens, task.stop_strings
+        )
+        self.world = World(self.stage, renderer, self.engine, recipe.seed)
+
+    def run(self) -> None:
+        stage, notes, world = self.stage, self.notes, self.world
+        rollouts = longest_rollouts(world, self.recipe.learner.tokens_per_micro_batch) if len(stage.task.train) else []
+        longest = max((len(each.prompt.tokens) + len(each.tokens) for each in rollouts), default=0)
+        notes.try_part("batch", lambda: tell_batch(notes, stage, self.recipe.learner, longest))
+        notes.try_part("data", lambda: data.tell_rows(notes, world))
+        if not len(stage.task.train):
+            return
+        if self._all_readable():
+            notes.try_part("template", lambda: data.tell_template(notes, world))
+        if stage.task.rewards and not self.unheard:
+            notes.try_part("reward", lambda: rewards.tell_gold(notes, world))
+        drawn = self._probe() if isinstance(stage.algorithm.source, OnPolicy) and rollouts else None
+        if rollouts:
+            notes.try_part("memory", partial(self._cost, rollouts, drawn))
+
+    def _all_readable(self) -> bool:
+        return not any(each.part == "data" and each.kind == "problem" for each in self.notes.findings)
+
+    def _cost(self, rollouts: Sequence[Any], drawn: probe.Probe | None) -> None:
+        algorithm = self.stage.algorithm
+        reference = algorithm.reference.model if algorithm.needs_reference else None
+        self.learner.start_stage(reference, algorithm.critic.network)
+        per_token = cost.tell_cost(self.notes, self.world, self.learner, rollouts, self.limit)
+        cost.tell_time(self.notes, self.world, rollouts, per_token, drawn)
+
+    def _probe(self) -> probe.Probe | None:
+        """Sampled groups; of a model that only stands in, fewer, and their rewards say nothing."""
+        found = probe.Probe()
+
+        def work() -> None:
+            nonlocal found
+            found = probe.sampled(self.world, self.limit, 2 if self.missing else probe.PROMPTS)
+            half = self.recipe.learner.dtype == "bfloat16"
+            probe.tell_agreement(self.notes, self.world, self.learner, flatten(found.groups), half)
+            if self.missing:
+                self.notes.fact(
+                    "signal",
+                    f"open: it begins with what {self.missing} leaves; check again when that has run (--out DIR)",
+                )
+            elif self.unheard:
+                self.notes.fact("signal", f"open: {self.unheard}")
+            elif self.stage.task.rewards:
+                probe.tell_signal(self.notes, self.world, found)
+
+        done = self.notes.try_part("signal", work)
+        return found if done and not self.missing else None
+
+    def _opened(self, stage: Stage) -> tuple[LocalLearner | ScorerLearner, RolloutEngine]:
+        def note(text: str) -> None:
+            self.notes.remark("machine", text)
+
+        if not stage.algorithm.trains_scorer:
+            policy = self.recipe.learner.open(self.model, note)
+            return policy, self.recipe.engine.open(policy.model, note)
+        scorer = self.recipe.learner.open_scorer(self.model, 0, note)
+        return scorer, Lazy(scorer.context_tokens, lambda: self._policy_engine(note))
+
+    def _policy_engine(self, note: Told) -> RolloutEngine:
+        return self.recipe.engine.open(self.recipe.learner.open(self.model, note).model, note)
+
+    def _with_rewards(self, stage: Stage) -> tuple[Stage, str]:
+        """With learned rewards opened; without any, and why, where one has not been trained."""
+        opened = partial(
+            with_scorers,
+            directory_of=self.models.left_by,
+            learner=self.recipe.learner,
+            tokenizer=self.learner.tokenizer,
+        )
+        try:
+            heard: tuple[Reward, ...] = opened(stage.task.rewards)
+        except UserError as error:
+            return replace(stage, task=replace(stage.task, rewards=())), f"its reward is learned, and {error}"
+        return replace(stage, task=replace(stage.task, rewards=heard)), ""

@@ -1,0 +1,62 @@
+"""A stage's batch sizes in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from groupwise.learners import Local
+from groupwise.preflight.findings import Notebook
+from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, Pairs
+from groupwise.stage import Stage
+
+
+def completions_per_prompt(stage: Stage) -> int:
+    """Of a step, as they are trained on: before a selection leaves some out."""
+    source = stage.algorithm.source
+    if isinstance(source, OnPolicy):
+        return source.group_size
+    if isinstance(source, Pairs) or stage.algorithm.objective.joins_group():
+        return 2
+    return 1
+
+
+def longest_completion(stage: Stage) -> int:
+    """That may be sampled; 0: none is."""
+    source = stage.algorithm.source
+    return source.max_completion_tokens if isinstance(source, OnPolicy | FrozenPolicy | MonteCarloSteps) else 0
+
+
+def tell_batch(notes: Notebook, stage: Stage, learner: Local, tokens_each: int) -> None:
+    """``tokens_each``: of the longest prompt and completion together."""
+    rows, each = len(stage.task.train), completions_per_prompt(stage)
+    completions, updates = stage.prompts_per_step * each, stage.minibatches * stage.epochs
+    in_minibatch = -(-completions // stage.minibatches)
+    most = max(1, -(-in_minibatch * tokens_each // learner.tokens_per_micro_batch))
+    numbers = {
+        "completions_per_step": completions,
+        "updates": updates * stage.steps,
+        "epochs": stage.steps * stage.prompts_per_step / max(rows, 1),
+        "micro_batches_per_update": most,
+    }
+    notes.fact("batch", "; ".join(_words(stage, learner, rows, each, most)), **numbers)
+
+
+def _words(stage: Stage, learner: Local, rows: int, each: int, most: int) -> Iterator[str]:
+    completions, updates = stage.prompts_per_step * each, stage.minibatches * stage.epochs
+    kind = "completion" if each != 2 or isinstance(stage.algorithm.source, OnPolicy) else "side"
+    by = f"{stage.prompts_per_step:,} prompts x {counted(each, kind)} = {completions:,} a step"
+    yield by if each > 1 else f"{stage.prompts_per_step:,} prompts a step, one completion each"
+    shares = counted(stage.minibatches, "minibatch", "minibatches")
+    passes = f", {stage.epochs} passes over each draw" if stage.epochs > 1 else ""
+    yield f"{shares} of {-(-completions // stage.minibatches):,}{passes}: {counted(updates, 'update')} a step"
+    parts = counted(most, "micro-batch", "micro-batches")
+    yield f"at most {parts} an update at {learner.tokens_per_micro_batch:,} tokens each"
+    drawn = stage.steps * stage.prompts_per_step
+    yield f"in {stage.steps:,} steps {updates * stage.steps:,} updates, {drawn:,} prompts from {rows:,} rows: " + (
+        f"{drawn / rows:.3g} epochs" if rows else "no rows"
+    )
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 step``, ``3 steps``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

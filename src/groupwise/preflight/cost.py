@@ -1,0 +1,111 @@
+"""Memory and time of a stage, from a dry step at the longest length."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from groupwise.learners.dry_step import dry_step, expected_bytes, largest_tokens
+from groupwise.learners.local import LocalLearner
+from groupwise.learners.memory import free_bytes
+from groupwise.learners.scorer import ScorerLearner
+from groupwise.preflight.arithmetic import completions_per_prompt
+from groupwise.preflight.findings import Notebook
+from groupwise.preflight.probe import Probe
+from groupwise.rehearsal import in_pairs
+from groupwise.sources import World
+from groupwise.types import Rollout
+
+FORWARD = 1 / 3
+"""Of a train step's time: a pass without a backward one."""
+
+
+def tell_cost(
+    notes: Notebook, world: World, learner: LocalLearner | ScorerLearner, rollouts: Sequence[Rollout], limit: float
+) -> float:
+    """Seconds that a token costs in learning. ``rollouts`` are the longest; with less than ``limit`` seconds for all of
+    them only one is tried."""
+    joins, outputs = world.stage.algorithm.objective.joins_group(), world.stage.algorithm.outputs
+    together = in_pairs(rollouts) if joins else None
+    budget, first = learner.room.tokens, rollouts[: 2 if joins else 1]
+    each = [_timed(learner, first, outputs, [0, 0] if joins else None) for _ in range(2)][-1]  # the first one warms up
+    tried, seconds = first, each
+    if each * len(rollouts) / len(first) < limit:
+        tried, seconds = rollouts, _timed(learner, rollouts, outputs, together)
+    tokens = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in tried)
+    _tell_memory(notes, learner, rollouts, together, whole=tried is rollouts)
+    if learner.room.tokens < budget:
+        notes.remark(
+            "memory",
+            f"at most {learner.room.tokens:,} tokens fit at once, of {budget:,} asked for: slower, no other gradient",
+        )
+    return seconds / tokens
+
+
+def _timed(
+    learner: LocalLearner | ScorerLearner,
+    rollouts: Sequence[Rollout],
+    outputs: frozenset[str],
+    together: Sequence[int] | None,
+) -> float:
+    started = time.perf_counter()
+    dry_step(learner, rollouts, outputs, together)
+    return time.perf_counter() - started
+
+
+def _tell_memory(
+    notes: Notebook,
+    learner: LocalLearner | ScorerLearner,
+    rollouts: Sequence[Rollout],
+    together: Sequence[int] | None,
+    whole: bool,
+) -> None:
+    most = largest_tokens(learner, rollouts, together, padded=bool(learner.slower))
+    expected, free = expected_bytes(learner, most), free_bytes(learner.device)
+    weights = sum(parameter.numel() * parameter.itemsize for parameter in learner.model.parameters())
+    words = (
+        f"weights {size(weights)}; a step on {most:,} tokens, the longest micro-batch, needs about {size(expected)} "
+    )
+    words += f"more and {size(free)} are free; " + ("it was tried and fits" if whole else "too slow to try here")
+    tell = notes.fact if whole or expected < free else notes.remark
+    tell("memory", words, weights=weights, step=expected, free=free, micro_batch_tokens=most)
+
+
+def tell_time(
+    notes: Notebook, world: World, rollouts: Sequence[Rollout], per_token: float, probe: Probe | None
+) -> None:
+    """Of the whole stage: at the longest length, and as long as the probe's completions were."""
+    stage = world.stage
+    rows = stage.prompts_per_step * completions_per_prompt(stage)
+    passes = stage.epochs + FORWARD * len(stage.algorithm.needs() & {"old_logprobs", "reference_logprobs"})
+    longest = max(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts)
+    most = rows * longest * per_token * passes
+    numbers = {"seconds_per_step_at_most": most}
+    words = f"learning {duration(most)} a step at the longest length"
+    if probe and probe.tokens:
+        sampled = rows * max(len(rollout.tokens) for rollout in rollouts) * probe.seconds / probe.tokens
+        drawn = [rollout for group in probe.groups for rollout in group.rollouts]
+        mean = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in drawn) / len(drawn)
+        now = rows * (mean * per_token * passes + probe.tokens / len(drawn) * probe.seconds / probe.tokens)
+        words += f", sampling at most {duration(sampled)}; as long as completions are now {duration(now)} a step"
+        numbers |= {"seconds_per_step_at_most": most + sampled, "seconds_per_step": now}
+        most = now
+    words += f": about {duration(most * stage.steps)} in {stage.steps:,} steps, evaluation not counted"
+    notes.fact("time", words, **numbers)
+
+
+def size(number: float) -> str:
+    """``3.2 GB``."""
+    for unit, bytes_in in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= bytes_in:
+            return f"{number / bytes_in:.3g} {unit}"
+    return f"{number:.0f} bytes"
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``3 min``, ``5.2 h``, ``3 days``."""
+    for unit, length in (("days", 172_800.0), ("h", 7_200.0), ("min", 120.0)):
+        if seconds >= length:
+            of = {"days": 86_400.0, "h": 3_600.0, "min": 60.0}[unit]
+            return f"{seconds / of:.2g} {unit}"
+    return f"{seconds:.2g} s"

@@ -1,0 +1,135 @@
+"""What is wrong with a stage's rows, and whether its chat template gives back what went in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from groupwise.errors import UserError
+from groupwise.preflight.arithmetic import longest_completion
+from groupwise.preflight.findings import Notebook
+from groupwise.sources import Demonstrations, World
+from groupwise.types import Example, Message, Prompt
+
+LOOKED_AT = 300  # rows, evenly spread, that are rendered
+COMPARED = 20_000  # rows whose prompts are compared with each other
+SHOWN = 3  # rows that are named
+
+
+def spread(rows: Sequence[Example], most: int) -> list[Example]:
+    """Evenly spread, the first among them."""
+    step = max(1, -(-len(rows) // most))
+    return [rows[number] for number in range(0, len(rows), step)]
+
+
+def named(ids: Sequence[str]) -> str:
+    """``train:3, train:7 and 5 more``."""
+    more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
+    return ", ".join(ids[:SHOWN]) + more
+
+
+def tell_rows(notes: Notebook, world: World) -> None:
+    """Rows that cannot be rendered, do not fit, or stand twice."""
+    task = world.stage.task
+    if not len(task.train):
+        notes.problem("data", f"task {task.name} has no training rows")
+        return
+    looked_at = spread(task.train, LOOKED_AT)
+    prompts, refused = _rendered(world, looked_at)
+    for reason, ids in refused.items():
+        notes.problem("data", f"{len(ids)} of {len(looked_at)} rows looked at cannot be used ({named(ids)}): {reason}")
+    _tell_too_long(notes, world, prompts)
+    _tell_repeated(notes, spread(task.train, COMPARED), task.held_out)
+    if prompts:
+        lengths = sorted(len(prompt.tokens) for prompt in prompts)
+        words = f"{len(task.train):,} rows, {len(task.held_out):,} held out; of {len(looked_at)} looked at, prompts of "
+        words += f"{lengths[0]} to {lengths[-1]} tokens, half of them at most {lengths[len(lengths) // 2]}"
+        notes.fact("data", words, rows=len(task.train), held_out=len(task.held_out), longest_prompt=lengths[-1])
+
+
+def _rendered(world: World, rows: Sequence[Example]) -> tuple[list[Prompt], dict[str, list[str]]]:
+    """Prompts, and the rows that are refused by why."""
+    prompts: list[Prompt] = []
+    refused: dict[str, list[str]] = {}
+    shown = isinstance(world.stage.algorithm.source, Demonstrations)
+    for row in rows:
+        try:
+            prompts.append(world.renderer.demonstration(row).prompt if shown else world.renderer.prompt(row))
+        except UserError as error:
+            refused.setdefault(str(error).replace(f"{row.id}: ", "", 1), []).append(row.id)
+    return prompts, refused
+
+
+def _tell_too_long(notes: Notebook, world: World, prompts: Sequence[Prompt]) -> None:
+    room = world.engine.context_tokens - longest_completion(world.stage)
+    ids = [prompt.example.id for prompt in prompts if len(prompt.tokens) > room]
+    if not ids:
+        return
+    words = (
+        f"{len(ids)} of {len(prompts)} rows looked at ({named(ids)}) leave no room for a completion in the context of "
+        f"{world.engine.context_tokens:,} tokens"
+    )
+    if len(ids) == len(prompts) or world.stage.long_prompts == "error":
+        notes.problem("data", f"{words}; lower max_completion_tokens, or take a model with a longer context")
+    else:
+        notes.remark("data", f"{words}: they are skipped and counted")
+
+
+def _tell_repeated(notes: Notebook, train: Sequence[Example], held_out: Sequence[Example]) -> None:
+    """Prompts that stand twice, and held-out ones that are trained on."""
+    counts = Counter(str(row.prompt) for row in train)
+    twice = [row.id for row in train if counts[str(row.prompt)] > 1]
+    if twice:
+        notes.remark(
+            "data", f"{len(twice):,} of {len(train):,} rows have a prompt that stands more than once ({named(twice)})"
+        )
+    both = [row.id for row in spread(held_out, COMPARED) if str(row.prompt) in counts] if len(held_out) else []
+    if both:
+        notes.remark(
+            "data",
+            f"{len(both):,} held-out rows ({named(both)}) have a prompt that is trained on, so that evaluation flatters",
+            contaminated=len(both),
+        )
+
+
+def tell_template(notes: Notebook, world: World) -> None:
+    """Whether prompts and answers come back from their tokens as they went in, each turn ended by a stop token."""
+    rows = spread(world.stage.task.train, LOOKED_AT)
+    broken = {why: [row.id for row in rows if fails(world, row)] for why, fails in _faults().items()}
+    for why, ids in broken.items():
+        if ids:
+            notes.problem("template", f"{len(ids)} of {len(rows)} rows ({named(ids)}): {why}")
+    if not any(broken.values()):
+        kind = "chat template" if world.renderer.tokenizer.chat_template is not None else "plain prompts"
+        notes.fact("template", f"{kind}: {len(rows)} of {len(rows)} prompts come back from their tokens, answers too")
+
+
+def _faults() -> dict[str, Callable[[World, Example], bool]]:
+    return {
+        "the prompt's text is not what its tokens spell": _loses_prompt,
+        "an answer's text is not what its tokens spell": _loses_answer,
+        "the text before the prompt (BOS) stands twice": _begins_twice,
+    }
+
+
+def _loses_prompt(world: World, row: Example) -> bool:
+    tokens = list(world.renderer.prompt(row).tokens)
+    text = str(world.renderer.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return not all(part.strip() in text for part in _contents(row))
+
+
+def _contents(row: Example) -> Iterator[str]:
+    messages: tuple[Message, ...] = ({"content": row.prompt},) if isinstance(row.prompt, str) else row.prompt
+    return (str(message["content"]) for message in messages if message.get("content"))
+
+
+def _loses_answer(world: World, row: Example) -> bool:
+    answer = row.completion if isinstance(row.completion, str) else row.answer or "42"
+    shown = world.renderer.demonstration(replace(row, completion=answer))
+    return shown.text.strip() != answer.strip() or shown.tokens[-1] not in world.renderer.stop_tokens
+
+
+def _begins_twice(world: World, row: Example) -> bool:
+    tokens, begin = world.renderer.prompt(row).tokens, world.renderer.tokenizer.bos_token_id
+    return begin is not None and tokens[:2] == (begin, begin)

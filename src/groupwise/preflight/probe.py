@@ -1,0 +1,109 @@
+"""A few groups sampled as the stage will sample them: pass rates, and whether engine and learner agree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from groupwise.doctor import MISMATCH
+from groupwise.preflight.findings import Notebook
+from groupwise.preflight.signal import SIZES, share_without_signal
+from groupwise.protocols import Learner
+from groupwise.sources import OnPolicy, World
+from groupwise.sources.rows import prompt_stream
+from groupwise.sources.sampling import Sampler
+from groupwise.types import Group, Rollout, flatten
+
+PROMPTS = 24
+COMPARED = 8  # completions whose log-probabilities the learner is asked for
+
+
+@dataclass
+class Probe:
+    """What was sampled."""
+
+    groups: list[Group] = field(default_factory=list)
+    seconds: float = 0.0
+    tokens: int = 0
+    prompts: int = 0
+
+
+def sampled(world: World, limit_seconds: float, prompts: int = PROMPTS) -> Probe:
+    """Groups of the stage's first prompts, one after the other until so many are done or the time is over."""
+    source = world.stage.algorithm.source
+    assert isinstance(source, OnPolicy)
+    found, started, sampler = Probe(), time.perf_counter(), Sampler(world)
+    how = world.renderer.sampling(source.max_completion_tokens, source.temperature, source.top_k, source.top_p)
+    room = world.engine.context_tokens - source.max_completion_tokens
+    for prompt in (world.renderer.prompt(example) for example, _ in prompt_stream(world, 0)):
+        if len(prompt.tokens) > room:
+            continue
+        seeds = tuple(range(found.prompts * source.group_size, (found.prompts + 1) * source.group_size))
+        [rollouts] = sampler.sample(world.engine, [prompt], [seeds], how)
+        found.groups.append(Group(prompt, tuple(sampler.score(rollouts))))
+        found.prompts += 1
+        if found.prompts == prompts or time.perf_counter() - started > limit_seconds:
+            break
+    found.seconds, found.tokens = sampler.seconds["sample"], sampler.tokens
+    return found
+
+
+def tell_signal(notes: Notebook, world: World, probe: Probe) -> None:
+    """Rewards, truncation, and what share of groups will have no signal at this and other group sizes."""
+    source = world.stage.algorithm.source
+    assert isinstance(source, OnPolicy)
+    rewards = [[r.reward for r in group.rollouts if r.reward is not None] for group in probe.groups]
+    flat = [reward for group in rewards for reward in group]
+    rollouts = flatten(probe.groups)
+    cut = sum(not rollout.finished for rollout in rollouts) / max(1, len(rollouts))
+    probed = f"{len(probe.groups)} prompts x {source.group_size}"
+    if cut > 0.25:
+        notes.remark(
+            "signal", f"{cut:.0%} of {probed} completions were cut off at {source.max_completion_tokens} tokens"
+        )
+    if not flat:
+        notes.remark("signal", f"none of {probed} completions could be scored")
+        return
+    now = share_without_signal(rewards, source.group_size)
+    mean = sum(flat) / len(flat)
+    if now is None:
+        return
+    words = (
+        f"of {probed} probed, the mean reward is {mean:.3g}; at group_size {source.group_size} expect {now.value:.0%} "
+    )
+    words += f"[{now.low:.0%}, {now.high:.0%}] of the groups without signal"
+    others = {size: share_without_signal(rewards, size) for size in SIZES if size != source.group_size}
+    told = [f"{size}: {share.value:.0%}" for size, share in others.items() if share is not None]
+    words += f" (at {', '.join(told)})" if told else ""
+    numbers = {"reward": mean, "without_signal": now.value, "low": now.low, "high": now.high, "truncated": cut}
+    numbers |= {f"without_signal_at_{size}": share.value for size, share in others.items() if share is not None}
+    notes.fact("signal", words, **numbers)
+    if now.low > 0.5 or now.value == 1.0:
+        notes.remark(
+            "signal",
+            f"about {now.value:.0%} of the groups will teach nothing: take "
+            + ("easier prompts or a stronger model" if mean < 0.5 else "harder prompts")
+            + ", a larger group_size, or without_signal redraw",
+        )
+
+
+def tell_agreement(notes: Notebook, world: World, learner: Learner, rollouts: Sequence[Rollout], half: bool) -> None:
+    """The mean difference of log-probabilities that the two give the same tokens."""
+    chosen = [rollout for rollout in rollouts if rollout.tokens][:COMPARED]
+    learned = learner.logprobs(chosen, world.stage.algorithm.source.temperature)
+    gaps = [
+        abs(float(learned[row, place]) - said)
+        for row, rollout in enumerate(chosen)
+        for place, said in enumerate(rollout.behavior_logprobs)
+    ]
+    mean, most = sum(gaps) / len(gaps), max(gaps)
+    words = (
+        f"engine and learner differ by {mean:.1e} nats a token on average, {most:.1e} at most, over {len(gaps)} tokens"
+    )
+    if not mean <= MISMATCH[half]:
+        notes.problem(
+            "engine", f"{words}: more than {MISMATCH[half]:g}, so that another policy is sampled than learned"
+        )
+    else:
+        notes.fact("engine", words, gap=mean, largest=most)

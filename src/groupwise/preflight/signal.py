@@ -1,0 +1,41 @@
+"""How many groups will have no signal: from the rewards of a few groups, for any group size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import comb, exp, lgamma
+
+from groupwise.statistics import Interval, mean_interval
+
+SIZES = (2, 4, 8, 16, 32, 64)
+
+
+def share_without_signal(groups: Sequence[Sequence[float]], size: int) -> Interval | None:
+    """Expected share of groups of ``size`` whose rewards are all equal, with its 95 % interval over prompts.
+
+    ``groups`` are the rewards of each probed prompt. For right and wrong answers it is the mean over prompts of
+    p^G + (1-p)^G. Up to as many completions as were sampled, C(c, G)/C(n, G) summed over the rewards that occur is an
+    unbiased estimate of it, whatever the rewards are. Beyond, it is the mean under the posterior of p after a
+    Jeffreys prior, Beta(c + 1/2, n - c + 1/2), for rewards of two kinds; None for others.
+    """
+    kinds = len({reward for group in groups for reward in group})
+    shares = [_share(group, size, kinds) for group in groups if len(group) > 1]
+    known = [share for share in shares if share is not None]
+    return mean_interval(known) if known and len(known) == len(shares) else None
+
+
+def _share(rewards: Sequence[float], size: int, kinds: int) -> float | None:
+    counts, n = Counter(rewards), len(rewards)
+    if size <= n:
+        return sum(comb(count, size) for count in counts.values()) / comb(n, size)
+    if kinds > 2:
+        return None
+    c = counts.most_common(1)[0][1]
+    return _power(c, n - c, size) + _power(n - c, c, size)
+
+
+def _power(right: int, wrong: int, size: int) -> float:
+    """The mean of p^size under Beta(right + 1/2, wrong + 1/2)."""
+    a, b = right + 0.5, wrong + 0.5
+    return exp(lgamma(a + size) - lgamma(a) + lgamma(a + b) - lgamma(a + b + size))

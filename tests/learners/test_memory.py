@@ -1,0 +1,214 @@
+"""When memory runs out the step is repeated with smaller micro-batches: the same gradient, said once, and kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from groupwise import Local, Stage, recipes
+from groupwise.errors import MicroBatchTooLarge, UserError
+from groupwise.learners import dry_step
+from groupwise.learners.local import LocalLearner
+from groupwise.learners.memory import free_bytes, no_more_than_free, ran_out
+from groupwise.tasks.task import Task
+from groupwise.types import flatten
+from groupwise.update import prepare, update
+
+MEMORY = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    RuntimeError("std::bad_alloc"),
+]
+
+
+def stage(**options: Any) -> Stage:
+    return Stage("stage", recipes.grpo, Task("task", ()), **{"steps": 4, "learning_rate": 1e-2} | options)
+
+
+def short_of_memory(learner: Any, most_rows: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which no more than ``most_rows`` rows go through at once: it fails in the middle of a backward pass,
+    when some of the gradient is there."""
+    passed = learner._outputs
+
+    def outputs(layout: Any, *rest: Any) -> Any:
+        said = passed(layout, *rest)
+        if len(said.logprobs) > most_rows:
+            said.logprobs.sum().backward()
+            raise error
+        return said
+
+    monkeypatch.setattr(learner, "_outputs", outputs)
+
+
+@pytest.mark.parametrize("error", MEMORY, ids=lambda error: type(error).__name__)
+def test_a_step_that_ran_out_of_memory_is_the_same_step(
+    error: BaseException, tiny_model: Path, random_groups: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, notes, groups = [], list[str](), random_groups(groups=4)
+    for most_rows in (99, 5):
+        learner = Local(device="cpu", threads=1, dtype="float64").open(tiny_model, notes.append)
+        learner.start_stage(reference="")
+        if most_rows < 99:
+            short_of_memory(learner, most_rows, error, monkeypatch)
+        for step in range(2):
+            signals = prepare(stage(), learner, groups)
+            record, metrics = update(stage(), learner, groups, signals, step, seed=0)
+            assert not record.bad
+        weights.append({name: tensor.clone() for name, tensor in learner.weights().items()})
+    whole, split = weights
+    for name, tensor in whole.items():
+        assert float((tensor - split[name]).abs().max()) <= 1e-6 * float(tensor.abs().max()), name
+    assert metrics["engine_learner_gap"] > 0
+    assert 1 <= len(notes) <= 3  # in the first step only
+    assert "memory ran out on a micro-batch of" in notes[0]
+    assert learner.room.tokens < 8192
+
+
+def test_what_is_no_matter_of_memory_is_raised(open_learner: Any, random_groups: Any, monkeypatch: Any) -> None:
+    assert [ran_out(error) for error in MEMORY] == [True] * 4
+    assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    learner = open_learner(threads=1)
+    short_of_memory(learner, 1, RuntimeError("a kernel is broken"), monkeypatch)
+    with pytest.raises(RuntimeError, match="a kernel is broken"):
+        learner.accumulate(flatten(random_groups()), 1.0, lambda rows, said: said)
+
+
+def test_one_completion_that_does_not_fit_is_said_with_what_to_do(
+    open_learner: Any, random_groups: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, groups = open_learner(threads=1), random_groups()
+    learner.start_stage(reference="")
+    short_of_memory(learner, 0, MEMORY[1], monkeypatch)
+    with pytest.raises(UserError, match=r"ran out on \d+ tokens that must go .* together .*checkpointing True"):
+        update(stage(), learner, groups, prepare(stage(), learner, groups), 0, seed=0)
+    assert all(parameter.grad is None for parameter in learner.model.parameters())
+
+
+def test_pairs_that_must_stay_together_are_not_taken_apart(
+    open_learner: Any, random_groups: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, rollouts = open_learner(threads=1), flatten(random_groups(groups=4, size=2))
+    learner.start_stage(None)
+    seen = []
+    short_of_memory(learner, 3, MEMORY[0], monkeypatch)
+
+    def heard(rows: Any, said: Any) -> Any:
+        seen.append(sorted(rows))
+        return replace(said, entropy=None)
+
+    for _ in range(3):
+        try:
+            learner.accumulate(rollouts, 1.0, heard, together=[0, 0, 1, 1, 2, 2, 3, 3])
+            break
+        except MicroBatchTooLarge:
+            seen.clear()
+    assert sorted(seen) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_what_was_learned_of_memory_survives_a_restart(open_learner: Callable[..., LocalLearner]) -> None:
+    learner = open_learner(threads=1)
+    learner.start_stage(None)
+    learner.room.tokens = 77
+    again = open_learner(threads=1)
+    again.start_stage(None)
+    again.load_state(learner.state())
+    assert again.room.tokens == 77
+    smaller = open_learner(threads=1, tokens_per_micro_batch=50)
+    smaller.start_stage(None)
+    smaller.load_state(learner.state())
+    assert smaller.room.tokens == 50
+
+
+def test_a_rehearsal_leaves_nothing_behind(
+    tiny_model: Path, random_groups: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    learner, rollouts = Local(device="cpu", threads=1).open(tiny_model, notes.append), flatten(random_groups())
+    learner.start_stage(None)
+    assert not learner.is_tight(8192)
+    assert learner.is_tight(10**12)
+    short_of_memory(learner, 4, MEMORY[1], monkeypatch)
+    before, random = {k: v.clone() for k, v in learner.weights().items()}, torch.random.get_rng_state()
+    told = learner.rehearse(rollouts, frozenset({"entropy"}))
+    assert "the longest there can be, fits: tried in" in told
+    assert len(notes) >= 1
+    assert learner.room.tokens < 8192
+    assert all(bool((tensor == before[name]).all()) for name, tensor in learner.weights().items())
+    assert bool((torch.random.get_rng_state() == random).all())
+    assert all(parameter.grad is None for parameter in learner.model.parameters())
+    assert learner.version == 0
+
+
+def test_the_estimate_grows_with_tokens_and_shrinks_with_what_saves_memory(open_learner: Any) -> None:
+    plain, kept = open_learner(threads=1), open_learner(threads=1, checkpointing=True)
+    few, many = dry_step.expected_bytes(plain, 1000), dry_step.expected_bytes(plain, 2000)
+    # two blocks of width 32, 64 in between: 2 (8 * 32 + 3 * 64) floats a token
+    assert many - few == 1000 * 4 * 2 * (8 * 32 + 3 * 64)
+    assert dry_step.expected_bytes(kept, 2000) < many
+    assert dry_step.state_bytes(open_learner(threads=1, optimizer_bits=8)) < dry_step.state_bytes(plain)
+
+
+def test_a_limit_on_the_process_is_what_is_free() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with no_more_than_free("cpu"):
+        assert free_bytes("cpu") <= resource.getrlimit(resource.RLIMIT_AS)[0]
+        with pytest.raises(RuntimeError, match="can't allocate memory"):
+            torch.empty(1 << 46, dtype=torch.uint8)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+LIMITED = """
+import resource, sys, torch
+from groupwise import Local, Stage, recipes
+from groupwise.learners import NewModel
+from groupwise.learners.memory import _address_space
+from groupwise.tasks.task import Task
+from groupwise.types import Example, Group, Prompt, Rollout
+from groupwise.update import prepare, update
+
+torch.set_num_threads(1)
+NewModel(hidden_size=64, layers=4, intermediate_size=512, context_tokens=512).save(sys.argv[1])
+groups = []
+for number in range(16):
+    prompt = Prompt(Example(f"r{number}", "q"), tuple((7 * number + place) % 250 + 5 for place in range(40)))
+    told = (True,) * 200, (-1.0,) * 200, "", True, 0
+    ids = [tuple((k + 3 * place) % 250 + 5 for place in range(200)) for k in (0, 1)]
+    rollouts = [Rollout(prompt, ids[k], *told, {199: float(k)}) for k in (0, 1)]
+    groups.append(Group(prompt, tuple(rollouts)))
+stage = Stage("stage", recipes.grpo, Task("task", ()), 1, learning_rate=1e-3)
+found = []
+for limited in (False, True):
+    notes = []
+    budget = 20_000 if limited else 1_000
+    learner = Local(device="cpu", threads=1, tokens_per_micro_batch=budget).open(sys.argv[1], notes.append)
+    learner.start_stage("")
+    signals = prepare(stage, learner, groups)
+    if limited:
+        most = _address_space() + 40_000_000
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    norms = update(stage, learner, groups, signals, 0, 0)[1]["grad_norm"]
+    found.append((norms, len(notes), learner.room.tokens))
+(whole, none, _), (split, told, tokens) = found
+assert none == 0 and told >= 1 and tokens < 20_000, found
+assert abs(whole - split) < 1e-6 * whole, found
+print("the same", tokens)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+def test_a_real_process_with_too_little_memory_goes_on(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path / "model")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("the same")

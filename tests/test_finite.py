@@ -1,0 +1,177 @@
+"""A number that is not finite costs one update, leaves its evidence, and stops a run only where it goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from groupwise import HeldOut, Local, OnPolicy, Run, Stage, recipes
+from groupwise.errors import UserError
+from groupwise.finite import MOST_KEPT, BadBatches, BadNumber
+from groupwise.learners.local import LocalLearner
+from groupwise.ledger import Ledger
+from groupwise.rewards import as_reward
+from groupwise.session import run
+from groupwise.sinks import Sinks
+from groupwise.sinks.console import line
+from groupwise.tasks.task import Task
+from groupwise.types import Example, flatten
+from groupwise.update import prepare, update
+
+ROWS = tuple(Example(f"row:{n}", f"{n} + 1 =", completion=f"{n + 1}", answer=str(n + 1)) for n in range(6))
+CALLS = {"huge": 0}
+
+
+def huge_at_first(completions: list[str], **columns: Any) -> list[float]:
+    """The first two draws' rewards are finite, and their spread is not."""
+    CALLS["huge"] += len(completions)
+    return [1e308 if CALLS["huge"] <= 16 else float(sum(map(ord, text)) % 7) for text in completions]
+
+
+def always_huge(completions: list[str], **columns: Any) -> list[float]:
+    return [1e308] * len(completions)
+
+
+class Heard(Sinks):
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def recipe(model: Path, reward: Any = None, algorithm: Any = recipes.grpo, **budget: Any) -> Run:
+    if reward:
+        algorithm = replace(algorithm, source=OnPolicy(group_size=4, max_completion_tokens=6))
+    task = Task("rows", ROWS, (as_reward(reward),) if reward else ())
+    stage = Stage("stage", algorithm, task, **{"steps": 4, "prompts_per_step": 2, "learning_rate": 1e-2} | budget)
+    return Run("bad", str(model), (stage,), Local(threads=1), evaluation=HeldOut(problems=0))
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_rewards_whose_spread_overflows_cost_two_steps_and_not_the_run(tiny_model: Path, tmp_path: Path) -> None:
+    CALLS["huge"], heard, out = 0, Heard(), tmp_path / "run"
+    run(recipe(tiny_model, huge_at_first), out, sinks=[heard])
+    rows = rows_of(out)
+    assert [row["skipped_updates"] for row in rows] == [1, 1, 0, 0]
+    assert [row.get("skipped_updates/squared_rewards") for row in rows] == [1, 1, None, None]
+    assert "loss" not in rows[0]
+    assert rows[2]["grad_norm"] > 0
+    told = [note for note in heard.notes if "left out" in note]
+    assert len(told) == 2
+    assert "squared_rewards is inf at token" in told[0]
+    assert f"prompt {ROWS[0].id}" in told[0] or "prompt row:" in told[0]
+
+    batches = Ledger(out / "bad_batches")
+    assert batches.steps("stage") == [1, 2]
+    kept = batches.read("stage", 1)
+    assert len(kept) == 8
+    where = json.loads((out / "bad_batches/stage/000001.json").read_text())["not_finite"][0]
+    assert where["kind"] == "squared_rewards"
+    assert kept[where["row"]]["example"] == where["example"]
+    assert kept[where["row"]]["reward_tokens"] == [where["token"]]
+    assert kept[where["row"]]["reward_values"] == [1e308]
+
+
+def test_a_stated_number_in_a_row_stops_the_run_and_names_the_evidence(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UserError) as raised:
+        run(recipe(tiny_model, always_huge, steps=9, most_skipped_steps=3), out, sinks=[])
+    message = str(raised.value)
+    assert "stage stage: updates of 3 steps in a row, up to step 3" in message
+    assert "squared_rewards is inf" in message
+    assert str(out / "bad_batches/stage/000003.parquet") in message
+    assert "\n" not in message
+    assert len(rows_of(out)) == 3
+    assert not (out / "models").exists()
+
+
+def test_zero_never_stops(tiny_model: Path, tmp_path: Path) -> None:
+    outcome = run(recipe(tiny_model, always_huge, steps=7, most_skipped_steps=0), tmp_path / "run", sinks=[])
+    assert [row["skipped_updates"] for row in rows_of(outcome.directory)] == [1.0] * 7
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_weights_that_are_not_finite_are_seen_in_the_log_probabilities(
+    value: float, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Local.open
+
+    def broken(self: Local, directory: Any, *rest: Any) -> LocalLearner:
+        learner = opened(self, directory, *rest)
+        with torch.no_grad():
+            learner.model.model.layers[0].mlp.down_proj.weight[3, 5] = value
+        return learner
+
+    monkeypatch.setattr(Local, "open", broken)
+    with pytest.raises(UserError, match=r"5 steps in a row.* logprobs is nan at token 0 of completion"):
+        run(recipe(tiny_model, None, recipes.sft, steps=9), tmp_path / "sft", sinks=[])
+    with pytest.raises(UserError, match=r"5 steps in a row.*logprobs is"):
+        run(recipe(tiny_model, lambda completion: len(completion), steps=9), tmp_path / "grpo", sinks=[])
+
+
+def test_one_bad_minibatch_leaves_the_other_and_the_weights_alone(open_learner: Any, random_groups: Any) -> None:
+    """Of two minibatches the one whose coefficients overflow is left out, whichever comes first."""
+    learner, groups = open_learner(threads=1), random_groups(groups=2)
+    learner.start_stage(None)
+    algorithm = replace(recipes.grpo, kl=replace(recipes.grpo.kl, coefficient=0.0))
+    stage = Stage("stage", algorithm, Task("task", ()), 4, 2, minibatches=2, learning_rate=1e-2)
+    signals = prepare(stage, learner, groups)
+    assert signals.advantages is not None
+    signals.advantages[signals.group == 1] = float("inf")
+    record, metrics = update(stage, learner, groups, signals, 0, seed=0)
+    assert metrics["skipped_updates"] == 1
+    assert metrics["skipped_updates/advantages"] == 1
+    assert metrics["grad_norm"] > 0
+    assert learner.version == 1
+    assert [flatten(groups).index(flatten(groups)[bad.row]) >= 3 for bad in record.bad if bad.row is not None] == [True]
+    assert all(bool(tensor.isfinite().all()) for tensor in learner.weights().values())
+    assert all(parameter.grad is None for parameter in learner.model.parameters())
+
+
+def test_a_gradient_alone_is_named_too(open_learner: Any, random_groups: Any) -> None:
+    learner, groups = open_learner(threads=1), random_groups()
+    learner.start_stage(None)
+    algorithm = replace(recipes.grpo, kl=replace(recipes.grpo.kl, coefficient=0.0))
+    stage = Stage("stage", algorithm, Task("task", ()), 4, 3, learning_rate=1e-2)
+    signals = prepare(stage, learner, groups)
+    assert signals.advantages is not None
+    signals.advantages.mul_(1e38)  # finite in float32, and its products with hidden states are not
+    record, metrics = update(stage, learner, groups, signals, 0, seed=0)
+    assert metrics["skipped_updates/gradient"] == 1
+    assert record.bad[0].sentence().startswith("gradient is")
+    assert record.bad[0].row is None
+
+
+def test_the_line_and_the_sentence_tell_what_it_was() -> None:
+    values = {"reward": 0.5, "skipped_updates": 2.0, "skipped_updates/logprobs": 2.0}
+    assert line(values) == "reward 0.500  skipped updates 2  (not finite: logprobs)"
+    bad = BadNumber("logprobs", float("nan"), 4, 7, 2, "train:17")
+    assert bad.sentence() == (
+        "logprobs is nan at token 2 of completion 7 of the step, prompt train:17 (4 such in its micro-batch)"
+    )
+
+
+def test_no_disk_is_filled_with_bad_batches(open_learner: Any, random_groups: Any, tmp_path: Path) -> None:
+    learner, groups = open_learner(threads=1), random_groups(groups=1)
+    learner.start_stage(None)
+    stage = Stage("stage", replace(recipes.grpo, kl=replace(recipes.grpo.kl, coefficient=0.0)), Task("task", ()), 99)
+    signals = prepare(stage, learner, groups)
+    assert signals.advantages is not None
+    signals.advantages.fill_(float("nan"))
+    batches = BadBatches(tmp_path)
+    for step in range(MOST_KEPT + 2):
+        record, _ = update(stage, learner, groups, signals, step, seed=0)
+        words = batches.keep("stage", record, {})
+    assert len(Ledger(tmp_path).steps("stage")) == MOST_KEPT
+    assert "lies in" not in words
+    assert batches.last == words
