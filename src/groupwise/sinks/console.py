@@ -25,6 +25,7 @@ SHOWN = {
     "frac_reward_zero_std": ("no signal", "{:.0%}"),
     "groups_dropped": ("dropped groups", "{:.0f}"),
     "groups_short": ("short by", "{:.0f} groups"),
+    "completions/unscored": ("without reward", "{:.0f}"),
     "completions/clipped_ratio": ("truncated", "{:.0%}"),
     "skipped_updates": ("skipped updates", "{:.0f}"),
     "tokens_per_second/sample": ("sampled", "{:,.0f} tokens/s"),
@@ -32,7 +33,14 @@ SHOWN = {
 }
 """Metric -> how the line names and prints it. What a run must never hide (truncation, skips) appears when above 0."""
 
-ONLY_IF_ABOVE_ZERO = ("groups_dropped", "groups_short", "completions/clipped_ratio", "skipped_updates", "kl")
+ONLY_IF_ABOVE_ZERO = (
+    "groups_dropped",
+    "groups_short",
+    "completions/unscored",
+    "completions/clipped_ratio",
+    "skipped_updates",
+    "kl",
+)
 PHASES = {
     "sample": "sampling",
     "continue": "continuing steps",
