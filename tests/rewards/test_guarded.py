@@ -64,16 +64,16 @@ def acts(completion: str) -> float:
 
 @pytest.fixture(scope="module")
 def reward() -> Any:
-    return as_reward(acts, time_limit_seconds=0.4, memory_bytes=200 << 20)
+    return as_reward(acts, time_limit_seconds=0.8, memory_bytes=200 << 20)
 
 
 @pytest.mark.parametrize(
     ("deed", "status", "reason"),
     [
-        ("sleep", "timeout", r"no answer within 0\.4 s, it stood in .* at .*test_guarded\.py:\d+"),
+        ("sleep", "timeout", r"no answer within 0\.8 s, it stood in .* at .*test_guarded\.py:\d+"),
         ("exit", "failed", "its process ended"),
         ("kill itself", "failed", "its process ended"),
-        ("crash", "failed", "its process ended"),
+        ("crash", "failed", r"its process ended, it stood in .* at .*:\d+"),
         ("allocate", "failed", "MemoryError"),
         pytest.param("die with a child", "timeout", "", id="its child keeps the line open"),
     ],
@@ -82,7 +82,7 @@ def test_a_deed_costs_its_own_answer_in_time(deed: str, status: str, reason: str
     reward.prepare()
     started = time.monotonic()
     before, done, after, again = reward.score([rollout(text) for text in ("a", deed, "bbb", deed)])
-    assert time.monotonic() - started < 4.0
+    assert time.monotonic() - started < 20.0
     assert (before, after) == (Score(0.01), Score(0.03))
     assert done == again == Score(None, status)  # type: ignore[arg-type]
     assert re.search(reason, done.reason)
@@ -143,7 +143,7 @@ def test_a_hanging_coroutine_costs_itself_and_one_that_blocks_its_batch(rollout:
             time.sleep(60)
         return 1.0
 
-    reward = as_reward(judge, time_limit_seconds=0.3)
+    reward = as_reward(judge, time_limit_seconds=0.6)
     assert reward.score([rollout("a"), rollout("hang")]) == [Score(1.0), Score(None, "timeout")]
     assert reward.score([rollout("a"), rollout("block")]) == [Score(None, "timeout")] * 2
     assert reward.score([rollout("a")]) == [Score(1.0)]
@@ -155,7 +155,7 @@ def test_a_batch_that_hangs_fails_as_one_and_the_next_is_well(rollout: Make) -> 
             pass
         return [1.0] * len(completions)
 
-    reward = as_reward(batch, time_limit_seconds=0.3)
+    reward = as_reward(batch, time_limit_seconds=0.6)
     assert reward.score([rollout("hang"), rollout("a")]) == [Score(None, "timeout")] * 2
     assert reward.score([rollout("a"), rollout("a")]) == [Score(1.0)] * 2
 

@@ -135,7 +135,7 @@ class _House:
                 return
         if trouble:
             place = self._end_worker()
-            outcome = Outcome("failed", reason=trouble)
+            outcome = Outcome("failed", reason=f"{trouble}{place}")
             if trouble == _SILENT:
                 outcome = Outcome("timeout", reason=f"no answer within {seconds:g} s{place}")
             yield from [(number, outcome) for number in (list(calls) if together else list(calls)[:1])]

@@ -66,9 +66,10 @@ def _settle(nothing: int) -> None:
     """A session without a terminal, none of the caller's handlers, one thread, and a process tree where we may."""
     os.setsid()
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGCHLD):  # the kernel buries what dies here, orphans too
+        signal.signal(number, signal.SIG_IGN)
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     os.dup2(nothing, 0)
     asyncio._set_running_loop(None)  # of a notebook
@@ -82,7 +83,8 @@ def _settle(nothing: int) -> None:
     if may and libc.mount(None, b"/", None, _MOUNT_SLAVE, None) == 0 and libc.unshare(_NEW_PID) == 0:
         child = os.fork()
         if child:
-            os.waitpid(child, 0)
+            with suppress(ChildProcessError):
+                os.waitpid(child, 0)
             os._exit(0)
         libc.prctl(_DEATH_SIGNAL, signal.SIGKILL)
         libc.mount(b"proc", b"/proc", b"proc", _MOUNT_READ_ONLY, None)
@@ -104,9 +106,10 @@ def _end_all(worker: int, look: bool) -> None:
             with suppress(OSError):
                 os.kill(child, signal.SIGKILL)
         try:
-            os.waitpid(-1, 0)
+            os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
+        time.sleep(0.001)
 
 
 def _children() -> list[int]:
@@ -122,11 +125,13 @@ def _work(descriptors: Sequence[int], respond: Respond, memory_bytes: int) -> No
     """Answers batch after batch until the caller hangs up. A copy of it that a call forks says nothing."""
     try:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         connection = socket.socket(fileno=descriptors[0])
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+        faulthandler.enable(descriptors[1], all_threads=False)
         faulthandler.register(signal.SIGUSR1, file=descriptors[1], all_threads=False)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _limit_memory(memory_bytes)
