@@ -34,7 +34,7 @@ def complete_directory(final: Path) -> Iterator[Path]:
 def write_atomically(path: Path, text: str) -> None:
     """A file that holds either what it held or all of ``text``."""
     partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # as JSON writes half a surrogate pair
     _sync(partial)
     os.replace(partial, path)
 

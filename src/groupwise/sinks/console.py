@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from groupwise.types import Group
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -90,7 +91,8 @@ class Terminal:
         """Not shown: the report paints them."""
 
     def note(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        """Nothing in it is markup, and nothing a terminal would obey."""
+        self.console.print(visible(text), markup=False, emoji=False, soft_wrap=True)
 
     def close(self, summary: Mapping[str, Any]) -> None:
         if self.live:

@@ -51,7 +51,7 @@ def write_report(run_directory: Path) -> Path:
         ]
     )
     path = run_directory / "report.html"
-    path.write_text(_page(f"{run['name']} · Groupwise report", body), encoding="utf-8")
+    path.write_text(_page(f"{run['name']} · Groupwise report", body), encoding="utf-8", errors="replace")
     return path
 
 
