@@ -85,7 +85,7 @@ def put_right(parent: Path) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """A file that holds either what it held or all of ``text``."""
     partial = path.with_name(f"{PARTIAL}{path.name}")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # as JSON writes half a surrogate pair
     sync(partial)
     os.replace(partial, path)
 

@@ -130,6 +130,8 @@ def updates_per_draw(stage: Stage) -> int:
 def _complaints(stage: Stage) -> Iterator[str]:
     if stage.steps < 1 or stage.prompts_per_step < 1 or stage.minibatches < 1 or stage.epochs < 1:
         yield "steps, prompts_per_step, minibatches and epochs are all at least 1"
+    if not 0 <= stage.most_unscored <= 1:
+        yield f"most_unscored is {stage.most_unscored}; expected a share, 0 to 1"
     if stage.minibatches > stage.prompts_per_step:
         yield (
             f"{stage.minibatches} minibatches of {stage.prompts_per_step} prompts; a minibatch holds whole groups, so "

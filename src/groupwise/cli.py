@@ -57,12 +57,13 @@ def _run_command(name: str, arguments: list[str]) -> int:
         print(f"groupwise: unknown command {name}{hint}", file=sys.stderr)
         return 2
     from groupwise.errors import UserError
+    from groupwise.visible import visible
 
     command = importlib.import_module(f"groupwise.commands.{name}")
     try:
         return int(command.execute(arguments) or 0)
     except UserError as error:
-        print(f"groupwise {name}: {error}", file=sys.stderr)
+        print(visible(f"groupwise {name}: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"groupwise {name}: interrupted", file=sys.stderr)

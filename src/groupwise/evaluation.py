@@ -219,6 +219,7 @@ def _draw(
     on_completion: Callable[[], None],
 ) -> list[list[Rollout]]:
     """``counts[i]`` scored rollouts of ``prompts[i]``."""
+    from groupwise.rewards.failures import evidence, unscored
     from groupwise.rewards.scoring import score_rollouts
     from groupwise.sources import as_rollout
 
@@ -233,6 +234,8 @@ def _draw(
         on_completion()
     places = sorted(drawn)
     scored, _ = score_rollouts([drawn[place] for place in places], task.judges)
+    if scored and all(map(unscored, scored)):
+        raise UserError(f"task {task.name!r}: no answer could be scored: {next(evidence(scored[0]))}")
     by_prompt: list[list[Rollout]] = [[] for _ in prompts]
     for (row, _index), rollout in zip(places, scored, strict=True):
         by_prompt[row].append(rollout)

@@ -24,6 +24,7 @@ from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
+from groupwise.rewards.scoring import prepare
 from groupwise.scorer_evaluation import ScorerEvaluation
 from groupwise.stage import Checkpoints, HeldOut, Stage
 from groupwise.versions import conditions, recipe_hash
@@ -59,7 +60,7 @@ class Outcome:
 
 
 def check(recipe: Run) -> list[str]:
-    """Warnings about a recipe. Raises UserError where it cannot mean what it says."""
+    """Warnings about a recipe. Raises UserError where it cannot mean what it says, or a reward cannot work here."""
     if not recipe.stages:
         raise UserError(f"run {recipe.name} has no stages; expected at least one Stage")
     if isinstance(recipe.model, str):
@@ -80,6 +81,7 @@ def check(recipe: Run) -> list[str]:
     refuse_order(recipe.stages)
     for directory in learned_from(recipe.stages):
         check_model(directory)
+    prepare(reward for stage in recipe.stages for reward in (*stage.task.rewards, *stage.task.referee))
     return [warning for stage in recipe.stages for warning in warnings(stage)]
 
 

@@ -146,7 +146,7 @@ class Session:
         renderer = Renderer(
             learner.tokenizer, task.system, task.chat, str(model), learner.stop_tokens, task.stop_strings
         )
-        world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase)
+        world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase, self.sink.note)
         world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
         if not trained:
             self._train(stage, world, learner, resumed)

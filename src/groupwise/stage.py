@@ -42,6 +42,9 @@ class Stage:
     """Steps between quick greedy evaluations on held-out problems; 0: none."""
     learning_rate_floor: float = 0.0
     """Where a falling schedule ends, as a share of the learning rate."""
+    most_unscored: float = 0.5
+    """Share of a step's completions that may go without a reward because one timed out or failed; with more the run
+    stops and shows them."""
     start: str = "last"
     """The model that it begins with: what the stage before it left (last), the run's own first model (first), or what
     the stage of that name left."""

@@ -109,6 +109,8 @@ class Score:
     """Process supervision: index into ``Rollout.tokens`` of each step's last token -> its score."""
     cached: bool | None = field(default=None, compare=False)
     """Whether it was known already, where the reward keeps what it said; no part of what it says."""
+    reason: str = field(default="", compare=False)
+    """Why it timed out or failed, in a few words."""
 
 
 @dataclass(frozen=True)

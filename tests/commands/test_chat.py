@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groupwise.cli import main
-from groupwise.commands.conversation import Conversation, TextStream, visible
+from groupwise.commands.conversation import Conversation, TextStream
 from groupwise.commands.models import open_model
 from groupwise.commands.side_by_side import Pair
 from groupwise.errors import UserError
 from groupwise.learners.loading import load_tokenizer
 from groupwise.types import Completion, Request
+from groupwise.visible import visible
 
 
 class Scripted:

@@ -37,3 +37,8 @@ def test_the_penalty_counts_sampled_tokens_only(rollout: Callable[..., Rollout])
 def test_impossible_lengths_are_refused(most: int, cache: int) -> None:
     with pytest.raises(UserError, match="0 < cache_tokens <= max_tokens"):
         LengthPenalty(max_tokens=most, cache_tokens=cache)
+
+
+def test_a_pattern_that_backtracks_for_ever_costs_its_own_completion(rollout: Callable[..., Rollout]) -> None:
+    scores = Format(r"(a+)+b", time_limit_seconds=0.8).score([rollout("ab"), rollout("a" * 60), rollout("aab")])
+    assert [(score.value, score.status) for score in scores] == [(1.0, "scored"), (None, "timeout"), (1.0, "scored")]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards.signatures import as_reward
-from groupwise.types import Rollout
+from groupwise.types import Rollout, Score
 
 Make = Callable[..., Rollout]
 NUMBERS = (1, True, 0.5, numpy.float32(0.5), numpy.int64(2), numpy.bool_(True), torch.tensor(2.0))
@@ -28,7 +29,7 @@ def test_trl_gets_all_completions_at_once_with_ids_and_columns(rollout: Make) ->
         seen.update(prompts=prompts, completions=completions, ids=completion_ids, level=level, columns=columns)
         return [1.0, None]
 
-    reward = as_reward(correct)
+    reward = as_reward(correct, isolated=False)
     scores = reward.score([rollout("4", level=1, source="a"), rollout("5", level=2, source="b", prompt="1+1=")])
     assert isinstance(reward, Reward)
     assert (reward.name, reward.weight) == ("correct", 1.0)
@@ -115,18 +116,20 @@ def test_every_kind_of_number_is_one(value: Any, rollout: Make) -> None:
     assert score.value == float(value)
 
 
+@pytest.mark.parametrize("isolated", [True, False])
 @pytest.mark.parametrize("value", NO_NUMBERS + NO_SCALARS, ids=lambda value: type(value).__name__)
-def test_what_is_no_finite_number_is_named_with_row_and_completion(value: Any, rollout: Make) -> None:
-    with pytest.raises(UserError, match=r"^row:1: reward 'mine' returned .* for the completion '#### 4'; expected"):
-        as_reward(lambda completion: value, name="mine").score([rollout()])
-    with pytest.raises(UserError, match=r"^b: reward 'mine' returned .* for the completion 'second'"):
-        as_reward(lambda completions: [1.0, value], name="mine").score([rollout(), rollout("second", id="b")])
+def test_what_is_no_finite_number_has_failed_and_says_why(value: Any, isolated: bool, rollout: Make) -> None:
+    (score,) = as_reward(lambda completion: value, name="mine", isolated=isolated).score([rollout()])
+    assert (score.value, score.status) == (None, "failed")
+    assert re.search(r"^returned .* \(\w+\); expected a finite number, a bool or None$", score.reason)
+    first, second = as_reward(lambda completions: [1.0, value], isolated=isolated).score([rollout(), rollout()])
+    assert (first, second) == (Score(1.0), Score(None, "failed"))
 
 
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ([1.0], "returned 1 values for 2 completions .*expected one for each"),
+        ([1.0], "returned 1 values for 2 completions; expected one for each"),
         ([1.0] * 3, "returned 3 values for 2 completions"),
         (1.0, r"returned 1\.0 \(float\) for 2 completions; expected a list"),
         ("ab", r"returned 'ab' \(str\)"),
@@ -135,8 +138,9 @@ def test_what_is_no_finite_number_is_named_with_row_and_completion(value: Any, r
     ],
 )
 def test_a_batch_reward_returns_one_value_a_completion(returned: Any, message: str, rollout: Make) -> None:
-    with pytest.raises(UserError, match=message):
-        as_reward(lambda prompts, completions: returned, name="batch").score([rollout(), rollout()])
+    scores = as_reward(lambda prompts, completions: returned, name="batch").score([rollout(), rollout()])
+    assert scores == [Score(None, "failed")] * 2
+    assert re.search(message, scores[1].reason)
 
 
 @pytest.mark.parametrize("returned", [(1, 0), numpy.array([1.0, 0.0]), torch.tensor([1.0, 0.0])])
@@ -145,18 +149,19 @@ def test_a_batch_reward_may_return_a_tuple_or_an_array(returned: Any, rollout: M
     assert [score.value for score in scores] == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("isolated", [True, False])
 @pytest.mark.parametrize("error", [ValueError("two\nlines"), SystemExit(3), RecursionError(), KeyError("x")])
-def test_a_reward_that_raises_is_named_with_row_error_and_line(error: BaseException, rollout: Make) -> None:
+def test_a_reward_that_raises_has_failed_on_that_completion_alone(
+    error: BaseException, isolated: bool, rollout: Make
+) -> None:
     def breaks(completion: str) -> float:
-        raise error
+        if completion == "bad":
+            raise error
+        return 1.0
 
-    expected = (
-        rf"^row:1: reward 'breaks' raised {type(error).__name__}: .* at .*test_signatures\.py:\d+ on the completion"
-    )
-    with pytest.raises(UserError, match=expected) as caught:
-        as_reward(breaks).score([rollout()])
-    assert caught.value.__cause__ is error
-    assert "\n" not in str(caught.value)
+    good, bad, other = as_reward(breaks, isolated=isolated).score([rollout("a"), rollout("bad"), rollout("b")])
+    assert (good, bad, other) == (Score(1.0), Score(None, "failed"), Score(1.0))
+    assert re.search(rf"^raised {type(error).__name__}: .* at .*test_signatures\.py:\d+$", bad.reason)
 
 
 def test_the_line_is_the_users_not_a_librarys(rollout: Make) -> None:
@@ -166,8 +171,8 @@ def test_the_line_is_the_users_not_a_librarys(rollout: Make) -> None:
         return float(json.loads(completion))
 
     line = parses.__code__.co_firstlineno + 3
-    with pytest.raises(UserError, match=rf"raised JSONDecodeError: .* at .*test_signatures\.py:{line} "):
-        as_reward(parses).score([rollout("{")])
+    (score,) = as_reward(parses).score([rollout("{")])
+    assert re.search(rf"raised JSONDecodeError: .* at .*test_signatures\.py:{line}$", score.reason)
 
 
 def test_a_column_that_the_row_lacks_is_named_beside_those_it_has(rollout: Make) -> None:

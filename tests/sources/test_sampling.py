@@ -36,7 +36,7 @@ class Told:
 def opened(world: Open, reward: Any, waits: float, prompts: int = 5) -> tuple[World, Told, OnPolicy]:
     source = OnPolicy(group_size=3, max_completion_tokens=4)
     here = world(source, prompts_per_step=prompts)
-    task = replace(here.stage.task, rewards=(as_reward(reward),))
+    task = replace(here.stage.task, rewards=(as_reward(reward, isolated=False),))
     told = Told(here.engine, waits)
     return replace(here, engine=told, stage=replace(here.stage, task=task)), told, source
 
@@ -62,11 +62,27 @@ def test_groups_are_scored_while_others_are_sampled(world: Open) -> None:
     assert draw.seconds["reward"] < 0.08 < draw.metrics["rewards/heard/seconds"]
 
 
-def test_what_a_reward_raises_ends_the_sampling(world: Open) -> None:
+def test_too_many_failures_end_the_sampling(world: Open) -> None:
     def fails(completions: Sequence[str], **columns: Any) -> list[float]:
         return [0.0]
 
     here, told, source = opened(world, fails, waits=0.02, prompts=8)
-    with pytest.raises(UserError, match="returned 1 values for 3"):
+    with pytest.raises(UserError, match=r"15 of a step's 24 completions .*returned 1 values for 3"):
         source.draw(here, 0)
     assert len(told.taken) < 24
+
+
+def test_a_reward_that_fails_on_too_many_stops_the_draw_and_few_are_counted(world: Open) -> None:
+    def fails(completion: str) -> float:
+        raise ValueError("never")
+
+    here, _, source = opened(world, fails, waits=0.0)
+    with pytest.raises(UserError, match=r"of a step's 15 completions have no reward.*ValueError: never"):
+        source.draw(here, 0)
+    notes: list[str] = []
+    patient = replace(here, stage=replace(here.stage, most_unscored=1.0), on_note=notes.append)
+    draw = source.draw(patient, 0)
+    assert draw.metrics["completions/unscored"] == 15.0
+    assert draw.metrics["rewards/fails/failed"] == 1.0
+    assert len(notes) == 1
+    assert all(rollout.reward is None for group in draw.groups for rollout in group.rollouts)

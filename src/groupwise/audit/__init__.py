@@ -215,7 +215,7 @@ def _constructed(answered: Sequence[Example], tried: Tried, correct_at: float) -
 def _refuse_misuse(verdicts: Mapping[str, Sequence[Verdict]]) -> None:
     """A reward that raises on every right answer was not made for such rows: that is for its user to mend."""
     found = [verdict for own in verdicts.values() for verdict in own]
-    if found and all(verdict.status == "raised" for verdict in found):
+    if found and all(verdict.status in ("raised", "failed") for verdict in found):
         raise UserError(found[0].reason)
 
 

@@ -67,7 +67,7 @@ def _together(reward: Reward, cases: Sequence[Case], limit_seconds: float, writt
     seconds = (time.perf_counter() - started) / len(cases)
     if len(scores) != len(cases):
         raise UserError(f"reward '{reward.name}' returned {len(scores)} scores for {len(cases)} completions")
-    return [Verdict(score.value, score.status, seconds) for score in scores]
+    return [Verdict(score.value, score.status, seconds, score.reason) for score in scores]
 
 
 def _one_by_one(reward: Reward, cases: Sequence[Case], limit_seconds: float, written: Written) -> Iterator[Verdict]:

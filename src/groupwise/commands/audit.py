@@ -266,7 +266,7 @@ def _print_mistakes(console: Console, mistakes: Sequence[tuple[Finding, Mistake]
 
 def _shown(text: str) -> str:
     """On one line, its end where it is long, with nothing in it that a terminal would obey."""
-    from groupwise.commands.conversation import visible
+    from groupwise.visible import visible
 
     line = " ".join(text.split())
     return visible(line if len(line) <= SHOWN_LETTERS else f"... {line[-SHOWN_LETTERS:]}")

@@ -151,7 +151,7 @@ def _answer(conversations: Sequence[Conversation], said: str) -> list[Answer]:
 
 
 def _stream(conversation: Conversation, said: str) -> Answer:
-    from groupwise.commands.conversation import visible
+    from groupwise.visible import visible
 
     def show(piece: str) -> None:
         print(visible(piece), end="", flush=True)
@@ -164,8 +164,8 @@ def _stream(conversation: Conversation, said: str) -> Answer:
 def _side_by_side(conversations: Sequence[Conversation], said: str) -> list[Answer]:
     from rich.console import Console
 
-    from groupwise.commands.conversation import visible
     from groupwise.commands.side_by_side import Pair
+    from groupwise.visible import visible
 
     console = Console(highlight=False)
     answers = Pair(conversations).ask(said, console if console.is_terminal else None)

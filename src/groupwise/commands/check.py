@@ -104,7 +104,7 @@ def _verdict(problems: int) -> str:
 
 def _line(label: str, words: str, bullet: str = "") -> None:
     """Wrapped, with nothing in it that a terminal would obey."""
-    from groupwise.commands.conversation import visible
+    from groupwise.visible import visible
 
     width = min(MOST_WIDTH, shutil.get_terminal_size((MOST_WIDTH, 40)).columns)
     indent = "  " + (" " * len(bullet) if bullet else " " * LABEL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,9 +10,7 @@ from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
 from groupwise.seeding import stable_seed
 from groupwise.types import Example, Message, Request
-
-UNFINISHED = "\N{REPLACEMENT CHARACTER}"
-"""What a tokenizer decodes the first bytes of a character to."""
+from groupwise.visible import UNFINISHED
 
 
 class TextStream:
@@ -37,24 +34,6 @@ class TextStream:
         new = text[len(self.shown) :]
         self.shown += new
         return new
-
-
-def visible(text: str) -> str:
-    """Text that a terminal may be sent: control characters and those that turn the direction of writing are shown
-    instead of obeyed, so that nothing a model writes moves the cursor, sets colours or hides what stands there."""
-    return "".join(_shown(letter) for letter in text)
-
-
-def _shown(letter: str) -> str:
-    code = ord(letter)
-    if letter in "\n\t":
-        return letter
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "\N{SYMBOL FOR DELETE}"
-    turns = unicodedata.bidirectional(letter) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-    return UNFINISHED if turns or unicodedata.category(letter) in ("Cc", "Cs") else letter
 
 
 @dataclass(frozen=True)

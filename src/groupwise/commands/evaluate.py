@@ -123,8 +123,10 @@ def _evaluate(
     from groupwise.commands.models import open_model
     from groupwise.commands.verifier import speaking
     from groupwise.evaluation import evaluate
+    from groupwise.rewards.scoring import prepare
     from groupwise.verification import verify
 
+    prepare(task.judges)
     engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []

@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from groupwise.commands.conversation import visible
 from groupwise.commands.explanation import Page
 from groupwise.commands.explanation_tables import folded, push, short
 from groupwise.explain import Drawn, Numbers, Tokens, Totals, contrast, totals
+from groupwise.visible import visible
 
 MOST_LINES = 60
 TEXT = 60  # letters of a completion

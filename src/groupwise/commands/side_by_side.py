@@ -6,7 +6,8 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from groupwise.commands.conversation import Answer, Conversation, visible
+from groupwise.commands.conversation import Answer, Conversation
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -10,12 +10,14 @@ from groupwise.rewards.judge import Judge
 from groupwise.rewards.math import Math
 from groupwise.rewards.model import ModelReward, solution_score, with_scorers
 from groupwise.rewards.named import by_name
+from groupwise.rewards.programs import Code
 from groupwise.rewards.reasoning_gym import ReasoningGym
 from groupwise.rewards.scoring import score_rollouts
 from groupwise.rewards.signatures import FunctionReward, as_reward
 
 __all__ = [
     "Cached",
+    "Code",
     "FinalAnswer",
     "Format",
     "FunctionReward",

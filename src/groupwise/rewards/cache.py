@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from groupwise.describe import describe
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
+from groupwise.rewards.scoring import prepare
 from groupwise.types import Rollout, Score
 
 LOCK_SECONDS = 30.0
@@ -64,6 +65,10 @@ class Cached:
     @property
     def weight(self) -> float:
         return self.reward.weight
+
+    def prepare(self) -> None:
+        """See ``scoring.Prepared``."""
+        prepare([self.reward])
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         about = _about(self.reward)

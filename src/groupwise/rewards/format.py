@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from groupwise.errors import UserError
+from groupwise.rewards.signatures import FunctionReward
 from groupwise.types import Rollout, Score
 
 
@@ -14,14 +16,16 @@ from groupwise.types import Rollout, Score
 class Format:
     """1 where the whole completion matches ``pattern``, otherwise 0.
 
-    The pattern is Python's ``re`` with DOTALL: ``Format(r"<think>.*</think>\\s*<answer>.*</answer>\\s*")``. It is
-    yours and runs in this process; one like ``(a+)+`` can take for ever on a long completion. Raises UserError where
-    it is no pattern.
+    The pattern is Python's ``re`` with DOTALL: ``Format(r"<think>.*</think>\\s*<answer>.*</answer>\\s*")``. One like
+    ``(a+)+`` can take for ever on some completion: it is matched in a process of its own, at most
+    ``time_limit_seconds`` a completion, and then has no value and the status ``timeout``. Raises UserError where it is
+    no pattern.
     """
 
     pattern: str
     name: str = "format"
     weight: float = 1.0
+    time_limit_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         try:
@@ -29,9 +33,21 @@ class Format:
         except re.error as error:
             raise UserError(f"reward '{self.name}': {self.pattern!r} is not a regular expression: {error}") from error
 
-    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+    @functools.cached_property
+    def _matching(self) -> FunctionReward:
         pattern = re.compile(self.pattern, re.DOTALL)
-        return [Score(float(pattern.fullmatch(rollout.text) is not None)) for rollout in rollouts]
+
+        def matches(completion: str) -> bool:
+            return pattern.fullmatch(completion) is not None
+
+        return FunctionReward(matches, self.name, self.weight, "simple", time_limit_seconds=self.time_limit_seconds)
+
+    def prepare(self) -> None:
+        """See ``scoring.Prepared``."""
+        self._matching.prepare()
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return self._matching.score(rollouts)
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,11 @@ def _wait(workers: Sequence[_Worker]) -> None:
 def _outcome(reply: dict[str, Any]) -> Outcome:
     if "value" in reply:
         return Outcome("done", reply["value"])
-    return Outcome("timeout") if "timeout" in reply else Outcome("failed", reason=reply["failed"])
+    return (
+        Outcome("timeout", reason="no answer in time")
+        if "timeout" in reply
+        else Outcome("failed", reason=reply["failed"])
+    )
 
 
 def _environment() -> dict[str, str]:

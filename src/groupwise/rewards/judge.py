@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -126,7 +126,7 @@ class Judge:
         verdicts: list[_Verdict] = []
         for row, verdict in _collected(done, len(rollouts), time.monotonic() + turns * self.timeout_seconds + 5):
             verdicts.append(verdict)
-            yield row, verdict.score
+            yield row, replace(verdict.score, reason=verdict.reason)
         self._check(verdicts)
 
     def request(self, rollout: Rollout) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Math:
 
     def _slow_score(self, outcome: Outcome, rollout: Rollout, gold: str) -> Score:
         if outcome.status != "done":
-            return Score(None, outcome.status)
+            return Score(None, outcome.status, reason=outcome.reason)
         if outcome.value == "no gold":
             raise UserError(
                 f"{rollout.prompt.example.id}: reward '{self.name}' cannot read the answer {gold[:60]!r} as "

@@ -18,9 +18,10 @@ from groupwise.protocols import Reward
 from groupwise.rewards.answers import FinalAnswer
 from groupwise.rewards.math import Math
 from groupwise.rewards.model import Kind, ModelReward
+from groupwise.rewards.programs import Code
 from groupwise.rewards.signatures import as_reward
 
-BUILT_IN: dict[str, Callable[[], Reward]] = {"answer": FinalAnswer, "math": Math}
+BUILT_IN: dict[str, Callable[[], Reward]] = {"answer": FinalAnswer, "math": Math, "code": Code}
 SCORERS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 EXPECTED = (
     f"expected {', '.join(BUILT_IN)}, {', '.join(f'{kind}:DIR' for kind in SCORERS)}, path/to/file.py:function or "
@@ -29,7 +30,7 @@ EXPECTED = (
 
 
 def by_name(spec: str) -> Reward:
-    """``math``, ``answer``, ``path/to/file.py:function`` or ``module.path:function``; and a learned reward,
+    """``math``, ``answer``, ``code``, ``path/to/file.py:function`` or ``module.path:function``; and a learned reward,
     ``outcome:DIR`` or ``process:DIR`` (:class:`ModelReward`), which has its directory's name.
 
     The file or module is imported, which runs it. What stands after the colon is a function that

@@ -90,6 +90,6 @@ def _dataset(family: str, config: str, seed: int, size: int) -> Any:
 
 def _score(outcome: Outcome) -> Score:
     if outcome.status == "timeout":
-        return Score(None, "timeout")
+        return Score(None, "timeout", reason=outcome.reason)
     number = isinstance(outcome.value, float) and math.isfinite(outcome.value)
-    return Score(outcome.value) if number else Score(None, "failed")
+    return Score(outcome.value) if number else Score(None, "failed", reason=outcome.reason or "its score is no number")

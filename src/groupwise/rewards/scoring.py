@@ -6,14 +6,32 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
+from groupwise.rewards.failures import unscored
 from groupwise.types import Rollout, Score, ScoreStatus
 
 COUNTED: tuple[ScoreStatus, ...] = ("unparseable", "timeout", "failed")
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A reward that starts something, or finds out whether it can work here, before anything is spent."""
+
+    def prepare(self) -> None:
+        """Raises UserError where it cannot work. Called again it does nothing."""
+        ...
+
+
+def prepare(rewards: Iterable[Reward]) -> None:
+    """All that must be ready before a model is opened. Raises UserError where a reward cannot work here."""
+    for reward in rewards:
+        if isinstance(reward, Prepared):
+            reward.prepare()
 
 
 def score_rollouts(rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> tuple[list[Rollout], dict[str, float]]:
@@ -67,7 +85,7 @@ def _or_infinite(of: Callable[[list[float]], float], values: list[float]) -> flo
 
 
 def _scored(rollout: Rollout, scores: Mapping[str, Score], weights: Mapping[str, float]) -> Rollout:
-    incomplete = any(score.status in ("timeout", "failed") for score in scores.values())
+    incomplete = unscored(replace(rollout, scores=scores))
     if not incomplete and all(score.value is None and not score.steps for score in scores.values()):
         said = f"{', '.join(scores)} returned None" if scores else "there are no rewards"
         raise UserError(f"{rollout.prompt.example.id}: no reward applies to this row ({said}); every row needs one")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import inspect
-import math
-import numbers
-import traceback
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from groupwise.describe import describe
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
+from groupwise.rewards.calls import Calls, shortened
+from groupwise.rewards.guarded import Guarded, answered
+from groupwise.rewards.isolation import MEMORY_BYTES, Outcome
 from groupwise.types import Rollout, Score, Text
 
+COMPLETIONS_A_LIMIT = 64
 FORMS = (
     "TRL's f(prompts, completions, **columns) -> list, "
     "verl's f(data_source, solution_str, ground_truth, extra_info=None) -> float or dict, "
@@ -27,7 +27,15 @@ _Form = Literal["trl", "verl", "simple"]
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def as_reward(function: Callable[..., Any] | Reward, name: str | None = None, weight: float = 1.0) -> Reward:
+def as_reward(
+    function: Callable[..., Any] | Reward,
+    name: str | None = None,
+    weight: float = 1.0,
+    *,
+    isolated: bool = True,
+    time_limit_seconds: float = 60.0,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Reward:
     """A reward of any plain function, by the names of its parameters; a :class:`Reward` comes back as it is.
 
     * TRL, all completions at once: ``f(prompts, completions, completion_ids, **columns) -> list[float | None]``, any
@@ -37,67 +45,91 @@ def as_reward(function: Callable[..., Any] | Reward, name: str | None = None, we
       answer; where the row has no ``data_source`` or ``extra_info`` they are ``""`` and ``{}``.
     * simple, one completion: any of ``completion, prompt, answer, tokens, finished`` and columns by name -> number.
 
-    None means that the reward does not apply to the row. ``name`` is the function's own unless given. Raises
-    UserError where the parameters fit none of these; the reward raises it for what :class:`FunctionReward` says.
+    None means that the reward does not apply to the row. ``name`` is the function's own unless given. The others are
+    those of :class:`FunctionReward`. Raises UserError where the parameters fit none of these.
     """
     if isinstance(function, Reward) and not isinstance(function, type):
         return function
     if not callable(function):
-        raise UserError(f"a reward must be a function, not {_short(function)}; accepted are {FORMS}")
+        raise UserError(f"a reward must be a function, not {shortened(function)}; accepted are {FORMS}")
     name = name or _name(function)
-    return FunctionReward(function, name, weight, _form(function, name))
+    return FunctionReward(function, name, weight, _form(function, name), isolated, time_limit_seconds, memory_bytes)
 
 
 @dataclass(frozen=True)
 class FunctionReward:
     """A user's function as a reward. It gets copies of all it is given, so it may change them.
 
-    Every call is checked. UserError, naming the reward, the row and the completion, where it raises, returns
-    another number of values than it got completions, or something that is not a finite number, a bool or None
-    (numpy's and torch's scalars are numbers); and where it asks for a column that the row lacks.
+    It runs in a process of its own (:mod:`groupwise.rewards.guarded`), which keeps what the function keeps from call
+    to call and is replaced when it must be. A completion on which it raises, dies, takes too much memory or returns
+    something that is no finite number, bool or None has no value and the status ``failed``; one that it takes too long
+    for, ``timeout``; ``Score.reason`` says why. Raises UserError where it asks for a column that the row lacks.
     """
 
     function: Callable[..., Any]
     name: str
     weight: float
     form: _Form
+    isolated: bool = True
+    """False: it runs in this process, and nothing limits its time or memory. For one that must share our state."""
+    time_limit_seconds: float = 60.0
+    """Of one call; of one about many completions, for every 64 of them."""
+    memory_bytes: int = MEMORY_BYTES
+    """It may take so much beyond what the process has when it begins."""
+
+    def __post_init__(self) -> None:
+        if not (self.time_limit_seconds > 0 and self.memory_bytes > 0):
+            raise UserError(f"reward '{self.name}': time_limit_seconds and memory_bytes are more than 0")
+
+    @functools.cached_property
+    def _calls(self) -> Calls:
+        return Calls(self.function, batch=self.form == "trl", mappings=self.form == "verl")
+
+    @functools.cached_property
+    def _guarded(self) -> Guarded:
+        return Guarded(self._calls, self.memory_bytes)
+
+    def identity(self) -> dict[str, Any]:
+        """See ``cache.Identified``: neither where it runs nor for how long."""
+        return {"is": "FunctionReward", "function": describe(self.function), "form": self.form}
+
+    def prepare(self) -> None:
+        """See ``scoring.Prepared``: starts its process."""
+        if self.isolated:
+            self._guarded.start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        return [score for _, score in self.stream(rollouts)]
+        scores = dict(self.stream(rollouts))
+        return [scores[row] for row in range(len(rollouts))]
 
     def stream(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[int, Score]]:
         """See ``cache.Streaming``: a function of one completion is heard call by call, in order."""
         if not rollouts:
             return
-        values = self._all_at_once(rollouts) if self.form == "trl" else self._one_by_one(rollouts)
-        for row, value in enumerate(values):
-            yield row, self._score(value, rollouts[row])
+        if self.form != "trl":
+            yield from ((row, _score(outcome)) for row, outcome in self._outcomes(self._one_by_one(rollouts)))
+            return
+        ((_, outcome),) = self._outcomes([self._all_at_once(rollouts)])
+        for row in range(len(rollouts)):
+            yield row, _score(answered(outcome.value["all"][row], 0.0) if outcome.status == "done" else outcome)
 
-    def _all_at_once(self, rollouts: Sequence[Rollout]) -> list[Any]:
+    def _outcomes(self, calls: Sequence[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, Outcome]]:
+        seconds = self.time_limit_seconds * -(-calls[0][0] // COMPLETIONS_A_LIMIT)
+        if self.isolated:
+            yield from self._guarded.run(calls, seconds, self._calls.together)
+        else:
+            yield from ((row, answered(answer, seconds)) for row, answer in self._calls(copy.deepcopy(calls), seconds))
+
+    def _all_at_once(self, rollouts: Sequence[Rollout]) -> tuple[int, dict[str, Any]]:
         rows = [_trl_row(rollout) for rollout in rollouts]
-        arguments = {name: [row[name] for row in rows] for name in self._wanted(rows, rollouts)}
-        (returned,) = self._call([arguments], [None])
-        if hasattr(returned, "tolist") and len(returned.shape) == 1:
-            returned = returned.tolist()
-        if not isinstance(returned, list | tuple):
-            raise UserError(
-                f"reward '{self.name}' returned {_short(returned)} ({type(returned).__name__}) for {len(rollouts)} "
-                "completions; expected a list with a number or None for each"
-            )
-        if len(returned) != len(rollouts):
-            raise UserError(
-                f"reward '{self.name}' returned {len(returned)} values for {len(rollouts)} completions "
-                f"(rows from {rollouts[0].prompt.example.id}); expected one for each"
-            )
-        return list(returned)
+        return len(rollouts), {name: [row[name] for row in rows] for name in self._wanted(rows, rollouts)}
 
-    def _one_by_one(self, rollouts: Sequence[Rollout]) -> Iterator[Any]:
+    def _one_by_one(self, rollouts: Sequence[Rollout]) -> list[tuple[int, dict[str, Any]]]:
         rows = [_verl_row(rollout) if self.form == "verl" else _simple_row(rollout) for rollout in rollouts]
-        calls = [
-            {name: row[name] for name in self._wanted([row], [rollout])}
+        return [
+            (1, {name: row[name] for name in self._wanted([row], [rollout])})
             for row, rollout in zip(rows, rollouts, strict=True)
         ]
-        return self._call(calls, rollouts)
 
     def _wanted(self, rows: Sequence[Mapping[str, Any]], rollouts: Sequence[Rollout]) -> list[str]:
         """The names to call the function with: of its parameters, those that every row has."""
@@ -114,48 +146,12 @@ class FunctionReward:
             return everywhere
         return [parameter.name for parameter in parameters if parameter.name in everywhere]
 
-    def _call(self, calls: Sequence[dict[str, Any]], rollouts: Sequence[Rollout | None]) -> Iterator[Any]:
-        """What each call returns, in order. Asynchronous calls of one batch run side by side."""
-        pairs = list(zip(copy.deepcopy(calls), rollouts, strict=True))
-        if _is_async(self.function):
-            yield from _run(self._gather(pairs))
-            return
-        for arguments, rollout in pairs:
-            try:
-                value = self.function(**arguments)
-            except (Exception, SystemExit) as error:
-                raise self._raised(error, rollout) from error
-            yield value
 
-    async def _gather(self, pairs: Sequence[tuple[dict[str, Any], Rollout | None]]) -> list[Any]:
-        async def call(arguments: dict[str, Any], rollout: Rollout | None) -> Any:
-            try:
-                return await self.function(**arguments)
-            except (Exception, SystemExit) as error:
-                raise self._raised(error, rollout) from error
-
-        return await asyncio.gather(*(call(arguments, rollout) for arguments, rollout in pairs))
-
-    def _raised(self, error: BaseException, rollout: Rollout | None) -> UserError:
-        row = f"{rollout.prompt.example.id}: " if rollout else ""
-        on = f" on the completion {_short(rollout.text)}" if rollout else ""
-        message = " ".join(str(error).split())[:200]
-        return UserError(
-            f"{row}reward '{self.name}' raised {type(error).__name__}: {message} at {_place(error, self.function)}{on}"
-        )
-
-    def _score(self, value: Any, rollout: Rollout) -> Score:
-        number = value
-        if self.form == "verl" and isinstance(value, Mapping) and "score" in value:
-            number = value["score"]
-        if number is None:
-            return Score(None, "not_applicable")
-        if (finite := _finite(number)) is not None:
-            return Score(finite)
-        raise UserError(
-            f"{rollout.prompt.example.id}: reward '{self.name}' returned {_short(value)} ({type(value).__name__}) for "
-            f"the completion {_short(rollout.text)}; expected a finite number, a bool or None"
-        )
+def _score(outcome: Outcome) -> Score:
+    if outcome.status != "done":
+        return Score(None, outcome.status, reason=outcome.reason)
+    value = outcome.value["value"]
+    return Score(None, "not_applicable") if value is None else Score(value)
 
 
 def _form(function: Callable[..., Any], name: str) -> _Form:
@@ -218,51 +214,8 @@ def _plain(text: Text) -> Any:
     return text if isinstance(text, str) else [dict(message) for message in text]
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-def _run(coroutine: Coroutine[Any, Any, list[Any]]) -> list[Any]:
-    """From a notebook too, where an event loop already runs in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, coroutine).result()
-
-
 def _name(function: Any) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     name = function.__name__ if hasattr(function, "__name__") else type(function).__name__
     return str(name).strip("<>")
-
-
-def _place(error: BaseException, function: Callable[..., Any]) -> str:
-    """file:line of the innermost frame in the user's own file, or of the innermost one at all."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = inspect.unwrap(function).__code__.co_filename if inspect.isfunction(function) else None
-    frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
-    return f"{frame.filename}:{frame.lineno}"
-
-
-def _finite(value: Any) -> float | None:
-    """Of a number, numpy's and torch's scalars included, its float; None of anything else."""
-    if hasattr(value, "item") and hasattr(value, "shape") and tuple(value.shape) == ():
-        value = value.item()
-    try:
-        number = float(value) if isinstance(value, numbers.Real) else math.nan
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value[:200] if isinstance(value, str) else value)
-    except Exception:  # a user's object may not even be able to show itself
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 80 else f"{text[:50]} ... {text[-20:]}"

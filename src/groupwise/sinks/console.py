@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from groupwise.types import Group
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,6 +26,7 @@ SHOWN = {
     "frac_reward_zero_std": ("no signal", "{:.0%}"),
     "groups_dropped": ("dropped groups", "{:.0f}"),
     "groups_short": ("short by", "{:.0f} groups"),
+    "completions/unscored": ("without reward", "{:.0f}"),
     "completions/clipped_ratio": ("truncated", "{:.0%}"),
     "skipped_updates": ("skipped updates", "{:.0f}"),
     "tokens_per_second/sample": ("sampled", "{:,.0f} tokens/s"),
@@ -32,7 +34,14 @@ SHOWN = {
 }
 """Metric -> how the line names and prints it. What a run must never hide (truncation, skips) appears when above 0."""
 
-ONLY_IF_ABOVE_ZERO = ("groups_dropped", "groups_short", "completions/clipped_ratio", "skipped_updates", "kl")
+ONLY_IF_ABOVE_ZERO = (
+    "groups_dropped",
+    "groups_short",
+    "completions/unscored",
+    "completions/clipped_ratio",
+    "skipped_updates",
+    "kl",
+)
 PHASES = {
     "sample": "sampling",
     "continue": "continuing steps",
@@ -82,7 +91,8 @@ class Terminal:
         """Not shown: the report paints them."""
 
     def note(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        """Nothing in it is markup, and nothing a terminal would obey."""
+        self.console.print(visible(text), markup=False, emoji=False, soft_wrap=True)
 
     def close(self, summary: Mapping[str, Any]) -> None:
         if self.live:

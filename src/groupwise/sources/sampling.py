@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.render import Renderer
+from groupwise.rewards.failures import Failures, unscored
 from groupwise.rewards.scoring import score_metrics, score_rollouts
 from groupwise.sources.signal import reward_metrics
 from groupwise.sources.world import World
@@ -49,6 +50,7 @@ class Sampler:
         self.tokens = 0
         self.seconds = {"sample": 0.0, "reward": 0.0}
         self._seconds_by_reward: Counter[str] = Counter()
+        self._failures = Failures(world.stage.name, world.stage.most_unscored, world.told, world.on_note)
 
     def sample(
         self,
@@ -81,11 +83,15 @@ class Sampler:
         return groups
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        """The same with the task's rewards; as they are where the task has none."""
+        """The same with the task's rewards; as they are where the task has none.
+
+        Raises UserError where rewards time out or fail on more of them than the stage allows.
+        """
         rewards = self.world.stage.task.rewards
         if not rewards:
             return list(rollouts)
         started = time.perf_counter()
+        self._failures.expected += len(rollouts)
         scored = self._scored(rollouts)
         self.seconds["reward"] += time.perf_counter() - started
         return scored
@@ -94,6 +100,7 @@ class Sampler:
         rewards = self.world.stage.task.rewards
         scored, metrics = score_rollouts(rollouts, rewards)
         self._seconds_by_reward.update({reward.name: metrics[f"rewards/{reward.name}/seconds"] for reward in rewards})
+        self._failures.hear(scored)
         return scored
 
     def sample_and_score(
@@ -108,6 +115,7 @@ class Sampler:
         reward hears the same whatever finished first. On the account of rewards is what is left to wait for."""
         if not self.world.stage.task.rewards:
             return self.sample(engine, prompts, seeds, sampling, on_done)
+        self._failures.expected += sum(map(len, seeds))
         with ThreadPoolExecutor(1, "rewards") as scorer:
             scored: list[Future[list[Rollout]]] = []
 
@@ -141,4 +149,7 @@ class Sampler:
         for reward in self.world.stage.task.rewards:
             scores = [rollout.scores[reward.name] for rollout in flatten(groups)]
             metrics |= score_metrics(reward.name, scores, self._seconds_by_reward[reward.name])
-        return metrics | (reward_metrics(groups) if self.world.stage.task.rewards else {})
+        if not self.world.stage.task.rewards:
+            return {}
+        metrics["completions/unscored"] = float(sum(map(unscored, flatten(groups))))
+        return metrics | reward_metrics(groups)

@@ -38,12 +38,16 @@ class World:
     """Samples from the policy as it is now."""
     seed: int
     on_phase: Callable[[str, int, int], None] = lambda name, done, total: None
+    on_note: Callable[[str], None] = lambda text: None
+    """Hears what a person should see."""
     open_policy: Callable[[str], RolloutEngine] = no_other_policy
     """Opens an engine on another model, which speaks the same tokens. Raises UserError where there is none."""
     store: Path | None = None
     """Where a source may keep what it gathered once, in a file of the stage's name; None: in memory only."""
     gathered: dict[str, Gathered] = field(default_factory=dict, init=False, compare=False, repr=False)
     """By what gathered it; a world made from another one begins without."""
+    told: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
+    """What was noted and need not be again."""
 
 
 @dataclass(frozen=True)

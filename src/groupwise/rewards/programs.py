@@ -1,0 +1,188 @@
+"""Programs that a model wrote, against the tests of their row. They run in a sandbox or not at all."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from groupwise.errors import UserError
+from groupwise.rewards.answers import TEXT_CHARACTERS
+from groupwise.rewards.guarded import Guarded
+from groupwise.rewards.isolation import Outcome
+from groupwise.rewards.sandbox import SOURCE_BYTES, START_SECONDS, Ran, Sandbox
+from groupwise.types import Example, Rollout, Score
+
+COLUMNS = ("tests", "test_list", "test_cases", "input_output", "test")
+EXPECTED = (
+    'a list of assert statements, a list of {"input": ..., "output": ...}, {"inputs": [...], "outputs": [...]}, the '
+    "text of a test, or any of these as JSON"
+)
+TIMEOUTS_TRIED = 2
+"""Of one program; its further tests then count as not passed."""
+_FENCE = re.compile(r"^[ \t]*```[^\n]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What a program reads, and what it must then write."""
+
+    given: str
+    expected: str
+
+
+Call = tuple[bytes, Sequence[Talk | str]]
+"""A program and its tests."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """The share of a row's tests that the completion's Python program passes, from 0 to 1; or all of them or nothing.
+
+    The program is the last fenced block of the completion, or all of it where there is none. Tests stand in ``column``
+    (else the first there is of tests, test_list, test_cases, input_output, test): pairs of input and output, compared
+    line by line without the space at the ends, outside the sandbox; or asserts, which run in a second sandbox and get
+    nothing from the program but plain values (numbers, texts, lists, tuples, sets, dictionaries ...) that its functions
+    return. So a program can be wrong in any way and cannot say that it is right. ``test_setup_code`` and
+    ``test_imports`` of a row stand before its asserts, and ``check(entry_point)`` after them where it has one.
+
+    A program that raises, hangs, dies, takes too much memory or writes too much has not passed that test: that is a
+    wrong answer, and no failure of the reward. Without a program: 0 and ``unparseable``. What the sandbox is, and
+    that it is tried out before the run begins: :mod:`groupwise.rewards.sandbox`. Raises UserError where none works,
+    and for a row whose tests cannot be read.
+    """
+
+    name: str = "code"
+    weight: float = 1.0
+    column: str = ""
+    all_or_nothing: bool = False
+    time_limit_seconds: float = 5.0
+    """Of one test."""
+    memory_bytes: int = 512 << 20
+    output_bytes: int = 1 << 20
+
+    @property
+    def sandbox(self) -> Sandbox:
+        return Sandbox(self.time_limit_seconds, self.memory_bytes, self.output_bytes)
+
+    def prepare(self) -> None:
+        """See ``scoring.Prepared``: whether there is a sandbox that holds."""
+        self.sandbox.check()
+        self._guarded.start()
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        self.sandbox.check()
+        calls = [
+            (program(rollout.text).encode("utf-8", "surrogatepass"), row_tests(rollout.prompt.example, self.column))
+            for rollout in rollouts
+        ]
+        longest = (self.time_limit_seconds + 3 * START_SECONDS) * max((len(tests) for _, tests in calls), default=1)
+        outcomes = dict(self._guarded.run(calls, longest))
+        return [_as_score(outcomes[row]) for row in range(len(rollouts))]
+
+    @functools.cached_property
+    def _guarded(self) -> Guarded:
+        """What a sandbox leaves behind ends up there and is buried there, whoever is process 1 of this machine."""
+        return Guarded(self._judge)
+
+    def _judge(self, calls: Sequence[Call], seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "programs") as pool:
+            yield from enumerate(pool.map(self._share, calls, timeout=seconds * len(calls)))
+
+    def _share(self, call: Call) -> dict[str, Any]:
+        """Plain JSON: the value, None where there is no program."""
+        source, tests = call
+        if not source.strip() or len(source) > SOURCE_BYTES:
+            return {"value": None}
+        passed = slow = 0
+        for test in tests:
+            ran = self._run(source, test)
+            passed += ran == PASSED
+            slow += ran.trouble == "time"
+            if slow == TIMEOUTS_TRIED or (self.all_or_nothing and ran != PASSED):
+                break
+        return {"value": float(passed == len(tests)) if self.all_or_nothing else passed / len(tests)}
+
+    def _run(self, source: bytes, test: Talk | str) -> Ran:
+        if isinstance(test, str):
+            return self.sandbox.test(source, test.encode("utf-8", "surrogatepass"))
+        ran = self.sandbox.program(source, test.given.encode("utf-8", "surrogatepass"))
+        right = not ran.trouble and _lines(ran.output.decode("utf-8", "replace")) == _lines(test.expected)
+        return PASSED if right else Ran(b"", ran.trouble)
+
+
+PASSED = Ran(b"passed")
+
+
+def _as_score(outcome: Outcome) -> Score:
+    if outcome.status != "done":
+        return Score(None, outcome.status, reason=outcome.reason)
+    value = outcome.value["value"]
+    return Score(0.0, "unparseable") if value is None else Score(value)
+
+
+def program(text: str) -> str:
+    """The last fenced block that is closed, or all of the text where nothing is fenced."""
+    text = text[-TEXT_CHARACTERS:]
+    fences = list(_FENCE.finditer(text))
+    if len(fences) < 2:
+        return text if not fences else text[fences[0].end() :]
+    last = len(fences) // 2 * 2
+    return text[fences[last - 2].end() : fences[last - 1].start()]
+
+
+def row_tests(example: Example, column: str = "") -> list[Talk | str]:
+    """A row's tests. Raises UserError where it has none that can be read."""
+    columns = example.columns
+    name = column or next((name for name in COLUMNS if columns.get(name)), COLUMNS[0])
+    found = _read(columns.get(name))
+    if not found:
+        have = ", ".join(columns) or "no columns"
+        raise UserError(
+            f"{example.id}: reward 'code' finds no tests in column '{name}'; expected {EXPECTED}; it has {have}"
+        )
+    setup = [*_texts(columns.get("test_imports")), *_texts(columns.get("test_setup_code"))]
+    entry = columns.get("entry_point")
+    call = [f"check({entry})"] if isinstance(entry, str) and entry.isidentifier() else []
+    tests = ["\n".join([*setup, test, *call]) if isinstance(test, str) else test for test in found]
+    if any(isinstance(test, str) and len(test.encode("utf-8", "surrogatepass")) > SOURCE_BYTES for test in tests):
+        raise UserError(f"{example.id}: a test in column '{name}' is longer than {SOURCE_BYTES} bytes; split it")
+    return tests
+
+
+def _read(value: Any) -> list[Talk | str]:
+    """Nothing where it is none of ``EXPECTED``."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return [value] if value.strip() else []
+    match value:
+        case {"fn_name": str(), **_rest}:
+            return []
+        case {"inputs": [*given], "outputs": [*expected]} if len(given) == len(expected):
+            return [Talk(_text(one), _text(other)) for one, other in zip(given, expected, strict=True)]
+        case [str(), *rest] if all(isinstance(test, str) for test in rest):
+            return list(value)
+        case [{"input": _, "output": _}, *_] if all(
+            isinstance(t, Mapping) and {"input", "output"} <= {*t} for t in value
+        ):
+            return [Talk(_text(test["input"]), _text(test["output"])) for test in value]
+    return []
+
+
+def _texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [text for text in value or () if isinstance(text, str)]
+
+
+def _text(value: Any) -> str:
+    return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().split("\n")]

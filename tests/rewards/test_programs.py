@@ -1,0 +1,252 @@
+"""Right programs pass, wrong ones do not, and none can say that it is right or reach out of its sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from groupwise.errors import UserError
+from groupwise.rewards import Code, by_name, sandbox
+from groupwise.rewards.programs import Talk, program, row_tests
+from groupwise.rewards.sandbox import Ran, Sandbox
+from groupwise.rewards.scoring import prepare
+from groupwise.types import Rollout, Score
+
+Make = Callable[..., Rollout]
+DOUBLES = [{"input": "21\n", "output": "42\n"}, {"input": "0", "output": "0"}]
+ASSERTS = ["assert f(2) == 4", "assert f([1]) == [1, 1]", "assert f((1,)) == (1, 1)"]
+
+
+def works() -> str:
+    try:
+        Sandbox().check()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+needs_sandbox = pytest.mark.skipif(bool(works()), reason=works())
+
+
+def fenced(source: str) -> str:
+    return f"Here it is:\n```python\n{source}\n```\nDone."
+
+
+def scored(reward: Code, rollout: Make, *sources: str, **columns: Any) -> list[float | None]:
+    return [score.value for score in reward.score([rollout(fenced(source), **columns) for source in sources])]
+
+
+@needs_sandbox
+def test_input_and_output_are_compared_line_by_line(rollout: Make) -> None:
+    right, half, spaces = "print(2 * int(input()))", "input(); print(42)", "print(2 * int(input()), ' ')\nprint()"
+    assert scored(Code(), rollout, right, half, spaces, tests=DOUBLES) == [1.0, 0.5, 1.0]
+    assert scored(Code(all_or_nothing=True), rollout, right, half, tests=DOUBLES) == [1.0, 0.0]
+    long = [{"input": "x" * 300_000, "output": "300000"}]
+    assert scored(Code(), rollout, "print(len(input()))", tests=long) == [1.0]
+
+
+@needs_sandbox
+def test_asserts_see_the_values_that_functions_return(rollout: Make) -> None:
+    methods = "class Solution:\n    def f(self, x):\n        return x * 2"
+    values = scored(Code(), rollout, "def f(x):\n    print('noise')\n    return x * 2", methods, "f = 3", tests=ASSERTS)
+    assert values == [1.0, 1.0, 0.0]
+    assert scored(Code(), rollout, "def f(x): return x + 2", tests=ASSERTS) == [1 / 3]
+
+
+@needs_sandbox
+def test_whole_tests_of_other_data_run_as_they_are(rollout: Make) -> None:
+    humaneval = {
+        "test": "def check(candidate):\n    for n in range(9): assert candidate(n) == n * n\n",
+        "entry_point": "sq",
+    }
+    assert scored(Code(), rollout, "def sq(n): return n ** 2", "def sq(n): return 4", **humaneval) == [1.0, 0.0]
+    mbpp = {
+        "test_list": ["assert math.isclose(half(3), 1.5)", "assert WANTED == half(2)"],
+        "test_imports": ["import math"],
+        "test_setup_code": "WANTED = 1",
+    }
+    assert scored(Code(), rollout, "def half(n): return n / 2", **mbpp) == [1.0]
+    raises = ["try:\n    f('x')\nexcept ValueError:\n    pass\nelse:\n    assert False"]
+    assert scored(Code(), rollout, "def f(x): return int(x)", "def f(x): return 0", tests=raises) == [1.0, 0.0]
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    "source",
+    [
+        "exit(0)",
+        "import os; os._exit(0)",
+        "print('passed')\nraise SystemExit(0)",
+        "import contextlib, os\ndef f(x):\n    for n in range(9):\n        with contextlib.suppress(OSError):\n"
+        "            os.write(n, b'passed')\n    os._exit(0)",
+        "class Yes(int):\n    def __eq__(self, other): return True\ndef f(x): return Yes()",
+        "import builtins\nbuiltins.AssertionError = SystemExit\ndef f(x): exit(0)",
+        "import gc\ndef f(x): return [one for one in gc.get_objects() if 'expected' in str(one)][0]",
+        "import json\njson.dumps = lambda *_: '[\"passed\"]'\ndef f(x): return 0",
+        "def f(x): raise AssertionError",
+    ],
+)
+def test_no_program_can_say_that_it_is_right(source: str, rollout: Make) -> None:
+    assert scored(Code(time_limit_seconds=2.0), rollout, source, tests=ASSERTS[:1]) == [0.0]
+    assert scored(Code(time_limit_seconds=2.0), rollout, source, tests=DOUBLES[:1]) == [0.0]
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("source", "trouble"),
+    [
+        ("while True: pass", "time"),
+        ("import time; time.sleep(60)", "time"),
+        ("import os\nwhile True: os.fork()", "exit status"),
+        ("import os\nif os.fork() == 0:\n    while True: pass", "exit status"),
+        ("x = []\nwhile True: x.append(bytearray(10 ** 6))", "exit status"),
+        ("10 ** 10 ** 10", "time"),
+        ("while True: print('x' * 10000)", "output"),
+        ("def f(n): return f(n + 1)\nf(0)", "exit status"),
+        ("(" * 50_000 + ")" * 5000, "exit status"),
+        ("print(open('/etc/passwd').read())", "exit status"),
+        (f"import os; print(os.listdir({os.path.expanduser('~')!r}))", "exit status"),
+        (f"print(open({__file__!r}).read())", "exit status"),
+        ("open('x', 'w')", "exit status"),
+        ("import socket; socket.create_connection(('127.0.0.1', 80), 1)", "exit status"),
+        ("import os, signal; os.kill(os.getppid(), 9); print('still')", "exit status"),
+        ("import subprocess; print(subprocess.check_output(['/bin/sh', '-c', 'id']))", "exit status"),
+        ("import os; os.setuid(0)", "exit status"),
+        ("import os\nos.close(1)\nos.close(0)\nwhile True: pass", "time"),
+        ("\x00\ud800", "exit status"),
+    ],
+)
+def test_hostile_programs_end_in_time_and_get_nothing(source: str, trouble: str) -> None:
+    started = time.monotonic()
+    ran = Sandbox(time_limit_seconds=1.0, memory_bytes=128 << 20).program(source.encode("utf-8", "surrogatepass"), b"")
+    assert time.monotonic() - started < 15.0
+    assert ran.trouble.startswith(trouble)
+    assert ran.output == b"" or trouble == "output"
+    assert len(ran.output) <= (1 << 20) + (1 << 16)
+
+
+@needs_sandbox
+def test_it_sees_no_environment_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "secret")
+    source = "import os; print(sorted(os.environ), os.getuid(), os.listdir('/empty'), os.getpid() < 9)"
+    ran = Sandbox().program(source.encode(), b"")
+    assert b"API_KEY" not in ran.output
+    assert b"HOME" not in ran.output
+    assert ran.output.split(b"]", 1)[1].strip() == b"65534 [] True"
+
+
+@needs_sandbox
+def test_a_hanging_program_is_tried_twice_and_a_missing_one_is_told_apart(rollout: Make) -> None:
+    started = time.monotonic()
+    reward = Code(time_limit_seconds=0.8)
+    assert scored(reward, rollout, "while True: pass", tests=DOUBLES * 30) == [0.0]
+    assert time.monotonic() - started < 15.0
+    none = reward.score([rollout("", tests=DOUBLES), rollout("x = 1\n" * 20_000, tests=DOUBLES)])
+    assert none == [Score(0.0, "unparseable")] * 2
+
+
+@needs_sandbox
+def test_nothing_is_left_of_a_sandbox(rollout: Make) -> None:
+    def sandboxes() -> set[str]:
+        return {pid for pid in os.listdir("/proc") if pid.isdigit() and "bwrap" in _command(pid)}
+
+    reward, before = Code(time_limit_seconds=0.3), sandboxes()
+    scored(reward, rollout, "while True: pass", "exit(0)", tests=ASSERTS[:1])
+    deadline = time.monotonic() + 5.0
+    while sandboxes() - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert sandboxes() <= before
+
+
+def _command(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
+def test_without_a_sandbox_nothing_is_run(tmp_path: Path) -> None:
+    assert "there is no bwrap on the PATH; install it" in refused_with(PATH=str(tmp_path))
+    useless = tmp_path / "bwrap"
+    useless.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    useless.chmod(0o755)
+    line = refused_with(PATH=str(tmp_path))
+    assert "cannot work here (bwrap: No permissions to create new namespace)" in line
+
+
+@needs_sandbox
+def test_a_sandbox_that_grants_anything_is_refused(tmp_path: Path) -> None:
+    """The real one with two holes."""
+    fake = tmp_path / "bwrap"
+    fake.write_text(
+        f"#!{sys.executable}\nimport os, sys\n"
+        "arguments = [word for word in sys.argv[1:] if word != '--unshare-net']\n"
+        "end = arguments.index('--')\n"
+        "arguments[end:end] = ['--ro-bind', '/etc', '/etc']\n"
+        f"os.execv({shutil.which('bwrap')!r}, ['bwrap', *arguments])\n"
+    )
+    fake.chmod(0o755)
+    line = refused_with(PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert "a program in it could read /etc/passwd, reach the machine's network; programs that" in line
+    assert "are not run without these guards" in line
+
+
+def refused_with(**environment: str) -> str:
+    """The last line of what a fresh process says."""
+    code = "from groupwise.rewards import Code\nCode().prepare()"
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.stderr.splitlines()[-1]
+
+
+@needs_sandbox
+def test_it_is_tried_out_before_a_run_and_named_on_the_command_line() -> None:
+    assert by_name("code") == Code()
+    prepare([Code()])
+    assert sandbox._granted(Sandbox()) == ()
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"tests": DOUBLES}, [Talk("21\n", "42\n"), Talk("0", "0")]),
+        ({"tests": json.dumps(DOUBLES[:1])}, [Talk("21\n", "42\n")]),
+        ({"input_output": json.dumps({"inputs": ["1\n"], "outputs": [["2", "3"]]})}, [Talk("1\n", "2\n3")]),
+        ({"test_list": ["assert 1"], "test_imports": ["import math"]}, ["import math\nassert 1"]),
+        ({"test": "def check(c): pass", "entry_point": "f"}, ["def check(c): pass\ncheck(f)"]),
+    ],
+)
+def test_tests_are_read_as_data_keep_them(columns: dict[str, Any], expected: list[Any], rollout: Make) -> None:
+    assert row_tests(rollout(**columns).prompt.example, "") == expected
+
+
+@pytest.mark.parametrize(
+    "tests", [None, [], "", 3, [1], [{"input": "x"}], {"inputs": ["1"], "outputs": []}, "[" * 9000]
+)
+def test_tests_that_cannot_be_read_are_named_with_their_row(tests: Any, rollout: Make) -> None:
+    row = rollout(tests=tests, id="train.jsonl:7")
+    if isinstance(tests, str) and tests:
+        assert row_tests(row.prompt.example, "") == [tests]
+        return
+    with pytest.raises(
+        UserError, match=r"train\.jsonl:7: reward 'code' finds no tests in column 'tests'; expected a list"
+    ):
+        row_tests(row.prompt.example, "")
+
+
+def test_the_last_block_is_the_program() -> None:
+    assert program("```python\na\n```\ntext\n```py\nb\n```\nend").strip() == "b"
+    assert program("just code") == "just code"
+    assert program("```python\ncut off").strip() == "cut off"
+    assert program("```\na\n```\nand\n```\ncut").strip() == "a"
+    assert Ran(b"passed") == Ran(b"passed", "")
