@@ -56,7 +56,7 @@ def _read_file(path: Path) -> list[Row]:
     try:
         return reader(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
+        raise UserError(f"{path}: cannot be read ({_shown(error.strerror or str(error))}); check the file") from error
 
 
 def _read_lines(path: Path) -> list[Row]:
@@ -153,7 +153,7 @@ def _read_parquet(path: Path) -> list[Row]:
 
     try:
         rows = parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # ValueError: a text that is not UTF-8
         raise UserError(f"{path}: not a readable parquet file ({_shown(str(error))}); write it again") from error
     return [(f"{path.name}#{index}", row) for index, row in enumerate(rows)]
 
