@@ -2,6 +2,7 @@
 // Called by kernels/learn.py, which says what each does. Sums over rows go block by block in a fixed order, so that the
 // number of threads changes no bit.
 
+#include "halves.h"
 #include "packed.h"
 #include "rows.h"
 #include "workers.h"
@@ -18,11 +19,6 @@ void each_row(int rows, int threads, const Work& work) {
         for (int row = block * BLOCK; row < std::min(rows, (block + 1) * BLOCK); ++row) work(row, block);
     });
 }
-
-struct Heads {
-    int q, kv, size;
-    int64_t width() const { return int64_t(q + 2 * kv) * size; }
-};
 
 struct Plan {  // of families: (start and length of the prompt, first completion, one past the last)
     const int32_t (*prompts)[4];
@@ -47,42 +43,20 @@ void norm_backward(const float* x, const float* weight, float eps, int rows, int
 
 void heads_forward(const float* x, const float* q_weight, const float* k_weight, float eps, const float* cos,
                    const float* sin, const int64_t* positions, int rows, int q, int kv, int size, float* y, int threads) {
-    const Heads heads{q, kv, size};
-    each_row(rows, threads, [&](int row, int) {
-        const float* from = x + row * heads.width();
-        float* to = y + row * heads.width();
-        float normed[1024];
-        for (int head = 0; head < q + kv; ++head, from += size, to += size) {
-            const float *weight = head < q ? q_weight : k_weight, *turned = from;
-            if (weight) norm(from, weight, size, eps, normed), turned = normed;
-            turn(turned, cos + positions[row] * size, sin + positions[row] * size, size, to);
-        }
-        std::copy(from, from + int64_t(kv) * size, to);
-    });
+    const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
+    const int64_t width = turning.heads.width();
+    each_row(rows, threads, [&](int row, int) { turning.forward(x + row * width, row, y + row * width); });
 }
 
 void heads_backward(const float* x, const float* q_weight, const float* k_weight, float eps, const float* cos,
                     const float* sin, const int64_t* positions, int rows, int q, int kv, int size, const float* dq,
                     int64_t dq_row, const float* dk, int64_t dk_row, const float* dv, int64_t dv_row, float* dx,
                     float* dq_weight, float* dk_weight, int threads) {
-    const Heads heads{q, kv, size};
+    const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
+    const int64_t width = turning.heads.width();
     each_row(rows, threads, [&](int row, int block) {
-        const float* from = x + row * heads.width();
-        float *to = dx + row * heads.width(), turned[1024];
-        for (int head = 0; head < q + kv; ++head, from += size, to += size) {
-            const bool query = head < q;
-            const float* dy = query ? dq + row * dq_row + head * size : dk + row * dk_row + (head - q) * size;
-            const float *at_cos = cos + positions[row] * size, *at_sin = sin + positions[row] * size;
-            const float* weight = query ? q_weight : k_weight;
-            if (!weight) {
-                turn_backward(dy, at_cos, at_sin, size, to);
-                continue;
-            }
-            turn_backward(dy, at_cos, at_sin, size, turned);
-            std::fill_n(to, size, 0.0f);
-            norm_backward(from, weight, size, eps, turned, to, (query ? dq_weight : dk_weight) + int64_t(block) * size);
-        }
-        std::copy_n(dv + row * dv_row, kv * size, to);
+        turning.backward(x ? x + row * width : nullptr, row, dq + row * dq_row, dk + row * dk_row, dv + row * dv_row,
+                         dx + row * width, dq_weight + int64_t(block) * size, dk_weight + int64_t(block) * size);
     });
 }
 
@@ -159,6 +133,42 @@ void attention_backward(const float* q, int64_t q_row, const float* k, int64_t k
         }
         worker.give(head, {prompt[0], prompt[1]}, 0);
     });
+}
+
+void use_product(void* found) { sgemm = reinterpret_cast<Sgemm>(found); }
+
+void project(const float* x, const float* weight, float eps, const float* matrix, const float* bias, const float* q_weight,
+             const float* k_weight, const float* cos, const float* sin, const int64_t* positions, int rows, int width, int q,
+             int kv, int size, int tile, float* raw, float* made, int) {
+    const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
+    const Linear qkv{matrix, turning.heads.width(), width};
+    Project{{weight, eps, width}, qkv, bias, turning, rows, tile}.forward(x, raw, made);
+}
+
+void project_backward(const float* x, const float* weight, float eps, const float* matrix, const float* raw,
+                      const float* q_weight, const float* k_weight, const float* cos, const float* sin,
+                      const int64_t* positions, int rows, int width, int q, int kv, int size, const float* dq, int64_t dq_row,
+                      const float* dk, int64_t dk_row, const float* dv, int64_t dv_row, int tile, float* dx, float* dweight,
+                      float* dq_weight, float* dk_weight, float* dmatrix, float* dbias, int) {
+    const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
+    const Linear qkv{matrix, turning.heads.width(), width};
+    Project{{weight, eps, width}, qkv, nullptr, turning, rows, tile}.backward(
+        x, raw, {dq, dq_row}, {dk, dk_row}, {dv, dv_row}, dx, dweight, dq_weight, dk_weight, dmatrix, dbias);
+}
+
+void finish(const float* x, const float* mixed, const float* weight, float eps, const float* out, const float* gate_up,
+            const float* down, int rows, int width, int inner, int hidden, int tile, float* middle, float* kept,
+            float* result, int) {
+    const Finish half{{weight, eps, width}, {out, width, inner}, {gate_up, 2 * hidden, width}, {down, width, hidden}, rows, tile};
+    half.forward(x, mixed, middle, kept, result);
+}
+
+void finish_backward(const float* dy, const float* mixed, const float* middle, const float* kept, const float* weight,
+                     float eps, const float* out, const float* gate_up, const float* down, int rows, int width, int inner,
+                     int hidden, int tile, float* dx, float* dmixed, float* dweight, float* dout, float* dgate_up,
+                     float* ddown, int) {
+    const Finish half{{weight, eps, width}, {out, width, inner}, {gate_up, 2 * hidden, width}, {down, width, hidden}, rows, tile};
+    half.backward(dy, mixed, middle, kept, dx, dmixed, dweight, dout, dgate_up, ddown);
 }
 
 }  // extern "C"

@@ -36,21 +36,21 @@ def fits(like: Tensor, widths: Sequence[int] = ()) -> bool:
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """``x / rms(x) · weight`` of each row of ``[n, d]``."""
     y = torch.empty_like(x)
-    _call("norm_forward", x, weight, ctypes.c_float(eps), *x.shape, y)
+    call("norm_forward", x, weight, ctypes.c_float(eps), *x.shape, y)
     return y
 
 
 def norm_backward(x: Tensor, weight: Tensor, eps: float, dy: Tensor, dx: Tensor) -> Tensor:
     """Adds to ``dx``; returns the weight's gradient."""
     parts = dx.new_zeros(_blocks(x), x.shape[1])
-    _call("norm_backward", x, weight, ctypes.c_float(eps), *x.shape, dy, dx, parts)
+    call("norm_backward", x, weight, ctypes.c_float(eps), *x.shape, dy, dx, parts)
     return parts.sum(0)
 
 
 def heads(x: Tensor, weights: tuple[Tensor | None, Tensor | None], turns: Any, shape: Any, eps: float) -> Tensor:
     """Of rows q, k, v side by side: q and k normed head by head where they have weights, and turned; v as it is."""
     y = torch.empty_like(x)
-    _call("heads_forward", x, *weights, ctypes.c_float(eps), *turns, len(x), *shape, y)
+    call("heads_forward", x, *weights, ctypes.c_float(eps), *turns, len(x), *shape, y)
     return y
 
 
@@ -71,7 +71,7 @@ def heads_backward(
     parts = dx.new_zeros(2, _blocks(dx), shape[2])
     strided = [part for gradient in gradients for part in (gradient, ctypes.c_int64(gradient.stride(0)))]
     place = ctypes.c_float(eps), *turns, len(dx), *shape, *strided, dx, parts[0], parts[1]
-    _call("heads_backward", x, *weights, *place)
+    call("heads_backward", x, *weights, *place)
     dq, dk = parts.sum(1)
     return dx, dq, dk
 
@@ -79,27 +79,27 @@ def heads_backward(
 def gated(x: Tensor) -> Tensor:
     """``silu(gate) · up`` of rows gate, up side by side."""
     y = x.new_empty(len(x), x.shape[1] // 2)
-    _call("gated_forward", x, *y.shape, y)
+    call("gated_forward", x, *y.shape, y)
     return y
 
 
 def gated_backward(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
     """``gated(x)`` again, and the gradient of ``x``."""
     y, dx = torch.empty_like(dy), torch.empty_like(x)
-    _call("gated_backward", x, dy, *dy.shape, y, dx)
+    call("gated_backward", x, dy, *dy.shape, y, dx)
     return y, dx
 
 
 def chances(logits: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """``[n]`` log-probability of each target under ``softmax(scale · logits)``, entropy, log of the normaliser."""
     found = logits.new_empty(3, len(logits))
-    _call("chance_forward", logits, targets, ctypes.c_float(scale), *logits.shape, *found)
+    call("chance_forward", logits, targets, ctypes.c_float(scale), *logits.shape, *found)
     return found[0], found[1], found[2]
 
 
 def chances_backward(logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor) -> Tensor:
     """The gradient of ``Σ by · log-probability`` in the logits' place."""
-    _call("chance_backward", logits, targets, ctypes.c_float(scale), normalisers, by, *logits.shape)
+    call("chance_backward", logits, targets, ctypes.c_float(scale), normalisers, by, *logits.shape)
     return logits
 
 
@@ -109,7 +109,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float) -> tuple
     strided = [part for x in (q, k, v) for part in (x, ctypes.c_int64(x.stride(0)))]
     shape = plan.families, plan.longest, q.shape[1], k.shape[1], q.shape[2], ctypes.c_float(scale)
     place = out, ctypes.c_int64(out.stride(0)), normalisers
-    _call("attention_forward", *strided, plan.prompts, plan.completions, *shape, *place, threads=_threads())
+    call("attention_forward", *strided, plan.prompts, plan.completions, *shape, *place, threads=_threads())
     return out, normalisers
 
 
@@ -125,7 +125,7 @@ def attention_backward(
     )
     shape = plan.families, plan.longest, q.shape[1], k.shape[1], q.shape[2], ctypes.c_float(scale)
     given = *found, normalisers, dout, ctypes.c_int64(dout.stride(0))
-    _call("attention_backward", *strided, plan.prompts, plan.completions, *shape, *given, *back, threads=_threads())
+    call("attention_backward", *strided, plan.prompts, plan.completions, *shape, *given, *back, threads=_threads())
     return dq, dk, dv
 
 
@@ -142,7 +142,7 @@ def _blocks(x: Tensor) -> int:
     return -(-len(x) // BLOCK)
 
 
-def _call(name: str, *arguments: Any, threads: int = 0) -> None:
+def call(name: str, *arguments: Any, threads: int = 0) -> None:
     found = library("learn")
     assert not isinstance(found, str), found
     given = [ctypes.c_void_p(x.data_ptr()) if isinstance(x, Tensor) else x for x in arguments]
