@@ -37,12 +37,14 @@ def made(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache" / "groupwise").iterdir())
 
 
-def test_it_is_compiled_once(tmp_path: Path) -> None:
+def test_it_is_compiled_once_and_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert answer() == 42
+    assert capfd.readouterr().err == "groupwise: compiling answer for this processor, once: some seconds\n"
     [file] = made(tmp_path)
     before = file.stat().st_mtime_ns
     build.library.cache_clear()
     assert answer() == 42
+    assert capfd.readouterr().err == ""
     assert [file] == made(tmp_path)
     assert file.stat().st_mtime_ns == before
 

@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def library(name: str) -> ctypes.CDLL | str:
     try:
         place = cache_directory() / f"{name}-{fingerprint(compiler)}.so"
         if not place.exists():
+            print(f"groupwise: compiling {name} for this processor, once: some seconds", file=sys.stderr, flush=True)
             compile_to(place, HERE / f"{name}.cpp", compiler)
         return ctypes.CDLL(str(place))
     except (OSError, subprocess.SubprocessError) as error:
