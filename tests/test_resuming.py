@@ -237,8 +237,8 @@ def test_a_signal_anywhere_loses_nothing(whole: Path, tmp_path: Path, at: Any, s
     with stop_on_signals(), pytest.raises(Stopped) as stopped:
         gw.run(RECIPE, tmp_path / "run", sinks=[Hears(heard, lambda: signal.raise_signal(number))])
     assert stopped.value.signal == number
-    where = {None: "between two steps", 0: "before the first step of grpo"}.get(step, f"after step {step} of grpo")
-    assert str(stopped.value) == f"stopped {where}"
+    where = {None: "between two steps", 0: "before the first step of grpo"}
+    assert str(stopped.value) == f"stopped {where.get(step, f'after step {step} of grpo, saved')}"
     hears = Hears()
     gw.run(RECIPE, tmp_path / "run", sinks=[hears])
     assert step is None or hears.start == step

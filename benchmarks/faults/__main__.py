@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from damages import checkpoints
-from kills import kills
+from kills import kills, processes
 
 from groupwise.learners.local import machine
 from groupwise.versions import versions
@@ -47,6 +47,7 @@ def main() -> int:
     options.add_argument("--only", nargs="+", default=None)
     chosen = options.parse_args()
     parts: dict[str, Part] = {
+        "processes": processes,
         "kills": partial(kills, wanted=chosen.kills, seed=chosen.seed),
         "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -19,8 +21,10 @@ from traps import CLOCK, SPOTS, Trap, counted
 
 import groupwise as gw
 from groupwise import versions
+from groupwise.sources import gathering
 from recipes import KINDS
 
+gathering.SAMPLED_TOGETHER = 8  # so that what is gathered comes in parts
 REVISIONS = versions.revisions()
 versions.revisions = lambda: REVISIONS  # whoever edits the checkout meanwhile changes no record
 KILLS_A_RUN = 2
@@ -68,6 +72,24 @@ def _whole(kind: str, place: Path) -> Whole:
     import_all(told["modules"])
     size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
     return Whole(kept(place / "run"), Counter(told["calls"]), told["seconds"], size)
+
+
+def processes(place: Path) -> dict[str, Any]:
+    """Each kind in two processes of their own, in which Python orders sets differently."""
+    lost, files = [], 0
+    for kind in KINDS:
+        found = []
+        for order in ("1", "2"):
+            there = place / f"{kind}-{order}"
+            there.mkdir()
+            code = f"from kills import complete; complete({kind!r})"
+            paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+            environment = os.environ | {"PYTHONHASHSEED": order, "PYTHONPATH": paths}
+            subprocess.run([sys.executable, "-c", code], cwd=there, env=environment, check=True)
+            found.append(kept(there / "run"))
+        lost += [f"{kind}: {name}" for name in different(*found)]
+        files += len(found[0])
+    return {"processes": 2 * len(KINDS), "files_compared": files, "lost": lost}
 
 
 def trap(phase: str, run: Whole, draw: random.Random) -> Trap:

@@ -67,7 +67,7 @@ def critic() -> gw.Run:
 
 def iterative() -> gw.Run:
     """A reward model of what the policy samples and a policy trained by it, twice, with a share of old data."""
-    scorer = stage("rm", replace(recipes.process_reward_model, source=GATHERED), RULE, steps=3, prompts_per_step=8)
+    scorer = stage("rm", replace(recipes.process_reward_model, source=GATHERED), CACHED, steps=3, prompts_per_step=8)
     policy = stage("rl", replace(recipes.grpo, source=SAMPLED), RULE, steps=3)
     start = stage("sft", recipes.sft, DEMONSTRATED, steps=2, evaluate_every=0)
     return run("iterative", start, *rounds(policy, scorer, start="sft", replay=0.2, kind="outcome"))

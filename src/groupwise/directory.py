@@ -101,7 +101,7 @@ class RunDirectory:
 
         ``fresh`` removes an earlier run first. Raises UserError where another process is at work here, where the
         directory belongs to another recipe, and where it holds something that is no run. A new run that ends with a
-        UserError before its first step leaves nothing behind.
+        UserError before its first step, or first samples, leaves nothing behind.
         """
         self._refuse_foreign()
         absent = [path for path in (self.path, *self.path.parents) if not path.exists()]
@@ -122,7 +122,7 @@ class RunDirectory:
             try:
                 yield
             except UserError:
-                if is_new and not self._has_steps():
+                if is_new and not self._has_results():
                     self._clear()
                     (self.path / ".lock").unlink()
                     for path in absent:
@@ -158,8 +158,9 @@ class RunDirectory:
                 "Choose another --out, or start over with --fresh"
             )
 
-    def _has_steps(self) -> bool:
-        return self.metrics.exists() and self.metrics.stat().st_size > 0
+    def _has_results(self) -> bool:
+        """A step, or samples that were gathered for one."""
+        return self.gathered.exists() or (self.metrics.exists() and self.metrics.stat().st_size > 0)
 
     def _clear(self) -> None:
         """run.json goes last: what is left of a clearing that was cut short is still a run's."""

@@ -87,14 +87,15 @@ class Keeper:
             if asked.signal or every or self._is_best(step):
                 self._save(progress)
             if asked.signal:
-                raise Stopped(f"stopped after step {step} of {stage.name}")
+                raise Stopped(f"stopped after step {step} of {stage.name}, saved")
 
     def give_up_step(self) -> NoReturn:
         """The step under way has changed nothing yet: saves where the one before it left off. Raises Stopped."""
         step = self.progress.step
         if step and step not in self.place.checkpoints(self.stage.name):
             self._save(self.progress)
-        raise Stopped(f"stopped {'after step ' + str(step) if step else 'before the first step'} of {self.stage.name}")
+        where = f"after step {step} of {self.stage.name}, saved"
+        raise Stopped(f"stopped {where if step else 'before the first step of ' + self.stage.name}")
 
     def _is_best(self, step: int) -> bool:
         return self._evaluation_due(step) and best_step(self.place, self.stage.name, self.checkpoints) == step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow")
 GIT_SECONDS = 10.0
+ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "GROUPWISE_KERNELS")
+"""Variables on which rounding depends."""
 
 
 def versions() -> dict[str, str]:
@@ -33,7 +36,9 @@ def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
     """What run.json records of them, and what a continued run compares."""
     from groupwise.learners.local import machine
 
-    return {"machine": machine(), "versions": versions(), "revisions": revisions(), "data": data_hashes(stages)}
+    environment = {name: os.environ.get(name, "") for name in ENVIRONMENT}
+    about = {"machine": machine(), "environment": environment, "versions": versions(), "revisions": revisions()}
+    return about | {"data": data_hashes(stages)}
 
 
 def revisions() -> dict[str, str]:

@@ -184,3 +184,29 @@ def test_stages_share_a_store(world: Open, tmp_path: Path) -> None:
     second = replace(first, stage=replace(first.stage, name="second"))
     assert SOURCE.draw(first, 0).groups != SOURCE.draw(second, 0).groups
     assert sorted(path.name for path in tmp_path.iterdir()) == ["second.jsonl", "stage.jsonl"]
+
+
+def test_a_gathering_that_was_cut_short_samples_the_rest_alone(
+    counted: Callable[..., tuple[World, Counted]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four rows a part; the first two parts are on the disk when it ends, and the result is the same file."""
+    monkeypatch.setattr("groupwise.sources.gathering.SAMPLED_TOGETHER", 4 * SOURCE.samples_per_prompt)
+    straight, engine = counted(SOURCE)
+    expected = SOURCE.draw(replace(straight, store=tmp_path / "straight"), 0)
+    requests = engine.requests
+
+    def end(name: str, done: int, total: int) -> None:
+        if name == "gather" and done == 8:
+            raise ConnectionError
+
+    cut, engine = counted(SOURCE)
+    with pytest.raises(ConnectionError):
+        SOURCE.draw(replace(cut, store=tmp_path / "cut", on_phase=end), 0)
+    assert len(list((tmp_path / "cut").rglob("*.jsonl"))) == 2
+    before = engine.requests
+    after, engine = counted(SOURCE)
+    found = SOURCE.draw(replace(after, store=tmp_path / "cut"), 0)
+    assert (before, engine.requests) == (8, requests - 8)
+    assert found.groups == expected.groups
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["stage.jsonl"]
+    assert (tmp_path / "cut" / "stage.jsonl").read_bytes() == (tmp_path / "straight" / "stage.jsonl").read_bytes()

@@ -104,7 +104,7 @@ def _run(
             outcome = run(recipe, chosen.out, chosen.fresh)
     except Stopped as stopped:
         again = shlex.join(["groupwise", "run", *(word for word in given if word != "--fresh")])
-        print(f"groupwise run: {stopped}, saved; to continue: {again}", file=sys.stderr)
+        print(f"groupwise run: {stopped}; to continue: {again}", file=sys.stderr)
         return 128 + stopped.signal
     if outcome.already_finished:
         print(f"{outcome.directory} is finished: {outcome.directory / 'report.html'} (--fresh starts over)")

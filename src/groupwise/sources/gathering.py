@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -62,7 +63,7 @@ def gathered_once(source: Gatherer, world: World, cursor: int, gather: Callable[
     Raises UserError where a later draw does not find what the first gathered, where the store holds something else,
     and where a stage to replay from left nothing.
     """
-    made_by = f"{world.stage.name}: {source!r} with seed {world.seed}"
+    made_by = _made_by(source, world)
     if made_by in world.gathered:
         return world.gathered[made_by]
     old = _replayed_files(source, world)  # a wrong name is said before hours of sampling
@@ -77,6 +78,9 @@ def gathered_once(source: Gatherer, world: World, cursor: int, gather: Callable[
         gathered = gather(world)
         if path:
             store.write(path, gathered, {rows[row].id: row for row in asked_rows(source, world)}, made_by)
+    parts = _parts(world)
+    if parts and parts.exists():
+        shutil.rmtree(parts)
     world.gathered[made_by] = _with_replay(gathered, source.replay, old, rows, world)
     return world.gathered[made_by]
 
@@ -109,24 +113,61 @@ def asked_prompts(source: Gatherer, world: World) -> tuple[dict[int, Prompt], in
 
 
 def samples(
-    source: Gatherer, world: World, sampler: Sampler, prompts: Mapping[int, Prompt], together: int = SAMPLED_TOGETHER
+    source: Gatherer, world: World, sampler: Sampler, prompts: Mapping[int, Prompt], together: int = 0
 ) -> Iterator[Sampled]:
-    """Model after model, of each the rows that fit its context, about ``together`` completions at a time."""
+    """Model after model, of each the rows that fit its context, about ``together`` completions at a time (0: 4,096).
+
+    A part that was sampled and scored is kept until all of them are, so that a run that dies in between samples the
+    others alone.
+    """
     size, done = source.samples_per_prompt, 0
     wanted = size * len(prompts) * len(source.models or ("",))
     how = world.renderer.sampling(source.max_completion_tokens, source.sampling_temperature)
+    count = max(1, (together or SAMPLED_TOGETHER) // size)
     for number, model in enumerate(source.models or ("",)):
         there = replace(world, engine=world.open_policy(model)) if model else world
         rows = [row for row, prompt in prompts.items() if _has_room(source, there, prompt)]
         stream = (world.seed, world.stage.name, "gather", number)
-        for start in range(0, len(rows), max(1, together // size)):
-            part = rows[start : start + max(1, together // size)]
-            seeds = [tuple(stable_seed(*stream, row, index) for index in range(size)) for row in part]
-            told = partial(_told, world, done, wanted)
-            found = sampler.sample(there.engine, [prompts[row] for row in part], seeds, how, told)
+        for start in range(0, len(rows), count):
+            part = rows[start : start + count]
+            kept = _Part(source, world, number, start)
+            groups = kept.read()
+            if groups is None:
+                seeds = [tuple(stable_seed(*stream, row, index) for index in range(size)) for row in part]
+                told = partial(_told, world, done, wanted)
+                found = sampler.sample(there.engine, [prompts[row] for row in part], seeds, how, told)
+                scored = iter(sampler.score([rollout for rollouts in found for rollout in rollouts]))
+                groups = [Group(prompts[row], tuple(next(scored) for _ in range(size))) for row in part]
+                kept.write(groups, part)
             done += size * len(part)
-            scored = iter(sampler.score([rollout for rollouts in found for rollout in rollouts]))
-            yield Sampled(number, there.engine, {row: [next(scored) for _ in range(size)] for row in part})
+            rollouts = {row: list(group.rollouts) for row, group in zip(part, groups, strict=True)}
+            yield Sampled(number, there.engine, rollouts)
+
+
+class _Part:
+    """What was sampled at one time, on the disk where the world has a store."""
+
+    def __init__(self, source: Gatherer, world: World, model: int, start: int) -> None:
+        self.rows = rows_of(world)
+        self.made_by = f"{_made_by(source, world)}, model {model}, from row {start}"
+        folder = _parts(world)
+        self.path = folder / f"{model}-{start:09d}.jsonl" if folder else None
+
+    def read(self) -> list[Group] | None:
+        kept = store.read(self.path, self.rows, self.made_by) if self.path else None
+        return kept.groups if kept else None
+
+    def write(self, groups: list[Group], rows: Sequence[int]) -> None:
+        if self.path:
+            store.write(self.path, Gathered(groups), {self.rows[row].id: row for row in rows}, self.made_by)
+
+
+def _parts(world: World) -> Path | None:
+    return world.store / f".parts-{world.stage.name}" if world.store else None
+
+
+def _made_by(source: Gatherer, world: World) -> str:
+    return f"{world.stage.name}: {source!r} with seed {world.seed}"
 
 
 def _told(world: World, before: int, wanted: int, done: int) -> None:

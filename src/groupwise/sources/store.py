@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,11 @@ def _groups(path: Path, lines: Iterable[bytes], rows: Sequence[Example]) -> Iter
 
 
 def _plain_rollout(rollout: Rollout) -> dict[str, Any]:
-    """Integer keys become pairs: JSON has none."""
-    scores = {name: asdict(score) | {"steps": list(score.steps.items())} for name, score in rollout.scores.items()}
+    """Integer keys become pairs: JSON has none. Whether a score was known before is of one time, not of the sample."""
+    scores = {
+        name: asdict(replace(score, cached=None)) | {"steps": list(score.steps.items())}
+        for name, score in rollout.scores.items()
+    }
     values = {name: value for name, value in vars(rollout).items() if name != "prompt"}
     return values | {"rewards": list(rollout.rewards.items()), "scores": scores}
 
