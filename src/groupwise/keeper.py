@@ -14,7 +14,7 @@ from groupwise.directory import RunDirectory
 from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
-from groupwise.finite import BadBatches
+from groupwise.finite import BadBatches, all_finite
 from groupwise.ledger import Ledger
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
@@ -74,8 +74,8 @@ class Keeper:
         for sentence in self.doctor.hear(step):
             self.sink.note(f"{stage.name}: after step {step}, {sentence}")
         if step < stage.steps:
-            due = stage.checkpoint_every and step % stage.checkpoint_every == 0 and not progress.skipped
-            if stop.requested or due:
+            due = stage.checkpoint_every and step % stage.checkpoint_every == 0
+            if stop.requested or (due and not progress.skipped and all_finite(self.learner.weights())):
                 self._checkpoint(progress)
             if stop.requested:
                 raise Stopped(f"stopped after step {step} of {stage.name}; the same command continues from there")

@@ -28,7 +28,9 @@ def tell_cost(
     joins, outputs = world.stage.algorithm.objective.joins_group(), world.stage.algorithm.outputs
     together = in_pairs(rollouts) if joins else None
     budget, first = learner.room.tokens, rollouts[: 2 if joins else 1]
-    each = [_timed(learner, first, outputs, [0, 0] if joins else None) for _ in range(2)][-1]  # the first one warms up
+    each = _timed(learner, first, outputs, [0, 0] if joins else None)
+    if each < limit:
+        each = _timed(learner, first, outputs, [0, 0] if joins else None)  # the first one warmed up
     tried, seconds = first, each
     if each * len(rollouts) / len(first) < limit:
         tried, seconds = rollouts, min(_timed(learner, rollouts, outputs, together) for _ in range(2))
