@@ -175,3 +175,22 @@ def test_no_disk_is_filled_with_bad_batches(open_learner: Any, random_groups: An
     assert len(Ledger(tmp_path).steps("stage")) == MOST_KEPT
     assert "lies in" not in words
     assert batches.last == words
+
+
+def test_a_checkpoint_never_holds_weights_that_are_not_finite(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second update makes them so; what is continued from is the first step's checkpoint."""
+    stepped, out = LocalLearner.step, tmp_path / "run"
+
+    def step(self: LocalLearner, *rest: Any) -> Any:
+        metrics = stepped(self, *rest)
+        if self.version == 2:
+            with torch.no_grad():
+                next(iter(self.model.parameters()))[0, 0] = float("nan")
+        return metrics
+
+    monkeypatch.setattr(LocalLearner, "step", step)
+    with pytest.raises(UserError, match="continues from the last checkpoint"):
+        run(recipe(tiny_model, None, recipes.sft, steps=9, checkpoint_every=1), out, sinks=[])
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["stage-000001"]

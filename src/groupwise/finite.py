@@ -61,6 +61,11 @@ class NotFinite(Exception):  # noqa: N818 - no error of ours: it leaves an updat
     number: BadNumber
 
 
+def all_finite(weights: Mapping[str, Tensor]) -> bool:
+    """Whether every weight is: what is not need not be kept."""
+    return all(bool(tensor.isfinite().all()) for tensor in weights.values())
+
+
 def refuse_bad(signals: Signals, outputs: Outputs, found: Coefficients) -> None:
     """Raises NotFinite for the first number of a micro-batch that is not finite, of tokens that count."""
     for kind, tensor in _in_order(signals, outputs, found):

@@ -13,7 +13,7 @@ from groupwise.directory import RunDirectory
 from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
-from groupwise.finite import BadBatches
+from groupwise.finite import BadBatches, all_finite
 from groupwise.ledger import Ledger
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
@@ -83,8 +83,9 @@ class Keeper:
         for sentence in self.doctor.hear(step):
             self.sink.note(f"{stage.name}: after step {step}, {sentence}")
         if step < stage.steps:
-            every = stage.checkpoint_every and step % stage.checkpoint_every == 0 and not progress.skipped
-            if asked.signal or every or self._is_best(step):
+            due = stage.checkpoint_every and step % stage.checkpoint_every == 0
+            worth_it = (due or self._is_best(step)) and not progress.skipped
+            if asked.signal or (worth_it and all_finite(self.learner.weights())):
                 self._save(progress)
             if asked.signal:
                 raise Stopped(f"stopped after step {step} of {stage.name}, saved")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BREAKS = 1
 """Exit code where something would break."""
 LABEL, MOST_WIDTH = 10, 118
+EXAMPLES = """  groupwise check examples/quickstart.py
+  groupwise check examples/quickstart.py --out runs/quickstart   (with the models of stages that have run)
+  groupwise check grpo --model PATH --data train.jsonl --reward math"""
 USAGE = "groupwise check RECIPE.py | METHOD [as for groupwise run] [--limit_seconds X] [--json FILE]"
 
 
@@ -57,7 +60,7 @@ def _parser(for_method: bool) -> ArgumentParser:
     known.description = (
         "What a recipe would do on this model, data and machine, and what would break. Nothing is trained."
     )
-    known.epilog = "examples:\n  groupwise check examples/quickstart.py\n  groupwise check grpo --model PATH --data train.jsonl --reward math"
+    known.epilog = f"examples:\n{EXAMPLES}"
     known.add_argument(
         "--limit_seconds", type=float, metavar="X", default=20.0, help="for each part that samples or computes (20)"
     )
@@ -84,16 +87,27 @@ def _print(name: str, found: Sequence[Finding], stages: Sequence[str]) -> None:
     for title, chosen in (("Would break", problems), ("To know", remarks)):
         if chosen:
             print(title)
-            for each in chosen:
-                _line("", f"{each.stage or name}, {each.part}: {each.words}", bullet="- ")
+            for (part, words), where in _alike(chosen).items():
+                _line("", f"{', '.join(each or name for each in where)}: {part}: {words}", bullet="- ")
             print()
+    facts = [each for each in found if each.kind == "fact"]
+    alike = _alike(facts)
     for stage in stages:
-        facts = [each for each in found if each.stage == stage and each.kind == "fact"]
-        if facts:
+        own = [each for each in facts if each.stage == stage]
+        if own:
             print(stage)
-            for each in facts:
-                _line(each.part, each.words)
+        for each in own:
+            first = alike[each.part, each.words][0]
+            _line(each.part, each.words if first == stage else f"as in {first}")
     print(f"\n{_verdict(len(problems))}")
+
+
+def _alike(found: Sequence[Finding]) -> dict[tuple[str, str], list[str]]:
+    """The stages of which each thing is said, by part and words."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for each in found:
+        where.setdefault((each.part, each.words), []).append(each.stage)
+    return where
 
 
 def _verdict(problems: int) -> str:

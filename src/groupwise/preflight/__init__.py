@@ -141,7 +141,7 @@ class _StageCheck:
         reference = algorithm.reference.model if algorithm.needs_reference else None
         self.learner.start_stage(reference, algorithm.critic.network)
         per_token = cost.tell_cost(self.notes, self.world, self.learner, rollouts, self.limit)
-        cost.tell_time(self.notes, self.world, rollouts, per_token, drawn)
+        cost.tell_time(self.notes, self.world, rollouts, per_token, drawn, real=not self.missing)
 
     def _probe(self) -> probe.Probe | None:
         """Sampled groups; of a model that only stands in, fewer, and their rewards say nothing."""
@@ -163,7 +163,7 @@ class _StageCheck:
                 probe.tell_signal(self.notes, self.world, found)
 
         done = self.notes.try_part("signal", work)
-        return found if done and not self.missing else None
+        return found if done else None
 
     def _opened(self, stage: Stage) -> tuple[LocalLearner | ScorerLearner, RolloutEngine]:
         def note(text: str) -> None:

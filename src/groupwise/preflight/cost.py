@@ -14,7 +14,7 @@ from groupwise.preflight.findings import Notebook
 from groupwise.preflight.probe import Probe
 from groupwise.rehearsal import in_pairs
 from groupwise.sources import World
-from groupwise.types import Rollout
+from groupwise.types import Rollout, flatten
 
 FORWARD = 1 / 3
 """Of a train step's time: a pass without a backward one."""
@@ -28,10 +28,12 @@ def tell_cost(
     joins, outputs = world.stage.algorithm.objective.joins_group(), world.stage.algorithm.outputs
     together = in_pairs(rollouts) if joins else None
     budget, first = learner.room.tokens, rollouts[: 2 if joins else 1]
-    each = [_timed(learner, first, outputs, [0, 0] if joins else None) for _ in range(2)][-1]  # the first one warms up
+    each = _timed(learner, first, outputs, [0, 0] if joins else None)
+    if each < limit:
+        each = _timed(learner, first, outputs, [0, 0] if joins else None)  # the first one warmed up
     tried, seconds = first, each
     if each * len(rollouts) / len(first) < limit:
-        tried, seconds = rollouts, _timed(learner, rollouts, outputs, together)
+        tried, seconds = rollouts, min(_timed(learner, rollouts, outputs, together) for _ in range(2))
     tokens = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in tried)
     _tell_memory(notes, learner, rollouts, together, whole=tried is rollouts)
     if learner.room.tokens < budget:
@@ -72,26 +74,27 @@ def _tell_memory(
 
 
 def tell_time(
-    notes: Notebook, world: World, rollouts: Sequence[Rollout], per_token: float, probe: Probe | None
+    notes: Notebook, world: World, rollouts: Sequence[Rollout], per_token: float, probe: Probe | None, real: bool
 ) -> None:
-    """Of the whole stage: at the longest length, and as long as the probe's completions were."""
+    """Of the whole stage at the longest length; and, where the probe's model is the ``real`` one, as long as its
+    completions were."""
     stage = world.stage
     rows = stage.prompts_per_step * completions_per_prompt(stage)
     passes = stage.epochs + FORWARD * len(stage.algorithm.needs() & {"old_logprobs", "reference_logprobs"})
-    longest = max(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts)
-    most = rows * longest * per_token * passes
-    numbers = {"seconds_per_step_at_most": most}
-    words = f"learning {duration(most)} a step at the longest length"
+    learned = rows * max(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts) * per_token * passes
+    words, most = f"learning at most {duration(learned)} a step", learned
     if probe and probe.tokens:
         sampled = rows * max(len(rollout.tokens) for rollout in rollouts) * probe.seconds / probe.tokens
-        drawn = [rollout for group in probe.groups for rollout in group.rollouts]
+        words, most = f"{words}, sampling at most {duration(sampled)}", learned + sampled
+    words += f": at the longest length {duration(most * stage.steps)} in {stage.steps:,} steps"
+    numbers = {"seconds_per_step_at_most": most}
+    if probe and probe.tokens and real:
+        drawn = flatten(probe.groups)
         mean = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in drawn) / len(drawn)
-        now = rows * (mean * per_token * passes + probe.tokens / len(drawn) * probe.seconds / probe.tokens)
-        words += f", sampling at most {duration(sampled)}; as long as completions are now {duration(now)} a step"
-        numbers |= {"seconds_per_step_at_most": most + sampled, "seconds_per_step": now}
-        most = now
-    words += f": about {duration(most * stage.steps)} in {stage.steps:,} steps, evaluation not counted"
-    notes.fact("time", words, **numbers)
+        now = rows * (mean * per_token * passes + probe.seconds / len(drawn))
+        words += f"; as long as completions are now {duration(now * stage.steps)}"
+        numbers["seconds_per_step"] = now
+    notes.fact("time", f"{words}; evaluation not counted", **numbers)
 
 
 def size(number: float) -> str:
@@ -107,5 +110,5 @@ def duration(seconds: float) -> str:
     for unit, length in (("days", 172_800.0), ("h", 7_200.0), ("min", 120.0)):
         if seconds >= length:
             of = {"days": 86_400.0, "h": 3_600.0, "min": 60.0}[unit]
-            return f"{seconds / of:.2g} {unit}"
-    return f"{seconds:.2g} s"
+            return f"{seconds / of:.0f} {unit}" if seconds >= 10 * of else f"{seconds / of:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from groupwise.errors import UserError
-from groupwise.preflight.arithmetic import longest_completion
+from groupwise.preflight.arithmetic import counted, longest_completion
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import Demonstrations, World
 from groupwise.types import Example, Message, Prompt
 
 LOOKED_AT = 300  # rows, evenly spread, that are rendered
 COMPARED = 20_000  # rows whose prompts are compared with each other
+FEW = 0.2
+"""Share of rows with an earlier one's prompt, up to which that looks like an accident."""
 SHOWN = 3  # rows that are named
 
 
@@ -43,8 +44,10 @@ def tell_rows(notes: Notebook, world: World) -> None:
     _tell_repeated(notes, spread(task.train, COMPARED), task.held_out)
     if prompts:
         lengths = sorted(len(prompt.tokens) for prompt in prompts)
+        middle = lengths[len(lengths) // 2]
+        spelled = f"{lengths[0]} to {lengths[-1]} tokens, half of them at most {middle}"
         words = f"{len(task.train):,} rows, {len(task.held_out):,} held out; of {len(looked_at)} looked at, prompts of "
-        words += f"{lengths[0]} to {lengths[-1]} tokens, half of them at most {lengths[len(lengths) // 2]}"
+        words += spelled if lengths[0] < lengths[-1] else f"{middle} tokens"
         notes.fact("data", words, rows=len(task.train), held_out=len(task.held_out), longest_prompt=lengths[-1])
 
 
@@ -77,18 +80,30 @@ def _tell_too_long(notes: Notebook, world: World, prompts: Sequence[Prompt]) -> 
 
 
 def _tell_repeated(notes: Notebook, train: Sequence[Example], held_out: Sequence[Example]) -> None:
-    """Prompts that stand twice, and held-out ones that are trained on."""
-    counts = Counter(str(row.prompt) for row in train)
-    twice = [row.id for row in train if counts[str(row.prompt)] > 1]
-    if twice:
+    """Prompts that stand twice, with other answers, or among those that evaluate. Generated tasks repeat prompts."""
+    first: dict[str, Example] = {}
+    again = [row for row in train if first.setdefault(str(row.prompt), row) is not row]
+    other = [row.id for row in again if row.answer != first[str(row.prompt)].answer]
+    if other:
         notes.remark(
-            "data", f"{len(twice):,} of {len(train):,} rows have a prompt that stands more than once ({named(twice)})"
+            "data",
+            f"{counted(len(other), 'row')} ({named(other)}) of {len(train):,} have the prompt of an earlier "
+            "row and another answer",
+            contradicting=len(other),
         )
-    both = [row.id for row in spread(held_out, COMPARED) if str(row.prompt) in counts] if len(held_out) else []
+    elif again and len(again) < FEW * len(train):
+        notes.remark(
+            "data",
+            f"{counted(len(again), 'row')} ({named([row.id for row in again])}) of {len(train):,} have the "
+            "prompt of an earlier row",
+            repeated=len(again),
+        )
+    both = [row.id for row in spread(held_out, COMPARED) if str(row.prompt) in first] if len(held_out) else []
     if both:
         notes.remark(
             "data",
-            f"{len(both):,} held-out rows ({named(both)}) have a prompt that is trained on, so that evaluation flatters",
+            f"{counted(len(both), 'held-out row')} ({named(both)}) have a prompt that is trained on, so that "
+            "evaluation flatters",
             contaminated=len(both),
         )
 

@@ -36,6 +36,7 @@ def sampled(world: World, limit_seconds: float, prompts: int = PROMPTS) -> Probe
     found, started, sampler = Probe(), time.perf_counter(), Sampler(world)
     how = world.renderer.sampling(source.max_completion_tokens, source.temperature, source.top_k, source.top_p)
     room = world.engine.context_tokens - source.max_completion_tokens
+    prompts = min(prompts, len(world.stage.task.train))
     for prompt in (world.renderer.prompt(example) for example, _ in prompt_stream(world, 0)):
         if len(prompt.tokens) > room:
             continue

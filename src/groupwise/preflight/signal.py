@@ -17,7 +17,8 @@ def share_without_signal(groups: Sequence[Sequence[float]], size: int) -> Interv
     ``groups`` are the rewards of each probed prompt. For right and wrong answers it is the mean over prompts of
     p^G + (1-p)^G. Up to as many completions as were sampled, C(c, G)/C(n, G) summed over the rewards that occur is an
     unbiased estimate of it, whatever the rewards are. Beyond, it is the mean under the posterior of p after a
-    Jeffreys prior, Beta(c + 1/2, n - c + 1/2), for rewards of two kinds; None for others.
+    Jeffreys prior, Beta(c + 1/2, n - c + 1/2), but never more than of a smaller group, for rewards of two kinds; None
+    for others.
     """
     kinds = len({reward for group in groups for reward in group})
     shares = [_share(group, size, kinds) for group in groups if len(group) > 1]
@@ -32,7 +33,8 @@ def _share(rewards: Sequence[float], size: int, kinds: int) -> float | None:
     if kinds > 2:
         return None
     c = counts.most_common(1)[0][1]
-    return _power(c, n - c, size) + _power(n - c, c, size)
+    whole = sum(comb(count, n) for count in counts.values())  # of a group as large as what was sampled
+    return min(float(whole), _power(c, n - c, size) + _power(n - c, c, size))
 
 
 def _power(right: int, wrong: int, size: int) -> float:
