@@ -6,3 +6,6 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2; from Python it is an ordinary exception.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # whatever data it quotes
