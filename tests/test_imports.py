@@ -70,8 +70,10 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("types.py", set()),
         ("errors.py", set()),
         ("seeding.py", set()),
+        ("deadlines.py", {"errors"}),
+        ("visible.py", set()),
         ("protocols.py", {"types"}),
-        ("rewards/", {"types", "protocols", "errors", "describe", "rewards"}),
+        ("rewards/", {"types", "protocols", "errors", "describe", "deadlines", "rewards"}),
         ("tasks/", {"types", "protocols", "errors", "rewards", "steps", "tasks"}),
         ("steps.py", {"errors"}),
         ("pieces.py", set()),
@@ -84,7 +86,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         (
             "sources/",
             {"types", "protocols", "errors", "seeding", "render", "steps", "algorithm", "rewards", "tasks", "stage"}
-            | {"clock", "sources"},
+            | {"clock", "deadlines", "sources"},
         ),
         ("kernels/", {"kernels"}),
         ("networks/", {"kernels", "networks"}),

@@ -7,6 +7,9 @@ class UserError(Exception):
     The command line prints it without a traceback and exits with code 2; from Python it is an ordinary exception.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # whatever data it quotes
+
 
 class MicroBatchTooLarge(Exception):  # noqa: N818 - it asks for the same again
     """Memory ran out on a micro-batch. The learner has forgotten the gradient and takes smaller ones from now on: what

@@ -133,6 +133,22 @@ def test_the_function_keeps_its_state_and_ours_is_not_touched(rollout: Make) -> 
     assert len(seen) == 1
 
 
+def test_random_numbers_depend_on_what_is_asked(rollout: Make) -> None:
+    import random
+
+    import numpy
+
+    def lucky(completion: str) -> float:
+        return random.random() + numpy.random.random()
+
+    rows = [rollout("a"), rollout("b")]
+    first, second = as_reward(lucky), as_reward(lucky)
+    first.score([rollout("c")])
+    values = [score.value for score in first.score(rows)]
+    assert values == [score.value for score in second.score(rows)]
+    assert values[0] != values[1]
+
+
 def test_a_hanging_coroutine_costs_itself_and_one_that_blocks_its_batch(rollout: Make) -> None:
     async def judge(completion: str) -> float:
         import asyncio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from groupwise import OnPolicy
+from groupwise import OnPolicy, deadlines
 from groupwise.errors import UserError
 from groupwise.rewards import as_reward
 from groupwise.sources import World
@@ -86,3 +87,23 @@ def test_a_reward_that_fails_on_too_many_stops_the_draw_and_few_are_counted(worl
     assert draw.metrics["rewards/fails/failed"] == 1.0
     assert len(notes) == 1
     assert all(rollout.reward is None for group in draw.groups for rollout in group.rollouts)
+
+
+def test_a_reward_in_this_process_that_never_ends_is_named_with_its_stack(
+    world: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(deadlines, "MOST_TIMES", 2)
+    over = threading.Event()
+
+    def never(completion: str) -> float:
+        over.wait(60)
+        return 0.0
+
+    here, _, source = opened(world, never, waits=0.0)
+    notes: list[str] = []
+    with pytest.raises(UserError, match=r"stage has waited 0\.4 s for the rewards of a group and gives up; .*never \("):
+        source.draw(replace(here, on_note=notes.append), 0)
+    over.set()
+    assert len(notes) == 2
+    assert "rewards stands in wait" in notes[0]

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+LONGEST_SECONDS = 3600.0
+"""Of one operation in a lane; a thread that hangs ends the run rather than hold it for ever."""
 _count = 1
 _pool: ThreadPoolExecutor | None = None
 
@@ -57,7 +59,7 @@ def each_tile(tiles: Sequence[slice], work: Callable[[slice, int], None]) -> Non
     if tiles:
         labour(0)
     for other in others:
-        other.result()
+        other.result(timeout=LONGEST_SECONDS)
 
 
 def zeros(*like: Tensor) -> list[list[Tensor]]:

@@ -13,6 +13,7 @@ import faulthandler
 import json
 import os
 import pickle
+import random
 import resource
 import signal
 import socket
@@ -137,13 +138,22 @@ def _work(descriptors: Sequence[int], respond: Respond, memory_bytes: int) -> No
         _limit_memory(memory_bytes)
         own, requests = os.getpid(), connection.makefile("rb")
         while header := requests.read(8):
-            calls, seconds = pickle.loads(requests.read(int.from_bytes(header, "big")))
+            request = requests.read(int.from_bytes(header, "big"))
+            _seed(request)
+            calls, seconds = pickle.loads(request)
             for number, answer in respond(calls, seconds):
                 if os.getpid() != own:
                     os._exit(0)
                 connection.sendall(json.dumps([number, answer]).encode() + b"\n")
     finally:
         os._exit(1)
+
+
+def _seed(request: bytes) -> None:
+    """The global random numbers depend on what is asked alone: a run that is continued hears the same."""
+    random.seed(request)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(random.getrandbits(32))
 
 
 def _limit_memory(more: int) -> None:

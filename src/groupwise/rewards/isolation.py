@@ -24,6 +24,7 @@ import atexit
 import functools
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -140,6 +141,7 @@ class _Worker:
         )
         self._requests, self.replies = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         os.set_blocking(self.replies.fileno(), False)
+        os.set_blocking(self._requests.fileno(), False)
         self._write({**setup, "path": [os.path.abspath(folder) for folder in sys.path if folder]})
 
     def hello(self) -> tuple[str, ...]:
@@ -186,16 +188,23 @@ class _Worker:
     def _kill(self, reply: dict[str, Any] | None = None) -> dict[str, Any] | None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):  # what the kernel does not let go is left to it
+            self._process.wait(GRACE_SECONDS)
         for pipe in (self._requests, self.replies):
             with suppress(OSError):
                 pipe.close()
         return reply
 
     def _write(self, message: dict[str, Any]) -> None:
-        with suppress(BrokenPipeError):  # it is dead; receive() will find out
-            self._requests.write(json.dumps(message).encode() + b"\n")
-            self._requests.flush()
+        """All of it, until the worker is overdue or dead: receive() will find out."""
+        left, pipe = memoryview(json.dumps(message).encode() + b"\n"), self._requests.fileno()
+        while left and (seconds := self.deadline - time.monotonic()) > 0:
+            try:
+                left = left[os.write(pipe, left) :]
+            except BlockingIOError:
+                select.select([], [pipe], [], seconds)
+            except BrokenPipeError:
+                return
 
 
 def _wait(workers: Sequence[_Worker]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from groupwise.deadlines import stacks
 from groupwise.errors import UserError
 from groupwise.rewards.http import Refused, Reply, Unreachable, post_json
 from groupwise.types import Rollout, Score
@@ -124,7 +125,9 @@ class Judge:
             threading.Thread(target=work, daemon=True, name=f"{self.name} reward").start()
         turns = -(-len(rollouts) // max(threads, 1))
         verdicts: list[_Verdict] = []
-        for row, verdict in _collected(done, len(rollouts), time.monotonic() + turns * self.timeout_seconds + 5):
+        for row, verdict in _collected(
+            done, len(rollouts), f"{self.name} reward", time.monotonic() + turns * self.timeout_seconds + 5
+        ):
             verdicts.append(verdict)
             yield row, replace(verdict.score, reason=verdict.reason)
         self._check(verdicts)
@@ -246,7 +249,7 @@ def _conversation(messages: Sequence[Mapping[str, str]]) -> str:
 
 
 def _collected(
-    done: queue.SimpleQueue[tuple[int, _Verdict]], count: int, deadline: float
+    done: queue.SimpleQueue[tuple[int, _Verdict]], count: int, name: str, deadline: float
 ) -> Iterator[tuple[int, _Verdict]]:
     """One verdict a row; a row whose thread says nothing by the deadline (it may hang in a name server) timed out."""
     missing = set(range(count))
@@ -258,4 +261,4 @@ def _collected(
         missing.discard(row)
         yield row, verdict
     for row in sorted(missing):
-        yield row, _Verdict(Score(None, "timeout"), "no reply")
+        yield row, _Verdict(Score(None, "timeout"), f"no reply; {stacks(name)}")

@@ -61,9 +61,10 @@ class FunctionReward:
     """A user's function as a reward. It gets copies of all it is given, so it may change them.
 
     It runs in a process of its own (:mod:`groupwise.rewards.guarded`), which keeps what the function keeps from call
-    to call and is replaced when it must be. A completion on which it raises, dies, takes too much memory or returns
-    something that is no finite number, bool or None has no value and the status ``failed``; one that it takes too long
-    for, ``timeout``; ``Score.reason`` says why. Raises UserError where it asks for a column that the row lacks.
+    to call and is replaced when it must be; its global random numbers depend on what it is asked alone. A completion on
+    which it raises, dies, takes too much memory or returns something that is no finite number, bool or None has no
+    value and the status ``failed``; one that it takes too long for, ``timeout``; ``Score.reason`` says why. Raises
+    UserError where it asks for a column that the row lacks.
     """
 
     function: Callable[..., Any]

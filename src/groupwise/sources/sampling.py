@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
+from groupwise.deadlines import Helper, result
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rewards.failures import Failures, unscored
@@ -116,22 +118,20 @@ class Sampler:
         if not self.world.stage.task.rewards:
             return self.sample(engine, prompts, seeds, sampling, on_done)
         self._failures.expected += sum(map(len, seeds))
-        with ThreadPoolExecutor(1, "rewards") as scorer:
-            scored: list[Future[list[Rollout]]] = []
+        scorer, scored = Helper("rewards"), list[Future[list[Rollout]]]()
 
-            def begin(number: int, rollouts: list[Rollout]) -> None:
-                for done in filter(Future.done, scored[-2:]):
-                    done.result()  # raises now what the reward raised
-                scored.append(scorer.submit(self._scored, rollouts))
+        def begin(number: int, rollouts: list[Rollout]) -> None:
+            for done in filter(Future.done, scored[-2:]):
+                done.result()  # raises now what the reward raised
+            scored.append(scorer.submit(partial(self._scored, rollouts)))
 
-            try:
-                self.sample(engine, prompts, seeds, sampling, on_done, begin)
-                started = time.perf_counter()
-                groups = [group.result() for group in scored]
-            except BaseException:
-                scorer.shutdown(wait=False, cancel_futures=True)
-                raise
-            self.seconds["reward"] += time.perf_counter() - started
+        try:
+            self.sample(engine, prompts, seeds, sampling, on_done, begin)
+            started, name = time.perf_counter(), self.world.stage.name
+            groups = [result(group, name, "the rewards of a group", self.world.on_note) for group in scored]
+        finally:
+            scorer.close()
+        self.seconds["reward"] += time.perf_counter() - started
         return groups
 
     def judged(self, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
