@@ -64,13 +64,13 @@ def acts(completion: str) -> float:
 
 @pytest.fixture(scope="module")
 def reward() -> Any:
-    return as_reward(acts, time_limit_seconds=0.8, memory_bytes=200 << 20)
+    return as_reward(acts, time_limit_seconds=1.2, memory_bytes=200 << 20)
 
 
 @pytest.mark.parametrize(
     ("deed", "status", "reason"),
     [
-        ("sleep", "timeout", r"no answer within 0\.8 s, it stood in .* at .*test_guarded\.py:\d+"),
+        ("sleep", "timeout", r"no answer within 1\.2 s, it stood in .* at .*test_guarded\.py:\d+"),
         ("exit", "failed", "its process ended"),
         ("kill itself", "failed", "its process ended"),
         ("crash", "failed", r"its process ended, it stood in .* at .*:\d+"),
@@ -81,10 +81,10 @@ def reward() -> Any:
 def test_a_deed_costs_its_own_answer_in_time(deed: str, status: str, reason: str, reward: Any, rollout: Make) -> None:
     reward.prepare()
     started = time.monotonic()
-    before, done, after, again = reward.score([rollout(text) for text in ("a", deed, "bbb", deed)])
+    before, done, after = reward.score([rollout(text) for text in ("a", deed, "bbb")])
     assert time.monotonic() - started < 20.0
     assert (before, after) == (Score(0.01), Score(0.03))
-    assert done == again == Score(None, status)  # type: ignore[arg-type]
+    assert done == Score(None, status)  # type: ignore[arg-type]
     assert re.search(reason, done.reason)
 
 
