@@ -191,6 +191,14 @@ def test_a_reward_is_ready_before_it_is_asked(rollout: Make, tmp_path: Path) -> 
     assert reward.score([rollout()])[0].value == 1.0
 
 
+def test_others_that_are_closed_do_not_stand_in_the_way(rollout: Make) -> None:
+    kept = [as_reward(lambda completion: 1.0) for _ in range(3)]
+    for reward in kept:
+        reward.score([rollout()])
+        reward._guarded.close()  # type: ignore[attr-defined]
+    assert [reward.score([rollout()])[0].value for reward in kept] == [1.0] * 3
+
+
 def test_limits_are_positive() -> None:
     for options in ({"time_limit_seconds": 0.0}, {"memory_bytes": 0}):
         with pytest.raises(UserError, match="more than 0"):
