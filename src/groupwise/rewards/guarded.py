@@ -106,7 +106,7 @@ class _House:
         if self._reply() != READY:
             self.end()
             raise UserError(
-                f"a process for a reward could not start within {START_SECONDS:g} s; isolated=False does without one"
+                f"a process for a reward did not start in {START_SECONDS:g} s, or died; isolated=False does without one"
             )
 
     def alive(self) -> bool:
