@@ -244,6 +244,20 @@ def test_tests_that_cannot_be_read_are_named_with_their_row(tests: Any, rollout:
         row_tests(row.prompt.example, "")
 
 
+def test_the_column_can_be_named_and_a_test_can_be_too_long(rollout: Make) -> None:
+    row = rollout(tests=["assert 1"], mine=["assert 2"], id="row:3").prompt.example
+    assert row_tests(row, "") == ["assert 1"]
+    assert row_tests(row, "mine") == ["assert 2"]
+    with pytest.raises(UserError, match="row:3: a test in column 'tests' is longer than 60000 bytes"):
+        row_tests(rollout(tests=["x" * 60_001], id="row:3").prompt.example, "")
+
+
+@needs_sandbox
+def test_tests_of_a_named_column_are_those_that_count(rollout: Make) -> None:
+    columns = {"tests": ["assert False"], "mine": ["assert f(1) == 2"]}
+    assert scored(Code(column="mine"), rollout, "def f(x): return x + 1", **columns) == [1.0]
+
+
 def test_the_last_block_is_the_program() -> None:
     assert program("```python\na\n```\ntext\n```py\nb\n```\nend").strip() == "b"
     assert program("just code") == "just code"

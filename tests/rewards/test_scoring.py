@@ -94,6 +94,25 @@ def test_a_reward_with_too_few_scores_is_refused(rollout: Make) -> None:
         score_rollouts([rollout(), rollout()], [Says([Score(1.0)])])
 
 
+def test_a_reward_of_ones_own_class_that_raises_or_says_nan_has_failed(rollout: Make) -> None:
+    @dataclass(frozen=True)
+    class Breaks:
+        name: str = "breaks"
+        weight: float = 1.0
+
+        def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+            raise ZeroDivisionError("by me")
+
+    rows, metrics = score_rollouts([rollout(), rollout()], [Breaks()])
+    assert [row.scores["breaks"].status for row in rows] == ["failed", "failed"]
+    assert rows[0].scores["breaks"].reason.startswith("raised ZeroDivisionError: by me at ")
+    assert metrics["rewards/breaks/failed"] == 1.0
+    nan, infinite, steps, well = (float("nan"), float("inf"), Score(1.0, steps={0: float("nan")}), Score(1.0))
+    rows, metrics = score_rollouts([rollout()] * 4, [Says([Score(nan), Score(infinite), steps, well])])
+    assert [row.reward for row in rows] == [None, None, None, 1.0]
+    assert metrics["rewards/says/mean"] == 1.0
+
+
 def test_no_rollouts_give_no_rows() -> None:
     rows, metrics = score_rollouts([], [FinalAnswer()])
     assert rows == []

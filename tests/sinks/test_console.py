@@ -65,6 +65,8 @@ def test_the_line_keeps_its_order_and_leaves_out_what_is_idle() -> None:
     values = {"kl": 0.0, "entropy": 0.5, "reward": 0.25, "loss": -1e-9, "completions/clipped_ratio": 0.125}
     assert line(values) == "reward 0.250  entropy 0.500  truncated 12%"
     assert line({"loss": 2.0}) == "loss 2.0000"
+    assert line({"reward": 1.0, "completions/unscored": 3.0}) == "reward 1.000  without reward 3"
+    assert line({"reward": 1.0, "completions/unscored": 0.0}) == "reward 1.000"
 
 
 def test_clock() -> None:

@@ -86,7 +86,9 @@ class Calls:
 
     def _raised(self, error: BaseException) -> Answer:
         message = " ".join(str(error).split())[:200]
-        reason = f"raised {type(error).__name__}: {message} at {_place(error, self.function)}"
+        reason = f"raised {type(error).__name__}: {message} at {place(error, self.function)}"
+        if "forked subprocess" in message:
+            reason += "; a function that uses CUDA takes as_reward(function, isolated=False)"
         return {"memory" if isinstance(error, MemoryError) else "failed": reason}
 
 
@@ -115,15 +117,15 @@ def _run(coroutine: Coroutine[Any, Any, list[Any]]) -> list[Any]:
         return thread.submit(asyncio.run, coroutine).result()
 
 
-def _place(error: BaseException, function: Callable[..., Any]) -> str:
-    """file:line of the innermost frame in the user's own file, or of the innermost one at all."""
+def place(error: BaseException, function: Callable[..., Any] | None) -> str:
+    """file:line of the innermost frame in the function's own file, or of the innermost one at all."""
     frames = traceback.extract_tb(error.__traceback__)
     own = _frames(error, function)
     frame = own[-1] if own else frames[-1]
     return f"{frame.filename}:{frame.lineno}"
 
 
-def _frames(error: BaseException, function: Callable[..., Any]) -> list[traceback.FrameSummary]:
+def _frames(error: BaseException, function: Callable[..., Any] | None) -> list[traceback.FrameSummary]:
     """Those in the user's own file."""
     file = inspect.unwrap(function).__code__.co_filename if inspect.isfunction(function) else None
     return [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

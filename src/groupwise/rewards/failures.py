@@ -30,7 +30,7 @@ class Failures:
         for rollout in rollouts:
             self.count += unscored(rollout)
             for said in evidence(rollout):
-                if len(self.shown) < SHOWN:
+                if len(self.shown) < SHOWN and said not in self.shown:
                     self.shown.append(said)
                 kind = said.removeprefix(f"{rollout.prompt.example.id}: ").partition(": ")[0]
                 if kind not in self.told:

@@ -96,7 +96,7 @@ class _House:
         self._control, theirs = socket.socketpair()
         self._worker: _Worker | None = None
         self._owner = os.getpid()
-        strangers = [each.fileno() for each in (*_ours, self._control)]
+        strangers = [number for each in (*_ours, self._control) if (number := each.fileno()) >= 0]  # closed: -1
         self._pid = os.fork()
         if not self._pid:
             keep_house(theirs, respond, memory_bytes, strangers)
@@ -106,7 +106,7 @@ class _House:
         if self._reply() != READY:
             self.end()
             raise UserError(
-                f"a process for a reward could not start within {START_SECONDS:g} s; isolated=False does without one"
+                f"a process for a reward did not start in {START_SECONDS:g} s, or died; isolated=False does without one"
             )
 
     def alive(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
+from groupwise.rewards.calls import place
 from groupwise.rewards.failures import unscored
 from groupwise.types import Rollout, Score, ScoreStatus
 
@@ -39,7 +40,8 @@ def score_rollouts(rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> tu
 
     A value goes, times its reward's weight, to the last sampled token; a score with ``steps`` goes to those indices
     instead. A reward that does not apply to a row adds nothing to it. A row that any reward timed out or failed on
-    keeps its scores but gets no ``rewards``: part of a sum is not comparable with the whole sums of its group.
+    keeps its scores but gets no ``rewards``: part of a sum is not comparable with the whole sums of its group. A reward
+    that raises failed on all of them, and one that says NaN or infinity on that row.
 
     Metrics, for every reward: ``rewards/NAME/mean`` and ``/std`` (Bessel's, of the values there are; left out where
     there are none), ``/seconds``, and ``/unparseable``, ``/timeout``, ``/failed`` (of a cached reward also ``/cached``)
@@ -52,14 +54,31 @@ def score_rollouts(rollouts: Sequence[Rollout], rewards: Sequence[Reward]) -> tu
     by_name: dict[str, list[Score]] = {}
     for reward in rewards:
         started = time.perf_counter()
-        scores = reward.score(rollouts)
-        if len(scores) != len(rollouts):
-            raise UserError(f"reward '{reward.name}' returned {len(scores)} scores for {len(rollouts)} completions")
+        scores = _asked(reward, rollouts)
         by_name[reward.name] = scores
         metrics |= score_metrics(reward.name, scores, time.perf_counter() - started)
     weights = {reward.name: reward.weight for reward in rewards}
     rows = [{name: scores[row] for name, scores in by_name.items()} for row in range(len(rollouts))]
     return [_scored(rollout, scores, weights) for rollout, scores in zip(rollouts, rows, strict=True)], metrics
+
+
+def _asked(reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
+    """What a reward says; where it raises anything but a UserError it failed on all, and on what it says NaN of."""
+    try:
+        scores = reward.score(rollouts)
+    except UserError:
+        raise
+    except Exception as error:  # an object of the user's own class runs here
+        reason = f"raised {type(error).__name__}: {' '.join(str(error).split())[:200]} at {place(error, None)}"
+        return [Score(None, "failed", reason=reason) for _ in rollouts]
+    if len(scores) != len(rollouts):
+        raise UserError(f"reward '{reward.name}' returned {len(scores)} scores for {len(rollouts)} completions")
+    return [score if _finite(score) else Score(None, "failed", reason="a value is not finite") for score in scores]
+
+
+def _finite(score: Score) -> bool:
+    values = [*score.steps.values(), 0.0 if score.value is None else score.value]
+    return all(map(math.isfinite, values))
 
 
 def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[str, float]:
