@@ -28,6 +28,7 @@ gathering.SAMPLED_TOGETHER = 8  # so that what is gathered comes in parts
 REVISIONS = versions.revisions()
 versions.revisions = lambda: REVISIONS  # whoever edits the checkout meanwhile changes no record
 KILLS_A_RUN = 2
+CLOCK_SHARE = 4  # of instants by the clock, to one of each phase
 
 
 class Whole(NamedTuple):
@@ -82,7 +83,7 @@ def processes(place: Path) -> dict[str, Any]:
         for order in ("1", "2"):
             there = place / f"{kind}-{order}"
             there.mkdir()
-            code = f"from kills import complete; complete({kind!r})"
+            code = f"import kills; kills.versions.revisions = lambda: {REVISIONS}; kills.complete({kind!r})"
             paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
             environment = os.environ | {"PYTHONHASHSEED": order, "PYTHONPATH": paths}
             subprocess.run([sys.executable, "-c", code], cwd=there, env=environment, check=True)
@@ -122,9 +123,8 @@ def kills(place: Path, wanted: int, seed: int) -> dict[str, Any]:
     """At least ``wanted`` kills, over all kinds and phases in turn; what was lost is named."""
     draw, found = random.Random(seed), []
     runs = undisturbed(list(KINDS), place / "whole")
-    plans = {
-        kind: [phase for phase in (*SPOTS, CLOCK) if phase == CLOCK or run.calls[phase]] for kind, run in runs.items()
-    }
+    every = [*SPOTS, *[CLOCK] * CLOCK_SHARE]
+    plans = {kind: [phase for phase in every if phase == CLOCK or run.calls[phase]] for kind, run in runs.items()}
     number, done = 0, 0
     left = {kind: draw.sample(plan, len(plan)) for kind, plan in plans.items()}
     while done < wanted:
