@@ -100,7 +100,7 @@ def tell_agreement(notes: Notebook, world: World, learner: Learner, rollouts: Se
     ]
     mean, most = sum(gaps) / len(gaps), max(gaps)
     words = (
-        f"engine and learner differ by {mean:.1e} nats a token on average, {most:.1e} at most, over {len(gaps)} tokens"
+        f"engine and learner differ by {mean:.1e} nats a token on average, {most:.1e} at most, in {len(gaps):,} tokens"
     )
     if not mean <= MISMATCH[half]:
         notes.problem(
