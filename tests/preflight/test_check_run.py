@@ -106,8 +106,8 @@ def test_rows_that_fit_no_context(tiny_model: Path) -> None:
 def test_rows_that_contradict_each_other_or_are_evaluated_on(tiny_model: Path) -> None:
     rows = (*ROWS, replace(ROWS[3], id="row:again", answer="7"))
     found = check(recipe(tiny_model, task(rows, held_out=(replace(ROWS[0], id="held:0"),))))
-    assert "1 row (row:again) of 13 have the prompt of an earlier row and another answer" in words(found, "remark")
-    assert "1 held-out row (held:0) have a prompt that is trained on" in words(found, "remark")
+    assert "1 row (row:again) of 13 with the prompt of an earlier row and another answer" in words(found, "remark")
+    assert "1 held-out row (held:0) with a prompt that is trained on" in words(found, "remark")
 
 
 def test_rows_without_demonstrations(tiny_model: Path) -> None:
