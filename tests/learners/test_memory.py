@@ -113,6 +113,27 @@ def test_pairs_that_must_stay_together_are_not_taken_apart(
     assert sorted(seen) == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
+def test_a_scorer_goes_on_as_well(tiny_model: Path, random_groups: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollouts, gradients = flatten(random_groups(groups=4)), []
+    for most_rows in (99, 5):
+        learner = Local(device="cpu", threads=1, dtype="float64").open_scorer(tiny_model)
+        passed = learner._scores
+
+        def scores(some: Any, most: int = most_rows, passed: Any = passed) -> Any:
+            if len(some) > most:
+                raise MemoryError
+            return passed(some)
+
+        monkeypatch.setattr(learner, "_scores", scores)
+        values = learner.score(rollouts)
+        learner.accumulate(rollouts, 1.0, lambda rows, said: said.map(torch.ones_like))
+        gradients.append((values, learner.model.score.weight.grad.clone(), learner.room.tokens))
+    (whole, one, _), (split, other, tokens) = gradients
+    assert torch.allclose(whole, split, atol=1e-12)
+    assert torch.allclose(one, other, rtol=1e-9)
+    assert tokens < 8192
+
+
 def test_what_was_learned_of_memory_survives_a_restart(open_learner: Callable[..., LocalLearner]) -> None:
     learner = open_learner(threads=1)
     learner.start_stage(None)
