@@ -93,11 +93,11 @@ def _learn(
         return None, {}
     sink.phase("train", 0, len(rollouts))
     signals = prepare(stage, learner, draw.groups)
-    before = policy_metrics(stage, learner.version, rollouts, signals)
+    of_policy = policy_metrics(stage, learner.version, rollouts, signals)
     record, metrics = update(stage, learner, draw.groups, signals, step, seed, sink.phase)
     if stage.algorithm.refreshes_reference(step + 1):
         learner.refresh_reference()
-    return record, length_metrics(rollouts) | before | metrics
+    return record, length_metrics(rollouts) | of_policy | metrics
 
 
 def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
