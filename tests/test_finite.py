@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from groupwise import HeldOut, Local, OnPolicy, Run, Stage, recipes
+from groupwise.algorithm import Coefficients, Outputs, Signals
 from groupwise.errors import UserError
-from groupwise.finite import MOST_KEPT, BadBatches, BadNumber
+from groupwise.finite import MOST_KEPT, BadBatches, BadNumber, NotFinite, refuse_bad
 from groupwise.learners.local import LocalLearner
 from groupwise.ledger import Ledger
 from groupwise.rewards import as_reward
@@ -119,6 +120,69 @@ def test_weights_that_are_not_finite_are_seen_in_the_log_probabilities(
         run(recipe(tiny_model, lambda completion: len(completion), steps=9), tmp_path / "grpo", sinks=[])
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value", "kind"),
+    [
+        ("signals", "rewards", 1e200, "squared_rewards"),
+        ("signals", "behavior_logprobs", NAN, "behavior_logprobs"),
+        ("signals", "reference_logprobs", -INF, "reference_logprobs"),
+        ("signals", "old_values", INF, "old_values"),
+        ("signals", "advantages", NAN, "advantages"),
+        ("outputs", "logprobs", -INF, "logprobs"),
+        ("outputs", "entropy", NAN, "entropy"),
+        ("outputs", "values", NAN, "values"),
+        ("cotangent", "logprobs", NAN, "coefficients"),
+        ("cotangent", "values", INF, "coefficients"),
+    ],
+)
+def test_each_kind_is_named_where_it_is_and_before_what_is_made_of_it(
+    where: str, name: str, value: float, kind: str
+) -> None:
+    def zeros() -> torch.Tensor:
+        return torch.zeros(2, 3, dtype=torch.float64)
+
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    parts: dict[str, dict[str, torch.Tensor]] = {
+        "signals": {n: zeros() for n in ("behavior_logprobs", "reference_logprobs", "old_values", "advantages")},
+        "outputs": {n: zeros() for n in ("logprobs", "entropy", "values")},
+        "cotangent": {n: zeros() for n in ("logprobs", "values")},
+    }
+    parts["signals"] |= {"rewards": zeros()}
+    for tensors in parts.values():
+        for tensor in tensors.values():
+            tensor[1, 2] = NAN  # masked: no matter
+
+    def told() -> BadNumber | None:
+        signals = Signals(mask, torch.zeros(2), rewarded=mask, finished=mask[:, 0], **parts["signals"])
+        found = Coefficients(torch.tensor(0.0), Outputs(**parts["cotangent"]), zeros(), zeros(), zeros())
+        try:
+            refuse_bad(signals, Outputs(**parts["outputs"]), found)
+        except NotFinite as bad:
+            return bad.number
+        return None
+
+    assert told() is None
+    parts["cotangent"]["logprobs"][0, 0] = NAN  # what is made of it, in another place
+    parts[where][name][1, 1] = value
+    number = told()
+    assert number is not None
+    assert number.kind == kind
+    if (where, name) != ("cotangent", "logprobs"):
+        assert kind == "coefficients" or (number.row, number.token) == (1, 1)
+
+
+def test_a_loss_alone_is_named_too() -> None:
+    empty = torch.zeros(1, 1, dtype=torch.float64)
+    signals = Signals(empty == 0, torch.zeros(1), empty, empty == 0, empty[:, 0] == 0)
+    found = Coefficients(torch.tensor(INF), Outputs(empty), empty, empty, empty)
+    with pytest.raises(NotFinite) as raised:
+        refuse_bad(signals, Outputs(empty), found)
+    assert raised.value.number.sentence() == "loss is -inf"
+
+
 def test_one_bad_minibatch_leaves_the_other_and_the_weights_alone(open_learner: Any, random_groups: Any) -> None:
     """Of two minibatches the one whose coefficients overflow is left out, whichever comes first."""
     learner, groups = open_learner(threads=1), random_groups(groups=2)
@@ -193,4 +257,4 @@ def test_a_checkpoint_never_holds_weights_that_are_not_finite(
     monkeypatch.setattr(LocalLearner, "step", step)
     with pytest.raises(UserError, match="continues from the last checkpoint"):
         run(recipe(tiny_model, None, recipes.sft, steps=9, checkpoint_every=1), out, sinks=[])
-    assert sorted(path.name for path in (out / "checkpoints").glob("stage-*")) == ["stage-000001"]
+    assert [path.name for path in (out / "checkpoints").glob("stage-*")] == ["stage-000001"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from groupwise.rewards import as_reward
 from groupwise.session import run
 from groupwise.sinks import Sinks
 from groupwise.sources import World
-from groupwise.stopping import Stopped, stop_on_signals
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 
@@ -107,31 +105,38 @@ def test_memory_fails_before_the_first_step(tiny_model: Path, tmp_path: Path, mo
     assert not (tmp_path / "run").exists()  # nothing was spent
 
 
+class Killed(BaseException):
+    """The process is gone."""
+
+
 def test_a_budget_that_shrank_is_that_of_the_resumed_run(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory is short in the third step of the first process only; the second one continues with what it learned."""
+    """Memory is short once in the first process, which is killed later; the second one continues with what it
+    learned."""
     passed, calls, out = LocalLearner._outputs, [], tmp_path / "run"
 
-    def outputs(self: LocalLearner, layout: Any, *rest: Any) -> Any:
+    def outputs(self: LocalLearner, *rest: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
-            signal.raise_signal(signal.SIGTERM)
             raise MemoryError
-        return passed(self, layout, *rest)
+        if len(calls) == 9:
+            raise Killed
+        return passed(self, *rest)
 
     monkeypatch.setattr(LocalLearner, "_outputs", outputs)
-    with stop_on_signals(), pytest.raises(Stopped):
-        run(recipe(tiny_model, 5), out, sinks=[])
-    budgets = []
-    loaded = LocalLearner.load_state
+    [stage] = recipe(tiny_model, 5).stages
+    saving = replace(recipe(tiny_model), stages=(replace(stage, checkpoint_every=1),))
+    with pytest.raises(Killed):
+        run(saving, out, sinks=[])
+    budgets, loaded = [], LocalLearner.load_state
 
     def load_state(self: LocalLearner, state: Any) -> None:
         loaded(self, state)
         budgets.append(self.room.tokens)
 
     monkeypatch.setattr(LocalLearner, "load_state", load_state)
-    run(recipe(tiny_model, 5), out, sinks=[])
+    run(saving, out, sinks=[])
     assert len(budgets) == 1
     assert budgets[0] < 100
     assert len([json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]) == 5

@@ -1,9 +1,10 @@
 """Faults injected into real runs, and what was lost: nothing, or this says what.
 
 python benchmarks/faults                  all parts; writes benchmarks/faults.json
-    --only kills checkpoints              these parts; the others' results stay in the file
+    --only kills checkpoints              these of processes, kills, checkpoints, rewards and fuzz; the others' results stay
     --kills 40                            how many at least
     --stops 12                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
+    --inputs 100000                       of each fuzz target
     --seed 0                              of where they fall
     --results FILE                        written instead of benchmarks/faults.json
 """
@@ -28,6 +29,8 @@ from typing import Any
 from damages import checkpoints
 from kills import kills, processes
 
+import fuzz
+import rewards
 from groupwise.learners.local import machine
 from groupwise.versions import versions
 
@@ -42,6 +45,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kills", type=int, default=48)
     options.add_argument("--stops", type=int, default=12)
+    options.add_argument("--inputs", type=int, default=fuzz.RUNS)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--results", type=Path, default=RESULTS)
     options.add_argument("--only", nargs="+", default=None)
@@ -50,6 +54,8 @@ def main() -> int:
         "processes": processes,
         "kills": partial(kills, wanted=chosen.kills, seed=chosen.seed),
         "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
+        "rewards": lambda place: rewards.run(),
+        "fuzz": lambda place: fuzz.run(chosen.inputs),
     }
     unknown = set(chosen.only or ()) - set(parts)
     if unknown:

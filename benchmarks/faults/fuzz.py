@@ -38,10 +38,12 @@ atheris.Fuzz()
 
 
 def run(runs: int = RUNS) -> dict[str, Any]:
-    """By target: inputs, seconds, and what was found (nothing)."""
+    """Inputs in all; by target, with seconds; ``lost``: the targets that crashed or hung."""
     names = ("data readers", "answer extraction", "case reader")
     guided = importlib.util.find_spec("atheris") is not None
-    return {name: (_guided if guided else _mutated)(name, runs) for name in names}
+    found = {name: (_guided if guided else _mutated)(name, runs) for name in names}
+    lost = [f"{name}: {count} crashes or hangs" for name in names if (count := found[name]["crashes_and_hangs"])]
+    return {"inputs": sum(one["inputs"] for one in found.values()), "by_target": found, "lost": lost}
 
 
 def _guided(name: str, runs: int) -> dict[str, Any]:

@@ -102,8 +102,19 @@ FORGERIES = {
 
 
 def run() -> dict[str, Any]:
-    """What was injected, and what of it was lost beside the answers themselves (nothing)."""
-    return {"run": run_with_faults(), "programs": hostile_programs(), "forged verdicts": forgeries()}
+    """What was injected; ``lost``: what of it cost more than the answer itself."""
+    run, programs, forged = run_with_faults(), hostile_programs(), forgeries()
+    costs = {name: run[name] for name in ("other_completions_with_a_wrong_reward", "with_an_advantage_and_no_reward")}
+    costs |= {"steps_lost": run["steps_lost"], "programs_not_contained": len(programs["others"])}
+    costs |= {"forged_verdicts_passed": forged["passed"]}
+    return {
+        "faults_of_rewards": run["faults_injected"],
+        "hostile_programs": programs["tried"],
+        "forged_verdicts": forged["tried"],
+        "run": run,
+        "programs": programs,
+        "lost": [f"{count} {name.replace('_', ' ')}" for name, count in costs.items() if count],
+    }
 
 
 def run_with_faults() -> dict[str, Any]:

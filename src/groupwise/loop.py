@@ -105,11 +105,11 @@ def _learn(
 
     told("train", 0, len(rollouts))
     signals = prepare(stage, learner, draw.groups)
-    begun = policy_metrics(stage, before, rollouts, signals)
+    of_policy = policy_metrics(stage, before, rollouts, signals)
     record, metrics = update(stage, learner, draw.groups, signals, step, seed, told)
     if stage.algorithm.refreshes_reference(step + 1):
         learner.refresh_reference()
-    return record, length_metrics(rollouts) | begun | metrics
+    return record, length_metrics(rollouts) | of_policy | metrics
 
 
 def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -229,7 +229,7 @@ def favourite(tokens: list[int]) -> float:
 
 def test_a_policy_that_ends_in_circles(tiny_model: Path, tmp_path: Path) -> None:
     """A reward for saying one thing again and again: entropy goes and the completions turn in circles."""
-    said, heard = trained(tiny_model, tmp_path / "run", favourite, 60, learning_rate=2e-2, tokens=20)
+    said, heard = trained(tiny_model, tmp_path / "run", favourite, 40, learning_rate=2e-2, tokens=20)
     assert heard.rows[-1]["completions/repetitive_ratio"] > 0.5
     assert "repetition" in {row["alarm"] for row in said}
 
@@ -255,5 +255,5 @@ def test_an_engine_that_stays_behind(tiny_model: Path, tmp_path: Path, monkeypat
 def test_a_learning_rate_that_is_far_too_high(tiny_model: Path, tmp_path: Path) -> None:
     """Many updates on one draw go further than the clip allows."""
     reward = lambda completion: float(sum(map(ord, completion)) % 5)  # noqa: E731
-    said, _ = trained(tiny_model, tmp_path / "run", reward, 12, learning_rate=5e-2, epochs=4, minibatches=2)
+    said, _ = trained(tiny_model, tmp_path / "run", reward, 10, learning_rate=5e-2, epochs=4, minibatches=2)
     assert "clipped tokens" in {row["alarm"] for row in said}

@@ -113,6 +113,27 @@ def test_pairs_that_must_stay_together_are_not_taken_apart(
     assert sorted(seen) == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
+def test_a_scorer_goes_on_as_well(tiny_model: Path, random_groups: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollouts, gradients = flatten(random_groups(groups=4)), []
+    for most_rows in (99, 5):
+        learner = Local(device="cpu", threads=1, dtype="float64").open_scorer(tiny_model)
+        passed = learner._scores
+
+        def scores(some: Any, most: int = most_rows, passed: Any = passed) -> Any:
+            if len(some) > most:
+                raise MemoryError
+            return passed(some)
+
+        monkeypatch.setattr(learner, "_scores", scores)
+        values = learner.score(rollouts)
+        learner.accumulate(rollouts, 1.0, lambda rows, said: said.map(torch.ones_like))
+        gradients.append((values, learner.model.score.weight.grad.clone(), learner.room.tokens))
+    (whole, one, _), (split, other, tokens) = gradients
+    assert torch.allclose(whole, split, atol=1e-12)
+    assert torch.allclose(one, other, rtol=1e-9)
+    assert tokens < 8192
+
+
 def test_what_was_learned_of_memory_survives_a_restart(open_learner: Callable[..., LocalLearner]) -> None:
     learner = open_learner(threads=1)
     learner.start_stage(None)
@@ -179,26 +200,27 @@ from groupwise.update import prepare, update
 torch.set_num_threads(1)
 NewModel(hidden_size=64, layers=4, intermediate_size=512, context_tokens=512).save(sys.argv[1])
 groups = []
-for number in range(16):
+for number in range(8):
     prompt = Prompt(Example(f"r{number}", "q"), tuple((7 * number + place) % 250 + 5 for place in range(40)))
     told = (True,) * 200, (-1.0,) * 200, "", True, 0
     ids = [tuple((k + 3 * place) % 250 + 5 for place in range(200)) for k in (0, 1)]
     rollouts = [Rollout(prompt, ids[k], *told, {199: float(k)}) for k in (0, 1)]
     groups.append(Group(prompt, tuple(rollouts)))
 stage = Stage("stage", recipes.grpo, Task("task", ()), 1, learning_rate=1e-3)
-found = []
-for limited in (False, True):
+found, (soft, hard) = [], resource.getrlimit(resource.RLIMIT_AS)
+for limited in (True, False):
     notes = []
     budget = 20_000 if limited else 1_000
     learner = Local(device="cpu", threads=1, tokens_per_micro_batch=budget).open(sys.argv[1], notes.append)
     learner.start_stage("")
     signals = prepare(stage, learner, groups)
     if limited:
-        most = _address_space() + 40_000_000
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        most = _address_space() + 20_000_000
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     norms = update(stage, learner, groups, signals, 0, 0)[1]["grad_norm"]
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     found.append((norms, len(notes), learner.room.tokens))
-(whole, none, _), (split, told, tokens) = found
+(split, told, tokens), (whole, none, _) = found
 assert none == 0 and told >= 1 and tokens < 20_000, found
 assert abs(whole - split) < 1e-6 * whole, found
 print("the same", tokens)

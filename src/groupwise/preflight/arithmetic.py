@@ -51,6 +51,10 @@ def _words(stage: Stage, learner: Local, rows: int, each: int, most: int) -> Ite
     yield f"{shares} of {-(-completions // stage.minibatches):,}{passes}: {counted(updates, 'update')} a step"
     parts = counted(most, "micro-batch", "micro-batches")
     yield f"at most {parts} an update at {learner.tokens_per_micro_batch:,} tokens each"
+    source = stage.algorithm.source
+    if isinstance(source, FrozenPolicy | MonteCarloSteps):
+        asked, models = min(source.prompts or rows, rows), max(1, len(source.models))
+        yield f"before the first step {asked * source.samples_per_prompt * models:,} completions are sampled once"
     drawn = stage.steps * stage.prompts_per_step
     yield f"in {stage.steps:,} steps {updates * stage.steps:,} updates, {drawn:,} prompts from {rows:,} rows: " + (
         f"{drawn / rows:.3g} epochs" if rows else "no rows"

@@ -87,14 +87,14 @@ def _tell_repeated(notes: Notebook, train: Sequence[Example], held_out: Sequence
     if other:
         notes.remark(
             "data",
-            f"{counted(len(other), 'row')} ({named(other)}) of {len(train):,} have the prompt of an earlier "
+            f"{counted(len(other), 'row')} ({named(other)}) of {len(train):,} with the prompt of an earlier "
             "row and another answer",
             contradicting=len(other),
         )
     elif again and len(again) < FEW * len(train):
         notes.remark(
             "data",
-            f"{counted(len(again), 'row')} ({named([row.id for row in again])}) of {len(train):,} have the "
+            f"{counted(len(again), 'row')} ({named([row.id for row in again])}) of {len(train):,} with the "
             "prompt of an earlier row",
             repeated=len(again),
         )
@@ -102,7 +102,7 @@ def _tell_repeated(notes: Notebook, train: Sequence[Example], held_out: Sequence
     if both:
         notes.remark(
             "data",
-            f"{counted(len(both), 'held-out row')} ({named(both)}) have a prompt that is trained on, so that "
+            f"{counted(len(both), 'held-out row')} ({named(both)}) with a prompt that is trained on, so that "
             "evaluation flatters",
             contaminated=len(both),
         )

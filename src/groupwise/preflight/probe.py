@@ -64,7 +64,7 @@ def tell_signal(notes: Notebook, world: World, probe: Probe) -> None:
             "signal", f"{cut:.0%} of {probed} completions were cut off at {source.max_completion_tokens} tokens"
         )
     if not flat:
-        notes.remark("signal", f"none of {probed} completions could be scored")
+        notes.problem("signal", f"none of {probed} completions could be scored: the rewards failed on all of them")
         return
     now = share_without_signal(rewards, source.group_size)
     mean = sum(flat) / len(flat)
@@ -100,7 +100,7 @@ def tell_agreement(notes: Notebook, world: World, learner: Learner, rollouts: Se
     ]
     mean, most = sum(gaps) / len(gaps), max(gaps)
     words = (
-        f"engine and learner differ by {mean:.1e} nats a token on average, {most:.1e} at most, over {len(gaps)} tokens"
+        f"engine and learner differ by {mean:.1e} nats a token on average, {most:.1e} at most, in {len(gaps):,} tokens"
     )
     if not mean <= MISMATCH[half]:
         notes.problem(
