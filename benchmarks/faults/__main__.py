@@ -1,7 +1,7 @@
 """Faults injected into real runs, and what was lost: nothing, or this says what.
 
 python benchmarks/faults                  all parts; writes benchmarks/faults.json
-    --only kills checkpoints              these of processes, kills, checkpoints, rewards and fuzz; the others' results stay
+    --only kills checkpoints              of processes, kills, checkpoints, rewards, fuzz: the results of others stay
     --kills 40                            how many at least
     --stops 12                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --inputs 100000                       of each fuzz target
