@@ -2,8 +2,8 @@
 
 python benchmarks/faults                  all parts; writes benchmarks/faults.json
     --only kills checkpoints              of processes, kills, checkpoints, rewards, fuzz: the results of others stay
-    --kills 40                            how many at least
-    --stops 12                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
+    --kills 60                            how many at least
+    --stops 16                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --inputs 100000                       of each fuzz target
     --seed 0                              of where they fall
     --results FILE                        written instead of benchmarks/faults.json
@@ -43,8 +43,8 @@ Part = Callable[[Path], dict[str, Any]]
 def main() -> int:
     """The exit code says whether anything was lost."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--kills", type=int, default=48)
-    options.add_argument("--stops", type=int, default=12)
+    options.add_argument("--kills", type=int, default=60)
+    options.add_argument("--stops", type=int, default=16)
     options.add_argument("--inputs", type=int, default=fuzz.RUNS)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--results", type=Path, default=RESULTS)
