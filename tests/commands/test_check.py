@@ -49,7 +49,7 @@ def test_a_problem_comes_first_and_is_the_exit_code(
 
 def test_it_takes_the_options_of_run(tiny_model: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(tiny_model, "--reward", "math", "--prompts_per_step", "4", "--steps", "7") == 0
-    assert "in 7 steps 7 updates, 28 prompts" in capsys.readouterr().out
+    assert "in 7 steps 7 updates, 28 prompts" in " ".join(capsys.readouterr().out.split())  # however wide a terminal is
     assert check(tiny_model, "--reward", "math", "--prompts_per_stp", "4") == 2
     assert "unknown option --prompts_per_stp: perhaps you meant --prompts_per_step" in capsys.readouterr().err
     assert main(["check", "--help"]) == 0

@@ -200,7 +200,7 @@ from groupwise.update import prepare, update
 torch.set_num_threads(1)
 NewModel(hidden_size=64, layers=4, intermediate_size=512, context_tokens=512).save(sys.argv[1])
 groups = []
-for number in range(8):
+for number in range(24):
     prompt = Prompt(Example(f"r{number}", "q"), tuple((7 * number + place) % 250 + 5 for place in range(40)))
     told = (True,) * 200, (-1.0,) * 200, "", True, 0
     ids = [tuple((k + 3 * place) % 250 + 5 for place in range(200)) for k in (0, 1)]

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
 
 #include "rows.h"
 
@@ -100,7 +99,16 @@ struct Turning {
     }
 };
 
-inline std::unique_ptr<float[]> room(int64_t floats) { return std::unique_ptr<float[]>(new float[floats]); }
+// Working memory that the caller has, dealt out piece by piece: where there is too little of it in the machine, the caller
+// is told, and not this code.
+struct Room {
+    float* next;
+    float* take(int64_t floats) {
+        float* here = next;
+        next += floats;
+        return here;
+    }
+};
 
 // Tiles of equal size, of at most `tile` rows.
 template <class Work>
@@ -117,13 +125,14 @@ struct Project {
     Turning turning;
     int rows, tile;
 
-    void forward(const float* x, float* raw, float* made) const {
-        const auto normed = room(int64_t(tile) * qkv.in);
+    // Room for a tile's x.
+    void forward(const float* x, float* raw, float* made, Room room) const {
+        float* normed = room.take(int64_t(tile) * qkv.in);
         each_tile(rows, tile, [&](int64_t at, int count) {
             float* here = raw + at * qkv.out;
-            before.forward(x + at * qkv.in, count, normed.get());
+            before.forward(x + at * qkv.in, count, normed);
             for (int row = 0; bias && row < count; ++row) std::copy_n(bias, qkv.out, here + int64_t(row) * qkv.out);
-            qkv.forward(normed.get(), count, here, bias);
+            qkv.forward(normed, count, here, bias);
             for (int row = 0; row < count; ++row)
                 turning.forward(here + int64_t(row) * qkv.out, int(at) + row, made + (at + row) * qkv.out);
         });
@@ -135,21 +144,20 @@ struct Project {
         const float* at(int64_t number) const { return data + number * row; }
     };
 
-    // dx is written, the others grow.
+    // dx is written, the others grow. Room for a tile's x twice, and its q, k and v.
     void backward(const float* x, const float* raw, Rows dq, Rows dk, Rows dv, float* dx, float* dbefore, float* dq_weight,
-                  float* dk_weight, float* dweight, float* dbias) const {
-        const auto normed = room(int64_t(tile) * qkv.in), dnormed = room(int64_t(tile) * qkv.in);
-        const auto draw = room(int64_t(tile) * qkv.out);
+                  float* dk_weight, float* dweight, float* dbias, Room room) const {
+        float *normed = room.take(int64_t(tile) * qkv.in), *dnormed = room.take(int64_t(tile) * qkv.in), *draw = room.next;
         each_tile(rows, tile, [&](int64_t at, int count) {
             for (int64_t row = at; row < at + count; ++row)
                 turning.backward(raw ? raw + row * qkv.out : nullptr, int(row), dq.at(row), dk.at(row), dv.at(row),
                                  &draw[(row - at) * qkv.out], dq_weight, dk_weight);
             for (int64_t i = 0; dbias && i < int64_t(count) * qkv.out; ++i) dbias[i % qkv.out] += draw[i];
-            before.forward(x + at * qkv.in, count, normed.get());
-            qkv.learn(draw.get(), normed.get(), count, dweight);
-            qkv.backward(draw.get(), count, dnormed.get());
+            before.forward(x + at * qkv.in, count, normed);
+            qkv.learn(draw, normed, count, dweight);
+            qkv.backward(draw, count, dnormed);
             std::fill_n(dx + at * qkv.in, int64_t(count) * qkv.in, 0.0f);
-            before.backward(x + at * qkv.in, dnormed.get(), count, dx + at * qkv.in, dbefore);
+            before.backward(x + at * qkv.in, dnormed, count, dx + at * qkv.in, dbefore);
         });
     }
 };
@@ -161,44 +169,44 @@ struct Finish {
 
     int hidden() const { return down.in; }
 
-    // `kept`: the rows of gate and up, where the backward pass is to have them.
-    void forward(const float* x, const float* mixed, float* middle, float* kept, float* result) const {
+    // `kept`: the rows of gate and up, where the backward pass is to have them. Room for a tile's x and three times its
+    // hidden numbers.
+    void forward(const float* x, const float* mixed, float* middle, float* kept, float* result, Room room) const {
         const int width = out.out;
-        const auto normed = room(int64_t(tile) * width), active = room(int64_t(tile) * hidden());
-        const auto spare = room(kept ? 0 : int64_t(tile) * gate_up.out);
+        float *normed = room.take(int64_t(tile) * width), *active = room.take(int64_t(tile) * hidden()), *spare = room.next;
         each_tile(rows, tile, [&](int64_t at, int count) {
-            float *here = kept ? kept + at * gate_up.out : spare.get(), *y = middle + at * width, *end = result + at * width;
+            float *here = kept ? kept + at * gate_up.out : spare, *y = middle + at * width, *end = result + at * width;
             std::copy_n(x + at * width, int64_t(count) * width, y);
             out.forward(mixed + at * out.in, count, y, true);
-            before.forward(y, count, normed.get());
-            gate_up.forward(normed.get(), count, here);
+            before.forward(y, count, normed);
+            gate_up.forward(normed, count, here);
             for (int64_t row = 0; row < count; ++row, here += gate_up.out)
                 gated(here, here + hidden(), hidden(), &active[row * hidden()]);
             std::copy_n(y, int64_t(count) * width, end);
-            down.forward(active.get(), count, end, true);
+            down.forward(active, count, end, true);
         });
     }
 
-    // dx and dmixed are written, the others grow.
+    // dx and dmixed are written, the others grow. Room for a tile's x twice and four times its hidden numbers.
     void backward(const float* dy, const float* mixed, const float* middle, const float* kept, float* dx, float* dmixed,
-                  float* dbefore, float* dout, float* dgate_up, float* ddown) const {
+                  float* dbefore, float* dout, float* dgate_up, float* ddown, Room room) const {
         const int width = out.out;
-        const auto normed = room(int64_t(tile) * width), dnormed = room(int64_t(tile) * width);
-        const auto active = room(int64_t(tile) * hidden()), dactive = room(int64_t(tile) * hidden());
-        const auto drows = room(int64_t(tile) * gate_up.out);
+        float *normed = room.take(int64_t(tile) * width), *dnormed = room.take(int64_t(tile) * width);
+        float *active = room.take(int64_t(tile) * hidden()), *dactive = room.take(int64_t(tile) * hidden());
+        float* drows = room.next;
         each_tile(rows, tile, [&](int64_t at, int count) {
             const float *back = dy + at * width, *y = middle + at * width, *here = kept + at * gate_up.out;
-            float *change = dx + at * width, *to = drows.get();
-            down.backward(back, count, dactive.get());
+            float *change = dx + at * width, *to = drows;
+            down.backward(back, count, dactive);
             for (int64_t row = 0; row < count; ++row, here += gate_up.out, to += gate_up.out)
                 gated_backward(here, here + hidden(), &dactive[row * hidden()], hidden(), &active[row * hidden()], to,
                                to + hidden());
-            down.learn(back, active.get(), count, ddown);
-            before.forward(y, count, normed.get());
-            gate_up.learn(drows.get(), normed.get(), count, dgate_up);
-            gate_up.backward(drows.get(), count, dnormed.get());
+            down.learn(back, active, count, ddown);
+            before.forward(y, count, normed);
+            gate_up.learn(drows, normed, count, dgate_up);
+            gate_up.backward(drows, count, dnormed);
             std::copy_n(back, int64_t(count) * width, change);
-            before.backward(y, dnormed.get(), count, change, dbefore);
+            before.backward(y, dnormed, count, change, dbefore);
             out.backward(change, count, dmixed + at * out.in);
             out.learn(change, mixed + at * out.in, count, dout);
         });

@@ -40,7 +40,8 @@ def project(
 ) -> None:
     """``linear``: weight and bias of q, k and v; ``heads``: norm weights of q and k; ``made``: their rows as they are
     and turned, which are written."""
-    call("project", x, norm, ctypes.c_float(eps), *linear, *heads, *turns, *x.shape, *shape, TILE, *made)
+    given = x, norm, ctypes.c_float(eps), *linear, *heads, *turns
+    call("project", *given, *x.shape, *shape, _tile(x), *made, _room(x, x.shape[1]))
 
 
 def project_backward(
@@ -58,14 +59,15 @@ def project_backward(
     """``found``: the gradient of x, which is written; those of norm, q's and k's norm, matrix and bias, which grow."""
     strided = [part for gradient in gradients for part in (gradient, ctypes.c_int64(gradient.stride(0)))]
     given = x, norm, ctypes.c_float(eps), matrix, raw, *heads, *turns, *x.shape, *shape
-    call("project_backward", *given, *strided, TILE, *found)
+    call("project_backward", *given, *strided, _tile(x), *found, _room(x, 2 * x.shape[1] + len(matrix)))
 
 
 def finish(
     x: Tensor, mixed: Tensor, norm: Tensor, eps: float, weights: Sequence[Tensor], made: Sequence[Tensor | None]
 ) -> None:
     """``weights``: o, gate and up together, down; ``made``: y, rows of gate and up or None, the result: written."""
-    call("finish", x, mixed, norm, ctypes.c_float(eps), *weights, *_widths(x, weights), TILE, *made)
+    given, widths = (x, mixed, norm, ctypes.c_float(eps), *weights), _widths(x, weights)
+    call("finish", *given, *widths, _tile(x), *made, _room(x, x.shape[1] + 3 * widths[-1]))
 
 
 def finish_backward(
@@ -79,9 +81,19 @@ def finish_backward(
 ) -> None:
     """``kept``: mixed, y, rows of gate and up; ``made``: gradients of x and mixed, which are written; ``sums``: of norm
     and weights, which grow."""
-    call("finish_backward", dy, *kept, norm, ctypes.c_float(eps), *weights, *_widths(dy, weights), TILE, *made, *sums)
+    given, widths = (dy, *kept, norm, ctypes.c_float(eps), *weights), _widths(dy, weights)
+    call("finish_backward", *given, *widths, _tile(dy), *made, *sums, _room(dy, 2 * dy.shape[1] + 4 * widths[-1]))
 
 
 def _widths(x: Tensor, weights: Sequence[Tensor]) -> tuple[int, ...]:
     out, _, down = weights
     return *x.shape, out.shape[1], down.shape[1]
+
+
+def _room(like: Tensor, width: int) -> Tensor:
+    """Working memory for a tile of rows of so many numbers."""
+    return like.new_empty(_tile(like) * width)
+
+
+def _tile(x: Tensor) -> int:
+    return max(1, min(TILE, len(x)))

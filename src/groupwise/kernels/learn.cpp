@@ -139,36 +139,36 @@ void use_product(void* found) { sgemm = reinterpret_cast<Sgemm>(found); }
 
 void project(const float* x, const float* weight, float eps, const float* matrix, const float* bias, const float* q_weight,
              const float* k_weight, const float* cos, const float* sin, const int64_t* positions, int rows, int width, int q,
-             int kv, int size, int tile, float* raw, float* made, int) {
+             int kv, int size, int tile, float* raw, float* made, float* room, int) {
     const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
     const Linear qkv{matrix, turning.heads.width(), width};
-    Project{{weight, eps, width}, qkv, bias, turning, rows, tile}.forward(x, raw, made);
+    Project{{weight, eps, width}, qkv, bias, turning, rows, tile}.forward(x, raw, made, {room});
 }
 
 void project_backward(const float* x, const float* weight, float eps, const float* matrix, const float* raw,
                       const float* q_weight, const float* k_weight, const float* cos, const float* sin,
                       const int64_t* positions, int rows, int width, int q, int kv, int size, const float* dq, int64_t dq_row,
                       const float* dk, int64_t dk_row, const float* dv, int64_t dv_row, int tile, float* dx, float* dweight,
-                      float* dq_weight, float* dk_weight, float* dmatrix, float* dbias, int) {
+                      float* dq_weight, float* dk_weight, float* dmatrix, float* dbias, float* room, int) {
     const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
     const Linear qkv{matrix, turning.heads.width(), width};
     Project{{weight, eps, width}, qkv, nullptr, turning, rows, tile}.backward(
-        x, raw, {dq, dq_row}, {dk, dk_row}, {dv, dv_row}, dx, dweight, dq_weight, dk_weight, dmatrix, dbias);
+        x, raw, {dq, dq_row}, {dk, dk_row}, {dv, dv_row}, dx, dweight, dq_weight, dk_weight, dmatrix, dbias, {room});
 }
 
 void finish(const float* x, const float* mixed, const float* weight, float eps, const float* out, const float* gate_up,
             const float* down, int rows, int width, int inner, int hidden, int tile, float* middle, float* kept,
-            float* result, int) {
+            float* result, float* room, int) {
     const Finish half{{weight, eps, width}, {out, width, inner}, {gate_up, 2 * hidden, width}, {down, width, hidden}, rows, tile};
-    half.forward(x, mixed, middle, kept, result);
+    half.forward(x, mixed, middle, kept, result, {room});
 }
 
 void finish_backward(const float* dy, const float* mixed, const float* middle, const float* kept, const float* weight,
                      float eps, const float* out, const float* gate_up, const float* down, int rows, int width, int inner,
                      int hidden, int tile, float* dx, float* dmixed, float* dweight, float* dout, float* dgate_up,
-                     float* ddown, int) {
+                     float* ddown, float* room, int) {
     const Finish half{{weight, eps, width}, {out, width, inner}, {gate_up, 2 * hidden, width}, {down, width, hidden}, rows, tile};
-    half.backward(dy, mixed, middle, kept, dx, dmixed, dweight, dout, dgate_up, ddown);
+    half.backward(dy, mixed, middle, kept, dx, dmixed, dweight, dout, dgate_up, ddown, {room});
 }
 
 }  // extern "C"
