@@ -15,6 +15,7 @@ ROWS = "".join(json.dumps({"question": f"{n} + 1 = ?", "answer": str(n + 1)}) + 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
     (tmp_path / "train.jsonl").write_text(ROWS)
     (tmp_path / "mine.py").write_text("def never(completion):\n    return 0.0\n")
     return tmp_path
@@ -43,7 +44,7 @@ def test_a_problem_comes_first_and_is_the_exit_code(
 ) -> None:
     assert check(tiny_model, "--reward", "mine.py:never") == 1
     said = capsys.readouterr().out
-    assert said.startswith("Would break\n  - grpo: reward: never gives 0 of 18 gold answers full reward")
+    assert said.startswith("Would break\n  - grpo: reward: 'never' gives 0 of 18 gold answers full reward")
     assert "1 problem: mend what stands first" in said
 
 

@@ -61,7 +61,7 @@ def test_a_right_recipe_in_plain_words(tiny_model: Path) -> None:
     assert "in 5 steps 15 updates, 15 prompts from 12 rows: 1.25 epochs" in said
     assert numbers(found, "batch")["updates"] == 15
     assert "12 of 12 prompts come back from their tokens" in words(found, "fact", "template")
-    assert "by_letters gives 12 of 12 gold answers full reward" in words(found, "fact", "reward")
+    assert "'by_letters' gives 12 of 12 gold answers full reward" in words(found, "fact", "reward")
     assert numbers(found, "engine")["gap"] < 1e-5
     signal = numbers(found, "signal")
     assert 0 <= signal["low"] <= signal["without_signal"] <= signal["high"] <= 1
@@ -90,7 +90,7 @@ def test_a_reward_that_raises_is_named_with_its_row(tiny_model: Path) -> None:
         raise LookupError("no such thing")
 
     found = check(recipe(tiny_model, task(reward=broken)))
-    assert "broken gives 0 of 12 gold answers full reward" in words(found, "problem", "reward")
+    assert "'broken' gives 0 of 12 gold answers full reward" in words(found, "problem", "reward")
     assert "row:" in words(found, "problem", "reward")
     assert words(found, "problem", "signal")
     assert words(found, "fact", "memory")  # and the check goes on

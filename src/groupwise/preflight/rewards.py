@@ -46,7 +46,7 @@ def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], firs
             break
     full, form, verdicts, rows = best
     missed = [row.id for row, verdict in zip(rows, verdicts, strict=True) if not _full(verdict)]
-    words = f"{reward.name} gives {full} of {len(rows)} gold answers full reward, written as {form}"
+    words = f"'{reward.name}' gives {full} of {len(rows)} gold answers full reward, written as {form}"
     share = full / max(1, len(rows))
     if missed and share < 0.5:
         reason = next((verdict.reason for verdict in verdicts if verdict.reason), "")
