@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -111,6 +112,7 @@ def run() -> dict[str, Any]:
         "faults_of_rewards": run["faults_injected"],
         "hostile_programs": programs["tried"],
         "forged_verdicts": forged["tried"],
+        "isolation_milliseconds_for_64_completions": isolation_milliseconds(),
         "run": run,
         "programs": programs,
         "lost": [f"{count} {name.replace('_', ' ')}" for name, count in costs.items() if count],
@@ -185,6 +187,25 @@ def forgeries() -> dict[str, Any]:
     ]
     scores = Code(time_limit_seconds=2.0).score(rollouts)
     return {"tried": len(scores), "passed": sum(bool(score.value) for score in scores)}
+
+
+def isolation_milliseconds(calls: int = 30) -> float:
+    """What a process of its own costs for 64 completions of 800 letters, beyond the function: the median."""
+    from groupwise.types import Example, Prompt, Rollout
+
+    rollouts = [
+        Rollout(Prompt(Example(f"r{number}", "?"), (1,)), (0,), (True,), (0.0,), f"{number:03} " * 200, True, 0)
+        for number in range(64)
+    ]
+    medians = []
+    for isolated in (True, False):
+        reward, seconds = gw.as_reward(lambda completion: float(len(completion)), isolated=isolated), []
+        for _ in range(calls):
+            started = time.perf_counter()
+            reward.score(rollouts)
+            seconds.append(time.perf_counter() - started)
+        medians.append(statistics.median(seconds))
+    return round(1e3 * (medians[0] - medians[1]), 2)
 
 
 if __name__ == "__main__":
