@@ -139,6 +139,7 @@ def started(bench: Bench, case: Case, sides: list[str], row: dict[str, Any]) -> 
     common = {name: vars(case)[name] for name in ("prompt", "completion", "spread", "micro_batch_rows")}
     common |= {"model": str(bench.model(case.size)), "threads": bench.counts[0] if len(bench.counts) == 1 else 0}
     workers: dict[str, Worker] = {}
+    jobs: dict[str, tuple[Path, dict[str, Any]]] = {}
     for side in sides:
         name = f"{case.name}-{side}".replace("/", "-").replace(" ", "-")
         job = {
@@ -147,9 +148,10 @@ def started(bench: Bench, case: Case, sides: list[str], row: dict[str, Any]) -> 
             "small": side == "ours_small",
             "out": str(bench.place / name),
         }
-        workers[side] = Worker(SCRIPTS[side], bench.place / f"{name}.log", job, {})
+        jobs[side] = bench.place / f"{name}.log", job
     try:
-        for side in sides:
+        for side, (log, job) in jobs.items():  # one after the other: a side may try things out as it starts
+            workers[side] = Worker(SCRIPTS[side], log, job, {})
             try:
                 row["sides"][side] = {"settings": workers[side].ready()}
             except Failed as failed:

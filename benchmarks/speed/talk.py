@@ -45,7 +45,10 @@ class Worker:
 
     def ready(self) -> dict[str, Any]:
         """Waits until it can take orders; what it says of itself."""
-        return self.answer()
+        try:
+            return self.answer()
+        finally:
+            self.process.send_signal(signal.SIGSTOP)
 
     def ask(self, **order: Any) -> dict[str, Any]:
         self.process.send_signal(signal.SIGCONT)

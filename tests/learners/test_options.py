@@ -273,8 +273,27 @@ def test_fewer_threads_are_taken_only_where_they_are_faster_by_far(
     """With 1, 2 and 3 threads; a tenth less may be chance."""
     clock = [0.0]
     monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(threads.time, "process_time", lambda: clock[0])
 
     def step(count: int) -> None:
         clock[0] += costs[count - 1]
 
     assert threads.fastest(3, step) == chosen
+
+
+@pytest.mark.usefixtures("own_threads")
+@pytest.mark.parametrize(("work", "chosen"), [((1.0, 1.2), 2), ((1.0, 3.0), 1)])
+def test_a_trial_among_others_at_work_goes_by_cpu_time(
+    work: tuple[float, ...], chosen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread and two take four seconds each on a busy machine; two are twice as fast once it is quiet, unless they
+    spend the time on waiting for each other."""
+    clock, spent = [0.0], [0.0]
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(threads.time, "process_time", lambda: spent[0])
+
+    def step(count: int) -> None:
+        clock[0] += 4
+        spent[0] += work[count - 1]
+
+    assert threads.fastest(2, step) == chosen

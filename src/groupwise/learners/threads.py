@@ -12,8 +12,10 @@ from groupwise.types import Example, Prompt, Rollout
 
 TRIALS = 2
 WORTH = 0.85
-"""Fewer threads are taken where they need less than this share of the time that more need: whatever else a machine is
-doing during a trial slows more threads down more, and is over at some time."""
+"""Fewer threads are taken where they need less than this share of the time that more need."""
+QUIET = 1.2
+"""Where one thread's step takes so many times its CPU time, others are at work on the machine. They will be gone some
+time, and a trial against them says nothing: then a step is taken to cost its CPU time, divided among its threads."""
 _CHOSEN: dict[tuple[str, int, int], int] = {}
 
 
@@ -47,13 +49,16 @@ def fastest(most: int, step: Callable[[int], None]) -> int:
     counts = sorted({most, *(1 << power for power in range(most.bit_length()) if 1 << power <= most)}, reverse=True)
     if len(counts) == 1:
         return most
-    best = dict.fromkeys(counts, float("inf"))
+    clock, work = (dict.fromkeys(counts, float("inf")) for _ in range(2))
     for trial in range(TRIALS + 1):
         for count in counts:  # in turns: what else the machine does falls on all
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             step(count)
-            seconds = time.perf_counter() - start
-            best[count] = min(best[count], seconds) if trial else best[count]  # the first warms up
+            if trial:  # the first warms up
+                clock[count] = min(clock[count], time.perf_counter() - start)
+                work[count] = min(work[count], time.process_time() - worked)
+    quiet = clock[1] < QUIET * work[1]
+    best = clock if quiet else {count: work[count] / count for count in counts}
     chosen = most
     for count in counts[1:]:
         if best[count] < WORTH * best[chosen]:
