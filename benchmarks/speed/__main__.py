@@ -6,6 +6,7 @@ python benchmarks/speed            (make bench makes its environment first)
     --only S     the cases whose name begins so
     --sides ours,trl,trl_defaults,vllm
     --out FILE   what was found is also written here, after each case
+    --join FILE FILE   what runs of parts have found, a case's last one: then they are the complete run
     --threads 1  the thread counts that are tried (1,2); each side gets the one that is faster for it
     --tune       TRL's seconds a step with micro-batches of 8, 16, 32 and 64 rows, case by case
 
@@ -44,6 +45,8 @@ def main() -> int:
     asked = arguments()
     if asked.page:
         return write(ROOT / "docs", json.loads(RESULT.read_text()), ROOT / "benchmarks")
+    if asked.join:
+        return publish(joined([json.loads(file.read_text()) for file in asked.join]))
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         counts = tuple(int(count) for count in asked.threads.split(","))
         bench = Bench(Path(place), time.perf_counter() + asked.minutes * 60, counts)
@@ -59,13 +62,25 @@ def main() -> int:
                 asked.out.write_text(json.dumps(result, indent=1) + "\n")
     if asked.smoke or asked.only or asked.sides:
         return 0
+    return publish(result)
+
+
+def publish(result: dict[str, Any]) -> int:
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     return write(ROOT / "docs", result, ROOT / "benchmarks")
+
+
+def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    found = {case["case"]: case for part in parts for case in part["cases"]}
+    order = [case.name for case in cases() if case.name in found]
+    minutes = round(sum(part["minutes"] for part in parts), 1)
+    return {**parts[-1], "cases": [found[name] for name in order], "minutes": minutes, "runs": len(parts)}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="also written here, after each case")
+    parser.add_argument("--join", type=Path, nargs="+")
     parser.add_argument("--minutes", type=float, default=28.0, help="after these no step is repeated")
     parser.add_argument("--only", default="")
     parser.add_argument("--sides", default="")

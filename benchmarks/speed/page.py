@@ -39,7 +39,9 @@ def page(result: Row) -> Iterator[str]:
     known = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     yield "# How fast it is on a CPU\n"
     yield "From `benchmarks/cpu.json` (`make bench`), where every single time stands."
-    yield f"{machine['cpu']}, {machine['cores']} cores, {result['date']}; {known}; {result['minutes']} minutes in all."
+    runs = result.get("runs", 1)
+    took = f"{result['minutes']} minutes in {'one run' if runs == 1 else f'{runs} runs, one after the other'}"
+    yield f"{machine['cpu']}, {machine['cores']} cores, {result['date']}; {known}; {took}."
     yield "\n![Seconds a step, as a share of TRL's](speed.svg)\n"
     measured = {case["case"] for case in cases}
     missing = [case.name for case in planned() if case.name not in measured]

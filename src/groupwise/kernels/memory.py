@@ -5,16 +5,22 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_ARENA_MAX = -8  # <malloc.h>
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # <malloc.h>
+_LARGEST_KEPT = 32 << 20  # the most that glibc takes
+_NEVER = (1 << 31) - 1
 
 
 def share_freed_memory() -> bool:
-    """From now on, what one thread gives back serves all others; whether the C library could be told so.
+    """From now on, what one thread gives back serves all others, and is not given to the system and asked for again in
+    the next step; whether the C library could be told so.
 
-    glibc gives threads heaps of their own: what a learner's lanes had freed would lie there, held from the system and
-    out of reach, while the engine's threads sample. Allocations of a run are large and few, so that nobody waits.
+    glibc gives threads heaps of their own: what a learner's lanes had freed would lie there, out of reach, while the
+    engine's threads sample. Allocations of a run are large and few, so that nobody waits.
     """
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_ARENA_MAX, 1))
+    if mallopt is None:
+        return False
+    wanted = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGEST_KEPT), (_TRIM_THRESHOLD, _NEVER))
+    return all(mallopt(*each) for each in wanted)
