@@ -66,6 +66,7 @@ class Largest(TorchDispatchMode):
 def test_logits_of_all_tokens_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT_ELEMENTS", 0)
     monkeypatch.setattr(module, "TILE_ELEMENTS", 512 * 4)
+    monkeypatch.setattr(module, "FEWEST_TOKENS", 4)
     hidden, matrix, targets, by = case(512, torch.float64)
     with Largest() as largest:
         token_chances(hidden, matrix, targets, 1.0)[0].backward(by.double())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -234,3 +235,61 @@ def test_a_real_process_with_too_little_memory_goes_on(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("the same")
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+import torch
+from groupwise import Local
+from groupwise.algorithm import Outputs
+from groupwise.learners import NewModel
+from groupwise.types import Example, Prompt, Rollout
+
+torch.set_num_threads(1)
+NewModel(hidden_size=128, layers=4, intermediate_size=512, context_tokens=512).save(sys.argv[1])
+learner = Local(device="cpu", threads=1).open(sys.argv[1])
+learner.start_stage(None)
+
+
+def batch(rows):
+    for row in range(rows):
+        prompt = Prompt(Example(str(row), "q"), tuple((row + place) % 250 + 5 for place in range(28)))
+        yield Rollout(prompt, prompt.tokens[:1] * 100, (True,) * 100, (-1.0,) * 100, "", True, 0)
+
+
+def megabytes(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
+def peak(rows, budget):
+    learner.room.tokens = budget
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again
+    before = megabytes("VmRSS")
+    learner.accumulate(list(batch(rows)), 1.0, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
+    learner.discard()
+    return megabytes("VmHWM") - before
+
+
+peak(8, 1024)
+print(*(peak(*asked) for asked in ((16, 1024), (128, 1024), (128, 8192))))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no peak of a process that can be reset")
+def test_memory_depends_on_the_micro_batch_and_not_on_the_batch(tmp_path: Path) -> None:
+    """Eight times the rollouts take no more of it; eight times ``tokens_per_micro_batch`` do."""
+    apart = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # what is freed is given back
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, str(tmp_path / "model")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | apart,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    few, many, large = map(float, done.stdout.split())
+    assert few > 10
+    assert many < 1.25 * few
+    assert large > 4 * few

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from groupwise.errors import UserError
 from groupwise.learners.layout import Layout
@@ -26,8 +28,15 @@ class Body(Protocol):
     tiled: bool
     """Whether lanes help it more than threads within operations."""
 
+    parameters: int
+    """How many it has."""
+
     def __call__(self, layout: Layout) -> Tensor:
         """``[N, d]`` the hidden states that are read for the N sampled tokens."""
+        ...
+
+    def shallow(self) -> Body:
+        """As few of its blocks as can be had, on the same parameters: a token costs in them what it costs in any."""
         ...
 
 
@@ -38,6 +47,15 @@ class PackedBody(Body):
 
     def __init__(self, trunk: Trunk) -> None:
         self.trunk, self.tiled = trunk, trunk.tiled
+        parts = [
+            part for layer in trunk.blueprint.layers for part in vars(layer).values() if isinstance(part, nn.Module)
+        ]
+        self.parameters = _count([*parts, trunk.blueprint.embedding, trunk.blueprint.norm])
+
+    def shallow(self) -> PackedBody:
+        """Its first block."""
+        trunk = self.trunk
+        return PackedBody(Trunk(replace(trunk.blueprint, layers=trunk.blueprint.layers[:1]), PROBE, trunk.recompute))
 
     def __call__(self, layout: Layout) -> Tensor:
         read, again = layout.where.unique(return_inverse=True)  # a prompt's last token, by all its completions
@@ -61,10 +79,18 @@ class PaddedBody(Body):
     tiled = False
 
     def __init__(self, trunk: Any, why: str) -> None:
-        self.trunk, self.why_padded = trunk, why
+        self.trunk, self.why_padded, self.parameters = trunk, why, _count([trunk])
+
+    def shallow(self) -> PaddedBody:
+        """All of it: what its blocks are is not known."""
+        return self
 
     def __call__(self, layout: Layout) -> Tensor:
         return self.trunk(input_ids=layout.ids, use_cache=False).last_hidden_state[layout.rows, layout.places]
+
+
+def _count(modules: Iterable[nn.Module]) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def body_of(model: Any, recompute: bool = False) -> Body:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,8 +12,11 @@ from groupwise.kernels import lanes, learn
 from groupwise.networks import plain
 
 TILE_TOKENS = 512
-TILE_ELEMENTS = 2**26
-"""Of [tokens, vocabulary] logits that exist at once, unless all of them are kept."""
+TILE_ELEMENTS = 2**23
+"""Of a lane's [tokens, vocabulary] logits that exist at once, unless all of them are kept, and where the vocabulary is
+not so large that ``FEWEST_TOKENS`` take more."""
+FEWEST_TOKENS = 64
+"""For fewer, a product is as slow as reading the vocabulary matrix."""
 KEPT_ELEMENTS = 2**23
 """Up to so many logits are kept for the backward pass; more are computed again."""
 
@@ -22,13 +26,18 @@ def token_chances(hidden: Tensor, matrix: Tensor, targets: Tensor, temperature: 
     least float32, of ``hidden`` ``[N, d]`` and ``matrix`` ``[V, d]``."""
     if torch.is_grad_enabled():
         return _Chances.apply(hidden, matrix, targets, 1 / temperature)
-    return _forward(hidden, matrix, targets, 1 / temperature, None)[:2]
+    return _forward(hidden, matrix, targets, 1 / temperature, _tiles(hidden, matrix))[:2]
 
 
 def _forward(
-    hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, kept: dict[int, Tensor] | None
+    hidden: Tensor,
+    matrix: Tensor,
+    targets: Tensor,
+    scale: float,
+    tiles: Sequence[slice],
+    kept: dict[int, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probabilities, entropies and logarithms of the normalisers."""
+    """Log-probabilities, entropies and logarithms of the normalisers; in ``kept`` the logits, by a tile's start."""
     steps = _steps(hidden)
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     found = torch.empty(3, len(hidden), dtype=dtype, device=hidden.device)
@@ -40,7 +49,7 @@ def _forward(
         if kept is not None:
             kept[tile.start] = logits
 
-    lanes.each_tile(_tiles(hidden, matrix), work)
+    lanes.each_tile(tiles, work)
     return found[0], found[1], found[2]
 
 
@@ -48,9 +57,9 @@ class _Chances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         kept: dict[int, Tensor] | None = {} if len(hidden) * len(matrix) <= KEPT_ELEMENTS else None
-        logprobs, entropies, normalisers = _forward(hidden, matrix, targets, scale, kept)
+        ctx.scale, ctx.tiles, ctx.kept = scale, _tiles(hidden, matrix), kept
+        logprobs, entropies, normalisers = _forward(hidden, matrix, targets, scale, ctx.tiles, kept)
         ctx.save_for_backward(hidden, matrix, targets, normalisers)
-        ctx.scale, ctx.kept = scale, kept
         ctx.mark_non_differentiable(entropies)
         return logprobs.clone(), entropies
 
@@ -71,7 +80,7 @@ class _Chances(torch.autograd.Function):
             elif learns:
                 sums[lane][0].add_(back.T @ hidden[tile])
 
-        lanes.each_tile(_tiles(hidden, matrix), work)
+        lanes.each_tile(ctx.tiles, work)
         return dhidden, lanes.total(sums)[0].to(matrix.dtype) if learns else None, None, None
 
 
@@ -80,5 +89,8 @@ def _steps(hidden: Tensor) -> Any:
 
 
 def _tiles(hidden: Tensor, matrix: Tensor) -> list[slice]:
-    size = max(1, min(TILE_TOKENS, TILE_ELEMENTS // (len(matrix) * lanes.count())))
+    """As many for each lane."""
+    most = max(FEWEST_TOKENS, TILE_ELEMENTS // len(matrix))
+    rounds = -(-len(hidden) // (min(TILE_TOKENS, most) * lanes.count()))
+    size = -(-len(hidden) // max(1, rounds * lanes.count())) or 1
     return [slice(start, min(start + size, len(hidden))) for start in range(0, len(hidden), size)]

@@ -224,13 +224,13 @@ class LocalLearner:
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
-        parameters = trained_parameters(self._policy.model)
+        trial = self._policy.shallow()
         vocabulary = self.model.config.get_text_config().vocab_size
-        rollouts = trial_rollouts(self.model.num_parameters(), vocabulary, self.context_tokens)
+        rollouts = trial_rollouts(trial.body.parameters, vocabulary, self.context_tokens)
         layout = self._layout(rollouts, range(len(rollouts)))
-        with open_lanes(threads, self._policy.body.tiled):
-            token_outputs(self._policy(layout), layout, 1.0).logprobs.sum().backward()
-        for parameter in parameters:
+        with open_lanes(threads, trial.body.tiled):
+            token_outputs(trial(layout), layout, 1.0).logprobs.sum().backward()
+        for parameter in trained_parameters(self._policy.model):
             parameter.grad = None
 
     def _lanes(self) -> AbstractContextManager[None]:

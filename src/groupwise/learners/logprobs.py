@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -59,6 +60,12 @@ class LanguageModel:
         self.body = body_of(model, recompute)
         self.cap = self.body.trunk.blueprint.logit_cap if isinstance(self.body, PackedBody) else 0.0
         self.plain_head = isinstance(self.body, PackedBody) or _head_is_plain(model)
+
+    def shallow(self) -> LanguageModel:
+        """As few blocks as can be had under the same head: to try how fast a step is, not to ask for numbers."""
+        other = copy(self)
+        other.body = self.body.shallow()
+        return other
 
     def __call__(self, layout: Layout) -> States:
         if self.plain_head:

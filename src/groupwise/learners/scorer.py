@@ -135,11 +135,11 @@ class ScorerLearner:
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
-        self.threads = threads
-        vocabulary = self.model.config.get_text_config().vocab_size
-        scores = self._scores(trial_rollouts(self.model.num_parameters(), vocabulary, self.context_tokens))
-        with open_lanes(threads, self._body.tiled):
-            scores.sum().backward()
+        vocabulary, body = self.model.config.get_text_config().vocab_size, self._body.shallow()
+        rollouts = trial_rollouts(body.parameters, vocabulary, self.context_tokens)
+        layout = Layout.of(rollouts, self.device, after=True)
+        with open_lanes(threads, body.tiled):
+            scores_of(body(layout), self.model.score.weight).sum().backward()
         for parameter in self.model.parameters():
             parameter.grad = None
 

@@ -11,6 +11,8 @@ import torch
 from groupwise.types import Example, Prompt, Rollout
 
 TRIALS = 2
+TRIAL_FLOPS = 1e11
+"""Of a trial's step: with fewer tokens its time would be that of reading weights, which threads do not divide."""
 WORTH = 0.85
 """Fewer threads are taken where they need less than this share of the time that more need."""
 QUIET = 1.2
@@ -20,8 +22,8 @@ _CHOSEN: dict[tuple[str, int, int], int] = {}
 
 
 def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> list[Rollout]:
-    """Two groups of four, small enough for a fraction of a second, whatever the model's size."""
-    length = max(6, min(200, context_tokens // 2, int(2e10 / (6 * max(parameters, 1)) / 10)))
+    """Two groups of four, for a fraction of a second in a network of so many parameters."""
+    length = max(6, min(200, context_tokens // 2, int(TRIAL_FLOPS / (6 * max(parameters, 1)) / 10)))
     ids = tuple(place % vocabulary for place in range(1, length + 1))
     prompts = [Prompt(Example("trial", ""), ids[start:] or ids) for start in range(2)]
     told = (True,) * length, (0.0,) * length, "", True, 0
