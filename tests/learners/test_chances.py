@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from groupwise.kernels import learn
+from groupwise.kernels import lanes, learn
 from groupwise.learners import chances as module
 from groupwise.learners.chances import token_chances
 
 TOKENS, WIDTH = 37, 32
+ZEROS = lanes.zeros
 
 
 def case(vocabulary: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -71,6 +72,25 @@ def test_logits_of_all_tokens_never_exist(monkeypatch: pytest.MonkeyPatch) -> No
     with Largest() as largest:
         token_chances(hidden, matrix, targets, 1.0)[0].backward(by.double())
     assert largest.seen == matrix.numel() < 512 * TOKENS
+
+
+def test_a_large_matrix_has_one_gradient_and_not_one_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same to rounding, and what was before is so again."""
+    found = []
+    for most in (10**9, 0):
+        monkeypatch.setattr(module, "SUMS_ELEMENTS", most)
+        hidden, matrix, targets, by = case(512, torch.float64)
+        made: list[int] = []
+        monkeypatch.setattr(lanes, "zeros", lambda *like, made=made: made.append(lanes.count()) or ZEROS(*like))
+        with lanes.open_lanes(2):
+            token_chances(hidden, matrix, targets, 1.0)[0].backward(by.double())
+            assert (lanes.count(), torch.get_num_threads()) == (2, 1)
+        assert hidden.grad is not None
+        assert matrix.grad is not None
+        found.append((made, hidden.grad, matrix.grad))
+    (together, *expected), (alone, *ours) = found
+    assert (together, alone) == ([2], [1])
+    torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_extreme_logits_stay_finite() -> None:

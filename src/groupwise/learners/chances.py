@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ TILE_TOKENS = 512
 TILE_ELEMENTS = 2**23
 """Of a lane's [tokens, vocabulary] logits that exist at once, unless all of them are kept, and where the vocabulary is
 not so large that ``FEWEST_TOKENS`` take more."""
+SUMS_ELEMENTS = 2**24
+"""Of the vocabulary matrix's gradient in all lanes together; where that would be more, tiles come one after the other,
+with threads within their products."""
 FEWEST_TOKENS = 64
 """For fewer, a product is as slow as reading the vocabulary matrix."""
 KEPT_ELEMENTS = 2**23
@@ -66,22 +70,39 @@ class _Chances(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, by: Tensor, _: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, matrix, targets, normalisers = ctx.saved_tensors
-        steps, dtype = _steps(hidden), normalisers.dtype
-        dhidden, learns = torch.empty_like(hidden), ctx.needs_input_grad[1]
-        sums = lanes.zeros(matrix.detach().to(dtype) if learns else matrix[:0])
-        kept, ctx.kept = ctx.kept or {}, None  # the gradient takes their place
+        learns, threads = ctx.needs_input_grad[1], lanes.count()
+        large = learns and threads > 1 and matrix.numel() * threads > SUMS_ELEMENTS
+        with lanes.open_lanes(threads, tiled=False) if large else nullcontext():
+            given = hidden, matrix, targets, normalisers, by
+            return *_backward(*given, ctx.scale, ctx.tiles, ctx.kept or {}, learns), None, None
 
-        def work(tile: slice, lane: int) -> None:
-            logits = kept.pop(tile.start) if kept else hidden[tile] @ matrix.T
-            back = steps.chances_backward(logits, targets[tile], ctx.scale, normalisers[tile], by[tile])
-            torch.mm(back, matrix, out=dhidden[tile])
-            if learns and back.dtype == dtype:
-                sums[lane][0].addmm_(back.T, hidden[tile])
-            elif learns:
-                sums[lane][0].add_(back.T @ hidden[tile])
 
-        lanes.each_tile(ctx.tiles, work)
-        return dhidden, lanes.total(sums)[0].to(matrix.dtype) if learns else None, None, None
+def _backward(
+    hidden: Tensor,
+    matrix: Tensor,
+    targets: Tensor,
+    normalisers: Tensor,
+    by: Tensor,
+    scale: float,
+    tiles: Sequence[slice],
+    kept: dict[int, Tensor],
+    learns: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The gradient of ``hidden``, and of ``matrix`` where it learns; takes the place of what is ``kept``."""
+    steps, dtype, dhidden = _steps(hidden), normalisers.dtype, torch.empty_like(hidden)
+    sums = lanes.zeros(matrix.detach().to(dtype) if learns else matrix[:0])
+
+    def work(tile: slice, lane: int) -> None:
+        logits = kept.pop(tile.start) if kept else hidden[tile] @ matrix.T
+        back = steps.chances_backward(logits, targets[tile], scale, normalisers[tile], by[tile])
+        torch.mm(back, matrix, out=dhidden[tile])
+        if learns and back.dtype == dtype:
+            sums[lane][0].addmm_(back.T, hidden[tile])
+        elif learns:
+            sums[lane][0].add_(back.T @ hidden[tile])
+
+    lanes.each_tile(tiles, work)
+    return dhidden, lanes.total(sums)[0].to(matrix.dtype) if learns else None
 
 
 def _steps(hidden: Tensor) -> Any:
