@@ -166,6 +166,58 @@ def test_float32_equals_float64_to_rounding(family: str, way: str, monkeypatch: 
     alike(gradients(model, ours), gradients(exact, theirs), 5e-6)
 
 
+ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def adapt(model: Any, targets: Sequence[str]) -> Any:
+    """With adapters of rank 3 that add something, and everything else frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    options = LoraConfig(r=3, lora_alpha=6, target_modules=list(targets), task_type="CAUSAL_LM")
+    adapted = get_peft_model(model, options).get_base_model().eval()
+    draw = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for name, parameter in sorted(adapted.named_parameters()):
+            if "lora_" in name:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=draw))
+    return adapted
+
+
+@pytest.mark.parametrize("targets", [ADAPTED, ("v_proj", "q_proj"), ("down_proj", "up_proj")], ids=len)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "llama, biases"])
+def test_adapters_get_the_gradient_that_float64_gives(
+    family: str, threads: int, targets: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the calls where there are such, and beside layers that compute the one without the other."""
+    monkeypatch.setattr(halves, "TILE", 50)
+    given = sequences()
+    exact, model = adapt(make(family), targets), adapt(make(family, torch.float32), targets)
+    expected = packed(exact, given)
+    with lanes.open_lanes(threads):
+        found = packed(model, given)
+        ours = gradients(model, found)
+    assert (found - expected).abs().max() <= 3e-6 * expected.abs().max()
+    theirs = gradients(exact, expected)
+    assert all("lora_" in name for name in ours)
+    assert len(ours) == 2 * len(targets) * len(model.model.layers)
+    alike(ours, theirs, 5e-6)
+
+
+def test_layers_that_learn_learn_beside_their_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = sequences()
+    exact, model = (adapt(make("qwen2", dtype), ADAPTED).requires_grad_() for dtype in (torch.float64, torch.float32))
+    theirs, ours = gradients(exact, packed(exact, given)), gradients(model, packed(model, given))
+    assert len(ours) > 2 * len(ADAPTED) * len(model.model.layers)
+    alike(ours, theirs, 5e-6)
+
+
+def test_blocks_with_adapters_are_tiled_where_the_calls_are() -> None:
+    parts = parts_of(adapt(make("qwen3", torch.float32), ADAPTED))
+    assert Trunk(parts, 8).tiled == halves.multiply()
+    assert not Trunk(parts_of(adapt(make("qwen3"), ADAPTED)), 8).tiled
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("family", ["qwen3", "qwen2", "gemma3"])
 def test_neither_sharing_nor_packing_changes_the_gradient(family: str, dtype: torch.dtype, tolerance: float) -> None:

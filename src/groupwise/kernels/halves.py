@@ -36,19 +36,20 @@ def multiply() -> bool:
 
 
 def project(
-    x: Tensor, norm: Tensor, eps: float, linear: Sequence[Any], heads: Sequence[Any], turns: Any, shape: Any, made: Any
+    x: Tensor, norm: Tensor, eps: float, linear: Any, heads: Sequence[Any], turns: Any, shape: Any, made: Any
 ) -> None:
-    """``linear``: weight and bias of q, k and v; ``heads``: norm weights of q and k; ``made``: their rows as they are
-    and turned, which are written."""
-    given = x, norm, ctypes.c_float(eps), *linear, *heads, *turns
-    call("project", *given, *x.shape, *shape, _tile(x), *made, _room(x, x.shape[1]))
+    """``linear``: that of q, k and v, a ``networks.linear.Joined``; ``heads``: norm weights of q and k; ``made``: their
+    rows as they are and turned, which are written."""
+    matrix, bias, *adapter = _given(linear, bias=True)
+    given = x, norm, ctypes.c_float(eps), matrix, bias, *adapter, *heads, *turns
+    call("project", *given, *x.shape, *shape, _tile(x), *made, _room(x, x.shape[1] + linear.rank))
 
 
 def project_backward(
     x: Tensor,
     norm: Tensor,
     eps: float,
-    matrix: Tensor,
+    linear: Any,
     raw: Tensor | None,
     heads: Sequence[Any],
     turns: Any,
@@ -56,18 +57,21 @@ def project_backward(
     gradients: Sequence[Tensor],
     found: Sequence[Any],
 ) -> None:
-    """``found``: the gradient of x, which is written; those of norm, q's and k's norm, matrix and bias, which grow."""
+    """``found``: the gradient of x, which is written; those of norm, q's and k's norm, weight, bias, and an adapter's a
+    and b, which grow, or None."""
     strided = [part for gradient in gradients for part in (gradient, ctypes.c_int64(gradient.stride(0)))]
-    given = x, norm, ctypes.c_float(eps), matrix, raw, *heads, *turns, *x.shape, *shape
-    call("project_backward", *given, *strided, _tile(x), *found, _room(x, 2 * x.shape[1] + len(matrix)))
+    given = x, norm, ctypes.c_float(eps), *_given(linear, bias=True), raw, *heads, *turns, *x.shape, *shape
+    room = _room(x, 2 * (x.shape[1] + linear.rank) + len(linear.weight))
+    call("project_backward", *given, *strided, _tile(x), *found, room)
 
 
 def finish(
-    x: Tensor, mixed: Tensor, norm: Tensor, eps: float, weights: Sequence[Tensor], made: Sequence[Tensor | None]
+    x: Tensor, mixed: Tensor, norm: Tensor, eps: float, linears: Sequence[Any], made: Sequence[Tensor | None]
 ) -> None:
-    """``weights``: o, gate and up together, down; ``made``: y, rows of gate and up or None, the result: written."""
-    given, widths = (x, mixed, norm, ctypes.c_float(eps), *weights), _widths(x, weights)
-    call("finish", *given, *widths, _tile(x), *made, _room(x, x.shape[1] + 3 * widths[-1]))
+    """``linears``: o, gate and up together, down; ``made``: y, rows of gate and up or None, the result: written."""
+    widths, rank = _widths(x, linears), max(linear.rank for linear in linears)
+    given = x, mixed, norm, ctypes.c_float(eps), *(part for linear in linears for part in _given(linear)), *widths
+    call("finish", *given, _tile(x), *made, _room(x, x.shape[1] + 3 * widths[-1] + rank))
 
 
 def finish_backward(
@@ -75,19 +79,24 @@ def finish_backward(
     kept: Sequence[Tensor],
     norm: Tensor,
     eps: float,
-    weights: Sequence[Tensor],
+    linears: Sequence[Any],
     made: Sequence[Tensor],
-    sums: Sequence[Tensor],
+    sums: Sequence[Any],
 ) -> None:
-    """``kept``: mixed, y, rows of gate and up; ``made``: gradients of x and mixed, which are written; ``sums``: of norm
-    and weights, which grow."""
-    given, widths = (dy, *kept, norm, ctypes.c_float(eps), *weights), _widths(dy, weights)
-    call("finish_backward", *given, *widths, _tile(dy), *made, *sums, _room(dy, 2 * dy.shape[1] + 4 * widths[-1]))
+    """``kept``: mixed, y, rows of gate and up; ``made``: gradients of x and mixed, which are written; ``sums``: of the
+    norm and of each linear's weight, a and b, which grow, or None."""
+    widths, rank = _widths(dy, linears), max(linear.rank for linear in linears)
+    given = dy, *kept, norm, ctypes.c_float(eps), *(part for linear in linears for part in _given(linear)), *widths
+    call("finish_backward", *given, _tile(dy), *made, *sums, _room(dy, 2 * (dy.shape[1] + rank) + 4 * widths[-1]))
 
 
-def _widths(x: Tensor, weights: Sequence[Tensor]) -> tuple[int, ...]:
-    out, _, down = weights
-    return *x.shape, out.shape[1], down.shape[1]
+def _given(linear: Any, bias: bool = False) -> tuple[Any, ...]:
+    return linear.weight, *([linear.bias] if bias else []), linear.a, linear.b, linear.rank
+
+
+def _widths(x: Tensor, linears: Sequence[Any]) -> tuple[int, ...]:
+    out, _, down = linears
+    return *x.shape, out.weight.shape[1], down.weight.shape[1]
 
 
 def _room(like: Tensor, width: int) -> Tensor:

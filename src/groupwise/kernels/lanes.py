@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,14 +63,15 @@ def each_tile(tiles: Sequence[slice], work: Callable[[slice, int], None]) -> Non
         other.result(timeout=LONGEST_SECONDS)
 
 
-def zeros(*like: Tensor) -> list[list[Tensor]]:
-    """Sums for each lane."""
-    return [[torch.zeros_like(tensor) for tensor in like] for _ in range(_count)]
+def zeros(*like: Tensor | None) -> list[list[Any]]:
+    """Sums for each lane; None where nothing is summed."""
+    return [[None if tensor is None else torch.zeros_like(tensor) for tensor in like] for _ in range(_count)]
 
 
-def total(sums: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+def total(sums: Sequence[Sequence[Any]]) -> list[Any]:
     """Of all lanes, in their order; in the first one's place."""
     for lane in sums[1:]:
         for whole, part in zip(sums[0], lane, strict=True):
-            whole += part
+            if whole is not None:
+                whole += part
     return list(sums[0])

@@ -137,38 +137,50 @@ void attention_backward(const float* q, int64_t q_row, const float* k, int64_t k
 
 void use_product(void* found) { sgemm = reinterpret_cast<Sgemm>(found); }
 
-void project(const float* x, const float* weight, float eps, const float* matrix, const float* bias, const float* q_weight,
-             const float* k_weight, const float* cos, const float* sin, const int64_t* positions, int rows, int width, int q,
-             int kv, int size, int tile, float* raw, float* made, float* room, int) {
+void project(const float* x, const float* weight, float eps, const float* qkv, const float* bias, const float* a,
+             const float* b, int rank, const float* q_weight, const float* k_weight, const float* cos, const float* sin,
+             const int64_t* positions, int rows, int width, int q, int kv, int size, int tile, float* raw, float* made,
+             float* room, int) {
     const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
-    const Linear qkv{matrix, turning.heads.width(), width};
-    Project{{weight, eps, width}, qkv, bias, turning, rows, tile}.forward(x, raw, made, {room});
+    const Adapted linear{qkv, a, b, rank, turning.heads.width(), width};
+    Project{{weight, eps, width}, linear, bias, turning, rows, tile}.forward(x, raw, made, {room});
 }
 
-void project_backward(const float* x, const float* weight, float eps, const float* matrix, const float* raw,
-                      const float* q_weight, const float* k_weight, const float* cos, const float* sin,
-                      const int64_t* positions, int rows, int width, int q, int kv, int size, const float* dq, int64_t dq_row,
-                      const float* dk, int64_t dk_row, const float* dv, int64_t dv_row, int tile, float* dx, float* dweight,
-                      float* dq_weight, float* dk_weight, float* dmatrix, float* dbias, float* room, int) {
+void project_backward(const float* x, const float* weight, float eps, const float* qkv, const float* bias, const float* a,
+                      const float* b, int rank, const float* raw, const float* q_weight, const float* k_weight,
+                      const float* cos, const float* sin, const int64_t* positions, int rows, int width, int q, int kv,
+                      int size, const float* dq, int64_t dq_row, const float* dk, int64_t dk_row, const float* dv,
+                      int64_t dv_row, int tile, float* dx, float* dweight, float* dq_weight, float* dk_weight, float* dqkv,
+                      float* dbias, float* da, float* db, float* room, int) {
     const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
-    const Linear qkv{matrix, turning.heads.width(), width};
-    Project{{weight, eps, width}, qkv, nullptr, turning, rows, tile}.backward(
-        x, raw, {dq, dq_row}, {dk, dk_row}, {dv, dv_row}, dx, dweight, dq_weight, dk_weight, dmatrix, dbias, {room});
+    const Adapted linear{qkv, a, b, rank, turning.heads.width(), width};
+    Project{{weight, eps, width}, linear, bias, turning, rows, tile}.backward(
+        x, raw, {dq, dq_row}, {dk, dk_row}, {dv, dv_row}, dx, dweight, dq_weight, dk_weight, {dqkv, da, db}, dbias, {room});
 }
 
-void finish(const float* x, const float* mixed, const float* weight, float eps, const float* out, const float* gate_up,
-            const float* down, int rows, int width, int inner, int hidden, int tile, float* middle, float* kept,
-            float* result, float* room, int) {
-    const Finish half{{weight, eps, width}, {out, width, inner}, {gate_up, 2 * hidden, width}, {down, width, hidden}, rows, tile};
-    half.forward(x, mixed, middle, kept, result, {room});
+void finish(const float* x, const float* mixed, const float* weight, float eps, const float* out, const float* out_a,
+            const float* out_b, int out_rank, const float* gate_up, const float* gate_up_a, const float* gate_up_b,
+            int gate_up_rank, const float* down, const float* down_a, const float* down_b, int down_rank, int rows, int width,
+            int inner, int hidden, int tile, float* middle, float* kept, float* result, float* room, int) {
+    const Adapted first{out, out_a, out_b, out_rank, width, inner};
+    const Adapted second{gate_up, gate_up_a, gate_up_b, gate_up_rank, 2 * hidden, width};
+    const Adapted third{down, down_a, down_b, down_rank, width, hidden};
+    Finish{{weight, eps, width}, first, second, third, rows, tile}.forward(x, mixed, middle, kept, result, {room});
 }
 
 void finish_backward(const float* dy, const float* mixed, const float* middle, const float* kept, const float* weight,
-                     float eps, const float* out, const float* gate_up, const float* down, int rows, int width, int inner,
-                     int hidden, int tile, float* dx, float* dmixed, float* dweight, float* dout, float* dgate_up,
-                     float* ddown, float* room, int) {
-    const Finish half{{weight, eps, width}, {out, width, inner}, {gate_up, 2 * hidden, width}, {down, width, hidden}, rows, tile};
-    half.backward(dy, mixed, middle, kept, dx, dmixed, dweight, dout, dgate_up, ddown, {room});
+                     float eps, const float* out, const float* out_a, const float* out_b, int out_rank,
+                     const float* gate_up, const float* gate_up_a, const float* gate_up_b, int gate_up_rank,
+                     const float* down, const float* down_a, const float* down_b, int down_rank, int rows, int width,
+                     int inner, int hidden, int tile, float* dx, float* dmixed, float* dweight, float* dout, float* dout_a,
+                     float* dout_b, float* dgate_up, float* dgate_up_a, float* dgate_up_b, float* ddown, float* ddown_a,
+                     float* ddown_b, float* room, int) {
+    const Adapted first{out, out_a, out_b, out_rank, width, inner};
+    const Adapted second{gate_up, gate_up_a, gate_up_b, gate_up_rank, 2 * hidden, width};
+    const Adapted third{down, down_a, down_b, down_rank, width, hidden};
+    Finish{{weight, eps, width}, first, second, third, rows, tile}.backward(
+        dy, mixed, middle, kept, dx, dmixed, dweight, {dout, dout_a, dout_b}, {dgate_up, dgate_up_a, dgate_up_b},
+        {ddown, ddown_a, ddown_b}, {room});
 }
 
 }  // extern "C"

@@ -1,9 +1,12 @@
-"""Linear layers on one input as one matrix product, where their weights lie side by side in memory."""
+"""Linear layers on one input as one matrix product, where their weights lie side by side in memory.
+
+A layer may have a low-rank adapter of peft's beside it: W + scale · B A (arXiv 2106.09685).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +16,11 @@ from torch import Tensor, nn
 def share_storage(modules: Sequence[nn.Module]) -> None:
     """Lays the weights (and biases) of linear layers side by side in memory; each keeps its name, shape and values.
 
-    Layers of another kind than ``nn.Linear`` stay as they are.
+    Layers of another kind than ``nn.Linear``, with an adapter or without, stay as they are.
     """
-    if not plain(modules):
+    if not known(modules):
         return
+    modules = [base_of(module) for module in modules]
     for name in ("weight", "bias"):
         parameters = [parameter for module in modules if (parameter := module._parameters.get(name)) is not None]
         if len(parameters) != len(modules) or side_by_side([parameter.data for parameter in parameters]):
@@ -29,6 +33,113 @@ def share_storage(modules: Sequence[nn.Module]) -> None:
 def plain(modules: Sequence[nn.Module]) -> bool:
     """Whether each is ``weight · x + bias`` and nothing beside it; all or none have a bias."""
     return all(type(module) is nn.Linear for module in modules) and len({m.bias is None for m in modules}) == 1
+
+
+class Adapter(NamedTuple):
+    a: Tensor  # [rank, inputs]
+    b: Tensor  # [outputs, rank]
+    scale: float
+
+
+def base_of(module: nn.Module) -> Any:
+    """The layer that an adapter stands beside; else ``module``."""
+    if type(module) is nn.Linear or not hasattr(module, "get_base_layer"):
+        return module
+    return module.get_base_layer()  # type: ignore[operator]
+
+
+def adapter_of(module: Any) -> Adapter | None:
+    """What stands beside a layer; None where nothing does. Raises ValueError for what is no plain low-rank adapter."""
+    if base_of(module) is module:
+        return None
+    active = list(getattr(module, "active_adapters", ()))
+    name = active[0] if len(active) == 1 else ""
+    if name not in getattr(module, "lora_A", ()) or module.disable_adapters or module.merged or module.lora_variant:
+        raise ValueError("not one adapter that is a product of two matrices")
+    if not plain([module.lora_A[name], module.lora_B[name]]) or type(module.lora_dropout[name]) is not nn.Identity:
+        raise ValueError("an adapter with more than two matrices")
+    return Adapter(module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name])
+
+
+def known(modules: Sequence[nn.Module]) -> bool:
+    """Whether each is ``weight · x + bias``, or that with a low-rank adapter; all or none have a bias."""
+    bases = [base_of(module) for module in modules]
+    try:
+        kinds = {adapter.a.dtype for module in modules if (adapter := adapter_of(module))}
+    except ValueError:
+        return False
+    return plain(bases) and kinds <= {bases[0].weight.dtype}
+
+
+class Joined(NamedTuple):
+    """Layers on one input as one, row after row: ``y = weight x + bias + b (a x)``."""
+
+    weight: Tensor
+    bias: Tensor | None
+    a: Tensor | None  # [ranks, inputs]
+    b: Tensor | None
+    """``[outputs, ranks]``, the scale in it; 0 where a layer's adapter would reach another's outputs."""
+    learns: bool
+    """Whether the weights take a gradient."""
+
+    @property
+    def rank(self) -> int:
+        return 0 if self.a is None else len(self.a)
+
+
+def tensors_of(modules: Sequence[nn.Module]) -> list[Tensor | None]:
+    """Weights, biases, adapters' a and b, in this order: what ``joined`` takes apart."""
+    bases, adapters = [base_of(module) for module in modules], [adapter_of(module) for module in modules]
+    into, out_of = ([adapter and adapter[side] for adapter in adapters] for side in (0, 1))
+    return [*(base.weight for base in bases), *(base.bias for base in bases), *into, *out_of]
+
+
+def scales_of(modules: Sequence[nn.Module]) -> tuple[float, ...]:
+    """Of the adapters; 0 where there is none."""
+    return tuple(adapter.scale if (adapter := adapter_of(module)) else 0.0 for module in modules)
+
+
+def joined(tensors: Sequence[Any], scales: Sequence[float]) -> Joined:
+    weights, biases, into, out_of = _columns(tensors, len(scales))
+    bias = None if biases[0] is None else together(biases)
+    learns, a, b = any(weight.requires_grad for weight in weights), None, None
+    present = [part for part in into if part is not None]
+    if present:
+        a = torch.cat(present)
+        b = a.new_zeros(sum(map(len, weights)), len(a))
+        for rows, ranks, part, scale in _blocks(weights, out_of, scales):
+            torch.mul(part, scale, out=b[rows, ranks])
+    return Joined(together(weights).contiguous(), bias, a, b, learns)
+
+
+def apart(tensors: Sequence[Any], scales: Sequence[float], found: Joined) -> list[Tensor | None]:
+    """Gradients of ``tensors``, in their order, of what was ``joined``."""
+    weights, _, into, out_of = _columns(tensors, len(scales))
+    none: list[Any] = [None] * len(scales)
+    sizes = list(map(len, weights))
+    dweights = found.weight.split(sizes) if found.learns else none
+    dbiases = none if found.bias is None else found.bias.split(sizes)
+    da, db = list(none), list(none)
+    if found.a is not None and found.b is not None:
+        present = [number for number, part in enumerate(into) if part is not None]
+        blocks = list(_blocks(weights, out_of, scales))
+        for number, (rows, ranks, _, scale) in zip(present, blocks, strict=True):
+            da[number], db[number] = found.a[ranks], found.b[rows, ranks] * scale
+    return [*dweights, *dbiases, *da, *db]
+
+
+def _columns(tensors: Sequence[Any], count: int) -> list[Sequence[Any]]:
+    return [tensors[start : start + count] for start in range(0, 4 * count, count)]
+
+
+def _blocks(weights: Sequence[Tensor], out_of: Sequence[Any], scales: Sequence[float]) -> Any:
+    """Of every layer with an adapter: its rows and ranks among all, its b and its scale."""
+    row = rank = 0
+    for weight, part, scale in zip(weights, out_of, scales, strict=True):
+        if part is not None:
+            yield slice(row, row + len(weight)), slice(rank, rank + part.shape[1]), part, scale
+            rank += part.shape[1]
+        row += len(weight)
 
 
 def together(tensors: Sequence[Tensor]) -> Tensor:
