@@ -118,6 +118,4 @@ def _memory(cases: Sequence[Row]) -> Iterator[Bar]:
         worst = max(ours.peak / theirs.peak for ours, theirs in pairs)
         yield Bar("peak memory of the process, share of TRL's, worst case", MEMORY, worst, most=True)
         worst = max(ours.grown / theirs.grown for ours, theirs in pairs)
-        yield Bar(
-            "memory above what it held before its first step, share of TRL's, worst case", MEMORY, worst, most=True
-        )
+        yield Bar("memory beside what imports take, share of TRL's, worst case", MEMORY, worst, most=True)

@@ -113,14 +113,14 @@ class Memory:
     """Of this process, in MB."""
 
     def __init__(self) -> None:
-        """From here on ``grown`` counts."""
+        """From here on ``grown`` counts: everything is imported, and no model loaded."""
         gc.collect()
         with contextlib.suppress(OSError):  # then the peak of the imports counts too
             Path("/proc/self/clear_refs").write_text("5")
         self.before = _status("VmRSS")
 
     def figures(self) -> dict[str, float]:
-        """``peak``: of the process, imports and model included. ``grown``: above what it held before its first step."""
+        """``peak``: of the process, imports and model included. ``grown``: what the work took beside the imports."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {"peak_mb": round(peak, 1), "grown_mb": round(_status("VmHWM") - self.before, 1)}
 

@@ -6,6 +6,7 @@ unless they are to be TRL's (``small``): for the comparison of memory.
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
@@ -44,8 +45,7 @@ class Orders:
     """The bench's orders, and the account of the step that is under way."""
 
     def __init__(self, channel: Channel, out: Path) -> None:
-        self.channel, self.out = channel, out
-        self.memory: Memory | None = None
+        self.channel, self.out, self.memory = channel, out, Memory()
         self.seeds = [tuple(range(GROUP)) for _ in range(PROMPTS)]
         self.now: dict[str, Any] = {}
         self.started = self.sampling = self.learning = 0.0
@@ -59,7 +59,6 @@ class Orders:
         """Reports the step before, and waits for the next. A period ends where the next one could begin."""
         if self.now:
             seconds = time.perf_counter() - self.started
-            assert self.memory is not None
             self.channel.say(
                 seconds=seconds, sampling=self.sampling, learning=self.learning, tokens=self.tokens,
                 threads=self.threads(), **self.memory.figures(),
@@ -69,7 +68,6 @@ class Orders:
             if self.now["do"] == "plan":
                 self.channel.say(lengths=plan(self.now["targets"]))
                 continue
-            self.memory = self.memory or Memory()
             self.started = time.perf_counter()
             return self.now
 
@@ -156,9 +154,19 @@ class Listener:
     def close(self, *of: Any) -> None: ...
 
 
+def import_all() -> None:
+    """What a run imports when it first needs it."""
+    for name in (
+        "transformers.models.qwen3.modeling_qwen3", "transformers.models.auto.tokenization_auto", "pyarrow.parquet",
+        "pandas", "tensorboard", "torch.utils.tensorboard", "groupwise.learners.local", "groupwise.session",
+    ):  # fmt: skip
+        importlib.import_module(name)
+
+
 def main() -> None:
     channel = Channel()
     job = channel.hear()
+    import_all()
     Ordered.orders = Orders(channel, Path(job["out"]))
     stops = tuple(range(1, 1 + STOPS)) if job["spread"] else ()
     source = Ordered(max_completion_tokens=job["completion"], stop_tokens=stops)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections import Counter
 from typing import Any
@@ -40,20 +41,20 @@ class Turns(TrainerCallback):
     """Reports a step when the next one begins, and waits for the order to take it."""
 
     def __init__(self, channel: Channel, lengths: Lengths, longest: int) -> None:
-        self.channel, self.lengths, self.longest = channel, lengths, longest
-        self.memory: Memory | None = None
+        self.channel, self.lengths, self.longest, self.memory = channel, lengths, longest, Memory()
+        self.reports = False
         self.started = 0.0
         self.spent: Counter[str] = Counter()
         self.tokens = 0
 
     def on_step_begin(self, args: Any, state: Any, control: TrainerControl, **of: Any) -> None:
-        if self.memory is not None:
+        if self.reports:
             self.channel.say(
                 seconds=time.perf_counter() - self.started, sampling=self.spent["sampling"],
                 learning=self.spent["step"] - self.spent["preparing"], tokens=self.tokens, **self.memory.figures(),
             )  # fmt: skip
         order = self.channel.hear()
-        self.memory = self.memory or Memory()
+        self.reports = True
         torch.set_num_threads(order["threads"])
         self.lengths.lengths = torch.tensor(order["lengths"]).flatten().clamp(max=order["cut"])
         # A completion of the greatest length is truncated there; it needs no EOS.
@@ -97,6 +98,7 @@ def config(job: dict[str, Any]) -> GRPOConfig:
 def main() -> None:
     channel = Channel()
     job = channel.hear()
+    importlib.import_module("transformers.models.qwen3.modeling_qwen3")  # which loading the model would do
     lengths = Lengths(job["prompt"], eos=1)
     turns = Turns(channel, lengths, job["completion"])
 

@@ -126,7 +126,8 @@ class _Project(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, raw, weight, q_weight, k_weight, *parameters = ctx.saved_tensors
         how: Settings = ctx.how
-        linear, scale, dx = joined(parameters, how.scales[0]), how.offset + weight, torch.zeros_like(x)
+        linear, scale = joined(parameters, how.scales[0]), how.offset + weight
+        dx = torch.empty_like(x) if how.whole else torch.zeros_like(x)
         weights = _offset(q_weight, how), _offset(k_weight, how)
         of_head, bias = weight.new_empty(how.shape[2]), None if linear.bias is None else linear.weight[:, 0]
         gradients = tuple(part if _rows(part) else part.contiguous() for part in gradients[:3])
