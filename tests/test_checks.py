@@ -24,7 +24,9 @@ from groupwise.algorithm import (
 )
 from groupwise.runs import check
 from groupwise.tasks.task import Task
+from groupwise.types import Example
 
+UNJUDGED = Task("plain", (), held_out=(Example("1", "?"),))
 STAGE = Stage("train", recipes.grpo, tasks.stepwise(level=1), steps=3)
 
 
@@ -39,6 +41,9 @@ def algorithm(**slots: Any) -> Stage:
 REFUSED: dict[str, tuple[Run, str]] = {
     "group of one": (of(algorithm(source=OnPolicy(group_size=1))), "group_size is 1"),
     "no reward": (of(replace(STAGE, task=Task("plain", train=()))), "no reward"),
+    "a quick evaluation that nothing judges": (
+        of(replace(STAGE, algorithm=recipes.sft, evaluate_every=5, task=UNJUDGED)), "no reward that could say"
+    ),
     "no temperature": (of(algorithm(source=OnPolicy(temperature=0.0))), "temperature is 0"),
     "group baseline on demonstrations": (
         of(replace(STAGE, algorithm=replace(recipes.sft, advantage=GroupRelative()))), "demonstrations have no rewards"

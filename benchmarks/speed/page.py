@@ -69,7 +69,7 @@ def page(result: Row) -> Iterator[str]:
     head = ["case", "Groupwise", "transformers", "vLLM"]
     yield from table(head, [[case["case"], *(rate(case, side) for side in ("ours", "trl", "vllm"))] for case in cases])
     yield "\n## Peak memory\n"
-    yield "MB of the process, Python and imports included; in brackets without them: model, optimiser and the work itself.\n"
+    yield "MB of the process, imports included; in brackets without them: model, optimiser and the work itself.\n"
     yield from table(
         ["case", *NAMES.values()], [[case["case"], *(memory(case, side) for side in NAMES)] for case in cases]
     )

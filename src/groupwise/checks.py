@@ -137,6 +137,16 @@ def _complaints(stage: Stage) -> Iterator[str]:
             f"{stage.minibatches} minibatches of {stage.prompts_per_step} prompts; a minibatch holds whole groups, so "
             "there can be at most as many as prompts_per_step"
         )
+    if (
+        stage.evaluate_every
+        and len(stage.task.held_out)
+        and not stage.task.rewards
+        and not stage.algorithm.trains_scorer
+    ):
+        yield (
+            f"evaluate_every is {stage.evaluate_every}, and task {stage.task.name} has no reward that could say which "
+            "answers are right; give it one, or leave evaluate_every out"
+        )
     yield from _source_complaints(stage)
     yield from _kl_complaints(stage.algorithm)
     yield from _slot_complaints(stage.algorithm)

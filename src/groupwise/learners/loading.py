@@ -69,7 +69,7 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") 
         )
     model, lost = _from_pretrained(AutoModelForCausalLM, source, dtype)
     _refuse_lost(source, lost, "a complete causal language model")
-    return model.to(device).eval()
+    return _in_memory(model, device).eval()
 
 
 def load_scorer(source: Path | str, dtype: str = "float32", device: str = "cpu") -> tuple[Any, bool]:
@@ -83,7 +83,7 @@ def load_scorer(source: Path | str, dtype: str = "float32", device: str = "cpu")
     new = not scorer_kind(source)
     model, lost = _from_pretrained(AutoModelForSequenceClassification, source, dtype, num_labels=1)
     _refuse_lost(source, [name for name in lost if not (new and name == HEAD)], "a causal language model or a scorer")
-    return model.to(device).eval(), new
+    return _in_memory(model, device).eval(), new
 
 
 def scorer_kind(source: Path | str) -> str:
@@ -113,6 +113,15 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) 
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
     return model, sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+
+
+def _in_memory(model: Any, device: str) -> Any:
+    """On ``device``, and no longer in the file, which safetensors maps: all of it would stay mapped, beside what was
+    learned and what was laid out anew, for as long as one weight lies there."""
+    if device == "cpu":
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+    return model.to(device)
 
 
 def _refuse_lost(source: Path | str, lost: Sequence[str], expected: str) -> None:
