@@ -148,7 +148,9 @@ def test_equals_transformers_one_sequence_at_a_time(family: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["whole", "whole, small tiles", "step by step", "torch"])
-@pytest.mark.parametrize("family", ["llama", "llama, biases", "mistral, window", "qwen2", "qwen3", "gemma2"])
+@pytest.mark.parametrize(
+    "family", ["llama", "llama, biases", "mistral, window", "qwen2", "qwen3", "gemma", "gemma2", "gemma3"]
+)
 def test_float32_equals_float64_to_rounding(family: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A half block in one call, kernel by kernel, and in torch alone."""
     if way.startswith("whole") and not halves.multiply():
@@ -185,7 +187,7 @@ def adapt(model: Any, targets: Sequence[str]) -> Any:
 
 @pytest.mark.parametrize("targets", [ADAPTED, ("v_proj", "q_proj"), ("down_proj", "up_proj")], ids=len)
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "llama, biases"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3", "llama, biases"])
 def test_adapters_get_the_gradient_that_float64_gives(
     family: str, threads: int, targets: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +204,14 @@ def test_adapters_get_the_gradient_that_float64_gives(
     assert all("lora_" in name for name in ours)
     assert len(ours) == 2 * len(targets) * len(model.model.layers)
     alike(ours, theirs, 5e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_computed_in_tiles(family: str) -> None:
+    """But where layers beside q, k and v have biases."""
+    if not halves.multiply():
+        pytest.skip("no MKL, whose matrix products these calls use")
+    assert Trunk(parts_of(make(family, torch.float32)), 8).tiled == (family != "llama, biases")
 
 
 def test_layers_that_learn_learn_beside_their_adapters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,55 +111,91 @@ struct Project {
 };
 
 struct Finish {
-    Norm before;
+    Norm after_attention, before, after;  // the outer ones on what a half block adds, where there are any
     Adapted out, gate_up, down;
+    bool by_gelu;
     int rows, tile;
 
     int width() const { return before.width; }
     int inner() const { return out.layer.in; }
     int hidden() const { return down.layer.in; }
 
-    // `kept`: the rows of gate and up, where the backward pass is to have them. Room for a tile's x, three times its
-    // hidden numbers and an adapter.
-    void forward(const float* x, const float* mixed, float* middle, float* kept, float* result, Room room) const {
+    // What stays for the backward pass, row by row: what attention adds, y, the rows of gate and up, what they add. The
+    // first and the last where they are normed; gate and up where they are to be kept.
+    template <class T>
+    struct Kept {
+        T *attended, *middle, *rows, *added;
+        static T* part(T* all, int64_t from) { return all ? all + from : nullptr; }
+    };
+
+    // Room for a tile's x, three times its hidden numbers and an adapter.
+    void forward(const float* x, const float* mixed, Kept<float> kept, float* result, Room room) const {
         float *normed = room.take(int64_t(tile) * width()), *active = room.take(int64_t(tile) * hidden());
-        float* spare = room.take(kept ? 0 : int64_t(tile) * 2 * hidden());
+        float* spare = room.take(kept.rows ? 0 : int64_t(tile) * 2 * hidden());
         each_tile(rows, tile, [&](int64_t at, int count) {
-            float *here = kept ? kept + at * 2 * hidden() : spare, *y = middle + at * width(), *end = result + at * width();
-            std::copy_n(x + at * width(), int64_t(count) * width(), y);
-            out.forward(mixed + at * inner(), count, y, true, room);
+            const int64_t from = at * width();
+            float *here = kept.rows ? kept.rows + at * 2 * hidden() : spare, *y = kept.middle + from;
+            add(out, after_attention, mixed + at * inner(), x + from, count, kept.part(kept.attended, from), y, room);
             before.forward(y, count, normed);
             gate_up.forward(normed, count, here, false, room);
             for (int64_t row = 0; row < count; ++row, here += 2 * hidden())
-                gated(here, here + hidden(), hidden(), &active[row * hidden()]);
-            std::copy_n(y, int64_t(count) * width(), end);
-            down.forward(active, count, end, true, room);
+                gated(here, here + hidden(), hidden(), &active[row * hidden()], by_gelu);
+            add(down, after, active, y, count, kept.part(kept.added, from), result + from, room);
         });
     }
 
-    // dx and dmixed are written, the others grow. Room for a tile's x twice, four times its hidden numbers and an
+    struct Sums {
+        float *after_attention, *before, *after;
+        Adapted::Sums out, gate_up, down;
+    };
+
+    // dx and dmixed are written, the sums grow. Room for a tile's x three times, four times its hidden numbers and an
     // adapter twice.
-    void backward(const float* dy, const float* mixed, const float* middle, const float* kept, float* dx, float* dmixed,
-                  float* dbefore, Adapted::Sums dout, Adapted::Sums dgate_up, Adapted::Sums ddown, Room room) const {
+    void backward(const float* dy, const float* mixed, Kept<const float> kept, float* dx, float* dmixed, Sums sums,
+                  Room room) const {
         float *normed = room.take(int64_t(tile) * width()), *dnormed = room.take(int64_t(tile) * width());
         float *active = room.take(int64_t(tile) * hidden()), *dactive = room.take(int64_t(tile) * hidden());
-        float* drows = room.take(int64_t(tile) * 2 * hidden());
+        float *drows = room.take(int64_t(tile) * 2 * hidden()), *spare = room.take(int64_t(tile) * width());
         each_tile(rows, tile, [&](int64_t at, int count) {
-            const float *back = dy + at * width(), *y = middle + at * width(), *here = kept + at * 2 * hidden();
-            float *change = dx + at * width(), *to = drows;
+            const int64_t from = at * width();
+            const float *y = kept.middle + from, *here = kept.rows + at * 2 * hidden();
+            const float* back = through(after, kept.part(kept.added, from), dy + from, count, spare, sums.after);
+            float *change = dx + from, *to = drows;
             down.backward(back, count, dactive, room);
             for (int64_t row = 0; row < count; ++row, here += 2 * hidden(), to += 2 * hidden())
                 gated_backward(here, here + hidden(), &dactive[row * hidden()], hidden(), &active[row * hidden()], to,
-                               to + hidden());
-            down.learn(back, active, count, ddown, room);
+                               to + hidden(), by_gelu);
+            down.learn(back, active, count, sums.down, room);
             before.forward(y, count, normed);
             gate_up.backward(drows, count, dnormed, room);
-            gate_up.learn(drows, normed, count, dgate_up, room);
-            std::copy_n(back, int64_t(count) * width(), change);
-            before.backward(y, dnormed, count, change, dbefore);
-            out.backward(change, count, dmixed + at * inner(), room);
-            out.learn(change, mixed + at * inner(), count, dout, room);
+            gate_up.learn(drows, normed, count, sums.gate_up, room);
+            std::copy_n(dy + from, int64_t(count) * width(), change);
+            before.backward(y, dnormed, count, change, sums.before);
+            back = through(after_attention, kept.part(kept.attended, from), change, count, spare, sums.after_attention);
+            out.backward(back, count, dmixed + at * inner(), room);
+            out.learn(back, mixed + at * inner(), count, sums.out, room);
         });
+    }
+
+  private:
+    // y = base + layer(x), what the layer makes normed before, where it is; that is kept.
+    void add(const Adapted& layer, const Norm& norm, const float* x, const float* base, int count, float* kept, float* y,
+             Room room) const {
+        if (norm.weight) {
+            layer.forward(x, count, kept, false, room);
+            norm.forward_onto(base, kept, count, y);
+        } else {
+            std::copy_n(base, int64_t(count) * width(), y);
+            layer.forward(x, count, y, true, room);
+        }
+    }
+
+    // The gradient of what was normed: dy where nothing was.
+    const float* through(const Norm& norm, const float* x, const float* dy, int count, float* spare, float* dweight) const {
+        if (!norm.weight) return dy;
+        std::fill_n(spare, int64_t(count) * width(), 0.0f);
+        norm.backward(x, dy, count, spare, dweight);
+        return spare;
     }
 };
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from groupwise.kernels.build import library
 from groupwise.kernels.learn import call
 
-TILE = 512
+TILE = 256
 """Rows between two matrix products: what they make stays in a core's cache."""
 
 
@@ -66,28 +66,38 @@ def project_backward(
 
 
 def finish(
-    x: Tensor, mixed: Tensor, norm: Tensor, eps: float, linears: Sequence[Any], made: Sequence[Tensor | None]
+    x: Tensor,
+    mixed: Tensor,
+    norms: Sequence[Tensor | None],
+    eps: float,
+    gelu: bool,
+    linears: Sequence[Any],
+    made: Sequence[Tensor | None],
 ) -> None:
-    """``linears``: o, gate and up together, down; ``made``: y, rows of gate and up or None, the result: written."""
+    """``norms``: after attention, before the feed-forward layers and after them; ``linears``: o, gate and up together,
+    down; ``made``: what attention adds where that is normed, y, rows of gate and up or None, what they add where that
+    is normed, the result: written."""
     widths, rank = _widths(x, linears), max(linear.rank for linear in linears)
-    given = x, mixed, norm, ctypes.c_float(eps), *(part for linear in linears for part in _given(linear)), *widths
-    call("finish", *given, _tile(x), *made, _room(x, x.shape[1] + 3 * widths[-1] + rank))
+    given = *norms, ctypes.c_float(eps), gelu, *(part for linear in linears for part in _given(linear)), *widths
+    call("finish", x, mixed, *given, _tile(x), *made, _room(x, x.shape[1] + 3 * widths[-1] + rank))
 
 
 def finish_backward(
     dy: Tensor,
-    kept: Sequence[Tensor],
-    norm: Tensor,
+    kept: Sequence[Tensor | None],
+    norms: Sequence[Tensor | None],
     eps: float,
+    gelu: bool,
     linears: Sequence[Any],
     made: Sequence[Tensor],
     sums: Sequence[Any],
 ) -> None:
-    """``kept``: mixed, y, rows of gate and up; ``made``: gradients of x and mixed, which are written; ``sums``: of the
-    norm and of each linear's weight, a and b, which grow, or None."""
+    """``kept``: mixed, and the first four of what ``finish`` made; ``made``: gradients of x and mixed, which are
+    written; ``sums``: of the norms and of each linear's weight, a and b, which grow, or None."""
     widths, rank = _widths(dy, linears), max(linear.rank for linear in linears)
-    given = dy, *kept, norm, ctypes.c_float(eps), *(part for linear in linears for part in _given(linear)), *widths
-    call("finish_backward", *given, _tile(dy), *made, *sums, _room(dy, 2 * (dy.shape[1] + rank) + 4 * widths[-1]))
+    given = *norms, ctypes.c_float(eps), gelu, *(part for linear in linears for part in _given(linear)), *widths
+    room = _room(dy, 3 * dy.shape[1] + 2 * rank + 4 * widths[-1])
+    call("finish_backward", dy, *kept, *given, _tile(dy), *made, *sums, room)
 
 
 def _given(linear: Any, bias: bool = False) -> tuple[Any, ...]:
@@ -105,4 +115,5 @@ def _room(like: Tensor, width: int) -> Tensor:
 
 
 def _tile(x: Tensor) -> int:
-    return max(1, min(TILE, len(x)))
+    """Rows of a tile where all are as long as they can be alike."""
+    return -(-len(x) // max(1, -(-len(x) // TILE))) or 1

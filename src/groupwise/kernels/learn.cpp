@@ -158,29 +158,35 @@ void project_backward(const float* x, const float* weight, float eps, const floa
         x, raw, {dq, dq_row}, {dk, dk_row}, {dv, dv_row}, dx, dweight, dq_weight, dk_weight, {dqkv, da, db}, dbias, {room});
 }
 
-void finish(const float* x, const float* mixed, const float* weight, float eps, const float* out, const float* out_a,
-            const float* out_b, int out_rank, const float* gate_up, const float* gate_up_a, const float* gate_up_b,
-            int gate_up_rank, const float* down, const float* down_a, const float* down_b, int down_rank, int rows, int width,
-            int inner, int hidden, int tile, float* middle, float* kept, float* result, float* room, int) {
+void finish(const float* x, const float* mixed, const float* after_attention, const float* before, const float* after,
+            float eps, int by_gelu, const float* out, const float* out_a, const float* out_b, int out_rank,
+            const float* gate_up, const float* gate_up_a, const float* gate_up_b, int gate_up_rank, const float* down,
+            const float* down_a, const float* down_b, int down_rank, int rows, int width, int inner, int hidden, int tile,
+            float* attended, float* middle, float* kept, float* added, float* result, float* room, int) {
     const Adapted first{out, out_a, out_b, out_rank, width, inner};
     const Adapted second{gate_up, gate_up_a, gate_up_b, gate_up_rank, 2 * hidden, width};
     const Adapted third{down, down_a, down_b, down_rank, width, hidden};
-    Finish{{weight, eps, width}, first, second, third, rows, tile}.forward(x, mixed, middle, kept, result, {room});
+    const Norm norms[]{{after_attention, eps, width}, {before, eps, width}, {after, eps, width}};
+    const Finish half{norms[0], norms[1], norms[2], first, second, third, by_gelu != 0, rows, tile};
+    half.forward(x, mixed, {attended, middle, kept, added}, result, {room});
 }
 
-void finish_backward(const float* dy, const float* mixed, const float* middle, const float* kept, const float* weight,
-                     float eps, const float* out, const float* out_a, const float* out_b, int out_rank,
+void finish_backward(const float* dy, const float* mixed, const float* attended, const float* middle, const float* kept,
+                     const float* added, const float* after_attention, const float* before, const float* after, float eps,
+                     int by_gelu, const float* out, const float* out_a, const float* out_b, int out_rank,
                      const float* gate_up, const float* gate_up_a, const float* gate_up_b, int gate_up_rank,
                      const float* down, const float* down_a, const float* down_b, int down_rank, int rows, int width,
-                     int inner, int hidden, int tile, float* dx, float* dmixed, float* dweight, float* dout, float* dout_a,
-                     float* dout_b, float* dgate_up, float* dgate_up_a, float* dgate_up_b, float* ddown, float* ddown_a,
-                     float* ddown_b, float* room, int) {
+                     int inner, int hidden, int tile, float* dx, float* dmixed, float* dafter_attention, float* dbefore,
+                     float* dafter, float* dout, float* dout_a, float* dout_b, float* dgate_up, float* dgate_up_a,
+                     float* dgate_up_b, float* ddown, float* ddown_a, float* ddown_b, float* room, int) {
     const Adapted first{out, out_a, out_b, out_rank, width, inner};
     const Adapted second{gate_up, gate_up_a, gate_up_b, gate_up_rank, 2 * hidden, width};
     const Adapted third{down, down_a, down_b, down_rank, width, hidden};
-    Finish{{weight, eps, width}, first, second, third, rows, tile}.backward(
-        dy, mixed, middle, kept, dx, dmixed, dweight, {dout, dout_a, dout_b}, {dgate_up, dgate_up_a, dgate_up_b},
-        {ddown, ddown_a, ddown_b}, {room});
+    const Norm norms[]{{after_attention, eps, width}, {before, eps, width}, {after, eps, width}};
+    const Finish half{norms[0], norms[1], norms[2], first, second, third, by_gelu != 0, rows, tile};
+    const Finish::Sums sums{dafter_attention, dbefore, dafter, {dout, dout_a, dout_b}, {dgate_up, dgate_up_a, dgate_up_b},
+                            {ddown, ddown_a, ddown_b}};
+    half.backward(dy, mixed, {attended, middle, kept, added}, dx, dmixed, sums, {room});
 }
 
 }  // extern "C"

@@ -85,12 +85,17 @@ struct Adapted {
 };
 
 struct Norm {
-    const float* weight;
+    const float* weight;  // where there is none, neither is the norm
     float eps;
     int width;
 
     void forward(const float* x, int rows, float* y) const {
         for (int row = 0; row < rows; ++row) norm(x + int64_t(row) * width, weight, width, eps, y + int64_t(row) * width);
+    }
+    // y = base + what it makes of x
+    void forward_onto(const float* base, const float* x, int rows, float* y) const {
+        forward(x, rows, y);
+        for (int64_t i = 0; i < int64_t(rows) * width; i += LANES) store(y + i, load(y + i) + load(base + i));
     }
     // dx and dweight grow.
     void backward(const float* x, const float* dy, int rows, float* dx, float* dweight) const {

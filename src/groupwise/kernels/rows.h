@@ -52,20 +52,24 @@ inline void turn_backward(const float* __restrict dy, const float* __restrict co
     for (int i = half; i < width; ++i) dx[i] = dy[i] * cos[i] - dy[i - half] * sin[i - half];
 }
 
-// y = silu(gate) * up
-inline void gated(const float* gate, const float* up, int width, float* y) {
-    for (int i = 0; i < width; i += LANES) store(y + i, silu(load(gate + i)) * load(up + i));
+// y = silu(gate) * up, or gelu(gate) * up
+inline void gated(const float* gate, const float* up, int width, float* y, bool by_gelu = false) {
+    for (int i = 0; i < width; i += LANES) {
+        const Vec g = load(gate + i);
+        store(y + i, (by_gelu ? gelu(g) : silu(g)) * load(up + i));
+    }
 }
 
 // Also y again, which the backward pass of what follows needs. `dgate` and `dup` may stand where `gate` and `up` do.
 inline void gated_backward(const float* gate, const float* up, const float* dy, int width, float* y, float* dgate,
-                           float* dup) {
+                           float* dup, bool by_gelu = false) {
     for (int i = 0; i < width; i += LANES) {
-        const Vec g = load(gate + i), u = load(up + i), back = load(dy + i);
-        const Vec share = 1.0f / (1.0f + exp(-g)), active = g * share;
+        const Vec g = load(gate + i), u = load(up + i), back = load(dy + i), share = 1.0f / (1.0f + exp(-g));
+        const Vec active = by_gelu ? gelu(g) : g * share;
+        const Vec slope = by_gelu ? gelu_slope(g) : share + active * (1.0f - share);
         store(y + i, active * u);
         store(dup + i, back * active);
-        store(dgate + i, back * u * (share + active * (1.0f - share)));
+        store(dgate + i, back * u * slope);
     }
 }
 

@@ -63,8 +63,11 @@ inline Vec tanh(Vec x) {
 
 inline Vec silu(Vec x) { return x / (1.0f + exp(-x)); }
 
-inline Vec gelu(Vec x) {  // the tanh form
-    return 0.5f * x * (1.0f + tanh(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+// The tanh form.
+inline Vec gelu(Vec x) { return 0.5f * x * (1.0f + tanh(0.7978845608028654f * (x + 0.044715f * x * x * x))); }
+inline Vec gelu_slope(Vec x) {
+    const Vec t = tanh(0.7978845608028654f * (x + 0.044715f * x * x * x));
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608028654f * (1.0f + 3.0f * 0.044715f * x * x);
 }
 
 }  // namespace groupwise

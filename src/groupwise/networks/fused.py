@@ -1,4 +1,4 @@
-"""The two halves of a Llama block as one operation each, tile by tile, so that what lies between stays in cache.
+"""The two halves of a block as one operation each, tile by tile, so that what lies between stays in cache.
 
 Saved for the backward pass are the inputs and what a matrix product made; everything cheap is computed again, and so
 are normed and turned queries and keys for attention's own backward pass (``Again``).
@@ -7,15 +7,16 @@ are normed and turned queries and keys for attention's own backward pass (``Agai
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from groupwise.kernels import halves, lanes, learn
+from groupwise.kernels import halves, lanes
 from groupwise.networks import plain as torch_steps
-from groupwise.networks.blueprint import Blueprint, LayerParts
-from groupwise.networks.linear import Joined, adapter_of, apart, base_of, joined, known, scales_of, tensors_of
+from groupwise.networks.blueprint import LayerParts
+from groupwise.networks.linear import Joined, apart, joined, tensors_of
+from groupwise.networks.ways import Settings, linears_of
 
 Again = Callable[[], tuple[Tensor, ...]]
 """Queries, keys and values as they were: whoever holds it for a backward pass need not hold them."""
@@ -23,53 +24,11 @@ Again = Callable[[], tuple[Tensor, ...]]
 TILE = 512  # tokens: what a tile makes between its matrix products stays in a core's cache
 
 
-class Settings(NamedTuple):
-    """What a half block needs beside its parameters."""
-
-    steps: Any  # kernels.learn or networks.plain
-    eps: float
-    offset: float  # norms multiply by offset + weight
-    turns: tuple[Tensor, Tensor, Tensor]  # cos and sin [L, D], positions [N]
-    shape: tuple[int, int, int]  # heads, kv heads, head_dim
-    whole: bool  # a lane's rows in one call
-    scales: tuple[tuple[float, ...], ...]  # of adapters beside q, k, v; o; gate, up; down
-
-
-def _linears(layer: LayerParts) -> list[list[nn.Module]]:
-    """Those on one input together."""
-    return [[layer.q, layer.k, layer.v], [layer.o], [layer.gate, layer.up], [layer.down]]
-
-
-def fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
-    """Whether the functions of this file compute that layer, on tensors like this one."""
-    exact = like.dtype in (torch.float32, torch.float64) and like.device.type == "cpu"
-    usual = blueprint.activation == "silu" and layer.after_attention is layer.after_mlp is None
-    if not exact or not usual or not all(map(known, _linears(layer))):
-        return False
-    if any(base_of(module).bias is not None for module in (layer.o, layer.gate, layer.up, layer.down)):
-        return False
-    adapted = any(adapter_of(module) for modules in _linears(layer) for module in modules)
-    return not adapted or (_fast(blueprint, layer, like) and halves.multiply())
-
-
-def settings(blueprint: Blueprint, layer: LayerParts, like: Tensor, turns: tuple[Tensor, Tensor, Tensor]) -> Settings:
-    shape, fast = (blueprint.heads, blueprint.kv_heads, blueprint.head_dim), _fast(blueprint, layer, like)
-    steps, whole = learn if fast else torch_steps, fast and halves.multiply()
-    scales = tuple(map(scales_of, _linears(layer)))
-    return Settings(steps, blueprint.eps, blueprint.norm_offset, turns, shape, whole, scales)
-
-
-def _fast(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
-    """Whether the kernels compute it."""
-    widths = blueprint.width, blueprint.head_dim, len(base_of(layer.gate).weight)
-    return learn.fits(like, widths) and blueprint.head_dim <= learn.LARGEST_HEAD
-
-
 def project(x: Tensor, layer: LayerParts, how: Settings) -> tuple[tuple[Tensor, ...], Again | None]:
     """``[N, heads, head_dim]`` turned queries, turned keys and values of ``x`` ``[N, d]``, differentiable; and how to
     have them again, where a gradient will want to."""
     norms = [None if norm is None else norm.weight for norm in (layer.q_norm, layer.k_norm)]
-    given: tuple[Any, ...] = (x, how, layer.before_attention.weight, *norms, *tensors_of(_linears(layer)[0]))
+    given: tuple[Any, ...] = (x, how, layer.before_attention.weight, *norms, *tensors_of(linears_of(layer)[0]))
     if not torch.is_grad_enabled():
         return torch_steps.split_heads(_project(*given)[1], how.shape), None
     *parts, raw = _Project.apply(*given)
@@ -157,70 +116,78 @@ class _Project(torch.autograd.Function):
 
 
 def finish(x: Tensor, mixed: Tensor, layer: LayerParts, how: Settings) -> Tensor:
-    """``y + down(silu(gate) · up)`` of the normed ``y = x + o(mixed)``, ``[N, d]``; differentiable."""
-    tensors = [tensor for modules in _linears(layer)[1:] for tensor in tensors_of(modules)]
-    given: tuple[Any, ...] = (x, mixed, how, layer.before_mlp.weight, *tensors)
+    """``y + down(active(gate) · up)`` of the normed ``y = x + o(mixed)``, ``[N, d]``; what is added normed where the
+    layer has norms for it; differentiable."""
+    norms: list[Any] = [layer.after_attention, layer.before_mlp, layer.after_mlp]
+    weights = [None if norm is None else norm.weight for norm in norms]
+    tensors = [tensor for modules in linears_of(layer)[1:] for tensor in tensors_of(modules)]
+    given: tuple[Any, ...] = (x, mixed, how, *weights, *tensors)
     return _Finish.apply(*given) if torch.is_grad_enabled() else _finish(*given)[0]
 
 
 def _finish(
-    x: Tensor, mixed: Tensor, how: Settings, weight: Tensor, *tensors: Tensor | None, keep: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The result, ``y`` ``[N, d]``, and the rows of gate and up ``[N, 2F]``, which are empty unless kept."""
-    linears, middle, result = _joined(tensors, how), torch.empty_like(x), torch.empty_like(x)
+    x: Tensor, mixed: Tensor, how: Settings, *tensors: Tensor | None, keep: bool = False
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The result; and what attention adds, ``y`` ``[N, d]``, the rows of gate and up ``[N, 2F]``, and what they add:
+    the first and the last where they are normed, the rows where they are kept."""
+    norms, linears = [_offset(weight, how) for weight in tensors[:3]], _joined(tensors[3:], how)
     o, both, down = (linear.weight for linear in linears)
-    rows, scale = x.new_empty(len(x) if keep else 0, len(both)), how.offset + weight
-    x, mixed = x.contiguous(), mixed.contiguous()
+    attended, added = (None if norm is None else torch.empty_like(x) for norm in norms[::2])
+    rows, middle, result = x.new_empty(len(x), len(both)) if keep else None, torch.empty_like(x), torch.empty_like(x)
+    x, mixed, made = x.contiguous(), mixed.contiguous(), [attended, middle, rows, added]
 
     def work(tile: slice, lane: int) -> None:
         if how.whole:
-            made = middle[tile], rows[tile] if keep else None, result[tile]
-            halves.finish(x[tile], mixed[tile], scale, how.eps, linears, made)
+            here = [None if part is None else part[tile] for part in (*made, result)]
+            halves.finish(x[tile], mixed[tile], norms, how.eps, how.gelu, linears, here)
             return
         torch.addmm(x[tile], mixed[tile], o.T, out=middle[tile])
-        here = rows[tile] if keep else x.new_empty(len(x[tile]), len(both))
-        torch.mm(how.steps.norm(middle[tile], scale, how.eps), both.T, out=here)
-        torch.addmm(middle[tile], how.steps.gated(here), down.T, out=result[tile])
+        both_rows = x.new_empty(len(x[tile]), len(both)) if rows is None else rows[tile]
+        torch.mm(how.steps.norm(middle[tile], norms[1], how.eps), both.T, out=both_rows)
+        torch.addmm(middle[tile], how.steps.gated(both_rows), down.T, out=result[tile])
 
     lanes.each_tile(_tiles(x, how), work)
-    return result, middle, rows
+    return result, made
 
 
 class _Finish(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, mixed: Tensor, how: Settings, *parameters: Any) -> Tensor:
-        result, middle, rows = _finish(x, mixed, how, *parameters, keep=True)
-        ctx.save_for_backward(mixed, middle, rows, *parameters)
+        result, made = _finish(x, mixed, how, *parameters, keep=True)
+        ctx.save_for_backward(mixed, *made, *parameters)
         ctx.how = how
         return result
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        mixed, middle, rows, weight, *tensors = ctx.saved_tensors
+        mixed, attended, middle, rows, added, *tensors = ctx.saved_tensors
         how: Settings = ctx.how
-        linears, scale, dy, mixed = _joined(tensors, how), how.offset + weight, dy.contiguous(), mixed.contiguous()
+        norms, linears = [_offset(weight, how) for weight in tensors[:3]], _joined(tensors[3:], how)
+        dy, mixed = dy.contiguous(), mixed.contiguous()
         dx, dmixed = torch.empty_like(dy) if how.whole else dy.clone(), torch.empty_like(mixed)
-        sums = lanes.zeros(weight, *(part for one in linears for part in (_learned(one), one.a, one.b)))
-        o, both, down = (linear.weight for linear in linears)
+        sums = lanes.zeros(*norms, *(part for one in linears for part in (_learned(one), one.a, one.b)))
+        o, both, down = linears
 
         def work(tile: slice, lane: int) -> None:
             if how.whole:
-                kept, made = (mixed[tile], middle[tile], rows[tile]), (dx[tile], dmixed[tile])
-                halves.finish_backward(dy[tile], kept, scale, how.eps, linears, made, sums[lane])
+                kept = [None if part is None else part[tile] for part in (mixed, attended, middle, rows, added)]
+                made = dx[tile], dmixed[tile]
+                halves.finish_backward(dy[tile], kept, norms, how.eps, how.gelu, linears, made, sums[lane])
                 return
-            dweight, (do, dboth, ddown) = sums[lane][0], sums[lane][1::3]
-            active, drows = how.steps.gated_backward(rows[tile], dy[tile] @ down)
-            ddown is None or ddown.addmm_(dy[tile].T, active)
-            dboth is None or dboth.addmm_(drows.T, how.steps.norm(middle[tile], scale, how.eps))
-            dweight += how.steps.norm_backward(middle[tile], scale, how.eps, drows @ both, dx[tile])
-            torch.mm(dx[tile], o, out=dmixed[tile])
-            do is None or do.addmm_(dx[tile].T, mixed[tile])
+            active, drows = how.steps.gated_backward(rows[tile], dy[tile] @ down.weight)
+            normed, change = how.steps.norm(middle[tile], norms[1], how.eps), dx[tile]
+            sums[lane][1] += how.steps.norm_backward(middle[tile], norms[1], how.eps, drows @ both.weight, change)
+            torch.mm(change, o.weight, out=dmixed[tile])
+            ends = (o, change, mixed[tile]), (both, drows, normed), (down, dy[tile], active)
+            for grown, (linear, back, given) in zip(sums[lane][3::3], ends, strict=True):
+                if linear.learns:
+                    grown.addmm_(back.T, given)
 
         lanes.each_tile(_tiles(dy, how), work)
-        dweight, *found = lanes.total(sums)
+        dafter_attention, dbefore, dafter, *found = lanes.total(sums)
         ends = zip(found[0::3], found[1::3], found[2::3], linears, strict=True)
         parts = [Joined(each, None, a, b, linear.learns) for each, a, b, linear in ends]
-        return dx, dmixed, None, dweight, *_apart(tensors, how, parts)
+        return dx, dmixed, None, dafter_attention, dbefore, dafter, *_apart(tensors[3:], how, parts)
 
 
 def _joined(tensors: Sequence[Any], how: Settings) -> list[Joined]:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from groupwise.networks.blueprint import Blueprint, LayerParts
-from groupwise.networks.fused import finish, fusible, project, settings
+from groupwise.networks.fused import finish, project
 from groupwise.networks.linear import linears, share_storage
 from groupwise.networks.plain import at_positions, turn
+from groupwise.networks.ways import fusible, settings
 
 Attend = Callable[..., Tensor]
 """``(layer, q [N, H, D], k [N, Hkv, D], v [N, Hkv, D]) -> [N, H, D]``: who sees whom is the caller's. With gradient,
