@@ -67,7 +67,6 @@ class Largest(TorchDispatchMode):
 def test_logits_of_all_tokens_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT_ELEMENTS", 0)
     monkeypatch.setattr(module, "TILE_ELEMENTS", 512 * 4)
-    monkeypatch.setattr(module, "FEWEST_TOKENS", 4)
     hidden, matrix, targets, by = case(512, torch.float64)
     with Largest() as largest:
         token_chances(hidden, matrix, targets, 1.0)[0].backward(by.double())
@@ -91,6 +90,17 @@ def test_a_large_matrix_has_one_gradient_and_not_one_a_lane(monkeypatch: pytest.
     (together, *expected), (alone, *ours) = found
     assert (together, alone) == ([2], [1])
     torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_tiles_of_a_large_vocabulary_hold_enough_tokens_to_be_worth_reading_it() -> None:
+    """All lanes together keep to the limit, and each has as many tiles."""
+    hidden, matrix = torch.empty(4096, 896, device="meta"), torch.empty(151_936, 896, device="meta")
+    for count in (1, 2):
+        with lanes.open_lanes(count):
+            sizes = [tile.stop - tile.start for tile in module._tiles(hidden, matrix)]
+        assert sum(sizes) == 4096
+        assert len(sizes) % count == 0
+        assert 400 < max(sizes) * count <= module.TILE_ELEMENTS / 151_936
 
 
 def test_extreme_logits_stay_finite() -> None:

@@ -13,14 +13,11 @@ from groupwise.kernels import lanes, learn
 from groupwise.networks import plain
 
 TILE_TOKENS = 512
-TILE_ELEMENTS = 2**23
-"""Of a lane's [tokens, vocabulary] logits that exist at once, unless all of them are kept, and where the vocabulary is
-not so large that ``FEWEST_TOKENS`` take more."""
+TILE_ELEMENTS = 2**26
+"""Of [tokens, vocabulary] logits that exist at once, unless all of them are kept."""
 SUMS_ELEMENTS = 2**24
 """Of the vocabulary matrix's gradient in all lanes together; where that would be more, tiles come one after the other,
 with threads within their products."""
-FEWEST_TOKENS = 64
-"""For fewer, a product is as slow as reading the vocabulary matrix."""
 KEPT_ELEMENTS = 2**23
 """Up to so many logits are kept for the backward pass; more are computed again."""
 
@@ -73,8 +70,8 @@ class _Chances(torch.autograd.Function):
         learns, threads = ctx.needs_input_grad[1], lanes.count()
         large = learns and threads > 1 and matrix.numel() * threads > SUMS_ELEMENTS
         with lanes.open_lanes(threads, tiled=False) if large else nullcontext():
-            given = hidden, matrix, targets, normalisers, by
-            return *_backward(*given, ctx.scale, ctx.tiles, ctx.kept or {}, learns), None, None
+            given, tiles = (hidden, matrix, targets, normalisers, by), ctx.tiles if ctx.kept else _tiles(hidden, matrix)
+            return *_backward(*given, ctx.scale, tiles, ctx.kept or {}, learns), None, None
 
 
 def _backward(
@@ -111,7 +108,7 @@ def _steps(hidden: Tensor) -> Any:
 
 def _tiles(hidden: Tensor, matrix: Tensor) -> list[slice]:
     """As many for each lane."""
-    most = max(FEWEST_TOKENS, TILE_ELEMENTS // len(matrix))
-    rounds = -(-len(hidden) // (min(TILE_TOKENS, most) * lanes.count()))
+    most = max(1, min(TILE_TOKENS, TILE_ELEMENTS // (len(matrix) * lanes.count())))
+    rounds = -(-len(hidden) // (most * lanes.count()))
     size = -(-len(hidden) // max(1, rounds * lanes.count())) or 1
     return [slice(start, min(start + size, len(hidden))) for start in range(0, len(hidden), size)]
