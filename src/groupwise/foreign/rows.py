@@ -1,0 +1,123 @@
+"""Where a script's rows come from: ``load_dataset`` and what is chained to it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import PurePosixPath
+from typing import Any
+
+from groupwise.foreign.carried import Module
+from groupwise.foreign.literals import Unknown, shown, value_of
+from groupwise.foreign.script import DataPath
+
+WITHOUT_EFFECT = {"shuffle", "remove_columns", "select_columns", "with_format", "set_format", "flatten_indices"}
+FORMATS = ("json", "csv", "parquet", "text")
+MOST_CHANGES = 30
+
+
+def data_path(node: ast.expr, module: Module, needed: list[ast.AST]) -> DataPath:
+    """The rows of an expression. ``needed`` gets the functions they are made by. Raises Unknown with the reason where
+    they are not known without running the script."""
+    changes: list[str] = []
+    split, fraction = "", 0.0
+    at: ast.expr | None = node
+    before: ast.AST = module.call
+    for _ in range(MOST_CHANGES):
+        at = module.followed(at, before)
+        before = at if at is not None and isinstance(node, ast.Name) else before
+        if isinstance(at, ast.Subscript):
+            split, at = _split(at, split), at.value
+            continue
+        if not isinstance(at, ast.Call):
+            break
+        name = (
+            at.func.attr if isinstance(at.func, ast.Attribute) else at.func.id if isinstance(at.func, ast.Name) else ""
+        )
+        if name in ("load_dataset", "load_from_disk", "from_json", "from_csv", "from_parquet"):
+            return DataPath(_loaded(at, module, name, split), tuple(reversed(changes)), fraction)
+        if not isinstance(at.func, ast.Attribute):
+            break
+        if name == "train_test_split":
+            fraction, split = _keyword(at, "test_size", module, 0.25), ""
+            fraction = fraction if isinstance(fraction, float) and 0 < fraction < 1 else 0.1
+        elif name not in WITHOUT_EFFECT:
+            change = _change(at, name, module, needed)
+            if change is None:
+                raise Unknown(f"the rows {shown(node)} (line {node.lineno}): .{name}(...) at line {at.end_lineno}")
+            changes.append(change)
+        at = at.func.value
+    what = shown(at) if at is not None else shown(node)
+    raise Unknown(f"the rows {shown(node)} (line {node.lineno}): {what}")
+
+
+def _change(call: ast.Call, name: str, module: Module, needed: list[ast.AST]) -> str | None:
+    """``.map(f)``, ``.filter(f)``, ``.select(range(n))``, ``.rename_column(a, b)`` as an expression of ``rows``."""
+    keywords = {each.arg: each.value for each in call.keywords}
+    first = call.args[0] if call.args else keywords.get("function")
+    if name in ("map", "filter") and isinstance(first, ast.Lambda | ast.Name):
+        if {"batched", "with_indices", "fn_kwargs"} & set(keywords):
+            return None
+        if isinstance(first, ast.Name) and first.id not in module.functions:
+            return None
+        needed.append(module.functions[first.id] if isinstance(first, ast.Name) else first)
+        text = f"({ast.unparse(first)})" if isinstance(first, ast.Lambda) else first.id
+        if name == "map":
+            return f"[(at, {{**row, **{text}(row)}}) for at, row in rows]"
+        return f"[(at, row) for at, row in rows if {text}(row)]"
+    try:
+        if name == "select" and isinstance(first, ast.Call) and ast.unparse(first.func) == "range":
+            bounds = [value_of(each, module.value) for each in first.args]
+            return f"rows[{':'.join(str(int(bound)) for bound in ([0, *bounds] if len(bounds) == 1 else bounds))}]"
+        if name == "rename_column" and len(call.args) == 2:
+            old, new = (str(value_of(each, module.value)) for each in call.args)
+            renamed = f"{{{new!r} if name == {old!r} else name: value for name, value in row.items()}}"
+            return f"[(at, {renamed}) for at, row in rows]"
+    except (Unknown, TypeError, ValueError):
+        return None
+    return None
+
+
+def _split(node: ast.Subscript, split: str) -> str:
+    part = node.slice.value if isinstance(node.slice, ast.Constant) else None
+    return split or (part if isinstance(part, str) else "")
+
+
+def _keyword(call: ast.Call, name: str, module: Module, default: Any) -> Any:
+    node = next((each.value for each in call.keywords if each.arg == name), None)
+    try:
+        return default if node is None else value_of(node, module.value)
+    except Unknown:
+        return default
+
+
+def _loaded(call: ast.Call, module: Module, name: str, split: str) -> str:
+    """As ``from_file`` takes it: a file, a directory, or ``org/name/config:split``."""
+    try:
+        given = [value_of(each, module.value) for each in call.args]
+        named = {
+            each.arg: value_of(each.value, module.value)
+            for each in call.keywords
+            if each.arg in ("path", "name", "split", "data_files", "data_dir")
+        }
+    except Unknown as unknown:
+        raise Unknown(f"the rows {shown(call)} (line {call.lineno}): {unknown}") from unknown
+    path = str(named.get("path", given[0] if given else ""))
+    if name != "load_dataset":
+        return path
+    config = named.get("name", given[1] if len(given) > 1 else None)
+    part = str(named.get("split") or split or "train")
+    files = named.get("data_files")
+    if isinstance(files, dict):
+        files = files.get(part) or next(iter(files.values()), None)
+    if isinstance(files, list):
+        files = files[0] if len(files) == 1 else None
+    if path in FORMATS:
+        if not files:
+            raise Unknown(f"the rows {shown(call)} (line {call.lineno}): several files, or none")
+        return str(files)
+    if files:
+        raise Unknown(f"the rows {shown(call)} (line {call.lineno}): files of a hub's data set; download them first")
+    if PurePosixPath(path).suffix in (".jsonl", ".json", ".csv", ".parquet"):
+        return path
+    part = part.partition("[")[0]
+    return f"{path}{f'/{config}' if config and config != 'default' else ''}{f':{part}' if part != 'train' else ''}"
