@@ -20,6 +20,8 @@ COMMANDS = {
     "methods": "the methods that ship, a line each",
 }
 
+RUN = "groupwise run"
+
 HELP = """usage: groupwise COMMAND ...
 
 Post-trains language models with reinforcement learning, centred on GRPO.
@@ -107,7 +109,7 @@ class _Parser(argparse.ArgumentParser):
             name, known = unknown.partition("=")[0], self._option_string_actions
             near = difflib.get_close_matches(name, known, n=1)
             suggestion = f": perhaps you meant {near[0]}" if near else ""
-            self.error(f"unknown option {name}{explain(rest[rest.index(unknown) :], known) or suggestion}")
+            self.error(f"unknown option {name}{explain(rest[rest.index(unknown) :], known, RUN) or suggestion}")
         if rest:
             self.error(f"unexpected {rest[0]!r}")
         return chosen

@@ -107,8 +107,8 @@ def passes(epochs: float, prompts: int, whole: bool) -> str:
 
 
 def shown(value: float) -> str:
-    """A number as Python, short: 1e-06, 0.2, 4."""
-    return repr(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(value)
+    """A number with a point, as Python: 1e-06, 0.2, 3.0."""
+    return repr(float(value))
 
 
 def _short(value: object) -> str:

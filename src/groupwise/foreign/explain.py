@@ -15,12 +15,13 @@ NEAR = 0.88  # how much alike a mistyped name is
 CONVERT = "groupwise convert makes a recipe of a whole script or command line"
 
 
-def explain(words: Sequence[str], known: Collection[str] = ()) -> str:
+def explain(words: Sequence[str], known: Collection[str] = (), home: str = "") -> str:
     """``: TRL's num_train_epochs is --steps ...`` of the first of ``words``, an option that is not ours, and what may
     be its value after it; empty where no other system has such an option.
 
     All meanings of the name are said, first those that are among the options ``known``. A mistyped name of another
-    system counts where none of ours is as much alike.
+    system counts where none of ours is as much alike. ``home``: the command whose options the table speaks of, where
+    it is another one than the one that was typed.
     """
     name, equals, given = words[0].partition("=")
     value = given if equals else next((word for word in words[1:2] if not word.startswith("--")), None)
@@ -29,7 +30,9 @@ def explain(words: Sequence[str], known: Collection[str] = ()) -> str:
         near = _near(plain(name), known)
         found, lead = (entries_of(near), "perhaps ") if near else ([], "")
     pieces = _pieces(found, value, known)
-    return f": {lead}{'; '.join(pieces[:MOST])}" if pieces else ""
+    elsewhere = home and any(entry.options for entry, _ in found)
+    of = f"; these are options of {home}" if elsewhere and not _options(found) & set(known) else ""
+    return f": {lead}{'; '.join(pieces[:MOST])}{of}" if pieces else ""
 
 
 def refused(words: Sequence[str], known: Collection[str] = ()) -> str | None:
@@ -76,6 +79,10 @@ def _sentence(rows: list[tuple[Entry, str]], meaning: str) -> str:
     who = [name + (f" ({', '.join(of)})" if of else "") for name, of in names.items()]
     verb, _, rest = meaning.partition(" ")
     return f"{' and '.join(who)} {verb if len(who) == 1 else {'is': 'are', 'has': 'have'}[verb]} {rest}"
+
+
+def _options(found: list[tuple[Entry, str]]) -> set[str]:
+    return {option for entry, _ in found for option in entry.options}
 
 
 def _near(name: str, known: Collection[str]) -> str | None:
