@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from foreign_scripts import PAGES, Page
-from method_text import cell, plain, table
+from method_text import cell, filled, plain, table
 
 from groupwise.foreign import TABLE, VALUES, Entry
 from groupwise.foreign.convert import converted
@@ -42,7 +42,9 @@ def pages() -> dict[Path, str]:
 
 
 def _page(page: Page) -> str:
-    parts = [HEAD, f"# {page.title}", page.about, *_worked(page), "## What is counted differently", page.differences]
+    differences = "\n".join(filled(f"* {each}", "  ") for each in page.differences)
+    parts = [HEAD, f"# {page.title}", filled(page.about), *_worked(page)]
+    parts += ["## What is counted differently", differences]
     for system in page.systems:
         parts += _tables(system)
     return "\n\n".join(parts) + "\n"
@@ -82,9 +84,8 @@ def _tables(system: str) -> list[str]:
 
 
 def _table(rows: list[Entry], system: str) -> str:
-    return table(
-        [system, "here", "how"], [[_names(row), _ours(row), plain(row.words) or "the same value"] for row in rows]
-    )
+    lines = [[_names(row), _ours(row), plain(row.words) or "the same value"] for row in rows]
+    return table([system, "here", "how"], lines)
 
 
 def _names(row: Entry) -> str:

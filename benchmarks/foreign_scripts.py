@@ -15,7 +15,7 @@ class Page:
     file: str
     language: str
     script: str
-    differences: str
+    differences: tuple[str, ...]
 
 
 TRL_SCRIPT = """
@@ -128,10 +128,12 @@ ray job submit --address="http://127.0.0.1:8265" -- python3 -m openrlhf.cli.trai
     --ckpt.save_steps 20
 """
 
-COMMON = """An option of another system that is typed after `groupwise run` is answered with the row of these tables that speaks of
-it, and a whole script becomes a recipe by `groupwise convert`: nothing of the script is run. Losses stay what they were:
-the method that a recipe begins with computes what that system's own code computes, to 1e-10 ([parity](parity.md)); where
-there is no such loss here, `convert` refuses and says which there are."""
+COMMON = (
+    "An option of another system that is typed after `groupwise run` is answered with the row of these tables that "
+    "speaks of it, and a whole script becomes a recipe by `groupwise convert`: nothing of the script is run. Losses "
+    "stay what they were: the method that a recipe begins with computes what that system's own code computes, to 1e-10 "
+    "([parity](parity.md)); where there is no such loss here, `convert` refuses and says which there are."
+)
 
 PAGES = {
     "from-trl.md": Page(
@@ -141,28 +143,36 @@ PAGES = {
         "train_grpo.py",
         "python",
         TRL_SCRIPT,
-        """* **A step.** TRL's step is an optimiser update, here a step is a draw: prompts are sampled for, scored and learned from.
-  A draw has `steps_per_generation / gradient_accumulation_steps x num_iterations` updates.
-* **A batch.** TRL counts completions on a device; `--prompts_per_step` counts prompts, and `--algorithm.source.group_size`
-  completions of each. Memory is `--learner.tokens_per_micro_batch`, which no result depends on.
-* **An epoch.** `--steps` says how long a run is. A converted recipe computes it from the rows: passes x rows / prompts.
-  `--epochs` is TRL's `num_iterations`.
-* **A schedule** moves with every draw, not with every update.
-* **An update** holds whole groups.""",
+        (
+            "**A step.** TRL's step is an optimiser update, here a step is a draw: prompts are sampled for, scored and "
+            "learned from. A draw has `steps_per_generation / gradient_accumulation_steps x num_iterations` updates.",
+            "**A batch.** TRL counts completions on a device; `--prompts_per_step` counts prompts, and "
+            "`--algorithm.source.group_size` completions of each. Memory is `--learner.tokens_per_micro_batch`, which "
+            "no result depends on.",
+            "**An epoch.** `--steps` says how long a run is. A converted recipe computes it from the rows: passes x "
+            "rows / prompts. `--epochs` is TRL's `num_iterations`.",
+            "**A schedule** moves with every draw, not with every update.",
+            "**An update** holds whole groups.",
+        ),
     ),
     "from-verl.md": Page(
         "From verl",
-        f"What the options of verl 0.9 are called here. Parquet files are read as they are, and so is `compute_score`. {COMMON}",
+        "What the options of verl 0.9 are called here. Parquet files are read as they are, and so is `compute_score`. "
+        + COMMON,
         ("verl",),
         "run_gsm8k.sh",
         "bash",
         VERL_SCRIPT,
-        """* **A step** is the same: a draw of `train_batch_size` prompts.
-* **Minibatches.** verl gives the prompts of an update, `--minibatches` the updates of a draw.
-* **An epoch.** `--steps` says how long a run is. A converted recipe computes it from the rows: `total_epochs` x rows / prompts.
-  `--epochs` is verl's `ppo_epochs`.
-* **Micro-batches**, devices and offloading have one option, `--learner.tokens_per_micro_batch`, which no result depends on.
-* **Validation** is greedy once for each problem, and `--evaluation.samples` times sampled for pass@k and maj@k.""",
+        (
+            "**A step** is the same: a draw of `train_batch_size` prompts.",
+            "**Minibatches.** verl gives the prompts of an update, `--minibatches` the updates of a draw.",
+            "**An epoch.** `--steps` says how long a run is. A converted recipe computes it from the rows: "
+            "`total_epochs` x rows / prompts. `--epochs` is verl's `ppo_epochs`.",
+            "**Micro-batches**, devices and offloading have one option, `--learner.tokens_per_micro_batch`, which no "
+            "result depends on.",
+            "**Validation** is greedy once for each problem, and `--evaluation.samples` times sampled for pass@k and "
+            "maj@k.",
+        ),
     ),
     "from-openrlhf.md": Page(
         "From OpenRLHF",
@@ -171,9 +181,11 @@ PAGES = {
         "train.sh",
         "bash",
         OPENRLHF_SCRIPT,
-        """* **A step** is a draw of `rollout.batch_size` prompts, `n_samples_per_prompt` completions each.
-* **Minibatches.** OpenRLHF gives the completions of an update, `--minibatches` the updates of a draw.
-* **An episode** is a pass over the rows: `--steps` is episodes x rows / prompts.
-* **Rewards** are held within ±10 there, and are what their function says here.""",
+        (
+            "**A step** is a draw of `rollout.batch_size` prompts, `n_samples_per_prompt` completions each.",
+            "**Minibatches.** OpenRLHF gives the completions of an update, `--minibatches` the updates of a draw.",
+            "**An episode** is a pass over the rows: `--steps` is episodes x rows / prompts.",
+            "**Rewards** are held within ±10 there, and are what their function says here.",
+        ),
     ),
 }

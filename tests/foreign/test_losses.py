@@ -1,4 +1,4 @@
-"""The loss of a converted script is the one that its own system computes: slot for slot what docs/parity.md compares."""
+"""The loss of a converted script is its own system's: slot for slot what docs/parity.md compares."""
 
 from __future__ import annotations
 

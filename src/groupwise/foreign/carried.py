@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,12 @@ THEIR_OWN = {"trl", "transformers", "unsloth", "peft", "accelerate", "torch", "d
 class Module:
     """What the names of a script stand for where a call is made, as far as that is known without running it."""
 
+    call: ast.Call | ast.Return
+    """Where its names are asked for."""
+
     def __init__(self, tree: ast.Module, call: ast.Call, text: str) -> None:
         self.tree, self.call, self.lines = tree, call, text.splitlines()
+        self.lambdas: list[str] = []
         around = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and call in set(ast.walk(node))]
         self.functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         self.functions |= {
@@ -61,6 +66,34 @@ class Module:
                 break
             node, line = found, min(line, found.lineno)
         return node
+
+    def inside(self, function: ast.FunctionDef, call: ast.Call) -> tuple[Module, ast.expr]:
+        """The names as they are where a function of the script returns, called so; and what it returns. Raises Unknown
+        where it returns at several places, or nothing."""
+        returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
+        if len(returns) != 1 or returns[0].value is None:
+            raise Unknown(f"{function.name}(...), which returns at {len(returns)} places")
+        inner = copy.copy(self)
+        inner.call, inner.assigned = returns[0], {name: list(found) for name, found in self.assigned.items()}
+        names = [each.arg for each in function.args.args]
+        given: dict[str, ast.expr] = dict(zip(reversed(names), reversed(function.args.defaults), strict=False))
+        given |= dict(zip(names, call.args, strict=False))
+        given |= {each.arg: each.value for each in call.keywords if each.arg}
+        for name, value in given.items():
+            inner.assigned[name] = [(function.lineno, self.followed(value, call))]
+        inner.functions = self.functions | {
+            each.name: each for each in function.body if isinstance(each, ast.FunctionDef)
+        }
+        for node, sure in _assignments(function.body):
+            inner._assign(node, sure)
+        return inner, returns[0].value
+
+    def as_function(self, node: ast.Lambda) -> str:
+        """The name of a function that a recipe has for a lambda of the script."""
+        name = f"changed_{len(self.lambdas) + 1}" if self.lambdas else "changed"
+        body = ast.get_source_segment("\n".join(self.lines), node.body) or ast.unparse(node.body)
+        self.lambdas.append(f"def {name}({ast.unparse(node.args)}):\n    return ({body})")
+        return name
 
     def text(self, node: Any) -> str:
         """The lines of a statement, comments and decorators with them."""
@@ -121,7 +154,8 @@ def carried(module: Module, needed: Sequence[ast.AST]) -> tuple[str, list[str]]:
     lines = dict.fromkeys(module.text(node) for node in kept)
     imports = [line for line in lines if line.startswith(("import ", "from "))]
     rest = [line for line in lines if line not in imports]
-    return "\n\n\n".join(part for part in ["\n".join(imports), *rest] if part), list(missing.values())
+    parts = ["\n".join(imports), *rest, *module.lambdas]
+    return "\n\n\n".join(part for part in parts if part), list(missing.values())
 
 
 def _definition(module: Module, name: str) -> ast.AST | None:

@@ -89,7 +89,9 @@ class Draft:
             if entry is None:
                 self.place_none(name, f"no option of {self.script.system} that the table knows")
             elif entry.ours:
-                self.place_none(name, f"to be set by hand: {' '.join(entry.options) or entry.ours}")
+                self.place_none(
+                    name, f"here {' '.join(entry.options) or entry.ours}: {entry.words or 'set it by hand'}"
+                )
             else:
                 self.place_none(name, entry.words)
 

@@ -71,7 +71,9 @@ class _Reader:
             given.pop(name, None)
         self._settings(given.items())
         code, missing = carried(self.module, self.needed)
-        return Script("TRL", trainer, self.settings, data, held_out, rewards, code, [*self.unread, *missing])
+        unread = [*self.unread, *missing]
+        unsloth = any(line.lstrip().startswith(("from unsloth", "import unsloth")) for line in self.module.lines)
+        return Script("TRL", trainer, self.settings, data, held_out, rewards, code, unread, unsloth=unsloth)
 
     def _settings(self, pairs: Any) -> None:
         for name, node in pairs:

@@ -21,11 +21,12 @@ EXPECTED = (
 
 def read(words: Sequence[str], trainer: str = "") -> Script:
     """Of files and words: a later one counts where several say the same. Raises UserError where nothing can be read."""
-    script = command(words)
-    if script is not None:
-        return script
     files = [word for word in words if not re.match(r"[+\w.@]+=", word)]
     rest = [word for word in words if word not in files]
+    if not files or not all(Path(word).is_file() for word in files):
+        script = command(words)
+        if script is not None:
+            return script
     missing = next((word for word in files if not Path(word).is_file()), None)
     if missing is not None or not files:
         raise UserError(f"{missing or ' '.join(words)[:80]!r}: no such file and no training command; {EXPECTED}")

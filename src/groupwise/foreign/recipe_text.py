@@ -74,27 +74,29 @@ def _imports(carried: Sequence[str], body: str) -> str:
 def _task(draft: Draft, name: str) -> str:
     """A function ``task_of``: the rows, what the script does to them, and the rewards."""
     signature = "def task_of(data: str, held_out: str | None) -> Task:"
-    rewards = [f"    graded = {_tuple(draft.rewards)}"]
+    graded = f"({draft.rewards[0]},)" if len(draft.rewards) == 1 else _called("", draft.rewards, 4)
+    rewards, worth = ([f"    graded = {graded}"], ["graded"]) if draft.rewards else ([], [])
+    and_worth = ", and what answers are worth" if worth else ""
     columns = [f"{key}={value!r}" for key, value in draft.columns.items()]
     system = [f"system={draft.system!r}"] if draft.system else []
     data = draft.data or DataPath("")
     kept = draft.held_out or data
     if not data.changes and not kept.changes:
         more = [*([f"limit={draft.limit}"] if draft.limit else []), *columns, *system, f"name={name!r}"]
-        given = ["data", "tuple(graded)", "held_out=held_out", f"held_out_fraction={data.held_out_fraction:g}", *more]
+        given = ["data", *worth, "held_out=held_out", f"held_out_fraction={data.held_out_fraction:g}", *more]
         call = _called("tasks.from_file", given, 4)
-        about = '    """The rows as they stand, and what answers are worth."""'
+        about = f'    """The rows as they stand{and_worth}."""'
         return "\n".join([signature, about, *rewards, f"    return {call}"])
     functions = [_examples("examples_of", data, columns)]
     other = "examples_of"
     if kept.changes != data.changes:
         other = "held_out_examples_of"
         functions.append(_examples(other, kept, columns))
-    lines = [signature, '    """The rows as the script makes them, and what answers are worth."""']
+    lines = [signature, f'    """The rows as the script makes them{and_worth}."""']
     lines += ["    examples = examples_of(data)", "    if held_out is None:"]
     lines += [f"        examples, kept = tasks.split(examples, {data.held_out_fraction:g}, seed=0)"]
     lines += ["    else:", f"        kept = {other}(held_out)", *rewards]
-    lines += [f"    return {_called('Task', [repr(name), 'examples', 'tuple(graded)', 'kept', *system], 4)}"]
+    lines += [f"    return {_called('Task', [repr(name), 'examples', *(worth or ['()']), 'kept', *system], 4)}"]
     return "\n\n\n".join([*functions, "\n".join(lines)])
 
 
@@ -143,8 +145,8 @@ def _method(draft: Draft) -> str:
         if slot == "":
             slots |= fields
         else:
-            inner = ", ".join(f"{key}={value}" for key, value in fields.items())
-            slots[slot] = f"replace({slots.get(slot, f'{base}.{slot}')}, {inner})"
+            inner = [slots.get(slot, f"{base}.{slot}"), *(f"{key}={value}" for key, value in fields.items())]
+            slots[slot] = _called("replace", inner, 8)
     return _called("replace", [base, *(f"{key}={value}" for key, value in slots.items())], 4) if slots else base
 
 
@@ -154,11 +156,10 @@ def _parts(draft: Draft) -> list[str]:
     for part, kind in (("learner", "Local"), ("evaluation", "HeldOut"), ("checkpoints", "Checkpoints")):
         grouped = _grouped(draft.options, f"{part}.")
         given = [f"{key}={value}" for key, value in grouped.get("", {}).items()]
-        given += [
-            f"lora=Lora({', '.join(f'{k}={v}' for k, v in fields.items())})" for key, fields in grouped.items() if key
-        ]
+        for key, fields in grouped.items():
+            given += [f"lora={_called('Lora', [f'{k}={v}' for k, v in fields.items()], 12)}"] if key else []
         if given:
-            found.append(f"{part}={kind}({', '.join(given)})")
+            found.append(f"{part}={_called(kind, given, 8)}")
     seed = draft.options.get("seed")
     return [*found, *([f"seed={seed}"] if seed else [])]
 
@@ -176,11 +177,7 @@ def _grouped(options: Mapping[str, str], prefix: str) -> dict[str, dict[str, str
 def _called(function: str, given: Sequence[str], indent: int) -> str:
     """A call, on one line where it fits."""
     line = f"{function}({', '.join(given)})"
-    if len(line) + indent + 10 <= 120:
+    if len(line) + indent + 12 <= 120 and "\n" not in line:
         return line
     space = " " * indent
     return f"{function}(\n" + "".join(f"{space}    {each},\n" for each in given) + f"{space})"
-
-
-def _tuple(items: Sequence[str]) -> str:
-    return "[]" if not items else f"[{', '.join(items)}]"

@@ -13,9 +13,10 @@ from groupwise.foreign.script import DataPath
 WITHOUT_EFFECT = {"shuffle", "remove_columns", "select_columns", "with_format", "set_format", "flatten_indices"}
 FORMATS = ("json", "csv", "parquet", "text")
 MOST_CHANGES = 30
+MOST_DEPTH = 5
 
 
-def data_path(node: ast.expr, module: Module, needed: list[ast.AST]) -> DataPath:
+def data_path(node: ast.expr, module: Module, needed: list[ast.AST], depth: int = 0) -> DataPath:
     """The rows of an expression. ``needed`` gets the functions they are made by. Raises Unknown with the reason where
     they are not known without running the script."""
     changes: list[str] = []
@@ -35,6 +36,11 @@ def data_path(node: ast.expr, module: Module, needed: list[ast.AST]) -> DataPath
         )
         if name in ("load_dataset", "load_from_disk", "from_json", "from_csv", "from_parquet"):
             return DataPath(_loaded(at, module, name, split), tuple(reversed(changes)), fraction)
+        if isinstance(at.func, ast.Name) and name in module.functions and depth < MOST_DEPTH:
+            inner, returned = module.inside(module.functions[name], at)
+            found = data_path(returned, inner, needed, depth + 1)
+            both = (*found.changes, *reversed(changes))
+            return DataPath(found.path, both, fraction or found.held_out_fraction)
         if not isinstance(at.func, ast.Attribute):
             break
         if name == "train_test_split":
@@ -60,7 +66,7 @@ def _change(call: ast.Call, name: str, module: Module, needed: list[ast.AST]) ->
         if isinstance(first, ast.Name) and first.id not in module.functions:
             return None
         needed.append(module.functions[first.id] if isinstance(first, ast.Name) else first)
-        text = f"({ast.unparse(first)})" if isinstance(first, ast.Lambda) else first.id
+        text = module.as_function(first) if isinstance(first, ast.Lambda) else first.id
         if name == "map":
             return f"[(at, {{**row, **{text}(row)}}) for at, row in rows]"
         return f"[(at, row) for at, row in rows if {text}(row)]"

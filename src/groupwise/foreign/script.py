@@ -66,6 +66,8 @@ class Script:
     unread: Sequence[str] = ()
     """Expressions that have no value without running the script, in words."""
     devices: int = 1
+    unsloth: bool = False
+    """Whether Unsloth is used, which changes defaults of TRL."""
 
 
 def limited(text: str, path: str) -> str:

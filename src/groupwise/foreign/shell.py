@@ -123,7 +123,7 @@ def _flags(system: str, trainer: str, words: Sequence[str], before: Sequence[str
 
 def _devices(words: Sequence[str]) -> int:
     """What ``accelerate launch --num_processes 4`` or ``torchrun --nproc_per_node=4`` says."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         name, equals, value = word.partition("=")
         if name.lstrip("-").replace("-", "_") in ("num_processes", "nproc_per_node", "num_gpus"):
             given = value if equals else after

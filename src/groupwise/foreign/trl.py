@@ -13,6 +13,7 @@ from groupwise.foreign.trl_loss import LOSSES, METHODS
 RATES = {"GRPO": 1e-6, "RLOO": 1e-6, "DPO": 1e-6, "SFT": 2e-5, "Reward": 1e-4}
 GROUPS = {"GRPO": 8, "RLOO": 2}
 THINK = r"<think>(?!.*<think>).*?</think>.*"
+ANSWER = r"<think>.*?</think>\s*<answer>.*?</answer>\s*"
 SAVED = 500  # updates between two checkpoints when nothing is said
 
 
@@ -42,6 +43,9 @@ def _groups(draft: Draft) -> tuple[float, int]:
     passes = total / forward if total else draft.whole("steps_per_generation", default=accumulated)
     draft.take("steps_per_generation")
     completions = forward * passes
+    if draft.script.unsloth and size > 0 and forward % size:
+        draft.assume(f"Unsloth raises per_device_train_batch_size to num_generations={size} where it is no multiple.")
+        forward, completions = size, size * passes
     if size < 1 or completions % size or completions < size:
         raise UserError(
             f"{completions:g} completions a draw can't be groups of num_generations={size}: TRL refuses it too; "
@@ -134,9 +138,9 @@ def _optimiser(draft: Draft) -> None:
 def _adapters(draft: Draft) -> None:
     """LoRA with the defaults of whoever made it; half precision; checkpointing."""
     wanted = draft.take("peft_config", "use_peft", default=False)
-    command = "use_peft" in draft.given
-    rank = draft.whole("lora_r", "r", default=16 if command else 8) if wanted else 0
-    alpha = draft.number("lora_alpha", default=32 if command else 8)
+    command, unsloth = "use_peft" in draft.given, draft.script.unsloth
+    rank = draft.whole("lora_r", "r", default=16 if command or unsloth else 8) if wanted else 0
+    alpha = draft.number("lora_alpha", default=32 if command else 16 if unsloth else 8)
     targets = draft.take("lora_target_modules", "target_modules")
     if rank:
         draft.options |= {"learner.lora.rank": str(rank), "learner.lora.alpha": shown(alpha)}
@@ -173,6 +177,9 @@ def _data(draft: Draft) -> None:
     draft.take("dataset_test_split")
     if draft.data is not None and isinstance(share, float) and 0 < share < 1:
         draft.data = replace(draft.data, held_out_fraction=share)
+    draft.system = draft.take("system_prompt")
+    if draft.take("model_revision", "revision", default="main") != "main":
+        draft.place_none("model_revision", "download the revision, and give its directory to --model")
     column = draft.take("dataset_text_field")
     if column and column != "text":
         draft.columns["prompt_column"] = str(column)
@@ -218,11 +225,14 @@ def _reward(draft: Draft, call: RewardCall, weight: float) -> str:
         return f"replace({text}{weighed})" if weighed else text
     if call.kind == "model":
         return f"rewards.ModelReward({call.name!r}, 'outcome', name={call.name.rpartition('/')[2]!r}{weighed})"
-    if call.name == "accuracy_reward":
-        draft.assume("accuracy_reward becomes Math: the same check by math-verify, and more conventions for answers.")
+    if call.name in ("accuracy_reward", "accuracy"):
+        draft.assume(f"{call.name} becomes Math: the same check by math-verify, and more conventions for answers.")
         return f"rewards.Math({weighed.lstrip(', ')})"
-    if call.name == "think_format_reward":
-        return f"rewards.Format(r{THINK!r}, name='think_format_reward'{weighed})"
+    if call.name in ("think_format_reward", "format"):
+        if call.name == "format":
+            draft.assume("The reward format becomes one block <think>...</think> and then <answer>...</answer>.")
+        pattern = THINK if call.name != "format" else ANSWER
+        return f"rewards.Format(r{pattern!r}, name={call.name!r}{weighed})"
     if call.name == "get_soft_overlong_punishment":
         most, cache = call.arguments.get("max_completion_len"), call.arguments.get("soft_punish_cache")
         return f"rewards.LengthPenalty({most}, {cache}{weighed})"

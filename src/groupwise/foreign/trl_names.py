@@ -29,6 +29,7 @@ TASK = section(
         "a bound is a part of the reward",
         of="RLOO",
     ),
+    option("system_prompt", "--system", "of open-r1's configurations"),
     option("dataset_text_field", "--prompt_column"),
     option("processing_class", "--model", "the tokenizer of the model's directory is the one that is used"),
     recipe("chat_template_path", "Task('data', (), chat='always')", "the template is the one of the model's directory"),
