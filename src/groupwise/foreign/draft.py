@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from groupwise.errors import UserError
 from groupwise.foreign.entry import Entry
 from groupwise.foreign.script import DataPath, Script
 from groupwise.foreign.table import entries_of
@@ -65,6 +66,13 @@ class Draft:
     def whole(self, *names: str, default: int = 0) -> int:
         """A value that must be a whole number."""
         return int(self.number(*names, default=default))
+
+    def count(self, *names: str, default: int) -> int:
+        """A whole number of at least 1. Raises UserError."""
+        found = self.whole(*names, default=default)
+        if found < 1:
+            raise UserError(f"{names[0]}={found}; expected at least 1")
+        return found
 
     def evaluate(self, length: int, samples: int = 1) -> None:
         """A plan for held-out rows, of answers as long as those that are trained on."""

@@ -29,7 +29,7 @@ def translated(script: Script) -> Draft:
     draft = Draft(script, METHODS.get(script.trainer, policy))
     draft.model = draft.take("actor.model_name_or_path", "model.model_name_or_path", "pretrain")
     online = script.trainer == "PPO"
-    prompts = _online(draft) if online else draft.whole("train.batch_size", "train_batch_size", default=128)
+    prompts = _online(draft) if online else draft.count("train.batch_size", "train_batch_size", default=128)
     draft.options["prompts_per_step"] = str(prompts)
     epochs = draft.number("train.num_episodes", "num_episodes", default=1.0)
     if not online:
@@ -56,9 +56,9 @@ def _refused(option: str, value: object, there_are: str) -> UserError:
 
 def _online(draft: Draft) -> int:
     """Prompts a draw; there completions an update are given."""
-    prompts = draft.whole("rollout.batch_size", "rollout_batch_size", default=1024)
-    size = draft.whole("rollout.n_samples_per_prompt", "n_samples_per_prompt", default=1)
-    batch = draft.whole("train.batch_size", "train_batch_size", default=128)
+    prompts = draft.count("rollout.batch_size", "rollout_batch_size", default=1024)
+    size = draft.count("rollout.n_samples_per_prompt", "n_samples_per_prompt", default=1)
+    batch = draft.count("train.batch_size", "train_batch_size", default=128)
     if prompts < 1 or size < 1 or batch < 1:
         raise UserError(
             f"rollout.batch_size={prompts}, n_samples_per_prompt={size}, train.batch_size={batch}; expected 1 or more"
@@ -191,9 +191,9 @@ def _loss(draft: Draft, kind: str) -> None:
         draft.slots[slot] = text.format(gamma=shown(gamma), lam=shown(lam))
     _objective(draft)
     _penalty(draft, kind)
-    entropy = draft.take("actor.entropy_coef", "entropy_loss_coef")
+    entropy = draft.number("actor.entropy_coef", "entropy_loss_coef")
     if entropy:
-        draft.slots["entropy"] = f"Entropy({shown(float(entropy))})"
+        draft.slots["entropy"] = f"Entropy({shown(entropy)})"
     if kind == "gae":
         clip = draft.number("critic.value_clip", "value_clip", default=0.5)
         rate = draft.number("critic.adam.lr", "critic_learning_rate", default=9e-6)
@@ -206,16 +206,17 @@ def _loss(draft: Draft, kind: str) -> None:
 def _objective(draft: Draft) -> None:
     both = draft.number("actor.eps_clip", "eps_clip", default=0.2)
     pair = draft.take("actor.eps_clip_low_high", "eps_clip_low_high", default=[both, both])
-    low, high = pair if isinstance(pair, list) and len(pair) == 2 else [both, both]
-    dual = draft.take("actor.dual_clip", "dual_clip")
+    numbers = isinstance(pair, list) and len(pair) == 2 and all(isinstance(each, int | float) for each in pair)
+    low, high = map(shown, pair if numbers else [both, both])
+    dual = draft.number("actor.dual_clip", "dual_clip")
     mode = str(draft.take("actor.policy_loss_type", "policy_loss_type", default="ppo"))
     mean = str(draft.take("actor.loss_agg_mode", default="token-mean"))
     if mode not in ("ppo", "gspo") or (mode == "gspo" and dual):
         raise _refused("policy_loss_type", mode, "ppo, and gspo without dual_clip")
     if mode == "gspo":
-        draft.slots |= {"objective": f"ClippedSequenceRatio({low!r}, {high!r})", "aggregation": "SequenceMean()"}
+        draft.slots |= {"objective": f"ClippedSequenceRatio({low}, {high})", "aggregation": "SequenceMean()"}
     else:
-        draft.slots["objective"] = f"ClippedRatio({low!r}, {high!r}{f', dual={dual!r}' if dual else ''})"
+        draft.slots["objective"] = f"ClippedRatio({low}, {high}{f', dual={shown(dual)}' if dual else ''})"
         draft.slots["aggregation"] = "SequenceMean()" if mean.startswith("seq") else "TokenMean()"
 
 
@@ -223,16 +224,16 @@ def _penalty(draft: Draft, kind: str) -> None:
     beta = draft.number("algo.kl.init_coef", "init_kl_coef", default=0.01)
     estimate = str(draft.take("algo.kl.estimator", "kl_estimator", default="k1"))
     in_loss = draft.take("algo.kl.use_loss", "use_kl_loss", default=False) is True
-    target, horizon = (
-        draft.take("algo.kl.target", "kl_target"),
-        draft.number("algo.kl.horizon", "kl_horizon", default=10000),
-    )
+    target = draft.number("algo.kl.target", "kl_target")
+    horizon = draft.number("algo.kl.horizon", "kl_horizon", default=10000)
+    if estimate not in ("k1", "k2", "k3"):
+        raise _refused("algo.kl.estimator", estimate, "k1, k2 and k3")
     if draft.take("algo.kl.unbiased_gradient", default=False) is True and in_loss and beta:
         raise _refused("algo.kl.unbiased_gradient", True, "k2 and k3 as they are")
     if in_loss and estimate == "k1" and beta:
         raise _refused("algo.kl.estimator", "k1", "k2 and k3 in the loss; k1 has no gradient there in expectation")
     place = "objective" if in_loss else "reward" if kind in BY_TOKEN else "advantage"
-    moving = f", target={float(target)!r}, horizon={shown(horizon)}" if target and not in_loss else ""
+    moving = f", target={shown(target)}, horizon={shown(horizon)}" if target and not in_loss else ""
     shape = f"'{estimate}', place='{place}', bound=10.0{moving}"
     draft.slots["kl"] = f"KL({shown(beta)}, {shape})" if beta else "KL(0.0)"
 

@@ -14,6 +14,7 @@ from groupwise.foreign.script import DataPath, RewardCall, Script, Setting
 
 TRAINERS = {"GRPOTrainer": "GRPO", "RLOOTrainer": "RLOO", "DPOTrainer": "DPO", "SFTTrainer": "SFT"}
 TRAINERS |= {"RewardTrainer": "Reward"}
+DEEP = "its expressions are nested too deeply to be read"
 SCRIPT_ARGUMENTS = "as its command line says it"
 OWN_REWARDS = ("accuracy_reward", "reasoning_accuracy_reward", "think_format_reward", "get_soft_overlong_punishment")
 OWN_REWARDS += ("get_cosine_scaled_reward", "get_repetition_penalty_reward")
@@ -23,9 +24,18 @@ def read_python(text: str, path: str) -> Script:
     """Of its first trainer. Raises UserError where it is no Python, or makes no trainer that there is a method for."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError) as error:
         line = f" (line {error.lineno})" if isinstance(error, SyntaxError) else ""
         raise UserError(f"{path}: not Python that can be read{line}: {str(error).split(' (')[0]}") from error
+    except (RecursionError, MemoryError) as error:
+        raise UserError(f"{path}: {DEEP}") from error
+    try:
+        return _read(tree, text, path)
+    except RecursionError as error:
+        raise UserError(f"{path}: {DEEP}") from error
+
+
+def _read(tree: ast.Module, text: str, path: str) -> Script:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     made = [call for call in calls if last_name(call.func) in TRAINERS]
     if not made:

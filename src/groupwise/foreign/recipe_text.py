@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import textwrap
+import tokenize
 from collections.abc import Mapping, Sequence
 
 from groupwise.foreign.draft import Draft
@@ -33,8 +35,14 @@ def _split(code: str) -> tuple[list[str], str]:
 
 
 def _quoted(text: str) -> str:
-    """With double quotes, as the house writes them."""
-    return re.sub(r"'([^'\"\\\n]*)'", r'"\1"', text)
+    """With double quotes, as the house writes them: token by token, so that no text ends anywhere but where it did."""
+    lines = text.splitlines()
+    for token in reversed(list(tokenize.generate_tokens(io.StringIO(text).readline))):
+        plain = token.string.strip("'")
+        if token.type == tokenize.STRING and token.string == f"'{plain}'" and not {'"', "\\"} & set(plain):
+            (row, start), (_, end) = token.start, token.end
+            lines[row - 1] = f'{lines[row - 1][:start]}"{plain}"{lines[row - 1][end:]}'
+    return "\n".join(lines)
 
 
 def _docstring(draft: Draft, name: str, source: str) -> str:
@@ -48,7 +56,8 @@ def _docstring(draft: Draft, name: str, source: str) -> str:
         if said:
             lines += ["", f"{title}:", ""]
             lines += [textwrap.fill(each, 116, initial_indent="* ", subsequent_indent="  ") for each in said]
-    text = "\n".join(lines).replace("\\", "\\\\").replace('"""', "'''")
+    text = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in "\n".join(lines))
+    text = text.replace("\\", "\\\\").replace('"""', "'''")
     return f'"""{text}\n"""' if "\n" in text else f'"""{text}"""'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,7 +28,7 @@ def data_path(node: ast.expr, module: Module, needed: list[ast.AST], depth: int 
         at = module.followed(at, before)
         before = at if at is not None and isinstance(node, ast.Name) else before
         if isinstance(at, ast.Subscript):
-            split, at = _split(at, split), at.value
+            split, at = _split(at, split, module), at.value
             continue
         if not isinstance(at, ast.Call):
             break
@@ -35,7 +36,8 @@ def data_path(node: ast.expr, module: Module, needed: list[ast.AST], depth: int 
             at.func.attr if isinstance(at.func, ast.Attribute) else at.func.id if isinstance(at.func, ast.Name) else ""
         )
         if name in ("load_dataset", "load_from_disk", "from_json", "from_csv", "from_parquet"):
-            return DataPath(_loaded(at, module, name, split), tuple(reversed(changes)), fraction)
+            path, cut = _loaded(at, module, name, split)
+            return DataPath(path, (*cut, *reversed(changes)), fraction)
         if isinstance(at.func, ast.Name) and name in module.functions and depth < MOST_DEPTH:
             inner, returned = module.inside(module.functions[name], at)
             found = data_path(returned, inner, needed, depth + 1)
@@ -83,8 +85,11 @@ def _change(call: ast.Call, name: str, module: Module, needed: list[ast.AST]) ->
     return None
 
 
-def _split(node: ast.Subscript, split: str) -> str:
-    part = node.slice.value if isinstance(node.slice, ast.Constant) else None
+def _split(node: ast.Subscript, split: str, module: Module) -> str:
+    try:
+        part = value_of(node.slice, module.value)
+    except Unknown:
+        return split
     return split or (part if isinstance(part, str) else "")
 
 
@@ -96,22 +101,19 @@ def _keyword(call: ast.Call, name: str, module: Module, default: Any) -> Any:
         return default
 
 
-def _loaded(call: ast.Call, module: Module, name: str, split: str) -> str:
-    """As ``from_file`` takes it: a file, a directory, or ``org/name/config:split``."""
+def _loaded(call: ast.Call, module: Module, name: str, split: str) -> tuple[str, list[str]]:
+    """As ``from_file`` takes it, a file, a directory, or ``org/name/config:split``; and what is cut off it."""
+    where = f"the rows {shown(call)} (line {call.lineno})"
     try:
         given = [value_of(each, module.value) for each in call.args]
-        named = {
-            each.arg: value_of(each.value, module.value)
-            for each in call.keywords
-            if each.arg in ("path", "name", "split", "data_files", "data_dir")
-        }
+        known = [each for each in call.keywords if each.arg in ("path", "name", "split", "data_files", "data_dir")]
+        named = {each.arg: value_of(each.value, module.value) for each in known}
     except Unknown as unknown:
-        raise Unknown(f"the rows {shown(call)} (line {call.lineno}): {unknown}") from unknown
+        raise Unknown(f"{where}: {unknown}") from unknown
     path = str(named.get("path", given[0] if given else ""))
     if name != "load_dataset":
-        return path
-    config = named.get("name", given[1] if len(given) > 1 else None)
-    part = str(named.get("split") or split or "train")
+        return path, []
+    part, cut = _part(str(named.get("split") or split or "train"), where)
     files = named.get("data_files")
     if isinstance(files, dict):
         files = files.get(part) or next(iter(files.values()), None)
@@ -119,11 +121,20 @@ def _loaded(call: ast.Call, module: Module, name: str, split: str) -> str:
         files = files[0] if len(files) == 1 else None
     if path in FORMATS:
         if not files:
-            raise Unknown(f"the rows {shown(call)} (line {call.lineno}): several files, or none")
-        return str(files)
+            raise Unknown(f"{where}: several files, or none")
+        return str(files), cut
     if files:
-        raise Unknown(f"the rows {shown(call)} (line {call.lineno}): files of a hub's data set; download them first")
+        raise Unknown(f"{where}: files of a hub's data set; download them first")
     if PurePosixPath(path).suffix in (".jsonl", ".json", ".csv", ".parquet"):
-        return path
-    part = part.partition("[")[0]
-    return f"{path}{f'/{config}' if config and config != 'default' else ''}{f':{part}' if part != 'train' else ''}"
+        return path, cut
+    config = named.get("name", given[1] if len(given) > 1 else None)
+    config = f"/{config}" if config and config != "default" else ""
+    return f"{path}{config}{f':{part}' if part != 'train' else ''}", cut
+
+
+def _part(split: str, where: str) -> tuple[str, list[str]]:
+    """``train[:100]`` as a name and a change of rows. Raises Unknown for shares and sums of parts."""
+    found = re.fullmatch(r"(\w+)(?:\[(\d*):(\d*)\])?", split)
+    if found is None:
+        raise Unknown(f"{where}: the part {split} of the rows")
+    return found[1], [f"rows[{found[2]}:{found[3]}]"] if found[2] or found[3] else []

@@ -88,5 +88,16 @@ def flat(tree: Mapping[Any, Any], path: str) -> list[Setting]:
         if isinstance(value, Mapping) and value:
             waiting += [(f"{name}.{key}".lstrip("."), below) for key, below in reversed(list(value.items()))]
         else:
+            _refuse_large(value, path)
             found.append(Setting(name, value))
     return found
+
+
+def _refuse_large(value: Any, path: str) -> None:
+    """Raises UserError for a value with too many parts, also where a few are named over and over."""
+    waiting, seen = [value], 0
+    while waiting:
+        part, seen = waiting.pop(), seen + 1
+        if seen > MOST_SETTINGS:
+            raise UserError(f"{path}: a value of more than {MOST_SETTINGS:,} parts; expected a training configuration")
+        waiting += part if isinstance(part, list) else list(part.values()) if isinstance(part, dict) else []

@@ -14,6 +14,7 @@ from groupwise.foreign.table import entries_of
 
 VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^{}]*))?\}|(\w+))")
 ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+DOTTED = re.compile(r"[+~]*\w+\.")
 ENDS = {";", "&&", "||", "|", "&"}
 TRL_TRAINERS = {"grpo": "GRPO", "rloo": "RLOO", "dpo": "DPO", "sft": "SFT", "reward": "Reward"}
 OPENRLHF_TRAINERS = {"train_ppo_ray": "PPO", "train_dpo": "DPO", "train_sft": "SFT", "train_rm": "Reward"}
@@ -26,7 +27,7 @@ def read_shell(text: str, path: str) -> Script:
         words = [_put_in(word, variables) for word in words]
         while words and words[0] in ("export", "local", "declare", "readonly"):
             words = words[1:]
-        while words and (found := ASSIGNED.fullmatch(words[0])) and not entries_of(words[0], ("verl",)):
+        while words and (found := ASSIGNED.fullmatch(words[0])):
             variables[found[1]] = found[2]
             words = words[1:]
         # A list of overrides may be a variable itself: split what was put in.
@@ -51,7 +52,8 @@ def command(words: Sequence[str]) -> Script | None:
             return _flags("OpenRLHF", OPENRLHF_TRAINERS[name], rest, before)
         if name in TRL_TRAINERS and (word.endswith(".py") or (place and words[place - 1].rpartition("/")[2] == "trl")):
             return _flags("TRL", TRL_TRAINERS[name], rest, before)
-    if words and all("=" in word for word in words) and any(entries_of(word, ("verl",)) for word in words):
+    nested = [word for word in words if DOTTED.match(word)]
+    if words and all("=" in word for word in words) and any(entries_of(word, ("verl",)) for word in nested):
         return overrides(words)
     return None
 
@@ -83,7 +85,7 @@ def plain_value(text: str) -> object:
     bare = text.strip()
     try:
         found = yaml.safe_load(bare) if len(bare) < 10_000 else bare
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, ValueError):
         return bare
     return number(found)
 

@@ -36,11 +36,11 @@ def translated(script: Script) -> Draft:
 
 def _groups(draft: Draft) -> tuple[float, int]:
     """Updates a draw, as TRL makes them, and prompts a draw."""
-    size = draft.whole("num_generations", default=GROUPS[draft.script.trainer])
-    forward = draft.whole("per_device_train_batch_size", default=8) * _devices(draft)
-    accumulated = draft.whole("gradient_accumulation_steps", default=1)
+    size = draft.count("num_generations", default=GROUPS[draft.script.trainer])
+    forward = draft.count("per_device_train_batch_size", default=8) * _devices(draft)
+    accumulated = draft.count("gradient_accumulation_steps", default=1)
     total = draft.whole("generation_batch_size")
-    passes = total / forward if total else draft.whole("steps_per_generation", default=accumulated)
+    passes = total / forward if total else draft.count("steps_per_generation", default=accumulated)
     draft.take("steps_per_generation")
     completions = forward * passes
     if draft.script.unsloth and size > 0 and forward % size:
@@ -63,15 +63,15 @@ def _groups(draft: Draft) -> tuple[float, int]:
     draft.direct("temperature", "top_p", "num_iterations")
     if draft.take("top_k"):
         draft.options["algorithm.source.top_k"] = str(max(0, draft.whole("top_k")))
-    length = draft.whole("max_completion_length", "max_new_tokens", default=512)
+    length = draft.count("max_completion_length", "max_new_tokens", default=512)
     draft.options["algorithm.source.max_completion_tokens"] = str(length)
     draft.evaluate(length)
-    return max(1.0, updates * draft.whole("num_iterations", default=1)), prompts
+    return max(1.0, updates * draft.count("num_iterations", default=1)), prompts
 
 
 def _rows(draft: Draft) -> tuple[float, int]:
-    forward = draft.whole("per_device_train_batch_size", default=8) * _devices(draft)
-    prompts = max(1, forward * draft.whole("gradient_accumulation_steps", default=1))
+    forward = draft.count("per_device_train_batch_size", default=8) * _devices(draft)
+    prompts = max(1, forward * draft.count("gradient_accumulation_steps", default=1))
     draft.options |= {"prompts_per_step": str(prompts)}
     if draft.take("max_length", "max_seq_length", default=1024):
         draft.assume("Rows are not cut to max_length: one that does not fit the model's context is skipped.")
@@ -197,10 +197,8 @@ def _rewards(draft: Draft) -> None:
     calls = [*([RewardCall(str(model), "model")] if model else []), *calls]
     weights = draft.take("reward_weights", default=[1.0] * len(calls))
     weights = weights if isinstance(weights, list) else [weights]
-    if len(weights) != len(calls):
-        draft.place_none(
-            "reward_weights", f"{len(weights)} weights for {len(calls)} rewards that were read; 1 is taken"
-        )
+    if len(weights) != len(calls) or not all(isinstance(each, int | float) for each in weights):
+        draft.place_none("reward_weights", f"expected {len(calls)} numbers, one for each reward read; 1 is taken")
         weights = [1.0] * len(calls)
     draft.rewards = [
         text for call, weight in zip(calls, weights, strict=True) if (text := _reward(draft, call, weight))
@@ -235,6 +233,9 @@ def _reward(draft: Draft, call: RewardCall, weight: float) -> str:
         return f"rewards.Format(r{pattern!r}, name={call.name!r}{weighed})"
     if call.name == "get_soft_overlong_punishment":
         most, cache = call.arguments.get("max_completion_len"), call.arguments.get("soft_punish_cache")
+        if not isinstance(most, int) or not isinstance(cache, int):
+            draft.unplaced.append(f"the reward {call.name}: expected two whole numbers")
+            return ""
         return f"rewards.LengthPenalty({most}, {cache}{weighed})"
     draft.unplaced.append(f"the reward {call.name}: no reward of that name ships; write it as a function")
     return ""

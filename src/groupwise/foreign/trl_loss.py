@@ -44,9 +44,8 @@ def _grpo(draft: Draft) -> None:
     if draft.take("mask_truncated_completions", default=False) is True:
         draft.options["algorithm.truncated"] = "'mask'"
     _entropy(draft, loss)
-    delta = draft.take("off_policy_mask_threshold")
-    if delta is not None:
-        draft.slots["correction"] = f"OffPolicySequenceMask({shown(float(delta))})"
+    if draft.given.get("off_policy_mask_threshold") is not None:
+        draft.slots["correction"] = f"OffPolicySequenceMask({shown(draft.number('off_policy_mask_threshold'))})"
     _reference(draft)
     if loss in ("dapo", "cispo") and int(draft.options["minibatches"]) > 1:
         draft.assume(
@@ -54,7 +53,7 @@ def _grpo(draft: Draft) -> None:
         )
     if draft.take("router_aux_loss_coef"):
         draft.place_none("router_aux_loss_coef", "nothing is added for a mixture of experts")
-    if float(draft.take("top_entropy_quantile", default=1.0)) < 1:
+    if draft.number("top_entropy_quantile", default=1.0) < 1:
         raise _refused("top_entropy_quantile", draft.given["top_entropy_quantile"], "losses over all tokens")
 
 

@@ -38,7 +38,7 @@ def translated(script: Script) -> Draft:
 def _sft(script: Script) -> Draft:
     draft = Draft(script, "sft")
     draft.model = draft.take("model.path", "model.partial_pretrain")
-    prompts = draft.whole("data.train_batch_size", default=256)
+    prompts = draft.count("data.train_batch_size", default=256)
     draft.options["prompts_per_step"] = str(prompts)
     _optimiser(draft, "optim")
     _budget(draft, prompts, whole=True, epochs=4)
@@ -52,8 +52,8 @@ def _sft(script: Script) -> Draft:
 
 def _batches(draft: Draft) -> int:
     """Prompts a draw; and how often a draw is learned from."""
-    prompts = draft.whole("data.train_batch_size", default=1024)
-    mini = draft.whole(f"{A}.ppo_mini_batch_size", default=256)
+    prompts = draft.count("data.train_batch_size", default=1024)
+    mini = draft.count(f"{A}.ppo_mini_batch_size", default=256)
     draft.take("critic.ppo_mini_batch_size", "critic.ppo_epochs")
     if prompts < 1 or mini < 1 or mini > prompts:
         raise UserError(
@@ -64,12 +64,12 @@ def _batches(draft: Draft) -> int:
     if prompts % mini:
         draft.assume(f"{prompts} prompts in updates of {mini}: here in {minibatches} as equal as can be.")
     draft.options |= {"prompts_per_step": str(prompts), "minibatches": str(minibatches)}
-    draft.options["epochs"] = str(draft.whole(f"{A}.ppo_epochs", default=1))
+    draft.options["epochs"] = str(draft.count(f"{A}.ppo_epochs", default=1))
     group = draft.method != "verl_0_9_ppo"
-    draft.options["algorithm.source.group_size"] = str(draft.whole(f"{R}.n", default=1))
+    draft.options["algorithm.source.group_size"] = str(draft.count(f"{R}.n", default=1))
     if group and draft.options["algorithm.source.group_size"] == "1" and draft.slots.get("source") is None:
         draft.assume("rollout.n is 1, and an advantage that compares a group's completions refuses groups of one.")
-    length = draft.whole("data.max_response_length", f"{R}.response_length", default=512)
+    length = draft.count("data.max_response_length", f"{R}.response_length", default=512)
     draft.options["algorithm.source.max_completion_tokens"] = str(length)
     draft.direct(f"{R}.temperature", f"{R}.top_p", f"{R}.max_num_seqs")
     top = draft.whole(f"{R}.top_k", default=-1)

@@ -97,7 +97,7 @@ def _objective(draft: Draft) -> None:
         "gpg": "LogLikelihood()",
     }[mode]
     longest = draft.options["algorithm.source.max_completion_tokens"]
-    length = draft.take(f"{A}.loss_scale_factor") or longest
+    length = draft.whole(f"{A}.loss_scale_factor") or longest
     draft.slots["aggregation"] = "SequenceMean()" if mode in ("sapo", "geo_mean") else MEANS[mean].format(length=length)
     draft.take("critic.loss_agg_mode")
     if draft.script.settings and mode == "vanilla" and draft.method == "verl_0_9" and mean == "token-mean":

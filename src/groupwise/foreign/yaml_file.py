@@ -21,7 +21,7 @@ def read_yaml(text: str, path: str, trainer: str = "") -> Script:
     no configuration, or one of several trainers."""
     try:
         tree = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         what = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not valid YAML: {what}") from error
     if not isinstance(tree, dict):
