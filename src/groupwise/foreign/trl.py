@@ -105,7 +105,7 @@ def _budget(draft: Draft, updates: float, prompts: int) -> None:
     ):
         kind = str(draft.take(strategy, "evaluation_strategy" if usual == "no" else strategy, default=usual))
         share = f"max(1, math.ceil({shown(every)} * steps))" if 0 < every < 1 else str(math.ceil(every / updates))
-        draft.options[what] = {"no": "0", "epoch": epoch}.get(kind, share)
+        draft.options[what] = {"no": "0", "False": "0", "epoch": epoch}.get(kind, share)  # YAML's no is False
     draft.take("do_eval")
     if updates > 1 and {"max_steps", "warmup_steps", "save_steps", "eval_steps"} & set(draft.given):
         draft.assume(f"TRL counts updates, here draws are counted: {updates:g} updates of TRL are one step.")
@@ -170,7 +170,7 @@ def _data(draft: Draft) -> None:
         draft.place_none("datasets", "a mixture: give the files to --data")
     if name and draft.data is None:
         draft.data = DataPath(_hub(str(name), config, str(split)))
-        wished = str(draft.take("eval_strategy", "evaluation_strategy", default="no")) != "no"
+        wished = str(draft.take("eval_strategy", "evaluation_strategy", default="no")) not in ("no", "False")
         test = draft.take("dataset_test_split", default="test")
         if wished and "." not in str(name).rpartition("/")[2]:
             draft.held_out = DataPath(_hub(str(name), config, str(test)))
