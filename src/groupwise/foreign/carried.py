@@ -37,7 +37,8 @@ class Module:
             for alias in node.names
         }
         self.assigned: dict[str, list[tuple[int, ast.expr | None]]] = {}
-        for scope in [tree, *around]:
+        scopes: list[ast.Module | ast.FunctionDef] = [tree, *around]
+        for scope in scopes:
             for node, sure in _assignments(scope.body):
                 self._assign(node, sure)
 

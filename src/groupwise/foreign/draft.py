@@ -11,7 +11,7 @@ from groupwise.foreign.entry import Entry
 from groupwise.foreign.script import DataPath, Script
 from groupwise.foreign.table import entries_of
 
-OFF = (None, False, "", "none", "no", "null", [], {})
+OFF: tuple[Any, ...] = (None, False, "", "none", "no", "null", [], {})
 
 
 class Draft:

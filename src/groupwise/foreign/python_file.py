@@ -16,8 +16,14 @@ TRAINERS = {"GRPOTrainer": "GRPO", "RLOOTrainer": "RLOO", "DPOTrainer": "DPO", "
 TRAINERS |= {"RewardTrainer": "Reward"}
 DEEP = "its expressions are nested too deeply to be read"
 SCRIPT_ARGUMENTS = "as its command line says it"
-OWN_REWARDS = ("accuracy_reward", "reasoning_accuracy_reward", "think_format_reward", "get_soft_overlong_punishment")
-OWN_REWARDS += ("get_cosine_scaled_reward", "get_repetition_penalty_reward")
+OWN_REWARDS = {
+    "accuracy_reward",
+    "reasoning_accuracy_reward",
+    "think_format_reward",
+    "get_soft_overlong_punishment",
+    "get_cosine_scaled_reward",
+    "get_repetition_penalty_reward",
+}
 
 
 def read_python(text: str, path: str) -> Script:
