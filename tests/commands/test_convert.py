@@ -137,7 +137,7 @@ def test_the_error_for_an_option_of_another_system(here: Path, tiny_model: Path,
     known = ["run", "grpo", "--model", str(tiny_model), "--data", "rows.jsonl", "--reward", "math"]
     for words, right in (
         (["--num_train_epochs", "3"], "TRL's num_train_epochs is --steps"),
-        (["--beta", "0.001"], "TRL's beta (GRPO) is --algorithm.kl.coefficient"),
+        (["--epsilon_high", "0.28"], "TRL's epsilon_high is --algorithm.objective.high"),
         (["trainer.save_freq=3"], "verl's trainer.save_freq is --checkpoint_every"),
         (["++actor_rollout_ref.rollout.n=3"], "groupwise convert makes a recipe"),
     ):

@@ -169,12 +169,13 @@ def _definition(module: Module, name: str) -> ast.AST | None:
         if isinstance(node, ast.ImportFrom):
             tops = {(node.module or "").partition(".")[0]}
         return None if tops & THEIR_OWN else node
-    for node in module.tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return node
-        targets = node.targets if isinstance(node, ast.Assign) else []
+    for statement in module.tree.body:
+        if isinstance(statement, ast.ClassDef) and statement.name == name:
+            return statement
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            return node if isinstance(node, ast.Assign) and _harmless(module, node.value) else None
+            plain = isinstance(statement, ast.Assign) and _harmless(module, statement.value)
+            return statement if plain else None
     return None
 
 
