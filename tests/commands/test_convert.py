@@ -126,6 +126,24 @@ def test_a_mistake_is_one_line(here: Path, capsys, words: list[str], line: str) 
     assert shown.err.count("\n") == 1
 
 
+def test_another_system_s_script_is_not_run_as_a_recipe(here: Path, capsys) -> None:
+    (here / "train.py").write_text("from trl import SFTTrainer\nopen('ran', 'w')\nSFTTrainer('m').train()\n")
+    assert main(["run", "train.py"]) == 2
+    assert "groupwise convert train.py makes a recipe" in capsys.readouterr().err
+    assert not (here / "ran").exists()
+
+
+def test_a_script_and_the_configuration_that_it_reads(here: Path, capsys) -> None:
+    (here / "train.py").write_text(
+        "from trl import *\n_, config = TrlParser(X).parse()\nSFTTrainer('m', args=config)\n"
+    )
+    (here / "config.yaml").write_text("learning_rate: 3e-5\ndataset_name: rows.jsonl\n")
+    assert main(["convert", "train.py", "config.yaml"]) == 0
+    text = (here / "train_groupwise.py").read_text()
+    assert "learning_rate=3e-05" in text
+    assert 'data: str = "rows.jsonl"' in text
+
+
 def test_fresh_writes_over(here: Path) -> None:
     (here / "good.yaml").write_text("num_generations: 4\n")
     assert main(["convert", "good.yaml"]) == 0

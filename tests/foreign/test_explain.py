@@ -59,6 +59,10 @@ def test_a_count_that_means_something_else_here_is_said_to() -> None:
     assert "--learner.betas" not in explain(["--beta"], KNOWN)
 
 
+def test_of_a_family_the_name_that_was_typed_is_said() -> None:
+    assert "TRL's vllm_nothing and OpenRLHF's vllm_nothing have no place here" in explain(["--vllm-nothing"], KNOWN)
+
+
 def test_all_meanings_of_a_name_are_said() -> None:
     said = explain(["--beta", "0.1"], KNOWN)
     assert "TRL's beta (GRPO) is --algorithm.kl.coefficient" in said

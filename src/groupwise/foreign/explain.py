@@ -10,6 +10,8 @@ from groupwise.foreign.entry import Entry
 from groupwise.foreign.table import TABLE, entries_of, plain, said, value_of
 
 OVERRIDE = re.compile(r"(\+\+|\+|~)?[A-Za-z_]\w*(\.\w+)+=.*", re.DOTALL)
+IMPORTED = re.compile(r"^\s*(from|import)\s+(trl|unsloth|verl|openrlhf)\b", re.MULTILINE)
+OURS = re.compile(r"^\s*(from|import)\s+groupwise\b", re.MULTILINE)
 MOST = 4  # meanings in one message
 NEAR = 0.88  # how much alike a mistyped name is
 CONVERT = "groupwise convert makes a recipe of a whole script or command line"
@@ -29,6 +31,7 @@ def explain(words: Sequence[str], known: Collection[str] = (), home: str = "") -
     if not found:
         near = _near(plain(name), known)
         found, lead = (entries_of(near), "perhaps ") if near else ([], "")
+    found = [(entry, plain(name) if spelling.endswith("*") else spelling) for entry, spelling in found]
     pieces = _pieces(found, value, known)
     elsewhere = home and any(entry.options for entry, _ in found)
     of = f"; these are options of {home}" if elsewhere and not _options(found) & set(known) else ""
@@ -42,6 +45,11 @@ def refused(words: Sequence[str], known: Collection[str] = ()) -> str | None:
         return None
     name = words[at].partition("=")[0]
     return f"unknown option {name}{explain(words[at:], known)}; {CONVERT}"
+
+
+def trains_elsewhere(text: str) -> bool:
+    """Whether a Python file imports another system and not this one."""
+    return bool(IMPORTED.search(text)) and not OURS.search(text)
 
 
 def convertible(word: str) -> bool:

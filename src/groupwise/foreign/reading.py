@@ -30,8 +30,11 @@ def read(words: Sequence[str], trainer: str = "") -> Script:
     missing = next((word for word in files if not Path(word).is_file()), None)
     if missing is not None or not files:
         raise UserError(f"{missing or ' '.join(words)[:80]!r}: no such file and no training command; {EXPECTED}")
-    scripts = [_file(Path(name), trainer) for name in files] + ([overrides(rest)] if rest else [])
-    return _joined(scripts)
+    scripts: list[Script] = []
+    for name in files:
+        told = trainer or next((script.trainer for script in scripts if script.system == "TRL"), "")
+        scripts.append(_file(Path(name), told))
+    return _joined(scripts + ([overrides(rest)] if rest else []))
 
 
 def _file(path: Path, trainer: str) -> Script:
