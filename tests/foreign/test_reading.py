@@ -170,7 +170,12 @@ def test_models_that_are_loaded_by_themselves_and_adapters(tmp_path: Path) -> No
 SHELL = """#!/bin/bash
 set -x  # it's a comment
 export HYDRA_FULL_ERROR=1
-n=8; data="$HOME/data"
+n=$(( 2 * (3 + 1) )); data="${DATA:-"${HOME}/data"}"
+if [ $n -eq 8 ]; then
+    steps=5
+else
+    steps=6
+fi
 MODEL=${1:-org/model}
 FILES="['$data/a.parquet','$data/b.parquet']"
 
@@ -178,7 +183,8 @@ python3 -m verl.trainer.main_ppo --config-path=x \\
     algorithm.adv_estimator=grpo data.train_files="$FILES" \\
     +actor_rollout_ref.rollout.n=$n ++actor_rollout_ref.actor.optim.lr=1e-6 \\
     actor_rollout_ref.model.path=${MODEL} trainer.logger='["console","wandb"]' \\
-    trainer.n_gpus_per_node=$(nproc) $@ 2>&1 | tee log.txt
+    trainer.n_gpus_per_node=$(nproc) trainer.total_training_steps=$steps data.train_batch_size=$((n*4)) $@ \\
+    2>&1 | tee log.txt
 """
 
 
@@ -194,8 +200,28 @@ def test_a_shell_script_with_variables(tmp_path: Path) -> None:
         "actor_rollout_ref.actor.optim.lr": 1e-6,
         "actor_rollout_ref.model.path": "org/model",
         "trainer.logger": ["console", "wandb"],
+        "data.train_batch_size": 32,
     }
-    assert [line.partition(":")[0] for line in script.unread] == ["--config-path=x", "trainer.n_gpus_per_node=$(nproc)"]
+    assert [line.partition(":")[0] for line in script.unread] == [
+        "--config-path=x", "trainer.n_gpus_per_node=$(nproc)", "trainer.total_training_steps=$steps"
+    ]  # fmt: skip
+
+
+HEREDOC = """read -r -d '' training_commands <<EOF
+openrlhf.cli.train_dpo \\
+   --pretrain org/model \\
+   --train_batch_size 256
+EOF
+deepspeed --module $training_commands
+"""
+
+
+def test_a_command_in_a_here_document(tmp_path: Path) -> None:
+    path = tmp_path / "run.sh"
+    path.write_text(HEREDOC)
+    script = read([str(path)])
+    assert (script.system, script.trainer) == ("OpenRLHF", "DPO")
+    assert values(script) == {"pretrain": "org/model", "train_batch_size": 256}
 
 
 @pytest.mark.parametrize(

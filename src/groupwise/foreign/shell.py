@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,12 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import yaml
 
 from groupwise.errors import UserError
+from groupwise.foreign.literals import Unknown, value_of
 from groupwise.foreign.script import Script, Setting
 from groupwise.foreign.table import entries_of
 
 VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^{}]*))?\}|(\w+))")
 ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+MOST_DEPTH = 10
 DOTTED = re.compile(r"[+~]*\w+\.")
+LEADING = ("export", "local", "declare", "readonly", "if", "then", "else", "elif", "for", "while", "do", "case")
+ARITHMETIC = re.compile(r"\$\(\(([^()]*(?:\([^()]*\)[^()]*)*)\)\)")
 ENDS = {";", "&&", "||", "|", "&"}
 TRL_TRAINERS = {"grpo": "GRPO", "rloo": "RLOO", "dpo": "DPO", "sft": "SFT", "reward": "Reward"}
 OPENRLHF_TRAINERS = {"train_ppo_ray": "PPO", "train_dpo": "DPO", "train_sft": "SFT", "train_rm": "Reward"}
@@ -23,12 +28,17 @@ OPENRLHF_TRAINERS = {"train_ppo_ray": "PPO", "train_dpo": "DPO", "train_sft": "S
 def read_shell(text: str, path: str) -> Script:
     """The first training command of a script. Raises UserError where there is none."""
     variables: dict[str, str] = {}
+    depth = 0
     for words in _commands(text, path):
         words = [_put_in(word, variables) for word in words]
-        while words and words[0] in ("export", "local", "declare", "readonly"):
+        while words and words[0] in LEADING:
+            depth += {"if": 1, "for": 1, "while": 1, "case": 1}.get(words[0], 0)
             words = words[1:]
+        depth -= bool(words and words[0] in ("fi", "done", "esac"))
         while words and (found := ASSIGNED.fullmatch(words[0])):
             variables[found[1]] = found[2]
+            if depth:
+                del variables[found[1]]  # what it is depends on a condition
             words = words[1:]
         # A list of overrides may be a variable itself: split what was put in.
         words = [part for word in words for part in (word.split() if " --" in word or word.count("=") > 1 else [word])]
@@ -135,7 +145,9 @@ def _devices(words: Sequence[str]) -> int:
 
 def _commands(text: str, path: str) -> Iterator[list[str]]:
     """Each command's words; quotes are taken off, comments left out, and lines that end in a backslash joined."""
-    lexer = shlex.shlex(re.sub(r"\\\r?\n", " ", text), posix=True, punctuation_chars=";&|\n")
+    joined = re.sub(r"\\\r?\n", " ", text)
+    joined = ARITHMETIC.sub(lambda match: re.sub(r"\s", "", match[0]), joined)
+    lexer = shlex.shlex(joined, posix=True, punctuation_chars=";&|\n")
     lexer.whitespace, lexer.whitespace_split = " \t\r", True
     words: list[str] = []
     try:
@@ -159,4 +171,18 @@ def _put_in(word: str, variables: Mapping[str, str]) -> str:
             return "~"
         return variables.get(name, match[2] if match[2] is not None else match[0])
 
-    return VARIABLE.sub(found, word)
+    for _ in range(MOST_DEPTH):
+        after = VARIABLE.sub(found, word)
+        if after == word:
+            break
+        word = after
+    return ARITHMETIC.sub(lambda match: _computed(match, variables), word)
+
+
+def _computed(match: re.Match[str], variables: Mapping[str, str]) -> str:
+    """``$((2 * n))``, in whole numbers; as it stands where it has no value."""
+    try:
+        tree = ast.parse(match[1].replace("/", "//"), mode="eval").body
+        return str(int(value_of(tree, lambda name: int(variables[name]))))
+    except (Unknown, KeyError, ValueError, TypeError, SyntaxError, RecursionError):
+        return match[0]

@@ -11,7 +11,7 @@ from groupwise.foreign.verl_loss import A, loss, method_of
 
 R, M = "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 BUFFER = "reward.reward_kwargs.overlong_buffer_cfg"
-OLD_BUFFER = "reward_model.overlong_buffer"
+OLD_BUFFERS = ("reward_model.overlong_buffer", "custom_reward_function.overlong_buffer")
 
 
 def translated(script: Script) -> Draft:
@@ -173,9 +173,11 @@ def _rewards(draft: Draft) -> None:
     else:
         draft.rewards.append("rewards.Math()")
         draft.assume("verl chooses its own reward by data_source; here it is Math, which compares final answers.")
-    on = draft.take(f"{BUFFER}.enable", f"{OLD_BUFFER}.enable", default=False) is True
-    cache = draft.whole(f"{BUFFER}.len", f"{OLD_BUFFER}.len")
-    weight = draft.number(f"{BUFFER}.penalty_factor", f"{OLD_BUFFER}.penalty_factor", default=1.0)
+    enable, length, factor = (
+        [f"{at}.{name}" for at in (BUFFER, *OLD_BUFFERS)] for name in ("enable", "len", "penalty_factor")
+    )
+    on, cache = draft.take(*enable, default=False) is True, draft.whole(*length)
+    weight = draft.number(*factor, default=1.0)
     draft.take("reward.reward_kwargs.max_resp_len", "reward_model.reward_manager", "reward.reward_manager.name")
     if on and cache > 0:
         longest = draft.options["algorithm.source.max_completion_tokens"]

@@ -77,7 +77,8 @@ def _advantage(draft: Draft) -> None:
 
 def _objective(draft: Draft) -> None:
     mode = str(draft.take(f"{A}.policy_loss.loss_mode", default="vanilla"))
-    mean = str(draft.take(f"{A}.loss_agg_mode", default="token-mean"))
+    usual = "seq-mean-token-mean" if draft.take(f"{A}.use_token_level_loss") is False else "token-mean"
+    mean = str(draft.take(f"{A}.loss_agg_mode", default=usual))
     if mode not in MODES:
         raise _refused("policy_loss.loss_mode", mode, ", ".join(MODES))
     if mean not in MEANS:
