@@ -169,6 +169,7 @@ def test_models_that_are_loaded_by_themselves_and_adapters(tmp_path: Path) -> No
 
 SHELL = """#!/bin/bash
 set -x  # it's a comment
+rate=1e-6  # not 1e-5
 export HYDRA_FULL_ERROR=1
 n=$(( 2 * (3 + 1) )); data="${DATA:-"${HOME}/data"}"
 if [ $n -eq 8 ]; then
@@ -181,7 +182,7 @@ FILES="['$data/a.parquet','$data/b.parquet']"
 
 python3 -m verl.trainer.main_ppo --config-path=x \\
     algorithm.adv_estimator=grpo data.train_files="$FILES" \\
-    +actor_rollout_ref.rollout.n=$n ++actor_rollout_ref.actor.optim.lr=1e-6 \\
+    +actor_rollout_ref.rollout.n=$n ++actor_rollout_ref.actor.optim.lr=$rate \\
     actor_rollout_ref.model.path=${MODEL} trainer.logger='["console","wandb"]' \\
     trainer.n_gpus_per_node=$(nproc) trainer.total_training_steps=$steps data.train_batch_size=$((n*4)) $@ \\
     2>&1 | tee log.txt

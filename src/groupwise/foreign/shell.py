@@ -145,7 +145,7 @@ def _devices(words: Sequence[str]) -> int:
 
 def _commands(text: str, path: str) -> Iterator[list[str]]:
     """Each command's words; quotes are taken off, comments left out, and lines that end in a backslash joined."""
-    joined = re.sub(r"\\\r?\n", " ", text)
+    joined = re.sub(r"\\\r?\n", " ", text).replace("\n", "\n\n")  # a comment takes the end of its line with it
     joined = ARITHMETIC.sub(lambda match: re.sub(r"\s", "", match[0]), joined)
     lexer = shlex.shlex(joined, posix=True, punctuation_chars=";&|\n")
     lexer.whitespace, lexer.whitespace_split = " \t\r", True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 from groupwise.errors import UserError
 from groupwise.foreign.draft import Draft, passes, shown
@@ -166,6 +167,7 @@ def _rewards(draft: Draft) -> None:
     model = draft.take("reward.reward_model.model_path", "reward.reward_model.model.path", "reward_model.model.path")
     enabled = draft.take("reward.reward_model.enable", "reward_model.enable", default=False) is True
     if path:
+        path = os.path.expanduser(str(path))
         draft.rewards.append(f"rewards.by_name({f'{path}:{name}'!r})")
         draft.assume(f"The reward's file {path} is looked for from where the command is run.")
     elif enabled and model:
