@@ -14,7 +14,7 @@ from foreign_scripts import PAGES, Page
 from method_text import cell, filled, plain, table
 
 from groupwise.foreign import TABLE, VALUES, Entry
-from groupwise.foreign.convert import converted
+from groupwise.foreign.convert import convert
 from groupwise.foreign.reading import read
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +55,7 @@ def _worked(page: Page) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / page.file
         path.write_text(page.script, encoding="utf-8")
-        found = converted(read([str(path)]), f"{path.stem}_groupwise", page.file)
+        found = convert(read([str(path)]), f"{path.stem}_groupwise", page.file)
     told = [*(f"assumed: {line}" for line in found.assumed), *(f"no place: {line}" for line in found.unplaced)]
     told += [f"not read: {line}" for line in found.unread]
     return [

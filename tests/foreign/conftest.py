@@ -10,7 +10,7 @@ import pytest
 
 from groupwise.cli import parser
 from groupwise.commands.recipe_file import read as read_recipe
-from groupwise.foreign.convert import Converted, converted
+from groupwise.foreign.convert import Conversion, convert
 from groupwise.foreign.reading import read
 from groupwise.runs import Run
 
@@ -26,14 +26,14 @@ def rows(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def made(tmp_path: Path, rows: Path) -> Callable[..., tuple[Run, Converted]]:
+def made(tmp_path: Path, rows: Path) -> Callable[..., tuple[Run, Conversion]]:
     """``made(*words)``: the run of the recipe, with a model and rows put in where the script has none."""
 
-    def make(*words: str, trainer: str = "", data: Path = rows, devices: int = 0) -> tuple[Run, Converted]:
+    def make(*words: str, trainer: str = "", data: Path = rows, devices: int = 0) -> tuple[Run, Conversion]:
         script = read(words, trainer)
         if devices:
             script = type(script)(**{**vars(script), "devices": devices})
-        found = converted(script, "recipe", "the script")
+        found = convert(script, "recipe", "the script")
         path = tmp_path / f"recipe_{len(list(tmp_path.glob('recipe_*.py')))}.py"
         path.write_text(found.text)
         file = read_recipe(path, [], lambda: parser("run", "", ""))

@@ -141,10 +141,10 @@ def test_dynamic_sampling_of_verl(made) -> None:
 
 
 def test_what_has_no_place_is_listed_with_its_reason() -> None:
-    from groupwise.foreign.convert import converted
+    from groupwise.foreign.convert import convert
 
     words = "trl grpo --use_vllm true --push_to_hub true --report_to wandb --gradient_checkpointing false --colour red"
-    found = converted(read(words.split()), "recipe", "it")
+    found = convert(read(words.split()), "recipe", "it")
     told = {line.partition("=")[0] for line in found.unplaced}
     assert told == {"use_vllm", "push_to_hub", "report_to", "colour"}
     assert found.missing == ("model", "data")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from groupwise.foreign import convertible, explain, refused
+from groupwise.foreign import convertible, explain, refusal
 
 KNOWN = [
     "--steps", "--epochs", "--learner.betas", "--reward", "--seed", "--options", "--answer_column", "--held_out",
@@ -100,7 +100,7 @@ def test_options_of_another_command_are_said_to_be() -> None:
 
 @pytest.mark.parametrize("word", ["data.train_files=x", "+data.train_files=x", "++trainer.save_freq=3", "trainer.n=1"])
 def test_overrides_of_verl_are_understood(word: str) -> None:
-    said = refused(["--seed", "1", word])
+    said = refusal(["--seed", "1", word])
     assert said is not None
     assert said.startswith(f"unknown option {word.partition('=')[0]}: verl's ")
     assert "groupwise convert" in said
@@ -109,4 +109,4 @@ def test_overrides_of_verl_are_understood(word: str) -> None:
 
 @pytest.mark.parametrize("words", [["--reward", "data.train_files=x"], ["a.b=c"], ["x.py"], ["key=value"], []])
 def test_what_only_looks_like_one_is_let_be(words: list[str]) -> None:
-    assert refused(words) is None
+    assert refusal(words) is None

@@ -11,7 +11,7 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.foreign import TABLE
-from groupwise.foreign.convert import converted
+from groupwise.foreign.convert import convert
 from groupwise.foreign.reading import read
 from groupwise.foreign.script import MOST_BYTES, TRAINERS, DataPath, RewardCall, Script, Setting
 
@@ -38,7 +38,7 @@ def test_no_value_becomes_code() -> None:
         hostile = HOSTILE[at % len(HOSTILE)]
         script = Script(system, trainer, [Setting(name, hostile)], DataPath(hostile), unread=[hostile])
         with contextlib.suppress(UserError):
-            text = converted(script, "recipe", hostile).text
+            text = convert(script, "recipe", hostile).text
             names = [node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)]
             assert "__import__" not in names, name
 
@@ -47,12 +47,12 @@ def test_odd_values_are_an_error_or_a_recipe() -> None:
     for at, (system, trainer, name) in enumerate(cases()):
         for odd in (ODD[at % len(ODD)], ODD[(at * 7 + 3) % len(ODD)]):
             with contextlib.suppress(UserError):
-                converted(Script(system, trainer, [Setting(name, odd)]), "recipe", "it").text.encode()
+                convert(Script(system, trainer, [Setting(name, odd)]), "recipe", "it").text.encode()
 
 
 def test_names_of_rewards_and_of_models_are_texts() -> None:
     rewards = [RewardCall("a'); b(", "model"), RewardCall("m:f'", "file"), RewardCall("x'", "named")]
-    text = converted(Script("TRL", "GRPO", [], rewards=rewards), "recipe", "it").text
+    text = convert(Script("TRL", "GRPO", [], rewards=rewards), "recipe", "it").text
     calls = [node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     assert not {"a", "b", "m", "f", "x"} & {node.id for node in calls if isinstance(node, ast.Name)}
 

@@ -205,7 +205,7 @@ def test_openrlhf(made, flags: str, wanted: Algorithm) -> None:
     ],
 )
 def test_another_loss_is_refused_and_never_replaced(words: str) -> None:
-    from groupwise.foreign.convert import converted
+    from groupwise.foreign.convert import convert
 
     with pytest.raises(UserError, match="is a loss that there is no method for"):
-        converted(read(words.split()), "recipe", "it")
+        convert(read(words.split()), "recipe", "it")

@@ -23,7 +23,7 @@ Nothing of the script is run. The recipe's first lines say what was assumed, and
 
 def execute(arguments: Sequence[str]) -> int:
     """Writes the recipe, and says what it could not take over."""
-    from groupwise.foreign.convert import converted
+    from groupwise.foreign.convert import convert
     from groupwise.foreign.reading import read
     from groupwise.foreign.script import TRAINERS
 
@@ -50,7 +50,7 @@ def execute(arguments: Sequence[str]) -> int:
     out = Path(chosen.out) if chosen.out else Path(f"{_stem(given)}_groupwise.py")
     if out.suffix != ".py":
         raise UserError(f"--out {out}: a recipe is a Python file; expected a name that ends in .py")
-    found = converted(script, _name(out), Path(given[0]).name if len(given) == 1 else shlex.join(given)[:60])
+    found = convert(script, _name(out), Path(given[0]).name if len(given) == 1 else shlex.join(given)[:60])
     _write(out, found.text, chosen.fresh)
     _tell(out, found)
     return 0

@@ -16,7 +16,7 @@ import tyro
 
 from groupwise.cli import underscored
 from groupwise.errors import UserError
-from groupwise.foreign import explain, refused
+from groupwise.foreign import explain, refusal
 from groupwise.runs import Run
 from groupwise.stage import Stage
 from groupwise.tasks.task import Task
@@ -115,7 +115,7 @@ def _refuse_unknown(view: type, default: Any, arguments: Sequence[str], others: 
         name = underscored(argument).partition("=")[0]
         if name.startswith("--") and name not in known:
             raise UserError(f"unknown option {name}{explain(arguments[place:], every) or _nearest(name, every)}")
-    override = refused(arguments, every)
+    override = refusal(arguments, every)
     if override:
         raise UserError(override)
 

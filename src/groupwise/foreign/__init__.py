@@ -1,7 +1,7 @@
 """What other systems' options are called here: one table, and recipes made of other systems' scripts by it."""
 
 from groupwise.foreign.entry import Entry
-from groupwise.foreign.explain import CONVERT, convertible, explain, refused, trains_elsewhere
+from groupwise.foreign.explain import CONVERT, convertible, explain, refusal, trains_elsewhere
 from groupwise.foreign.table import TABLE, entries_of, said
 from groupwise.foreign.values import VALUES
 
@@ -13,7 +13,7 @@ __all__ = [
     "convertible",
     "entries_of",
     "explain",
-    "refused",
+    "refusal",
     "said",
     "trains_elsewhere",
 ]

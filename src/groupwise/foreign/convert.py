@@ -12,14 +12,14 @@ from groupwise.foreign.recipe_text import recipe_text
 from groupwise.foreign.script import Script
 
 TRANSLATORS: dict[str, Callable[[Script], Draft]] = {
-    "TRL": trl.translated,
-    "verl": verl.translated,
-    "OpenRLHF": openrlhf.translated,
+    "TRL": trl.translate,
+    "verl": verl.translate,
+    "OpenRLHF": openrlhf.translate,
 }
 
 
 @dataclass(frozen=True)
-class Converted:
+class Conversion:
     """A recipe's text, and what the person who runs it should know."""
 
     text: str
@@ -30,10 +30,10 @@ class Converted:
     """Options that the recipe needs, because the script did not tell."""
 
 
-def converted(script: Script, name: str, source: str) -> Converted:
+def convert(script: Script, name: str, source: str) -> Conversion:
     """Raises UserError where the script trains by a loss that there is no method for."""
     draft = TRANSLATORS[script.system](script)
     text = recipe_text(draft, name, source)
     ast.parse(text)  # a fault here is ours
     missing = [option for option, found in (("model", draft.model), ("data", draft.data)) if not found]
-    return Converted(text, tuple(draft.assumed), tuple(draft.unplaced), tuple(script.unread), tuple(missing))
+    return Conversion(text, tuple(draft.assumed), tuple(draft.unplaced), tuple(script.unread), tuple(missing))

@@ -38,7 +38,7 @@ def explain(words: Sequence[str], known: Collection[str] = (), home: str = "") -
     return f": {lead}{'; '.join(pieces[:MOST])}{of}" if pieces else ""
 
 
-def refused(words: Sequence[str], known: Collection[str] = ()) -> str | None:
+def refusal(words: Sequence[str], known: Collection[str] = ()) -> str | None:
     """What to say of the first word of the form ``a.b=c``, ``+a.b=c`` or ``++a.b=c`` that is an option of verl."""
     at = _override(words)
     if at is None:

@@ -22,7 +22,7 @@ ESTIMATORS = {
 BY_TOKEN = ("gae", "reinforce")  # their KL stands in the reward, that of groups in the advantage
 
 
-def translated(script: Script) -> Draft:
+def translate(script: Script) -> Draft:
     """Raises UserError where the loss is one that there is no method for."""
     kind = ([str(s.value) for s in script.settings if s.name in ESTIMATOR] or ["gae"])[-1]
     policy = "openrlhf_0_11_ppo" if kind == "gae" else "openrlhf_0_11"

@@ -17,7 +17,7 @@ ANSWER = r"<think>.*?</think>\s*<answer>.*?</answer>\s*"
 SAVED = 500  # updates between two checkpoints when nothing is said
 
 
-def translated(script: Script) -> Draft:
+def translate(script: Script) -> Draft:
     """Raises UserError where the loss is one that there is no method for, or batches do not fit TRL's own rule."""
     draft = Draft(script, METHODS[script.trainer])
     draft.model = draft.take("model_name_or_path", "model", "model_name")

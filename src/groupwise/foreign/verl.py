@@ -15,7 +15,7 @@ BUFFER = "reward.reward_kwargs.overlong_buffer_cfg"
 OLD_BUFFERS = ("reward_model.overlong_buffer", "custom_reward_function.overlong_buffer")
 
 
-def translated(script: Script) -> Draft:
+def translate(script: Script) -> Draft:
     """Raises UserError where the loss is one that there is no method for."""
     if script.trainer == "SFT":
         return _sft(script)
