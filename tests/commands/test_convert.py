@@ -161,7 +161,7 @@ def test_the_error_for_an_option_of_another_system(here: Path, tiny_model: Path,
     ):
         assert main([*known, *words]) == 2
         assert right in capsys.readouterr().err
-    assert main(["run", "config.yaml"]) == 2
+    assert main(["run", "train.sh"]) == 2
     assert "groupwise convert" in capsys.readouterr().err
     assert main(["evaluate", "m", "--task", "stepwise", "--model_name_or_path", "x"]) == 2
     assert "these are options of groupwise run" in capsys.readouterr().err
