@@ -1,7 +1,7 @@
 """When two numbers are the same but for rounding: one tolerance, in one place. Imports nothing of ours.
 
 Weights such as 0.7 + 0.2 + 0.1 sum to 0.9999999999999999, and 0.1 + 0.2 is not 0.3 in floating point: such a difference
-is neither a verdict nor a signal. ``algorithm.advantages.centre`` says the same of tensors.
+is neither a verdict nor a signal. ``algorithm.rounding`` says the same of tensors.
 """
 
 from __future__ import annotations
