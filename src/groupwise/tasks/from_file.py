@@ -52,20 +52,9 @@ def from_file(
         train, kept = split(train, held_out_fraction, seed)
     else:
         kept, _ = _load(held_out, prompt_column, answer_column, limit)
-    given = reward if isinstance(reward, tuple) else (reward,)
-    rewards = tuple(_as_reward(each) for each in given)
-    referee = () if judge is None else (judge_of(judge, given, rewards),)
-    return Task(
-        name=name or Path(path).name.partition(".")[0],
-        train=train,
-        held_out=kept,
-        rewards=rewards or referee,
-        referee=referee,
-        system=system,
-        chat=chat,
-        steps=steps,
-        source=source,
-    )
+    rewards, referee = _who_says(reward if isinstance(reward, tuple) else (reward,), judge)
+    named = name or Path(path).name.partition(".")[0]
+    return Task(named, train, rewards, kept, referee, system, chat, steps=steps, source=source)
 
 
 def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -93,6 +82,13 @@ def _load(
     repeated = duplicates(found)
     again = f", {repeated} of them asked before" if repeated else ""
     return found, f"{path}: {len(found)} rows{again}; {convention.description}"
+
+
+def _who_says(given: tuple[RewardLike, ...], judge: RewardLike | None) -> tuple[tuple[Reward, ...], tuple[Reward, ...]]:
+    """Rewards and referee. A judge without any rewards is the reward."""
+    rewards = tuple(_as_reward(each) for each in given)
+    referee = () if judge is None else (judge_of(judge, given, rewards),)
+    return rewards or referee, referee
 
 
 def judge_of(judge: RewardLike, given: Sequence[RewardLike], rewards: Sequence[Reward]) -> Reward:
