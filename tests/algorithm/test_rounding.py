@@ -24,7 +24,7 @@ ADVANTAGES: dict[str, Advantage] = {
     "grpo": GroupRelative(),
     "dr_grpo": GroupRelative(scale="none"),
     "lite_ppo": GroupRelative(scale="batch"),
-    "maxrl": GroupRelative(scale="mean"),
+    "mean": GroupRelative(scale="mean"),
     "rloo": GroupRelative(scale="none", baseline="others"),
     "trl": GroupRelative(epsilon=1e-4),
     "population": GroupRelative(ddof=0),
@@ -73,7 +73,7 @@ def test_no_size_of_rewards_makes_an_advantage_infinite(name: str, size: float) 
     found = ADVANTAGES[name].advantages(signals([size * value for value in pattern]))
     assert found.isfinite().all()
     assert found[0] > 0 > found[1]
-    if name in ("grpo", "lite_ppo", "maxrl", "population", "gdpo", "process") and size > 1e-300:
+    if name in ("grpo", "lite_ppo", "mean", "population", "gdpo", "process") and size > 1e-300:
         expected = ADVANTAGES[name].advantages(signals(pattern))
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
@@ -82,7 +82,7 @@ def test_no_size_of_rewards_makes_an_advantage_infinite(name: str, size: float) 
 def test_opposite_ends_of_the_range(name: str) -> None:
     found = ADVANTAGES[name].advantages(signals([1e308, -1e308, 1.0, 1e308]))
     assert found.isfinite().all()
-    if name != "maxrl":  # whose divisor is the mean
+    if name != "mean":  # whose divisor is the mean
         assert found[0] > 0 > found[1]
 
 
@@ -127,3 +127,17 @@ def test_only_the_verdict_is_accepted() -> None:
     assert not recipes.grpo.needs_verdicts
     with pytest.raises(ValueError, match="needs the judge's verdicts"):
         Accepted().advantages(signals([1.0]))
+
+
+def test_maxrl_divides_by_the_pass_rate_whatever_else_is_rewarded() -> None:
+    """One right of four, rewarded +1 and -1 (whose mean is negative), with a penalty, or with a bonus for the wrong."""
+    verdicts = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    advantage = recipes.maxrl.advantage
+    for rewards in ([1.0, 0.0, 0.0, 0.0], [1.0, -1.0, -1.0, -1.0], [-0.5, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]):
+        found = advantage.advantages(signals(rewards, correct=verdicts))[:, 0]
+        assert found.tolist() == [3.0, -1.0, -1.0, -1.0]
+    none, every = torch.zeros(2).double(), torch.ones(2).double()
+    assert not advantage.advantages(signals([1.0, 2.0], correct=none)).any()
+    assert not advantage.advantages(signals([1.0, 2.0], correct=every)).any()
+    unscored = torch.tensor([1.0, 0.0, torch.nan], dtype=torch.float64)
+    assert advantage.advantages(signals([0.0] * 3, correct=unscored))[:, 0].tolist() == [1.0, -1.0, 0.0]
