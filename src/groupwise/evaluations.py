@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from groupwise.checkpoint import write_json
+from groupwise.comparison import comparable
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import Evaluation, compare
 from groupwise.scorer_evaluation import ScorerEvaluation
@@ -37,7 +38,7 @@ class Evaluations:
         """And the comparison with the first one, where both are of the same problems."""
         models = self.models | {stage: found}
         first = next(iter(models.values()))
-        comparison = compare(first, found) if len(models) > 1 and first.ids == found.ids else None
+        comparison = compare(first, found) if len(models) > 1 and comparable(first, found) else None
         self.place.write_record({SECONDS: {name: one.seconds for name, one in models.items()}})
         self._write(models=models, comparison=comparison and comparison.to_json())
 
