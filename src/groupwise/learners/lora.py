@@ -71,6 +71,7 @@ class Adapters:
     def save(self, directory: Path) -> None:
         """As ``PeftModel.from_pretrained`` loads them onto the model that training began with."""
         self._peft.save_pretrained(str(directory / ADAPTER), save_embedding_layers=False)
+        (directory / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's empty form; the model has a card
         path = directory / ADAPTER / "adapter_config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
         for name, value in config.items():  # peft keeps names in sets, which every process orders otherwise
