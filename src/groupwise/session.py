@@ -234,7 +234,7 @@ class Session:
         return self.recipe.engine.open(other.model, self.sink.note)
 
     def _to_evaluate(self, stage: Stage) -> bool:
-        judged = stage.algorithm.trains_scorer or stage.task.rewards
+        judged = stage.algorithm.trains_scorer or stage.task.is_judged
         wanted = self.recipe.evaluation.problems and len(stage.task.held_out) and judged
         return bool(wanted) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
 
