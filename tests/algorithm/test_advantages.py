@@ -163,3 +163,18 @@ def test_outcome_is_the_sum_of_a_rows_rewards(worked: Any) -> None:
 def test_constant_is_one_on_every_sampled_token(worked: Any) -> None:
     assert torch.equal(Constant().advantages(worked.signals), worked.signals.mask.double())
     assert float(Constant(2.5).advantages(worked.signals).sum()) == 2.5 * 11
+
+
+@pytest.mark.parametrize(
+    ("rewards", "found"),
+    [
+        ([1.0, -1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0]),  # one right of four: a mean of -0.5 would turn every sign
+        ([1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0]),  # a mean of 0 divides nothing
+        ([1.0, 1.0, 1.0, -1.0], [1.0, 1.0, 1.0, -3.0]),
+        ([1.0, 0.0, 0.0, 0.0], [3.0, -1.0, -1.0, -1.0]),
+        ([0.1, -0.3, 0.2, 0.0], [0.0, 0.0, 0.0, 0.0]),  # 0 but for rounding
+    ],
+)
+def test_a_mean_that_is_not_positive_divides_nothing(rewards: list[float], found: list[float]) -> None:
+    signals = outcomes(rewards, [0] * len(rewards))
+    assert GroupRelative(scale="mean").advantages(signals)[:, 0].tolist() == pytest.approx(found)

@@ -119,7 +119,7 @@ class GroupRelative(Advantage):
             return torch.ones_like(rewards), torch.zeros_like(scored)
         if self.scale == "mean":
             mean = group_mean(rewards, scored, unit) + epsilon
-            nothing = mean.abs() <= TOLERANCE * largest(rewards, scored, unit)
+            nothing = mean <= TOLERANCE * largest(rewards, scored, unit)  # below 0 it would turn every sign
             return torch.where(nothing, 1.0, mean), nothing
         std, equal = deviation(rewards, scored, unit, self.ddof)
         return torch.where(equal, 1.0, std + epsilon), equal
@@ -253,11 +253,12 @@ class Ranking(Advantage):
         return True
 
 
-def to_go(values: Tensor, discount: float = 1.0) -> Tensor:
-    """``[B, T]``: Σ_{u ≥ t} discount^(u-t) · values_u."""
+def to_go(values: Tensor, discount: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    """``[B, T]``: Σ_{u ≥ t} discount^(u-t) · values_u, where u-t counts the tokens of ``mask`` ``[B, T]`` (all)."""
     result, running = torch.zeros_like(values), torch.zeros_like(values[:, 0])
     for place in reversed(range(values.shape[1])):
-        running = values[:, place] + discount * running
+        passed = discount if mask is None else torch.where(mask[:, place], discount, 1.0)
+        running = values[:, place] + passed * running
         result[:, place] = running
     return result
 

@@ -8,11 +8,12 @@ How it differs from GRPO, which it replaces:
    log p, where GRPO's weighs 1/√(p(1-p)).
 2. The whole completion is one action with its log-likelihood; one update a draw, no clip and no KL.
 
-A group without a right answer has no gradient. The sum over tokens is not divided by length.
+A group without a right answer has no gradient, and none has one whose mean reward is not above 0: divided by a
+negative mean, the right answer would be pushed down. The sum over tokens is not divided by length.
 
 Use it where hard questions should count most and pass@k matters.
 
-What goes wrong: rewards that can be negative or have a mean near 0 make the division meaningless.
+What goes wrong: with rewards of +1 and -1 every group of which not more than half is right is dropped; use 0 and 1.
 """
 
 from dataclasses import replace
