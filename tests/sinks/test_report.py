@@ -153,10 +153,9 @@ def test_bad_directories_are_one_clear_line(run_directory: Write, tmp_path: Path
     with (directory / "metrics.jsonl").open("a") as file:
         file.write('{"stage": "grpo", "st')  # a killed run's: no harm
     write_report(directory)
-    with (directory / "metrics.jsonl").open("a") as file:
-        file.write("\n")
-    with pytest.raises(UserError, match=r"metrics\.jsonl:381 is not JSON"):
-        write_report(directory)
+    with (directory / "metrics.jsonl").open("ab") as file:
+        file.write(b"\n" + b"\0" * 512)  # what a machine that lost power leaves: no harm either
+    write_report(directory)
 
 
 @needs_chromium
