@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ from groupwise.learners.local import LocalLearner
 from groupwise.stage import Stage
 from groupwise.tasks.task import Task
 from groupwise.types import Group, Rollout, flatten
-from groupwise.update import StepRecord, Tally, minibatches, prepare, signals_of, update
+from groupwise.update import StepRecord, Tally, minibatches, mismatch, prepare, signals_of, update
 
 pytestmark = pytest.mark.usefixtures("exact_norms")
 Open = Callable[..., LocalLearner]
@@ -325,3 +326,14 @@ def test_a_failed_greedy_baseline_costs_its_group_and_not_the_draw(random_groups
     found = replace(recipes.remax, kl=KL(0.0)).prepare(signals_of(nobody)).advantages
     assert found is not None
     assert not found.any()
+
+
+def test_the_mismatch_of_engine_and_learner_by_hand() -> None:
+    """Ratios 2 and ½ on sampled tokens; a masked token counts nowhere."""
+    engine = torch.tensor([[-1.0, -1.0, -1.0]], dtype=torch.float64)
+    learner = engine + torch.tensor([[2.0, 0.5, 9.0]], dtype=torch.float64).log()
+    found = mismatch(learner, engine, torch.tensor([[True, True, False]]))
+    log = math.log(2)
+    assert float(found["engine_learner_gap"]) == pytest.approx(2 * log)
+    assert float(found["engine_learner_kl"]) == pytest.approx((2 - 1 - log) + (0.5 - 1 + log))
+    assert float(found["engine_learner_chi2"]) == pytest.approx(1 + 0.25)

@@ -247,13 +247,16 @@ class Tally:
         sums = {"objective": found.objective}
         if outputs.values is not None and signals.returns is not None:
             error = (outputs.values - signals.returns).square() / 2
-            sums["value_loss"] = torch.where(signals.mask & signals.scored[:, None], error, 0.0).sum()
+            counted = signals.mask & signals.scored[:, None]
+            sums["value_loss"] = torch.where(counted, error, 0.0).sum()
+            if signals.old_values is not None and self.algorithm.critic.clip:
+                flat = self.algorithm.critic.clipped(outputs.values, signals.old_values, signals.returns)
+                sums["value_clip_ratio"] = (flat & counted).sum()
         if self.algorithm.kl.coefficient:
             sums["kl"] = (found.kl * signals.mask).sum()
         if signals.behavior_logprobs is not None and not self.algorithm.trains_scorer:
             if isinstance(self.algorithm.source, OnPolicy):
-                gap = torch.where(signals.mask, (outputs.logprobs - signals.behavior_logprobs).abs(), 0.0)
-                sums["engine_learner_gap"] = gap.sum()
+                sums |= mismatch(outputs.logprobs, signals.behavior_logprobs, signals.mask)
             sums["clip_ratio/low_mean"] = (found.clipped < 0).sum()
             sums["clip_ratio/high_mean"] = (found.clipped > 0).sum()
         if outputs.entropy is not None:
@@ -265,6 +268,21 @@ class Tally:
             self.means[name] = before[0] + float(total), before[1] + float(count)
         self.on_rows(len(rows))
         return found.cotangent
+
+
+def mismatch(logprobs: Tensor, behavior_logprobs: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Sums over sampled tokens of how far the learner is from the engine that sampled them.
+
+    With r = π_θ / π_sampler: abs(log r); r - 1 - log r, whose mean is KL(π_sampler‖π_θ); and (r - 1)², whose mean is
+    chi² of the two, what importance weights would add to the variance. A mean absolute gap hides few large ones.
+    """
+    gap = torch.where(mask, logprobs.double() - behavior_logprobs, 0.0)
+    over = torch.expm1(gap)
+    return {
+        "engine_learner_gap": gap.abs().sum(),
+        "engine_learner_kl": (over - gap).sum(),
+        "engine_learner_chi2": over.square().sum(),
+    }
 
 
 def summary(every: Sequence[Tally], rate: float) -> dict[str, float]:
@@ -285,7 +303,7 @@ def _means(tallies: Sequence[Tally]) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name in tallies[0].sums:
         per = [tally.sums[name] / (tally.count if name == "objective" else tally.tokens) for tally in tallies]
-        metrics[name] = per[0] if name == "engine_learner_gap" else sum(per) / len(per)
+        metrics[name] = per[0] if name.startswith("engine_learner_") else sum(per) / len(per)
     for name in tallies[0].means:
         totals, counts = zip(*(tally.means[name] for tally in tallies), strict=True)
         metrics[name] = sum(totals) / max(sum(counts), 1e-12)

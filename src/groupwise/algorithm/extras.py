@@ -57,6 +57,12 @@ class Critic:
             loss = torch.maximum(loss, (held - returns).square())
         return -self.coefficient * loss / 2
 
+    def clipped(self, values: Tensor, old_values: Tensor, returns: Tensor) -> Tensor:
+        """``[B, T]`` bool: where the value has moved so far, away from the old one and not towards the return, that its
+        loss is flat."""
+        held = torch.clamp(values, old_values - self.clip, old_values + self.clip) if self.clip else values
+        return (held != values) & ((held - returns).square() > (values - returns).square())
+
     @property
     def active(self) -> bool:
         return self.network != "none"
