@@ -58,8 +58,8 @@ class Critic:
         return -self.coefficient * loss / 2
 
     def clipped(self, values: Tensor, old_values: Tensor, returns: Tensor) -> Tensor:
-        """``[B, T]`` bool: where the value has moved so far, away from the old one and not towards the return, that its
-        loss is flat."""
+        """``[B, T]`` bool: where the value has moved further than ``clip`` towards the return, so that the clipped loss
+        is the larger one, and flat."""
         held = torch.clamp(values, old_values - self.clip, old_values + self.clip) if self.clip else values
         return (held != values) & ((held - returns).square() > (values - returns).square())
 
