@@ -76,7 +76,12 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("protocols.py", {"types"}),
         ("verdicts.py", {"types", "protocols", "tolerance", "errors"}),
         ("voting.py", {"types", "verdicts", "errors", "tasks", "rewards"}),
-        ("rewards/", {"types", "protocols", "tolerance", "verdicts", "errors", "describe", "deadlines", "rewards"}),
+        ("identity.py", set()),
+        ("describe.py", {"identity"}),
+        (
+            "rewards/",
+            {"types", "protocols", "tolerance", "verdicts", "errors", "describe", "identity", "deadlines", "rewards"},
+        ),
         ("tasks/", {"types", "protocols", "verdicts", "errors", "rewards", "steps", "tasks"}),
         ("steps.py", {"errors"}),
         ("pieces.py", set()),

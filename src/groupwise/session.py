@@ -34,7 +34,7 @@ from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
 from groupwise.rehearsal import rehearse
 from groupwise.render import Renderer
-from groupwise.resuming import note_changes, refuse_damaged_model, whole_checkpoint
+from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
 from groupwise.rewards.model import with_scorers
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
@@ -101,6 +101,7 @@ class Session:
             self.place.write_record(as_record(self.recipe))
         else:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
+            note_unreadable(self.place, self.sink.note)
         for warning in check(self.recipe):
             self.sink.note(warning)
         model = first = self._first_model()

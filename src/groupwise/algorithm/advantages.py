@@ -117,7 +117,7 @@ class GroupRelative(Advantage):
             return torch.ones_like(rewards), torch.zeros_like(scored)
         if self.scale == "mean":
             mean = group_mean(rewards, scored, unit) + epsilon
-            nothing = mean.abs() <= TOLERANCE * largest(rewards, scored, unit)
+            nothing = mean <= TOLERANCE * largest(rewards, scored, unit)  # below 0 it would turn every sign
             return torch.where(nothing, 1.0, mean), nothing
         std, equal = deviation(rewards, scored, unit, self.ddof)
         return torch.where(equal, 1.0, std + epsilon), equal
@@ -175,19 +175,27 @@ class ProcessRelative(Advantage):
     """1: Bessel's correction; 0: population."""
     epsilon: float = 0.0
     """Added to the standard deviation."""
+    last_step: Literal["text", "completion"] = "text"
+    """Where a completion's last step ends. ``text``: with its last visible character, index(K) of the paper taken
+    literally; EOS belongs to no step, so that stopping is never learned. ``completion``: with the completion, so that
+    EOS has the last step's advantage; and a step that truncation cut has no score, where others have."""
 
     def advantages(self, signals: Signals) -> Tensor:
-        steps = signals.rewarded & signals.mask  # [B, T]
-        rows, places = steps.nonzero(as_tuple=True)
+        rows, places = (signals.rewarded & signals.mask).nonzero(as_tuple=True)  # [S], row after row
+        ends = places
+        if self.last_step == "completion":
+            ends, ended = _to_the_end(signals, rows, places)
+            rows, places, ends = rows[ended], places[ended], ends[ended]
         scores, unit = signals.rewards[rows, places].double(), signals.group[rows]  # [S]
         normalised = normalise(scores, torch.ones_like(scores, dtype=torch.bool), unit, self.ddof, self.epsilon)
         placed = torch.zeros_like(signals.rewards, dtype=torch.float64)
-        placed[rows, places] = normalised
+        placed[rows, ends] = normalised
         return (to_go(placed) * signals.mask).to(signals.rewards.dtype)
 
     def formula(self) -> str:
         divisor = f"(std(R) + {self.epsilon:g})" if self.epsilon else "std(R)"
-        return f"A_{{i,t}} = Σ_{{steps ending at or after t}} (score - mean(R)) / {divisor},  ddof {self.ddof}"
+        shape = f"A_{{i,t}} = Σ_{{steps ending at or after t}} (score - mean(R)) / {divisor},  ddof {self.ddof}"
+        return shape + (",  EOS in the last step" if self.last_step == "completion" else "")
 
     def needs(self) -> frozenset[str]:
         return frozenset({"step_rewards"})
@@ -286,10 +294,25 @@ def _verdicts(signals: Signals) -> Tensor:
     return signals.correct
 
 
-def to_go(values: Tensor, discount: float = 1.0) -> Tensor:
-    """``[B, T]``: Σ_{u ≥ t} discount^(u-t) · values_u."""
+def _to_the_end(signals: Signals, rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """``[S]`` of step scores, row after row: the token that each one's step ends at, and whether it ended at all.
+
+    The last step of a finished row reaches its last sampled token. In a truncated row of several scores, one at the
+    last sampled token is of a step that was cut.
+    """
+    positions = torch.arange(signals.mask.shape[1], device=rows.device)
+    last = torch.where(signals.mask, positions, -1).amax(dim=1)[rows]
+    is_last = torch.ones_like(rows, dtype=torch.bool)
+    is_last[:-1] = rows[1:] != rows[:-1]
+    finished, several = signals.finished[rows], torch.bincount(rows, minlength=len(signals.group))[rows] > 1
+    return torch.where(is_last & finished, last, places), finished | ~several | (places != last)
+
+
+def to_go(values: Tensor, discount: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    """``[B, T]``: Σ_{u ≥ t} discount^(u-t) · values_u, where u-t counts the tokens of ``mask`` ``[B, T]`` (all)."""
     result, running = torch.zeros_like(values), torch.zeros_like(values[:, 0])
     for place in reversed(range(values.shape[1])):
-        running = values[:, place] + discount * running
+        passed = discount if mask is None else torch.where(mask[:, place], discount, 1.0)
+        running = values[:, place] + passed * running
         result[:, place] = running
     return result

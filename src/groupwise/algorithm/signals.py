@@ -46,7 +46,7 @@ class Signals:
     demonstrated: Tensor | None = None  # [B] bool: people chose this completion, no model of ours drew it
     parts: Tensor | None = None  # [B, K] what each of several rewards said by itself; NaN where it did not apply
     part_weights: Tensor | None = None  # [B, K] the weight of each, the same in every row
-    greedy_rewards: Tensor | None = None  # [B] reward of the prompt's greedy completion
+    greedy_rewards: Tensor | None = None  # [B] reward of the prompt's greedy completion; NaN: it has none
     behavior_logprobs: Tensor | None = None  # [B, T] what the sampler reported
     old_logprobs: Tensor | None = None  # [B, T] proximal anchor; None: the policy itself (one update a draw)
     reference_logprobs: Tensor | None = None  # [B, T] π_ref

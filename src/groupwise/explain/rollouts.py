@@ -145,7 +145,9 @@ def _case(rows: Sequence[Sequence[Row]], groups: Sequence[Group], name: str) -> 
     greedy = [group.greedy_reward for group in groups]
     return Case(
         groups=[[_response(row) for row in group] for group in rows],
-        greedy_rewards=None if None in greedy else greedy,  # type: ignore[arg-type]
+        greedy_rewards=None
+        if all(reward is None for reward in greedy)
+        else [float("nan") if reward is None else reward for reward in greedy],
         reward_weights=weights,
         name=name,
     )

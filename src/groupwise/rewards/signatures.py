@@ -97,9 +97,14 @@ class FunctionReward:
     def _guarded(self) -> Guarded:
         return Guarded(self._calls, self.memory_bytes)
 
+    @functools.cached_property
+    def _described(self) -> Any:
+        """As the function was when this was first asked: what it keeps from call to call is no part of it."""
+        return describe(self.function)
+
     def identity(self) -> dict[str, Any]:
         """See ``cache.Identified``: neither where it runs nor for how long."""
-        return {"is": "FunctionReward", "function": describe(self.function), "form": self.form}
+        return {"is": "FunctionReward", "function": self._described, "form": self.form}
 
     def prepare(self) -> None:
         """See ``scoring.Prepared``: starts its process."""

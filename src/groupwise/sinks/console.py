@@ -29,6 +29,7 @@ SHOWN = {
     "completions/unscored": ("without reward", "{:.0f}"),
     "completions/clipped_ratio": ("truncated", "{:.0%}"),
     "skipped_updates": ("skipped updates", "{:.0f}"),
+    "empty_updates": ("updates with nothing to learn from", "{:.0f}"),
     "tokens_per_second/sample": ("sampled", "{:,.0f} tokens/s"),
     "tokens_per_second/train": ("trained", "{:,.0f} tokens/s"),
 }
@@ -40,6 +41,7 @@ ONLY_IF_ABOVE_ZERO = (
     "completions/unscored",
     "completions/clipped_ratio",
     "skipped_updates",
+    "empty_updates",
     "kl",
 )
 PHASES = {

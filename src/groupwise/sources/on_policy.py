@@ -63,7 +63,9 @@ class OnPolicy(Source):
             kept += [group for group in groups if self.without_signal == "keep" or signal(group)]
             too_long, rounds = too_long + passed_over, rounds + 1
         chosen, counts = select_from(kept, self.select)
-        metrics = sampler.metrics(sampled) | _baseline_metrics(sampled) | counts
+        metrics = sampler.metrics(sampled) | counts
+        if self.greedy_baseline:
+            metrics |= _baseline_metrics(sampled)
         metrics |= {"prompts_too_long": float(too_long), "groups_dropped": float(len(sampled) - len(kept))}
         if redraws:
             metrics |= {"sampling_rounds": float(rounds), "groups_short": float(wanted - len(kept))}
@@ -104,10 +106,13 @@ class OnPolicy(Source):
         if self.greedy_baseline:
             how = world.renderer.sampling(self.max_completion_tokens, temperature=0.0)
             greedy = sampler.sample_and_score(world.engine, prompts, [(0,)] * len(prompts), how)
-            baselines = [rollout.reward for [rollout] in greedy]
+            baselines = [rollout.reward for [rollout] in greedy]  # None costs its group the advantage, not the run
         return [Group(*of_prompt) for of_prompt in zip(prompts, map(tuple, samples), baselines, strict=True)]
 
 
 def _baseline_metrics(groups: list[Group]) -> dict[str, float]:
     found = [group.greedy_reward for group in groups if group.greedy_reward is not None]
-    return {"reward_greedy": sum(found) / len(found)} if found else {}
+    metrics = {"reward_greedy": sum(found) / len(found)} if found else {}
+    if missing := len(groups) - len(found):
+        metrics["reward_greedy/unscored"] = float(missing)
+    return metrics
