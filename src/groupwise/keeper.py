@@ -14,7 +14,7 @@ from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
 from groupwise.finite import BadBatches, all_finite
-from groupwise.ledger import Ledger
+from groupwise.ledger import Ledger, extras
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
 from groupwise.rotation import best_step, rotate
@@ -185,6 +185,7 @@ class Keeper:
                     "logprobs": record.logprobs[row, :length].tolist(),
                     "finished": rollout.finished,
                 }
+                | ({"extras": said} if (said := extras(rollout)) else {})
             )
         shown = self.world.renderer.tokenizer.decode(list(prompt.tokens), skip_special_tokens=True)
         place = {"stage": self.stage.name, "step": record.step}

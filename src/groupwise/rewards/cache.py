@@ -14,8 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 from groupwise.describe import describe
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
-from groupwise.rewards.scoring import prepare
-from groupwise.types import Rollout, Score
+from groupwise.rewards.scoring import prepare, said_at
+from groupwise.types import OVER, Rollout, Score, TrainerState
 
 LOCK_SECONDS = 30.0
 KEPT = ("scored", "not_applicable")
@@ -35,8 +35,8 @@ class Identified(Protocol):
 class Streaming(Protocol):
     """A reward that can say each score as soon as it is known."""
 
-    def stream(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[int, Score]]:
-        """``(row, score)`` of every row once, in any order."""
+    def stream(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
+        """``(row, score)`` of every row once, in any order. ``state``: as ``protocols.FollowsTraining``."""
         ...
 
 
@@ -47,7 +47,8 @@ class Cached:
     Two rollouts are the same where prompt, sampled text, tokens, steps, ``finished`` and every column of the row are,
     and the reward is: its type and options but name and weight, of a function its source, of a scorer its weights
     (``Identified.identity``). Kept are values and that a reward does not apply; what timed out, failed or could not be
-    read is asked again. ``rewards/NAME/cached`` is the share of completions that were known.
+    read is asked again, and so is what a function said after a look at where training stands (``Score.dated``).
+    ``rewards/NAME/cached`` is the share of completions that were known.
 
     Each score is written as soon as the reward says it (``Streaming``: a judge, a function of one completion); one that
     says all of a call together is written then. The file is a SQLite database: processes may share it, and one that is
@@ -71,6 +72,10 @@ class Cached:
         prepare([self.reward])
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return self.score_at(rollouts, OVER)
+
+    def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+        """See ``protocols.FollowsTraining``."""
         about = _about(self.reward)
         keys = [_key(about, rollout) for rollout in rollouts]
         with self._file() as file:
@@ -78,22 +83,23 @@ class Cached:
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
         asked = sorted(first.values())
         new: dict[str, Score] = {}
-        for said in self._said([rollouts[row] for row in asked]) if asked else ():
+        for said in self._said([rollouts[row] for row in asked], state) if asked else ():
             together = {keys[asked[row]]: score for row, score in said}
             with self._file() as file:
-                _write(file, ((key, score) for key, score in together.items() if score.status in KEPT))
+                lasting = ((key, score) for key, score in together.items() if score.status in KEPT and not score.dated)
+                _write(file, lasting)
             new |= together
         return [
             replace(known[key], cached=True) if key in known else replace(new[key], cached=first[key] != row)
             for row, key in enumerate(keys)
         ]
 
-    def _said(self, rollouts: Sequence[Rollout]) -> Iterator[list[tuple[int, Score]]]:
+    def _said(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[list[tuple[int, Score]]]:
         """Rows and scores, in the parts that they become known in."""
         if isinstance(self.reward, Streaming):
-            yield from ([one] for one in self.reward.stream(rollouts))
+            yield from ([one] for one in self.reward.stream(rollouts, state))
             return
-        scores = self.reward.score(rollouts)
+        scores = said_at(self.reward, rollouts, state)
         if len(scores) != len(rollouts):
             raise UserError(f"reward '{self.name}' returned {len(scores)} scores for {len(rollouts)} completions")
         yield list(enumerate(scores))
@@ -141,10 +147,15 @@ def _read(file: sqlite3.Connection, keys: Sequence[str]) -> Iterator[tuple[str, 
         part = wanted[start : start + ASKED_AT_ONCE]
         marks = ",".join("?" * len(part))
         for key, text in file.execute(f"SELECT key, score FROM scores WHERE key IN ({marks})", part):
-            value, status, steps = json.loads(text)
-            yield key, Score(value, status, {int(index): score for index, score in steps})
+            value, status, steps, *beside = json.loads(text)
+            logged, extras = beside or ({}, {})
+            yield key, Score(value, status, {int(index): score for index, score in steps}, logged=logged, extras=extras)
 
 
 def _write(file: sqlite3.Connection, scores: Iterable[tuple[str, Score]]) -> None:
-    rows = [(key, json.dumps([score.value, score.status, list(score.steps.items())])) for key, score in scores]
+    rows = [(key, json.dumps(_plain(score))) for key, score in scores]
     file.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?)", rows)
+
+
+def _plain(score: Score) -> list[Any]:
+    return [score.value, score.status, list(score.steps.items()), score.logged, score.extras]

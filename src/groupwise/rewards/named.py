@@ -18,6 +18,7 @@ from groupwise.protocols import Reward
 from groupwise.rewards.answers import FinalAnswer
 from groupwise.rewards.math import Math
 from groupwise.rewards.model import Kind, ModelReward
+from groupwise.rewards.neighbours import belongs_to, importable
 from groupwise.rewards.programs import Code
 from groupwise.rewards.signatures import as_reward
 
@@ -33,8 +34,9 @@ def by_name(spec: str) -> Reward:
     """``math``, ``answer``, ``code``, ``path/to/file.py:function`` or ``module.path:function``; and a learned reward,
     ``outcome:DIR`` or ``process:DIR`` (:class:`ModelReward`), which has its directory's name.
 
-    The file or module is imported, which runs it. What stands after the colon is a function that
-    :func:`as_reward` takes, or a reward. Raises UserError, with the nearest name, where there is no such thing.
+    The file or module is imported, which runs it; a file may import what lies beside it. What stands after the colon is
+    a function that :func:`as_reward` takes, or a reward. Raises UserError, with the nearest name, where there is no
+    such thing.
     """
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
@@ -71,7 +73,10 @@ def _load_file(path: Path, spec: str) -> ModuleType:
     module_spec: Any = importlib.util.spec_from_file_location(f"groupwise_reward_{path.stem}_{digest}", path)
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_spec.name] = module  # dataclasses and pickle look a module up by its name
-    module_spec.loader.exec_module(module)
+    folder = path.resolve().parent
+    with importable(folder):
+        module_spec.loader.exec_module(module)
+    belongs_to(module, folder)
     return module
 
 

@@ -13,7 +13,7 @@ from groupwise.deadlines import Helper, result
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rewards.failures import Failures, unscored
-from groupwise.rewards.scoring import score_metrics, score_rollouts
+from groupwise.rewards.scoring import asked, score_metrics, score_rollouts
 from groupwise.sources.signal import reward_metrics
 from groupwise.sources.world import World
 from groupwise.steps import Segmentation, step_ends
@@ -100,7 +100,7 @@ class Sampler:
 
     def _scored(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
         rewards = self.world.stage.task.rewards
-        scored, metrics = score_rollouts(rollouts, rewards)
+        scored, metrics = score_rollouts(rollouts, rewards, self.world.state)
         self._seconds_by_reward.update({reward.name: metrics[f"rewards/{reward.name}/seconds"] for reward in rewards})
         self._failures.hear(scored)
         return scored
@@ -137,7 +137,7 @@ class Sampler:
     def judged(self, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
         """What one reward says, its time on the account of this draw."""
         started = time.perf_counter()
-        scores = reward.score(rollouts)
+        scores = asked(reward, rollouts, self.world.state)
         seconds = time.perf_counter() - started
         self.seconds["reward"] += seconds
         self._seconds_by_reward.update({reward.name: seconds})
