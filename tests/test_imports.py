@@ -67,14 +67,16 @@ def test_recipes_import_algorithm_and_sources() -> None:
 @pytest.mark.parametrize(
     ("room", "allowed"),
     [
-        ("types.py", set()),
+        ("tolerance.py", set()),
+        ("types.py", {"tolerance"}),
         ("errors.py", set()),
         ("seeding.py", set()),
         ("deadlines.py", {"errors"}),
         ("visible.py", set()),
         ("protocols.py", {"types"}),
-        ("rewards/", {"types", "protocols", "errors", "describe", "deadlines", "rewards"}),
-        ("tasks/", {"types", "protocols", "errors", "rewards", "steps", "tasks"}),
+        ("verdicts.py", {"types", "protocols", "tolerance"}),
+        ("rewards/", {"types", "protocols", "tolerance", "verdicts", "errors", "describe", "deadlines", "rewards"}),
+        ("tasks/", {"types", "protocols", "verdicts", "errors", "rewards", "steps", "tasks"}),
         ("steps.py", {"errors"}),
         ("pieces.py", set()),
         ("clock.py", set()),
@@ -86,12 +88,12 @@ def test_recipes_import_algorithm_and_sources() -> None:
         (
             "sources/",
             {"types", "protocols", "errors", "seeding", "render", "steps", "algorithm", "rewards", "tasks", "stage"}
-            | {"clock", "deadlines", "sources"},
+            | {"clock", "deadlines", "tolerance", "verdicts", "sources"},
         ),
         ("kernels/", {"kernels"}),
         ("networks/", {"kernels", "networks"}),
         ("engines/", {"types", "protocols", "kernels", "networks", "engines"}),
-        ("explain/", {"types", "errors", "algorithm", "sources", "ledger", "explain"}),
+        ("explain/", {"types", "tolerance", "errors", "algorithm", "sources", "ledger", "explain"}),
         ("learners/", {"types", "protocols", "errors", "algorithm", "kernels", "networks", "learners"}),
     ],
 )

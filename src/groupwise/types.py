@@ -160,6 +160,8 @@ class Rollout:
     support: tuple[tuple[int, ...], ...] | None = None
     """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from; the learner's log-probabilities are
     renormalised over the same set. None: the whole vocabulary."""
+    correct: bool | None = None
+    """The verdict of the task's judge (``verdicts.Judge``); None where it was not asked or could not score."""
 
     @property
     def last(self) -> int:

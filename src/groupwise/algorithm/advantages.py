@@ -8,6 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from groupwise.algorithm.rounding import TOLERANCE, all_equal, largest, range_factor, within_float
 from groupwise.algorithm.signals import Signals, group_mean, group_sum
 
 
@@ -30,8 +31,13 @@ class Advantage(Protocol):
         return False
 
     def judges(self) -> bool:
-        """Whether it speaks of rewards, so that a row without one has no advantage."""
-        return bool(self.needs() & {"rewards", "step_rewards"})
+        """Whether it speaks of rewards or verdicts, so that a row without one has no advantage."""
+        return bool(self.needs() & {"rewards", "step_rewards", "correct"})
+
+    def sees(self) -> Literal["sum", "steps", "parts"]:
+        """In what the completions of a group must differ for a signal: the sum of their rewards, the scores of their
+        steps, or one of several rewards."""
+        return "sum"
 
 
 @dataclass(frozen=True)
@@ -53,20 +59,25 @@ class Constant(Advantage):
 
 @dataclass(frozen=True)
 class Accepted(Advantage):
-    """A = I(o): 1 for each token of a completion that the rule accepts, else 0 (RFT, DeepSeekMath table 10)."""
+    """A = I(o): 1 for each token of a completion that the judge calls right, else 0 (RFT, DeepSeekMath table 10).
 
-    threshold: float = 1.0
-    """Smallest reward that is accepted."""
-    unscored: float = 0.0
-    """Advantage of a completion without a reward: 1 where demonstrations stand among chosen samples."""
+    Only the verdict counts: no reward for format or length, and no KL in the reward, can make a wrong completion one to
+    imitate or a right one not. One without a verdict gets 0. A demonstration, which people chose, gets 1.
+    """
 
     def advantages(self, signals: Signals) -> Tensor:
-        accepted = (signals.outcome >= self.threshold).to(signals.rewards.dtype)
-        accepted = torch.where(signals.scored, accepted, self.unscored)
-        return accepted[:, None] * signals.mask
+        if signals.correct is None:
+            raise ValueError("accepting right completions needs the judge's verdicts: Signals.correct")
+        accepted = signals.correct == 1
+        if signals.demonstrated is not None:
+            accepted = accepted | signals.demonstrated
+        return accepted.to(signals.rewards.dtype)[:, None] * signals.mask
 
     def formula(self) -> str:
-        return f"A_i = 1 if r_i ≥ {self.threshold:g} else 0"
+        return "A_i = 1 if o_i is right, else 0"
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"correct"})
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class GroupRelative(Advantage):
     """A_{i,t} = (r_i - mean(r_1..r_G)) / (std(r_1..r_G) + epsilon), outcome supervision (DeepSeekMath 4.1.2).
 
     Rows without a reward are left out of mean and std and get 0. Statistics are float64, and a group (or batch) whose
-    rewards are all equal gets exactly 0, not rounding noise divided by epsilon.
+    rewards are all equal but for rounding gets exactly 0, not rounding noise divided by its own size.
     """
 
     scale: Literal["group", "batch", "none", "mean"] = "group"
@@ -88,25 +99,30 @@ class GroupRelative(Advantage):
     """Whose mean reward is subtracted: the group's, or that of the other completions (leave one out, RLOO)."""
 
     def advantages(self, signals: Signals) -> Tensor:
-        rewards, scored = signals.outcome, signals.scored  # [B], [B]
-        centred, equal = centre(rewards, scored, signals.group)
+        scored, group = signals.scored, signals.group  # [B], [B]
+        unit = torch.zeros_like(group) if self.scale == "batch" else group
+        factor = range_factor(signals.outcome, scored, unit)
+        rewards, epsilon = signals.outcome * factor, self.epsilon * factor
+        centred, equal = centre(rewards, scored, group)
         if self.baseline == "others":
-            number = group_sum(scored.double(), signals.group)
+            number = group_sum(scored.double(), group)
             centred = centred * number / (number - 1).clamp(min=1)
-        divisor, degenerate = self._divisor(rewards, scored, signals.group)
+        divisor, degenerate = self._divisor(rewards, scored, unit, epsilon)
         advantage = torch.where(equal | degenerate | ~scored, 0.0, centred / divisor)  # [B]
+        if self.scale == "none":
+            advantage = within_float(advantage / factor)
         return advantage.to(signals.rewards.dtype)[:, None] * signals.mask
 
-    def _divisor(self, rewards: Tensor, scored: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    def _divisor(self, rewards: Tensor, scored: Tensor, unit: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         """``[B]`` what divides, and where there is nothing to divide by."""
         if self.scale == "none":
             return torch.ones_like(rewards), torch.zeros_like(scored)
         if self.scale == "mean":
-            mean = group_mean(rewards, scored, group) + self.epsilon
-            return torch.where(mean == 0, 1.0, mean), mean == 0
-        unit = torch.zeros_like(group) if self.scale == "batch" else group
+            mean = group_mean(rewards, scored, unit) + epsilon
+            nothing = mean.abs() <= TOLERANCE * largest(rewards, scored, unit)
+            return torch.where(nothing, 1.0, mean), nothing
         std, equal = deviation(rewards, scored, unit, self.ddof)
-        return torch.where(equal, 1.0, std + self.epsilon), equal
+        return torch.where(equal, 1.0, std + epsilon), equal
 
     def formula(self) -> str:
         mean = "mean(r)" if self.baseline == "group" else "mean(r without r_i)"
@@ -137,10 +153,7 @@ class ProcessRelative(Advantage):
         steps = signals.rewarded & signals.mask  # [B, T]
         rows, places = steps.nonzero(as_tuple=True)
         scores, unit = signals.rewards[rows, places].double(), signals.group[rows]  # [S]
-        counted = torch.ones_like(scores, dtype=torch.bool)
-        centred, equal = centre(scores, counted, unit)
-        std, _ = deviation(scores, counted, unit, self.ddof)
-        normalised = torch.where(equal, 0.0, centred / torch.where(equal, 1.0, std + self.epsilon))
+        normalised = normalise(scores, torch.ones_like(scores, dtype=torch.bool), unit, self.ddof, self.epsilon)
         placed = torch.zeros_like(signals.rewards, dtype=torch.float64)
         placed[rows, places] = normalised
         return (to_go(placed) * signals.mask).to(signals.rewards.dtype)
@@ -154,6 +167,9 @@ class ProcessRelative(Advantage):
 
     def compares(self) -> bool:
         return True
+
+    def sees(self) -> Literal["sum", "steps", "parts"]:
+        return "steps"
 
 
 @dataclass(frozen=True)
@@ -171,16 +187,15 @@ class NormalisedRewards(Advantage):
         if parts is None or weights is None:
             parts = torch.where(signals.scored, signals.outcome, torch.nan)[:, None]
             weights = torch.ones_like(parts)
-        total = parts.new_zeros(len(parts), dtype=torch.float64)
+        total, size = parts.new_zeros(len(parts), dtype=torch.float64), parts.new_zeros(len(parts), dtype=torch.float64)
         for values, weight in zip(parts.double().T, weights.double().T, strict=True):
-            total = total + weight * self._normalised(values, ~values.isnan() & signals.scored, signals.group)
-        advantage = self._normalised(total, signals.scored, torch.zeros_like(signals.group))
+            counted = ~values.isnan() & signals.scored
+            term = weight * normalise(values, counted, signals.group, self.ddof, self.epsilon)
+            total, size = total + term, size + term.abs()
+        total = torch.where(total.abs() <= TOLERANCE * size, 0.0, total)  # rewards that cancel each other
+        everyone = torch.zeros_like(signals.group)
+        advantage = normalise(total, signals.scored, everyone, self.ddof, self.epsilon)
         return advantage.to(signals.rewards.dtype)[:, None] * signals.mask
-
-    def _normalised(self, values: Tensor, counted: Tensor, unit: Tensor) -> Tensor:
-        centred, equal = centre(values, counted, unit)
-        std, _ = deviation(values, counted, unit, self.ddof)
-        return torch.where(equal | ~counted, 0.0, centred / torch.where(equal, 1.0, std + self.epsilon))
 
     def formula(self) -> str:
         return (
@@ -190,6 +205,9 @@ class NormalisedRewards(Advantage):
 
     def compares(self) -> bool:
         return True
+
+    def sees(self) -> Literal["sum", "steps", "parts"]:
+        return "parts"
 
 
 @dataclass(frozen=True)
@@ -245,7 +263,8 @@ def to_go(values: Tensor, discount: float = 1.0) -> Tensor:
 
 
 def centre(values: Tensor, counted: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
-    """``values - mean`` over the counted rows of each unit, 0 elsewhere; and whether all of the unit's are equal.
+    """``values - mean`` over the counted rows of each unit, 0 elsewhere; and whether all of the unit's are equal but
+    for rounding.
 
     Shifting by one of the unit's own values first makes equality exact: a - a is 0, a mean of equal floats may not be.
     """
@@ -253,12 +272,22 @@ def centre(values: Tensor, counted: Tensor, unit: Tensor) -> tuple[Tensor, Tenso
     units = int(inverse.max()) + 1 if inverse.numel() else 0
     anchor = values.new_zeros(units).index_copy(0, inverse[counted], values[counted])[inverse]
     shifted = torch.where(counted, values - anchor, 0.0)
-    equal = group_sum((shifted != 0).double(), unit) == 0
+    equal = all_equal(values, counted, unit)
     return torch.where(counted, shifted - group_mean(shifted, counted, unit), 0.0), equal
 
 
 def deviation(values: Tensor, counted: Tensor, unit: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
-    """``[B]``: the standard deviation of each row's unit, over its counted rows; and whether all of them are equal."""
+    """``[B]``: the standard deviation of each row's unit, over its counted rows; and whether all of them are equal but
+    for rounding."""
     centred, equal = centre(values, counted, unit)
     degrees = group_sum(counted.double(), unit) - ddof
     return (group_sum(centred.square(), unit) / degrees.clamp(min=1)).sqrt(), equal
+
+
+def normalise(values: Tensor, counted: Tensor, unit: Tensor, ddof: int, epsilon: float) -> Tensor:
+    """``[B]``: (value - mean) / (std + epsilon) over the counted rows of each unit; 0 where they are all equal, and in
+    rows that are not counted."""
+    factor = range_factor(values, counted, unit)
+    centred, equal = centre(values * factor, counted, unit)
+    std, _ = deviation(values * factor, counted, unit, ddof)
+    return torch.where(equal | ~counted, 0.0, centred / torch.where(equal, 1.0, std + epsilon * factor))

@@ -14,7 +14,9 @@ from groupwise.errors import UserError
 from groupwise.protocols import FollowsTraining, Reward
 from groupwise.rewards.calls import place
 from groupwise.rewards.failures import unscored
+from groupwise.tolerance import TOLERANCE
 from groupwise.types import OVER, Rollout, Score, ScoreStatus, TrainerState
+from groupwise.verdicts import Judge
 
 COUNTED: tuple[ScoreStatus, ...] = ("unparseable", "timeout", "failed")
 
@@ -36,7 +38,10 @@ def prepare(rewards: Iterable[Reward]) -> None:
 
 
 def score_rollouts(
-    rollouts: Sequence[Rollout], rewards: Sequence[Reward], state: TrainerState = OVER
+    rollouts: Sequence[Rollout],
+    rewards: Sequence[Reward],
+    judge: Judge | None = None,
+    state: TrainerState = OVER,
 ) -> tuple[list[Rollout], dict[str, float]]:
     """The same rollouts, in order, with ``scores`` by reward name and ``rewards`` by token index; and the metrics.
 
@@ -46,23 +51,27 @@ def score_rollouts(
     that raises failed on all of them, and one that says NaN or infinity on that row. ``state``: where training stood
     when they were drawn.
 
+    ``judge`` sets ``correct``, the verdict of its reward alone. A judge that is none of ``rewards`` is asked as well:
+    its score stands among ``scores`` and ``correct`` comes of it, and it is no part of ``rewards``.
+
     Metrics, for every reward: ``rewards/NAME/mean`` and ``/std`` (Bessel's, of the values there are; left out where
     there are none), ``/seconds``, and ``/unparseable``, ``/timeout``, ``/failed`` (of a cached reward also ``/cached``)
     as fractions of the rollouts, and the mean of what it logged.
     Raises UserError where two rewards have one name, a reward returns another number of scores than it was given
     rollouts, or no reward applies to a row.
     """
-    _check_names(rewards)
+    everyone = [*rewards, judge.reward] if judge and judge.reward not in rewards else list(rewards)
+    _check_names(everyone)
     metrics: dict[str, float] = {}
     by_name: dict[str, list[Score]] = {}
-    for reward in rewards:
+    for reward in everyone:
         started = time.perf_counter()
         scores = asked(reward, rollouts, state)
         by_name[reward.name] = scores
         metrics |= score_metrics(reward.name, scores, time.perf_counter() - started)
     weights = {reward.name: reward.weight for reward in rewards}
     rows = [{name: scores[row] for name, scores in by_name.items()} for row in range(len(rollouts))]
-    return [_scored(rollout, scores, weights) for rollout, scores in zip(rollouts, rows, strict=True)], metrics
+    return [_scored(rollout, scores, weights, judge) for rollout, scores in zip(rollouts, rows, strict=True)], metrics
 
 
 def said_at(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
@@ -114,17 +123,30 @@ def _or_infinite(of: Callable[[list[float]], float], values: list[float]) -> flo
         return math.inf
 
 
-def _scored(rollout: Rollout, scores: Mapping[str, Score], weights: Mapping[str, float]) -> Rollout:
-    incomplete = unscored(replace(rollout, scores=scores))
-    if not incomplete and all(score.value is None and not score.steps for score in scores.values()):
-        said = f"{', '.join(scores)} returned None" if scores else "there are no rewards"
+def _scored(
+    rollout: Rollout, scores: Mapping[str, Score], weights: Mapping[str, float], judge: Judge | None
+) -> Rollout:
+    own = {name: scores[name] for name in weights}
+    incomplete = unscored(replace(rollout, scores=own))
+    if not incomplete and all(score.value is None and not score.steps for score in own.values()):
+        said = f"{', '.join(own)} returned None" if own else "there are no rewards"
         raise UserError(f"{rollout.prompt.example.id}: no reward applies to this row ({said}); every row needs one")
-    rewards: dict[int, float] = {}
+    terms: dict[int, list[float]] = {}
     if not incomplete:
-        for name, score in scores.items():
+        for name, score in own.items():
             for index, value in _places(rollout, score).items():
-                rewards[index] = rewards.get(index, 0.0) + weights[name] * value
-    return replace(rollout, scores=scores, rewards=rewards)
+                terms.setdefault(index, []).append(weights[name] * value)
+    rewards = {index: _sum(values) for index, values in terms.items()}
+    correct = judge.verdict(scores[judge.name]) if judge else None
+    return replace(rollout, scores=scores, rewards=rewards, correct=correct)
+
+
+def _sum(terms: Sequence[float]) -> float:
+    """In order, whatever the Python; 0 where the terms cancel but for rounding."""
+    total = 0.0
+    for term in terms:
+        total += term
+    return 0.0 if abs(total) <= TOLERANCE * max(map(abs, terms)) else total
 
 
 def _places(rollout: Rollout, score: Score) -> Mapping[int, float]:

@@ -100,7 +100,7 @@ class Sampler:
 
     def _scored(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
         rewards = self.world.stage.task.rewards
-        scored, metrics = score_rollouts(rollouts, rewards, self.world.state)
+        scored, metrics = score_rollouts(rollouts, rewards, state=self.world.state)
         self._seconds_by_reward.update({reward.name: metrics[f"rewards/{reward.name}/seconds"] for reward in rewards})
         self._failures.hear(scored)
         return scored
