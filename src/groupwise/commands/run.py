@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
@@ -159,13 +158,13 @@ def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[R
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
-    """With the numbers that the method's module has in ``run_defaults``, if any: fields of Stage and Local by name."""
+    """With the numbers that the method's module has in ``run_defaults``: fields of Stage and Local by name."""
     from groupwise.learners import Local
+    from groupwise.presets import run_defaults
     from groupwise.runs import Run
     from groupwise.stage import HeldOut, Stage
 
-    module = importlib.import_module(f"groupwise.recipes.{method}")
-    wished: dict[str, Any] = vars(module).get("run_defaults", {})
+    wished: dict[str, Any] = dict(run_defaults(method))
     of_stage = {name: value for name, value in wished.items() if name in Stage.__annotations__}
     of_learner = {name: value for name, value in wished.items() if name in Local.__annotations__}
     stage = replace(Stage(method, algorithm, task, steps=100), **of_stage)

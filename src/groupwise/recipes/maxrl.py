@@ -13,6 +13,12 @@ A group without a right answer has no gradient. The sum over tokens is not divid
 Use it where hard questions should count most and pass@k matters.
 
 What goes wrong: rewards that can be negative or have a mean near 0 make the division meaningless.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. One update a draw, as in the paper: there is no ratio that would correct a second one.
+2. Learning rate 1e-6, 16 prompts with 8 completions of up to 256 tokens: GRPO's here. More of each prompt come nearer
+   to the maximum likelihood that it is named for.
 """
 
 from dataclasses import replace
@@ -23,3 +29,5 @@ from groupwise.recipes.grpo import grpo
 maxrl = replace(
     grpo, advantage=GroupRelative(scale="mean"), objective=LogLikelihood(), kl=KL(0.0), aggregation=SequenceSum()
 )
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 16, "minibatches": 1}
