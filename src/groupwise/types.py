@@ -40,6 +40,8 @@ class Example:
     """The reference answer, where the task has one."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Every column of the row by its original name; rewards receive them by name."""
+    held_out_set: str = field(default="", repr=False)
+    """The name of the set that it belongs to, where a task holds several out. Empty: its ``data_source``, if any."""
 
 
 @dataclass(frozen=True)
