@@ -176,6 +176,7 @@ def _draw(rewards: Tensor) -> Signals:
         rewards=column,
         rewarded=here,
         finished=here[:, 0],
+        correct=column[:, 0],
         greedy_rewards=torch.full_like(column[:, 0], 0.5),
         behavior_logprobs=same,
         old_logprobs=same,

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from groupwise.tolerance import differ
+
 Message = Mapping[str, str]
 """One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``."""
 
@@ -187,9 +189,8 @@ class Group:
 
     @property
     def informative(self) -> bool:
-        """True where rewards differ: only such a group has a group-relative advantage."""
-        rewards = [rollout.reward for rollout in self.rollouts if rollout.reward is not None]
-        return len(rewards) > 1 and max(rewards) > min(rewards)
+        """True where rewards differ, by more than rounding: only such a group has a group-relative advantage."""
+        return differ(rollout.reward for rollout in self.rollouts if rollout.reward is not None)
 
 
 def flatten(groups: Sequence[Group]) -> list[Rollout]:

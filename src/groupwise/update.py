@@ -64,8 +64,15 @@ def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = No
         rewards=rewards,
         rewarded=rewarded,
         finished=torch.tensor([rollout.finished for rollout in rollouts]),
+        correct=torch.tensor([_verdict(rollout) for rollout in rollouts], dtype=torch.float64),
+        demonstrated=torch.tensor([rollout.version == DEMONSTRATED for rollout in rollouts]),
         behavior_logprobs=behavior if any(rollout.version != DEMONSTRATED for rollout in rollouts) else None,
     )
+
+
+def _verdict(rollout: Rollout) -> float:
+    """1 right, 0 wrong; NaN where the judge gave none."""
+    return float("nan") if rollout.correct is None else float(rollout.correct)
 
 
 def _parts(rollouts: Sequence[Rollout], weights: Mapping[str, float]) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ def as_reward(
     isolated: bool = True,
     time_limit_seconds: float = 60.0,
     memory_bytes: int = MEMORY_BYTES,
+    correct_at: float | None = None,
 ) -> Reward:
     """A reward of any plain function, by the names of its parameters; a :class:`Reward` comes back as it is.
 
@@ -52,15 +53,18 @@ def as_reward(
 
     Each may also name ``trainer_state`` (:class:`TrainerState`), ``log_metric(name, value)`` and ``log_extra(column,
     values)``; TRL's ``**columns`` hold them too. None means that the reward does not apply to the row. ``name`` is the
-    function's own unless given. The others are those of :class:`FunctionReward`. Raises UserError where the parameters
-    fit none of these.
+    function's own unless given, and so is ``correct_at``: ``f.correct_at = 0.5``. The others are those of
+    :class:`FunctionReward`. Raises UserError where the parameters fit none of these.
     """
     if isinstance(function, Reward) and not isinstance(function, type):
         return function
     if not callable(function):
         raise UserError(f"a reward must be a function, not {shortened(function)}; accepted are {FORMS}")
     name = name or _name(function)
-    return FunctionReward(function, name, weight, _form(function, name), isolated, time_limit_seconds, memory_bytes)
+    if correct_at is None and hasattr(function, "correct_at"):
+        correct_at = float(function.correct_at)
+    limits = (isolated, time_limit_seconds, memory_bytes)
+    return FunctionReward(function, name, weight, _form(function, name), *limits, correct_at)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class FunctionReward:
     """Of one call; of one about many completions, for every 64 of them."""
     memory_bytes: int = MEMORY_BYTES
     """It may take so much beyond what the process has when it begins."""
+    correct_at: float | None = None
+    """The smallest value of a right answer, where it is the judge; None: 1."""
 
     def __post_init__(self) -> None:
         if not (self.time_limit_seconds > 0 and self.memory_bytes > 0):

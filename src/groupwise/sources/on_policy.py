@@ -11,7 +11,7 @@ from groupwise.seeding import stable_seed
 from groupwise.sources.rows import has_room, prompt_stream, refuse_nothing
 from groupwise.sources.sampling import Sampler
 from groupwise.sources.selection import AllRollouts, Selection, select_from
-from groupwise.sources.signal import informative
+from groupwise.sources.signal import informative, signal_of
 from groupwise.sources.world import Draw, World
 from groupwise.types import Group, Prompt
 
@@ -37,7 +37,8 @@ class OnPolicy(Source):
     without_signal: Literal["keep", "drop", "redraw"] = "keep"
     """A group without signal is trained on, dropped, or replaced by the group of a further prompt."""
     signal: Callable[[Group], bool] = informative
-    """Which groups have one: ``informative`` (rewards differ) or ``mixed`` (some answers right, some wrong)."""
+    """Which groups have one: ``informative`` (rewards differ, those of steps where the advantage compares steps) or
+    ``mixed`` (some answers right, some wrong)."""
     most_rounds: int = 10
     """Rounds of sampling in a draw that redraws; after the last a short draw is taken, ``groups_short``."""
     greedy_baseline: bool = False
@@ -54,11 +55,12 @@ class OnPolicy(Source):
         sampled: list[Group] = []
         kept: list[Group] = []
         wanted, redraws = world.stage.prompts_per_step, self.without_signal == "redraw"
+        signal = signal_of(world.stage.algorithm, self.signal)
         while len(kept) < wanted and rounds < (self.most_rounds if redraws else 1):
             places, cursor, passed_over = self._prompts(world, cursor, wanted - len(kept))
             groups = self._groups(world, sampler, places)
             sampled += groups
-            kept += [group for group in groups if self.without_signal == "keep" or self.signal(group)]
+            kept += [group for group in groups if self.without_signal == "keep" or signal(group)]
             too_long, rounds = too_long + passed_over, rounds + 1
         chosen, counts = select_from(kept, self.select)
         metrics = sampler.metrics(sampled) | _baseline_metrics(sampled) | counts
@@ -66,6 +68,9 @@ class OnPolicy(Source):
         if redraws:
             metrics |= {"sampling_rounds": float(rounds), "groups_short": float(wanted - len(kept))}
         return Draw(chosen, cursor, metrics, sampler.seconds, sampler.tokens)
+
+    def asks_verdict(self) -> bool:
+        return self.select.asks_verdict() or (self.without_signal != "keep" and self.signal is not informative)
 
     def _prompts(self, world: World, cursor: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
         """Prompts by their position in the stream, the next position, and how many did not fit."""

@@ -39,10 +39,10 @@ def from_file(
 ) -> Task:
     """A task from anything ``read_rows`` reads, in any convention ``recognise`` knows.
 
-    The held-out examples are those of ``held_out``, a file or several by name, or a fraction of the questions of ``path`` drawn by ``seed``; rows
-    that ask the same question stay together. ``limit``: only so many rows of each file. ``name``: the file's if not
-    given. ``steps``: what a reasoning step of a completion is. Raises UserError for what cannot be read or recognised,
-    and for an unknown reward.
+    The held-out examples are those of ``held_out``, a file or several by name, or a fraction of the questions of
+    ``path`` drawn by ``seed``; rows that ask the same question stay together. ``limit``: only so many rows of each
+    file. ``name``: the file's if not given. ``steps``: what a reasoning step of a completion is. Raises UserError for
+    what cannot be read or recognised, and for an unknown reward.
     """
     if not 0 <= held_out_fraction < 1:
         raise UserError(f"held_out_fraction is {held_out_fraction}; expected 0 <= held_out_fraction < 1")
