@@ -50,7 +50,7 @@ def from_file(
     if held_out is None:
         train, kept = split(train, held_out_fraction, seed)
     else:
-        kept = _held_out(held_out, prompt_column, answer_column, limit)
+        kept = list(_held_out(held_out, prompt_column, answer_column, limit))
     return Task(
         name=name or Path(path).name.partition(".")[0],
         train=train,
