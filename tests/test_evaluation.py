@@ -66,6 +66,13 @@ class Matches:
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         return [Score(float(r.text == f"#### {r.prompt.example.answer}")) for r in rollouts]
 
+    def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+        return [int(r.text.removeprefix("#### ")) for r in rollouts]
+
+
+def rollout(text: str, correct: bool | None = None) -> Rollout:
+    return Rollout(Prompt(Example("row:1", "?"), (1,)), (1,), (True,), (-0.1,), text, True, 0, correct=correct)
+
 
 def digits(problems: int, **columns: Any) -> Task:
     rows = [
@@ -128,19 +135,18 @@ def test_a_quick_evaluation_samples_once_and_has_no_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reward", "vote"),
+    ("text", "vote"),
     [
-        ("so\n#### 1,024", 0.0, 1024),
-        ("#### 1024.0", 0.0, 1024),
-        ("the answer is 18 dollars", 0.0, 18),
-        ("\\boxed{x + 1}", 0.0, "x + 1"),
-        ("no idea", 0.0, None),
-        (" ABBA ", 1.0, "ABBA"),
+        ("so\n#### 1,024", 1024),
+        ("#### 1024.0", 1024),
+        ("the answer is 18 dollars", 18),
+        ("\\boxed{x + 1}", "x + 1"),
+        ("no idea", None),
+        (" ABBA ", None),
     ],
 )
-def test_equal_answers_are_one_vote(text: str, reward: float, vote: object) -> None:
-    prompt = Prompt(Example("row:1", "?"), (1,))
-    assert voting_answer(Rollout(prompt, (1,), (True,), (-0.1,), text, True, 0, rewards={0: reward})) == vote
+def test_equal_answers_are_one_vote(text: str, vote: object) -> None:
+    assert voting_answer(rollout(text)) == vote
 
 
 def test_a_lower_bar_of_correctness_is_a_parameter() -> None:
@@ -150,7 +156,6 @@ def test_a_lower_bar_of_correctness_is_a_parameter() -> None:
 
 def test_a_custom_vote_replaces_the_final_answer() -> None:
     silent = measured(0.9, canonical=lambda rollout: None)
-    assert silent.unparseable_fraction == 1.0
     assert silent.maj_at[8].value == 0.0
     assert silent.pass_at[8].value > 0.9
 

@@ -74,7 +74,8 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("deadlines.py", {"errors"}),
         ("visible.py", set()),
         ("protocols.py", {"types"}),
-        ("verdicts.py", {"types", "protocols", "tolerance"}),
+        ("verdicts.py", {"types", "protocols", "tolerance", "errors"}),
+        ("voting.py", {"types", "verdicts", "errors", "tasks", "rewards"}),
         ("rewards/", {"types", "protocols", "tolerance", "verdicts", "errors", "describe", "deadlines", "rewards"}),
         ("tasks/", {"types", "protocols", "verdicts", "errors", "rewards", "steps", "tasks"}),
         ("steps.py", {"errors"}),
@@ -93,7 +94,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("kernels/", {"kernels"}),
         ("networks/", {"kernels", "networks"}),
         ("engines/", {"types", "protocols", "kernels", "networks", "engines"}),
-        ("explain/", {"types", "tolerance", "errors", "algorithm", "sources", "ledger", "explain"}),
+        ("explain/", {"types", "tolerance", "verdicts", "errors", "algorithm", "sources", "ledger", "explain"}),
         ("learners/", {"types", "protocols", "errors", "algorithm", "kernels", "networks", "learners"}),
     ],
 )
@@ -105,7 +106,18 @@ def test_a_room_imports_what_lies_below_it(room: str, allowed: set[str]) -> None
 
 
 @pytest.mark.parametrize(
-    "room", ["rewards/", "tasks/", "sources/", "sinks/", "evaluation.py", "comparison.py", "statistics.py", "render.py"]
+    "room",
+    [
+        "rewards/",
+        "tasks/",
+        "sources/",
+        "sinks/",
+        "evaluation.py",
+        "voting.py",
+        "comparison.py",
+        "statistics.py",
+        "render.py",
+    ],
 )
 def test_nothing_heavy_at_the_top(room: str) -> None:
     for name in rooms(room):

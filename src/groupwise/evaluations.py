@@ -60,9 +60,16 @@ class Evaluations:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """The two numbers that matter, with their 95 % intervals."""
+    """The two numbers that matter, with their 95 % intervals, who judged, and the mean of each reward."""
     greedy, sampled = evaluation.greedy, evaluation.pass_at_1
     return (
         f"greedy accuracy {greedy.value:.3f} [{greedy.low:.3f}, {greedy.high:.3f}], "
         f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on {evaluation.problems} problems"
+        f"{judged_by(evaluation)}"
     )
+
+
+def judged_by(evaluation: Evaluation) -> str:
+    """``; correct: by answer; mean answer 0.720, format 0.983``, where it is known who judged."""
+    means = ", ".join(f"{name} {value:.3f}" for name, value in evaluation.reward_means.items())
+    return (f"; correct: by {evaluation.judge}" + f"; mean {means}" * bool(means)) if evaluation.judge else ""

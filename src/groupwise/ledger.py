@@ -73,10 +73,7 @@ def rows(record: StepRecord, weights: Mapping[str, float]) -> list[dict[str, Any
                 "greedy_reward": greedy[row],
                 "reward_tokens": list(rollout.rewards),
                 "reward_values": list(rollout.rewards.values()),
-                "scores": {name: score.value for name, score in rollout.scores.items()} or None,
-                "score_weights": dict(weights) or None,
-                "statuses": {name: score.status for name, score in rollout.scores.items()} or None,
-                "extras": extras(rollout),
+                **_said(rollout, weights),
                 "behavior_logprobs": list(rollout.behavior_logprobs),
                 "logprobs": record.logprobs[row, :length].tolist(),
                 "reads": record.reads,
@@ -88,6 +85,16 @@ def rows(record: StepRecord, weights: Mapping[str, float]) -> list[dict[str, Any
             }
         )
     return table
+
+
+def _said(rollout: Rollout, weights: Mapping[str, float]) -> dict[str, Any]:
+    """By its rewards."""
+    return {
+        "scores": {name: score.value for name, score in rollout.scores.items()} or None,
+        "score_weights": dict(weights) or None,
+        "statuses": {name: score.status for name, score in rollout.scores.items()} or None,
+        "extras": extras(rollout),
+    }
 
 
 def extras(rollout: Rollout) -> str | None:

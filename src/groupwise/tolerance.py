@@ -32,8 +32,8 @@ def differ(values: Iterable[float]) -> bool:
 
 
 def in_range(values: Sequence[float]) -> tuple[Sequence[float], float]:
-    """The values times a power of two, which is 1 but for magnitudes beyond 1e100 or below 1e-100, so that their squares
-    and sums stay in the range of a float; and that power."""
+    """The values times a power of two, so that their squares and sums stay in the range of a float; and that power. It
+    is 1 but for magnitudes beyond 1e100 or below 1e-100."""
     magnitude = max(map(abs, values), default=0.0)
     factor = 2.0**-600 if magnitude > LARGE else 2.0**600 if 0 < magnitude < SMALL else 1.0
     return [value * factor for value in values], factor

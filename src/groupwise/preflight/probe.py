@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from groupwise.doctor import MISMATCH
 from groupwise.preflight.findings import Notebook
-from groupwise.preflight.signal import SIZES, share_without_signal
+from groupwise.preflight.signal import SIZES, kinds, share_without_signal
 from groupwise.protocols import Learner
 from groupwise.sources import OnPolicy, World
 from groupwise.sources.rows import prompt_stream
@@ -54,8 +54,8 @@ def tell_signal(notes: Notebook, world: World, probe: Probe) -> None:
     """Rewards, truncation, and what share of groups will have no signal at this and other group sizes."""
     source = world.stage.algorithm.source
     assert isinstance(source, OnPolicy)
-    rewards = [[r.reward for r in group.rollouts if r.reward is not None] for group in probe.groups]
-    flat = [reward for group in rewards for reward in group]
+    flat = [r.reward for group in probe.groups for r in group.rollouts if r.reward is not None]
+    rewards = kinds(probe.groups, world.stage.algorithm)
     rollouts = flatten(probe.groups)
     cut = sum(not rollout.finished for rollout in rollouts) / max(1, len(rollouts))
     probed = f"{len(probe.groups)} prompts x {source.group_size}"

@@ -16,7 +16,7 @@ from groupwise.rewards.calls import place
 from groupwise.rewards.failures import unscored
 from groupwise.tolerance import TOLERANCE
 from groupwise.types import OVER, Rollout, Score, ScoreStatus, TrainerState
-from groupwise.verdicts import Judge
+from groupwise.verdicts import Judge, among
 
 COUNTED: tuple[ScoreStatus, ...] = ("unparseable", "timeout", "failed")
 
@@ -41,6 +41,7 @@ def score_rollouts(
     rollouts: Sequence[Rollout],
     rewards: Sequence[Reward],
     judge: Judge | None = None,
+    beside: Sequence[Reward] = (),
     state: TrainerState = OVER,
 ) -> tuple[list[Rollout], dict[str, float]]:
     """The same rollouts, in order, with ``scores`` by reward name and ``rewards`` by token index; and the metrics.
@@ -52,7 +53,8 @@ def score_rollouts(
     when they were drawn.
 
     ``judge`` sets ``correct``, the verdict of its reward alone. A judge that is none of ``rewards`` is asked as well:
-    its score stands among ``scores`` and ``correct`` comes of it, and it is no part of ``rewards``.
+    its score stands among ``scores`` and ``correct`` comes of it, and it is no part of ``rewards``. Nor are those
+    ``beside``, whose scores are kept as well.
 
     Metrics, for every reward: ``rewards/NAME/mean`` and ``/std`` (Bessel's, of the values there are; left out where
     there are none), ``/seconds``, and ``/unparseable``, ``/timeout``, ``/failed`` (of a cached reward also ``/cached``)
@@ -60,7 +62,9 @@ def score_rollouts(
     Raises UserError where two rewards have one name, a reward returns another number of scores than it was given
     rollouts, or no reward applies to a row.
     """
-    everyone = [*rewards, judge.reward] if judge and judge.reward not in rewards else list(rewards)
+    everyone = list(rewards)
+    for reward in (*([judge.reward] if judge else ()), *beside):
+        everyone += [reward] if among(reward, everyone) is None else []
     _check_names(everyone)
     metrics: dict[str, float] = {}
     by_name: dict[str, list[Score]] = {}
@@ -113,6 +117,16 @@ def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[st
         metrics[f"rewards/{name}/mean"] = _or_infinite(statistics.fmean, values)
         metrics[f"rewards/{name}/std"] = _or_infinite(statistics.stdev, values) if len(values) > 1 else 0.0
     return metrics
+
+
+def reward_means(groups: Iterable[Sequence[Rollout]]) -> dict[str, float]:
+    """By reward the mean over the groups that it gave any value, of each the mean of its values."""
+    found: dict[str, list[float]] = {}
+    for rollouts in groups:
+        for name in rollouts[0].scores:
+            values = [value for rollout in rollouts if (value := rollout.scores[name].value) is not None]
+            found.setdefault(name, []).extend([_or_infinite(statistics.fmean, values)] if values else [])
+    return {name: _or_infinite(statistics.fmean, values) for name, values in found.items() if values}
 
 
 def _or_infinite(of: Callable[[list[float]], float], values: list[float]) -> float:

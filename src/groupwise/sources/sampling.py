@@ -95,7 +95,7 @@ class Sampler:
         return groups
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        """The same with the task's rewards, and with its judge's verdict where the judge is one of them or the stage asks
+        """The same with the task's rewards, and with its judge's verdict where that is one of them or the stage asks
         for verdicts; as they are where the task has no rewards.
 
         Raises UserError where rewards time out or fail on more of them than the stage allows.

@@ -9,7 +9,7 @@ from typing import Literal
 from groupwise.protocols import Reward
 from groupwise.steps import Segmentation
 from groupwise.types import Example
-from groupwise.verdicts import Judge
+from groupwise.verdicts import Judge, among
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Task:
     def judge(self) -> Judge | None:
         """Who says whether an answer is right, wherever that is asked; None where the task has no reward."""
         first = next(iter((*self.referee, *self.rewards)), None)
-        return None if first is None else Judge.of(first)
+        return None if first is None else Judge.of(among(first, self.rewards) or first)
 
     @property
     def judges(self) -> tuple[Reward, ...]:
         """All that an evaluation asks: the rewards, and those of the referee that are not among them."""
-        return (*self.rewards, *(reward for reward in self.referee if reward not in self.rewards))
+        return (*self.rewards, *(reward for reward in self.referee if among(reward, self.rewards) is None))
