@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from groupwise.checkpoint import write_json
 from groupwise.directory import RunDirectory
-from groupwise.evaluation import Evaluation, compare
+from groupwise.errors import UserError
+from groupwise.evaluation import Comparison, Evaluation, compare
 from groupwise.scorer_evaluation import ScorerEvaluation
 
 SECONDS = "evaluation_seconds"
@@ -21,7 +23,8 @@ class Evaluations:
 
     @property
     def models(self) -> dict[str, Evaluation]:
-        """Of policies by stage, in the order they were made."""
+        """Of policies by the stage that left them, in the order they were made; of the one that the run began with by
+        ``before`` the stage."""
         took = self.place.read().get(SECONDS, {})
         return {
             one["stage"]: Evaluation.from_json(one["evaluation"] | {"seconds": took.get(one["stage"], 0.0)})
@@ -36,8 +39,7 @@ class Evaluations:
     def add_model(self, stage: str, found: Evaluation) -> None:
         """And the comparison with the first one, where both are of the same problems."""
         models = self.models | {stage: found}
-        first = next(iter(models.values()))
-        comparison = compare(first, found) if len(models) > 1 and first.ids == found.ids else None
+        comparison = compared(next(iter(models.values())), found) if len(models) > 1 else None
         self.place.write_record({SECONDS: {name: one.seconds for name, one in models.items()}})
         self._write(models=models, comparison=comparison and comparison.to_json())
 
@@ -57,6 +59,47 @@ class Evaluations:
         """Of evaluation.json; None where it has none."""
         text = self.place.evaluation.read_text(encoding="utf-8") if self.place.evaluation.exists() else "{}"
         return json.loads(text).get(part)
+
+
+def before(stage: str) -> str:
+    """The name, which is no stage's, of what is known of the model that a stage begins with."""
+    return f"before {stage}"
+
+
+def moment(name: str) -> str:
+    """``before grpo`` or ``after grpo``, of a name among ``Evaluations.models``."""
+    return name if name.startswith("before ") else f"after {name}"
+
+
+def compared(first: Evaluation, last: Evaluation) -> Comparison | None:
+    """Last minus first; None where they are of different problems, settings or judges."""
+    try:
+        return compare(first, last)
+    except UserError:
+        return None
+
+
+def changes(models: Mapping[str, Evaluation]) -> list[str]:
+    """A line about the first and the last of them, and one for each held-out set; none where they do not compare."""
+    (first, was), *_, (last, now) = [*models.items(), *list(models.items())[-1:]]
+    if first == last or compared(was, now) is None:
+        return []
+    pairs = {"": (was, now)} | {f", {name}": (was.of_set(name), now.of_set(name)) for name in now.sets}
+    return [f"{moment(first)} -> {moment(last)}{name}: {_change(*pair)}" for name, pair in pairs.items()]
+
+
+def _change(was: Evaluation, now: Evaluation) -> str:
+    difference = compare(was, now)
+    rows = [("greedy accuracy", was.greedy, now.greedy, difference.greedy)]
+    rows += [("pass@1", was.pass_at_1, now.pass_at_1, difference.pass_at_1)]
+    k = max(difference.pass_at, default=1)
+    if k > 1:
+        rows += [(f"pass@{k}", was.pass_at[k], now.pass_at[k], difference.pass_at[k])]
+        rows += [(f"maj@{k}", was.maj_at[k], now.maj_at[k], difference.maj_at[k])] * (k in difference.maj_at)
+    return "; ".join(
+        f"{name} {a.value:.3f} -> {b.value:.3f}, paired {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        for name, a, b, d in rows
+    )
 
 
 def headline(evaluation: Evaluation) -> str:

@@ -43,6 +43,9 @@ class Run:
     engine: Native = Native()
     evaluation: HeldOut = HeldOut()
     checkpoints: Checkpoints = Checkpoints()
+    evaluate_first: bool = True
+    """Whether the model that the first policy stage begins with is evaluated too, once, so that there is a before to
+    every after. One of random weights is not."""
     seed: int = 0
     """With the recipe, all that decides the result."""
 
