@@ -95,8 +95,7 @@ class Evaluator:
         self.sink.note(f"{stage.name}: {found.headline()}")
 
     def _can_evaluate(self, stage: Stage) -> bool:
-        judge = stage.task.judge
-        judged = stage.algorithm.trains_scorer or (judge is not None and judge.can_tell)
+        judged = stage.algorithm.trains_scorer or stage.task.is_judged
         return bool(self.recipe.evaluation.problems and len(stage.task.held_out) and judged)
 
     def _held_out_rows(self, stage: Stage) -> int:

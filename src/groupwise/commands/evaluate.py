@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.cli import parser
+from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def execute(arguments: Sequence[str]) -> int:
         prompt_column=chosen.prompt_column,
         answer_column=chosen.answer_column,
         system=chosen.system,
+        judge=chosen.judge,
     )
     learner = Local(device=chosen.device, dtype=chosen.dtype)
     verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
@@ -73,9 +74,8 @@ def _parser() -> ArgumentParser:
         "--task", metavar="TASK", required=True, help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, or data"
     )
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
-    known.add_argument(
-        "--reward", metavar="REWARD", action="append", help="for data: math, answer, FILE.py:function; repeatable"
-    )
+    known.add_argument("--reward", metavar="REWARD", action="append", help=f"for data: {REWARDS}; {WEIGHT}; repeatable")
+    known.add_argument("--judge", metavar="REWARD", help=JUDGE)
     known.add_argument("--prompt_column", metavar="NAME", help="for data: the column that holds the prompt")
     known.add_argument("--answer_column", metavar="NAME", help="for data: the column that holds the reference answer")
     known.add_argument(

@@ -147,8 +147,16 @@ def line(values: Mapping[str, float]) -> str:
     idle = {name for name in ONLY_IF_ABOVE_ZERO if not values.get(name)} | ({"loss"} if "reward" in values else set())
     shown = [name for name in SHOWN if name in values and name not in idle]
     parts = [f"{SHOWN[name][0]} {SHOWN[name][1].format(values[name])}" for name in shown]
+    parts[1 if "reward" in shown else 0 : 1 if "reward" in shown else 0] = _each_reward(values)
     kinds = [name.partition("/")[2] for name in values if name.startswith("skipped_updates/")]
     return "  ".join(parts + [f"(not finite: {', '.join(kinds)})"] * bool(kinds))
+
+
+def _each_reward(values: Mapping[str, float]) -> list[str]:
+    """The mean of each reward by itself, before its weight, where there are several."""
+    names = {name: name.removeprefix("rewards/").removesuffix("/mean") for name in values}
+    means = [f"{short} {values[name]:.3f}" for name, short in names.items() if name == f"rewards/{short}/mean"]
+    return means if len(means) > 1 else []
 
 
 def clock(seconds: float) -> str:

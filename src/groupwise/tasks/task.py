@@ -44,6 +44,11 @@ class Task:
         return None if first is None else Judge.of(among(first, self.rewards) or first)
 
     @property
+    def is_judged(self) -> bool:
+        """Whether somebody can tell right answers from wrong ones."""
+        return self.judge is not None and self.judge.can_tell
+
+    @property
     def judges(self) -> tuple[Reward, ...]:
         """All that an evaluation asks: the rewards, and those of the referee that are not among them."""
         return (*self.rewards, *(reward for reward in self.referee if among(reward, self.rewards) is None))
