@@ -6,8 +6,9 @@ from groupwise import __version__
 from groupwise.checkpoint import RECORD
 from groupwise.describe import describe
 from groupwise.evaluation import Evaluation, Measure
-from groupwise.evaluations import compared, moment
+from groupwise.evaluations import compared
 from groupwise.learners import NewModel
+from groupwise.moments import moment
 from groupwise.runs import Run
 from groupwise.scorer_evaluation import ScorerEvaluation
 from groupwise.stage import Stage

@@ -17,7 +17,6 @@ from groupwise.algorithm import (
     Uncorrected,
 )
 from groupwise.errors import UserError
-from groupwise.presets import coincidence
 from groupwise.protocols import Reward
 from groupwise.rewards.model import ModelReward
 from groupwise.sources import (
@@ -295,8 +294,6 @@ def _update_remarks(stage: Stage) -> Iterator[str]:
         yield "one update a draw, so the ratio is 1 and clip low and high never apply"
     if updates == 1 and not isinstance(algorithm.correction, Uncorrected):
         yield "one update a draw by an engine that agrees with the learner: the correction is 1 for every token"
-    if others := coincidence(stage):
-        yield others
     joined = algorithm.objective.joins_group()
     if updates > 1 and "old_logprobs" not in algorithm.objective.needs() and not joined:
         yield f"{updates} updates a draw without an importance ratio: from the second on the gradient is biased"

@@ -10,6 +10,7 @@ from groupwise.checkpoint import write_json
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.evaluation import Comparison, Evaluation, compare
+from groupwise.moments import moment
 from groupwise.scorer_evaluation import ScorerEvaluation
 
 SECONDS = "evaluation_seconds"
@@ -59,16 +60,6 @@ class Evaluations:
         """Of evaluation.json; None where it has none."""
         text = self.place.evaluation.read_text(encoding="utf-8") if self.place.evaluation.exists() else "{}"
         return json.loads(text).get(part)
-
-
-def before(stage: str) -> str:
-    """The name, which is no stage's, of what is known of the model that a stage begins with."""
-    return f"before {stage}"
-
-
-def moment(name: str) -> str:
-    """``before grpo`` or ``after grpo``, of a name among ``Evaluations.models``."""
-    return name if name.startswith("before ") else f"after {name}"
 
 
 def compared(first: Evaluation, last: Evaluation) -> Comparison | None:

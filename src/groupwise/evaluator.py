@@ -9,10 +9,11 @@ from groupwise.checkpoint import write_atomically
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, evaluate
-from groupwise.evaluations import Evaluations, before, changes, headline
+from groupwise.evaluations import Evaluations, changes, headline
 from groupwise.learners import NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.scorer import ScorerLearner
+from groupwise.moments import before
 from groupwise.protocols import Sink
 from groupwise.runs import Run
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups

@@ -24,6 +24,7 @@ from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
+from groupwise.presets import coincidence
 from groupwise.rewards.scoring import prepare
 from groupwise.scorer_evaluation import ScorerEvaluation
 from groupwise.stage import Checkpoints, HeldOut, Stage
@@ -85,7 +86,9 @@ def check(recipe: Run) -> list[str]:
     for directory in learned_from(recipe.stages):
         check_model(directory)
     prepare(reward for stage in recipe.stages for reward in (*stage.task.rewards, *stage.task.referee))
-    return [warning for stage in recipe.stages for warning in warnings(stage)]
+    others = ((stage.name, coincidence(stage)) for stage in recipe.stages)
+    told = [f"stage {name}: {said}" for name, said in others if said]
+    return [*(warning for stage in recipe.stages for warning in warnings(stage)), *told]
 
 
 def as_record(recipe: Run) -> dict[str, Any]:

@@ -46,21 +46,16 @@ def from_file(
     what is right (``Task.referee``), a reward of its own or the name of one of ``reward``; None: the first of them.
     Raises UserError for what cannot be read or recognised, and for an unknown reward.
     """
-    if not 0 <= held_out_fraction < 1:
-        raise UserError(f"held_out_fraction is {held_out_fraction}; expected 0 <= held_out_fraction < 1")
     train, source = _load(path, prompt_column, answer_column, limit)
-    if held_out is None:
-        train, kept = split(train, held_out_fraction, seed)
-    else:
-        kept = list(_held_out(held_out, prompt_column, answer_column, limit))
-    given = reward if isinstance(reward, tuple) else (reward,)
-    rewards = tuple(_as_reward(each) for each in given)
-    referee = () if judge is None else (judge_of(judge, given, rewards),)
+    train, kept = split(train, held_out_fraction if held_out is None else 0.0, seed)
+    if held_out is not None:
+        kept = _held_out(held_out, prompt_column, answer_column, limit)
+    rewards, referee = _judged(reward if isinstance(reward, tuple) else (reward,), judge)
     return Task(
-        name=name or Path(path).name.partition(".")[0],
-        train=train,
+        name or Path(path).name.partition(".")[0],
+        train,
         held_out=kept,
-        rewards=rewards or referee,
+        rewards=rewards,
         referee=referee,
         system=system,
         chat=chat,
@@ -69,20 +64,30 @@ def from_file(
     )
 
 
+def _judged(given: tuple[RewardLike, ...], judge: RewardLike | None) -> tuple[tuple[Reward, ...], tuple[Reward, ...]]:
+    """The rewards, and the referee."""
+    rewards = tuple(_as_reward(each) for each in given)
+    referee = () if judge is None else (judge_of(judge, given, rewards),)
+    return rewards or referee, referee
+
+
 def _held_out(
     files: str | Path | Mapping[str, str | Path],
     prompt_column: str | Sequence[str] | None,
     answer_column: str | None,
     limit: int | None,
-) -> Sequence[Example]:
+) -> list[Example]:
     if not isinstance(files, Mapping):
         return _load(files, prompt_column, answer_column, limit)[0]
-    return held_out_sets({name: _load(file, prompt_column, answer_column, limit)[0] for name, file in files.items()})
+    rows = {name: _load(file, prompt_column, answer_column, limit)[0] for name, file in files.items()}
+    return list(held_out_sets(rows))
 
 
 def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
     """``(train, held out)``, each in the order given: the fraction of distinct prompts, at least one of several, that
     the seed draws. Examples with one prompt fall on one side; a single prompt is all train."""
+    if not 0 <= fraction < 1:
+        raise UserError(f"held_out_fraction is {fraction}; expected 0 <= held_out_fraction < 1")
     prompts = list(dict.fromkeys(str(example.prompt) for example in examples))
     wanted = min(max(round(fraction * len(prompts)), 1), len(prompts) - 1) if fraction else 0
     drawn = set(Random(f"{seed}/held_out").sample(prompts, wanted))
