@@ -25,6 +25,7 @@ from groupwise.evaluation import Evaluation
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
 from groupwise.presets import coincidence
+from groupwise.quick_evaluation import refuse_unknown_best
 from groupwise.rewards.scoring import prepare
 from groupwise.scorer_evaluation import ScorerEvaluation
 from groupwise.stage import Checkpoints, HeldOut, Stage
@@ -83,6 +84,7 @@ def check(recipe: Run) -> list[str]:
     for stage in recipe.stages:
         refuse(stage)
     refuse_order(recipe.stages)
+    refuse_unknown_best(recipe.stages, recipe.evaluation, recipe.checkpoints)
     for directory in learned_from(recipe.stages):
         check_model(directory)
     prepare(reward for stage in recipe.stages for reward in (*stage.task.rewards, *stage.task.referee))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.held_out import HELP as HELD_OUT_HELP
+from groupwise.commands.held_out import read_held_out
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def _parser(for_method: bool) -> ArgumentParser:
             help=f"{REWARDS}; {WEIGHT}; repeatable",
         )
         data.add_argument("--judge", metavar="REWARD", help=JUDGE)
-        data.add_argument("--held_out", metavar="FILE", help="a file of held-out rows, or a fraction of --data (0.1)")
+        data.add_argument("--held_out", metavar="FILE", action="append", help=HELD_OUT_HELP)
         data.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
         data.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
         data.add_argument("--system", metavar="TEXT", help="a system message before every conversation")
@@ -176,10 +178,7 @@ def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: T
 def _task(chosen: Namespace) -> Task:
     from groupwise.tasks import from_file
 
-    try:
-        held_out, fraction = None, float("0.1" if chosen.held_out is None else chosen.held_out)
-    except ValueError:
-        held_out, fraction = chosen.held_out, 0.0
+    held_out, fraction = read_held_out(chosen.held_out or ())
     return from_file(
         chosen.data,
         tuple(chosen.reward or ()),
