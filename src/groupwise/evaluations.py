@@ -72,8 +72,10 @@ def compared(first: Evaluation, last: Evaluation) -> Comparison | None:
 
 def changes(models: Mapping[str, Evaluation]) -> list[str]:
     """A line about the first and the last of them, and one for each held-out set; none where they do not compare."""
-    (first, was), *_, (last, now) = [*models.items(), *list(models.items())[-1:]]
-    if first == last or compared(was, now) is None:
+    if len(models) < 2:
+        return []
+    (first, was), *_, (last, now) = models.items()
+    if compared(was, now) is None:
         return []
     pairs = {"": (was, now)} | {f", {name}": (was.of_set(name), now.of_set(name)) for name in now.sets}
     return [f"{moment(first)} -> {moment(last)}{name}: {_change(*pair)}" for name, pair in pairs.items()]

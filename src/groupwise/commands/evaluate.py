@@ -181,6 +181,9 @@ def _print(
     for row in _measures(done, comparison):
         table.add_row(*row)
     table.add_section()
+    for row in _by_set(done, comparison is not None):
+        table.add_row(*map(escape, row))
+    table.add_section()
     for row in _choices(chosen_by):
         table.add_row(*row)
     table.add_section()
@@ -211,6 +214,17 @@ def _measures(done: Sequence[Evaluation], comparison: Comparison | None) -> Iter
     for k in ks:
         if all(k in each.maj_at for each in done):
             yield row(f"maj@{k}", [each.maj_at[k] for each in done], both.maj_at[k] if both else None)
+
+
+def _by_set(done: Sequence[Evaluation], paired: bool) -> Iterator[list[str]]:
+    """The first two measures, and those of the largest k, on each held-out set by itself."""
+    from groupwise.evaluation import compare
+
+    for name in done[0].sets:
+        parts = [each.of_set(name) for each in done]
+        rows = list(_measures(parts, compare(*parts) if paired else None))
+        largest = [row for row in rows[2:] if row[0].partition("@")[2] == str(max(parts[0].pass_at, default=1))]
+        yield from ([f"{name}: {row[0]}", *row[1:]] for row in (*rows[:2], *largest))
 
 
 def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
