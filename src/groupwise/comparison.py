@@ -112,7 +112,8 @@ def _sentence(before: Evaluation, pass_at: Mapping[int, Interval], maj_at: Mappi
     first, k = min(pass_at), max(pass_at)
     parts = [_told(f"pass@{first}, which is maj@{first}" if maj_at else f"pass@{first}", pass_at[first])]
     if k > first:
-        parts += [_told(f"maj@{k}", maj_at[k])] * bool(maj_at) + [_told(f"pass@{k}", pass_at[k])]
+        parts += [_told(f"maj@{k}", maj_at[k])] if maj_at else []
+        parts.append(_told(f"pass@{k}", pass_at[k]))
     settings = before.settings
     facts = f"On {settings.sampled_problems} problems with {settings.samples} samples each: {'; '.join(parts)}."
     if k == first:

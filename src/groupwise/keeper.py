@@ -103,7 +103,8 @@ class Keeper:
 
     def _alarms(self) -> tuple[Alarm, ...]:
         problems = min(self.held_out.during, len(self.stage.task.held_out))
-        judged = [(reward.name, problems) for reward in self.stage.task.rewards if self.stage.task.referee]
+        judge = self.stage.task.judge
+        judged = [(each.name, problems) for each in self.stage.task.rewards if judge and each is not judge.reward]
         half = any(tensor.dtype.itemsize == 2 for tensor in self.learner.weights().values())
         return alarms(updates_per_draw(self.stage), half, judged)
 

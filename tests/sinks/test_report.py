@@ -86,6 +86,32 @@ def test_the_report_tells_the_run(run_directory: Write) -> None:
         assert text in page.text
 
 
+def test_the_report_names_the_judge_and_shows_each_reward(run_directory: Write) -> None:
+    """A run from before verdicts were kept says nothing of it and is shown as before."""
+    directory = run_directory()
+    assert "correct: by" not in Page(write_report(directory).read_text()).text
+    kept = json.loads((directory / "evaluation.json").read_text())
+    for model in kept["models"]:
+        model["evaluation"] |= {"judge": "answer", "reward_means": {"answer": 0.5, "form": 0.25}, "maj_at": {}}
+        for completion in model["evaluation"]["completions"]:
+            completion |= {"reward": 2.0, "correct": False}
+    kept["comparison"] |= {"maj_at": {}, "sentence": "Maj@K is left out."}
+    (directory / "evaluation.json").write_text(json.dumps(kept))
+    rows = [json.loads(row) for row in (directory / "metrics.jsonl").read_text().splitlines()]
+    said = [json.dumps(row | {"rewards/answer/mean": 0.5, "rewards/form/mean": 1.0}) for row in rows]
+    (directory / "metrics.jsonl").write_text("\n".join(said) + "\n")
+    page = Page(write_report(directory).read_text())
+    for text in (
+        "(correct: by answer), pass@1 rose",
+        "Mean reward: form",
+        "Reward: form",
+        "Did training raise Pass@K?",
+    ):
+        assert text in page.text
+    assert "maj@32" not in page.text
+    assert not any(attributes.get("class") == "good" for _, attributes in page.elements)
+
+
 def test_tables_charts_and_tokens_are_accessible(run_directory: Write) -> None:
     page = Page(write_report(run_directory()).read_text())
     assert page.count("caption") >= 1

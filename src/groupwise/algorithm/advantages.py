@@ -34,9 +34,9 @@ class Advantage(Protocol):
         """Whether it speaks of rewards or verdicts, so that a row without one has no advantage."""
         return bool(self.needs() & {"rewards", "step_rewards", "correct"})
 
-    def sees(self) -> Literal["sum", "steps", "parts"]:
+    def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
         """In what the completions of a group must differ for a signal: the sum of their rewards, the scores of their
-        steps, or one of several rewards."""
+        steps, one of several rewards, or the verdicts."""
         return "sum"
 
 
@@ -66,9 +66,7 @@ class Accepted(Advantage):
     """
 
     def advantages(self, signals: Signals) -> Tensor:
-        if signals.correct is None:
-            raise ValueError("accepting right completions needs the judge's verdicts: Signals.correct")
-        accepted = signals.correct == 1
+        accepted = _verdicts(signals) == 1
         if signals.demonstrated is not None:
             accepted = accepted | signals.demonstrated
         return accepted.to(signals.rewards.dtype)[:, None] * signals.mask
@@ -90,7 +88,7 @@ class GroupRelative(Advantage):
 
     scale: Literal["group", "batch", "none", "mean"] = "group"
     """What divides: the standard deviation of the prompt's group (GRPO), of all raw rewards in the batch (Lite PPO),
-    nothing (Dr. GRPO), or the group's mean reward (MaxRL, for rewards of 0 and 1)."""
+    nothing (Dr. GRPO), or the group's mean reward (MaxRL's divisor; ``PassRateRelative`` is MaxRL on verdicts)."""
     ddof: int = 1
     """1: Bessel's correction, as TRL and verl do; 0: population."""
     epsilon: float = 0.0
@@ -137,6 +135,35 @@ class GroupRelative(Advantage):
 
 
 @dataclass(frozen=True)
+class PassRateRelative(Advantage):
+    """A_i = (c_i - p) / p with c_i = 1 where the judge calls o_i right, else 0, and p = mean(c), the prompt's pass rate
+    (MaxRL, arXiv 2602.02710).
+
+    Only verdicts count, so that neither a format nor a length, nor rewards of +1 and -1, turn the sign. A group without
+    a right completion has 0, and so has a completion without a verdict, which is left out of p.
+    """
+
+    def advantages(self, signals: Signals) -> Tensor:
+        right = _verdicts(signals)
+        judged = ~right.isnan()
+        rate = group_mean(torch.where(judged, right, 0.0), judged, signals.group)
+        advantage = torch.where(judged & (rate > 0), (right - rate) / rate, 0.0)
+        return advantage.to(signals.rewards.dtype)[:, None] * signals.mask
+
+    def formula(self) -> str:
+        return "A_i = (c_i - mean(c)) / mean(c),  c_i = 1 if o_i is right, else 0"
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"correct"})
+
+    def compares(self) -> bool:
+        return True
+
+    def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
+        return "verdicts"
+
+
+@dataclass(frozen=True)
 class ProcessRelative(Advantage):
     """Process supervision (DeepSeekMath 4.1.3): step scores normalised over all steps of the group, then summed up.
 
@@ -168,7 +195,7 @@ class ProcessRelative(Advantage):
     def compares(self) -> bool:
         return True
 
-    def sees(self) -> Literal["sum", "steps", "parts"]:
+    def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
         return "steps"
 
 
@@ -206,7 +233,7 @@ class NormalisedRewards(Advantage):
     def compares(self) -> bool:
         return True
 
-    def sees(self) -> Literal["sum", "steps", "parts"]:
+    def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
         return "parts"
 
 
@@ -251,6 +278,12 @@ class Ranking(Advantage):
 
     def compares(self) -> bool:
         return True
+
+
+def _verdicts(signals: Signals) -> Tensor:
+    if signals.correct is None:
+        raise ValueError("this advantage needs the judge's verdicts: Signals.correct")
+    return signals.correct
 
 
 def to_go(values: Tensor, discount: float = 1.0) -> Tensor:

@@ -38,6 +38,7 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.learners import Local
     from groupwise.learners.loading import check_model
     from groupwise.tasks import by_name
+    from groupwise.voting import able_judge
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
@@ -51,6 +52,7 @@ def execute(arguments: Sequence[str]) -> int:
         system=chosen.system,
         judge=chosen.judge,
     )
+    able_judge(task)
     learner = Local(device=chosen.device, dtype=chosen.dtype)
     verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)

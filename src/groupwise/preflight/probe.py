@@ -70,6 +70,11 @@ def tell_signal(notes: Notebook, world: World, probe: Probe) -> None:
     mean = sum(flat) / len(flat)
     if now is None:
         return
+    if not world.stage.algorithm.advantage.compares():
+        right = [r.correct for group in probe.groups for r in group.rollouts if r.correct is not None]
+        share = f", and {sum(right) / len(right):.0%} of them are right" if right else ""
+        notes.fact("signal", f"of {probed} probed, the mean reward is {mean:.3g}{share}", reward=mean, truncated=cut)
+        return
     words = (
         f"of {probed} probed, the mean reward is {mean:.3g}; at group_size {source.group_size} expect {now.value:.0%} "
     )

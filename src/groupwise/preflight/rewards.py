@@ -50,7 +50,9 @@ def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], firs
     missed = [row.id for row, verdict in zip(rows, verdicts, strict=True) if not is_full(verdict)]
     words = f"'{reward.name}' gives {full} of {len(rows)} gold answers full reward, written as {form}"
     share = full / max(1, len(rows))
-    if missed and share < 0.5:
+    if missed and not first and not full:
+        notes.fact("reward", f"'{reward.name}' gives no gold answer full reward, and judges none", gold=share)
+    elif missed and share < 0.5:
         reason = next((verdict.reason for verdict in verdicts if verdict.reason), "")
         tell = notes.problem if first else notes.remark
         tell("reward", f"{words} ({named(missed)} get less){': ' + reason if reason else ''}", gold=share)

@@ -28,6 +28,8 @@ def _kinds(rollouts: Sequence[Rollout], algorithm: Algorithm) -> list[int]:
     if seen == "steps":
         found = classes([next(iter(rollout.rewards.values())) for rollout in rollouts])
         return [-1 - row if differ(rollout.rewards.values()) else found[row] for row, rollout in enumerate(rollouts)]
+    if seen == "verdicts":
+        return [-1 if rollout.correct is None else int(rollout.correct) for rollout in rollouts]
     names = sorted({name for rollout in rollouts for name in rollout.scores})
     if seen == "sum" or not names:
         return classes([rollout.reward or 0.0 for rollout in rollouts])

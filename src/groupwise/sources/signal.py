@@ -37,7 +37,7 @@ def parts_differ(group: Group) -> bool:
 def signal_of(algorithm: Algorithm, stated: Callable[[Group], bool] = informative) -> Callable[[Group], bool]:
     """Which groups have a signal: where ``stated`` is ``informative``, it is the differences that the algorithm's
     advantage sees."""
-    seen = {"sum": informative, "steps": steps_differ, "parts": parts_differ}
+    seen = {"sum": informative, "steps": steps_differ, "parts": parts_differ, "verdicts": mixed}
     return seen[algorithm.advantage.sees()] if stated is informative else stated
 
 

@@ -47,28 +47,13 @@ def from_file(
     Raises UserError for what cannot be read or recognised, and for an unknown reward.
     """
     train, source = _load(path, prompt_column, answer_column, limit)
-    train, kept = split(train, held_out_fraction if held_out is None else 0.0, seed)
-    if held_out is not None:
+    if held_out is None:
+        train, kept = split(train, held_out_fraction, seed)
+    else:
         kept = _held_out(held_out, prompt_column, answer_column, limit)
-    rewards, referee = _judged(reward if isinstance(reward, tuple) else (reward,), judge)
-    return Task(
-        name or Path(path).name.partition(".")[0],
-        train,
-        held_out=kept,
-        rewards=rewards,
-        referee=referee,
-        system=system,
-        chat=chat,
-        steps=steps,
-        source=source,
-    )
-
-
-def _judged(given: tuple[RewardLike, ...], judge: RewardLike | None) -> tuple[tuple[Reward, ...], tuple[Reward, ...]]:
-    """The rewards, and the referee."""
-    rewards = tuple(_as_reward(each) for each in given)
-    referee = () if judge is None else (judge_of(judge, given, rewards),)
-    return rewards or referee, referee
+    rewards, referee = _who_says(reward if isinstance(reward, tuple) else (reward,), judge)
+    named = name or Path(path).name.partition(".")[0]
+    return Task(named, train, rewards, kept, referee, system, chat, steps=steps, source=source)
 
 
 def _held_out(
@@ -110,6 +95,13 @@ def _load(
     repeated = duplicates(found)
     again = f", {repeated} of them asked before" if repeated else ""
     return found, f"{path}: {len(found)} rows{again}; {convention.description}"
+
+
+def _who_says(given: tuple[RewardLike, ...], judge: RewardLike | None) -> tuple[tuple[Reward, ...], tuple[Reward, ...]]:
+    """Rewards and referee. A judge without any rewards is the reward."""
+    rewards = tuple(_as_reward(each) for each in given)
+    referee = () if judge is None else (judge_of(judge, given, rewards),)
+    return rewards or referee, referee
 
 
 def judge_of(judge: RewardLike, given: Sequence[RewardLike], rewards: Sequence[Reward]) -> Reward:

@@ -38,6 +38,7 @@ def by_name(
     unknown name, with the nearest one, and where a data file has no reward.
     """
     name, _, rest = spec.partition(":")
+    reward = reward or ([judge] if judge and _is_data(spec) else ())
     if name == "stepwise":
         task = stepwise(_level(rest), held_out_size=problems)
     elif spec == "gsm8k":
@@ -47,7 +48,7 @@ def by_name(
     elif name == "gym":
         task = reasoning_gym(rest)
     elif _is_data(spec):
-        task = _from_data(spec, reward or ([judge] if judge else ()), prompt_column, answer_column)
+        task = _from_data(spec, reward, prompt_column, answer_column)
     else:
         task = _family(spec)
     rewards = _rewards(reward) or task.rewards
