@@ -20,7 +20,7 @@ def presets() -> dict[str, Algorithm]:
 
 def run_defaults(name: str) -> Mapping[str, object]:
     """The numbers of a recipe's paper, scaled to a laptop: fields of Stage and Local by name."""
-    found: Mapping[str, object] = vars(importlib.import_module(f"groupwise.recipes.{name}"))["run_defaults"]
+    found: Mapping[str, object] = vars(importlib.import_module(f"groupwise.recipes.{name}")).get("run_defaults", {})
     return found
 
 
