@@ -35,8 +35,17 @@ class Identified(Protocol):
 class Streaming(Protocol):
     """A reward that can say each score as soon as it is known."""
 
-    def stream(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
-        """``(row, score)`` of every row once, in any order. ``state``: as ``protocols.FollowsTraining``."""
+    def stream(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[int, Score]]:
+        """``(row, score)`` of every row once, in any order."""
+        ...
+
+
+@runtime_checkable
+class StreamingAt(Protocol):
+    """The same of a reward that may depend on where training stands."""
+
+    def stream_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
+        """As ``Streaming.stream``, of completions drawn at that state."""
         ...
 
 
@@ -96,8 +105,11 @@ class Cached:
 
     def _said(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[list[tuple[int, Score]]]:
         """Rows and scores, in the parts that they become known in."""
+        if isinstance(self.reward, StreamingAt):
+            yield from ([one] for one in self.reward.stream_at(rollouts, state))
+            return
         if isinstance(self.reward, Streaming):
-            yield from ([one] for one in self.reward.stream(rollouts, state))
+            yield from ([one] for one in self.reward.stream(rollouts))
             return
         scores = said_at(self.reward, rollouts, state)
         if len(scores) != len(rollouts):

@@ -121,11 +121,11 @@ class FunctionReward:
 
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
         """See ``protocols.FollowsTraining``."""
-        scores = dict(self.stream(rollouts, state))
+        scores = dict(self.stream_at(rollouts, state))
         return [scores[row] for row in range(len(rollouts))]
 
-    def stream(self, rollouts: Sequence[Rollout], state: TrainerState = OVER) -> Iterator[tuple[int, Score]]:
-        """See ``cache.Streaming``: a function of one completion is heard call by call, in order."""
+    def stream_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
+        """See ``cache.StreamingAt``: a function of one completion is heard call by call, in order."""
         if not rollouts:
             return
         if not self._at_once:
