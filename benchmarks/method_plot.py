@@ -57,7 +57,7 @@ def panels(algorithm: Algorithm) -> list[Panel]:
 def _given(algorithm: Algorithm) -> list[float]:
     """The advantages there can be, where they are few: those of a right and of a wrong one-token answer."""
     needs = algorithm.advantage.needs()
-    if algorithm.whitening.unit != "none" or needs - {"rewards"}:
+    if algorithm.whitening.unit != "none" or needs - {"rewards", "correct"}:
         return []
     prepared = algorithm.prepare(_draw(torch.tensor([1.0, 0.0])))
     assert prepared.advantages is not None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from groupwise.rewards import score_rollouts
+from groupwise.rewards import Cached, FinalAnswer, ModelReward, as_reward, score_rollouts
 from groupwise.tasks.task import Task
 from groupwise.types import Example, Prompt, Rollout, Score
 from groupwise.verdicts import Judge, correct_at
@@ -93,7 +95,63 @@ def test_without_a_judge_there_is_no_verdict() -> None:
     assert row.correct is None
 
 
+def test_sums_of_huge_rewards_stay_numbers() -> None:
+    one, other = says("a", 1e308, 1e308, weight=10.0), says("b", 1e308, -1e308, weight=10.0)
+    rows, _ = score_rollouts(rollouts(2), [one, other])
+    assert [row.reward for row in rows] == [sys.float_info.max, 0.0]
+
+
 def test_what_cancels_but_for_rounding_is_nothing() -> None:
     parts = [says("a", 0.1), says("b", 0.2), says("c", 0.3, weight=-1.0)]
     (row,), _ = score_rollouts(rollouts(1), parts)
     assert row.reward == 0.0
+
+
+def test_a_judge_is_found_among_the_rewards_whatever_its_weight() -> None:
+    """It is asked once, and its name is no second one."""
+    rule = FinalAnswer(weight=0.5)
+    task = Task("t", (), (says("learned", 2.0), rule), referee=(FinalAnswer(),))
+    assert task.judge == Judge(rule, 1.0)
+    assert task.judges == task.rewards
+    prompt = Prompt(Example("row:1", "?", answer="5"), (1,))
+    row = Rollout(prompt, (2,), (True,), (-0.1,), "#### 5", True, 0)
+    (scored,), _ = score_rollouts([row], task.rewards, Judge.of(FinalAnswer()))
+    assert (scored.correct, scored.reward, list(scored.scores)) == (True, 2.5, ["learned", "answer"])
+
+
+def test_a_wrapped_reward_judges_as_itself(tmp_path: Path) -> None:
+    class Own:
+        name, weight, correct_at = "own", 1.0, 0.25
+
+        def identity(self) -> dict[str, int]:
+            return {}
+
+        def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+            return [Score(0.25) for _ in rollouts]
+
+        def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+            return [3 for _ in rollouts]
+
+    kept = Judge.of(Cached(Own(), tmp_path / "scores.sqlite"))
+    assert kept.threshold == 0.25
+    assert kept.votes(rollouts(2)) == [3, 3]
+    (row,), _ = score_rollouts(rollouts(1), [kept.reward], kept)
+    assert row.correct
+
+
+def test_a_function_states_its_threshold() -> None:
+    def share(completion: str) -> float:
+        return 0.5
+
+    assert correct_at(as_reward(share)) == 1.0
+    share.correct_at = 0.5  # type: ignore[attr-defined]
+    assert correct_at(as_reward(share)) == 0.5
+    assert correct_at(as_reward(share, correct_at=0.75)) == 0.75
+
+
+def test_a_learned_reward_is_a_judge_of_steps_and_none_of_outcomes() -> None:
+    process, outcome = Judge.of(ModelReward("prm", "process")), Judge.of(ModelReward("rm", "outcome"))
+    assert process.threshold == 0.5
+    assert process.can_tell
+    assert not outcome.can_tell
+    assert outcome.verdict(Score(7.0)) is None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from groupwise import __version__
 from groupwise.checkpoint import RECORD
+from groupwise.comparison import comparable
 from groupwise.describe import describe
 from groupwise.evaluation import Evaluation, Measure
-from groupwise.evaluations import compared
 from groupwise.learners import NewModel
 from groupwise.moments import moment
 from groupwise.runs import Run
@@ -58,7 +58,7 @@ def _results(evaluation: Evaluation | None, first: tuple[str, Evaluation] | None
     judged = f" Correct is what the reward `{evaluation.judge}` calls so." * bool(evaluation.judge)
     means = ", ".join(f"`{name}` {value:.3f}" for name, value in evaluation.reward_means.items())
     judged += f" Mean rewards of the samples: {means}." * bool(means)
-    was = first if first and compared(first[1], evaluation) else None
+    was = first if first and comparable(first[1], evaluation) else None
     parts = [_table(evaluation, was)]
     for name in evaluation.sets:
         parts.append(f"`{name}` alone:\n\n{_table(evaluation.of_set(name), was and (was[0], was[1].of_set(name)))}")

@@ -55,21 +55,17 @@ class Comparison:
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
+def comparable(before: Evaluation, after: Evaluation) -> bool:
+    """Whether both are of the same problems, judged and sampled alike."""
+    return _unlike(before, after) == ""
+
+
 def compare(before: Evaluation, after: Evaluation) -> Comparison:
-    """Pair two evaluations of the same problems. Raises UserError where the problems, samples or temperature differ."""
-    if before.ids != after.ids:
-        raise UserError(
-            f"cannot compare evaluations of different problems ({len(before.ids)} of {before.task!r} and "
-            f"{len(after.ids)} of {after.task!r}): evaluate both models on the same task and number of problems"
-        )
-    for name in ("samples", "sampled_problems", "temperature", "correct_at"):
-        one, other = asdict(before.settings)[name], asdict(after.settings)[name]
-        if one != other:
-            raise UserError(f"cannot compare evaluations with {name} {one} and {other}: evaluate both models alike")
-    if before.judge and after.judge and before.judge != after.judge:
-        raise UserError(
-            f"cannot compare evaluations judged by {before.judge} and by {after.judge}: evaluate both models alike"
-        )
+    """Pair two evaluations of the same problems. Raises UserError where the problems, the judge, samples or temperature
+    differ."""
+    unlike = _unlike(before, after)
+    if unlike:
+        raise UserError(unlike)
     pass_at = {k: _difference(measure, after.pass_at[k]) for k, measure in before.pass_at.items()}
     maj_at = {k: _difference(measure, after.maj_at[k]) for k, measure in before.maj_at.items() if k in after.maj_at}
     return Comparison(
@@ -79,6 +75,22 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
         maj_at=maj_at,
         sentence=_sentence(before, pass_at, maj_at),
     )
+
+
+def _unlike(before: Evaluation, after: Evaluation) -> str:
+    """Why two evaluations cannot be compared; empty where they can."""
+    if before.ids != after.ids:
+        return (
+            f"cannot compare evaluations of different problems ({len(before.ids)} of {before.task!r} and "
+            f"{len(after.ids)} of {after.task!r}): evaluate both models on the same task and number of problems"
+        )
+    for name in ("samples", "sampled_problems", "temperature", "correct_at"):
+        one, other = asdict(before.settings)[name], asdict(after.settings)[name]
+        if one != other:
+            return f"cannot compare evaluations with {name} {one} and {other}: evaluate both models alike"
+    if before.judge and after.judge and before.judge != after.judge:
+        return f"cannot compare evaluations judged by {before.judge} and by {after.judge}: evaluate both models alike"
+    return ""
 
 
 def _difference(before: Measure, after: Measure) -> Interval:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from groupwise.checkpoint import write_json
+from groupwise.comparison import comparable
 from groupwise.directory import RunDirectory
-from groupwise.errors import UserError
-from groupwise.evaluation import Comparison, Evaluation, compare
+from groupwise.evaluation import Evaluation, compare
 from groupwise.moments import moment
 from groupwise.scorer_evaluation import ScorerEvaluation
 
@@ -40,7 +40,8 @@ class Evaluations:
     def add_model(self, stage: str, found: Evaluation) -> None:
         """And the comparison with the first one, where both are of the same problems."""
         models = self.models | {stage: found}
-        comparison = compared(next(iter(models.values())), found) if len(models) > 1 else None
+        first = next(iter(models.values()))
+        comparison = compare(first, found) if len(models) > 1 and comparable(first, found) else None
         self.place.write_record({SECONDS: {name: one.seconds for name, one in models.items()}})
         self._write(models=models, comparison=comparison and comparison.to_json())
 
@@ -62,20 +63,12 @@ class Evaluations:
         return json.loads(text).get(part)
 
 
-def compared(first: Evaluation, last: Evaluation) -> Comparison | None:
-    """Last minus first; None where they are of different problems, settings or judges."""
-    try:
-        return compare(first, last)
-    except UserError:
-        return None
-
-
 def changes(models: Mapping[str, Evaluation]) -> list[str]:
     """A line about the first and the last of them, and one for each held-out set; none where they do not compare."""
     if len(models) < 2:
         return []
     (first, was), *_, (last, now) = models.items()
-    if compared(was, now) is None:
+    if not comparable(was, now):
         return []
     pairs = {"": (was, now)} | {f", {name}": (was.of_set(name), now.of_set(name)) for name in now.sets}
     return [f"{moment(first)} -> {moment(last)}{name}: {_change(*pair)}" for name, pair in pairs.items()]

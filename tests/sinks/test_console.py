@@ -83,5 +83,12 @@ def test_each_reward_is_shown_where_there_are_several() -> None:
     assert line(several) == "reward 0.450  answer 0.250  form 1.000  kl 0.1000"
 
 
+def test_a_huge_number_is_short() -> None:
+    assert (
+        line({"reward": -1.5e308, "rewards/a/mean": 1e20, "rewards/b/mean": 2.0})
+        == "reward -1.5e+308  a 1e+20  b 2.000"
+    )
+
+
 def test_clock() -> None:
     assert [clock(seconds) for seconds in (7.4, 247, 3847)] == ["0:07", "4:07", "1:04:07"]

@@ -112,6 +112,18 @@ def test_the_report_names_the_judge_and_shows_each_reward(run_directory: Write) 
     assert not any(attributes.get("class") == "good" for _, attributes in page.elements)
 
 
+def test_huge_numbers_have_a_curve(run_directory: Write) -> None:
+    directory = run_directory()
+    rows = [json.loads(row) for row in (directory / "metrics.jsonl").read_text().splitlines()]
+    for value in (1e308, -1e308, 0.0):
+        rows[-1 if value else -2]["reward"] = value
+        (directory / "metrics.jsonl").write_text("".join(json.dumps(row | {"kl": 1e308}) + "\n" for row in rows))
+        page = Page(write_report(directory).read_text())
+        drawn = [attributes["d"] for tag, attributes in page.elements if tag == "path" and attributes.get("d")]
+        assert drawn
+        assert not any("nan" in path or "inf" in path for path in map(str, drawn))
+
+
 def test_tables_charts_and_tokens_are_accessible(run_directory: Write) -> None:
     page = Page(write_report(run_directory()).read_text())
     assert page.count("caption") >= 1

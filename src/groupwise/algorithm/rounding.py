@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from groupwise.algorithm.signals import group_mean, group_sum
+
 TOLERANCE = 1e-9
 """Relative to the largest magnitude of the unit."""
 LARGE, SMALL = 1e100, 1e-100  # beyond, squares or sums of numbers can leave the range of float64
@@ -45,3 +47,34 @@ def within_float(values: Tensor) -> Tensor:
     """The same, held at the largest finite number."""
     most = torch.finfo(values.dtype).max
     return values.clamp(-most, most)
+
+
+def centre(values: Tensor, counted: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
+    """``values - mean`` over the counted rows of each unit, 0 elsewhere; and whether all of the unit's are equal but
+    for rounding.
+
+    Shifting by one of the unit's own values first makes equality exact: a - a is 0, a mean of equal floats may not be.
+    """
+    _, inverse = unit.unique(return_inverse=True)
+    units = int(inverse.max()) + 1 if inverse.numel() else 0
+    anchor = values.new_zeros(units).index_copy(0, inverse[counted], values[counted])[inverse]
+    shifted = torch.where(counted, values - anchor, 0.0)
+    equal = all_equal(values, counted, unit)
+    return torch.where(counted, shifted - group_mean(shifted, counted, unit), 0.0), equal
+
+
+def deviation(values: Tensor, counted: Tensor, unit: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
+    """``[B]``: the standard deviation of each row's unit, over its counted rows; and whether all of them are equal but
+    for rounding."""
+    centred, equal = centre(values, counted, unit)
+    degrees = group_sum(counted.double(), unit) - ddof
+    return (group_sum(centred.square(), unit) / degrees.clamp(min=1)).sqrt(), equal
+
+
+def normalise(values: Tensor, counted: Tensor, unit: Tensor, ddof: int, epsilon: float) -> Tensor:
+    """``[B]``: (value - mean) / (std + epsilon) over the counted rows of each unit; 0 where they are all equal, and in
+    rows that are not counted."""
+    factor = range_factor(values, counted, unit)
+    centred, equal = centre(values * factor, counted, unit)
+    std, _ = deviation(values * factor, counted, unit, ddof)
+    return torch.where(equal | ~counted, 0.0, centred / torch.where(equal, 1.0, std + epsilon * factor))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from groupwise.tolerance import TOLERANCE
 from groupwise.types import OVER, Rollout, Score, ScoreStatus, TrainerState
 from groupwise.verdicts import Judge, among
 
+LARGEST = sys.float_info.max
 COUNTED: tuple[ScoreStatus, ...] = ("unparseable", "timeout", "failed")
 
 
@@ -149,17 +151,17 @@ def _scored(
     if not incomplete:
         for name, score in own.items():
             for index, value in _places(rollout, score).items():
-                terms.setdefault(index, []).append(weights[name] * value)
+                terms.setdefault(index, []).append(max(-LARGEST, min(LARGEST, weights[name] * value)))
     rewards = {index: _sum(values) for index, values in terms.items()}
     correct = judge.verdict(scores[judge.name]) if judge else None
     return replace(rollout, scores=scores, rewards=rewards, correct=correct)
 
 
 def _sum(terms: Sequence[float]) -> float:
-    """In order, whatever the Python; 0 where the terms cancel but for rounding."""
+    """In order, whatever the Python; 0 where the terms cancel but for rounding; held at the largest float."""
     total = 0.0
     for term in terms:
-        total += term
+        total = max(-LARGEST, min(LARGEST, total + term))
     return 0.0 if abs(total) <= TOLERANCE * max(map(abs, terms)) else total
 
 

@@ -168,7 +168,8 @@ def span(values: Values, low: float | None = None, high: float | None = None) ->
     bottom = min(known) if low is None else min(low, *known)
     top = max(known) if high is None else max(high, *known)
     if top - bottom < 1e-9 * max(1.0, abs(top)):
-        bottom, top = bottom - (0.5 if low is None else 0.0), top + 0.5
+        half = max(0.5, 1e-6 * abs(top))  # of a large number a half is nothing
+        bottom, top = bottom - (half if low is None else 0.0), top + half
     air = (top - bottom) * 0.06
     return bottom - (air if low is None else 0.0), top + (air if high is None else 0.0)
 

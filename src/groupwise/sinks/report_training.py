@@ -13,6 +13,8 @@ Row = Mapping[str, Any]
 Range = tuple[float | None, float | None]
 
 MOST_POINTS = 600
+LARGEST = 1e300
+"""Of a curve's values, so that their range is a number."""
 
 CURVES = (
     ("reward", "Reward", "Mean, weights included", (None, None)),
@@ -76,7 +78,7 @@ def _each_reward(present: set[str]) -> list[tuple[str, str, str, Range]]:
 
 
 def _curve(rows: Sequence[Row], steps: Sequence[int], key: str, title: str, note: str, y_range: Range) -> Html:
-    values = [row.get(key) for row in rows]
+    values = [None if row.get(key) is None else max(-LARGEST, min(LARGEST, row[key])) for row in rows]
     sparse = any(value is None for value in values)
     frame = Frame(steps, span(values, *y_range))
     return chart(title, frame, [Series(title, values, dots=sparse)], note)
