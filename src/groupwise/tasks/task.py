@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from groupwise.protocols import Reward
 from groupwise.steps import Segmentation
@@ -33,6 +33,12 @@ class Task:
     """A completion also ends with the token that completes any of these: ``("</answer>",)``, say."""
     steps: Segmentation | None = None
     """What a reasoning step of a completion is; None: nothing asks."""
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the chat template is given beside the messages: ``{"enable_thinking": False}``, say. A row's own column
+    ``chat_template_kwargs`` goes before it, argument by argument."""
+    demonstrations: Literal["template", "appended"] = "template"
+    """How an answer that is to be learned follows its prompt: as the chat template writes it, or the prompt as it is
+    asked with the answer's text behind it (for templates that drop or rewrite reasoning once an answer stands there)."""
     source: str = ""
     """Where the rows came from and how they were read, in words, for the person who runs it."""
 
