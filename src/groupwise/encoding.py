@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Encoder:
 
     def _one_by_one(self, text: str, cuts: Sequence[int]) -> list[tuple[int, ...]]:
         bounds = [*cuts, len(text)]
-        later = [self.after(text[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+        later = [self.after(text[start:end]) for start, end in pairwise(bounds)]
         return [self.ids(text[: bounds[0]]), *later]
 
     def _plain(self, text: str) -> tuple[int, ...]:

@@ -114,7 +114,7 @@ class Renderer:
             begun, rest = messages[-1]["content"], turns[0]["content"]
             text = joined(begun, rest, self._encoder.guarded)
             turns = [{**turns[0], "content": text[len(begun) :]}, *turns[1:]]
-        writer = self._writer(example)
+        writer = self._writer(example, learned=True)
         return (writer.appended if self.demonstrations == "appended" else writer.written)(messages, turns)
 
     def unread_arguments(self, example: Example) -> list[str]:
@@ -231,11 +231,11 @@ class Renderer:
             raise UserError(f"{example.id}: the completion does not begin and end with the assistant's turn")
         return turns
 
-    def _writer(self, example: Example) -> Writer:
+    def _writer(self, example: Example, learned: bool = False) -> Writer:
         def fill(messages: Sequence[Message], generate: bool, goes_on: bool) -> str:
             return self._template.fill(messages, example, generate, goes_on)
 
-        return Writer(fill, example.id, self.name, self._turn_ends, self._turn_tail)
+        return Writer(fill, example.id, self.name, *((self._turn_ends, self._turn_tail) if learned else ()))
 
     @cached_property
     def _template(self) -> ChatTemplate:

@@ -1,4 +1,4 @@
-"""A conversation with the answers that are to be learned, as text: where each answer lies, and whether it is all there."""
+"""A conversation with the answers that are to be learned, as text, and where in it each answer lies."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Writer:
     where: str
     name: str
     """Of the model, as error messages say it."""
-    ends: tuple[str, ...]
+    ends: tuple[str, ...] = ()
     """Special tokens that end an assistant's turn, that of a last turn first."""
-    tail: str
+    tail: str = ""
     """What the template writes behind the assistant's last message."""
 
     def prompt(self, messages: Sequence[Message]) -> str:

@@ -127,7 +127,7 @@ def _evaluate(
     from groupwise.verification import verify
 
     prepare(task.judges)
-    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat)
+    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat, task.template_arguments)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
     console = Console(stderr=True)
