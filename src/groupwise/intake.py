@@ -11,9 +11,8 @@ from groupwise.errors import UserError
 from groupwise.protocols import ReadsGold, Reward
 from groupwise.render import Renderer
 from groupwise.rewards.cache import Cached
-from groupwise.sources import Demonstrations, Pairs, StepLabels
+from groupwise.sources import Demonstrations, Pairs
 from groupwise.stage import Stage
-from groupwise.tasks.step_labels import labelled_steps
 from groupwise.types import Example
 
 SHOWN = 3  # rows that are named
@@ -74,16 +73,14 @@ def with_readable_golds(stage: Stage) -> tuple[Stage, list[str]]:
 
 
 def learned_examples(stage: Stage, row: Example) -> list[Example]:
-    """The row once for each text of it that the stage learns from or scores; none where it samples its own."""
+    """The row once for each text of it that the stage learns from; none where it samples its own, or passes over rows
+    whose steps a template rewrites."""
     source = stage.algorithm.source
     if isinstance(source, Demonstrations):
         return [row]
     if isinstance(source, Pairs):
         sides = [row.columns.get(name) for name in ("chosen", "rejected")]
         return [replace(row, completion=side) for side in sides if isinstance(side, str | tuple)]
-    if isinstance(source, StepLabels):
-        steps = labelled_steps(row.id, row.columns)
-        return [replace(row, completion=source.separator.join(step.text for step in steps))]
     return []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from groupwise.encoding import GUARD
-from groupwise.errors import UserError
+from groupwise.errors import AnswerRewritten, UserError
 from groupwise.types import Message
 
 SHOWN_LETTERS = 60
@@ -62,8 +62,8 @@ class Writer:
     def written(self, messages: Sequence[Message], turns: Sequence[Message]) -> Transcript:
         """The conversation as the template writes it: ``turns`` begin and end with the assistant's.
 
-        Raises UserError where the template rewrites what stands before an answer once it follows, and where it drops
-        a part of an answer.
+        Raises UserError where the template rewrites what stands before an answer once it follows, and AnswerRewritten
+        where it drops or changes a part of an answer.
         """
         opens = messages[-1]["role"] == "assistant"
         first = {**turns[0], "content": joined(messages[-1]["content"], turns[0]["content"])} if opens else turns[0]
@@ -101,7 +101,7 @@ class Writer:
         elif _letters(content) and _letters(content) in _letters(shown):
             added = ""
         else:
-            raise UserError(self._dropped(content, shown))
+            raise AnswerRewritten(self._dropped(content, shown))
         return start, end + len(text), added.replace(GUARD, "").strip()
 
     def _rewritten(self) -> str:
@@ -113,7 +113,7 @@ class Writer:
 
     def _dropped(self, content: str, shown: str) -> str:
         return (
-            f"{self.where}: the chat template of {self.name} drops a part of the answer: of {_short(content)} it "
+            f"{self.where}: the chat template of {self.name} drops or changes a part of the answer: of {_short(content)} it "
             f"writes {_short(shown)}, and the rest would never be learned; use a template that keeps it, or "
             'demonstrations="appended" (the prompt as it is asked, and the answer behind it)'
         )
