@@ -113,8 +113,9 @@ class Writer:
 
     def _dropped(self, content: str, shown: str) -> str:
         return (
-            f"{self.where}: the chat template of {self.name} drops or changes a part of the answer: of {_short(content)} it "
-            f"writes {_short(shown)}, and the rest would never be learned; use a template that keeps it, or "
+            f"{self.where}: the chat template of {self.name} drops or changes a part of the answer: "
+            f"of {_short(content)} it writes {_short(shown)}, and the rest would never be learned; use a "
+            "template that keeps it, or "
             'demonstrations="appended" (the prompt as it is asked, and the answer behind it)'
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.cli import parser
+from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ def execute(arguments: Sequence[str]) -> int:
         chosen.task,
         tuple(chosen.reward or ()),
         problems=chosen.problems,
-        prompt_column=chosen.prompt_column,
-        answer_column=chosen.answer_column,
         system=chosen.system,
+        **reading_of(chosen),
     )
     learner = Local(device=chosen.device, dtype=chosen.dtype)
     verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
@@ -76,8 +76,7 @@ def _parser() -> ArgumentParser:
     known.add_argument(
         "--reward", metavar="REWARD", action="append", help="for data: math, answer, FILE.py:function; repeatable"
     )
-    known.add_argument("--prompt_column", metavar="NAME", help="for data: the column that holds the prompt")
-    known.add_argument("--answer_column", metavar="NAME", help="for data: the column that holds the reference answer")
+    add_data_options(known)
     known.add_argument(
         "--verifier", metavar="REWARD", help="chooses among the samples: process:DIR, outcome:DIR, FILE.py:function"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.cli import parser
+from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,7 +70,12 @@ def _parser(for_method: bool) -> ArgumentParser:
     if for_method:
         data = known.add_argument_group("with a method")
         data.add_argument("--model", metavar="MODEL", help="a model directory or hub name")
-        data.add_argument("--data", metavar="FILE", help="jsonl, json, csv, parquet file or hub name")
+        data.add_argument(
+            "--data",
+            metavar="FILE",
+            action="append",
+            help="jsonl, json, csv, parquet file or hub name; repeatable, FILE*0.3 with a weight",
+        )
         data.add_argument(
             "--reward",
             metavar="REWARD",
@@ -77,8 +83,8 @@ def _parser(for_method: bool) -> ArgumentParser:
             help="math, answer, FILE.py:function, module:function; repeatable",
         )
         data.add_argument("--held_out", metavar="FILE", help="a file of held-out rows, or a fraction of --data (0.1)")
-        data.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
-        data.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
+        add_data_options(data)
+        add_answer_options(data)
         data.add_argument("--system", metavar="TEXT", help="a system message before every conversation")
     return known
 
@@ -155,7 +161,7 @@ def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[R
         example = f"groupwise run {name} --model PATH --data train.jsonl" + " --reward math" * ("reward" in needed)
         raise UserError(f"--{missing[0]} is missing; expected e.g. {example}")
     recipe = _one_stage(name, algorithm, chosen.model, _task(chosen))
-    return replace(recipe, name=f"{name}-{Path(chosen.data).name.partition('.')[0]}"), rest, others
+    return replace(recipe, name=f"{name}-{recipe.stages[0].task.name}"), rest, others
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
@@ -185,7 +191,8 @@ def _task(chosen: Namespace) -> Task:
         tuple(chosen.reward or ()),
         held_out=held_out,
         held_out_fraction=fraction,
-        prompt_column=chosen.prompt_column,
-        answer_column=chosen.answer_column,
+        **reading_of(chosen),
+        turns=chosen.turns,
+        demonstrations=chosen.demonstrations,
         system=chosen.system,
     )
