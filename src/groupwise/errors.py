@@ -16,5 +16,5 @@ class MicroBatchTooLarge(Exception):  # noqa: N818 - it asks for the same again
     was asked of it can be asked again, and means the same."""
 
 
-class AnswerRewritten(UserError):
+class AnswerRewritten(UserError):  # noqa: N818 - a state of the data, and a UserError
     """A chat template drops or changes a part of an answer that is to be learned."""

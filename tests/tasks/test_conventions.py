@@ -9,12 +9,14 @@ import pytest
 from groupwise.errors import UserError
 from groupwise.tasks.conventions import Messages, Plain, Preference, Stepwise, Verl, duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
+from groupwise.tasks.surroundings import Surrounded
 from groupwise.types import Example
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 USER = {"role": "user", "content": "2+2="}
 FOUR = {"role": "assistant", "content": "4"}
 FIVE = {"role": "assistant", "content": "5"}
+BEGUN = {"role": "assistant", "content": "<<"}
 
 
 def one(row: dict, **named) -> Example:
@@ -57,7 +59,11 @@ def parts(example: Example) -> tuple:
         ({"instruction": "Add.", "input": "2+2", "output": "4"}, ("Add.\n\n2+2", "4", "4"), Plain),
         ({"instruction": "Add 2+2.", "input": "", "output": "4"}, ("Add 2+2.", "4", "4"), Plain),
         ({"query": "2+2=", "response": "4"}, ("2+2=", "4", "4"), Plain),
-        ({"input": "2+2=", "target": ["4", "four"]}, ("2+2=", '["4", "four"]', '["4", "four"]'), Plain),
+        ({"input": "2+2=", "target": ["4"]}, ("2+2=", "4", "4"), Plain),
+        ({"question": "2+2=", "answer": "2+2 is 4", "ground_truth": 4}, ("2+2=", "2+2 is 4", "4"), Plain),
+        ({"prompt": "2+2=", "messages": [USER, FOUR]}, ((USER,), "4", None), Surrounded),
+        ({"PROMPT": "2+2=", "Completion": "4"}, ("2+2=", "4", "4"), Plain),
+        ({"prompt": [USER, {"role": "assistant", "content": "<<"}]}, ((USER, BEGUN), None, None), Plain),
         ({"Question": "2+2=", "Answer": 4.0}, ("2+2=", "4.0", "4.0"), Plain),
     ],
 )
@@ -132,7 +138,7 @@ LONE = "a\ud800"
         ({"messages": [{**FOUR, "tool_calls": [{}]}]}, "a.jsonl:1: messages, message 0 calls tools"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
-            "a.jsonl:1: messages, message 0, content is list; expected text",
+            "a.jsonl:1: messages, message 0, content, part 0 is of the type image; expected text",
         ),
         ({"prompt": [USER], "reward_model": {}}, "a.jsonl:1: reward_model is empty dict; expected"),
         ({"prompt": [USER], "reward_model": {"ground_truth": None}}, "a.jsonl:1: reward_model.ground_truth is null"),

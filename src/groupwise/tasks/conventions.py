@@ -75,7 +75,8 @@ class Plain:
 
     @property
     def used(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(filter(None, (*self.prompt, self.completion, self.answer, self.label))))
+        answer = self.answer.partition(".")[0] if self.answer else None
+        return tuple(dict.fromkeys(filter(None, (*self.prompt, self.completion, self.answer, answer, self.label))))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
         prompt = joined_prompt(id, row, self.prompt)
@@ -88,7 +89,7 @@ class Plain:
         if self.answer is not None:
             where = f"{id}: {self.answer}"
             value = cell(id, row, self.answer)
-            if self.answer == self.completion and isinstance(completion, str):
+            if self.answer == self.completion and is_conversation(unspelled(value, where)):
                 value = completion
             answer = self._final(answer_of(value, where, self.structured), where)
             others = alternatives_of(value, where, self.structured)

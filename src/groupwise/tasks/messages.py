@@ -116,13 +116,14 @@ def _message(value: Any, where: str) -> Message:
         what = "calls tools" if unread in ("tool_calls", "function_call") else f"has {unread}"
         raise UserError(f"{where} {what}; expected content only, put it into that as text")
     known = role is not None and (share_gpt or role in ("user", "assistant"))
-    content = _content(value.get(keys[1]), f"{where}, {keys[1]}")
-    return {"role": role if known and role is not None else said, "content": content}
+    named = role if known and role is not None else said
+    content = value.get(keys[1])
+    if content == "" and named != "user":
+        return {"role": named, "content": ""}
+    return {"role": named, "content": _content(content, f"{where}, {keys[1]}")}
 
 
 def _content(content: Any, where: str) -> str:
-    if content == "":
-        return ""
     if not isinstance(content, list | tuple):
         return text_of(content, where)
     texts = [_part(part, f"{where}, part {number}") for number, part in enumerate(content)]

@@ -33,7 +33,8 @@ def by_name(
 
     Every row of a data file counts as held out, and its ``reward`` (``rewards.by_name``) says what is right; of the
     other tasks ``reward`` replaces their own. ``problems``: how many held-out questions ``stepwise`` has. ``system``:
-    a system message. ``reading``: of a data file, as ``from_file`` takes it. Raises UserError for an unknown name, with the nearest one, and where a data file has no reward.
+    a system message. ``reading``: of a data file, as ``from_file`` takes it. Raises UserError for an unknown name, with
+    the nearest one, and where a data file has no reward.
     """
     name, _, rest = spec.partition(":")
     if name == "stepwise":
@@ -45,11 +46,10 @@ def by_name(
     elif name == "gym":
         task = reasoning_gym(rest)
     elif _is_data(spec):
-        task = _from_data(spec, reward, reading)
+        return replace(_from_data(spec, reward, reading), system=system)
     else:
         task = _family(spec)
-    own = () if _is_data(spec) else _rewards(reward)
-    return replace(task, rewards=own or task.rewards, system=system or task.system)
+    return replace(task, rewards=_rewards(reward) or task.rewards, system=system or task.system)
 
 
 def _level(text: str) -> int:

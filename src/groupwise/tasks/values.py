@@ -61,7 +61,10 @@ def truth_of(value: Any, where: str) -> bool:
     """True or false: as such, as 1 and 0, or as text in any case. Raises UserError for anything else, null too."""
     said = str(value).strip().lower()
     if value is None or said not in (*TRUE, *FALSE):
-        raise UserError(f"{where} is {shown(value)}; expected true or false, 1 or 0, yes or no")
+        raise UserError(
+            f"{where} is {shown(value)}; expected true or false, 1 or 0, yes or no; where the column says anything "
+            "else than whether the answer is good, name it in ignore_columns"
+        )
     return said in TRUE
 
 
