@@ -39,7 +39,7 @@ def test_a_float_comes_back_from_its_text(value: float) -> None:
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), b"\xff", [], {}, [None], object()])
 def test_what_is_no_gold(value: Any) -> None:
-    with pytest.raises(UserError, match="row: answer.* expected the reference answer"):
+    with pytest.raises(UserError, match=r"row: answer.* expected the reference answer"):
         answer_of(value, "row: answer")
 
 
@@ -76,5 +76,5 @@ def test_an_object_names_its_fields_and_the_way_out() -> None:
     deep = {"prompt": "q", "reward_model": {"ground_truth": {"target": ["a", "b"]}}}
     found = read(deep, answer="reward_model.ground_truth.target", structured="any")
     assert (found.answer, found.alternatives) == ("a", ("b",))
-    with pytest.raises(UserError, match='a.jsonl:1: answer: no column "vale", perhaps you meant "value"'):
+    with pytest.raises(UserError, match=r'a.jsonl:1: answer: no column "vale", perhaps you meant "value"'):
         read(row, answer="answer.vale")

@@ -53,7 +53,7 @@ def test_every_row_is_looked_at() -> None:
     plain = [{"question": f"{number}+1", "answer": str(number + 1)} for number in range(40)]
     talk = read(*plain, {"question": "1+1", "answer": "2", "system": "Add."})[-1]
     assert talk.prompt == (SYSTEM, {"role": "user", "content": "1+1"})
-    with pytest.raises(UserError, match="a.jsonl:41: image is not empty"):
+    with pytest.raises(UserError, match=r"a.jsonl:41: image is not empty"):
         read(*plain, {"question": "1+1", "answer": "2", "image": "x.png"})
     assert described(*plain, {"question": "1+1", "answer": "2", "solution": "two"}).endswith(
         "completion: solution; answer: answer"
@@ -66,16 +66,16 @@ def test_every_row_is_looked_at() -> None:
 
 def test_a_row_that_differs_is_named() -> None:
     rows = [{"question": "a", "answer": "b"}] * 30
-    with pytest.raises(UserError, match='a.jsonl:31: no column "question"; seen: text, answer'):
+    with pytest.raises(UserError, match=r'a.jsonl:31: no column "question"; seen: text, answer'):
         read(*rows, {"text": "a", "answer": "b"})
-    with pytest.raises(UserError, match="a.jsonl:31: question is int '7'; expected text"):
+    with pytest.raises(UserError, match=r"a.jsonl:31: question is int '7'; expected text"):
         read(*rows, {"question": 7, "answer": "b"})
 
 
 def test_labels_of_mixed_types_and_answers_of_mixed_types() -> None:
     rows = [{"question": "a", "answer": value} for value in (4, "4", 4.0, True, None)]
     assert [example.answer for example in read(*rows[:4])] == ["4", "4", "4.0", "true"]
-    with pytest.raises(UserError, match="a.jsonl:5: answer is null"):
+    with pytest.raises(UserError, match=r"a.jsonl:5: answer is null"):
         read(*rows)
 
 
@@ -112,7 +112,7 @@ def test_around_conversations_too() -> None:
 @pytest.mark.parametrize("name", ["image", "images", "video", "videos", "audio", "Images"])
 @pytest.mark.parametrize("cell", ["x.png", ["x.png"], {"bytes": "x"}])
 def test_what_nothing_can_show_is_refused(name: str, cell: Any) -> None:
-    with pytest.raises(UserError, match=f"a.jsonl:1: {name} is not empty, and nothing here can show it"):
+    with pytest.raises(UserError, match=rf"a.jsonl:1: {name} is not empty, and nothing here can show it"):
         read({"question": "q", "answer": "a", name: cell})
     assert read({"question": "q", "answer": "a", name: cell}, ignored=(name,))[0].prompt == "q"
 
@@ -125,9 +125,9 @@ def test_tools_and_template_arguments_are_read() -> None:
         assert row.columns["chat_template_kwargs"] == arguments
     (row,) = read({"prompt": "q", "chat_template_kwargs": {"enable_thinking": None, "thinking": True}})
     assert row.columns["chat_template_kwargs"] == {"thinking": True}
-    with pytest.raises(UserError, match="a.jsonl:1: tools is str 'calculator'; expected a list of JSON schemas"):
+    with pytest.raises(UserError, match=r"a.jsonl:1: tools is str 'calculator'; expected a list of JSON schemas"):
         read({"prompt": "q", "tools": "calculator"})
-    with pytest.raises(UserError, match="a.jsonl:1: chat_template_kwargs is list; expected an object"):
+    with pytest.raises(UserError, match=r"a.jsonl:1: chat_template_kwargs is list; expected an object"):
         read({"prompt": "q", "chat_template_kwargs": [1]})
 
 
@@ -148,7 +148,7 @@ def test_the_roles_of_sharegpt(role: str, becomes: str) -> None:
     talk = [{"from": "human", "value": "2+2="}, {"from": role, "value": "x"}, {"from": "human", "value": "Why?"}]
     (example,) = read({"conversations": talk})
     assert example.prompt == (USER, {"role": becomes, "content": "x"}, WHY)
-    with pytest.raises(UserError, match="a.jsonl:1: conversations, message 1 is by 'robot'; expected one of human"):
+    with pytest.raises(UserError, match=r"a.jsonl:1: conversations, message 1 is by 'robot'; expected one of human"):
         read({"conversations": [talk[0], {"from": "robot", "value": "x"}]})
 
 
@@ -179,7 +179,7 @@ def test_text_that_is_no_message_stays_text(text: str) -> None:
 
 
 def test_text_that_looks_like_messages_and_is_none_is_an_error() -> None:
-    with pytest.raises(UserError, match="a.jsonl:1: prompt looks like messages written as text, but is not JSON"):
+    with pytest.raises(UserError, match=r"a.jsonl:1: prompt looks like messages written as text, but is not JSON"):
         read({"prompt": "[{'role': 'user' 'content': 'x'}]"})
 
 
