@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,8 +46,8 @@ class ChatTemplate:
         Raises UserError, in one line, for whatever the template raises, and for an argument that it does not read.
         """
         arguments = self.arguments_of(example)
-        if self.today is not None:
-            arguments[CLOCK] = self.today.strftime
+        if self.today is not None and self.tells_date:
+            arguments["chat_template"] = _on(self.today, self.tokenizer.get_chat_template(None, arguments.get(TOOLS)))
         conversation = [dict(message) for message in messages]
         try:
             text = self.tokenizer.apply_chat_template(
@@ -111,3 +112,13 @@ class ChatTemplate:
         template: Any = self.tokenizer.chat_template
         texts = template.values() if isinstance(template, Mapping) else [template or ""]
         return frozenset(word for text in texts for word in re.findall(r"[A-Za-z_]\w*", text))
+
+
+def _on(today: date, template: str) -> str:
+    """The template with a clock that stands still: transformers passes no functions on to a template, so it is a macro
+    that writes what each ``%d`` or ``%B`` of the template is on that day."""
+    parts = sorted(set(re.findall(r"%[-#]?[A-Za-z]", template)), key=len, reverse=True)
+    said = "".join(
+        f"|replace({json.dumps(part)}, {json.dumps(today.strftime(part), ensure_ascii=False)})" for part in parts
+    )
+    return "{% macro " + CLOCK + "(format) %}{{ format" + said + ' }}{% endmacro %}{{ "" }}' + template

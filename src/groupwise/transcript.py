@@ -74,7 +74,7 @@ class Writer:
             if turn["role"] != "assistant":
                 continue
             number = len(given) - len(turns) + place
-            before = self.prompt(messages if place == 0 else given[:number])
+            before = self.prompt(messages) if place == 0 else self.fill(given[:number], True, False)
             if not whole.startswith(before):
                 raise UserError(self._rewritten())
             start, end, around = self._answer(whole, len(before), turn["content"], last=place == len(turns) - 1)
