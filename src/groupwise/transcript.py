@@ -76,7 +76,7 @@ class Writer:
             number = len(given) - len(turns) + place
             before = self.prompt(messages) if place == 0 else self.fill(given[:number], True, False)
             if not whole.startswith(before):
-                raise UserError(self._rewritten())
+                raise UserError(self._rewritten(len(turns)))
             start, end, around = self._answer(whole, len(before), turn["content"], last=place == len(turns) - 1)
             answers.append((start, end))
             added = added or around
@@ -104,7 +104,12 @@ class Writer:
             raise AnswerRewritten(self._dropped(content, shown))
         return start, end + len(text), added.replace(GUARD, "").strip()
 
-    def _rewritten(self) -> str:
+    def _rewritten(self, turns: int) -> str:
+        if turns > 1:
+            return (
+                f"{self.where}: the chat template of {self.name} writes an earlier turn otherwise once another follows, "
+                "so that several answers are no one text; take a template that appends, or learn the last turn"
+            )
         return (
             f"{self.where}: the chat template of {self.name} rewrites the prompt once an answer follows it, so that "
             "the model would learn on another prompt than it is asked; use a template that only appends, or "
