@@ -94,9 +94,8 @@ class Plain:
                 value = completion
             answer = self._final(answer_of(value, where, self.structured), where)
             others = alternatives_of(value, where, self.structured)
-        if self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}"):
-            completion = None
-        return Example(id, prompt, completion, answer, dict(row), others)
+        bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
+        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
 
     def _completed(self, prompt: Text, value: Any, where: str) -> tuple[Text, Text | None]:
         if value is None and self.completion != self.answer:
@@ -151,9 +150,8 @@ class Messages:
             answer = answer_of(value, where, self.structured)
             others = alternatives_of(value, where, self.structured)
         prompt, completion = self._parted(messages, id)
-        if self.label and not truth_of(cell(id, row, self.label), f"{id}: {self.label}"):
-            completion = None
-        return Example(id, prompt, completion, answer, dict(row), others)
+        bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
+        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
 
     def _parted(self, messages: tuple[Message, ...], id: str) -> tuple[tuple[Message, ...], Text | None]:
         if messages[-1]["role"] != "assistant":
