@@ -253,6 +253,12 @@ def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, re
         if {"question", "model_output_steps", FIRST_ERROR} <= names:
             return FirstErrorStep()
     conversation = seen.first(usual.CONVERSATIONS)
+    if (
+        conversation
+        and _prompt(seen)
+        and not any(is_conversation(structure_of(row.get(conversation))) for _, row in rows)
+    ):
+        conversation = None  # an id, or a number of turns
     answers = (*usual.COMPLETIONS, *usual.ANSWERS)
     if conversation and not named and (not _prompt(seen) or not seen.first(answers, without=_prompt(seen))):
         answer = reading.answer or seen.first(usual.ANSWERS)
