@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from groupwise.protocols import Reward
 from groupwise.steps import Segmentation
@@ -33,6 +33,9 @@ class Task:
     """A completion also ends with the token that completes any of these: ``("</answer>",)``, say."""
     steps: Segmentation | None = None
     """What a reasoning step of a completion is; None: nothing asks."""
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the chat template is given beside the messages: ``{"enable_thinking": False}``, say. A row's own column
+    ``chat_template_kwargs`` goes before it, argument by argument."""
     source: str = ""
     """Where the rows came from and how they were read, in words, for the person who runs it."""
 
