@@ -114,7 +114,9 @@ class Renderer:
             )
         return tuple(sorted(ends | set(self.eos_tokens)))
 
-    def sampling(self, max_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Sampling:
+    def sampling(
+        self, max_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+    ) -> Sampling:
         """How to draw completions that end where they should."""
         pieces = self._token_bytes if self.stop_strings else ()
         return Sampling(
@@ -122,6 +124,7 @@ class Renderer:
             temperature,
             top_k,
             top_p,
+            min_p,
             stop_tokens=self.stop_tokens,
             stop_strings=self.stop_strings,
             pieces=pieces,

@@ -79,6 +79,12 @@ class HeldOut:
     """Of every completion here."""
     during: int = 100
     """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``)."""
+    top_k: int = 0
+    """The sampled completions are drawn among so many of the likeliest tokens; 0: all."""
+    top_p: float = 1.0
+    """Among the likeliest tokens that together have this probability."""
+    min_p: float = 0.0
+    """Among tokens at least this share as likely as the likeliest."""
 
 
 @dataclass(frozen=True)

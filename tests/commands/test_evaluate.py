@@ -174,3 +174,41 @@ def test_a_verifier_that_cannot_is_refused_before_anything_is_sampled(tiny_model
     assert f"expected outcome:{scorer} or process:{scorer}" in refused(f"prm:{scorer}")
     assert "no such model directory" in refused("process:./nowhere")
     assert "--samples of 2" in refused(f"process:{scorer}", "--samples", "1")
+
+
+def test_how_samples_are_narrowed_and_ended(tiny_model, capsys, tmp_path):
+    """Text that every answer holds ends it, and where one token is left samples are the greedy answer."""
+
+    def evaluated(*words: str) -> dict:
+        file = tmp_path / "result.json"
+        command = ["evaluate", str(tiny_model), "--task", "stepwise", *FEW, "--json", str(file), *words]
+        assert main(command) == 0
+        return json.loads(file.read_text())["models"][0]["evaluation"]
+
+    whole = evaluated("--min_p", "0.1", "--top_p", "0.9", "--top_k", "7")
+    assert [whole["settings"][name] for name in ("min_p", "top_p", "top_k")] == [0.1, 0.9, 7]
+    texts = [answer["text"] for answer in whole["completions"]]
+    stop = next(letter for text in texts for letter in text if letter.isascii() and letter.isprintable())
+    ended = evaluated("--stop", stop, "--stop", r"\u0000")
+    assert [answer["text"] for answer in ended["completions"]] == [
+        text[: text.index(stop) + 1] if stop in text else text for text in texts
+    ]
+    assert ended["tokens"] < whole["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--min_p 1.5", "--min_p is 1.5; expected 0 to 1"),
+        ("--min_p nan", "--min_p is nan; expected 0 to 1"),
+        ("--top_p 0", "--top_p is 0; expected more than 0, at most 1"),
+        ("--top_k -1", "--top_k is -1; expected 0 (all) or more"),
+        ("--stop=", "--stop is an empty text"),
+        ("--problems 3 --problems 4", "--problems is given twice, as 3 and as 4; expected once"),
+        ("--chat.x 1 --chat.x 2", "--chat.x is given twice, as 1 and as 2"),
+        ("--chat.x", "--chat.x has 0 values; expected one"),
+    ],
+)
+def test_options_from_which_nothing_can_be_drawn(tiny_model, capsys, words, message):
+    assert main(["evaluate", str(tiny_model), "--task", "stepwise", *words.split()]) == 2
+    assert message in capsys.readouterr().err

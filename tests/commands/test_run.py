@@ -182,7 +182,7 @@ def test_help_of_a_method_begins_with_what_matters_first(capsys, monkeypatch, co
     first = "model data reward steps prompts_per_step group_size max_completion_tokens temperature learning_rate beta"
     assert OPTION.findall(box) == [*first.split(), "lora", "out"]
     assert "critic " in shown
-    assert "off; --critic.network {none,head,own}" in shown
+    assert "off; --critic.network {none,head,own} turns it on" in " ".join(shown.split())
     assert "--critic.clip" not in shown
     assert shown.endswith("more: groupwise run grpo --help_all\n")
 

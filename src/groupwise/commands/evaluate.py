@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.cli import parser
+from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ PIPED_WIDTH = 110
 
 def execute(arguments: Sequence[str]) -> int:
     """Evaluates, prints the table, and writes --json."""
+    said, arguments = apart(arguments)
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
     from groupwise.commands.models import labels
@@ -50,6 +53,7 @@ def execute(arguments: Sequence[str]) -> int:
         answer_column=chosen.answer_column,
         system=chosen.system,
     )
+    task = task_with(task, said, stop_strings(chosen.stop))
     learner = Local(device=chosen.device, dtype=chosen.dtype)
     verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)
@@ -90,6 +94,7 @@ def _parser() -> ArgumentParser:
     )
     known.add_argument("--samples", type=int, metavar="N", default=32, help="answers to each of those (32)")
     known.add_argument("--temperature", type=float, metavar="X", default=1.0, help="of the sampled answers (1.0)")
+    add_sampling(known)
     known.add_argument(
         "--max_completion_tokens", type=int, metavar="N", default=256, help="an answer is cut there (256)"
     )
@@ -106,6 +111,7 @@ def _refuse(chosen: Namespace) -> None:
     for name, least in (("problems", 1), ("sampled_problems", 0), ("samples", 1), ("max_completion_tokens", 1)):
         if vars(chosen)[name] < least:
             raise UserError(f"--{name} is {vars(chosen)[name]}; expected at least {least}")
+    refuse_narrowed(chosen)
     if chosen.temperature <= 0:
         raise UserError(f"--temperature is {chosen.temperature}; expected more than 0: greedy answers are always drawn")
     if chosen.verifier and (chosen.sampled_problems < 1 or chosen.samples < 2):
@@ -128,6 +134,7 @@ def _evaluate(
 
     prepare(task.judges)
     engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat)
+    renderer = replace(renderer, stop_strings=task.stop_strings)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
     console = Console(stderr=True)
@@ -145,6 +152,9 @@ def _evaluate(
             sampled_problems=chosen.sampled_problems,
             temperature=chosen.temperature,
             max_tokens=chosen.max_completion_tokens,
+            top_k=chosen.top_k,
+            top_p=chosen.top_p,
+            min_p=chosen.min_p,
             seed=chosen.seed,
             on_progress=lambda at, total: progress.update(bar, completed=at, total=total),
             on_sampled=samples.extend,

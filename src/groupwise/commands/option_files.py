@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.commands.flags import Flag, refuse_twice
-from groupwise.commands.template_options import CHAT, template_value
+from groupwise.commands.prompt_options import CHAT, template_value
 from groupwise.errors import UserError
 
 TOML, YAML = (".toml",), (".yaml", ".yml")

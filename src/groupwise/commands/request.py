@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from argparse import ArgumentParser, Namespace, _AppendAction
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.commands.flags import Flag, flags_of, over, refuse_twice, with_place, words_of
 from groupwise.commands.option_files import SUFFIXES, read_options
-from groupwise.commands.template_options import CHAT, template_arguments
+from groupwise.commands.prompt_options import CHAT, stop_strings, task_with, template_arguments
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
     from groupwise.runs import Run
-    from groupwise.tasks.task import Task
 
 HELP = ("-h", "help", "help_all")
 NEVER_IN_A_FILE = ("options", "write_options", "fresh", "dry_run", *HELP)
@@ -63,8 +61,8 @@ class Request:
 
         said, request = self._template(recipe)
         recipe = tune(recipe, words_of(request.line), program, others, request.file)
-        stops = tuple(map(unescaped, self.chosen.stop or ()))
-        stages = tuple(replace(stage, task=_task_with(stage.task, said, stops)) for stage in recipe.stages)
+        stops = stop_strings(self.chosen.stop)
+        stages = tuple(replace(stage, task=task_with(stage.task, said, stops)) for stage in recipe.stages)
         return replace(recipe, stages=stages) if said or stops else recipe
 
     def numbers(self, recipe: Run, others: Sequence[str]) -> list[Flag]:
@@ -157,21 +155,3 @@ def _singly(flag: Flag, repeatable: Container[str]) -> list[Flag]:
     if len(flag.values) != 1:
         raise UserError(f"{flag.spelling} is {flag.shown or 'an empty list'}; expected one value")
     return [flag]
-
-
-def unescaped(text: str) -> str:
-    r"""A stop string as it is meant: ``\n``, ``\t``, ``\r``, ``\\`` and ``\uXXXX`` stand for what they do in Python."""
-    names = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
-
-    def character(match: re.Match[str]) -> str:
-        return names.get(match[1]) or chr(int(match[1][1:], 16))
-
-    return re.sub(r"\\([ntr\\]|u[0-9a-fA-F]{4})", character, text)
-
-
-def _task_with(task: Task, said: dict[str, Any], stops: tuple[str, ...]) -> Task:
-    """The same with what templates are given, and with these stop strings where there are any."""
-    if any(not stop for stop in stops):
-        raise UserError("--stop is an empty text; expected what ends a completion, such as '</answer>'")
-    arguments = {**task.template_arguments, **said}
-    return replace(task, template_arguments=arguments, stop_strings=stops or task.stop_strings)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.cli import parser
+from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,15 +67,8 @@ def _parser(for_method: bool) -> ArgumentParser:
         "--write_options", metavar="FILE", help="write all that was given as such a file, and run nothing"
     )
     known.add_argument("--dry_run", action="store_true", help="check and print the recipe, run nothing")
-    known.add_argument(
-        "--stop",
-        metavar="TEXT",
-        action="append",
-        help=r"a completion also ends with this text, such as '</answer>' or '\n\n'; repeatable",
-    )
-    known.add_argument(
-        "--chat.NAME", dest="ignored", metavar="VALUE", help="told to the chat template: --chat.enable_thinking false"
-    )
+    known.add_argument("--stop", metavar="TEXT", action="append", help=STOP_HELP)
+    known.add_argument("--chat.NAME", dest="ignored", metavar="VALUE", help=CHAT_HELP)
     if for_method:
         data = known.add_argument_group("with a method")
         data.add_argument("--model", metavar="MODEL", help="a model directory or hub name")
