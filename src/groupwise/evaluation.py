@@ -78,9 +78,8 @@ class Settings:
     seed: int = 0
     correct_at: float = 1.0
     """A completion is correct where its reward is at least this."""
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
+    narrowed: tuple[int, float, float] = (0, 1.0, 0.0)
+    """top-k, top-p and min-p of the sampled completions."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,7 @@ class Evaluation:
         """The inverse of ``to_json``, also after a round through text."""
         fields = {name: value for name, value in values.items() if name != "problems"}
         fields["settings"] = Settings(**values["settings"])
+        fields["settings"] = replace(fields["settings"], narrowed=tuple(fields["settings"].narrowed))
         fields["ids"] = tuple(values["ids"])
         fields["completions"] = tuple(SampleCompletion(**row) for row in values["completions"])
         for name in ("greedy", "pass_at_1"):
@@ -156,9 +156,7 @@ def evaluate(
     canonical: Callable[[Rollout], Hashable | None] | None = None,
     on_progress: Progress | None = None,
     on_sampled: Sampled | None = None,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    min_p: float = 0.0,
+    narrowed: tuple[int, float, float] = (0, 1.0, 0.0),
 ) -> Evaluation:
     """Evaluate the engine's present weights on the first ``problems`` of ``task.held_out``.
 
@@ -171,7 +169,7 @@ def evaluate(
     started = time.perf_counter()
     prompts, too_long = _prompts(engine, renderer, task, problems)
     settings = Settings(samples, min(sampled_problems, len(prompts)), temperature, max_tokens, seed, correct_at)
-    settings = replace(settings, top_k=top_k, top_p=top_p, min_p=min_p)
+    settings = replace(settings, narrowed=narrowed)
     counts = [samples if row < settings.sampled_problems else 1 for row in range(len(prompts))]
     done, total = itertools.count(1), len(prompts) + sum(counts)
 
@@ -234,8 +232,7 @@ def _draw(
         Request(prompt.tokens, tuple(stable_seed(settings.seed, prompt.example.id, j) for j in range(count)))
         for prompt, count in zip(prompts, counts, strict=True)
     ]
-    narrowed = settings.top_k, settings.top_p, settings.min_p
-    sampling = renderer.sampling(settings.max_tokens, settings.temperature, *narrowed)
+    sampling = renderer.sampling(settings.max_tokens, settings.temperature, *settings.narrowed)
     drawn: dict[tuple[int, int], Rollout] = {}
     for row, index, completion in engine.generate(requests, sampling):
         drawn[row, index] = as_rollout(prompts[row], completion, renderer, task.steps)

@@ -251,9 +251,7 @@ class Session:
                 sampled_problems=plan.sampled_problems,
                 temperature=plan.temperature,
                 max_tokens=plan.max_completion_tokens,
-                top_k=plan.top_k,
-                top_p=plan.top_p,
-                min_p=plan.min_p,
+                narrowed=(plan.top_k, plan.top_p, plan.min_p),
                 seed=stable_seed(self.recipe.seed, "evaluation"),
                 on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
             )
