@@ -134,7 +134,6 @@ def _evaluate(
 
     prepare(task.judges)
     engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat)
-    renderer = replace(renderer, stop_strings=task.stop_strings)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
     console = Console(stderr=True)
@@ -145,7 +144,7 @@ def _evaluate(
         bar = progress.add_task(f"evaluating {name} on {task.name}", total=None)
         evaluation = evaluate(
             engine,
-            renderer,
+            replace(renderer, stop_strings=task.stop_strings),
             task,
             problems=chosen.problems,
             samples=chosen.samples,
