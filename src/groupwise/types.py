@@ -35,11 +35,14 @@ class Example:
     """Where it came from, as an error message names it: ``train.jsonl:17``. Unique within its split."""
     prompt: Text
     completion: Text | None = None
-    """A demonstration (SFT)."""
+    """A demonstration (SFT): the text of the assistant's turn, or messages that begin and end with the assistant's, all
+    of whose turns are learned. It goes on where a prompt that ends with the assistant breaks off."""
     answer: str | None = None
     """The reference answer, where the task has one."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Every column of the row by its original name; rewards receive them by name."""
+    alternatives: tuple[str, ...] = ()
+    """Further reference answers, each as right as ``answer``."""
 
 
 @dataclass(frozen=True)

@@ -394,3 +394,16 @@ def test_the_help_of_reward_names_every_kind():
 )
 def test_what_a_method_needs(refused, words, line):
     assert line in refused(*words)
+
+
+def test_several_files_of_data(dry: Callable[..., dict], tmp_path: Path, tiny_model: Path) -> None:
+    """Each is used: none is dropped for the one after it."""
+    for name, count in (("a", 20), ("b", 10)):
+        rows = [{"question": f"{name}{number}?", "answer": "4"} for number in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = ["--data", str(tmp_path / "a.jsonl"), "--data", f"{tmp_path / 'b.jsonl'}*0.5"]
+    recipe = dry("sft", "--model", str(tiny_model), *files, "--held_out", "0")
+    task = recipe["stages"][0]["task"]
+    assert recipe["name"] == "sft-a+b"
+    assert task["train"]["rows"] == 30
+    assert [(share["rows"], share["weight"]) for share in task["shares"]] == [(20, 1.0), (10, 0.5)]

@@ -76,7 +76,7 @@ def _open(chosen: Namespace, said: dict[str, Any]) -> list[Conversation]:
     sources = [source for source in (chosen.against, chosen.model) if source]
     conversations = []
     for source, label in zip(sources, labels(*sources), strict=True):
-        engine, renderer = open_model(source, chosen.device, chosen.dtype, chosen.system)
+        engine, renderer = open_model(source, chosen.device, chosen.dtype, chosen.system, template_arguments=said)
         renderer = replace(renderer, stop_strings=stop_strings(chosen.stop))
         tokens, temperature = chosen.max_completion_tokens, chosen.temperature
         narrowed = chosen.top_k, chosen.top_p, chosen.min_p

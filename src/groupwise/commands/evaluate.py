@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.cli import parser
+from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
 from groupwise.errors import UserError
 
@@ -49,9 +50,8 @@ def execute(arguments: Sequence[str]) -> int:
         chosen.task,
         tuple(chosen.reward or ()),
         problems=chosen.problems,
-        prompt_column=chosen.prompt_column,
-        answer_column=chosen.answer_column,
         system=chosen.system,
+        **reading_of(chosen),
     )
     task = task_with(task, said, stop_strings(chosen.stop))
     learner = Local(device=chosen.device, dtype=chosen.dtype)
@@ -80,8 +80,7 @@ def _parser() -> ArgumentParser:
     known.add_argument(
         "--reward", metavar="REWARD", action="append", help="for data: math, answer, FILE.py:function; repeatable"
     )
-    known.add_argument("--prompt_column", metavar="NAME", help="for data: the column that holds the prompt")
-    known.add_argument("--answer_column", metavar="NAME", help="for data: the column that holds the reference answer")
+    add_data_options(known)
     known.add_argument(
         "--verifier", metavar="REWARD", help="chooses among the samples: process:DIR, outcome:DIR, FILE.py:function"
     )
@@ -133,7 +132,7 @@ def _evaluate(
     from groupwise.verification import verify
 
     prepare(task.judges)
-    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat)
+    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat, task.template_arguments)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
     console = Console(stderr=True)

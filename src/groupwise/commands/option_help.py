@@ -33,6 +33,7 @@ MOST_USED = (
 )
 """Endings, in this order; before them stand the model, the data and the reward, behind them where results go."""
 
+OWN_SELDOM = ("answer_column", "demonstrations", "ignore_column", "structured_answers", "turns")
 OWN_FIRST, OWN_LAST = ("model", "data", "reward"), ("out",)
 
 IN_SHORT = {
@@ -103,7 +104,7 @@ class Page:
         yield from self._section("the command", self._own_rows())
         yield from self._sections()
         if not self.everything:
-            hidden = len(self.options.actions) - len(self.shown())
+            hidden = len(self.options.actions) - len(self.shown()) + sum(name in self.own for name in OWN_SELDOM)
             yield f"\n{hidden} more: {self.program} {subject} --help_all"
 
     def shown(self) -> list[str]:
@@ -140,11 +141,13 @@ class Page:
         return [*own[0], *(self._row(name, self._briefest(name)) for name in self.first), *own[1]]
 
     def _own_rows(self) -> list[tuple[str, str]]:
-        return [self._own_row(name) for name in self.own if name not in (*OWN_FIRST, *OWN_LAST)]
+        seldom = () if self.everything else OWN_SELDOM
+        return [self._own_row(name) for name in self.own if name not in (*OWN_FIRST, *OWN_LAST, *seldom)]
 
     def _own_row(self, name: str) -> tuple[str, str]:
         action = self.own[name]
-        return f"--{name}{f' {action.metavar}' if action.metavar else ''}", (action.help or "").replace("%%", "%")
+        value = action.metavar or (f"{{{','.join(action.choices)}}}" if action.choices else "")
+        return f"--{name} {value}".rstrip(), (action.help or "").replace("%%", "%")
 
     def _sections(self) -> Iterator[str]:
         """Slot after slot, and those that are off as a line each."""

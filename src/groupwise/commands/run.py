@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.cli import parser
+from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
 
@@ -73,12 +74,15 @@ def _parser(for_method: bool) -> ArgumentParser:
         data = known.add_argument_group("with a method")
         data.add_argument("--model", metavar="MODEL", help="a model directory or hub name")
         data.add_argument(
-            "--data", metavar="FILE", action="append", help="jsonl, json, csv, parquet file or hub name; repeatable"
+            "--data",
+            metavar="FILE",
+            action="append",
+            help="jsonl, json, csv, parquet file or hub name; repeatable, FILE*0.3 with a weight",
         )
         data.add_argument("--reward", metavar="REWARD", action="append", help=REWARD_HELP)
         data.add_argument("--held_out", metavar="FILE", help="a file of held-out rows, or a fraction of --data (0.1)")
-        data.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
-        data.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
+        add_data_options(data)
+        add_answer_options(data)
         data.add_argument("--system", metavar="TEXT", help="a system message before every conversation")
     return known
 
@@ -184,7 +188,7 @@ def _from_method(request: Request) -> Run:
         example = f"groupwise run {name} --model PATH --data train.jsonl" + " --reward math" * ("reward" in needed)
         raise UserError(f"--{missing[0]} is missing; expected e.g. {example}")
     recipe = _one_stage(name, algorithm, chosen.model, _task(chosen))
-    return replace(recipe, name=f"{name}-{Path(chosen.data[0]).name.partition('.')[0]}")
+    return replace(recipe, name=f"{name}-{recipe.stages[0].task.name}")
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
@@ -209,14 +213,13 @@ def _task(chosen: Namespace) -> Task:
         held_out, fraction = None, float("0.1" if chosen.held_out is None else chosen.held_out)
     except ValueError:
         held_out, fraction = chosen.held_out, 0.0
-    if len(chosen.data) > 1:
-        raise UserError(f"--data is given {len(chosen.data)} times; expected once")
     return from_file(
-        chosen.data[0],
+        chosen.data,
         tuple(chosen.reward or ()),
         held_out=held_out,
         held_out_fraction=fraction,
-        prompt_column=chosen.prompt_column,
-        answer_column=chosen.answer_column,
+        **reading_of(chosen),
+        turns=chosen.turns,
+        demonstrations=chosen.demonstrations,
         system=chosen.system,
     )
