@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ def test_learner_sampler_and_peft_see_the_same_model(kind: str, rslora: bool, tm
     model, notes = model_of(kind), list[str]()
     adapters = moved(Adapters(model, Lora(rank=4, rslora=rslora), notes.append))
     adapters.save(tmp_path)
+    kept = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert kept == sorted(LAYERS[kind])
     loaded = PeftModel.from_pretrained(model_of(kind), str(tmp_path / "adapter")).eval()
     with torch.no_grad():
         before, trained, merged, read = (m(TOKENS).logits for m in (model_of(kind), adapters.trained, model, loaded))

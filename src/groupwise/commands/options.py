@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from groupwise.commands.flags import Flag, flags_of, twice, with_place, words_of
-from groupwise.commands.option_names import OptionNames
+from groupwise.commands.option_names import NOT_OFFERED, OptionNames
 from groupwise.errors import UserError
 from groupwise.runs import Run
 from groupwise.stage import Stage
@@ -153,7 +153,10 @@ def _identifier(stage: Stage) -> str:
 
 
 def _refuse_unknown(flag: Flag, known: Sequence[str], others: Sequence[str]) -> NoReturn:
-    """Raises UserError for a name that no option has, with the nearest one that is there."""
+    """Raises UserError for a name that no option has: why there is none, or the nearest one that is there."""
+    word = flag.name.rpartition(".")[2].removeprefix("lora_").removeprefix("use_")
+    if word in NOT_OFFERED:
+        raise UserError(f"{flag.spelling}: {NOT_OFFERED[word]}")
     raise UserError(f"{_said(flag)}{_nearest(f'--{flag.name}', [*known, *others])}")
 
 

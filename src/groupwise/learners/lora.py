@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,10 @@ class Adapters:
     def save(self, directory: Path) -> None:
         """As ``PeftModel.from_pretrained`` loads them onto the model that training began with."""
         self._peft.save_pretrained(str(directory / ADAPTER))
+        path = directory / ADAPTER / "adapter_config.json"
+        options = json.loads(path.read_text(encoding="utf-8"))
+        options["target_modules"] = sorted(options["target_modules"])  # a set in peft: its order is a process's own
+        path.write_text(json.dumps(options, indent=2, sort_keys=True), encoding="utf-8")
 
     def values(self) -> list[Tensor]:
         """A copy."""
