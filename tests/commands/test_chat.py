@@ -314,3 +314,18 @@ def test_a_choice_narrowed_to_one_token_is_the_greedy_one(tiny_model, capsys):
 def test_two_values_for_one_option_are_refused(tiny_model, capsys):
     assert main(["chat", str(tiny_model), "--temperature", "0", "--temperature", "1"]) == 2
     assert "--temperature is given twice, as 0 and as 1; expected once" in capsys.readouterr().err
+
+
+def test_what_the_template_is_told_reaches_both_models(tiny_model, monkeypatch):
+    from groupwise.commands import models
+
+    told, real = [], models.open_model
+
+    def noted(*arguments, template_arguments=None, **options):
+        told.append(template_arguments)
+        return real(*arguments, template_arguments=template_arguments, **options)
+
+    monkeypatch.setattr(models, "open_model", noted)
+    words = ["--prompt", "2", "--max_completion_tokens", "2", "--chat.enable_thinking", "false", "--chat.effort=low"]
+    assert main(["chat", str(tiny_model), "--against", str(tiny_model), *words]) == 0
+    assert told == [{"enable_thinking": False, "effort": "low"}] * 2
