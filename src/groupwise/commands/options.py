@@ -16,6 +16,7 @@ import tyro
 from groupwise.commands.flags import Flag, flags_of, twice, with_place, words_of
 from groupwise.commands.option_names import NOT_OFFERED, OptionNames
 from groupwise.errors import UserError
+from groupwise.foreign import explain, refusal
 from groupwise.runs import Run
 from groupwise.stage import Stage
 from groupwise.tasks.task import Task
@@ -43,7 +44,7 @@ def tune(
     """
     before, flags = flags_of(arguments)
     if before:
-        raise UserError(f"unexpected {before[0]!r}; --help lists the options")
+        raise UserError(refusal(arguments) or f"unexpected {before[0]!r}; --help lists the options")
     if not flags and not file:
         return recipe
     options = Options(recipe)
@@ -157,7 +158,8 @@ def _refuse_unknown(flag: Flag, known: Sequence[str], others: Sequence[str]) -> 
     word = flag.name.rpartition(".")[2].removeprefix("lora_").removeprefix("use_")
     if word in NOT_OFFERED:
         raise UserError(f"{flag.spelling}: {NOT_OFFERED[word]}")
-    raise UserError(f"{_said(flag)}{_nearest(f'--{flag.name}', [*known, *others])}")
+    every, name = [*known, *others], f"--{flag.name}"
+    raise UserError(f"{_said(flag)}{explain([name, *flag.values], every) or _nearest(name, every)}")
 
 
 def _said(flag: Flag) -> str:

@@ -11,6 +11,7 @@ from groupwise.commands.flags import Flag, flags_of, over, refuse_twice, with_pl
 from groupwise.commands.option_files import SUFFIXES, read_options
 from groupwise.commands.prompt_options import CHAT, stop_strings, task_with, template_arguments
 from groupwise.errors import UserError
+from groupwise.foreign import CONVERT, refusal
 
 if TYPE_CHECKING:
     from groupwise.runs import Run
@@ -98,6 +99,9 @@ def is_recipe_file(name: str) -> bool:
 
 def read_request(arguments: Sequence[str], parser: Parser, usage: str) -> Request:
     """What was asked. Raises UserError where nothing says what is to be run, and for an option that is given twice."""
+    override = refusal(arguments)
+    if override:
+        raise UserError(override)
     before, line = flags_of(arguments)
     asked = [flag for flag in line if flag.name in HELP]
     line = [flag for flag in line if flag.name not in HELP]
@@ -143,7 +147,7 @@ def _from_options(line: Sequence[Flag], before: Sequence[str]) -> tuple[str, lis
     if not subject and not (said and len(said[0].values) == 1 and said[0].values[0]):
         raise UserError(
             f'{given.values[0]}: nothing says what is run; expected method = "grpo" or recipe = "FILE.py" in it, or a '
-            "method before --options"
+            f"method before --options; {CONVERT}"
         )
     return subject or said[0].values[0], [flag for flag in flags if flag.name not in keys]
 
