@@ -9,7 +9,7 @@ import pytest
 
 from groupwise import recipes
 from groupwise.errors import UserError
-from groupwise.intake import template_notes, unreadable, with_readable_golds
+from groupwise.intake import template_notes, unreadable, with_readable_golds, with_usable_rows
 from groupwise.render import Renderer
 from groupwise.rewards.alternatives import AnyAnswer, any_of
 from groupwise.stage import Stage
@@ -74,6 +74,16 @@ def test_where_nothing_is_scored_training_rows_stay() -> None:
     assert len(left.task.train) == 9
     assert len(left.task.held_out) == 1
     assert len(lines) == 1
+
+
+def test_demonstrations_that_are_labelled_bad_are_not_learned_from() -> None:
+    rows = [replace(row, completion=None, is_bad=True) if place < 4 else row for place, row in enumerate(ROWS)]
+    left, lines = with_usable_rows(stage(rows, method="sft"))
+    assert [row.id for row in left.task.train] == [row.id for row in ROWS[4:]]
+    assert lines == ["sft: 4 of 9 demonstrations are labelled bad and not learned from"]
+    assert len(with_usable_rows(stage(rows))[0].task.train) == 6  # sampled anew: only golds count
+    with pytest.raises(UserError, match="sft: all 4 demonstrations are labelled bad"):
+        with_usable_rows(stage(rows[:4], method="sft"))
 
 
 def test_rows_made_on_demand_are_not_asked_about() -> None:

@@ -46,6 +46,28 @@ def unreadable(rows: Sequence[Example], rewards: Sequence[Reward]) -> dict[int, 
     return dict(sorted(found.items()))
 
 
+def with_usable_rows(stage: Stage) -> tuple[Stage, list[str]]:
+    """The stage without rows that it cannot learn from, and a line for each kind of row left out: demonstrations that
+    are labelled bad, and those of ``with_readable_golds``. Raises UserError where no row would be left."""
+    good, lines = _without_bad(stage)
+    readable, more = with_readable_golds(good)
+    return readable, [*lines, *more]
+
+
+def _without_bad(stage: Stage) -> tuple[Stage, list[str]]:
+    rows = stage.task.train
+    if not isinstance(stage.algorithm.source, Demonstrations) or not isinstance(rows, list | tuple):
+        return stage, []
+    keep = [not row.is_bad for row in rows]
+    bad = len(rows) - sum(keep)
+    if not bad:
+        return stage, []
+    if bad == len(rows):
+        raise UserError(f"{stage.name}: all {bad:,} demonstrations are labelled bad; expected some that are good")
+    line = f"{stage.name}: {bad:,} of {len(rows):,} demonstrations are labelled bad and not learned from"
+    return replace(stage, task=stage.task.with_rows(keep)), [line]
+
+
 def with_readable_golds(stage: Stage) -> tuple[Stage, list[str]]:
     """The stage without rows whose reference answer its rewards cannot read, and a line for each kind of row left out.
 

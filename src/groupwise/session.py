@@ -24,7 +24,7 @@ from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
 from groupwise.evaluations import Evaluations, headline
-from groupwise.intake import template_notes, with_readable_golds
+from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import Local, NewModel
@@ -144,7 +144,7 @@ class Session:
                 with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer
             )
             task = replace(stage.task, rewards=opened(stage.task.rewards), referee=opened(stage.task.referee))
-        stage, left_out = with_readable_golds(replace(stage, task=task))
+        stage, left_out = with_usable_rows(replace(stage, task=task))
         today = first_day(self.place.read())
         renderer = renderer_of(task, learner.tokenizer, str(model), learner.stop_tokens, today)
         self.place.write_record(dated(renderer))

@@ -107,8 +107,8 @@ class Writer:
     def _rewritten(self, turns: int) -> str:
         if turns > 1:
             return (
-                f"{self.where}: the chat template of {self.name} writes an earlier turn otherwise once another follows, "
-                "so that several answers are no one text; take a template that appends, or learn the last turn"
+                f"{self.where}: the chat template of {self.name} writes a turn otherwise once another follows, "
+                "so that several answers are no one text; take a template that appends, or the last turn"
             )
         return (
             f"{self.where}: the chat template of {self.name} rewrites the prompt once an answer follows it, so that "

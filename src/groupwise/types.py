@@ -43,6 +43,8 @@ class Example:
     """Every column of the row by its original name; rewards receive them by name."""
     alternatives: tuple[str, ...] = ()
     """Further reference answers, each as right as ``answer``."""
+    is_bad: bool = False
+    """The row labels its own completion a bad one, which is therefore no demonstration."""
 
 
 @dataclass(frozen=True)

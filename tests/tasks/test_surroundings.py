@@ -165,6 +165,13 @@ def test_a_conversation_is_learned_from_its_last_turn_or_from_all(name: str) -> 
     assert greeted.completion == "4"
 
 
+@pytest.mark.parametrize(("name", "cell"), [("turns", 3), ("conversation", "abc123"), ("messages", None)])
+def test_a_column_that_holds_no_messages_is_no_conversation(name: str, cell: Any) -> None:
+    row = {"prompt": "2+2=", name: cell}
+    assert read(row)[0].prompt == "2+2="
+    assert described(row) == f"prompt: prompt; for rewards by name: {name}; not used: {name}"
+
+
 @pytest.mark.parametrize("write", [json.dumps, str, lambda value: "\n " + json.dumps(value, indent=1)])
 def test_messages_written_as_text(write: Any) -> None:
     quoted = [{"role": "user", "content": "It's 2+2="}]

@@ -16,7 +16,7 @@ from typing import Any
 from groupwise.directory import RunDirectory
 from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
-from groupwise.intake import with_readable_golds
+from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.scorer import ScorerLearner
@@ -116,7 +116,7 @@ class _StageCheck:
         self.model, self.missing = models.begun(stage)
         self.learner, self.engine = self._opened(stage)
         self.stage, self.unheard = self._with_rewards(stage)
-        notes.try_part("data", self._leave_out_unreadable)
+        notes.try_part("data", self._leave_out_unusable)
         task, tokenizer = stage.task, self.learner.tokenizer
         today = first_day(models.record())
         renderer = renderer_of(task, tokenizer, str(self.model), self.learner.stop_tokens, today)
@@ -138,8 +138,8 @@ class _StageCheck:
         if rollouts:
             notes.try_part("memory", partial(self._cost, rollouts, drawn))
 
-    def _leave_out_unreadable(self) -> None:
-        self.stage, lines = with_readable_golds(self.stage)
+    def _leave_out_unusable(self) -> None:
+        self.stage, lines = with_usable_rows(self.stage)
         for line in lines:
             self.notes.remark("data", line.removeprefix(f"{self.stage.name}: "))
 

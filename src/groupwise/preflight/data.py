@@ -140,8 +140,10 @@ def _loses_prompt(world: World, row: Example) -> bool:
 
 
 def _contents(row: Example) -> Iterator[str]:
+    """What the prompt must hold. Of the assistant's earlier turns templates leave out what was thought."""
     messages: tuple[Message, ...] = ({"content": row.prompt},) if isinstance(row.prompt, str) else row.prompt
-    return (str(message["content"]) for message in messages if message.get("content"))
+    said = (message for message in messages if message.get("role") != "assistant")
+    return (str(message["content"]) for message in said if message.get("content"))
 
 
 def _loses_answer(world: World, row: Example) -> bool:

@@ -81,7 +81,8 @@ class Plain:
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
         prompt = joined_prompt(id, row, self.prompt)
         completion: Text | None = None
-        answer, others = None, ()
+        answer: str | None = None
+        others: tuple[str, ...] = ()
         if self.completion is not None:
             own = self.completion != self.answer
             value = row.get(self.completion) if own else cell(id, row, self.completion)
@@ -93,9 +94,8 @@ class Plain:
                 value = completion
             answer = self._final(answer_of(value, where, self.structured), where)
             others = alternatives_of(value, where, self.structured)
-        if self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}"):
-            completion = None
-        return Example(id, prompt, completion, answer, dict(row), others)
+        bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
+        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
 
     def _completed(self, prompt: Text, value: Any, where: str) -> tuple[Text, Text | None]:
         if value is None and self.completion != self.answer:
@@ -143,15 +143,15 @@ class Messages:
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
         messages = conversation_of(cell(id, row, self.column), f"{id}: {self.column}")
-        answer, others = None, ()
+        answer: str | None = None
+        others: tuple[str, ...] = ()
         if self.answer:
             value, where = cell(id, row, self.answer), f"{id}: {self.answer}"
             answer = answer_of(value, where, self.structured)
             others = alternatives_of(value, where, self.structured)
         prompt, completion = self._parted(messages, id)
-        if self.label and not truth_of(cell(id, row, self.label), f"{id}: {self.label}"):
-            completion = None
-        return Example(id, prompt, completion, answer, dict(row), others)
+        bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
+        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
 
     def _parted(self, messages: tuple[Message, ...], id: str) -> tuple[tuple[Message, ...], Text | None]:
         if messages[-1]["role"] != "assistant":
@@ -242,7 +242,7 @@ def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, re
     if sides:
         prompt = named or _prompt(seen) or tuple(filter(None, [seen.first(usual.CONVERSATIONS)]))
         answer = reading.answer or seen.first(usual.ANSWERS, without=prompt)
-        return Preference(prompt, *sides, answer, reading.structured)
+        return Preference(prompt, sides[0], sides[1], answer, reading.structured)
     if not named and not reading.answer:
         if {"prompt", "reward_model"} <= names:
             return Verl(reading.structured)
@@ -253,6 +253,12 @@ def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, re
         if {"question", "model_output_steps", FIRST_ERROR} <= names:
             return FirstErrorStep()
     conversation = seen.first(usual.CONVERSATIONS)
+    if (
+        conversation
+        and _prompt(seen)
+        and not any(is_conversation(structure_of(row.get(conversation))) for _, row in rows)
+    ):
+        conversation = None  # an id, or a number of turns
     answers = (*usual.COMPLETIONS, *usual.ANSWERS)
     if conversation and not named and (not _prompt(seen) or not seen.first(answers, without=_prompt(seen))):
         answer = reading.answer or seen.first(usual.ANSWERS)
@@ -281,12 +287,12 @@ def _surrounded(convention: Convention, seen: Columns) -> Convention:
     """With the columns around its prompt, and those whose names mean something and that it leaves."""
     used = convention.used
     media = seen.of(usual.MEDIA, used)
-    around = [seen.first(names, without=used) for names in (usual.SYSTEM, usual.HISTORY, usual.CONTEXT)]
-    given = [seen.first(names, without=used) for names in (usual.TOOLS, usual.ARGUMENTS)]
-    unused = seen.of(usual.MEANINGFUL, (*used, *filter(None, around)))
-    if not any((*around, *given, media, unused)):
+    names = (usual.SYSTEM, usual.HISTORY, usual.CONTEXT, usual.TOOLS, usual.ARGUMENTS)
+    system, history, context, tools, arguments = (seen.first(each, without=used) for each in names)
+    unused = seen.of(usual.MEANINGFUL, (*used, *filter(None, (system, history, context))))
+    if not any((system, history, context, tools, arguments, media, unused)):
         return convention
-    return Surrounded(convention, *around, *given, media, unused)
+    return Surrounded(convention, system, history, context, tools, arguments, media, unused)
 
 
 def _prompt(seen: Columns) -> tuple[str, ...]:

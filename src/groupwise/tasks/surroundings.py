@@ -53,9 +53,9 @@ class Surrounded:
 
     @property
     def description(self) -> str:
-        around = (("system message", self.system), ("earlier turns", self.history), ("context", self.context))
-        around = (*around, ("tools", self.tools), ("template arguments", self.arguments))
-        parts = [self.convention.description, *(f"{what}: {column}" for what, column in around if column)]
+        around = {"system message": self.system, "earlier turns": self.history, "context": self.context}
+        around |= {"tools": self.tools, "template arguments": self.arguments}
+        parts = [self.convention.description, *(f"{what}: {column}" for what, column in around.items() if column)]
         return "; ".join([*parts, *([f"not used: {', '.join(self.unused)}"] if self.unused else [])])
 
     @property
