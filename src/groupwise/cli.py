@@ -104,7 +104,18 @@ class _Parser(argparse.ArgumentParser):
     """Dashes and underscores alike in the names of options; one line for a mistake, with the nearest name."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        return super().parse_known_args([underscored(word) for word in args or ()], namespace)
+        words = [underscored(word) for word in args or ()]
+        self._refuse_twice(words)
+        return super().parse_known_args(words, namespace)
+
+    def _refuse_twice(self, words: Sequence[str]) -> None:
+        """An option that takes one value would forget the first without a word."""
+        from groupwise.commands.flags import flags_of, refuse_twice
+
+        known = self._option_string_actions
+        mine = [flag for flag in flags_of(words)[1] if f"--{flag.name}" in known]
+        several = argparse._AppendAction | argparse._StoreTrueAction
+        refuse_twice(mine, [flag.name for flag in mine if isinstance(known[f"--{flag.name}"], several)])
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         chosen, rest = self.parse_known_args(args, namespace)

@@ -83,10 +83,21 @@ class HeldOut:
     """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``), of each held-out set."""
     during_samples: int = 1
     """Completions for each of those beside the greedy one; with more than one also pass@k and maj@k for k up to it."""
+    top_k: int = 0
+    """The sampled completions are drawn among so many of the likeliest tokens; 0: all."""
+    top_p: float = 1.0
+    """Among the likeliest tokens that together have this probability."""
+    min_p: float = 0.0
+    """Among tokens at least this share as likely as the likeliest."""
 
     def __post_init__(self) -> None:
         if self.during_samples < 1:
             raise UserError(f"evaluation.during_samples is {self.during_samples}; expected at least 1")
+
+    @property
+    def narrowed(self) -> tuple[int, float, float]:
+        """top-k, top-p and min-p."""
+        return self.top_k, self.top_p, self.min_p
 
 
 @dataclass(frozen=True)

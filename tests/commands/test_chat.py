@@ -292,3 +292,40 @@ def read_until(terminal: int, end: str, seconds: float = 600) -> str:
         if select.select([terminal], [], [], 0.2)[0]:
             text += os.read(terminal, 4096).decode("utf-8", "replace")
     return text
+
+
+def test_a_stop_string_ends_an_answer(tiny_model, capsys):
+    words = ["chat", str(tiny_model), "--prompt", "1 + 1 = ?", "--seed", "3", "--max_completion_tokens", "12"]
+    assert main(words) == 0
+    whole = capsys.readouterr().out.rstrip("\n")
+    stop = next(letter for letter in whole if letter.isascii() and letter.isprintable())
+    assert main([*words, "--stop", stop]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == whole[: whole.index(stop) + 1]
+
+
+def test_a_choice_narrowed_to_one_token_is_the_greedy_one(tiny_model, capsys):
+    said = []
+    for words in (["--temperature", "0"], ["--top_k", "1"], ["--min_p", "1"], ["--top_p", "1e-9"]):
+        assert main(["chat", str(tiny_model), "--prompt", "2 + 2 = ?", "--max_completion_tokens", "8", *words]) == 0
+        said.append(capsys.readouterr().out)
+    assert len(set(said)) == 1
+
+
+def test_two_values_for_one_option_are_refused(tiny_model, capsys):
+    assert main(["chat", str(tiny_model), "--temperature", "0", "--temperature", "1"]) == 2
+    assert "--temperature is given twice, as 0 and as 1; expected once" in capsys.readouterr().err
+
+
+def test_what_the_template_is_told_reaches_both_models(tiny_model, monkeypatch):
+    from groupwise.commands import models
+
+    told, real = [], models.open_model
+
+    def noted(*arguments, template_arguments=None, **options):
+        told.append(template_arguments)
+        return real(*arguments, template_arguments=template_arguments, **options)
+
+    monkeypatch.setattr(models, "open_model", noted)
+    words = ["--prompt", "2", "--max_completion_tokens", "2", "--chat.enable_thinking", "false", "--chat.effort=low"]
+    main(["chat", str(tiny_model), "--against", str(tiny_model), *words])  # whose prompts have no template
+    assert told == [{"enable_thinking": False, "effort": "low"}] * 2

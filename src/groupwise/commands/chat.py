@@ -6,9 +6,11 @@ import io
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from groupwise.cli import parser
+from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,10 +28,12 @@ PROMPT = ">>> "
 
 def execute(arguments: Sequence[str]) -> int:
     """Talks until the user leaves."""
+    said, arguments = apart(arguments)
     chosen = _parser().parse_args(arguments)
+    refuse_narrowed(chosen)
     if chosen.temperature < 0 or chosen.max_completion_tokens < 1:
         raise UserError("expected --temperature 0 or more and --max_completion_tokens 1 or more")
-    conversations = _open(chosen)
+    conversations = _open(chosen, said)
     if chosen.prompt is not None:
         _answer_once(conversations, chosen.prompt)
     elif sys.stdin.isatty():
@@ -51,6 +55,7 @@ def _parser() -> ArgumentParser:
     known.add_argument(
         "--temperature", type=float, metavar="X", default=1.0, help="0: always the likeliest token (1.0)"
     )
+    add_sampling(known)
     known.add_argument(
         "--max_completion_tokens", type=int, metavar="N", default=512, help="an answer is cut there (512)"
     )
@@ -64,16 +69,18 @@ def _parser() -> ArgumentParser:
     return known
 
 
-def _open(chosen: Namespace) -> list[Conversation]:
+def _open(chosen: Namespace, said: dict[str, Any]) -> list[Conversation]:
     from groupwise.commands.conversation import Conversation
     from groupwise.commands.models import labels, open_model
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     conversations = []
     for source, label in zip(sources, labels(*sources), strict=True):
-        engine, renderer = open_model(source, chosen.device, chosen.dtype, chosen.system)
+        engine, renderer = open_model(source, chosen.device, chosen.dtype, chosen.system, template_arguments=said)
+        renderer = replace(renderer, stop_strings=stop_strings(chosen.stop))
         tokens, temperature = chosen.max_completion_tokens, chosen.temperature
-        conversations.append(Conversation(label, engine, renderer, tokens, temperature, chosen.seed))
+        narrowed = chosen.top_k, chosen.top_p, chosen.min_p
+        conversations.append(Conversation(label, engine, renderer, tokens, temperature, chosen.seed, narrowed))
     return conversations
 
 

@@ -54,6 +54,8 @@ class Conversation:
     max_tokens: int
     temperature: float = 1.0
     seed: int = 0
+    narrowed: tuple[int, float, float] = (0, 1.0, 0.0)
+    """top-k, top-p and min-p."""
     messages: list[Message] = field(default_factory=list)
 
     @property
@@ -88,7 +90,7 @@ class Conversation:
         self, tokens: tuple[int, ...], turn: int, on_text: Callable[[str], None], is_stopped: Callable[[], bool]
     ) -> Answer:
         stream, end = TextStream(self.renderer.decode), "truncated"
-        sampling = self.renderer.sampling(self.max_tokens, self.temperature)
+        sampling = self.renderer.sampling(self.max_tokens, self.temperature, *self.narrowed)
         request = Request(tokens, (stable_seed(self.seed, "chat", turn),))
 
         def hear(_request: int, _index: int, token: int) -> None:

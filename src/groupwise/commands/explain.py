@@ -119,7 +119,8 @@ def _parser() -> ArgumentParser:
         "--algorithm.OPTION",
         dest="ignored",
         metavar="VALUE",
-        help="as in a run (groupwise run METHOD --help lists them); --against.algorithm.OPTION is OTHER's",
+        help="as in a run, or a unique ending of it such as --beta (groupwise run METHOD --help lists them); "
+        "--against.algorithm.OPTION is OTHER's",
     )
     return known
 
@@ -151,15 +152,19 @@ def _method(name: str, options: Sequence[str]) -> Method:
     from groupwise.commands.methods import canonical, method
 
     recipe, known = canonical(name), method(name)
-    stray = next((word for word in options if word.startswith("--") and not word.startswith("--algorithm.")), None)
-    if stray is not None:
-        raise UserError(_stray(stray.partition("=")[0]))
     if not options:
         return Method(recipe, known, ())
-    from groupwise.commands.options import tune
+    from groupwise.commands.flags import flags_of
+    from groupwise.commands.options import Options, tune
     from groupwise.describe import describe, differences
 
-    algorithm = tune(_as_run(recipe, known), options, f"groupwise explain {recipe}").stages[0].algorithm
+    run = _as_run(recipe, known)
+    names = Options(run).names
+    for flag in flags_of(options)[1]:
+        found = names.find(flag.name) or [flag.name]
+        if not any(option.startswith("algorithm.") for option in found):
+            raise UserError(_stray(f"--{flag.name}"))
+    algorithm = tune(run, options, f"groupwise explain {recipe}").stages[0].algorithm
     return Method(recipe, algorithm, tuple(differences(describe(algorithm), describe(known))))
 
 

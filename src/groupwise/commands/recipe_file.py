@@ -13,7 +13,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
 
-from groupwise.cli import underscored
 from groupwise.errors import UserError
 from groupwise.foreign import trains_elsewhere
 from groupwise.runs import Run
@@ -37,19 +36,18 @@ class RecipeFile:
         """``--model`` ... of the function's parameters."""
         return [f"--{name}" for name in self._parameters]
 
-    def make(self, arguments: Sequence[str]) -> tuple[Run, list[str]]:
-        """The run, and the arguments that are not the function's. Raises UserError where a parameter is missing."""
+    def make(self, arguments: Sequence[str]) -> Run:
+        """The run, of its function's parameters. Raises UserError where one is missing."""
         if isinstance(self.defined, Run):
-            return self.defined, list(arguments)
-        chosen, rest = self.parser.parse_known_args([underscored(word) for word in arguments])
-        given = vars(chosen)
+            return self.defined
+        given = vars(self.parser.parse_args(list(arguments)))
         for name, parameter in self._parameters.items():
             if name not in given and parameter.default is parameter.empty:
                 raise UserError(f"--{name} is missing; {self.path} needs it")
         made = self.defined(**given)
         if not isinstance(made, Run):
             raise UserError(f"{self.path}: its function run returned {type(made).__name__}; expected a Run")
-        return made, rest
+        return made
 
     def explain(self) -> None:
         """Prints what the file says of itself, and its parameters."""

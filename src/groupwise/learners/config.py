@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters (arXiv 2106.09685) instead of all parameters: W + alpha / rank · B A, W frozen."""
+    """Low-rank adapters (arXiv 2106.09685) in place of all parameters: W + scale · B A, W frozen (docs/lora.md)."""
 
     rank: int = 0
     """0: no adapters, every parameter is trained."""
     alpha: float = 32.0
-    """The adapters count alpha / rank times."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Last names of the linear layers that get one."""
+    """scale = alpha / rank."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Last names of the layers that get one, such as q_proj v_proj; all-linear: every linear layer of the blocks."""
+    rslora: bool = False
+    """scale = alpha / √rank (arXiv 2312.03732): a larger rank then learns at the same rate."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class LocalLearner:
         self.context_tokens = int(self.model.config.get_text_config().max_position_embeddings)
         self.stop_tokens = generation_stops(self.model)
         self.version = 0
-        self._adapters = Adapters(self.model, config.lora) if config.lora.rank else None
+        self._adapters = Adapters(self.model, config.lora, note) if config.lora.rank else None
         trained = self._adapters.trained if self._adapters else self.model
         self._policy = LanguageModel(trained, config.checkpointing)
         self._reference: LanguageModel | PastPolicy | None = None

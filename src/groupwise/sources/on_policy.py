@@ -34,6 +34,8 @@ class OnPolicy(Source):
     the learner's softmax too."""
     top_p: float = 1.0
     """Sample among the likeliest tokens that together have this probability; as ``top_k``."""
+    min_p: float = 0.0
+    """Sample among tokens at least this share as likely as the likeliest (arXiv 2407.01082); as ``top_k``."""
     without_signal: Literal["keep", "drop", "redraw"] = "keep"
     """A group without signal is trained on, dropped, or replaced by the group of a further prompt."""
     signal: Callable[[Group], bool] = informative
@@ -96,7 +98,8 @@ class OnPolicy(Source):
         stream = (world.seed, world.stage.name, "sample")
         seeds = [tuple(stable_seed(*stream, place, index) for index in range(size)) for place in places]
         total = len(prompts) * size
-        how = world.renderer.sampling(self.max_completion_tokens, self.temperature, self.top_k, self.top_p)
+        narrowed = self.top_k, self.top_p, self.min_p
+        how = world.renderer.sampling(self.max_completion_tokens, self.temperature, *narrowed)
 
         def heard(done: int) -> None:
             world.on_phase("sample", done, total)
