@@ -128,10 +128,6 @@ def updates_per_draw(stage: Stage) -> int:
 
 
 def _complaints(stage: Stage) -> Iterator[str]:
-    if stage.steps < 1 or stage.prompts_per_step < 1 or stage.minibatches < 1 or stage.epochs < 1:
-        yield "steps, prompts_per_step, minibatches and epochs are all at least 1"
-    if not 0 <= stage.most_unscored <= 1:
-        yield f"most_unscored is {stage.most_unscored}; expected a share, 0 to 1"
     if stage.minibatches > stage.prompts_per_step:
         yield (
             f"{stage.minibatches} minibatches of {stage.prompts_per_step} prompts; a minibatch holds whole groups, so "
@@ -162,12 +158,8 @@ def _source_complaints(stage: Stage) -> Iterator[str]:
                 f"group_size is {source.group_size} with an advantage that compares a group's completions: every one "
                 "would be 0; use group_size 2 or more"
             )
-        if source.temperature <= 0:
-            yield f"temperature is {source.temperature}; completions of a group must be able to differ"
         if not stage.task.rewards and needs_reward(algorithm):
             yield f"task {stage.task.name} has no reward, and sampled completions need one"
-        if source.most_rounds < 1:
-            yield f"most_rounds is {source.most_rounds}; a draw takes at least one round of sampling"
         if "greedy_rewards" in algorithm.needs() and not source.greedy_baseline:
             yield "the greedy baseline needs greedy completions: source.greedy_baseline True samples them"
     for reward in _learned(stage.task.rewards):
@@ -207,8 +199,6 @@ def _scorer_complaints(algorithm: Algorithm) -> Iterator[str]:
 def _frozen_complaints(stage: Stage, source: FrozenPolicy) -> Iterator[str]:
     if not stage.task.rewards and needs_reward(stage.algorithm):
         yield f"task {stage.task.name} has no reward, and the samples of a frozen policy are chosen by one"
-    if source.samples_per_prompt < 1 or source.sampling_temperature < 0:
-        yield "samples_per_prompt is at least 1, and sampling_temperature at least 0"
     if source.demonstrations and stage.algorithm.objective.joins_group():
         yield "demonstrations are groups of one and cannot stand among pairs; leave source.demonstrations out"
 
@@ -277,6 +267,8 @@ def _kl_remarks(stage: Stage) -> Iterator[str]:
 
 
 def _update_remarks(stage: Stage) -> Iterator[str]:
+    if not stage.learning_rate:
+        yield "learning_rate is 0: nothing is learned"
     algorithm, updates = stage.algorithm, updates_per_draw(stage)
     if not isinstance(algorithm.source, OnPolicy):
         return

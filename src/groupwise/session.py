@@ -24,6 +24,7 @@ from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.evaluation import evaluate
 from groupwise.evaluations import Evaluations, headline
+from groupwise.finite import refuse_broken
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import Local, NewModel
@@ -206,6 +207,7 @@ class Session:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
         except Interrupted:
             keeper.give_up_step()
+        refuse_broken(stage.name, learner.weights())
         left = self.place.model(stage.name)
         require_space(left.parent, bytes_of(learner.weights()), f"the model of {stage.name}")
         with complete_directory(left) as aside:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm
-from groupwise.errors import UserError
 from groupwise.tasks.task import Task
 
 
@@ -20,35 +19,35 @@ class Stage:
     """Names the stage's model, metrics and options."""
     algorithm: Algorithm
     task: Task
-    steps: int
+    steps: Annotated[int, "[1, inf)"]
     """Draws. A step draws prompts_per_step prompts together."""
-    prompts_per_step: int = 16
+    prompts_per_step: Annotated[int, "[1, inf)"] = 16
     """Prompts drawn together."""
-    minibatches: int = 1
+    minibatches: Annotated[int, "[1, inf)"] = 1
     """Optimiser updates a draw (and epoch). With more than one the later ones are off-policy: ratio and clip matter."""
-    epochs: int = 1
+    epochs: Annotated[int, "[1, inf)"] = 1
     """Passes over one draw."""
-    learning_rate: float = 1e-6
+    learning_rate: Annotated[float, "[0, 1]"] = 1e-6
     """AdamW's, at the end of the warm-up."""
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, "[0, inf)"] = 0
     """Steps over which the learning rate rises linearly."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """After the warm-up: constant, or down to the floor at the last step."""
     long_prompts: Literal["skip", "error"] = "skip"
     """A prompt that leaves no room for its completion in the context: skipped and counted, or an error."""
-    checkpoint_every: int = 50
+    checkpoint_every: Annotated[int, "[0, inf)"] = 50
     """Steps between checkpoints; 0: only the stage's final model."""
-    evaluate_every: int = 0
+    evaluate_every: Annotated[int, "[0, inf)"] = 0
     """Steps between quick greedy evaluations on held-out problems; 0: none."""
-    learning_rate_floor: float = 0.0
+    learning_rate_floor: Annotated[float, "[0, 1]"] = 0.0
     """Where a falling schedule ends, as a share of the learning rate."""
-    most_unscored: float = 0.5
+    most_unscored: Annotated[float, "[0, 1]"] = 0.5
     """Share of a step's completions that may go without a reward because one timed out or failed; with more the run
     stops and shows them."""
     start: str = "last"
     """The model that it begins with: what the stage before it left (last), the run's own first model (first), or what
     the stage of that name left."""
-    most_skipped_steps: int = 5
+    most_skipped_steps: Annotated[int, "[0, inf)"] = 5
     """Steps in a row whose updates were left out because a number was not finite, after which the run stops; 0: never.
     Their batches lie in bad_batches/."""
 
@@ -67,17 +66,17 @@ class Stage:
 class HeldOut:
     """How each stage's model is evaluated on its task's held-out problems."""
 
-    problems: int = 500
+    problems: Annotated[int, "[0, inf)"] = 500
     """With one greedy and one sampled completion each."""
-    sampled_problems: int = 100
+    sampled_problems: Annotated[int, "[0, inf)"] = 100
     """The first of them, with ``samples`` completions each, for pass@k and maj@k. 0: none."""
-    samples: int = 32
+    samples: Annotated[int, "[1, inf)"] = 32
     """Completions for each sampled problem; k goes 1, 2, 4 ... up to it."""
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the sampled completions."""
-    max_completion_tokens: int = 256
+    max_completion_tokens: Annotated[int, "[1, inf)"] = 256
     """Of every completion here."""
-    during: int = 100
+    during: Annotated[int, "[1, inf)"] = 100
     """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``)."""
 
 
@@ -85,20 +84,13 @@ class HeldOut:
 class Checkpoints:
     """Which checkpoints of a stage are kept; ``Stage.checkpoint_every`` says when one is written."""
 
-    keep_last: int = 2
+    keep_last: Annotated[int, "[1, inf)"] = 2
     """The newest ones while the stage is under way. With two, a damaged one has one before it to go on from."""
-    keep_every: int = 0
+    keep_every: Annotated[int, "[0, inf)"] = 0
     """Those of every so many steps stay for good; 0: none."""
     keep_best: str = ""
     """A metric of the quick evaluations (``Stage.evaluate_every``), such as eval/accuracy: a checkpoint is written
     wherever it is higher than before, and the one where it is highest stays for good. Empty: none."""
-
-    def __post_init__(self) -> None:
-        if self.keep_last < 1 or self.keep_every < 0:
-            raise UserError(
-                f"checkpoints: keep_last is {self.keep_last} and keep_every {self.keep_every}; expected at least 1 and "
-                "at least 0"
-            )
 
     def kept(self, steps: Sequence[int], best: int | None, finished: bool) -> set[int]:
         """Which of ``steps``, in order, stay: ``best`` is the step where the metric is highest."""

@@ -260,7 +260,9 @@ def test_a_dialogue(tiny_model, capsys, monkeypatch):
     ("words", "line"),
     [
         (["--prompt", "x" * 300], "leaves no room for an answer"),
-        (["--temperature", "-1"], "expected --temperature 0 or more"),
+        (["--temperature", "-1"], "--temperature is -1.0; expected a number, at least 0"),
+        (["--temperature", "nan"], "--temperature is nan; expected a number, at least 0"),
+        (["--max_completion_tokens", "0"], "--max_completion_tokens is 0; expected a whole number, at least 1"),
     ],
 )
 def test_a_mistake_is_one_line(tiny_model, capsys, words, line):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Advantage(Protocol):
 class Constant(Advantage):
     """A = value for every token: supervised learning, where people chose the data (DeepSeekMath table 10, GC = 1)."""
 
-    value: float = 1.0
+    value: Annotated[float, "(-inf, inf)"] = 1.0
     """Advantage of every sampled token."""
 
     def advantages(self, signals: Signals) -> Tensor:
@@ -55,9 +55,9 @@ class Constant(Advantage):
 class Accepted(Advantage):
     """A = I(o): 1 for each token of a completion that the rule accepts, else 0 (RFT, DeepSeekMath table 10)."""
 
-    threshold: float = 1.0
+    threshold: Annotated[float, "(-inf, inf)"] = 1.0
     """Smallest reward that is accepted."""
-    unscored: float = 0.0
+    unscored: Annotated[float, "(-inf, inf)"] = 0.0
     """Advantage of a completion without a reward: 1 where demonstrations stand among chosen samples."""
 
     def advantages(self, signals: Signals) -> Tensor:
@@ -80,9 +80,9 @@ class GroupRelative(Advantage):
     scale: Literal["group", "batch", "none", "mean"] = "group"
     """What divides: the standard deviation of the prompt's group (GRPO), of all raw rewards in the batch (Lite PPO),
     nothing (Dr. GRPO), or the group's mean reward (MaxRL, for rewards of 0 and 1)."""
-    ddof: int = 1
+    ddof: Annotated[int, "[0, 1]"] = 1
     """1: Bessel's correction, as TRL and verl do; 0: population."""
-    epsilon: float = 0.0
+    epsilon: Annotated[float, "[0, inf)"] = 0.0
     """Added to what divides. The paper prints none; TRL adds 1e-4, verl 1e-6."""
     baseline: Literal["group", "others"] = "group"
     """Whose mean reward is subtracted: the group's, or that of the other completions (leave one out, RLOO)."""
@@ -128,9 +128,9 @@ class ProcessRelative(Advantage):
     Tokens after the last step get 0; a completion with more steps weighs more in mean and std.
     """
 
-    ddof: int = 1
+    ddof: Annotated[int, "[0, 1]"] = 1
     """1: Bessel's correction; 0: population."""
-    epsilon: float = 0.0
+    epsilon: Annotated[float, "[0, inf)"] = 0.0
     """Added to the standard deviation."""
 
     def advantages(self, signals: Signals) -> Tensor:
@@ -161,9 +161,9 @@ class NormalisedRewards(Advantage):
     """Each of several rewards by itself normalised in its group, then their weighted sum over the batch (GDPO,
     arXiv 2601.05242): a reward with a small spread keeps its say beside one with a large spread."""
 
-    ddof: int = 1
+    ddof: Annotated[int, "[0, 1]"] = 1
     """1: Bessel's correction; 0: population."""
-    epsilon: float = 1e-4
+    epsilon: Annotated[float, "[0, inf)"] = 1e-4
     """Added to every standard deviation."""
 
     def advantages(self, signals: Signals) -> Tensor:

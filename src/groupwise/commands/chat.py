@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from groupwise.cli import parser
 from groupwise.errors import UserError
+from groupwise.ranges import refuse_number
 
 if TYPE_CHECKING:
     from groupwise.commands.conversation import Answer, Conversation
@@ -27,8 +28,8 @@ PROMPT = ">>> "
 def execute(arguments: Sequence[str]) -> int:
     """Talks until the user leaves."""
     chosen = _parser().parse_args(arguments)
-    if chosen.temperature < 0 or chosen.max_completion_tokens < 1:
-        raise UserError("expected --temperature 0 or more and --max_completion_tokens 1 or more")
+    refuse_number("--temperature", chosen.temperature, "[0, inf)")
+    refuse_number("--max_completion_tokens", chosen.max_completion_tokens, "[1, inf)", whole=True)
     conversations = _open(chosen)
     if chosen.prompt is not None:
         _answer_once(conversations, chosen.prompt)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.errors import UserError
+from groupwise.ranges import refuse_number
 
 if TYPE_CHECKING:
     from groupwise.preflight import Finding
@@ -36,6 +37,7 @@ def execute(arguments: Sequence[str]) -> int:
         raise UserError(f"a recipe comes first, and then options such as {arguments[0]}; expected {USAGE}")
     is_file = arguments[0].endswith(".py")
     chosen, rest = _parser(for_method=not is_file).parse_known_args(arguments)
+    refuse_number("--limit_seconds", chosen.limit_seconds, "(0, inf)")
     if chosen.options:
         rest = [*from_toml(chosen.options), *rest]
     read = running._from_file if is_file else running._from_method

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
@@ -15,7 +16,7 @@ from groupwise.types import Example, Rollout
 class Demonstrations(Source):
     """q, o ~ P_sft: completions that the task's rows carry."""
 
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
     def draw(self, world: World, cursor: int) -> Draw:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
@@ -20,7 +21,7 @@ class Pairs(Source):
     message: what ``tasks.from_file`` makes of TRL's preference rows, with an explicit or an implicit prompt.
     """
 
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
     def draw(self, world: World, cursor: int) -> Draw:

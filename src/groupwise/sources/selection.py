@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 from groupwise.sources.distance import levenshtein
 from groupwise.sources.equations import calculations, calculations_hold
@@ -52,7 +52,7 @@ class AllRollouts(Selection):
 class BestAndWorst(Selection):
     """A preference pair of a policy's own answers: the highest reward, then the lowest; the first of equals."""
 
-    margin: float = 0.0
+    margin: Annotated[float, "[0, inf)"] = 0.0
     """Their rewards must differ by more; otherwise there is no pair, ``pairs/none``."""
 
     def select(self, group: Group) -> Selected:
@@ -74,7 +74,7 @@ class DistinctPaths(Selection):
     (``paths/false_calculation``), the reasoning of another one (``paths/duplicate``).
     """
 
-    threshold: float = 1.0
+    threshold: Annotated[float, "(-inf, inf)"] = 1.0
     """Least reward of a right answer."""
     calculations: bool = True
     """Check inline calculations."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
@@ -26,7 +27,7 @@ class StepLabels(Source):
 
     separator: str = "\n"
     """What stands between two steps. The last one is ended as a demonstration is."""
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of log-probabilities, where an objective reads any."""
 
     def draw(self, world: World, cursor: int) -> Draw:
