@@ -261,7 +261,9 @@ def test_a_checkpoint_never_holds_weights_that_are_not_finite(
     assert [path.name for path in (out / "checkpoints").glob("stage-*")] == ["stage-000001"]
 
 
-def test_weights_that_broke_in_the_last_update_are_no_model(tiny_model: Path, tmp_path: Path) -> None:
+def test_weights_that_broke_in_the_last_update_are_no_model(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing looks at the weights after the last update but what would save them."""
     from groupwise.learners.optimizer import Optimizer
 
@@ -275,7 +277,7 @@ def test_weights_that_broke_in_the_last_update_are_no_model(tiny_model: Path, tm
 
     task = Task("rows", tuple(Example(f"row:{n}", f"{n} =", completion=f"{n}") for n in range(4)))
     recipe = Run("broken", str(tiny_model), (Stage("sft", recipes.sft, task, steps=1, prompts_per_step=2),))
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(UserError, match="not finite after the last update"):
-        patched.setattr(Optimizer, "step", breaks)
+    monkeypatch.setattr(Optimizer, "step", breaks)
+    with pytest.raises(UserError, match="not finite after the last update"):
         run(recipe, tmp_path / "run", sinks=[])
     assert not (tmp_path / "run/models/sft").exists()

@@ -172,7 +172,7 @@ def test_some_stay_for_good(whole: Path, tmp_path: Path) -> None:
 
 
 def test_how_many_are_kept_is_a_number(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--checkpoints.keep_last is 0; expected a whole number, at least 1"):
+    with pytest.raises(UserError, match=r"--checkpoints\.keep_last is 0; expected a whole number, at least 1"):
         gw.run(replace(RECIPE, checkpoints=gw.Checkpoints(keep_last=0)), tmp_path / "run", sinks=[])
     assert gw.Checkpoints().kept([1, 2, 3, 4], None, finished=False) == {3, 4}
     assert gw.Checkpoints(keep_every=2).kept([1, 2, 3, 4, 5, 6], 3, finished=True) == {2, 3, 4, 6}
