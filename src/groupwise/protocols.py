@@ -150,6 +150,14 @@ class Reward(Protocol):
         ...
 
 
+@runtime_checkable
+class StepScoring(Protocol):
+    """A reward that says whether it scores the steps of a completion (``Score.steps``); without a word it does not."""
+
+    @property
+    def scores_steps(self) -> bool: ...
+
+
 class Sink(Protocol):
     """Receives what a run has to say: the terminal, files, dashboards, the report."""
 

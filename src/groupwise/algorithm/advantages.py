@@ -33,6 +33,10 @@ class Advantage(Protocol):
         """Whether it speaks of rewards, so that a row without one has no advantage."""
         return bool(self.needs() & {"rewards", "step_rewards"})
 
+    def loses_penalty(self) -> str:
+        """Why it cannot take rewards that a KL penalty was subtracted from, token by token; empty where it can."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Constant(Advantage):
@@ -67,6 +71,9 @@ class Accepted(Advantage):
 
     def formula(self) -> str:
         return f"A_i = 1 if r_i ≥ {self.threshold:g} else 0"
+
+    def loses_penalty(self) -> str:
+        return "the threshold would judge the reward less the penalty, and reject a right answer for its distance"
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,11 @@ class GroupRelative(Advantage):
         divisor = f"({named} + {self.epsilon:g})" if self.epsilon else named
         return f"A_i = (r_i - {mean}) / {divisor}" + (f",  ddof {self.ddof}" if self.scale != "mean" else "")
 
+    def loses_penalty(self) -> str:
+        if self.scale != "mean":
+            return ""
+        return "the group's mean reward divides, a share of right answers that a penalty would turn negative"
+
     def compares(self) -> bool:
         return True
 
@@ -148,6 +160,9 @@ class ProcessRelative(Advantage):
     def formula(self) -> str:
         divisor = f"(std(R) + {self.epsilon:g})" if self.epsilon else "std(R)"
         return f"A_{{i,t}} = Σ_{{steps ending at or after t}} (score - mean(R)) / {divisor},  ddof {self.ddof}"
+
+    def loses_penalty(self) -> str:
+        return "the penalty is lost between steps, since process supervision normalises step scores only"
 
     def needs(self) -> frozenset[str]:
         return frozenset({"step_rewards"})
@@ -187,6 +202,9 @@ class NormalisedRewards(Advantage):
             f"A_i = z_batch( Σ_k w_k z_group(r_i^k) ),  z(x) = (x - mean(x)) / (std(x) + {self.epsilon:g}), "
             f"ddof {self.ddof}"
         )
+
+    def loses_penalty(self) -> str:
+        return "each reward is normalised by itself, and the penalty is in none of them"
 
     def compares(self) -> bool:
         return True
