@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BREAKS = 1
 """Exit code where something would break."""
-LABEL, MOST_WIDTH = 10, 118
+LABEL, MOST_WIDTH = 12, 118
 EXAMPLES = """  groupwise check examples/quickstart.py
   groupwise check examples/quickstart.py --out runs/quickstart   (with the models of stages that have run)
   groupwise check grpo --model PATH --data train.jsonl --reward math"""

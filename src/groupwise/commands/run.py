@@ -30,6 +30,7 @@ The same command again continues a stopped run. groupwise run RECIPE --help list
 
 USAGE = "groupwise run RECIPE.py | METHOD [--model M --data D --reward R] [--out DIR] [--fresh] [recipe options]"
 HELP = ("-h", "--help")
+DRY_SECONDS = 5.0  # that each part of a dry run may sample or compute
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -65,7 +66,7 @@ def _parser(for_method: bool) -> ArgumentParser:
     known.add_argument("--out", metavar="DIR", help="the run's directory (runs/NAME)")
     known.add_argument("--fresh", action="store_true", help="start over: remove what an earlier run left in --out")
     known.add_argument("--options", metavar="FILE", help="a TOML file of recipe options; those on the command line win")
-    known.add_argument("--dry_run", action="store_true", help="check and print the recipe, run nothing")
+    known.add_argument("--dry_run", action="store_true", help="print the recipe and what would break; run nothing")
     if for_method:
         data = known.add_argument_group("with a method")
         data.add_argument("--model", metavar="MODEL", help="a model directory or hub name")
@@ -98,7 +99,8 @@ def _run(
     words = [*rest, *(["--help"] if asks_help else [])]
     recipe = tune(recipe, words, f"groupwise run {chosen.recipe}", others)
     if chosen.dry_run:
-        return _dry_run(recipe, check(recipe))
+        check(recipe)
+        return _dry_run(recipe, chosen.out)
     try:
         with stop_on_signals():
             outcome = run(recipe, chosen.out, chosen.fresh)
@@ -111,15 +113,21 @@ def _run(
     return 0
 
 
-def _dry_run(recipe: Run, warnings: Sequence[str]) -> int:
+def _dry_run(recipe: Run, out: str | None) -> int:
+    """Prints the recipe, and what a short look at its model and data finds. 1 where something would break."""
     import json
 
     from groupwise.describe import describe
+    from groupwise.preflight import check_run
+    from groupwise.visible import visible
 
     print(json.dumps(describe(recipe), indent=1, ensure_ascii=False))
-    for warning in warnings:
-        print(warning, file=sys.stderr)
-    return 0
+    found = check_run(recipe, Path(out) if out else None, DRY_SECONDS)
+    for each in found:
+        if each.kind != "fact":
+            kind = "would break: " if each.kind == "problem" else ""
+            print(visible(f"{kind}{each.stage or recipe.name}: {each.part}: {each.words}"), file=sys.stderr)
+    return 1 if any(each.kind == "problem" for each in found) else 0
 
 
 def _from_file(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[Run, list[str], list[str]]:

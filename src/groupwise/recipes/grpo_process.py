@@ -7,8 +7,8 @@ How it differs from GRPO, which it replaces:
 1. The reward scores each step at its last token (``Score.steps``), not only the answer.
 2. Step scores are normalised over all steps of the group together, before they are summed up.
 3. A token's advantage is the sum over its own and all later steps; after the last step it is 0.
-4. The token that ends a completion belongs to no step, so its advantage is 0: stopping is neither learned nor unlearned,
-   and a truncated completion keeps the scores of the steps that it has.
+4. The token that ends a completion belongs to no step, so its advantage is 0: stopping is neither learned nor
+   unlearned, and a truncated completion keeps the scores of the steps that it has.
 
 Use it with a process reward model or a rule that can judge single steps.
 

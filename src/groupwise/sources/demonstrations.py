@@ -21,8 +21,12 @@ class Demonstrations(Source):
 
     def draw(self, world: World, cursor: int) -> Draw:
         """Groups of one. Raises UserError for a row without a demonstration."""
-        found = draw_rows(world, cursor, lambda example: (demonstrated(world, example),))
+        found = draw_rows(world, cursor, lambda example: self.rollouts(world, example))
         return Draw(found.groups, found.cursor, {"prompts_too_long": float(found.too_long)})
+
+    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
+        """See ``rows.RowSource``."""
+        return (demonstrated(world, example),)
 
 
 def demonstrated(world: World, example: Example) -> Rollout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from groupwise.errors import UserError
 from groupwise.seeding import shuffled, stable_seed
@@ -11,6 +12,15 @@ from groupwise.sources.world import World
 from groupwise.types import Example, Group, Rollout
 
 MOST_ROWS = 50  # looked at for each prompt that a step wants
+
+
+@runtime_checkable
+class RowSource(Protocol):
+    """A source whose groups are in the rows themselves: nothing is sampled."""
+
+    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
+        """The group that one row is; none where it has no signal. Raises UserError for a row that holds no such."""
+        ...
 
 
 @dataclass(frozen=True)

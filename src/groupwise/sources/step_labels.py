@@ -49,6 +49,10 @@ class StepLabels(Source):
         }
         return Draw(found.groups, found.cursor, metrics | label_metrics(found.groups))
 
+    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
+        """See ``rows.RowSource``."""
+        return _Reader(world, self.separator).rollouts(example)
+
 
 def label_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """``steps/labelled`` and, where there are any, their mean label as ``steps/right_share``."""
