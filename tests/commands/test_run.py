@@ -183,6 +183,7 @@ def test_a_method_by_its_name(tiny_model, dry, tmp_path):
     data = tmp_path / "train.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"{n} + 1 = ?", "answer": str(n + 1)}) + "\n" for n in range(10)))
     known = ["--model", str(tiny_model), "--data", str(data), "--reward", "answer", "--held-out", "0.2"]
+    known += ["--algorithm.source.max_completion_tokens", "8", "--evaluation.max_completion_tokens", "8"]
     recipe = dry("grpo", *known, "--algorithm.kl.coefficient", "0")
     assert recipe["name"] == "grpo-train"
     assert recipe["model"] == str(tiny_model)
