@@ -90,6 +90,16 @@ class Keeper:
             if asked.signal:
                 raise Stopped(f"stopped after step {step} of {stage.name}, saved")
 
+    def keep_end(self) -> None:
+        """The state in which the stage ends, from which more steps go on. A disk without room for it is no failure."""
+        step = self.progress.step
+        if not self.checkpoints.keep_end or step in self.place.checkpoints(self.stage.name):
+            return
+        try:
+            self._save(self.progress)
+        except UserError as error:
+            self.sink.note(f"{self.stage.name}: its end is not kept, so that it can't be lengthened: {error}")
+
     def give_up_step(self) -> NoReturn:
         """The step under way has changed nothing yet: saves where the one before it left off. Raises Stopped."""
         step = self.progress.step

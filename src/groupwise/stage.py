@@ -33,6 +33,9 @@ class Stage:
     """Steps over which the learning rate rises linearly."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """After the warm-up: constant, or down to the floor at the last step."""
+    schedule_steps: Annotated[int, "[0, inf)"] = 0
+    """Steps in which a falling schedule reaches its floor, where it then stays; 0: all of the stage's, which then can't
+    be lengthened."""
     long_prompts: Literal["skip", "error"] = "skip"
     """A prompt that leaves no room for its completion in the context: skipped and counted, or an error."""
     checkpoint_every: Annotated[int, "[0, inf)"] = 50
@@ -57,7 +60,8 @@ class Stage:
 
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
-        left = 1 - (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        falling = max(1, (self.schedule_steps or self.steps) - self.warmup_steps)
+        left = max(0.0, 1 - (step - self.warmup_steps) / falling)
         factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[self.schedule]
         return self.learning_rate * (self.learning_rate_floor + (1 - self.learning_rate_floor) * factor)
 
@@ -88,12 +92,16 @@ class Checkpoints:
     """The newest ones while the stage is under way. With two, a damaged one has one before it to go on from."""
     keep_every: Annotated[int, "[0, inf)"] = 0
     """Those of every so many steps stay for good; 0: none."""
+    keep_end: bool = True
+    """The one at the end of the run's last stage stays, so that the run can be lengthened."""
     keep_best: str = ""
     """A metric of the quick evaluations (``Stage.evaluate_every``), such as eval/accuracy: a checkpoint is written
     wherever it is higher than before, and the one where it is highest stays for good. Empty: none."""
 
-    def kept(self, steps: Sequence[int], best: int | None, finished: bool) -> set[int]:
-        """Which of ``steps``, in order, stay: ``best`` is the step where the metric is highest."""
+    def kept(self, steps: Sequence[int], best: int | None, finished: bool, end: int | None = None) -> set[int]:
+        """Which of ``steps``, in order, stay: ``best`` is the step where the metric is highest, ``end`` the last of the
+        run's last stage."""
         kept = set() if finished else set(steps[-self.keep_last :])
+        kept |= {end} & set(steps) if end is not None and self.keep_end else set()
         kept |= {step for step in steps if self.keep_every and step % self.keep_every == 0}
         return kept | ({best} & set(steps) if best is not None else set())
