@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from groupwise.changes import Changes, accepted
 from groupwise.checkpoint import PARTIAL, put_right, remove_directory, write_json
@@ -107,8 +107,7 @@ class RunDirectory:
         """
         self._refuse_foreign()
         absent = [path for path in (self.path, *self.path.parents) if not path.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
+        with self._opened() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -131,6 +130,16 @@ class RunDirectory:
                     for path in absent:
                         path.rmdir()
                 raise
+
+    def _opened(self) -> TextIO:
+        """The file that says that a process is at work here. Raises UserError where none can be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: can't be written ({error.strerror}: {error.filename}); choose another --out"
+            ) from error
 
     def write_record(self, values: dict[str, Any]) -> None:
         write_json(self.record, self.read() | values)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,3 +208,52 @@ def test_a_method_by_its_name(tiny_model, dry, tmp_path):
 )
 def test_what_a_method_needs(refused, words, line):
     assert line in refused(*words)
+
+
+BROKEN = {
+    "1 / 0\n": "recipe.py:1 (1 / 0): ZeroDivisionError: division by zero",
+    "import groupwise\n\ndef made():\n    return groupwise.Nothing\n\nrun = made()\n": (
+        "recipe.py:4 (return groupwise.Nothing), called at recipe.py:6 (run = made()): AttributeError: module"
+    ),
+    "from groupwise.errors import Nothing\n": "recipe.py:1 (from groupwise.errors import Nothing): ImportError: cannot",
+    "run = Run(\n": "recipe.py:1: '(' was never closed: run = Run(",
+    "import neighbour\n": "neighbour.py:2 (raise KeyError), called at recipe.py:1 (import neighbour): KeyError",
+    "from groupwise import Stage\nrun = Stage(nme='x')\n": "recipe.py:2 (run = Stage(nme='x')): TypeError: ",
+    "raise SystemExit('enough')\n": "recipe.py:1 (raise SystemExit('enough')): SystemExit: enough",
+    "def run(model: str = 'x'):\n    return undefined\n": "recipe.py:2 (return undefined): NameError: name 'undefined'",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_an_error_in_a_recipe_is_its_own_lines(text, tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "neighbour", raising=False)
+    (tmp_path / "neighbour.py").write_text("# mine\nraise KeyError\n")
+    (tmp_path / "recipe.py").write_text(text)
+    assert refused("recipe.py").startswith(f"groupwise run: {BROKEN[text]}")
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES])
+def test_a_place_that_cannot_be_written_is_one_line(error, write, refused, monkeypatch, tmp_path):
+    def mkdir(self, *rest, **options):
+        raise OSError(error, os.strerror(error), str(self))
+
+    recipe = write(VALUE)
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    line = refused(recipe, "--out", str(tmp_path / "there"))
+    assert f"{tmp_path}/there: can't be written ({os.strerror(error)}: " in line
+    assert line.endswith("choose another --out")
+
+
+def test_any_other_file_that_cannot_be_written_is_one_line(tiny_model, tmp_path, monkeypatch, capsys):
+    from groupwise.commands import evaluate
+
+    def refuse(*rest):
+        raise OSError(errno.EROFS, "Read-only file system", "there.json")
+
+    monkeypatch.setattr(evaluate, "execute", refuse)
+    assert main(["evaluate", "x"]) == 2
+    assert capsys.readouterr().err == "groupwise evaluate: there.json: Read-only file system; choose another place\n"
+    monkeypatch.setattr(evaluate, "execute", lambda arguments: (tmp_path / "absent").read_text())
+    with pytest.raises(FileNotFoundError):
+        main(["evaluate", "x"])

@@ -19,11 +19,12 @@ def open_model(
 ) -> tuple[RolloutEngine, Renderer]:
     """An engine on the model and its renderer. Raises UserError where there is no such model."""
     from groupwise.engines import Native
-    from groupwise.learners.loading import generation_stops, load_model, load_tokenizer
+    from groupwise.learners.loading import generation_stops, load_model, load_tokenizer, refuse_lost_ids
     from groupwise.learners.local import pick_device
 
     tokenizer = load_tokenizer(source)
     model = load_model(source, dtype, pick_device(device)).requires_grad_(False)
+    refuse_lost_ids(source, model, tokenizer)
     engine = Native().open(model, lambda text: print(text, file=sys.stderr))
     return engine, Renderer(tokenizer, system, chat, name=source, eos_tokens=generation_stops(model))
 

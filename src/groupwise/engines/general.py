@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from groupwise.engines.common import refuse_misfits, take_weights
 from groupwise.engines.sampler import draw, ids_of, random_stream
 from groupwise.engines.stops import StopText
+from groupwise.errors import UserError
+from groupwise.networks.context import stated_context
 from groupwise.types import Completion, Request, Sampling
 
 
@@ -22,8 +25,7 @@ class GeneralEngine:
 
     def __init__(self, model: Any, max_rows: int) -> None:
         self.model, self.max_rows, self.version = model, max_rows, 0
-        config = model.config.get_text_config()
-        self.context_tokens = int(config.max_position_embeddings)
+        self.context_tokens = stated_context(model)
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Copies only what does not already share this model's memory."""
@@ -37,6 +39,7 @@ class GeneralEngine:
         on_token: Callable[[int, int, int], None] | None = None,
     ) -> Iterator[tuple[int, int, Completion]]:
         """See ``protocols.RolloutEngine``. A prompt that fills the context raises ValueError."""
+        _refuse_without_cache(self.model)
         refuse_misfits(requests, self.context_tokens)
         by_length: dict[int, list[tuple[int, int]]] = {}
         for number, request in enumerate(requests):
@@ -84,3 +87,12 @@ class GeneralEngine:
                     yield (*owners[row], Completion(*said, finished, self.version, tuple(supports[row]) or None))
             if not running:
                 return
+
+
+def _refuse_without_cache(model: Any) -> None:
+    """Raises UserError for an architecture that keeps no keys and values of what it has read."""
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise UserError(
+            f"{type(model).__name__} can't be sampled from: its forward pass takes no past_key_values, so every token "
+            "would cost a whole pass; it can be trained on demonstrations and pairs, without evaluation"
+        )
