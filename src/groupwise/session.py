@@ -34,6 +34,7 @@ from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
+from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
 from groupwise.render import Renderer
 from groupwise.resuming import note_changes, refuse_damaged_model, whole_checkpoint
@@ -218,7 +219,7 @@ class Session:
         require_space(left.parent, bytes_of(learner.weights()), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
-            write_json(aside / RECORD, self.place.lasting_record())
+            write_json(aside / RECORD, self.place.lasting_record() | Questions.of(stage.task).record())
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:

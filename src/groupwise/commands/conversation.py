@@ -54,6 +54,8 @@ class Conversation:
     max_tokens: int
     temperature: float = 1.0
     seed: int = 0
+    remembers: bool = True
+    """Whether what was said before is shown to it again; a model of single questions has never seen that."""
     messages: list[Message] = field(default_factory=list)
 
     @property
@@ -66,12 +68,15 @@ class Conversation:
 
         Raises UserError where the conversation has become too long for the context; then it is as before.
         """
-        messages: list[Message] = [*self.messages, {"role": "user", "content": _encodable(said)}]
+        messages: list[Message] = [
+            *(self.messages if self.remembers else []),
+            {"role": "user", "content": _encodable(said)},
+        ]
         tokens = self.renderer.prompt(Example("the conversation", self._shown_to_model(messages))).tokens
         if len(tokens) >= self.engine.context_tokens:
             raise UserError(
                 f"{self.label}: the conversation has {len(tokens)} tokens, and its context of "
-                f"{self.engine.context_tokens} leaves no room for an answer; say less, or start anew with /reset"
+                f"{self.engine.context_tokens} leaves no room for an answer; say less, or start anew with /new"
             )
         answer = self._draw(tokens, len(messages), on_text, is_stopped)
         self.messages = [*messages, {"role": "assistant", "content": answer.text}]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +38,6 @@ class GeneralEngine:
         on_token: Callable[[int, int, int], None] | None = None,
     ) -> Iterator[tuple[int, int, Completion]]:
         """See ``protocols.RolloutEngine``. A prompt that fills the context raises ValueError."""
-        _refuse_without_cache(self.model)
         refuse_misfits(requests, self.context_tokens)
         by_length: dict[int, list[tuple[int, int]]] = {}
         for number, request in enumerate(requests):
@@ -70,7 +68,7 @@ class GeneralEngine:
             with torch.inference_mode():
                 output = self.model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
                 drawn, scores, kept = draw(output.logits[:, -1], uniforms[:, step], sampling)
-            cache, inputs = output.past_key_values, drawn[:, None]
+            cache, inputs = _cache_of(self.model, output), drawn[:, None]
             choices = ids_of(kept) if kept is not None else []
             for row, (token, score) in enumerate(zip(drawn.tolist(), scores.tolist(), strict=True)):
                 if row not in running:
@@ -89,10 +87,11 @@ class GeneralEngine:
                 return
 
 
-def _refuse_without_cache(model: Any) -> None:
-    """Raises UserError for an architecture that keeps no keys and values of what it has read."""
-    if "past_key_values" not in inspect.signature(model.forward).parameters:
+def _cache_of(model: Any, output: Any) -> Any:
+    """What the next token goes on from. Raises UserError for an architecture that gives back no keys and values."""
+    if "past_key_values" not in output:
         raise UserError(
-            f"{type(model).__name__} can't be sampled from: its forward pass takes no past_key_values, so every token "
-            "would cost a whole pass; it can be trained on demonstrations and pairs, without evaluation"
+            f"{type(model).__name__} can't be sampled from: its forward pass gives back no past_key_values to go on "
+            "from; it can be trained on demonstrations and pairs, without evaluation"
         )
+    return output.past_key_values
