@@ -68,10 +68,8 @@ class Conversation:
 
         Raises UserError where the conversation has become too long for the context; then it is as before.
         """
-        messages: list[Message] = [
-            *(self.messages if self.remembers else []),
-            {"role": "user", "content": _encodable(said)},
-        ]
+        before = self.messages if self.remembers else []
+        messages: list[Message] = [*before, {"role": "user", "content": _encodable(said)}]
         tokens = self.renderer.prompt(Example("the conversation", self._shown_to_model(messages))).tokens
         if len(tokens) >= self.engine.context_tokens:
             raise UserError(
