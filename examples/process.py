@@ -4,8 +4,8 @@
     groupwise explain grpo_process --run runs/process --stage process --step 1 --against grpo
 
 1. A small new model learns stepwise arithmetic from demonstrations, one step in four of which has a slip.
-2. GRPO with process supervision goes on from there. The rule (``tasks.StepRule``) gives each line 1 or 0: a calculation is
-   right where it is the question's next one, begins with the result of the line before and is true.
+2. GRPO with process supervision goes on from there. The rule (``tasks.StepRule``) gives each line 1 or 0: a calculation
+   is right where it is the question's next one, begins with the result of the line before and is true.
 3. The second command shows what a step score changes: the same rollouts under outcome supervision beside it.
 """
 

@@ -26,7 +26,7 @@ from groupwise.sources import (
 from groupwise.stage import Stage
 
 STEP_SCORES = (
-    "those that do: process:DIR, a process reward model; steps, a rule that comes with --task stepwise; or one of your "
+    "those that do: process:DIR, a process reward model; steps, a rule that comes with --data stepwise; or one of your "
     "own, whose Score has steps and which states scores_steps"
 )
 """Where step scores come from."""

@@ -257,3 +257,20 @@ def test_any_other_file_that_cannot_be_written_is_one_line(tiny_model, tmp_path,
     monkeypatch.setattr(evaluate, "execute", lambda arguments: (tmp_path / "absent").read_text())
     with pytest.raises(FileNotFoundError):
         main(["evaluate", "x"])
+
+
+def test_process_supervision_by_one_command(tiny_model, tmp_path, monkeypatch, capsys):
+    """The rule of stepwise scores every step, and nothing is said of missing ones."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--steps", "1", "--prompts_per_step", "2", "--algorithm.source.max_completion_tokens", "12"]
+    small += ["--evaluation.problems", "2", "--evaluation.max_completion_tokens", "4", "--learner.threads", "1"]
+    words = ["grpo_process", "--model", str(tiny_model), "--data", "stepwise:1", *small]
+    assert main(["run", *words, "--reward", "steps"]) == 0
+    assert "without step scores" not in capsys.readouterr().out
+    record = json.loads((tmp_path / "runs/grpo_process-stepwise/run.json").read_text())
+    [stage] = record["recipe"]["stages"]
+    assert [reward["is"] for reward in stage["task"]["rewards"]] == ["StepRule"]
+    assert main(["run", *words, "--reward", "answer", "--out", "runs/outcome"]) == 0
+    assert "process supervision without step scores: no reward of task stepwise (answer)" in " ".join(
+        capsys.readouterr().out.split()
+    )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PIPED_WIDTH = 100
 MISSING_STEPS = (
     "no completion here has step scores, only one at its last token, so this is outcome supervision; its steps are "
-    "seen where a reward scores them (process:DIR, or steps with --task stepwise)"
+    "seen where a reward scores them (process:DIR, or steps with --data stepwise)"
 )
 LABEL = 20  # columns
 

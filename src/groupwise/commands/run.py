@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
@@ -24,6 +25,7 @@ EXAMPLES = """  groupwise run examples/quickstart.py
   groupwise run examples/quickstart.py --grpo.steps 80 --seed 1 --out runs/longer
   groupwise run examples/gsm8k.py --model PATH --train train.jsonl --test test.jsonl
   groupwise run grpo --model PATH --data train.jsonl --reward math --steps 200
+  groupwise run grpo_process --model PATH --data stepwise:1 --reward steps
   groupwise run grpo --model PATH --data train.jsonl --reward my_reward.py:score --algorithm.kl.coefficient 0
 
 The same command again continues a stopped run. groupwise run RECIPE --help lists the recipe's own options."""
@@ -70,7 +72,7 @@ def _parser(for_method: bool) -> ArgumentParser:
     if for_method:
         data = known.add_argument_group("with a method")
         data.add_argument("--model", metavar="MODEL", help="a model directory or hub name")
-        data.add_argument("--data", metavar="FILE", help="jsonl, json, csv, parquet file or hub name")
+        data.add_argument("--data", metavar="FILE", help="jsonl, json, csv, parquet file, hub name, stepwise[:LEVEL]")
         data.add_argument(
             "--reward",
             metavar="REWARD",
@@ -163,7 +165,7 @@ def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[R
         example = f"groupwise run {name} --model PATH --data train.jsonl" + " --reward math" * ("reward" in needed)
         raise UserError(f"--{missing[0]} is missing; expected e.g. {example}")
     recipe = _one_stage(name, algorithm, chosen.model, _task(chosen))
-    return replace(recipe, name=f"{name}-{Path(chosen.data).name.partition('.')[0]}"), rest, others
+    return replace(recipe, name=f"{name}-{re.split('[.:]', Path(chosen.data).name)[0]}"), rest, others
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
@@ -182,8 +184,10 @@ def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: T
 
 
 def _task(chosen: Namespace) -> Task:
-    from groupwise.tasks import from_file
+    from groupwise.tasks import by_name, from_file, is_generated
 
+    if is_generated(chosen.data):
+        return by_name(chosen.data, tuple(chosen.reward or ()), system=chosen.system)
     try:
         held_out, fraction = None, float("0.1" if chosen.held_out is None else chosen.held_out)
     except ValueError:
