@@ -60,8 +60,7 @@ def numbers(value: Any, prefix: str = "--") -> Iterator[tuple[str, Any, str, boo
             yield from numbers(inner, f"{name}.")
 
 
-@cache
-def _declared(kind: type) -> Mapping[str, tuple[str | None, frozenset[Any]]]:
+def _declared(kind: type[Any]) -> Mapping[str, tuple[str | None, frozenset[Any]]]:
     """Of each field its interval, None where none is declared, and what it is made of."""
     try:
         hints: Mapping[str, Any] = typing.get_type_hints(kind, include_extras=True)
@@ -93,9 +92,10 @@ def _lies_in(value: Any, interval: str, whole: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         return False
     low, high, holds_low, holds_high = _read(interval)
-    if not whole and not math.isfinite(value):
+    number: Any = value
+    if not math.isfinite(number):
         return False
-    return (low <= value if holds_low else low < value) and (value <= high if holds_high else value < high)
+    return (low <= number if holds_low else low < number) and (number <= high if holds_high else number < high)
 
 
 @cache
