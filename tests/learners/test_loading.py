@@ -240,5 +240,11 @@ def test_a_device_that_is_not_there(tiny_model: Path) -> None:
         Local(device="cuda").open(tiny_model)
 
 
-def test_a_vision_tower_is_named(tiny_model: Path) -> None:
+def test_a_vision_tower_is_named(tiny_model: Path, tmp_path: Path) -> None:
     assert parts_left_out(tiny_model) == ""
+    path = copy_of(tiny_model, tmp_path)
+    config = json.loads((path / "config.json").read_text()) | {"vision_config": {"depth": 1}, "audio_config": {"a": 2}}
+    (path / "config.json").write_text(json.dumps(config))
+    heard: list[str] = []
+    Local(device="cpu", threads=1).open(path, heard.append)
+    assert f"{path}: its audio and vision part is left out: text alone is read, trained and saved" in heard
