@@ -37,7 +37,6 @@ def measured(directory: Path) -> dict[str, Any]:
     from groupwise.explain import compute, contrast, select, step_rows
 
     evaluation = json.loads((directory / "evaluation.json").read_text(encoding="utf-8"))
-    record = json.loads((directory / "run.json").read_text(encoding="utf-8"))
     *_, rows = step_rows(directory, "process", 1)
     found, flat = {}, {}
     for name in ("grpo_process", "grpo"):
@@ -47,16 +46,18 @@ def measured(directory: Path) -> dict[str, Any]:
         found[name] = {row: list(one.advantages) for row, one in zip(numbered, responses, strict=True)}
         flat[name] = [value for one in responses for value in one.coefficients]
     return {
-        "accuracy": {
-            one["stage"]: {name: one["evaluation"]["greedy"][name] for name in ("value", "low", "high")}
-            for one in evaluation["models"]
-        },
+        "accuracy": {one["stage"]: measures(one["evaluation"]) for one in evaluation["models"]},
         "problems": evaluation["models"][0]["evaluation"]["problems"],
         "cosine": contrast(flat["grpo_process"], flat["grpo"]).cosine,
         "rollouts": len(rows),
-        "seconds": record["seconds"],
-        "cores": record["machine"]["cores"],
         "lines": lines(directory, rows, found),
+    }
+
+
+def measures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Greedy and sampled accuracy with their intervals."""
+    return {
+        kind: {name: evaluation[kind][name] for name in ("value", "low", "high")} for kind in ("greedy", "pass_at_1")
     }
 
 
@@ -86,10 +87,11 @@ def page(result: dict[str, Any]) -> str:
         f"| `{line['text']}` | {line['score']:g} | {line['grpo_process']:+.3f} | {line['grpo']:+.3f} |"
         for line in result["lines"]
     )
-    before, after = (shown(result["accuracy"][name]) for name in ("sft", "process"))
-    numbers = {"table": table, "before": before, "after": after, "cosine": f"{result['cosine']:.3f}"}
-    numbers |= {name: f"{result[name]:,}" for name in ("problems", "rollouts", "cores")}
-    return TEXT.read_text(encoding="utf-8").format(**numbers, seconds=f"{result['seconds']:.0f}")
+    numbers = {"table": table, "cosine": f"{result['cosine']:.3f}"}
+    for stage, kinds in result["accuracy"].items():
+        numbers |= {f"{stage}_{kind}": shown(value) for kind, value in kinds.items()}
+    numbers |= {name: f"{result[name]:,}" for name in ("problems", "rollouts")}
+    return TEXT.read_text(encoding="utf-8").format(**numbers)
 
 
 def shown(value: dict[str, float]) -> str:

@@ -5,7 +5,8 @@
 
 1. A small new model learns stepwise arithmetic from demonstrations, one step in four of which has a slip.
 2. GRPO with process supervision goes on from there. The rule (``tasks.StepRule``) gives each line 1 or 0: a calculation
-   is right where it is the question's next one, begins with the result of the line before and is true.
+   is right where it is the question's next one, begins with the result of the line before and is true, and so is every
+   line before it.
 3. The second command shows what a step score changes: the same rollouts under outcome supervision beside it.
 """
 
@@ -15,7 +16,7 @@ from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, recipes, t
 from groupwise.algorithm import KL
 
 task = tasks.stepwise(level=1, slips=0.25)  # 12 + 7 - 4 = ?
-judged = replace(task, rewards=(tasks.StepRule(),), referee=task.rewards)  # evaluated by the final answer
+judged = replace(task, rewards=(tasks.StepRule(so_far=True),), referee=task.rewards)  # evaluated by the final answer
 
 symbols = (" + ", " - ", " = ?", "<<", ">>\n", "#### ")
 numbers = tuple(str(number) for number in range(100))
@@ -32,6 +33,8 @@ run = Run(
             steps=20,
             prompts_per_step=32,
             learning_rate=6e-4,
+            warmup_steps=3,
+            schedule="linear",
         ),
     ),
     learner=Local(threads=2, betas=(0.9, 0.99), weight_decay=0.1),

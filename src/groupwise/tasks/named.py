@@ -61,7 +61,7 @@ def is_generated(spec: str) -> bool:
 def _generated(level: int, reward: Sequence[str], problems: int, system: str | None) -> Task:
     """``steps`` is its own reward for each step. Whatever is trained on, the final answer says what is right."""
     task = stepwise(level, held_out_size=problems)
-    own: dict[str, Reward] = {STEPS: StepRule()}
+    own: dict[str, Reward] = {STEPS: StepRule(so_far=True)}
     rewards = tuple(own[name] if name in own else _rewards([name])[0] for name in reward)
     if any(name in own for name in reward):
         task = replace(task, referee=task.rewards)
