@@ -33,6 +33,7 @@ def drawn() -> Signals:
         behavior_logprobs=old,
         old_logprobs=old,
         reference_logprobs=old - apart,
+        correct=torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.float64),
         old_values=torch.full((4, 3), 0.25, dtype=torch.float64),
         parts=torch.tensor([[0.2, 0.8], [0.5, 0.0], [0.9, 0.1], [0.3, 1.0]], dtype=torch.float64),
         part_weights=torch.ones(4, 2, dtype=torch.float64),
@@ -59,7 +60,7 @@ def test_a_kl_in_the_reward_reaches_the_advantages_or_is_refused(recipe: str, pl
 @pytest.mark.parametrize(
     ("advantage", "why"),
     [
-        (Accepted(), "reject a right answer for its distance"),
+        (Accepted(), "it reads verdicts"),
         (ProcessRelative(), "lost between steps"),
         (NormalisedRewards(), "normalised by itself"),
         (GroupRelative(scale="mean"), "a penalty would turn negative"),
@@ -77,8 +78,8 @@ def test_what_a_penalty_in_the_reward_would_not_reach(advantage: Any, why: str) 
 REFUSED = [
     ("grpo_process", ["--algorithm.kl.place", "reward"], "lost between steps"),
     ("gdpo", ["--algorithm.kl.place", "reward"], "each reward is normalised by itself"),
-    ("online_rft", ["--algorithm.kl.coefficient", "0.1", "--algorithm.kl.place", "reward"], "reject a right answer"),
-    ("maxrl", ["--algorithm.kl.place", "reward", "--algorithm.kl.coefficient", "0.1"], "would turn negative"),
+    ("online_rft", ["--algorithm.kl.coefficient", "0.1", "--algorithm.kl.place", "reward"], "it reads verdicts"),
+    ("maxrl", ["--algorithm.kl.place", "reward", "--algorithm.kl.coefficient", "0.1"], "it reads verdicts"),
     ("grpo", ["--algorithm.kl.estimator", "k1"], "k1 as a loss has zero gradient"),
     ("grpo", ["--algorithm.kl.estimator", "exact", "--algorithm.kl.place", "reward"], "stands in the objective"),
     ("grpo", ["--algorithm.source.group_size", "1"], "group_size is 1"),

@@ -53,8 +53,11 @@ def _results(evaluation: Evaluation | None) -> str:
         f"| {name} | {len(measure.by_problem)} | {measure.value:.3f} | {measure.low:.3f} to {measure.high:.3f} |"
         for name, measure in named.items()
     )
+    judged = f" Correct is what the reward `{evaluation.judge}` calls so." * bool(evaluation.judge)
+    means = ", ".join(f"`{name}` {value:.3f}" for name, value in evaluation.reward_means.items())
+    judged += f" Mean rewards of the samples: {means}." * bool(means)
     return (
-        f"Held-out problems of `{evaluation.task}`, temperature {evaluation.settings.temperature:g}:\n\n"
+        f"Held-out problems of `{evaluation.task}`, temperature {evaluation.settings.temperature:g}.{judged}\n\n"
         f"| measure | problems | value | 95 % interval |\n|---|---|---|---|\n{rows}\n"
     )
 

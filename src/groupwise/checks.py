@@ -15,7 +15,6 @@ from groupwise.algorithm import (
 from groupwise.combinations import complaints, remarks
 from groupwise.errors import UserError
 from groupwise.protocols import Reward, StepScoring
-from groupwise.rewards.cache import Cached
 from groupwise.rewards.model import ModelReward
 from groupwise.sources import (
     AllRollouts,
@@ -24,6 +23,7 @@ from groupwise.sources import (
     OnPolicy,
 )
 from groupwise.stage import Stage
+from groupwise.verdicts import bare
 
 STEP_SCORES = (
     "those that do: process:DIR, a process reward model; steps, a rule that comes with --data stepwise; or one of your "
@@ -114,14 +114,13 @@ def learned_from(stages: Sequence[Stage]) -> list[str | Path]:
 
 def _learned(rewards: Sequence[Reward]) -> list[ModelReward]:
     """Also those that are cached."""
-    bare = (reward.reward if isinstance(reward, Cached) else reward for reward in rewards)
-    return [reward for reward in bare if isinstance(reward, ModelReward)]
+    return [reward for each in rewards if isinstance(reward := bare(each), ModelReward)]
 
 
 def scores_steps(reward: Reward) -> bool:
     """Whether it says that it scores the steps of a completion; also of one that is cached."""
-    bare = reward.reward if isinstance(reward, Cached) else reward
-    return isinstance(bare, StepScoring) and bare.scores_steps
+    found = bare(reward)
+    return isinstance(found, StepScoring) and found.scores_steps
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -142,12 +141,17 @@ def _complaints(stage: Stage) -> Iterator[str]:
     if (
         stage.evaluate_every
         and len(stage.task.held_out)
-        and not stage.task.rewards
+        and not stage.task.is_judged
         and not stage.algorithm.trains_scorer
     ):
         yield (
             f"evaluate_every is {stage.evaluate_every}, and task {stage.task.name} has no reward that could say which "
-            "answers are right; give it one, or leave evaluate_every out"
+            "answers are right; give it one, or a judge, or leave evaluate_every out"
+        )
+    if stage.algorithm.needs_verdicts and stage.task.judge and not stage.task.is_judged:
+        yield (
+            f"it learns from what is right, and the scores of its judge, reward {stage.task.judge.name}, only compare "
+            "answers; name another judge: --judge, or Task.referee"
         )
     yield from _source_complaints(stage)
     yield from complaints(stage.algorithm)
@@ -179,6 +183,11 @@ def _remarks(stage: Stage) -> Iterator[str]:
     yield from remarks(stage.algorithm)
     yield from _step_remarks(stage)
     yield from _update_remarks(stage)
+    if len(stage.task.held_out) and stage.task.judge and not (stage.task.is_judged or stage.algorithm.trains_scorer):
+        yield (
+            f"its model is not evaluated: scores of reward {stage.task.judge.name} only compare answers, and none is "
+            "right by them; --judge, or Task.referee, names who says it"
+        )
 
 
 def _step_remarks(stage: Stage) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from groupwise.checkpoint import write_json
+from groupwise.comparison import comparable
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import Evaluation, compare
 from groupwise.scorer_evaluation import ScorerEvaluation
@@ -37,7 +38,7 @@ class Evaluations:
         """And the comparison with the first one, where both are of the same problems."""
         models = self.models | {stage: found}
         first = next(iter(models.values()))
-        comparison = compare(first, found) if len(models) > 1 and first.ids == found.ids else None
+        comparison = compare(first, found) if len(models) > 1 and comparable(first, found) else None
         self.place.write_record({SECONDS: {name: one.seconds for name, one in models.items()}})
         self._write(models=models, comparison=comparison and comparison.to_json())
 
@@ -60,9 +61,16 @@ class Evaluations:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """The two numbers that matter, with their 95 % intervals."""
+    """The two numbers that matter, with their 95 % intervals, who judged, and the mean of each reward."""
     greedy, sampled = evaluation.greedy, evaluation.pass_at_1
     return (
         f"greedy accuracy {greedy.value:.3f} [{greedy.low:.3f}, {greedy.high:.3f}], "
         f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on {evaluation.problems} problems"
+        f"{judged_by(evaluation)}"
     )
+
+
+def judged_by(evaluation: Evaluation) -> str:
+    """``; correct: by answer; mean answer 0.720, format 0.983``, where it is known who judged."""
+    means = ", ".join(f"{name} {value:.3f}" for name, value in evaluation.reward_means.items())
+    return (f"; correct: by {evaluation.judge}" + f"; mean {means}" * bool(means)) if evaluation.judge else ""

@@ -23,6 +23,7 @@ from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
 from groupwise.sources import World
+from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage
 from groupwise.stopping import Stopped, asked
 from groupwise.types import DEMONSTRATED, Group, flatten
@@ -114,7 +115,8 @@ class Keeper:
 
     def _alarms(self) -> tuple[Alarm, ...]:
         problems = min(self.held_out.during, len(self.stage.task.held_out))
-        judged = [(reward.name, problems) for reward in self.stage.task.rewards if self.stage.task.referee]
+        judge = self.stage.task.judge
+        judged = [(each.name, problems) for each in self.stage.task.rewards if judge and each is not judge.reward]
         half = any(tensor.dtype.itemsize == 2 for tensor in self.learner.weights().values())
         return alarms(updates_per_draw(self.stage), half, judged)
 
@@ -155,7 +157,9 @@ class Keeper:
             seed=stable_seed(self.world.seed, "evaluation"),
             on_progress=lambda done, total: self.sink.phase("evaluate", done, total),
         )
-        return {"eval/accuracy": found.greedy.value, "eval/pass@1": found.pass_at_1.value}
+        means = found.reward_means if len(found.reward_means) > 1 else {}
+        accuracy = {"eval/accuracy": found.greedy.value, "eval/pass@1": found.pass_at_1.value}
+        return accuracy | {f"eval/rewards/{name}/mean": value for name, value in means.items()}
 
     def _evaluate_scorer(self) -> dict[str, float]:
         """Measures of the present weights on the first held-out rows; says so, once, where those hold nothing."""
@@ -175,7 +179,8 @@ class Keeper:
         path = self.place.groups
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         kept = [row for row in kept if (row["stage"], row["step"]) != (self.stage.name, record.step)]
-        order = sorted(range(len(record.groups)), key=lambda number: not record.groups[number].informative)
+        signal = signal_of(self.stage.algorithm)
+        order = sorted(range(len(record.groups)), key=lambda number: not signal(record.groups[number]))
         starts = [sum(len(group.rollouts) for group in record.groups[:number]) for number in range(len(record.groups))]
         for number in order[:SHOWN_GROUPS]:
             kept.append(self._group(record, record.groups[number], starts[number]))
@@ -191,6 +196,7 @@ class Keeper:
                     "text": rollout.text,
                     "tokens": self._pieces(rollout.tokens),
                     "reward": rollout.reward,
+                    "correct": rollout.correct,
                     "advantage": float(record.signals.advantages[row, rollout.last]),
                     "coefficients": record.coefficients[row, :length].tolist(),
                     "logprobs": record.logprobs[row, :length].tolist(),

@@ -68,6 +68,7 @@ def rows(record: StepRecord, weights: Mapping[str, float]) -> list[dict[str, Any
                 "finished": rollout.finished,
                 "version": rollout.version,
                 "reward": rollout.reward,
+                "correct": rollout.correct,
                 "greedy_reward": greedy[row],
                 "reward_tokens": list(rollout.rewards),
                 "reward_values": list(rollout.rewards.values()),

@@ -37,7 +37,7 @@ from groupwise.protocols import RolloutEngine, Sink
 from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
 from groupwise.render import Renderer
-from groupwise.resuming import note_changes, refuse_damaged_model, whole_checkpoint
+from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
 from groupwise.rewards.model import with_scorers
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
@@ -107,6 +107,7 @@ class Session:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
         for words in self.changes.words:
             self.sink.note(f"goes on with {words}")
+            note_unreadable(self.place, self.sink.note)
         for warning in check(self.recipe):
             self.sink.note(warning)
         model = first = self._first_model()
@@ -243,7 +244,7 @@ class Session:
         return self.recipe.engine.open(other.model, self.sink.note)
 
     def _to_evaluate(self, stage: Stage) -> bool:
-        judged = stage.algorithm.trains_scorer or stage.task.rewards
+        judged = stage.algorithm.trains_scorer or stage.task.is_judged
         wanted = self.recipe.evaluation.problems and len(stage.task.held_out) and judged
         return bool(wanted) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
 

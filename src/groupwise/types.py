@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from groupwise.tolerance import differ
+
 Message = Mapping[str, str]
 """One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``."""
 
@@ -134,6 +136,8 @@ class Rollout:
     support: tuple[tuple[int, ...], ...] | None = None
     """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from; the learner's log-probabilities are
     renormalised over the same set. None: the whole vocabulary."""
+    correct: bool | None = None
+    """The verdict of the task's judge (``verdicts.Judge``); None where it was not asked or could not score."""
 
     @property
     def last(self) -> int:
@@ -157,9 +161,8 @@ class Group:
 
     @property
     def informative(self) -> bool:
-        """True where rewards differ: only such a group has a group-relative advantage."""
-        rewards = [rollout.reward for rollout in self.rollouts if rollout.reward is not None]
-        return len(rewards) > 1 and max(rewards) > min(rewards)
+        """True where rewards differ, by more than rounding: only such a group has a group-relative advantage."""
+        return differ(rollout.reward for rollout in self.rollouts if rollout.reward is not None)
 
 
 def flatten(groups: Sequence[Group]) -> list[Rollout]:

@@ -54,18 +54,30 @@ def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = No
         behavior[row, :length] = torch.tensor(rollout.behavior_logprobs, dtype=torch.float64)
         for index, reward in rollout.rewards.items():
             rewards[row, index], rewarded[row, index] = reward, True
-    greedy = [group.greedy_reward for group in groups for _ in group.rollouts]
     parts = _parts(rollouts, weights) if weights and len(weights) > 1 else {}
     return Signals(
         **parts,
         mask=mask,
         group=torch.tensor([number for number, group in enumerate(groups) for _ in group.rollouts]),
-        greedy_rewards=None if None in greedy else torch.tensor(greedy, dtype=torch.float64),
+        greedy_rewards=_greedy(groups),
         rewards=rewards,
         rewarded=rewarded,
         finished=torch.tensor([rollout.finished for rollout in rollouts]),
+        correct=torch.tensor([_verdict(rollout) for rollout in rollouts], dtype=torch.float64),
+        demonstrated=torch.tensor([rollout.version == DEMONSTRATED for rollout in rollouts]),
         behavior_logprobs=behavior if any(rollout.version != DEMONSTRATED for rollout in rollouts) else None,
     )
+
+
+def _verdict(rollout: Rollout) -> float:
+    """1 right, 0 wrong; NaN where the judge gave none."""
+    return float("nan") if rollout.correct is None else float(rollout.correct)
+
+
+def _greedy(groups: Sequence[Group]) -> Tensor:
+    """``[B]`` float64; NaN where a group's greedy completion has no reward, or there is none."""
+    rewards = [group.greedy_reward for group in groups for _ in group.rollouts]
+    return torch.tensor([float("nan") if reward is None else reward for reward in rewards], dtype=torch.float64)
 
 
 def _parts(rollouts: Sequence[Rollout], weights: Mapping[str, float]) -> dict[str, Tensor]:
@@ -143,7 +155,8 @@ def update(
             if tally.bad:
                 record.bad.append(located(tally.bad, rows, rollouts))
             if epoch == 0:
-                record.logprobs[rows], record.coefficients[rows] = tally.logprobs, tally.coefficients / tally.count
+                record.logprobs[rows] = tally.logprobs
+                record.coefficients[rows] = tally.coefficients / (tally.count or 1.0)
     return record, summary(tallies, rate)
 
 
@@ -193,9 +206,21 @@ class Tally:
         self.bad: BadNumber | None = None
         """Why the update was left out."""
 
+    @property
+    def empty(self) -> bool:
+        """Whether no token is learned from: its gradient is 0 whatever the weights are, and nothing divides it."""
+        assert self.signals.learned is not None
+        return not (self.count and self.signals.learned.any())
+
     def learn(self, learner: Learner, rollouts: Sequence[Rollout], rate: float) -> None:
-        """One update with the gradient of these rollouts; none where a number is not finite."""
+        """One update with the gradient of these rollouts; none where a number is not finite, or nothing is learned
+        from: the optimizer's momentum and decay would move the weights all the same."""
         algorithm = self.algorithm
+        if self.empty:
+            said = learner.logprobs(rollouts, algorithm.source.temperature).float()
+            self.logprobs[:, : said.shape[1]] = said
+            self.on_rows(len(rollouts))
+            return
         together = self.signals.group.tolist() if algorithm.objective.joins_group() else None
         try:
             learner.accumulate(rollouts, algorithm.source.temperature, self, algorithm.outputs, together)
@@ -222,13 +247,16 @@ class Tally:
         sums = {"objective": found.objective}
         if outputs.values is not None and signals.returns is not None:
             error = (outputs.values - signals.returns).square() / 2
-            sums["value_loss"] = torch.where(signals.mask & signals.scored[:, None], error, 0.0).sum()
+            counted = signals.mask & signals.scored[:, None]
+            sums["value_loss"] = torch.where(counted, error, 0.0).sum()
+            if signals.old_values is not None and self.algorithm.critic.clip:
+                flat = self.algorithm.critic.clipped(outputs.values, signals.old_values, signals.returns)
+                sums["value_clip_ratio"] = (flat & counted).sum()
         if self.algorithm.kl.coefficient:
             sums["kl"] = (found.kl * signals.mask).sum()
         if signals.behavior_logprobs is not None and not self.algorithm.trains_scorer:
             if isinstance(self.algorithm.source, OnPolicy):
-                gap = torch.where(signals.mask, (outputs.logprobs - signals.behavior_logprobs).abs(), 0.0)
-                sums["engine_learner_gap"] = gap.sum()
+                sums |= mismatch(outputs.logprobs, signals.behavior_logprobs, signals.mask)
             sums["clip_ratio/low_mean"] = (found.clipped < 0).sum()
             sums["clip_ratio/high_mean"] = (found.clipped > 0).sum()
         if outputs.entropy is not None:
@@ -242,15 +270,32 @@ class Tally:
         return found.cotangent
 
 
+def mismatch(logprobs: Tensor, behavior_logprobs: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Sums over sampled tokens of how far the learner is from the engine that sampled them.
+
+    With r = π_θ / π_sampler: abs(log r); r - 1 - log r, whose mean is KL(π_sampler‖π_θ); and (r - 1)², whose mean is
+    chi² of the two, what importance weights would add to the variance. A mean absolute gap hides few large ones.
+    """
+    gap = torch.where(mask, logprobs.double() - behavior_logprobs, 0.0)
+    over = torch.expm1(gap)
+    return {
+        "engine_learner_gap": gap.abs().sum(),
+        "engine_learner_kl": (over - gap).sum(),
+        "engine_learner_chi2": over.square().sum(),
+    }
+
+
 def summary(every: Sequence[Tally], rate: float) -> dict[str, float]:
     """Means over the updates of a draw; the gap between engine and learner only of the first, which is on-policy.
 
-    Those that were left out are counted, by what was not finite.
+    Those that were left out are counted, by what was not finite, and those that had nothing to learn from.
     """
     skipped = Counter(tally.bad.kind for tally in every if tally.bad)
     counts = {"skipped_updates": float(skipped.total())}
     counts |= {f"skipped_updates/{kind}": float(count) for kind, count in skipped.items()}
-    tallies = [tally for tally in every if not tally.bad]
+    if empty := sum(tally.empty for tally in every):
+        counts["empty_updates"] = float(empty)
+    tallies = [tally for tally in every if not tally.bad and not tally.empty]
     return (_means(tallies) if tallies else {"learning_rate": rate}) | counts
 
 
@@ -258,7 +303,7 @@ def _means(tallies: Sequence[Tally]) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name in tallies[0].sums:
         per = [tally.sums[name] / (tally.count if name == "objective" else tally.tokens) for tally in tallies]
-        metrics[name] = per[0] if name == "engine_learner_gap" else sum(per) / len(per)
+        metrics[name] = per[0] if name.startswith("engine_learner_") else sum(per) / len(per)
     for name in tallies[0].means:
         totals, counts = zip(*(tally.means[name] for tally in tallies), strict=True)
         metrics[name] = sum(totals) / max(sum(counts), 1e-12)

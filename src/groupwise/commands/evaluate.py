@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.cli import parser
+from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
 
@@ -39,6 +39,7 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.learners import Local
     from groupwise.learners.loading import check_model
     from groupwise.tasks import by_name
+    from groupwise.voting import able_judge
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
@@ -50,7 +51,9 @@ def execute(arguments: Sequence[str]) -> int:
         prompt_column=chosen.prompt_column,
         answer_column=chosen.answer_column,
         system=chosen.system,
+        judge=chosen.judge,
     )
+    able_judge(task)
     learner = Local(device=chosen.device, dtype=chosen.dtype)
     verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)
@@ -74,9 +77,8 @@ def _parser() -> ArgumentParser:
         "--task", metavar="TASK", required=True, help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, or data"
     )
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
-    known.add_argument(
-        "--reward", metavar="REWARD", action="append", help="for data: math, answer, FILE.py:function; repeatable"
-    )
+    known.add_argument("--reward", metavar="REWARD", action="append", help=f"for data: {REWARDS}; {WEIGHT}; repeatable")
+    known.add_argument("--judge", metavar="REWARD", help=JUDGE)
     known.add_argument("--prompt_column", metavar="NAME", help="for data: the column that holds the prompt")
     known.add_argument("--answer_column", metavar="NAME", help="for data: the column that holds the reference answer")
     known.add_argument(
@@ -124,6 +126,7 @@ def _evaluate(
     from groupwise.evaluation import evaluate
     from groupwise.rewards.scoring import prepare
     from groupwise.verification import verify
+    from groupwise.voting import able_judge
 
     prepare(task.judges)
     engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat)
@@ -151,7 +154,7 @@ def _evaluate(
     if scorer is None:
         return evaluation, None
     print(f"scoring {name} with {scorer.name}", file=sys.stderr)
-    return evaluation, verify(samples, scorer)
+    return evaluation, verify(samples, scorer, able_judge(task))
 
 
 def _print(
@@ -207,7 +210,8 @@ def _measures(done: Sequence[Evaluation], comparison: Comparison | None) -> Iter
     for k in ks:
         yield row(f"pass@{k}", [each.pass_at[k] for each in done], both.pass_at[k] if both else None)
     for k in ks:
-        yield row(f"maj@{k}", [each.maj_at[k] for each in done], both.maj_at[k] if both else None)
+        if all(k in each.maj_at for each in done):
+            yield row(f"maj@{k}", [each.maj_at[k] for each in done], both.maj_at[k] if both else None)
 
 
 def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
@@ -224,11 +228,17 @@ def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
     for k in first.best_of_at:
         if k > 1:
             yield row(f"best of {k} by {first.scorer}", [each.best_of_at[k] for each in chosen_by])
-    yield row(f"weighted vote of {first.samples}", [each.weighted_vote for each in chosen_by])
+    votes = [each.weighted_vote for each in chosen_by if each.weighted_vote]
+    if len(votes) == len(chosen_by):
+        yield row(f"weighted vote of {first.samples}", votes)
 
 
 def _facts(done: Sequence[Evaluation]) -> list[list[str]]:
+    def mean(each: Evaluation, name: str) -> str:
+        return f"{each.reward_means[name]:.3f}" if name in each.reward_means else ""
+
     return [
+        *([f"mean reward, {name}", *(mean(each, name) for each in done)] for name in done[0].reward_means),
         ["samples without an answer", *(f"{each.unparseable_fraction:.1%}" for each in done)],
         ["truncated", *(f"{each.truncated_fraction:.1%}" for each in done)],
         ["mean tokens", *(f"{each.mean_completion_tokens:.1f}" for each in done)],
@@ -238,12 +248,19 @@ def _facts(done: Sequence[Evaluation]) -> list[list[str]]:
 
 def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
     """What a reader must know to read the table right."""
-    settings, lines = evaluation.settings, []
+    from groupwise.comparison import no_votes
+
+    settings = evaluation.settings
+    at = "" if settings.correct_at == 1 else f", from {settings.correct_at:g} on"
+    lines = [f"correct: by {evaluation.judge}{at}."]
     if evaluation.pass_at and settings.samples > 1:
+        both = "pass@k and maj@k" if evaluation.maj_at else "pass@k"
         lines.append(
-            f"pass@k and maj@k: {settings.samples} samples of each of the first {settings.sampled_problems} problems "
+            f"{both}: {settings.samples} samples of each of the first {settings.sampled_problems} problems "
             f"at temperature {settings.temperature:g}. Brackets: 95 % intervals."
         )
+        if not evaluation.maj_at:
+            lines.append(f"maj@k is left out: {no_votes(evaluation)}.")
     if evaluation.prompts_too_long:
         lines.append(f"{evaluation.prompts_too_long} problems left out: they leave no room in the context.")
     if evaluation.problems + evaluation.prompts_too_long < asked:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.cli import parser
+from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,8 +77,9 @@ def _parser(for_method: bool) -> ArgumentParser:
             "--reward",
             metavar="REWARD",
             action="append",
-            help="math, answer, FILE.py:function, module:function; repeatable",
+            help=f"{REWARDS}; {WEIGHT}; repeatable",
         )
+        data.add_argument("--judge", metavar="REWARD", help=JUDGE)
         data.add_argument("--held_out", metavar="FILE", help="a file of held-out rows, or a fraction of --data (0.1)")
         data.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
         data.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
@@ -202,4 +203,5 @@ def _task(chosen: Namespace) -> Task:
         prompt_column=chosen.prompt_column,
         answer_column=chosen.answer_column,
         system=chosen.system,
+        judge=chosen.judge,
     )

@@ -26,6 +26,7 @@ from groupwise.learners.loading import (
     load_tokenizer,
     parts_left_out,
     refuse_lost_ids,
+    save_model,
 )
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
@@ -187,7 +188,7 @@ class LocalLearner:
         if self._adapters:
             self._adapters.merge()
             self._adapters.save(directory)
-        self.model.save_pretrained(directory, state_dict={k: v.clone() for k, v in self.model.state_dict().items()})
+        save_model(self.model, directory)
         self.tokenizer.save_pretrained(directory)
 
     def state(self) -> dict[str, Any]:

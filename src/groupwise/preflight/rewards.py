@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from groupwise.audit.cases import FORMS, gold, right_cases
 from groupwise.audit.scoring import Verdict, judge
@@ -11,13 +12,12 @@ from groupwise.checks import needs_reward
 from groupwise.preflight.data import named, spread
 from groupwise.preflight.findings import Notebook
 from groupwise.protocols import Reward
-from groupwise.rewards.cache import Cached
-from groupwise.rewards.judge import Judge
+from groupwise.rewards.judge import Judge as ModelJudge
 from groupwise.rewards.model import ModelReward
 from groupwise.rewards.scoring import score_rollouts
 from groupwise.sources import World, as_rollout
-from groupwise.sources.signal import RIGHT
-from groupwise.types import Completion, Example, Rollout
+from groupwise.types import Completion, Example, Rollout, Score
+from groupwise.verdicts import Judge, bare
 
 ASKED = 64  # rows
 MOST_ROWS = 20_000
@@ -28,33 +28,37 @@ LIMIT_SECONDS = 5.0  # of one answer
 def tell_gold(notes: Notebook, world: World) -> None:
     """In the form in which each reward reads most of them: the row's own solution, ``#### N``, ``\\boxed{N}`` ..."""
     answered = [row for row in spread(world.stage.task.train, ASKED) if gold(row) is not None]
-    for number, reward in enumerate(world.stage.task.rewards):
-        bare = _bare(reward)
-        if isinstance(bare, ModelReward):
+    task = world.stage.task
+    judging = [task.judge.reward] if task.judge else []
+    for reward in task.judges:
+        if isinstance(bare(reward), ModelReward):
             notes.fact("reward", f"{reward.name} is learned: it has no answer that is right")
         elif not answered:
             notes.remark(
                 "reward", f"no row has a reference answer, so {reward.name} could not be asked about right ones"
             )
         else:
-            _tell_one(notes, bare, answered, first=number == 0)
+            _tell_one(notes, reward, answered, first=reward in judging)
 
 
 def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], first: bool) -> None:
     best: tuple[int, str, list[Verdict], list[Example]] = (-1, "", [], [])
+    is_full = partial(_is_full, Judge.of(reward))
     for form in FORMS:
         cases = right_cases(answered, form, "full")
-        verdicts = judge(reward, cases, LIMIT_SECONDS)
-        full = sum(_full(verdict) for verdict in verdicts)
+        verdicts = judge(bare(reward), cases, LIMIT_SECONDS)
+        full = sum(is_full(verdict) for verdict in verdicts)
         if full > best[0] and cases:
             best = full, form, verdicts, [case.example for case in cases]
         if cases and full == len(answered):
             break
     full, form, verdicts, rows = best
-    missed = [row.id for row, verdict in zip(rows, verdicts, strict=True) if not _full(verdict)]
+    missed = [row.id for row, verdict in zip(rows, verdicts, strict=True) if not is_full(verdict)]
     words = f"'{reward.name}' gives {full} of {len(rows)} gold answers full reward, written as {form}"
     share = full / max(1, len(rows))
-    if missed and share < 0.5:
+    if missed and not first and not full:
+        notes.fact("reward", f"'{reward.name}' gives no gold answer full reward, and judges none", gold=share)
+    elif missed and share < 0.5:
         reason = next((verdict.reason for verdict in verdicts if verdict.reason), "")
         tell = notes.problem if first else notes.remark
         tell("reward", f"{words} ({named(missed)} get less){': ' + reason if reason else ''}", gold=share)
@@ -64,8 +68,8 @@ def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], firs
         notes.fact("reward", words, gold=share)
 
 
-def _full(verdict: Verdict) -> bool:
-    return verdict.value is not None and verdict.value >= RIGHT - 1e-9
+def _is_full(judge: Judge, verdict: Verdict) -> bool:
+    return bool(judge.verdict(Score(verdict.value)))
 
 
 def ask_about_rows(world: World, evaluated: int, limit: float) -> None:
@@ -78,7 +82,7 @@ def ask_about_rows(world: World, evaluated: int, limit: float) -> None:
     if len(task.held_out) and evaluated:
         asked.append((spread(task.held_out[:evaluated], MOST_ROWS), task.judges))
     for rows, rewards in asked:
-        if any(isinstance(_bare(reward), ModelReward | Judge) for reward in rewards):
+        if any(isinstance(bare(reward), ModelReward | ModelJudge) for reward in rewards):
             continue  # a network of its own, or somebody's server
         for start in range(0, len(rows), TOGETHER):
             if time.perf_counter() - started > limit:
@@ -92,7 +96,3 @@ def _attempt(world: World, row: Example) -> Rollout:
     tokens = tuple(world.renderer.tokenizer.encode(row.answer or "0", add_special_tokens=False)) or (0,)
     completion = Completion(tokens, (0.0,) * len(tokens), True, 0)
     return as_rollout(prompt, completion, world.renderer, world.stage.task.steps)
-
-
-def _bare(reward: Reward) -> Reward:
-    return reward.reward if isinstance(reward, Cached) else reward

@@ -6,7 +6,7 @@ How it differs from GRPO, which it replaces:
 
 1. Clip-higher: 1 + 0.28 leaves unlikely tokens room to grow, 1 - 0.2 stays.
 2. Dynamic sampling: groups that are all right or all wrong are replaced by new ones, at most ``most_rounds`` times.
-   What counts is the task's first reward, not a bonus for length.
+   What counts is the verdict of the task's judge, not a bonus for length.
 3. Token mean: every token of the batch weighs the same. The formula divides within each group
    (``GroupTokenMean``); the authors' and others' code divides by the batch's tokens, as here.
 4. Overlong filter: truncated completions are masked; their rewards still count in their group.

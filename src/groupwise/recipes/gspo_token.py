@@ -18,4 +18,8 @@ from dataclasses import replace
 from groupwise.algorithm import ClippedSequenceRatio, ProcessRelative
 from groupwise.recipes.gspo import gspo
 
-gspo_token = replace(gspo, advantage=ProcessRelative(), objective=ClippedSequenceRatio(3e-4, 4e-4, gradient="token"))
+gspo_token = replace(
+    gspo,
+    advantage=ProcessRelative(last_step="completion"),
+    objective=ClippedSequenceRatio(3e-4, 4e-4, gradient="token"),
+)

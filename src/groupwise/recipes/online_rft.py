@@ -14,8 +14,7 @@ What goes wrong: with nothing pushing wrong answers down, it learns slower than 
 
 from dataclasses import replace
 
-from groupwise.algorithm import Accepted
 from groupwise.recipes.rft import rft
 from groupwise.sources import OnPolicy
 
-online_rft = replace(rft, source=OnPolicy(group_size=8), advantage=Accepted(1.0))
+online_rft = replace(rft, source=OnPolicy(group_size=8))

@@ -5,7 +5,8 @@
 How it differs from SFT, which it replaces:
 
 1. The completions are samples of a policy that no longer changes, gathered once before the first step.
-2. A rule judges them: I(o) = 1 where the final answer is right, and a wrong inline calculation disqualifies too.
+2. The judge of the task says what is right: I(o) = 1 where it calls the answer right, whatever other rewards say, and
+   for a demonstration; a wrong inline calculation disqualifies a sample too.
 3. Of samples with the same equation list one stays: the one farthest, in edit distance, from the others that stay.
 
 The paper samples 100 at temperature 0.7 and trains the *pre-trained* model on demonstrations and samples together
@@ -22,7 +23,7 @@ from groupwise.sources import DistinctPaths, FrozenPolicy
 
 rft = Algorithm(
     source=FrozenPolicy(samples_per_prompt=16, sampling_temperature=0.7, select=DistinctPaths()),
-    advantage=Accepted(1.0, unscored=1.0),
+    advantage=Accepted(),
     objective=LogLikelihood(),
     kl=KL(0.0),
     aggregation=SequenceMean(),

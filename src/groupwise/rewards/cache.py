@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from groupwise.describe import describe
 from groupwise.errors import UserError
+from groupwise.identity import unknowns
 from groupwise.protocols import Reward
 from groupwise.rewards.scoring import prepare
 from groupwise.types import Rollout, Score
@@ -68,10 +70,11 @@ class Cached:
 
     def prepare(self) -> None:
         """See ``scoring.Prepared``."""
+        _ = self._about
         prepare([self.reward])
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        about = _about(self.reward)
+        about = self._about
         keys = [_key(about, rollout) for rollout in rollouts]
         with self._file() as file:
             known = dict(_read(file, keys))
@@ -87,6 +90,18 @@ class Cached:
             replace(known[key], cached=True) if key in known else replace(new[key], cached=first[key] != row)
             for row, key in enumerate(keys)
         ]
+
+    @functools.cached_property
+    def _about(self) -> Mapping[str, Any]:
+        """What the reward is. Raises UserError where that cannot be told apart from another one."""
+        about = _about(self.reward)
+        for place, kind in unknowns(about):
+            raise UserError(
+                f"reward '{self.name}' cannot be cached: its {place} holds a {kind}, which cannot be compared with "
+                "another one, so its scores could be taken for those of another reward; keep plain values there and "
+                "make the object when it is called, or give the reward identity() -> dict"
+            )
+        return about
 
     def _said(self, rollouts: Sequence[Rollout]) -> Iterator[list[tuple[int, Score]]]:
         """Rows and scores, in the parts that they become known in."""

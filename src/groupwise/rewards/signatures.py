@@ -35,6 +35,7 @@ def as_reward(
     isolated: bool = True,
     time_limit_seconds: float = 60.0,
     memory_bytes: int = MEMORY_BYTES,
+    correct_at: float | None = None,
 ) -> Reward:
     """A reward of any plain function, by the names of its parameters; a :class:`Reward` comes back as it is.
 
@@ -45,15 +46,19 @@ def as_reward(
       answer; where the row has no ``data_source`` or ``extra_info`` they are ``""`` and ``{}``.
     * simple, one completion: any of ``completion, prompt, answer, tokens, finished`` and columns by name -> number.
 
-    None means that the reward does not apply to the row. ``name`` is the function's own unless given. The others are
-    those of :class:`FunctionReward`. Raises UserError where the parameters fit none of these.
+    None means that the reward does not apply to the row. ``name`` is the function's own unless given, and so is
+    ``correct_at``: ``f.correct_at = 0.5``. The others are those of :class:`FunctionReward`. Raises UserError where the
+    parameters fit none of these.
     """
     if isinstance(function, Reward) and not isinstance(function, type):
         return function
     if not callable(function):
         raise UserError(f"a reward must be a function, not {shortened(function)}; accepted are {FORMS}")
     name = name or _name(function)
-    return FunctionReward(function, name, weight, _form(function, name), isolated, time_limit_seconds, memory_bytes)
+    if correct_at is None and hasattr(function, "correct_at"):
+        correct_at = float(function.correct_at)
+    limits = (isolated, time_limit_seconds, memory_bytes)
+    return FunctionReward(function, name, weight, _form(function, name), *limits, correct_at)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class FunctionReward:
     """Of one call; of one about many completions, for every 64 of them."""
     memory_bytes: int = MEMORY_BYTES
     """It may take so much beyond what the process has when it begins."""
+    correct_at: float | None = None
+    """The smallest value of a right answer, where it is the judge; None: 1."""
 
     def __post_init__(self) -> None:
         if not (self.time_limit_seconds > 0 and self.memory_bytes > 0):
@@ -90,9 +97,14 @@ class FunctionReward:
     def _guarded(self) -> Guarded:
         return Guarded(self._calls, self.memory_bytes)
 
+    @functools.cached_property
+    def _described(self) -> Any:
+        """As the function was when this was first asked: what it keeps from call to call is no part of it."""
+        return describe(self.function)
+
     def identity(self) -> dict[str, Any]:
         """See ``cache.Identified``: neither where it runs nor for how long."""
-        return {"is": "FunctionReward", "function": describe(self.function), "form": self.form}
+        return {"is": "FunctionReward", "function": self._described, "form": self.form}
 
     def prepare(self) -> None:
         """See ``scoring.Prepared``: starts its process."""

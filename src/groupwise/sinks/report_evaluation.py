@@ -18,9 +18,10 @@ def summary(models: Sequence[Json], comparison: Json | None) -> Html:
     before, after = first["evaluation"]["pass_at_1"], last["evaluation"]["pass_at_1"]
     problems = last["evaluation"]["problems"]
     if not comparison or len(models) == 1:
-        text = f"On {problems} held-out problems pass@1 is {_interval(after)} after {last['stage']}."
+        text = f"On {problems} held-out problems pass@1 is {_interval(after)} after {last['stage']}{_judged(last)}."
         return element("div", element("p", share(after["value"]), class_="hero"), element("p", text, class_="lead"))
-    text = f"On {problems} held-out problems, {_change(before, after, first, last, comparison['pass_at_1'])}"
+    change = _change(before, after, first, last, comparison["pass_at_1"])
+    text = f"On {problems} held-out problems{_judged(last)}, {change}"
     hero = element(
         "p",
         element("span", share(before["value"]), class_="was"),
@@ -30,6 +31,11 @@ def summary(models: Sequence[Json], comparison: Json | None) -> Html:
         class_="hero",
     )
     return element("div", hero, element("p", text, class_="lead"), class_="summary")
+
+
+def _judged(model: Json) -> str:
+    judge = model["evaluation"].get("judge")
+    return f" (correct: by {judge})" if judge else ""
 
 
 def evaluation(models: Sequence[Json], comparison: Json | None) -> list[Html]:
@@ -48,7 +54,7 @@ def _question(comparison: Json | None, models: Sequence[Json]) -> Html:
         return element("div", plot)
     text = element(
         "div",
-        element("h3", "Did training raise Maj@K, or also Pass@K?"),
+        element("h3", f"Did training raise {'Maj@K, or also Pass@K' if _has_votes(models) else 'Pass@K'}?"),
         *[element("p", part) for part in comparison["sentence"].split(" So ", 1)[:1]],
         *[element("p", f"So {part}", class_="answer") for part in comparison["sentence"].split(" So ", 1)[1:]],
         element(
@@ -69,6 +75,8 @@ def _plot(models: Sequence[Json]) -> Html:
     series = []
     for model, style in zip(chosen, ("was", "now") if len(chosen) > 1 else ("now",), strict=True):
         for family, name in (("pass_at", "pass"), ("maj_at", "maj")):
+            if family == "maj_at" and not _has_votes(models):
+                continue
             points = [model["evaluation"][family][str(k)] for k in ks]
             columns = {key: [point[key] for point in points] for key in ("value", "low", "high")}
             label = f"{name}@k after {model['stage']}"
@@ -82,14 +90,18 @@ def _plot(models: Sequence[Json]) -> Html:
         powers, (max(0.0, floor), 1.0), width=620, height=340, x_name="k =",
         x_ticks=[(power, str(k)) for power, k in zip(powers, ks, strict=True)], y_format=share,
     )  # fmt: skip
-    return chart("Maj@K and Pass@K", frame, series)
+    return chart("Maj@K and Pass@K" if _has_votes(models) else "Pass@K", frame, series)
+
+
+def _has_votes(models: Sequence[Json]) -> bool:
+    return all(model["evaluation"]["maj_at"] for model in models)
 
 
 def _table(models: Sequence[Json], comparison: Json | None) -> Html:
     rows: list[tuple[str, str, str | None]] = [("greedy accuracy", "greedy", None), ("pass@1", "pass_at_1", None)]
     ks = sorted(int(k) for k in models[-1]["evaluation"]["pass_at"])
     rows += [(f"pass@{k}", "pass_at", str(k)) for k in ks if k > 1]
-    rows += [(f"maj@{k}", "maj_at", str(k)) for k in ks if k > 1]
+    rows += [(f"maj@{k}", "maj_at", str(k)) for k in ks if k > 1 and _has_votes(models)]
     head = [element("th", "Measure", scope="col"), element("th", "Problems", scope="col", class_="number")]
     head += [element("th", f"after {model['stage']}", scope="col", class_="number") for model in models]
     if comparison:
@@ -157,10 +169,25 @@ def _facts(models: Sequence[Json]) -> Html:
         for key, title, show in FACTS
         if all(key in model["evaluation"] for model in models)
     ]
+    rows += _means(models)
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="facts")
-    settings = models[-1]["evaluation"].get("settings", {})
-    told = " · ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
-    return element("div", table, element("p", told, class_="note"))
+    settings, judge = models[-1]["evaluation"].get("settings", {}), models[-1]["evaluation"].get("judge")
+    told = [f"correct: by {judge}"] * bool(judge)
+    told += [f"{name.replace('_', ' ')} {value}" for name, value in settings.items()]
+    return element("div", table, element("p", " · ".join(told), class_="note"))
+
+
+def _means(models: Sequence[Json]) -> list[Html]:
+    """A row for each reward that was asked: its mean over the samples."""
+    means = [model["evaluation"].get("reward_means", {}) for model in models]
+    return [
+        element(
+            "tr",
+            element("th", f"Mean reward: {name}", scope="row"),
+            *[element("td", number(own.get(name)), class_="number") for own in means],
+        )
+        for name in dict.fromkeys(name for own in means for name in own)
+    ]
 
 
 def _answers(models: Sequence[Json], shown: Sequence[Sequence[Json]]) -> Html:
@@ -171,7 +198,8 @@ def _answers(models: Sequence[Json], shown: Sequence[Sequence[Json]]) -> Html:
         cells = [element("th", answers[0]["question"], scope="row", class_="question")]
         for answer in answers:
             verdict = f"reward {number(answer['reward'])}" + ("" if answer["finished"] else " · truncated")
-            good = "good" if (answer["reward"] or 0) >= 1 else ""
+            right = answer.get("correct", (answer["reward"] or 0) >= 1)  # files from before verdicts were kept
+            good = "good" if right else ""
             cells.append(element("td", element("pre", answer["text"]), element("small", verdict, class_=good)))
         rows.append(element("tr", *cells))
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="answers")

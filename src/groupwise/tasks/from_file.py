@@ -35,13 +35,15 @@ def from_file(
     chat: Literal["auto", "always", "never"] = "auto",
     seed: int = 0,
     steps: Segmentation | None = LINES,
+    judge: RewardLike | None = None,
 ) -> Task:
     """A task from anything ``read_rows`` reads, in any convention ``recognise`` knows.
 
     The held-out examples are those of ``held_out``, or a fraction of the questions of ``path`` drawn by ``seed``; rows
     that ask the same question stay together. ``limit``: only so many rows of each file. ``name``: the file's if not
-    given. ``steps``: what a reasoning step of a completion is. Raises UserError for what cannot be read or recognised,
-    and for an unknown reward.
+    given. ``steps``: what a reasoning step of a completion is. ``judge``: who says what is right (``Task.referee``), a
+    reward of its own or the name of one of ``reward``; None: the first of them. Raises UserError for what cannot be
+    read or recognised, and for an unknown reward.
     """
     if not 0 <= held_out_fraction < 1:
         raise UserError(f"held_out_fraction is {held_out_fraction}; expected 0 <= held_out_fraction < 1")
@@ -50,16 +52,9 @@ def from_file(
         train, kept = split(train, held_out_fraction, seed)
     else:
         kept, _ = _load(held_out, prompt_column, answer_column, limit)
-    return Task(
-        name=name or Path(path).name.partition(".")[0],
-        train=train,
-        held_out=kept,
-        rewards=tuple(_as_reward(each) for each in (reward if isinstance(reward, tuple) else (reward,))),
-        system=system,
-        chat=chat,
-        steps=steps,
-        source=source,
-    )
+    rewards, referee = _who_says(reward if isinstance(reward, tuple) else (reward,), judge)
+    named = name or Path(path).name.partition(".")[0]
+    return Task(named, train, rewards, kept, referee, system, chat, steps=steps, source=source)
 
 
 def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -87,6 +82,29 @@ def _load(
     repeated = duplicates(found)
     again = f", {repeated} of them asked before" if repeated else ""
     return found, f"{path}: {len(found)} rows{again}; {convention.description}"
+
+
+def _who_says(given: tuple[RewardLike, ...], judge: RewardLike | None) -> tuple[tuple[Reward, ...], tuple[Reward, ...]]:
+    """Rewards and referee. A judge without any rewards is the reward."""
+    rewards = tuple(_as_reward(each) for each in given)
+    referee = () if judge is None else (judge_of(judge, given, rewards),)
+    return rewards or referee, referee
+
+
+def judge_of(judge: RewardLike, given: Sequence[RewardLike], rewards: Sequence[Reward]) -> Reward:
+    """One of the rewards where ``judge`` names it, as it was given (whatever its weight) or by its own name; else the
+    reward that it names. Raises UserError for a weight, which a verdict has not."""
+    from groupwise.rewards.named import weight_of
+
+    if not isinstance(judge, str):
+        return _as_reward(judge)
+    name, weight = weight_of(judge)
+    if weight is not None:
+        raise UserError(f"judge {judge}: a verdict has no weight; expected {name}")
+    for words, reward in zip(given, rewards, strict=True):
+        if reward.name == name or (isinstance(words, str) and weight_of(words)[0] == name):
+            return reward
+    return _as_reward(name)
 
 
 def _as_reward(reward: RewardLike) -> Reward:
