@@ -365,3 +365,36 @@ def test_comparing_different_problems_is_refused() -> None:
         compare(measured(0.5), measured(0.5, problems=40))
     with pytest.raises(UserError, match=r"temperature 1\.0 and 0\.5"):
         compare(measured(0.5), measured(0.5, temperature=0.5))
+
+
+def test_each_held_out_set_is_measured_by_itself() -> None:
+    """Two of three problems of one set are right, none of the other's; of each the first two are sampled."""
+    task = digits(6)
+    rows = [
+        replace(row, columns={"data_source": "even" if n % 2 == 0 else "odd"}) for n, row in enumerate(task.held_out)
+    ]
+    task = replace(task, held_out=rows)
+
+    @dataclass
+    class Even(KnownEngine):
+        def generate(
+            self, requests: Sequence[Request], sampling: Sampling, on_token: object = None
+        ) -> Iterator[tuple[int, int, Completion]]:
+            for row, request in enumerate(requests):
+                gold = request.tokens[0]
+                digit = gold if gold in (0, 4) else gold + 1
+                for index in range(len(request.seeds)):
+                    yield row, index, Completion((digit, EOS), (-0.5, -0.5), True, self.version)
+
+    found = evaluate(Even(1.0), DigitRenderer(), task, problems=3, samples=4, sampled_problems=2)
+    assert found.sets == {"even": (0, 2, 4), "odd": (1, 3, 5)}
+    assert found.settings.sampled_problems == 4
+    even, odd = found.of_set("even"), found.of_set("odd")
+    assert (even.greedy.value, odd.greedy.value) == (pytest.approx(2 / 3), 0.0)
+    assert even.pass_at_1.by_problem == (1.0, 0.0, 1.0)
+    assert even.pass_at[4].by_problem == (1.0, 0.0)
+    assert (even.problems, even.settings.sampled_problems, even.task) == (3, 2, "digits: even")
+    assert found.greedy.value == pytest.approx((even.greedy.value + odd.greedy.value) / 2)
+    again = Evaluation.from_json(json.loads(json.dumps(found.to_json())))
+    assert again == found
+    assert compare(even, again.of_set("even")).greedy.value == 0.0

@@ -30,9 +30,10 @@ from groupwise.algorithm import (
 from groupwise.controls import Controls
 from groupwise.learners.local import LocalLearner
 from groupwise.stage import Stage
+from groupwise.tally import Tally, mismatch
 from groupwise.tasks.task import Task
 from groupwise.types import Group, Rollout, flatten
-from groupwise.update import StepRecord, Tally, minibatches, mismatch, prepare, signals_of, update
+from groupwise.update import StepRecord, minibatches, prepare, signals_of, update
 
 pytestmark = pytest.mark.usefixtures("exact_norms")
 Open = Callable[..., LocalLearner]

@@ -18,11 +18,11 @@ SHOWN = 3
 Recipe = Mapping[str, Any]
 
 FREE = re.compile(
-    r"checkpoints\..*|evaluation\..*|engine\.threads"
+    r"checkpoints\..*|evaluation\..*|evaluate_first|engine\.threads"
     r"|stages\.\d+\.(checkpoint_every|evaluate_every|most_skipped_steps|most_unscored)"
 )
 """What no number of a step depends on."""
-QUICK = "evaluation.during"
+QUICK = ("evaluation.during", "evaluation.during_samples")
 """Of the evaluations inside a stage; the others are made again under another plan."""
 LENGTH = re.compile(r"stages\.(\d+)\.(?:steps|schedule_steps)")
 
@@ -67,7 +67,7 @@ def accepted(place: RunDirectory, ours: Recipe, theirs: Recipe) -> Changes:
             f"{place.path}: belongs to another recipe; they differ in {'; '.join(refused[:SHOWN])}{more}. Choose "
             "another --out, or start over with --fresh"
         )
-    anew = any(path.startswith("evaluation.") and path != QUICK for path in paths)
+    anew = any(path.startswith("evaluation.") and path not in QUICK for path in paths)
     return Changes(tuple(differences(ours, theirs)), lengthened[0] if lengthened else "", anew)
 
 

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.comparison import Comparison, compare
 from groupwise.errors import UserError
+from groupwise.measure import Measure
+from groupwise.problems import fitting_prompts, sets_of
 from groupwise.protocols import RolloutEngine
 from groupwise.seeding import stable_seed
-from groupwise.statistics import doubling, maj_at_k, mean, mean_interval, pass_at_k
+from groupwise.statistics import doubling, maj_at_k, mean, pass_at_k
 from groupwise.tasks.task import Task
-from groupwise.types import Prompt, Request, Rollout
+from groupwise.types import OVER, Prompt, Request, Rollout, TrainerState
 from groupwise.verdicts import Judge
 from groupwise.voting import Canonical, able_judge, candidates, voting_answer
 
@@ -37,26 +39,6 @@ Sampled = Callable[[Sequence[Sequence[Rollout]]], None]
 SHOWN_COMPLETIONS = 8
 
 __all__ = ["Comparison", "Evaluation", "Measure", "Settings", "compare", "evaluate", "voting_answer"]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A mean over problems with its 95 % interval, and each problem's value so that two models can be paired."""
-
-    value: float
-    low: float
-    high: float
-    by_problem: tuple[float, ...]
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Measure:
-        """The mean of per-problem values and its ``statistics.mean_interval``."""
-        interval = mean_interval(values)
-        return cls(interval.value, interval.low, interval.high, tuple(values))
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Measure:
-        return cls(values["value"], values["low"], values["high"], tuple(values["by_problem"]))
 
 
 @dataclass(frozen=True)
@@ -117,10 +99,28 @@ class Evaluation:
     """The reward whose verdict is meant by correct; empty: not known, in a file from before it was kept."""
     reward_means: Mapping[str, float] = field(default_factory=dict)
     """Of each reward that was asked, by its name: its mean over problems, of each the mean of its samples."""
+    sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Where the problems of each held-out set stand in ``ids``, by its name; empty where there is one set."""
 
     @property
     def problems(self) -> int:
         return len(self.ids)
+
+    def of_set(self, name: str) -> Evaluation:
+        """What was measured on the problems of one set. Counts of tokens and shares of completions are the whole's."""
+        rows, deep = self.sets[name], [row for row in self.sets[name] if row < self.settings.sampled_problems]
+        return replace(
+            self,
+            task=f"{self.task}: {name}",
+            settings=replace(self.settings, sampled_problems=len(deep)),
+            ids=tuple(self.ids[row] for row in rows),
+            greedy=self.greedy.at(rows),
+            pass_at_1=self.pass_at_1.at(rows),
+            pass_at={k: measure.at(deep) for k, measure in self.pass_at.items() if deep},
+            maj_at={k: measure.at(deep) for k, measure in self.maj_at.items() if deep},
+            reward_means={},
+            sets={},
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that ``json.dumps`` takes."""
@@ -132,6 +132,7 @@ class Evaluation:
         fields = {name: value for name, value in values.items() if name != "problems"}
         fields["settings"] = Settings(**values["settings"])
         fields["ids"] = tuple(values["ids"])
+        fields["sets"] = {name: tuple(rows) for name, rows in values.get("sets", {}).items()}
         fields["completions"] = tuple(SampleCompletion(**row) for row in values["completions"])
         for name in ("greedy", "pass_at_1"):
             fields[name] = Measure.from_json(values[name])
@@ -163,27 +164,25 @@ def evaluate(
     canonical: Canonical | None = None,
     on_progress: Progress | None = None,
     on_sampled: Sampled | None = None,
+    state: TrainerState = OVER,
 ) -> Evaluation:
-    """Evaluate the engine's present weights on the first ``problems`` of ``task.held_out``.
+    """Evaluate the engine's present weights on the first ``problems`` of ``task.held_out``, of each of its sets.
 
-    Each gets one greedy completion and one at ``temperature``; the first ``sampled_problems`` get ``samples`` of the
-    latter. The task's judge alone says what is correct, from the score on that its reward states or ``correct_at``; its
-    reward, or ``canonical``, says which answers are the same, and without either there is no maj@k. The same seed asks
-    for the same random streams, whatever the batch. ``on_sampled`` is given the samples of those problems, scored.
+    Each gets one greedy completion and one at ``temperature``; the first ``sampled_problems``, of each set, get
+    ``samples`` of the latter. The task's judge alone says what is correct, from the score on that its reward states or
+    ``correct_at``; its reward, or ``canonical``, says which answers are the same, and without either there is no maj@k.
+    The same seed asks for the same random streams, whatever the batch. ``on_sampled`` is given the samples of those
+    problems, scored. ``state``: where training stands, for rewards that ask.
 
     Raises UserError where the task has no held-out problems or no judge that can tell, or no prompt fits the context.
     """
     started, judge = time.perf_counter(), able_judge(task, correct_at)
-    prompts, too_long = _prompts(engine, renderer, task, problems)
-    settings = Settings(samples, min(sampled_problems, len(prompts)), temperature, max_tokens, seed, judge.threshold)
+    prompts, too_long = fitting_prompts(engine, renderer, task, problems)
+    deep = min(sampled_problems * max(1, len(sets_of(prompts))), len(prompts))
+    settings = Settings(samples, deep, temperature, max_tokens, seed, judge.threshold)
     counts = [samples if row < settings.sampled_problems else 1 for row in range(len(prompts))]
-    done, total = itertools.count(1), len(prompts) + sum(counts)
-
-    def advance() -> None:
-        if on_progress:
-            on_progress(next(done), total)
-
-    draw = partial(_draw, engine, renderer, task, judge, prompts, on_completion=advance)
+    advance = _counter(on_progress, len(prompts) + sum(counts))
+    draw = partial(_draw, engine, renderer, task, judge, prompts, on_completion=advance, state=state)
     greedy, sampled = draw([1] * len(prompts), replace(settings, temperature=0.0)), draw(counts, settings)
     if on_sampled:
         on_sampled(sampled[: settings.sampled_problems])
@@ -191,18 +190,10 @@ def evaluate(
     return _summary(task, judge, settings, prompts, too_long, greedy, sampled, votes, started)
 
 
-def _prompts(engine: RolloutEngine, renderer: Renderer, task: Task, problems: int) -> tuple[list[Prompt], int]:
-    """The problems that fit the context, and how many of the asked ones do not."""
-    if not len(task.held_out):
-        raise UserError(f"task {task.name!r} has no held-out problems to evaluate on: give it a held_out split")
-    asked = [renderer.prompt(task.held_out[row]) for row in range(min(problems, len(task.held_out)))]
-    fitting = [prompt for prompt in asked if len(prompt.tokens) < engine.context_tokens]
-    if not fitting:
-        raise UserError(
-            f"task {task.name!r}: none of {len(asked)} held-out prompts fits the model's context of "
-            f"{engine.context_tokens} tokens: shorten the prompts or take a model with a longer context"
-        )
-    return fitting, len(asked) - len(fitting)
+def _counter(on_progress: Progress | None, total: int) -> Callable[[], None]:
+    """Says at each call how many of ``total`` are done."""
+    done = itertools.count(1)
+    return (lambda: on_progress(next(done), total)) if on_progress else (lambda: None)
 
 
 def _draw(
@@ -214,6 +205,7 @@ def _draw(
     counts: Sequence[int],
     settings: Settings,
     on_completion: Callable[[], None],
+    state: TrainerState,
 ) -> list[list[Rollout]]:
     """``counts[i]`` scored rollouts of ``prompts[i]``. Raises UserError where the judge could score none."""
     from groupwise.rewards.failures import evidence
@@ -230,7 +222,7 @@ def _draw(
         drawn[row, index] = as_rollout(prompts[row], completion, renderer, task.steps)
         on_completion()
     places = sorted(drawn)
-    scored, _ = score_rollouts([drawn[place] for place in places], task.rewards, judge, task.referee)
+    scored, _ = score_rollouts([drawn[place] for place in places], task.rewards, judge, task.referee, state)
     if scored and all(rollout.correct is None for rollout in scored):
         reason = next(evidence(scored[0]), f"reward '{judge.name}' applies to none of them")
         raise UserError(f"task {task.name!r}: no answer could be scored: {reason}")
@@ -257,6 +249,7 @@ def _summary(
     n, deep = settings.samples, range(settings.sampled_problems)
     ks = doubling(n) if deep else []
     voted = [row for row in votes if row is not None]
+    voting = ks if len(voted) == len(deep) else []
     everything = [rollout for rollouts in (*greedy, *sampled) for rollout in rollouts]
     return Evaluation(
         task=task.name,
@@ -265,10 +258,7 @@ def _summary(
         greedy=Measure.of([float(bool(rollout.correct)) for (rollout,) in greedy]),
         pass_at_1=Measure.of([mean(row) for row in correct]),
         pass_at={k: Measure.of([pass_at_k(n, sum(correct[row]), k) for row in deep]) for k in ks},
-        maj_at={
-            k: Measure.of([maj_at_k(voted[row], correct[row], k) for row in deep])
-            for k in (ks if len(voted) == len(deep) else ())
-        },
+        maj_at={k: Measure.of([maj_at_k(voted[row], correct[row], k) for row in deep]) for k in voting},
         seconds=time.perf_counter() - started,
         tokens=sum(len(rollout.tokens) for rollout in everything),
         mean_completion_tokens=mean([len(rollout.tokens) for rollout in everything]),
@@ -279,6 +269,7 @@ def _summary(
         completions=tuple(_shown(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
         judge=judge.name,
         reward_means=reward_means(sampled),
+        sets=sets_of(prompts),
     )
 
 

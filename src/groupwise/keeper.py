@@ -12,16 +12,15 @@ from groupwise.checks import updates_per_draw
 from groupwise.directory import RunDirectory
 from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
-from groupwise.evaluation import evaluate
 from groupwise.finite import BadBatches, all_finite
-from groupwise.ledger import Ledger
+from groupwise.ledger import Ledger, extras
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
 from groupwise.questions import Questions
+from groupwise.quick_evaluation import quick_evaluation
 from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
-from groupwise.seeding import stable_seed
 from groupwise.sources import World
 from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage
@@ -144,22 +143,9 @@ class Keeper:
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 
     def _evaluate(self) -> dict[str, float]:
-        """Greedy accuracy and pass@1 of the present weights on the first held-out problems."""
+        """Of the present weights, on the first held-out problems."""
         self.world.engine.load(self.learner.weights(), self.learner.version)
-        found = evaluate(
-            self.world.engine,
-            self.world.renderer,
-            self.stage.task,
-            problems=self.held_out.during,
-            samples=1,
-            sampled_problems=0,
-            max_tokens=self.held_out.max_completion_tokens,
-            seed=stable_seed(self.world.seed, "evaluation"),
-            on_progress=lambda done, total: self.sink.phase("evaluate", done, total),
-        )
-        means = found.reward_means if len(found.reward_means) > 1 else {}
-        accuracy = {"eval/accuracy": found.greedy.value, "eval/pass@1": found.pass_at_1.value}
-        return accuracy | {f"eval/rewards/{name}/mean": value for name, value in means.items()}
+        return quick_evaluation(self.world, self.held_out)
 
     def _evaluate_scorer(self) -> dict[str, float]:
         """Measures of the present weights on the first held-out rows; says so, once, where those hold nothing."""
@@ -202,6 +188,7 @@ class Keeper:
                     "logprobs": record.logprobs[row, :length].tolist(),
                     "finished": rollout.finished,
                 }
+                | ({"extras": said} if (said := extras(rollout)) else {})
             )
         shown = self.world.renderer.tokenizer.decode(list(prompt.tokens), skip_special_tokens=True)
         place = {"stage": self.stage.name, "step": record.step}

@@ -71,7 +71,7 @@ class HeldOut:
     """How each stage's model is evaluated on its task's held-out problems."""
 
     problems: Annotated[int, "[0, inf)"] = 500
-    """With one greedy and one sampled completion each."""
+    """Of each held-out set, with one greedy and one sampled completion each."""
     sampled_problems: Annotated[int, "[0, inf)"] = 100
     """The first of them, with ``samples`` completions each, for pass@k and maj@k. 0: none."""
     samples: Annotated[int, "[1, inf)"] = 32
@@ -81,7 +81,9 @@ class HeldOut:
     max_completion_tokens: Annotated[int, "[1, inf)"] = 256
     """Of every completion here."""
     during: Annotated[int, "[1, inf)"] = 100
-    """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``)."""
+    """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``), of each held-out set."""
+    during_samples: Annotated[int, "[1, inf)"] = 1
+    """Completions for each of those beside the greedy one; with more than one also pass@k and maj@k for k up to it."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ class Checkpoints:
     keep_end: bool = True
     """The one at the end of the run's last stage stays, so that the run can be lengthened."""
     keep_best: str = ""
-    """A metric of the quick evaluations (``Stage.evaluate_every``), such as eval/accuracy: a checkpoint is written
-    wherever it is higher than before, and the one where it is highest stays for good. Empty: none."""
+    """A metric of the quick evaluations (``Stage.evaluate_every``), such as eval/accuracy, or eval/NAME/maj@4 of one
+    held-out set: a checkpoint is written wherever it is higher than before, and the one where it is highest stays for
+    good. Empty: none."""
 
     def kept(self, steps: Sequence[int], best: int | None, finished: bool, end: int | None = None) -> set[int]:
         """Which of ``steps``, in order, stay: ``best`` is the step where the metric is highest, ``end`` the last of the

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from groupwise.errors import UserError
+from groupwise.protocols import Votes
 from groupwise.tasks.task import Task
 from groupwise.types import Rollout
 from groupwise.verdicts import RIGHT, Judge, bare
@@ -30,6 +31,11 @@ def able_judge(task: Task, correct_at: float | None = None) -> Judge:
             "right; name another judge (--judge, or Task.referee), or say with correct_at from which score on one is"
         )
     return judge
+
+
+def can_vote(judge: Judge) -> bool:
+    """Whether it knows which answers are the same, so that there is a maj@k."""
+    return isinstance(bare(judge.reward), (Votes, *_marked_rewards()))
 
 
 def candidates(

@@ -11,7 +11,6 @@ from groupwise.algorithm.advantages import (
     NormalisedRewards,
     PassRateRelative,
     Preference,
-    ProcessRelative,
     Ranking,
 )
 from groupwise.algorithm.aggregation import (
@@ -42,6 +41,7 @@ from groupwise.algorithm.objectives import (
     Surrogate,
 )
 from groupwise.algorithm.preferences import BradleyTerry, StepCrossEntropy
+from groupwise.algorithm.process import ProcessRelative
 from groupwise.algorithm.regularised import RegularisedRatio
 from groupwise.algorithm.returns import GAE, RewardToGo, TeacherGap
 from groupwise.algorithm.sequences import ClippedGeometricMean, ClippedSequenceRatio, PreferenceMargin

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
 
 if TYPE_CHECKING:
     from groupwise.evaluation import Comparison, Evaluation, Measure
     from groupwise.protocols import Reward
-    from groupwise.statistics import Interval
     from groupwise.tasks.task import Task
     from groupwise.types import Rollout
     from groupwise.verification import Verification
@@ -179,8 +179,11 @@ def _print(
         table.add_column(escape(name), justify="right")
     if comparison:
         table.add_column("difference", justify="right")
-    for row in _measures(done, comparison):
+    for row in measure_rows(done, comparison):
         table.add_row(*row)
+    table.add_section()
+    for row in set_rows(done, comparison is not None):
+        table.add_row(*map(escape, row))
     table.add_section()
     for row in _choices(chosen_by):
         table.add_row(*row)
@@ -196,31 +199,13 @@ def _print(
         console.print(comparison.sentence, markup=False)
 
 
-def _row(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
-    """Name, each model, the paired difference, all with intervals."""
-    cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
-    return [name, *cells, *([f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"] if change else [])]
-
-
-def _measures(done: Sequence[Evaluation], comparison: Comparison | None) -> Iterator[list[str]]:
-    row, both = _row, comparison
-    ks = [k for k in done[0].pass_at if k > 1]
-    yield row("greedy accuracy", [each.greedy for each in done], both.greedy if both else None)
-    yield row("pass@1", [each.pass_at_1 for each in done], both.pass_at_1 if both else None)
-    for k in ks:
-        yield row(f"pass@{k}", [each.pass_at[k] for each in done], both.pass_at[k] if both else None)
-    for k in ks:
-        if all(k in each.maj_at for each in done):
-            yield row(f"maj@{k}", [each.maj_at[k] for each in done], both.maj_at[k] if both else None)
-
-
 def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
     """What a verifier makes of the samples; beside it stands maj@k of the same samples."""
     from groupwise.statistics import paired_difference
 
     def row(name: str, measures: Sequence[Measure]) -> list[str]:
         several = len(measures) > 1
-        return _row(name, measures, paired_difference(*(each.by_problem for each in measures)) if several else None)
+        return row_of(name, measures, paired_difference(*(each.by_problem for each in measures)) if several else None)
 
     if not chosen_by:
         return

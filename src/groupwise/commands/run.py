@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.held_out import HELP as HELD_OUT_HELP
+from groupwise.commands.held_out import read_held_out
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _parser(for_method: bool) -> ArgumentParser:
             help=f"{REWARDS}; {WEIGHT}; repeatable",
         )
         data.add_argument("--judge", metavar="REWARD", help=JUDGE)
-        data.add_argument("--held_out", metavar="FILE", help="a file of held-out rows, or a fraction of --data (0.1)")
+        data.add_argument("--held_out", metavar="FILE", action="append", help=HELD_OUT_HELP)
         data.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
         data.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
         data.add_argument("--system", metavar="TEXT", help="a system message before every conversation")
@@ -172,13 +173,13 @@ def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[R
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
-    """With the numbers that the method's module has in ``run_defaults``, if any: fields of Stage and Local by name."""
+    """With the numbers that the method's module has in ``run_defaults``: fields of Stage and Local by name."""
     from groupwise.learners import Local
+    from groupwise.presets import run_defaults
     from groupwise.runs import Run
     from groupwise.stage import HeldOut, Stage
 
-    module = importlib.import_module(f"groupwise.recipes.{method}")
-    wished: dict[str, Any] = vars(module).get("run_defaults", {})
+    wished: dict[str, Any] = dict(run_defaults(method))
     of_stage = {name: value for name, value in wished.items() if name in Stage.__annotations__}
     of_learner = {name: value for name, value in wished.items() if name in Local.__annotations__}
     stage = replace(Stage(method, algorithm, task, steps=100), **of_stage)
@@ -190,11 +191,8 @@ def _task(chosen: Namespace) -> Task:
     from groupwise.tasks import by_name, from_file, is_generated
 
     if is_generated(chosen.data):
-        return by_name(chosen.data, tuple(chosen.reward or ()), system=chosen.system)
-    try:
-        held_out, fraction = None, float("0.1" if chosen.held_out is None else chosen.held_out)
-    except ValueError:
-        held_out, fraction = chosen.held_out, 0.0
+        return by_name(chosen.data, tuple(chosen.reward or ()), system=chosen.system, judge=chosen.judge)
+    held_out, fraction = read_held_out(chosen.held_out or ())
     return from_file(
         chosen.data,
         tuple(chosen.reward or ()),

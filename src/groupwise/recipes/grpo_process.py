@@ -20,6 +20,11 @@ choice. Counted out for a policy that goes on with probability 1/2 for at most t
 on and 0.2, 0.1, 0.5 or 0.6 in the end, in groups of 4, the derivative of the mean reward by that probability is 1.2;
 an outcome reward (all rewards of a completion, less the mean of the others) has 1.2 as well; pooled step scores without
 the division have 0.4688, and with the exact mean in place of the group's 0.6.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. Those of GRPO with outcome supervision, as in the paper: learning rate 1e-6, one update a draw; 16 prompts with 8
+   completions, where the paper has 64.
 """
 
 from dataclasses import replace
@@ -28,3 +33,5 @@ from groupwise.algorithm import ProcessRelative
 from groupwise.recipes.grpo import grpo
 
 grpo_process = replace(grpo, advantage=ProcessRelative(last_step="completion"))
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 16, "minibatches": 1}

@@ -15,6 +15,12 @@ Use it where hard questions should count most and pass@k matters.
 
 What goes wrong: a question with one right answer in a thousand weighs as much as a thousand that are nearly always
 solved, and so does a wrong verdict on it.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. One update a draw, as in the paper: there is no ratio that would correct a second one.
+2. Learning rate 1e-6, 16 prompts with 8 completions of up to 256 tokens: GRPO's here. More of each prompt come nearer
+   to the maximum likelihood that it is named for.
 """
 
 from dataclasses import replace
@@ -23,3 +29,5 @@ from groupwise.algorithm import KL, LogLikelihood, PassRateRelative, SequenceSum
 from groupwise.recipes.grpo import grpo
 
 maxrl = replace(grpo, advantage=PassRateRelative(), objective=LogLikelihood(), kl=KL(0.0), aggregation=SequenceSum())
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 16, "minibatches": 1}

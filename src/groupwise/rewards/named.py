@@ -21,6 +21,7 @@ from groupwise.rewards.answers import FinalAnswer
 from groupwise.rewards.format import Format, LengthPenalty
 from groupwise.rewards.math import Math
 from groupwise.rewards.model import Kind, ModelReward
+from groupwise.rewards.neighbours import belongs_to, importable
 from groupwise.rewards.programs import Code
 from groupwise.rewards.signatures import as_reward
 from groupwise.rewards.weighted import weighted
@@ -134,7 +135,10 @@ def _load_file(path: Path, spec: str) -> ModuleType:
     module_spec: Any = importlib.util.spec_from_file_location(f"groupwise_reward_{path.stem}_{digest}", path)
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_spec.name] = module  # dataclasses and pickle look a module up by its name
-    module_spec.loader.exec_module(module)
+    folder = path.resolve().parent
+    with importable(folder):
+        module_spec.loader.exec_module(module)
+    belongs_to(module, folder)
     return module
 
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from groupwise.errors import UserError
-from groupwise.protocols import Reward
+from groupwise.protocols import FollowsTraining, Reward
 from groupwise.rewards.calls import place
 from groupwise.rewards.failures import unscored
 from groupwise.tolerance import TOLERANCE
-from groupwise.types import Rollout, Score, ScoreStatus
+from groupwise.types import OVER, Rollout, Score, ScoreStatus, TrainerState
 from groupwise.verdicts import Judge, among
 
 LARGEST = sys.float_info.max
@@ -44,13 +44,15 @@ def score_rollouts(
     rewards: Sequence[Reward],
     judge: Judge | None = None,
     beside: Sequence[Reward] = (),
+    state: TrainerState = OVER,
 ) -> tuple[list[Rollout], dict[str, float]]:
     """The same rollouts, in order, with ``scores`` by reward name and ``rewards`` by token index; and the metrics.
 
     A value goes, times its reward's weight, to the last sampled token; a score with ``steps`` goes to those indices
     instead. A reward that does not apply to a row adds nothing to it. A row that any reward timed out or failed on
     keeps its scores but gets no ``rewards``: part of a sum is not comparable with the whole sums of its group. A reward
-    that raises failed on all of them, and one that says NaN or infinity on that row.
+    that raises failed on all of them, and one that says NaN or infinity on that row. ``state``: where training stood
+    when they were drawn.
 
     ``judge`` sets ``correct``, the verdict of its reward alone. A judge that is none of ``rewards`` is asked as well:
     its score stands among ``scores`` and ``correct`` comes of it, and it is no part of ``rewards``. Nor are those
@@ -58,7 +60,7 @@ def score_rollouts(
 
     Metrics, for every reward: ``rewards/NAME/mean`` and ``/std`` (Bessel's, of the values there are; left out where
     there are none), ``/seconds``, and ``/unparseable``, ``/timeout``, ``/failed`` (of a cached reward also ``/cached``)
-    as fractions of the rollouts.
+    as fractions of the rollouts, and the mean of what it logged.
     Raises UserError where two rewards have one name, a reward returns another number of scores than it was given
     rollouts, or no reward applies to a row.
     """
@@ -70,7 +72,7 @@ def score_rollouts(
     by_name: dict[str, list[Score]] = {}
     for reward in everyone:
         started = time.perf_counter()
-        scores = _asked(reward, rollouts)
+        scores = asked(reward, rollouts, state)
         by_name[reward.name] = scores
         metrics |= score_metrics(reward.name, scores, time.perf_counter() - started)
     weights = {reward.name: reward.weight for reward in rewards}
@@ -78,10 +80,15 @@ def score_rollouts(
     return [_scored(rollout, scores, weights, judge) for rollout, scores in zip(rollouts, rows, strict=True)], metrics
 
 
-def _asked(reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
+def said_at(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+    """What a reward says of completions that were drawn at that state."""
+    return reward.score_at(rollouts, state) if isinstance(reward, FollowsTraining) else reward.score(rollouts)
+
+
+def asked(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
     """What a reward says; where it raises anything but a UserError it failed on all, and on what it says NaN of."""
     try:
-        scores = reward.score(rollouts)
+        scores = said_at(reward, rollouts, state)
     except UserError:
         raise
     except Exception as error:  # an object of the user's own class runs here
@@ -105,6 +112,9 @@ def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[st
     metrics[f"rewards/{name}/seconds"] = seconds
     if any(score.cached is not None for score in scores):
         metrics[f"rewards/{name}/cached"] = sum(bool(score.cached) for score in scores) / len(scores)
+    for logged in sorted({key for score in scores for key in score.logged}):
+        found = [score.logged[logged] for score in scores if logged in score.logged]
+        metrics[f"rewards/{name}/{logged}"] = _or_infinite(statistics.fmean, found)
     if values:
         metrics[f"rewards/{name}/mean"] = _or_infinite(statistics.fmean, values)
         metrics[f"rewards/{name}/std"] = _or_infinite(statistics.stdev, values) if len(values) > 1 else 0.0

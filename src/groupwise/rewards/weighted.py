@@ -8,8 +8,8 @@ from typing import Any
 
 from groupwise.protocols import Reward
 from groupwise.rewards.cache import Cached
-from groupwise.rewards.scoring import prepare
-from groupwise.types import Rollout, Score
+from groupwise.rewards.scoring import prepare, said_at
+from groupwise.types import Rollout, Score, TrainerState
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Weighted:
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         return self.reward.score(rollouts)
+
+    def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+        """See ``protocols.FollowsTraining``."""
+        return said_at(self.reward, rollouts, state)
 
 
 def weighted(reward: Reward, weight: float) -> Reward:

@@ -13,7 +13,7 @@ from groupwise.deadlines import Helper, result
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rewards.failures import Failures, unscored
-from groupwise.rewards.scoring import score_metrics, score_rollouts
+from groupwise.rewards.scoring import asked, score_metrics, score_rollouts
 from groupwise.sources.signal import reward_metrics, signal_of
 from groupwise.sources.world import World
 from groupwise.stage import Stage
@@ -110,7 +110,7 @@ class Sampler:
         return scored
 
     def _scored(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        scored, metrics = score_rollouts(rollouts, self.world.stage.task.rewards, self._judge)
+        scored, metrics = score_rollouts(rollouts, self.world.stage.task.rewards, self._judge, state=self.world.state)
         names = [reward.name for reward in self._rewards]
         self._seconds_by_reward.update({name: metrics[f"rewards/{name}/seconds"] for name in names})
         self._failures.hear(scored)
@@ -148,7 +148,7 @@ class Sampler:
     def judged(self, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
         """What one reward says, its time on the account of this draw."""
         started = time.perf_counter()
-        scores = reward.score(rollouts)
+        scores = asked(reward, rollouts, self.world.state)
         seconds = time.perf_counter() - started
         self.seconds["reward"] += seconds
         self._seconds_by_reward.update({reward.name: seconds})

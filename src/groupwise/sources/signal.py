@@ -10,7 +10,7 @@ from groupwise.types import Group, Rollout
 
 
 def informative(group: Group) -> bool:
-    """Signal: rewards differ by more than rounding does."""
+    """Signal: rewards differ."""
     return group.informative
 
 

@@ -21,7 +21,7 @@ class Task:
     """Anything with ``len()`` and ``[index]``; a generator's rows may be made on demand."""
     rewards: tuple[Reward, ...] = ()
     held_out: Sequence[Example] = ()
-    """Never trained on; evaluation uses it."""
+    """Never trained on; evaluation uses it. Several sets are made one by ``tasks.held_out_sets``."""
     referee: tuple[Reward, ...] = ()
     """Its first says whether an answer is right, where training listens to others (a learned reward, say); its score
     is no part of a reward. Empty: the first of the rewards says it."""
