@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ COMMANDS = {
     "methods": "the methods that ship, a line each",
 }
 
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+"""What a user mends by writing elsewhere."""
 RUN = "groupwise run"
 REWARDS = (
     "math, answer, code, format[:PATTERN], length[:TOKENS], process:DIR, outcome:DIR, FILE.py:function, module:function"
@@ -77,8 +80,13 @@ def _run_command(name: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"groupwise {name}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            return 0
+        if error.errno not in UNWRITABLE or error.filename is None:
+            raise
+        print(visible(f"groupwise {name}: {error.filename}: {error.strerror}; choose another place"), file=sys.stderr)
+        return 2
 
 
 def parser(name: str, description: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:

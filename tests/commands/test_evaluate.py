@@ -109,8 +109,8 @@ def test_every_row_of_a_data_file_is_evaluated(tiny_model, tmp_path, capsys):
         (["--task", "stepwise:9"], "task stepwise:9: no such level; expected one of 1, 2, 3, 4, 5"),
         (["--task", "rows.jsonl"], "task rows.jsonl: data need a reward"),
         (["--task", "rows.jsonl", "--reward", "math"], "rows.jsonl: no such file"),
-        (["--task", "stepwise", "--problems", "0"], "--problems is 0; expected at least 1"),
-        (["--task", "stepwise", "--temperature", "0"], "--temperature is 0.0; expected more than 0"),
+        (["--task", "stepwise", "--problems", "0"], "--problems is 0; expected a whole number, at least 1"),
+        (["--task", "stepwise", "--temperature", "0"], "--temperature is 0.0; expected a number, more than 0"),
         (["--task", "stepwise", "--json", "no/such/place.json"], "--json no/such/place.json: no such directory"),
     ],
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,7 +221,7 @@ def sums(tmp_path: Path) -> str:
 
 def test_a_method_by_its_name(tiny_model, dry, sums):
     known = ["--model", str(tiny_model), "--data", sums, "--reward", "answer", "--held-out", "0.2"]
-    recipe = dry("grpo", *known, "--algorithm.kl.coefficient", "0", "--group_size", "4")
+    recipe = dry("grpo", *known, "--algorithm.kl.coefficient", "0", "--group_size", "4", "--max_completion_tokens", "8")
     assert recipe["name"] == "grpo-train"
     assert recipe["model"] == str(tiny_model)
     assert recipe["stages"][0]["algorithm"]["kl"]["coefficient"] == 0
@@ -394,6 +397,72 @@ def test_the_help_of_reward_names_every_kind():
 )
 def test_what_a_method_needs(refused, words, line):
     assert line in refused(*words)
+
+
+BROKEN = {
+    "1 / 0\n": "recipe.py:1 (1 / 0): ZeroDivisionError: division by zero",
+    "import groupwise\n\ndef made():\n    return groupwise.Nothing\n\nrun = made()\n": (
+        "recipe.py:4 (return groupwise.Nothing), called at recipe.py:6 (run = made()): AttributeError: module"
+    ),
+    "from groupwise.errors import Nothing\n": "recipe.py:1 (from groupwise.errors import Nothing): ImportError: cannot",
+    "run = Run(\n": "recipe.py:1: '(' was never closed: run = Run(",
+    "import neighbour\n": "neighbour.py:2 (raise KeyError), called at recipe.py:1 (import neighbour): KeyError",
+    "from groupwise import Stage\nrun = Stage(nme='x')\n": "recipe.py:2 (run = Stage(nme='x')): TypeError: ",
+    "raise SystemExit('enough')\n": "recipe.py:1 (raise SystemExit('enough')): SystemExit: enough",
+    "def run(model: str = 'x'):\n    return undefined\n": "recipe.py:2 (return undefined): NameError: name 'undefined'",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_an_error_in_a_recipe_is_its_own_lines(text, tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "neighbour", raising=False)
+    (tmp_path / "neighbour.py").write_text("# mine\nraise KeyError\n")
+    (tmp_path / "recipe.py").write_text(text)
+    assert refused("recipe.py").startswith(f"groupwise run: {BROKEN[text]}")
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES])
+def test_a_place_that_cannot_be_written_is_one_line(error, write, refused, monkeypatch, tmp_path):
+    def mkdir(self, *rest, **options):
+        raise OSError(error, os.strerror(error), str(self))
+
+    recipe = write(VALUE)
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    line = refused(recipe, "--out", str(tmp_path / "there"))
+    assert f"{tmp_path}/there: can't be written ({os.strerror(error)}: " in line
+    assert line.endswith("choose another --out")
+
+
+def test_any_other_file_that_cannot_be_written_is_one_line(tiny_model, tmp_path, monkeypatch, capsys):
+    from groupwise.commands import evaluate
+
+    def refuse(*rest):
+        raise OSError(errno.EROFS, "Read-only file system", "there.json")
+
+    monkeypatch.setattr(evaluate, "execute", refuse)
+    assert main(["evaluate", "x"]) == 2
+    assert capsys.readouterr().err == "groupwise evaluate: there.json: Read-only file system; choose another place\n"
+    monkeypatch.setattr(evaluate, "execute", lambda arguments: (tmp_path / "absent").read_text())
+    with pytest.raises(FileNotFoundError):
+        main(["evaluate", "x"])
+
+
+def test_process_supervision_by_one_command(tiny_model, tmp_path, monkeypatch, capsys):
+    """The rule of stepwise scores every step, and nothing is said of missing ones."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--steps", "1", "--prompts_per_step", "2", "--algorithm.source.max_completion_tokens", "12"]
+    small += ["--evaluation.problems", "2", "--evaluation.max_completion_tokens", "4", "--learner.threads", "1"]
+    words = ["grpo_process", "--model", str(tiny_model), "--data", "stepwise:1", *small]
+    assert main(["run", *words, "--reward", "steps"]) == 0
+    assert "without step scores" not in capsys.readouterr().out
+    record = json.loads((tmp_path / "runs/grpo_process-stepwise/run.json").read_text())
+    [stage] = record["recipe"]["stages"]
+    assert [reward["is"] for reward in stage["task"]["rewards"]] == ["StepRule"]
+    assert main(["run", *words, "--reward", "answer", "--out", "runs/outcome"]) == 0
+    assert "process supervision without step scores: no reward of task stepwise (answer)" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 REWARDS = """

@@ -336,3 +336,14 @@ def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(make_m
         expected = ends.index(True) + 1 if True in ends else 30
         assert (len(completion.tokens), completion.finished) == (expected, True in ends)
     assert {completion.finished for completion in found} == {True, False}
+
+
+def test_an_architecture_without_a_cache_is_refused_by_its_name() -> None:
+    from groupwise.engines.general import _cache_of
+    from groupwise.errors import UserError
+
+    class Forgetful:
+        pass
+
+    with pytest.raises(UserError, match="Forgetful can't be sampled from: its forward pass gives back no past_key"):
+        _cache_of(Forgetful(), {"logits": 0})

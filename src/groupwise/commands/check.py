@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from groupwise.ranges import refuse_number
+
 if TYPE_CHECKING:
     from groupwise.preflight import Finding
 
 BREAKS = 1
 """Exit code where something would break."""
-LABEL, MOST_WIDTH = 10, 118
+LABEL, MOST_WIDTH = 12, 118
 EXAMPLES = """  groupwise check examples/quickstart.py
   groupwise check examples/quickstart.py --out runs/quickstart   (with the models of stages that have run)
   groupwise check grpo --model PATH --data train.jsonl --reward math"""
@@ -35,6 +37,7 @@ def execute(arguments: Sequence[str]) -> int:
     if recipe is None or request.help:
         return 0 if recipe is None else running.show_help(recipe, request, _parser)
     chosen = request.chosen
+    refuse_number("--limit_seconds", chosen.limit_seconds, "(0, inf)")
     recipe = request.tuned(recipe, f"groupwise check {chosen.recipe}", others)
     from groupwise.preflight import check_run
 

@@ -56,6 +56,8 @@ class Conversation:
     seed: int = 0
     narrowed: tuple[int, float, float] = (0, 1.0, 0.0)
     """top-k, top-p and min-p."""
+    remembers: bool = True
+    """Whether what was said before is shown to it again; a model of single questions has never seen that."""
     messages: list[Message] = field(default_factory=list)
 
     @property
@@ -68,12 +70,13 @@ class Conversation:
 
         Raises UserError where the conversation has become too long for the context; then it is as before.
         """
-        messages: list[Message] = [*self.messages, {"role": "user", "content": _encodable(said)}]
+        before = self.messages if self.remembers else []
+        messages: list[Message] = [*before, {"role": "user", "content": _encodable(said)}]
         tokens = self.renderer.prompt(Example("the conversation", self._shown_to_model(messages))).tokens
         if len(tokens) >= self.engine.context_tokens:
             raise UserError(
                 f"{self.label}: the conversation has {len(tokens)} tokens, and its context of "
-                f"{self.engine.context_tokens} leaves no room for an answer; say less, or start anew with /reset"
+                f"{self.engine.context_tokens} leaves no room for an answer; say less, or start anew with /new"
             )
         answer = self._draw(tokens, len(messages), on_text, is_stopped)
         self.messages = [*messages, {"role": "assistant", "content": answer.text}]

@@ -15,6 +15,7 @@ from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
 from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
 from groupwise.errors import UserError
+from groupwise.ranges import refuse_number
 
 if TYPE_CHECKING:
     from groupwise.evaluation import Comparison, Evaluation, Measure
@@ -111,11 +112,9 @@ def _parser() -> ArgumentParser:
 
 def _refuse(chosen: Namespace) -> None:
     for name, least in (("problems", 1), ("sampled_problems", 0), ("samples", 1), ("max_completion_tokens", 1)):
-        if vars(chosen)[name] < least:
-            raise UserError(f"--{name} is {vars(chosen)[name]}; expected at least {least}")
+        refuse_number(f"--{name}", vars(chosen)[name], f"[{least}, inf)", whole=True)
     refuse_narrowed(chosen)
-    if chosen.temperature <= 0:
-        raise UserError(f"--temperature is {chosen.temperature}; expected more than 0: greedy answers are always drawn")
+    refuse_number("--temperature", chosen.temperature, "(0, inf)")
     if chosen.verifier and (chosen.sampled_problems < 1 or chosen.samples < 2):
         raise UserError("--verifier chooses among samples; expected --sampled_problems of at least 1, --samples of 2")
     if chosen.json and not Path(chosen.json).absolute().parent.is_dir():

@@ -165,7 +165,19 @@ def _method(name: str, options: Sequence[str]) -> Method:
         if not any(option.startswith("algorithm.") for option in found):
             raise UserError(_stray(f"--{flag.name}"))
     algorithm = tune(run, options, f"groupwise explain {recipe}").stages[0].algorithm
+    _refuse_as_run(recipe, algorithm)
     return Method(recipe, algorithm, tuple(differences(describe(algorithm), describe(known))))
+
+
+def _refuse_as_run(recipe: str, algorithm: Algorithm) -> None:
+    """Raises UserError for what a run refuses, whatever the task: no number could say what it would do."""
+    from groupwise.combinations import complaints
+    from groupwise.ranges import refuse_numbers
+
+    refuse_numbers(algorithm, "--algorithm.")
+    complaint = next(complaints(algorithm), None)
+    if complaint:
+        raise UserError(f"{recipe}: {complaint}; a run refuses it, too")
 
 
 def _stray(option: str) -> str:
@@ -200,6 +212,8 @@ def _on_case(methods: Sequence[Method], chosen: Namespace) -> None:
 
     page = Page(methods)
     page.describe(chosen.case is None)
+    for method in methods:
+        page.name_missing_steps(method, case)
     worked = "A worked example, one prompt" if scores else WORKED
     page.tokens(case, found, case.name if chosen.case else worked)
     if chosen.case is None:
@@ -239,6 +253,8 @@ def _on_run(methods: Sequence[Method], chosen: Namespace) -> None:
 
     page = Page(methods)
     page.describe(False)
+    for method, one in zip(methods, drawn, strict=True):
+        page.name_missing_steps(method, one.case)
     show(page, name, rows, drawn, found)
     return None
 

@@ -29,11 +29,13 @@ EXAMPLES = """  groupwise run examples/quickstart.py
   groupwise run examples/quickstart.py --grpo.steps 80 --seed 1 --out runs/longer
   groupwise run examples/gsm8k.py --model PATH --train train.jsonl --test test.jsonl
   groupwise run grpo --model PATH --data train.jsonl --reward math --steps 200
+  groupwise run grpo_process --model PATH --data stepwise:1 --reward steps
   groupwise run grpo --model PATH --data train.jsonl --reward my_reward.py:score --algorithm.kl.coefficient 0
 
 The same command again continues a stopped run. groupwise run RECIPE --help lists the recipe's own options."""
 
 USAGE = "groupwise run RECIPE.py | METHOD | FILE.toml [--model M --data D --reward R] [--out DIR] [--fresh] [options]"
+DRY_SECONDS = 5.0  # that each part of a dry run may sample or compute
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -66,7 +68,7 @@ def _parser(for_method: bool) -> ArgumentParser:
     known.add_argument(
         "--write_options", metavar="FILE", help="write all that was given as such a file, and run nothing"
     )
-    known.add_argument("--dry_run", action="store_true", help="check and print the recipe, run nothing")
+    known.add_argument("--dry_run", action="store_true", help="print the recipe and what would break; run nothing")
     known.add_argument("--stop", metavar="TEXT", action="append", help=STOP_HELP)
     known.add_argument("--chat.NAME", dest="ignored", metavar="VALUE", help=CHAT_HELP)
     if for_method:
@@ -76,7 +78,7 @@ def _parser(for_method: bool) -> ArgumentParser:
             "--data",
             metavar="FILE",
             action="append",
-            help="jsonl, json, csv, parquet file or hub name; repeatable, FILE*0.3 with a weight",
+            help="jsonl, json, csv, parquet file, hub name, stepwise[:LEVEL]; repeatable, FILE*0.3 with a weight",
         )
         data.add_argument("--reward", metavar="REWARD", action="append", help=f"{REWARDS}; {WEIGHT}; repeatable")
         data.add_argument("--judge", metavar="REWARD", help=JUDGE)
@@ -125,7 +127,8 @@ def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
     from groupwise.stopping import Stopped, stop_on_signals
 
     if chosen.dry_run:
-        return _dry_run(recipe, check(recipe))
+        check(recipe)
+        return _dry_run(recipe, chosen.out)
     try:
         with stop_on_signals():
             outcome = run(recipe, chosen.out, chosen.fresh)
@@ -138,15 +141,23 @@ def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
     return 0
 
 
-def _dry_run(recipe: Run, warnings: Sequence[str]) -> int:
+def _dry_run(recipe: Run, out: str | None) -> int:
+    """Prints the recipe, and what a short look at its model and data finds. 1 where something would break."""
     import json
 
     from groupwise.describe import describe
+    from groupwise.preflight import check_run
+    from groupwise.visible import visible
 
     print(json.dumps(describe(recipe), indent=1, ensure_ascii=False))
-    for warning in warnings:
-        print(warning, file=sys.stderr)
-    return 0
+    breaks = 0
+    for each in check_run(recipe, Path(out) if out else None, DRY_SECONDS):
+        stops = each.kind == "problem" and "gold" not in each.numbers  # a reward may mean another form of answer
+        breaks += stops
+        if each.kind != "fact":
+            words = f"{each.stage or recipe.name}: {each.part}: {each.words}"
+            print(visible(f"would break: {words}" if stops else words), file=sys.stderr)
+    return 1 if breaks else 0
 
 
 def _from_file(request: Request) -> tuple[Run, Request, list[Flag], list[str]]:
@@ -207,8 +218,10 @@ def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: T
 
 
 def _task(chosen: Namespace) -> Task:
-    from groupwise.tasks import from_file
+    from groupwise.tasks import by_name, from_file, is_generated
 
+    if len(chosen.data) == 1 and is_generated(chosen.data[0]):
+        return by_name(chosen.data[0], tuple(chosen.reward or ()), system=chosen.system, judge=chosen.judge)
     held_out, fraction = read_held_out(chosen.held_out or ())
     return from_file(
         chosen.data,

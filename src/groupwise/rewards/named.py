@@ -85,6 +85,11 @@ def weight_of(spec: str) -> tuple[str, float | None]:
 def _named(spec: str) -> Reward:
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
+    if spec == "steps":
+        raise UserError(
+            "reward 'steps' is the rule of the task stepwise (--data stepwise, --task stepwise), which knows what each "
+            "step should be; for other data process:DIR scores steps, or a reward of your own whose Score has steps"
+        )
     kind, _, model = spec.partition(":")
     if kind in SCORERS and model:
         return ModelReward(model, SCORERS[kind], name=Path(model).name)
