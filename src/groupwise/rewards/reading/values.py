@@ -1,0 +1,314 @@
+"""What a span of text says: a number, a choice, a list, words or a formula."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from groupwise.rewards.reading.notation import tidy
+from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, Quantity, quantity, tidy_quantity
+
+ANSWER_CHARACTERS = 2_000
+NESTING = 50
+MOST_ITEMS = 64
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One letter of a multiple choice."""
+
+    letter: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """An answer in words: ``even``, ``\\text{Monday}``, ``3:45 PM``; small letters, single blanks."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """Several values: a bare list (no brackets) or a set, in any order; a tuple or an interval, in one order."""
+
+    items: tuple[Value, ...]
+    brackets: str = ""
+    """Empty, ``{}``, or ``()``, ``[]``, ``(]``, ``[)``: then the order counts."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The rows of a matrix or of cases."""
+
+    rows: tuple[tuple[Value, ...], ...]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """Mathematics that algebra must read."""
+
+    latex: str
+    unit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A text in which algebra looks for an expression itself."""
+
+    text: str
+
+
+Value = Quantity | Choice | Words | Items | Grid | Formula | Prose
+Kind = Literal["number", "choice", "words", "list", "grid", "formula", "prose"]
+_KINDS: dict[type, Kind] = {
+    Quantity: "number", Choice: "choice", Words: "words", Items: "list", Grid: "grid", Formula: "formula", Prose: "prose",
+}  # fmt: skip
+
+_CHOICE = re.compile(
+    r"(?:\\(?:text|mathrm|textbf|mathbf|mbox)\{)?\s*\(?\s*(?:\\(?:text|mathrm|textbf|mathbf)\{)?\s*\(?"
+    r"(?:[Oo]ption |[Cc]hoice |选项)?\s*(?P<letter>[A-J])\s*[.:]?\s*\)?\s*\}?\s*\)?\s*\}?[.:]?"
+)
+_SMALL_CHOICE = re.compile(r"(?:\\(?:text|mathrm)\{)?\(\s*(?P<letter>[a-j])\s*\)\}?")
+_CHOICE_WITH_TEXT = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+)(?=\S)[^\n]{1,200}")
+_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox|textit|textrm|mathbf|operatorname)\s*\{(?P<inner>[^{}]*)\}")
+_ALL_TEXT = re.compile(r"\s*(?:\\(?:text|mbox|textbf|textit|textrm)\s*\{[^{}]*\}[\s.,]*)+")
+_TIME = re.compile(
+    r"[0-2]?[0-9]:[0-5][0-9](?::[0-5][0-9])?\s*(?:[aApP]\.?\s?[mM]\.?)?|[0-9]{1,2}\s*[aApP]\.?\s?[mM]\.?"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}"
+    r"|[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?)?|[0-9]{1,2}月[0-9]{1,2}日?"
+)
+_MONTHS = "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+_DATE = re.compile(
+    rf"(?:{_MONTHS})\.?\s+[0-9]{{1,2}}(?:st|nd|rd|th)?(?:,?\s+[0-9]{{4}})?|[0-9]{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?(?:{_MONTHS})\.?(?:,?\s+[0-9]{{4}})?",
+    re.IGNORECASE,
+)
+_AND = re.compile(r"\s*(?:,\s*)?(?:\\text\{\s*,?\s*(?:and|or|和|或)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|和|或者?|以及|与)\s*(?:,\s*)?|\s*;\s*|\s*\\(?:quad|qquad)\s*")
+_NAMES_BEFORE = re.compile(r"\(\s*[a-zA-Z](?:_\{?\w\}?)?(?:\s*,\s*[a-zA-Z](?:_\{?\w\}?)?){1,5}\s*\)\s*=\s*|[a-zA-Z](?:_\{?\w\}?)?\s*(?:\\in|=)\s*(?=[\[({\\])")
+_ENVIRONMENT = re.compile(
+    r"\\begin\{(?P<name>(?:[pb]|small)?matrix|cases|array|aligned|gathered)\*?\}(?:\{[lcr| ]{0,20}\})?(?P<body>.*)"
+    r"\\end\{(?P=name)\*?\}",
+    re.DOTALL,
+)
+_INTERVAL_JOIN = re.compile(r"\\(?:cup|cap|setminus|times|cdot|in(?![a-z]))|(?<=[)\]])\s*[-+*/^=]|[-+*/^=<>]\s*(?=[(\[])")
+_WORD = re.compile(r"\\[a-zA-Z]+|[^\W\d_]{2,}")
+_FUNCTIONS = frozenset(
+    "sin cos tan sec csc cot arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt pi lim max min gcd lcm mod deg det dim "
+    "inf infty infinity alpha beta gamma delta theta lambda phi omega sigma rho frac".split()
+)
+_SHORT_WORDS = frozenset(
+    "is so it we he in of to as at by be or an am my us up if on no do go get has had was are the and for not you she its "
+    "our per can may who why how all any one two six ten yes but did got now ans let say too off out day low due his her "
+    "im id ill ve re it's thus then hence give find have will that this they".split()
+)
+_CLAUSE = re.compile(
+    r",?\s+(?:because|since|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
+    r"|\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"(?<!\b[A-Za-z])(?<!\betc)[.!](?=\s+[^\s0-9]|\s*$)|(?<=[0-9A-Za-z$)}\]])[.](?=\s)|[。；;](?=\s*\S)|\n|[。；]")
+
+
+def understand(text: str, is_marked: bool = True) -> Value | None:
+    """What the whole of a span says, or None: prose, nothing, or out of bounds.
+
+    ``is_marked``: it stands in a box, a tag or between dollars, where any words are an answer; elsewhere one word is.
+    """
+    if len(text) <= NUMBER_CHARACTERS and (found := quantity(text)) is not None:
+        return found
+    if len(text) > ANSWER_CHARACTERS:
+        return None
+    explicit = is_marked or _is_wrapped(text.strip().rstrip(". "))
+    plain = tidy(text)
+    return _value(plain, explicit) if plain else None
+
+
+def _is_wrapped(text: str) -> bool:
+    """Whether all of a text stands between delimiters of mathematics, or is LaTeX text."""
+    if text.startswith("$") and text.endswith("$") and len(text) > 2:
+        return "$" not in text.strip("$")
+    pairs = (("\\(", "\\)"), ("\\[", "\\]"), ("\\text{", "}"), ("\\boxed{", "}"))
+    return any(text.startswith(opening) and text.endswith(closing) for opening, closing in pairs)
+
+
+def kind_of(value: Value) -> Kind:
+    """The name of its kind."""
+    return _KINDS[type(value)]
+
+
+def is_plain(value: Value) -> bool:
+    """Whether nothing of it needs algebra."""
+    if isinstance(value, Items):
+        return all(map(is_plain, value.items))
+    if isinstance(value, Grid):
+        return all(is_plain(cell) for row in value.rows for cell in row)
+    return not isinstance(value, Formula | Prose)
+
+
+def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
+    if depth > 4:
+        return Formula(plain) if explicit else None
+    if match := _CHOICE.fullmatch(plain):
+        return Choice(match["letter"])
+    if match := _SMALL_CHOICE.fullmatch(plain):
+        return Choice(match["letter"].upper())
+    if _TIME.fullmatch(plain) or _DATE.fullmatch(_bare(plain)):
+        return Words(_words(plain))
+    if (number := tidy_quantity(plain)) is not None:
+        return number
+    if r"\begin" in plain and (match := _ENVIRONMENT.fullmatch(plain)):
+        return _grid(match["body"], depth)
+    if _ALL_TEXT.fullmatch(plain):
+        inner = " ".join(match["inner"] for match in _TEXT.finditer(plain))
+        return _value(tidy(inner), True, depth + 1) or Words(_words(inner))
+    if (several := _several(plain, depth)) is not None:
+        return several
+    if len(match_words := plain.split()) == 1 and plain.isalpha() and len(plain) > 1 and not _is_product(match_words[0]):
+        return Words(_words(plain))
+    if is_formula(plain):
+        return _formula(plain)
+    if (match := _CHOICE_WITH_TEXT.fullmatch(plain)) and not explicit:
+        return Choice(match["letter"])
+    return Words(_words(plain)) if explicit and not any(mark in plain for mark in "\\=$^_{}") else None
+
+
+def is_formula(plain: str) -> bool:
+    """Whether a tidy text is mathematics and no sentence."""
+    if not plain or all(character in " .,:;-!?*#" for character in plain):
+        return False
+    without_text = _TEXT.sub(" ", plain)
+    words = [word for word in _WORD.findall(without_text) if not word.startswith("\\")]
+    return not any(word.isascii() and not _is_product(word) or not word.isascii() for word in words)
+
+
+def _is_product(word: str) -> bool:
+    """Letters side by side that are a function, points or a product of variables."""
+    lower = word.lower()
+    if lower in _FUNCTIONS or (word.isupper() and len(word) <= 4 and lower not in _SHORT_WORDS):
+        return True
+    return len(word) <= 3 and word.islower() and lower not in _SHORT_WORDS
+
+
+def _formula(plain: str) -> Formula | None:
+    if not within_bounds(plain):
+        return None
+    from groupwise.rewards.reading.units import read_unit  # the table is only needed here
+
+    head, unit = plain, ()
+    trailing = re.search(r"(?:(?:\\(?:text|mathrm|mbox)\s*\{[^{}]{1,40}\}|\^\\circ\s?[CF]?)(?:\^\{?[1-9]\}?)?\s*)+$", plain)
+    if trailing and trailing.start() > 0 and (found := read_unit(trailing[0], True)) and found[0] == 1:
+        head, unit = plain[: trailing.start()].strip(), found[1]
+    return Formula(head or plain, unit)
+
+
+def within_bounds(text: str) -> bool:
+    """Not longer or deeper than algebra can take, and no number too large to be written down."""
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return len(text) <= ANSWER_CHARACTERS and deepest <= NESTING and not _HUGE.search(text)
+
+
+_HUGE = re.compile(
+    r"[0-9]{300}"
+    r"|(?:\^|\*\*)[ ]?[{(]?[ ]?-?[0-9]{4}"
+    r"|[0-9][ ]?(?:\^|\*\*)[ ]?[{(]?[ ]?[0-9]+[ ]?(?:\^|\*\*)"
+    r"|[0-9]{4}[ ]?!|\([0-9 ^*{}]{4,50}\)[ ]?!|![ ]?!"
+    r"|[0-9][eE][+-]?[0-9]{4}"
+)
+
+
+def _several(plain: str, depth: int) -> Items | None:
+    """A list, set, tuple or interval."""
+    if "," not in plain and not _AND.search(plain):
+        return None
+    named = _NAMES_BEFORE.match(plain)
+    body = plain[named.end() :] if named else plain
+    body = body.replace(r"\langle", "(").replace(r"\rangle", ")").replace(r"\{", "\x02").replace(r"\}", "\x03")
+    brackets = ""
+    if body[:1] in "([\x02" and body[-1:] in ")]\x03" and _closes_at_end(body):
+        brackets, body = (body[0] + body[-1]).replace("\x02", "{").replace("\x03", "}"), body[1:-1]
+    elif body[:1] == "{" and body[-1:] == "}" and _closes_at_end(body):
+        brackets, body = "{}", body[1:-1]
+    elif _INTERVAL_JOIN.search(body.replace(" ", "")):
+        joined = True
+        parts = _split(body)
+        if len(parts) < 2 or any(_INTERVAL_JOIN.search(part) and not part.startswith("(") for part in parts) and joined:
+            return None
+        return _items(parts, "", depth)
+    return _items(_split(body), brackets, depth)
+
+
+def _items(parts: list[str], brackets: str, depth: int) -> Items | None:
+    parts = [part.replace("\x02", r"\{").replace("\x03", r"\}").strip() for part in parts]
+    if not 2 <= len(parts) <= MOST_ITEMS or not all(parts):
+        return None
+    values = [_value(tidy(part), True, depth + 1) for part in parts]
+    found = [value for value in values if value is not None]
+    if len(found) < len(parts) or (not brackets and any(isinstance(v, Words) and " " in v.text for v in found)):
+        return None
+    return Items(tuple(found), brackets)
+
+
+def _closes_at_end(body: str) -> bool:
+    """Whether the first bracket is closed by the last."""
+    depth = 0
+    for position, character in enumerate(body):
+        depth += (character in "([{\x02") - (character in ")]}\x03")
+        if depth == 0:
+            return position == len(body) - 1
+    return False
+
+
+def _split(body: str) -> list[str]:
+    """At the commas, semicolons and conjunctions outside brackets; a comma in ``1,234, 5,678`` is no separator."""
+    body = re.sub(r"(?<![0-9.,])([0-9]{1,3}(?:,[0-9]{3})+)(?=\.[0-9])", lambda found: found[1].replace(",", ""), body)
+    if re.search(r"[0-9],[0-9]{3}(?![0-9])", body) and re.search(r",\s", body):
+        body = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", body)
+    parts, depth, start, position = [], 0, 0, 0
+    while position < len(body):
+        character = body[position]
+        if depth == 0 and (match := _AND.match(body, position)) and match[0].strip():
+            parts.append(body[start:position])
+            position = start = match.end()
+            continue
+        if character == "," and depth == 0:
+            parts.append(body[start:position])
+            start = position + 1
+        depth += (character in "([{\x02") - (character in ")]}\x03")
+        position += 1
+    parts.append(body[start:])
+    return [part for part in parts if part.strip()] if parts[-1].strip() == "" else parts
+
+
+def _grid(body: str, depth: int) -> Grid | None:
+    rows = [row for row in re.split(r"\\\\(?:\[[^\]]{0,10}\])?", body) if row.strip()]
+    cells = [[_value(tidy(cell), True, depth + 1) for cell in row.split("&") if cell.strip()] for row in rows]
+    if not rows or len(rows) * max(map(len, cells)) > MOST_ITEMS * 4:
+        return None
+    found = tuple(tuple(cell for cell in row if cell is not None) for row in cells)
+    return Grid(found) if [len(row) for row in found] == [len(row) for row in cells] else None
+
+
+def _bare(text: str) -> str:
+    return _TEXT.sub(lambda found: found["inner"], text)
+
+
+def _words(text: str) -> str:
+    """Small letters, single blanks, no full stops and quotes: ``p.m.`` is ``pm``."""
+    plain = re.sub(r"[.,'\"!?*$]+(?=\s|$)|(?<=[ap])\.(?=\s?m)", "", _bare(text).casefold())
+    plain = re.sub(r"(?<=[0-9])(?:st|nd|rd|th)\b", "", plain)
+    plain = re.sub(r"(?<=[0-9])\s+(?=[ap]m\b)", "", plain)
+    return " ".join(plain.removeprefix("the ").split())
+
+
+def parts_before_prose(text: str) -> list[str]:
+    """A span, then less of it: up to its first full stop, up to a clause that explains (``because``, ``which``, a
+    parenthesis)."""
+    found = [text]
+    if match := _SENTENCE.search(text):
+        found.append(text[: match.start()])
+    if match := _CLAUSE.search(found[-1]):
+        found.append(found[-1][: match.start()])
+    return [part.strip() for part in dict.fromkeys(found) if part.strip()]
