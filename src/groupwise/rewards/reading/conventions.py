@@ -41,10 +41,10 @@ _MARKER = re.compile(
     re.IGNORECASE,
 )
 _AFTER_ENGLISH = re.compile(
-    r"(?P<mark>[*_`\"')]*)\s{0,3}(?:\([^()\n]{0,40}\)\s?)?"
-    r"(?:(?P<about>(?:to|of|for|in|we|i|you|that|this|the|your)\b[^.:=\n]{0,120}?)\s)?\s{0,3}"
+    r"(?P<mark>[*_`\"')]*)[ \t]{0,3}(?:\([^()\n]{0,40}\)[ \t]?)?"
+    r"(?:(?P<about>(?:to|of|for|in|we|i|you|that|this|the|your)\b[^.:=\n]{0,120}?)[ \t])?[ \t]{0,3}"
     r"(?:(?:is|are|was|equals|becomes|comes (?:out )?to|(?:will|would|should|must|can only|has to|to) be)(?![a-z])"
-    r"|[:：=→➜\-–—]+(?=[\s*_$\\(<0-9A-J]|$)|(?=\\boxed)|(?=\n))",
+    r"|[:：=→➜]+|[-–—]{1,2}(?=\s)|(?=\\boxed)|(?=\n))",
     re.IGNORECASE,
 )
 _AFTER_CHINESE = re.compile(r"[*_`]*\s*(?:应该|应当|应|就|即|便|选项)*\s*(?:是|为|等于|选)?\s*[:：=]?")
@@ -54,6 +54,7 @@ _FILLERS = re.compile(
     r"|is|there are|there is)(?![a-z])[\s,:]*)+",
     re.IGNORECASE,
 )
+_EMPHASIS_AFTER = re.compile(r"[*_`]+([.!。]?)$")
 _EMPTY_LINE = re.compile(r"[\s*_:#>`~\-=]*\n")
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"), ("\\begin{", None))
 _MATH = re.compile(r"\$\$(?P<a>[^$]{1,1500}?)\$\$|\\\[(?P<b>[^\x00]{1,1500}?)\\\]|\\\((?P<c>[^\n]{1,1500}?)\\\)|(?<![\\\w])\$(?P<d>[^$\n]{1,1500}?)(?<!\\)\$")
@@ -193,6 +194,11 @@ def _line(after: str) -> str:
         while match := _EMPTY_LINE.match(after):
             after = after[match.end() :]
     after = without_fillers(after.lstrip())
+    return _EMPHASIS_AFTER.sub(r"\1", _whole(after))
+
+
+def _whole(after: str) -> str:
+    """The first line, or all lines of displayed mathematics and what follows on its last one."""
     for opening, closing in _DISPLAY:
         if after.startswith(opening):
             if closing is None:

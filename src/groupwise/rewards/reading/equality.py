@@ -104,7 +104,7 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
 
 
 def _is_ratio(text: str) -> bool:
-    return not any(character.isalpha() for character in text) and ":" in text
+    return not any(character.isalpha() for character in text) and text.count(":") == 1
 
 
 def _is_decimal_comma(reference: Items, answer: Quantity) -> bool:

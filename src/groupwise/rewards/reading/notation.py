@@ -56,7 +56,7 @@ _LOWERED = "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙᵢ"
 _LEVEL = "0123456789+-=()ni"
 _RAISED_RUN, _LOWERED_RUN = re.compile(f"[{_RAISED}]+"), re.compile(f"[{_LOWERED}]+")
 _TO_RAISED, _TO_LOWERED = str.maketrans(_RAISED, _LEVEL), str.maketrans(_LOWERED, _LEVEL)
-_ROOT = re.compile(r"(?P<root>[√∛∜])\s*(?:\((?P<inner>[^()]{0,200})\)|\{(?P<braced>[^{}]{0,200})\}|(?P<one>[0-9.]+|\w))")
+_ROOT = re.compile(r"(?P<root>[√∛∜])\s*(?:\((?P<inner>[^()]{0,200})\)|\{(?P<braced>[^{}]{0,200})\}|(?P<one>[0-9]+(?:\.[0-9]+)?|\w))")
 
 _LOOKS = re.compile(
     r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|mathop)(?![a-zA-Z])\s*\.?"

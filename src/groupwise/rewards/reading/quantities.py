@@ -25,6 +25,9 @@ _NUMBER = re.compile(
 )
 _POWER = re.compile(r"(?:\^|\*\*)\s*\{\s*(?P<power>[-+]?[0-9]{1,4})\s*\}|\*\*(?=-?[0-9])")
 _FRACTION = re.compile(r"(?P<before>[0-9]?)\s*\\frac\{\s*(?P<top>[-+0-9.,^]+)\s*\}\s*\{?\s*(?P<bottom>(?<=\{)[-+0-9.,^]+|(?<=\{ )[-+0-9.,^]+|[0-9])\s*\}?")
+_REPEATING = re.compile(
+    r"(?P<whole>[0-9]{0,9})\.(?P<fixed>[0-9]{0,9})\\(?:overline|bar|dot)\s*(?:\{(?P<again>[0-9]{1,9})\}|(?P<digit>[0-9]))"
+)
 _NAME = re.compile(
     r"(?P<name>(?:\\(?!text|frac|sqrt|mathbf)[a-zA-Z]+|[a-zA-Z]{1,4}|\\(?:text|mathrm)\{[^{}]{1,40}\})"
     r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|:=)\s*"
@@ -95,6 +98,8 @@ def _arithmetic(text: str) -> str:
         text = _POWER.sub(lambda found: f"^{(found['power'] or '').lstrip('+')}", text)
     if r"\frac" in text:
         text = _FRACTION.sub(_on_one_line, text)
+    if r"\overline" in text or r"\bar" in text or r"\dot" in text:
+        text = _REPEATING.sub(_repeating, text)
     text = text.replace("{,}", ",")
     return _text_number(text)
 
@@ -105,6 +110,14 @@ def _text_number(text: str) -> str:
         inner = text[text.index("{") + 1 : -1]
         return inner.strip() if "{" not in inner else text
     return text
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """``0.1\\overline{6}`` as ``15/90``."""
+    again = match["again"] or match["digit"]
+    fixed = int(f"0{match['whole']}{match['fixed']}")
+    number = Fraction(int(f"{fixed}{again}") - fixed, (10 ** len(again) - 1) * 10 ** len(match["fixed"]))
+    return f"{number.numerator}/{number.denominator}"
 
 
 def _on_one_line(match: re.Match[str]) -> str:

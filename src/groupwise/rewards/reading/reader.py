@@ -107,8 +107,8 @@ class Reader:
                 done.add(name)
             if value is None:
                 continue
-            if span.heads and not reference.has_hashes and isinstance(value, Quantity) and value.unit:
-                later.append(value)  # "#### 3 steps" may be a heading
+            if span.heads and not reference.has_hashes and _may_be_heading(value):
+                later.append(value)
             elif _fits(value, kind):
                 return value
             else:
@@ -160,10 +160,14 @@ def candidates(span: Span) -> Iterator[str]:
             for inner in CONVENTIONS[name](text):
                 yield from candidates(inner)
                 break
-    for part in (text,) if span.is_marked else parts_before_prose(text):
+    parts = [text] if span.is_marked else parts_before_prose(text)
+    for part in parts:
         yield part
         if not span.is_marked:
             yield from _shorter(part)
+    equals = parts[-1].rfind("=")
+    if not span.is_marked and equals > 0 and parts[-1][equals - 1] not in "<>!:":
+        yield parts[-1][equals + 1 :]
     if span.is_marked and "\n" in text:
         yield text.rpartition("\n")[2]
 
@@ -181,9 +185,6 @@ def _shorter(part: str) -> Iterator[str]:
                 yield f"{inside} {rest}"
             if len(rest) == 0 or " " in rest or len(pieces) == 1:
                 yield inside
-    equals = bare.rfind("=")
-    if equals > 0 and bare[equals - 1] not in "<>!:" and any(c.isdigit() for c in bare[:equals]) is not None:
-        yield bare[equals + 1 :]
 
 
 def _in_prose(text: str) -> Value | None:
@@ -214,12 +215,19 @@ def _is_answer(text: str, reference: Reference | None) -> bool:
         return True
     if _NUMBERED.match(text):
         return False
+    if reference is not None and isinstance(next(iter(reference.values), None), Words):
+        return isinstance(understand(text, is_marked=False), Words)
     if text[:1].isalpha() and len(text) > 1 and text.split()[0].rstrip(":.").isalpha() and len(text.split()[0]) > 1:
         return "\\" in text.split()[0] or is_formula(text)
     value = understand(text.strip(" *"), is_marked=False)
     if value is None:
         return any(understand(part, is_marked=False) is not None for part in parts_before_prose(text)[1:])
-    return not (isinstance(value, Choice) and len(text) > 8)
+    return not isinstance(value, Words) and not (isinstance(value, Choice) and len(text) > 8 and not text.startswith("\\"))
+
+
+def _may_be_heading(value: Value) -> bool:
+    """``#### 3 steps`` and ``#### Check`` look like an answer and like a heading: other conventions go first."""
+    return isinstance(value, Words) or (isinstance(value, Quantity) and bool(value.unit))
 
 
 def _fits(value: Value, kind: Kind) -> bool:

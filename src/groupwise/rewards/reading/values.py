@@ -78,6 +78,7 @@ _TIME = re.compile(
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}"
     r"|[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?)?|[0-9]{1,2}月[0-9]{1,2}日?"
 )
+_PROPORTION = re.compile(r"[0-9.]+(?:\s*:\s*[0-9.]+){2,8}")
 _MONTHS = "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
 _DATE = re.compile(
     rf"(?:{_MONTHS})\.?\s+[0-9]{{1,2}}(?:st|nd|rd|th)?(?:,?\s+[0-9]{{4}})?|[0-9]{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?(?:{_MONTHS})\.?(?:,?\s+[0-9]{{4}})?",
@@ -154,6 +155,8 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Choice(match["letter"].upper())
     if _TIME.fullmatch(plain) or _DATE.fullmatch(_bare(plain)):
         return Words(_words(plain))
+    if _PROPORTION.fullmatch(plain):
+        return _items(plain.split(":"), "::", depth)
     if (number := tidy_quantity(plain)) is not None:
         return number
     if r"\begin" in plain and (match := _ENVIRONMENT.fullmatch(plain)):
@@ -247,6 +250,8 @@ def _items(parts: list[str], brackets: str, depth: int) -> Items | None:
     values = [_value(tidy(part), True, depth + 1) for part in parts]
     found = [value for value in values if value is not None]
     if len(found) < len(parts) or (not brackets and any(isinstance(v, Words) and " " in v.text for v in found)):
+        return None
+    if not brackets and len({isinstance(value, Words) for value in found}) > 1:
         return None
     return Items(tuple(found), brackets)
 
