@@ -2,9 +2,10 @@
 
     python benchmarks/answers.py [--data FOLDER] [--every N]
 
-References are those of ``answers.tsv`` (kind, reference, and the same with one thing changed: number, sign, unit, order,
-an element) and, where FOLDER has them, all of GSM8K (``gsm8k/train.jsonl``, ``test.jsonl``), SVAMP (``svamp/SVAMP.json``)
-and CMATH (``cmath/test.jsonl``). Each is written in every one of ``ENDINGS``. Writes benchmarks/answers.json.
+References are those of ``answers.tsv`` (kind, reference, and the same with one thing changed: number, sign, unit,
+order, an element) and, where FOLDER has them, all of GSM8K (``gsm8k/train.jsonl``, ``test.jsonl``), SVAMP
+(``svamp/SVAMP.json``) and CMATH (``cmath/test.jsonl``). Each is written in every one of ``ENDINGS``, plain numbers in
+``PLAIN_ENDINGS``. Writes benchmarks/answers.json.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def kinds() -> list[tuple[str, str, list[str]]]:
 
 def written(ending: str, answer: str) -> str:
     """An answer in an ending; one that holds a dollar sign or words is not put between dollar signs again."""
-    bare = "$" in answer.replace("\\$", "") or not answer.isascii() and "\\" not in answer
+    bare = "$" in answer.replace("\\$", "") or (not answer.isascii() and "\\" not in answer)
     return (ending.replace("${0}$", "{0}") if bare else ending).format(answer)
 
 
@@ -140,7 +141,13 @@ def count(reward: Reward, cases: Sequence[tuple[str, str, str]], expected: float
     scores = reward.score([rollout(reference, text) for _, reference, text in cases])
     seconds = time.perf_counter() - started
     missed = [
-        {"ending": ending, "reference": reference[-80:], "text": text[-160:], "value": score.value, "status": score.status}
+        {
+            "ending": ending,
+            "reference": reference[-80:],
+            "text": text[-160:],
+            "value": score.value,
+            "status": score.status,
+        }
         for (ending, reference, text), score in zip(cases, scores, strict=True)
         if score.value != expected
     ]

@@ -10,7 +10,9 @@ from groupwise.errors import UserError
 from groupwise.rewards.reading.conventions import CONVENTIONS
 from groupwise.rewards.reading.equality import compare_values, tolerance
 from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, Quantity, quantity
-from groupwise.rewards.reading.reader import Reader, Reference, marked_answer, read_reference
+from groupwise.rewards.reading.reader import Reader, marked_answer
+from groupwise.rewards.reading.references import read_reference
+from groupwise.rewards.reading.spans import Reference
 from groupwise.rewards.reading.structure import TEXT_CHARACTERS, opens_thinking
 from groupwise.rewards.reading.values import Value, Words, is_plain
 from groupwise.types import Example, Rollout, Score
@@ -47,7 +49,11 @@ def parse_number(text: str) -> Fraction | None:
     than 200 characters are not a number.
     """
     found = quantity(text)
-    if found is None or found.name or any(word not in ("dollar", "euro", "pound-sterling", "yuan") for word in found.unit):
+    if (
+        found is None
+        or found.name
+        or any(word not in ("dollar", "euro", "pound-sterling", "yuan") for word in found.unit)
+    ):
         return None
     return found.value
 
@@ -82,24 +88,24 @@ class FinalAnswer:
     last_number: bool = False
     """Take the last number of a finished completion that follows no convention."""
     tolerance: str = "exact"
-    """How far a number may be off: 'exact', 'absolute 1e-3', 'relative 1e-4', 'percent' (a factor of 100), or several."""
+    """How far a number may be off: 'exact', 'absolute 1e-3', 'relative 1e-4', 'percent' (a factor of 100), several."""
     conventions: tuple[str, ...] = tuple(CONVENTIONS)
-    """The order in which they are tried; of ``tags``, ``hashes``, ``boxes``, ``lines``, ``phrases``, ``output``, ``end``."""
+    """Tried in this order; of ``tags``, ``hashes``, ``finals``, ``boxes``, ``lines``, ``phrases``, ``output``."""
     begins_in_thinking: bool = False
     """The chat template opens the thinking block: a completion that never closes it has no answer."""
     several: str = ""
-    """What a reference that is a JSON list of several answers means: ``any`` of them is right, or they are ``all`` one."""
+    """What a row's JSON list of several answers means: ``any`` of them is right, or they are ``all`` one."""
 
     def __post_init__(self) -> None:
         check_options(self.tolerance, self.conventions, self.several)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        references = references_of(rollouts, self.name, self._reference)
+        references = references_of(rollouts, self.name, self.reference)
         return [self._score(rollout, gold) for rollout, gold in zip(rollouts, references, strict=True)]
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
         """Equal numbers are equal answers under this reward's own equality; None: no answer."""
-        gold = self._reference(rollouts[0].prompt.example) if rollouts else Reference()
+        gold = self.reference(rollouts[0].prompt.example) if rollouts else Reference()
         values = [self._read(rollout, gold) for rollout in rollouts]
         near, classes = tolerance(self.tolerance), list(gold.values)
         found: list[int | None] = []
@@ -115,7 +121,7 @@ class FinalAnswer:
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
         """For each example "" where its answer can be read, else why not."""
-        return [self._reference(example).why for example in examples]
+        return [self.reference(example).why for example in examples]
 
     def _score(self, rollout: Rollout, gold: Reference) -> Score:
         if not gold.values:
@@ -133,13 +139,16 @@ class FinalAnswer:
         is_number = bool(gold.values) and isinstance(gold.values[0], Quantity)
         return None if is_number and isinstance(value, Words) else value
 
-    def _reference(self, example: Example) -> Reference:
+    def reference(self, example: Example) -> Reference:
+        """The example's answer as it is read; without values and with the reason where it cannot be."""
         if example.answer is None or not example.answer.strip():
             return Reference(why="the row has no answer")
         gold = read_reference(example.answer, self.several)
         if gold.values and not all(is_plain(value) and not isinstance(value, Words) for value in gold.values):
             why = f"'{self.name}' compares numbers and choices, and {example.answer.strip()[:60]!r} is not one"
-            return Reference(why=f"{why}; give a number or a solution that ends with '#### NUMBER', or use the reward 'math'")
+            return Reference(
+                why=f"{why}; give a number or a solution that ends with '#### NUMBER', or use the reward 'math'"
+            )
         return gold
 
 
@@ -148,7 +157,9 @@ def check_options(near: str, conventions: tuple[str, ...], several: str) -> None
     tolerance(near)
     Reader(tuple(conventions))
     if several not in ("", "any", "all"):
-        raise UserError(f"several={several!r}: expected 'any' (each of a list is right) or 'all' (together they are one answer)")
+        raise UserError(
+            f"several={several!r}: expected 'any' (each of a list is right) or 'all' (together they are one answer)"
+        )
 
 
 def references_of(rollouts: Sequence[Rollout], reward: str, read: Callable[[Example], Reference]) -> list[Reference]:

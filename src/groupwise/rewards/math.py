@@ -1,4 +1,4 @@
-"""Mathematical equality: what is plain is compared here and exactly, the rest by algebra in a process that can be killed."""
+"""Mathematical equality: plain values are compared here, exactly; formulas in a process that can be killed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 from groupwise.rewards.answers import check_options, references_of
 from groupwise.rewards.isolation import Outcome, WorkerPool, shared_pool
-from groupwise.rewards.reading.algebra import WARM_UP
+from groupwise.rewards.reading.algebra import WARM_UP, as_item
 from groupwise.rewards.reading.conventions import CONVENTIONS
 from groupwise.rewards.reading.equality import Verdict, compare_values, tolerance
-from groupwise.rewards.reading.reader import Reader, Reference, as_item, read_reference
+from groupwise.rewards.reading.reader import Reader
+from groupwise.rewards.reading.references import read_reference
+from groupwise.rewards.reading.spans import Reference
 from groupwise.rewards.reading.structure import opens_thinking
 from groupwise.rewards.reading.values import Formula, Prose, Value, is_plain
 from groupwise.types import Example, Rollout, Score
@@ -23,7 +25,7 @@ MOST_CLASSES = 64
 
 @dataclass(frozen=True)
 class Math:
-    """1 where the completion's final answer equals the example's mathematically, otherwise 0. docs/answers.md has the rules.
+    """1 where the completion's final answer equals the example's mathematically, otherwise 0 (docs/answers.md).
 
     A completion that was cut off before it marked an answer has none, whatever it had computed by then:
     ``unparseable``. Numbers with units, choices, words and lists of them are compared exactly and at once; formulas go
@@ -41,13 +43,13 @@ class Math:
     unmarked: bool = True
     """Read an answer that nothing marks at the end of a finished completion; False: ``unparseable``, too."""
     tolerance: str = "exact"
-    """How far a number may be off: 'exact', 'absolute 1e-3', 'relative 1e-4', 'percent' (a factor of 100), or several."""
+    """How far a number may be off: 'exact', 'absolute 1e-3', 'relative 1e-4', 'percent' (a factor of 100), several."""
     conventions: tuple[str, ...] = tuple(CONVENTIONS)
-    """The order in which they are tried; of ``tags``, ``hashes``, ``boxes``, ``lines``, ``phrases``, ``output``, ``end``."""
+    """Tried in this order; of ``tags``, ``hashes``, ``finals``, ``boxes``, ``lines``, ``phrases``, ``output``."""
     begins_in_thinking: bool = False
     """The chat template opens the thinking block: a completion that never closes it has no answer."""
     several: str = ""
-    """What a reference that is a JSON list of several answers means: ``any`` of them is right, or they are ``all`` one."""
+    """What a row's JSON list of several answers means: ``any`` of them is right, or they are ``all`` one."""
 
     def __post_init__(self) -> None:
         check_options(self.tolerance, self.conventions, self.several)
@@ -66,8 +68,8 @@ class Math:
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
         """Equal numbers are equal answers under this reward's own equality; None: no answer.
 
-        The reference's is class 0, so that all answers that are right are one. An answer belongs to the first class whose
-        first member it equals.
+        The reference's is class 0, so that all answers that are right are one. An answer belongs to the first class
+        whose first member it equals.
         """
         gold = self._reference(rollouts[0].prompt.example) if rollouts else Reference()
         answers = [self._read(rollout, gold) for rollout in rollouts]
@@ -79,7 +81,10 @@ class Math:
         golds = [self._reference(example) for example in examples]
         reasons = [gold.why for gold in golds]
         slow = {
-            value: None for gold in golds for value in gold.values if isinstance(value, Formula | Prose) or not is_plain(value)
+            value: None
+            for gold in golds
+            for value in gold.values
+            if isinstance(value, Formula | Prose) or not is_plain(value)
         }
         items = [self._item(gold=as_item(value), answer=as_item(value), only_read=True) for value in slow]
         pool = shared_pool("groupwise.rewards.reading.algebra:readable", json.dumps(WARM_UP)) if items else None
@@ -87,7 +92,11 @@ class Math:
         for row, gold in enumerate(golds):
             for value in gold.values:
                 if value in outcomes and not (outcomes[value].status == "done" and outcomes[value].value):
-                    what = "takes too long to read" if outcomes[value].status == "timeout" else "cannot be read as mathematics"
+                    what = (
+                        "takes too long to read"
+                        if outcomes[value].status == "timeout"
+                        else "cannot be read as mathematics"
+                    )
                     reasons[row] = f"{gold.text[:60]!r} {what}"
         return reasons
 

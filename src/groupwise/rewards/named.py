@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -18,10 +19,12 @@ from groupwise.protocols import Reward
 from groupwise.rewards.answers import FinalAnswer
 from groupwise.rewards.math import Math
 from groupwise.rewards.model import Kind, ModelReward
+from groupwise.rewards.program_answers import ProgramAnswer
 from groupwise.rewards.programs import Code
+from groupwise.rewards.published import PRESETS
 from groupwise.rewards.signatures import as_reward
 
-BUILT_IN: dict[str, Callable[[], Reward]] = {"answer": FinalAnswer, "math": Math, "code": Code}
+BUILT_IN: dict[str, Callable[[], Reward]] = {"answer": FinalAnswer, "math": Math, "code": Code, **PRESETS}
 SCORERS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 EXPECTED = (
     f"expected {', '.join(BUILT_IN)}, {', '.join(f'{kind}:DIR' for kind in SCORERS)}, path/to/file.py:function or "
@@ -30,8 +33,9 @@ EXPECTED = (
 
 
 def by_name(spec: str) -> Reward:
-    """``math``, ``answer``, ``code``, ``path/to/file.py:function`` or ``module.path:function``; and a learned reward,
-    ``outcome:DIR`` or ``process:DIR`` (:class:`ModelReward`), which has its directory's name.
+    """``math``, ``answer``, ``code``, a published rule (``gsm8k``, ``tora`` ...), where numbers are compared within a
+    tolerance if one follows (``math:relative 1e-4``); ``path/to/file.py:function`` or ``module.path:function``; and a
+    learned reward, ``outcome:DIR`` or ``process:DIR`` (:class:`ModelReward`), which has its directory's name.
 
     The file or module is imported, which runs it. What stands after the colon is a function that
     :func:`as_reward` takes, or a reward. Raises UserError, with the nearest name, where there is no such thing.
@@ -39,6 +43,8 @@ def by_name(spec: str) -> Reward:
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
     kind, _, model = spec.partition(":")
+    if kind in BUILT_IN and model and isinstance(built_in := BUILT_IN[kind](), FinalAnswer | Math | ProgramAnswer):
+        return replace(built_in, tolerance=model)
     if kind in SCORERS and model:
         return ModelReward(model, SCORERS[kind], name=Path(model).name)
     if Path(spec).is_dir() or Path(model or "nothing").is_dir():

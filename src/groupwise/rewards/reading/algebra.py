@@ -9,6 +9,8 @@ from typing import Any
 
 from groupwise.rewards.reading.equality import Tolerance
 from groupwise.rewards.reading.notation import in_ascii, with_powers
+from groupwise.rewards.reading.quantities import Quantity
+from groupwise.rewards.reading.values import Choice, Formula, Items, Prose, Value, Words
 
 WARM_UP = [
     {"gold": gold, "answer": answer}
@@ -36,7 +38,8 @@ def compare(item: dict[str, Any]) -> str | list[bool]:
     """
     if item.get("published"):
         return _published(item["gold"], item["answer"])
-    near = Tolerance(*(Fraction(part) for part in item.get("tolerance", ("0", "0"))), bool(item.get("percent")))
+    absolute, relative = (Fraction(part) for part in item.get("tolerance", ("0", "0")))
+    near = Tolerance(absolute, relative, bool(item.get("percent")))
     if "answers" in item:
         return [_verdict(other, item["answer"], near) == "equal" for other in item["answers"]]
     return _verdict(item["gold"], item["answer"], near)
@@ -68,7 +71,7 @@ def _verdict(gold: Any, answer: Any, near: Tolerance) -> str:
         return _grids(gold[1], answer[1], near)
     if gold[0] == answer[0] == "items":
         verdict = _items(gold, answer, near)
-        return verdict if verdict == "equal" or gold[1] and answer[1] else _leaf(gold, answer, near)
+        return verdict if verdict == "equal" or (gold[1] and answer[1]) else _leaf(gold, answer, near)
     return _leaf(gold, answer, near)
 
 
@@ -153,7 +156,8 @@ def _numbers(one: Any, other: Any) -> list[complex]:
     found = []
     for shift in range(len(_POINTS) if symbols else 1):
         points = {
-            symbol: sympy.Rational(*(_POINTS[(shift + n) % 3] + n).as_integer_ratio()) for n, symbol in enumerate(symbols)
+            symbol: sympy.Rational(*(_POINTS[(shift + n) % 3] + n).as_integer_ratio())
+            for n, symbol in enumerate(symbols)
         }
         try:
             number = complex(sympy.N(_exact(sides[0]).doit().subs(points), 30))
@@ -192,3 +196,35 @@ def _near(gold: Any, answer: Any, near: Tolerance) -> bool | None:
         return None
     left, right = (Fraction(side[0].real) for side in numbers)
     return near.accepts(left, right)
+
+
+def as_item(value: Value) -> object:
+    """Plain JSON of a value, for the process that does algebra."""
+    match value:
+        case Quantity():
+            return ["number", _latex(value)]
+        case Formula(latex) | Prose(latex):
+            return ["prose" if isinstance(value, Prose) else "formula", latex]
+        case Words(text):
+            return ["formula" if not any(map(str.isalpha, text)) else "words", text]
+        case Choice(letter):
+            return ["words", letter]
+        case Items(items, brackets):
+            return ["items", brackets, [as_item(one) for one in items]]
+    return ["grid", [[as_item(cell) for cell in row] for row in value.rows]]
+
+
+def _latex(value: Quantity) -> str:
+    number = value.value
+    if value.decimals > 0:
+        digits = str(abs(number.numerator * 10**value.decimals // number.denominator)).rjust(value.decimals + 1, "0")
+        plain = f"{'-' if number < 0 else ''}{digits[: -value.decimals]}.{digits[-value.decimals :]}"
+    else:
+        plain = (
+            str(number.numerator)
+            if number.denominator == 1
+            else rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
+        )
+    if value.percent:
+        plain += r"\%"
+    return f"{value.name} = {plain}" if value.name.isalpha() and len(value.name) == 1 else plain

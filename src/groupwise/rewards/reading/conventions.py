@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,16 +50,21 @@ _AFTER_ENGLISH = re.compile(
 )
 _AFTER_CHINESE = re.compile(r"[*_`]*\s*(?:应该|应当|应|就|即|便|选项)*\s*(?:是|为|等于|选)?\s*[:：=]?")
 _FILLERS = re.compile(
-    r"(?:[\s*_:：=>→➜≈`~]+|(?:therefore|thus|hence|then|so|simply|just|exactly|approximately|about|roughly|indeed|clearly"
-    r"|given by|found to be|equal to|equals|also|now|only|actually|obviously|definitely|still|in fact|option|choice|和?选项"
-    r"|is|there are|there is)(?![a-z])[\s,:]*)+",
+    r"(?:[\s*_:：=>→➜≈`~]+|(?:therefore|thus|hence|then|so|simply|just|exactly|approximately|about|roughly|indeed"
+    r"|clearly|given by|found to be|equal to|equals|also|now|only|actually|obviously|definitely|still|in fact|option"
+    r"|choice|和?选项|is|there are|there is)(?![a-z])[\s,:]*)+",
     re.IGNORECASE,
 )
 _EMPHASIS_AFTER = re.compile(r"[*_`]+([.!。]?)$")
 _EMPTY_LINE = re.compile(r"[\s*_:#>`~\-=]*\n")
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"), ("\\begin{", None))
-_MATH = re.compile(r"\$\$(?P<a>[^$]{1,1500}?)\$\$|\\\[(?P<b>[^\x00]{1,1500}?)\\\]|\\\((?P<c>[^\n]{1,1500}?)\\\)|(?<![\\\w])\$(?P<d>[^$\n]{1,1500}?)(?<!\\)\$")
-_JOIN = re.compile(r"[\s$,;.*]*(?:\\?(?:quad|text\{\s*,?(?:and|or|和|或)\s*\}|and|or|和|或|、|，|,|;|\$|\\\(|\\\)|\\\[|\\\]|\\ )[\s$,;.*]*){0,6}")
+_MATH = re.compile(
+    r"\$\$(?P<a>[^$]{1,1500}?)\$\$|\\\[(?P<b>[^\x00]{1,1500}?)\\\]|\\\((?P<c>[^\n]{1,1500}?)\\\)|(?<![\\\w])\$(?P<d>[^$\n]{1,1500}?)(?<!\\)\$"
+)
+_JOIN = re.compile(
+    r"[\s$,;.*]*(?:\\?(?:quad|text\{\s*,?(?:and|or|和|或)\s*\}|and|or|和|或|、|，|,|;|\$|\\\(|\\\)|\\\[|\\\]|\\ )"
+    r"[\s$,;.*]*){0,6}"
+)
 _CONJUNCTION = re.compile(r"and|or|和|或|、|，|,|;")
 
 
@@ -101,7 +107,7 @@ def _neighbours(text: str, found: list[tuple[int, int, int]]) -> dict[str, Any]:
             line.insert(0, box)
     if len(line) < 2:
         return {}
-    between = [text[one[2] + 1 : other[0]] for one, other in zip(line, line[1:], strict=False)]
+    between = [text[one[2] + 1 : other[0]] for one, other in itertools.pairwise(line)]
     is_list = all(_JOIN.fullmatch(gap) and _CONJUNCTION.search(gap) for gap in between)
     return {"joined": tuple(text[begin:end].strip() for _, begin, end in line), "is_list": is_list}
 

@@ -12,8 +12,14 @@ _ANY_NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?%?"
 )
 _JOINED = re.compile(r"\s*(?:,|、|，)?\s*(?:(?:or|and|either|to|nor|或者?|和|、)(?![a-z]))?\s*|,\s*")
-_NEGATED = re.compile(r"(?:\bnot|n't|\bnever|\bno longer|不是|不等于|并非|≠|!=|\\neq?)\s*(?:be\s+|equal(?:s)?\s+(?:to\s+)?|simply\s+|just\s+)?[$*]*\s*$", re.IGNORECASE)
-_UNIT_AFTER = re.compile(r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?")
+_NEGATED = re.compile(
+    r"(?:\bnot|n't|\bnever|\bno longer|不是|不等于|并非|≠|!=|\\neq?)\s*"
+    r"(?:be\s+|equals?\s+(?:to\s+)?|simply\s+|just\s+)?[$*]*\s*$",
+    re.IGNORECASE,
+)
+_UNIT_AFTER = re.compile(
+    r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
+)
 
 
 def last_line(text: str) -> str:

@@ -67,7 +67,9 @@ def _size(word: str, text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         size = Fraction(0)
     if size <= 0:
-        raise UserError(f"the tolerance {text!r} has the size {word!r}; expected a number above 0, as in 'absolute 1e-3'")
+        raise UserError(
+            f"the tolerance {text!r} has the size {word!r}; expected a number above 0, as in 'absolute 1e-3'"
+        )
     return size
 
 
@@ -87,7 +89,9 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
         case (Words(one), Words(other)):
             return "unknown" if _is_ratio(one) and _is_ratio(other) else "different"
         case (Choice(letter), Words(text)) | (Words(text), Choice(letter)):
-            return _said(text == letter.casefold() or text.startswith((f"{letter.casefold()})", f"({letter.casefold()})")))
+            return _said(
+                text == letter.casefold() or text.startswith((f"{letter.casefold()})", f"({letter.casefold()})"))
+            )
         case (Formula(latex), Choice(letter)) | (Choice(letter), Formula(latex)):
             return _said(_squeezed(latex) == letter)
         case (Formula(), Formula()):
@@ -96,7 +100,7 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
             return "unknown"
         case (Items(), Grid()) | (Grid(), Items()):
             return "unknown"
-        case (Items(items), Quantity(name=name)) | (Quantity(name=name), Items(items)) if name:
+        case (Items(), Quantity(name=name)) | (Quantity(name=name), Items()) if name:
             return "unknown"
         case (Items(), Quantity()):
             return _said(_is_decimal_comma(reference, answer))
@@ -122,7 +126,11 @@ def _said(equal: bool) -> Verdict:
 def _quantities(reference: Quantity, answer: Quantity, near: Tolerance) -> bool:
     if reference.name and answer.name and reference.name != answer.name:
         return False
-    if not units_agree(reference.unit, answer.unit) or reference.percent and answer.unit or answer.percent and reference.unit:
+    if (
+        not units_agree(reference.unit, answer.unit)
+        or (reference.percent and answer.unit)
+        or (answer.percent and reference.unit)
+    ):
         return False
     left, right = reference.value, answer.value
     if near.accepts(left, right) or _is_rounded(reference, answer) or _is_rounded(answer, reference):
@@ -134,7 +142,12 @@ def _quantities(reference: Quantity, answer: Quantity, near: Tolerance) -> bool:
 
 def _is_rounded(written: Quantity, exact: Quantity) -> bool:
     """Whether one is the other, which no decimal can say, to six digits and more: 0.333333 of 1/3."""
-    if written.decimals < _ROUNDED_DECIMALS or exact.decimals >= 0 or written.value == 0 or _ends(exact.value.denominator):
+    if (
+        written.decimals < _ROUNDED_DECIMALS
+        or exact.decimals >= 0
+        or written.value == 0
+        or _ends(exact.value.denominator)
+    ):
         return False
     gap = abs(written.value - exact.value)
     return gap <= Fraction(1, 10**written.decimals) and gap <= abs(exact.value) * Fraction(2, 10**6)

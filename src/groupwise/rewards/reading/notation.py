@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+ANSWER_CHARACTERS = 2_000
+NESTING = 50
+
 _ASCII = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width forms
 _DASHES = dict.fromkeys((0x2212, 0xFE63, 0x2010, 0x2011, 0x2012, 0x2013), "-")
 _SPACES = dict.fromkeys((0x00A0, 0x2002, 0x2003, 0x2009, 0x200A, 0x202F, 0x3000), " ")
@@ -48,15 +51,15 @@ _OTHERS = {
     ord("′"): "'",
     ord("√"): "√",
 }
-_CHARACTERS = (
-    _ASCII | _DASHES | _SPACES | _NOTHING | _CHINESE | _QUOTES | _FRACTIONS | _SIGNS | _OTHERS
-)
+_CHARACTERS = _ASCII | _DASHES | _SPACES | _NOTHING | _CHINESE | _QUOTES | _FRACTIONS | _SIGNS | _OTHERS
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ"
 _LOWERED = "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙᵢ"
 _LEVEL = "0123456789+-=()ni"
 _RAISED_RUN, _LOWERED_RUN = re.compile(f"[{_RAISED}]+"), re.compile(f"[{_LOWERED}]+")
 _TO_RAISED, _TO_LOWERED = str.maketrans(_RAISED, _LEVEL), str.maketrans(_LOWERED, _LEVEL)
-_ROOT = re.compile(r"(?P<root>[√∛∜])\s*(?:\((?P<inner>[^()]{0,200})\)|\{(?P<braced>[^{}]{0,200})\}|(?P<one>[0-9]+(?:\.[0-9]+)?|\w))")
+_ROOT = re.compile(
+    r"(?P<root>[√∛∜])\s*(?:\((?P<inner>[^()]{0,200})\)|\{(?P<braced>[^{}]{0,200})\}|(?P<one>[0-9]+(?:\.[0-9]+)?|\w))"
+)
 
 _LOOKS = re.compile(
     r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|mathop)(?![a-zA-Z])\s*\.?"
@@ -77,11 +80,20 @@ _RELATIONS = {"leq": r"\le", "geq": r"\ge", "neq": r"\ne", "leqslant": r"\le", "
 _SHORT_FRACTION = re.compile(r"\\frac\s*(?:(?P<a>[0-9])\s*(?P<b>[0-9])|(?P<c>[0-9])\s*(?=\{)|(?P<open>(?=\{)))")
 _E_NOTATION = re.compile(r"(?<![\w.])(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)[eE](?P<power>[-+]?[0-9]{1,3})(?![\w.])")
 _DELIMITERS = (("$$", "$$"), (r"\[", r"\]"), (r"\(", r"\)"), ("$", "$"))
-_MARKDOWN = (('\\"', '\\"'), ("**", "**"), ("__", "__"), ("```", "```"), ("`", "`"), ('"', '"'), ("*", "*"), ("\u201c", "\u201d"))
+_MARKDOWN = (
+    ('\\"', '\\"'),
+    ("**", "**"),
+    ("__", "__"),
+    ("```", "```"),
+    ("`", "`"),
+    ('"', '"'),
+    ("*", "*"),
+    ("\u201c", "\u201d"),
+)
 
 
 def in_ascii(text: str) -> str:
-    """The same in ASCII and LaTeX: ``√2`` is ``\\sqrt{2}``, ``½`` ``\\frac{1}{2}``, ``x²`` ``x^{2}``, ``°`` ``^\\circ``."""
+    """The same in ASCII and LaTeX: ``√2`` is ``\\sqrt{2}``, ``½`` ``\\frac{1}{2}``, ``x²`` ``x^{2}``."""
     if text.isascii():
         return text
     text = _RAISED_RUN.sub(lambda run: f"^{{{run[0].translate(_TO_RAISED)}}}", text)
@@ -119,10 +131,11 @@ def unwrapped(text: str) -> str:
             text = text[:-1].rstrip()
         for opening, closing in (*_DELIMITERS, *_MARKDOWN):
             inner = text[len(opening) : -len(closing)]
-            if len(text) > len(opening) + len(closing) - 1 and text.startswith(opening) and text.endswith(closing):
-                if inner.strip() and opening not in inner and closing not in inner and not inner.endswith("\\"):
-                    text = inner
-                    break
+            is_around = len(text) >= len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing)
+            is_whole = inner.strip() and opening not in inner and closing not in inner and not inner.endswith("\\")
+            if is_around and is_whole:
+                text = inner
+                break
         if text == before:
             break
     return text[:-1].rstrip() if text.endswith("$") and text.count("$") == 1 and not text.endswith("\\$") else text
@@ -152,3 +165,21 @@ def _fraction(match: re.Match[str]) -> str:
     if match["a"]:
         return rf"\frac{{{match['a']}}}{{{match['b']}}}"
     return rf"\frac{{{match['c']}}}" if match["c"] else r"\frac"
+
+
+_HUGE = re.compile(
+    r"[0-9]{300}"
+    r"|(?:\^|\*\*)[ ]?[{(]?[ ]?-?[0-9]{4}"
+    r"|[0-9][ ]?(?:\^|\*\*)[ ]?[{(]?[ ]?[0-9]+[ ]?(?:\^|\*\*)"
+    r"|[0-9]{4}[ ]?!|\([0-9 ^*{}]{4,50}\)[ ]?!|![ ]?!"
+    r"|[0-9][eE][+-]?[0-9]{4}"
+)
+
+
+def within_bounds(text: str) -> bool:
+    """Not longer or deeper than algebra can take, and no number too large to be written down."""
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return len(text) <= ANSWER_CHARACTERS and deepest <= NESTING and not _HUGE.search(text)

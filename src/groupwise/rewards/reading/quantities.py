@@ -24,7 +24,10 @@ _NUMBER = re.compile(
     rf"|\s*/\s*(?P<bottom>-?{_ATOM})(?!\s*/))?)"
 )
 _POWER = re.compile(r"(?:\^|\*\*)\s*\{\s*(?P<power>[-+]?[0-9]{1,4})\s*\}|\*\*(?=-?[0-9])")
-_FRACTION = re.compile(r"(?P<before>[0-9]?)\s*\\frac\{\s*(?P<top>[-+0-9.,^]+)\s*\}\s*\{?\s*(?P<bottom>(?<=\{)[-+0-9.,^]+|(?<=\{ )[-+0-9.,^]+|[0-9])\s*\}?")
+_FRACTION = re.compile(
+    r"(?P<before>[0-9]?)\s*\\frac\{\s*(?P<top>[-+0-9.,^]+)\s*\}\s*\{?\s*"
+    r"(?P<bottom>(?<=\{)[-+0-9.,^]+|(?<=\{ )[-+0-9.,^]+|[0-9])\s*\}?"
+)
 _REPEATING = re.compile(
     r"(?P<whole>[0-9]{0,9})\.(?P<fixed>[0-9]{0,9})\\(?:overline|bar|dot)\s*(?:\{(?P<again>[0-9]{1,9})\}|(?P<digit>[0-9]))"
 )
@@ -49,7 +52,7 @@ class Quantity:
 
 
 def quantity(text: str, is_loose: bool = False) -> Quantity | None:
-    """The number of ``18``, ``$18``, ``1,800.50 dollars``, ``1\\frac{1}{2}``, ``3 \\times 10^{-5}``, ``x = 5``, ``5 cm^2``.
+    """The number of ``18``, ``$18``, ``1,800.50 dollars``, ``1\\frac{1}{2}``, ``3 \\times 10^{-5}``, ``x = 5``.
 
     None of what is no number, or is more than one number and its unit. More than 200 characters are not a number, nor
     are exponents beyond 100. ``is_loose``: a letter that touches the number may be its unit, as in ``5m``.
@@ -89,7 +92,9 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
 def _may_follow(rest: str) -> bool:
     """No letter, digit or sign of arithmetic goes on with the number itself."""
     after = rest.lstrip()
-    return not after or after[0] not in "0123456789+=<>|!_&;:,?@#{}[]" and not after.startswith(("^{", r"\frac", r"\sqrt"))
+    return not after or (
+        after[0] not in "0123456789+=<>|!_&;:,?@#{}[]" and not after.startswith(("^{", r"\frac", r"\sqrt"))
+    )
 
 
 def _arithmetic(text: str) -> str:

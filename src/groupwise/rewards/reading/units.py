@@ -66,17 +66,26 @@ _SPELLINGS = {
     "mol": "mole moles 摩尔",
 }
 _KNOWN = {
-    word: name for name, words in _SPELLINGS.items() for word in (name, *words.split()) if word not in ("n", "j", "w", "v", "k")
+    word: name
+    for name, words in _SPELLINGS.items()
+    for word in (name, *words.split())
+    if word not in ("n", "j", "w", "v", "k")
 }
 _MONEY = frozenset({"dollar", "cent", "euro", "pound-sterling", "yuan", "jiao", "fen", "rupee"})
 PERCENT = frozenset({"%", "\\%", "percent", "pct", "percentage", "percents"})
-NOT_A_UNIT = frozenset(
-    "and or plus minus times over to x half dozen dozens k b bn below negative not but nor versus vs is are was were be "
-    "if so then because since as by from with than that which who what when where while unless however although though "
-    "quarter third thirds quarters halves point divided multiplied equals equal between either neither also therefore".split()
+NOT_A_UNIT_TEXT = """
+and or plus minus times over to x half dozen dozens k b bn below negative not but nor versus vs is are was were
+be if so then because since as by from with than that which who what when where while unless however although
+though quarter third thirds quarters halves point divided multiplied equals equal between either neither also
+therefore
+"""
+NOT_A_UNIT = frozenset(NOT_A_UNIT_TEXT.split())
+_SMALL = frozenset(
+    {"of", "the", "a", "an", "in", "total", "more", "left", "each", "every", "all", "altogether", "away"}
 )
-_SMALL = frozenset({"of", "the", "a", "an", "in", "total", "more", "left", "each", "every", "all", "altogether", "away"})
-_WRAPPER = re.compile(r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|hbox|operatorname|rm)\s*\{(?P<inner>[^{}]*)\}")
+_WRAPPER = re.compile(
+    r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|hbox|operatorname|rm)\s*\{(?P<inner>[^{}]*)\}"
+)
 _WORD = re.compile(
     r"(?P<word>\^\\circ|[$€£¥₹¢]|[a-zA-Zµμ]+\.?)(?:\^?\{?(?P<power>-?[1-9])\}?)?|(?P<han>[\u4e00-\u9fff]+)(?:\^\{?(?P<cube>[23])\}?)?"
     r"|(?P<per>/)|(?P<percent>\\?%)|(?P<dot>\\cdot|\*)"
@@ -87,8 +96,8 @@ _POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3",
 def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
     """``(scale, unit, is it a percentage)`` of what follows a number; None where that is no unit.
 
-    ``5 cm^2``, ``5\\text{ cm}^2``, ``18 dollars per day``, ``3 million``, ``5元``, ``90^\\circ``. ``is_apart`` says that a
-    blank stands between: only then is a single letter a unit (``5 m``) and no factor (``5m``).
+    ``5 cm^2``, ``5\\text{ cm}^2``, ``18 dollars per day``, ``3 million``, ``5元``, ``90^\\circ``. ``is_apart`` says
+    that a blank stands between: only then is a single letter a unit (``5 m``) and no factor (``5m``).
     """
     plain = _WRAPPER.sub(lambda found: f" {found['inner'].strip()}", text)
     is_apart = is_apart or plain != text

@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from groupwise.rewards.reading.notation import tidy
+from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy, within_bounds
 from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, Quantity, quantity, tidy_quantity
+from groupwise.rewards.reading.units import Unit, read_unit
 
-ANSWER_CHARACTERS = 2_000
-NESTING = 50
 MOST_ITEMS = 64
 
 
@@ -49,7 +48,7 @@ class Formula:
     """Mathematics that algebra must read."""
 
     latex: str
-    unit: tuple[str, ...] = ()
+    unit: Unit = ()
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,9 @@ class Prose:
 Value = Quantity | Choice | Words | Items | Grid | Formula | Prose
 Kind = Literal["number", "choice", "words", "list", "grid", "formula", "prose"]
 _KINDS: dict[type, Kind] = {
-    Quantity: "number", Choice: "choice", Words: "words", Items: "list", Grid: "grid", Formula: "formula", Prose: "prose",
-}  # fmt: skip
+    **{Quantity: "number", Choice: "choice", Words: "words", Items: "list"},
+    **{Grid: "grid", Formula: "formula", Prose: "prose"},
+}
 
 _CHOICE = re.compile(
     r"(?:\\(?:text|mathrm|textbf|mathbf|mbox)\{)?\s*\(?\s*(?:\\(?:text|mathrm|textbf|mathbf)\{)?\s*\(?"
@@ -79,35 +79,40 @@ _TIME = re.compile(
     r"|[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?)?|[0-9]{1,2}月[0-9]{1,2}日?"
 )
 _PROPORTION = re.compile(r"[0-9.]+(?:\s*:\s*[0-9.]+){2,8}")
-_MONTHS = "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+_MONTHS = (
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?"
+    "|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+)
 _DATE = re.compile(
     rf"(?:{_MONTHS})\.?\s+[0-9]{{1,2}}(?:st|nd|rd|th)?(?:,?\s+[0-9]{{4}})?|[0-9]{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?(?:{_MONTHS})\.?(?:,?\s+[0-9]{{4}})?",
     re.IGNORECASE,
 )
-_AND = re.compile(r"\s*(?:,\s*)?(?:\\text\{\s*,?\s*(?:and|or|和|或)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|和|或者?|以及|与)\s*(?:,\s*)?|\s*;\s*|\s*\\(?:quad|qquad)\s*")
-_NAMES_BEFORE = re.compile(r"\(\s*[a-zA-Z](?:_\{?\w\}?)?(?:\s*,\s*[a-zA-Z](?:_\{?\w\}?)?){1,5}\s*\)\s*=\s*|[a-zA-Z](?:_\{?\w\}?)?\s*(?:\\in|=)\s*(?=[\[({\\])")
+_AND = re.compile(
+    r"\s*(?:,\s*)?(?:\\text\{\s*,?\s*(?:and|or|和|或)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|和|或者?|以及|与)\s*(?:,\s*)?|\s*;\s*|\s*\\(?:quad|qquad)\s*"
+)
+_NAMES_BEFORE = re.compile(
+    r"\(\s*[a-zA-Z](?:_\{?\w\}?)?(?:\s*,\s*[a-zA-Z](?:_\{?\w\}?)?){1,5}\s*\)\s*=\s*|[a-zA-Z](?:_\{?\w\}?)?\s*(?:\\in|=)\s*(?=[\[({\\])"
+)
 _ENVIRONMENT = re.compile(
     r"\\begin\{(?P<name>(?:[pb]|small)?matrix|cases|array|aligned|gathered)\*?\}(?:\{[lcr| ]{0,20}\})?(?P<body>.*)"
     r"\\end\{(?P=name)\*?\}",
     re.DOTALL,
 )
-_INTERVAL_JOIN = re.compile(r"\\(?:cup|cap|setminus|times|cdot|in(?![a-z]))|(?<=[)\]])\s*[-+*/^=]|[-+*/^=<>]\s*(?=[(\[])")
+_INTERVAL_JOIN = re.compile(
+    r"\\(?:cup|cap|setminus|times|cdot|in(?![a-z]))|(?<=[)\]])\s*[-+*/^=]|[-+*/^=<>]\s*(?=[(\[])"
+)
 _WORD = re.compile(r"\\[a-zA-Z]+|[^\W\d_]{2,}")
-_FUNCTIONS = frozenset(
-    "sin cos tan sec csc cot arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt pi lim max min gcd lcm mod deg det dim "
-    "inf infty infinity alpha beta gamma delta theta lambda phi omega sigma rho frac".split()
-)
-_SHORT_WORDS = frozenset(
-    "is so it we he in of to as at by be or an am my us up if on no do go get has had was are the and for not you she its "
-    "our per can may who why how all any one two six ten yes but did got now ans let say too off out day low due his her "
-    "im id ill ve re it's thus then hence give find have will that this they".split()
-)
-_CLAUSE = re.compile(
-    r",?\s+(?:because|since|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
-    r"|\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
-    re.IGNORECASE,
-)
-_SENTENCE = re.compile(r"(?<!\b[A-Za-z])(?<!\betc)[.!](?=\s+[^\s0-9]|\s*$)|(?<=[0-9A-Za-z$)}\]])[.](?=\s)|[。；;](?=\s*\S)|\n|[。；]")
+_FUNCTIONS_TEXT = """
+sin cos tan sec csc cot arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt pi lim max min gcd lcm mod deg
+det dim inf infty infinity alpha beta gamma delta theta lambda phi omega sigma rho frac
+"""
+_FUNCTIONS = frozenset(_FUNCTIONS_TEXT.split())
+_SHORT_WORDS_TEXT = """
+is so it we he in of to as at by be or an am my us up if on no do go get has had was are the and for not you she
+its our per can may who why how all any one two six ten yes but did got now ans let say too off out day low due
+his her im id ill ve re it's thus then hence give find have will that this they
+"""
+_SHORT_WORDS = frozenset(_SHORT_WORDS_TEXT.split())
 
 
 def understand(text: str, is_marked: bool = True) -> Value | None:
@@ -166,7 +171,12 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return _value(tidy(inner), True, depth + 1) or Words(_words(inner))
     if (several := _several(plain, depth)) is not None:
         return several
-    if len(match_words := plain.split()) == 1 and plain.isalpha() and len(plain) > 1 and not _is_product(match_words[0]):
+    if (
+        len(match_words := plain.split()) == 1
+        and plain.isalpha()
+        and len(plain) > 1
+        and not _is_product(match_words[0])
+    ):
         return Words(_words(plain))
     if is_formula(plain):
         return _formula(plain)
@@ -181,7 +191,7 @@ def is_formula(plain: str) -> bool:
         return False
     without_text = _TEXT.sub(" ", plain)
     words = [word for word in _WORD.findall(without_text) if not word.startswith("\\")]
-    return not any(word.isascii() and not _is_product(word) or not word.isascii() for word in words)
+    return not any((word.isascii() and not _is_product(word)) or not word.isascii() for word in words)
 
 
 def _is_product(word: str) -> bool:
@@ -195,31 +205,14 @@ def _is_product(word: str) -> bool:
 def _formula(plain: str) -> Formula | None:
     if not within_bounds(plain):
         return None
-    from groupwise.rewards.reading.units import read_unit  # the table is only needed here
-
-    head, unit = plain, ()
-    trailing = re.search(r"(?:(?:\\(?:text|mathrm|mbox)\s*\{[^{}]{1,40}\}|\^\\circ\s?[CF]?)(?:\^\{?[1-9]\}?)?\s*)+$", plain)
+    no_unit: Unit = ()
+    head, unit = plain, no_unit
+    trailing = re.search(
+        r"(?:(?:\\(?:text|mathrm|mbox)\s*\{[^{}]{1,40}\}|\^\\circ\s?[CF]?)(?:\^\{?[1-9]\}?)?\s*)+$", plain
+    )
     if trailing and trailing.start() > 0 and (found := read_unit(trailing[0], True)) and found[0] == 1:
         head, unit = plain[: trailing.start()].strip(), found[1]
     return Formula(head or plain, unit)
-
-
-def within_bounds(text: str) -> bool:
-    """Not longer or deeper than algebra can take, and no number too large to be written down."""
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        deepest = max(deepest, depth)
-    return len(text) <= ANSWER_CHARACTERS and deepest <= NESTING and not _HUGE.search(text)
-
-
-_HUGE = re.compile(
-    r"[0-9]{300}"
-    r"|(?:\^|\*\*)[ ]?[{(]?[ ]?-?[0-9]{4}"
-    r"|[0-9][ ]?(?:\^|\*\*)[ ]?[{(]?[ ]?[0-9]+[ ]?(?:\^|\*\*)"
-    r"|[0-9]{4}[ ]?!|\([0-9 ^*{}]{4,50}\)[ ]?!|![ ]?!"
-    r"|[0-9][eE][+-]?[0-9]{4}"
-)
 
 
 def _several(plain: str, depth: int) -> Items | None:
@@ -235,9 +228,8 @@ def _several(plain: str, depth: int) -> Items | None:
     elif body[:1] == "{" and body[-1:] == "}" and _closes_at_end(body):
         brackets, body = "{}", body[1:-1]
     elif _INTERVAL_JOIN.search(body.replace(" ", "")):
-        joined = True
         parts = _split(body)
-        if len(parts) < 2 or any(_INTERVAL_JOIN.search(part) and not part.startswith("(") for part in parts) and joined:
+        if len(parts) < 2 or (any(_INTERVAL_JOIN.search(part) and not part.startswith("(") for part in parts)):
             return None
         return _items(parts, "", depth)
     return _items(_split(body), brackets, depth)
@@ -306,14 +298,3 @@ def _words(text: str) -> str:
     plain = re.sub(r"(?<=[0-9])(?:st|nd|rd|th)\b", "", plain)
     plain = re.sub(r"(?<=[0-9])\s+(?=[ap]m\b)", "", plain)
     return " ".join(plain.removeprefix("the ").split())
-
-
-def parts_before_prose(text: str) -> list[str]:
-    """A span, then less of it: up to its first full stop, up to a clause that explains (``because``, ``which``, a
-    parenthesis)."""
-    found = [text]
-    if match := _SENTENCE.search(text):
-        found.append(text[: match.start()])
-    if match := _CLAUSE.search(found[-1]):
-        found.append(found[-1][: match.start()])
-    return [part.strip() for part in dict.fromkeys(found) if part.strip()]
