@@ -16,9 +16,10 @@ from groupwise.rewards.reading.reader import Reader
 from groupwise.rewards.reading.references import read_reference
 from groupwise.rewards.reading.spans import Reference
 from groupwise.rewards.reading.structure import opens_thinking
-from groupwise.rewards.reading.values import Formula, Prose, Value, is_plain
+from groupwise.rewards.reading.values import Value, is_plain
 from groupwise.types import Example, Rollout, Score
 
+READ_AT_ONCE = 100
 MOST_CLASSES = 64
 """Of the readings that need algebra, so many of one prompt are compared with each other when they vote."""
 
@@ -80,25 +81,31 @@ class Math:
         """For each example "" where its answer can be read, else why not. Formulas are read in the isolated process."""
         golds = [self._reference(example) for example in examples]
         reasons = [gold.why for gold in golds]
-        slow = {
-            value: None
-            for gold in golds
-            for value in gold.values
-            if isinstance(value, Formula | Prose) or not is_plain(value)
-        }
-        items = [self._item(gold=as_item(value), answer=as_item(value), only_read=True) for value in slow]
-        pool = shared_pool("groupwise.rewards.reading.algebra:readable", json.dumps(WARM_UP)) if items else None
-        outcomes = dict(zip(slow, pool.run(items, self.time_limit_seconds), strict=True)) if pool else {}
+        slow = list(dict.fromkeys(value for gold in golds for value in gold.values if not is_plain(value)))
+        readable = self._readable(slow)
         for row, gold in enumerate(golds):
-            for value in gold.values:
-                if value in outcomes and not (outcomes[value].status == "done" and outcomes[value].value):
-                    what = (
-                        "takes too long to read"
-                        if outcomes[value].status == "timeout"
-                        else "cannot be read as mathematics"
-                    )
-                    reasons[row] = f"{gold.text[:60]!r} {what}"
+            if not all(readable.get(value, True) for value in gold.values):
+                reasons[row] = f"{gold.text[:60]!r} cannot be read as mathematics in {self.time_limit_seconds:g} s"
         return reasons
+
+    def _readable(self, values: Sequence[Value]) -> dict[Value, bool]:
+        """Many at once in one process; one by one where they do not come back together."""
+        if not values:
+            return {}
+        parts = [values[start : start + READ_AT_ONCE] for start in range(0, len(values), READ_AT_ONCE)]
+        pool = shared_pool(
+            "groupwise.rewards.reading.algebra:readable", json.dumps([[item["gold"] for item in WARM_UP]])
+        )
+        outcomes = pool.run([[as_item(value) for value in part] for part in parts], self.time_limit_seconds)
+        found: dict[Value, bool] = {}
+        for part, outcome in zip(parts, outcomes, strict=True):
+            if outcome.status == "done":
+                found.update(zip(part, outcome.value, strict=True))
+        left = [value for value in values if value not in found]
+        singly = pool.run([[as_item(value)] for value in left], self.time_limit_seconds)
+        return found | {
+            value: outcome.status == "done" and outcome.value[0] for value, outcome in zip(left, singly, strict=True)
+        }
 
     def _read(self, rollout: Rollout, gold: Reference) -> Value | None:
         unmarked = self.unmarked and rollout.finished

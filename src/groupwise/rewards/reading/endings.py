@@ -17,6 +17,8 @@ _NEGATED = re.compile(
     r"(?:be\s+|equals?\s+(?:to\s+)?|simply\s+|just\s+)?[$*]*\s*$",
     re.IGNORECASE,
 )
+_LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*$))(?![\w'])")
+"""A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
 _UNIT_AFTER = re.compile(
     r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
 )
@@ -48,6 +50,9 @@ def ending_spans(text: str) -> Iterator[Span]:
     line = last_line(text)
     if line:
         yield Span(line, is_marked=False)
+        letters = {match[0] for match in _LETTER.finditer(line)}
+        if len(letters) == 1:
+            yield Span(letters.pop())
     end = text[-END_CHARACTERS:]
     pieces = math_pieces(end)
     matches = list(_ANY_NUMBER.finditer(end))

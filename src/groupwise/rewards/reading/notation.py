@@ -126,7 +126,7 @@ def unwrapped(text: str) -> str:
     text = text.strip()
     for _ in range(8):
         before = text
-        text = text.strip().rstrip("!").strip()
+        text = text.strip()
         if text.endswith((".", ",", ";", ":")) and not text.endswith(("...", r"\,", r"\;", r"\:")):
             text = text[:-1].rstrip()
         for opening, closing in (*_DELIMITERS, *_MARKDOWN):

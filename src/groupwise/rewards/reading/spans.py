@@ -15,6 +15,8 @@ _DENIAL = re.compile(r"\bnot\b|n't\b|\bnever\b|\bneither\b|\bunknown\b|不是|�
 _NUMBER_IN_PROSE = re.compile(r"(?<![A-Za-z0-9_.,])-?[$€£¥]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:\s?/\s?[0-9]+)?%?")
 _NUMBERED = re.compile(r"[0-9]{1,2}\s?[.)、:]\s+\S")
 """``1. Compute``, the beginning of a heading."""
+_LETTERED = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+|\s+\()(?=\S)(?!.*(?:\bor\b|\band\b|[,;、]\s*\(?[A-J]\b))")
+"""``(B) 12``, ``B. Paris``: a choice with its text, and no other choice."""
 _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
 
@@ -46,6 +48,8 @@ def read_span(span: Span, kind: Kind, reference: Reference | None = None) -> Val
     may_be_list = len({*span.joined}) > 1 and span.is_marked and (kind in ("list", "prose") or span.is_list)
     if may_be_list and (value := understand(", ".join(span.joined))) is not None:
         return value
+    if kind == "choice" and not span.is_marked and (match := _LETTERED.match(span.text.strip(" *"))):
+        return Choice(match["letter"])
     loose = kind == "number" and (not span.is_marked or has_unit(reference))
     for text in candidates(span):
         if loose and (found := quantity(text, is_loose=True)) is not None:
@@ -64,7 +68,7 @@ def has_unit(reference: Reference | None) -> bool:
 
 def candidates(span: Span) -> Iterator[str]:
     """The texts that a span may mean, the whole of it first."""
-    text = span.text
+    text = span.text if span.is_marked else span.text.rstrip("! ")
     if "\\boxed" in text or "\\fbox" in text:
         for box in CONVENTIONS["boxes"](text):
             yield ", ".join(box.joined) if box.is_list else box.text

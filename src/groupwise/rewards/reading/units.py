@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 
 Unit = tuple[str, ...]
@@ -102,42 +103,48 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
     plain = _WRAPPER.sub(lambda found: f" {found['inner'].strip()}", text)
     is_apart = is_apart or plain != text
     words: list[str] = []
-    scale, percent, position, power = Fraction(1), False, 0, ""
-    plain = plain.strip().rstrip(".!*")
-    while position < len(plain):
-        if plain[position] in " -'()~":
-            position += 1
-            continue
-        match = _WORD.match(plain, position)
-        if match is None or len(words) > WORDS + 3:
+    scale, percent, power = Fraction(1), False, ""
+    for match in _tokens(plain.rstrip(" .*")):
+        if match is None or len(words) > WORDS + 2:
             return None
-        position = match.end()
-        if match["percent"] or (match["word"] or "").lower() in PERCENT:
+        word = (match["word"] or "").rstrip(".")
+        lower = word.lower()
+        if match["percent"] or lower in PERCENT:
             percent = True
-        elif match["per"] or (match["word"] or "").lower() == "per":
+        elif match["per"] or lower == "per":
             words.append("/")
-        elif match["dot"]:
-            continue
         elif match["han"]:
             factor, name = _han(match["han"])
             scale *= factor
             words += [f"{name}^{match['cube']}" if match["cube"] else name] if name else []
-        else:
-            word = match["word"].rstrip(".")
-            if word.lower() in SCALES and not words:
-                scale *= SCALES[word.lower()]
-            elif word.lower() in _POWERS:
-                power = _POWERS[word.lower()]
-                if words and word.lower() in ("squared", "cubed"):
-                    words[-1], power = f"{words[-1]}^{power}", ""
-            elif not _is_unit(word, is_apart):
-                return None
-            else:
-                exponent = match["power"] or power
-                words.append(_one_spelling(word) + (f"^{exponent}" if exponent else ""))
-                power = ""
-            is_apart = True
-    return (scale, tuple(words), percent) if len(words) <= WORDS + 2 else None
+        elif lower in SCALES and not words:
+            scale *= SCALES[lower]
+        elif lower in _POWERS:
+            power = _POWERS[lower]
+            if words and lower in ("squared", "cubed"):
+                words[-1], power = f"{words[-1]}^{power}", ""
+        elif word and not _is_unit(word, is_apart):
+            return None
+        elif word:
+            exponent = match["power"] or power
+            words.append(_one_spelling(word) + (f"^{exponent}" if exponent else ""))
+            power = ""
+        is_apart = True
+    return scale, tuple(words), percent
+
+
+def _tokens(text: str) -> Iterator[re.Match[str] | None]:
+    """Words, signs and powers one after the other; None where there is anything else."""
+    position = 0
+    while position < len(text):
+        if text[position] in " -'()~":
+            position += 1
+            continue
+        match = _WORD.match(text, position)
+        yield match
+        if match is None:
+            return
+        position = match.end()
 
 
 def units_agree(one: Unit, other: Unit) -> bool:
