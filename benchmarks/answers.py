@@ -29,6 +29,7 @@ from groupwise.types import Example, Prompt, Rollout
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Path(__file__).resolve().parent
+ROWS_AT_ONCE = 200
 
 ENDINGS: dict[str, str] = {
     "hashes": "2 + 3 is not it.\n#### {0}",
@@ -154,6 +155,16 @@ def count(reward: Reward, cases: Sequence[tuple[str, str, str]], expected: float
     return {"cases": len(cases), "missed": missed, "seconds": round(seconds, 2)}
 
 
+def add(result: dict[str, Any], name: str, part: dict[str, Any]) -> None:
+    """Adds a part's numbers to those that stand under its name."""
+    before = result.get(name, {"cases": 0, "missed": [], "seconds": 0.0})
+    result[name] = {
+        "cases": before["cases"] + part["cases"],
+        "missed": before["missed"] + part["missed"],
+        "seconds": round(before["seconds"] + part["seconds"], 2),
+    }
+
+
 def kind_cases(every: int = 1, offset: int = 0) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
     """Right and wrong cases of answers.tsv; of the cross every Nth."""
     right, wrong, place = [], [], 0
@@ -191,10 +202,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     result["kinds, right"], result["kinds, changed"] = count(Math(), right, 1.0), count(Math(), wrong, 0.0)
     references = list(plain_references(options.data))
     for name in dict.fromkeys(name for name, _ in references):
-        right, wrong = plain_cases([row for row in references if row[0] == name], options.every)
+        rows = [row for row in references if row[0] == name]
         for reward in (FinalAnswer(), Math()):
-            result[f"{name}, {reward.name}, right"] = count(reward, right, 1.0)
-            result[f"{name}, {reward.name}, changed"] = count(reward, wrong, 0.0)
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                right, wrong = plain_cases(rows[start : start + ROWS_AT_ONCE], options.every)
+                add(result, f"{name}, {reward.name}, right", count(reward, right, 1.0))
+                add(result, f"{name}, {reward.name}, changed", count(reward, wrong, 0.0))
     result["references"] = dict(Counter(kind for kind, *_ in kinds()))
     result["machine"] = {
         "processor": platform.machine(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +10,7 @@ from fractions import Fraction
 from groupwise.errors import UserError
 from groupwise.rewards.reading.conventions import CONVENTIONS
 from groupwise.rewards.reading.equality import compare_values, tolerance
+from groupwise.rewards.reading.notation import in_ascii
 from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, Quantity, quantity
 from groupwise.rewards.reading.reader import Reader, marked_answer
 from groupwise.rewards.reading.references import read_reference
@@ -27,6 +29,8 @@ __all__ = [
     "parse_quantity",
 ]
 
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_LETTERS = re.compile(r"[^\W\d_]{2,}|[\u4e00-\u9fff]|[0-9}]\s*[a-df-zA-DF-Z]")
 ANSWER_COLUMNS = ("answer", "final_answer", "ground_truth", "golden", "gold", "target", "solution", "label")
 """Columns that an answer may have come from: where a row has one and it is empty, the row alone is at fault."""
 
@@ -49,13 +53,13 @@ def parse_number(text: str) -> Fraction | None:
     than 200 characters are not a number.
     """
     found = quantity(text)
-    if (
-        found is None
-        or found.name
-        or any(word not in ("dollar", "euro", "pound-sterling", "yuan") for word in found.unit)
-    ):
-        return None
-    return found.value
+    is_alone = (
+        found is not None
+        and not found.name
+        and len(found.unit) < 2
+        and not _LETTERS.search(_COMMAND.sub("", in_ascii(text)))
+    )
+    return found.value if found is not None and is_alone else None
 
 
 def parse_quantity(text: str) -> Fraction | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ class Math:
         """
         gold = self._reference(rollouts[0].prompt.example) if rollouts else Reference()
         answers = [self._read(rollout, gold) for rollout in rollouts]
-        classes = _classes(list(gold.values), answers, self._same)
+        classes = _classes(list(gold.values), answers, self._quick, self._same)
         return [None if answer is None else classes[answer] for answer in answers]
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
@@ -167,15 +167,19 @@ def _slow_score(outcomes: Sequence[Outcome]) -> Score:
     return Score(0.0, "unparseable") if "no answer" in verdicts else Score(0.0)
 
 
-def _classes(golds: list[Value], answers: Sequence[Value | None], same: Any) -> dict[Value, int]:
+def _classes(
+    golds: list[Value],
+    answers: Sequence[Value | None],
+    quick: Callable[[Value, Value], Verdict],
+    same: Callable[..., Any],
+) -> dict[Value, int]:
     """Each distinct answer's class: 0 where it is the reference's, else that of the first answer it equals."""
     found = list(dict.fromkeys(answer for answer in answers if answer is not None))
     known = [*golds, *(value for value in found if value not in golds)]
-    quick = tolerance("exact")
     slow = [
         (value, known[:place][:MOST_CLASSES])
         for place, value in enumerate(known)
-        if place >= len(golds) and any(compare_values(one, value, quick) == "unknown" for one in known[:place])
+        if place >= len(golds) and any(quick(one, value) == "unknown" for one in known[:place])
     ]
     by_algebra = dict(zip((value for value, _ in slow), same(slow), strict=True))
     classes: dict[Value, int] = dict.fromkeys(golds, 0)
@@ -186,7 +190,7 @@ def _classes(golds: list[Value], answers: Sequence[Value | None], same: Any) -> 
         equal = by_algebra.get(value, [])
         for number, one in representatives:
             position = known.index(one)
-            if compare_values(one, value, quick) == "equal" or (position < len(equal) and equal[position]):
+            if quick(one, value) == "equal" or (position < len(equal) and equal[position]):
                 classes[value] = number
                 break
         else:

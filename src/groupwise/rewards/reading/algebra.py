@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 from fractions import Fraction
 from typing import Any
@@ -57,7 +56,10 @@ def _is_readable(value: Any) -> bool:
         return all(map(_is_readable, rest[1]))
     if kind == "grid":
         return all(_is_readable(cell) for row in rest[0] for cell in row)
-    return kind == "words" or bool(_parse(value))
+    if kind == "words":
+        return True
+    found = _parse(value)  # the text itself where it cannot be parsed: then only the same text is equal to it
+    return any(not isinstance(one, str) for one in found) or (bool(found) and rest[0].count("{") == rest[0].count("}"))
 
 
 def _published(gold: str, answer: str) -> str:
@@ -151,11 +153,20 @@ def _contradicts(gold: Any, answer: Any) -> bool:
         return False
     has_decimal = any(_has_decimal(one) for one in (gold, answer))
     close = _CLOSE_TO_A_DECIMAL if has_decimal else _CLOSE
-    return any(abs(a - b) > close * max(abs(a), abs(b)) for a, b in zip(*numbers, strict=True))
+    return any(_gap(a, b) > close * max(_size(a), _size(b)) for a, b in zip(*numbers, strict=True))
 
 
-def _numbers(one: Any, other: Any) -> list[complex]:
-    """An expression's values at a few points, the same for both; nothing where it is no expression."""
+def _gap(one: Any, other: Any) -> Any:
+    return _size((one[0] - other[0], one[1] - other[1]))
+
+
+def _size(number: Any) -> Any:
+    return max(abs(number[0]), abs(number[1]))
+
+
+def _numbers(one: Any, other: Any) -> list[Any]:
+    """An expression's values at a few points, the same for both, as real and imaginary part with thirty digits; nothing
+    where it is no expression."""
     import sympy
 
     sides = [_right_side(side) for side in (one, other)]
@@ -166,10 +177,10 @@ def _numbers(one: Any, other: Any) -> list[complex]:
     for shift in range(len(_POINTS) if symbols else 1):
         points = {symbol: sympy.Float(_POINTS[(shift + n) % 3], 30) + n for n, symbol in enumerate(symbols)}
         try:
-            number = complex(_exact(sides[0]).doit().evalf(30, subs=points))
+            number = _exact(sides[0]).doit().evalf(30, subs=points).as_real_imag()
         except (TypeError, ValueError, AttributeError, ZeroDivisionError, OverflowError):
             return []
-        if not (math.isfinite(number.real) and math.isfinite(number.imag)):
+        if not all(part.is_Number and part.is_finite for part in number):
             return []
         found.append(number)
     return found
@@ -198,9 +209,9 @@ def _right_side(expression: Any) -> Any:
 def _near(gold: Any, answer: Any, near: Tolerance) -> bool | None:
     """Whether two constants are within a tolerance; None where one is no constant."""
     numbers = [_numbers(one, other) for one, other in ((gold, answer), (answer, gold))]
-    if not all(numbers) or len(numbers[0]) > 1 or any(number.imag for side in numbers for number in side):
+    if not all(numbers) or len(numbers[0]) > 1 or any(number[1] for side in numbers for number in side):
         return None
-    left, right = (Fraction(side[0].real) for side in numbers)
+    left, right = (Fraction(str(side[0][0])) for side in numbers)
     return near.accepts(left, right)
 
 
