@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data", help="folder of the data sets")
     parser.add_argument("--every", type=int, default=1, help="of the cross, only every Nth case")
     options = parser.parse_args(argv)
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"every": options.every}
     right, wrong = kind_cases(options.every)
     result["kinds, right"], result["kinds, changed"] = count(Math(), right, 1.0), count(Math(), wrong, 0.0)
     references = list(plain_references(options.data))
@@ -216,9 +216,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     (HERE / "answers.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, part in result.items():
-        if "cases" in part:
+        if isinstance(part, dict) and "cases" in part:
             print(f"{name}: {part['cases'] - len(part['missed']):,} of {part['cases']:,}, {part['seconds']} s")
-    sys.exit(any(part.get("missed") for part in result.values()))
+    sys.exit(any(isinstance(part, dict) and part.get("missed") for part in result.values()))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from groupwise.rewards.guarded import Guarded
 from groupwise.rewards.isolation import Outcome
 from groupwise.rewards.programs import program
 from groupwise.rewards.reading.equality import compare_values, tolerance
+from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.spans import Reference
-from groupwise.rewards.reading.values import Value, is_plain, understand
+from groupwise.rewards.reading.values import Value, is_plain
 from groupwise.rewards.sandbox import SOURCE_BYTES, START_SECONDS, Sandbox
 from groupwise.types import Example, Rollout, Score
 

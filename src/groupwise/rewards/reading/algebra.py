@@ -124,7 +124,18 @@ def _parse_text(text: str, is_prose: bool) -> Any:
 
     if is_prose:
         return math_verify.parse(text, parsing_timeout=None)
-    return math_verify.parse(f"${text}$", parsing_timeout=None) or math_verify.parse(text, parsing_timeout=None)
+    found = math_verify.parse(f"${text}$", parsing_timeout=None) or math_verify.parse(text, parsing_timeout=None)
+    return [_with_imaginary_unit(one) for one in found]
+
+
+def _with_imaginary_unit(expression: Any) -> Any:
+    """``i`` as the imaginary unit, where it is the only letter: elsewhere it may be an index."""
+    import sympy
+
+    letters = expression.free_symbols if isinstance(expression, sympy.Expr) else set()
+    if {str(letter) for letter in letters} != {"i"} or expression in letters:
+        return expression
+    return expression.xreplace(dict.fromkeys(letters, sympy.I)).doit()
 
 
 def _text(value: Any) -> str:

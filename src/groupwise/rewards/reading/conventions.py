@@ -25,6 +25,8 @@ class Span:
     """Boxes of the same line, in order, where there are several: together they may be a list."""
     is_list: bool = False
     """Only commas and conjunctions stand between them: they are a list."""
+    is_end: bool = False
+    """The end of a text that nothing marks: its first clause is no more than any other."""
     heads: bool = False
     """It follows ``####``, which also begins headings."""
 

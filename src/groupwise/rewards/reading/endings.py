@@ -6,10 +6,14 @@ import re
 from collections.abc import Iterator
 
 from groupwise.rewards.reading.conventions import Span, math_pieces
+from groupwise.rewards.reading.parsing import understand
+from groupwise.rewards.reading.values import Formula
 
 END_CHARACTERS = 2_000
+WORDS_BEFORE = 24
 _ANY_NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?%?"
+    r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
+    r"(?:\s?/\s?[0-9]+(?![0-9]*[./]))?%?"
 )
 _JOINED = re.compile(r"\s*(?:,|、|，)?\s*(?:(?:or|and|either|to|nor|或者?|和|、)(?![a-z]))?\s*|,\s*")
 _NEGATED = re.compile(
@@ -17,7 +21,9 @@ _NEGATED = re.compile(
     r"(?:be\s+|equals?\s+(?:to\s+)?|simply\s+|just\s+)?[$*]*\s*$",
     re.IGNORECASE,
 )
-_LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*$))(?![\w'])")
+_NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
+"""The number of a paragraph."""
+_LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
 """A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
 _UNIT_AFTER = re.compile(
     r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
@@ -31,7 +37,17 @@ def last_line(text: str) -> str:
         bare = end.rstrip(". ")
         if bare.endswith(closing) and (start := bare.rfind(opening, 0, len(bare) - len(closing))) >= 0:
             return end[start:]
-    return end.rpartition("\n")[2].strip()
+    return _NUMBERED.sub("", end.rpartition("\n")[2].strip().lstrip("#").strip())
+
+
+def trailing_formula(line: str) -> str | None:
+    """``x+2`` of ``so we have x+2``: what is left of a line without its first words, where that is a formula."""
+    words = line.split(" ")
+    for start in range(1, min(len(words), WORDS_BEFORE)):
+        rest = " ".join(words[start:])
+        if isinstance(understand(rest, is_marked=False), Formula):
+            return None if _is_denied(" ".join(words[:start])) or len(rest.strip(" .")) < 2 else rest
+    return None
 
 
 def last_number(text: str) -> str | None:
@@ -49,10 +65,12 @@ def ending_spans(text: str) -> Iterator[Span]:
     """
     line = last_line(text)
     if line:
-        yield Span(line, is_marked=False)
+        yield Span(line, is_marked=False, is_end=True)
         letters = {match[0] for match in _LETTER.finditer(line)}
         if len(letters) == 1:
             yield Span(letters.pop())
+        if "$" not in line and "\\begin" not in line and (formula := trailing_formula(line)):
+            yield Span(formula)
     end = text[-END_CHARACTERS:]
     pieces = math_pieces(end)
     matches = list(_ANY_NUMBER.finditer(end))
@@ -80,7 +98,7 @@ def _number(end: str, matches: list[re.Match[str]]) -> Span:
         first -= 1
     written = [match[0].rstrip(",") for match in matches[first:]]
     if len(written) > 1:
-        return Span("; ".join(written[-40:]), is_marked=False)
+        return Span("; ".join(written[-40:]))
     unit = _UNIT_AFTER.match(end, matches[-1].end())
     return Span(written[0] + (unit[0] if unit else ""), is_marked=False, joined=(written[0],))
 

@@ -31,6 +31,10 @@ _FRACTION = re.compile(
 _REPEATING = re.compile(
     r"(?P<whole>[0-9]{0,9})\.(?P<fixed>[0-9]{0,9})\\(?:overline|bar|dot)\s*(?:\{(?P<again>[0-9]{1,9})\}|(?P<digit>[0-9]))"
 )
+_UNIT_FRACTION = re.compile(
+    r"^\s*\\frac\{\s*(?:\\(?:text|mathrm)\{)?\s*([a-zA-Z]{1,12})\s*\}{1,2}\{\s*(?:\\(?:text|mathrm)\{)?\s*([a-zA-Z]{1,12})\s*\}{1,2}$"
+)
+"""``\\frac{m}{s}`` after a number."""
 _NAME = re.compile(
     r"(?P<name>(?:\\(?!text|frac|sqrt|mathbf)[a-zA-Z]+|[a-zA-Z]{1,4}|\\(?:text|mathrm)\{[^{}]{1,40}\})"
     r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|:=)\s*"
@@ -75,7 +79,7 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     if match is None:
         return None
     value = _value(match)
-    rest = plain[match.end() :]
+    rest = _UNIT_FRACTION.sub(r" \1/\2", plain[match.end() :])
     if value is None or not _may_follow(rest):
         return None
     unit = read_unit(rest, is_apart=is_loose or rest[:1] in (" ", "-", ""))

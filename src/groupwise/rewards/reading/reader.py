@@ -10,10 +10,11 @@ from groupwise.errors import UserError
 from groupwise.rewards.reading.conventions import CONVENTIONS, Span
 from groupwise.rewards.reading.endings import ending_spans, last_number
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, within_bounds
+from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.quantities import Quantity
 from groupwise.rewards.reading.spans import Reference, candidates, in_prose, is_answer, read_span
 from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_thinking
-from groupwise.rewards.reading.values import Formula, Items, Kind, Prose, Value, Words, kind_of, understand
+from groupwise.rewards.reading.values import Formula, Items, Kind, Prose, Value, Words, kind_of
 
 DEFAULT_ORDER = tuple(CONVENTIONS)
 END = "end"
@@ -73,14 +74,14 @@ class Reader:
                 done.add(name)
             if value is None:
                 continue
+            if isinstance(value, Items) and not value.brackets and kind in ("number", "choice"):
+                return value  # several answers where one was asked for
             if span.heads and not reference.has_hashes and _may_be_heading(value):
                 later.append(value)
             elif _fits(value, kind):
                 return value
             else:
                 read.append(value)
-                if name == END and isinstance(value, Items):
-                    break
         if later and _fits(later[0], kind):
             return later[0]
         if done & {"boxes", "tags"} and not read:

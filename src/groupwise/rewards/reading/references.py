@@ -7,11 +7,12 @@ import json
 
 from groupwise.rewards.reading.conventions import math_pieces
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, within_bounds
+from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.quantities import quantity
 from groupwise.rewards.reading.reader import Reader
 from groupwise.rewards.reading.spans import Reference, read_span
 from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_thinking
-from groupwise.rewards.reading.values import Items, Prose, Words, understand
+from groupwise.rewards.reading.values import Items, Prose, Words
 
 
 @functools.lru_cache(maxsize=4096)

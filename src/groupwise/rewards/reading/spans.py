@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from groupwise.rewards.reading.conventions import CONVENTIONS, Span, math_pieces, without_fillers
+from groupwise.rewards.reading.parsing import is_formula, understand
 from groupwise.rewards.reading.quantities import Quantity, quantity
-from groupwise.rewards.reading.values import Choice, Kind, Value, Words, is_formula, understand
+from groupwise.rewards.reading.values import Choice, Kind, Value, Words
 
 _DENIAL = re.compile(r"\bnot\b|n't\b|\bnever\b|\bneither\b|\bunknown\b|不是|并非|没有", re.IGNORECASE)
 _NUMBER_IN_PROSE = re.compile(r"(?<![A-Za-z0-9_.,])-?[$€£¥]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:\s?/\s?[0-9]+)?%?")
@@ -17,6 +18,9 @@ _NUMBERED = re.compile(r"[0-9]{1,2}\s?[.)、:]\s+\S")
 """``1. Compute``, the beginning of a heading."""
 _LETTERED = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+|\s+\()(?=\S)(?!.*(?:\bor\b|\band\b|[,;、]\s*\(?[A-J]\b))")
 """``(B) 12``, ``B. Paris``: a choice with its text, and no other choice."""
+_AMC = re.compile(r"\s*\$?\\text(?:bf)?\{\s*\((?P<letter>[A-J])\)\s*\}(?:\\[ ,;!]|~|\s|\\q?quad)*(?=[^\s$])")
+"""``\\textbf{(A)}\\ 5``: a choice and what it says."""
+_OPERATOR = re.compile(r"[\w)}\]]\s?[-+*/^]\s?$")
 _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
 
@@ -50,6 +54,12 @@ def read_span(span: Span, kind: Kind, reference: Reference | None = None) -> Val
         return value
     if kind == "choice" and not span.is_marked and (match := _LETTERED.match(span.text.strip(" *"))):
         return Choice(match["letter"])
+    if kind == "choice" and (match := _AMC.match(span.text)):
+        return Choice(match["letter"])
+    if kind == "number" and not span.is_marked and not span.is_end:
+        for part in parts_before_prose(span.text):
+            if (found := quantity(without_fillers(part), is_loose=True)) is not None:
+                return found
     loose = kind == "number" and (not span.is_marked or has_unit(reference))
     for text in candidates(span):
         if loose and (found := quantity(text, is_loose=True)) is not None:
@@ -58,7 +68,7 @@ def read_span(span: Span, kind: Kind, reference: Reference | None = None) -> Val
             return value
     if len(span.joined) == 1:
         return understand(span.joined[0])
-    return in_prose(span.text) if not span.is_marked and not span.heads else None
+    return in_prose(span.text) if not (span.is_marked or span.heads or span.is_end) else None
 
 
 def has_unit(reference: Reference | None) -> bool:
@@ -78,7 +88,9 @@ def candidates(span: Span) -> Iterator[str]:
             for inner in CONVENTIONS[name](text):
                 yield from candidates(inner)
                 break
-    parts = [text] if span.is_marked else parts_before_prose(text)
+    if match := _AMC.match(text):
+        yield text[match.end() :]
+    parts = [text] if span.is_marked or span.is_end else parts_before_prose(text)
     for part in parts:
         yield part
         if not span.is_marked:
@@ -121,7 +133,7 @@ def in_prose(text: str) -> Value | None:
         if len(numbers) == 1:
             number = numbers[0]
             before = part[: number.start()]
-            if before[-1:].isalpha() and before[-1:].isascii():
+            if (before[-1:].isalpha() and before[-1:].isascii()) or _OPERATOR.search(before):
                 return None
             word = _WORD_AFTER.match(part, number.end())
             return quantity(number[0].rstrip(",") + (word[0] if word else "")) or quantity(number[0].rstrip(","))
