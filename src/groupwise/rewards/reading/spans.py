@@ -21,6 +21,7 @@ _LETTERED = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+|\s+\()(?=\S)(?!.*(
 _AMC = re.compile(r"\s*\$?\\text(?:bf)?\{\s*\((?P<letter>[A-J])\)\s*\}(?:\\[ ,;!]|~|\s|\\q?quad)*(?=[^\s$])")
 """``\\textbf{(A)}\\ 5``: a choice and what it says."""
 _OPERATOR = re.compile(r"[\w)}\]]\s?[-+*/^]\s?$")
+_GOES_ON = re.compile(r"\s?[-+*/^]\s?[\w(\\]")
 _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
 
@@ -134,6 +135,8 @@ def in_prose(text: str) -> Value | None:
             number = numbers[0]
             before = part[: number.start()]
             if (before[-1:].isalpha() and before[-1:].isascii()) or _OPERATOR.search(before):
+                return None
+            if _GOES_ON.match(part, number.end()):
                 return None
             word = _WORD_AFTER.match(part, number.end())
             return quantity(number[0].rstrip(",") + (word[0] if word else "")) or quantity(number[0].rstrip(","))
