@@ -25,6 +25,8 @@ _NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
 """The number of a paragraph."""
 _LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
 """A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
+GOES_ON = re.compile(r"\s?[-+*/^]\s?[\w(\\]")
+"""More arithmetic after a number, as in ``10 + n``."""
 _UNIT_AFTER = re.compile(
     r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
 )
@@ -87,7 +89,8 @@ def ending_spans(text: str) -> Iterator[Span]:
         if not _is_denied(end[: pieces[start][0]]):
             yield Span(inside)
         return
-    if number is not None and not _is_denied(end[: number.start()]):
+    goes_on = number is not None and GOES_ON.match(end, number.end())
+    if number is not None and not goes_on and not _is_denied(end[: number.start()]):
         yield _number(end, matches)
 
 

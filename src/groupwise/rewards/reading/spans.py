@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from groupwise.rewards.reading.conventions import CONVENTIONS, Span, math_pieces, without_fillers
+from groupwise.rewards.reading.endings import GOES_ON
 from groupwise.rewards.reading.parsing import is_formula, understand
 from groupwise.rewards.reading.quantities import Quantity, quantity
 from groupwise.rewards.reading.values import Choice, Kind, Value, Words
@@ -21,7 +22,6 @@ _LETTERED = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+|\s+\()(?=\S)(?!.*(
 _AMC = re.compile(r"\s*\$?\\text(?:bf)?\{\s*\((?P<letter>[A-J])\)\s*\}(?:\\[ ,;!]|~|\s|\\q?quad)*(?=[^\s$])")
 """``\\textbf{(A)}\\ 5``: a choice and what it says."""
 _OPERATOR = re.compile(r"[\w)}\]]\s?[-+*/^]\s?$")
-_GOES_ON = re.compile(r"\s?[-+*/^]\s?[\w(\\]")
 _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
 
@@ -136,7 +136,7 @@ def in_prose(text: str) -> Value | None:
             before = part[: number.start()]
             if (before[-1:].isalpha() and before[-1:].isascii()) or _OPERATOR.search(before):
                 return None
-            if _GOES_ON.match(part, number.end()):
+            if GOES_ON.match(part, number.end()):
                 return None
             word = _WORD_AFTER.match(part, number.end())
             return quantity(number[0].rstrip(",") + (word[0] if word else "")) or quantity(number[0].rstrip(","))
