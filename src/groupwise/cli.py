@@ -21,6 +21,12 @@ COMMANDS = {
 }
 
 RUN = "groupwise run"
+REWARDS = (
+    "math, answer, code, format[:PATTERN], length[:TOKENS], process:DIR, outcome:DIR, FILE.py:function, module:function"
+)
+"""What a reward can be called on the command line (``rewards.by_name``)."""
+WEIGHT = "its weight after a star: 'math*0.5'"
+JUDGE = "the reward that says what is right (the first): one of them, or another, which is then no part of the reward"
 
 HELP = """usage: groupwise COMMAND ...
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from groupwise.types import Completion, Example, Group, Request, Rollout, Sampling, Score
+from groupwise.types import Completion, Example, Group, Request, Rollout, Sampling, Score, TrainerState
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,6 +151,15 @@ class Reward(Protocol):
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """One score a rollout, in order."""
+        ...
+
+
+@runtime_checkable
+class FollowsTraining(Protocol):
+    """A reward that may depend on where training stands."""
+
+    def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+        """As ``Reward.score``, of completions drawn at that state."""
         ...
 
 

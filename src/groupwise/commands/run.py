@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
@@ -11,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.cli import parser
+from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.held_out import HELP as HELD_OUT_HELP
+from groupwise.commands.held_out import read_held_out
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ def _parser(for_method: bool) -> ArgumentParser:
             "--reward",
             metavar="REWARD",
             action="append",
-            help="math, answer, FILE.py:function, module:function; repeatable",
+            help=f"{REWARDS}; {WEIGHT}; repeatable",
         )
-        data.add_argument("--held_out", metavar="FILE", help="a file of held-out rows, or a fraction of --data (0.1)")
+        data.add_argument("--judge", metavar="REWARD", help=JUDGE)
+        data.add_argument("--held_out", metavar="FILE", action="append", help=HELD_OUT_HELP)
         data.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
         data.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
         data.add_argument("--system", metavar="TEXT", help="a system message before every conversation")
@@ -159,13 +161,13 @@ def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[R
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
-    """With the numbers that the method's module has in ``run_defaults``, if any: fields of Stage and Local by name."""
+    """With the numbers that the method's module has in ``run_defaults``: fields of Stage and Local by name."""
     from groupwise.learners import Local
+    from groupwise.presets import run_defaults
     from groupwise.runs import Run
     from groupwise.stage import HeldOut, Stage
 
-    module = importlib.import_module(f"groupwise.recipes.{method}")
-    wished: dict[str, Any] = vars(module).get("run_defaults", {})
+    wished: dict[str, Any] = dict(run_defaults(method))
     of_stage = {name: value for name, value in wished.items() if name in Stage.__annotations__}
     of_learner = {name: value for name, value in wished.items() if name in Local.__annotations__}
     stage = replace(Stage(method, algorithm, task, steps=100), **of_stage)
@@ -176,10 +178,7 @@ def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: T
 def _task(chosen: Namespace) -> Task:
     from groupwise.tasks import from_file
 
-    try:
-        held_out, fraction = None, float("0.1" if chosen.held_out is None else chosen.held_out)
-    except ValueError:
-        held_out, fraction = chosen.held_out, 0.0
+    held_out, fraction = read_held_out(chosen.held_out or ())
     return from_file(
         chosen.data,
         tuple(chosen.reward or ()),
@@ -188,4 +187,5 @@ def _task(chosen: Namespace) -> Task:
         prompt_column=chosen.prompt_column,
         answer_column=chosen.answer_column,
         system=chosen.system,
+        judge=chosen.judge,
     )

@@ -4,6 +4,7 @@ from groupwise.tasks.conventions import Convention, duplicates, examples, recogn
 from groupwise.tasks.files import read_rows
 from groupwise.tasks.from_file import from_file, split
 from groupwise.tasks.gsm8k import gsm8k
+from groupwise.tasks.held_out import held_out_sets
 from groupwise.tasks.named import by_name
 from groupwise.tasks.reasoning_gym import reasoning_gym
 from groupwise.tasks.step_labels import LabelledStep, labelled_steps
@@ -24,6 +25,7 @@ __all__ = [
     "examples",
     "from_file",
     "gsm8k",
+    "held_out_sets",
     "labelled_steps",
     "read_rows",
     "reasoning_gym",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
-from groupwise.tasks.from_file import from_file
+from groupwise.tasks.from_file import from_file, judge_of
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.reasoning_gym import reasoning_gym
 from groupwise.tasks.stepwise import LEVELS, stepwise
@@ -27,15 +27,18 @@ def by_name(
     prompt_column: str | None = None,
     answer_column: str | None = None,
     system: str | None = None,
+    judge: str | None = None,
 ) -> Task:
     """A task to be evaluated on, by its name: ``stepwise``, ``stepwise:3``, ``gsm8k`` (from the hub),
     ``gsm8k:test.jsonl``, ``gym:leg_counting`` or just ``leg_counting``, or a data file or hub name.
 
     Every row of a data file counts as held out, and its ``reward`` (``rewards.by_name``) says what is right; of the
-    other tasks ``reward`` replaces their own. ``problems``: how many held-out questions ``stepwise`` has. ``system``:
-    a system message. Raises UserError for an unknown name, with the nearest one, and where a data file has no reward.
+    other tasks ``reward`` replaces their own. ``judge``: the reward that says what is right; None: the first.
+    ``problems``: how many held-out questions ``stepwise`` has. ``system``: a system message. Raises UserError for an
+    unknown name, with the nearest one, and where a data file has no reward.
     """
     name, _, rest = spec.partition(":")
+    reward = reward or ([judge] if judge and _is_data(spec) else ())
     if name == "stepwise":
         task = stepwise(_level(rest), held_out_size=problems)
     elif spec == "gsm8k":
@@ -48,7 +51,9 @@ def by_name(
         task = _from_data(spec, reward, prompt_column, answer_column)
     else:
         task = _family(spec)
-    return replace(task, rewards=_rewards(reward) or task.rewards, system=system or task.system)
+    rewards = _rewards(reward) or task.rewards
+    referee = (judge_of(judge, reward or [each.name for each in rewards], rewards),) if judge else task.referee
+    return replace(task, rewards=rewards, referee=referee, system=system or task.system)
 
 
 def _level(text: str) -> int:

@@ -9,6 +9,7 @@ from typing import Literal
 from groupwise.protocols import Reward
 from groupwise.steps import Segmentation
 from groupwise.types import Example
+from groupwise.verdicts import Judge, among
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,10 @@ class Task:
     """Anything with ``len()`` and ``[index]``; a generator's rows may be made on demand."""
     rewards: tuple[Reward, ...] = ()
     held_out: Sequence[Example] = ()
-    """Never trained on; evaluation uses it."""
+    """Never trained on; evaluation uses it. Several sets are made one by ``tasks.held_out_sets``."""
     referee: tuple[Reward, ...] = ()
-    """Who says in evaluation whether an answer is right, where training listens to others (a learned reward, say);
-    empty: the rewards themselves."""
+    """Its first says whether an answer is right, where training listens to others (a learned reward, say); its score
+    is no part of a reward. Empty: the first of the rewards says it."""
     system: str | None = None
     """A system message put before every conversation."""
     chat: Literal["auto", "always", "never"] = "auto"
@@ -37,6 +38,17 @@ class Task:
     """Where the rows came from and how they were read, in words, for the person who runs it."""
 
     @property
+    def judge(self) -> Judge | None:
+        """Who says whether an answer is right, wherever that is asked; None where the task has no reward."""
+        first = next(iter((*self.referee, *self.rewards)), None)
+        return None if first is None else Judge.of(among(first, self.rewards) or first)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether somebody can tell right answers from wrong ones."""
+        return self.judge is not None and self.judge.can_tell
+
+    @property
     def judges(self) -> tuple[Reward, ...]:
-        """The rewards that decide in evaluation."""
-        return self.referee or self.rewards
+        """All that an evaluation asks: the rewards, and those of the referee that are not among them."""
+        return (*self.rewards, *(reward for reward in self.referee if among(reward, self.rewards) is None))
