@@ -186,7 +186,9 @@ def plain_cases(
         number = number_of(reference)
         for name, ending in PLAIN_ENDINGS.items():
             place += 1
-            if place % every == 0 and not (number.endswith("%") and ending.partition("{0}")[2].strip(" 。}.")):
+            if place % every == 0 and not (
+                number.endswith("%") and (ending.partition("{0}")[2].strip(" 。}.") or "$" in ending)
+            ):
                 right.append((name, reference, ending.format(number)))
                 wrong += [(name, reference, ending.format(other)) for other in changed(number)]
     return right, wrong

@@ -79,7 +79,7 @@ def has_unit(reference: Reference | None) -> bool:
 
 def candidates(span: Span) -> Iterator[str]:
     """The texts that a span may mean, the whole of it first."""
-    text = span.text if span.is_marked else span.text.rstrip("! ")
+    text = span.text if span.is_marked or span.heads else span.text.rstrip("! ")
     if "\\boxed" in text or "\\fbox" in text:
         for box in CONVENTIONS["boxes"](text):
             yield ", ".join(box.joined) if box.is_list else box.text
