@@ -22,8 +22,8 @@ COMMANDS = {
 
 RUN = "groupwise run"
 REWARDS = (
-    "math[:TOLERANCE], answer, code, format[:PATTERN], length[:TOKENS], a published rule (gsm8k, deepseekmath, tora, pal, "
-    "math_verify), process:DIR, outcome:DIR, FILE.py:function, module:function"
+    "math[:TOLERANCE], answer, code, format[:PATTERN], length[:TOKENS], a published rule (gsm8k, deepseekmath, tora, "
+    "pal, math_verify), process:DIR, outcome:DIR, FILE.py:function, module:function"
 )
 """What a reward can be called on the command line (``rewards.by_name``)."""
 WEIGHT = "its weight after a star: 'math*0.5'"
