@@ -93,7 +93,10 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("saved_state.py", set()),
         ("manifest.py", set()),
         ("checkpoint.py", {"errors", "manifest"}),
-        ("render.py", {"types", "errors", "pieces"}),
+        ("encoding.py", set()),
+        ("chat_template.py", {"types", "errors"}),
+        ("transcript.py", {"types", "errors", "encoding"}),
+        ("render.py", {"types", "errors", "pieces", "encoding", "chat_template", "transcript"}),
         (
             "sources/",
             {"types", "protocols", "errors", "seeding", "render", "steps", "algorithm", "rewards", "tasks", "stage"}

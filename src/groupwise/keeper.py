@@ -17,6 +17,7 @@ from groupwise.ledger import Ledger, extras
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
 from groupwise.quick_evaluation import quick_evaluation
+from groupwise.rendering import remembered
 from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
@@ -127,7 +128,7 @@ class Keeper:
         self.unsynced.clear()
         with complete_directory(path) as partial:
             self.learner.save(partial)
-            write_json(partial / RECORD, self.place.lasting_record())
+            write_json(partial / RECORD, self.place.lasting_record() | remembered(stage.task, self.world.renderer))
             save_state(partial, state, vars(progress))
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 

@@ -24,6 +24,7 @@ from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.evaluations import Evaluations
 from groupwise.evaluator import Evaluator
+from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import Local, NewModel
@@ -34,6 +35,7 @@ from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
 from groupwise.rehearsal import rehearse
 from groupwise.render import Renderer
+from groupwise.rendering import dated, first_day, remembered, renderer_of
 from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
 from groupwise.rewards.model import with_scorers
 from groupwise.rotation import rotate
@@ -143,14 +145,16 @@ class Session:
                 with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer
             )
             task = replace(stage.task, rewards=opened(stage.task.rewards), referee=opened(stage.task.referee))
-        stage = replace(stage, task=task)
-        renderer = Renderer(
-            learner.tokenizer, task.system, task.chat, str(model), learner.stop_tokens, task.stop_strings
-        )
+        stage, left_out = with_usable_rows(replace(stage, task=task))
+        today = first_day(self.place.read())
+        renderer = renderer_of(task, learner.tokenizer, str(model), learner.stop_tokens, today)
+        self.place.write_record(dated(renderer))
         world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase, self.sink.note)
         world = world.at(stage.steps, stage.steps * stage.prompts_per_step)  # evaluations judge as at the end
         world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
         if not trained:
+            for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, renderer))):
+                self.sink.note(line)
             self._train(stage, world, learner, resumed, model)
         if self.evaluator.due(stage):
             engine.load(learner.weights(), learner.version)
@@ -214,7 +218,7 @@ class Session:
         require_space(left.parent, bytes_of(learner.weights()), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
-            write_json(aside / RECORD, self.place.lasting_record())
+            write_json(aside / RECORD, self.place.lasting_record() | remembered(stage.task, world.renderer))
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:

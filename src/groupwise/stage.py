@@ -36,6 +36,8 @@ class Stage:
     """After the warm-up: constant, or down to the floor at the last step."""
     long_prompts: Literal["skip", "error"] = "skip"
     """A prompt that leaves no room for its completion in the context: skipped and counted, or an error."""
+    unreadable_answers: Literal["skip", "error"] = "skip"
+    """A row whose reference answer the reward cannot read: skipped and counted before the first step, or an error."""
     checkpoint_every: int = 50
     """Steps between checkpoints; 0: only the stage's final model."""
     evaluate_every: int = 0

@@ -37,11 +37,16 @@ class Example:
     """Where it came from, as an error message names it: ``train.jsonl:17``. Unique within its split."""
     prompt: Text
     completion: Text | None = None
-    """A demonstration (SFT)."""
+    """A demonstration (SFT): the text of the assistant's turn, or messages that begin and end with the assistant's, all
+    of whose turns are learned. It goes on where a prompt that ends with the assistant breaks off."""
     answer: str | None = None
     """The reference answer, where the task has one."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Every column of the row by its original name; rewards receive them by name."""
+    alternatives: tuple[str, ...] = ()
+    """Further reference answers, each as right as ``answer``."""
+    is_bad: bool = False
+    """The row labels its own completion a bad one, which is therefore no demonstration."""
     held_out_set: str = field(default="", repr=False)
     """The name of the set that it belongs to, where a task holds several out. Empty: its ``data_source``, if any."""
 

@@ -262,3 +262,16 @@ def test_only_the_judge_makes_an_answer_right(words, correct, tiny_model, capsys
     ledger = Ledger(tmp_path / "out" / "ledger").read("online_rft", 1)
     assert {row["correct"] for row in ledger} == {correct}
     assert {advantage for row in ledger for advantage in row["advantages"]} == {truth}
+
+
+def test_several_files_of_data(dry: Callable[..., dict], tmp_path: Path, tiny_model: Path) -> None:
+    """Each is used: none is dropped for the one after it."""
+    for name, count in (("a", 20), ("b", 10)):
+        rows = [{"question": f"{name}{number}?", "answer": "4"} for number in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = ["--data", str(tmp_path / "a.jsonl"), "--data", f"{tmp_path / 'b.jsonl'}*0.5"]
+    recipe = dry("sft", "--model", str(tiny_model), *files, "--held_out", "0")
+    task = recipe["stages"][0]["task"]
+    assert recipe["name"] == "sft-a+b"
+    assert task["train"]["rows"] == 30
+    assert [(share["rows"], share["weight"]) for share in task["shares"]] == [(20, 1.0), (10, 0.5)]

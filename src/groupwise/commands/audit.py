@@ -128,12 +128,15 @@ def _written(reward: Reward, task: Task) -> Written:
     from groupwise.audit.scoring import as_rollout
     from groupwise.audit.tokens import with_tokens
     from groupwise.render import Renderer
+    from groupwise.rendering import recalled
     from groupwise.rewards import ModelReward
 
     if not isinstance(reward, ModelReward):
         return as_rollout
     scorer = reward.open()
-    return with_tokens(Renderer(scorer.tokenizer, name=str(reward.model)), task.steps, scorer.context_tokens)
+    arguments, today = recalled(str(reward.model))
+    renderer = Renderer(scorer.tokenizer, name=str(reward.model), template_arguments=arguments, today=today)
+    return with_tokens(renderer, task.steps, scorer.context_tokens)
 
 
 def _verdict(done: Audit, allowed: float | None) -> int:

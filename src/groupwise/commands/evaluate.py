@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
 from groupwise.errors import UserError
 
@@ -47,10 +48,9 @@ def execute(arguments: Sequence[str]) -> int:
         chosen.task,
         tuple(chosen.reward or ()),
         problems=chosen.problems,
-        prompt_column=chosen.prompt_column,
-        answer_column=chosen.answer_column,
         system=chosen.system,
         judge=chosen.judge,
+        **reading_of(chosen),
     )
     able_judge(task)
     learner = Local(device=chosen.device, dtype=chosen.dtype)
@@ -78,8 +78,7 @@ def _parser() -> ArgumentParser:
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
     known.add_argument("--reward", metavar="REWARD", action="append", help=f"for data: {REWARDS}; {WEIGHT}; repeatable")
     known.add_argument("--judge", metavar="REWARD", help=JUDGE)
-    known.add_argument("--prompt_column", metavar="NAME", help="for data: the column that holds the prompt")
-    known.add_argument("--answer_column", metavar="NAME", help="for data: the column that holds the reference answer")
+    add_data_options(known)
     known.add_argument(
         "--verifier", metavar="REWARD", help="chooses among the samples: process:DIR, outcome:DIR, FILE.py:function"
     )
@@ -130,7 +129,7 @@ def _evaluate(
     from groupwise.voting import able_judge
 
     prepare(task.judges)
-    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat)
+    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat, task.template_arguments)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
     console = Console(stderr=True)

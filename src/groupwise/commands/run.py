@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
 from groupwise.errors import UserError
@@ -70,7 +71,12 @@ def _parser(for_method: bool) -> ArgumentParser:
     if for_method:
         data = known.add_argument_group("with a method")
         data.add_argument("--model", metavar="MODEL", help="a model directory or hub name")
-        data.add_argument("--data", metavar="FILE", help="jsonl, json, csv, parquet file or hub name")
+        data.add_argument(
+            "--data",
+            metavar="FILE",
+            action="append",
+            help="jsonl, json, csv, parquet file or hub name; repeatable, FILE*0.3 with a weight",
+        )
         data.add_argument(
             "--reward",
             metavar="REWARD",
@@ -79,8 +85,8 @@ def _parser(for_method: bool) -> ArgumentParser:
         )
         data.add_argument("--judge", metavar="REWARD", help=JUDGE)
         data.add_argument("--held_out", metavar="FILE", action="append", help=HELD_OUT_HELP)
-        data.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
-        data.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
+        add_data_options(data)
+        add_answer_options(data)
         data.add_argument("--system", metavar="TEXT", help="a system message before every conversation")
     return known
 
@@ -157,7 +163,7 @@ def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[R
         example = f"groupwise run {name} --model PATH --data train.jsonl" + " --reward math" * ("reward" in needed)
         raise UserError(f"--{missing[0]} is missing; expected e.g. {example}")
     recipe = _one_stage(name, algorithm, chosen.model, _task(chosen))
-    return replace(recipe, name=f"{name}-{Path(chosen.data).name.partition('.')[0]}"), rest, others
+    return replace(recipe, name=f"{name}-{recipe.stages[0].task.name}"), rest, others
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
@@ -184,8 +190,9 @@ def _task(chosen: Namespace) -> Task:
         tuple(chosen.reward or ()),
         held_out=held_out,
         held_out_fraction=fraction,
-        prompt_column=chosen.prompt_column,
-        answer_column=chosen.answer_column,
+        **reading_of(chosen),
+        turns=chosen.turns,
+        demonstrations=chosen.demonstrations,
         system=chosen.system,
         judge=chosen.judge,
     )
