@@ -25,7 +25,8 @@ UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT
 """What a user mends by writing elsewhere."""
 RUN = "groupwise run"
 REWARDS = (
-    "math, answer, code, format[:PATTERN], length[:TOKENS], process:DIR, outcome:DIR, FILE.py:function, module:function"
+    "math[:TOLERANCE], answer, code, format[:PATTERN], length[:TOKENS], a published rule (gsm8k, deepseekmath, tora, "
+    "pal, math_verify), process:DIR, outcome:DIR, FILE.py:function, module:function"
 )
 """What a reward can be called on the command line (``rewards.by_name``)."""
 WEIGHT = "its weight after a star: 'math*0.5'"
