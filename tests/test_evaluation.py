@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.evaluation import Comparison, Evaluation, Measure, compare, evaluate, voting_answer
+from groupwise.evaluation import Comparison, Evaluation, Measure, compare, evaluate
 from groupwise.evaluations import headline
 from groupwise.protocols import Reward
 from groupwise.rewards import LengthPenalty, as_reward, score_rollouts
@@ -138,21 +138,6 @@ def test_a_quick_evaluation_samples_once_and_has_no_table() -> None:
     assert quick.pass_at == quick.maj_at == {}
     assert quick.tokens == 2 * (30 + 30)
     assert "nothing can be said" in compare(quick, quick).sentence
-
-
-@pytest.mark.parametrize(
-    ("text", "vote"),
-    [
-        ("so\n#### 1,024", 1024),
-        ("#### 1024.0", 1024),
-        ("the answer is 18 dollars", 18),
-        ("\\boxed{x + 1}", "x + 1"),
-        ("no idea", None),
-        (" ABBA ", None),
-    ],
-)
-def test_equal_answers_are_one_vote(text: str, vote: object) -> None:
-    assert voting_answer(rollout(text)) == vote
 
 
 def test_a_lower_bar_of_correctness_is_a_parameter() -> None:

@@ -19,7 +19,7 @@ from groupwise.audit import audit
 from groupwise.checkpoint import write_json
 from groupwise.commands.audit import _shown
 from groupwise.commands.conversation import TextStream
-from groupwise.evaluation import SampleCompletion, voting_answer
+from groupwise.evaluation import SampleCompletion
 from groupwise.ledger import Ledger
 from groupwise.protocols import Reward
 from groupwise.rewards import (
@@ -188,7 +188,7 @@ def test_it_is_kept_and_read_back(attempt: Make, tmp_path: Path) -> None:
 
     for row in rollouts[:: len(rollouts) // 6]:
         Cached(as_reward(counts), tmp_path / "cache.db").score([row])
-        voting_answer(row)
+        FinalAnswer().votes([row])
 
 
 class Tags(HTMLParser):

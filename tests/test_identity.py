@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -221,3 +221,20 @@ def test_it_is_the_same_in_every_process(tmp_path: Path) -> None:
         for seed in ("1", "2", "3")
     }
     assert len(found) == 1
+
+
+def test_a_run_whose_reward_cannot_be_compared_says_so_and_is_not_continued(tiny_model: Path, tmp_path: Path) -> None:
+    from groupwise import Local, Run, Stage, recipes, run
+    from groupwise.runs import check
+    from groupwise.tasks.task import Task
+    from groupwise.types import Example
+
+    task = Task("sums", [Example("row:0", "1 + 1 = ?", answer="2")], (as_reward(Locked(), name="mine"),))
+    source = replace(recipes.grpo.source, group_size=2, max_completion_tokens=2)
+    stage = Stage("grpo", replace(recipes.grpo, source=source), task, steps=1, prompts_per_step=1)
+    recipe = Run("mine", str(tiny_model), (stage,), Local(device="cpu", threads=1))
+    (said,) = [line for line in check(recipe) if "_thread.lock" in line]
+    assert "cannot be continued after a stop" in said
+    run(recipe, tmp_path / "out", sinks=[])
+    with pytest.raises(UserError, match=r"holds a _thread\.lock, .* so the run cannot be continued"):
+        run(recipe, tmp_path / "out", sinks=[])

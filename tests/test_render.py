@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from groupwise.errors import UserError
 from groupwise.render import DEMONSTRATED, GUARD, Renderer
-from groupwise.types import Example, Message
+from groupwise.types import Example, Message, Rollout
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>\n{% endfor %}"
@@ -257,3 +257,29 @@ def test_stop_strings_come_with_the_bytes_of_every_token(tokenizer, stop):
 
 def test_without_stop_strings_no_bytes_are_looked_up(tokenizer):
     assert Renderer(tokenizer).sampling(4).pieces == ()
+
+
+THINKING = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
+)
+
+
+def test_a_prompt_says_whether_its_template_opened_a_thinking_block() -> None:
+    """What the completion says before it closes the block is no answer."""
+    from groupwise.learners.scratch import byte_tokenizer
+    from groupwise.rewards import FinalAnswer, Math
+
+    tokenizer = byte_tokenizer()
+    plain = Renderer(tokenizer).prompt(Example("row:0", "2 + 3 = ?", answer="5"))
+    tokenizer.chat_template = THINKING
+    thinking = Renderer(tokenizer).prompt(Example("row:0", "2 + 3 = ?", answer="5"))
+    assert (plain.opens_thinking, thinking.opens_thinking) == (False, True)
+    for text, values in (
+        ("#### 5", (1.0, 0.0)),
+        ("#### 4</think>#### 5", (1.0, 1.0)),
+        ("#### 5</think>I do not", (0.0, 0.0)),
+    ):
+        found = [Rollout(prompt, (1,), (True,), (0.0,), text, True, 0) for prompt in (plain, thinking)]
+        for reward in (FinalAnswer(), Math()):
+            assert tuple(score.value for score in reward.score(found)) == values, (text, reward.name)

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from groupwise.changes import Changes, accepted
 from groupwise.checkpoint import PARTIAL, put_right, remove_directory, write_json
 from groupwise.errors import UserError
+from groupwise.identity import unknowns
 from groupwise.versions import recipe_hash
 
 HALF_RECORD = f"{PARTIAL}run.json"
@@ -164,7 +165,15 @@ class RunDirectory:
     def _changes(self, recipe: dict[str, Any]) -> Changes:
         """What is otherwise than recorded. Raises UserError where that is another run."""
         record = self.read()
-        return accepted(self, recipe, record["recipe"]) if record else Changes()
+        if not record:
+            return Changes()
+        for place, kind in unknowns(recipe):
+            raise UserError(
+                f"{self.path}: {place} holds a {kind}, which cannot be compared with the one that the run began with, "
+                "so the run cannot be continued; keep plain values there and make the object when it is called, or "
+                "start over with --fresh"
+            )
+        return accepted(self, recipe, record["recipe"])
 
     def _take(self, changes: Changes, recipe: dict[str, Any]) -> None:
         """Makes room for them, and records them last: killed in between, the same is found and done again."""

@@ -25,7 +25,7 @@ from groupwise.statistics import doubling, maj_at_k, mean, pass_at_k
 from groupwise.tasks.task import Task
 from groupwise.types import OVER, Prompt, Request, Rollout, TrainerState
 from groupwise.verdicts import Judge
-from groupwise.voting import Canonical, able_judge, candidates, voting_answer
+from groupwise.voting import Canonical, able_judge, candidates
 
 if TYPE_CHECKING:
     from groupwise.render import Renderer
@@ -38,7 +38,7 @@ Sampled = Callable[[Sequence[Sequence[Rollout]]], None]
 
 SHOWN_COMPLETIONS = 8
 
-__all__ = ["Comparison", "Evaluation", "Measure", "Settings", "compare", "evaluate", "voting_answer"]
+__all__ = ["Comparison", "Evaluation", "Measure", "Settings", "compare", "evaluate"]
 
 
 @dataclass(frozen=True)

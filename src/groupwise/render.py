@@ -70,13 +70,12 @@ class Renderer:
         for a conversation without a chat template, one that ends with a system message, one that the template refuses,
         and a prompt that has no tokens.
         """
-        if self._is_chat(example):
-            tokens = self._encoder.ids(self._writer(example).prompt(self._messages(example)))
-        else:
-            tokens = self._opening + self._encoder.ids(self._plain(example))
+        chat = self._is_chat(example)
+        text = self._writer(example).prompt(self._messages(example)) if chat else self._plain(example)
+        tokens = (() if chat else self._opening) + self._encoder.ids(text)
         if not tokens:
             raise UserError(f"{example.id}: the prompt is empty; expected at least one token")
-        return Prompt(example, tokens)
+        return Prompt(example, tokens, chat and text.rstrip().endswith("<think>"))
 
     def demonstration(self, example: Example) -> Rollout:
         """The example's completion as a rollout: every token of the assistant's turns is trained on, the one that ends

@@ -13,6 +13,7 @@ Directory of a run::
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from groupwise.describe import describe
 from groupwise.engines import Native
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation
+from groupwise.identity import unknowns
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
 from groupwise.presets import coincidence
@@ -92,7 +94,16 @@ def check(recipe: Run) -> list[str]:
     prepare(reward for stage in recipe.stages for reward in (*stage.task.rewards, *stage.task.referee))
     others = ((stage.name, coincidence(stage)) for stage in recipe.stages)
     told = [f"stage {name}: {said}" for name, said in others if said]
-    return [*(warning for stage in recipe.stages for warning in warnings(stage)), *told]
+    return [*_uncomparable(recipe), *(warning for stage in recipe.stages for warning in warnings(stage)), *told]
+
+
+def _uncomparable(recipe: Run) -> Iterator[str]:
+    """What will keep the run from being continued after a stop."""
+    for place, kind in unknowns(describe(recipe)):
+        yield (
+            f"{place} holds a {kind}, which cannot be compared with another one, so that this run cannot be continued "
+            "after a stop; keep plain values there and make the object when it is called"
+        )
 
 
 def refuse_ranges(recipe: Run) -> None:

@@ -57,6 +57,8 @@ class Prompt:
 
     example: Example
     tokens: tuple[int, ...]
+    opens_thinking: bool = False
+    """Whether it ends inside a thinking block that the chat template opened: the completion begins in it."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def able_judge(task: Task, correct_at: float | None = None) -> Judge:
 
 def can_vote(judge: Judge) -> bool:
     """Whether it knows which answers are the same, so that there is a maj@k."""
-    return isinstance(bare(judge.reward), (Votes, *_marked_rewards()))
+    return isinstance(bare(judge.reward), Votes)
 
 
 def candidates(
@@ -51,29 +51,10 @@ def candidates(
         said = [canonical(rollout) for rollout in rollouts]
         return [vote if vote is None else _joined(vote, rollout) for vote, rollout in zip(said, rollouts, strict=True)]
     votes: Sequence[Hashable | None] | None = judge.votes(rollouts)
-    if votes is None and isinstance(bare(judge.reward), _marked_rewards()):
-        votes = [voting_answer(rollout) for rollout in rollouts]
     if votes is None:
         return None
     return [_joined(vote, rollout) for vote, rollout in zip(votes, rollouts, strict=True)]
 
 
-def voting_answer(rollout: Rollout) -> Hashable | None:
-    """The final answer of a completion by its marker: as a number, else as text; None where there is none."""
-    from groupwise.rewards.answers import final_answer, parse_quantity
-
-    answer = final_answer(rollout.text)
-    number = None if answer is None else parse_quantity(answer)
-    return number if number is not None else answer and answer.strip()
-
-
 def _joined(vote: Hashable | None, rollout: Rollout) -> Hashable | None:
     return RIGHT if rollout.correct else vote
-
-
-def _marked_rewards() -> tuple[type, ...]:
-    """Those that read the answer behind a marker, as ``voting_answer`` does."""
-    from groupwise.rewards.answers import FinalAnswer
-    from groupwise.rewards.math import Math
-
-    return FinalAnswer, Math

@@ -139,7 +139,8 @@ class FinalAnswer:
     def _read(self, rollout: Rollout, gold: Reference) -> Value | None:
         reader = Reader(self.conventions, self.begins_in_thinking)
         unmarked = self.last_number and rollout.finished
-        value = reader.answer(rollout.text, gold, unmarked, opens_thinking(rollout.prompt.example.prompt))
+        inside = rollout.prompt.opens_thinking or opens_thinking(rollout.prompt.example.prompt)
+        value = reader.answer(rollout.text, gold, unmarked, inside)
         is_number = bool(gold.values) and isinstance(gold.values[0], Quantity)
         return None if is_number and isinstance(value, Words) else value
 

@@ -109,7 +109,7 @@ class Math:
 
     def _read(self, rollout: Rollout, gold: Reference) -> Value | None:
         unmarked = self.unmarked and rollout.finished
-        inside = opens_thinking(rollout.prompt.example.prompt)
+        inside = rollout.prompt.opens_thinking or opens_thinking(rollout.prompt.example.prompt)
         return Reader(self.conventions, self.begins_in_thinking).answer(rollout.text, gold, unmarked, inside)
 
     def _reference(self, example: Example) -> Reference:
