@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.kernels.lanes import open_lanes
+from groupwise.kernels.lanes import Lanes
 from groupwise.learners.bodies import body_of
 from groupwise.learners.config import Local
 from groupwise.learners.dry_step import is_tight, rehearse
@@ -61,9 +61,19 @@ class ScorerLearner:
             draw_head(self.model.score, seed)
         self.context_tokens = int(self.model.config.get_text_config().max_position_embeddings)
         self.version = 0
-        self._body = body_of(self.model, config.checkpointing)
+        self.lanes = Lanes(config.threads or 1)
+        self._body = body_of(self.model, config.checkpointing, self.lanes)
         self.threads = choose_threads(config.threads, self.device, self.model, self._trial)
         self._optimizer = self._new_optimizer()
+
+    @property
+    def threads(self) -> int:
+        """On the CPU. They are this learner's own."""
+        return self.lanes.count
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self.lanes.count = count
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
         """A fresh optimizer. Raises RuntimeError where a reference or a critic is asked for."""
@@ -118,7 +128,7 @@ class ScorerLearner:
         def learn(rows: list[int]) -> None:
             said = Outputs(self._scores([rollouts[row] for row in rows]))
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
-            with open_lanes(self.threads, self._body.tiled):
+            with self.lanes.inside(self._body.tiled):
                 send_back(said, cotangent)
 
         self.room.each(rollouts, learn, bool(self.slower), together)
@@ -130,15 +140,16 @@ class ScorerLearner:
 
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
         layout = Layout.of(rollouts, self.device, after=True)
-        with open_lanes(self.threads, self._body.tiled):
+        with self.lanes.inside(self._body.tiled):
             return layout.spread(scores_of(self._body(layout), self.model.score.weight))
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
-        vocabulary, body = self.model.config.get_text_config().vocab_size, self._body.shallow()
+        lanes, vocabulary = Lanes(threads), self.model.config.get_text_config().vocab_size
+        body = self._body.shallow(lanes)
         rollouts = trial_rollouts(body.parameters, vocabulary, self.context_tokens)
         layout = Layout.of(rollouts, self.device, after=True)
-        with open_lanes(threads, body.tiled):
+        with lanes.inside(body.tiled):
             scores_of(body(layout), self.model.score.weight).sum().backward()
         for parameter in self.model.parameters():
             parameter.grad = None
@@ -162,7 +173,7 @@ class ScorerLearner:
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. An update whose gradient is not finite is left out and counted."""
-        with open_lanes(self.threads, tiled=False):
+        with self.lanes.inside(tiled=False):
             (norm,), finite = self._optimizer.step(count, (learning_rate,))
         self.version += finite
         return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}
