@@ -170,7 +170,7 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
-        with self.lanes.inside(tiled=False):
+        with self.lanes.inside(tiled=self._optimizer.small):
             norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
         self.version += finite
         metrics = dict(zip(("grad_norm", "critic_grad_norm"), norms, strict=False))

@@ -173,7 +173,7 @@ class ScorerLearner:
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. An update whose gradient is not finite is left out and counted."""
-        with self.lanes.inside(tiled=False):
+        with self.lanes.inside(tiled=self._optimizer.small):
             (norm,), finite = self._optimizer.step(count, (learning_rate,))
         self.version += finite
         return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}
