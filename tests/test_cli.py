@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 
 import pytest
@@ -16,14 +16,16 @@ HEAVY = ("torch", "transformers", "tyro", "rich", "numpy", "pyarrow", "datasets"
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "groupwise.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
 
 
 def test_help_answers_at_once():
     def seconds() -> float:
-        started = time.perf_counter()
+        """Of the processor, which a busy machine does not stretch as it stretches the clock's."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert run("--help").returncode == 0
-        return time.perf_counter() - started
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(5)) < 0.3
 
@@ -33,7 +35,7 @@ def test_help_imports_nothing_heavy():
         "import sys; from groupwise.cli import main; main(['--help']); "
         f"print(sorted(set({HEAVY}) & set(sys.modules)), len(sys.modules))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=1200)
     heavy, _, modules = result.stdout.splitlines()[-1].rpartition(" ")
     assert heavy == "[]"
     assert int(modules) < 150

@@ -1,7 +1,7 @@
 """Faults injected into real runs, and what was lost: nothing, or this says what.
 
 python benchmarks/faults                  all parts; writes benchmarks/faults.json
-    --only kills checkpoints              of processes, kills, checkpoints, rewards, fuzz: the results of others stay
+    --only kills checkpoints              of processes, kills, checkpoints, rewards, fuzz, properties; others stay
     --kills 60                            how many at least
     --stops 16                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --inputs 100000                       of each fuzz target
@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import properties
 from damages import checkpoints
 from kills import kills, processes
 
@@ -56,6 +57,7 @@ def main() -> int:
         "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
         "rewards": lambda place: rewards.run(),
         "fuzz": lambda place: fuzz.run(chosen.inputs),
+        "properties": lambda place: properties.run(chosen.seed),
     }
     unknown = set(chosen.only or ()) - set(parts)
     if unknown:

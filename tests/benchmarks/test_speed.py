@@ -38,7 +38,7 @@ def ran(*command: str, **environment: str) -> str:
     import os
 
     own = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, env=own, timeout=240)
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, env=own, timeout=1200)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout + done.stderr
 

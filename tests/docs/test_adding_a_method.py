@@ -42,7 +42,7 @@ def run(copy: Path, *arguments: str) -> str:
     """What Python prints that imports the copy's library; it must succeed."""
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=copy, env=environment, text=True, capture_output=True, timeout=300)
+    done = subprocess.run(command, cwd=copy, env=environment, text=True, capture_output=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -96,5 +96,5 @@ def test_processes_that_start_together_all_get_a_whole_one(tmp_path: Path, fresh
     )
     command = [sys.executable, "-c", script]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) for _ in range(3)]
-    assert [process.communicate(timeout=120)[0] for process in running] == ["42\n"] * 3
+    assert [process.communicate(timeout=1200)[0] for process in running] == ["42\n"] * 3
     assert len(made(tmp_path)) == 1

@@ -25,14 +25,14 @@ def held():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 before = held()
-threads = [threading.Thread(target=lambda: (use(), gate.wait(30))) for _ in range(8)]
-gate = threading.Event()
-for number, thread in enumerate(threads):
+gate, used = threading.Event(), [threading.Event() for _ in range(8)]
+threads = [threading.Thread(target=lambda done: (use(), done.set(), gate.wait(600)), args=(done,)) for done in used]
+for thread, done in zip(threads, used):
     thread.start()
-    time.sleep(0.2)  # one after the other: each could use what the one before has freed
+    done.wait(600)  # one after the other: each could use what the one before has freed
 kept = held() - before
 gate.set()
-[thread.join(30) for thread in threads]
+[thread.join(600) for thread in threads]
 print(kept)
 """
 
@@ -41,7 +41,7 @@ print(kept)
 def test_threads_use_again_what_others_have_freed() -> None:
     def kept(how: str) -> int:
         run = subprocess.run(
-            [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, timeout=1200, check=True
         )
         return int(run.stdout)
 

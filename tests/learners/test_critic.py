@@ -82,13 +82,16 @@ def test_a_head_reads_the_state_before_the_token(open_learner: Open, random_grou
 @both_critics
 def test_a_value_is_of_what_came_before_it(open_learner: Open, random_groups: RandomGroups, critic: Any) -> None:
     """The last token does not change its own value."""
-    learner, rollout = open_learner(), flatten(random_groups())[0]
+    learner, rollout = open_learner(), max(flatten(random_groups()), key=lambda one: len(one.tokens))
     learner.start_stage(reference=None, critic=critic)
     assert learner._critic is not None
     torch.nn.init.normal_(learner._critic.head.weight)
     other = replace(rollout, tokens=(*rollout.tokens[:-1], rollout.tokens[-1] - 1))
     values = learner.values([rollout, other])
-    assert torch.equal(values[0], values[1])
+    # Rows of one batch may differ in the last bits of a matrix product; a value that saw the token differs by far more.
+    torch.testing.assert_close(values[0], values[1], rtol=1e-5, atol=1e-6)
+    earlier = replace(rollout, tokens=(rollout.tokens[0] - 1, *rollout.tokens[1:]))
+    assert (learner.values([earlier])[0] - values[0]).abs().max() > 1e-3
 
 
 @both_critics

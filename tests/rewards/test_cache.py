@@ -209,16 +209,16 @@ def test_a_killed_process_keeps_what_was_said_in_the_middle_of_a_call(tmp_path: 
         command = [sys.executable, str(script), str(path), str(asked), str(seconds)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
-    with start(0.05) as process:
-        while not asked.exists() or asked.stat().st_size < 10:
+    with start(0.25) as process:
+        while not asked.exists() or asked.stat().st_size < 5:
             assert process.poll() is None
             time.sleep(0.005)
         process.kill()
     time.sleep(0.3)  # the reward's own process ends with it
     begun = asked.stat().st_size
-    assert 10 <= begun < 60
+    assert 5 <= begun < 60
     with start(0.0) as process:
-        known = int(process.communicate(timeout=60)[0])
+        known = int(process.communicate(timeout=1200)[0])
     assert begun - 2 <= known <= begun  # but for the one that was being asked, and one not yet written
     assert asked.stat().st_size == begun + 60 - known
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -26,6 +27,9 @@ def completion(text: str) -> bytes:
     return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
 
 
+HANGS_SECONDS = 30.0
+
+
 @dataclass
 class Server:
     """What it answers by the word in the completion, and what it was asked."""
@@ -35,6 +39,7 @@ class Server:
     keys: list[str | None] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
+    several: threading.Event = field(default_factory=threading.Event)
     lock: Any = field(default_factory=threading.Lock)
 
 
@@ -49,20 +54,21 @@ class Handler(BaseHTTPRequestHandler):
             record.keys.append(self.headers["Authorization"])
             record.at_once += 1
             record.most_at_once = max(record.most_at_once, record.at_once)
-        try:
-            self._answer(body["messages"][0]["content"], len(record.requests))
-        except OSError:
-            pass  # the other side has hung up
-        finally:
-            with record.lock:
-                record.at_once -= 1
-
-    def _answer(self, asked: str, number: int) -> None:
+            if record.most_at_once > 1:
+                record.several.set()
+        asked = body["messages"][0]["content"]
         mood = asked.partition("MOOD ")[2].split()[0] if "MOOD " in asked else "good"
         if mood == "slow":
-            time.sleep(0.2)
+            record.several.wait(300)  # for another request beside it
+            time.sleep(0.02)
         if mood == "hang":
-            time.sleep(3)
+            time.sleep(HANGS_SECONDS)
+        with record.lock:  # before the answer: whoever has it may ask at once again
+            record.at_once -= 1
+        with contextlib.suppress(OSError):  # the other side has hung up
+            self._answer(mood, len(record.requests))
+
+    def _answer(self, mood: str, number: int) -> None:
         if mood.startswith("status"):
             return self._send(int(mood[6:]), b'{"error": "no \x1b[31mway"}')
         if mood == "once":
@@ -82,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
     def _drip(self) -> None:
         self.send_response(200)
         self.end_headers()
-        for _ in range(60):
+        for _ in range(int(HANGS_SECONDS / 0.05)):
             self.wfile.write(b" ")
             self.wfile.flush()
             time.sleep(0.05)
@@ -141,11 +147,9 @@ def test_a_completion_cannot_write_the_mark_that_ends_it(judge: Judge, rollout: 
 
 
 def test_requests_go_side_by_side_and_no_more_than_allowed(judge: Judge, server: Server, rollout: Make) -> None:
-    started = time.monotonic()
     scores = replace(judge, concurrency=4).score([rollout(f"MOOD slow {row}") for row in range(12)])
     assert scores == [Score(0.5)] * 12
     assert 2 <= server.most_at_once <= 4
-    assert time.monotonic() - started < 12 * 0.2
 
 
 @pytest.mark.parametrize(
@@ -170,9 +174,9 @@ def test_what_goes_wrong_is_told_apart(mood: str, score: Score, judge: Judge, ro
 @pytest.mark.parametrize("mood", ["hang", "drip"])
 def test_a_deadline_holds_whether_the_server_is_silent_or_drips(mood: str, judge: Judge, rollout: Make) -> None:
     started = time.monotonic()
-    scores = replace(judge, timeout_seconds=0.4, retries=5).score([rollout(f"MOOD {mood}"), rollout("MOOD good")])
+    scores = replace(judge, timeout_seconds=1.0, retries=5).score([rollout(f"MOOD {mood}"), rollout("MOOD good")])
     assert scores == [Score(None, "timeout"), Score(1.0)]
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < HANGS_SECONDS
 
 
 def test_a_passing_fault_is_tried_again(judge: Judge, server: Server, rollout: Make) -> None:

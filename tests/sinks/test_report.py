@@ -62,7 +62,7 @@ class Page(HTMLParser):
 def browse(path: Path, profile: Path) -> tuple[str, str]:
     """The document after its scripts ran, and what Chromium logged."""
     command = [str(CHROMIUM), *FLAGS.split(), f"--user-data-dir={profile}", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=True)
     return done.stdout, done.stderr
 
 

@@ -109,9 +109,9 @@ def test_characters_of_several_tokens_by_hand() -> None:
 def test_time_is_linear(text: str) -> None:
     renderer = Renderer(byte_level(257))
     tokens = renderer.tokenizer.encode(text)
-    started = time.perf_counter()
+    started = time.process_time()
     assert "".join(renderer.pieces(tokens)) == text
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_bytes_that_never_make_a_character() -> None:

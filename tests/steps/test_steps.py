@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from groupwise.errors import UserError
@@ -48,14 +48,18 @@ def test_every_end_holds_for_every_text_and_every_split(
 
 
 @given(text=TEXTS)
+@example(text="x x1")
+@example(text="1xx x")
 def test_steps_leave_no_visible_character_out(text: str) -> None:
     for segmentation in (Lines(), Sentences()):
         assert "".join("".join(steps_of(segmentation, text)).split()) == "".join(text.split())
     assert [step.strip() for step in steps_of(Lines(), text)] == [
         line.strip() for line in text.splitlines() if line.strip()
     ]
-    parts = [part.strip() for part in text.split("x") if part.strip()]
-    assert [step.strip().strip("x").strip() for step in steps_of(Delimiter("x"), text)] == parts
+    # A step of delimited text is what stands between two of them; blank parts before it belong to it.
+    steps = [step.split("x") for step in steps_of(Delimiter("x"), text)]
+    assert [parts[-1].strip() for parts in steps] == [part.strip() for part in text.split("x") if part.strip()]
+    assert not any(part.strip() for parts in steps for part in parts[:-1])
 
 
 @pytest.mark.parametrize("segmentation", [Lines(), Delimiter("\n"), Sentences()])

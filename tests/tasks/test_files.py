@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_a_path_with_spaces_and_unicode(tmp_path):
         ("a.jsonl", '{"a": 1}'.encode("utf-16"), "a.jsonl:1: byte 0xff is not UTF-8"),
         ("a.jsonl", "", "a.jsonl: no rows; expected at least one"),
         ("a.jsonl", "\n \r\n", "a.jsonl: no rows"),
-        ("a.jsonl.gz", gzip.compress(os.urandom(9000))[:4000], "a.jsonl.gz"),
+        ("a.jsonl.gz", gzip.compress(random.Random(0).randbytes(9000))[:4000], "a.jsonl.gz"),
         ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9999)[:-20], "a.jsonl.gz: broken gzip after line "),
         ("a.jsonl.gz", '{"a": 1}', "a.jsonl.gz: broken gzip after line 0 (Not a gzipped file"),
         ("a.json", "", "a.json: no rows"),

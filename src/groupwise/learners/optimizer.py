@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from groupwise.learners.adamw8 import AdamW8
 from groupwise.learners.config import Local
 
-
 SMALL = 2**22
 """Parameters. A step of so few is over before threads within its operations have met, and late where a core is busy."""
 
