@@ -34,18 +34,19 @@ struct Chances {
             found.normalisers[row] = chance.normaliser;
         };
         const auto stages = std::make_shared<Stages>();
-        const Rooms rooms(kept ? 1 : wide() ? 1 : lanes.count(), kept ? 0 : int64_t(wide() ? tile : ROWS) * vocabulary(), 1);
+        const Rooms rooms(kept || wide() ? 1 : lanes.count(), kept ? 0 : int64_t(tile) * vocabulary(), 1);
+        const Tiles all = tiles();
         if (!wide()) {
-            stages->add(units(rows, ROWS), [&](int unit, int lane) {
-                const int64_t at = int64_t(unit) * ROWS, count = std::min<int64_t>(ROWS, rows - at);
+            stages->add(int(all.size()), [&](int unit, int lane) {
+                const auto [at, count] = all[size_t(unit)];
                 float* logits = kept ? kept + at * vocabulary() : rooms[lane].next;
-                head.forward(hidden + at * width(), int(count), logits);
+                head.forward(hidden + at * width(), count, logits);
                 for (int64_t row = 0; row < count; ++row) read(at + row, logits + row * vocabulary());
             });
             return lanes.run(stages);
         }
         int last = -1;
-        for (const Tile& tile : tiles()) {
+        for (const Tile& tile : all) {
             float* logits = kept ? kept + tile.at * vocabulary() : rooms[0].next;
             const int made = stages->add(units(vocabulary(), COLUMNS), columns(tile, logits), after(last));
             last = stages->add(units(tile.rows, ROWS), [=](int unit, int) {

@@ -118,7 +118,7 @@ def finish_backward(
     """The gradients of x and mixed, and those of the parts."""
     dx, dmixed = torch.empty_like(dy), torch.empty_like(mixed)
     norms = [None if norm is None else torch.zeros_like(norm) for norm in parts[:3]]
-    sums = FinishParts(*norms, *map(LayerSums.zeros, parts[3:]))
+    sums = FinishParts(*norms, *map(LayerSums.zeros, parts[3:]))  # type: ignore[arg-type]
     given = FinishGradients(*map(View.of, (dy, dx, dmixed, *norms)), *map(layer_views, sums[3:]))
     calls.call("finish_backward", byref(_finish(None, mixed, parts, how, kept, None)), byref(given), lanes.handle)
     return dx, dmixed, sums

@@ -32,7 +32,8 @@ class Lanes:
     needed, and end with it; where the system has fewer threads, fewer do the work. No number depends on how many."""
 
     def __init__(self, count: int = 1) -> None:
-        self._count, self._open = count, None
+        self._count = count
+        self._open: tuple[int, int] | None = None
         self._closing: Callable[[], Any] | None = None
 
     @property

@@ -65,15 +65,16 @@ def _forward(
 ) -> Tensor:
     """``[3, N]`` log-probabilities, entropies and logarithms of the normalisers; the logits in ``kept``."""
     if compiled(hidden, matrix):
-        tile = tile_size(len(hidden), len(matrix), strands=1)
+        tile = tile_size(len(hidden), len(matrix), _strands(matrix))
         return learn.head(hidden.contiguous(), matrix.contiguous(), targets, scale, tile, kept, lanes)
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     found = torch.empty(3, len(hidden), dtype=dtype, device=hidden.device)
     with torch.no_grad(), lanes.inside(tiled=False):
         for tile in _tiles(len(hidden), len(matrix)):
             logits = hidden[tile] @ matrix.T
-            for row, part in zip(found, _steps(logits).chances(logits, targets[tile], scale, lanes), strict=True):
-                row[tile] = part
+            parts = _steps(logits).chances(logits, targets[tile], scale, lanes)
+            for number, part in enumerate(parts):
+                found[number, tile] = part
             if kept is not None:
                 kept[tile] = logits
     return found
@@ -91,7 +92,7 @@ def _kernel_backward(
     lanes: Lanes,
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``hidden``, and of ``matrix`` where it learns; what is ``kept`` is used up."""
-    strands = 2 if 2 * matrix.numel() <= SUMS_ELEMENTS else 1
+    strands = _strands(matrix)
     given = hidden.contiguous(), matrix.contiguous(), targets, scale, tile_size(len(hidden), len(matrix), strands)
     return learn.head_backward(*given, strands, kept, found, by, learns, lanes)
 
@@ -124,6 +125,10 @@ def _backward(
 
 def _steps(logits: Tensor) -> Any:
     return learn if learn.fits(logits) else plain
+
+
+def _strands(matrix: Tensor) -> int:
+    return 2 if 2 * matrix.numel() <= SUMS_ELEMENTS else 1
 
 
 def tile_size(rows: int, vocabulary: int, strands: int) -> int:

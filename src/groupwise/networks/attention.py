@@ -82,7 +82,8 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, before: int, scale: float, cap: floa
 
 
 def _forward(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, lanes: Lanes) -> tuple[Tensor, Tensor]:
-    return learn.attention(*map(learn.side_by_side, (q, k, v)), packing, scale, lanes)
+    q, k, v = map(learn.side_by_side, (q, k, v))
+    return learn.attention(q, k, v, packing, scale, lanes)
 
 
 class _Kernel(torch.autograd.Function):

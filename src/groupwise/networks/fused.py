@@ -64,7 +64,7 @@ class _Project(torch.autograd.Function):
         parts = _project_parts(tensors, how)
         dx, sums = how.half.project_backward(x.contiguous(), raw, parts, how, gradients[:3])
         dnorms = (sums.q_norm, sums.k_norm) if parts.q_norm is not None else (None, None)
-        found = Joined(*sums.linear, parts.linear.learns)
+        found = _gradients(sums.linear, parts.linear)
         return dx, None, sums.norm, *dnorms, *apart(tensors[3:], how.scales[0], found)
 
 
@@ -100,13 +100,17 @@ class _Finish(torch.autograd.Function):
         how: Settings = ctx.how
         parts, kept = _finish_parts(tensors, how), FinishKept(attended, middle, rows, added)
         dx, dmixed, sums = how.half.finish_backward(dy.contiguous(), mixed.contiguous(), parts, how, kept)
-        found = [Joined(*grown, linear.learns) for grown, linear in zip(sums[3:], parts[3:], strict=True)]
+        found = [_gradients(grown, linear) for grown, linear in zip(sums[3:], parts[3:], strict=True)]
         gradients = [
             each
             for (at, scales), part in zip(_places(how), found, strict=True)
             for each in apart(tensors[at : at + 4 * len(scales)], scales, part)
         ]
         return dx, dmixed, None, *sums[:3], *gradients
+
+
+def _gradients(sums: Any, linear: Joined) -> Joined:
+    return Joined(sums.weight, sums.bias, sums.a, sums.b, linear.learns)
 
 
 def _places(how: Settings) -> list[tuple[int, tuple[float, ...]]]:
