@@ -65,8 +65,8 @@ def _forward(
 ) -> Tensor:
     """``[3, N]`` log-probabilities, entropies and logarithms of the normalisers; the logits in ``kept``."""
     if compiled(hidden, matrix):
-        tile = tile_size(len(hidden), len(matrix), _strands(matrix))
-        return learn.head(hidden.contiguous(), matrix.contiguous(), targets, scale, tile, kept, lanes)
+        size = tile_size(len(hidden), len(matrix), _strands(matrix))
+        return learn.head(hidden.contiguous(), matrix.contiguous(), targets, scale, size, kept, lanes)
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     found = torch.empty(3, len(hidden), dtype=dtype, device=hidden.device)
     with torch.no_grad(), lanes.inside(tiled=False):
