@@ -1,6 +1,6 @@
 # make quickstart   from nothing to a better model, on a CPU, in minutes
 # make test         everything the software promises
-# make docs         a page for every method, from the recipes and the code (docs/methods)
+# make docs         a page for every method, from the recipes and the code (docs/methods), and other systems' names
 # make parity       losses and gradients of other systems, by their own code, against ours (docs/parity.md)
 # make faults       runs killed, harmed and stopped a hundred times, and what was lost (benchmarks/faults.json)
 # make bench        against TRL and vLLM on this CPU, and how cost grows (docs/speed.md); half an hour, nothing else running
@@ -17,6 +17,7 @@ test: .venv/.installed-dev
 
 docs: .venv/.installed-dev
 	.venv/bin/python benchmarks/method_docs.py
+	.venv/bin/python benchmarks/foreign_docs.py
 
 parity: .venv-parity/.installed
 	PYTHONPATH=src .venv-parity/bin/python benchmarks/parity

@@ -22,6 +22,7 @@ from groupwise.algorithm import (
     GroupRelative,
     NormalisedRewards,
     Outputs,
+    PassRateRelative,
     Preference,
     PreferenceMargin,
     ProcessRelative,
@@ -102,7 +103,8 @@ Row = tuple[str, str, Place]
 """Symbol, meaning, where."""
 
 ADVANTAGES: dict[type, tuple[tuple[str, str, str], ...]] = {
-    Accepted: (("I(o)", "whether the rule accepts the completion", "accepted"),),
+    Accepted: (("I(o)", "whether the judge calls the completion right", "accepted"),),
+    PassRateRelative: (("p", "the prompt's pass rate", "rate"), ("A_i", "advantage", "advantage")),
     GroupRelative: (("r_i - mean(r)", "the reward against its group's", "centred"), ("A_i", "advantage", "advantage")),
     ProcessRelative: (
         ("R", "the step scores of the group", "steps"),

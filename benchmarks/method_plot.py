@@ -57,7 +57,7 @@ def panels(algorithm: Algorithm) -> list[Panel]:
 def _given(algorithm: Algorithm) -> list[float]:
     """The advantages there can be, where they are few: those of a right and of a wrong one-token answer."""
     needs = algorithm.advantage.needs()
-    if algorithm.whitening.unit != "none" or needs - {"rewards"}:
+    if algorithm.whitening.unit != "none" or needs - {"rewards", "correct"}:
         return []
     prepared = algorithm.prepare(_draw(torch.tensor([1.0, 0.0])))
     assert prepared.advantages is not None
@@ -176,6 +176,7 @@ def _draw(rewards: Tensor) -> Signals:
         rewards=column,
         rewarded=here,
         finished=here[:, 0],
+        correct=column[:, 0],
         greedy_rewards=torch.full_like(column[:, 0], 0.5),
         behavior_logprobs=same,
         old_logprobs=same,

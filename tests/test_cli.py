@@ -72,7 +72,11 @@ def test_version(capsys):
     ("arguments", "line"),
     [
         (["rnu"], "groupwise: unknown command rnu: perhaps you meant run"),
-        (["xyz"], "groupwise: unknown command xyz; there are run, check, evaluate, chat, new, explain, audit, methods"),
+        (
+            ["xyz"],
+            "groupwise: unknown command xyz; there are run, check, evaluate, chat, convert, new, explain, audit, "
+            "methods",
+        ),
         (
             ["evaluate", "m", "--task", "stepwise", "--sample", "4"],
             "unknown option --sample: perhaps you meant --samples",

@@ -61,7 +61,9 @@ def test_a_value_is_more_than_its_fields() -> None:
         x: int = 1
 
     assert describe(One()) != describe(Two())
-    assert describe(One()) == {"is": "One", "x": 1}
+    assert describe(One()) == {"is": "One", "sha256": describe(One())["sha256"], "x": 1}  # a user's: with its source
+    assert describe(recipes.grpo.kl)["is"] == "KL"
+    assert "sha256" not in describe(recipes.grpo.kl)
 
 
 def reward_from(tmp_path: Path, name: str, body: str) -> Callable[..., Any]:

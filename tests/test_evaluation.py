@@ -14,8 +14,14 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.evaluation import Comparison, Evaluation, Measure, compare, evaluate, voting_answer
+from groupwise.evaluations import headline
+from groupwise.protocols import Reward
+from groupwise.rewards import LengthPenalty, as_reward, score_rollouts
+from groupwise.statistics import maj_at_k
 from groupwise.tasks.task import Task
 from groupwise.types import Completion, Example, Prompt, Request, Rollout, Sampling, Score
+from groupwise.verdicts import Judge
+from groupwise.voting import candidates
 
 EOS = 10
 
@@ -65,6 +71,13 @@ class Matches:
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         return [Score(float(r.text == f"#### {r.prompt.example.answer}")) for r in rollouts]
+
+    def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+        return [int(r.text.removeprefix("#### ")) for r in rollouts]
+
+
+def rollout(text: str, correct: bool | None = None) -> Rollout:
+    return Rollout(Prompt(Example("row:1", "?"), (1,)), (1,), (True,), (-0.1,), text, True, 0, correct=correct)
 
 
 def digits(problems: int, **columns: Any) -> Task:
@@ -128,19 +141,18 @@ def test_a_quick_evaluation_samples_once_and_has_no_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reward", "vote"),
+    ("text", "vote"),
     [
-        ("so\n#### 1,024", 0.0, 1024),
-        ("#### 1024.0", 0.0, 1024),
-        ("the answer is 18 dollars", 0.0, 18),
-        ("\\boxed{x + 1}", 0.0, "x + 1"),
-        ("no idea", 0.0, None),
-        (" ABBA ", 1.0, "ABBA"),
+        ("so\n#### 1,024", 1024),
+        ("#### 1024.0", 1024),
+        ("the answer is 18 dollars", 18),
+        ("\\boxed{x + 1}", "x + 1"),
+        ("no idea", None),
+        (" ABBA ", None),
     ],
 )
-def test_equal_answers_are_one_vote(text: str, reward: float, vote: object) -> None:
-    prompt = Prompt(Example("row:1", "?"), (1,))
-    assert voting_answer(Rollout(prompt, (1,), (True,), (-0.1,), text, True, 0, rewards={0: reward})) == vote
+def test_equal_answers_are_one_vote(text: str, vote: object) -> None:
+    assert voting_answer(rollout(text)) == vote
 
 
 def test_a_lower_bar_of_correctness_is_a_parameter() -> None:
@@ -150,9 +162,131 @@ def test_a_lower_bar_of_correctness_is_a_parameter() -> None:
 
 def test_a_custom_vote_replaces_the_final_answer() -> None:
     silent = measured(0.9, canonical=lambda rollout: None)
-    assert silent.unparseable_fraction == 1.0
     assert silent.maj_at[8].value == 0.0
     assert silent.pass_at[8].value > 0.9
+
+
+def always(value: float, name: str, weight: float = 1.0) -> Reward:
+    def says(completion: str) -> float:
+        return value
+
+    return as_reward(says, name=name, weight=weight, isolated=False)
+
+
+def test_a_format_reward_and_a_length_penalty_make_nothing_right_or_wrong() -> None:
+    """An always wrong model, well-formed, and an always right one, over length: the sums would say 1 and 0."""
+    for ability, rewards in (
+        (0.0, (Matches(), always(1.0, "format"))),
+        (0.0, (Matches(weight=-3.0), always(1.0, "format", weight=9.0))),
+        (1.0, (Matches(), LengthPenalty(1, 1))),
+        (1.0, (Matches(weight=0.2), LengthPenalty(1, 1, weight=7.0))),
+        (1.0, (Matches(weight=0.7 + 0.2 + 0.1), always(-1.0, "style"))),
+    ):
+        task = replace(digits(20), rewards=rewards)
+        found = evaluate(KnownEngine(ability), DigitRenderer(), task, samples=8)
+        truth = float(ability > 0.5)
+        assert found.greedy.value == found.pass_at_1.value == truth
+        assert {measure.value for measure in (*found.pass_at.values(), *found.maj_at.values())} == {truth}
+        assert found.judge == "matches"
+        assert found.reward_means["matches"] == truth
+        assert list(found.reward_means) == [reward.name for reward in rewards]
+        assert [completion.correct for completion in found.completions] == [bool(truth)] * 8
+
+
+def test_a_referee_judges_what_others_reward() -> None:
+    task = replace(digits(20), rewards=(always(7.0, "learned"),), referee=(Matches(),))
+    found = evaluate(KnownEngine(0.0), DigitRenderer(), task, samples=4)
+    assert found.greedy.value == found.pass_at_1.value == 0.0
+    assert (found.judge, found.reward_means) == ("matches", {"learned": 7.0, "matches": 0.0})
+    assert found.completions[0].reward == 7.0
+
+
+def test_the_judge_states_its_threshold() -> None:
+    half = as_reward(lambda completion: 0.5, name="half", isolated=False, correct_at=0.5)
+    found = evaluate(KnownEngine(0.0), DigitRenderer(), replace(digits(6), rewards=(half,)), samples=2)
+    assert found.greedy.value == 1.0
+    assert found.settings.correct_at == 0.5
+
+
+def test_without_an_equality_there_is_no_vote() -> None:
+    """Absent, and not 0; said in words, in the comparison as well."""
+    rule = as_reward(lambda completion, answer: float(completion == f"#### {answer}"), name="rule", isolated=False)
+    task = replace(digits(30), rewards=(rule,))
+    one, other = (evaluate(KnownEngine(x), DigitRenderer(), task, samples=4) for x in (0.3, 0.9))
+    assert one.maj_at == {}
+    assert list(one.pass_at) == [1, 2, 4]
+    sentence = compare(one, other).sentence
+    assert "pass@4: raised" in sentence
+    assert "Maj@K is left out: reward 'rule' does not say which answers are the same" in sentence
+    assert Evaluation.from_json(json.loads(json.dumps(other.to_json()))) == other
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Votes by the kind that a text names before its colon; right where it ends in ``!``."""
+
+    name: str = "kinds"
+    weight: float = 1.0
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return [Score(float(r.text.endswith("!"))) for r in rollouts]
+
+    def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+        kinds = [r.text.partition(":")[0] for r in rollouts]
+        return [kinds.index(kind) if kind else None for kind in kinds]
+
+
+@pytest.mark.parametrize(
+    ("texts", "majority"),
+    [
+        (["x+1:!", "1+x:!", "(2x+2)/2:!", "x:", "x:"], 1.0),  # right ones are one candidate, however they are written
+        (["A:!", "A:", "A:", "B:!"], 0.5),  # a wrong one is no voter of a right one: 2 against 2
+        ([":!", ":!", "B:", ":"], 1.0),  # right without an answer of its own
+        (["a:", "a:", "b:!", ":"], 0.0),
+        (["a:", "b:", ":", ":"], 0.0),
+        (["p1:!"] * 3 + ["p2:!"] * 3 + ["q:"] * 2, 1.0),
+    ],
+)
+def test_the_vote_is_the_judges_equality_and_its_verdict_first(texts: list[str], majority: float) -> None:
+    judge = Judge.of(Kinds())
+    rows, _ = score_rollouts([rollout(text) for text in texts], [judge.reward], judge)
+    votes = candidates(judge, rows)
+    assert votes is not None
+    correct = [bool(row.correct) for row in rows]
+    assert maj_at_k(votes, correct, len(rows)) == majority
+    wrong = {vote for vote, ok in zip(votes, correct, strict=True) if not ok}
+    right = {vote for vote, ok in zip(votes, correct, strict=True) if ok}
+    assert len(right) <= 1
+    assert not right & wrong
+
+
+def test_votes_must_be_as_many_as_answers() -> None:
+    class Few(Kinds):
+        def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+            return [1]
+
+    with pytest.raises(UserError, match="reward 'kinds' returned 1 votes for 2 completions"):
+        Judge.of(Few()).votes([rollout("a"), rollout("b")])
+
+
+def test_different_judges_are_not_compared() -> None:
+    one = measured(0.5)
+    with pytest.raises(UserError, match="judged by matches and by rule"):
+        compare(one, replace(one, judge="rule"))
+    assert compare(replace(one, judge=""), one).greedy.value == 0.0
+
+
+def test_a_file_from_before_the_judge_was_kept_is_read() -> None:
+    evaluation = measured(0.4)
+    values = json.loads(json.dumps(evaluation.to_json()))
+    for key in ("judge", "reward_means"):
+        del values[key]
+    for row in values["completions"]:
+        del row["correct"]
+    found = Evaluation.from_json(values)
+    assert (found.judge, found.reward_means, found.greedy) == ("", {}, evaluation.greedy)
+    assert headline(found).endswith("on 80 problems")
+    assert headline(evaluation).endswith(f"; correct: by matches; mean matches {evaluation.pass_at_1.value:.3f}")
 
 
 def test_json_and_back(tmp_path: Path) -> None:
@@ -231,3 +365,36 @@ def test_comparing_different_problems_is_refused() -> None:
         compare(measured(0.5), measured(0.5, problems=40))
     with pytest.raises(UserError, match=r"temperature 1\.0 and 0\.5"):
         compare(measured(0.5), measured(0.5, temperature=0.5))
+
+
+def test_each_held_out_set_is_measured_by_itself() -> None:
+    """Two of three problems of one set are right, none of the other's; of each the first two are sampled."""
+    task = digits(6)
+    rows = [
+        replace(row, columns={"data_source": "even" if n % 2 == 0 else "odd"}) for n, row in enumerate(task.held_out)
+    ]
+    task = replace(task, held_out=rows)
+
+    @dataclass
+    class Even(KnownEngine):
+        def generate(
+            self, requests: Sequence[Request], sampling: Sampling, on_token: object = None
+        ) -> Iterator[tuple[int, int, Completion]]:
+            for row, request in enumerate(requests):
+                gold = request.tokens[0]
+                digit = gold if gold in (0, 4) else gold + 1
+                for index in range(len(request.seeds)):
+                    yield row, index, Completion((digit, EOS), (-0.5, -0.5), True, self.version)
+
+    found = evaluate(Even(1.0), DigitRenderer(), task, problems=3, samples=4, sampled_problems=2)
+    assert found.sets == {"even": (0, 2, 4), "odd": (1, 3, 5)}
+    assert found.settings.sampled_problems == 4
+    even, odd = found.of_set("even"), found.of_set("odd")
+    assert (even.greedy.value, odd.greedy.value) == (pytest.approx(2 / 3), 0.0)
+    assert even.pass_at_1.by_problem == (1.0, 0.0, 1.0)
+    assert even.pass_at[4].by_problem == (1.0, 0.0)
+    assert (even.problems, even.settings.sampled_problems, even.task) == (3, 2, "digits: even")
+    assert found.greedy.value == pytest.approx((even.greedy.value + odd.greedy.value) / 2)
+    again = Evaluation.from_json(json.loads(json.dumps(found.to_json())))
+    assert again == found
+    assert compare(even, again.of_set("even")).greedy.value == 0.0

@@ -33,14 +33,14 @@ def digits(completions: Sequence[str], **columns: Any) -> list[float]:
     return [sum(letter.isdigit() for letter in text) / 8 for text in completions]
 
 
-REWARDED = replace(TASK, rewards=(gw.as_reward(digits),))
+REWARDED = replace(TASK, rewards=(gw.as_reward(digits, correct_at=0.1),))
 FROZEN = FrozenPolicy(
     samples_per_prompt=4,
     sampling_temperature=1.0,
     max_completion_tokens=8,
     prompts=12,
     models=("sft", ""),
-    select=DistinctPaths(threshold=0.1, calculations=False, duplicates="text"),
+    select=DistinctPaths(calculations=False, duplicates="text"),
     demonstrations=True,
 )
 PPO = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,17 @@ def test_a_step_comes_back(tmp_path: Path, groups: list[Group]) -> None:
     assert third["reward"] is None
     assert third["reward_values"] == []
     assert third["advantages"] == [0.0, 0.0]
+
+
+def test_what_rewards_said_beside_their_values_is_kept(tmp_path: Path, groups: list[Group]) -> None:
+    first, *rest = groups[0].rollouts
+    said = Score(1.0, logged={"acc": 1.0}, extras={"pred": "é", "parts": [1, None]})
+    groups[0] = replace(groups[0], rollouts=(replace(first, scores={"mine": said, "plain": Score(0.0)}), *rest))
+    ledger = Ledger(tmp_path)
+    ledger.write("stage", record_of(1, groups))
+    rows = ledger.read("stage", 1)
+    assert json.loads(rows[0]["extras"]) == {"mine": {"acc": 1.0, "pred": "é", "parts": [1, None]}}
+    assert [row["extras"] for row in rows[1:]] == [None, None]
 
 
 def test_a_step_written_again_replaces_itself(tmp_path: Path, groups: list[Group]) -> None:

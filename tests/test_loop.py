@@ -56,6 +56,31 @@ def parts(open_learner: Callable[..., LocalLearner]) -> Callable[..., tuple[Stag
 Parts = Callable[..., tuple[Stage, World, LocalLearner]]
 
 
+def test_rewards_see_where_training_stands(parts: Parts) -> None:
+    """Draws done of those that will be, and passes over the six rows; the same from any step on."""
+
+    def f(completions, trainer_state, log_metric, log_extra):  # type: ignore[no-untyped-def]
+        log_metric("at", trainer_state.global_step)
+        log_metric("epoch", trainer_state.epoch)
+        log_metric("ends", trainer_state.max_steps + trainer_state.num_train_epochs)
+        log_extra("length", [len(text) for text in completions])
+        return [float(trainer_state.global_step)] * len(completions)
+
+    def rows(start: Progress) -> list[dict[str, float]]:
+        stage, world, learner = parts()
+        stage = replace(stage, task=replace(stage.task, rewards=(as_reward(f, isolated=False),)))
+        heard = Heard()
+        train(stage, replace(world, stage=stage), learner, heard, start, lambda progress, record: {})
+        return heard.rows
+
+    found = rows(Progress())
+    assert [row["rewards/f/at"] for row in found] == [row["reward"] for row in found] == [0, 1, 2, 3]
+    assert [row["rewards/f/epoch"] for row in found] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert {row["rewards/f/ends"] for row in found} == {4 + 2}
+    later = rows(Progress(step=2, cursor=4))
+    assert [row["rewards/f/epoch"] for row in later] == [row["rewards/f/epoch"] for row in found[2:]]
+
+
 def test_each_step_samples_from_the_newest_weights(parts: Parts) -> None:
     """The engine's version is the learner's, and the two give a token the same probability."""
     stage, world, learner = parts()

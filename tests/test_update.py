@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,12 +15,25 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from groupwise import recipes
-from groupwise.algorithm import KL, Algorithm, ClippedRatio, GroupTokenMean, TokenMean
+from groupwise.algorithm import (
+    KL,
+    Aggregation,
+    Algorithm,
+    ClippedRatio,
+    ConstantLength,
+    Entropy,
+    GroupTokenMean,
+    SequenceMean,
+    SequenceSum,
+    TokenMean,
+)
+from groupwise.controls import Controls
 from groupwise.learners.local import LocalLearner
 from groupwise.stage import Stage
+from groupwise.tally import Tally, mismatch
 from groupwise.tasks.task import Task
 from groupwise.types import Group, Rollout, flatten
-from groupwise.update import Tally, minibatches, prepare, signals_of, update
+from groupwise.update import StepRecord, minibatches, prepare, signals_of, update
 
 pytestmark = pytest.mark.usefixtures("exact_norms")
 Open = Callable[..., LocalLearner]
@@ -241,3 +255,86 @@ def test_the_critic_has_a_learning_rate_of_its_own(
     update(stage, learner, groups, prepare(stage, learner, groups), step=0, seed=0)
     assert bool(learner.values(flatten(groups)).any()) == moves
     assert not torch.equal(learner.logprobs(flatten(groups), TEMPERATURE), before)
+
+
+def truncated(groups: Sequence[Group], prompts: set[int]) -> list[Group]:
+    """The same, with every completion of some prompts cut off."""
+    return [
+        replace(group, rollouts=tuple(replace(rollout, finished=number not in prompts) for rollout in group.rollouts))
+        for number, group in enumerate(groups)
+    ]
+
+
+@pytest.mark.parametrize(
+    "aggregation",
+    [
+        TokenMean(),
+        SequenceMean(),
+        SequenceMean(count_empty=False),
+        GroupTokenMean(),
+        ConstantLength(8.0),
+        SequenceSum(),
+    ],
+    ids=repr,
+)
+def test_an_update_with_nothing_to_learn_from_is_counted_and_not_made(
+    open_learner: Open, random_groups: RandomGroups, aggregation: Aggregation
+) -> None:
+    """Every completion of one minibatch is masked: the update of the other one is made, with its own numbers alone."""
+    algorithm = replace(recipes.grpo, aggregation=aggregation, truncated="mask", kl=KL(0.0))
+    groups = random_groups(groups=2)
+    draws = [truncated(groups, prompts) for prompts in (set(), {0}, {0, 1})]
+    plan = stage_of(algorithm, minibatches=2)
+    learners = [open_learner() for _ in draws]
+    for learner in learners:
+        learner.start_stage(None)
+    found = [
+        update(plan, learner, draw, prepare(plan, learner, draw), 0, 0)
+        for learner, draw in zip(learners, draws, strict=True)
+    ]
+    assert [metrics.get("empty_updates") for _, metrics in found] == [None, 1.0, 2.0]
+    assert [learner.version for learner in learners] == [2, 1, 0]
+    (record, metrics), (nothing, none) = found[1:]
+    assert not record.coefficients[: len(groups[0].rollouts)].any()
+    assert record.coefficients[len(groups[0].rollouts) :].any()
+    assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values())
+    assert none == {"learning_rate": 1e-2, "skipped_updates": 0.0, "empty_updates": 2.0}
+    assert not nothing.bad
+    said = learners[2].logprobs(flatten(groups), algorithm.source.temperature)
+    torch.testing.assert_close(nothing.logprobs, said, rtol=1e-5, atol=1e-5)  # the ledger shows what the policy says
+    fresh = open_learner()
+    for name, tensor in learners[2].weights().items():
+        assert torch.equal(tensor, fresh.weights()[name]), name
+
+
+def test_adaptive_coefficients_stay_where_nothing_was_learned_from(random_groups: RandomGroups) -> None:
+    algorithm = replace(recipes.grpo, kl=KL(0.1, target=0.1), entropy=Entropy(0.01, target=2.0))
+    groups = random_groups(groups=1)
+    record = StepRecord.empty(stage_of(algorithm), groups, signals_of(groups), 0)
+    assert Controls(0.3, 0.2).after(algorithm, record, {"empty_updates": 1.0}) == Controls(0.3, 0.2)
+
+
+def test_a_failed_greedy_baseline_costs_its_group_and_not_the_draw(random_groups: RandomGroups) -> None:
+    groups = [
+        replace(group, greedy_reward=reward) for group, reward in zip(random_groups(), (1.0, None, 2.0), strict=True)
+    ]
+    signals = replace(recipes.remax, kl=KL(0.0)).prepare(signals_of(groups))
+    assert signals.advantages is not None
+    with_signal = signals.advantages.abs().sum(dim=1) > 0
+    assert not with_signal[signals.group == 1].any()
+    assert with_signal[signals.group != 1].any()
+    nobody = [replace(group, greedy_reward=None) for group in groups]
+    found = replace(recipes.remax, kl=KL(0.0)).prepare(signals_of(nobody)).advantages
+    assert found is not None
+    assert not found.any()
+
+
+def test_the_mismatch_of_engine_and_learner_by_hand() -> None:
+    """Ratios 2 and ½ on sampled tokens; a masked token counts nowhere."""
+    engine = torch.tensor([[-1.0, -1.0, -1.0]], dtype=torch.float64)
+    learner = engine + torch.tensor([[2.0, 0.5, 9.0]], dtype=torch.float64).log()
+    found = mismatch(learner, engine, torch.tensor([[True, True, False]]))
+    log = math.log(2)
+    assert float(found["engine_learner_gap"]) == pytest.approx(2 * log)
+    assert float(found["engine_learner_kl"]) == pytest.approx((2 - 1 - log) + (0.5 - 1 + log))
+    assert float(found["engine_learner_chi2"]) == pytest.approx(1 + 0.25)

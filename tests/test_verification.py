@@ -5,20 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from groupwise.errors import UserError
-from groupwise.rewards import FinalAnswer, score_rollouts
+from groupwise.rewards import FinalAnswer, as_reward, score_rollouts
 from groupwise.rewards.model import sigmoid
 from groupwise.types import Example, Prompt, Rollout, Score
+from groupwise.verdicts import Judge
 from groupwise.verification import best_of, best_of_k, verify, weighted_totals, weighted_vote
 
 ANSWERS, SCORES = ["a", "b", "b"], [0.9, 0.3, 0.4]
 RIGHT = [True, False, False]
+JUDGE = Judge.of(FinalAnswer())
 
 
 def test_the_worked_example() -> None:
@@ -76,7 +78,7 @@ class Length:
 def samples(answer: str, *texts: str) -> list[Rollout]:
     prompt = Prompt(Example(f"row:{answer}", "?", answer=answer), (1,))
     rows = [Rollout(prompt, (0,), (True,), (0.0,), text, True, 0) for text in texts]
-    return score_rollouts(rows, [FinalAnswer()])[0]
+    return score_rollouts(rows, [FinalAnswer()], JUDGE)[0]
 
 
 PROBLEMS = [
@@ -88,8 +90,11 @@ PROBLEMS = [
 
 
 def test_a_verification_compares_all_ways_of_choosing() -> None:
-    found = verify(PROBLEMS, Length())
+    found = verify(PROBLEMS, Length(), JUDGE)
     assert found.first.by_problem == pytest.approx((1 / 3, 2 / 3, 2 / 3, 0.0))
+    assert found.majority
+    assert found.weighted_vote
+    assert found.best_of_against_majority
     assert found.majority.by_problem == (0.0, 1.0, 1.0, 0.0)
     assert found.best_of.by_problem == (1.0, 0.0, 1.0, 0.0)
     assert found.weighted_vote.by_problem == (1.0, 0.0, 1.0, 0.0)
@@ -105,14 +110,38 @@ def test_a_verification_compares_all_ways_of_choosing() -> None:
 
 def test_logits_need_a_weight_function() -> None:
     with pytest.raises(UserError, match=r"'length' gives the weight -.*weight=sigmoid for logits"):
-        verify(PROBLEMS, Length(shift=20.0))
-    shifted = verify(PROBLEMS, Length(shift=20.0), weight=sigmoid)
-    assert shifted.best_of == verify(PROBLEMS, Length()).best_of
+        verify(PROBLEMS, Length(shift=20.0), JUDGE)
+    shifted = verify(PROBLEMS, Length(shift=20.0), JUDGE, weight=sigmoid)
+    assert shifted.best_of == verify(PROBLEMS, Length(), JUDGE).best_of
+    assert shifted.weighted_vote
     assert shifted.weighted_vote.by_problem[0] == 1.0
+
+
+def test_without_votes_the_best_is_chosen_and_nothing_is_counted() -> None:
+    """A rule that only knows right from wrong: a verdict is not an equality of wrong answers."""
+    judge = Judge.of(as_reward(lambda completion, answer: float(completion.endswith(f" {answer}")), name="rule"))
+    rows = [score_rollouts([replace(row, scores={}) for row in each], [judge.reward], judge)[0] for each in PROBLEMS]
+    found = verify(rows, Length(), judge)
+    assert (
+        found.majority is found.weighted_vote is found.best_of_against_majority is found.vote_against_majority is None
+    )
+    assert found.best_of.by_problem == (1.0, 0.0, 1.0, 0.0)
+    assert "length: best of 3 is right on 0.500 of 4 problems; there is no majority vote" in found.sentence
+    assert found.to_json()["majority"] is None
+
+
+def test_the_verdict_is_the_judges_and_no_sum() -> None:
+    """Weights, a format reward and a length penalty change nothing of what is right."""
+    form = as_reward(lambda completion: 1.0, name="form")
+    rows = [
+        score_rollouts([replace(row, scores={}) for row in each], [FinalAnswer(weight=0.1), form], JUDGE)[0]
+        for each in PROBLEMS
+    ]
+    assert verify(rows, Length(), JUDGE) == verify(PROBLEMS, Length(), JUDGE)
 
 
 def test_nothing_to_verify_is_refused() -> None:
     with pytest.raises(UserError, match="at least one sample each"):
-        verify([], Length())
+        verify([], Length(), JUDGE)
     with pytest.raises(UserError, match="at least one sample each"):
-        verify([[]], Length())
+        verify([[]], Length(), JUDGE)

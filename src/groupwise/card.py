@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from groupwise import __version__
 from groupwise.checkpoint import RECORD
+from groupwise.comparison import comparable
 from groupwise.describe import describe
-from groupwise.evaluation import Evaluation
+from groupwise.evaluation import Evaluation, Measure
 from groupwise.learners import NewModel
+from groupwise.moments import moment
 from groupwise.runs import Run
 from groupwise.scorer_evaluation import ScorerEvaluation
 from groupwise.stage import Stage
+from groupwise.statistics import paired_difference
 
 
-def model_card(recipe: Run, stage: Stage, evaluation: Evaluation | ScorerEvaluation | None) -> str:
-    """Markdown with the hub's front matter. ``evaluation`` None: not evaluated (yet)."""
+def model_card(
+    recipe: Run,
+    stage: Stage,
+    evaluation: Evaluation | ScorerEvaluation | None,
+    first: tuple[str, Evaluation] | None = None,
+) -> str:
+    """Markdown with the hub's front matter. ``evaluation`` None: not evaluated (yet). ``first``: the run's first
+    evaluation of a policy, by its name, to compare with."""
     done = recipe.stages[: [each.name for each in recipe.stages].index(stage.name) + 1]
     begun = "a new model with random weights" if isinstance(recipe.model, NewModel) else f"`{recipe.model}`"
     stages = "\n".join(
@@ -40,23 +49,43 @@ The resolved recipe, machine and versions are in `{RECORD}`.
 * Training rows of the last stage: {data}
 * Rewards: {rewards}
 
-{_of_scorer(evaluation) if isinstance(evaluation, ScorerEvaluation) else _results(evaluation)}"""
+{_of_scorer(evaluation) if isinstance(evaluation, ScorerEvaluation) else _results(evaluation, first)}"""
 
 
-def _results(evaluation: Evaluation | None) -> str:
+def _results(evaluation: Evaluation | None, first: tuple[str, Evaluation] | None) -> str:
     if evaluation is None:
         return "Not evaluated.\n"
-    named = {"greedy accuracy": evaluation.greedy, "pass@1": evaluation.pass_at_1}
-    named |= {f"pass@{k}": measure for k, measure in evaluation.pass_at.items() if k > 1}
-    named |= {f"maj@{k}": measure for k, measure in evaluation.maj_at.items() if k > 1}
-    rows = "\n".join(
-        f"| {name} | {len(measure.by_problem)} | {measure.value:.3f} | {measure.low:.3f} to {measure.high:.3f} |"
-        for name, measure in named.items()
-    )
+    judged = f" Correct is what the reward `{evaluation.judge}` calls so." * bool(evaluation.judge)
+    means = ", ".join(f"`{name}` {value:.3f}" for name, value in evaluation.reward_means.items())
+    judged += f" Mean rewards of the samples: {means}." * bool(means)
+    was = first if first and comparable(first[1], evaluation) else None
+    parts = [_table(evaluation, was)]
+    for name in evaluation.sets:
+        parts.append(f"`{name}` alone:\n\n{_table(evaluation.of_set(name), was and (was[0], was[1].of_set(name)))}")
     return (
-        f"Held-out problems of `{evaluation.task}`, temperature {evaluation.settings.temperature:g}:\n\n"
-        f"| measure | problems | value | 95 % interval |\n|---|---|---|---|\n{rows}\n"
+        f"Held-out problems of `{evaluation.task}`, temperature {evaluation.settings.temperature:g}.{judged}\n\n"
+        + "\n".join(parts)
     )
+
+
+def _table(found: Evaluation, first: tuple[str, Evaluation] | None) -> str:
+    """A row a measure; beside it, where there is one, what it was before and the paired difference."""
+    named, was = _measures(found), _measures(first[1]) if first else {}
+    more = f" {moment(first[0])} | paired difference |" if first else ""
+    lines = [f"| measure | problems | value | 95 % interval |{more}", "|---|---|---|---|" + "---|---|" * bool(first)]
+    for name, measure in named.items():
+        line = f"| {name} | {len(measure.by_problem)} | {measure.value:.3f} | {measure.low:.3f} to {measure.high:.3f} |"
+        if name in was:
+            change = paired_difference(was[name].by_problem, measure.by_problem)
+            line += f" {was[name].value:.3f} | {change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f}) |"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _measures(found: Evaluation) -> dict[str, Measure]:
+    named = {"greedy accuracy": found.greedy, "pass@1": found.pass_at_1}
+    named |= {f"pass@{k}": measure for k, measure in found.pass_at.items() if k > 1}
+    return named | {f"maj@{k}": measure for k, measure in found.maj_at.items() if k > 1}
 
 
 def _of_scorer(found: ScorerEvaluation) -> str:

@@ -18,7 +18,6 @@ from groupwise.algorithm import (
 )
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
-from groupwise.rewards.cache import Cached
 from groupwise.rewards.model import ModelReward
 from groupwise.sources import (
     AllRollouts,
@@ -30,6 +29,7 @@ from groupwise.sources import (
     StepLabels,
 )
 from groupwise.stage import Stage
+from groupwise.verdicts import bare
 
 
 def refuse(stage: Stage) -> None:
@@ -114,8 +114,7 @@ def learned_from(stages: Sequence[Stage]) -> list[str | Path]:
 
 def _learned(rewards: Sequence[Reward]) -> list[ModelReward]:
     """Also those that are cached."""
-    bare = (reward.reward if isinstance(reward, Cached) else reward for reward in rewards)
-    return [reward for reward in bare if isinstance(reward, ModelReward)]
+    return [reward for each in rewards if isinstance(reward := bare(each), ModelReward)]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -140,12 +139,17 @@ def _complaints(stage: Stage) -> Iterator[str]:
     if (
         stage.evaluate_every
         and len(stage.task.held_out)
-        and not stage.task.rewards
+        and not stage.task.is_judged
         and not stage.algorithm.trains_scorer
     ):
         yield (
             f"evaluate_every is {stage.evaluate_every}, and task {stage.task.name} has no reward that could say which "
-            "answers are right; give it one, or leave evaluate_every out"
+            "answers are right; give it one, or a judge, or leave evaluate_every out"
+        )
+    if stage.algorithm.needs_verdicts and stage.task.judge and not stage.task.is_judged:
+        yield (
+            f"it learns from what is right, and the scores of its judge, reward {stage.task.judge.name}, only compare "
+            "answers; name another judge: --judge, or Task.referee"
         )
     yield from _source_complaints(stage)
     yield from _kl_complaints(stage.algorithm)
@@ -221,7 +225,8 @@ def _kl_complaints(algorithm: Algorithm) -> Iterator[str]:
         yield "an exact KL stands in the objective; in the reward use k1, whose gradient there is that of the KL"
     if kl.in_reward and kl.weight != "none":
         yield f"kl.weight {kl.weight} can never apply: in the reward the KL is that of the policy that sampled"
-    if kl.in_reward and not algorithm.advantage.judges():
+    verdicts = kl.place == "reward" and algorithm.advantage.needs() == {"correct"}
+    if kl.in_reward and (verdicts or not algorithm.advantage.judges()):
         yield "a KL in the reward has no effect on an advantage that does not read rewards"
     if kl.in_reward and isinstance(algorithm.advantage, ProcessRelative):
         yield "a KL in the reward is lost between steps: process supervision normalises step scores only"
@@ -250,6 +255,11 @@ def _slot_complaints(algorithm: Algorithm) -> Iterator[str]:
 def _remarks(stage: Stage) -> Iterator[str]:
     yield from _kl_remarks(stage)
     yield from _update_remarks(stage)
+    if len(stage.task.held_out) and stage.task.judge and not (stage.task.is_judged or stage.algorithm.trains_scorer):
+        yield (
+            f"its model is not evaluated: scores of reward {stage.task.judge.name} only compare answers, and none is "
+            "right by them; --judge, or Task.referee, names who says it"
+        )
     algorithm, source = stage.algorithm, stage.algorithm.source
     if isinstance(source, OnPolicy) and isinstance(algorithm.aggregation, ConstantLength):
         length, most = algorithm.aggregation.length, source.max_completion_tokens

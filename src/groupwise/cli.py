@@ -13,11 +13,20 @@ COMMANDS = {
     "check": "what a recipe would do, and what would break, before anything is spent",
     "evaluate": "greedy accuracy, pass@k and maj@k of any model directory, with intervals",
     "chat": "talk to a model in the terminal; --against another, side by side",
+    "convert": "a script of TRL, verl or OpenRLHF as a recipe, and what of it has no place",
     "new": "write a small task of your own: data, reward, recipe, test, all running",
     "explain": "what a method does to each token: its formula, every number, and in words",
     "audit": "does a reward reward what it should: false positives, false negatives, hostile answers",
     "methods": "the methods that ship, a line each",
 }
+
+RUN = "groupwise run"
+REWARDS = (
+    "math, answer, code, format[:PATTERN], length[:TOKENS], process:DIR, outcome:DIR, FILE.py:function, module:function"
+)
+"""What a reward can be called on the command line (``rewards.by_name``)."""
+WEIGHT = "its weight after a star: 'math*0.5'"
+JUDGE = "the reward that says what is right (the first): one of them, or another, which is then no part of the reward"
 
 HELP = """usage: groupwise COMMAND ...
 
@@ -101,9 +110,12 @@ class _Parser(argparse.ArgumentParser):
         chosen, rest = self.parse_known_args(args, namespace)
         unknown = next((word for word in rest if word.startswith("-")), None)
         if unknown is not None:
-            name = unknown.partition("=")[0]
-            near = difflib.get_close_matches(name, self._option_string_actions, n=1)
-            self.error(f"unknown option {name}" + (f": perhaps you meant {near[0]}" if near else ""))
+            from groupwise.foreign import explain
+
+            name, known = unknown.partition("=")[0], self._option_string_actions
+            near = difflib.get_close_matches(name, known, n=1)
+            suggestion = f": perhaps you meant {near[0]}" if near else ""
+            self.error(f"unknown option {name}{explain(rest[rest.index(unknown) :], known, RUN) or suggestion}")
         if rest:
             self.error(f"unexpected {rest[0]!r}")
         return chosen

@@ -55,19 +55,19 @@ class Comparison:
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
+def comparable(before: Evaluation, after: Evaluation) -> bool:
+    """Whether both are of the same problems, judged and sampled alike."""
+    return _unlike(before, after) == ""
+
+
 def compare(before: Evaluation, after: Evaluation) -> Comparison:
-    """Pair two evaluations of the same problems. Raises UserError where the problems, samples or temperature differ."""
-    if before.ids != after.ids:
-        raise UserError(
-            f"cannot compare evaluations of different problems ({len(before.ids)} of {before.task!r} and "
-            f"{len(after.ids)} of {after.task!r}): evaluate both models on the same task and number of problems"
-        )
-    for name in ("samples", "sampled_problems", "temperature", "correct_at"):
-        one, other = asdict(before.settings)[name], asdict(after.settings)[name]
-        if one != other:
-            raise UserError(f"cannot compare evaluations with {name} {one} and {other}: evaluate both models alike")
+    """Pair two evaluations of the same problems. Raises UserError where the problems, the judge, samples or temperature
+    differ."""
+    unlike = _unlike(before, after)
+    if unlike:
+        raise UserError(unlike)
     pass_at = {k: _difference(measure, after.pass_at[k]) for k, measure in before.pass_at.items()}
-    maj_at = {k: _difference(measure, after.maj_at[k]) for k, measure in before.maj_at.items()}
+    maj_at = {k: _difference(measure, after.maj_at[k]) for k, measure in before.maj_at.items() if k in after.maj_at}
     return Comparison(
         greedy=_difference(before.greedy, after.greedy),
         pass_at_1=_difference(before.pass_at_1, after.pass_at_1),
@@ -75,6 +75,22 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
         maj_at=maj_at,
         sentence=_sentence(before, pass_at, maj_at),
     )
+
+
+def _unlike(before: Evaluation, after: Evaluation) -> str:
+    """Why two evaluations cannot be compared; empty where they can."""
+    if before.ids != after.ids:
+        return (
+            f"cannot compare evaluations of different problems ({len(before.ids)} of {before.task!r} and "
+            f"{len(after.ids)} of {after.task!r}): evaluate both models on the same task and number of problems"
+        )
+    for name in ("samples", "sampled_problems", "temperature", "correct_at"):
+        one, other = asdict(before.settings)[name], asdict(after.settings)[name]
+        if one != other:
+            return f"cannot compare evaluations with {name} {one} and {other}: evaluate both models alike"
+    if before.judge and after.judge and before.judge != after.judge:
+        return f"cannot compare evaluations judged by {before.judge} and by {after.judge}: evaluate both models alike"
+    return ""
 
 
 def _difference(before: Measure, after: Measure) -> Interval:
@@ -106,13 +122,16 @@ def _sentence(before: Evaluation, pass_at: Mapping[int, Interval], maj_at: Mappi
     if not pass_at:
         return "No problem was sampled more than once, so nothing can be said of Maj@K and Pass@K."
     first, k = min(pass_at), max(pass_at)
-    parts = [_told(f"pass@{first}, which is maj@{first}", pass_at[first])]
+    parts = [_told(f"pass@{first}, which is maj@{first}" if maj_at else f"pass@{first}", pass_at[first])]
     if k > first:
-        parts += [_told(f"maj@{k}", maj_at[k]), _told(f"pass@{k}", pass_at[k])]
+        parts += [_told(f"maj@{k}", maj_at[k])] if maj_at else []
+        parts.append(_told(f"pass@{k}", pass_at[k]))
     settings = before.settings
     facts = f"On {settings.sampled_problems} problems with {settings.samples} samples each: {'; '.join(parts)}."
     if k == first:
         return facts
+    if not maj_at:
+        return f"{facts} Maj@K is left out: {no_votes(before)}."
     facts += f" Maj@K rose {_where(maj_at)}, Pass@K {_where(pass_at)}."
     maj, passed = verdict(maj_at[k]), verdict(pass_at[k])
     conclusion = CONCLUSIONS.get(f"{maj} {passed}", f"So Maj@{{k}}: {maj}; Pass@{{k}}: {passed}.").format(k=k)
@@ -120,6 +139,12 @@ def _sentence(before: Evaluation, pass_at: Mapping[int, Interval], maj_at: Mappi
         if said == "no difference shown" and family[k].value >= NEARLY_ALL:
             conclusion += f" {name}@{k} was {family[k].value:.2f} before, so it had little room to rise."
     return f"{facts} {conclusion}"
+
+
+def no_votes(evaluation: Evaluation) -> str:
+    """Why there is no maj@k, in words."""
+    judge = f"reward '{evaluation.judge}'" if evaluation.judge else "the judge"
+    return f"{judge} does not say which answers are the same, so no vote can be counted"
 
 
 def _where(differences: Mapping[int, Interval]) -> str:

@@ -27,8 +27,11 @@ class Controls:
         return algorithm
 
     def after(self, algorithm: Algorithm, record: StepRecord, metrics: Mapping[str, float]) -> Controls:
-        """Those of the next step, given what this one measured under ``algorithm``, the one in force."""
+        """Those of the next step, given what this one measured under ``algorithm``, the one in force. They stay where
+        nothing was learned from and so nothing measured."""
         kl, entropy = self.kl, self.entropy
+        if "objective" not in metrics:
+            return self
         if algorithm.kl.target:
             kl = algorithm.kl.adapted(distance(record), len(record.signals.group))
         if algorithm.entropy.target:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
+
+from groupwise.identity import identity, ours, source_hash
 
 SHOWN_ROWS = 3  # of a task's examples that are hashed at each end
 
@@ -15,25 +16,36 @@ SHOWN_ROWS = 3  # of a task's examples that are hashed at each end
 def describe(value: Any) -> Any:
     """Nested dicts, lists and scalars. Two recipes that behave alike describe alike, in every process.
 
-    A dataclass is its type and fields; a function its qualified name and a hash of its source, so that an edited
-    reward is another recipe; a sequence of rows its length and a hash of its ends.
+    A dataclass is its type and fields (and its source, where a user wrote it); a function or an object what
+    ``identity`` says of it, so that an edited reward is another recipe; a sequence of rows its length and a hash of its
+    ends.
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    return _described(value, ())
+
+
+def _described(value: Any, inside: tuple[int, ...]) -> Any:
+    """``inside``: the ids of what it is a part of."""
+    if value is None or type(value) in (bool, int, float, str):
         return value
+    if id(value) in inside:
+        return {"itself": len(inside) - inside.index(id(value))}
+
+    def below(part: Any) -> Any:
+        return _described(part, (*inside, id(value)))
+
     if isinstance(value, Path):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
-        return {"is": type(value).__name__, **parts}
+        parts = {field.name: below(getattr(value, field.name)) for field in fields(value)}
+        source = {} if ours(type(value)) else {"sha256": source_hash(type(value))}
+        return {"is": type(value).__name__, **source, **parts}
     if isinstance(value, Mapping):
-        return {str(key): describe(item) for key, item in value.items()}
+        return {str(key): below(item) for key, item in value.items()}
     if isinstance(value, list | tuple) and (len(value) <= 2 * SHOWN_ROWS or not is_dataclass(value[0])):
-        return [describe(item) for item in value]
-    if isinstance(value, Sequence):
+        return [below(item) for item in value]
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview | range):
         return {"rows": len(value), "sha256": _rows_hash(value)}
-    if callable(value):
-        return {"function": _function_name(value), "sha256": _source_hash(value)}
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    return identity(value, below)
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
@@ -51,20 +63,6 @@ def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _function_name(function: Any) -> str:
-    if hasattr(function, "__qualname__"):
-        return f"{function.__module__}.{function.__qualname__}"
-    return type(function).__qualname__
-
-
-def _source_hash(function: Any) -> str:
-    try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):
-        source = _function_name(function)
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 def _rows_hash(rows: Sequence[Any]) -> str:

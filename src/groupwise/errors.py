@@ -14,3 +14,7 @@ class UserError(Exception):
 class MicroBatchTooLarge(Exception):  # noqa: N818 - it asks for the same again
     """Memory ran out on a micro-batch. The learner has forgotten the gradient and takes smaller ones from now on: what
     was asked of it can be asked again, and means the same."""
+
+
+class AnswerRewritten(UserError):  # noqa: N818 - a state of the data, and a UserError
+    """A chat template drops or changes a part of an answer that is to be learned."""

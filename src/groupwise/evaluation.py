@@ -10,17 +10,22 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.comparison import Comparison, compare
 from groupwise.errors import UserError
+from groupwise.measure import Measure
+from groupwise.problems import fitting_prompts, sets_of
 from groupwise.protocols import RolloutEngine
 from groupwise.seeding import stable_seed
-from groupwise.statistics import maj_at_k, mean, mean_interval, pass_at_k
+from groupwise.statistics import doubling, maj_at_k, mean, pass_at_k
 from groupwise.tasks.task import Task
-from groupwise.types import Prompt, Request, Rollout
+from groupwise.types import OVER, Prompt, Request, Rollout, TrainerState
+from groupwise.verdicts import Judge
+from groupwise.voting import Canonical, able_judge, candidates, voting_answer
 
 if TYPE_CHECKING:
     from groupwise.render import Renderer
@@ -37,26 +42,6 @@ __all__ = ["Comparison", "Evaluation", "Measure", "Settings", "compare", "evalua
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A mean over problems with its 95 % interval, and each problem's value so that two models can be paired."""
-
-    value: float
-    low: float
-    high: float
-    by_problem: tuple[float, ...]
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Measure:
-        """The mean of per-problem values and its ``statistics.mean_interval``."""
-        interval = mean_interval(values)
-        return cls(interval.value, interval.low, interval.high, tuple(values))
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Measure:
-        return cls(values["value"], values["low"], values["high"], tuple(values["by_problem"]))
-
-
-@dataclass(frozen=True)
 class SampleCompletion:
     """A greedy answer to look at."""
 
@@ -64,6 +49,8 @@ class SampleCompletion:
     text: str
     reward: float | None
     finished: bool
+    correct: bool | None = None
+    """The judge's verdict; None where it could not score."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,7 @@ class Settings:
     max_tokens: int = 1024
     seed: int = 0
     correct_at: float = 1.0
-    """A completion is correct where its reward is at least this."""
+    """A completion is correct where the judge's reward gives it at least this."""
 
 
 @dataclass(frozen=True)
@@ -93,24 +80,47 @@ class Evaluation:
     pass_at: Mapping[int, Measure]
     """k -> unbiased pass@k on the sampled problems."""
     maj_at: Mapping[int, Measure]
-    """k -> accuracy of the majority vote of k samples, ties split uniformly, on the sampled problems."""
+    """k -> accuracy of the majority vote of k samples, ties split uniformly, on the sampled problems. Empty where the
+    judge does not know which answers are the same."""
     seconds: float
     tokens: int
     """Sampled in all, greedy ones included."""
     mean_completion_tokens: float
     truncated_fraction: float
     unparseable_fraction: float
-    """Share of the samples in which no final answer was found: they vote for nothing."""
+    """Share of the samples in which the judge found no answer: they vote for nothing."""
     unscored_fraction: float
-    """Share of all completions that a reward timed out on, failed on or gave no value: they count as wrong."""
+    """Share of all completions that the judge timed out on, failed on or gave no value: they count as wrong."""
     prompts_too_long: int
     """Problems left out because their prompt leaves no room in the context."""
     completions: tuple[SampleCompletion, ...]
     """The greedy answers to the first problems."""
+    judge: str = ""
+    """The reward whose verdict is meant by correct; empty: not known, in a file from before it was kept."""
+    reward_means: Mapping[str, float] = field(default_factory=dict)
+    """Of each reward that was asked, by its name: its mean over problems, of each the mean of its samples."""
+    sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Where the problems of each held-out set stand in ``ids``, by its name; empty where there is one set."""
 
     @property
     def problems(self) -> int:
         return len(self.ids)
+
+    def of_set(self, name: str) -> Evaluation:
+        """What was measured on the problems of one set. Counts of tokens and shares of completions are the whole's."""
+        rows, deep = self.sets[name], [row for row in self.sets[name] if row < self.settings.sampled_problems]
+        return replace(
+            self,
+            task=f"{self.task}: {name}",
+            settings=replace(self.settings, sampled_problems=len(deep)),
+            ids=tuple(self.ids[row] for row in rows),
+            greedy=self.greedy.at(rows),
+            pass_at_1=self.pass_at_1.at(rows),
+            pass_at={k: measure.at(deep) for k, measure in self.pass_at.items() if deep},
+            maj_at={k: measure.at(deep) for k, measure in self.maj_at.items() if deep},
+            reward_means={},
+            sets={},
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that ``json.dumps`` takes."""
@@ -122,6 +132,7 @@ class Evaluation:
         fields = {name: value for name, value in values.items() if name != "problems"}
         fields["settings"] = Settings(**values["settings"])
         fields["ids"] = tuple(values["ids"])
+        fields["sets"] = {name: tuple(rows) for name, rows in values.get("sets", {}).items()}
         fields["completions"] = tuple(SampleCompletion(**row) for row in values["completions"])
         for name in ("greedy", "pass_at_1"):
             fields[name] = Measure.from_json(values[name])
@@ -149,77 +160,55 @@ def evaluate(
     temperature: float = 1.0,
     max_tokens: int = 1024,
     seed: int = 0,
-    correct_at: float = 1.0,
-    canonical: Callable[[Rollout], Hashable | None] | None = None,
+    correct_at: float | None = None,
+    canonical: Canonical | None = None,
     on_progress: Progress | None = None,
     on_sampled: Sampled | None = None,
+    state: TrainerState = OVER,
 ) -> Evaluation:
-    """Evaluate the engine's present weights on the first ``problems`` of ``task.held_out``.
+    """Evaluate the engine's present weights on the first ``problems`` of ``task.held_out``, of each of its sets.
 
-    Each gets one greedy completion and one at ``temperature``; the first ``sampled_problems`` get ``samples`` of the
-    latter. ``canonical`` gives the answer a completion votes for (``voting_answer`` where it is None). The same seed
-    asks for the same random streams, whatever the batch. ``on_sampled`` is given the samples of those problems, scored.
+    Each gets one greedy completion and one at ``temperature``; the first ``sampled_problems``, of each set, get
+    ``samples`` of the latter. The task's judge alone says what is correct, from the score on that its reward states or
+    ``correct_at``; its reward, or ``canonical``, says which answers are the same, and without either there is no maj@k.
+    The same seed asks for the same random streams, whatever the batch. ``on_sampled`` is given the samples of those
+    problems, scored. ``state``: where training stands, for rewards that ask.
 
-    Raises UserError where the task has no held-out problems or no rewards, or no prompt fits the context.
+    Raises UserError where the task has no held-out problems or no judge that can tell, or no prompt fits the context.
     """
-    started = time.perf_counter()
-    prompts, too_long = _prompts(engine, renderer, task, problems)
-    settings = Settings(samples, min(sampled_problems, len(prompts)), temperature, max_tokens, seed, correct_at)
+    started, judge = time.perf_counter(), able_judge(task, correct_at)
+    prompts, too_long = fitting_prompts(engine, renderer, task, problems)
+    deep = min(sampled_problems * max(1, len(sets_of(prompts))), len(prompts))
+    settings = Settings(samples, deep, temperature, max_tokens, seed, judge.threshold)
     counts = [samples if row < settings.sampled_problems else 1 for row in range(len(prompts))]
-    done, total = itertools.count(1), len(prompts) + sum(counts)
-
-    def advance() -> None:
-        if on_progress:
-            on_progress(next(done), total)
-
-    greedy = _draw(engine, renderer, task, prompts, [1] * len(prompts), replace(settings, temperature=0.0), advance)
-    sampled = _draw(engine, renderer, task, prompts, counts, settings, advance)
+    advance = _counter(on_progress, len(prompts) + sum(counts))
+    draw = partial(_draw, engine, renderer, task, judge, prompts, on_completion=advance, state=state)
+    greedy, sampled = draw([1] * len(prompts), replace(settings, temperature=0.0)), draw(counts, settings)
     if on_sampled:
         on_sampled(sampled[: settings.sampled_problems])
-    return _summary(task, settings, prompts, too_long, greedy, sampled, canonical or voting_answer, started)
+    votes = [candidates(judge, rollouts, canonical) for rollouts in sampled[: settings.sampled_problems]]
+    return _summary(task, judge, settings, prompts, too_long, greedy, sampled, votes, started)
 
 
-def voting_answer(rollout: Rollout) -> Hashable | None:
-    """What a completion votes for: its final answer as a number, else as text; None where it has none.
-
-    Where answers have no marker to find, a completion that was rewarded votes for its whole text.
-    """
-    from groupwise.rewards.answers import final_answer, parse_quantity
-
-    answer = final_answer(rollout.text)
-    if answer is None:
-        return rollout.text.strip() if rollout.reward else None
-    number = parse_quantity(answer)
-    return answer.strip() if number is None else number
-
-
-def _prompts(engine: RolloutEngine, renderer: Renderer, task: Task, problems: int) -> tuple[list[Prompt], int]:
-    """The problems that fit the context, and how many of the asked ones do not."""
-    if not task.judges:
-        raise UserError(f"task {task.name!r} has no rewards, so nothing says which answers are correct: give it one")
-    if not len(task.held_out):
-        raise UserError(f"task {task.name!r} has no held-out problems to evaluate on: give it a held_out split")
-    asked = [renderer.prompt(task.held_out[row]) for row in range(min(problems, len(task.held_out)))]
-    fitting = [prompt for prompt in asked if len(prompt.tokens) < engine.context_tokens]
-    if not fitting:
-        raise UserError(
-            f"task {task.name!r}: none of {len(asked)} held-out prompts fits the model's context of "
-            f"{engine.context_tokens} tokens: shorten the prompts or take a model with a longer context"
-        )
-    return fitting, len(asked) - len(fitting)
+def _counter(on_progress: Progress | None, total: int) -> Callable[[], None]:
+    """Says at each call how many of ``total`` are done."""
+    done = itertools.count(1)
+    return (lambda: on_progress(next(done), total)) if on_progress else (lambda: None)
 
 
 def _draw(
     engine: RolloutEngine,
     renderer: Renderer,
     task: Task,
+    judge: Judge,
     prompts: Sequence[Prompt],
     counts: Sequence[int],
     settings: Settings,
     on_completion: Callable[[], None],
+    state: TrainerState,
 ) -> list[list[Rollout]]:
-    """``counts[i]`` scored rollouts of ``prompts[i]``."""
-    from groupwise.rewards.failures import evidence, unscored
+    """``counts[i]`` scored rollouts of ``prompts[i]``. Raises UserError where the judge could score none."""
+    from groupwise.rewards.failures import evidence
     from groupwise.rewards.scoring import score_rollouts
     from groupwise.sources import as_rollout
 
@@ -233,9 +222,10 @@ def _draw(
         drawn[row, index] = as_rollout(prompts[row], completion, renderer, task.steps)
         on_completion()
     places = sorted(drawn)
-    scored, _ = score_rollouts([drawn[place] for place in places], task.judges)
-    if scored and all(map(unscored, scored)):
-        raise UserError(f"task {task.name!r}: no answer could be scored: {next(evidence(scored[0]))}")
+    scored, _ = score_rollouts([drawn[place] for place in places], task.rewards, judge, task.referee, state)
+    if scored and all(rollout.correct is None for rollout in scored):
+        reason = next(evidence(scored[0]), f"reward '{judge.name}' applies to none of them")
+        raise UserError(f"task {task.name!r}: no answer could be scored: {reason}")
     by_prompt: list[list[Rollout]] = [[] for _ in prompts]
     for (row, _index), rollout in zip(places, scored, strict=True):
         by_prompt[row].append(rollout)
@@ -244,52 +234,50 @@ def _draw(
 
 def _summary(
     task: Task,
+    judge: Judge,
     settings: Settings,
     prompts: Sequence[Prompt],
     too_long: int,
     greedy: Sequence[Sequence[Rollout]],
     sampled: Sequence[Sequence[Rollout]],
-    canonical: Callable[[Rollout], Hashable | None],
+    votes: Sequence[list[Hashable | None] | None],
     started: float,
 ) -> Evaluation:
-    def is_correct(rollout: Rollout) -> bool:
-        """Weights may sum to 0.999..."""
-        return rollout.reward is not None and rollout.reward >= settings.correct_at - 1e-9
+    from groupwise.rewards.scoring import reward_means
 
-    correct = [[is_correct(rollout) for rollout in rollouts] for rollouts in sampled]
-    votes = [[canonical(rollout) for rollout in rollouts] for rollouts in sampled]
+    correct = [[bool(rollout.correct) for rollout in rollouts] for rollouts in sampled]
     n, deep = settings.samples, range(settings.sampled_problems)
-    ks = _powers_of_two(n) if deep else []
+    ks = doubling(n) if deep else []
+    voted = [row for row in votes if row is not None]
+    voting = ks if len(voted) == len(deep) else []
     everything = [rollout for rollouts in (*greedy, *sampled) for rollout in rollouts]
     return Evaluation(
         task=task.name,
         settings=settings,
         ids=tuple(prompt.example.id for prompt in prompts),
-        greedy=Measure.of([float(is_correct(rollout)) for (rollout,) in greedy]),
+        greedy=Measure.of([float(bool(rollout.correct)) for (rollout,) in greedy]),
         pass_at_1=Measure.of([mean(row) for row in correct]),
         pass_at={k: Measure.of([pass_at_k(n, sum(correct[row]), k) for row in deep]) for k in ks},
-        maj_at={k: Measure.of([maj_at_k(votes[row], correct[row], k) for row in deep]) for k in ks},
+        maj_at={k: Measure.of([maj_at_k(voted[row], correct[row], k) for row in deep]) for k in voting},
         seconds=time.perf_counter() - started,
         tokens=sum(len(rollout.tokens) for rollout in everything),
         mean_completion_tokens=mean([len(rollout.tokens) for rollout in everything]),
         truncated_fraction=mean([not rollout.finished for rollout in everything]),
-        unparseable_fraction=mean([vote is None for row in votes for vote in row]),
-        unscored_fraction=mean([_unscored(rollout) for rollout in everything]),
+        unparseable_fraction=mean([_unread(rollout, judge) for rollouts in sampled for rollout in rollouts]),
+        unscored_fraction=mean([rollout.correct is None for rollout in everything]),
         prompts_too_long=too_long,
         completions=tuple(_shown(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
+        judge=judge.name,
+        reward_means=reward_means(sampled),
+        sets=sets_of(prompts),
     )
 
 
-def _unscored(rollout: Rollout) -> bool:
-    return rollout.reward is None or any(score.status in ("timeout", "failed") for score in rollout.scores.values())
+def _unread(rollout: Rollout, judge: Judge) -> bool:
+    return rollout.scores[judge.name].status == "unparseable"
 
 
 def _shown(rollout: Rollout) -> SampleCompletion:
     prompt = rollout.prompt.example.prompt
     question = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    return SampleCompletion(question, rollout.text, rollout.reward, rollout.finished)
-
-
-def _powers_of_two(largest: int) -> list[int]:
-    """1, 2, 4 ... and ``largest`` itself."""
-    return sorted({2**power for power in range(largest.bit_length()) if 2**power <= largest} | {largest})
+    return SampleCompletion(question, rollout.text, rollout.reward, rollout.finished, rollout.correct)

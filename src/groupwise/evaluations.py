@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from groupwise.checkpoint import write_json
+from groupwise.comparison import comparable
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import Evaluation, compare
+from groupwise.moments import moment
 from groupwise.scorer_evaluation import ScorerEvaluation
 
 SECONDS = "evaluation_seconds"
@@ -21,7 +24,8 @@ class Evaluations:
 
     @property
     def models(self) -> dict[str, Evaluation]:
-        """Of policies by stage, in the order they were made."""
+        """Of policies by the stage that left them, in the order they were made; of the one that the run began with by
+        ``before`` the stage."""
         took = self.place.read().get(SECONDS, {})
         return {
             one["stage"]: Evaluation.from_json(one["evaluation"] | {"seconds": took.get(one["stage"], 0.0)})
@@ -37,7 +41,7 @@ class Evaluations:
         """And the comparison with the first one, where both are of the same problems."""
         models = self.models | {stage: found}
         first = next(iter(models.values()))
-        comparison = compare(first, found) if len(models) > 1 and first.ids == found.ids else None
+        comparison = compare(first, found) if len(models) > 1 and comparable(first, found) else None
         self.place.write_record({SECONDS: {name: one.seconds for name, one in models.items()}})
         self._write(models=models, comparison=comparison and comparison.to_json())
 
@@ -59,10 +63,42 @@ class Evaluations:
         return json.loads(text).get(part)
 
 
+def changes(models: Mapping[str, Evaluation]) -> list[str]:
+    """A line about the first and the last of them, and one for each held-out set; none where they do not compare."""
+    if len(models) < 2:
+        return []
+    (first, was), *_, (last, now) = models.items()
+    if not comparable(was, now):
+        return []
+    pairs = {"": (was, now)} | {f", {name}": (was.of_set(name), now.of_set(name)) for name in now.sets}
+    return [f"{moment(first)} -> {moment(last)}{name}: {_change(*pair)}" for name, pair in pairs.items()]
+
+
+def _change(was: Evaluation, now: Evaluation) -> str:
+    difference = compare(was, now)
+    rows = [("greedy accuracy", was.greedy, now.greedy, difference.greedy)]
+    rows += [("pass@1", was.pass_at_1, now.pass_at_1, difference.pass_at_1)]
+    k = max(difference.pass_at, default=1)
+    if k > 1:
+        rows += [(f"pass@{k}", was.pass_at[k], now.pass_at[k], difference.pass_at[k])]
+        rows += [(f"maj@{k}", was.maj_at[k], now.maj_at[k], difference.maj_at[k])] * (k in difference.maj_at)
+    return "; ".join(
+        f"{name} {a.value:.3f} -> {b.value:.3f}, paired {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        for name, a, b, d in rows
+    )
+
+
 def headline(evaluation: Evaluation) -> str:
-    """The two numbers that matter, with their 95 % intervals."""
+    """The two numbers that matter, with their 95 % intervals, who judged, and the mean of each reward."""
     greedy, sampled = evaluation.greedy, evaluation.pass_at_1
     return (
         f"greedy accuracy {greedy.value:.3f} [{greedy.low:.3f}, {greedy.high:.3f}], "
         f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on {evaluation.problems} problems"
+        f"{judged_by(evaluation)}"
     )
+
+
+def judged_by(evaluation: Evaluation) -> str:
+    """``; correct: by answer; mean answer 0.720, format 0.983``, where it is known who judged."""
+    means = ", ".join(f"{name} {value:.3f}" for name, value in evaluation.reward_means.items())
+    return (f"; correct: by {evaluation.judge}" + f"; mean {means}" * bool(means)) if evaluation.judge else ""

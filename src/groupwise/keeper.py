@@ -12,16 +12,17 @@ from groupwise.checks import updates_per_draw
 from groupwise.directory import RunDirectory
 from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
-from groupwise.evaluation import evaluate
 from groupwise.finite import BadBatches, all_finite
-from groupwise.ledger import Ledger
+from groupwise.ledger import Ledger, extras
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
+from groupwise.quick_evaluation import quick_evaluation
+from groupwise.rendering import remembered
 from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
-from groupwise.seeding import stable_seed
 from groupwise.sources import World
+from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage
 from groupwise.stopping import Stopped, asked
 from groupwise.types import DEMONSTRATED, Group, flatten
@@ -103,7 +104,8 @@ class Keeper:
 
     def _alarms(self) -> tuple[Alarm, ...]:
         problems = min(self.held_out.during, len(self.stage.task.held_out))
-        judged = [(reward.name, problems) for reward in self.stage.task.rewards if self.stage.task.referee]
+        judge = self.stage.task.judge
+        judged = [(each.name, problems) for each in self.stage.task.rewards if judge and each is not judge.reward]
         half = any(tensor.dtype.itemsize == 2 for tensor in self.learner.weights().values())
         return alarms(updates_per_draw(self.stage), half, judged)
 
@@ -126,25 +128,14 @@ class Keeper:
         self.unsynced.clear()
         with complete_directory(path) as partial:
             self.learner.save(partial)
-            write_json(partial / RECORD, self.place.lasting_record())
+            write_json(partial / RECORD, self.place.lasting_record() | remembered(stage.task, self.world.renderer))
             save_state(partial, state, vars(progress))
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 
     def _evaluate(self) -> dict[str, float]:
-        """Greedy accuracy and pass@1 of the present weights on the first held-out problems."""
+        """Of the present weights, on the first held-out problems."""
         self.world.engine.load(self.learner.weights(), self.learner.version)
-        found = evaluate(
-            self.world.engine,
-            self.world.renderer,
-            self.stage.task,
-            problems=self.held_out.during,
-            samples=1,
-            sampled_problems=0,
-            max_tokens=self.held_out.max_completion_tokens,
-            seed=stable_seed(self.world.seed, "evaluation"),
-            on_progress=lambda done, total: self.sink.phase("evaluate", done, total),
-        )
-        return {"eval/accuracy": found.greedy.value, "eval/pass@1": found.pass_at_1.value}
+        return quick_evaluation(self.world, self.held_out)
 
     def _evaluate_scorer(self) -> dict[str, float]:
         """Measures of the present weights on the first held-out rows; says so, once, where those hold nothing."""
@@ -164,7 +155,8 @@ class Keeper:
         path = self.place.groups
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         kept = [row for row in kept if (row["stage"], row["step"]) != (self.stage.name, record.step)]
-        order = sorted(range(len(record.groups)), key=lambda number: not record.groups[number].informative)
+        signal = signal_of(self.stage.algorithm)
+        order = sorted(range(len(record.groups)), key=lambda number: not signal(record.groups[number]))
         starts = [sum(len(group.rollouts) for group in record.groups[:number]) for number in range(len(record.groups))]
         for number in order[:SHOWN_GROUPS]:
             kept.append(self._group(record, record.groups[number], starts[number]))
@@ -180,11 +172,13 @@ class Keeper:
                     "text": rollout.text,
                     "tokens": self._pieces(rollout.tokens),
                     "reward": rollout.reward,
+                    "correct": rollout.correct,
                     "advantage": float(record.signals.advantages[row, rollout.last]),
                     "coefficients": record.coefficients[row, :length].tolist(),
                     "logprobs": record.logprobs[row, :length].tolist(),
                     "finished": rollout.finished,
                 }
+                | ({"extras": said} if (said := extras(rollout)) else {})
             )
         shown = self.world.renderer.tokenizer.decode(list(prompt.tokens), skip_special_tokens=True)
         place = {"stage": self.stage.name, "step": record.step}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.types import flatten
+from groupwise.types import Rollout, flatten
 from groupwise.update import StepRecord
 
 if TYPE_CHECKING:
@@ -68,12 +69,11 @@ def rows(record: StepRecord, weights: Mapping[str, float]) -> list[dict[str, Any
                 "finished": rollout.finished,
                 "version": rollout.version,
                 "reward": rollout.reward,
+                "correct": rollout.correct,
                 "greedy_reward": greedy[row],
                 "reward_tokens": list(rollout.rewards),
                 "reward_values": list(rollout.rewards.values()),
-                "scores": {name: score.value for name, score in rollout.scores.items()} or None,
-                "score_weights": dict(weights) or None,
-                "statuses": {name: score.status for name, score in rollout.scores.items()} or None,
+                **_said(rollout, weights),
                 "behavior_logprobs": list(rollout.behavior_logprobs),
                 "logprobs": record.logprobs[row, :length].tolist(),
                 "reads": record.reads,
@@ -85,3 +85,20 @@ def rows(record: StepRecord, weights: Mapping[str, float]) -> list[dict[str, Any
             }
         )
     return table
+
+
+def _said(rollout: Rollout, weights: Mapping[str, float]) -> dict[str, Any]:
+    """By its rewards."""
+    return {
+        "scores": {name: score.value for name, score in rollout.scores.items()} or None,
+        "score_weights": dict(weights) or None,
+        "statuses": {name: score.status for name, score in rollout.scores.items()} or None,
+        "extras": extras(rollout),
+    }
+
+
+def extras(rollout: Rollout) -> str | None:
+    """What rewards said beside their values, as JSON by reward and name; None where none did."""
+    said = {name: {**score.logged, **score.extras} for name, score in rollout.scores.items()}
+    said = {name: values for name, values in said.items() if values}
+    return json.dumps(said, ensure_ascii=False) if said else None

@@ -64,7 +64,7 @@ def train(
         now = replace(stage, algorithm=controls.applied(stage.algorithm))
         world.engine.load(learner.weights(), learner.version)
         with given_up_at_once():
-            draw = now.algorithm.source.draw(world, progress.cursor)
+            draw = now.algorithm.source.draw(world.at(step, progress.cursor), progress.cursor)
         drawn = time.perf_counter()
 
         record, learned = _learn(now, learner, draw, step, world.seed, sink)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from groupwise.types import Completion, Group, Request, Rollout, Sampling, Score
+from groupwise.types import Completion, Example, Group, Request, Rollout, Sampling, Score, TrainerState
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,7 +133,11 @@ class Learner(Protocol):
 
 @runtime_checkable
 class Reward(Protocol):
-    """Scores rollouts. Users write plain functions; ``groupwise.rewards.as_reward`` makes one of these of any."""
+    """Scores rollouts. Users write plain functions; ``groupwise.rewards.as_reward`` makes one of these of any.
+
+    It may also state ``correct_at: float``, the smallest of its scores that a right answer has, before weighting; where
+    it states none that is 1 (``verdicts.correct_at``). And it may be :class:`Votes` and :class:`ReadsGold`.
+    """
 
     @property
     def name(self) -> str:
@@ -147,6 +151,34 @@ class Reward(Protocol):
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """One score a rollout, in order."""
+        ...
+
+
+@runtime_checkable
+class FollowsTraining(Protocol):
+    """A reward that may depend on where training stands."""
+
+    def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+        """As ``Reward.score``, of completions drawn at that state."""
+        ...
+
+
+@runtime_checkable
+class Votes(Protocol):
+    """A reward that knows which answers are the same, so that they can be counted (maj@k)."""
+
+    def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+        """For each of the rollouts of one prompt a number: equal numbers are the same answer under this reward's own
+        equality; None: it has no answer."""
+        ...
+
+
+@runtime_checkable
+class ReadsGold(Protocol):
+    """A reward that can say beforehand whether it will be able to read the reference answers."""
+
+    def unreadable(self, examples: Sequence[Example]) -> list[str]:
+        """For each example "" where its reference answer can be read, else the reason in a few words."""
         ...
 
 

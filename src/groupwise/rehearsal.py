@@ -82,7 +82,7 @@ def _sampled(world: World, source: Any, rows: Sequence[Example]) -> list[Rollout
 
 def _shown(world: World, rows: Sequence[Example]) -> list[Rollout]:
     """The longest group that rows hold themselves."""
-    task = replace(world.stage.task, train=rows)
+    task = replace(world.stage.task, train=rows, shares=())
     stage = replace(world.stage, task=task, prompts_per_step=len(rows), long_prompts="skip")
     groups = stage.algorithm.source.draw(replace(world, stage=stage), 0).groups
     return flatten([max(groups, key=lambda group: sum(len(rollout.tokens) for rollout in group.rollouts))])

@@ -1,4 +1,4 @@
-"""Messages <-> token ids and the mask: the only place that knows a chat template.
+"""Messages <-> token ids and the mask.
 
 A prompt and its demonstration through a template that writes ``<|user|>2+2=<|end|><|assistant|>4<|end|>``::
 
@@ -6,27 +6,34 @@ A prompt and its demonstration through a template that writes ``<|user|>2+2=<|en
     Rollout.tokens                                                  4   <|end|>
     Rollout.mask                                                    1   1
 
-The prompt's ids are the same ids whether the model samples or is shown what follows: the completion is encoded by
-itself, never together with the prompt. What a template writes after the token that ends a turn is left out: no model
-ever samples it.
+The prompt's ids are the same ids whether the model samples or is shown what follows. Prompt and answer together are the
+ids of the text that the template writes; only where a token of that text would go across the end of the prompt is the
+answer encoded by itself. What a template writes after the token that ends a turn is left out: no model ever samples it.
+
+An answer of several turns is one rollout; what others say in it has mask 0::
+
+    Rollout.tokens    4   <|end|>   <|user|>  why?  <|end|>  <|assistant|>   two  twos  <|end|>
+    Rollout.mask      1   1         0         0     0        0               1    1     1
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
 
+from groupwise.chat_template import TOOLS, ChatTemplate
+from groupwise.encoding import GUARD, Encoder
 from groupwise.errors import UserError
 from groupwise.pieces import Pieces
+from groupwise.transcript import Transcript, Writer, joined
 from groupwise.types import DEMONSTRATED, Example, Message, Prompt, Rollout, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-GUARD = "\ufdd0"
-"""A Unicode noncharacter. It cuts special-token text in two while the template is filled in, and is gone thereafter."""
 
 
 @dataclass(frozen=True)
@@ -49,44 +56,75 @@ class Renderer:
     """Further ids that end a completion: ``eos_token_id`` of ``generation_config.json``."""
     stop_strings: tuple[str, ...] = ()
     """See ``Task.stop_strings``."""
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """See ``Task.template_arguments``."""
+    demonstrations: Literal["template", "appended"] = "template"
+    """See ``Task.demonstrations``."""
+    today: date | None = None
+    """The date that a chat template is told where it asks; None: the clock's."""
 
     def prompt(self, example: Example) -> Prompt:
         """The example's prompt as tokens, up to where the model's answer begins.
 
-        Raises UserError for a conversation without a chat template, one that does not leave the word to the
-        assistant, one that the template refuses, and a prompt that has no tokens.
+        A conversation that ends with the assistant is continued: the model goes on with that message. Raises UserError
+        for a conversation without a chat template, one that ends with a system message, one that the template refuses,
+        and a prompt that has no tokens.
         """
         if self._is_chat(example):
-            tokens = self._encode(self._fill(self._messages(example), example))
+            tokens = self._encoder.ids(self._writer(example).prompt(self._messages(example)))
         else:
-            tokens = self._opening + self._encode(self._plain(example))
+            tokens = self._opening + self._encoder.ids(self._plain(example))
         if not tokens:
             raise UserError(f"{example.id}: the prompt is empty; expected at least one token")
         return Prompt(example, tokens)
 
     def demonstration(self, example: Example) -> Rollout:
-        """The example's completion as a rollout: every token of it is trained on, the one that ends the turn included.
+        """The example's completion as a rollout: every token of the assistant's turns is trained on, the one that ends
+        a turn included; what others say between them is not.
 
         Raises UserError where the example has no completion, where the template rewrites the prompt once an answer
-        follows it, and for what ``prompt`` raises.
+        follows it or drops a part of the answer, and for what ``prompt`` raises.
         """
-        if not isinstance(example.completion, str):
-            raise UserError(f"{example.id}: no completion to demonstrate; expected one text")
+        if example.completion is None:
+            raise UserError(f"{example.id}: no completion to demonstrate; expected text or messages")
         prompt = self.prompt(example)
-        if self._is_chat(example):
-            tokens = self._encode(self._answer_in_chat(example)) + (self._turn_end or self._end_of_text)
-        else:
-            tokens = self._encode(self._as_content(example.completion, example))
-            tokens += () if tokens[-1:] == self._end_of_text else self._end_of_text
+        shown = self.transcript(example)
+        _, *parts = self._encoder.parts(shown.text, list(chain.from_iterable(shown.answers))[:-1])
+        if not shown.ended and parts[-1][-1:] != self._end_of_text:
+            parts[-1] += self._end_of_text
+        learned = [place % 2 == 0 for place in range(len(parts))]
+        tokens = tuple(chain.from_iterable(parts))
+        mask = tuple(own for own, part in zip(learned, parts, strict=True) for _ in part)
         return Rollout(
             prompt=prompt,
             tokens=tokens,
-            mask=(True,) * len(tokens),
+            mask=mask,
             behavior_logprobs=(0.0,) * len(tokens),
-            text=self.decode(tokens),
+            text=self.decode([token for token, own in zip(tokens, mask, strict=True) if own]),
             finished=True,
             version=DEMONSTRATED,
         )
+
+    def transcript(self, example: Example) -> Transcript:
+        """Prompt and completion as one text. Raises UserError as ``demonstration``."""
+        if not self._is_chat(example):
+            return self._plain_transcript(example)
+        messages, turns = self._messages(example), self._turns(example)
+        if messages[-1]["role"] == "assistant":
+            begun, rest = messages[-1]["content"], turns[0]["content"]
+            text = joined(begun, rest, self._encoder.guarded)
+            turns = [{**turns[0], "content": text[len(begun) :]}, *turns[1:]]
+        writer = self._writer(example, learned=True)
+        return (writer.appended if self.demonstrations == "appended" else writer.written)(messages, turns)
+
+    def unread_arguments(self, example: Example) -> list[str]:
+        """Names of the row's own template arguments that change nothing here."""
+        return self._template.unread(example)
+
+    @property
+    def tells_date(self) -> bool:
+        """Whether prompts hold the date of the day."""
+        return self.chat != "never" and self._template.tells_date
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The tokens as text, special tokens and those that end a completion left out."""
@@ -150,12 +188,22 @@ class Renderer:
         return False
 
     def _plain(self, example: Example) -> str:
-        if self.system is not None:
-            raise UserError(
-                f"{example.id}: a system message needs a conversation, but this prompt is shown to {self.name} as "
-                "plain text; put it into the prompt"
-            )
+        given = [("a system message", self.system), ("an argument of the chat template", self.template_arguments)]
+        for what, value in (*given, (f"the column {TOOLS}", example.columns.get(TOOLS))):
+            if value:
+                raise UserError(
+                    f"{example.id}: {what} needs a conversation, but this prompt is shown to {self.name} as plain "
+                    "text; put it into the prompt"
+                )
         return self._as_content(str(example.prompt), example)
+
+    def _plain_transcript(self, example: Example) -> Transcript:
+        if not isinstance(example.completion, str):
+            raise UserError(f"{example.id}: several turns need a conversation, but {self.name} is shown plain text")
+        before, rest = self._plain(example), self._as_content(example.completion, example)
+        cut = len(before)
+        text = before + rest if self.chat == "never" else joined(before, rest, self._encoder.guarded)
+        return Transcript(text, ((cut, len(text)),), ended=False)
 
     def _as_content(self, text: str, example: Example) -> str:
         return text if self.chat == "never" and isinstance(example.prompt, str) else self._guarded(text, example)
@@ -165,55 +213,42 @@ class Renderer:
         messages: list[Message] = [
             {**message, "content": self._guarded(message["content"], example)} for message in said
         ]
-        if not messages or messages[-1]["role"] in ("assistant", "system"):
-            last = messages[-1]["role"] if messages else "nobody"
+        last = messages[-1]["role"] if messages else "nobody"
+        if last in ("nobody", "system") or (last == "assistant" and {m["role"] for m in messages[:-1]} <= {"system"}):
             raise UserError(f"{example.id}: the conversation ends with {last}; expected a user's message last")
         if self.system is not None and messages[0]["role"] != "system":
             messages.insert(0, {"role": "system", "content": self.system})
         return messages
 
-    def _answer_in_chat(self, example: Example) -> str:
-        """The completion as the template writes it, without what ends the turn."""
-        messages = self._messages(example)
-        answer = {"role": "assistant", "content": self._guarded(str(example.completion), example)}
-        before = self._fill(messages, example)
-        after = self._fill([*messages, answer], example, generate=False)
-        if not after.startswith(before):
-            raise UserError(
-                f"{example.id}: the chat template of {self.name} rewrites the prompt once an answer follows it, so "
-                "that the model would learn on another prompt than it is asked; use a template that only appends"
-            )
-        return after[len(before) :].removesuffix(self._turn_tail)
+    def _turns(self, example: Example) -> list[Message]:
+        """What is to be learned, as messages that begin and end with the assistant's."""
+        if isinstance(example.completion, str):
+            return [{"role": "assistant", "content": self._guarded(example.completion, example)}]
+        turns: list[Message] = [
+            {**message, "content": self._guarded(message["content"], example)} for message in example.completion or ()
+        ]
+        if not turns or {turns[0]["role"], turns[-1]["role"]} != {"assistant"}:
+            raise UserError(f"{example.id}: the completion does not begin and end with the assistant's turn")
+        return turns
 
-    def _fill(self, messages: Sequence[Message], example: Example, generate: bool = True) -> str:
-        from jinja2 import TemplateError
+    def _writer(self, example: Example, learned: bool = False) -> Writer:
+        def fill(messages: Sequence[Message], generate: bool, goes_on: bool) -> str:
+            return self._template.fill(messages, example, generate, goes_on)
 
-        conversation = [dict(message) for message in messages]
-        try:
-            return str(self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generate))
-        except TemplateError as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{example.id}: the chat template of {self.name} refuses the conversation ({reason}); "
-                "change the conversation or the template"
-            ) from error
+        return Writer(fill, example.id, self.name, *((self._turn_ends, self._turn_tail) if learned else ()))
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        return ChatTemplate(self.tokenizer, self.name, self.template_arguments, self.today)
 
     def _guarded(self, text: str, example: Example) -> str:
         if GUARD in text:
             raise UserError(f"{example.id}: the text holds U+FDD0, which is no character; remove it")
-        for special in self._special_texts:
-            text = text.replace(special, special[0] + GUARD + special[1:])
-        return text
-
-    def _encode(self, text: str) -> tuple[int, ...]:
-        pieces = text.split(GUARD)
-        return tuple(id for piece in pieces for id in self.tokenizer.encode(piece, add_special_tokens=False))
+        return self._encoder.guarded(text)
 
     @cached_property
-    def _special_texts(self) -> list[str]:
-        added = self.tokenizer.added_tokens_decoder.values()
-        special = {token.content for token in added if token.special} | set(self.tokenizer.all_special_tokens)
-        return sorted((text for text in special if len(text) > 1), key=len, reverse=True)
+    def _encoder(self) -> Encoder:
+        return Encoder(self.tokenizer)
 
     @cached_property
     def _hidden(self) -> frozenset[int]:
@@ -239,17 +274,25 @@ class Renderer:
         answer = "ANSWER"
         probe = Example("the chat template's probe", "question")
         turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": answer}]
-        return self._fill(turns, probe, generate=False).rpartition(answer)[2]
+        return self._template.fill(turns, probe, generate=False).rpartition(answer)[2]
 
     @cached_property
     def _turn_end(self) -> tuple[int, ...]:
         """The ids that end an assistant's turn in the template, up to its first special token; empty: it has none."""
         if self.tokenizer.chat_template is None:
             return ()
-        tail = self._encode(self._turn_tail)
+        tail = self._encoder.after(self._turn_tail)
         special = self.tokenizer.added_tokens_decoder
         end = next((index for index, token in enumerate(tail) if token in special), None)
         return () if end is None else tail[: end + 1]
+
+    @cached_property
+    def _turn_ends(self) -> tuple[str, ...]:
+        """Special tokens that end a turn of the assistant's, as text: that of the last turn, then the others."""
+        added = self.tokenizer.added_tokens_decoder
+        last = [added[self._turn_end[-1]].content] if self._turn_end else []
+        others = [added[token].content for token in self.stop_tokens if token in added] if last else []
+        return tuple(dict.fromkeys([*last, *others]))
 
     @property
     def _end_of_text(self) -> tuple[int]:

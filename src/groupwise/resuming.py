@@ -10,6 +10,7 @@ from groupwise.describe import differences
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.manifest import damage
+from groupwise.step_rows import unreadable
 
 SHOWN_CHANGES = 6
 
@@ -47,3 +48,10 @@ def note_changes(place: RunDirectory, now: Mapping[str, Any], tell: Callable[[st
     more = f" and {len(found) - SHOWN_CHANGES} more" if len(found) > SHOWN_CHANGES else ""
     tell(f"continued under other conditions, so bits may differ: {'; '.join(found[:SHOWN_CHANGES])}{more}")
     place.write_record({**now, "continued": [*record.get("continued", ()), before]})
+
+
+def note_unreadable(place: RunDirectory, tell: Callable[[str], None]) -> None:
+    """Says which lines of the run's files of steps are none: a machine that lost power leaves such."""
+    for path in (place.metrics, place.times, place.alarms):
+        if lost := unreadable(path):
+            tell(f"{path.name}: {lost} lines that can't be read are left out")

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from groupwise.directory import RunDirectory
 from groupwise.stage import Checkpoints
-
-
-def rows_of_stage(place: RunDirectory, stage: str) -> list[dict[str, Any]]:
-    """What metrics.jsonl holds of it."""
-    if not place.metrics.exists():
-        return []
-    rows = [json.loads(line) for line in place.metrics.read_text(encoding="utf-8").splitlines()]
-    return [row for row in rows if row["stage"] == stage]
+from groupwise.step_rows import read_rows
 
 
 def best_step(place: RunDirectory, stage: str, checkpoints: Checkpoints) -> int | None:
@@ -22,7 +12,8 @@ def best_step(place: RunDirectory, stage: str, checkpoints: Checkpoints) -> int 
     name = checkpoints.keep_best
     if not name:
         return None
-    found = {row["step"]: row[name] for row in rows_of_stage(place, stage) if row.get(name) is not None}
+    rows = [row for row in read_rows(place.metrics) if row["stage"] == stage]
+    found = {row["step"]: row[name] for row in rows if row.get(name) is not None}
     return max(found, key=lambda step: found[step], default=None)
 
 

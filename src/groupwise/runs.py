@@ -24,6 +24,8 @@ from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
+from groupwise.presets import coincidence
+from groupwise.quick_evaluation import refuse_unknown_best
 from groupwise.rewards.scoring import prepare
 from groupwise.scorer_evaluation import ScorerEvaluation
 from groupwise.stage import Checkpoints, HeldOut, Stage
@@ -43,6 +45,9 @@ class Run:
     engine: Native = Native()
     evaluation: HeldOut = HeldOut()
     checkpoints: Checkpoints = Checkpoints()
+    evaluate_first: bool = True
+    """Whether the model that the first policy stage begins with is evaluated too, once, so that there is a before to
+    every after. One of random weights is not."""
     seed: int = 0
     """With the recipe, all that decides the result."""
 
@@ -79,10 +84,13 @@ def check(recipe: Run) -> list[str]:
     for stage in recipe.stages:
         refuse(stage)
     refuse_order(recipe.stages)
+    refuse_unknown_best(recipe.stages, recipe.evaluation, recipe.checkpoints)
     for directory in learned_from(recipe.stages):
         check_model(directory)
     prepare(reward for stage in recipe.stages for reward in (*stage.task.rewards, *stage.task.referee))
-    return [warning for stage in recipe.stages for warning in warnings(stage)]
+    others = ((stage.name, coincidence(stage)) for stage in recipe.stages)
+    told = [f"stage {name}: {said}" for name, said in others if said]
+    return [*(warning for stage in recipe.stages for warning in warnings(stage)), *told]
 
 
 def as_record(recipe: Run) -> dict[str, Any]:

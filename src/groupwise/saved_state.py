@@ -30,11 +30,15 @@ def save_state(directory: Path, state: Mapping[str, Any], progress: Mapping[str,
 
 
 def load_state(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What ``save_state`` wrote, its tensors on the CPU."""
+    """What ``save_state`` wrote, its tensors on the CPU, each in memory of its own.
+
+    In the mapped file a tensor begins at any byte, and a matrix product rounds by where its factors begin.
+    """
     from safetensors.torch import load_file
 
     shape, progress = (json.loads((directory / name).read_text(encoding="utf-8")) for name in (STATE, PROGRESS))
-    return _put_together(shape, load_file(directory / TENSORS)), progress
+    tensors = {name: tensor.clone() for name, tensor in load_file(directory / TENSORS).items()}
+    return _put_together(shape, tensors), progress
 
 
 def _alone(tensor: Tensor) -> Tensor:

@@ -207,7 +207,7 @@ def held_out_groups(world: World, problems: int) -> list[Group]:
     key = f"{world.stage.name}: {problems} held-out rows"
     if key not in world.gathered:
         task, algorithm, count = world.stage.task, world.stage.algorithm, min(problems, len(world.stage.task.held_out))
-        task = replace(task, train=tuple(task.held_out[place] for place in range(count)))
+        task = replace(task, train=tuple(task.held_out[place] for place in range(count)), shares=())
         source = algorithm.source
         if isinstance(source, FrozenPolicy | MonteCarloSteps):
             count *= source.samples_per_prompt * max(1, len(source.models))

@@ -22,8 +22,9 @@ from groupwise.describe import describe
 from groupwise.directory import RunDirectory
 from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
-from groupwise.evaluation import evaluate
-from groupwise.evaluations import Evaluations, headline
+from groupwise.evaluations import Evaluations
+from groupwise.evaluator import Evaluator
+from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import Local, NewModel
@@ -34,15 +35,15 @@ from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
 from groupwise.rehearsal import rehearse
 from groupwise.render import Renderer
-from groupwise.resuming import note_changes, refuse_damaged_model, whole_checkpoint
+from groupwise.rendering import dated, first_day, remembered, renderer_of
+from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
 from groupwise.rewards.model import with_scorers
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
 from groupwise.saved_state import bytes_of, load_state
-from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
-from groupwise.sources import FrozenPolicy, MonteCarloSteps, World
+from groupwise.sources import World
 from groupwise.stage import Stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
 from groupwise.versions import conditions
@@ -78,6 +79,7 @@ class Session:
         self.named: dict[str, Path | str] = {}
         shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
         self.sink = Sinks(*shown, JsonLines(place.metrics), TensorBoard(place.tensorboard))
+        self.evaluator = Evaluator(recipe, place, self.evaluations, self.sink)
 
     def run(self) -> Outcome:
         """Every stage that is not done yet, in order. Raises Stopped where a signal asked for it."""
@@ -101,6 +103,7 @@ class Session:
             self.place.write_record(as_record(self.recipe))
         else:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
+            note_unreadable(self.place, self.sink.note)
         for warning in check(self.recipe):
             self.sink.note(warning)
         model = first = self._first_model()
@@ -108,7 +111,7 @@ class Session:
             left = self.place.model(stage.name)
             if left.exists():
                 refuse_damaged_model(self.place, stage.name)
-            if not left.exists() or self._to_evaluate(stage):
+            if not left.exists() or self.evaluator.due(stage):
                 self.named = {"first": first, "last": model}
                 self._stage(stage, self._left_by(stage.start))
             rotate(self.place, stage.name, self.recipe.checkpoints, finished=True)
@@ -142,20 +145,23 @@ class Session:
                 with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer
             )
             task = replace(stage.task, rewards=opened(stage.task.rewards), referee=opened(stage.task.referee))
-        stage = replace(stage, task=task)
-        renderer = Renderer(
-            learner.tokenizer, task.system, task.chat, str(model), learner.stop_tokens, task.stop_strings
-        )
+        stage, left_out = with_usable_rows(replace(stage, task=task))
+        today = first_day(self.place.read())
+        renderer = renderer_of(task, learner.tokenizer, str(model), learner.stop_tokens, today)
+        self.place.write_record(dated(renderer))
         world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase, self.sink.note)
+        world = world.at(stage.steps, stage.steps * stage.prompts_per_step)  # evaluations judge as at the end
         world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
         if not trained:
-            self._train(stage, world, learner, resumed)
-        if self._to_evaluate(stage):
+            for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, renderer))):
+                self.sink.note(line)
+            self._train(stage, world, learner, resumed, model)
+        if self.evaluator.due(stage):
             engine.load(learner.weights(), learner.version)
             if isinstance(learner, ScorerLearner):
-                self._evaluate_scorer(world, learner)
+                self.evaluator.evaluate_scorer(world, learner)
             else:
-                self._evaluate(stage, engine, renderer)
+                self.evaluator.evaluate(world)
 
     def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
         """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""
@@ -183,7 +189,7 @@ class Session:
         if learner.slower:
             self.sink.note(f"learner: {learner.slower}; padding is computed and prompts are not shared, slower")
 
-    def _train(self, stage: Stage, world: World, learner: AnyLearner, resumed: Path | None) -> None:
+    def _train(self, stage: Stage, world: World, learner: AnyLearner, resumed: Path | None, start: Path | str) -> None:
         """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
         progress, algorithm = Progress(), stage.algorithm
         reference = algorithm.reference.model if algorithm.needs_reference else None
@@ -199,6 +205,8 @@ class Session:
         tried = rehearse(world, learner, self.recipe.learner.tokens_per_micro_batch)
         if tried:
             self.sink.note(f"{stage.name}: {tried}")
+        if not resumed and isinstance(learner, LocalLearner):
+            self.evaluator.evaluate_start(world, learner, start)
         self.sink.stage(stage.name, stage.steps, progress.step)
         plan, kept = self.recipe.evaluation, self.recipe.checkpoints
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
@@ -210,7 +218,7 @@ class Session:
         require_space(left.parent, bytes_of(learner.weights()), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
-            write_json(aside / RECORD, self.place.lasting_record())
+            write_json(aside / RECORD, self.place.lasting_record() | remembered(stage.task, world.renderer))
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:
@@ -232,50 +240,6 @@ class Session:
         other = self._learner.open(source)
         check_same_ids(str(source), other.tokenizer.get_vocab(), ours.get_vocab())
         return self.recipe.engine.open(other.model, self.sink.note)
-
-    def _to_evaluate(self, stage: Stage) -> bool:
-        judged = stage.algorithm.trains_scorer or stage.task.rewards
-        wanted = self.recipe.evaluation.problems and len(stage.task.held_out) and judged
-        return bool(wanted) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
-
-    def _evaluate(self, stage: Stage, engine: RolloutEngine, renderer: Renderer) -> None:
-        plan = self.recipe.evaluation
-        self.sink.note(f"{stage.name}: evaluating on held-out problems of {stage.task.name}")
-        with given_up_at_once():
-            found = evaluate(
-                engine,
-                renderer,
-                stage.task,
-                problems=plan.problems,
-                samples=plan.samples,
-                sampled_problems=plan.sampled_problems,
-                temperature=plan.temperature,
-                max_tokens=plan.max_completion_tokens,
-                seed=stable_seed(self.recipe.seed, "evaluation"),
-                on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
-            )
-        write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found))
-        self.evaluations.add_model(stage.name, found)  # after the card: what is there is not made again
-        self.sink.note(f"{stage.name}: {headline(found)}")
-
-    def _evaluate_scorer(self, world: World, learner: ScorerLearner) -> None:
-        """On what the stage's source makes of held-out rows; where that is nothing, says so and goes on."""
-        stage = world.stage
-        self.sink.note(f"{stage.name}: evaluating on held-out rows of {stage.task.name}")
-        try:
-            with given_up_at_once():
-                found = evaluate_scorer(stage, learner, held_out_groups(world, self._held_out_rows(stage)))
-        except (UserError, ValueError) as error:
-            self.sink.note(f"{stage.name}: not evaluated on held-out rows: {error}")
-            return
-        write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found))
-        self.evaluations.add_scorer(stage.name, found)
-        self.sink.note(f"{stage.name}: {found.headline()}")
-
-    def _held_out_rows(self, stage: Stage) -> int:
-        """Fewer where each is sampled many times over, as in an evaluation of a policy."""
-        plan, samples = self.recipe.evaluation, isinstance(stage.algorithm.source, FrozenPolicy | MonteCarloSteps)
-        return min(plan.problems, plan.sampled_problems) if samples and plan.sampled_problems else plan.problems
 
     def _report(self) -> None:
         from groupwise.sinks.report import write_report

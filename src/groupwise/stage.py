@@ -36,6 +36,8 @@ class Stage:
     """After the warm-up: constant, or down to the floor at the last step."""
     long_prompts: Literal["skip", "error"] = "skip"
     """A prompt that leaves no room for its completion in the context: skipped and counted, or an error."""
+    unreadable_answers: Literal["skip", "error"] = "skip"
+    """A row whose reference answer the reward cannot read: skipped and counted before the first step, or an error."""
     checkpoint_every: int = 50
     """Steps between checkpoints; 0: only the stage's final model."""
     evaluate_every: int = 0
@@ -68,7 +70,7 @@ class HeldOut:
     """How each stage's model is evaluated on its task's held-out problems."""
 
     problems: int = 500
-    """With one greedy and one sampled completion each."""
+    """Of each held-out set, with one greedy and one sampled completion each."""
     sampled_problems: int = 100
     """The first of them, with ``samples`` completions each, for pass@k and maj@k. 0: none."""
     samples: int = 32
@@ -78,7 +80,13 @@ class HeldOut:
     max_completion_tokens: int = 256
     """Of every completion here."""
     during: int = 100
-    """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``)."""
+    """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``), of each held-out set."""
+    during_samples: int = 1
+    """Completions for each of those beside the greedy one; with more than one also pass@k and maj@k for k up to it."""
+
+    def __post_init__(self) -> None:
+        if self.during_samples < 1:
+            raise UserError(f"evaluation.during_samples is {self.during_samples}; expected at least 1")
 
 
 @dataclass(frozen=True)
@@ -90,8 +98,9 @@ class Checkpoints:
     keep_every: int = 0
     """Those of every so many steps stay for good; 0: none."""
     keep_best: str = ""
-    """A metric of the quick evaluations (``Stage.evaluate_every``), such as eval/accuracy: a checkpoint is written
-    wherever it is higher than before, and the one where it is highest stays for good. Empty: none."""
+    """A metric of the quick evaluations (``Stage.evaluate_every``), such as eval/accuracy, or eval/NAME/maj@4 of one
+    held-out set: a checkpoint is written wherever it is higher than before, and the one where it is highest stays for
+    good. Empty: none."""
 
     def __post_init__(self) -> None:
         if self.keep_last < 1 or self.keep_every < 0:

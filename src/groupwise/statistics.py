@@ -172,3 +172,8 @@ def _effective(share: float, variance: float, otherwise: int) -> Interval:
 def mean(values: Sequence[float]) -> float:
     """The mean; 0 of nothing."""
     return fmean(values) if values else 0.0
+
+
+def doubling(largest: int) -> list[int]:
+    """1, 2, 4 ... and ``largest`` itself."""
+    return sorted({2**power for power in range(largest.bit_length()) if 2**power <= largest} | {largest})

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from groupwise.tolerance import differ
+
 Message = Mapping[str, str]
 """One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``."""
 
@@ -35,11 +37,18 @@ class Example:
     """Where it came from, as an error message names it: ``train.jsonl:17``. Unique within its split."""
     prompt: Text
     completion: Text | None = None
-    """A demonstration (SFT)."""
+    """A demonstration (SFT): the text of the assistant's turn, or messages that begin and end with the assistant's, all
+    of whose turns are learned. It goes on where a prompt that ends with the assistant breaks off."""
     answer: str | None = None
     """The reference answer, where the task has one."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Every column of the row by its original name; rewards receive them by name."""
+    alternatives: tuple[str, ...] = ()
+    """Further reference answers, each as right as ``answer``."""
+    is_bad: bool = False
+    """The row labels its own completion a bad one, which is therefore no demonstration."""
+    held_out_set: str = field(default="", repr=False)
+    """The name of the set that it belongs to, where a task holds several out. Empty: its ``data_source``, if any."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,32 @@ class Score:
     """Whether it was known already, where the reward keeps what it said; no part of what it says."""
     reason: str = field(default="", compare=False)
     """Why it timed out or failed, in a few words."""
+    logged: Mapping[str, float] = field(default_factory=dict)
+    """Numbers that the reward gave beside its value, by name: each one's mean is a metric of the step."""
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values that it gave beside its value, by name: they stand in the ledger."""
+    dated: bool = field(default=False, compare=False)
+    """Whether it depends on where training stood (``TrainerState``), so that it cannot be kept for another time."""
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """Where training stood when a completion was drawn, under TRL's names; a step is a draw, whatever its updates."""
+
+    global_step: int = 1
+    """Steps done."""
+    max_steps: int = 1
+    """Of the stage."""
+    epoch: float = 1.0
+    """Passes over the task's rows so far, a fraction included."""
+    num_train_epochs: int = 1
+    """Passes in all, rounded up."""
+    is_world_process_zero: bool = True
+    is_local_process_zero: bool = True
+
+
+OVER = TrainerState()
+"""A training that is over."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +169,8 @@ class Rollout:
     support: tuple[tuple[int, ...], ...] | None = None
     """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from; the learner's log-probabilities are
     renormalised over the same set. None: the whole vocabulary."""
+    correct: bool | None = None
+    """The verdict of the task's judge (``verdicts.Judge``); None where it was not asked or could not score."""
 
     @property
     def last(self) -> int:
@@ -157,9 +194,8 @@ class Group:
 
     @property
     def informative(self) -> bool:
-        """True where rewards differ: only such a group has a group-relative advantage."""
-        rewards = [rollout.reward for rollout in self.rollouts if rollout.reward is not None]
-        return len(rewards) > 1 and max(rewards) > min(rewards)
+        """True where rewards differ, by more than rounding: only such a group has a group-relative advantage."""
+        return differ(rollout.reward for rollout in self.rollouts if rollout.reward is not None)
 
 
 def flatten(groups: Sequence[Group]) -> list[Rollout]:

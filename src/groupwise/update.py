@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from groupwise.algorithm import Algorithm, Outputs, Signals, gradient_coefficient
+from groupwise.algorithm import Signals
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.finite import BadNumber, NotFinite, refuse_bad
+from groupwise.finite import BadNumber
 from groupwise.protocols import Learner
 from groupwise.seeding import stable_seed
-from groupwise.sources import OnPolicy
 from groupwise.stage import Stage
+from groupwise.tally import Tally, summary
 from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
 
 
@@ -54,18 +53,30 @@ def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = No
         behavior[row, :length] = torch.tensor(rollout.behavior_logprobs, dtype=torch.float64)
         for index, reward in rollout.rewards.items():
             rewards[row, index], rewarded[row, index] = reward, True
-    greedy = [group.greedy_reward for group in groups for _ in group.rollouts]
     parts = _parts(rollouts, weights) if weights and len(weights) > 1 else {}
     return Signals(
         **parts,
         mask=mask,
         group=torch.tensor([number for number, group in enumerate(groups) for _ in group.rollouts]),
-        greedy_rewards=None if None in greedy else torch.tensor(greedy, dtype=torch.float64),
+        greedy_rewards=_greedy(groups),
         rewards=rewards,
         rewarded=rewarded,
         finished=torch.tensor([rollout.finished for rollout in rollouts]),
+        correct=torch.tensor([_verdict(rollout) for rollout in rollouts], dtype=torch.float64),
+        demonstrated=torch.tensor([rollout.version == DEMONSTRATED for rollout in rollouts]),
         behavior_logprobs=behavior if any(rollout.version != DEMONSTRATED for rollout in rollouts) else None,
     )
+
+
+def _verdict(rollout: Rollout) -> float:
+    """1 right, 0 wrong; NaN where the judge gave none."""
+    return float("nan") if rollout.correct is None else float(rollout.correct)
+
+
+def _greedy(groups: Sequence[Group]) -> Tensor:
+    """``[B]`` float64; NaN where a group's greedy completion has no reward, or there is none."""
+    rewards = [group.greedy_reward for group in groups for _ in group.rollouts]
+    return torch.tensor([float("nan") if reward is None else reward for reward in rewards], dtype=torch.float64)
 
 
 def _parts(rollouts: Sequence[Rollout], weights: Mapping[str, float]) -> dict[str, Tensor]:
@@ -143,7 +154,8 @@ def update(
             if tally.bad:
                 record.bad.append(located(tally.bad, rows, rollouts))
             if epoch == 0:
-                record.logprobs[rows], record.coefficients[rows] = tally.logprobs, tally.coefficients / tally.count
+                record.logprobs[rows] = tally.logprobs
+                record.coefficients[rows] = tally.coefficients / (tally.count or 1.0)
     return record, summary(tallies, rate)
 
 
@@ -173,95 +185,3 @@ def minibatches(group: Sequence[int], parts: int, order: random.Random) -> list[
         order.shuffle(numbers)
     shares = [set(numbers[len(numbers) * i // parts : len(numbers) * (i + 1) // parts]) for i in range(parts)]
     return [[row for row, number in enumerate(group) if number in share] for share in shares if share]
-
-
-class Tally:
-    """The coefficients that a learner asks for, a micro-batch of one minibatch at a time, and what was seen there."""
-
-    def __init__(
-        self, algorithm: Algorithm, signals: Signals, on_rows: Callable[[int], None] = lambda rows: None
-    ) -> None:
-        assert signals.counts is not None
-        self.algorithm, self.signals, self.on_rows = algorithm, signals, on_rows
-        self.count = float(signals.counts.sum())
-        self.tokens = float(signals.mask.sum())
-        self.logprobs = torch.zeros(signals.mask.shape)
-        self.coefficients = torch.zeros(signals.mask.shape)
-        self.sums: dict[str, float] = {}
-        self.means: dict[str, tuple[float, float]] = {}
-        self.metrics: dict[str, float] = {}
-        self.bad: BadNumber | None = None
-        """Why the update was left out."""
-
-    def learn(self, learner: Learner, rollouts: Sequence[Rollout], rate: float) -> None:
-        """One update with the gradient of these rollouts; none where a number is not finite."""
-        algorithm = self.algorithm
-        together = self.signals.group.tolist() if algorithm.objective.joins_group() else None
-        try:
-            learner.accumulate(rollouts, algorithm.source.temperature, self, algorithm.outputs, together)
-        except NotFinite as found:
-            learner.discard()
-            self.bad = found.number
-            return
-        self.metrics |= learner.step(self.count, rate, rate * algorithm.critic.learning_rate_factor)
-        if self.metrics["skipped_updates"]:
-            self.bad = BadNumber("gradient", self.metrics["grad_norm"])
-
-    def __call__(self, rows: Sequence[int], outputs: Outputs) -> Outputs:
-        """``protocols.CoefficientFunction``."""
-        index, width = torch.tensor(rows), outputs.logprobs.shape[1]
-        signals = self.signals.rows(index, width)
-        found = gradient_coefficient(self.algorithm, signals, outputs)
-        self.logprobs[index, :width] = outputs.logprobs.float()
-        self.coefficients[index, :width] = found.cotangent.logprobs.float()
-        try:
-            refuse_bad(signals, outputs, found)
-        except NotFinite as bad:
-            row = bad.number.row
-            raise NotFinite(replace(bad.number, row=None if row is None else rows[row])) from None
-        sums = {"objective": found.objective}
-        if outputs.values is not None and signals.returns is not None:
-            error = (outputs.values - signals.returns).square() / 2
-            sums["value_loss"] = torch.where(signals.mask & signals.scored[:, None], error, 0.0).sum()
-        if self.algorithm.kl.coefficient:
-            sums["kl"] = (found.kl * signals.mask).sum()
-        if signals.behavior_logprobs is not None and not self.algorithm.trains_scorer:
-            if isinstance(self.algorithm.source, OnPolicy):
-                gap = torch.where(signals.mask, (outputs.logprobs - signals.behavior_logprobs).abs(), 0.0)
-                sums["engine_learner_gap"] = gap.sum()
-            sums["clip_ratio/low_mean"] = (found.clipped < 0).sum()
-            sums["clip_ratio/high_mean"] = (found.clipped > 0).sum()
-        if outputs.entropy is not None:
-            sums["entropy"] = (outputs.entropy * signals.mask).sum()
-        for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-        for name, (total, count) in self.algorithm.objective.measures(outputs.logprobs, signals).items():
-            before = self.means.get(name, (0.0, 0.0))
-            self.means[name] = before[0] + float(total), before[1] + float(count)
-        self.on_rows(len(rows))
-        return found.cotangent
-
-
-def summary(every: Sequence[Tally], rate: float) -> dict[str, float]:
-    """Means over the updates of a draw; the gap between engine and learner only of the first, which is on-policy.
-
-    Those that were left out are counted, by what was not finite.
-    """
-    skipped = Counter(tally.bad.kind for tally in every if tally.bad)
-    counts = {"skipped_updates": float(skipped.total())}
-    counts |= {f"skipped_updates/{kind}": float(count) for kind, count in skipped.items()}
-    tallies = [tally for tally in every if not tally.bad]
-    return (_means(tallies) if tallies else {"learning_rate": rate}) | counts
-
-
-def _means(tallies: Sequence[Tally]) -> dict[str, float]:
-    metrics: dict[str, float] = {}
-    for name in tallies[0].sums:
-        per = [tally.sums[name] / (tally.count if name == "objective" else tally.tokens) for tally in tallies]
-        metrics[name] = per[0] if name == "engine_learner_gap" else sum(per) / len(per)
-    for name in tallies[0].means:
-        totals, counts = zip(*(tally.means[name] for tally in tallies), strict=True)
-        metrics[name] = sum(totals) / max(sum(counts), 1e-12)
-    for name in tallies[0].metrics:
-        metrics[name] = sum(tally.metrics[name] for tally in tallies) / len(tallies)
-    return metrics | {"loss": -metrics["objective"]}

@@ -14,15 +14,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.evaluation import Measure, voting_answer
+from groupwise.evaluation import Measure
 from groupwise.protocols import Reward
-from groupwise.rewards.cache import Cached
 from groupwise.rewards.model import ModelReward, sigmoid
-from groupwise.statistics import Interval, maj_at_k, mean, paired_difference
+from groupwise.statistics import Interval, doubling, maj_at_k, mean, paired_difference
+from groupwise.tolerance import classes, same
 from groupwise.types import Rollout
-
-NEGLIGIBLE = 1e-12
-"""Relative difference of two sums of scores that are the same but for rounding."""
+from groupwise.verdicts import Judge, bare
+from groupwise.voting import Canonical, candidates
 
 
 def weighted_totals(answers: Sequence[Hashable | None], scores: Sequence[float]) -> dict[Hashable | None, float]:
@@ -54,8 +53,9 @@ def best_of_k(correct: Sequence[bool], scores: Sequence[float], k: int) -> float
     if len(correct) != n or not 1 <= k <= n:
         raise ValueError(f"best-of-k needs 1 <= k <= n: got {n} scores, {len(correct)} verdicts, k={k}")
     chance, below = 0.0, 0
-    for level in sorted(set(scores)):
-        own = [ok for ok, score in zip(correct, scores, strict=True) if score == level]
+    levels = classes(scores)
+    for level in sorted(set(levels)):
+        own = [ok for ok, at in zip(correct, levels, strict=True) if at == level]
         highest = math.comb(below + len(own), k) - math.comb(below, k)  # subsets whose best score is this one
         chance += highest * sum(own) / len(own)
         below += len(own)
@@ -72,14 +72,15 @@ class Verification:
     """Of each problem; the smallest number where they differ in it."""
     first: Measure
     """A sample by itself (pass@1)."""
-    majority: Measure
+    majority: Measure | None
+    """None, as what is made of votes, where the judge does not know which answers are the same."""
     best_of: Measure
-    weighted_vote: Measure
+    weighted_vote: Measure | None
     any_right: Measure
     """What a perfect scorer would reach (pass@N)."""
-    best_of_against_majority: Interval
+    best_of_against_majority: Interval | None
     """Paired over problems; above 0: the scorer chooses better than counting does."""
-    vote_against_majority: Interval
+    vote_against_majority: Interval | None
     best_of_at: Mapping[int, Measure]
     """k -> best of k samples; 1, 2, 4 ... ``samples``."""
     unscored_fraction: float
@@ -94,6 +95,9 @@ class Verification:
             return f"{verdict} ({change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}])"
 
         unscored = f" {self.unscored_fraction:.1%} of the samples got no score from it." * bool(self.unscored_fraction)
+        if self.best_of_against_majority is None or self.vote_against_majority is None:
+            choice = f"best of {self.samples} is right on {self.best_of.value:.3f} of {self.problems} problems"
+            return f"{self.scorer}: {choice}; there is no majority vote to set beside it.{unscored}"
         return (
             f"{self.scorer} against the majority vote of {self.samples} on {self.problems} problems: best of "
             f"{self.samples} {said(self.best_of_against_majority)}, weighted vote {said(self.vote_against_majority)}."
@@ -108,21 +112,24 @@ class Verification:
 def verify(
     problems: Sequence[Sequence[Rollout]],
     scorer: Reward,
-    correct_at: float = 1.0,
-    canonical: Callable[[Rollout], Hashable | None] = voting_answer,
+    judge: Judge,
+    canonical: Canonical | None = None,
     weight: Callable[[float], float] | None = None,
 ) -> Verification:
     """Scores the samples of each problem and chooses among them in every way.
 
-    ``problems``: each one's rollouts, scored by the rule that says what is right (a reward of at least ``correct_at``).
-    ``weight`` makes a vote's weight of a score; None: of an outcome model, whose scores are logits, the ``sigmoid``, of
-    any other scorer the score itself. Raises UserError where there are no samples, or a weight is negative.
+    ``problems``: each one's rollouts, with the verdict of ``judge``, whose votes (or those of ``canonical``) are
+    counted as in ``evaluation.evaluate``. ``weight`` makes a vote's weight of a score; None: of an outcome model, whose
+    scores are logits, the ``sigmoid``, of any other scorer the score itself. Raises UserError where there are no
+    samples, or a weight is negative.
     """
     if not problems or not all(problems):
         raise UserError("verification needs problems with at least one sample each; sample some first")
     values = [score.value for score in scorer.score([rollout for rollouts in problems for rollout in rollouts])]
     rest, weigh = iter(values), weight or _usual_weight(scorer)
-    rows = [_Problem.of(each, [next(rest) for _ in each], correct_at, canonical, weigh) for each in problems]
+    rows = [
+        _Problem.of(each, [next(rest) for _ in each], candidates(judge, each, canonical), weigh) for each in problems
+    ]
     negative = min(value for row in rows for value in row.weights)
     if negative < 0:
         raise UserError(
@@ -133,15 +140,18 @@ def verify(
 
 
 def _usual_weight(scorer: Reward) -> Callable[[float], float]:
-    reward = scorer.reward if isinstance(scorer, Cached) else scorer
+    reward = bare(scorer)
     return sigmoid if isinstance(reward, ModelReward) and reward.kind == "outcome" else float
 
 
 def _verification(scorer: str, rows: Sequence[_Problem], unscored: float) -> Verification:
     samples = min(len(row.correct) for row in rows)
-    majority = Measure.of([maj_at_k(row.answers, row.correct, len(row.correct)) for row in rows])
     best = Measure.of([best_of(row.correct, row.scores) for row in rows])
-    vote = Measure.of([weighted_vote(row.answers, row.correct, row.weights) for row in rows])
+    voted = [(row, row.answers) for row in rows if row.answers is not None]
+    majority = vote = None
+    if len(voted) == len(rows):
+        majority = Measure.of([maj_at_k(answers, row.correct, len(row.correct)) for row, answers in voted])
+        vote = Measure.of([weighted_vote(answers, row.correct, row.weights) for row, answers in voted])
     return Verification(
         scorer=scorer,
         problems=len(rows),
@@ -151,16 +161,20 @@ def _verification(scorer: str, rows: Sequence[_Problem], unscored: float) -> Ver
         best_of=best,
         weighted_vote=vote,
         any_right=Measure.of([float(any(row.correct)) for row in rows]),
-        best_of_against_majority=paired_difference(majority.by_problem, best.by_problem),
-        vote_against_majority=paired_difference(majority.by_problem, vote.by_problem),
-        best_of_at={k: Measure.of([best_of_k(row.correct, row.scores, k) for row in rows]) for k in _doubling(samples)},
+        best_of_against_majority=_difference(majority, best),
+        vote_against_majority=_difference(majority, vote),
+        best_of_at={k: Measure.of([best_of_k(row.correct, row.scores, k) for row in rows]) for k in doubling(samples)},
         unscored_fraction=unscored,
     )
 
 
+def _difference(before: Measure | None, after: Measure | None) -> Interval | None:
+    return paired_difference(before.by_problem, after.by_problem) if before and after else None
+
+
 @dataclass(frozen=True)
 class _Problem:
-    answers: list[Hashable | None]
+    answers: list[Hashable | None] | None
     correct: list[bool]
     scores: list[float]
     weights: list[float]
@@ -170,13 +184,12 @@ class _Problem:
         cls,
         rollouts: Sequence[Rollout],
         values: Sequence[float | None],
-        correct_at: float,
-        canonical: Callable[[Rollout], Hashable | None],
+        answers: list[Hashable | None] | None,
         weight: Callable[[float], float],
     ) -> _Problem:
         return cls(
-            [canonical(rollout) for rollout in rollouts],
-            [rollout.reward is not None and rollout.reward >= correct_at - 1e-9 for rollout in rollouts],
+            answers,
+            [bool(rollout.correct) for rollout in rollouts],
             [-math.inf if value is None else value for value in values],
             [0.0 if value is None else weight(value) for value in values],
         )
@@ -192,9 +205,4 @@ def _share_of_best(scores: Sequence[float], correct: Sequence[bool]) -> float:
 
 
 def _same(score: float, highest: float) -> bool:
-    return score == highest or math.isclose(score, highest, rel_tol=NEGLIGIBLE)
-
-
-def _doubling(largest: int) -> list[int]:
-    """1, 2, 4 ... and ``largest`` itself."""
-    return sorted({2**power for power in range(largest.bit_length()) if 2**power <= largest} | {largest})
+    return score == highest or same(score, highest)

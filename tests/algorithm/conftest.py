@@ -53,6 +53,7 @@ def worked() -> Worked:
         rewards=rewards,
         rewarded=rewarded,
         finished=torch.ones(6, dtype=torch.bool),
+        correct=(torch.tensor(REWARDS, dtype=torch.float64) >= 1).double(),
         behavior_logprobs=padded(BEHAVIOR),
         old_logprobs=padded(OLD),
         reference_logprobs=padded(REFERENCE),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from groupwise.algorithm import Constant, GroupRelative, Signals
+from groupwise.algorithm import Constant, GroupRelative, ProcessRelative, Signals
 
 GOLDEN = {
     "group, ddof 0": (
@@ -163,3 +163,56 @@ def test_outcome_is_the_sum_of_a_rows_rewards(worked: Any) -> None:
 def test_constant_is_one_on_every_sampled_token(worked: Any) -> None:
     assert torch.equal(Constant().advantages(worked.signals), worked.signals.mask.double())
     assert float(Constant(2.5).advantages(worked.signals).sum()) == 2.5 * 11
+
+
+@pytest.mark.parametrize(
+    ("rewards", "found"),
+    [
+        ([1.0, -1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0]),  # one right of four: a mean of -0.5 would turn every sign
+        ([1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0]),  # a mean of 0 divides nothing
+        ([1.0, 1.0, 1.0, -1.0], [1.0, 1.0, 1.0, -3.0]),
+        ([1.0, 0.0, 0.0, 0.0], [3.0, -1.0, -1.0, -1.0]),
+        ([0.1, -0.3, 0.2, 0.0], [0.0, 0.0, 0.0, 0.0]),  # 0 but for rounding
+    ],
+)
+def test_a_mean_that_is_not_positive_divides_nothing(rewards: list[float], found: list[float]) -> None:
+    signals = outcomes(rewards, [0] * len(rewards))
+    assert GroupRelative(scale="mean").advantages(signals)[:, 0].tolist() == pytest.approx(found)
+
+
+def stepped(finished: tuple[bool, ...], ends: tuple[dict[int, float], ...], length: int = 4) -> Signals:
+    """Rows of one group, all of whose tokens are sampled, with step scores on tokens."""
+    rewards = torch.zeros(len(ends), length, dtype=torch.float64)
+    rewarded = torch.zeros(len(ends), length, dtype=torch.bool)
+    for row, scores in enumerate(ends):
+        for place, score in scores.items():
+            rewards[row, place], rewarded[row, place] = score, True
+    mask = torch.ones_like(rewarded)
+    return Signals(mask, torch.zeros(len(ends), dtype=torch.long), rewards, rewarded, torch.tensor(finished))
+
+
+def test_eos_belongs_to_the_last_step_of_a_finished_completion() -> None:
+    """Scores 1 and 0, population spread 1/2: normalised +1 and -1. Steps end at token 2, EOS is token 3."""
+    signals = stepped((True, True), ({0: 1.0, 2: 1.0}, {0: 0.0, 2: 0.0}))
+    text, whole = (
+        ProcessRelative(ddof=0, last_step=end).advantages(signals).tolist() for end in ("text", "completion")
+    )
+    assert text == [[2, 1, 1, 0], [-2, -1, -1, 0]]
+    assert whole == [[2, 1, 1, 1], [-2, -1, -1, -1]]
+
+
+def test_a_step_that_truncation_cut_has_no_score() -> None:
+    """The second row was cut in its second step; the third, cut in its only one, keeps what was said of it."""
+    signals = stepped((True, False, False), ({1: 1.0}, {0: 0.0, 3: 1.0}, {3: 0.5}))
+    found = ProcessRelative(ddof=0, last_step="completion").advantages(signals)
+    spread = (((1 - 0.5) ** 2 + (0 - 0.5) ** 2 + 0) / 3) ** 0.5
+    assert found[0].tolist() == pytest.approx([0.5 / spread] * 4)
+    assert found[1].tolist() == pytest.approx([-0.5 / spread, 0, 0, 0])
+    assert found[2].tolist() == [0.0] * 4
+
+
+def test_a_completion_without_a_score_has_no_step_to_lengthen() -> None:
+    found = ProcessRelative(ddof=0, last_step="completion").advantages(stepped((True, True), ({}, {1: 1.0, 2: 0.0})))
+    assert found.tolist() == [[0, 0, 0, 0], [0, 0, -1, -1]]
+    nothing = ProcessRelative(last_step="completion").advantages(stepped((True,), ({},)))
+    assert nothing.tolist() == [[0, 0, 0, 0]]

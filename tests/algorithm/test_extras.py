@@ -79,3 +79,12 @@ def test_an_adaptive_penalty_is_bounded_a_draw() -> None:
     assert kl.adapted(0.0, 500) == pytest.approx(0.2 * 0.9)
     assert kl.adapted(6.6, 500) == pytest.approx(0.2 * 1.05)
     assert KL(0.2).adapted(60.0, 500) == 0.2
+
+
+def test_a_value_is_clipped_where_it_left_its_range_towards_the_return() -> None:
+    critic = Critic("head", clip=0.2)
+    old, returns = torch.zeros(5), torch.tensor([1.0, -1.0, 0.0, 0.1, 1.0])
+    values = torch.tensor([0.5, 0.5, 0.1, 0.5, 0.1])
+    # 0.5 of 1, where 0.2 is as far as it may count; the others went the other way, past the return, or not far.
+    assert critic.clipped(values, old, returns).tolist() == [True, False, False, False, False]
+    assert not Critic("head", clip=0.0).clipped(values, old, returns).any()

@@ -42,6 +42,7 @@ def draw(lengths: list[int], seed: int) -> tuple[Signals, Outputs]:
         rewards=torch.where(rewarded, torch.rand(6, width, generator=random, dtype=torch.float64), 0.0),
         rewarded=rewarded,
         finished=torch.tensor([True, True, False, True, True, True]),
+        correct=torch.tensor([1.0, 0.0, 1.0, torch.nan, 0.0, 0.0], dtype=torch.float64),
         parts=torch.rand(6, 2, generator=random, dtype=torch.float64),
         part_weights=torch.tensor([[1.0, 0.5]], dtype=torch.float64).expand(6, 2),
         greedy_rewards=torch.rand(3, generator=random, dtype=torch.float64)[GROUP],
@@ -150,8 +151,8 @@ def rows_of_the_table() -> dict[str, Callable[[Any], Tensor]]:
     """GC of each row, off-policy and with the clip, without the weight of the aggregation. ``x`` has A, r, s, ..."""
     return {
         "sft": lambda x: torch.ones_like(x.A),
-        "rft": lambda x: (x.outcome >= 1).double() * torch.ones_like(x.A),
-        "online_rft": lambda x: (x.outcome >= 1).double() * torch.ones_like(x.A),
+        "rft": lambda x: (x.correct == 1).double() * torch.ones_like(x.A),
+        "online_rft": lambda x: (x.correct == 1).double() * torch.ones_like(x.A),
         "ppo": lambda x: x.free(0.2, 0.2) * x.r * x.A,
         "grpo": lambda x: x.free(0.2, 0.2) * x.r * x.A + 0.04 * (x.x - 1),
         "grpo_process": lambda x: x.free(0.2, 0.2) * x.r * x.A + 0.04 * (x.x - 1),
@@ -186,7 +187,8 @@ class Numbers:
         assert prepared.reference_logprobs is not None
         assert prepared.behavior_logprobs is not None
         self.A, self.mask = prepared.advantages, prepared.mask
-        self.outcome = prepared.outcome[:, None]
+        assert prepared.correct is not None
+        self.correct = prepared.correct[:, None]
         self.r = (logprobs - prepared.old_logprobs).exp()
         self.x = (prepared.reference_logprobs - logprobs).exp()
         self.s = self.mean(logprobs - prepared.old_logprobs).exp().expand_as(self.r)

@@ -181,3 +181,33 @@ def test_scorers_are_known_by_what_they_read() -> None:
         "process_reward_model_automatic",
     }
     assert isinstance(recipes.process_reward_model.aggregation, SequenceSum)
+
+
+def test_implicit_rewards_of_pairs_by_hand() -> None:
+    """β ½; log-ratios 0.4 and -0.2 chosen, 0.1 and 0.3 rejected: rewards 0.2, -0.1 and 0.05, 0.15; one pair right."""
+    from groupwise.algorithm import PreferenceMargin, Signals
+
+    mask = torch.tensor([[True, True], [True, False], [True, True], [True, False]])
+    reference = torch.full((4, 2), -1.0, dtype=torch.float64)
+    ratios = torch.tensor([[0.3, 0.1], [0.1, 9.0], [-0.2, 0.0], [0.3, 9.0]], dtype=torch.float64)
+    signals = Signals(
+        mask=mask,
+        group=torch.tensor([0, 0, 1, 1]),
+        rewards=torch.zeros(4, 2, dtype=torch.float64),
+        rewarded=torch.zeros_like(mask),
+        finished=torch.ones(4, dtype=torch.bool),
+        reference_logprobs=reference,
+        advantages=torch.tensor([[1.0, 1.0], [-1.0, 0.0], [1.0, 1.0], [-1.0, 0.0]], dtype=torch.float64),
+    )
+    found = PreferenceMargin(0.5).measures(reference + ratios, signals)
+    means = {name: float(total) / float(count) for name, (total, count) in found.items()}
+    assert means == pytest.approx(
+        {
+            "implicit_reward/chosen": (0.2 - 0.1) / 2,
+            "implicit_reward/rejected": (0.05 + 0.15) / 2,
+            "implicit_reward/margin": (0.15 - 0.25) / 2,
+            "implicit_reward/accuracy": 0.5,
+        }
+    )
+    mean = PreferenceMargin(0.5, length_normalised=True).measures(reference + ratios, signals)
+    assert float(mean["implicit_reward/chosen"][0]) == pytest.approx(0.1 - 0.05)

@@ -26,7 +26,10 @@ def turns() -> Signals:
 
 def test_reward_to_go_counts_what_is_still_to_come() -> None:
     assert RewardToGo().advantages(turns()).tolist() == [[3.0, 3.0, 0.0, 2.0]]
-    assert RewardToGo(gamma=0.5).advantages(turns()).tolist() == [[0.75, 1.5, 0.0, 2.0]]
+    # A discount is for each token that the policy sampled: γ(R + γ ·) over tokens 0, 1 and 3, as GAE with V = 0 has it.
+    assert RewardToGo(gamma=0.5).advantages(turns()).tolist() == [[1.0, 2.0, 0.0, 2.0]]
+    without = replace(turns(), old_values=torch.zeros(1, 4, dtype=torch.float64))
+    assert GAE(0.5, 1.0).advantages(without).tolist() == [[1.0, 2.0, 0.0, 2.0]]
 
 
 def test_baselines() -> None:
@@ -34,6 +37,12 @@ def test_baselines() -> None:
     two = replace(two, rewards=two.rewards * torch.tensor([[1.0], [0.0]]), greedy_rewards=torch.tensor([0.5, 0.5]))
     assert RewardToGo(baseline="group").advantages(two)[:, 3].tolist() == [0.5, -1.5]
     assert RewardToGo(baseline="greedy").advantages(two)[:, 3].tolist() == [1.5, -0.5]
+
+
+def test_a_greedy_completion_without_a_reward_costs_its_group_alone() -> None:
+    two = turns().rows(torch.tensor([0, 0]))
+    two = replace(two, group=torch.tensor([0, 1]), greedy_rewards=torch.tensor([torch.nan, 0.5]))
+    assert RewardToGo(baseline="greedy").advantages(two).tolist() == [[0.0] * 4, [2.5, 2.5, 0.0, 1.5]]
 
 
 def test_a_greedy_baseline_that_is_missing_is_named() -> None:

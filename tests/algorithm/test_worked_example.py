@@ -336,7 +336,7 @@ def test_sequence_ratios(signals: Signals, steps: Signals, low: float, high: flo
             CORE["unified_paradigm"]["sft_gc_1"]["dloss_dlogp"],
         ),
         (
-            algorithm(LogLikelihood(), Accepted(1.0)),
+            algorithm(LogLikelihood(), Accepted()),
             CORE["unified_paradigm"]["rft_gc_indicator_reward>=1"]["loss"],
             CORE["unified_paradigm"]["rft_gc_indicator_reward>=1"]["dloss_dlogp"],
         ),

@@ -28,6 +28,22 @@ def cells(shown: str, name: str) -> str:
     return line.strip().removeprefix(name).strip()
 
 
+EVEN = """
+from groupwise.types import Score
+
+class Even:
+    name, weight = "even", 1.0
+
+    def score(self, rollouts):
+        return [Score(float(len(rollout.text) % 2 == 0)) for rollout in rollouts]
+
+    def votes(self, rollouts):
+        return [len(rollout.text) for rollout in rollouts]
+
+even = Even()
+"""
+
+
 def test_one_model(tiny_model, capsys):
     assert main(["evaluate", str(tiny_model), "--task", "stepwise:1", *FEW]) == 0
     shown = capsys.readouterr()
@@ -129,7 +145,7 @@ def answers(tmp_path: Path) -> list[str]:
     """A task on which half of the samples are right, by their length."""
     rows = [{"question": f"{n} + 1 = ?", "answer": str(n + 1)} for n in range(4)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "even.py").write_text("def even(completion):\n    return float(len(completion) % 2 == 0)\n")
+    (tmp_path / "even.py").write_text(EVEN)
     return ["--task", str(tmp_path / "rows.jsonl"), "--reward", f"{tmp_path / 'even.py'}:even"]
 
 
@@ -174,3 +190,64 @@ def test_a_verifier_that_cannot_is_refused_before_anything_is_sampled(tiny_model
     assert f"expected outcome:{scorer} or process:{scorer}" in refused(f"prm:{scorer}")
     assert "no such model directory" in refused("process:./nowhere")
     assert "--samples of 2" in refused(f"process:{scorer}", "--samples", "1")
+
+
+SILENT = """
+def style(completion):
+    return 1.0
+
+def never(completion):
+    return 0.0
+
+never.correct_at = 0.5
+
+def even(completion):
+    return float(len(completion) % 2 == 0)
+"""
+
+
+def test_a_format_reward_makes_no_answer_right(tiny_model, answers, capsys, tmp_path):
+    """Whatever is added and with whatever weight: only the judge's own verdict counts, and it is named."""
+    (tmp_path / "rewards.py").write_text(SILENT)
+    file, data = tmp_path / "rewards.py", answers[:2]
+    command = ["evaluate", str(tiny_model), *data, *FEW, "--reward"]
+
+    def greedy(*words: str) -> tuple[str, str]:
+        assert main([*command, *words]) == 0
+        shown = capsys.readouterr().out
+        return cells(shown, "greedy accuracy")[:5], " ".join(shown.split())
+
+    wrong, shown = greedy(f"{file}:never", "--reward", f"{file}:style*5")
+    assert wrong == "0.000"
+    assert "correct: by never, from 0.5 on." in shown
+    assert "mean reward, never 0.000" in shown
+    assert "mean reward, style 1.000" in shown
+    assert "maj@k is left out: reward 'never' does not say which answers are the same" in shown
+    right, shown = greedy(f"{file}:style*0.2", "--reward", "length:8,8*-3", "--reward", f"{file}:never*-7")
+    assert right == "1.000"
+    assert "correct: by style." in shown
+    assert greedy(f"{file}:style", "--reward", f"{file}:never", "--judge", "never")[0] == "0.000"
+    assert greedy(f"{file}:never", "--judge", f"{file}:style")[0] == "1.000"
+    assert main(["evaluate", str(tiny_model), *data, *FEW, "--judge", f"{file}:even"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reward", "math*"], "what follows * is its weight, and nothing is none; expected a number after a name"),
+        (["--reward", "math*nan"], "and nan is none"),
+        (["--reward", "math*-"], "and - is none"),
+        (["--reward", "math", "--judge", "maths"], "unknown reward 'maths', perhaps you meant 'math'"),
+        (["--reward", "math", "--judge", "math*2"], "judge math*2: a verdict has no weight; expected math"),
+    ],
+)
+def test_a_weight_or_a_judge_that_is_none_is_one_line(words, said, tiny_model, answers, capsys):
+    assert main(["evaluate", str(tiny_model), *answers[:2], *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_scores_that_only_compare_are_no_verdict(tiny_model, scorer, answers, capsys):
+    assert main(["evaluate", str(tiny_model), *answers[:2], *FEW, "--reward", f"outcome:{scorer}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "whose scores compare answers and make none right; name another judge (--judge" in line

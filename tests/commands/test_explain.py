@@ -27,6 +27,9 @@ NAMES = {
 }
 Explain = Callable[..., dict[str, Any]]
 
+AS_PRINTED = ("--algorithm.advantage.last_step", "text")
+"""The paper's index(K) letter by letter: EOS belongs to no step."""
+
 
 def response(given: dict[str, Any], **changes: Any) -> dict[str, Any]:
     steps = [list(pair) for pair in zip(given["step_ends"], given["step_rewards"], strict=True)]
@@ -93,7 +96,7 @@ UNIFIED = CORE["unified_paradigm"]
         ("grpo", NO_KL, CORE["loss"]["seq_mean_token_mean"]["surrogate_only"], None),
         ("dapo", (), CORE["loss"]["token_mean_batch"]["clip_higher_no_kl"], "dapo_token_mean_no_kl"),
         ("dr_grpo", ("--algorithm.aggregation.length", "4"), CORE["dr_grpo_loss"], None),
-        ("grpo_process", (), CORE["process_grpo_loss_seq_mean"], None),
+        ("grpo_process", AS_PRINTED, CORE["process_grpo_loss_seq_mean"], None),
         ("gmpo", (), CORE["gmpo"]["loss"], CORE["gmpo_dloss_dlogp"]),
         ("sapo", (), CORE["sapo"]["loss_seq_mean"], CORE["sapo"]["dloss_dlogp"]),
         ("cispo", (), CORE["cispo"]["loss_token_mean"], CORE["cispo"]["dloss_dlogp"]),
@@ -135,7 +138,7 @@ def test_sequence_ratios(explain: Explain, bounds: list[float]) -> None:
     assert same(column(found, "coefficients"), negative(expected["dloss_dlogp"]))
     assert [row[0] for row in column(found, "ratios")] == pytest.approx(CORE["gspo"]["s"], abs=1e-9)
     assert [row[0] for row in column(found, "clipped")] == expected["clipped"]
-    found = explain("GSPO-token", *options)
+    found = explain("GSPO-token", *options, *AS_PRINTED)
     assert found["loss"] == pytest.approx(expected["gspo_token_loss_process_ddof1"], abs=1e-9)
     assert same(column(found, "coefficients"), negative(expected["gspo_token_dloss_dlogp"]))
 
@@ -191,7 +194,12 @@ def test_outcome_advantages(explain: Explain, method: str, options: tuple, name:
 
 @pytest.mark.parametrize("ddof", ["0", "1"])
 def test_process_advantages(explain: Explain, ddof: str) -> None:
-    found = explain("grpo_process", "--algorithm.advantage.ddof", ddof)
+    """As the paper's formula reads letter by letter; by the recipe EOS of the third row belongs to its last step."""
+    found = explain("grpo_process", *AS_PRINTED, "--algorithm.advantage.ddof", ddof)
+    whole = explain("grpo_process", "--algorithm.advantage.ddof", ddof)
+    changed = [row for row in range(6) if column(found, "advantages")[row] != column(whole, "advantages")[row]]
+    assert changed == [2]
+    assert column(whole, "advantages")[2] == [column(found, "advantages")[2][0]] * 3
     assert same(column(found, "advantages"), flat(ADVANTAGES[f"process_ddof{ddof}_eps0"]))
 
 

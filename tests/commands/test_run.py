@@ -204,3 +204,74 @@ def test_a_method_by_its_name(tiny_model, dry, tmp_path):
 )
 def test_what_a_method_needs(refused, words, line):
     assert line in refused(*words)
+
+
+REWARDS = """
+def wrong(completion):
+    return 0.0
+
+def right(completion):
+    return 1.0
+
+def fmt(completion):
+    return 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "correct"),
+    [
+        (["--reward", "{file}:wrong", "--reward", "{file}:fmt"], False),
+        (["--reward", "{file}:right", "--reward", "length:4,4*9"], True),
+        (["--reward", "{file}:fmt", "--reward", "{file}:wrong*0.5", "--judge", "wrong"], False),
+        (["--reward", "{file}:wrong", "--judge", "{file}:right"], True),
+    ],
+    ids=["a format", "a length", "a judge among the rewards", "a judge beside them"],
+)
+def test_only_the_judge_makes_an_answer_right(words, correct, tiny_model, capsys, tmp_path):
+    """In what online RFT imitates, in quick evaluations, in the evaluation, in the ledger and in the step line."""
+    from groupwise.ledger import Ledger
+
+    (tmp_path / "rewards.py").write_text(REWARDS)
+    rows = [{"question": f"{n} + 1 = ?", "answer": str(n + 1)} for n in range(12)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = [word.format(file=tmp_path / "rewards.py") for word in words]
+    sizes = [
+        "--steps",
+        "1",
+        "--prompts_per_step",
+        "2",
+        "--evaluate_every",
+        "1",
+        "--algorithm.source.max_completion_tokens",
+        "8",
+    ]
+    few = ["--evaluation.max_completion_tokens", "8", "--evaluation.problems", "4", "--held_out", "0.3"]
+    where = ["--model", str(tiny_model), "--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out")]
+    assert main(["run", "online_rft", *where, *sizes, *few, *given]) == 0
+    shown = capsys.readouterr().out
+    truth = float(correct)
+    assert f"greedy accuracy {truth:.3f} [" in shown
+    judge = "right" if correct else "wrong"
+    assert f"; correct: by {judge}; mean " in shown
+    metrics = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
+    assert metrics["eval/accuracy"] == metrics["eval/pass@1"] == truth
+    assert f" {judge} {truth:.3f} " in shown  # the judge's mean in the step line
+    *_, model = json.loads((tmp_path / "out" / "evaluation.json").read_text())["models"]
+    assert (model["evaluation"]["judge"], model["evaluation"]["pass_at_1"]["value"]) == (judge, truth)
+    ledger = Ledger(tmp_path / "out" / "ledger").read("online_rft", 1)
+    assert {row["correct"] for row in ledger} == {correct}
+    assert {advantage for row in ledger for advantage in row["advantages"]} == {truth}
+
+
+def test_several_files_of_data(dry: Callable[..., dict], tmp_path: Path, tiny_model: Path) -> None:
+    """Each is used: none is dropped for the one after it."""
+    for name, count in (("a", 20), ("b", 10)):
+        rows = [{"question": f"{name}{number}?", "answer": "4"} for number in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = ["--data", str(tmp_path / "a.jsonl"), "--data", f"{tmp_path / 'b.jsonl'}*0.5"]
+    recipe = dry("sft", "--model", str(tiny_model), *files, "--held_out", "0")
+    task = recipe["stages"][0]["task"]
+    assert recipe["name"] == "sft-a+b"
+    assert task["train"]["rows"] == 30
+    assert [(share["rows"], share["weight"]) for share in task["shares"]] == [(20, 1.0), (10, 0.5)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from groupwise.preflight.signal import share_without_signal
+from groupwise import recipes
+from groupwise.preflight.signal import kinds, share_without_signal
+from groupwise.types import Example, Group, Prompt, Rollout, Score
 
 
 def test_by_hand() -> None:
@@ -53,3 +56,28 @@ def test_beyond_what_was_sampled_certainty_is_shrunk() -> None:
     share = share_without_signal([[1.0] * 8] * 10, 64)
     assert share is not None
     assert 0.1 < share.value < 0.6
+
+
+def group(*steps: dict[int, float], parts: tuple[dict[str, float], ...] = ()) -> Group:
+    prompt = Prompt(Example("row", "?"), (1,))
+    rollouts = [Rollout(prompt, (2, 3), (True, True), (-1.0, -1.0), "", True, 0, rewards=rewards) for rewards in steps]
+    for place, said in enumerate(parts):
+        rollouts[place] = replace(rollouts[place], scores={name: Score(value) for name, value in said.items()})
+    return Group(prompt, tuple(rollouts))
+
+
+def test_equal_but_for_rounding_is_one_kind() -> None:
+    assert kinds([group({1: 0.1 + 0.2}, {1: 0.3}, {}, {1: 0.4}), group({1: 0.3})], recipes.grpo) == [[0, 0, 1], [0]]
+
+
+def test_steps_and_parts_are_seen_where_the_method_sees_them() -> None:
+    """Totals of 1 in other steps are two kinds to process supervision; steps of 1 are one, however many there are."""
+    steps = [group({0: 0.2, 1: 0.8}, {0: 0.6, 1: 0.4}), group({0: 1.0}, {0: 1.0, 1: 1.0})]
+    assert [len(set(numbers)) for numbers in kinds(steps, recipes.grpo)] == [1, 2]
+    assert [len(set(numbers)) for numbers in kinds(steps, recipes.grpo_process)] == [2, 1]
+    parts = group({1: 1.0}, {1: 1.0}, parts=({"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 1.0}))
+    assert kinds([parts], recipes.gdpo) == [[0, 1]]
+    assert kinds([parts], recipes.grpo) == [[0, 0]]
+    unequal = share_without_signal(kinds(steps[:1] * 3, recipes.grpo_process), 2)
+    assert unequal is not None
+    assert unequal.value == 0.0

@@ -5,16 +5,34 @@ from pathlib import Path
 
 import pytest
 
+from groupwise.cli import REWARDS
 from groupwise.errors import UserError
-from groupwise.rewards import FinalAnswer, Format, Math, by_name
-from groupwise.types import Rollout
+from groupwise.protocols import Reward
+from groupwise.rewards import Cached, FinalAnswer, Format, LengthPenalty, Math, by_name
+from groupwise.rewards.named import BUILT_IN, SCORERS
+from groupwise.types import Rollout, Score
+from groupwise.verdicts import Judge
 
 SOURCE = """
-from groupwise.rewards import Format
+from groupwise.rewards import Cached, Format
+from groupwise.types import Score
 
 def shorter(completion):
     return -len(completion)
 
+class Own:
+    name, weight, correct_at = "own", 1.0, 0.5
+
+    def score(self, rollouts):
+        return [Score(0.75) for _ in rollouts]
+
+    def votes(self, rollouts):
+        return [len(rollout.text) for rollout in rollouts]
+
+    def identity(self):
+        return {}
+
+own, kept = Own(), Cached(Own(), "scores.sqlite")
 tagged = Format("<b>.*</b>", name="tagged")
 number = 3
 """
@@ -23,6 +41,71 @@ number = 3
 def test_the_built_in_rewards_have_names() -> None:
     assert by_name("math") == Math()
     assert by_name("answer") == FinalAnswer()
+    assert by_name("length:512") == LengthPenalty(512, 102)
+    assert by_name("length: 512, 128") == LengthPenalty(512, 128)
+    assert by_name("length") == LengthPenalty()
+    assert by_name("format:a.*b") == Format("a.*b")
+
+
+def test_format_alone_is_a_thought_and_an_answer(rollout: Callable[..., Rollout]) -> None:
+    texts = ("<think>a\nb</think>\n<answer>7</answer>\n", "7", "<think>a</think>7", "<answer>7</answer>")
+    assert [score.value for score in by_name("format").score([rollout(text) for text in texts])] == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("math*0.2", Math(weight=0.2)),
+        ("math * .5", Math(weight=0.5)),
+        ("answer*-1", FinalAnswer(weight=-1.0)),
+        ("math*1e-3", Math(weight=1e-3)),
+        ("math*0", Math(weight=0.0)),
+        ("length:64,8*-2", LengthPenalty(64, 8, weight=-2.0)),
+        ("format:a.*0.5", Format("a.", weight=0.5)),
+        ("format:a.*", Format("a.*")),
+        ("format:(ab)*c", Format("(ab)*c")),
+    ],
+)
+def test_a_weight_follows_a_star(spec: str, expected: Reward) -> None:
+    """In a pattern a star is the pattern's, unless a number ends it."""
+    assert by_name(spec) == expected
+
+
+@pytest.mark.parametrize(
+    "weight", ["", "nan", "inf", "-inf", "-", "+", "1e400", "0x2", "1_0", "1,5", "two", "1 2", "--1", "٣"]
+)
+def test_what_is_no_weight_is_said(weight: str) -> None:
+    with pytest.raises(UserError, match=r"is its weight, and .* is none; expected a number after a name, such as math"):
+        by_name(f"math*{weight}")
+
+
+@pytest.mark.parametrize("spec", ["*0.5", "*", " *2"])
+def test_a_weight_of_nothing_is_said(spec: str) -> None:
+    with pytest.raises(UserError):
+        by_name(spec)
+
+
+@pytest.mark.parametrize("spec", ["length:", "length:x", "length:1,2,3", "length:-5", "length:0", "length:8,9"])
+def test_a_length_that_is_none_is_said(spec: str) -> None:
+    with pytest.raises(UserError, match="length"):
+        by_name(spec)
+
+
+def test_any_reward_can_be_weighted(tmp_path: Path, rollout: Callable[..., Rollout]) -> None:
+    """A function, a reward of a class that takes no weight, one that is kept: and each stays what it was."""
+    (tmp_path / "rewards.py").write_text(SOURCE, encoding="utf-8")
+    function, own, kept = (by_name(f"{tmp_path}/rewards.py:{name}*-0.25") for name in ("shorter", "own", "kept"))
+    for reward in (function, own, kept):
+        assert reward.weight == -0.25
+    assert function.score([rollout("four")])[0].value == -4.0
+    assert own.score([rollout("four")]) == [Score(0.75)]
+    assert Judge.of(own).threshold == Judge.of(kept).threshold == 0.5
+    assert Judge.of(own).votes([rollout("four")]) == [4]
+    assert isinstance(kept, Cached)
+
+
+def test_the_help_lists_every_name() -> None:
+    assert all(name in REWARDS for name in (*BUILT_IN, *SCORERS))
 
 
 def test_a_function_or_a_reward_in_a_file(tmp_path: Path, rollout: Callable[..., Rollout]) -> None:

@@ -26,6 +26,7 @@ def test_trl_gets_all_completions_at_once_with_ids_and_columns(rollout: Make) ->
     seen: dict[str, Any] = {}
 
     def correct(prompts, completions, completion_ids, level, **columns):  # type: ignore[no-untyped-def]
+        columns = {name: values for name, values in columns.items() if isinstance(values, list)}
         seen.update(prompts=prompts, completions=completions, ids=completion_ids, level=level, columns=columns)
         return [1.0, None]
 

@@ -69,5 +69,26 @@ def test_the_line_keeps_its_order_and_leaves_out_what_is_idle() -> None:
     assert line({"reward": 1.0, "completions/unscored": 0.0}) == "reward 1.000"
 
 
+def test_each_reward_is_shown_where_there_are_several() -> None:
+    """Behind their weighted sum, in the order of the task."""
+    one = {"rewards/answer/mean": 0.25, "reward": 0.25, "kl": 0.1}
+    assert line(one) == "reward 0.250  kl 0.1000"
+    several = {
+        "rewards/answer/mean": 0.25,
+        "rewards/answer/std": 0.1,
+        "rewards/form/mean": 1.0,
+        "reward": 0.45,
+        "kl": 0.1,
+    }
+    assert line(several) == "reward 0.450  answer 0.250  form 1.000  kl 0.1000"
+
+
+def test_a_huge_number_is_short() -> None:
+    assert (
+        line({"reward": -1.5e308, "rewards/a/mean": 1e20, "rewards/b/mean": 2.0})
+        == "reward -1.5e+308  a 1e+20  b 2.000"
+    )
+
+
 def test_clock() -> None:
     assert [clock(seconds) for seconds in (7.4, 247, 3847)] == ["0:07", "4:07", "1:04:07"]

@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from groupwise.sinks.jsonl import JsonLines, read_metrics, truncate_after
+from groupwise.sinks.jsonl import JsonLines, read_metrics
 
 
 def written(path: Path) -> list[tuple[str, int]]:
@@ -50,20 +50,6 @@ def test_going_back_a_stage_forgets_all_that_followed(tmp_path: Path) -> None:
     ran(path, ("sft", 3), ("grpo", 4))
     JsonLines(path).stage("sft", 3, 2)
     assert written(path) == [("sft", 1), ("sft", 2)]
-
-
-def test_a_half_written_line_is_cut(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    ran(path, ("sft", 2))
-    with path.open("a") as file:
-        file.write('{"stage": "sft", "st')
-    truncate_after(path, "sft", 2)
-    assert written(path) == [("sft", 1), ("sft", 2)]
-
-
-def test_no_file_yet_is_no_error(tmp_path: Path) -> None:
-    truncate_after(tmp_path / "metrics.jsonl", "sft", 0)
-    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_what_a_clock_measured_stands_apart(tmp_path: Path) -> None:

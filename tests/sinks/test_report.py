@@ -12,7 +12,7 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.sinks.report import write_report
-from groupwise.sinks.report_charts import smooth, span, ticks
+from groupwise.sinks.report_charts import BOTTOM, TOP, Frame, smooth, span, ticks
 from groupwise.sinks.report_markup import Html, duration, element, number
 from groupwise.sinks.report_training import thin, training
 
@@ -86,6 +86,44 @@ def test_the_report_tells_the_run(run_directory: Write) -> None:
         assert text in page.text
 
 
+def test_the_report_names_the_judge_and_shows_each_reward(run_directory: Write) -> None:
+    """A run from before verdicts were kept says nothing of it and is shown as before."""
+    directory = run_directory()
+    assert "correct: by" not in Page(write_report(directory).read_text()).text
+    kept = json.loads((directory / "evaluation.json").read_text())
+    for model in kept["models"]:
+        model["evaluation"] |= {"judge": "answer", "reward_means": {"answer": 0.5, "form": 0.25}, "maj_at": {}}
+        for completion in model["evaluation"]["completions"]:
+            completion |= {"reward": 2.0, "correct": False}
+    kept["comparison"] |= {"maj_at": {}, "sentence": "Maj@K is left out."}
+    (directory / "evaluation.json").write_text(json.dumps(kept))
+    rows = [json.loads(row) for row in (directory / "metrics.jsonl").read_text().splitlines()]
+    said = [json.dumps(row | {"rewards/answer/mean": 0.5, "rewards/form/mean": 1.0}) for row in rows]
+    (directory / "metrics.jsonl").write_text("\n".join(said) + "\n")
+    page = Page(write_report(directory).read_text())
+    for text in (
+        "(correct: by answer), pass@1 rose",
+        "Mean reward: form",
+        "Reward: form",
+        "Did training raise Pass@K?",
+    ):
+        assert text in page.text
+    assert "maj@32" not in page.text
+    assert not any(attributes.get("class") == "good" for _, attributes in page.elements)
+
+
+def test_huge_numbers_have_a_curve(run_directory: Write) -> None:
+    directory = run_directory()
+    rows = [json.loads(row) for row in (directory / "metrics.jsonl").read_text().splitlines()]
+    for value in (1e308, -1e308, 0.0):
+        rows[-1 if value else -2]["reward"] = value
+        (directory / "metrics.jsonl").write_text("".join(json.dumps(row | {"kl": 1e308}) + "\n" for row in rows))
+        page = Page(write_report(directory).read_text())
+        drawn = [attributes["d"] for tag, attributes in page.elements if tag == "path" and attributes.get("d")]
+        assert drawn
+        assert not any("nan" in path or "inf" in path for path in map(str, drawn))
+
+
 def test_tables_charts_and_tokens_are_accessible(run_directory: Write) -> None:
     page = Page(write_report(run_directory()).read_text())
     assert page.count("caption") >= 1
@@ -153,10 +191,9 @@ def test_bad_directories_are_one_clear_line(run_directory: Write, tmp_path: Path
     with (directory / "metrics.jsonl").open("a") as file:
         file.write('{"stage": "grpo", "st')  # a killed run's: no harm
     write_report(directory)
-    with (directory / "metrics.jsonl").open("a") as file:
-        file.write("\n")
-    with pytest.raises(UserError, match=r"metrics\.jsonl:381 is not JSON"):
-        write_report(directory)
+    with (directory / "metrics.jsonl").open("ab") as file:
+        file.write(b"\n" + b"\0" * 512)  # what a machine that lost power leaves: no harm either
+    write_report(directory)
 
 
 @needs_chromium
@@ -254,3 +291,26 @@ def test_many_steps_are_thinned_to_means() -> None:
     assert (len(thinned), bucket) == (600, 2)
     assert thinned[0] == {"stage": "sft", "step": 2, "loss": 1.5}
     assert thinned[2]["eval/accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-200, 5e-324, 1e-9, 0.3, 1e6, 1e17, 7.5e29, 1e300, 1.7e308])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_constant_of_any_size_is_a_flat_line(size: float, sign: float) -> None:
+    frame = Frame([1, 2, 3], span([sign * size] * 3))
+    places = {frame.top(sign * size) for _ in range(3)}
+    assert len(places) == 1
+    assert TOP <= places.pop() <= frame.height - BOTTOM
+    assert 1 <= len(ticks(*frame.y_range)) <= 12
+    assert len(number(sign * size)) < 24
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(1.7e308, -1.7e308, 0.0), (1e17, 1e17 + 16, 1e17), (1e-200, 2e-200, 0.0), (1e308, 1.0, None), (0.5, 1e-320, None)],
+)
+def test_values_at_the_edge_of_floats_are_drawn_inside_the_frame(values: tuple[float | None, ...]) -> None:
+    frame = Frame([1, 2, 3], span(values))
+    for value in filter(None, values):
+        assert TOP <= frame.top(value) <= frame.height - BOTTOM
+    found = ticks(*frame.y_range)
+    assert len(set(found)) == len(found) >= 2

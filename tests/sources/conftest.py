@@ -75,6 +75,7 @@ def scored_group() -> Callable[..., Group]:
                 version=0,
                 rewards={} if reward is None else {0: reward},
                 scores={"right": Score(reward)},
+                correct=None if reward is None else reward >= 1 - 1e-9,
             )
             for text, reward in attempts
         ]

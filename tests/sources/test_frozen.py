@@ -168,9 +168,9 @@ def test_demonstrations_beside_the_kept_paths(world: Open, rows: tuple[Example, 
 
 
 def test_nothing_kept_says_why(world: Open) -> None:
-    source = replace(SOURCE, select=DistinctPaths(threshold=1e9), max_completion_tokens=40)
+    source = replace(SOURCE, select=DistinctPaths(), max_completion_tokens=40)
     with pytest.raises(UserError, match=r"of 40 completions of 10 prompts none was kept \(.*paths/wrong \d+"):
-        source.draw(world(source), 0)
+        source.draw(world(source, rewards=(as_reward(finished_short, correct_at=2.0),)), 0)
 
 
 def test_a_task_without_rewards_can_be_imitated(world: Open) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from groupwise import BestAndWorst, OnPolicy, informative, mixed
+from groupwise import BestAndWorst, OnPolicy, informative, mixed, recipes
 from groupwise.engines.general import GeneralEngine
 from groupwise.rewards import as_reward
 from groupwise.sources import World, reward_metrics, with_steps
+from groupwise.sources.signal import signal_of
 from groupwise.types import Example, Group, Request, Rollout, Sampling, Score, flatten
+from groupwise.update import signals_of
 
 Open = Callable[..., World]
 Drawn = Callable[[Sequence[Group]], list[Any]]
@@ -170,11 +173,12 @@ def test_the_stop_token_of_the_template_reaches_the_engine(world: Open) -> None:
     assert any(finished)
 
 
-def test_mixed_reads_the_first_reward_only(scored_group: Callable[..., Group]) -> None:
+def test_mixed_reads_the_verdict_only(scored_group: Callable[..., Group]) -> None:
     def with_bonus(*attempts: tuple[float | None, float]) -> Group:
         group = scored_group(*[("", None if right is None else right + bonus) for right, bonus in attempts])
-        scores = [{"right": Score(right), "bonus": Score(bonus)} for right, bonus in attempts]
-        return replace(group, rollouts=tuple(replace(r, scores=s) for r, s in zip(group.rollouts, scores, strict=True)))
+        verdicts = [None if right is None else right >= 1 for right, _ in attempts]
+        rollouts = [replace(r, correct=v) for r, v in zip(group.rollouts, verdicts, strict=True)]
+        return replace(group, rollouts=tuple(rollouts))
 
     same_answer = with_bonus((1.0, 0.0), (1.0, 0.5))
     assert informative(same_answer)
@@ -205,6 +209,88 @@ def test_reward_metrics_by_hand(make_rollout: Callable[..., Rollout]) -> None:
     found = reward_metrics([group(1.0, 0.0), group(0.5, 0.5, None)])
     assert found == pytest.approx({"reward": 0.5, "reward_std": 0.5**0.5 / 2, "frac_reward_zero_std": 0.5})
     assert reward_metrics([group(None, None)])["frac_reward_zero_std"] == 1.0
+
+
+TINY = (1e-200, 3e-200, 1e-200, 2e-200)
+HUGE = (1e308, -1e308, 1e308, 1.7e308)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "signal"),
+    [
+        ((0.1 + 0.2, 0.3), False),
+        ((0.7 + 0.2 + 0.1, 1.0, None), False),
+        ((1e17, 1e17 + 16), False),
+        (TINY, True),
+        (HUGE, True),
+        ((0.0, 1e-200), True),
+        ((1.0, None), False),
+    ],
+)
+def test_rewards_that_differ_by_rounding_are_no_signal(
+    make_rollout: Callable[..., Rollout], rewards: Sequence[float | None], signal: bool
+) -> None:
+    """Neither for what is dropped or redrawn, nor for a pair, nor for what the log says; nothing is infinite."""
+    rollouts = [make_rollout((5,), (6,), rewards={} if r is None else {0: r}) for r in rewards]
+    group = Group(rollouts[0].prompt, tuple(rollouts))
+    found = reward_metrics([group])
+    assert group.informative == informative(group) == signal
+    assert len(BestAndWorst().select(group).groups) == signal
+    assert found["frac_reward_zero_std"] == 1 - signal
+    assert (found.get("reward_std", 0.0) > 0) == signal
+    assert all(map(math.isfinite, found.values()))
+
+
+def test_a_method_of_steps_sees_a_signal_in_steps(make_rollout: Callable[..., Rollout]) -> None:
+    """Totals are alike and steps differ, or the other way round: what counts is what the advantage normalises."""
+
+    def group(*steps: dict[int, float]) -> Group:
+        rollouts = [make_rollout((5,), (6, 7, 8), rewards=scores) for scores in steps]
+        return Group(rollouts[0].prompt, tuple(rollouts))
+
+    alike_in_sum = group({0: 0.2, 2: 0.8}, {0: 0.6, 2: 0.4})
+    alike_in_steps = group({0: 1.0}, {0: 1.0, 2: 1.0})
+    for number, (process, outcome) in enumerate(((True, False), (False, True))):
+        given = (alike_in_sum, alike_in_steps)[number]
+        assert signal_of(recipes.grpo_process)(given) is process
+        assert signal_of(recipes.grpo)(given) is outcome
+        advantages = recipes.grpo_process.advantage.advantages(signals_of([given]))
+        assert bool((advantages != 0).any()) is process
+    assert not signal_of(recipes.grpo_process)(group({0: 0.1 + 0.2}, {0: 0.3}))
+    assert signal_of(recipes.grpo_process, mixed) is mixed
+
+
+def test_a_method_of_several_rewards_sees_a_signal_in_one_of_them(scored_group: Callable[..., Group]) -> None:
+    """Three rewards whose sums are alike: each is normalised by itself, so the first completion is the better one."""
+    rows = ((1.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.0, 1.0, 0.0))
+    group = scored_group(*[("", sum(row)) for row in rows])
+    parts = [{f"r{place}": Score(value) for place, value in enumerate(row)} for row in rows]
+    group = replace(group, rollouts=tuple(replace(r, scores=s) for r, s in zip(group.rollouts, parts, strict=True)))
+    assert not group.informative
+    assert signal_of(recipes.gdpo)(group)
+    signals = signals_of([group], {"r0": 1.0, "r1": 1.0, "r2": 1.0})
+    assert bool((recipes.gdpo.advantage.advantages(signals) != 0).any())
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_the_referee_is_asked_in_training_only_where_a_verdict_is_needed(world: Open, needed: bool) -> None:
+    """Its score is a verdict and a metric; the reward that is learned from does not contain it."""
+    pleased = as_reward(lambda completions, **columns: [0.25 for _ in completions], name="pleased", isolated=False)
+    rule = as_reward(digit_first, name="rule")
+    source = OnPolicy(group_size=8, max_completion_tokens=2)
+    here = world(source, prompts_per_step=4, rewards=(pleased,))
+    algorithm = replace(recipes.online_rft if needed else recipes.grpo, source=source)
+    task = replace(here.stage.task, referee=(rule,))
+    draw = source.draw(replace(here, stage=replace(here.stage, algorithm=algorithm, task=task)), 0)
+    rollouts = flatten(draw.groups)
+    assert {rollout.reward for rollout in rollouts} == {0.25}
+    verdicts = [rollout.text[:1].isdigit() if needed else None for rollout in rollouts]
+    assert [rollout.correct for rollout in rollouts] == verdicts
+    assert ("rewards/rule/mean" in draw.metrics) == needed
+    if needed:
+        accepted = algorithm.advantage.advantages(signals_of(draw.groups)).max(dim=1).values
+        assert accepted.tolist() == [float(bool(verdict)) for verdict in verdicts]
+        assert 0 < sum(accepted.tolist()) < len(rollouts)
 
 
 class Characters:

@@ -60,6 +60,24 @@ def test_hand_made_examples_may_bring_messages(world: Open) -> None:
     assert group.prompt.example == row
 
 
+def test_sides_that_part_early_are_learned_from_all_turns_after_it(world: Open, tmp_path: Path) -> None:
+    """What the user says in between differs from side to side, and is learned in neither."""
+    why, how = ({"role": "user", "content": text} for text in ("why?", "how so?"))
+    row = {"chosen": [USER, FOUR, why, FOUR], "rejected": [USER, FIVE, how, FIVE]}
+    rows = of_file(tmp_path / "pairs.jsonl", row)
+    here = world(Pairs(), rows, prompts_per_step=1, rewards=())
+    (group,) = Pairs().draw(here, 0).groups
+    assert group.prompt.example.prompt == (USER,)
+    decode = here.renderer.tokenizer.decode
+    for rollout, answer, other in zip(group.rollouts, "45", ("why?", "how so?"), strict=True):
+        assert rollout.text == answer * 2
+        learned = [token for token, own in zip(rollout.tokens, rollout.mask, strict=True) if own]
+        assert [token in here.renderer.stop_tokens for token in learned] == [False, True] * 2
+        assert other in decode([token for token, own in zip(rollout.tokens, rollout.mask, strict=True) if not own])
+        assert rollout.mask[-1]
+        assert rollout.prompt == here.renderer.prompt(rows[0])
+
+
 def test_equal_sides_are_passed_over_and_counted(world: Open, tmp_path: Path) -> None:
     same = {"prompt": "1+1=", "chosen": "2", "rejected": "2"}
     rows = of_file(tmp_path / "pairs.jsonl", same, SHAPES["explicit"], same)
@@ -77,7 +95,7 @@ def test_equal_sides_are_passed_over_and_counted(world: Open, tmp_path: Path) ->
         ({"chosen": "4"}, "stage: row mine:0 has no rejected; .*seen: chosen"),
         ({"chosen": 4, "rejected": "5"}, "stage: row mine:0: chosen is int '4'"),
         ({"chosen": [USER], "rejected": [FIVE]}, "chosen ends with a message by user"),
-        ({"chosen": [FIVE, USER, FOUR], "rejected": [FIVE]}, "chosen has several messages"),
+        ({"chosen": [USER, FIVE, USER, FOUR], "rejected": [FIVE]}, "chosen begins with a message by user"),
     ],
 )
 def test_a_row_without_a_pair_is_named(world: Open, columns: dict[str, Any], said: str) -> None:

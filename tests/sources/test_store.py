@@ -38,6 +38,7 @@ def rollouts(draw: st.DrawFn, prompt: Prompt) -> Rollout:
         scores=draw(st.dictionaries(st.text(max_size=5), SCORES, max_size=2)),
         steps=tuple(sorted(draw(st.sets(st.integers(0, 9), max_size=3)))),
         support=draw(st.none() | st.just(tuple((token, 1) for token in tokens))),
+        correct=draw(st.none() | st.booleans()),
     )
 
 

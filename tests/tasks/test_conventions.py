@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.tasks.conventions import Columns, Messages, Preference, Stepwise, Verl, duplicates, examples, recognise
+from groupwise.tasks.conventions import Messages, Plain, Preference, Stepwise, Verl, duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
+from groupwise.tasks.surroundings import Surrounded
 from groupwise.types import Example
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 USER = {"role": "user", "content": "2+2="}
 FOUR = {"role": "assistant", "content": "4"}
 FIVE = {"role": "assistant", "content": "5"}
+BEGUN = {"role": "assistant", "content": "<<"}
 
 
 def one(row: dict, **named) -> Example:
@@ -32,13 +34,13 @@ def parts(example: Example) -> tuple:
 @pytest.mark.parametrize(
     ("row", "expected", "kind"),
     [
-        ({"prompt": "2+2="}, ("2+2=", None, None), Columns),
-        ({"prompt": [USER]}, ((USER,), None, None), Columns),
-        ({"prompt": "2+2=", "completion": "4"}, ("2+2=", "4", "4"), Columns),
-        ({"prompt": [USER], "completion": [FOUR]}, ((USER,), "4", "4"), Columns),
-        ({"prompt": [USER], "completion": [FOUR, USER, FIVE]}, ((USER, FOUR, USER), "5", "5"), Columns),
-        ({"prompt": "2+2=", "completion": "5", "label": False}, ("2+2=", None, "5"), Columns),
-        ({"prompt": "2+2=", "completion": "4", "label": True}, ("2+2=", "4", "4"), Columns),
+        ({"prompt": "2+2="}, ("2+2=", None, None), Plain),
+        ({"prompt": [USER]}, ((USER,), None, None), Plain),
+        ({"prompt": "2+2=", "completion": "4"}, ("2+2=", "4", "4"), Plain),
+        ({"prompt": [USER], "completion": [FOUR]}, ((USER,), "4", "4"), Plain),
+        ({"prompt": [USER], "completion": [FOUR, USER, FIVE]}, ((USER, FOUR, USER), "5", "5"), Plain),
+        ({"prompt": "2+2=", "completion": "5", "label": False}, ("2+2=", None, "5"), Plain),
+        ({"prompt": "2+2=", "completion": "4", "label": True}, ("2+2=", "4", "4"), Plain),
         ({"prompt": "2+2=", "chosen": "4", "rejected": "5"}, ("2+2=", "4", None), Preference),
         ({"prompt": [USER], "chosen": [FOUR], "rejected": [FIVE]}, ((USER,), "4", None), Preference),
         ({"chosen": [USER, FOUR], "rejected": [USER, FIVE]}, ((USER,), "4", None), Preference),
@@ -50,15 +52,19 @@ def parts(example: Example) -> tuple:
         ({"messages": [USER, FOUR]}, ((USER,), "4", None), Messages),
         ({"messages": [USER, FOUR, USER, FIVE], "answer": 5}, ((USER, FOUR, USER), "5", "5"), Messages),
         ({"messages": [USER]}, ((USER,), None, None), Messages),
-        ({"question": "2+2=", "answer": "<<2+2=4>>4\n#### 4"}, ("2+2=", "<<2+2=4>>4\n#### 4", "4"), Columns),
-        ({"question": "2+2=", "answer": 4}, ("2+2=", "4", "4"), Columns),
-        ({"problem": "2+2=", "solution": "2+2 is 4", "answer": "4"}, ("2+2=", "2+2 is 4", "4"), Columns),
-        ({"problem": "2+2=", "solution": None, "answer": "4"}, ("2+2=", None, "4"), Columns),
-        ({"instruction": "Add.", "input": "2+2", "output": "4"}, ("Add.\n\n2+2", "4", "4"), Columns),
-        ({"instruction": "Add 2+2.", "input": "", "output": "4"}, ("Add 2+2.", "4", "4"), Columns),
-        ({"query": "2+2=", "response": "4"}, ("2+2=", "4", "4"), Columns),
-        ({"input": "2+2=", "target": ["4", "four"]}, ("2+2=", '["4", "four"]', '["4", "four"]'), Columns),
-        ({"Question": "2+2=", "Answer": 4.0}, ("2+2=", "4.0", "4.0"), Columns),
+        ({"question": "2+2=", "answer": "<<2+2=4>>4\n#### 4"}, ("2+2=", "<<2+2=4>>4\n#### 4", "4"), Plain),
+        ({"question": "2+2=", "answer": 4}, ("2+2=", "4", "4"), Plain),
+        ({"problem": "2+2=", "solution": "2+2 is 4", "answer": "4"}, ("2+2=", "2+2 is 4", "4"), Plain),
+        ({"problem": "2+2=", "solution": None, "answer": "4"}, ("2+2=", None, "4"), Plain),
+        ({"instruction": "Add.", "input": "2+2", "output": "4"}, ("Add.\n\n2+2", "4", "4"), Plain),
+        ({"instruction": "Add 2+2.", "input": "", "output": "4"}, ("Add 2+2.", "4", "4"), Plain),
+        ({"query": "2+2=", "response": "4"}, ("2+2=", "4", "4"), Plain),
+        ({"input": "2+2=", "target": ["4"]}, ("2+2=", "4", "4"), Plain),
+        ({"question": "2+2=", "answer": "2+2 is 4", "ground_truth": 4}, ("2+2=", "2+2 is 4", "4"), Plain),
+        ({"prompt": "2+2=", "messages": [USER, FOUR]}, ((USER,), "4", None), Surrounded),
+        ({"PROMPT": "2+2=", "Completion": "4"}, ("2+2=", "4", "4"), Plain),
+        ({"prompt": [USER, {"role": "assistant", "content": "<<"}]}, ((USER, BEGUN), None, None), Plain),
+        ({"Question": "2+2=", "Answer": 4.0}, ("2+2=", "4.0", "4.0"), Plain),
     ],
 )
 def test_what_a_row_becomes(row, expected, kind):
@@ -132,7 +138,7 @@ LONE = "a\ud800"
         ({"messages": [{**FOUR, "tool_calls": [{}]}]}, "a.jsonl:1: messages, message 0 calls tools"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
-            "a.jsonl:1: messages, message 0, content is list; expected text",
+            "a.jsonl:1: messages, message 0, content, part 0 is of the type image; expected text",
         ),
         ({"prompt": [USER], "reward_model": {}}, "a.jsonl:1: reward_model is empty dict; expected"),
         ({"prompt": [USER], "reward_model": {"ground_truth": None}}, "a.jsonl:1: reward_model.ground_truth is null"),

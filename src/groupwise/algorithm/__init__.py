@@ -9,8 +9,8 @@ from groupwise.algorithm.advantages import (
     Constant,
     GroupRelative,
     NormalisedRewards,
+    PassRateRelative,
     Preference,
-    ProcessRelative,
     Ranking,
 )
 from groupwise.algorithm.aggregation import (
@@ -41,6 +41,7 @@ from groupwise.algorithm.objectives import (
     Surrogate,
 )
 from groupwise.algorithm.preferences import BradleyTerry, StepCrossEntropy
+from groupwise.algorithm.process import ProcessRelative
 from groupwise.algorithm.regularised import RegularisedRatio
 from groupwise.algorithm.returns import GAE, RewardToGo, TeacherGap
 from groupwise.algorithm.sequences import ClippedGeometricMean, ClippedSequenceRatio, PreferenceMargin
@@ -73,6 +74,7 @@ __all__ = [
     "Objective",
     "OffPolicySequenceMask",
     "Outputs",
+    "PassRateRelative",
     "Preference",
     "PreferenceMargin",
     "ProcessRelative",

@@ -8,6 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from groupwise.algorithm.rounding import TOLERANCE, centre, deviation, largest, normalise, range_factor, within_float
 from groupwise.algorithm.signals import Signals, group_mean, group_sum
 
 
@@ -30,8 +31,13 @@ class Advantage(Protocol):
         return False
 
     def judges(self) -> bool:
-        """Whether it speaks of rewards, so that a row without one has no advantage."""
-        return bool(self.needs() & {"rewards", "step_rewards"})
+        """Whether it speaks of rewards or verdicts, so that a row without one has no advantage."""
+        return bool(self.needs() & {"rewards", "step_rewards", "correct"})
+
+    def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
+        """In what the completions of a group must differ for a signal: the sum of their rewards, the scores of their
+        steps, one of several rewards, or the verdicts."""
+        return "sum"
 
 
 @dataclass(frozen=True)
@@ -53,20 +59,23 @@ class Constant(Advantage):
 
 @dataclass(frozen=True)
 class Accepted(Advantage):
-    """A = I(o): 1 for each token of a completion that the rule accepts, else 0 (RFT, DeepSeekMath table 10)."""
+    """A = I(o): 1 for each token of a completion that the judge calls right, else 0 (RFT, DeepSeekMath table 10).
 
-    threshold: float = 1.0
-    """Smallest reward that is accepted."""
-    unscored: float = 0.0
-    """Advantage of a completion without a reward: 1 where demonstrations stand among chosen samples."""
+    Only the verdict counts: no reward for format or length, and no KL in the reward, can make a wrong completion one to
+    imitate or a right one not. One without a verdict gets 0. A demonstration, which people chose, gets 1.
+    """
 
     def advantages(self, signals: Signals) -> Tensor:
-        accepted = (signals.outcome >= self.threshold).to(signals.rewards.dtype)
-        accepted = torch.where(signals.scored, accepted, self.unscored)
-        return accepted[:, None] * signals.mask
+        accepted = _verdicts(signals) == 1
+        if signals.demonstrated is not None:
+            accepted = accepted | signals.demonstrated
+        return accepted.to(signals.rewards.dtype)[:, None] * signals.mask
 
     def formula(self) -> str:
-        return f"A_i = 1 if r_i ≥ {self.threshold:g} else 0"
+        return "A_i = 1 if o_i is right, else 0"
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"correct"})
 
 
 @dataclass(frozen=True)
@@ -74,12 +83,12 @@ class GroupRelative(Advantage):
     """A_{i,t} = (r_i - mean(r_1..r_G)) / (std(r_1..r_G) + epsilon), outcome supervision (DeepSeekMath 4.1.2).
 
     Rows without a reward are left out of mean and std and get 0. Statistics are float64, and a group (or batch) whose
-    rewards are all equal gets exactly 0, not rounding noise divided by epsilon.
+    rewards are all equal but for rounding gets exactly 0, not rounding noise divided by its own size.
     """
 
     scale: Literal["group", "batch", "none", "mean"] = "group"
     """What divides: the standard deviation of the prompt's group (GRPO), of all raw rewards in the batch (Lite PPO),
-    nothing (Dr. GRPO), or the group's mean reward (MaxRL, for rewards of 0 and 1)."""
+    nothing (Dr. GRPO), or the group's mean reward (MaxRL's divisor; ``PassRateRelative`` is MaxRL on verdicts)."""
     ddof: int = 1
     """1: Bessel's correction, as TRL and verl do; 0: population."""
     epsilon: float = 0.0
@@ -88,25 +97,30 @@ class GroupRelative(Advantage):
     """Whose mean reward is subtracted: the group's, or that of the other completions (leave one out, RLOO)."""
 
     def advantages(self, signals: Signals) -> Tensor:
-        rewards, scored = signals.outcome, signals.scored  # [B], [B]
-        centred, equal = centre(rewards, scored, signals.group)
+        scored, group = signals.scored, signals.group  # [B], [B]
+        unit = torch.zeros_like(group) if self.scale == "batch" else group
+        factor = range_factor(signals.outcome, scored, unit)
+        rewards, epsilon = signals.outcome * factor, self.epsilon * factor
+        centred, equal = centre(rewards, scored, group)
         if self.baseline == "others":
-            number = group_sum(scored.double(), signals.group)
+            number = group_sum(scored.double(), group)
             centred = centred * number / (number - 1).clamp(min=1)
-        divisor, degenerate = self._divisor(rewards, scored, signals.group)
+        divisor, degenerate = self._divisor(rewards, scored, unit, epsilon)
         advantage = torch.where(equal | degenerate | ~scored, 0.0, centred / divisor)  # [B]
+        if self.scale == "none":
+            advantage = within_float(advantage / factor)
         return advantage.to(signals.rewards.dtype)[:, None] * signals.mask
 
-    def _divisor(self, rewards: Tensor, scored: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    def _divisor(self, rewards: Tensor, scored: Tensor, unit: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         """``[B]`` what divides, and where there is nothing to divide by."""
         if self.scale == "none":
             return torch.ones_like(rewards), torch.zeros_like(scored)
         if self.scale == "mean":
-            mean = group_mean(rewards, scored, group) + self.epsilon
-            return torch.where(mean == 0, 1.0, mean), mean == 0
-        unit = torch.zeros_like(group) if self.scale == "batch" else group
+            mean = group_mean(rewards, scored, unit) + epsilon
+            nothing = mean <= TOLERANCE * largest(rewards, scored, unit)  # below 0 it would turn every sign
+            return torch.where(nothing, 1.0, mean), nothing
         std, equal = deviation(rewards, scored, unit, self.ddof)
-        return torch.where(equal, 1.0, std + self.epsilon), equal
+        return torch.where(equal, 1.0, std + epsilon), equal
 
     def formula(self) -> str:
         mean = "mean(r)" if self.baseline == "group" else "mean(r without r_i)"
@@ -121,39 +135,32 @@ class GroupRelative(Advantage):
 
 
 @dataclass(frozen=True)
-class ProcessRelative(Advantage):
-    """Process supervision (DeepSeekMath 4.1.3): step scores normalised over all steps of the group, then summed up.
+class PassRateRelative(Advantage):
+    """A_i = (c_i - p) / p with c_i = 1 where the judge calls o_i right, else 0, and p = mean(c), the prompt's pass rate
+    (MaxRL, arXiv 2602.02710).
 
-    A_{i,t} = Σ_{j: index(j) ≥ t} (r_i^{index(j)} - mean(R)) / (std(R) + epsilon), R all step scores of the group.
-    Tokens after the last step get 0; a completion with more steps weighs more in mean and std.
+    Only verdicts count, so that neither a format nor a length, nor rewards of +1 and -1, turn the sign. A group without
+    a right completion has 0, and so has a completion without a verdict, which is left out of p.
     """
 
-    ddof: int = 1
-    """1: Bessel's correction; 0: population."""
-    epsilon: float = 0.0
-    """Added to the standard deviation."""
-
     def advantages(self, signals: Signals) -> Tensor:
-        steps = signals.rewarded & signals.mask  # [B, T]
-        rows, places = steps.nonzero(as_tuple=True)
-        scores, unit = signals.rewards[rows, places].double(), signals.group[rows]  # [S]
-        counted = torch.ones_like(scores, dtype=torch.bool)
-        centred, equal = centre(scores, counted, unit)
-        std, _ = deviation(scores, counted, unit, self.ddof)
-        normalised = torch.where(equal, 0.0, centred / torch.where(equal, 1.0, std + self.epsilon))
-        placed = torch.zeros_like(signals.rewards, dtype=torch.float64)
-        placed[rows, places] = normalised
-        return (to_go(placed) * signals.mask).to(signals.rewards.dtype)
+        right = _verdicts(signals)
+        judged = ~right.isnan()
+        rate = group_mean(torch.where(judged, right, 0.0), judged, signals.group)
+        advantage = torch.where(judged & (rate > 0), (right - rate) / rate, 0.0)
+        return advantage.to(signals.rewards.dtype)[:, None] * signals.mask
 
     def formula(self) -> str:
-        divisor = f"(std(R) + {self.epsilon:g})" if self.epsilon else "std(R)"
-        return f"A_{{i,t}} = Σ_{{steps ending at or after t}} (score - mean(R)) / {divisor},  ddof {self.ddof}"
+        return "A_i = (c_i - mean(c)) / mean(c),  c_i = 1 if o_i is right, else 0"
 
     def needs(self) -> frozenset[str]:
-        return frozenset({"step_rewards"})
+        return frozenset({"correct"})
 
     def compares(self) -> bool:
         return True
+
+    def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
+        return "verdicts"
 
 
 @dataclass(frozen=True)
@@ -171,16 +178,15 @@ class NormalisedRewards(Advantage):
         if parts is None or weights is None:
             parts = torch.where(signals.scored, signals.outcome, torch.nan)[:, None]
             weights = torch.ones_like(parts)
-        total = parts.new_zeros(len(parts), dtype=torch.float64)
+        total, size = parts.new_zeros(len(parts), dtype=torch.float64), parts.new_zeros(len(parts), dtype=torch.float64)
         for values, weight in zip(parts.double().T, weights.double().T, strict=True):
-            total = total + weight * self._normalised(values, ~values.isnan() & signals.scored, signals.group)
-        advantage = self._normalised(total, signals.scored, torch.zeros_like(signals.group))
+            counted = ~values.isnan() & signals.scored
+            term = weight * normalise(values, counted, signals.group, self.ddof, self.epsilon)
+            total, size = total + term, size + term.abs()
+        total = torch.where(total.abs() <= TOLERANCE * size, 0.0, total)  # rewards that cancel each other
+        everyone = torch.zeros_like(signals.group)
+        advantage = normalise(total, signals.scored, everyone, self.ddof, self.epsilon)
         return advantage.to(signals.rewards.dtype)[:, None] * signals.mask
-
-    def _normalised(self, values: Tensor, counted: Tensor, unit: Tensor) -> Tensor:
-        centred, equal = centre(values, counted, unit)
-        std, _ = deviation(values, counted, unit, self.ddof)
-        return torch.where(equal | ~counted, 0.0, centred / torch.where(equal, 1.0, std + self.epsilon))
 
     def formula(self) -> str:
         return (
@@ -190,6 +196,9 @@ class NormalisedRewards(Advantage):
 
     def compares(self) -> bool:
         return True
+
+    def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
+        return "parts"
 
 
 @dataclass(frozen=True)
@@ -235,30 +244,17 @@ class Ranking(Advantage):
         return True
 
 
-def to_go(values: Tensor, discount: float = 1.0) -> Tensor:
-    """``[B, T]``: Σ_{u ≥ t} discount^(u-t) · values_u."""
+def _verdicts(signals: Signals) -> Tensor:
+    if signals.correct is None:
+        raise ValueError("this advantage needs the judge's verdicts: Signals.correct")
+    return signals.correct
+
+
+def to_go(values: Tensor, discount: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    """``[B, T]``: Σ_{u ≥ t} discount^(u-t) · values_u, where u-t counts the tokens of ``mask`` ``[B, T]`` (all)."""
     result, running = torch.zeros_like(values), torch.zeros_like(values[:, 0])
     for place in reversed(range(values.shape[1])):
-        running = values[:, place] + discount * running
+        passed = discount if mask is None else torch.where(mask[:, place], discount, 1.0)
+        running = values[:, place] + passed * running
         result[:, place] = running
     return result
-
-
-def centre(values: Tensor, counted: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
-    """``values - mean`` over the counted rows of each unit, 0 elsewhere; and whether all of the unit's are equal.
-
-    Shifting by one of the unit's own values first makes equality exact: a - a is 0, a mean of equal floats may not be.
-    """
-    _, inverse = unit.unique(return_inverse=True)
-    units = int(inverse.max()) + 1 if inverse.numel() else 0
-    anchor = values.new_zeros(units).index_copy(0, inverse[counted], values[counted])[inverse]
-    shifted = torch.where(counted, values - anchor, 0.0)
-    equal = group_sum((shifted != 0).double(), unit) == 0
-    return torch.where(counted, shifted - group_mean(shifted, counted, unit), 0.0), equal
-
-
-def deviation(values: Tensor, counted: Tensor, unit: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
-    """``[B]``: the standard deviation of each row's unit, over its counted rows; and whether all of them are equal."""
-    centred, equal = centre(values, counted, unit)
-    degrees = group_sum(counted.double(), unit) - ddof
-    return (group_sum(centred.square(), unit) / degrees.clamp(min=1)).sqrt(), equal

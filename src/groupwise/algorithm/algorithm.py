@@ -38,6 +38,10 @@ class Source(Protocol):
         """The groups of one step."""
         ...
 
+    def asks_verdict(self) -> bool:
+        """Whether it chooses by which completions are right."""
+        return False
+
 
 @dataclass(frozen=True)
 class Algorithm:
@@ -93,6 +97,11 @@ class Algorithm:
         if self.kl.in_reward or (self.kl.coefficient and self.kl.weight != "none"):
             found |= {"old_logprobs"}
         return found | ({"values"} if self.critic.active else frozenset())
+
+    @property
+    def needs_verdicts(self) -> bool:
+        """Whether it must know which completions are right, beside their rewards."""
+        return "correct" in self.needs() or self.source.asks_verdict()
 
     @property
     def trains_scorer(self) -> bool:

@@ -57,6 +57,12 @@ class Critic:
             loss = torch.maximum(loss, (held - returns).square())
         return -self.coefficient * loss / 2
 
+    def clipped(self, values: Tensor, old_values: Tensor, returns: Tensor) -> Tensor:
+        """``[B, T]`` bool: where the value has moved further than ``clip`` towards the return, so that the clipped loss
+        is the larger one, and flat."""
+        held = torch.clamp(values, old_values - self.clip, old_values + self.clip) if self.clip else values
+        return (held != values) & ((held - returns).square() > (values - returns).square())
+
     @property
     def active(self) -> bool:
         return self.network != "none"

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from groupwise.algorithm.objectives import Objective, Surrogate, advantages_of, free
+from groupwise.algorithm.rounding import TOLERANCE, largest
 from groupwise.algorithm.signals import Signals, group_sum
 
 
@@ -109,9 +110,12 @@ def last_scores(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def better_pairs(signals: Signals) -> tuple[Tensor, Tensor]:
-    """Row numbers of all pairs within a group whose advantages differ: of the larger, and of the smaller. ``[P]``."""
+    """Row numbers of all pairs within a group whose advantages differ by more than rounding does: of the larger, and of
+    the smaller. ``[P]``."""
     worth, group = last_scores(advantages_of(signals), signals.mask), signals.group
-    better, worse = ((group[:, None] == group) & (worth[:, None] > worth)).nonzero(as_tuple=True)
+    rounding = TOLERANCE * largest(worth, torch.ones_like(worth, dtype=torch.bool), group)  # [B]
+    larger = worth[:, None] - worth > rounding[:, None]
+    better, worse = ((group[:, None] == group) & larger).nonzero(as_tuple=True)
     return better, worse
 
 

@@ -18,17 +18,18 @@ class RewardToGo(Advantage):
     """A_t = Σ_{u ≥ t} γ^{u-t} R_u - b: REINFORCE, with the baseline b of the prompt or without any."""
 
     gamma: float = 1.0
-    """Discount a token."""
+    """Discount a token that the policy sampled: what a tool said costs no time."""
     baseline: Literal["none", "group", "greedy"] = "none"
     """What is subtracted: nothing, the group's mean total reward, or the reward of the prompt's greedy completion
-    (ReMax, arXiv 2310.10505)."""
+    (ReMax, arXiv 2310.10505). Where that has none (NaN) its group has no advantage."""
 
     def advantages(self, signals: Signals) -> Tensor:
-        advantages = to_go(signals.rewards.double(), self.gamma)
+        advantages = to_go(signals.rewards.double(), self.gamma, signals.mask)
         if self.baseline == "greedy":
             if signals.greedy_rewards is None:
                 raise ValueError("a greedy baseline needs greedy_rewards: the source's greedy_baseline makes them")
-            advantages = advantages - signals.greedy_rewards.double()[:, None]
+            greedy = signals.greedy_rewards.double()[:, None]
+            advantages = torch.where(greedy.isnan(), 0.0, advantages - greedy)
         if self.baseline == "group":
             advantages = advantages - group_mean(signals.outcome, signals.scored, signals.group)[:, None]
         return (advantages * signals.mask * signals.scored[:, None]).to(signals.rewards.dtype)

@@ -4,6 +4,7 @@ sequence-mean aggregation its weights 1/|o| add up to one term a completion."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,15 +96,36 @@ class PreferenceMargin(Objective):
     """Whether each log-ratio is divided by its completion's length."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
-        if signals.reference_logprobs is None:
-            raise ValueError("a preference margin needs reference_logprobs")
-        gap = torch.where(signals.mask, logprobs - signals.reference_logprobs, 0.0)
-        signed = (advantages_of(signals) * gap).sum(dim=1)  # [B]
-        if self.length_normalised:
-            signed = signed / signals.mask.sum(dim=1).clamp(min=1)
+        signed = self._of_rows(advantages_of(signals), logprobs, signals)
         margin = self.coefficient * group_sum(signed, signals.group)
         terms = logsigmoid(margin)[:, None].expand_as(logprobs)
         return Surrogate(terms, (logprobs - old_of(signals)).exp().detach(), free(logprobs))
+
+    def _of_rows(self, signs: Tensor, logprobs: Tensor, signals: Signals) -> Tensor:
+        """``[B]`` of ``signs`` ``[B, T]``: Σ_t sign_t log π_θ(o_t)/π_ref(o_t), or its mean over tokens."""
+        if signals.reference_logprobs is None:
+            raise ValueError("a preference margin needs reference_logprobs")
+        gap = torch.where(signals.mask, logprobs - signals.reference_logprobs, 0.0)
+        summed = (signs * gap).sum(dim=1)
+        return summed / signals.mask.sum(dim=1).clamp(min=1) if self.length_normalised else summed
+
+    def measures(self, logprobs: Tensor, signals: Signals) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """The implicit rewards β h(o) of chosen and rejected completions, their mean ``margin``, and the ``accuracy``:
+        the share of pairs whose chosen completion has the larger one (ties are half right)."""
+        rewards = self.coefficient * self._of_rows(torch.ones_like(logprobs), logprobs, signals)
+        sign = torch.where(signals.mask, advantages_of(signals), 0.0).sum(dim=1).sign()
+        chosen, rejected = sign > 0, sign < 0
+        paired = (group_sum(chosen.double(), signals.group) > 0) & (group_sum(rejected.double(), signals.group) > 0)
+        chosen, rejected = chosen & paired, rejected & paired
+        margins = group_sum(rewards * sign, signals.group)[chosen]
+        right = (margins > 0).double().sum() + (margins == 0).double().sum() / 2
+        count = chosen.double().sum()
+        return {
+            "implicit_reward/chosen": (rewards[chosen].sum(), count),
+            "implicit_reward/rejected": (rewards[rejected].sum(), rejected.double().sum()),
+            "implicit_reward/margin": (margins.sum(), count),
+            "implicit_reward/accuracy": (right, count),
+        }
 
     def formula(self) -> str:
         of = "(1/|o|) Σ_t" if self.length_normalised else "Σ_t"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-PER_ROW = ("group", "finished", "parts", "part_weights", "greedy_rewards", "counts")
+PER_ROW = ("group", "finished", "correct", "demonstrated", "parts", "part_weights", "greedy_rewards", "counts")
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,11 @@ class Signals:
     rewards: Tensor  # [B, T] float: the reward on its token
     rewarded: Tensor  # [B, T] bool: a reward sits here (it may be 0); a row without any was not scored
     finished: Tensor  # [B] bool: ended by itself, not truncated
+    correct: Tensor | None = None  # [B] the judge's verdict: 1 right, 0 wrong, NaN where it gave none
+    demonstrated: Tensor | None = None  # [B] bool: people chose this completion, no model of ours drew it
     parts: Tensor | None = None  # [B, K] what each of several rewards said by itself; NaN where it did not apply
     part_weights: Tensor | None = None  # [B, K] the weight of each, the same in every row
-    greedy_rewards: Tensor | None = None  # [B] reward of the prompt's greedy completion
+    greedy_rewards: Tensor | None = None  # [B] reward of the prompt's greedy completion; NaN: it has none
     behavior_logprobs: Tensor | None = None  # [B, T] what the sampler reported
     old_logprobs: Tensor | None = None  # [B, T] proximal anchor; None: the policy itself (one update a draw)
     reference_logprobs: Tensor | None = None  # [B, T] π_ref

@@ -8,12 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from groupwise.algorithm.rounding import TOLERANCE, range_factor
 from groupwise.algorithm.signals import Signals
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """(A - mean) / √(var + epsilon) over the draw (PPO, REINFORCE++). Exactly 0 where all advantages are equal."""
+    """(A - mean) / √(var + epsilon) over the draw (PPO, REINFORCE++). Exactly 0 where all advantages are equal but for
+    rounding."""
 
     unit: Literal["none", "tokens", "sequences"] = "none"
     """Over what mean and variance go: nothing is whitened, all tokens (a long completion counts more), or completions,
@@ -33,10 +35,12 @@ class Whitening:
         sample = exact[counted]
         if self.unit == "sequences":
             sample = ((exact * counted).sum(dim=1) / lengths.clamp(min=1))[lengths > 0]
-        if bool((sample == sample[0]).all()) or len(sample) <= self.ddof:
+        if _alike(sample) or len(sample) <= self.ddof:
             return torch.zeros_like(advantages) if self.shift else advantages
-        scaled = (exact - sample.mean()) / (sample.var(correction=self.ddof) + self.epsilon).sqrt()
-        kept = scaled if self.shift else scaled + sample.mean()
+        factor = range_factor(sample, torch.ones_like(sample, dtype=torch.bool), torch.zeros_like(sample).long())[0]
+        exact, sample, epsilon = exact * factor, sample * factor, self.epsilon * factor * factor
+        scaled = (exact - sample.mean()) / (sample.var(correction=self.ddof) + epsilon).sqrt()
+        kept = scaled if self.shift else scaled + sample.mean() / factor
         return torch.where(counted, kept, 0.0).to(advantages.dtype)
 
     def of(self, advantages: Tensor, signals: Signals, everyone: bool) -> Tensor:
@@ -49,3 +53,9 @@ class Whitening:
             return ""
         mean = "" if self.shift else " + mean(A)"
         return f"A ← (A - mean(A)) / √(var(A) + {self.epsilon:g}){mean} over all {self.unit}, ddof {self.ddof}"
+
+
+def _alike(values: Tensor) -> bool:
+    """Whether they are equal but for rounding."""
+    low, high = float(values.min()), float(values.max())
+    return high - low <= TOLERANCE * max(abs(low), abs(high))

@@ -19,6 +19,7 @@ from groupwise.audit.scoring import Verdict, Written, as_rollout, judge
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.statistics import Interval, wilson_interval
+from groupwise.tolerance import reaches
 from groupwise.types import Example
 
 __all__ = ["Audit", "Finding", "Mistake", "Rate", "audit"]
@@ -267,4 +268,4 @@ def _mistake(case: Case, verdict: Verdict) -> Mistake:
 
 
 def _is_full(verdict: Verdict, correct_at: float) -> bool:
-    return verdict.value is not None and verdict.value >= correct_at - 1e-9
+    return verdict.value is not None and reaches(verdict.value, correct_at)

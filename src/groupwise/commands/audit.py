@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.cli import parser
+from groupwise.cli import REWARDS, parser
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def _parser() -> ArgumentParser:
         "reports false positives and false negatives, and tells wrong, unreadable, too slow and failed apart."
     )
     known = parser("audit", summary, EXAMPLES, "groupwise audit REWARD --data DATA [options]")
-    known.add_argument(
-        "reward", metavar="REWARD", help="math, answer, FILE.py:function, module:function, process:DIR or outcome:DIR"
-    )
+    known.add_argument("reward", metavar="REWARD", help=REWARDS)
     known.add_argument("--data", metavar="DATA", required=True, help="rows with answers: a file or a hub name")
     known.add_argument("--limit", type=int, metavar="N", default=100, help="the first N rows (100)")
     known.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
@@ -86,7 +84,10 @@ def _parser() -> ArgumentParser:
     known.add_argument("--output_column", metavar="NAME", help="of graded rows: what a model said")
     known.add_argument("--label_column", metavar="NAME", help="of graded rows: whether it is right")
     known.add_argument(
-        "--correct_at", type=float, metavar="X", help="a value of at least X is full reward (1.0; of process:DIR 0.5)"
+        "--correct_at",
+        type=float,
+        metavar="X",
+        help="a value of at least X is full reward (as the reward states it, or 1.0)",
     )
     known.add_argument(
         "--time_limit_seconds", type=float, metavar="X", default=10.0, help="an answer is given up then (10)"
@@ -110,17 +111,16 @@ def _refuse(chosen: Namespace) -> None:
 
 
 def _correct_at(reward: Reward, asked: float | None) -> float:
-    """A rule says 1 of what is right, a process reward model that it is likelier right than not."""
-    from groupwise.rewards import ModelReward
+    """As the reward itself says, as in an evaluation. Raises UserError where no score of it makes an answer right."""
+    from groupwise.verdicts import Judge
 
-    if asked is not None or not isinstance(reward, ModelReward):
-        return 1.0 if asked is None else asked
-    if reward.kind == "outcome":
+    judge = Judge.of(reward)
+    if asked is None and not judge.can_tell:
         raise UserError(
             f"reward '{reward.name}': an outcome model's scores compare completions and have no value that is right; "
             "say with --correct_at from which score on an answer counts as accepted"
         )
-    return 0.5
+    return judge.threshold if asked is None else asked
 
 
 def _written(reward: Reward, task: Task) -> Written:
@@ -128,12 +128,15 @@ def _written(reward: Reward, task: Task) -> Written:
     from groupwise.audit.scoring import as_rollout
     from groupwise.audit.tokens import with_tokens
     from groupwise.render import Renderer
+    from groupwise.rendering import recalled
     from groupwise.rewards import ModelReward
 
     if not isinstance(reward, ModelReward):
         return as_rollout
     scorer = reward.open()
-    return with_tokens(Renderer(scorer.tokenizer, name=str(reward.model)), task.steps, scorer.context_tokens)
+    arguments, today = recalled(str(reward.model))
+    renderer = Renderer(scorer.tokenizer, name=str(reward.model), template_arguments=arguments, today=today)
+    return with_tokens(renderer, task.steps, scorer.context_tokens)
 
 
 def _verdict(done: Audit, allowed: float | None) -> int:

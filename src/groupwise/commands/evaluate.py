@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.cli import parser
+from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.data_options import add_data_options, reading_of
+from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
     from groupwise.evaluation import Comparison, Evaluation, Measure
     from groupwise.protocols import Reward
-    from groupwise.statistics import Interval
     from groupwise.tasks.task import Task
     from groupwise.types import Rollout
     from groupwise.verification import Verification
@@ -38,6 +39,7 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.learners import Local
     from groupwise.learners.loading import check_model
     from groupwise.tasks import by_name
+    from groupwise.voting import able_judge
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
@@ -46,10 +48,11 @@ def execute(arguments: Sequence[str]) -> int:
         chosen.task,
         tuple(chosen.reward or ()),
         problems=chosen.problems,
-        prompt_column=chosen.prompt_column,
-        answer_column=chosen.answer_column,
         system=chosen.system,
+        judge=chosen.judge,
+        **reading_of(chosen),
     )
+    able_judge(task)
     learner = Local(device=chosen.device, dtype=chosen.dtype)
     verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)
@@ -73,11 +76,9 @@ def _parser() -> ArgumentParser:
         "--task", metavar="TASK", required=True, help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, or data"
     )
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
-    known.add_argument(
-        "--reward", metavar="REWARD", action="append", help="for data: math, answer, FILE.py:function; repeatable"
-    )
-    known.add_argument("--prompt_column", metavar="NAME", help="for data: the column that holds the prompt")
-    known.add_argument("--answer_column", metavar="NAME", help="for data: the column that holds the reference answer")
+    known.add_argument("--reward", metavar="REWARD", action="append", help=f"for data: {REWARDS}; {WEIGHT}; repeatable")
+    known.add_argument("--judge", metavar="REWARD", help=JUDGE)
+    add_data_options(known)
     known.add_argument(
         "--verifier", metavar="REWARD", help="chooses among the samples: process:DIR, outcome:DIR, FILE.py:function"
     )
@@ -125,9 +126,10 @@ def _evaluate(
     from groupwise.evaluation import evaluate
     from groupwise.rewards.scoring import prepare
     from groupwise.verification import verify
+    from groupwise.voting import able_judge
 
     prepare(task.judges)
-    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat)
+    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat, task.template_arguments)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
     console = Console(stderr=True)
@@ -152,7 +154,7 @@ def _evaluate(
     if scorer is None:
         return evaluation, None
     print(f"scoring {name} with {scorer.name}", file=sys.stderr)
-    return evaluation, verify(samples, scorer)
+    return evaluation, verify(samples, scorer, able_judge(task))
 
 
 def _print(
@@ -177,8 +179,11 @@ def _print(
         table.add_column(escape(name), justify="right")
     if comparison:
         table.add_column("difference", justify="right")
-    for row in _measures(done, comparison):
+    for row in measure_rows(done, comparison):
         table.add_row(*row)
+    table.add_section()
+    for row in set_rows(done, comparison is not None):
+        table.add_row(*map(escape, row))
     table.add_section()
     for row in _choices(chosen_by):
         table.add_row(*row)
@@ -194,30 +199,13 @@ def _print(
         console.print(comparison.sentence, markup=False)
 
 
-def _row(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
-    """Name, each model, the paired difference, all with intervals."""
-    cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
-    return [name, *cells, *([f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"] if change else [])]
-
-
-def _measures(done: Sequence[Evaluation], comparison: Comparison | None) -> Iterator[list[str]]:
-    row, both = _row, comparison
-    ks = [k for k in done[0].pass_at if k > 1]
-    yield row("greedy accuracy", [each.greedy for each in done], both.greedy if both else None)
-    yield row("pass@1", [each.pass_at_1 for each in done], both.pass_at_1 if both else None)
-    for k in ks:
-        yield row(f"pass@{k}", [each.pass_at[k] for each in done], both.pass_at[k] if both else None)
-    for k in ks:
-        yield row(f"maj@{k}", [each.maj_at[k] for each in done], both.maj_at[k] if both else None)
-
-
 def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
     """What a verifier makes of the samples; beside it stands maj@k of the same samples."""
     from groupwise.statistics import paired_difference
 
     def row(name: str, measures: Sequence[Measure]) -> list[str]:
         several = len(measures) > 1
-        return _row(name, measures, paired_difference(*(each.by_problem for each in measures)) if several else None)
+        return row_of(name, measures, paired_difference(*(each.by_problem for each in measures)) if several else None)
 
     if not chosen_by:
         return
@@ -225,11 +213,17 @@ def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
     for k in first.best_of_at:
         if k > 1:
             yield row(f"best of {k} by {first.scorer}", [each.best_of_at[k] for each in chosen_by])
-    yield row(f"weighted vote of {first.samples}", [each.weighted_vote for each in chosen_by])
+    votes = [each.weighted_vote for each in chosen_by if each.weighted_vote]
+    if len(votes) == len(chosen_by):
+        yield row(f"weighted vote of {first.samples}", votes)
 
 
 def _facts(done: Sequence[Evaluation]) -> list[list[str]]:
+    def mean(each: Evaluation, name: str) -> str:
+        return f"{each.reward_means[name]:.3f}" if name in each.reward_means else ""
+
     return [
+        *([f"mean reward, {name}", *(mean(each, name) for each in done)] for name in done[0].reward_means),
         ["samples without an answer", *(f"{each.unparseable_fraction:.1%}" for each in done)],
         ["truncated", *(f"{each.truncated_fraction:.1%}" for each in done)],
         ["mean tokens", *(f"{each.mean_completion_tokens:.1f}" for each in done)],
@@ -239,12 +233,19 @@ def _facts(done: Sequence[Evaluation]) -> list[list[str]]:
 
 def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
     """What a reader must know to read the table right."""
-    settings, lines = evaluation.settings, []
+    from groupwise.comparison import no_votes
+
+    settings = evaluation.settings
+    at = "" if settings.correct_at == 1 else f", from {settings.correct_at:g} on"
+    lines = [f"correct: by {evaluation.judge}{at}."]
     if evaluation.pass_at and settings.samples > 1:
+        both = "pass@k and maj@k" if evaluation.maj_at else "pass@k"
         lines.append(
-            f"pass@k and maj@k: {settings.samples} samples of each of the first {settings.sampled_problems} problems "
+            f"{both}: {settings.samples} samples of each of the first {settings.sampled_problems} problems "
             f"at temperature {settings.temperature:g}. Brackets: 95 % intervals."
         )
+        if not evaluation.maj_at:
+            lines.append(f"maj@k is left out: {no_votes(evaluation)}.")
     if evaluation.prompts_too_long:
         lines.append(f"{evaluation.prompts_too_long} problems left out: they leave no room in the context.")
     if evaluation.problems + evaluation.prompts_too_long < asked:

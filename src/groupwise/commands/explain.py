@@ -38,6 +38,9 @@ a case:
                       no reward is given, these are they
   rewards             {name: value} of several, null: not scored; reward, if it is not given, is their
                       sum with the weights "reward_weights": {name: weight} beside groups (all 1)
+  correct             whether it is right, null: not scored; if it is not given, the first of rewards (or
+                      the one that --judge names), or else reward, says so with 1 or more
+  demonstrated        true: people chose it, no model drew it (false)
   truncated           true: it did not finish (false)
   mask                which tokens the policy sampled (all)
   old_logprobs        of the policy when it drew
@@ -66,7 +69,7 @@ what --json prints:
   --against, "against" holds the other's numbers; with --run, "rows" holds the numbers of the ledger's
   rows that each group is made of."""
 
-OWN = ("--case", "--run", "--step", "--stage", "--against", "--json")
+OWN = ("--case", "--run", "--step", "--stage", "--against", "--judge", "--json")
 WORKED = "A worked example, one prompt at the second update of a draw"
 
 
@@ -108,6 +111,9 @@ def _parser() -> ArgumentParser:
     known.add_argument("--step", type=int, metavar="N", help="with --run: which step (the newest)")
     known.add_argument("--stage", metavar="NAME", help="with --run: which stage, where several have the step")
     known.add_argument("--against", metavar="OTHER", help="a second method on the same numbers, side by side")
+    known.add_argument(
+        "--judge", metavar="REWARD", help="of several rewards the one that says what is right (the first)"
+    )
     known.add_argument("--json", action="store_true", help="print numbers in full precision, and nothing else")
     known.add_argument(
         "--algorithm.OPTION",
@@ -121,6 +127,8 @@ def _parser() -> ArgumentParser:
 def _refuse(chosen: Namespace) -> None:
     if chosen.case and chosen.run:
         raise UserError("--case and --run are two different sets of numbers; expected one of them")
+    if chosen.judge and not (chosen.case or chosen.run):
+        raise UserError("--judge names a reward of --case FILE or --run DIR; expected one of them")
     for name in ("step", "stage"):
         if vars(chosen)[name] is not None and not chosen.run:
             raise UserError(f"--{name} goes with --run DIR, the directory of a run")
@@ -179,7 +187,7 @@ def _on_case(methods: Sequence[Method], chosen: Namespace) -> None:
 
     scores = _reads_scores(methods)
     pairs = any(method.algorithm.objective.joins_group() for method in methods)
-    case = read_case(chosen.case, scores) if chosen.case else worked_case(pairs, scores)
+    case = read_case(chosen.case, scores, chosen.judge or "") if chosen.case else worked_case(pairs, scores)
     found = [compute(method.algorithm, case, method.name) for method in methods]
     if chosen.json:
         return _print_json([numbers.record() for numbers in found])
@@ -217,7 +225,7 @@ def _on_run(methods: Sequence[Method], chosen: Namespace) -> None:
             f"that trains a {'scorer' if scores else 'policy'}"
         )
     name = f"{chosen.run}, stage {stage}, step {step}"
-    drawn = [select(rows, method.algorithm, name) for method in methods]
+    drawn = [select(rows, method.algorithm, name, chosen.judge or "") for method in methods]
     found = [compute(method.algorithm, one.case, method.name) for method, one in zip(methods, drawn, strict=True)]
     if chosen.json:
         return _print_json([_with_rows(*pair) for pair in zip(found, drawn, strict=True)])

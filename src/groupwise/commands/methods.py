@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from groupwise.algorithm import Algorithm
 from groupwise.cli import parser
 from groupwise.errors import UserError
+from groupwise.foreign import CONVERT, convertible
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -47,6 +48,8 @@ def canonical(name: str) -> str:
         return known[letters]
     swapped = [word for word in known if sorted(word) == sorted(letters)]
     near = swapped or difflib.get_close_matches(letters, known, n=1)
+    if convertible(name):
+        raise UserError(f"{name} is neither a recipe file (.py) nor a method; {CONVERT}")
     hint = f": perhaps you meant {known[near[0]]}" if near else f"; there are {', '.join(names())}"
     raise UserError(f"{name} is neither a recipe file (.py) nor a method{hint}")
 

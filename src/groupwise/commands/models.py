@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
+from groupwise.rendering import recalled
 
 
 def open_model(
@@ -16,8 +18,13 @@ def open_model(
     dtype: str = "float32",
     system: str | None = None,
     chat: Literal["auto", "always", "never"] = "auto",
+    template_arguments: Mapping[str, Any] | None = None,
 ) -> tuple[RolloutEngine, Renderer]:
-    """An engine on the model and its renderer. Raises UserError where there is no such model."""
+    """An engine on the model and its renderer. Raises UserError where there is no such model.
+
+    A model that a run has left is prompted with the template arguments and the date that it was trained with;
+    ``template_arguments`` go before those, argument by argument.
+    """
     from groupwise.engines import Native
     from groupwise.learners.loading import generation_stops, load_model, load_tokenizer
     from groupwise.learners.local import pick_device
@@ -25,7 +32,16 @@ def open_model(
     tokenizer = load_tokenizer(source)
     model = load_model(source, dtype, pick_device(device)).requires_grad_(False)
     engine = Native().open(model, lambda text: print(text, file=sys.stderr))
-    return engine, Renderer(tokenizer, system, chat, name=source, eos_tokens=generation_stops(model))
+    remembered, today = recalled(source)
+    return engine, Renderer(
+        tokenizer,
+        system,
+        chat,
+        name=source,
+        eos_tokens=generation_stops(model),
+        template_arguments={**remembered, **(template_arguments or {})},
+        today=today,
+    )
 
 
 def labels(*sources: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import tyro
 
 from groupwise.cli import underscored
 from groupwise.errors import UserError
+from groupwise.foreign import explain, refusal
 from groupwise.runs import Run
 from groupwise.stage import Stage
 from groupwise.tasks.task import Task
@@ -109,10 +110,14 @@ def _refuse_unknown(view: type, default: Any, arguments: Sequence[str], others: 
         for action in tyro.extras.get_parser(view, default=default, use_underscores=True, config=CONFIG)._actions
         for name in action.option_strings
     ]
-    for argument in arguments:
+    every = [*known, *others]
+    for place, argument in enumerate(arguments):
         name = underscored(argument).partition("=")[0]
         if name.startswith("--") and name not in known:
-            raise UserError(f"unknown option {name}{_nearest(name, [*known, *others])}")
+            raise UserError(f"unknown option {name}{explain(arguments[place:], every) or _nearest(name, every)}")
+    override = refusal(arguments, every)
+    if override:
+        raise UserError(override)
 
 
 def _parse(view: type, default: Any, arguments: Sequence[str], program: str) -> Any:

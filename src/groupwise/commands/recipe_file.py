@@ -15,6 +15,7 @@ from typing import Any
 
 from groupwise.cli import underscored
 from groupwise.errors import UserError
+from groupwise.foreign import trains_elsewhere
 from groupwise.runs import Run
 
 KINDS = (str, int, float, bool, Path)
@@ -69,6 +70,10 @@ def read(path: Path, taken: Sequence[str], new_parser: Callable[[], ArgumentPars
     """Runs the file. ``taken``: options that a parameter cannot be. Raises UserError where it defines no run."""
     if not path.is_file():
         raise UserError(f"{path}: no such recipe file; expected a Python file that defines run = Run(...)")
+    if trains_elsewhere(path.read_text(encoding="utf-8", errors="replace")):
+        raise UserError(
+            f"{path}: a script of another system, which is not run; groupwise convert {path} makes a recipe"
+        )
     sys.path.insert(0, str(path.parent.resolve()))
     namespace = runpy.run_path(str(path), run_name="groupwise_recipe")
     defined = namespace.get("run")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
@@ -11,7 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.cli import parser
+from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
+from groupwise.commands.held_out import HELP as HELD_OUT_HELP
+from groupwise.commands.held_out import read_held_out
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,16 +71,22 @@ def _parser(for_method: bool) -> ArgumentParser:
     if for_method:
         data = known.add_argument_group("with a method")
         data.add_argument("--model", metavar="MODEL", help="a model directory or hub name")
-        data.add_argument("--data", metavar="FILE", help="jsonl, json, csv, parquet file or hub name")
+        data.add_argument(
+            "--data",
+            metavar="FILE",
+            action="append",
+            help="jsonl, json, csv, parquet file or hub name; repeatable, FILE*0.3 with a weight",
+        )
         data.add_argument(
             "--reward",
             metavar="REWARD",
             action="append",
-            help="math, answer, FILE.py:function, module:function; repeatable",
+            help=f"{REWARDS}; {WEIGHT}; repeatable",
         )
-        data.add_argument("--held_out", metavar="FILE", help="a file of held-out rows, or a fraction of --data (0.1)")
-        data.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
-        data.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
+        data.add_argument("--judge", metavar="REWARD", help=JUDGE)
+        data.add_argument("--held_out", metavar="FILE", action="append", help=HELD_OUT_HELP)
+        add_data_options(data)
+        add_answer_options(data)
         data.add_argument("--system", metavar="TEXT", help="a system message before every conversation")
     return known
 
@@ -155,17 +163,17 @@ def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[R
         example = f"groupwise run {name} --model PATH --data train.jsonl" + " --reward math" * ("reward" in needed)
         raise UserError(f"--{missing[0]} is missing; expected e.g. {example}")
     recipe = _one_stage(name, algorithm, chosen.model, _task(chosen))
-    return replace(recipe, name=f"{name}-{Path(chosen.data).name.partition('.')[0]}"), rest, others
+    return replace(recipe, name=f"{name}-{recipe.stages[0].task.name}"), rest, others
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
-    """With the numbers that the method's module has in ``run_defaults``, if any: fields of Stage and Local by name."""
+    """With the numbers that the method's module has in ``run_defaults``: fields of Stage and Local by name."""
     from groupwise.learners import Local
+    from groupwise.presets import run_defaults
     from groupwise.runs import Run
     from groupwise.stage import HeldOut, Stage
 
-    module = importlib.import_module(f"groupwise.recipes.{method}")
-    wished: dict[str, Any] = vars(module).get("run_defaults", {})
+    wished: dict[str, Any] = dict(run_defaults(method))
     of_stage = {name: value for name, value in wished.items() if name in Stage.__annotations__}
     of_learner = {name: value for name, value in wished.items() if name in Local.__annotations__}
     stage = replace(Stage(method, algorithm, task, steps=100), **of_stage)
@@ -176,16 +184,15 @@ def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: T
 def _task(chosen: Namespace) -> Task:
     from groupwise.tasks import from_file
 
-    try:
-        held_out, fraction = None, float("0.1" if chosen.held_out is None else chosen.held_out)
-    except ValueError:
-        held_out, fraction = chosen.held_out, 0.0
+    held_out, fraction = read_held_out(chosen.held_out or ())
     return from_file(
         chosen.data,
         tuple(chosen.reward or ()),
         held_out=held_out,
         held_out_fraction=fraction,
-        prompt_column=chosen.prompt_column,
-        answer_column=chosen.answer_column,
+        **reading_of(chosen),
+        turns=chosen.turns,
+        demonstrations=chosen.demonstrations,
         system=chosen.system,
+        judge=chosen.judge,
     )

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from groupwise.doctor.hacking import RewardHacking
-from groupwise.doctor.history import Follower, Row
+from groupwise.doctor.history import Row
 from groupwise.doctor.learning import DISTANCE, GRADIENT, ClippedShare, MaskedShare, Mismatch, Staleness
 from groupwise.doctor.policy import EntropyCollapse, LengthDrift, NoSignal, Repetition, Truncation
+from groupwise.step_rows import Follower, truncate_after
 
 MISMATCH = {False: 1e-3, True: 0.1}
 """Nats a token, in float32 and in half precision: a thousand times, and a few times, what rounding makes."""
@@ -80,7 +81,5 @@ class Doctor:
 
     def _forget(self, step: int) -> None:
         """What an interrupted run said of this step and later ones, which are about to be lived again."""
-        from groupwise.sinks.jsonl import truncate_after
-
         truncate_after(self.path, self.stage, step - 1)
         self._begun = True

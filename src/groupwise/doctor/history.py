@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean, median, variance
 from typing import Any
 
 Row = Mapping[str, Any]
 WINDOW = 10
 """Steps that a mean is taken over: chance moves a single step."""
-
-
-class Follower:
-    """A stage's rows so far; every line of the file is read once."""
-
-    def __init__(self, path: Path, stage: str) -> None:
-        self.path, self.stage = path, stage
-        self.rows: list[Row] = []
-        self._read = 0
-
-    def newest(self) -> Sequence[Row]:
-        """With the lines that came since."""
-        with self.path.open("rb") as file:
-            file.seek(self._read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._read += len(line)
-                row = json.loads(line)
-                if row["stage"] == self.stage:
-                    self.rows.append(row)
-        return self.rows
 
 
 def values(rows: Sequence[Row], name: str) -> list[float]:

@@ -2,6 +2,7 @@
 rollouts of a run."""
 
 from groupwise.explain.case import Case, Response
+from groupwise.explain.coincidence import Coincidence, coincidences, itself
 from groupwise.explain.differences import Contrast, contrast
 from groupwise.explain.formula import definitions, objective, table_row
 from groupwise.explain.numbers import Numbers, Tokens, compute
@@ -13,6 +14,7 @@ from groupwise.explain.worked import worked_case
 
 __all__ = [
     "Case",
+    "Coincidence",
     "Contrast",
     "Drawn",
     "Numbers",
@@ -20,10 +22,12 @@ __all__ = [
     "Tokens",
     "Totals",
     "case_from",
+    "coincidences",
     "compute",
     "contrast",
     "definitions",
     "effects",
+    "itself",
     "objective",
     "premises",
     "read_case",

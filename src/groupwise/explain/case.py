@@ -10,6 +10,8 @@ from torch import Tensor
 
 from groupwise.algorithm import GAE, Algorithm, Outputs, Preference, RewardToGo, Signals
 from groupwise.errors import UserError
+from groupwise.tolerance import reaches
+from groupwise.verdicts import CORRECT_AT
 
 LISTS = {
     "old_logprobs": "of the policy when the draw was made",
@@ -43,6 +45,12 @@ class Response:
     truncated: bool = False
     mask: Sequence[bool] | None = None
     """Which tokens the policy sampled; None: all."""
+    correct: bool | None = None
+    """The verdict of a judge; None: it could not score."""
+    judged: bool = False
+    """Whether ``correct`` is said; where it is not, the case's judge says it."""
+    demonstrated: bool = False
+    """Whether people chose it and no model of ours drew it."""
 
     @property
     def sampled(self) -> Sequence[bool]:
@@ -60,6 +68,17 @@ class Case:
     """Of ``Response.parts``."""
     name: str = "case"
     """As error messages call it."""
+    judge: str = ""
+    """Whose verdict counts, of ``Response.parts``; empty: the first of them, or the one reward where there are none."""
+
+    def verdict(self, response: Response) -> bool | None:
+        """Whether it is right: as it is said, else where the judge's own reward is at least 1; None: not scored."""
+        if response.judged:
+            return response.correct
+        value = response.reward if response.scored else None
+        if response.parts:
+            value = response.parts[self.judge or next(iter(response.parts))]
+        return None if value is None else reaches(value, CORRECT_AT)
 
     def rows(self) -> list[tuple[str, Response]]:
         """All responses, group by group, each with the words that say where it stands."""
@@ -96,6 +115,8 @@ def signals_of(case: Case, algorithm: Algorithm, method: str) -> tuple[Signals, 
         rewards=tensor([[where.get(t, 0.0) for t in range(width)] for where in placed]),
         rewarded=tensor([[float(t in where) for t in range(width)] for where in placed]) > 0,
         finished=torch.tensor([not response.truncated for response in rows]),
+        correct=torch.tensor([_number(case.verdict(response)) for response in rows], dtype=torch.float64),
+        demonstrated=torch.tensor([response.demonstrated for response in rows]),
         greedy_rewards=None if greedy is None else torch.tensor(greedy).double().repeat_interleave(torch.tensor(sizes)),
         behavior_logprobs=given("behavior_logprobs"),
         old_logprobs=given("old_logprobs"),
@@ -161,7 +182,9 @@ def _require_rewards(where: str, response: Response, algorithm: Algorithm, metho
         return
     if "step_rewards" in algorithm.needs() and response.step_rewards is None:
         raise UserError(f"{where} has no step_rewards, which {method} needs; expected [[end_index, score], ...]")
-    if "rewards" in algorithm.needs() and response.reward is None:
+    if {"rewards", "correct"} & algorithm.needs() and response.reward is None:
+        if "correct" in algorithm.needs() and (response.judged or response.demonstrated):
+            return
         if _by_steps(response, algorithm) and response.step_rewards is not None:
             return
         raise UserError(f"{where} has no reward, which {method} needs; expected a number, or null for not scored")

@@ -14,13 +14,15 @@ from groupwise.errors import UserError
 from groupwise.explain.case import LISTS, Case, Response
 
 CASE_KEYS = ("groups", "greedy_rewards", "reward_weights")
-RESPONSE_KEYS = ("logprobs", *LISTS, "reward", "rewards", "step_rewards", "truncated", "mask")
+SAID = ("truncated", "correct", "demonstrated")
+"""True or false of a response."""
+RESPONSE_KEYS = ("logprobs", *LISTS, "reward", "rewards", "step_rewards", "mask", *SAID)
 ROUNDING = 1e-9  # by which a log-probability may be above 0
 
 
-def read_case(path: str | Path, scores: bool = False) -> Case:
-    """The case in a JSON file; its logprobs are ``scores`` where a scorer learns. Raises UserError for a file that is
-    not there or not what is expected."""
+def read_case(path: str | Path, scores: bool = False, judge: str = "") -> Case:
+    """The case in a JSON file; its logprobs are ``scores`` where a scorer learns; ``judge`` is the reward, of several,
+    that says what is right. Raises UserError for a file that is not there or not what is expected."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -33,7 +35,7 @@ def read_case(path: str | Path, scores: bool = False) -> Case:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not usable JSON: {error}") from error
-    return case_from(data, str(path), scores)
+    return case_from(data, str(path), scores, judge)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def case_from(data: Any, name: str = "case", scores: bool = False) -> Case:
+def case_from(data: Any, name: str = "case", scores: bool = False, judge: str = "") -> Case:
     """The case in parsed JSON: ``scores`` may stand in logprobs. Raises UserError where something is not as
     expected."""
     table = _object(data, name, CASE_KEYS)
@@ -62,7 +64,11 @@ def case_from(data: Any, name: str = "case", scores: bool = False) -> Case:
                 f"{name}: greedy_rewards has {len(greedy)} numbers for {len(groups)} groups; expected one each"
             )
     weights = _weights(table, responses, name)
-    return Case([[_summed(response, weights) for response in group] for group in responses], greedy, weights, name)
+    if judge and judge not in weights:
+        expected = _nearest(judge, weights) if weights else "; its responses name no rewards"
+        raise UserError(f"{name}: no reward is named {judge!r}{expected}")
+    groups = [[_summed(response, weights) for response in group] for group in responses]
+    return Case(groups, greedy, weights, name, judge)
 
 
 def _group(data: Any, where: str, scores: bool) -> list[Response]:
@@ -84,8 +90,10 @@ def _response(data: Any, where: str, scores: bool) -> Response:
     mask = _mask(table.get("mask"), where, length)
     for name, values in lists.items():
         _check(values, name, where, length, any_sign=scores and name == "logprobs")
-    if not isinstance(table.get("truncated", False), bool):
-        raise UserError(f"{where}: truncated is {_shown(table['truncated'])}; expected true or false")
+    for name in SAID:
+        if not (isinstance(table.get(name, False), bool) or (name == "correct" and table[name] is None)):
+            null = ", or null for not scored" * (name == "correct")
+            raise UserError(f"{where}: {name} is {_shown(table[name])}; expected true or false{null}")
     reward = table.get("reward")
     return Response(
         logprobs=lists.pop("logprobs"),
@@ -96,6 +104,9 @@ def _response(data: Any, where: str, scores: bool) -> Response:
         parts=_parts(table.get("rewards", {}), f"{where}: rewards"),
         truncated=table.get("truncated", False),
         mask=mask,
+        correct=table.get("correct"),
+        judged="correct" in table,
+        demonstrated=table.get("demonstrated", False),
     )
 
 

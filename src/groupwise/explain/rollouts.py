@@ -13,7 +13,10 @@ from groupwise.explain.case import LISTS, Case, Response
 from groupwise.ledger import Ledger
 from groupwise.sources import AllRollouts, BestAndWorst, FrozenPolicy, OnPolicy
 from groupwise.sources.selection import select_from
-from groupwise.types import Example, Group, Prompt, Rollout, Score
+from groupwise.sources.signal import signal_of
+from groupwise.tolerance import reaches
+from groupwise.types import DEMONSTRATED, Example, Group, Prompt, Rollout, Score
+from groupwise.verdicts import CORRECT_AT
 
 Row = Mapping[str, Any]
 
@@ -62,11 +65,14 @@ def _stage_with(stages: Mapping[str, Sequence[int]], step: int | None, directory
     raise UserError(f"{directory} has the stages {', '.join(able)}; --stage says which")
 
 
-def select(rows: Sequence[Row], algorithm: Algorithm, name: str) -> Drawn:
-    """What the method's source would train on, of groups that were sampled already.
+def select(rows: Sequence[Row], algorithm: Algorithm, name: str, judge: str = "") -> Drawn:
+    """What the method's source would train on, of groups that were sampled already. What is right says the verdict that
+    the run kept, or the reward ``judge`` of the run; where it kept none, its first reward.
 
-    Raises UserError where nothing is left.
+    Raises UserError where nothing is left, and where the run has no such reward.
     """
+    kept = not judge and any(row.get("correct") is not None for row in rows)
+    rows = rows if kept else [{**row, "correct": _verdict(row, judge, name)} for row in rows]
     rollouts = [_rollout(row) for row in rows]
     members: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
@@ -75,20 +81,21 @@ def select(rows: Sequence[Row], algorithm: Algorithm, name: str) -> Drawn:
         Group(rollouts[chosen[0]].prompt, tuple(rollouts[i] for i in chosen), rows[chosen[0]].get("greedy_reward"))
         for chosen in members.values()
     ]
-    kept, left_out = _kept(groups, algorithm)
-    if not kept:
+    chosen_groups, left_out = _kept(groups, algorithm)
+    if not chosen_groups:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise UserError(f"{name}: nothing is left to learn from: {reasons}")
     place = {id(rollout): number for number, rollout in enumerate(rollouts)}
-    chosen = [[place[id(rollout)] for rollout in group.rollouts] for group in kept]
-    return Drawn(chosen, _case([[rows[number] for number in group] for group in chosen], kept, name), left_out)
+    chosen = [[place[id(rollout)] for rollout in group.rollouts] for group in chosen_groups]
+    return Drawn(chosen, _case([[rows[number] for number in group] for group in chosen], chosen_groups, name), left_out)
 
 
 def _kept(groups: list[Group], algorithm: Algorithm) -> tuple[list[Group], dict[str, int]]:
     source, left_out = algorithm.source, {}
     kept = groups
     if isinstance(source, OnPolicy) and source.without_signal != "keep":
-        kept = [group for group in groups if source.signal(group)]
+        signal = signal_of(algorithm, source.signal)
+        kept = [group for group in groups if signal(group)]
         left_out["in groups without signal"] = _count(groups) - _count(kept)
     selection = source.select if isinstance(source, OnPolicy | FrozenPolicy) else AllRollouts()
     if algorithm.objective.joins_group() and isinstance(selection, AllRollouts):
@@ -115,7 +122,18 @@ def _rollout(row: Row) -> Rollout:
         version=row["version"],
         rewards=_placed(row),
         scores={name: Score(value, statuses.get(name) or "scored") for name, value in (row["scores"] or {}).items()},
+        correct=row["correct"],
     )
+
+
+def _verdict(row: Row, judge: str, name: str) -> bool | None:
+    """Of the reward ``judge``; empty, where no verdict was kept: of the first reward."""
+    scores, value = row["scores"] or {}, row["reward"]
+    if judge and judge not in scores:
+        raise UserError(f"{name}: no reward is named {judge!r}; the run kept {', '.join(scores) or 'none'}")
+    if scores:
+        value = scores[judge or next(iter(row.get("score_weights") or scores))]
+    return None if value is None else reaches(value, CORRECT_AT)
 
 
 def _placed(row: Row) -> dict[int, float]:
@@ -127,7 +145,9 @@ def _case(rows: Sequence[Sequence[Row]], groups: Sequence[Group], name: str) -> 
     greedy = [group.greedy_reward for group in groups]
     return Case(
         groups=[[_response(row) for row in group] for group in rows],
-        greedy_rewards=None if None in greedy else greedy,  # type: ignore[arg-type]
+        greedy_rewards=None
+        if all(reward is None for reward in greedy)
+        else [float("nan") if reward is None else reward for reward in greedy],
         reward_weights=weights,
         name=name,
     )
@@ -146,4 +166,7 @@ def _response(row: Row) -> Response:
         parts=row["scores"] or {},
         truncated=not row["finished"],
         mask=row["mask"],
+        correct=row["correct"],
+        judged=True,
+        demonstrated=row["version"] == DEMONSTRATED,
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from groupwise.explain.case import Case
 from groupwise.explain.numbers import Numbers, Tokens
-from groupwise.sources.signal import RIGHT
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Totals:
     clipped: float
     """Share of tokens that a clip holds."""
     right: float | None
-    """Mean |coefficient| of a token of a right response, one whose reward is at least 1; None: there is none."""
+    """Mean |coefficient| of a token of a response that the judge calls right; None: there is none."""
     wrong: float | None
     """Of the others."""
 
@@ -35,8 +34,8 @@ def totals(case: Case, numbers: Numbers) -> Totals:
         tokens=count,
         pushed=sum(value != 0 for _, tokens in pairs for value in tokens.coefficients) / count,
         clipped=sum(sum(tokens.clipped) for _, tokens in pairs) / count,
-        right=_size([tokens for response, tokens in pairs if (response.reward or 0) >= RIGHT]),
-        wrong=_size([tokens for response, tokens in pairs if (response.reward or 0) < RIGHT]),
+        right=_size([tokens for response, tokens in pairs if case.verdict(response)]),
+        wrong=_size([tokens for response, tokens in pairs if not case.verdict(response)]),
     )
 
 

@@ -132,6 +132,26 @@ def _refuse_lost(source: Path | str, lost: Sequence[str], expected: str) -> None
         )
 
 
+def save_model(model: Any, directory: Path) -> None:
+    """Writes a model as ``save_pretrained`` does, with the truth about its head: one that is the embedding is stored
+    once, by the embedding's name, and one that no longer is (an adapter was put into it) is not said to be.
+
+    Layers whose weights lie side by side in one block of memory are written each by itself.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is not embedding.weight:
+        for config in (model.config, model.config.get_text_config()):
+            config.tie_word_embeddings = False
+    alone: dict[tuple[int, Any], Any] = {}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        key = tensor.data_ptr(), tensor.shape
+        if key not in alone:
+            alone[key] = tensor.clone()
+        state[name] = alone[key]
+    model.save_pretrained(directory, state_dict=state)
+
+
 def generation_stops(model: Any) -> tuple[int, ...]:
     """``eos_token_id`` of the generation config, one or several."""
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None

@@ -19,7 +19,7 @@ from groupwise.learners.config import Local
 from groupwise.learners.critic import Critic
 from groupwise.learners.dry_step import is_tight, rehearse
 from groupwise.learners.layout import Layout
-from groupwise.learners.loading import generation_stops, load_model, load_tokenizer
+from groupwise.learners.loading import generation_stops, load_model, load_tokenizer, save_model
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import Room
@@ -188,7 +188,7 @@ class LocalLearner:
         if self._adapters:
             self._adapters.merge()
             self._adapters.save(directory)
-        self.model.save_pretrained(directory, state_dict={k: v.clone() for k, v in self.model.state_dict().items()})
+        save_model(self.model, directory)
         self.tokenizer.save_pretrained(directory)
 
     def state(self) -> dict[str, Any]:

@@ -33,7 +33,9 @@ class States(NamedTuple):
 
     @property
     def vocabulary(self) -> int:
-        return self.head.out_features if isinstance(self.head, nn.Linear) else self.hidden.shape[-1]
+        if isinstance(self.head, nn.Identity):
+            return self.hidden.shape[-1]
+        return int(self.head.out_features)  # type: ignore[arg-type]
 
     @property
     def matrix(self) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +70,14 @@ class Adapters:
 
     def save(self, directory: Path) -> None:
         """As ``PeftModel.from_pretrained`` loads them onto the model that training began with."""
-        self._peft.save_pretrained(str(directory / ADAPTER))
+        self._peft.save_pretrained(str(directory / ADAPTER), save_embedding_layers=False)
+        (directory / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's empty form; the model has a card
+        path = directory / ADAPTER / "adapter_config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in config.items():  # peft keeps names in sets, which every process orders otherwise
+            if isinstance(value, list):
+                config[name] = sorted(value, key=str)
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def values(self) -> list[Tensor]:
         """A copy."""
@@ -78,7 +86,7 @@ class Adapters:
     def state(self) -> dict[str, Any]:
         """Adapters, and the frozen weights under them, which a saved model no longer has by themselves."""
         bases = [layer.get_base_layer().weight.detach() for layer in self._layers.values()]
-        return {"adapters": self.values(), "bases": bases}
+        return {"adapters": self.values(), "bases": bases, "base_model": self.base_model}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -87,7 +95,23 @@ class Adapters:
             parameter.copy_(saved)
         for layer, saved in zip(self._layers.values(), state["bases"], strict=True):
             layer.get_base_layer().weight.copy_(saved)
+        self.base_model = state.get("base_model", self.base_model)
         self.merge()
+
+    @property
+    def base_model(self) -> str:
+        """The directory or hub name of the frozen weights, which a saved adapter names; no checkpoint of a stage."""
+        return str(self._peft.peft_config["default"].base_model_name_or_path)
+
+    @base_model.setter
+    def base_model(self, name: str) -> None:
+        self._peft.peft_config["default"].base_model_name_or_path = name
+        self.trained.config._name_or_path = name
+
+    def head_at(self, values: list[Tensor]) -> nn.Module | None:
+        """The output head with other values in its adapter's place; None where it has no adapter."""
+        head = self.trained.get_output_embeddings()
+        return HeadAt(self, head, values) if hasattr(head, "get_base_layer") else None
 
     @contextmanager
     def at(self, values: list[Tensor]) -> Iterator[None]:
@@ -103,12 +127,35 @@ class Adapters:
                 parameter.data = other
 
 
+class HeadAt(nn.Module):
+    """Logits of hidden states by the output head as its adapter once was, whenever they are asked for."""
+
+    def __init__(self, adapters: Adapters, head: Any, values: list[Tensor]) -> None:
+        super().__init__()
+        self.out_features = head.out_features
+        self._now = lambda hidden: _with(
+            adapters, values, head, hidden
+        )  # no submodule: its parameters are the policy's
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self._now(hidden)
+
+
+def _with(adapters: Adapters, values: list[Tensor], head: Any, hidden: Tensor) -> Tensor:
+    with adapters.at(values):
+        return head(hidden)
+
+
 class PastPolicy:
-    """The policy as its adapters once were: a reference without a copy of the model."""
+    """The policy as its adapters once were, those on its head too: a reference without a copy of the model."""
 
     def __init__(self, adapters: Adapters, policy: LanguageModel, values: list[Tensor]) -> None:
         self.adapters, self.policy, self.values = adapters, policy, values
 
     def __call__(self, layout: Layout) -> States:
         with self.adapters.at(self.values):
-            return self.policy(layout)
+            states = self.policy(layout)
+        head = self.adapters.head_at(
+            self.values
+        )  # which is applied later, when the adapters are the present ones again
+        return states if head is None or not self.policy.plain_head else states._replace(head=head)

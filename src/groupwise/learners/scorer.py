@@ -19,7 +19,7 @@ from groupwise.learners.bodies import body_of
 from groupwise.learners.config import Local
 from groupwise.learners.dry_step import is_tight, rehearse
 from groupwise.learners.layout import Layout
-from groupwise.learners.loading import load_scorer, load_tokenizer
+from groupwise.learners.loading import load_scorer, load_tokenizer, save_model
 from groupwise.learners.local import pick_device, send_back
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
@@ -185,7 +185,7 @@ class ScorerLearner:
     def save(self, directory: Path) -> None:
         """Writes what ``AutoModelForSequenceClassification`` and ``AutoTokenizer`` load: the same weights to the
         bit, and a pad token that ends no text."""
-        self.model.save_pretrained(directory, state_dict={k: v.clone() for k, v in self.model.state_dict().items()})
+        save_model(self.model, directory)
         self.tokenizer.save_pretrained(directory)
         if self._generation is not None:
             self._generation.save_pretrained(directory)

@@ -16,6 +16,7 @@ from typing import Any
 from groupwise.directory import RunDirectory
 from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
+from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.scorer import ScorerLearner
@@ -24,7 +25,7 @@ from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.rehearsal import longest_rollouts
-from groupwise.render import Renderer
+from groupwise.rendering import first_day, renderer_of
 from groupwise.rewards.model import with_scorers
 from groupwise.runs import Run, check
 from groupwise.seeding import stable_seed
@@ -72,6 +73,10 @@ class Models:
     out: Path | None
     scratch: Path
 
+    def record(self) -> dict[str, Any]:
+        """run.json of the run that is looked at; empty where it has not begun."""
+        return RunDirectory(self.out or Path("runs") / self.recipe.name).read()
+
     def first(self) -> Path | str:
         """The run's own; a new one is made aside."""
         if not isinstance(self.recipe.model, NewModel):
@@ -111,10 +116,10 @@ class _StageCheck:
         self.model, self.missing = models.begun(stage)
         self.learner, self.engine = self._opened(stage)
         self.stage, self.unheard = self._with_rewards(stage)
+        notes.try_part("data", self._leave_out_unusable)
         task, tokenizer = stage.task, self.learner.tokenizer
-        renderer = Renderer(
-            tokenizer, task.system, task.chat, str(self.model), self.learner.stop_tokens, task.stop_strings
-        )
+        today = first_day(models.record())
+        renderer = renderer_of(task, tokenizer, str(self.model), self.learner.stop_tokens, today)
         self.world = World(self.stage, renderer, self.engine, recipe.seed)
 
     def run(self) -> None:
@@ -132,6 +137,11 @@ class _StageCheck:
         drawn = self._probe() if isinstance(stage.algorithm.source, OnPolicy) and rollouts else None
         if rollouts:
             notes.try_part("memory", partial(self._cost, rollouts, drawn))
+
+    def _leave_out_unusable(self) -> None:
+        self.stage, lines = with_usable_rows(self.stage)
+        for line in lines:
+            self.notes.remark("data", line.removeprefix(f"{self.stage.name}: "))
 
     def _all_readable(self) -> bool:
         return not any(each.part == "data" and each.kind == "problem" for each in self.notes.findings)

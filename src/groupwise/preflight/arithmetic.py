@@ -8,6 +8,7 @@ from groupwise.learners import Local
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, Pairs
 from groupwise.stage import Stage
+from groupwise.tasks.shares import epoch_size
 
 
 def completions_per_prompt(stage: Stage) -> int:
@@ -28,7 +29,8 @@ def longest_completion(stage: Stage) -> int:
 
 def tell_batch(notes: Notebook, stage: Stage, learner: Local, tokens_each: int) -> None:
     """``tokens_each``: of the longest prompt and completion together."""
-    rows, each = len(stage.task.train), completions_per_prompt(stage)
+    rows = epoch_size(stage.task.shares) or len(stage.task.train)
+    each = completions_per_prompt(stage)
     completions, updates = stage.prompts_per_step * each, stage.minibatches * stage.epochs
     in_minibatch = -(-completions // stage.minibatches)
     most = max(1, -(-in_minibatch * tokens_each // learner.tokens_per_micro_batch))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from groupwise.errors import UserError
+from groupwise.intake import learned_examples, template_notes
 from groupwise.preflight.arithmetic import counted, longest_completion
 from groupwise.preflight.findings import Notebook
-from groupwise.sources import Demonstrations, World
+from groupwise.sources import World
 from groupwise.types import Example, Message, Prompt
 
 LOOKED_AT = 300  # rows, evenly spread, that are rendered
@@ -52,15 +52,18 @@ def tell_rows(notes: Notebook, world: World) -> None:
 
 
 def _rendered(world: World, rows: Sequence[Example]) -> tuple[list[Prompt], dict[str, list[str]]]:
-    """Prompts, and the rows that are refused by why."""
+    """Prompts, and the rows that are refused by why: of reasons that quote a row, the first."""
     prompts: list[Prompt] = []
     refused: dict[str, list[str]] = {}
-    shown = isinstance(world.stage.algorithm.source, Demonstrations)
+    kinds: dict[str, str] = {}
     for row in rows:
         try:
-            prompts.append(world.renderer.demonstration(row).prompt if shown else world.renderer.prompt(row))
+            for answer in learned_examples(world.stage, row):
+                world.renderer.demonstration(answer)
+            prompts.append(world.renderer.prompt(row))
         except UserError as error:
-            refused.setdefault(str(error).replace(f"{row.id}: ", "", 1), []).append(row.id)
+            reason = str(error).replace(f"{row.id}: ", "", 1)
+            refused.setdefault(kinds.setdefault(reason.partition("'")[0], reason), []).append(row.id)
     return prompts, refused
 
 
@@ -115,6 +118,8 @@ def tell_template(notes: Notebook, world: World) -> None:
     for why, ids in broken.items():
         if ids:
             notes.problem("template", f"{len(ids)} of {len(rows)} rows ({named(ids)}): {why}")
+    for line in template_notes(world.stage, world.renderer):
+        notes.remark("template", line)
     if not any(broken.values()):
         kind = "chat template" if world.renderer.tokenizer.chat_template is not None else "plain prompts"
         notes.fact("template", f"{kind}: {len(rows)} of {len(rows)} prompts come back from their tokens, answers too")
@@ -135,14 +140,27 @@ def _loses_prompt(world: World, row: Example) -> bool:
 
 
 def _contents(row: Example) -> Iterator[str]:
+    """What the prompt must hold. Of the assistant's earlier turns templates leave out what was thought."""
     messages: tuple[Message, ...] = ({"content": row.prompt},) if isinstance(row.prompt, str) else row.prompt
-    return (str(message["content"]) for message in messages if message.get("content"))
+    said = (message for message in messages if message.get("role") != "assistant")
+    return (str(message["content"]) for message in said if message.get("content"))
 
 
 def _loses_answer(world: World, row: Example) -> bool:
-    answer = row.completion if isinstance(row.completion, str) else row.answer or "42"
-    shown = world.renderer.demonstration(replace(row, completion=answer))
-    return shown.text.strip() != answer.strip() or shown.tokens[-1] not in world.renderer.stop_tokens
+    """Of answers that are learned; blanks, and what a template adds, are no loss."""
+    for answer in learned_examples(world.stage, row):
+        shown = world.renderer.demonstration(answer)
+        given = answer.completion if isinstance(answer.completion, str) else _learned_text(answer)
+        if "".join(given.split()) not in "".join(shown.text.split()):
+            return True
+        if shown.tokens[-1] not in world.renderer.stop_tokens:
+            return True
+    return False
+
+
+def _learned_text(answer: Example) -> str:
+    turns = answer.completion if isinstance(answer.completion, tuple) else ()
+    return "".join(turn["content"] for turn in turns if turn["role"] == "assistant")
 
 
 def _begins_twice(world: World, row: Example) -> bool:

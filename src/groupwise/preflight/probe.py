@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from groupwise.doctor import MISMATCH
 from groupwise.preflight.findings import Notebook
-from groupwise.preflight.signal import SIZES, share_without_signal
+from groupwise.preflight.signal import SIZES, kinds, share_without_signal
 from groupwise.protocols import Learner
 from groupwise.sources import OnPolicy, World
 from groupwise.sources.rows import prompt_stream
@@ -54,37 +54,50 @@ def tell_signal(notes: Notebook, world: World, probe: Probe) -> None:
     """Rewards, truncation, and what share of groups will have no signal at this and other group sizes."""
     source = world.stage.algorithm.source
     assert isinstance(source, OnPolicy)
-    rewards = [[r.reward for r in group.rollouts if r.reward is not None] for group in probe.groups]
-    flat = [reward for group in rewards for reward in group]
     rollouts = flatten(probe.groups)
+    rewards = [rollout.reward for rollout in rollouts if rollout.reward is not None]
     cut = sum(not rollout.finished for rollout in rollouts) / max(1, len(rollouts))
     probed = f"{len(probe.groups)} prompts x {source.group_size}"
     if cut > 0.25:
         notes.remark(
             "signal", f"{cut:.0%} of {probed} completions were cut off at {source.max_completion_tokens} tokens"
         )
-    if not flat:
+    if not rewards:
         notes.problem("signal", f"none of {probed} completions could be scored: the rewards failed on all of them")
         return
+    verdicts = [rollout.correct for rollout in rollouts if rollout.correct is not None]
+    numbers = {"reward": sum(rewards) / len(rewards), "truncated": cut}
+    numbers |= {"right": sum(verdicts) / len(verdicts)} if verdicts else {}
+    words = f"of {probed} probed, the mean reward is {numbers['reward']:.3g}"
+    if world.stage.algorithm.advantage.compares():
+        _tell_shares(notes, world, probe, numbers, words)
+    else:
+        right = f" and {numbers['right']:.0%} are right" if verdicts else ""
+        notes.fact("signal", words + right, **numbers)
+
+
+def _tell_shares(notes: Notebook, world: World, probe: Probe, numbers: dict[str, float], words: str) -> None:
+    """Of groups without signal, where completions of a group are compared."""
+    source = world.stage.algorithm.source
+    assert isinstance(source, OnPolicy)
+    rewards = kinds(probe.groups, world.stage.algorithm)
     now = share_without_signal(rewards, source.group_size)
-    mean = sum(flat) / len(flat)
     if now is None:
         return
-    words = (
-        f"of {probed} probed, the mean reward is {mean:.3g}; at group_size {source.group_size} expect {now.value:.0%} "
-    )
-    words += f"[{now.low:.0%}, {now.high:.0%}] of the groups without signal"
+    words += f"; at group_size {source.group_size} expect {now.value:.0%} [{now.low:.0%}, {now.high:.0%}] of the "
+    words += "groups without signal"
     others = {size: share_without_signal(rewards, size) for size in SIZES if size != source.group_size}
     told = [f"{size}: {share.value:.0%}" for size, share in others.items() if share is not None]
     words += f" (at {', '.join(told)})" if told else ""
-    numbers = {"reward": mean, "without_signal": now.value, "low": now.low, "high": now.high, "truncated": cut}
+    numbers = numbers | {"without_signal": now.value, "low": now.low, "high": now.high}
     numbers |= {f"without_signal_at_{size}": share.value for size, share in others.items() if share is not None}
     notes.fact("signal", words, **numbers)
     if now.low > 0.5 or now.value == 1.0:
+        hard = numbers.get("right", numbers["reward"]) < 0.5
         notes.remark(
             "signal",
             f"about {now.value:.0%} of the groups will teach nothing: take "
-            + ("easier prompts or a stronger model" if mean < 0.5 else "harder prompts")
+            + ("easier prompts or a stronger model" if hard else "harder prompts")
             + ", a larger group_size, or without_signal redraw",
         )
 

@@ -4,11 +4,45 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from math import comb, exp, lgamma
+from math import comb, exp, inf, lgamma
 
+from groupwise.algorithm import Algorithm
 from groupwise.statistics import Interval, mean_interval
+from groupwise.tolerance import classes, differ
+from groupwise.types import Group, Rollout
 
 SIZES = (2, 4, 8, 16, 32, 64)
+
+
+def kinds(groups: Sequence[Group], algorithm: Algorithm) -> list[list[int]]:
+    """For each probed prompt a number for each scored completion: those with one number give each other no signal, as
+    the algorithm's advantage sees them. One whose own steps differ has a number that no other has."""
+    scored = [[rollout for rollout in group.rollouts if rollout.reward is not None] for group in groups]
+    flat = [rollout for rollouts in scored for rollout in rollouts]
+    numbers = iter(_kinds(flat, algorithm))
+    return [[next(numbers) for _ in rollouts] for rollouts in scored]
+
+
+def _kinds(rollouts: Sequence[Rollout], algorithm: Algorithm) -> list[int]:
+    seen = algorithm.advantage.sees()
+    if seen == "steps":
+        found = classes([next(iter(rollout.rewards.values())) for rollout in rollouts])
+        return [-1 - row if differ(rollout.rewards.values()) else found[row] for row, rollout in enumerate(rollouts)]
+    if seen == "verdicts":
+        return [-1 if rollout.correct is None else int(rollout.correct) for rollout in rollouts]
+    names = sorted({name for rollout in rollouts for name in rollout.scores})
+    if seen == "sum" or not names:
+        return classes([rollout.reward or 0.0 for rollout in rollouts])
+    columns = [classes([_value(rollout, name) for rollout in rollouts]) for name in names]
+    rows = list(zip(*columns, strict=True))
+    order = {row: number for number, row in enumerate(dict.fromkeys(rows))}
+    return [order[row] for row in rows]
+
+
+def _value(rollout: Rollout, name: str) -> float:
+    """Minus infinity where the reward does not apply."""
+    score = rollout.scores.get(name)
+    return -inf if score is None or score.value is None else score.value
 
 
 def share_without_signal(groups: Sequence[Sequence[float]], size: int) -> Interval | None:

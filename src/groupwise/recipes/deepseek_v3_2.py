@@ -16,6 +16,11 @@ experts on another engine and is not needed where engine and learner share one m
 Use it for many updates a draw and for samplers that are not quite the learner.
 
 What goes wrong: δ too small drops all negative examples; watch the share of masked completions.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. The paper publishes no batch and no learning rate; here 1e-6, 16 prompts with 8 completions.
+2. 4 updates a draw: with one nothing has gone from the sampler, so that neither the mask nor the weight acts.
 """
 
 from dataclasses import replace
@@ -31,3 +36,5 @@ deepseek_v3_2 = replace(
     kl=KL(0.001, "k3", weight="live"),
     correction=OffPolicySequenceMask(0.5),
 )
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 16, "minibatches": 4}

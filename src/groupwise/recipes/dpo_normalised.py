@@ -12,6 +12,10 @@ The paper prints GC without the factor β and with ratios of tokens where means 
 Use it where a rule can judge samples but sampling at every step is too dear.
 
 What goes wrong: the samples grow stale; a prompt that is always right or always wrong makes no pair.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. DeepSeekMath names no numbers for it; these are DPO's: learning rate 1e-6, 64 pairs a step, 10 steps of warm-up.
 """
 
 from dataclasses import replace
@@ -25,3 +29,5 @@ dpo_normalised = replace(
     source=FrozenPolicy(samples_per_prompt=8, sampling_temperature=1.0, select=BestAndWorst()),
     objective=PreferenceMargin(0.1, length_normalised=True),
 )
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 64, "warmup_steps": 10}

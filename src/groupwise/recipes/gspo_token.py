@@ -11,6 +11,10 @@ How it differs from GSPO, which it replaces:
 Use it where steps are scored and sequence ratios are wanted.
 
 What goes wrong: what goes wrong with GSPO and with step scores.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. Those of GSPO: 4 updates a draw, learning rate 1e-6, 16 prompts with 8 completions.
 """
 
 from dataclasses import replace
@@ -18,4 +22,10 @@ from dataclasses import replace
 from groupwise.algorithm import ClippedSequenceRatio, ProcessRelative
 from groupwise.recipes.gspo import gspo
 
-gspo_token = replace(gspo, advantage=ProcessRelative(), objective=ClippedSequenceRatio(3e-4, 4e-4, gradient="token"))
+gspo_token = replace(
+    gspo,
+    advantage=ProcessRelative(last_step="completion"),
+    objective=ClippedSequenceRatio(3e-4, 4e-4, gradient="token"),
+)
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 16, "minibatches": 4}

@@ -11,6 +11,11 @@ How it differs from GRPO, which it replaces:
 Use it where many groups are nearly uniform: their own std would amplify a single slip.
 
 What goes wrong: the scale depends on the mix of prompts in a batch.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. 4 updates a draw, so that PPO's clip, which it keeps, acts; the number is not the paper's.
+2. Learning rate 1e-6, 16 prompts with 8 completions of up to 256 tokens: GRPO's here.
 """
 
 from dataclasses import replace
@@ -19,3 +24,5 @@ from groupwise.algorithm import KL, GroupRelative, TokenMean
 from groupwise.recipes.grpo import grpo
 
 lite_ppo = replace(grpo, advantage=GroupRelative(scale="batch"), kl=KL(0.0), aggregation=TokenMean())
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 16, "minibatches": 4}

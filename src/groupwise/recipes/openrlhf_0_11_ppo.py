@@ -21,6 +21,10 @@ Where our number differs from theirs: it holds a completion's reward within ±10
 Use it to move an OpenRLHF script here and see the same numbers first.
 
 What goes wrong: a critic that has not learned yet makes noise of advantages, here over eight updates.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. Those of its GRPO, in 8 updates a draw, because each prompt has one completion.
 """
 
 from groupwise.algorithm import GAE, KL, Algorithm, ClippedRatio, Critic, TokenMean, Whitening

@@ -14,6 +14,13 @@ there already, so ``source=FrozenPolicy(select=AllRollouts())`` in this recipe t
 
 What goes wrong: steps after the first wrong one are labelled in different ways by different data; most steps are right,
 so accuracy flatters (held-out results stand beside those of always saying right).
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. Learning rate 2e-5, DeepSeekMath's for its reward model. Math-Shepherd's is 1e-6, in one pass over 440,000 solutions;
+   here a new head learns from 6,400.
+2. 64 solutions a step; the papers do not say.
+3. Math-Shepherd cuts at 512 tokens; here the model's context does.
 """
 
 from groupwise.algorithm import KL, Algorithm, Constant, SequenceSum, StepCrossEntropy
@@ -26,3 +33,5 @@ process_reward_model = Algorithm(
     kl=KL(0.0),
     aggregation=SequenceSum(),
 )
+
+run_defaults: dict[str, object] = {"learning_rate": 2e-05, "prompts_per_step": 64}

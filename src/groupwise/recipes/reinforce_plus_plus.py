@@ -11,6 +11,11 @@ How it differs from PPO, which it replaces:
 Use it with many different prompts and few samples of each.
 
 What goes wrong: easy and hard prompts share one baseline; with a small draw it is a noisy one.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. 128 prompts with one completion each: mean and spread of the draw are the baseline, and few make a noisy one.
+2. 8 updates a draw and learning rate 1e-6, those of the authors' framework, which draws 1,024 prompts.
 """
 
 from groupwise.algorithm import KL, Algorithm, ClippedRatio, RewardToGo, TokenMean, Whitening
@@ -24,3 +29,5 @@ reinforce_plus_plus = Algorithm(
     aggregation=TokenMean(),
     whitening=Whitening("tokens"),
 )
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 128, "minibatches": 8}

@@ -10,6 +10,11 @@ How it differs from RLOO, which it replaces:
 Use it where one sample a prompt is all that fits.
 
 What goes wrong: where the greedy completion is always right, every slip of a sample is punished and nothing rewarded.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. 128 prompts, each with one sampled and one greedy completion, one update a draw: as many samples as GRPO has here.
+2. Learning rate 1e-6, GRPO's.
 """
 
 from groupwise.algorithm import KL, Algorithm, LogLikelihood, RewardToGo, SequenceSum
@@ -22,3 +27,5 @@ remax = Algorithm(
     kl=KL(0.0, "k1", place="reward"),
     aggregation=SequenceSum(),
 )
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 128, "minibatches": 1}

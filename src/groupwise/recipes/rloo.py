@@ -11,6 +11,11 @@ How it differs from GRPO, which it replaces:
 Use it for one update a draw, as the plainest unbiased method.
 
 What goes wrong: without ratio and clip a second update on the same draw is biased; long completions dominate.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. Learning rate 1e-6 and 4 completions of each prompt, as in the paper.
+2. 32 prompts a step, one update: as many completions as GRPO draws here.
 """
 
 from dataclasses import replace
@@ -27,3 +32,5 @@ rloo = replace(
     kl=KL(0.03, "k1", place="reward"),
     aggregation=SequenceSum(),
 )
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 32, "minibatches": 1}

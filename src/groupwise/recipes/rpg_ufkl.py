@@ -12,6 +12,12 @@ paper's clip is off; ``objective.low 0.1``, ``objective.high 0.1`` and ``objecti
 Use it for several updates a draw with an exact penalty and no reference network in memory.
 
 What goes wrong: on-policy w = 1 and the penalty has no gradient yet: it acts from the second update of a draw on.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. 16 updates a draw, those of DAPO, whose data and baseline the paper uses: with one the sampler is the policy, and the
+   penalty has nothing to hold.
+2. Learning rate 1e-6, 16 prompts with 8 completions of up to 256 tokens: GRPO's here.
 """
 
 from dataclasses import replace
@@ -20,3 +26,5 @@ from groupwise.algorithm import RegularisedRatio
 from groupwise.recipes.rpg_urkl import rpg_urkl
 
 rpg_ufkl = replace(rpg_urkl, objective=RegularisedRatio("unnormalised-forward", 1e-4))
+
+run_defaults: dict[str, object] = {"learning_rate": 1e-06, "prompts_per_step": 16, "minibatches": 16}

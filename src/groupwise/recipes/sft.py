@@ -12,6 +12,13 @@ It is the row that others replace:
 Use it to begin: it teaches format and vocabulary that sampling would never find.
 
 What goes wrong: it imitates the slips of its data, and many epochs make the policy too sure to explore afterwards.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. Learning rate 5e-5, constant, as in the paper.
+2. Paper: 256 rows a step, each of several examples in 4,096 tokens; here 64 examples, because a laptop learns from
+   those in seconds.
+3. Paper: 500 steps over 776,000 examples; here 100, which read 6,400: set ``steps`` by the size of your data.
 """
 
 from groupwise.algorithm import KL, Algorithm, Constant, LogLikelihood, SequenceMean
@@ -24,3 +31,5 @@ sft = Algorithm(
     kl=KL(0.0),
     aggregation=SequenceMean(),
 )
+
+run_defaults: dict[str, object] = {"learning_rate": 5e-05, "prompts_per_step": 64}

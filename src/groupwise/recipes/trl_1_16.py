@@ -21,6 +21,11 @@ Use it to move a TRL script here and see the same numbers first.
 
 What goes wrong: one prompt an update is a noisy gradient, and a group of equal rewards an update without any; raise
 ``prompts_per_step``. 512 tokens cut long reasoning short, and a truncated completion is learned from.
+
+Settings of ``groupwise run`` (``run_defaults``):
+
+1. 8 completions of one prompt an update, and one update a draw.
+2. Learning rate 1e-6, falling linearly to 0; AdamW (0.9, 0.999) without decay, gradients clipped at 1.
 """
 
 from groupwise.algorithm import KL, Algorithm, ClippedRatio, GroupRelative, TokenMean

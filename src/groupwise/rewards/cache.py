@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sqlite3
@@ -13,9 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from groupwise.describe import describe
 from groupwise.errors import UserError
+from groupwise.identity import unknowns
 from groupwise.protocols import Reward
-from groupwise.rewards.scoring import prepare
-from groupwise.types import Rollout, Score
+from groupwise.rewards.scoring import prepare, said_at
+from groupwise.types import OVER, Rollout, Score, TrainerState
 
 LOCK_SECONDS = 30.0
 KEPT = ("scored", "not_applicable")
@@ -40,6 +42,15 @@ class Streaming(Protocol):
         ...
 
 
+@runtime_checkable
+class StreamingAt(Protocol):
+    """The same of a reward that may depend on where training stands."""
+
+    def stream_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
+        """As ``Streaming.stream``, of completions drawn at that state."""
+        ...
+
+
 @dataclass(frozen=True)
 class Cached:
     """``reward``, asked once for each content; for judges and slow rewards.
@@ -47,7 +58,8 @@ class Cached:
     Two rollouts are the same where prompt, sampled text, tokens, steps, ``finished`` and every column of the row are,
     and the reward is: its type and options but name and weight, of a function its source, of a scorer its weights
     (``Identified.identity``). Kept are values and that a reward does not apply; what timed out, failed or could not be
-    read is asked again. ``rewards/NAME/cached`` is the share of completions that were known.
+    read is asked again, and so is what a function said after a look at where training stands (``Score.dated``).
+    ``rewards/NAME/cached`` is the share of completions that were known.
 
     Each score is written as soon as the reward says it (``Streaming``: a judge, a function of one completion); one that
     says all of a call together is written then. The file is a SQLite database: processes may share it, and one that is
@@ -68,32 +80,53 @@ class Cached:
 
     def prepare(self) -> None:
         """See ``scoring.Prepared``."""
+        _ = self._about
         prepare([self.reward])
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        about = _about(self.reward)
+        return self.score_at(rollouts, OVER)
+
+    def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+        """See ``protocols.FollowsTraining``."""
+        about = self._about
         keys = [_key(about, rollout) for rollout in rollouts]
         with self._file() as file:
             known = dict(_read(file, keys))
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
         asked = sorted(first.values())
         new: dict[str, Score] = {}
-        for said in self._said([rollouts[row] for row in asked]) if asked else ():
+        for said in self._said([rollouts[row] for row in asked], state) if asked else ():
             together = {keys[asked[row]]: score for row, score in said}
             with self._file() as file:
-                _write(file, ((key, score) for key, score in together.items() if score.status in KEPT))
+                lasting = ((key, score) for key, score in together.items() if score.status in KEPT and not score.dated)
+                _write(file, lasting)
             new |= together
         return [
             replace(known[key], cached=True) if key in known else replace(new[key], cached=first[key] != row)
             for row, key in enumerate(keys)
         ]
 
-    def _said(self, rollouts: Sequence[Rollout]) -> Iterator[list[tuple[int, Score]]]:
+    @functools.cached_property
+    def _about(self) -> Mapping[str, Any]:
+        """What the reward is. Raises UserError where that cannot be told apart from another one."""
+        about = _about(self.reward)
+        for place, kind in unknowns(about):
+            raise UserError(
+                f"reward '{self.name}' cannot be cached: its {place} holds a {kind}, which cannot be compared with "
+                "another one, so its scores could be taken for those of another reward; keep plain values there and "
+                "make the object when it is called, or give the reward identity() -> dict"
+            )
+        return about
+
+    def _said(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[list[tuple[int, Score]]]:
         """Rows and scores, in the parts that they become known in."""
+        if isinstance(self.reward, StreamingAt):
+            yield from ([one] for one in self.reward.stream_at(rollouts, state))
+            return
         if isinstance(self.reward, Streaming):
             yield from ([one] for one in self.reward.stream(rollouts))
             return
-        scores = self.reward.score(rollouts)
+        scores = said_at(self.reward, rollouts, state)
         if len(scores) != len(rollouts):
             raise UserError(f"reward '{self.name}' returned {len(scores)} scores for {len(rollouts)} completions")
         yield list(enumerate(scores))
@@ -141,10 +174,15 @@ def _read(file: sqlite3.Connection, keys: Sequence[str]) -> Iterator[tuple[str, 
         part = wanted[start : start + ASKED_AT_ONCE]
         marks = ",".join("?" * len(part))
         for key, text in file.execute(f"SELECT key, score FROM scores WHERE key IN ({marks})", part):
-            value, status, steps = json.loads(text)
-            yield key, Score(value, status, {int(index): score for index, score in steps})
+            value, status, steps, *beside = json.loads(text)
+            logged, extras = beside or ({}, {})
+            yield key, Score(value, status, {int(index): score for index, score in steps}, logged=logged, extras=extras)
 
 
 def _write(file: sqlite3.Connection, scores: Iterable[tuple[str, Score]]) -> None:
-    rows = [(key, json.dumps([score.value, score.status, list(score.steps.items())])) for key, score in scores]
+    rows = [(key, json.dumps(_plain(score))) for key, score in scores]
     file.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?)", rows)
+
+
+def _plain(score: Score) -> list[Any]:
+    return [score.value, score.status, list(score.steps.items()), score.logged, score.extras]

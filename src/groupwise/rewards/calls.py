@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import math
-import numbers
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from groupwise.rewards.neighbours import folder_of, importable
+from groupwise.rewards.notes import Notes, beside, finite
+
 Answer = dict[str, Any]
 """Plain JSON: ``value`` (a number, or None where the reward does not apply), ``failed`` (why), ``timeout``, ``memory``;
-of a call about several completions ``all``, a list of these."""
+beside a value ``logged``, ``extras`` and ``dated`` (``types.Score``); of a call about several completions ``all``, a
+list of these."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,24 @@ class Calls:
         A function that raises, returns another number of values than it got completions, or no finite number, bool or
         None (numpy's and torch's scalars are numbers) has failed; so has what a coroutine left undone.
         """
-        if self.together:
-            yield from enumerate(_run(self._gather(calls, seconds)))
-            return
-        for number, (count, arguments) in enumerate(calls):
-            try:
-                answer = self._answer(self.function(**arguments), count)
-            except (Exception, SystemExit) as error:
-                answer = self._raised(error)
-            yield number, answer
+        with importable(folder_of(self.function)):
+            if self.together:
+                yield from enumerate(_run(self._gather(calls, seconds)))
+                return
+            for number, (count, arguments) in enumerate(calls):
+                notes = Notes(count)
+                try:
+                    answer = self._answer(self.function(**notes.given(arguments)), notes)
+                except (Exception, SystemExit) as error:
+                    answer = self._raised(error)
+                yield number, answer
 
     async def _gather(self, calls: Sequence[tuple[int, dict[str, Any]]], seconds: float) -> list[Answer]:
         async def call(count: int, arguments: dict[str, Any]) -> Answer:
+            notes = Notes(count)
             try:
-                return self._answer(await asyncio.wait_for(self.function(**arguments), seconds), count)
+                returned = await asyncio.wait_for(self.function(**notes.given(arguments)), seconds)
+                return self._answer(returned, notes)
             except TimeoutError as error:
                 return self._raised(error) if _frames(error, self.function) else {"timeout": True}
             except (Exception, SystemExit) as error:
@@ -60,11 +66,14 @@ class Calls:
 
         return await asyncio.gather(*(call(*each) for each in calls))
 
-    def _answer(self, returned: Any, count: int) -> Answer:
+    def _answer(self, returned: Any, notes: Notes) -> Answer:
         if not self.batch:
-            return self._checked(returned)
+            return _joined(self._checked(returned), notes.of(0))
+        if self.mappings and isinstance(returned, Mapping) and "rewards" in returned:
+            returned = _logged(returned, notes)
         if hasattr(returned, "tolist") and len(returned.shape) == 1:
             returned = returned.tolist()
+        count = notes.count
         if not isinstance(returned, list | tuple):
             wrong = f"{shortened(returned)} ({type(returned).__name__})"
             return {
@@ -72,14 +81,16 @@ class Calls:
             }
         if len(returned) != count:
             return {"failed": f"returned {len(returned)} values for {count} completions; expected one for each"}
-        return {"all": [self._checked(value) for value in returned]}
+        return {"all": [_joined(self._checked(value), notes.of(row)) for row, value in enumerate(returned)]}
 
     def _checked(self, value: Any) -> Answer:
-        number = value["score"] if self.mappings and isinstance(value, Mapping) and "score" in value else value
+        is_mapping = self.mappings and isinstance(value, Mapping) and "score" in value
+        number = value["score"] if is_mapping else value
+        said = beside(value) if is_mapping else {}
         if number is None:
-            return {"value": None}
-        if (finite := _finite(number)) is not None:
-            return {"value": finite}
+            return {"value": None, **said}
+        if (found := finite(number)) is not None:
+            return {"value": found, **said}
         return {
             "failed": f"returned {shortened(value)} ({type(value).__name__}); expected a finite number, a bool or None"
         }
@@ -131,12 +142,20 @@ def _frames(error: BaseException, function: Callable[..., Any] | None) -> list[t
     return [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
 
 
-def _finite(value: Any) -> float | None:
-    """Of a number, numpy's and torch's scalars included, its float; None of anything else."""
-    if hasattr(value, "item") and hasattr(value, "shape") and tuple(value.shape) == ():
-        value = value.item()
-    try:
-        number = float(value) if isinstance(value, numbers.Real) else math.nan
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+def _joined(answer: Answer, noted: Answer) -> Answer:
+    """An answer with what was noted during its call."""
+    maps = {name: {**answer.get(name, {}), **noted.get(name, {})} for name in ("logged", "extras")}
+    return answer | noted | {name: values for name, values in maps.items() if values}
+
+
+def _logged(returned: Mapping[str, Any], notes: Notes) -> Any:
+    """The rewards of OpenRLHF's dictionary, whose ``extra_logs`` has numbers, or one for each completion."""
+    for name, values in dict(returned.get("extra_logs") or {}).items():
+        listed = values.tolist() if hasattr(values, "tolist") else values
+        if isinstance(listed, list | tuple):
+            notes.log_extra(name, listed)
+            known = [number for number in map(finite, listed) if number is not None]
+            listed = sum(known) / len(known) if known else None
+        if finite(listed) is not None:
+            notes.log_metric(name, listed)
+    return returned["rewards"]

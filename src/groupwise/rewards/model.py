@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.types import DEMONSTRATED, Rollout, Score
+from groupwise.verdicts import NEVER
 
 if TYPE_CHECKING:
     from groupwise.learners import Local
@@ -87,6 +88,11 @@ class ModelReward:
     def resolved(self, directory: str | Path, learner: Local | None = None, tokenizer: Any = None) -> ModelReward:
         """The same reward with the scorer in ``directory``, opened as ``learner`` says, for this tokenizer's policy."""
         return replace(self, model=directory, learner=learner or self.learner, tokenizer=tokenizer or self.tokenizer)
+
+    @property
+    def correct_at(self) -> float:
+        """Of a solution whose every step is likelier right than not; scores of an outcome model only compare."""
+        return 0.5 if self.kind == "process" else NEVER
 
     def open(self) -> Any:
         """The scorer, opened now, so that what is wrong with it is said before hours of sampling. Raises UserError."""

@@ -7,6 +7,8 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,31 +18,80 @@ from typing import Any, get_args
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards.answers import FinalAnswer
+from groupwise.rewards.format import Format, LengthPenalty
 from groupwise.rewards.math import Math
 from groupwise.rewards.model import Kind, ModelReward
+from groupwise.rewards.neighbours import belongs_to, importable
 from groupwise.rewards.programs import Code
 from groupwise.rewards.signatures import as_reward
+from groupwise.rewards.weighted import weighted
 
-BUILT_IN: dict[str, Callable[[], Reward]] = {"answer": FinalAnswer, "math": Math, "code": Code}
+THOUGHT_THEN_ANSWER = r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*"
+"""Of ``format`` where no pattern follows: the form that DeepSeek-R1's rule asks for (arXiv 2501.12948)."""
+CACHE_SHARE = 5
+"""``length:N`` punishes within the last fifth of N tokens, as the published 4096 of 20480."""
+
+BUILT_IN: dict[str, Callable[[], Reward]] = {
+    "answer": FinalAnswer,
+    "math": Math,
+    "code": Code,
+    "format": lambda: Format(THOUGHT_THEN_ANSWER),
+    "length": LengthPenalty,
+}
 SCORERS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 EXPECTED = (
-    f"expected {', '.join(BUILT_IN)}, {', '.join(f'{kind}:DIR' for kind in SCORERS)}, path/to/file.py:function or "
-    "module.path:function"
+    f"expected {', '.join(BUILT_IN)}, format:PATTERN, length:TOKENS, {', '.join(f'{kind}:DIR' for kind in SCORERS)}, "
+    "path/to/file.py:function or module.path:function, each with a weight such as *0.2 after it"
 )
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 def by_name(spec: str) -> Reward:
-    """``math``, ``answer``, ``code``, ``path/to/file.py:function`` or ``module.path:function``; and a learned reward,
-    ``outcome:DIR`` or ``process:DIR`` (:class:`ModelReward`), which has its directory's name.
+    """The reward of that name, with its weight where one is written after a star: ``math``, ``format*0.2``.
 
-    The file or module is imported, which runs it. What stands after the colon is a function that
-    :func:`as_reward` takes, or a reward. Raises UserError, with the nearest name, where there is no such thing.
+    * ``math``, ``answer``, ``code``: rules that compare with the row's answer or tests.
+    * ``format`` (a thought, then an answer, each between its tags) or ``format:PATTERN``; ``length:TOKENS`` or
+      ``length:TOKENS,CACHE`` (:class:`LengthPenalty`).
+    * ``outcome:DIR``, ``process:DIR``: a learned reward (:class:`ModelReward`), which has its directory's name.
+    * ``path/to/file.py:function`` or ``module.path:function``: what :func:`as_reward` takes, or a reward. The file or
+      module is imported, which runs it.
+
+    A weight may be negative. Raises UserError, with the nearest name, where there is no such thing.
     """
+    bare, weight = weight_of(spec)
+    found = _named(bare)
+    return found if weight is None else weighted(found, weight)
+
+
+def weight_of(spec: str) -> tuple[str, float | None]:
+    """What stands before the star, and the weight after it; None where none is written.
+
+    Raises UserError where what follows the star is no finite number. In a pattern it then belongs to the pattern.
+    """
+    bare, star, number = (part.strip() for part in spec.rpartition("*"))
+    if not star:
+        return spec, None
+    value = float(number) if _NUMBER.fullmatch(number) else math.nan
+    if math.isfinite(value) and bare:
+        return bare, value
+    if spec.startswith("format:"):
+        return spec, None
+    raise UserError(
+        f"reward '{spec}': what follows * is its weight, and {number or 'nothing'} is none; expected a number after a "
+        f"name, such as {bare or 'math'}*0.2"
+    )
+
+
+def _named(spec: str) -> Reward:
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
     kind, _, model = spec.partition(":")
     if kind in SCORERS and model:
         return ModelReward(model, SCORERS[kind], name=Path(model).name)
+    if kind == "format" and model:
+        return Format(model)
+    if kind == "length" and model:
+        return _length(spec, model)
     if Path(spec).is_dir() or Path(model or "nothing").is_dir():
         scorers = " or ".join(f"{kind}:{model or spec}" for kind in SCORERS)
         raise UserError(f"unknown reward '{spec}': for a reward model's directory expected {scorers}")
@@ -51,6 +102,14 @@ def by_name(spec: str) -> Reward:
     if not hasattr(module, name):
         raise UserError(f"{source} has no '{name}'{_suggestion(name, _functions(module))} (from the reward '{spec}')")
     return as_reward(getattr(module, name))
+
+
+def _length(spec: str, numbers: str) -> Reward:
+    parts = [part.strip() for part in numbers.split(",")]
+    if len(parts) > 2 or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise UserError(f"reward '{spec}': expected length:TOKENS or length:TOKENS,CACHE, such as length:512,128")
+    most = int(parts[0])
+    return LengthPenalty(most, int(parts[1]) if len(parts) > 1 else max(1, most // CACHE_SHARE))
 
 
 def _load(source: str, spec: str) -> ModuleType:
@@ -71,7 +130,10 @@ def _load_file(path: Path, spec: str) -> ModuleType:
     module_spec: Any = importlib.util.spec_from_file_location(f"groupwise_reward_{path.stem}_{digest}", path)
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_spec.name] = module  # dataclasses and pickle look a module up by its name
-    module_spec.loader.exec_module(module)
+    folder = path.resolve().parent
+    with importable(folder):
+        module_spec.loader.exec_module(module)
+    belongs_to(module, folder)
     return module
 
 

@@ -45,6 +45,11 @@ class ReasoningGym:
         outcomes = worker_pool(self.family, self.config).run(items, self.time_limit_seconds)
         return [_score(outcome) for outcome in outcomes]
 
+    def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+        """See ``protocols.Votes``: submitted answers of one text are the same; an empty one is none."""
+        answers = [submitted_answer(rollout.text) for rollout in rollouts]
+        return [answers.index(answer) if answer else None for answer in answers]
+
     def _item(self, rollout: Rollout) -> dict[str, Any]:
         example = rollout.prompt.example
         source = example.columns.get("reasoning_gym")

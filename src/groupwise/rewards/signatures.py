@@ -1,4 +1,4 @@
-"""Users write plain functions; their parameter names say which of three conventions they follow."""
+"""Users write plain functions; their parameter names say which of four conventions they follow."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from groupwise.protocols import Reward
 from groupwise.rewards.calls import Calls, shortened
 from groupwise.rewards.guarded import Guarded, answered
 from groupwise.rewards.isolation import MEMORY_BYTES, Outcome
-from groupwise.types import Rollout, Score, Text
+from groupwise.rewards.notes import OFFERED
+from groupwise.types import OVER, Rollout, Score, Text, TrainerState
 
 COMPLETIONS_A_LIMIT = 64
 FORMS = (
-    "TRL's f(prompts, completions, **columns) -> list, "
+    "TRL's f(prompts, completions, **columns) -> list, OpenRLHF's f(queries, prompts, labels) -> list or dict, "
     "verl's f(data_source, solution_str, ground_truth, extra_info=None) -> float or dict, "
     "or f(completion, answer) -> float with any of completion, prompt, answer, tokens, finished and column names"
 )
-_Form = Literal["trl", "verl", "simple"]
+_Form = Literal["trl", "openrlhf", "verl", "simple"]
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -35,25 +36,35 @@ def as_reward(
     isolated: bool = True,
     time_limit_seconds: float = 60.0,
     memory_bytes: int = MEMORY_BYTES,
+    correct_at: float | None = None,
 ) -> Reward:
     """A reward of any plain function, by the names of its parameters; a :class:`Reward` comes back as it is.
 
     * TRL, all completions at once: ``f(prompts, completions, completion_ids, **columns) -> list[float | None]``, any
       part of it, sync or async. A conversation's prompts and completions are lists of messages, otherwise strings.
+    * OpenRLHF, all at once: ``f(queries, prompts, labels)`` -> a number each, or a dictionary with ``rewards`` and
+      ``extra_logs``. A query is the prompt's text and the completion after it; of a conversation the text is that of
+      its messages, a line each. A label is the row's ``label``, or else its answer.
     * verl, one completion: ``compute_score(data_source, solution_str, ground_truth, extra_info=None)`` -> a number
-      or a dictionary with ``score``. ``ground_truth`` is ``reward_model["ground_truth"]`` of the row, or else its
-      answer; where the row has no ``data_source`` or ``extra_info`` they are ``""`` and ``{}``.
+      or a dictionary with ``score``, whose other keys are logged where they are numbers, and kept in the ledger.
+      ``ground_truth`` is ``reward_model["ground_truth"]`` of the row, or else its answer; where the row has no
+      ``data_source`` or ``extra_info`` they are ``""`` and ``{}``.
     * simple, one completion: any of ``completion, prompt, answer, tokens, finished`` and columns by name -> number.
 
-    None means that the reward does not apply to the row. ``name`` is the function's own unless given. The others are
-    those of :class:`FunctionReward`. Raises UserError where the parameters fit none of these.
+    Each may also name ``trainer_state`` (:class:`TrainerState`), ``log_metric(name, value)`` and ``log_extra(column,
+    values)``; TRL's ``**columns`` hold them too. None means that the reward does not apply to the row. ``name`` is the
+    function's own unless given, and so is ``correct_at``: ``f.correct_at = 0.5``. The others are those of
+    :class:`FunctionReward`. Raises UserError where the parameters fit none of these.
     """
     if isinstance(function, Reward) and not isinstance(function, type):
         return function
     if not callable(function):
         raise UserError(f"a reward must be a function, not {shortened(function)}; accepted are {FORMS}")
     name = name or _name(function)
-    return FunctionReward(function, name, weight, _form(function, name), isolated, time_limit_seconds, memory_bytes)
+    if correct_at is None and hasattr(function, "correct_at"):
+        correct_at = float(function.correct_at)
+    limits = (isolated, time_limit_seconds, memory_bytes)
+    return FunctionReward(function, name, weight, _form(function, name), *limits, correct_at)
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,8 @@ class FunctionReward:
     """Of one call; of one about many completions, for every 64 of them."""
     memory_bytes: int = MEMORY_BYTES
     """It may take so much beyond what the process has when it begins."""
+    correct_at: float | None = None
+    """The smallest value of a right answer, where it is the judge; None: 1."""
 
     def __post_init__(self) -> None:
         if not (self.time_limit_seconds > 0 and self.memory_bytes > 0):
@@ -84,15 +97,24 @@ class FunctionReward:
 
     @functools.cached_property
     def _calls(self) -> Calls:
-        return Calls(self.function, batch=self.form == "trl", mappings=self.form == "verl")
+        return Calls(self.function, batch=self._at_once, mappings=self.form in ("verl", "openrlhf"))
+
+    @property
+    def _at_once(self) -> bool:
+        return self.form in ("trl", "openrlhf")
 
     @functools.cached_property
     def _guarded(self) -> Guarded:
         return Guarded(self._calls, self.memory_bytes)
 
+    @functools.cached_property
+    def _described(self) -> Any:
+        """As the function was when this was first asked: what it keeps from call to call is no part of it."""
+        return describe(self.function)
+
     def identity(self) -> dict[str, Any]:
         """See ``cache.Identified``: neither where it runs nor for how long."""
-        return {"is": "FunctionReward", "function": describe(self.function), "form": self.form}
+        return {"is": "FunctionReward", "function": self._described, "form": self.form}
 
     def prepare(self) -> None:
         """See ``scoring.Prepared``: starts its process."""
@@ -100,17 +122,22 @@ class FunctionReward:
             self._guarded.start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        scores = dict(self.stream(rollouts))
+        return self.score_at(rollouts, OVER)
+
+    def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+        """See ``protocols.FollowsTraining``."""
+        scores = dict(self.stream_at(rollouts, state))
         return [scores[row] for row in range(len(rollouts))]
 
-    def stream(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[int, Score]]:
-        """See ``cache.Streaming``: a function of one completion is heard call by call, in order."""
+    def stream_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
+        """See ``cache.StreamingAt``: a function of one completion is heard call by call, in order."""
         if not rollouts:
             return
-        if self.form != "trl":
-            yield from ((row, _score(outcome)) for row, outcome in self._outcomes(self._one_by_one(rollouts)))
+        if not self._at_once:
+            calls = self._one_by_one(rollouts, state)
+            yield from ((row, _score(outcome)) for row, outcome in self._outcomes(calls))
             return
-        ((_, outcome),) = self._outcomes([self._all_at_once(rollouts)])
+        ((_, outcome),) = self._outcomes([self._all_at_once(rollouts, state)])
         for row in range(len(rollouts)):
             yield row, _score(answered(outcome.value["all"][row], 0.0) if outcome.status == "done" else outcome)
 
@@ -121,23 +148,32 @@ class FunctionReward:
         else:
             yield from ((row, answered(answer, seconds)) for row, answer in self._calls(copy.deepcopy(calls), seconds))
 
-    def _all_at_once(self, rollouts: Sequence[Rollout]) -> tuple[int, dict[str, Any]]:
-        rows = [_trl_row(rollout) for rollout in rollouts]
-        return len(rollouts), {name: [row[name] for row in rows] for name in self._wanted(rows, rollouts)}
+    def _all_at_once(self, rollouts: Sequence[Rollout], state: TrainerState) -> tuple[int, dict[str, Any]]:
+        rows = [_ROWS[self.form](rollout) for rollout in rollouts]
+        columns = {name: [row[name] for row in rows] for name in self._wanted(rows, rollouts)}
+        return len(rollouts), columns | self._offered(state)
 
-    def _one_by_one(self, rollouts: Sequence[Rollout]) -> list[tuple[int, dict[str, Any]]]:
-        rows = [_verl_row(rollout) if self.form == "verl" else _simple_row(rollout) for rollout in rollouts]
+    def _one_by_one(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[tuple[int, dict[str, Any]]]:
+        rows = [_ROWS[self.form](rollout) for rollout in rollouts]
         return [
-            (1, {name: row[name] for name in self._wanted([row], [rollout])})
+            (1, {name: row[name] for name in self._wanted([row], [rollout])} | self._offered(state))
             for row, rollout in zip(rows, rollouts, strict=True)
         ]
+
+    def _offered(self, state: TrainerState) -> dict[str, Any]:
+        """Of what is no column, that which the function asks for; TRL's further keywords ask for all of it."""
+        parameters = inspect.signature(self.function).parameters
+        takes_all = self.form == "trl" and any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        values = dict.fromkeys(OFFERED) | {"trainer_state": state}
+        return {name: value for name, value in values.items() if takes_all or name in parameters}
 
     def _wanted(self, rows: Sequence[Mapping[str, Any]], rollouts: Sequence[Rollout]) -> list[str]:
         """The names to call the function with: of its parameters, those that every row has."""
         everywhere = [name for name in rows[0] if all(name in row for row in rows)]
         parameters = inspect.signature(self.function).parameters.values()
         for parameter in parameters:
-            if parameter.kind in _NAMED and parameter.default is parameter.empty and parameter.name not in everywhere:
+            needed = parameter.kind in _NAMED and parameter.default is parameter.empty and parameter.name not in OFFERED
+            if needed and parameter.name not in everywhere:
                 row = next(index for index, row in enumerate(rows) if parameter.name not in row)
                 raise UserError(
                     f"{rollouts[row].prompt.example.id}: reward '{self.name}' asks for '{parameter.name}', and the row "
@@ -151,8 +187,9 @@ class FunctionReward:
 def _score(outcome: Outcome) -> Score:
     if outcome.status != "done":
         return Score(None, outcome.status, reason=outcome.reason)
-    value = outcome.value["value"]
-    return Score(None, "not_applicable") if value is None else Score(value)
+    answer = outcome.value
+    beside = {name: answer[name] for name in ("logged", "extras", "dated") if name in answer}
+    return Score(answer["value"], "not_applicable" if answer["value"] is None else "scored", **beside)
 
 
 def _form(function: Callable[..., Any], name: str) -> _Form:
@@ -163,7 +200,8 @@ def _form(function: Callable[..., Any], name: str) -> _Form:
     required = [parameter for parameter in parameters if parameter.default is parameter.empty]
     names = {parameter.name for parameter in parameters if parameter.kind in _NAMED}
     signs: dict[_Form, bool] = {
-        "trl": bool(names & {"prompts", "completions", "completion_ids"}),
+        "trl": bool(names & {"prompts", "completions", "completion_ids"}) and "queries" not in names,
+        "openrlhf": "queries" in names,
         "verl": "solution_str" in names,
         "simple": "completion" in names,
     }
@@ -188,6 +226,14 @@ def _trl_row(rollout: Rollout) -> dict[str, Any]:
     }
 
 
+def _openrlhf_row(rollout: Rollout) -> dict[str, Any]:
+    example = rollout.prompt.example
+    prompt = example.prompt
+    text = prompt if isinstance(prompt, str) else "".join(f"{message['content']}\n" for message in prompt)
+    label = example.columns.get("label", example.answer)
+    return {**example.columns, "queries": text + rollout.text, "prompts": text, "labels": label}
+
+
 def _verl_row(rollout: Rollout) -> dict[str, Any]:
     example = rollout.prompt.example
     row = {"data_source": "", "extra_info": {}, **example.columns, "solution_str": rollout.text}
@@ -209,6 +255,14 @@ def _simple_row(rollout: Rollout) -> dict[str, Any]:
         "tokens": list(rollout.tokens),
         "finished": rollout.finished,
     }
+
+
+_ROWS: dict[_Form, Callable[[Rollout], dict[str, Any]]] = {
+    "trl": _trl_row,
+    "openrlhf": _openrlhf_row,
+    "verl": _verl_row,
+    "simple": _simple_row,
+}
 
 
 def _plain(text: Text) -> Any:

@@ -29,6 +29,7 @@ SHOWN = {
     "completions/unscored": ("without reward", "{:.0f}"),
     "completions/clipped_ratio": ("truncated", "{:.0%}"),
     "skipped_updates": ("skipped updates", "{:.0f}"),
+    "empty_updates": ("updates with nothing to learn from", "{:.0f}"),
     "tokens_per_second/sample": ("sampled", "{:,.0f} tokens/s"),
     "tokens_per_second/train": ("trained", "{:,.0f} tokens/s"),
 }
@@ -40,6 +41,7 @@ ONLY_IF_ABOVE_ZERO = (
     "completions/unscored",
     "completions/clipped_ratio",
     "skipped_updates",
+    "empty_updates",
     "kl",
 )
 PHASES = {
@@ -51,6 +53,7 @@ PHASES = {
     "evaluate": "evaluating",
 }
 LINES_PER_STAGE = 20
+HUGE = 1e15
 
 
 class Terminal:
@@ -146,9 +149,22 @@ def line(values: Mapping[str, float]) -> str:
     """
     idle = {name for name in ONLY_IF_ABOVE_ZERO if not values.get(name)} | ({"loss"} if "reward" in values else set())
     shown = [name for name in SHOWN if name in values and name not in idle]
-    parts = [f"{SHOWN[name][0]} {SHOWN[name][1].format(values[name])}" for name in shown]
+    parts = [f"{SHOWN[name][0]} {_printed(values[name], SHOWN[name][1])}" for name in shown]
+    parts[1 if "reward" in shown else 0 : 1 if "reward" in shown else 0] = _each_reward(values)
     kinds = [name.partition("/")[2] for name in values if name.startswith("skipped_updates/")]
     return "  ".join(parts + [f"(not finite: {', '.join(kinds)})"] * bool(kinds))
+
+
+def _printed(value: float, form: str = "{:.3f}") -> str:
+    """A number of hundreds of digits in its exponent's form."""
+    return f"{value:.3g}" if abs(value) >= HUGE else form.format(value)
+
+
+def _each_reward(values: Mapping[str, float]) -> list[str]:
+    """The mean of each reward by itself, before its weight, where there are several."""
+    names = {name: name.removeprefix("rewards/").removesuffix("/mean") for name in values}
+    means = [f"{short} {_printed(values[name])}" for name, short in names.items() if name == f"rewards/{short}/mean"]
+    return means if len(means) > 1 else []
 
 
 def clock(seconds: float) -> str:

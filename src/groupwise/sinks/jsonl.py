@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from groupwise.clock import timed, untimed
-from groupwise.errors import UserError
+from groupwise.step_rows import read_rows, truncate_after
 from groupwise.types import Group
 
 METRICS, TIMES = "metrics.jsonl", "times.jsonl"
@@ -63,38 +62,3 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
     rows, times = (read_rows(directory / name) for name in (METRICS, TIMES))
     beside = {(row["stage"], row["step"]): row for row in times}
     return [beside.get((row["stage"], row["step"]), {}) | row for row in rows]
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """A row a line; none where there is no file. A last line that a killed run left half-written is none either. Raises
-    UserError for another line that is not JSON."""
-    rows = []
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    for line, text in enumerate(lines, start=1):
-        if not text.endswith(b"\n"):
-            break
-        try:
-            rows.append(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{line} is not JSON ({error.msg}): delete this line") from error
-    return rows
-
-
-def truncate_after(path: Path, stage: str, step: int) -> None:
-    """Cut the file before the first line of ``stage`` whose step is above ``step``, and with it all that came later.
-
-    Stages run one after another, so what stands behind that line is of a time that is about to be lived again. A line
-    that a stopped run left half-written is cut too. No file is no error.
-    """
-    if not path.exists():
-        return
-    kept = 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            row = json.loads(line)
-            if row["stage"] == stage and row["step"] > step:
-                break
-            kept += len(line)
-    os.truncate(path, kept)

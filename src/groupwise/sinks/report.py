@@ -14,13 +14,14 @@ from typing import Any
 
 from groupwise.checkpoint import write_atomically
 from groupwise.errors import UserError
-from groupwise.sinks.jsonl import read_metrics, read_rows
+from groupwise.sinks.jsonl import read_metrics
 from groupwise.sinks.report_alarms import alarms
 from groupwise.sinks.report_evaluation import evaluation, summary
 from groupwise.sinks.report_groups import groups
 from groupwise.sinks.report_markup import Html, counted, duration, element, join
 from groupwise.sinks.report_scorers import scorers
 from groupwise.sinks.report_training import training
+from groupwise.step_rows import read_rows
 
 Json = Mapping[str, Any]
 

@@ -10,6 +10,7 @@ from typing import Any
 from groupwise.sinks.report_markup import Html, element, number
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
+LARGEST = 1e300
 SMOOTH_FROM = 40
 """Curves of more points than this are shown faint, with their moving mean over a twentieth of them."""
 
@@ -47,6 +48,7 @@ class Frame:
 
     def top(self, y: float) -> float:
         low, high = self.y_range
+        y = held(y)
         return round(TOP + (high - y) / (high - low) * (self.height - TOP - BOTTOM), 1)
 
 
@@ -156,19 +158,27 @@ def smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def ticks(low: float, high: float) -> list[float]:
     """Three to six round numbers inside the range."""
     raw = (high - low) / 4
-    unit = 10 ** math.floor(math.log10(raw))
+    power = math.floor(math.log10(raw))
+    unit = 10.0**power
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [round(index * step, max(12, 3 - power)) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def held(value: float) -> float:
+    """The value, or the largest one that can still be drawn: differences of larger ones leave the range of floats."""
+    return max(-LARGEST, min(LARGEST, value))
 
 
 def span(values: Values, low: float | None = None, high: float | None = None) -> tuple[float, float]:
     """A range that holds all values, ``low`` and ``high``, with a little air at an end not given; never empty."""
-    known = [value for value in values if value is not None] or [0.0]
+    known = [held(value) for value in values if value is not None] or [0.0]
     bottom = min(known) if low is None else min(low, *known)
     top = max(known) if high is None else max(high, *known)
-    if top - bottom < 1e-9 * max(1.0, abs(top)):
-        bottom, top = bottom - (0.5 if low is None else 0.0), top + 0.5
+    size = max(abs(top), abs(bottom))
+    if top - bottom <= 1e-9 * size or size == 0:  # a constant of any size is a flat line in the middle
+        around = 0.5 if size < 1e6 else size / 2
+        bottom, top = bottom - (around if low is None else 0.0), top + around
     air = (top - bottom) * 0.06
     return bottom - (air if low is None else 0.0), top + (air if high is None else 0.0)
 

@@ -6,10 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from groupwise.moments import moment
 from groupwise.sinks.report_charts import Frame, Series, chart
+from groupwise.sinks.report_held_out import parts_by_set
 from groupwise.sinks.report_markup import Html, element, number, share
 
 Json = Mapping[str, Any]
+Row = tuple[str, str, str | None]
+"""What a row is called, the measure, and its k."""
 
 
 def summary(models: Sequence[Json], comparison: Json | None) -> Html:
@@ -18,9 +22,10 @@ def summary(models: Sequence[Json], comparison: Json | None) -> Html:
     before, after = first["evaluation"]["pass_at_1"], last["evaluation"]["pass_at_1"]
     problems = last["evaluation"]["problems"]
     if not comparison or len(models) == 1:
-        text = f"On {problems} held-out problems pass@1 is {_interval(after)} after {last['stage']}."
+        text = f"On {problems} held-out problems pass@1 is {_interval(after)} {moment(last['stage'])}{_judged(last)}."
         return element("div", element("p", share(after["value"]), class_="hero"), element("p", text, class_="lead"))
-    text = f"On {problems} held-out problems, {_change(before, after, first, last, comparison['pass_at_1'])}"
+    change = _change(before, after, first, last, comparison["pass_at_1"])
+    text = f"On {problems} held-out problems{_judged(last)}, {change}"
     hero = element(
         "p",
         element("span", share(before["value"]), class_="was"),
@@ -32,9 +37,21 @@ def summary(models: Sequence[Json], comparison: Json | None) -> Html:
     return element("div", hero, element("p", text, class_="lead"), class_="summary")
 
 
+def _judged(model: Json) -> str:
+    judge = model["evaluation"].get("judge")
+    return f" (correct: by {judge})" if judge else ""
+
+
 def evaluation(models: Sequence[Json], comparison: Json | None) -> list[Html]:
     """Everything below the section's heading."""
-    parts = [_question(comparison, models), _table(models, comparison)]
+    rows: list[Row] = [("greedy accuracy", "greedy", None), ("pass@1", "pass_at_1", None)]
+    ks = sorted(int(k) for k in models[-1]["evaluation"]["pass_at"])
+    rows += [(f"pass@{k}", "pass_at", str(k)) for k in ks if k > 1]
+    rows += [(f"maj@{k}", "maj_at", str(k)) for k in ks if k > 1 and _has_votes(models)]
+    parts = [_question(comparison, models), _table("Held-out results with 95 % intervals", rows, models, comparison)]
+    for name, of_set, difference in parts_by_set(models, comparison):
+        kept = [row for row in rows if row[2] is None or row[2] in of_set[-1]["evaluation"][row[1]]]
+        parts.append(_table(f"{name} alone", kept, of_set, difference))
     parts.append(_facts(models))
     shown = [model["evaluation"].get("completions", []) for model in models]
     if any(shown):
@@ -48,7 +65,7 @@ def _question(comparison: Json | None, models: Sequence[Json]) -> Html:
         return element("div", plot)
     text = element(
         "div",
-        element("h3", "Did training raise Maj@K, or also Pass@K?"),
+        element("h3", f"Did training raise {'Maj@K, or also Pass@K' if _has_votes(models) else 'Pass@K'}?"),
         *[element("p", part) for part in comparison["sentence"].split(" So ", 1)[:1]],
         *[element("p", f"So {part}", class_="answer") for part in comparison["sentence"].split(" So ", 1)[1:]],
         element(
@@ -69,9 +86,11 @@ def _plot(models: Sequence[Json]) -> Html:
     series = []
     for model, style in zip(chosen, ("was", "now") if len(chosen) > 1 else ("now",), strict=True):
         for family, name in (("pass_at", "pass"), ("maj_at", "maj")):
+            if family == "maj_at" and not _has_votes(models):
+                continue
             points = [model["evaluation"][family][str(k)] for k in ks]
             columns = {key: [point[key] for point in points] for key in ("value", "low", "high")}
-            label = f"{name}@k after {model['stage']}"
+            label = f"{name}@k {moment(model['stage'])}"
             series.append(
                 Series(label, columns["value"], f"{style} {name}", columns["low"], columns["high"], dots=True)
             )
@@ -82,23 +101,23 @@ def _plot(models: Sequence[Json]) -> Html:
         powers, (max(0.0, floor), 1.0), width=620, height=340, x_name="k =",
         x_ticks=[(power, str(k)) for power, k in zip(powers, ks, strict=True)], y_format=share,
     )  # fmt: skip
-    return chart("Maj@K and Pass@K", frame, series)
+    return chart("Maj@K and Pass@K" if _has_votes(models) else "Pass@K", frame, series)
 
 
-def _table(models: Sequence[Json], comparison: Json | None) -> Html:
-    rows: list[tuple[str, str, str | None]] = [("greedy accuracy", "greedy", None), ("pass@1", "pass_at_1", None)]
-    ks = sorted(int(k) for k in models[-1]["evaluation"]["pass_at"])
-    rows += [(f"pass@{k}", "pass_at", str(k)) for k in ks if k > 1]
-    rows += [(f"maj@{k}", "maj_at", str(k)) for k in ks if k > 1]
+def _has_votes(models: Sequence[Json]) -> bool:
+    return all(model["evaluation"]["maj_at"] for model in models)
+
+
+def _table(title: str, rows: Sequence[Row], models: Sequence[Json], comparison: Json | None) -> Html:
     head = [element("th", "Measure", scope="col"), element("th", "Problems", scope="col", class_="number")]
-    head += [element("th", f"after {model['stage']}", scope="col", class_="number") for model in models]
+    head += [element("th", moment(model["stage"]), scope="col", class_="number") for model in models]
     if comparison:
         head.append(element("th", "Paired difference", scope="col", class_="number"))
     head.append(element("th", "0", element("span", "1"), scope="col", class_="scale", aria_hidden="true"))
     body = [_row(name, family, k, models, comparison) for name, family, k in rows]
-    caption = element("caption", "Held-out results with 95 % intervals")
+    caption = element("caption", title)
     table = element("table", caption, element("thead", element("tr", *head)), element("tbody", *body))
-    return element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Held-out results")
+    return element("div", table, class_="scroll", tabindex="0", role="region", aria_label=title)
 
 
 def _row(name: str, family: str, k: str | None, models: Sequence[Json], comparison: Json | None) -> Html:
@@ -147,7 +166,7 @@ FACTS = (
 
 def _facts(models: Sequence[Json]) -> Html:
     head = [element("th", "Completions", scope="col")]
-    head += [element("th", f"after {model['stage']}", scope="col", class_="number") for model in models]
+    head += [element("th", moment(model["stage"]), scope="col", class_="number") for model in models]
     rows = [
         element(
             "tr",
@@ -157,21 +176,37 @@ def _facts(models: Sequence[Json]) -> Html:
         for key, title, show in FACTS
         if all(key in model["evaluation"] for model in models)
     ]
+    rows += _means(models)
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="facts")
-    settings = models[-1]["evaluation"].get("settings", {})
-    told = " · ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
-    return element("div", table, element("p", told, class_="note"))
+    settings, judge = models[-1]["evaluation"].get("settings", {}), models[-1]["evaluation"].get("judge")
+    told = [f"correct: by {judge}"] * bool(judge)
+    told += [f"{name.replace('_', ' ')} {value}" for name, value in settings.items()]
+    return element("div", table, element("p", " · ".join(told), class_="note"))
+
+
+def _means(models: Sequence[Json]) -> list[Html]:
+    """A row for each reward that was asked: its mean over the samples."""
+    means = [model["evaluation"].get("reward_means", {}) for model in models]
+    return [
+        element(
+            "tr",
+            element("th", f"Mean reward: {name}", scope="row"),
+            *[element("td", number(own.get(name)), class_="number") for own in means],
+        )
+        for name in dict.fromkeys(name for own in means for name in own)
+    ]
 
 
 def _answers(models: Sequence[Json], shown: Sequence[Sequence[Json]]) -> Html:
     head = [element("th", "Question", scope="col")]
-    head += [element("th", f"after {model['stage']}", scope="col") for model in models]
+    head += [element("th", moment(model["stage"]), scope="col") for model in models]
     rows = []
     for answers in zip(*shown, strict=False):
         cells = [element("th", answers[0]["question"], scope="row", class_="question")]
         for answer in answers:
             verdict = f"reward {number(answer['reward'])}" + ("" if answer["finished"] else " · truncated")
-            good = "good" if (answer["reward"] or 0) >= 1 else ""
+            right = answer.get("correct", (answer["reward"] or 0) >= 1)  # files from before verdicts were kept
+            good = "good" if right else ""
             cells.append(element("td", element("pre", answer["text"]), element("small", verdict, class_=good)))
         rows.append(element("tr", *cells))
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="answers")
@@ -192,7 +227,8 @@ def _range(interval: Json) -> str:
 
 
 def _change(before: Json, after: Json, first: Json, last: Json, difference: Json) -> str:
-    was, now = f"{_interval(before)} after {first['stage']}", f"{_interval(after)} after {last['stage']}"
+    was = f"{_interval(before)} {moment(first['stage'])}"
+    now = f"{_interval(after)} {moment(last['stage'])}"
     paired = f"paired difference {_signed(difference['value'])} (95 % interval {_range(difference)})."
     if difference["low"] <= 0 <= difference["high"]:
         return f"pass@1 is {was} and {now}; no difference is shown, {paired}"

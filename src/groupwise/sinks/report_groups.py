@@ -62,7 +62,7 @@ def _distinct(rollouts: Sequence[Json]) -> list[tuple[Json, int]]:
     """Completions that are alike in tokens, reward and advantage are shown once, with their number."""
     counts: dict[tuple[Any, ...], tuple[Json, int]] = {}
     for rollout in rollouts:
-        key = (tuple(rollout["tokens"]), rollout["reward"], rollout["advantage"])
+        key = (tuple(rollout["tokens"]), rollout["reward"], rollout["advantage"], rollout.get("extras"))
         first, count = counts.get(key, (rollout, 0))
         counts[key] = (first, count + 1)
     return list(counts.values())
@@ -89,7 +89,8 @@ def _card(rollout: Json, count: int, largest: float) -> Html:
     body = element(
         "p", *tokens, class_="tokens", tabindex="0", role="group", aria_label=f"Completion: {rollout['text']}"
     )
-    return element("article", head, body)
+    beside = [element("p", rollout["extras"], class_="note")] if rollout.get("extras") else []
+    return element("article", head, body, *beside)
 
 
 def _token(token: str, coefficient: float | None, logprob: float | None, largest: float) -> Html:

@@ -39,7 +39,9 @@ def number(value: float | None, signed: bool = False) -> str:
     if value is None:
         return "–"
     size = abs(value)
-    if size >= 100 or size == round(size):
+    if size >= 1e15:
+        text = f"{size:.3g}"
+    elif size >= 100 or size == round(size):
         text = f"{size:,.0f}"
     elif size >= 0.1:
         text = f"{size:.{1 if size >= 10 else 2 if size >= 1 else 3}f}"

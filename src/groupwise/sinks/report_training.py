@@ -13,6 +13,8 @@ Row = Mapping[str, Any]
 Range = tuple[float | None, float | None]
 
 MOST_POINTS = 600
+LARGEST = 1e300
+"""Of a curve's values, so that their range is a number."""
 
 CURVES = (
     ("reward", "Reward", "Mean, weights included", (None, None)),
@@ -49,7 +51,7 @@ def _stage(name: str, rows: Sequence[Row]) -> Html:
     present = {key for row in thinned for key in row if key not in IDENTITY}
     folded = {"loss"} if "reward" in present else set()
     folded |= {key for key in IDLE_AT_ZERO if not any(row.get(key) for row in thinned)}
-    main = [curve for curve in CURVES if curve[0] in present - folded]
+    main = [curve for curve in (*CURVES[:1], *_each_reward(present), *CURVES[1:]) if curve[0] in present - folded]
     charts = [_curve(thinned, steps, *curve) for curve in main]
     if any(f"seconds/{phase}" in present for phase, _ in PHASES):
         charts.append(_time(thinned, steps, present))
@@ -65,8 +67,18 @@ def _stage(name: str, rows: Sequence[Row]) -> Html:
     return element("section", *parts, class_="stage", aria_label=f"Stage {name}")
 
 
+def _each_reward(present: set[str]) -> list[tuple[str, str, str, Range]]:
+    """A curve for each reward, where there are several."""
+    names = sorted(key for key in present if key.startswith("rewards/") and key.endswith("/mean"))
+    titles = {name: name.removeprefix("rewards/").removesuffix("/mean") for name in names}
+    curves: list[tuple[str, str, str, Range]] = [
+        (name, f"Reward: {title}", "Mean, before its weight", (None, None)) for name, title in titles.items()
+    ]
+    return curves if len(curves) > 1 else []
+
+
 def _curve(rows: Sequence[Row], steps: Sequence[int], key: str, title: str, note: str, y_range: Range) -> Html:
-    values = [row.get(key) for row in rows]
+    values = [None if row.get(key) is None else max(-LARGEST, min(LARGEST, row[key])) for row in rows]
     sparse = any(value is None for value in values)
     frame = Frame(steps, span(values, *y_range))
     return chart(title, frame, [Series(title, values, dots=sparse)], note)

@@ -58,6 +58,9 @@ class FrozenPolicy(Source):
         """
         return take(gathered_once(self, world, cursor, self._gather), world, cursor)
 
+    def asks_verdict(self) -> bool:
+        return self.select.asks_verdict()
+
     def _gather(self, world: World) -> Gathered:
         prompts, too_long = asked_prompts(self, world)
         own = [demonstrated(world, prompt.example) for prompt in prompts.values()] if self.demonstrations else []

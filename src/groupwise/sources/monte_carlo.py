@@ -22,10 +22,9 @@ from groupwise.sources.gathering import (
     take,
 )
 from groupwise.sources.sampling import TOLD_EVERY, Sampler, as_rollout
-from groupwise.sources.signal import RIGHT
 from groupwise.sources.step_labels import label_metrics, refuse_one_label
 from groupwise.sources.world import Draw, Gathered, World
-from groupwise.types import Completion, Group, Prompt, Request, Rollout, Score, flatten
+from groupwise.types import Completion, Group, Prompt, Request, Rollout, flatten
 
 COUNTED = (
     "solutions/duplicate",
@@ -43,7 +42,7 @@ class MonteCarloSteps(Source):
     """q ~ P, o ~ π_frozen: solutions of policies that no longer change, each step labelled by what becomes of it.
 
     Math-Shepherd (arXiv 2312.08935, eq. 3 and 4): a step's prefix is continued N times, and its label is 1 where any of
-    them ends right (hard) or the share of those that do (soft), by the task's first reward (1 or more is right). The
+    them ends right (hard) or the share of those that do (soft), by the verdict of the task's judge. The
     last step of a finished solution has the verdict on the solution itself. The last step of a truncated one is open
     and has no label. Prefix and continuation together have ``max_completion_tokens``.
 
@@ -90,6 +89,9 @@ class MonteCarloSteps(Source):
             advice = "both; take more prompts, samples_per_prompt or temperature, or another model"
             refuse_one_label(labels, world, advice)
         return take(gathered, world, cursor)
+
+    def asks_verdict(self) -> bool:
+        return True
 
     def _gather(self, world: World) -> Gathered:
         if world.stage.task.steps is None or not world.stage.task.rewards:
@@ -149,7 +151,7 @@ class _Labelling:
         for row, solution in solutions:
             known = {end: shares[Prefix(row, solution.tokens[: end + 1])] for end in solution.steps[:-1]}
             if solution.finished:
-                known[solution.steps[-1]] = _verdict(solution.scores[self.world.stage.task.rewards[0].name])
+                known[solution.steps[-1]] = None if solution.correct is None else float(solution.correct)
             labels = {end: label for end, label in known.items() if label is not None}
             self.counts["steps/open"] += not solution.finished
             self.counts["steps/unknown"] += len(known) - len(labels)
@@ -174,11 +176,13 @@ class _Labelling:
             for end in solution.steps[:-1]
         }
         attempts = self._continued(sampled, prompts)
-        scores = self.sampler.judged(self.world.stage.task.rewards[0], [attempt for _, attempt in attempts])
+        judge = self.world.stage.task.judge
+        assert judge is not None
+        scores = self.sampler.judged(judge.reward, [attempt for _, attempt in attempts])
         verdicts: dict[Prefix, list[float]] = {prefix: [] for prefix in prompts}
         for (prefix, _), score in zip(attempts, scores, strict=True):
-            verdict = _verdict(score)
-            verdicts[prefix] += [] if verdict is None else [verdict]
+            verdict = judge.verdict(score)
+            verdicts[prefix] += [] if verdict is None else [float(verdict)]
         estimate = max if self.source.estimate == "hard" else fmean
         return {prefix: estimate(found) if found else None for prefix, found in verdicts.items()}
 
@@ -214,10 +218,3 @@ class _Labelling:
         finished = completion.finished and len(tokens) == len(begun) + len(completion.tokens)
         renderer = self.world.renderer
         return as_rollout(prompt, replace(completion, tokens=tokens, logprobs=(), finished=finished), renderer)
-
-
-def _verdict(score: Score) -> float | None:
-    """1 right, 0 wrong; None where the rule could not judge."""
-    if score.value is None or score.status in ("timeout", "failed"):
-        return None
-    return float(score.value >= RIGHT)

@@ -11,7 +11,7 @@ from groupwise.seeding import stable_seed
 from groupwise.sources.rows import has_room, prompt_stream, refuse_nothing
 from groupwise.sources.sampling import Sampler
 from groupwise.sources.selection import AllRollouts, Selection, select_from
-from groupwise.sources.signal import informative
+from groupwise.sources.signal import informative, signal_of
 from groupwise.sources.world import Draw, World
 from groupwise.types import Group, Prompt
 
@@ -37,7 +37,8 @@ class OnPolicy(Source):
     without_signal: Literal["keep", "drop", "redraw"] = "keep"
     """A group without signal is trained on, dropped, or replaced by the group of a further prompt."""
     signal: Callable[[Group], bool] = informative
-    """Which groups have one: ``informative`` (rewards differ) or ``mixed`` (some answers right, some wrong)."""
+    """Which groups have one: ``informative`` (rewards differ, those of steps where the advantage compares steps) or
+    ``mixed`` (some answers right, some wrong)."""
     most_rounds: int = 10
     """Rounds of sampling in a draw that redraws; after the last a short draw is taken, ``groups_short``."""
     greedy_baseline: bool = False
@@ -54,18 +55,24 @@ class OnPolicy(Source):
         sampled: list[Group] = []
         kept: list[Group] = []
         wanted, redraws = world.stage.prompts_per_step, self.without_signal == "redraw"
+        signal = signal_of(world.stage.algorithm, self.signal)
         while len(kept) < wanted and rounds < (self.most_rounds if redraws else 1):
             places, cursor, passed_over = self._prompts(world, cursor, wanted - len(kept))
             groups = self._groups(world, sampler, places)
             sampled += groups
-            kept += [group for group in groups if self.without_signal == "keep" or self.signal(group)]
+            kept += [group for group in groups if self.without_signal == "keep" or signal(group)]
             too_long, rounds = too_long + passed_over, rounds + 1
         chosen, counts = select_from(kept, self.select)
-        metrics = sampler.metrics(sampled) | _baseline_metrics(sampled) | counts
+        metrics = sampler.metrics(sampled) | counts
+        if self.greedy_baseline:
+            metrics |= _baseline_metrics(sampled)
         metrics |= {"prompts_too_long": float(too_long), "groups_dropped": float(len(sampled) - len(kept))}
         if redraws:
             metrics |= {"sampling_rounds": float(rounds), "groups_short": float(wanted - len(kept))}
         return Draw(chosen, cursor, metrics, sampler.seconds, sampler.tokens)
+
+    def asks_verdict(self) -> bool:
+        return self.select.asks_verdict() or (self.without_signal != "keep" and self.signal is not informative)
 
     def _prompts(self, world: World, cursor: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
         """Prompts by their position in the stream, the next position, and how many did not fit."""
@@ -99,10 +106,13 @@ class OnPolicy(Source):
         if self.greedy_baseline:
             how = world.renderer.sampling(self.max_completion_tokens, temperature=0.0)
             greedy = sampler.sample_and_score(world.engine, prompts, [(0,)] * len(prompts), how)
-            baselines = [rollout.reward for [rollout] in greedy]
+            baselines = [rollout.reward for [rollout] in greedy]  # None costs its group the advantage, not the run
         return [Group(*of_prompt) for of_prompt in zip(prompts, map(tuple, samples), baselines, strict=True)]
 
 
 def _baseline_metrics(groups: list[Group]) -> dict[str, float]:
     found = [group.greedy_reward for group in groups if group.greedy_reward is not None]
-    return {"reward_greedy": sum(found) / len(found)} if found else {}
+    metrics = {"reward_greedy": sum(found) / len(found)} if found else {}
+    if missing := len(groups) - len(found):
+        metrics["reward_greedy/unscored"] = float(missing)
+    return metrics

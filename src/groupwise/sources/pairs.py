@@ -8,7 +8,7 @@ from groupwise.algorithm import Source
 from groupwise.errors import UserError
 from groupwise.sources.rows import draw_rows
 from groupwise.sources.world import Draw, World
-from groupwise.tasks.values import continuation_of
+from groupwise.tasks.messages import completion_of
 from groupwise.types import Example, Rollout
 
 
@@ -16,8 +16,8 @@ from groupwise.types import Example, Rollout
 class Pairs(Source):
     """q, o+, o-: a group is the row's chosen, then its rejected completion, each ended as a demonstration is.
 
-    Both follow ``Example.prompt`` and stand in the columns ``chosen`` and ``rejected``, as text or as the assistant's
-    message: what ``tasks.from_file`` makes of TRL's preference rows, with an explicit or an implicit prompt.
+    Both follow ``Example.prompt`` and stand in the columns ``chosen`` and ``rejected``, as text or as messages: what
+    ``tasks.from_file`` makes of preference rows. Of several turns the assistant's are learned, what others say is not.
     """
 
     temperature: float = 1.0
@@ -46,8 +46,6 @@ def _side(world: World, example: Example, column: str) -> Rollout:
             f"following one prompt; seen: {seen}"
         )
     where = f"{world.stage.name}: row {example.id}: {column}"
-    prompt, completion = continuation_of(example.prompt, example.columns[column], where)
-    if prompt != example.prompt:
-        raise UserError(f"{where} has several messages; expected the assistant's only, after the prompt of both sides")
+    completion = completion_of(example.columns[column], where)
     rollout = world.renderer.demonstration(replace(example, completion=completion))
     return replace(rollout, prompt=replace(rollout.prompt, example=example))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from groupwise.errors import UserError
 from groupwise.seeding import shuffled, stable_seed
 from groupwise.sources.world import World
+from groupwise.tasks.shares import Share, epoch_size, rows_of_epoch
 from groupwise.types import Example, Group, Rollout
 
 MOST_ROWS = 50  # looked at for each prompt that a step wants
@@ -28,9 +30,9 @@ def prompt_stream(world: World, cursor: int) -> Iterator[tuple[Example, int]]:
 
     Ends after ``MOST_ROWS`` a prompt, so that a stage which can use no row stops instead of looking for ever.
     """
-    rows = rows_of(world)
+    rows, size = rows_of(world), epoch_size(world.stage.task.shares) or len(world.stage.task.train)
     for position in range(cursor, cursor + MOST_ROWS * world.stage.prompts_per_step):
-        epoch, place = divmod(position, len(rows))
+        epoch, place = divmod(position, size)
         yield rows[row_order(world, epoch)[place]], position
 
 
@@ -43,8 +45,18 @@ def rows_of(world: World) -> Sequence[Example]:
 
 
 def row_order(world: World, epoch: int) -> tuple[int, ...]:
-    """Row numbers as an epoch takes them."""
-    return shuffled(len(world.stage.task.train), stable_seed(world.seed, world.stage.name, "order", epoch))
+    """Row numbers as an epoch takes them: every row once, or of each file as many as its weight says."""
+    shares, seed = world.stage.task.shares, (world.seed, world.stage.name)
+    order = stable_seed(*seed, "order", epoch)
+    if not shares:
+        return shuffled(len(world.stage.task.train), order)
+    return _mixed(shares, epoch, tuple(stable_seed(*seed, "turns", number) for number in range(len(shares))), order)
+
+
+@lru_cache(maxsize=4)
+def _mixed(shares: tuple[Share, ...], epoch: int, turns: tuple[int, ...], order: int) -> tuple[int, ...]:
+    rows = rows_of_epoch(shares, epoch, [shuffled(share.rows, seed) for share, seed in zip(shares, turns, strict=True)])
+    return tuple(rows[place] for place in shuffled(len(rows), order))
 
 
 def draw_rows(

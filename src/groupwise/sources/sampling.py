@@ -13,11 +13,13 @@ from groupwise.deadlines import Helper, result
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rewards.failures import Failures, unscored
-from groupwise.rewards.scoring import score_metrics, score_rollouts
-from groupwise.sources.signal import reward_metrics
+from groupwise.rewards.scoring import asked, score_metrics, score_rollouts
+from groupwise.sources.signal import reward_metrics, signal_of
 from groupwise.sources.world import World
+from groupwise.stage import Stage
 from groupwise.steps import Segmentation, step_ends
 from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, Score, flatten
+from groupwise.verdicts import Judge
 
 TOLD_EVERY = 16  # completions
 
@@ -44,6 +46,13 @@ def with_steps(rollout: Rollout, renderer: Renderer, steps: Segmentation) -> Rol
     return replace(rollout, steps=step_ends(renderer.pieces(rollout.tokens), steps.ends(rollout.text)))
 
 
+def _judge(stage: Stage) -> Judge | None:
+    """The task's, where its reward is asked anyway or the stage asks for verdicts."""
+    judge = stage.task.judge
+    asked = judge is not None and (judge.reward in stage.task.rewards or stage.algorithm.needs_verdicts)
+    return judge if asked else None
+
+
 class Sampler:
     """Samples and scores for one draw, part by part, and keeps account of it."""
 
@@ -52,6 +61,7 @@ class Sampler:
         self.tokens = 0
         self.seconds = {"sample": 0.0, "reward": 0.0}
         self._seconds_by_reward: Counter[str] = Counter()
+        self._judge = _judge(world.stage)
         self._failures = Failures(world.stage.name, world.stage.most_unscored, world.told, world.on_note)
 
     def sample(
@@ -85,7 +95,8 @@ class Sampler:
         return groups
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        """The same with the task's rewards; as they are where the task has none.
+        """The same with the task's rewards, and with its judge's verdict where that is one of them or the stage asks
+        for verdicts; as they are where the task has no rewards.
 
         Raises UserError where rewards time out or fail on more of them than the stage allows.
         """
@@ -99,9 +110,9 @@ class Sampler:
         return scored
 
     def _scored(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        rewards = self.world.stage.task.rewards
-        scored, metrics = score_rollouts(rollouts, rewards)
-        self._seconds_by_reward.update({reward.name: metrics[f"rewards/{reward.name}/seconds"] for reward in rewards})
+        scored, metrics = score_rollouts(rollouts, self.world.stage.task.rewards, self._judge, state=self.world.state)
+        names = [reward.name for reward in self._rewards]
+        self._seconds_by_reward.update({name: metrics[f"rewards/{name}/seconds"] for name in names})
         self._failures.hear(scored)
         return scored
 
@@ -137,7 +148,7 @@ class Sampler:
     def judged(self, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
         """What one reward says, its time on the account of this draw."""
         started = time.perf_counter()
-        scores = reward.score(rollouts)
+        scores = asked(reward, rollouts, self.world.state)
         seconds = time.perf_counter() - started
         self.seconds["reward"] += seconds
         self._seconds_by_reward.update({reward.name: seconds})
@@ -146,10 +157,16 @@ class Sampler:
     def metrics(self, groups: list[Group]) -> dict[str, float]:
         """Of all that was sampled, whichever part it came in; nothing where the task has no rewards."""
         metrics: dict[str, float] = {}
-        for reward in self.world.stage.task.rewards:
+        for reward in self._rewards:
             scores = [rollout.scores[reward.name] for rollout in flatten(groups)]
             metrics |= score_metrics(reward.name, scores, self._seconds_by_reward[reward.name])
         if not self.world.stage.task.rewards:
             return {}
         metrics["completions/unscored"] = float(sum(map(unscored, flatten(groups))))
-        return metrics | reward_metrics(groups)
+        return metrics | reward_metrics(groups, signal_of(self.world.stage.algorithm))
+
+    @property
+    def _rewards(self) -> Sequence[Reward]:
+        """All that are asked."""
+        rewards = self.world.stage.task.rewards
+        return rewards if self._judge is None or self._judge.reward in rewards else (*rewards, self._judge.reward)

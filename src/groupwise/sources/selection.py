@@ -10,9 +10,8 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from groupwise.sources.distance import levenshtein
 from groupwise.sources.equations import calculations, calculations_hold
+from groupwise.tolerance import TOLERANCE, same
 from groupwise.types import Group, Rollout
-
-ROUNDING = 1e-9  # of a sum of weighted rewards
 
 
 class Selected(NamedTuple):
@@ -29,6 +28,10 @@ class Selection(Protocol):
     def select(self, group: Group) -> Selected:
         """Any number of groups on the same prompt; the same for the same group."""
         ...
+
+    def asks_verdict(self) -> bool:
+        """Whether it chooses by ``Rollout.correct``."""
+        return False
 
 
 def select_from(groups: Sequence[Group], selection: Selection) -> tuple[list[Group], dict[str, float]]:
@@ -53,29 +56,32 @@ class BestAndWorst(Selection):
     """A preference pair of a policy's own answers: the highest reward, then the lowest; the first of equals."""
 
     margin: float = 0.0
-    """Their rewards must differ by more; otherwise there is no pair, ``pairs/none``."""
+    """Their rewards must differ by more, and by more than rounding does; otherwise there is no pair, ``pairs/none``."""
 
     def select(self, group: Group) -> Selected:
         scored = [(rollout.reward, rollout) for rollout in group.rollouts if rollout.reward is not None]
         if scored:
-            high, best = max(scored, key=lambda pair: pair[0])
-            low, worst = min(scored, key=lambda pair: pair[0])
-            if high - low > self.margin:
+            high, low = max(reward for reward, _ in scored), min(reward for reward, _ in scored)
+            if high - low > self.margin + TOLERANCE * max(abs(high), abs(low)):
+                best, worst = (_first(scored, reward) for reward in (high, low))
                 return Selected([Group(group.prompt, (best, worst))], {"pairs/kept": 1, "pairs/none": 0})
         return Selected([], {"pairs/kept": 0, "pairs/none": 1})
+
+
+def _first(scored: Sequence[tuple[float, Rollout]], reward: float) -> Rollout:
+    """The first with that reward, but for rounding."""
+    return next(rollout for own, rollout in scored if same(own, reward))
 
 
 @dataclass(frozen=True)
 class DistinctPaths(Selection):
     """Right answers by different reasoning, each a group of its own (RFT, arXiv 2308.01825).
 
-    Dropped, each counted for the first of these reasons: truncated (``paths/truncated``), reward missing or below the
-    threshold (``paths/wrong``), an inline calculation ``<<lhs=rhs>>`` that does not hold
-    (``paths/false_calculation``), the reasoning of another one (``paths/duplicate``).
+    Dropped, each counted for the first of these reasons: truncated (``paths/truncated``), not called right by the judge
+    (``paths/wrong``), an inline calculation ``<<lhs=rhs>>`` that does not hold (``paths/false_calculation``), the
+    reasoning of another one (``paths/duplicate``).
     """
 
-    threshold: float = 1.0
-    """Least reward of a right answer."""
     calculations: bool = True
     """Check inline calculations."""
     duplicates: Literal["keep", "equations", "text"] = "equations"
@@ -104,11 +110,14 @@ class DistinctPaths(Selection):
         counted = {f"paths/{name}": count for name, count in counts.items()} | {"paths/kept": len(kept)}
         return Selected([Group(group.prompt, (rollout,)) for rollout in kept.values()], counted)
 
+    def asks_verdict(self) -> bool:
+        return True
+
     def _fault(self, rollout: Rollout) -> str:
         """Empty where there is none."""
         if not rollout.finished:
             return "truncated"
-        if rollout.reward is None or rollout.reward < self.threshold - ROUNDING:
+        if not rollout.correct:
             return "wrong"
         return "false_calculation" if self.calculations and not calculations_hold(rollout.text) else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
 from groupwise.stage import Stage
-from groupwise.types import Group
+from groupwise.types import OVER, Group, TrainerState
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,20 @@ class World:
     """Opens an engine on another model, which speaks the same tokens. Raises UserError where there is none."""
     store: Path | None = None
     """Where a source may keep what it gathered once, in a file of the stage's name; None: in memory only."""
+    state: TrainerState = OVER
+    """Where training stands, for rewards that ask."""
     gathered: dict[str, Gathered] = field(default_factory=dict, init=False, compare=False, repr=False)
     """By what gathered it; a world made from another one begins without."""
     told: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
     """What was noted and need not be again."""
+
+    def at(self, step: int, cursor: int) -> World:
+        """The same world after ``step`` draws, the next of which begins at ``cursor`` in the stream of prompts."""
+        stage, rows = self.stage, max(len(self.stage.task.train), 1)
+        passes = -(-stage.steps * stage.prompts_per_step // rows)
+        there = copy.copy(self)  # what was gathered and told is that of this very world
+        object.__setattr__(there, "state", TrainerState(step, stage.steps, cursor / rows, passes))
+        return there
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The column conventions that people bring, recognised by their columns.
+"""The column conventions that people bring, recognised by the columns of all rows.
 
 ================  ==========================================================  ======================================
 convention        columns                                                     becomes
@@ -6,21 +6,23 @@ convention        columns                                                     be
 TRL               ``prompt``; ``prompt, completion``                          prompt, completion
 TRL, unpaired     ``prompt, completion, label``                               the completion is a demonstration where
                                                                               the label is true
-TRL, preference   ``chosen, rejected`` (``prompt`` explicit or implicit)      completion = chosen; the columns chosen
-                                                                              and rejected hold what follows the prompt
+TRL, preference   ``chosen, rejected`` and the prompt by any of its names,    completion = chosen; the columns chosen
+                  or what both begin with                                     and rejected hold what follows the prompt
 TRL, stepwise     ``prompt, completions, labels``                             prompt; steps may be wrong: no completion
 BIG-Bench         ``input, steps, mistake_index``                             the same; steps are right up to there;
 Mistake                                                                       answer = ``target``
 MR-GSM8K          ``question, model_output_steps,                             the same; the first wrong step counts
                   model_output_solution_first_error_step``                    from 1; answer = ``ground_truth_answer``
 verl              ``data_source, prompt, reward_model, extra_info``           answer = ``reward_model["ground_truth"]``
-OpenAI            ``messages``                                                completion = the assistant's last turn
+OpenAI, ShareGPT  ``messages``, ``conversations`` ...                         completion = the assistant's last turn,
+                                                                              or all of them
 GSM8K             ``question, answer``, every answer with ``####``            completion = answer, answer = after mark
 Alpaca            ``instruction, input, output``                              prompt = both, a blank line between
 plain             one of PROMPTS, of COMPLETIONS, of ANSWERS                  as named; each of the last two stands in
                                                                               for the other where it is missing
 ================  ==========================================================  ======================================
 
+Around any of them ``system``, ``history``, ``context``, ``tools`` and ``chat_template_kwargs`` (``surroundings``).
 Prompts, completions, chosen and rejected are text or messages. All columns stay in ``Example.columns``.
 """
 
@@ -28,51 +30,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal
 
 from groupwise.errors import UserError
+from groupwise.tasks import columns as usual
+from groupwise.tasks.columns import Columns
+from groupwise.tasks.golds import Structured, alternatives_of, answer_of
+from groupwise.tasks.messages import completion_of, conversation_of, is_conversation, prompt_of, unspelled
+from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.values import (
-    answer_of,
-    cell,
-    common_prompt,
-    continuation_of,
-    conversation_of,
-    is_conversation,
-    nearest,
-    opens_with_prompt,
-    prompt_of,
-    shown,
-    text_of,
-)
-from groupwise.types import Example, Text
-
-PROMPTS = ("prompt", "question", "problem", "instruction", "query", "input")
-COMPLETIONS = ("completion", "solution", "output", "response")
-ANSWERS = ("answer", "final_answer", "ground_truth", "golden", "gold", "target")
-"""Names of columns, the first that is there counts; upper and lower case are the same. A demonstration may be null
-where the answer has a column of its own."""
+from groupwise.tasks.surroundings import Convention, Surrounded
+from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
+from groupwise.types import Example, Message, Text
 
 ANSWER_MARK = "####"
-LOOKED_AT = 20
-"""So many rows decide which columns there are."""
-
-
-class Convention(Protocol):
-    """How a row becomes an example."""
-
-    @property
-    def description(self) -> str:
-        """One line: what was detected."""
-        ...
-
-    def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        """Raises UserError, naming row and column, for what is missing, null, empty or of a wrong type."""
-        ...
+Turns = Literal["last", "all"]
+"""Which of the assistant's turns in a conversation are learned."""
 
 
 @dataclass(frozen=True)
-class Columns:
+class Plain:
     """Prompt, completion and answer each in a column of its own (TRL, GSM8K, Alpaca, plain names)."""
 
     prompt: tuple[str, ...]
@@ -84,6 +61,7 @@ class Columns:
     marked: bool = False
     """The answer is what follows the last ``####``."""
     others: tuple[str, ...] = ()
+    structured: Structured = "error"
 
     @property
     def description(self) -> str:
@@ -95,121 +73,156 @@ class Columns:
         }
         return "; ".join(f"{part}: {columns}" for part, columns in parts.items() if columns)
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        answer = self.answer.partition(".")[0] if self.answer else None
+        return tuple(dict.fromkeys(filter(None, (*self.prompt, self.completion, self.answer, answer, self.label))))
+
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        prompt = self._prompt(id, row)
-        completion = answer = None
+        prompt = joined_prompt(id, row, self.prompt)
+        completion: Text | None = None
+        answer: str | None = None
+        others: tuple[str, ...] = ()
         if self.completion is not None:
-            prompt, completion = self._completed(prompt, cell(id, row, self.completion), f"{id}: {self.completion}")
+            own = self.completion != self.answer
+            value = row.get(self.completion) if own else cell(id, row, self.completion)
+            prompt, completion = self._completed(prompt, value, f"{id}: {self.completion}")
         if self.answer is not None:
-            value = completion if self.answer == self.completion else cell(id, row, self.answer)
-            answer = self._final(answer_of(value, f"{id}: {self.answer}"), f"{id}: {self.answer}")
-        if self.label is not None and not cell(id, row, self.label):
-            completion = None
-        return Example(id, prompt, completion, answer, dict(row))
+            where = f"{id}: {self.answer}"
+            value = cell(id, row, self.answer)
+            if self.answer == self.completion and is_conversation(unspelled(value, where)):
+                value = completion
+            answer = self._final(answer_of(value, where, self.structured), where)
+            others = alternatives_of(value, where, self.structured)
+        bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
+        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
 
-    def _prompt(self, id: str, row: Mapping[str, Any]) -> Text:
-        if len(self.prompt) == 1:
-            return prompt_of(cell(id, row, self.prompt[0]), f"{id}: {self.prompt[0]}")
-        values = [cell(id, row, column) for column in self.prompt]
-        return text_of("\n\n".join(str(value) for value in values if value), f"{id}: {' + '.join(self.prompt)}")
-
-    def _completed(self, prompt: Text, value: Any, where: str) -> tuple[Text, str | None]:
+    def _completed(self, prompt: Text, value: Any, where: str) -> tuple[Text, Text | None]:
         if value is None and self.completion != self.answer:
             return prompt, None
-        return continuation_of(prompt, value if is_conversation(value) else answer_of(value, where), where)
+        value = unspelled(value, where)
+        if not is_conversation(value):
+            return prompt, completion_of(answer_of(value, where, self.structured), where)
+        completion = completion_of(value, where)
+        if isinstance(completion, str):
+            return prompt, completion
+        if isinstance(prompt, str):
+            raise UserError(f"{where} has {len(completion)} messages; expected one, by the assistant")
+        return (*prompt, *completion[:-1]), completion[-1]["content"]
 
     def _final(self, answer: str, where: str) -> str:
         if not self.marked:
             return answer
         _, mark, final = answer.rpartition(ANSWER_MARK)
         if not mark:
-            raise UserError(f"{where} has no {ANSWER_MARK} as the rows before it; expected it before the answer")
+            raise UserError(f"{where} has no {ANSWER_MARK} as most rows have; expected it before the answer")
         return final.strip()
 
 
 @dataclass(frozen=True)
 class Messages:
-    """OpenAI: one conversation a row; the assistant's last turn is the demonstration."""
+    """OpenAI, ShareGPT: one conversation a row; where the assistant has the last word, that is the demonstration."""
 
+    column: str = "messages"
     answer: str | None = None
+    label: str | None = None
+    """False in this column: the assistant's turns are no demonstration."""
+    turns: Turns = "last"
+    structured: Structured = "error"
 
     @property
     def description(self) -> str:
-        return f"OpenAI messages{f'; answer: {self.answer}' if self.answer else ''}"
+        learned = ", all turns of the assistant's" if self.turns == "all" else ""
+        parts = [f"OpenAI messages{'' if self.column == 'messages' else f' in {self.column}'}{learned}"]
+        parts += [f"where {self.label} is true"] if self.label else []
+        return "; ".join([*parts, *([f"answer: {self.answer}"] if self.answer else [])])
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.column, self.answer, self.label)))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        *before, last = conversation_of(cell(id, row, "messages"), f"{id}: messages")
-        answer = answer_of(cell(id, row, self.answer), f"{id}: {self.answer}") if self.answer else None
-        if last["role"] != "assistant":
-            return Example(id, (*before, last), None, answer, dict(row))
-        if not before:
-            raise UserError(f"{id}: messages has the assistant's turn only; expected a user's message before it")
-        return Example(id, tuple(before), last["content"], answer, dict(row))
+        messages = conversation_of(cell(id, row, self.column), f"{id}: {self.column}")
+        answer: str | None = None
+        others: tuple[str, ...] = ()
+        if self.answer:
+            value, where = cell(id, row, self.answer), f"{id}: {self.answer}"
+            answer = answer_of(value, where, self.structured)
+            others = alternatives_of(value, where, self.structured)
+        prompt, completion = self._parted(messages, id)
+        bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
+        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
+
+    def _parted(self, messages: tuple[Message, ...], id: str) -> tuple[tuple[Message, ...], Text | None]:
+        if messages[-1]["role"] != "assistant":
+            return messages, None
+        asked = next((place for place, message in enumerate(messages) if message["role"] == "user"), len(messages))
+        first = next((place for place in range(asked, len(messages)) if messages[place]["role"] == "assistant"), 0)
+        if first == 0:
+            raise UserError(f"{id}: {self.column} has the assistant's turn only; expected a user's message before it")
+        cut = first if self.turns == "all" else len(messages) - 1
+        return messages[:cut], completion_of(messages[cut:], f"{id}: {self.column}")
 
 
 @dataclass(frozen=True)
 class Verl:
     """verl: a prompt of messages and its ground truth in ``reward_model``."""
 
+    structured: Structured = "error"
+
     @property
     def description(self) -> str:
         return "verl: prompt; answer: reward_model.ground_truth"
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        return ("prompt", "reward_model")
+
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        reward_model = cell(id, row, "reward_model")
+        reward_model = structure_of(cell(id, row, "reward_model"))
         if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
             raise UserError(f'{id}: reward_model is {shown(reward_model)}; expected {{"ground_truth": ...}}')
-        answer = answer_of(reward_model["ground_truth"], f"{id}: reward_model.ground_truth")
-        return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), None, answer, dict(row))
+        value, where = reward_model["ground_truth"], f"{id}: reward_model.ground_truth"
+        answer = answer_of(value, where, self.structured)
+        others = alternatives_of(value, where, self.structured)
+        columns = {**row, "reward_model": reward_model}
+        return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), None, answer, columns, others)
 
 
 @dataclass(frozen=True)
-class Preference:
-    """TRL: a chosen and a rejected completion; without a prompt column it is what both begin with."""
+class Reading:
+    """What the caller says of a file's columns; nothing said, they are recognised."""
 
-    @property
-    def description(self) -> str:
-        return "TRL preference: chosen, rejected"
-
-    def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        chosen, rejected = cell(id, row, "chosen"), cell(id, row, "rejected")
-        prompt = None if opens_with_prompt(chosen) or "prompt" not in row else prompt_of(row["prompt"], f"{id}: prompt")
-        if prompt is None:
-            prompt, chosen, rejected = common_prompt(chosen, rejected, id)
-        _, chosen = continuation_of("", chosen, f"{id}: chosen")
-        _, rejected = continuation_of("", rejected, f"{id}: rejected")
-        return Example(id, prompt, chosen, None, {**row, "chosen": chosen, "rejected": rejected})
+    prompt: tuple[str, ...] = ()
+    """Joined by a blank line."""
+    answer: str | None = None
+    """``a.b``: the field b of the column a."""
+    ignored: tuple[str, ...] = ()
+    """Columns that are treated as if they were not there; rewards still receive them."""
+    turns: Turns = "last"
+    structured: Structured = "error"
 
 
 def recognise(
     rows: Sequence[tuple[str, Mapping[str, Any]]],
     prompt_column: str | Sequence[str] | None = None,
     answer_column: str | None = None,
+    reading: Reading | None = None,
 ) -> Convention:
-    """The convention of the first rows. Columns named by the caller come first; several prompt columns are joined.
+    """The convention of the rows. Columns named by the caller come first; several prompt columns are joined.
 
     Raises UserError, with the columns that were seen, where a named column is missing or none looks like a prompt.
     """
-    first = [row for _, row in rows[:LOOKED_AT]]
-    columns = tuple(dict.fromkeys(column for row in first for column in row))
     named = (prompt_column,) if isinstance(prompt_column, str) else tuple(prompt_column or ())
-    for column in (*named, *([answer_column] if answer_column else [])):
-        if column not in columns:
-            raise UserError(f'no column "{column}"{nearest(column, columns)}; seen: {", ".join(columns)}')
-    if not named and not answer_column:
-        if {"prompt", "reward_model"} <= set(columns):
-            return Verl()
-        if {"chosen", "rejected"} <= set(columns):
-            return Preference()
-        if {"prompt", "completions", "labels"} <= set(columns):
-            return Stepwise()
-        if {"input", "steps", "mistake_index"} <= set(columns):
-            return FirstMistake()
-        if {"question", "model_output_steps", FIRST_ERROR} <= set(columns):
-            return FirstErrorStep()
-    if not named and "messages" in columns and "prompt" not in columns:
-        return Messages(answer_column or _first(ANSWERS, columns))
-    return _plain(first, columns, named, answer_column)
+    reading = reading or Reading(named, answer_column)
+    every = Columns(row for _, row in rows)
+    for column in (*reading.prompt, *([reading.answer] if reading.answer else []), *reading.ignored):
+        if column not in every.names and column.partition(".")[0] not in every.names:
+            raise UserError(f'no column "{column}"{nearest(column, every.names)}; seen: {", ".join(every.names)}')
+    ignored = set(reading.ignored)
+    seen = Columns({name: value for name, value in row.items() if name not in ignored} for _, row in rows)
+    convention = _convention(rows, seen, reading)
+    return _surrounded(convention, seen)
 
 
 def examples(rows: Iterable[tuple[str, Mapping[str, Any]]], convention: Convention) -> list[Example]:
@@ -223,26 +236,65 @@ def duplicates(examples: Iterable[Example]) -> int:
     return len(prompts) - len(set(prompts))
 
 
-def _plain(
-    first: Sequence[Mapping[str, Any]], columns: tuple[str, ...], named: tuple[str, ...], answer_column: str | None
-) -> Columns:
-    prompt = named or _alpaca(columns) or tuple(filter(None, [_first(PROMPTS, columns)]))
+def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading: Reading) -> Convention:
+    names, named = set(seen.names), reading.prompt
+    sides = next((pair for pair in map(seen.all_of, usual.PAIRS) if pair), None)
+    if sides:
+        prompt = named or _prompt(seen) or tuple(filter(None, [seen.first(usual.CONVERSATIONS)]))
+        answer = reading.answer or seen.first(usual.ANSWERS, without=prompt)
+        return Preference(prompt, sides[0], sides[1], answer, reading.structured)
+    if not named and not reading.answer:
+        if {"prompt", "reward_model"} <= names:
+            return Verl(reading.structured)
+        if {"prompt", "completions", "labels"} <= names:
+            return Stepwise()
+        if {"input", "steps", "mistake_index"} <= names:
+            return FirstMistake()
+        if {"question", "model_output_steps", FIRST_ERROR} <= names:
+            return FirstErrorStep()
+    conversation = seen.first(usual.CONVERSATIONS)
+    if (
+        conversation
+        and _prompt(seen)
+        and not any(is_conversation(structure_of(row.get(conversation))) for _, row in rows)
+    ):
+        conversation = None  # an id, or a number of turns
+    answers = (*usual.COMPLETIONS, *usual.ANSWERS)
+    if conversation and not named and (not _prompt(seen) or not seen.first(answers, without=_prompt(seen))):
+        answer = reading.answer or seen.first(usual.ANSWERS)
+        return Messages(conversation, answer, seen.first(usual.LABELS), reading.turns, reading.structured)
+    return _plain(rows, seen, reading)
+
+
+def _plain(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading: Reading) -> Plain:
+    prompt = reading.prompt or _prompt(seen)
     if not prompt:
-        raise UserError(f"no prompt among the columns {', '.join(columns)}; name it as prompt_column")
-    rest = tuple(column for column in columns if column not in prompt)
-    completion = _first(COMPLETIONS, rest)
-    answer = answer_column or _first(ANSWERS, rest) or completion
-    completion = completion or answer
-    label = "label" if completion == "completion" and all(isinstance(row.get("label"), bool) for row in first) else None
-    marked = answer is not None and all(ANSWER_MARK in str(row.get(answer)) for row in first)
-    others = tuple(column for column in rest if column not in (completion, answer, label))
-    return Columns(prompt, completion, answer, label, marked, others)
+        raise UserError(f"no prompt among the columns {', '.join(seen.names)}; name it as prompt_column")
+    gold = reading.answer or seen.first(usual.ANSWERS, without=prompt)
+    completion = seen.first(usual.COMPLETIONS, without=(*prompt, gold))
+    if completion is None and gold is not None and gold.lower() != "answer" and not reading.answer:
+        completion = seen.first(("answer",), without=(*prompt, gold))
+    answer = gold or completion
+    completion = completion or (answer if answer in seen.names else None)
+    label = seen.first(usual.LABELS, without=(*prompt, answer)) if completion else None
+    marks = [ANSWER_MARK in str(row.get(answer)) for _, row in rows] if answer else []
+    used = (*prompt, completion, answer, label)
+    others = tuple(column for column in seen.names if column not in used)
+    return Plain(prompt, completion, answer, label, 2 * sum(marks) > len(marks), others, reading.structured)
 
 
-def _alpaca(columns: Sequence[str]) -> tuple[str, ...]:
-    return ("instruction", "input") if {"instruction", "input"} <= set(columns) else ()
+def _surrounded(convention: Convention, seen: Columns) -> Convention:
+    """With the columns around its prompt, and those whose names mean something and that it leaves."""
+    used = convention.used
+    media = seen.of(usual.MEDIA, used)
+    names = (usual.SYSTEM, usual.HISTORY, usual.CONTEXT, usual.TOOLS, usual.ARGUMENTS)
+    system, history, context, tools, arguments = (seen.first(each, without=used) for each in names)
+    unused = seen.of(usual.MEANINGFUL, (*used, *filter(None, (system, history, context))))
+    if not any((system, history, context, tools, arguments, media, unused)):
+        return convention
+    return Surrounded(convention, system, history, context, tools, arguments, media, unused)
 
 
-def _first(names: Sequence[str], columns: Sequence[str]) -> str | None:
-    by_name = {column.lower(): column for column in columns}
-    return next((by_name[name] for name in names if name in by_name), None)
+def _prompt(seen: Columns) -> tuple[str, ...]:
+    """Alpaca's two columns, or the first usual name that is there."""
+    return seen.all_of(("instruction", "input")) or tuple(filter(None, [seen.first(usual.PROMPTS)]))

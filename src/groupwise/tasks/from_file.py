@@ -1,8 +1,14 @@
-"""A task out of rows: a file or a hub name, and a reward."""
+"""A task out of rows: files or hub names, and a reward.
+
+An epoch takes every row once; of a file with a weight, ``a.jsonl*0.3``, that share of its rows, another one each epoch
+in turn. The held-out examples are those of ``held_out``, or a fraction of the questions of each file drawn by ``seed``;
+rows that ask the same question stay together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -10,86 +16,193 @@ from typing import Any, Literal
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.steps import Lines, Segmentation
-from groupwise.tasks.conventions import duplicates, examples, recognise
+from groupwise.tasks.conventions import Reading, Turns, duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
+from groupwise.tasks.golds import Structured
+from groupwise.tasks.held_out import held_out_sets
+from groupwise.tasks.shares import Share, epoch_size, weight_of
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 
 RewardLike = Reward | Callable[..., Any] | str
 """A reward, a plain function, or the name of a reward that ships."""
 
+Sources = str | Path | Sequence[str | Path]
+"""A file or a hub name, or several; each may end in a weight, ``a.jsonl*0.3``."""
+
 LINES = Lines()
 
 
 def from_file(
-    path: str | Path,
+    path: Sources,
     reward: RewardLike | tuple[RewardLike, ...] = (),
     *,
-    held_out: str | Path | None = None,
+    held_out: Sources | Mapping[str, str | Path] | None = None,
     held_out_fraction: float = 0.1,
     prompt_column: str | Sequence[str] | None = None,
     answer_column: str | None = None,
+    ignore_columns: Sequence[str] = (),
+    structured_answers: Structured = "error",
+    turns: Turns = "last",
     limit: int | None = None,
     name: str | None = None,
     system: str | None = None,
     chat: Literal["auto", "always", "never"] = "auto",
+    template_arguments: Mapping[str, Any] | None = None,
+    demonstrations: Literal["template", "appended"] = "template",
     seed: int = 0,
     steps: Segmentation | None = LINES,
+    judge: RewardLike | None = None,
 ) -> Task:
-    """A task from anything ``read_rows`` reads, in any convention ``recognise`` knows.
+    """A task from anything ``read_rows`` reads, in any convention ``recognise`` knows (this module's words).
 
-    The held-out examples are those of ``held_out``, or a fraction of the questions of ``path`` drawn by ``seed``; rows
-    that ask the same question stay together. ``limit``: only so many rows of each file. ``name``: the file's if not
-    given. ``steps``: what a reasoning step of a completion is. Raises UserError for what cannot be read or recognised,
-    and for an unknown reward.
+    ``limit``: only so many rows of each file. ``name``: the files' if not given. ``structured_answers`` and ``turns``:
+    see ``golds`` and ``conventions``. ``steps``: what a reasoning step of a completion is. ``judge``: who says what is
+    right (``Task.referee``), a reward of its own or the name of one of ``reward``; None: the first of them. The other
+    arguments are fields of Task. Raises UserError for what cannot be read or recognised, and for an unknown reward.
     """
-    if not 0 <= held_out_fraction < 1:
-        raise UserError(f"held_out_fraction is {held_out_fraction}; expected 0 <= held_out_fraction < 1")
-    train, source = _load(path, prompt_column, answer_column, limit)
-    if held_out is None:
-        train, kept = split(train, held_out_fraction, seed)
-    else:
-        kept, _ = _load(held_out, prompt_column, answer_column, limit)
-    return Task(
-        name=name or Path(path).name.partition(".")[0],
-        train=train,
-        held_out=kept,
-        rewards=tuple(_as_reward(each) for each in (reward if isinstance(reward, tuple) else (reward,))),
-        system=system,
-        chat=chat,
-        steps=steps,
-        source=source,
-    )
+    named = (prompt_column,) if isinstance(prompt_column, str) else tuple(prompt_column or ())
+    reading = Reading(named, answer_column, tuple(ignore_columns), turns, structured_answers)
+    rewards, referee = _who_says(reward if isinstance(reward, tuple) else (reward,), judge, structured_answers)
+    made = _task(_load(path, reading, limit), held_out, held_out_fraction, reading, limit, seed, name)
+    made = replace(made, rewards=rewards, referee=referee, system=system, chat=chat, steps=steps)
+    return replace(made, template_arguments=dict(template_arguments or {}), demonstrations=demonstrations)
 
 
 def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
     """``(train, held out)``, each in the order given: the fraction of distinct prompts, at least one of several, that
     the seed draws. Examples with one prompt fall on one side; a single prompt is all train."""
-    prompts = list(dict.fromkeys(str(example.prompt) for example in examples))
-    wanted = min(max(round(fraction * len(prompts)), 1), len(prompts) - 1) if fraction else 0
-    drawn = set(Random(f"{seed}/held_out").sample(prompts, wanted))
+    drawn = _drawn(examples, fraction, seed)
     train = [example for example in examples if str(example.prompt) not in drawn]
     return train, [example for example in examples if str(example.prompt) in drawn]
 
 
-def _load(
-    path: str | Path, prompt_column: str | Sequence[str] | None, answer_column: str | None, limit: int | None
-) -> tuple[list[Example], str]:
-    """The examples, and in words what they were read as."""
+class _File:
+    """The examples of one source, its weight, and in words what they were read as."""
+
+    def __init__(self, name: str, rows: list[Example], weight: float, words: str) -> None:
+        self.name, self.rows, self.weight, self.words = name, rows, weight, words
+
+    def with_rows(self, rows: list[Example]) -> _File:
+        return _File(self.name, rows, self.weight, self.words)
+
+
+def _task(
+    files: list[_File],
+    held_out: Sources | Mapping[str, str | Path] | None,
+    fraction: float,
+    reading: Reading,
+    limit: int | None,
+    seed: int,
+    name: str | None,
+) -> Task:
+    if not 0 <= fraction < 1:
+        raise UserError(f"held_out_fraction is {fraction}; expected 0 <= held_out_fraction < 1")
+    kept: Sequence[Example] = ()
+    if held_out is None:
+        files, kept = _split(files, fraction, seed)
+    elif isinstance(held_out, Mapping):
+        kept = held_out_sets({name: _load(file, reading, limit)[0].rows for name, file in held_out.items()})
+    else:
+        kept = [row for file in _load(held_out, reading, limit) for row in file.rows]
+    shares = tuple(Share(file.name, len(file.rows), file.weight) for file in files)
+    if all(share.weight == 1 for share in shares):
+        shares = ()
+    return Task(
+        name=name or "+".join(dict.fromkeys(Path(file.name).name.partition(".")[0] for file in files)),
+        train=[row for file in files for row in file.rows],
+        held_out=kept,
+        shares=shares,
+        source="; ".join([*(file.words for file in files), *_epoch_words(shares)]),
+    )
+
+
+def _drawn(examples: Sequence[Example], fraction: float, seed: int) -> set[str]:
+    """The prompts that are held out."""
+    if not 0 <= fraction < 1:
+        raise UserError(f"held_out_fraction is {fraction}; expected 0 <= held_out_fraction < 1")
+    prompts = list(dict.fromkeys(str(example.prompt) for example in examples))
+    wanted = min(max(round(fraction * len(prompts)), 1), len(prompts) - 1) if fraction else 0
+    return set(Random(f"{seed}/held_out").sample(prompts, wanted))
+
+
+def _split(files: list[_File], fraction: float, seed: int) -> tuple[list[_File], list[Example]]:
+    """Held out of every file; a question that is held out of one is trained on in none."""
+    drawn = {prompt for file in files for prompt in _drawn(file.rows, fraction, seed)}
+    left = [file.with_rows([row for row in file.rows if str(row.prompt) not in drawn]) for file in files]
+    empty = next((file.name for file in left if not file.rows), None)
+    if empty:
+        raise UserError(f"{empty}: every question in it is held out of another file; name held-out rows as held_out")
+    return left, [row for file in files for row in file.rows if str(row.prompt) in drawn]
+
+
+def _load(sources: Sources, reading: Reading, limit: int | None) -> list[_File]:
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit}; expected at least 1")
+    given = [sources] if isinstance(sources, str | Path) else list(sources)
+    if not given:
+        raise UserError("no data: expected at least one file or hub name")
+    parted = [(str(source), 1.0) if Path(source).is_file() else weight_of(str(source)) for source in given]
+    paths = [path for path, _ in parted]
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    if twice:
+        raise UserError(f"{twice} is given twice; expected every file once: a weight of 2, {twice}*2, repeats its rows")
+    files = [_read(path, weight, reading, limit) for path, weight in parted]
+    names = [Path(path).name for path in paths]
+    for place, file in enumerate(files):
+        if names.count(names[place]) > 1:  # two train.jsonl of different folders
+            file.rows = [replace(row, id=f"{paths[place]}/{row.id}") for row in file.rows]
+    return files
+
+
+def _read(path: str, weight: float, reading: Reading, limit: int | None) -> _File:
     rows = read_rows(path)[:limit]
     try:
-        convention = recognise(rows, prompt_column, answer_column)
+        convention = recognise(rows, reading=reading)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     found = examples(rows, convention)
     repeated = duplicates(found)
     again = f", {repeated} of them asked before" if repeated else ""
-    return found, f"{path}: {len(found)} rows{again}; {convention.description}"
+    weighted = f", weight {weight:g}" if weight != 1 else ""
+    return _File(path, found, weight, f"{path}: {len(found)} rows{again}{weighted}; {convention.description}")
 
 
-def _as_reward(reward: RewardLike) -> Reward:
+def _who_says(
+    given: tuple[RewardLike, ...], judge: RewardLike | None, structured: Structured
+) -> tuple[tuple[Reward, ...], tuple[Reward, ...]]:
+    """Rewards and referee. A judge without any rewards is the reward."""
+    rewards = tuple(_as_reward(each, structured) for each in given)
+    referee = () if judge is None else (judge_of(judge, given, rewards, structured),)
+    return rewards or referee, referee
+
+
+def judge_of(
+    judge: RewardLike, given: Sequence[RewardLike], rewards: Sequence[Reward], structured: Structured = "error"
+) -> Reward:
+    """One of the rewards where ``judge`` names it, as it was given (whatever its weight) or by its own name; else the
+    reward that it names. Raises UserError for a weight, which a verdict has not."""
+    from groupwise.rewards.named import weight_of
+
+    if not isinstance(judge, str):
+        return _as_reward(judge, structured)
+    name, weight = weight_of(judge)
+    if weight is not None:
+        raise UserError(f"judge {judge}: a verdict has no weight; expected {name}")
+    for words, reward in zip(given, rewards, strict=True):
+        if reward.name == name or (isinstance(words, str) and weight_of(words)[0] == name):
+            return reward
+    return _as_reward(name, structured)
+
+
+def _epoch_words(shares: Sequence[Share]) -> list[str]:
+    each = ", ".join(f"{share.per_epoch:,} of {Path(share.name).name}" for share in shares)
+    return [f"an epoch takes {epoch_size(shares):,} rows: {each}"] if shares else []
+
+
+def _as_reward(reward: RewardLike, structured: Structured) -> Reward:
     from groupwise.rewards import as_reward, by_name
+    from groupwise.rewards.alternatives import any_of
 
-    return by_name(reward) if isinstance(reward, str) else as_reward(reward)
+    found = by_name(reward) if isinstance(reward, str) else as_reward(reward)
+    return any_of(found) if structured == "any" else found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
-from groupwise.tasks.from_file import from_file
+from groupwise.tasks.from_file import from_file, judge_of
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.reasoning_gym import reasoning_gym
 from groupwise.tasks.stepwise import LEVELS, stepwise
@@ -24,18 +25,21 @@ def by_name(
     reward: Sequence[str] = (),
     *,
     problems: int = 500,
-    prompt_column: str | None = None,
-    answer_column: str | None = None,
     system: str | None = None,
+    judge: str | None = None,
+    **reading: Any,
 ) -> Task:
     """A task to be evaluated on, by its name: ``stepwise``, ``stepwise:3``, ``gsm8k`` (from the hub),
     ``gsm8k:test.jsonl``, ``gym:leg_counting`` or just ``leg_counting``, or a data file or hub name.
 
     Every row of a data file counts as held out, and its ``reward`` (``rewards.by_name``) says what is right; of the
-    other tasks ``reward`` replaces their own. ``problems``: how many held-out questions ``stepwise`` has. ``system``:
-    a system message. Raises UserError for an unknown name, with the nearest one, and where a data file has no reward.
+    other tasks ``reward`` replaces their own. ``judge``: the reward that says what is right; None: the first.
+    ``problems``: how many held-out questions ``stepwise`` has. ``system``: a system message. ``reading``: of a data
+    file, as ``from_file`` takes it. Raises UserError for an unknown name, with the nearest one, and where a data file
+    has no reward.
     """
     name, _, rest = spec.partition(":")
+    reward = reward or ([judge] if judge and _is_data(spec) else ())
     if name == "stepwise":
         task = stepwise(_level(rest), held_out_size=problems)
     elif spec == "gsm8k":
@@ -45,10 +49,12 @@ def by_name(
     elif name == "gym":
         task = reasoning_gym(rest)
     elif _is_data(spec):
-        task = _from_data(spec, reward, prompt_column, answer_column)
+        return replace(_from_data(spec, reward, {**reading, "judge": judge}), system=system)
     else:
         task = _family(spec)
-    return replace(task, rewards=_rewards(reward) or task.rewards, system=system or task.system)
+    rewards = _rewards(reward) or task.rewards
+    referee = (judge_of(judge, reward or [each.name for each in rewards], rewards),) if judge else task.referee
+    return replace(task, rewards=rewards, referee=referee, system=system or task.system)
 
 
 def _level(text: str) -> int:
@@ -63,14 +69,13 @@ def _is_data(spec: str) -> bool:
     return "/" in spec or Path(spec).exists() or spec.lower().endswith(DATA_SUFFIXES)
 
 
-def _from_data(spec: str, reward: Sequence[str], prompt_column: str | None, answer_column: str | None) -> Task:
+def _from_data(spec: str, reward: Sequence[str], reading: Mapping[str, Any]) -> Task:
     if not reward:
         raise UserError(
             f"task {spec}: data need a reward that says which answers are right; add e.g. --reward math or "
             "--reward FILE.py:function"
         )
-    rows = from_file(spec, tuple(reward), held_out_fraction=0, prompt_column=prompt_column, answer_column=answer_column)
-    return _all_held_out(rows)
+    return _all_held_out(from_file(spec, tuple(reward), held_out_fraction=0, **reading))
 
 
 def _all_held_out(task: Task) -> Task:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from groupwise.errors import UserError
-from groupwise.tasks.values import answer_of, cell, prompt_of, shown, text_of
+from groupwise.tasks.golds import answer_of
+from groupwise.tasks.messages import prompt_of
+from groupwise.tasks.values import cell, place_of, shown, structure_of, text_of
 from groupwise.types import Example
 
 STEPS, LABELS = "completions", "labels"
@@ -30,7 +32,7 @@ def labelled_steps(id: str, row: Mapping[str, Any]) -> tuple[LabelledStep, ...]:
     Raises UserError, naming the row, for an empty step, for other numbers of steps and labels, and for a label that is
     neither true, false nor a number in 0 .. 1.
     """
-    steps, labels = cell(id, row, STEPS), cell(id, row, LABELS)
+    steps, labels = structure_of(cell(id, row, STEPS)), structure_of(cell(id, row, LABELS))
     if not isinstance(steps, list | tuple) or not steps:
         raise UserError(f"{id}: {STEPS} is {shown(steps)}; expected a list of steps")
     if not isinstance(labels, list | tuple) or len(labels) != len(steps):
@@ -51,6 +53,10 @@ class Stepwise:
     def description(self) -> str:
         return "TRL stepwise supervision: prompt, completions, labels"
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        return ("prompt", STEPS, LABELS)
+
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
         labelled_steps(id, row)
         return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), columns=dict(row))
@@ -67,8 +73,12 @@ class FirstMistake:
     def description(self) -> str:
         return "BIG-Bench Mistake: input, steps, right before mistake_index; answer: target"
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        return ("input", "steps", "mistake_index", "target")
+
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        steps, mistake = cell(id, row, "steps"), cell(id, row, "mistake_index")
+        steps, mistake = structure_of(cell(id, row, "steps")), place_of(cell(id, row, "mistake_index"))
         if not isinstance(steps, list):
             raise UserError(f"{id}: steps is {shown(steps)}; expected a list of steps")
         if mistake is not None and (type(mistake) is not int or not 0 <= mistake < len(steps)):
@@ -94,8 +104,12 @@ class FirstErrorStep:
             "answer: ground_truth_answer"
         )
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        return ("question", "model_output_steps", FIRST_ERROR, "ground_truth_answer")
+
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        steps, first = cell(id, row, "model_output_steps"), cell(id, row, FIRST_ERROR)
+        steps, first = structure_of(cell(id, row, "model_output_steps")), place_of(cell(id, row, FIRST_ERROR))
         if not isinstance(steps, list):
             raise UserError(f"{id}: model_output_steps is {shown(steps)}; expected a list of steps")
         whole = first in (None, "", "N/A") and row.get("model_output_solution_correctness") == "correct"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from groupwise.protocols import Reward
 from groupwise.steps import Segmentation
+from groupwise.tasks.shares import Share
 from groupwise.types import Example
+from groupwise.verdicts import Judge, among
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,10 @@ class Task:
     """Anything with ``len()`` and ``[index]``; a generator's rows may be made on demand."""
     rewards: tuple[Reward, ...] = ()
     held_out: Sequence[Example] = ()
-    """Never trained on; evaluation uses it."""
+    """Never trained on; evaluation uses it. Several sets are made one by ``tasks.held_out_sets``."""
     referee: tuple[Reward, ...] = ()
-    """Who says in evaluation whether an answer is right, where training listens to others (a learned reward, say);
-    empty: the rewards themselves."""
+    """Its first says whether an answer is right, where training listens to others (a learned reward, say); its score
+    is no part of a reward. Empty: the first of the rewards says it."""
     system: str | None = None
     """A system message put before every conversation."""
     chat: Literal["auto", "always", "never"] = "auto"
@@ -33,10 +35,38 @@ class Task:
     """A completion also ends with the token that completes any of these: ``("</answer>",)``, say."""
     steps: Segmentation | None = None
     """What a reasoning step of a completion is; None: nothing asks."""
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the chat template is given beside the messages: ``{"enable_thinking": False}``, say. A row's own column
+    ``chat_template_kwargs`` goes before it, argument by argument."""
+    demonstrations: Literal["template", "appended"] = "template"
+    """How an answer that is to be learned follows its prompt: as the chat template writes it, or the prompt as it is
+    asked with the answer's text behind it (for templates that drop or rewrite reasoning once an answer follows)."""
+    shares: tuple[Share, ...] = ()
+    """Which rows of ``train`` an epoch takes how often, file by file (``shares``); empty: every row once."""
     source: str = ""
     """Where the rows came from and how they were read, in words, for the person who runs it."""
 
+    def with_rows(self, keep: Sequence[bool]) -> Task:
+        """The task with only those training rows, each still with its file's weight."""
+        shares, start = [], 0
+        for share in self.shares:
+            shares.append(replace(share, rows=sum(keep[start : start + share.rows])))
+            start += share.rows
+        train = [row for row, kept in zip(self.train, keep, strict=True) if kept]
+        return replace(self, train=train, shares=tuple(shares))
+
+    @property
+    def judge(self) -> Judge | None:
+        """Who says whether an answer is right, wherever that is asked; None where the task has no reward."""
+        first = next(iter((*self.referee, *self.rewards)), None)
+        return None if first is None else Judge.of(among(first, self.rewards) or first)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether somebody can tell right answers from wrong ones."""
+        return self.judge is not None and self.judge.can_tell
+
     @property
     def judges(self) -> tuple[Reward, ...]:
-        """The rewards that decide in evaluation."""
-        return self.referee or self.rewards
+        """All that an evaluation asks: the rewards, and those of the referee that are not among them."""
+        return (*self.rewards, *(reward for reward in self.referee if among(reward, self.rewards) is None))

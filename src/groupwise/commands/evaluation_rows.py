@@ -1,0 +1,40 @@
+"""The rows of the table that ``groupwise evaluate`` prints: measures, alone and on each held-out set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from groupwise.evaluation import Comparison, Evaluation, Measure
+    from groupwise.statistics import Interval
+
+
+def row_of(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
+    """Name, each model, the paired difference, all with intervals."""
+    cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
+    return [name, *cells, *([f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"] if change else [])]
+
+
+def measure_rows(done: Sequence[Evaluation], comparison: Comparison | None) -> Iterator[list[str]]:
+    """A row for each measure."""
+    row, both = row_of, comparison
+    ks = [k for k in done[0].pass_at if k > 1]
+    yield row("greedy accuracy", [each.greedy for each in done], both.greedy if both else None)
+    yield row("pass@1", [each.pass_at_1 for each in done], both.pass_at_1 if both else None)
+    for k in ks:
+        yield row(f"pass@{k}", [each.pass_at[k] for each in done], both.pass_at[k] if both else None)
+    for k in ks:
+        if all(k in each.maj_at for each in done):
+            yield row(f"maj@{k}", [each.maj_at[k] for each in done], both.maj_at[k] if both else None)
+
+
+def set_rows(done: Sequence[Evaluation], paired: bool) -> Iterator[list[str]]:
+    """The first two measures, and those of the largest k, on each held-out set by itself."""
+    from groupwise.evaluation import compare
+
+    for name in done[0].sets:
+        parts = [each.of_set(name) for each in done]
+        rows = list(measure_rows(parts, compare(*parts) if paired else None))
+        largest = [row for row in rows[2:] if row[0].partition("@")[2] == str(max(parts[0].pass_at, default=1))]
+        yield from ([f"{name}: {row[0]}", *row[1:]] for row in (*rows[:2], *largest))

@@ -1,0 +1,105 @@
+"""A run's evaluations: of the model that it begins with, and of what each stage leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from groupwise.card import model_card
+from groupwise.checkpoint import write_atomically
+from groupwise.directory import RunDirectory
+from groupwise.errors import UserError
+from groupwise.evaluation import Evaluation, evaluate
+from groupwise.evaluations import Evaluations, changes, headline
+from groupwise.learners import NewModel
+from groupwise.learners.local import LocalLearner
+from groupwise.learners.scorer import ScorerLearner
+from groupwise.moments import before
+from groupwise.protocols import Sink
+from groupwise.runs import Run
+from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
+from groupwise.seeding import stable_seed
+from groupwise.sources import FrozenPolicy, MonteCarloSteps, World
+from groupwise.stage import Stage
+from groupwise.stopping import given_up_at_once
+
+
+class Evaluator:
+    """Evaluates, keeps what was found, writes the model cards, and says the numbers."""
+
+    def __init__(self, recipe: Run, place: RunDirectory, evaluations: Evaluations, sink: Sink) -> None:
+        self.recipe, self.place, self.evaluations, self.sink = recipe, place, evaluations, sink
+
+    def due(self, stage: Stage) -> bool:
+        """Whether the model that the stage leaves can be evaluated, and is not yet."""
+        return self._can_evaluate(stage) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
+
+    def evaluate_start(self, world: World, learner: LocalLearner, start: Path | str) -> None:
+        """The model that the run's first policy stage begins with, once, where it is not one of random weights."""
+        stage = world.stage
+        policies = [each.name for each in self.recipe.stages if not each.algorithm.trains_scorer]
+        first = next((each for each in self.recipe.stages if each.name in policies and self._can_evaluate(each)), None)
+        is_new = isinstance(self.recipe.model, NewModel) and start == self.place.model("new")
+        if not self.recipe.evaluate_first or first is None or first.name != stage.name or is_new:
+            return
+        if self.evaluations.models:
+            return
+        world.engine.load(learner.weights(), learner.version)
+        try:
+            self.evaluations.add_model(before(stage.name), self._evaluated(world, before(stage.name)))
+        except UserError as error:  # the training will say what is wrong, where it is
+            self.sink.note(f"{before(stage.name)}: not evaluated: {error}")
+
+    def evaluate(self, world: World) -> None:
+        """The policy that the stage leaves, and how it differs from the first one that was evaluated."""
+        stage = world.stage
+        found = self._evaluated(world, stage.name)
+        first = next(iter(self.evaluations.models.items()), None)
+        write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found, first))
+        self.evaluations.add_model(stage.name, found)  # after the card: what is there is not made again
+        for line in changes(self.evaluations.models):
+            self.sink.note(line)
+
+    def _evaluated(self, world: World, name: str) -> Evaluation:
+        stage, plan = world.stage, self.recipe.evaluation
+        self.sink.note(f"{name}: evaluating on held-out problems of {stage.task.name}")
+        with given_up_at_once():
+            found = evaluate(
+                world.engine,
+                world.renderer,
+                stage.task,
+                problems=plan.problems,
+                samples=plan.samples,
+                sampled_problems=plan.sampled_problems,
+                temperature=plan.temperature,
+                max_tokens=plan.max_completion_tokens,
+                seed=stable_seed(self.recipe.seed, "evaluation"),
+                on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
+                state=world.state,
+            )
+        self.sink.note(f"{name}: {headline(found)}")
+        for part in found.sets:
+            self.sink.note(f"{name}, {part}: {headline(found.of_set(part))}")
+        return found
+
+    def evaluate_scorer(self, world: World, learner: ScorerLearner) -> None:
+        """On what the stage's source makes of held-out rows; where that is nothing, says so and goes on."""
+        stage = world.stage
+        self.sink.note(f"{stage.name}: evaluating on held-out rows of {stage.task.name}")
+        try:
+            with given_up_at_once():
+                found = evaluate_scorer(stage, learner, held_out_groups(world, self._held_out_rows(stage)))
+        except (UserError, ValueError) as error:
+            self.sink.note(f"{stage.name}: not evaluated on held-out rows: {error}")
+            return
+        write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found))
+        self.evaluations.add_scorer(stage.name, found)
+        self.sink.note(f"{stage.name}: {found.headline()}")
+
+    def _can_evaluate(self, stage: Stage) -> bool:
+        judged = stage.algorithm.trains_scorer or stage.task.is_judged
+        return bool(self.recipe.evaluation.problems and len(stage.task.held_out) and judged)
+
+    def _held_out_rows(self, stage: Stage) -> int:
+        """Fewer where each is sampled many times over, as in an evaluation of a policy."""
+        plan, samples = self.recipe.evaluation, isinstance(stage.algorithm.source, FrozenPolicy | MonteCarloSteps)
+        return min(plan.problems, plan.sampled_problems) if samples and plan.sampled_problems else plan.problems

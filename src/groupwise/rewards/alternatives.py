@@ -1,0 +1,87 @@
+"""Rows with several reference answers, each right by itself: a reward asked about one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from groupwise.protocols import ReadsGold, Reward, Votes
+from groupwise.rewards.scoring import prepare
+from groupwise.types import Example, Rollout, Score
+
+
+@runtime_checkable
+class _Graded(Protocol):
+    """A reward that says from which score on an answer is right."""
+
+    @property
+    def correct_at(self) -> float: ...
+
+
+def any_of(reward: Reward) -> Reward:
+    """The reward, where it reads reference answers, as one that takes the best of a row's several. Other rewards
+    receive the row's own columns and stay as they are."""
+    return AnyAnswer(reward) if isinstance(reward, ReadsGold) else reward
+
+
+@dataclass(frozen=True)
+class AnyAnswer:
+    """A reward that reads reference answers: a completion has the score of the answer that it fits best."""
+
+    reward: Reward
+
+    @property
+    def name(self) -> str:
+        return self.reward.name
+
+    @property
+    def weight(self) -> float:
+        return self.reward.weight
+
+    @property
+    def correct_at(self) -> float:
+        return self.reward.correct_at if isinstance(self.reward, _Graded) else 1.0
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Of each the highest score by any answer of its row; the first where none has a value."""
+        asked = [(row, answer) for row, rollout in enumerate(rollouts) for answer in answers(rollout.prompt.example)]
+        scores = self.reward.score([_with_answer(rollouts[row], answer) for row, answer in asked])
+        found: dict[int, Score] = {}
+        for (row, _), score in zip(asked, scores, strict=True):
+            if row not in found or _value(score) > _value(found[row]):
+                found[row] = score
+        return [found[row] for row in range(len(rollouts))]
+
+    def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+        """By the reward's own equality, which no reference answer changes."""
+        return self.reward.votes(rollouts) if isinstance(self.reward, Votes) else [None] * len(rollouts)
+
+    def unreadable(self, examples: Sequence[Example]) -> list[str]:
+        """Of each the first reason where none of its answers can be read."""
+        if not isinstance(self.reward, ReadsGold):
+            return [""] * len(examples)
+        asked = [(row, answer) for row, example in enumerate(examples) for answer in answers(example)]
+        reasons = self.reward.unreadable([replace(examples[row], answer=answer) for row, answer in asked])
+        found: dict[int, str] = {}
+        for (row, _), reason in zip(asked, reasons, strict=True):
+            found[row] = reason and found.get(row, reason)
+        return [found[row] for row in range(len(examples))]
+
+    def prepare(self) -> None:
+        """As the reward itself."""
+        prepare([self.reward])
+
+
+def answers(example: Example) -> Iterable[str | None]:
+    """The row's reference answer and its alternatives."""
+    return (example.answer, *example.alternatives)
+
+
+def _with_answer(rollout: Rollout, answer: str | None) -> Rollout:
+    example = replace(rollout.prompt.example, answer=answer)
+    return replace(rollout, prompt=replace(rollout.prompt, example=example))
+
+
+def _value(score: Score) -> float:
+    return float("-inf") if score.value is None else score.value

@@ -1,0 +1,46 @@
+"""A reward with another weight, whatever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from groupwise.protocols import Reward
+from groupwise.rewards.cache import Cached
+from groupwise.rewards.scoring import prepare, said_at
+from groupwise.types import Rollout, Score, TrainerState
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """``reward`` with a weight that it does not take itself."""
+
+    reward: Reward
+    weight: float
+
+    @property
+    def name(self) -> str:
+        return self.reward.name
+
+    def prepare(self) -> None:
+        """See ``scoring.Prepared``."""
+        prepare([self.reward])
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return self.reward.score(rollouts)
+
+    def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+        """See ``protocols.FollowsTraining``."""
+        return said_at(self.reward, rollouts, state)
+
+
+def weighted(reward: Reward, weight: float) -> Reward:
+    """The same reward with that weight, which may be negative: then it is a penalty."""
+    if isinstance(reward, Cached):
+        return replace(reward, reward=weighted(reward.reward, weight))
+    found: Any = reward
+    if is_dataclass(found) and any(field.name == "weight" and field.init for field in fields(found)):
+        changed: Any = replace(found, weight=weight)  # type: ignore[type-var]
+        return changed  # type: ignore[no-any-return]
+    return Weighted(reward, weight)

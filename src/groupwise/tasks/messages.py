@@ -1,0 +1,149 @@
+"""Conversations as files bring them: OpenAI's role and content, ShareGPT's from and value, lists or their JSON text."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from groupwise.errors import UserError
+from groupwise.tasks.values import is_nothing, shown, structure_of, text_of
+from groupwise.types import Message, Text
+
+ROLES = {
+    **dict.fromkeys(("human", "user", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "chatbot", "model", "bot", "ai"), "assistant"),
+    **dict.fromkeys(("system", "system_prompt"), "system"),
+    **dict.fromkeys(("tool", "observation", "function", "function_response", "tool_response", "ipython"), "tool"),
+    **dict.fromkeys(("function_call", "tool_call"), "assistant"),
+}
+"""What ShareGPT data calls the roles of the chat templates."""
+KEYS = (("role", "content"), ("from", "value"), ("role", "value"), ("from", "content"), ("role", "text"))
+"""What a message calls its role and its text."""
+TEXT_PARTS = ("text", "input_text", "output_text")
+UNREAD = ("tool_calls", "function_call", "reasoning_content", "thinking", "images", "audio")
+"""Further keys of a message that change what it says."""
+
+_OPENS_LIKE_MESSAGES = re.compile(r"\s*\[\s*\{")
+_NAMES_ROLE = re.compile(r"""["'](?:role|from)["']\s*:""")
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether it looks like messages, right or wrong."""
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)
+
+
+def unspelled(value: Any, where: str) -> Any:
+    """The messages that a text spells, as JSON or as Python writes it, and one message as a list; other values as they
+    are. Raises UserError for a text that looks like messages and cannot be read."""
+    if isinstance(value, Mapping) and _keys(value):
+        return [value]
+    if not isinstance(value, str) or not _OPENS_LIKE_MESSAGES.match(value) or not _NAMES_ROLE.search(value):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        messages = isinstance(found, list) and all(isinstance(each, Mapping) and _keys(each) for each in found)
+        return found if messages else value
+    raise UserError(f"{where} looks like messages written as text, but is not JSON; write it as JSON or as a list")
+
+
+def conversation_of(value: Any, where: str) -> tuple[Message, ...]:
+    """Messages with a role and a text each, at least one. Raises UserError."""
+    value = unspelled(value, where)
+    if not isinstance(value, list | tuple) or not value:
+        raise UserError(f"{where} is {shown(value)}; expected a list of messages")
+    return tuple(_message(message, f"{where}, message {index}") for index, message in enumerate(value))
+
+
+def prompt_of(value: Any, where: str) -> Text:
+    """Text or a conversation. Raises UserError."""
+    value = unspelled(value, where)
+    return conversation_of(value, where) if isinstance(value, list | tuple) else text_of(value, where)
+
+
+def completion_of(value: Any, where: str) -> Text:
+    """What follows a prompt: the text of one turn of the assistant's, or several messages that begin and end with it.
+
+    Raises UserError where they do not.
+    """
+    value = unspelled(value, where)
+    if not isinstance(value, list | tuple):
+        return text_of(value, where)
+    messages = conversation_of(value, where)
+    for place, word in ((-1, "ends"), (0, "begins")):
+        if messages[place]["role"] != "assistant":
+            raise UserError(f"{where} {word} with a message by {messages[place]['role']}; expected the assistant")
+    return messages[0]["content"] if len(messages) == 1 else messages
+
+
+def turns_of(value: Any, where: str) -> tuple[Message, ...]:
+    """A history before a prompt: messages, or pairs of what the user and the assistant said. Raises UserError."""
+    value = structure_of(unspelled(value, where))
+    if isinstance(value, list | tuple) and all(_is_pair(turn) for turn in value):
+        names = ("user", "assistant")
+        said = [(role, text) for turn in value for role, text in zip(names, turn, strict=True)]
+        return tuple({"role": role, "content": text_of(text, f"{where}: {role}")} for role, text in said)
+    if not is_conversation(value):
+        raise UserError(f"{where} is {shown(value)}; expected messages, or pairs of a question and its answer")
+    return conversation_of(value, where)
+
+
+def _is_pair(turn: Any) -> bool:
+    return isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(text, str) for text in turn)
+
+
+def _keys(message: Mapping[str, Any]) -> tuple[str, str] | None:
+    return next((pair for pair in KEYS if pair[0] in message and pair[1] in message), None)
+
+
+def _message(value: Any, where: str) -> Message:
+    keys = _keys(value) if isinstance(value, Mapping) else None
+    if keys is None and isinstance(value, Mapping) and isinstance(value.get("role"), str):
+        keys = ("role", "content")  # and no content: text_of says so
+    if keys is None or not isinstance(value[keys[0]], str) or not value[keys[0]].strip():
+        raise UserError(f'{where} is {shown(value)}; expected {{"role": ..., "content": ...}}')
+    said, share_gpt = value[keys[0]], keys[0] == "from"
+    role = ROLES.get(said.strip().lower())
+    if role is None and share_gpt:
+        raise UserError(f"{where} is by {said!r}; expected one of {', '.join(ROLES)}")
+    unread = next((key for key in UNREAD if not is_nothing(value.get(key))), None)
+    if unread:
+        what = "calls tools" if unread in ("tool_calls", "function_call") else f"has {unread}"
+        raise UserError(f"{where} {what}; expected content only, put it into that as text")
+    known = role is not None and (share_gpt or role in ("user", "assistant"))
+    named = role if known and role is not None else said
+    content = value.get(keys[1])
+    if content == "" and named != "user":
+        return {"role": named, "content": ""}
+    return {"role": named, "content": _content(content, f"{where}, {keys[1]}")}
+
+
+def _content(content: Any, where: str) -> str:
+    if not isinstance(content, list | tuple):
+        return text_of(content, where)
+    texts = [_part(part, f"{where}, part {number}") for number, part in enumerate(content)]
+    return text_of("".join(texts), where)
+
+
+def _part(part: Any, where: str) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        raise UserError(f"{where} is {shown(part)}; expected text")
+    kind = part.get("type", "text")
+    if kind not in TEXT_PARTS:
+        raise UserError(f"{where} is of the type {kind}; expected text: nothing here can show anything else")
+    if not isinstance(part.get("text"), str):
+        raise UserError(f"{where} has the text {shown(part.get('text'))}; expected text")
+    return str(part["text"])
+
+
+def mentions(conversation: Sequence[Message], text: str) -> bool:
+    """Whether a message says the text; blanks do not count."""
+    wanted = "".join(text.split())
+    return any(wanted in "".join(message["content"].split()) for message in conversation)
