@@ -57,12 +57,13 @@ class Growth {
   public:
     explicit Growth(int lanes) : each_(std::max(1, (lanes + 1) / 2)), flight_(lanes > 1 ? 2 : 1) {}
 
-    int slots() const { return flight_ * each_ * STRANDS; }
+    // One lane takes a tile at a time, and what it has made is still in its cache when gradients grow by it.
+    int slots() const { return flight_ == 1 ? 1 : flight_ * each_ * STRANDS; }
 
     // `work` on every tile, and after it all of `grow`. Returns what comes after all that grows.
     std::vector<int> add(Stages& stages, const Strands& strands, const Grow& work, const std::vector<Grow>& grow) const {
-        const size_t most = std::max(strands.of[0].size(), strands.of[1].size());
-        const int groups = int((most + size_t(each_) - 1) / size_t(each_));
+        const size_t most = std::max(strands.of[0].size(), strands.of[1].size()), each = size_t(each_);
+        const int groups = int(flight_ == 1 ? strands.of[0].size() + strands.of[1].size() : (most + each - 1) / each);
         std::vector<int> grown;
         const auto grow_by = [&](int group, int worked) {
             std::vector<int> after{worked};
@@ -92,6 +93,12 @@ class Growth {
   private:
     std::vector<std::pair<Tile, Place>> members(const Strands& strands, int group) const {
         std::vector<std::pair<Tile, Place>> found;
+        if (flight_ == 1) {
+            const size_t at = size_t(group), first = strands.of[0].size();
+            const int strand = at >= first;
+            found.push_back({strands.of[strand][strand ? at - first : at], {strand, 0, 0}});
+            return found;
+        }
         for (int number = 0; number < each_; ++number)
             for (int strand = 0; strand < STRANDS; ++strand) {
                 const size_t at = size_t(group * each_ + number);
