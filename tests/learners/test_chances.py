@@ -88,6 +88,8 @@ def test_the_number_of_lanes_changes_no_bit(
         hidden, matrix, targets, by = case(vocabulary, torch.float32)
         logprobs, entropies = token_chances(hidden, matrix, targets, 0.7, Lanes(count))
         found.append((logprobs, entropies, *torch.autograd.grad(logprobs, (hidden, matrix), by)))
+        frozen = token_chances(hidden, matrix.detach(), targets, 0.7, Lanes(count))[0]
+        assert torch.equal(torch.autograd.grad(frozen, hidden, by)[0], found[-1][2])
     for some in found[1:]:
         assert all(torch.equal(*pair) for pair in zip(found[0], some, strict=True))
 

@@ -57,55 +57,53 @@ class Growth {
   public:
     explicit Growth(int lanes) : each_(std::max(1, (lanes + 1) / 2)), flight_(lanes > 1 ? 2 : 1) {}
 
-    // One lane takes a tile at a time, and what it has made is still in its cache when gradients grow by it.
+    // One lane takes one strand after the other, and so needs one slot.
     int slots() const { return flight_ == 1 ? 1 : flight_ * each_ * STRANDS; }
 
-    // `work` on every tile, and after it all of `grow`. Returns what comes after all that grows.
+    // `work` on every tile, and after it all of `grow`; what a lane has made is still in its cache when gradients grow by
+    // it, unless another was faster. Returns what comes after all that grows.
     std::vector<int> add(Stages& stages, const Strands& strands, const Grow& work, const std::vector<Grow>& grow) const {
-        const size_t most = std::max(strands.of[0].size(), strands.of[1].size()), each = size_t(each_);
-        const int groups = int(flight_ == 1 ? strands.of[0].size() + strands.of[1].size() : (most + each - 1) / each);
-        std::vector<int> grown;
-        const auto grow_by = [&](int group, int worked) {
-            std::vector<int> after{worked};
-            if (group) after.push_back(grown.back());
-            grown.push_back(stages.add(STRANDS * int(grow.size()), [=](int unit, int lane) {
-                for (const auto& [tile, place] : members(strands, group))
-                    if (place.strand == unit % STRANDS) grow[size_t(unit / STRANDS)](tile, {place.strand, place.slot, lane});
-            }, after));
-        };
-        int before = -1;
-        for (int group = 0; group < groups; ++group) {
-            const auto mine = members(strands, group);
-            if (flight_ == 1 && group) grow_by(group - 1, before);
-            std::vector<int> after;
-            if (group >= flight_) after.push_back(grown[size_t(group - flight_)]);
-            const int worked = stages.add(int(mine.size()), [=](int unit, int lane) {
-                const auto& [tile, place] = mine[size_t(unit)];
-                work(tile, {place.strand, place.slot, lane});
-            }, after);
-            if (flight_ == 2 && group) grow_by(group - 1, before);
-            before = worked;
+        std::vector<int> grown[STRANDS];
+        const int groups = int(std::max(strands.of[0].size(), strands.of[1].size()) + size_t(each_) - 1) / each_;
+        for (int number = 0; number < groups * STRANDS; ++number) {
+            const int group = flight_ == 1 ? number % groups : number / STRANDS;
+            const int strand = flight_ == 1 ? number / groups : number % STRANDS;
+            const auto mine = members(strands.of[strand], group, strand);
+            const bool follows = flight_ == 1 && strand && grown[strand].empty() && !grown[0].empty();
+            if (!mine.empty()) add(stages, mine, follows ? grown[0].back() : -1, grown[strand], work, grow);
         }
-        if (groups) grow_by(groups - 1, before);
-        return grown.empty() ? grown : std::vector<int>{grown.back()};
+        std::vector<int> last;
+        for (const std::vector<int>& each : grown)
+            if (!each.empty()) last.push_back(each.back());
+        return last;
     }
 
   private:
-    std::vector<std::pair<Tile, Place>> members(const Strands& strands, int group) const {
-        std::vector<std::pair<Tile, Place>> found;
-        if (flight_ == 1) {
-            const size_t at = size_t(group), first = strands.of[0].size();
-            const int strand = at >= first;
-            found.push_back({strands.of[strand][strand ? at - first : at], {strand, 0, 0}});
-            return found;
+    typedef std::vector<std::pair<Tile, Place>> Members;
+
+    void add(Stages& stages, const Members& mine, int before, std::vector<int>& grown, const Grow& work,
+             const std::vector<Grow>& grow) const {
+        std::vector<int> after;
+        if (before >= 0) after.push_back(before);
+        if (int(grown.size()) >= flight_) after.push_back(grown[grown.size() - size_t(flight_)]);
+        after = {stages.add(int(mine.size()), [=](int unit, int lane) {
+            const auto& [tile, place] = mine[size_t(unit)];
+            work(tile, {place.strand, place.slot, lane});
+        }, after)};
+        if (grow.empty()) return grown.push_back(after[0]);
+        if (!grown.empty()) after.push_back(grown.back());
+        grown.push_back(stages.add(int(grow.size()), [=](int unit, int lane) {
+            for (const auto& [tile, place] : mine) grow[size_t(unit)](tile, {place.strand, place.slot, lane});
+        }, after));
+    }
+
+    Members members(const Tiles& tiles, int group, int strand) const {
+        Members found;
+        for (int number = 0; number < each_; ++number) {
+            const size_t at = size_t(group * each_ + number);
+            const int slot = flight_ == 1 ? 0 : ((group % flight_) * each_ + number) * STRANDS + strand;
+            if (at < tiles.size()) found.push_back({tiles[at], {strand, slot, 0}});
         }
-        for (int number = 0; number < each_; ++number)
-            for (int strand = 0; strand < STRANDS; ++strand) {
-                const size_t at = size_t(group * each_ + number);
-                if (at < strands.of[strand].size())
-                    found.push_back({strands.of[strand][at],
-                                     {strand, ((group % flight_) * each_ + number) * STRANDS + strand, 0}});
-            }
         return found;
     }
 
