@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[Run, str]] = {
     "nothing to adapt": (of(algorithm(kl=KL(0.0, "k1", place="reward", target=6.0))), "stays 0"),
     "a ceiling inside the clip": (of(algorithm(objective=ClippedRatio(ceiling=1.1))), "inside the clip"),
     "a dual clip that flips": (of(algorithm(objective=ClippedRatio(dual=0.5))), "would flip"),
-    "no round of sampling": (of(algorithm(source=OnPolicy(most_rounds=0))), "at least one round"),
+    "no round of sampling": (of(algorithm(source=OnPolicy(most_rounds=0))), "most_rounds is 0"),
     "a frozen policy without a reward": (
         of(replace(STAGE, algorithm=recipes.rft, task=Task("plain", train=()))), "chosen by one"
     ),

@@ -126,4 +126,5 @@ def test_how_many_checkpoints_are_kept_may_change(tmp_path: Path) -> None:
     with place.claim(RECIPE | {"checkpoints": {"keep_last": 2}}, fresh=False):
         place.write_record({"recipe": RECIPE | {"checkpoints": {"keep_last": 2}}})
     with place.claim(RECIPE | {"checkpoints": {"keep_last": 1}}, fresh=False):
-        assert place.read()["recipe"]["checkpoints"] == {"keep_last": 2}
+        assert place.read()["recipe"]["checkpoints"] == {"keep_last": 1}
+    assert place.read()["changes"][0]["options"] == ["checkpoints.keep_last: 1 (there: 2)"]

@@ -57,8 +57,8 @@ class DigitRenderer:
     def prompt(self, example: Example) -> Prompt:
         return Prompt(example, (int(str(example.answer)),) * int(example.columns.get("length", 1)))
 
-    def sampling(self, max_tokens: int, temperature: float) -> Sampling:
-        return Sampling(max_tokens, temperature, stop_tokens=self.stop_tokens)
+    def sampling(self, max_tokens: int, temperature: float, *narrowed: float) -> Sampling:
+        return Sampling(max_tokens, temperature, *narrowed, stop_tokens=self.stop_tokens)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return "#### " + "".join(str(token) for token in tokens if token != EOS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -258,3 +259,25 @@ def test_a_checkpoint_never_holds_weights_that_are_not_finite(
     with pytest.raises(UserError, match="continues from the last checkpoint"):
         run(recipe(tiny_model, None, recipes.sft, steps=9, checkpoint_every=1), out, sinks=[])
     assert [path.name for path in (out / "checkpoints").glob("stage-*")] == ["stage-000001"]
+
+
+def test_weights_that_broke_in_the_last_update_are_no_model(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing looks at the weights after the last update but what would save them."""
+    from groupwise.learners.optimizer import Optimizer
+
+    stepped = Optimizer.step
+
+    def breaks(self: Optimizer, count: float, rates: Sequence[float]) -> tuple[list[float], bool]:
+        found = stepped(self, count, rates)
+        with torch.no_grad():
+            self.groups[0][0].fill_(float("nan"))
+        return found
+
+    task = Task("rows", tuple(Example(f"row:{n}", f"{n} =", completion=f"{n}") for n in range(4)))
+    recipe = Run("broken", str(tiny_model), (Stage("sft", recipes.sft, task, steps=1, prompts_per_step=2),))
+    monkeypatch.setattr(Optimizer, "step", breaks)
+    with pytest.raises(UserError, match="not finite after the last update"):
+        run(recipe, tmp_path / "run", sinks=[])
+    assert not (tmp_path / "run/models/sft").exists()

@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     assert hears.start == 4
     (said,) = (note for note in hears.notes if "damaged" in note)
     assert said.startswith("grpo: the checkpoint of step 6 is damaged: groupwise_state.safetensors ")
-    assert names(out) == []
+    assert names(out) == ["grpo-000007"]
     same(out, whole)
 
 
@@ -167,13 +167,13 @@ def test_some_stay_for_good(whole: Path, tmp_path: Path) -> None:
     found = {row["step"]: row["eval/pass@1"] for row in rows if "eval/pass@1" in row}
     assert list(found) == [1, 3, 6]
     best = max(found, key=lambda step: found[step])
-    assert names(out) == sorted({"grpo-000004", f"grpo-{best:06d}"})
+    assert names(out) == sorted({"grpo-000004", f"grpo-{best:06d}", "grpo-000007"})
     same(out, whole)
 
 
 def test_how_many_are_kept_is_a_number(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="keep_last is 0"):
-        gw.Checkpoints(keep_last=0)
+    with pytest.raises(UserError, match=r"--checkpoints\.keep_last is 0; expected a whole number, at least 1"):
+        gw.run(replace(RECIPE, checkpoints=gw.Checkpoints(keep_last=0)), tmp_path / "run", sinks=[])
     assert gw.Checkpoints().kept([1, 2, 3, 4], None, finished=False) == {3, 4}
     assert gw.Checkpoints(keep_every=2).kept([1, 2, 3, 4, 5, 6], 3, finished=True) == {2, 3, 4, 6}
     assert gw.Checkpoints().kept([1, 2], 9, finished=True) == set()

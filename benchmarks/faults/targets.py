@@ -18,8 +18,10 @@ from groupwise.explain.case import signals_of
 from groupwise.explain.reading import read_case
 from groupwise.rewards.answers import final_answer, numbers_equal, parse_number, parse_quantity
 from groupwise.rewards.judge import parse_score
-from groupwise.rewards.math import _quick_score, expression
 from groupwise.rewards.programs import program, row_tests
+from groupwise.rewards.reading.equality import compare_values, tolerance
+from groupwise.rewards.reading.reader import Reader
+from groupwise.rewards.reading.references import read_reference
 from groupwise.rewards.reasoning_gym import submitted_answer
 from groupwise.steps import Lines, Sentences
 from groupwise.tasks.from_file import from_file
@@ -61,7 +63,11 @@ def answers(data: bytes) -> None:
         number = parse_number(part)
         assert number is None or parse_quantity(part) == number
         assert not numbers_equal(part, "not a number")
-    _quick_score(expression(right), expression(left))
+    gold = read_reference(right)
+    answer = Reader().answer(left, gold, unmarked=True)
+    if answer is not None:
+        for value in gold.values:
+            compare_values(value, answer, tolerance("exact"))
     parse_score(left, 10.0)
     submitted_answer(left)
     program(left)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from groupwise.errors import UserError
     from groupwise.evaluation import compare, evaluate
     from groupwise.iterative import iterative
-    from groupwise.learners import Local, NewModel
+    from groupwise.learners import Local, Lora, NewModel
     from groupwise.rewards import ModelReward, as_reward
     from groupwise.runs import Outcome, Run
     from groupwise.session import run
@@ -46,6 +46,7 @@ _HOMES = {
     "compare": "evaluation",
     "evaluate": "evaluation",
     "Local": "learners",
+    "Lora": "learners",
     "NewModel": "learners",
     "iterative": "iterative",
     "ModelReward": "rewards",
@@ -80,6 +81,7 @@ __all__ = [
     "FrozenPolicy",
     "HeldOut",
     "Local",
+    "Lora",
     "ModelReward",
     "MonteCarloSteps",
     "Native",

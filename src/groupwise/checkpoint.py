@@ -22,6 +22,9 @@ FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota is used up",
     errno.EFBIG: "the file is too big",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "permission is denied",
 }
 SLACK_BYTES = 64 << 20
 """For all that is no tensor: tokenizer, config, manifest."""
@@ -124,8 +127,8 @@ def full_disk_named(place: Path) -> Iterator[None]:
         if why is None:
             raise
         raise UserError(
-            f"{place}: could not be written, {why}; what was saved before is whole; make room and run the same command "
-            "again"
+            f"{place}: could not be written, {why}; what was saved before is whole; make room, or choose a place that "
+            "can be written (--out), and run the same command again"
         ) from error
 
 

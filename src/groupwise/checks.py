@@ -6,30 +6,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from groupwise.algorithm import (
-    GAE,
     Algorithm,
     ClippedRatio,
     ClippedSequenceRatio,
-    ConstantLength,
-    GroupRelative,
-    ProcessRelative,
     TeacherGap,
     Uncorrected,
 )
+from groupwise.combinations import complaints, remarks
 from groupwise.errors import UserError
-from groupwise.protocols import Reward
+from groupwise.protocols import Reward, StepScoring
 from groupwise.rewards.model import ModelReward
 from groupwise.sources import (
     AllRollouts,
-    Demonstrations,
     FrozenPolicy,
     MonteCarloSteps,
     OnPolicy,
-    Pairs,
-    StepLabels,
 )
 from groupwise.stage import Stage
 from groupwise.verdicts import bare
+
+STEP_SCORES = (
+    "those that do: process:DIR, a process reward model; steps, a rule that comes with --data stepwise; or one of your "
+    "own, whose Score has steps and which states scores_steps"
+)
+"""Where step scores come from."""
 
 
 def refuse(stage: Stage) -> None:
@@ -117,6 +117,12 @@ def _learned(rewards: Sequence[Reward]) -> list[ModelReward]:
     return [reward for each in rewards if isinstance(reward := bare(each), ModelReward)]
 
 
+def scores_steps(reward: Reward) -> bool:
+    """Whether it says that it scores the steps of a completion; also of one that is cached."""
+    found = bare(reward)
+    return isinstance(found, StepScoring) and found.scores_steps
+
+
 def _listed(names: Sequence[str]) -> str:
     return f": {', '.join(names)}" if names else ""
 
@@ -127,10 +133,6 @@ def updates_per_draw(stage: Stage) -> int:
 
 
 def _complaints(stage: Stage) -> Iterator[str]:
-    if stage.steps < 1 or stage.prompts_per_step < 1 or stage.minibatches < 1 or stage.epochs < 1:
-        yield "steps, prompts_per_step, minibatches and epochs are all at least 1"
-    if not 0 <= stage.most_unscored <= 1:
-        yield f"most_unscored is {stage.most_unscored}; expected a share, 0 to 1"
     if stage.minibatches > stage.prompts_per_step:
         yield (
             f"{stage.minibatches} minibatches of {stage.prompts_per_step} prompts; a minibatch holds whole groups, so "
@@ -152,28 +154,15 @@ def _complaints(stage: Stage) -> Iterator[str]:
             "answers; name another judge: --judge, or Task.referee"
         )
     yield from _source_complaints(stage)
-    yield from _kl_complaints(stage.algorithm)
-    yield from _slot_complaints(stage.algorithm)
-    if stage.algorithm.trains_scorer:
-        yield from _scorer_complaints(stage.algorithm)
+    yield from complaints(stage.algorithm)
+    if isinstance(stage.algorithm.advantage, TeacherGap) and not stage.algorithm.reference.model:
+        yield "a teacher is missing: algorithm.reference.model is its directory (the policy can't teach itself)"
 
 
 def _source_complaints(stage: Stage) -> Iterator[str]:
     algorithm, source = stage.algorithm, stage.algorithm.source
-    if isinstance(source, OnPolicy):
-        if algorithm.advantage.compares() and source.group_size < 2:
-            yield (
-                f"group_size is {source.group_size} with an advantage that compares a group's completions: every one "
-                "would be 0; use group_size 2 or more"
-            )
-        if source.temperature <= 0:
-            yield f"temperature is {source.temperature}; completions of a group must be able to differ"
-        if not stage.task.rewards and needs_reward(algorithm):
-            yield f"task {stage.task.name} has no reward, and sampled completions need one"
-        if source.most_rounds < 1:
-            yield f"most_rounds is {source.most_rounds}; a draw takes at least one round of sampling"
-        if "greedy_rewards" in algorithm.needs() and not source.greedy_baseline:
-            yield "the greedy baseline needs greedy completions: source.greedy_baseline True samples them"
+    if isinstance(source, OnPolicy) and not stage.task.rewards and needs_reward(algorithm):
+        yield f"task {stage.task.name} has no reward, and sampled completions need one"
     for reward in _learned(stage.task.rewards):
         if reward.kind == "process" and stage.task.steps is None:
             yield f"reward {reward.name} scores steps, and task {stage.task.name} does not say what one is: Task.steps"
@@ -181,113 +170,48 @@ def _source_complaints(stage: Stage) -> Iterator[str]:
         yield from _frozen_complaints(stage, source)
     if isinstance(source, MonteCarloSteps) and not stage.task.rewards:
         yield f"task {stage.task.name} has no reward, and what becomes of a step is judged by one"
-    if isinstance(source, Demonstrations) and (algorithm.advantage.compares() or algorithm.advantage.judges()):
-        yield "demonstrations have no rewards and no group, so this advantage has nothing to compare"
-    if isinstance(source, Pairs) and algorithm.advantage.judges():
-        yield "preference pairs have no rewards; an objective on pairs takes the advantage Preference()"
-
-
-def _scorer_complaints(algorithm: Algorithm) -> Iterator[str]:
-    source, objective = algorithm.source, algorithm.objective
-    if isinstance(source, OnPolicy):
-        yield "OnPolicy samples from the policy that learns, and here a scorer does; FrozenPolicy samples for one"
-    if isinstance(source, Demonstrations):
-        yield "demonstrations have neither a better one nor a label, and a scorer learns from one of them"
-    labelled = "step_rewards" in objective.needs()
-    if labelled and isinstance(source, Pairs):
-        yield "pairs have no labels, which this objective learns from; BradleyTerry learns from pairs"
-    if labelled and isinstance(source, FrozenPolicy) and not isinstance(source.select, AllRollouts):
-        yield "every sample has a label, so none needs to be chosen: select AllRollouts"
-    if objective.joins_group() and isinstance(source, StepLabels | MonteCarloSteps):
-        yield "labelled solutions stand alone and make no pair; StepCrossEntropy learns from their labels"
-    if objective.joins_group() and not algorithm.advantage.compares():
-        yield "this advantage makes no completion better than another; Preference, Ranking or GroupRelative do"
-    if algorithm.kl.coefficient or algorithm.kl.target or algorithm.entropy.active or algorithm.critic.active:
-        yield "a scorer has no policy, so there is no KL, no entropy bonus and no critic"
-    if not isinstance(algorithm.correction, Uncorrected):
-        yield "a correction between sampler and learner is of probabilities, and a scorer has none"
 
 
 def _frozen_complaints(stage: Stage, source: FrozenPolicy) -> Iterator[str]:
     if not stage.task.rewards and needs_reward(stage.algorithm):
         yield f"task {stage.task.name} has no reward, and the samples of a frozen policy are chosen by one"
-    if source.samples_per_prompt < 1 or source.sampling_temperature < 0:
-        yield "samples_per_prompt is at least 1, and sampling_temperature at least 0"
     if source.demonstrations and stage.algorithm.objective.joins_group():
         yield "demonstrations are groups of one and cannot stand among pairs; leave source.demonstrations out"
 
 
-def _kl_complaints(algorithm: Algorithm) -> Iterator[str]:
-    kl = algorithm.kl
-    if kl.in_objective and kl.estimator == "k1" and kl.weight != "live":
-        yield "k1 as a loss has zero gradient in expectation; use k2 or k3, weight it live, or put it in the reward"
-    if kl.in_reward and kl.estimator == "exact":
-        yield "an exact KL stands in the objective; in the reward use k1, whose gradient there is that of the KL"
-    if kl.in_reward and kl.weight != "none":
-        yield f"kl.weight {kl.weight} can never apply: in the reward the KL is that of the policy that sampled"
-    verdicts = kl.place == "reward" and algorithm.advantage.needs() == {"correct"}
-    if kl.in_reward and (verdicts or not algorithm.advantage.judges()):
-        yield "a KL in the reward has no effect on an advantage that does not read rewards"
-    if kl.in_reward and isinstance(algorithm.advantage, ProcessRelative):
-        yield "a KL in the reward is lost between steps: process supervision normalises step scores only"
-    if kl.target and not kl.coefficient:
-        yield f"kl.target {kl.target} has nothing to adapt: an adaptive coefficient of 0 stays 0"
-    if algorithm.reference.refresh_every and not algorithm.needs_reference:
-        yield "reference.refresh_every can never apply: nothing here asks the reference policy"
-    if algorithm.reference.model and not algorithm.needs_reference:
-        yield f"reference.model {algorithm.reference.model} is never asked: there is no KL and no other use of it"
-
-
-def _slot_complaints(algorithm: Algorithm) -> Iterator[str]:
-    if isinstance(algorithm.advantage, TeacherGap) and not algorithm.reference.model:
-        yield "a teacher is missing: algorithm.reference.model is its directory (the policy can't teach itself)"
-    if isinstance(algorithm.advantage, GAE) and not algorithm.critic.active:
-        yield "GAE needs a critic: critic.network head or own"
-    if algorithm.critic.active and not isinstance(algorithm.advantage, GAE):
-        yield f"a critic ({algorithm.critic.network}) is trained and never asked: only GAE uses its values"
-    objective = algorithm.objective
-    if isinstance(objective, ClippedRatio) and 0 < objective.ceiling <= 1 + objective.high:
-        yield f"ceiling {objective.ceiling} lies inside the clip, whose upper end is {1 + objective.high}"
-    if isinstance(objective, ClippedRatio) and 0 < objective.dual <= 1:
-        yield f"dual {objective.dual} would flip the gradient of ordinary tokens; dual clip's c is above 1, usually 3"
-
-
 def _remarks(stage: Stage) -> Iterator[str]:
-    yield from _kl_remarks(stage)
+    yield from remarks(stage.algorithm)
+    yield from _step_remarks(stage)
     yield from _update_remarks(stage)
     if len(stage.task.held_out) and stage.task.judge and not (stage.task.is_judged or stage.algorithm.trains_scorer):
         yield (
             f"its model is not evaluated: scores of reward {stage.task.judge.name} only compare answers, and none is "
             "right by them; --judge, or Task.referee, names who says it"
         )
-    algorithm, source = stage.algorithm, stage.algorithm.source
-    if isinstance(source, OnPolicy) and isinstance(algorithm.aggregation, ConstantLength):
-        length, most = algorithm.aggregation.length, source.max_completion_tokens
-        if length != most:
-            yield f"aggregation.length {length:g} and source.max_completion_tokens {most} are meant to be equal"
-    twice = isinstance(algorithm.advantage, GroupRelative) and algorithm.advantage.scale == "group"
-    if twice and algorithm.whitening.unit != "none":
-        yield "advantages are normalised twice, by the group's std and then over the draw"
 
 
-def _kl_remarks(stage: Stage) -> Iterator[str]:
-    kl, updates = stage.algorithm.kl, updates_per_draw(stage)
+def _step_remarks(stage: Stage) -> Iterator[str]:
+    """Process supervision by rewards none of which speaks of steps."""
+    rewards = stage.task.rewards
+    if "step_rewards" not in stage.algorithm.advantage.needs() or any(map(scores_steps, rewards)) or not rewards:
+        return
+    named = ", ".join(reward.name for reward in rewards)
+    yield (
+        f"process supervision without step scores: no reward of task {stage.task.name} ({named}) says that it scores "
+        f"steps, so each completion has one score, at its last token, and this is outcome supervision; {STEP_SCORES}"
+    )
+
+
+def _update_remarks(stage: Stage) -> Iterator[str]:
+    if not stage.learning_rate:
+        yield "learning_rate is 0: nothing is learned"
+    algorithm, updates = stage.algorithm, updates_per_draw(stage)
+    kl = algorithm.kl
     if kl.in_objective and kl.estimator == "k3" and kl.weight == "none" and updates > 1:
         yield (
             f"{updates} updates a draw with an unweighted k3 penalty: off-policy its gradient is that of neither KL; "
             "kl.weight live is the unbiased form"
         )
-    if kl.in_objective and (kl.estimator, kl.weight) in (("k2", "live"), ("k3", "stopped")):
-        yield (
-            f"{kl.estimator} with a {kl.weight} weight has another gradient than that of KL(π_θ‖π_ref); k3 live and "
-            "k2 stopped have it"
-        )
-    if kl.in_reward and kl.estimator in ("k2", "k3"):
-        yield f"{kl.estimator} in the reward has another gradient than that of KL(π_θ‖π_ref); k1 has it"
-
-
-def _update_remarks(stage: Stage) -> Iterator[str]:
-    algorithm, updates = stage.algorithm, updates_per_draw(stage)
     if not isinstance(algorithm.source, OnPolicy):
         return
     if updates == 1 and isinstance(algorithm.objective, ClippedRatio | ClippedSequenceRatio):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -20,9 +21,12 @@ COMMANDS = {
     "methods": "the methods that ship, a line each",
 }
 
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+"""What a user mends by writing elsewhere."""
 RUN = "groupwise run"
 REWARDS = (
-    "math, answer, code, format[:PATTERN], length[:TOKENS], process:DIR, outcome:DIR, FILE.py:function, module:function"
+    "math[:TOLERANCE], answer, code, format[:PATTERN], length[:TOKENS], a published rule (gsm8k, deepseekmath, tora, "
+    "pal, math_verify), process:DIR, outcome:DIR, FILE.py:function, module:function"
 )
 """What a reward can be called on the command line (``rewards.by_name``)."""
 WEIGHT = "its weight after a star: 'math*0.5'"
@@ -77,8 +81,13 @@ def _run_command(name: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"groupwise {name}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            return 0
+        if error.errno not in UNWRITABLE or error.filename is None:
+            raise
+        print(visible(f"groupwise {name}: {error.filename}: {error.strerror}; choose another place"), file=sys.stderr)
+        return 2
 
 
 def parser(name: str, description: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
@@ -104,7 +113,18 @@ class _Parser(argparse.ArgumentParser):
     """Dashes and underscores alike in the names of options; one line for a mistake, with the nearest name."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        return super().parse_known_args([underscored(word) for word in args or ()], namespace)
+        words = [underscored(word) for word in args or ()]
+        self._refuse_twice(words)
+        return super().parse_known_args(words, namespace)
+
+    def _refuse_twice(self, words: Sequence[str]) -> None:
+        """An option that takes one value would forget the first without a word."""
+        from groupwise.commands.flags import flags_of, refuse_twice
+
+        known = self._option_string_actions
+        mine = [flag for flag in flags_of(words)[1] if f"--{flag.name}" in known]
+        several = argparse._AppendAction | argparse._StoreTrueAction
+        refuse_twice(mine, [flag.name for flag in mine if isinstance(known[f"--{flag.name}"], several)])
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         chosen, rest = self.parse_known_args(args, namespace)

@@ -6,10 +6,15 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groupwise.identity import identity, ours, source_hash
 
+if TYPE_CHECKING:
+    from groupwise.render import Renderer
+    from groupwise.types import Example
+
+SHOWN_LETTERS = 300  # of the first prompt
 SHOWN_ROWS = 3  # of a task's examples that are hashed at each end
 
 
@@ -48,16 +53,22 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
     return identity(value, below)
 
 
-def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
-    """``path: ours (theirs)`` for every place where two descriptions differ."""
+def differences(ours: Any, theirs: Any) -> Iterator[str]:
+    """``path: ours (there: theirs)`` for every place where two descriptions differ."""
+    for path, here, there in parts_that_differ(ours, theirs):
+        yield f"{path}: {_short(here)} (there: {_short(there)})"
+
+
+def parts_that_differ(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """``(path, ours, theirs)`` of every place where two descriptions differ."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*ours, *(key for key in theirs if key not in ours)]:
-            yield from differences(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)
+            yield from parts_that_differ(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)
     elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-            yield from differences(a, b, f"{path}.{index}")
+            yield from parts_that_differ(a, b, f"{path}.{index}")
     elif ours != theirs:
-        yield f"{path}: {_short(ours)} (there: {_short(theirs)})"
+        yield path, ours, theirs
 
 
 def _short(value: Any) -> str:
@@ -68,3 +79,12 @@ def _short(value: Any) -> str:
 def _rows_hash(rows: Sequence[Any]) -> str:
     shown = [rows[index] for index in sorted({*range(min(SHOWN_ROWS, len(rows)))} | {*range(len(rows))[-SHOWN_ROWS:]})]
     return hashlib.sha256(repr(shown).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def shown_prompt(renderer: Renderer, rows: Sequence[Example]) -> str:
+    """The first prompt as the model gets it, special tokens and all, on one line."""
+    if not len(rows):
+        return "no prompt: the task has no rows"
+    tokens = renderer.prompt(rows[0]).tokens
+    text = repr(renderer.tokenizer.decode(list(tokens), skip_special_tokens=False))
+    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 40]} ... {text[-35:]}"

@@ -7,20 +7,19 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from groupwise.changes import Changes, accepted
 from groupwise.checkpoint import PARTIAL, put_right, remove_directory, write_json
-from groupwise.describe import differences
 from groupwise.errors import UserError
+from groupwise.versions import recipe_hash
 
-SHOWN_DIFFERENCES = 3
 HALF_RECORD = f"{PARTIAL}run.json"
-TIMED = ("started", "seconds", "evaluation_seconds", "continued")
-FREE_TO_CHANGE = ("checkpoints",)
-"""Of a recipe, while its run goes on: no result depends on it."""
+TIMED = ("started", "seconds", "evaluation_seconds", "continued", "changes")
 
 
 class RunDirectory:
@@ -93,11 +92,14 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        return self.read().get("seconds") is not None
+        """Whether every stage has left its model, and all that follows is done."""
+        record = self.read()
+        left = all(self.model(stage["name"]).exists() for stage in record.get("stages", ()))
+        return record.get("seconds") is not None and left
 
     @contextmanager
-    def claim(self, recipe: dict[str, Any], fresh: bool) -> Iterator[None]:
-        """Holds the directory for this process and this recipe.
+    def claim(self, recipe: dict[str, Any], fresh: bool) -> Iterator[Changes]:
+        """Holds the directory for this process and this recipe, and says what of it has changed since the run began.
 
         ``fresh`` removes an earlier run first. Raises UserError where another process is at work here, where the
         directory belongs to another recipe, and where it holds something that is no run. A new run that ends with a
@@ -105,8 +107,7 @@ class RunDirectory:
         """
         self._refuse_foreign()
         absent = [path for path in (self.path, *self.path.parents) if not path.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
+        with self._opened() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -117,10 +118,11 @@ class RunDirectory:
                 self._clear()
             for parent in (self.path / "models", self.path / "checkpoints"):
                 put_right(parent)
-            self._refuse_other(recipe)
+            changes = self._changes(recipe)
+            self._take(changes, recipe)
             is_new = not self.record.exists()
             try:
-                yield
+                yield changes
             except UserError:
                 if is_new and not self._has_results():
                     self._clear()
@@ -128,6 +130,16 @@ class RunDirectory:
                     for path in absent:
                         path.rmdir()
                 raise
+
+    def _opened(self) -> TextIO:
+        """The file that says that a process is at work here. Raises UserError where none can be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: can't be written ({error.strerror}: {error.filename}); choose another --out"
+            ) from error
 
     def write_record(self, values: dict[str, Any]) -> None:
         write_json(self.record, self.read() | values)
@@ -142,21 +154,34 @@ class RunDirectory:
                     f"{self.path}: holds {foreign[0]} but no run.json, so it is no run's; choose another --out"
                 )
 
-    def _refuse_other(self, recipe: dict[str, Any]) -> None:
+    def begun(self, stage: str) -> bool:
+        """Whether anything of a stage is there: a step, a checkpoint, what it gathered, its model."""
+        kept = self.model(stage).exists() or bool(self.checkpoints(stage)) or (self.ledger / stage).exists()
+        gathered = [path for path in self.gathered.glob("*") if path.name in (f"{stage}.jsonl", f".parts-{stage}")]
+        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
+        return kept or bool(gathered) or any(f'"stage": {json.dumps(stage)}' in line for line in lines)
+
+    def _changes(self, recipe: dict[str, Any]) -> Changes:
+        """What is otherwise than recorded. Raises UserError where that is another run."""
         record = self.read()
-        if not record:
+        return accepted(self, recipe, record["recipe"]) if record else Changes()
+
+    def _take(self, changes: Changes, recipe: dict[str, Any]) -> None:
+        """Makes room for them, and records them last: killed in between, the same is found and done again."""
+        if not changes.words:
             return
-        ours, theirs = (
-            {name: value for name, value in each.items() if name not in FREE_TO_CHANGE}
-            for each in (recipe, record["recipe"])
-        )
-        found = list(differences(ours, theirs))
-        if found:
-            more = f" and {len(found) - SHOWN_DIFFERENCES} more" if len(found) > SHOWN_DIFFERENCES else ""
-            raise UserError(
-                f"{self.path}: belongs to another recipe; they differ in {'; '.join(found[:SHOWN_DIFFERENCES])}{more}. "
-                "Choose another --out, or start over with --fresh"
-            )
+        if changes.lengthened:
+            remove_directory(self.model(changes.lengthened))
+        if self.evaluation.exists() and changes.evaluates_anew:
+            self.evaluation.unlink()
+        elif self.evaluation.exists() and changes.lengthened:
+            write_json(self.evaluation, _without(json.loads(self.evaluation.read_text()), changes.lengthened))
+        record = self.read()
+        stages = [{"name": stage["name"], "steps": stage["steps"]} for stage in recipe.get("stages", ())]
+        again = {"seconds": None} if changes.lengthened or changes.evaluates_anew else {}
+        history = [*record.get("changes", ()), {"time": round(time.time()), "options": list(changes.words)}]
+        kept = {"recipe": recipe, "recipe_sha256": recipe_hash(recipe), "stages": stages, "changes": history}
+        self.write_record(kept | again)
 
     def _has_results(self) -> bool:
         """A step, or samples that were gathered for one."""
@@ -169,3 +194,9 @@ class RunDirectory:
                 shutil.rmtree(path)
             elif path.name != ".lock":
                 path.unlink()
+
+
+def _without(evaluations: dict[str, Any], stage: str) -> dict[str, Any]:
+    """What evaluation.json holds of the other stages; a comparison is made again."""
+    others = {kind: [one for one in evaluations[kind] if one["stage"] != stage] for kind in ("models", "scorers")}
+    return evaluations | others | {"comparison": None}

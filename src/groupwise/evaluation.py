@@ -65,6 +65,8 @@ class Settings:
     seed: int = 0
     correct_at: float = 1.0
     """A completion is correct where the judge's reward gives it at least this."""
+    narrowed: tuple[int, float, float] = (0, 1.0, 0.0)
+    """top-k, top-p and min-p of the sampled completions."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Evaluation:
         """The inverse of ``to_json``, also after a round through text."""
         fields = {name: value for name, value in values.items() if name != "problems"}
         fields["settings"] = Settings(**values["settings"])
+        fields["settings"] = replace(fields["settings"], narrowed=tuple(fields["settings"].narrowed))
         fields["ids"] = tuple(values["ids"])
         fields["sets"] = {name: tuple(rows) for name, rows in values.get("sets", {}).items()}
         fields["completions"] = tuple(SampleCompletion(**row) for row in values["completions"])
@@ -165,6 +168,7 @@ def evaluate(
     on_progress: Progress | None = None,
     on_sampled: Sampled | None = None,
     state: TrainerState = OVER,
+    narrowed: tuple[int, float, float] = (0, 1.0, 0.0),
 ) -> Evaluation:
     """Evaluate the engine's present weights on the first ``problems`` of ``task.held_out``, of each of its sets.
 
@@ -172,14 +176,14 @@ def evaluate(
     ``samples`` of the latter. The task's judge alone says what is correct, from the score on that its reward states or
     ``correct_at``; its reward, or ``canonical``, says which answers are the same, and without either there is no maj@k.
     The same seed asks for the same random streams, whatever the batch. ``on_sampled`` is given the samples of those
-    problems, scored. ``state``: where training stands, for rewards that ask.
+    problems, scored. ``state``: where training stands, for rewards that ask. ``narrowed``: see ``Settings``.
 
     Raises UserError where the task has no held-out problems or no judge that can tell, or no prompt fits the context.
     """
     started, judge = time.perf_counter(), able_judge(task, correct_at)
     prompts, too_long = fitting_prompts(engine, renderer, task, problems)
     deep = min(sampled_problems * max(1, len(sets_of(prompts))), len(prompts))
-    settings = Settings(samples, deep, temperature, max_tokens, seed, judge.threshold)
+    settings = Settings(samples, deep, temperature, max_tokens, seed, judge.threshold, narrowed)
     counts = [samples if row < settings.sampled_problems else 1 for row in range(len(prompts))]
     advance = _counter(on_progress, len(prompts) + sum(counts))
     draw = partial(_draw, engine, renderer, task, judge, prompts, on_completion=advance, state=state)
@@ -216,7 +220,7 @@ def _draw(
         Request(prompt.tokens, tuple(stable_seed(settings.seed, prompt.example.id, j) for j in range(count)))
         for prompt, count in zip(prompts, counts, strict=True)
     ]
-    sampling = renderer.sampling(settings.max_tokens, settings.temperature)
+    sampling = renderer.sampling(settings.max_tokens, settings.temperature, *settings.narrowed)
     drawn: dict[tuple[int, int], Rollout] = {}
     for row, index, completion in engine.generate(requests, sampling):
         drawn[row, index] = as_rollout(prompts[row], completion, renderer, task.steps)

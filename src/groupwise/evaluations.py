@@ -81,7 +81,7 @@ def _change(was: Evaluation, now: Evaluation) -> str:
     k = max(difference.pass_at, default=1)
     if k > 1:
         rows += [(f"pass@{k}", was.pass_at[k], now.pass_at[k], difference.pass_at[k])]
-        rows += [(f"maj@{k}", was.maj_at[k], now.maj_at[k], difference.maj_at[k])] * (k in difference.maj_at)
+        rows += [(f"maj@{k}", was.maj_at[k], now.maj_at[k], difference.maj_at[k])] if k in difference.maj_at else []
     return "; ".join(
         f"{name} {a.value:.3f} -> {b.value:.3f}, paired {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
         for name, a, b, d in rows

@@ -72,6 +72,7 @@ class Evaluator:
                 sampled_problems=plan.sampled_problems,
                 temperature=plan.temperature,
                 max_tokens=plan.max_completion_tokens,
+                narrowed=plan.narrowed,
                 seed=stable_seed(self.recipe.seed, "evaluation"),
                 on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
                 state=world.state,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from groupwise.algorithm import Coefficients, Outputs, Signals
+from groupwise.errors import UserError
 
 if TYPE_CHECKING:
     from groupwise.update import StepRecord
@@ -64,6 +65,15 @@ class NotFinite(Exception):  # noqa: N818 - no error of ours: it leaves an updat
 def all_finite(weights: Mapping[str, Tensor]) -> bool:
     """Whether every weight is: what is not need not be kept."""
     return all(bool(tensor.isfinite().all()) for tensor in weights.values())
+
+
+def refuse_broken(stage: str, weights: Mapping[str, Tensor]) -> None:
+    """Raises UserError where the weights that a stage would leave are not finite."""
+    if not all_finite(weights):
+        raise UserError(
+            f"stage {stage}: the weights are not finite after the last update, so no model was saved; lower the "
+            "learning rate or mend the reward, and the same command continues from the last checkpoint"
+        )
 
 
 def refuse_bad(signals: Signals, outputs: Outputs, found: Coefficients) -> None:

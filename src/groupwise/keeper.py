@@ -16,6 +16,7 @@ from groupwise.finite import BadBatches, all_finite
 from groupwise.ledger import Ledger, extras
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
+from groupwise.questions import Questions
 from groupwise.quick_evaluation import quick_evaluation
 from groupwise.rendering import remembered
 from groupwise.rotation import best_step, rotate
@@ -91,6 +92,16 @@ class Keeper:
             if asked.signal:
                 raise Stopped(f"stopped after step {step} of {stage.name}, saved")
 
+    def keep_end(self) -> None:
+        """The state in which the stage ends, from which more steps go on. A disk without room for it is no failure."""
+        step = self.progress.step
+        if not self.checkpoints.keep_end or step in self.place.checkpoints(self.stage.name):
+            return
+        try:
+            self._save(self.progress)
+        except UserError as error:
+            self.sink.note(f"{self.stage.name}: its end is not kept, so that it can't be lengthened: {error}")
+
     def give_up_step(self) -> NoReturn:
         """The step under way has changed nothing yet: saves where the one before it left off. Raises Stopped."""
         step = self.progress.step
@@ -128,7 +139,8 @@ class Keeper:
         self.unsynced.clear()
         with complete_directory(path) as partial:
             self.learner.save(partial)
-            write_json(partial / RECORD, self.place.lasting_record() | remembered(stage.task, self.world.renderer))
+            asked = remembered(stage.task, self.world.renderer) | Questions.of(stage.task).record()
+            write_json(partial / RECORD, self.place.lasting_record() | asked)
             save_state(partial, state, vars(progress))
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 

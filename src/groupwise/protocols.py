@@ -155,6 +155,14 @@ class Reward(Protocol):
 
 
 @runtime_checkable
+class StepScoring(Protocol):
+    """A reward that says whether it scores the steps of a completion (``Score.steps``); without a word it does not."""
+
+    @property
+    def scores_steps(self) -> bool: ...
+
+
+@runtime_checkable
 class FollowsTraining(Protocol):
     """A reward that may depend on where training stands."""
 

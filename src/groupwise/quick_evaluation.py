@@ -27,6 +27,7 @@ def quick_evaluation(world: World, plan: HeldOut) -> dict[str, float]:
         sampled_problems=plan.during if plan.during_samples > 1 else 0,
         temperature=plan.temperature,
         max_tokens=plan.max_completion_tokens,
+        narrowed=plan.narrowed,
         seed=stable_seed(world.seed, "evaluation"),
         on_progress=lambda done, total: world.on_phase("evaluate", done, total),
         state=world.state,

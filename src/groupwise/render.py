@@ -19,7 +19,7 @@ An answer of several turns is one rollout; what others say in it has mask 0::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from itertools import chain
@@ -152,18 +152,13 @@ class Renderer:
             )
         return tuple(sorted(ends | set(self.eos_tokens)))
 
-    def sampling(self, max_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Sampling:
+    def sampling(
+        self, max_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+    ) -> Sampling:
         """How to draw completions that end where they should."""
+        drawn = Sampling(max_tokens, temperature, top_k, top_p, min_p)
         pieces = self._token_bytes if self.stop_strings else ()
-        return Sampling(
-            max_tokens,
-            temperature,
-            top_k,
-            top_p,
-            stop_tokens=self.stop_tokens,
-            stop_strings=self.stop_strings,
-            pieces=pieces,
-        )
+        return replace(drawn, stop_tokens=self.stop_tokens, stop_strings=self.stop_strings, pieces=pieces)
 
     @cached_property
     def _token_bytes(self) -> tuple[bytes, ...]:

@@ -17,10 +17,11 @@ def best_step(place: RunDirectory, stage: str, checkpoints: Checkpoints) -> int 
     return max(found, key=lambda step: found[step], default=None)
 
 
-def rotate(place: RunDirectory, stage: str, checkpoints: Checkpoints, finished: bool) -> None:
-    """Removes those that ``checkpoints`` does not keep. ``finished``: the stage has left its model."""
+def rotate(place: RunDirectory, stage: str, checkpoints: Checkpoints, finished: bool, end: int | None = None) -> None:
+    """Removes those that ``checkpoints`` does not keep. ``finished``: the stage has left its model. ``end``: the last
+    step, of the run's last stage."""
     there = place.checkpoints(stage)
-    kept = checkpoints.kept(list(there), best_step(place, stage, checkpoints), finished)
+    kept = checkpoints.kept(list(there), best_step(place, stage, checkpoints), finished, end)
     place.latest(there[max(there)] if there and not finished else None)
     place.drop_checkpoints(stage, kept)
     if finished:

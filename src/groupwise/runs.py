@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from groupwise.checks import learned_from, refuse, refuse_order, warnings
 from groupwise.describe import describe
@@ -26,6 +26,7 @@ from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
 from groupwise.presets import coincidence
 from groupwise.quick_evaluation import refuse_unknown_best
+from groupwise.ranges import refuse_number, refuse_numbers
 from groupwise.rewards.scoring import prepare
 from groupwise.scorer_evaluation import ScorerEvaluation
 from groupwise.stage import Checkpoints, HeldOut, Stage
@@ -48,7 +49,7 @@ class Run:
     evaluate_first: bool = True
     """Whether the model that the first policy stage begins with is evaluated too, once, so that there is a before to
     every after. One of random weights is not."""
-    seed: int = 0
+    seed: Annotated[int, "(-inf, inf)"] = 0
     """With the recipe, all that decides the result."""
 
 
@@ -81,6 +82,7 @@ def check(recipe: Run) -> list[str]:
         raise UserError(f"{bad!r} can't name a run or a stage: it names a directory; use letters, digits, - and _")
     if isinstance(recipe.model, NewModel) and "new" in names:
         raise UserError(f"run {recipe.name}: models/new holds the model it begins with; name the stage otherwise")
+    refuse_ranges(recipe)
     for stage in recipe.stages:
         refuse(stage)
     refuse_order(recipe.stages)
@@ -91,6 +93,15 @@ def check(recipe: Run) -> list[str]:
     others = ((stage.name, coincidence(stage)) for stage in recipe.stages)
     told = [f"stage {name}: {said}" for name, said in others if said]
     return [*(warning for stage in recipe.stages for warning in warnings(stage)), *told]
+
+
+def refuse_ranges(recipe: Run) -> None:
+    """Raises UserError for a number of the recipe, named as its option is, that lies outside what is declared."""
+    for stage in recipe.stages:
+        refuse_numbers(stage, "--" if len(recipe.stages) == 1 else f"--{stage.name}.")
+        for reward in (*stage.task.rewards, *stage.task.referee):
+            refuse_number(f"stage {stage.name}: the weight of reward '{reward.name}'", reward.weight, "(-inf, inf)")
+    refuse_numbers(recipe, "--")
 
 
 def as_record(recipe: Run) -> dict[str, Any]:

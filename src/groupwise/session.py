@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.card import model_card
+from groupwise.changes import Changes
 from groupwise.checkpoint import (
     RECORD,
     complete_directory,
@@ -18,12 +19,13 @@ from groupwise.checkpoint import (
     write_atomically,
     write_json,
 )
-from groupwise.describe import describe
+from groupwise.describe import describe, shown_prompt
 from groupwise.directory import RunDirectory
 from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.evaluations import Evaluations
 from groupwise.evaluator import Evaluator
+from groupwise.finite import refuse_broken
 from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
@@ -33,8 +35,8 @@ from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.loop import Progress, train
 from groupwise.protocols import RolloutEngine, Sink
+from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
-from groupwise.render import Renderer
 from groupwise.rendering import dated, first_day, remembered, renderer_of
 from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
 from groupwise.rewards.model import with_scorers
@@ -48,7 +50,6 @@ from groupwise.stage import Stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
 from groupwise.versions import conditions
 
-SHOWN_LETTERS = 300  # of the first prompt
 AnyLearner = LocalLearner | ScorerLearner
 
 
@@ -63,20 +64,22 @@ def run(
     check(recipe)
     share_freed_memory()
     place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
-    with place.claim(describe(recipe), fresh):
-        return Session(recipe, place, sinks).run()
+    with place.claim(describe(recipe), fresh) as changes:
+        return Session(recipe, place, sinks, changes).run()
 
 
 class Session:
     """One call of ``run`` on a claimed directory."""
 
-    def __init__(self, recipe: Run, place: RunDirectory, sinks: Sequence[Sink] | None) -> None:
+    def __init__(self, recipe: Run, place: RunDirectory, sinks: Sequence[Sink] | None, changes: Changes) -> None:
         from groupwise.sinks.console import Terminal
         from groupwise.sinks.jsonl import JsonLines
         from groupwise.sinks.tensorboard import TensorBoard
 
         self.recipe, self.place, self.evaluations = recipe, place, Evaluations(place)
         self.named: dict[str, Path | str] = {}
+        self.changes, last = changes, recipe.stages[-1]
+        self.ends = {last.name: last.steps}
         shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
         self.sink = Sinks(*shown, JsonLines(place.metrics), TensorBoard(place.tensorboard))
         self.evaluator = Evaluator(recipe, place, self.evaluations, self.sink)
@@ -103,6 +106,8 @@ class Session:
             self.place.write_record(as_record(self.recipe))
         else:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
+        for words in self.changes.words:
+            self.sink.note(f"goes on with {words}")
             note_unreadable(self.place, self.sink.note)
         for warning in check(self.recipe):
             self.sink.note(warning)
@@ -114,7 +119,7 @@ class Session:
             if not left.exists() or self.evaluator.due(stage):
                 self.named = {"first": first, "last": model}
                 self._stage(stage, self._left_by(stage.start))
-            rotate(self.place, stage.name, self.recipe.checkpoints, finished=True)
+            rotate(self.place, stage.name, self.recipe.checkpoints, finished=True, end=self.ends.get(stage.name))
             model = left
         record = self.place.read()
         self.place.write_record({"seconds": round(time.time() - record["started"], 1)})
@@ -201,7 +206,7 @@ class Session:
                 progress = Progress(**saved)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
-        self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage)}")
+        self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage.task.train)}")
         tried = rehearse(world, learner, self.recipe.learner.tokens_per_micro_batch)
         if tried:
             self.sink.note(f"{stage.name}: {tried}")
@@ -214,11 +219,15 @@ class Session:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
         except Interrupted:
             keeper.give_up_step()
+        refuse_broken(stage.name, learner.weights())
+        if stage.name in self.ends:
+            keeper.keep_end()
         left = self.place.model(stage.name)
         require_space(left.parent, bytes_of(learner.weights()), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
-            write_json(aside / RECORD, self.place.lasting_record() | remembered(stage.task, world.renderer))
+            asked = remembered(stage.task, world.renderer) | Questions.of(stage.task).record()
+            write_json(aside / RECORD, self.place.lasting_record() | asked)
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:
@@ -249,12 +258,3 @@ class Session:
     def _outcome(self, already_finished: bool = False) -> Outcome:
         last = self.place.model(self.recipe.stages[-1].name)
         return Outcome(self.place.path, last, self.evaluations.models, already_finished, self.evaluations.scorers)
-
-
-def shown_prompt(renderer: Renderer, stage: Stage) -> str:
-    """The first prompt as the model gets it, special tokens and all, on one line."""
-    if not len(stage.task.train):
-        return "no prompt: the task has no rows"
-    tokens = renderer.prompt(stage.task.train[0]).tokens
-    text = repr(renderer.tokenizer.decode(list(tokens), skip_special_tokens=False))
-    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 40]} ... {text[-35:]}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm
-from groupwise.errors import UserError
 from groupwise.tasks.task import Task
 
 
@@ -20,37 +19,40 @@ class Stage:
     """Names the stage's model, metrics and options."""
     algorithm: Algorithm
     task: Task
-    steps: int
+    steps: Annotated[int, "[1, inf)"]
     """Draws. A step draws prompts_per_step prompts together."""
-    prompts_per_step: int = 16
+    prompts_per_step: Annotated[int, "[1, inf)"] = 16
     """Prompts drawn together."""
-    minibatches: int = 1
+    minibatches: Annotated[int, "[1, inf)"] = 1
     """Optimiser updates a draw (and epoch). With more than one the later ones are off-policy: ratio and clip matter."""
-    epochs: int = 1
+    epochs: Annotated[int, "[1, inf)"] = 1
     """Passes over one draw."""
-    learning_rate: float = 1e-6
+    learning_rate: Annotated[float, "[0, 1]"] = 1e-6
     """AdamW's, at the end of the warm-up."""
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, "[0, inf)"] = 0
     """Steps over which the learning rate rises linearly."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """After the warm-up: constant, or down to the floor at the last step."""
+    schedule_steps: Annotated[int, "[0, inf)"] = 0
+    """Steps in which a falling schedule reaches its floor, where it then stays; 0: all of the stage's, which then can't
+    be lengthened."""
     long_prompts: Literal["skip", "error"] = "skip"
     """A prompt that leaves no room for its completion in the context: skipped and counted, or an error."""
     unreadable_answers: Literal["skip", "error"] = "skip"
     """A row whose reference answer the reward cannot read: skipped and counted before the first step, or an error."""
-    checkpoint_every: int = 50
+    checkpoint_every: Annotated[int, "[0, inf)"] = 50
     """Steps between checkpoints; 0: only the stage's final model."""
-    evaluate_every: int = 0
+    evaluate_every: Annotated[int, "[0, inf)"] = 0
     """Steps between quick greedy evaluations on held-out problems; 0: none."""
-    learning_rate_floor: float = 0.0
+    learning_rate_floor: Annotated[float, "[0, 1]"] = 0.0
     """Where a falling schedule ends, as a share of the learning rate."""
-    most_unscored: float = 0.5
+    most_unscored: Annotated[float, "[0, 1]"] = 0.5
     """Share of a step's completions that may go without a reward because one timed out or failed; with more the run
     stops and shows them."""
     start: str = "last"
     """The model that it begins with: what the stage before it left (last), the run's own first model (first), or what
     the stage of that name left."""
-    most_skipped_steps: int = 5
+    most_skipped_steps: Annotated[int, "[0, inf)"] = 5
     """Steps in a row whose updates were left out because a number was not finite, after which the run stops; 0: never.
     Their batches lie in bad_batches/."""
 
@@ -60,7 +62,8 @@ class Stage:
 
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
-        left = 1 - (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        falling = max(1, (self.schedule_steps or self.steps) - self.warmup_steps)
+        left = max(0.0, 1 - (step - self.warmup_steps) / falling)
         factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[self.schedule]
         return self.learning_rate * (self.learning_rate_floor + (1 - self.learning_rate_floor) * factor)
 
@@ -69,48 +72,52 @@ class Stage:
 class HeldOut:
     """How each stage's model is evaluated on its task's held-out problems."""
 
-    problems: int = 500
+    problems: Annotated[int, "[0, inf)"] = 500
     """Of each held-out set, with one greedy and one sampled completion each."""
-    sampled_problems: int = 100
+    sampled_problems: Annotated[int, "[0, inf)"] = 100
     """The first of them, with ``samples`` completions each, for pass@k and maj@k. 0: none."""
-    samples: int = 32
+    samples: Annotated[int, "[1, inf)"] = 32
     """Completions for each sampled problem; k goes 1, 2, 4 ... up to it."""
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the sampled completions."""
-    max_completion_tokens: int = 256
+    max_completion_tokens: Annotated[int, "[1, inf)"] = 256
     """Of every completion here."""
-    during: int = 100
+    during: Annotated[int, "[1, inf)"] = 100
     """Problems of the quick evaluations inside a stage (``Stage.evaluate_every``), of each held-out set."""
-    during_samples: int = 1
+    during_samples: Annotated[int, "[1, inf)"] = 1
     """Completions for each of those beside the greedy one; with more than one also pass@k and maj@k for k up to it."""
+    top_k: Annotated[int, "[0, inf)"] = 0
+    """The sampled completions are drawn among so many of the likeliest tokens; 0: all."""
+    top_p: Annotated[float, "(0, 1]"] = 1.0
+    """Among the likeliest tokens that together have this probability."""
+    min_p: Annotated[float, "[0, 1]"] = 0.0
+    """Among tokens at least this share as likely as the likeliest."""
 
-    def __post_init__(self) -> None:
-        if self.during_samples < 1:
-            raise UserError(f"evaluation.during_samples is {self.during_samples}; expected at least 1")
+    @property
+    def narrowed(self) -> tuple[int, float, float]:
+        """top-k, top-p and min-p."""
+        return self.top_k, self.top_p, self.min_p
 
 
 @dataclass(frozen=True)
 class Checkpoints:
     """Which checkpoints of a stage are kept; ``Stage.checkpoint_every`` says when one is written."""
 
-    keep_last: int = 2
+    keep_last: Annotated[int, "[1, inf)"] = 2
     """The newest ones while the stage is under way. With two, a damaged one has one before it to go on from."""
-    keep_every: int = 0
+    keep_every: Annotated[int, "[0, inf)"] = 0
     """Those of every so many steps stay for good; 0: none."""
+    keep_end: bool = True
+    """The one at the end of the run's last stage stays, so that the run can be lengthened."""
     keep_best: str = ""
     """A metric of the quick evaluations (``Stage.evaluate_every``), such as eval/accuracy, or eval/NAME/maj@4 of one
     held-out set: a checkpoint is written wherever it is higher than before, and the one where it is highest stays for
     good. Empty: none."""
 
-    def __post_init__(self) -> None:
-        if self.keep_last < 1 or self.keep_every < 0:
-            raise UserError(
-                f"checkpoints: keep_last is {self.keep_last} and keep_every {self.keep_every}; expected at least 1 and "
-                "at least 0"
-            )
-
-    def kept(self, steps: Sequence[int], best: int | None, finished: bool) -> set[int]:
-        """Which of ``steps``, in order, stay: ``best`` is the step where the metric is highest."""
+    def kept(self, steps: Sequence[int], best: int | None, finished: bool, end: int | None = None) -> set[int]:
+        """Which of ``steps``, in order, stay: ``best`` is the step where the metric is highest, ``end`` the last of the
+        run's last stage."""
         kept = set() if finished else set(steps[-self.keep_last :])
+        kept |= {end} & set(steps) if end is not None and self.keep_end else set()
         kept |= {step for step in steps if self.keep_every and step % self.keep_every == 0}
         return kept | ({best} & set(steps) if best is not None else set())

@@ -53,9 +53,9 @@ def test_a_flawed_reward_shows_its_mistakes_and_fails_a_gate(data, anywhere, cap
     ("arguments", "line"),
     [
         (["asnwer"], "unknown reward 'asnwer', perhaps you meant 'answer'"),
-        (["answer", "--limit", "0"], "--limit is 0; expected at least 1"),
-        (["answer", "--max_false_positives", "2"], "expected a rate from 0 to 1"),
-        (["answer", "--time_limit_seconds", "0"], "expected more than 0"),
+        (["answer", "--limit", "0"], "--limit is 0; expected a whole number, at least 1"),
+        (["answer", "--max_false_positives", "2"], "expected a number, at least 0 and at most 1"),
+        (["answer", "--time_limit_seconds", "0"], "expected a number, more than 0"),
         (["answer", "--json", "/no/such/place/x.json"], "no such directory"),
         (["answer", "--output_column", "said"], "no column said with a label"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import select
@@ -23,6 +24,7 @@ from groupwise.commands.models import open_model
 from groupwise.commands.side_by_side import Pair
 from groupwise.errors import UserError
 from groupwise.learners.loading import load_tokenizer
+from groupwise.questions import Questions, asked
 from groupwise.types import Completion, Request
 from groupwise.visible import visible
 
@@ -225,7 +227,7 @@ def test_ctrl_c_ends_a_command_that_is_no_dialogue(tiny_model, capsys, monkeypat
 
 
 def test_a_pipe_is_answered_line_by_line(tiny_model, capsys, monkeypatch):
-    lines = "one\n\n/reset\none\n/exit\nnever asked\n"
+    lines = "one\n\n/new\none\n/exit\nnever asked\n"
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
     words = ["chat", str(tiny_model), "--against", str(tiny_model), "--max_completion_tokens", "6"]
     assert main(words) == 0
@@ -251,16 +253,20 @@ def test_a_dialogue(tiny_model, capsys, monkeypatch):
     monkeypatch.setattr("builtins.input", typed)
     assert main(["chat", str(tiny_model), "--max_completion_tokens", "4"]) == 0
     shown = capsys.readouterr()
-    assert shown.out.startswith("model: Ctrl-C stops an answer, /reset forgets what was said, Ctrl-D or /exit")
+    assert shown.out.startswith("model: Ctrl-C stops an answer, /new forgets what was said, Ctrl-D or /exit")
     assert "Forgotten." in shown.out
-    assert "leaves no room for an answer; say less, or start anew with /reset" in shown.err
+    assert "leaves no room for an answer; say less, or start anew with /new" in shown.err
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
         (["--prompt", "x" * 300], "leaves no room for an answer"),
-        (["--temperature", "-1"], "expected --temperature 0 or more"),
+        (["--prompt", ""], "--prompt is empty; expected a question"),
+        (["--prompt", "  "], "--prompt is empty"),
+        (["--temperature", "-1"], "--temperature is -1.0; expected a number, at least 0"),
+        (["--temperature", "nan"], "--temperature is nan; expected a number, at least 0"),
+        (["--max_completion_tokens", "0"], "--max_completion_tokens is 0; expected a whole number, at least 1"),
     ],
 )
 def test_a_mistake_is_one_line(tiny_model, capsys, words, line):
@@ -292,3 +298,114 @@ def read_until(terminal: int, end: str, seconds: float = 600) -> str:
         if select.select([terminal], [], [], 0.2)[0]:
             text += os.read(terminal, 4096).decode("utf-8", "replace")
     return text
+
+
+def test_a_stop_string_ends_an_answer(tiny_model, capsys):
+    words = ["chat", str(tiny_model), "--prompt", "1 + 1 = ?", "--seed", "3", "--max_completion_tokens", "12"]
+    assert main(words) == 0
+    whole = capsys.readouterr().out.rstrip("\n")
+    stop = next(letter for letter in whole if letter.isascii() and letter.isprintable())
+    assert main([*words, "--stop", stop]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == whole[: whole.index(stop) + 1]
+
+
+def test_a_choice_narrowed_to_one_token_is_the_greedy_one(tiny_model, capsys):
+    said = []
+    for words in (["--temperature", "0"], ["--top_k", "1"], ["--min_p", "1"], ["--top_p", "1e-9"]):
+        assert main(["chat", str(tiny_model), "--prompt", "2 + 2 = ?", "--max_completion_tokens", "8", *words]) == 0
+        said.append(capsys.readouterr().out)
+    assert len(set(said)) == 1
+
+
+def test_two_values_for_one_option_are_refused(tiny_model, capsys):
+    assert main(["chat", str(tiny_model), "--temperature", "0", "--temperature", "1"]) == 2
+    assert "--temperature is given twice, as 0 and as 1; expected once" in capsys.readouterr().err
+
+
+def test_what_the_template_is_told_reaches_both_models(tiny_model, monkeypatch):
+    from groupwise.commands import models
+
+    told, real = [], models.open_model
+
+    def noted(*arguments, template_arguments=None, **options):
+        told.append(template_arguments)
+        return real(*arguments, template_arguments=template_arguments, **options)
+
+    monkeypatch.setattr(models, "open_model", noted)
+    words = ["--prompt", "2", "--max_completion_tokens", "2", "--chat.enable_thinking", "false", "--chat.effort=low"]
+    main(["chat", str(tiny_model), "--against", str(tiny_model), *words])  # whose prompts have no template
+    assert told == [{"enable_thinking": False, "effort": "low"}] * 2
+
+
+@pytest.fixture
+def trained(tiny_model: Path, tmp_path: Path) -> Path:
+    """A model that a run left, of single questions."""
+    from groupwise.tasks.task import Task
+    from groupwise.types import Example
+
+    rows = [Example("row:0", "1 + 1 = ?", answer="2"), Example("row:1", ({"role": "user", "content": "x"},))]
+    task = Task("sums", rows, held_out=[Example("row:2", "3 + 4 = ?", answer="7")], system="Calculate.")
+    shutil.copytree(tiny_model, tmp_path / "left")
+    (tmp_path / "left" / "groupwise_run.json").write_text(json.dumps(Questions.of(task).record()))
+    return tmp_path / "left"
+
+
+def test_a_model_of_single_questions_is_asked_each_line_afresh(trained, capsys, monkeypatch):
+    from groupwise.commands import conversation
+
+    seen = []
+    drawn = conversation.Conversation._draw
+    monkeypatch.setattr(
+        conversation.Conversation,
+        "_draw",
+        lambda self, tokens, *rest: (seen.append(self.renderer.tokenizer.decode(tokens)), drawn(self, tokens, *rest))[
+            1
+        ],
+    )
+    for words in ([], ["--remember"]):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("one\none\n"))
+        assert main(["chat", str(trained), "--max_completion_tokens", "4", *words]) == 0
+    afresh, again, first, second = seen
+    assert afresh == again == first == "<|system|>Calculate.<|user|>one<|assistant|>"
+    assert second.startswith("<|system|>Calculate.<|user|>one<|assistant|>")
+    assert second.endswith("<|user|>one<|assistant|>")
+    assert len(second) > len(first)
+
+
+def test_the_likeliest_token_unless_asked_otherwise(trained, capsys):
+    answers = []
+    for words in (["--seed", "1"], ["--seed", "2"], ["--seed", "2", "--temperature", "1"]):
+        assert main(["chat", str(trained), "--prompt", "one", "--max_completion_tokens", "12", *words]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_it_says_what_it_can_be_asked(trained, capsys, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def leaves(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", leaves)
+    assert main(["chat", str(trained)]) == 0
+    shown = capsys.readouterr().out
+    assert "It can be asked, for example: 3 + 4 = ? (right: 7)\n" in shown
+    assert "It was trained on single questions, so each line is a conversation of its own" in shown
+
+
+def test_what_a_model_was_asked(tmp_path):
+    from groupwise.tasks.task import Task
+    from groupwise.types import Example
+
+    turns = tuple({"role": role, "content": role} for role in ("user", "assistant", "user"))
+    assert not Questions.of(Task("talk", [Example("a", "one"), Example("b", turns)])).single
+    behind = ({"role": "system", "content": "s"}, {"role": "user", "content": "q"})
+    assert Questions.of(Task("one", [Example("b", behind)])) == Questions(True, "q")
+    assert Questions.of(Task("none", ())) == Questions()
+    assert asked(str(tmp_path)) == Questions()
+    for text in ("", "[]", '{"asked": {"other": 1}}'):
+        (tmp_path / "groupwise_run.json").write_text(text)
+        assert asked(str(tmp_path)) == Questions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,8 @@ def test_every_row_of_a_data_file_is_evaluated(tiny_model, tmp_path, capsys):
         (["--task", "stepwise:9"], "task stepwise:9: no such level; expected one of 1, 2, 3, 4, 5"),
         (["--task", "rows.jsonl"], "task rows.jsonl: data need a reward"),
         (["--task", "rows.jsonl", "--reward", "math"], "rows.jsonl: no such file"),
-        (["--task", "stepwise", "--problems", "0"], "--problems is 0; expected at least 1"),
-        (["--task", "stepwise", "--temperature", "0"], "--temperature is 0.0; expected more than 0"),
+        (["--task", "stepwise", "--problems", "0"], "--problems is 0; expected a whole number, at least 1"),
+        (["--task", "stepwise", "--temperature", "0"], "--temperature is 0.0; expected a number, more than 0"),
         (["--task", "stepwise", "--json", "no/such/place.json"], "--json no/such/place.json: no such directory"),
     ],
 )
@@ -251,3 +252,37 @@ def test_scores_that_only_compare_are_no_verdict(tiny_model, scorer, answers, ca
     assert main(["evaluate", str(tiny_model), *answers[:2], *FEW, "--reward", f"outcome:{scorer}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "whose scores compare answers and make none right; name another judge (--judge" in line
+
+
+def test_how_samples_are_narrowed_and_ended(tiny_model, capsys, tmp_path):
+    """What narrows is on record, and any letter or digit ends an answer."""
+
+    def evaluated(*words: str) -> dict:
+        file = tmp_path / "result.json"
+        command = ["evaluate", str(tiny_model), "--task", "stepwise", *FEW, "--json", str(file), *words]
+        assert main(command) == 0
+        return json.loads(file.read_text())["models"][0]["evaluation"]
+
+    whole = evaluated("--min_p", "0.1", "--top_p", "0.9", "--top_k", "7")
+    assert whole["settings"]["narrowed"] == [7, 0.9, 0.1]
+    stops = [word for letter in string.printable[:62] for word in ("--stop", letter)]
+    ended = evaluated(*stops, "--stop", r"\n\u00e9")
+    assert ended["tokens"] < whole["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--min_p 1.5", "--min_p is 1.5; expected 0 to 1"),
+        ("--min_p nan", "--min_p is nan; expected 0 to 1"),
+        ("--top_p 0", "--top_p is 0; expected more than 0, at most 1"),
+        ("--top_k -1", "--top_k is -1; expected 0 (all) or more"),
+        ("--stop=", "--stop is an empty text"),
+        ("--problems 3 --problems 4", "--problems is given twice, as 3 and as 4; expected once"),
+        ("--chat.x 1 --chat.x 2", "--chat.x is given twice, as 1 and as 2"),
+        ("--chat.x", "--chat.x has 0 values; expected one"),
+    ],
+)
+def test_options_from_which_nothing_can_be_drawn(tiny_model, capsys, words, message):
+    assert main(["evaluate", str(tiny_model), "--task", "stepwise", *words.split()]) == 2
+    assert message in capsys.readouterr().err

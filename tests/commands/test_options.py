@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from groupwise import HeldOut, NewModel, OnPolicy, Run, Stage, recipes, tasks
-from groupwise.commands.options import from_toml, tune
+from groupwise.commands.flags import Flag
+from groupwise.commands.option_files import read_options
+from groupwise.commands.options import Options, tune
+from groupwise.describe import describe, differences
 from groupwise.errors import UserError
 
 TASK = tasks.stepwise(train_size=10)
@@ -67,14 +71,20 @@ def test_a_stage_may_have_any_name():
     [
         (["--grpo.algorithm.objective.hi", "1"], "unknown option --grpo.algorithm.objective.hi: perhaps you meant "
             "--grpo.algorithm.objective.high"),
-        (["--grpo.group_size", "1"], "unknown option --grpo.group_size: perhaps you meant "
+        (["--grpo.grup_size", "1"], "unknown option --grpo.grup_size: perhaps you meant "
             "--grpo.algorithm.source.group_size"),
         (["--freh"], "unknown option --freh: perhaps you meant --fresh"),
         (["--zzz"], "unknown option --zzz; --help lists the options"),
         (["--seed", "one"], "Error parsing --seed: invalid literal for int"),
-        (["--seed"], "Missing value for argument '--seed'"),
+        (["--seed"], "--seed has no value; expected one value"),
+        (["--seed", "1", "2"], "--seed is 1 2; expected one value"),
+        (["--learner.betas", "1"], "--learner.betas is 1; expected 2 values"),
         (["--grpo.schedule", "up"], "Expected one of .'constant', 'linear', 'cosine'"),
-        (["seven"], "Unrecognized options: seven"),
+        (["--lora.dropout", "0.1"], "--lora.dropout: adapters have no dropout here"),
+        (["--lora_dropout", "0.1"], "--lora_dropout: adapters have no dropout here"),
+        (["--use_dora", "true"], "--use_dora: adapters are plain low-rank ones here"),
+        (["--learner.lora.modules_to_save", "lm_head"], "adapters alone are trained here"),
+        (["seven"], "unexpected 'seven'"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(words, message):
@@ -84,31 +94,128 @@ def test_a_mistake_is_one_line(words, message):
     assert "│" not in str(error.value)
 
 
-def test_help_explains_every_number(capsys):
-    with pytest.raises(SystemExit) as end:
-        tune(TWO, ["--help"], "groupwise run two.py")
-    assert end.value.code == 0
-    shown = capsys.readouterr().out
-    assert "--grpo.algorithm.source.group_size" in shown
-    assert "Completions a prompt, G. (default: 8)" in shown
-
-
 def test_a_toml_file_is_flags_in_a_file(tmp_path):
     file = tmp_path / "options.toml"
     file.write_text('seed = 4\n[grpo]\nsteps = 7\nschedule = "linear"\n[grpo.algorithm.kl]\ncoefficient = 0.5\n')
     file.write_text(file.read_text() + "[learner]\nbetas = [0.8, 0.9]\n")
-    words = from_toml(str(file))
-    assert words[:2] == ["--seed", "4"]
-    tuned = tune(TWO, [*words, "--grpo.steps", "8"], "x")
+    tuned = tune(TWO, ["--grpo.steps", "8"], "x", file=read_options(str(file)))
     assert (tuned.seed, tuned.stages[1].schedule, tuned.learner.betas) == (4, "linear", (0.8, 0.9))
     assert tuned.stages[1].algorithm.kl.coefficient == 0.5
-    assert tuned.stages[1].steps == 8  # the later one wins
+    assert tuned.stages[1].steps == 8  # the command line goes before the file
 
 
-@pytest.mark.parametrize(("text", "message"), [(None, "no such file"), ("steps =", "not valid TOML")])
-def test_a_bad_toml_file(tmp_path, text, message):
-    file = tmp_path / "options.toml"
-    if text is not None:
-        file.write_text(text)
-    with pytest.raises(UserError, match=message):
-        from_toml(str(file))
+SHORT = [
+    ("--group_size 4", {"algorithm.source.group_size": 4}),
+    ("--source.group_size 4", {"algorithm.source.group_size": 4}),
+    ("--group-size=4", {"algorithm.source.group_size": 4}),
+    ("--beta 0.1", {"algorithm.kl.coefficient": 0.1}),
+    ("--kl.coefficient 0.1", {"algorithm.kl.coefficient": 0.1}),
+    ("--lr 1e-3", {"learning_rate": 1e-3}),
+    ("--estimator k1", {"algorithm.kl.estimator": "k1"}),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), SHORT)
+def test_any_ending_that_is_unique_is_a_name(words, expected):
+    tuned = tune(ONE, words.split(), "x")
+    assert at(tuned.stages[0], expected) == expected
+    assert len(changes(tuned, ONE)) == 1
+
+
+@pytest.mark.parametrize(("words", "expected"), SHORT)
+def test_a_stages_name_may_stand_before_an_ending(words, expected):
+    tuned = tune(TWO, [words.replace("--", "--grpo.", 1).split()[0], *words.split()[1:]], "x")
+    assert at(tuned.stages[1], expected) == expected
+    assert tuned.stages[0] == SFT
+
+
+def test_an_ending_applies_to_the_one_stage_that_has_it():
+    tuned = tune(TWO, ["--group_size", "4", "--lora", "16", "--learner.alpha", "8"], "x")
+    assert tuned.stages[1].algorithm.source.group_size == 4
+    assert (tuned.learner.lora.rank, tuned.learner.lora.alpha) == (16, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "word", "could_be"),
+    [
+        (ONE, "--coefficient", "--kl.coefficient, --entropy.coefficient or --critic.coefficient"),
+        (ONE, "--threads", "--learner.threads or --engine.threads"),
+        (TWO, "--steps", "--sft.steps or --grpo.steps"),
+        (TWO, "--lr", "--sft.learning_rate or --grpo.learning_rate"),
+        (TWO, "--beta", "--sft.kl.coefficient or --grpo.kl.coefficient"),
+        (TWO, "--kl.target", "--sft.kl.target or --grpo.kl.target"),
+        (ONE, "--epsilon", "--low, --high, --advantage.epsilon or --whitening.epsilon"),
+        (ONE, "--clip", "--low, --high or --critic.clip"),
+        (ONE, "--rate", "--learning_rate or --entropy.rate"),
+        (ONE, "--model", "--reference.model"),
+        (ONE, "--alpha", "--lora.alpha or --entropy.coefficient"),
+    ],
+)
+def test_a_name_that_could_mean_several_options_is_refused(recipe, word, could_be):
+    with pytest.raises(UserError) as error:
+        tune(recipe, [word, "1"], "x")
+    assert str(error.value) == f"{word} could be {could_be}; say which"
+
+
+def test_beta_is_the_objectives_own_where_it_has_one():
+    dpo = replace(ONE, stages=(replace(GRPO, algorithm=recipes.dpo),))
+    assert changes(tune(dpo, ["--beta", "0.3"], "x"), dpo) == ["stages.0.algorithm.objective.coefficient"]
+    both = replace(ONE, stages=(replace(GRPO, algorithm=recipes.dpo, name="dpo"), GRPO))
+    with pytest.raises(UserError, match=r"^--beta could be --objective.coefficient or --grpo.kl.coefficient;"):
+        tune(both, ["--beta", "0.3"], "x")
+
+
+@pytest.mark.parametrize("name", recipes.__all__)
+def test_every_options_shortest_name_means_it_alone(name):
+    recipe = Run("x", NewModel(), (Stage(name, vars(recipes)[name], TASK, steps=1),))
+    names = Options(recipe).names
+    for option in names.full:
+        found = names.find(names.short(option))
+        assert found[0] == option, names.short(option)
+
+
+@pytest.mark.parametrize("name", ["max_completion_tokens", "temperature"])
+def test_how_completions_are_drawn_is_said_once_for_training_and_evaluation(name):
+    def drawn(*words, file=()):
+        tuned = tune(ONE, words, "x", file=file)
+        return getattr(tuned.stages[0].algorithm.source, name), getattr(tuned.evaluation, name)
+
+    before = drawn()
+    assert drawn(f"--{name}", "3") == (3, 3)
+    assert drawn(f"--{name}", "3", f"--evaluation.{name}", "5") == (3, 5)
+    assert drawn(f"--evaluation.{name}", "5", f"--{name}", "3") == (3, 5)
+    assert drawn(f"--source.{name}", "3") == (3, before[1])
+    assert drawn(f"--{name}", "3", file=[Flag(f"evaluation.{name}", ("5",), "x.toml")]) == (3, 5)
+    assert drawn(f"--evaluation.{name}", "5", file=[Flag(name, ("3",), "x.toml")]) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--seed 1 --seed 2", "--seed is given twice, as 1 and as 2; expected once"),
+        ("--seed=1 --seed=1", "--seed is given twice, as 1 and as 1; expected once"),
+        ("--group_size 4 --source.group_size 8", "--group_size 4 and --source.group_size 8 set one option; "),
+        ("--max_completion_tokens 4 --source.max_completion_tokens 8", "set one option; expected one of them"),
+        ("--evaluation.max_completion_tokens 4 --evaluation.max_completion_tokens 8", "is given twice"),
+        ("--learner.betas 0.8 0.9 --betas 0.7 0.8", "--learner.betas 0.8 0.9 and --betas 0.7 0.8 set one option"),
+        ("--learner.weight-decay 1 --learner.weight_decay 2", "is given twice, as 1 and as 2"),
+    ],
+)
+def test_one_option_twice_is_refused_with_both_values(words, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        tune(ONE, words.split(), "x")
+
+
+def at(value, paths):
+    found = {}
+    for path in paths:
+        one = value
+        for part in path.split("."):
+            one = getattr(one, part)
+        found[path] = one
+    return found
+
+
+def changes(ours, theirs):
+    """The places where two recipes differ."""
+    return [line.partition(":")[0] for line in differences(describe(ours), describe(theirs))]

@@ -244,11 +244,16 @@ def test_support_options_reach_the_distribution(make_model: Any, kind: Any) -> N
     assert all(abs(value) < 1e-6 for completion in single.values() for value in completion.logprobs)
 
 
-NARROWED = [Sampling(16, 0.7, top_k=5), Sampling(16, top_p=0.8), Sampling(16, 1.3, top_k=40, top_p=0.95, min_p=0.02)]
+NARROWED = [
+    Sampling(16, 0.7, top_k=5),
+    Sampling(16, top_p=0.8),
+    Sampling(16, 1.2, min_p=0.6),
+    Sampling(16, 1.3, top_k=40, top_p=0.95, min_p=0.02),
+]
 
 
 @every_engine
-@pytest.mark.parametrize("sampling", NARROWED, ids=["top_k", "top_p", "all three"])
+@pytest.mark.parametrize("sampling", NARROWED, ids=["top_k", "top_p", "min_p", "all three"])
 def test_what_a_token_was_drawn_from_lets_the_learner_renormalise(
     make_model: Any, kind: Any, sampling: Sampling
 ) -> None:
@@ -331,3 +336,14 @@ def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(make_m
         expected = ends.index(True) + 1 if True in ends else 30
         assert (len(completion.tokens), completion.finished) == (expected, True in ends)
     assert {completion.finished for completion in found} == {True, False}
+
+
+def test_an_architecture_without_a_cache_is_refused_by_its_name() -> None:
+    from groupwise.engines.general import _cache_of
+    from groupwise.errors import UserError
+
+    class Forgetful:
+        pass
+
+    with pytest.raises(UserError, match="Forgetful can't be sampled from: its forward pass gives back no past_key"):
+        _cache_of(Forgetful(), {"logits": 0})

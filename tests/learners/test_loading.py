@@ -6,13 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from groupwise import hub
 from groupwise.errors import UserError
 from groupwise.learners import Local
-from groupwise.learners.loading import check_model, load_model, load_tokenizer
+from groupwise.learners.loading import check_model, context_of, load_model, load_tokenizer, parts_left_out
+from groupwise.networks.context import UNLIMITED
 
 
 def copy_of(model: Path, to: Path) -> Path:
@@ -144,3 +147,104 @@ def test_parameters_have_the_dtype_asked_for(tiny_model: Path, dtype: str) -> No
     model = load_model(tiny_model, dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
     assert not model.training
+
+
+NEAR = [
+    ("runs/quickstrat", "; perhaps runs/quickstart/models/sft?"),
+    ("runs/quickstart/modles/sft", "; perhaps runs/quickstart/models/sft?"),
+    ("runs/quickstart/models/stf", "; perhaps runs/quickstart/models/sft?"),
+    ("run/quickstart", "; perhaps runs/quickstart/models/sft?"),
+    ("./runs/elsewhere/models/sft", "; give one made by save_pretrained, or a hub name"),
+    ("", "; give one made by save_pretrained, or a hub name"),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), NEAR)
+def test_a_near_local_path_comes_before_the_hub(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_model, tmp_path / "runs/quickstart/models/sft")
+    (tmp_path / "runs/other").mkdir()
+    monkeypatch.setattr(hub, "answers", lambda name, kind: pytest.fail("asked the hub"))
+    with pytest.raises(UserError) as caught:
+        load_tokenizer(typed)
+    assert str(caught.value) == f"{typed}: no such model directory{said}"
+    with pytest.raises(UserError, match=r"config\.json is missing; perhaps runs/quickstart/models/sft\?"):
+        check_model("runs/quickstart")
+    with pytest.raises(UserError, match=r"config\.json is missing; expected one made by save_pretrained"):
+        check_model("runs/other")
+
+
+def test_gguf_and_adapters_are_named(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    for path in (tmp_path, tmp_path / "model.gguf"):
+        with pytest.raises(UserError, match=r"GGUF, which is made for other engines .* gguf_file=FILE"):
+            check_model(path)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    with pytest.raises(UserError, match=r"holds an adapter of org/base and no model; merge it first: PeftModel"):
+        check_model(adapter)
+    (adapter / "adapter_config.json").write_text("[]")
+    with pytest.raises(UserError, match="holds an adapter of another model and no model"):
+        check_model(adapter)
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    """Tokens were added and the model was not resized; a padding token alone is never fed to it."""
+    path = copy_of(tiny_model, tmp_path)
+    tokenizer = load_tokenizer(path)
+    rows = len(tokenizer)
+    tokenizer.pad_token = "<|padding|>"
+    tokenizer.add_special_tokens({"pad_token": "<|padding|>"})
+    tokenizer.save_pretrained(path)
+    Local(device="cpu", threads=1).open(path)
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.save_pretrained(path)
+    with pytest.raises(UserError, match=rf"the tokenizer has 2 tokens, '<think>' \({rows + 1}\) first, beyond") as said:
+        Local(device="cpu", threads=1).open(path)
+    assert "model.resize_token_embeddings(len(tokenizer))" in str(said.value)
+    with pytest.raises(UserError, match="beyond the model's embedding"):
+        Local(device="cpu", threads=1).open_scorer(path)
+
+
+@pytest.mark.parametrize(
+    ("stated", "tokens"),
+    [
+        ({"max_position_embeddings": 64, "n_positions": 9}, 64),
+        ({"n_positions": 32}, 32),
+        ({"seq_length": 16}, 16),
+        ({"max_seq_len": 8}, 8),
+        ({"context_length": 4}, 4),
+        ({}, 100),
+    ],
+)
+def test_the_context_by_any_of_its_names(stated: dict[str, int], tokens: int) -> None:
+    class Config:
+        def get_text_config(self) -> Config:
+            return self
+
+        def to_dict(self) -> dict[str, int]:
+            return stated
+
+    model = SimpleNamespace(config=Config())
+    assert context_of(model, SimpleNamespace(model_max_length=100)) == tokens
+    assert context_of(model, SimpleNamespace(model_max_length=10**30)) == (tokens if stated else UNLIMITED)
+
+
+def test_a_device_that_is_not_there(tiny_model: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UserError, match=r"device cuda: .*; expected device cpu or auto"):
+        Local(device="cuda").open(tiny_model)
+
+
+def test_a_vision_tower_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    assert parts_left_out(tiny_model) == ""
+    path = copy_of(tiny_model, tmp_path)
+    config = json.loads((path / "config.json").read_text()) | {"vision_config": {"depth": 1}, "audio_config": {"a": 2}}
+    (path / "config.json").write_text(json.dumps(config))
+    heard: list[str] = []
+    Local(device="cpu", threads=1).open(path, heard.append)
+    assert f"{path}: its audio and vision part is left out: text alone is read, trained and saved" in heard

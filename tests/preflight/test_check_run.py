@@ -114,7 +114,8 @@ def test_rows_that_contradict_each_other_or_are_evaluated_on(tiny_model: Path) -
 def test_rows_without_demonstrations(tiny_model: Path) -> None:
     rows = (ROWS[0], replace(ROWS[1], completion=None), replace(ROWS[2], completion=None))
     run = Run("checked", str(tiny_model), (Stage("sft", recipes.sft, Task("rows", rows), 2, 2),), Local(threads=1))
-    assert "2 of 3 rows looked at cannot be used (row:1, row:2): no completion" in words(check(run), "problem", "data")
+    said = words(check(run), "problem", "data")
+    assert "2 of 3 rows looked at cannot be used (row:2, row:1): has no demonstration; supervised" in said
 
 
 def test_a_recipe_that_cannot_mean_what_it_says(tiny_model: Path) -> None:

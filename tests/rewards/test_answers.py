@@ -44,6 +44,19 @@ real_data = pytest.mark.skipif(not GSM8K.is_dir(), reason="the GSM8K records are
         ("＄１，２３４．５", Fraction(2469, 2)),
         ("1e3", 1000),
         ("2.5e-3", Fraction(1, 400)),
+        ("1e-05", Fraction(1, 100_000)),
+        ("10²", 100),
+        ("½", Fraction(1, 2)),
+        (r"3\frac{1}{2}", Fraction(7, 2)),
+        ("1 1/2", Fraction(3, 2)),
+        ("-2½", Fraction(-5, 2)),
+        (r"1.6 \times 10^{-19}", Fraction(16, 10**20)),
+        ("1.6×10⁻¹⁹", Fraction(16, 10**20)),
+        ("2×10³", 2000),
+        (r"\frac12", Fraction(1, 2)),
+        (r"\frac{1}{2^{99}}", Fraction(1, 2**99)),
+        (r"0.1\overline{6}", Fraction(1, 6)),
+        (r"32,\! 349", 32_349),
     ],
 )
 def test_numbers_are_read_exactly(text: str, value: Fraction | int) -> None:
@@ -63,14 +76,15 @@ def test_numbers_are_read_exactly(text: str, value: Fraction | int) -> None:
             "1.2.3",
             "1 2",
             "1/0",
-            "10²",
-            "½",
+            "18 dollars",
+            "5元",
+            "x = 5",
             "0x10",
             "1_000",
             "5\x00",
             "\ud800",
         ),
-        *("nan", "inf", "five", "10+5", "1e999999999", "1e101", "9" * 201, r"3\frac{1}{2}", "10**10**10", "1,22", "٣"),
+        *("nan", "inf", "five", "10+5", "1e999999999", "1e101", "9" * 201, "10^401", "10**10**10", "1,22", "٣"),
     ],
 )
 def test_what_is_not_one_number_is_none(text: str) -> None:
@@ -98,7 +112,9 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 
 def test_units_are_left_out_but_words_that_change_a_number_are_not() -> None:
     assert parse_quantity("18 dollars per day.") == parse_quantity("$18") == 18
-    for text in ("1.8 billion", "10 + 5", "10+John's age", "3 and a half", "2 to 3", "5 x y"):
+    assert parse_quantity("1.8 billion") == parse_quantity("18亿元") == 1_800_000_000
+    assert parse_quantity("1.8万") == 18_000
+    for text in ("10 + 5", "10+John's age", "3 and a half", "2 to 3", "5 x y", "2 dozen", "5 or 6", "5 below zero"):
         assert parse_quantity(text) is None
 
 
@@ -156,11 +172,25 @@ def test_a_right_answer_is_one_a_wrong_one_zero_and_none_is_unparseable(rollout:
     assert [score.status for score in scores] == ["scored"] * 3 + ["unparseable"] * 2
 
 
-def test_an_example_without_a_number_to_compare_with_is_named(rollout: Callable[..., Rollout]) -> None:
-    with pytest.raises(UserError, match=r"data\.jsonl:7.*no|data\.jsonl:7.*none"):
+def test_a_row_without_an_answer_is_an_error_and_one_that_cannot_be_read_is_counted(
+    rollout: Callable[..., Rollout],
+) -> None:
+    with pytest.raises(UserError, match=r"data\.jsonl:7: reward 'answer' needs an answer .* add a column 'answer'"):
         FinalAnswer().score([rollout(answer=None, id="data.jsonl:7")])
-    with pytest.raises(UserError, match=r"data\.jsonl:7: reward 'answer'.*'x \+ 1' is not one.*'math'"):
-        FinalAnswer().score([rollout(answer="x + 1", id="data.jsonl:7")])
+    rows = [rollout(answer="x + 1"), rollout(), rollout(answer="", golden=""), rollout(answer="New York City")]
+    scores = FinalAnswer().score(rows)
+    assert [(score.value, score.status) for score in scores] == [
+        (None, "failed"),
+        (1.0, "scored"),
+        (None, "failed"),
+        (None, "failed"),
+    ]
+    assert "'x + 1' is not one; give a number" in scores[0].reason
+    assert scores[2].reason == "the row has no answer"
+    assert scores[3].reason == "'New York City' is neither a number, a choice, a list nor mathematics"
+    assert [bool(reason) for reason in FinalAnswer().unreadable([row.prompt.example for row in rows])] == [
+        *(True, False, True, True)
+    ]
 
 
 @real_data

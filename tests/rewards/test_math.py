@@ -102,8 +102,19 @@ def test_an_answer_that_takes_too_long_is_no_wrong_answer(rollout: Make) -> None
 def test_a_row_without_mathematics_to_compare_with_is_named(rollout: Make) -> None:
     with pytest.raises(UserError, match=r"row:1: reward 'math' needs an answer"):
         Math().score([rollout(answer=None)])
-    with pytest.raises(UserError, match=r"row:1: reward 'math' cannot read the answer 'the smaller one'"):
-        Math().score([rollout(r"\boxed{x}", answer="the smaller one")])
+    rows = [rollout(r"\boxed{x}", answer="the smaller one"), rollout(r"\boxed{x}", answer="x")]
+    first, second = Math().score(rows)
+    assert (first.value, first.status, second.value) == (None, "failed", 1.0)
+    assert first.reason == "'the smaller one' is neither a number, a choice, a list nor mathematics"
+
+
+def test_references_are_read_before_a_run(rollout: Make) -> None:
+    golds = ["5", r"\frac{x}{2}", "the smaller one", '["1", "2"]', '{"value": "5"}', r"\sqrt{}{", "", r"\text{even}"]
+    reasons = Math().unreadable([rollout(answer=gold).prompt.example for gold in golds])
+    assert [bool(reason) for reason in reasons] == [False, False, True, True, True, True, True, False]
+    assert reasons[3].startswith("it lists 2 answers; say by several='any' that each is right")
+    assert reasons[4] == "it is an object with value; name the field that holds the answer"
+    assert "cannot be read as mathematics" in reasons[5]
 
 
 def test_plain_numbers_need_no_worker(rollout: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,6 +145,19 @@ def test_the_narrowed_choice_stays_on_the_rollout(world: Open) -> None:
                 assert len(left) == 3
 
 
+@pytest.mark.parametrize("narrowed", [{"min_p": 0.5}, {"top_p": 0.3}, {"top_k": 4, "min_p": 0.9}], ids=str)
+def test_every_way_to_narrow_reaches_the_rollouts(world: Open, narrowed: dict[str, float]) -> None:
+    """A token was drawn from a part of the vocabulary, and its log-probability is of that part."""
+    source = OnPolicy(group_size=2, max_completion_tokens=5, **narrowed)  # type: ignore[arg-type]
+    here = world(source, prompts_per_step=2)
+    vocabulary = len(here.renderer.tokenizer)
+    for rollout in flatten(source.draw(here, 0).groups):
+        assert rollout.support is not None
+        for logprob, left in zip(rollout.behavior_logprobs, rollout.support, strict=True):
+            assert 1 <= len(left) < vocabulary
+            assert (logprob == 0) == (len(left) == 1)
+
+
 def test_a_task_without_rewards(world: Open) -> None:
     source = OnPolicy(group_size=1, max_completion_tokens=4)
     draw = source.draw(world(source, prompts_per_step=3, rewards=()), 0)

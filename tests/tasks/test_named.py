@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.tasks import by_name, stepwise
+from groupwise.rewards import by_name as rewards_by_name
+from groupwise.tasks import StepRule, by_name, stepwise
 
 ROWS = [{"question": f"{n} + 1 = ?", "answer": f"so\n#### {n + 1}"} for n in range(4)]
 
@@ -69,3 +70,16 @@ def test_a_family_by_a_slightly_wrong_name():
     pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed")
     with pytest.raises(UserError, match="perhaps you meant leg_counting"):
         by_name("leg_countin")
+
+
+def test_the_step_rule_by_its_name() -> None:
+    """It scores each line, and the final answer says what is right in evaluation."""
+    task = by_name("stepwise:1", ["steps", "answer"], problems=3)
+    assert [reward.name for reward in task.rewards] == ["steps", "answer"]
+    assert [reward.name for reward in task.referee] == ["answer"]
+    assert isinstance(task.rewards[0], StepRule)
+    assert task.rewards[0].scores_steps
+    assert by_name("stepwise", ["answer"], problems=3).referee == ()
+    assert len(by_name("stepwise").train) == 100_000
+    with pytest.raises(UserError, match=r"reward 'steps' is the rule of the task stepwise .* process:DIR scores steps"):
+        rewards_by_name("steps")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -39,12 +39,16 @@ class Advantage(Protocol):
         steps, one of several rewards, or the verdicts."""
         return "sum"
 
+    def loses_penalty(self) -> str:
+        """Why it cannot take rewards that a KL penalty was subtracted from, token by token; empty where it can."""
+        return "it reads verdicts, on which a penalty has no effect" if self.needs() == {"correct"} else ""
+
 
 @dataclass(frozen=True)
 class Constant(Advantage):
     """A = value for every token: supervised learning, where people chose the data (DeepSeekMath table 10, GC = 1)."""
 
-    value: float = 1.0
+    value: Annotated[float, "(-inf, inf)"] = 1.0
     """Advantage of every sampled token."""
 
     def advantages(self, signals: Signals) -> Tensor:
@@ -89,9 +93,9 @@ class GroupRelative(Advantage):
     scale: Literal["group", "batch", "none", "mean"] = "group"
     """What divides: the standard deviation of the prompt's group (GRPO), of all raw rewards in the batch (Lite PPO),
     nothing (Dr. GRPO), or the group's mean reward (MaxRL's divisor; ``PassRateRelative`` is MaxRL on verdicts)."""
-    ddof: int = 1
+    ddof: Annotated[int, "[0, 1]"] = 1
     """1: Bessel's correction, as TRL and verl do; 0: population."""
-    epsilon: float = 0.0
+    epsilon: Annotated[float, "[0, inf)"] = 0.0
     """Added to what divides. The paper prints none; TRL adds 1e-4, verl 1e-6."""
     baseline: Literal["group", "others"] = "group"
     """Whose mean reward is subtracted: the group's, or that of the other completions (leave one out, RLOO)."""
@@ -129,6 +133,11 @@ class GroupRelative(Advantage):
         named = {"group": "std(r)", "batch": "std(r of the batch)", "mean": "mean(r)"}[self.scale]
         divisor = f"({named} + {self.epsilon:g})" if self.epsilon else named
         return f"A_i = (r_i - {mean}) / {divisor}" + (f",  ddof {self.ddof}" if self.scale != "mean" else "")
+
+    def loses_penalty(self) -> str:
+        if self.scale != "mean":
+            return ""
+        return "the group's mean reward divides, a share of right answers that a penalty would turn negative"
 
     def compares(self) -> bool:
         return True
@@ -168,9 +177,9 @@ class NormalisedRewards(Advantage):
     """Each of several rewards by itself normalised in its group, then their weighted sum over the batch (GDPO,
     arXiv 2601.05242): a reward with a small spread keeps its say beside one with a large spread."""
 
-    ddof: int = 1
+    ddof: Annotated[int, "[0, 1]"] = 1
     """1: Bessel's correction; 0: population."""
-    epsilon: float = 1e-4
+    epsilon: Annotated[float, "[0, inf)"] = 1e-4
     """Added to every standard deviation."""
 
     def advantages(self, signals: Signals) -> Tensor:
@@ -193,6 +202,9 @@ class NormalisedRewards(Advantage):
             f"A_i = z_batch( Σ_k w_k z_group(r_i^k) ),  z(x) = (x - mean(x)) / (std(x) + {self.epsilon:g}), "
             f"ddof {self.ddof}"
         )
+
+    def loses_penalty(self) -> str:
+        return "each reward is normalised by itself, and the penalty is in none of them"
 
     def compares(self) -> bool:
         return True

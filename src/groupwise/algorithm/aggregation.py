@@ -7,7 +7,7 @@ split into micro-batches, any order, padding, packing and number of ranks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ class GroupTokenMean(Aggregation):
 class ConstantLength(Aggregation):
     """1/length a token, counts sequences: no bias towards short or long answers (Dr. GRPO, arXiv 2503.20783)."""
 
-    length: float
+    length: Annotated[float, "(0, inf)"]
     """The constant L, usually the largest completion length."""
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:

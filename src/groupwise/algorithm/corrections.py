@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class Uncorrected(Correction):
 class TruncateMismatch(Correction):
     """min(ρ, cap): truncated importance sampling."""
 
-    cap: float = 2.0
+    cap: Annotated[float, "(0, inf)"] = 2.0
     """Largest weight."""
     unit: Literal["token", "sequence"] = "token"
     """Whose ratio: low variance and biased, or unbiased with a variance that grows with length."""
@@ -82,9 +82,9 @@ class TruncateMismatch(Correction):
 class RejectMismatch(Correction):
     """ρ where low <= ρ <= high, 0 elsewhere: masked importance sampling."""
 
-    low: float = 0.5
+    low: Annotated[float, "[0, inf)"] = 0.5
     """Smallest ratio that is kept."""
-    high: float = 2.0
+    high: Annotated[float, "(0, inf)"] = 2.0
     """Largest ratio that is kept."""
     unit: Literal["token", "sequence"] = "token"
     """Whose ratio."""
@@ -101,9 +101,9 @@ class RejectMismatch(Correction):
 class GeometricReject(Correction):
     """1 where low <= exp(mean_t log ρ_t) <= high, 0 elsewhere: whole completions are left out, none is weighted."""
 
-    low: float = 0.999
+    low: Annotated[float, "[0, inf)"] = 0.999
     """Smallest geometric mean ratio that is kept."""
-    high: float = 1.001
+    high: Annotated[float, "(0, inf)"] = 1.001
     """Largest geometric mean ratio that is kept."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
@@ -119,7 +119,7 @@ class OffPolicySequenceMask(Correction):
     """0 for a completion with A < 0 that the policy has gone far from: mean_t log(π_behavior/π_θ) > delta
     (DeepSeek-V3.2, arXiv 2512.02556, section 3.1). 1 elsewhere."""
 
-    delta: float = 0.5
+    delta: Annotated[float, "[0, inf)"] = 0.5
     """Nats a token. Unpublished; TRL's documentation suggests 0.5."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -13,12 +13,12 @@ from torch import Tensor
 class Entropy:
     """coefficient · H(π_θ(·|o_<t)), added to every token's objective."""
 
-    coefficient: float = 0.0
+    coefficient: Annotated[float, "(-inf, inf)"] = 0.0
     """Weight of the bonus, or where an adaptive one begins."""
-    target: float = 0.0
+    target: Annotated[float, "[0, inf)"] = 0.0
     """Nats a token that an adaptive weight keeps the entropy above (Skywork-OR1, arXiv 2505.22312): after each draw it
     rises by ``rate`` below the target and falls by it above, never under 0. 0: fixed."""
-    rate: float = 0.005
+    rate: Annotated[float, "[0, inf)"] = 0.005
     """How far an adaptive weight moves a draw."""
 
     def adapted(self, nats: float) -> float:
@@ -42,11 +42,11 @@ class Critic:
 
     network: Literal["none", "head", "own"] = "none"
     """No critic; a scalar head on the policy's last hidden states; or its own network, a copy of the policy's trunk."""
-    coefficient: float = 0.1
+    coefficient: Annotated[float, "[0, inf)"] = 0.1
     """Weight of the value loss."""
-    clip: float = 0.2
+    clip: Annotated[float, "[0, inf)"] = 0.2
     """How far a value may move within a draw before its loss goes flat. 0: not clipped."""
-    learning_rate_factor: float = 10.0
+    learning_rate_factor: Annotated[float, "(0, inf)"] = 10.0
     """Of the critic's own parameters, times the stage's learning rate."""
 
     def objective(self, values: Tensor, old_values: Tensor, returns: Tensor) -> Tensor:
@@ -82,5 +82,5 @@ class Reference:
 
     model: str = ""
     """A model directory or hub name: a teacher, say. Empty: the policy at the stage's beginning."""
-    refresh_every: int = 0
+    refresh_every: Annotated[int, "[0, inf)"] = 0
     """Steps after which the present policy becomes the reference (400 for R1-Zero). 0: never within the stage."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ class KL:
     """coefficient · KL to the reference policy, subtracted from every token's objective (DeepSeekMath eq. 3) or from
     its reward (eq. 2). 0 needs no reference at all."""
 
-    coefficient: float = 0.04
+    coefficient: Annotated[float, "[0, inf)"] = 0.04
     """β."""
     estimator: Literal["k1", "k2", "k3", "exact"] = "k3"
     """DeepSeekMath's is k3 in the objective and k1 in PPO's reward; exact sums over the whole vocabulary."""
@@ -47,11 +47,11 @@ class KL:
     """Where it is subtracted: from the objective; from the token rewards, before any baseline; or, summed over what is
     to come, from finished advantages (OpenRLHF). In the last two it is that of the policy that began the draw, and
     carries no gradient."""
-    bound: float = 0.0
+    bound: Annotated[float, "[0, inf)"] = 0.0
     """The estimate is held within ± so many nats and has no gradient beyond (verl and OpenRLHF: 10). 0: nowhere."""
-    target: float = 0.0
+    target: Annotated[float, "[0, inf)"] = 0.0
     """Nats a completion that an adaptive coefficient steers to (Ziegler et al., arXiv 1909.08593). 0: fixed."""
-    horizon: float = 10_000.0
+    horizon: Annotated[float, "(0, inf)"] = 10_000.0
     """Completions over which the adaptive coefficient moves."""
 
     def penalty(self, logprobs: Tensor, old_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -81,13 +81,13 @@ class ClippedRatio(Objective):
     always lets the ratio come back. A token with A < 0 and r = 5 is not clipped, unless dual or ceiling says so.
     """
 
-    low: float = 0.2
+    low: Annotated[float, "[0, inf)"] = 0.2
     """ε below: r is held at 1 - low where A < 0."""
-    high: float = 0.2
+    high: Annotated[float, "[0, inf)"] = 0.2
     """ε above: r is held at 1 + high where A > 0."""
-    dual: float = 0.0
+    dual: Annotated[float, "[0, inf)"] = 0.0
     """c of dual clip (arXiv 1912.09729): where A < 0 the term is at least c A, so a huge r has no gradient. 0: off."""
-    ceiling: float = 0.0
+    ceiling: Annotated[float, "[0, inf)"] = 0.0
     """δ of two-sided clip (INTELLECT-2): r itself is held at δ, which matters where A < 0. 0: off."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
@@ -114,9 +114,9 @@ class ClippedWeight(Objective):
     """sg( clip(r, 1 - low, 1 + high) ) A log π_θ: the weight is held, every token keeps a gradient (CISPO, MiniMax-M1,
     arXiv 2506.13585)."""
 
-    low: float = 1.0
+    low: Annotated[float, "[0, inf)"] = 1.0
     """ε below. 1: no lower bound, as in the paper's practice."""
-    high: float = 0.28
+    high: Annotated[float, "[0, inf)"] = 0.28
     """ε above; TRL's epsilon_high for CISPO is the cap 1 + high itself."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
@@ -138,9 +138,9 @@ class SoftGate(Objective):
     comparable with a ratio's.
     """
 
-    positive: float = 1.0
+    positive: Annotated[float, "(0, inf)"] = 1.0
     """τ where A > 0."""
-    negative: float = 1.05
+    negative: Annotated[float, "(0, inf)"] = 1.05
     """τ elsewhere: larger lets go of a suppressed token sooner."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -24,9 +24,9 @@ class BradleyTerry(Objective):
     aggregation J is the mean over groups, whatever their lengths. A group without a better one adds 0.
     """
 
-    margin: float = 0.0
+    margin: Annotated[float, "[0, inf)"] = 0.0
     """By which the better one should win (Llama 2, arXiv 2307.09288, with one margin for all pairs)."""
-    centring: float = 0.0
+    centring: Annotated[float, "[0, inf)"] = 0.0
     """η: pulls scores to a mean of 0, which differences alone leave free (arXiv 2312.09244); 0.01 where it is used."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -21,9 +21,9 @@ class ProcessRelative(Advantage):
     Tokens after the last step get 0; a completion with more steps weighs more in mean and std.
     """
 
-    ddof: int = 1
+    ddof: Annotated[int, "[0, 1]"] = 1
     """1: Bessel's correction; 0: population."""
-    epsilon: float = 0.0
+    epsilon: Annotated[float, "[0, inf)"] = 0.0
     """Added to the standard deviation."""
     last_step: Literal["text", "completion"] = "text"
     """Where a completion's last step ends. ``text``: with its last visible character, index(K) of the paper taken
@@ -46,6 +46,9 @@ class ProcessRelative(Advantage):
         divisor = f"(std(R) + {self.epsilon:g})" if self.epsilon else "std(R)"
         shape = f"A_{{i,t}} = Σ_{{steps ending at or after t}} (score - mean(R)) / {divisor},  ddof {self.ddof}"
         return shape + (",  EOS in the last step" if self.last_step == "completion" else "")
+
+    def loses_penalty(self) -> str:
+        return "the penalty is lost between steps, since process supervision normalises step scores only"
 
     def needs(self) -> frozenset[str]:
         return frozenset({"step_rewards"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -30,13 +30,13 @@ class RegularisedRatio(Objective):
 
     divergence: Divergence = "unnormalised-reverse"
     """D."""
-    coefficient: float = 1e-4
+    coefficient: Annotated[float, "[0, inf)"] = 1e-4
     """β."""
-    low: float = 0.0
+    low: Annotated[float, "[0, inf)"] = 0.0
     """With ``high``: ε below of the paper's clip, which takes A - β g(w) for the advantage. Both 0: no clip."""
-    high: float = 0.0
+    high: Annotated[float, "[0, inf)"] = 0.0
     """ε above."""
-    dual: float = 0.0
+    dual: Annotated[float, "[0, inf)"] = 0.0
     """c of the paper's dual clip. 0: off."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from groupwise.algorithm.whitening import Whitening
 class RewardToGo(Advantage):
     """A_t = Σ_{u ≥ t} γ^{u-t} R_u - b: REINFORCE, with the baseline b of the prompt or without any."""
 
-    gamma: float = 1.0
+    gamma: Annotated[float, "[0, 1]"] = 1.0
     """Discount a token that the policy sampled: what a tool said costs no time."""
     baseline: Literal["none", "group", "greedy"] = "none"
     """What is subtracted: nothing, the group's mean total reward, or the reward of the prompt's greedy completion
@@ -52,9 +52,9 @@ class GAE(Advantage):
     V after the last token is 0; tokens that the policy did not sample are passed over. Needs a critic.
     """
 
-    gamma: float = 1.0
+    gamma: Annotated[float, "[0, 1]"] = 1.0
     """Discount a token."""
-    lam: float = 0.95
+    lam: Annotated[float, "[0, 1]"] = 0.95
     """λ: 1 trusts rewards (no bias), 0 trusts the critic."""
     whiten_rewards: bool = False
     """Token rewards are divided by their standard deviation over the draw first, their mean kept."""

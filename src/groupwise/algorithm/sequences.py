@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -30,9 +30,9 @@ class ClippedSequenceRatio(Objective):
     from token to token).
     """
 
-    low: float = 3e-4
+    low: Annotated[float, "[0, inf)"] = 3e-4
     """ε below: far smaller than a token's, since s is a geometric mean."""
-    high: float = 4e-4
+    high: Annotated[float, "[0, inf)"] = 4e-4
     """ε above."""
     gradient: Literal["sequence", "token"] = "sequence"
     """Where the gradient goes."""
@@ -63,7 +63,7 @@ class ClippedSequenceRatio(Objective):
 class ClippedGeometricMean(Objective):
     """ρ_i A_i, ρ_i the geometric mean of the token ratios, each clipped in log space first (GMPO, arXiv 2507.20673)."""
 
-    clip: float = 0.4
+    clip: Annotated[float, "[0, inf)"] = 0.4
     """c: log r is held at +c where A > 0 and at -c where A < 0."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
@@ -90,7 +90,7 @@ class PreferenceMargin(Objective):
     With group-token-mean aggregation J is the mean over pairs.
     """
 
-    coefficient: float = 0.1
+    coefficient: Annotated[float, "(0, inf)"] = 0.1
     """β: how far the policy may go from the reference for a preference."""
     length_normalised: bool = False
     """Whether each log-ratio is divided by its completion's length."""

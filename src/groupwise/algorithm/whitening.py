@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -20,9 +20,9 @@ class Whitening:
     unit: Literal["none", "tokens", "sequences"] = "none"
     """Over what mean and variance go: nothing is whitened, all tokens (a long completion counts more), or completions,
     each with its mean advantage."""
-    ddof: int = 1
+    ddof: Annotated[int, "[0, 1]"] = 1
     """1: Bessel's correction; 0: population."""
-    epsilon: float = 1e-8
+    epsilon: Annotated[float, "[0, inf)"] = 1e-8
     """Added to the variance."""
     shift: bool = True
     """Whether the mean goes; without, the spread alone is normalised."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from groupwise.cli import REWARDS, parser
 from groupwise.errors import UserError
+from groupwise.ranges import refuse_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,12 +101,11 @@ def _parser() -> ArgumentParser:
 
 
 def _refuse(chosen: Namespace) -> None:
-    if chosen.limit < 1:
-        raise UserError(f"--limit is {chosen.limit}; expected at least 1")
-    if not chosen.time_limit_seconds > 0:
-        raise UserError(f"--time_limit_seconds is {chosen.time_limit_seconds}; expected more than 0")
-    if chosen.max_false_positives is not None and not 0 <= chosen.max_false_positives <= 1:
-        raise UserError(f"--max_false_positives is {chosen.max_false_positives}; expected a rate from 0 to 1")
+    refuse_number("--limit", chosen.limit, "[1, inf)", whole=True)
+    refuse_number("--time_limit_seconds", chosen.time_limit_seconds, "(0, inf)")
+    for name, interval in (("max_false_positives", "[0, 1]"), ("correct_at", "(-inf, inf)")):
+        if vars(chosen)[name] is not None:
+            refuse_number(f"--{name}", vars(chosen)[name], interval)
     if chosen.json and not Path(chosen.json).absolute().parent.is_dir():
         raise UserError(f"--json {chosen.json}: no such directory; make it first")
 

@@ -6,34 +6,44 @@ import io
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from groupwise.cli import parser
+from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings
 from groupwise.errors import UserError
+from groupwise.ranges import refuse_number
 
 if TYPE_CHECKING:
     from groupwise.commands.conversation import Answer, Conversation
 
 EXAMPLES = """  groupwise chat runs/quickstart/models/grpo
-  groupwise chat runs/quickstart/models/grpo --against runs/quickstart/models/sft --temperature 0
+  groupwise chat runs/quickstart/models/grpo --against runs/quickstart/models/sft --temperature 1
   groupwise chat PATH --prompt "12 + 30 - 4 = ?"
   groupwise chat PATH --system "Answer briefly." < questions.txt
 
-Ctrl-C stops an answer. /reset forgets what was said. Ctrl-D or /exit leaves."""
+A model that was trained on single questions is asked each line afresh; --remember keeps them together.
+Ctrl-C stops an answer. /new (or /reset) forgets what was said. Ctrl-D or /exit leaves."""
 
 PROMPT = ">>> "
+FORGET = ("/new", "/reset")
+SHOWN_LETTERS = 200  # of an example
 
 
 def execute(arguments: Sequence[str]) -> int:
     """Talks until the user leaves."""
+    said, arguments = apart(arguments)
     chosen = _parser().parse_args(arguments)
-    if chosen.temperature < 0 or chosen.max_completion_tokens < 1:
-        raise UserError("expected --temperature 0 or more and --max_completion_tokens 1 or more")
-    conversations = _open(chosen)
+    refuse_narrowed(chosen)
+    refuse_number("--temperature", chosen.temperature, "[0, inf)")
+    refuse_number("--max_completion_tokens", chosen.max_completion_tokens, "[1, inf)", whole=True)
+    if chosen.prompt is not None and not chosen.prompt.strip():
+        raise UserError("--prompt is empty; expected a question, such as --prompt '12 + 30 - 4 = ?'")
+    conversations = _open(chosen, said)
     if chosen.prompt is not None:
         _answer_once(conversations, chosen.prompt)
     elif sys.stdin.isatty():
-        _talk(conversations)
+        _talk(conversations, _introduced(chosen))
     else:
         _follow(conversations, _piped())
     return 0
@@ -47,10 +57,14 @@ def _parser() -> ArgumentParser:
         "--against", metavar="OTHER", help="a second model, such as the one before training, on the left"
     )
     known.add_argument("--prompt", metavar="TEXT", help="one answer, then exit; without it and with a pipe, one a line")
-    known.add_argument("--system", metavar="TEXT", help="a system message before the conversation")
     known.add_argument(
-        "--temperature", type=float, metavar="X", default=1.0, help="0: always the likeliest token (1.0)"
+        "--system", metavar="TEXT", help="a system message before the conversation (the one it was trained with)"
     )
+    add_sampling(known)
+    known.add_argument(
+        "--remember", action="store_true", help="one growing conversation, also with a model of single questions"
+    )
+    known.add_argument("--temperature", type=float, metavar="X", default=0.0, help="0: always the likeliest token (0)")
     known.add_argument(
         "--max_completion_tokens", type=int, metavar="N", default=512, help="an answer is cut there (512)"
     )
@@ -64,16 +78,23 @@ def _parser() -> ArgumentParser:
     return known
 
 
-def _open(chosen: Namespace) -> list[Conversation]:
+def _open(chosen: Namespace, said: dict[str, Any]) -> list[Conversation]:
     from groupwise.commands.conversation import Conversation
     from groupwise.commands.models import labels, open_model
+    from groupwise.questions import asked
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     conversations = []
     for source, label in zip(sources, labels(*sources), strict=True):
-        engine, renderer = open_model(source, chosen.device, chosen.dtype, chosen.system)
-        tokens, temperature = chosen.max_completion_tokens, chosen.temperature
-        conversations.append(Conversation(label, engine, renderer, tokens, temperature, chosen.seed))
+        known = asked(source)
+        system = known.system or None if chosen.system is None else chosen.system
+        engine, renderer = open_model(source, chosen.device, chosen.dtype, system, template_arguments=said)
+        renderer = replace(renderer, stop_strings=stop_strings(chosen.stop))
+        tokens, temperature, remembers = chosen.max_completion_tokens, chosen.temperature, not known.single
+        narrowed = chosen.top_k, chosen.top_p, chosen.min_p
+        conversation = Conversation(label, engine, renderer, tokens, temperature, chosen.seed, narrowed)
+        conversation.remembers = chosen.remember or remembers
+        conversations.append(conversation)
     return conversations
 
 
@@ -93,11 +114,27 @@ def _answer_once(conversations: Sequence[Conversation], said: str) -> None:
         raise KeyboardInterrupt
 
 
-def _talk(conversations: Sequence[Conversation]) -> None:
+def _introduced(chosen: Namespace) -> Iterator[str]:
+    """What the model was asked in training, with an example from its held-out rows."""
+    from groupwise.questions import asked
+    from groupwise.visible import visible
+
+    known = asked(chosen.model)
+    if known.example:
+        right = f" (right: {known.answer})" if known.answer else ""
+        yield visible(f"It can be asked, for example: {' '.join(known.example.split())[:SHOWN_LETTERS]}{right}")
+    if known.single:
+        kept = "and all lines are one conversation" if chosen.remember else "so each line is a conversation of its own"
+        yield f"It was trained on single questions, {kept}{'' if chosen.remember else ' (--remember: one of all)'}."
+
+
+def _talk(conversations: Sequence[Conversation], introduction: Iterator[str]) -> None:
     import readline  # noqa: F401  gives input() a history and its keys
 
     names = " and ".join(conversation.label for conversation in conversations)
-    print(f"{names}: Ctrl-C stops an answer, /reset forgets what was said, Ctrl-D or /exit leaves.")
+    print(f"{names}: Ctrl-C stops an answer, /new forgets what was said, Ctrl-D or /exit leaves.")
+    for line in introduction:
+        print(line)
     for conversation in conversations:
         if not conversation.has_template:
             print(f"{conversation.label} has no chat template: it goes on with what you write.")
@@ -111,7 +148,7 @@ def _talk(conversations: Sequence[Conversation]) -> None:
             continue
         if said.strip() == "/exit":
             return None
-        if said.strip() == "/reset":
+        if said.strip() in FORGET:
             _reset(conversations)
             print("Forgotten.")
         elif said.strip():
@@ -123,7 +160,7 @@ def _follow(conversations: Sequence[Conversation], lines: Iterator[str]) -> None
     for line in lines:
         if line.strip() == "/exit":
             return
-        if line.strip() == "/reset":
+        if line.strip() in FORGET:
             _reset(conversations)
         else:
             _answer_once(conversations, line)

@@ -10,37 +10,35 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.errors import UserError
+from groupwise.ranges import refuse_number
 
 if TYPE_CHECKING:
     from groupwise.preflight import Finding
 
 BREAKS = 1
 """Exit code where something would break."""
-LABEL, MOST_WIDTH = 10, 118
+LABEL, MOST_WIDTH = 12, 118
 EXAMPLES = """  groupwise check examples/quickstart.py
   groupwise check examples/quickstart.py --out runs/quickstart   (with the models of stages that have run)
   groupwise check grpo --model PATH --data train.jsonl --reward math"""
-USAGE = "groupwise check RECIPE.py | METHOD [as for groupwise run] [--limit_seconds X] [--json FILE]"
+USAGE = "groupwise check RECIPE.py | METHOD | FILE.toml [as for groupwise run] [--limit_seconds X] [--json FILE]"
 
 
 def execute(arguments: Sequence[str]) -> int:
     """Checks, prints what was found with problems first, and writes --json. Nothing is written into runs/."""
     from groupwise.commands import run as running
-    from groupwise.commands.options import from_toml, tune
+    from groupwise.commands.request import HELP, read_request
 
-    if not arguments or arguments[0] in running.HELP:
+    if not arguments or arguments[0].removeprefix("--") in HELP:
         _parser(for_method=True).print_help()
         return 0
-    if arguments[0].startswith("-"):
-        raise UserError(f"a recipe comes first, and then options such as {arguments[0]}; expected {USAGE}")
-    is_file = arguments[0].endswith(".py")
-    chosen, rest = _parser(for_method=not is_file).parse_known_args(arguments)
-    if chosen.options:
-        rest = [*from_toml(chosen.options), *rest]
-    read = running._from_file if is_file else running._from_method
-    recipe, left, others = read(chosen, rest, False)
-    recipe = tune(recipe, left, f"groupwise check {chosen.recipe}", others)
+    request = read_request(arguments, _parser, USAGE)
+    recipe, request, _, others = running.read_recipe(request)
+    if recipe is None or request.help:
+        return 0 if recipe is None else running.show_help(recipe, request, _parser)
+    chosen = request.chosen
+    refuse_number("--limit_seconds", chosen.limit_seconds, "(0, inf)")
+    recipe = request.tuned(recipe, f"groupwise check {chosen.recipe}", others)
     from groupwise.preflight import check_run
 
     found = check_run(recipe, Path(chosen.out) if chosen.out else None, chosen.limit_seconds, _told())

@@ -54,6 +54,10 @@ class Conversation:
     max_tokens: int
     temperature: float = 1.0
     seed: int = 0
+    narrowed: tuple[int, float, float] = (0, 1.0, 0.0)
+    """top-k, top-p and min-p."""
+    remembers: bool = True
+    """Whether what was said before is shown to it again; a model of single questions has never seen that."""
     messages: list[Message] = field(default_factory=list)
 
     @property
@@ -66,12 +70,13 @@ class Conversation:
 
         Raises UserError where the conversation has become too long for the context; then it is as before.
         """
-        messages: list[Message] = [*self.messages, {"role": "user", "content": _encodable(said)}]
+        before = self.messages if self.remembers else []
+        messages: list[Message] = [*before, {"role": "user", "content": _encodable(said)}]
         tokens = self.renderer.prompt(Example("the conversation", self._shown_to_model(messages))).tokens
         if len(tokens) >= self.engine.context_tokens:
             raise UserError(
                 f"{self.label}: the conversation has {len(tokens)} tokens, and its context of "
-                f"{self.engine.context_tokens} leaves no room for an answer; say less, or start anew with /reset"
+                f"{self.engine.context_tokens} leaves no room for an answer; say less, or start anew with /new"
             )
         answer = self._draw(tokens, len(messages), on_text, is_stopped)
         self.messages = [*messages, {"role": "assistant", "content": answer.text}]
@@ -88,7 +93,7 @@ class Conversation:
         self, tokens: tuple[int, ...], turn: int, on_text: Callable[[str], None], is_stopped: Callable[[], bool]
     ) -> Answer:
         stream, end = TextStream(self.renderer.decode), "truncated"
-        sampling = self.renderer.sampling(self.max_tokens, self.temperature)
+        sampling = self.renderer.sampling(self.max_tokens, self.temperature, *self.narrowed)
         request = Request(tokens, (stable_seed(self.seed, "chat", turn),))
 
         def hear(_request: int, _index: int, token: int) -> None:

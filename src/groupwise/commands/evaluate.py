@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
+from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
 from groupwise.errors import UserError
+from groupwise.ranges import refuse_number
 
 if TYPE_CHECKING:
     from groupwise.evaluation import Comparison, Evaluation, Measure
@@ -31,6 +35,7 @@ PIPED_WIDTH = 110
 
 def execute(arguments: Sequence[str]) -> int:
     """Evaluates, prints the table, and writes --json."""
+    said, arguments = apart(arguments)
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
     from groupwise.commands.models import labels
@@ -53,6 +58,7 @@ def execute(arguments: Sequence[str]) -> int:
         **reading_of(chosen),
     )
     able_judge(task)
+    task = task_with(task, said, stop_strings(chosen.stop))
     learner = Local(device=chosen.device, dtype=chosen.dtype)
     verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)
@@ -91,6 +97,7 @@ def _parser() -> ArgumentParser:
     )
     known.add_argument("--samples", type=int, metavar="N", default=32, help="answers to each of those (32)")
     known.add_argument("--temperature", type=float, metavar="X", default=1.0, help="of the sampled answers (1.0)")
+    add_sampling(known)
     known.add_argument(
         "--max_completion_tokens", type=int, metavar="N", default=256, help="an answer is cut there (256)"
     )
@@ -105,22 +112,33 @@ def _parser() -> ArgumentParser:
 
 def _refuse(chosen: Namespace) -> None:
     for name, least in (("problems", 1), ("sampled_problems", 0), ("samples", 1), ("max_completion_tokens", 1)):
-        if vars(chosen)[name] < least:
-            raise UserError(f"--{name} is {vars(chosen)[name]}; expected at least {least}")
-    if chosen.temperature <= 0:
-        raise UserError(f"--temperature is {chosen.temperature}; expected more than 0: greedy answers are always drawn")
+        refuse_number(f"--{name}", vars(chosen)[name], f"[{least}, inf)", whole=True)
+    refuse_narrowed(chosen)
+    refuse_number("--temperature", chosen.temperature, "(0, inf)")
     if chosen.verifier and (chosen.sampled_problems < 1 or chosen.samples < 2):
         raise UserError("--verifier chooses among samples; expected --sampled_problems of at least 1, --samples of 2")
     if chosen.json and not Path(chosen.json).absolute().parent.is_dir():
         raise UserError(f"--json {chosen.json}: no such directory; make it first")
 
 
-def _evaluate(
-    source: str, name: str, task: Task, chosen: Namespace, verifier: Reward | None
-) -> tuple[Evaluation, Verification | None]:
+@contextmanager
+def _progress(words: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, elsewhere one line; yields what says ``(done, total)``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        print(words, file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(words, total=None)
+        yield lambda at, total: progress.update(bar, completed=at, total=total)
+
+
+def _evaluate(
+    source: str, name: str, task: Task, chosen: Namespace, verifier: Reward | None
+) -> tuple[Evaluation, Verification | None]:
     from groupwise.commands.models import open_model
     from groupwise.commands.verifier import speaking
     from groupwise.evaluation import evaluate
@@ -132,23 +150,19 @@ def _evaluate(
     engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat, task.template_arguments)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        print(f"evaluating {name} on {task.name}", file=sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(f"evaluating {name} on {task.name}", total=None)
+    with _progress(f"evaluating {name} on {task.name}") as advance:
         evaluation = evaluate(
             engine,
-            renderer,
+            replace(renderer, stop_strings=task.stop_strings),
             task,
             problems=chosen.problems,
             samples=chosen.samples,
             sampled_problems=chosen.sampled_problems,
             temperature=chosen.temperature,
             max_tokens=chosen.max_completion_tokens,
+            narrowed=(chosen.top_k, chosen.top_p, chosen.min_p),
             seed=chosen.seed,
-            on_progress=lambda at, total: progress.update(bar, completed=at, total=total),
+            on_progress=advance,
             on_sampled=samples.extend,
         )
     if scorer is None:

@@ -119,7 +119,8 @@ def _parser() -> ArgumentParser:
         "--algorithm.OPTION",
         dest="ignored",
         metavar="VALUE",
-        help="as in a run (groupwise run METHOD --help lists them); --against.algorithm.OPTION is OTHER's",
+        help="as in a run, or a unique ending of it such as --beta (groupwise run METHOD --help lists them); "
+        "--against.algorithm.OPTION is OTHER's",
     )
     return known
 
@@ -151,16 +152,32 @@ def _method(name: str, options: Sequence[str]) -> Method:
     from groupwise.commands.methods import canonical, method
 
     recipe, known = canonical(name), method(name)
-    stray = next((word for word in options if word.startswith("--") and not word.startswith("--algorithm.")), None)
-    if stray is not None:
-        raise UserError(_stray(stray.partition("=")[0]))
     if not options:
         return Method(recipe, known, ())
-    from groupwise.commands.options import tune
+    from groupwise.commands.flags import flags_of
+    from groupwise.commands.options import Options, tune
     from groupwise.describe import describe, differences
 
-    algorithm = tune(_as_run(recipe, known), options, f"groupwise explain {recipe}").stages[0].algorithm
+    run = _as_run(recipe, known)
+    names = Options(run).names
+    for flag in flags_of(options)[1]:
+        found = names.find(flag.name) or [flag.name]
+        if not any(option.startswith("algorithm.") for option in found):
+            raise UserError(_stray(f"--{flag.name}"))
+    algorithm = tune(run, options, f"groupwise explain {recipe}").stages[0].algorithm
+    _refuse_as_run(recipe, algorithm)
     return Method(recipe, algorithm, tuple(differences(describe(algorithm), describe(known))))
+
+
+def _refuse_as_run(recipe: str, algorithm: Algorithm) -> None:
+    """Raises UserError for what a run refuses, whatever the task: no number could say what it would do."""
+    from groupwise.combinations import complaints
+    from groupwise.ranges import refuse_numbers
+
+    refuse_numbers(algorithm, "--algorithm.")
+    complaint = next(complaints(algorithm), None)
+    if complaint:
+        raise UserError(f"{recipe}: {complaint}; a run refuses it, too")
 
 
 def _stray(option: str) -> str:
@@ -195,6 +212,8 @@ def _on_case(methods: Sequence[Method], chosen: Namespace) -> None:
 
     page = Page(methods)
     page.describe(chosen.case is None)
+    for method in methods:
+        page.name_missing_steps(method, case)
     worked = "A worked example, one prompt" if scores else WORKED
     page.tokens(case, found, case.name if chosen.case else worked)
     if chosen.case is None:
@@ -234,6 +253,8 @@ def _on_run(methods: Sequence[Method], chosen: Namespace) -> None:
 
     page = Page(methods)
     page.describe(False)
+    for method, one in zip(methods, drawn, strict=True):
+        page.name_missing_steps(method, one.case)
     show(page, name, rows, drawn, found)
     return None
 

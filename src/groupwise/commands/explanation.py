@@ -6,21 +6,25 @@ import os
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from groupwise.combinations import remarks
 from groupwise.commands.explanation_tables import against_columns, token_columns, token_tables
 from groupwise.commands.methods import documentation
-from groupwise.errors import UserError
 from groupwise.explain import Case, Numbers, contrast, definitions, effects, objective, premises, table_row
 
 if TYPE_CHECKING:
     from groupwise.commands.explain import Method
 
 PIPED_WIDTH = 100
+MISSING_STEPS = (
+    "no completion here has step scores, only one at its last token, so this is outcome supervision; its steps are "
+    "seen where a reward scores them (process:DIR, or steps with --data stepwise)"
+)
 LABEL = 20  # columns
 
 
@@ -37,6 +41,11 @@ class Page:
         """Formula, what its letters mean, the row of the unified table; at length also the recipe's differences."""
         for method in self.methods:
             self._describe(method, at_length)
+
+    def name_missing_steps(self, method: Method, case: Case) -> None:
+        """Where a method supervises steps, and these numbers have one score a completion."""
+        if "step_rewards" in method.algorithm.advantage.needs() and not case.has_step_scores:
+            self.labelled("to know", f"{method.name}: {MISSING_STEPS}", "yellow")
 
     def effects(self) -> None:
         """What each method does to a lone right answer, a lone wrong one, a long one, a truncated one."""
@@ -98,8 +107,8 @@ class Page:
         self._blank()
         for name, said in zip(("data source", "reward", "coefficient"), table_row(method.algorithm), strict=True):
             self.labelled(name, said)
-        for refusal in refusals(method):
-            self.labelled("a run refuses this", refusal, "yellow")
+        for remark in remarks(method.algorithm):
+            self.labelled("to know", remark, "yellow")
         self._blank()
         if at_length and differences:
             for line in differences:
@@ -133,20 +142,3 @@ def documented(name: str) -> tuple[str, list[str]]:
     found = re.search(r"^(?:How it differs|It is the row).*?(?=\n\n(?!\d+\. )|\Z)", text, re.DOTALL | re.MULTILINE)
     parts = re.split(r"\n+(?=\d+\. )", found.group()) if found else []
     return text.splitlines()[0] if text else name, [" ".join(part.replace("``", "").split()) for part in parts]
-
-
-def refusals(method: Method) -> list[str]:
-    """What a run would say against the options in force."""
-    from groupwise.checks import refuse
-    from groupwise.rewards import as_reward
-    from groupwise.stage import Stage
-    from groupwise.tasks.task import Task
-
-    def anything(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
-        return [0.0 for _ in completions]
-
-    try:
-        refuse(Stage(method.name, method.algorithm, Task("data", (), (as_reward(anything),)), steps=1))
-    except UserError as error:
-        return [str(error).removeprefix(f"stage {method.name}: ")]
-    return []

@@ -26,11 +26,12 @@ def open_model(
     ``template_arguments`` go before those, argument by argument.
     """
     from groupwise.engines import Native
-    from groupwise.learners.loading import generation_stops, load_model, load_tokenizer
+    from groupwise.learners.loading import generation_stops, load_model, load_tokenizer, refuse_lost_ids
     from groupwise.learners.local import pick_device
 
     tokenizer = load_tokenizer(source)
     model = load_model(source, dtype, pick_device(device)).requires_grad_(False)
+    refuse_lost_ids(source, model, tokenizer)
     engine = Native().open(model, lambda text: print(text, file=sys.stderr))
     remembered, today = recalled(source)
     return engine, Renderer(

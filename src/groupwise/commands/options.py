@@ -6,15 +6,15 @@ import contextlib
 import difflib
 import io
 import itertools
-import tomllib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from groupwise.cli import underscored
+from groupwise.commands.flags import Flag, flags_of, twice, with_place, words_of
+from groupwise.commands.option_names import NOT_OFFERED, OptionNames
 from groupwise.errors import UserError
 from groupwise.foreign import explain, refusal
 from groupwise.runs import Run
@@ -32,40 +32,89 @@ TunableStage: Any = make_dataclass(
 TunableStage.__doc__ = Stage.__doc__
 
 
-def tune(recipe: Run, arguments: Sequence[str], program: str, others: Sequence[str] = ()) -> Run:
-    """The recipe with the numbers that ``arguments`` name: ``--grpo.algorithm.kl.coefficient 0.02``.
+def tune(
+    recipe: Run, arguments: Sequence[str], program: str, others: Sequence[str] = (), file: Sequence[Flag] = ()
+) -> Run:
+    """The recipe with the numbers that ``arguments`` name: ``--grpo.algorithm.kl.coefficient 0.02``, or any ending of
+    it that no other option has: ``--kl.coefficient 0.02`` (``groupwise.commands.option_names``).
 
-    A recipe of one stage needs no stage's name: ``--algorithm.kl.coefficient 0.02``. ``--help`` lists all. Raises
-    UserError for a value that does not fit, and for an option that is not there, with the nearest one that is, of the
-    recipe's and of ``others``.
+    ``file``: flags of an options file, which those on the command line go before. Raises UserError for a value that
+    does not fit, for a name that several options could mean, for one option twice, and for an option that is not
+    there, with the nearest one that is, of the recipe's and of ``others``.
     """
-    view, default = _view(recipe)
-    _refuse_unknown(view, default, arguments, others)
-    tuned = _parse(view, default, arguments, program)
-    stages = tuple(_tuned_stage(tuned, stage) for stage in recipe.stages)
-    rest = {f.name: getattr(tuned, f.name) for f in fields(recipe) if f.name not in ("name", "model", "stages")}
-    return replace(recipe, stages=stages, **rest)
+    before, flags = flags_of(arguments)
+    if before:
+        raise UserError(refusal(arguments) or f"unexpected {before[0]!r}; --help lists the options")
+    if not flags and not file:
+        return recipe
+    options = Options(recipe)
+    return options.tuned(options.settle(flags, file, others), program)
 
 
-def from_toml(path: str) -> list[str]:
-    """A TOML file is flags in a file: ``[grpo.algorithm.kl] coefficient = 0.02`` is one flag."""
-    try:
-        return list(_flags(tomllib.loads(Path(path).read_text(encoding="utf-8")), ""))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; --options takes a TOML file of options") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from error
+class Options:
+    """All options of a recipe: their names, what they say of themselves, and the recipe that they make."""
+
+    def __init__(self, recipe: Run) -> None:
+        self.recipe = recipe
+        self._view, self._default = _view(recipe)
+        with warnings.catch_warnings():  # the one way to tyro's names and words; it is to go, in a major version
+            warnings.simplefilter("ignore", DeprecationWarning)
+            parser = tyro.extras.get_parser(self._view, default=self._default, use_underscores=True, config=CONFIG)
+        self.actions: dict[str, Any] = {
+            name.removeprefix("--"): action
+            for action in parser._actions
+            for name in action.option_strings
+            if name not in ("-h", "--help")
+        }
+        self.names = OptionNames(list(self.actions))
+
+    def settle(self, line: Sequence[Flag], file: Sequence[Flag], others: Sequence[str] = ()) -> dict[str, Flag]:
+        """Which flag sets each option, by the option's full name: the command line's before the file's."""
+        settled: dict[str, Flag] = {}
+        outright = {flag.name for flag in (*line, *file)} & set(self.actions)
+        for flags in (file, line):
+            own: dict[str, Flag] = {}
+            for flag in flags:
+                for option in self._set_by(flag, outright, others):
+                    if option in own:
+                        raise twice(own[option], flag)
+                    own[option] = flag
+            settled |= own
+        return settled
+
+    def _set_by(self, flag: Flag, outright: set[str], others: Sequence[str]) -> list[str]:
+        """The options that a flag sets. What it sets beside its first gives way to a flag of that option's own."""
+        try:
+            found = [] if f"--{flag.name}" in others else self.names.find(flag.name)
+        except UserError as error:
+            raise with_place(error, [flag]) from None
+        if not found:
+            _refuse_unknown(flag, [f"--{name}" for name in self.actions], others)
+        return [option for option in found if option == found[0] or option not in outright]
+
+    def tuned(self, settled: Mapping[str, Flag], program: str) -> Run:
+        """The recipe with these options."""
+        flags = [Flag(option, self._spelt(option, flag), flag.place) for option, flag in settled.items()]
+        try:
+            found = _parse(self._view, self._default, words_of(flags), program)
+        except UserError as error:
+            raise with_place(error, flags) from None
+        stages = tuple(_tuned_stage(found, stage) for stage in self.recipe.stages)
+        names = [option.name for option in fields(self.recipe) if option.name not in ("name", "model", "stages")]
+        return replace(self.recipe, stages=stages, **{name: getattr(found, name) for name in names})
+
+    def _spelt(self, option: str, flag: Flag) -> tuple[str, ...]:
+        """The values as tyro reads them: truth with a capital. Raises UserError for too few or too many."""
+        action = self.actions[option]
+        if isinstance(action.nargs, int) and len(flag.values) != action.nargs:
+            has = f"is {flag.shown}" if flag.values else "has no value"
+            raise UserError(f"{flag.spelling} {has}; expected {_count(action.nargs)}")
+        truths = {"true": "True", "false": "False"} if "True" in (action.choices or ()) else {}
+        return tuple(truths.get(value.lower(), value) for value in flag.values)
 
 
-def _flags(table: dict[str, Any], prefix: str) -> list[str]:
-    flags: list[str] = []
-    for key, value in table.items():
-        if isinstance(value, dict):
-            flags += _flags(value, f"{prefix}{key}.")
-        else:
-            items = value if isinstance(value, list) else [value]
-            flags += [f"--{prefix}{key}", *(str(item) for item in items)]
-    return flags
+def _count(values: int) -> str:
+    return "one value" if values == 1 else f"{values} values"
 
 
 def _view(recipe: Run) -> tuple[type, Any]:
@@ -104,20 +153,17 @@ def _identifier(stage: Stage) -> str:
     return "stage_" + "".join(letter if letter.isalnum() else "_" for letter in stage.name)
 
 
-def _refuse_unknown(view: type, default: Any, arguments: Sequence[str], others: Sequence[str]) -> None:
-    known = [
-        name
-        for action in tyro.extras.get_parser(view, default=default, use_underscores=True, config=CONFIG)._actions
-        for name in action.option_strings
-    ]
-    every = [*known, *others]
-    for place, argument in enumerate(arguments):
-        name = underscored(argument).partition("=")[0]
-        if name.startswith("--") and name not in known:
-            raise UserError(f"unknown option {name}{explain(arguments[place:], every) or _nearest(name, every)}")
-    override = refusal(arguments, every)
-    if override:
-        raise UserError(override)
+def _refuse_unknown(flag: Flag, known: Sequence[str], others: Sequence[str]) -> NoReturn:
+    """Raises UserError for a name that no option has: why there is none, or the nearest one that is there."""
+    word = flag.name.rpartition(".")[2].removeprefix("lora_").removeprefix("use_")
+    if word in NOT_OFFERED:
+        raise UserError(f"{flag.spelling}: {NOT_OFFERED[word]}")
+    every, name = [*known, *others], f"--{flag.name}"
+    raise UserError(f"{_said(flag)}{explain([name, *flag.values], every) or _nearest(name, every)}")
+
+
+def _said(flag: Flag) -> str:
+    return f"{flag.place}: unknown option {flag.name}" if flag.place else f"unknown option --{flag.name}"
 
 
 def _parse(view: type, default: Any, arguments: Sequence[str], program: str) -> Any:
@@ -135,10 +181,14 @@ def _parse(view: type, default: Any, arguments: Sequence[str], program: str) -> 
 
 
 def _unboxed(text: str) -> str:
-    """The first paragraph inside a box."""
-    lines = [line.strip("│ ") for line in text.splitlines()[1:]]
-    paragraph = itertools.takewhile(lambda line: line and not line.startswith(("─", "╰")), lines)
+    """The first paragraph of a box, under its title; rules are of other characters where output is not Unicode."""
+    lines = [line.strip("│| ") for line in text.splitlines()[1:]]
+    paragraph = itertools.takewhile(_has_words, itertools.dropwhile(lambda line: not _has_words(line), lines))
     return " ".join(paragraph).rstrip(".")
+
+
+def _has_words(line: str) -> bool:
+    return any(letter.isalnum() for letter in line)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import inspect
 import runpy
 import sys
+import traceback
 import typing
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
 
-from groupwise.cli import underscored
+import groupwise
 from groupwise.errors import UserError
 from groupwise.foreign import trains_elsewhere
 from groupwise.runs import Run
 
+OURS = Path(groupwise.__file__).parent.resolve()
 KINDS = (str, int, float, bool, Path)
 
 
@@ -37,19 +40,19 @@ class RecipeFile:
         """``--model`` ... of the function's parameters."""
         return [f"--{name}" for name in self._parameters]
 
-    def make(self, arguments: Sequence[str]) -> tuple[Run, list[str]]:
-        """The run, and the arguments that are not the function's. Raises UserError where a parameter is missing."""
+    def make(self, arguments: Sequence[str]) -> Run:
+        """The run, of its function's parameters. Raises UserError where one is missing."""
         if isinstance(self.defined, Run):
-            return self.defined, list(arguments)
-        chosen, rest = self.parser.parse_known_args([underscored(word) for word in arguments])
-        given = vars(chosen)
+            return self.defined
+        given = vars(self.parser.parse_args(list(arguments)))
         for name, parameter in self._parameters.items():
             if name not in given and parameter.default is parameter.empty:
                 raise UserError(f"--{name} is missing; {self.path} needs it")
-        made = self.defined(**given)
+        with errors_in(self.path):
+            made = self.defined(**given)
         if not isinstance(made, Run):
             raise UserError(f"{self.path}: its function run returned {type(made).__name__}; expected a Run")
-        return made, rest
+        return made
 
     def explain(self) -> None:
         """Prints what the file says of itself, and its parameters."""
@@ -75,7 +78,8 @@ def read(path: Path, taken: Sequence[str], new_parser: Callable[[], ArgumentPars
             f"{path}: a script of another system, which is not run; groupwise convert {path} makes a recipe"
         )
     sys.path.insert(0, str(path.parent.resolve()))
-    namespace = runpy.run_path(str(path), run_name="groupwise_recipe")
+    with errors_in(path):
+        namespace = runpy.run_path(str(path), run_name="groupwise_recipe")
     defined = namespace.get("run")
     parser = new_parser()
     if inspect.isfunction(defined):
@@ -86,6 +90,43 @@ def read(path: Path, taken: Sequence[str], new_parser: Callable[[], ArgumentPars
             f"{path}: defines neither run = Run(...) nor a function run; see examples/quickstart.py for one"
         )
     return RecipeFile(path, namespace.get("__doc__") or "", defined, parser)
+
+
+@contextmanager
+def errors_in(path: Path) -> Iterator[None]:
+    """An error of the user's own code becomes a UserError that names its lines alone, not ours or Python's."""
+    try:
+        yield
+    except UserError:
+        raise
+    except SyntaxError as error:
+        where = f"{error.filename or path}:{error.lineno}"
+        raise UserError(f"{where}: {error.msg}: {(error.text or '').strip()}") from error
+    except (Exception, SystemExit) as error:
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise UserError(f"{_place(error, path)}: {said}") from error
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """``recipe.py:7 (x = 1 / 0), called at recipe.py:12 (run = made())``: the lines in the recipe's own folder."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _named(frame.filename, path)] or frames[-1:]
+    return ", called at ".join(
+        f"{_named(frame.filename, path) or frame.filename}:{frame.lineno} ({frame.line})" for frame in reversed(own)
+    )
+
+
+def _named(filename: str, path: Path) -> str:
+    """A file beside the recipe, or below it, as the recipe's path was given; empty: it is another's."""
+    folder, found = path.parent.resolve(), Path(filename).resolve()
+    if (
+        not found.is_file()
+        or not found.is_relative_to(folder)
+        or "site-packages" in found.parts
+        or found.is_relative_to(OURS)
+    ):
+        return ""
+    return str(path.parent / found.relative_to(folder))
 
 
 def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, path: Path, taken: Sequence[str]) -> None:

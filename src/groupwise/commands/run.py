@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,13 @@ from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
+from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
     from groupwise.algorithm import Algorithm
+    from groupwise.commands.flags import Flag
+    from groupwise.commands.request import Request
     from groupwise.learners import NewModel
     from groupwise.runs import Run
     from groupwise.tasks.task import Task
@@ -26,38 +29,31 @@ EXAMPLES = """  groupwise run examples/quickstart.py
   groupwise run examples/quickstart.py --grpo.steps 80 --seed 1 --out runs/longer
   groupwise run examples/gsm8k.py --model PATH --train train.jsonl --test test.jsonl
   groupwise run grpo --model PATH --data train.jsonl --reward math --steps 200
+  groupwise run grpo_process --model PATH --data stepwise:1 --reward steps
   groupwise run grpo --model PATH --data train.jsonl --reward my_reward.py:score --algorithm.kl.coefficient 0
 
 The same command again continues a stopped run. groupwise run RECIPE --help lists the recipe's own options."""
 
-USAGE = "groupwise run RECIPE.py | METHOD [--model M --data D --reward R] [--out DIR] [--fresh] [recipe options]"
-HELP = ("-h", "--help")
+USAGE = "groupwise run RECIPE.py | METHOD | FILE.toml [--model M --data D --reward R] [--out DIR] [--fresh] [options]"
+DRY_SECONDS = 5.0  # that each part of a dry run may sample or compute
 
 
 def execute(arguments: Sequence[str]) -> int:
     """Runs, and says where the results are."""
-    if not arguments or arguments[0] in HELP:
+    from groupwise.commands.request import HELP, read_request
+
+    if not arguments or arguments[0].removeprefix("--") in HELP:
         _parser(for_method=True).print_help()
         return 0
-    if arguments[0].startswith("-"):
-        raise UserError(f"a recipe comes first, and then options such as {arguments[0]}; expected {USAGE}")
-    is_file = arguments[0].endswith(".py")
-    words = [word for word in arguments if word not in HELP]
-    chosen, rest = _parser(for_method=not is_file).parse_known_args(words)
-    asks_help = len(words) < len(arguments)
-    if chosen.options:
-        from groupwise.commands.options import from_toml
-
-        rest = [*from_toml(chosen.options), *rest]
-    read = _from_file if is_file else _from_method
-    try:
-        recipe, left, others = read(chosen, rest, asks_help)
-    except UserError as error:
-        if not asks_help:
-            raise
-        print(f"The options of its stages are listed once it can be made: {error}")
+    request = read_request(arguments, _parser, USAGE)
+    recipe, request, kept, others = read_recipe(request)
+    if recipe is None:
         return 0
-    return _run(recipe, left, others, chosen, asks_help, arguments)
+    if request.help:
+        return show_help(recipe, request, _parser)
+    if request.chosen.write_options:
+        return _write_options(request, recipe, kept, others)
+    return _run(request.tuned(recipe, f"groupwise run {request.subject}", others), request.chosen, arguments)
 
 
 def _parser(for_method: bool) -> ArgumentParser:
@@ -66,8 +62,15 @@ def _parser(for_method: bool) -> ArgumentParser:
     known.add_argument("recipe", help="a Python file that defines run = Run(...), or a method such as grpo or sft")
     known.add_argument("--out", metavar="DIR", help="the run's directory (runs/NAME)")
     known.add_argument("--fresh", action="store_true", help="start over: remove what an earlier run left in --out")
-    known.add_argument("--options", metavar="FILE", help="a TOML file of recipe options; those on the command line win")
-    known.add_argument("--dry_run", action="store_true", help="check and print the recipe, run nothing")
+    known.add_argument(
+        "--options", metavar="FILE", help="a TOML or YAML file of any options; those on the command line win"
+    )
+    known.add_argument(
+        "--write_options", metavar="FILE", help="write all that was given as such a file, and run nothing"
+    )
+    known.add_argument("--dry_run", action="store_true", help="print the recipe and what would break; run nothing")
+    known.add_argument("--stop", metavar="TEXT", action="append", help=STOP_HELP)
+    known.add_argument("--chat.NAME", dest="ignored", metavar="VALUE", help=CHAT_HELP)
     if for_method:
         data = known.add_argument_group("with a method")
         data.add_argument("--model", metavar="MODEL", help="a model directory or hub name")
@@ -75,14 +78,9 @@ def _parser(for_method: bool) -> ArgumentParser:
             "--data",
             metavar="FILE",
             action="append",
-            help="jsonl, json, csv, parquet file or hub name; repeatable, FILE*0.3 with a weight",
+            help="jsonl, json, csv, parquet file, hub name, stepwise[:LEVEL]; repeatable, FILE*0.3 with a weight",
         )
-        data.add_argument(
-            "--reward",
-            metavar="REWARD",
-            action="append",
-            help=f"{REWARDS}; {WEIGHT}; repeatable",
-        )
+        data.add_argument("--reward", metavar="REWARD", action="append", help=f"{REWARDS}; {WEIGHT}; repeatable")
         data.add_argument("--judge", metavar="REWARD", help=JUDGE)
         data.add_argument("--held_out", metavar="FILE", action="append", help=HELD_OUT_HELP)
         add_data_options(data)
@@ -91,22 +89,46 @@ def _parser(for_method: bool) -> ArgumentParser:
     return known
 
 
-def _options(for_method: bool) -> list[str]:
-    return [name for name in _parser(for_method)._option_string_actions if name.startswith("--")]
+def read_recipe(request: Request) -> tuple[Run | None, Request, list[Flag], list[str]]:
+    """The recipe before its numbers are tuned, the request without what the recipe file took, what that was, and the
+    options that are not the recipe's. None: help was asked for and all that can be said was printed."""
+    try:
+        if not request.is_file:
+            return _from_method(request), request, [], list(request.names)
+        return _from_file(request)
+    except UserError as error:
+        if not request.help:
+            raise
+        print(f"The options of its stages are listed once it can be made: {error}")
+        return None, request, [], []
 
 
-def _run(
-    recipe: Run, rest: list[str], others: list[str], chosen: Namespace, asks_help: bool, given: Sequence[str]
-) -> int:
-    from groupwise.commands.options import tune
+def show_help(recipe: Run, request: Request, new_parser: Callable[[bool], ArgumentParser]) -> int:
+    """Prints the options of a recipe and of the command that reads it."""
+    from groupwise.commands.option_help import show
+
+    show(recipe, request, new_parser(not request.is_file))
+    return 0
+
+
+def _write_options(request: Request, recipe: Run, kept: Sequence[Flag], others: Sequence[str]) -> int:
+    from groupwise.commands.option_files import write_options
+
+    path = Path(request.chosen.write_options)
+    request.tuned(recipe, f"groupwise run {request.subject}", others)  # what cannot be meant is not written
+    write_options(path, request.flags(recipe, others, kept))
+    print(f"{path} is written; to run it: {shlex.join(['groupwise', 'run', str(path)])}")
+    return 0
+
+
+def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
     from groupwise.runs import check
     from groupwise.session import run
     from groupwise.stopping import Stopped, stop_on_signals
 
-    words = [*rest, *(["--help"] if asks_help else [])]
-    recipe = tune(recipe, words, f"groupwise run {chosen.recipe}", others)
     if chosen.dry_run:
-        return _dry_run(recipe, check(recipe))
+        check(recipe)
+        return _dry_run(recipe, chosen.out)
     try:
         with stop_on_signals():
             outcome = run(recipe, chosen.out, chosen.fresh)
@@ -119,51 +141,65 @@ def _run(
     return 0
 
 
-def _dry_run(recipe: Run, warnings: Sequence[str]) -> int:
+def _dry_run(recipe: Run, out: str | None) -> int:
+    """Prints the recipe, and what a short look at its model and data finds. 1 where something would break."""
     import json
 
     from groupwise.describe import describe
+    from groupwise.preflight import check_run
+    from groupwise.visible import visible
 
     print(json.dumps(describe(recipe), indent=1, ensure_ascii=False))
-    for warning in warnings:
-        print(warning, file=sys.stderr)
-    return 0
+    breaks = 0
+    for each in check_run(recipe, Path(out) if out else None, DRY_SECONDS):
+        stops = each.kind == "problem" and "gold" not in each.numbers  # a reward may mean another form of answer
+        breaks += stops
+        if each.kind != "fact":
+            words = f"{each.stage or recipe.name}: {each.part}: {each.words}"
+            print(visible(f"would break: {words}" if stops else words), file=sys.stderr)
+    return 1 if breaks else 0
 
 
-def _from_file(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[Run, list[str], list[str]]:
-    """The run that a file defines, the arguments left over, and the options that are not the recipe's."""
+def _from_file(request: Request) -> tuple[Run, Request, list[Flag], list[str]]:
+    """The run that a file defines; then as ``read_recipe``."""
+    from groupwise.commands.flags import words_of
     from groupwise.commands.recipe_file import read
 
-    own = _options(for_method=False)
-    file = read(Path(chosen.recipe), own, lambda: parser(f"run {chosen.recipe}", "", ""))
-    if asks_help:
+    own = list(request.names)
+    file = read(Path(request.subject), own, lambda: parser(f"run {request.subject}", "", ""))
+    if request.help:
         file.explain()
-    recipe, left = file.make(rest)
-    given = [word for word in left if word.partition("=")[0] in set(_options(for_method=True)) - set(own)]
+    taken, rest = request.without([name.removeprefix("--") for name in file.options])
+    recipe = file.make(words_of(taken))
+    methods = {name for name in _parser(for_method=True)._option_string_actions if name not in own}
+    given = next((flag for flag in (*rest.line, *rest.file) if f"--{flag.name}" in methods), None)
     if given:
-        raise UserError(f"{given[0]} goes with a method's name; {file.path} says itself what it trains: edit it there")
-    return recipe, left, [*own, *file.options]
+        raise UserError(
+            f"{given.spelling} goes with a method's name; {file.path} says itself what it trains: edit it there"
+        )
+    return recipe, rest, taken, [*own, *file.options]
 
 
-def _from_method(chosen: Namespace, rest: list[str], asks_help: bool) -> tuple[Run, list[str], list[str]]:
-    """A one-stage recipe of a method, a model, data and rewards; then as ``_from_file``."""
+def _from_method(request: Request) -> Run:
+    """A one-stage recipe of a method, a model, data and rewards."""
     from groupwise.checks import needs_reward
     from groupwise.commands.methods import canonical, method
     from groupwise.learners import NewModel
     from groupwise.tasks.task import Task
 
-    algorithm, others = method(chosen.recipe), _options(for_method=True)
-    name = canonical(chosen.recipe)
-    if asks_help:
-        print(_parser(for_method=True).format_help())
-        return _one_stage(name, algorithm, NewModel(), Task("data", ())), rest, others
+    chosen = request.chosen
+    algorithm, name = method(chosen.recipe), canonical(chosen.recipe)
+    if request.help or chosen.write_options:
+        return _one_stage(name, algorithm, NewModel(), Task("data", ()))
     needed = ["model", "data"] + (["reward"] if needs_reward(algorithm) else [])
-    missing = [name for name in needed if vars(chosen)[name] is None]
+    missing = [name for name in needed if not vars(chosen)[name]]
     if missing:
+        blank = _one_stage(name, algorithm, NewModel(), Task("data", ()))
+        request.numbers(blank, request.names)  # what is missing may be there under a misspelt name
         example = f"groupwise run {name} --model PATH --data train.jsonl" + " --reward math" * ("reward" in needed)
         raise UserError(f"--{missing[0]} is missing; expected e.g. {example}")
     recipe = _one_stage(name, algorithm, chosen.model, _task(chosen))
-    return replace(recipe, name=f"{name}-{recipe.stages[0].task.name}"), rest, others
+    return replace(recipe, name=f"{name}-{recipe.stages[0].task.name}")
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
@@ -182,8 +218,10 @@ def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: T
 
 
 def _task(chosen: Namespace) -> Task:
-    from groupwise.tasks import from_file
+    from groupwise.tasks import by_name, from_file, is_generated
 
+    if len(chosen.data) == 1 and is_generated(chosen.data[0]):
+        return by_name(chosen.data[0], tuple(chosen.reward or ()), system=chosen.system, judge=chosen.judge)
     held_out, fraction = read_held_out(chosen.held_out or ())
     return from_file(
         chosen.data,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from groupwise.protocols import RolloutEngine
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Native:
     """Samples inside the learner's process, from the learner's own weights."""
 
-    max_rows: int = 512
+    max_rows: Annotated[int, "[1, inf)"] = 512
     """Completions decoded side by side; more wait and enter as others finish."""
-    threads: int = 0
+    threads: Annotated[int, "[0, inf)"] = 0
     """CPU threads that sample side by side; 0: one a core. No number depends on it."""
 
     def open(self, model: Any, note: Callable[[str], None] = lambda text: None) -> RolloutEngine:

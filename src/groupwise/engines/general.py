@@ -11,6 +11,8 @@ from torch import Tensor
 from groupwise.engines.common import refuse_misfits, take_weights
 from groupwise.engines.sampler import draw, ids_of, random_stream
 from groupwise.engines.stops import StopText
+from groupwise.errors import UserError
+from groupwise.networks.context import stated_context
 from groupwise.types import Completion, Request, Sampling
 
 
@@ -22,8 +24,7 @@ class GeneralEngine:
 
     def __init__(self, model: Any, max_rows: int) -> None:
         self.model, self.max_rows, self.version = model, max_rows, 0
-        config = model.config.get_text_config()
-        self.context_tokens = int(config.max_position_embeddings)
+        self.context_tokens = stated_context(model)
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
         """Copies only what does not already share this model's memory."""
@@ -67,7 +68,7 @@ class GeneralEngine:
             with torch.inference_mode():
                 output = self.model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
                 drawn, scores, kept = draw(output.logits[:, -1], uniforms[:, step], sampling)
-            cache, inputs = output.past_key_values, drawn[:, None]
+            cache, inputs = _cache_of(self.model, output), drawn[:, None]
             choices = ids_of(kept) if kept is not None else []
             for row, (token, score) in enumerate(zip(drawn.tolist(), scores.tolist(), strict=True)):
                 if row not in running:
@@ -84,3 +85,13 @@ class GeneralEngine:
                     yield (*owners[row], Completion(*said, finished, self.version, tuple(supports[row]) or None))
             if not running:
                 return
+
+
+def _cache_of(model: Any, output: Any) -> Any:
+    """What the next token goes on from. Raises UserError for an architecture that gives back no keys and values."""
+    if "past_key_values" not in output:
+        raise UserError(
+            f"{type(model).__name__} can't be sampled from: its forward pass gives back no past_key_values to go on "
+            "from; it can be trained on demonstrations and pairs, without evaluation"
+        )
+    return output.past_key_values

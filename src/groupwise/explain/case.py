@@ -80,6 +80,12 @@ class Case:
             value = response.parts[self.judge or next(iter(response.parts))]
         return None if value is None else reaches(value, CORRECT_AT)
 
+    @property
+    def has_step_scores(self) -> bool:
+        """Whether any response is scored at more than one token."""
+        scored = (one.step_rewards if one.placed is None else one.placed for _, one in self.rows())
+        return any(len(places or ()) > 1 for places in scored)
+
     def rows(self) -> list[tuple[str, Response]]:
         """All responses, group by group, each with the words that say where it stands."""
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 if TYPE_CHECKING:
     from groupwise.learners.local import LocalLearner
@@ -14,28 +14,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters (arXiv 2106.09685) instead of all parameters: W + alpha / rank · B A, W frozen."""
+    """Low-rank adapters (arXiv 2106.09685) in place of all parameters: W + scale · B A, W frozen (docs/lora.md)."""
 
-    rank: int = 0
+    rank: Annotated[int, "[0, inf)"] = 0
     """0: no adapters, every parameter is trained."""
-    alpha: float = 32.0
-    """The adapters count alpha / rank times."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Last names of the linear layers that get one."""
+    alpha: Annotated[float, "(0, inf)"] = 32.0
+    """scale = alpha / rank."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Last names of the layers that get one, such as q_proj v_proj; all-linear: every linear layer of the blocks."""
+    rslora: bool = False
+    """scale = alpha / √rank (arXiv 2312.03732): a larger rank then learns at the same rate."""
 
 
 @dataclass(frozen=True)
 class Local:
     """One process, one device: every parameter in ``dtype``, or adapters beside them; AdamW."""
 
-    tokens_per_micro_batch: int = 8_192
+    tokens_per_micro_batch: Annotated[int, "[1, inf)"] = 8_192
     """Tokens that go through the network at once, a shared prompt counted once (where the architecture is not known by
     its parts: padding and every prompt counted). Memory only: the gradient does not depend on it."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, "[0, inf)"] = 1.0
     """The gradient is scaled down to this norm, a critic's own by itself; 0: never."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, "[0, inf)"] = 0.0
     """AdamW's."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: Annotated[tuple[float, float], "[0, 1)"] = (0.9, 0.95)
     """AdamW's."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one, else cpu."""
@@ -47,7 +49,7 @@ class Local:
     """Keep the inputs of blocks alone and compute the rest again in the backward pass: less memory, more time."""
     lora: Lora = Lora()
     """Adapters."""
-    threads: int = 0
+    threads: Annotated[int, "[0, inf)"] = 0
     """CPU threads; 0: as many as a short trial of this model finds fastest, and a resumed run those it began with.
     Where blocks are computed in tiles, and all else in compiled code, no number depends on it; elsewhere different
     counts round differently."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from groupwise import hub
 from groupwise.errors import UserError
+from groupwise.nearest import nearest_model
+from groupwise.networks.context import UNLIMITED, stated_context
 
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """Said, so that transformers does not ask on the terminal whether to run what lies beside a model."""
+OTHER_PARTS = ("vision_config", "audio_config", "speech_config", "video_config", "image_config")
 HEAD = "score.weight"
 """Of a sequence classifier, as transformers names it."""
 
@@ -24,23 +29,60 @@ def quiet_transformers() -> None:
 
 
 def check_model(source: Path | str) -> str:
-    """``source`` as transformers wants it. Raises UserError where it is a path that holds no safe model."""
+    """``source`` as transformers wants it. Raises UserError where it is a path that holds no safe model, and where it
+    is nearly the path of one."""
     text = str(source)
     path = Path(text).expanduser()
-    looks_like_hub = text.count("/") <= 1 and not text.startswith((".", "/", "~")) and not path.exists()
-    if looks_like_hub:
-        return text
-    if not path.exists():
-        raise UserError(f"{text}: no such model directory; give a directory made by save_pretrained, or a hub name")
+    if text and path.exists():
+        _refuse_foreign(text, path)
+        return str(path)
+    near = nearest_model(text) if text else ""
+    if near or text.count("/") > 1 or text.startswith((".", "/", "~")) or not text:
+        expected = near or "; give one made by save_pretrained, or a hub name"
+        raise UserError(f"{text}: no such model directory{expected}")
+    return text
+
+
+def _refuse_foreign(text: str, path: Path) -> None:
+    """Raises UserError for what is there and no directory of a model."""
+    if path.suffix == ".gguf" or (path.is_dir() and list(path.glob("*.gguf")) and not list(path.glob("*.safetensors"))):
+        raise UserError(
+            f"{text}: GGUF, which is made for other engines and can't be trained; expected the safetensors it was made "
+            "of, or AutoModelForCausalLM.from_pretrained(DIR, gguf_file=FILE), saved with save_pretrained"
+        )
     if not path.is_dir():
         raise UserError(f"{text}: is a file; expected the directory that holds config.json and the weights")
+    if not (path / "config.json").exists() and (path / "adapter_config.json").exists():
+        raise UserError(
+            f"{text}: holds an adapter of {_base_of(path)} and no model; merge it first: "
+            f"PeftModel.from_pretrained(base, {text!r}).merge_and_unload().save_pretrained(DIR), and the tokenizer, too"
+        )
     if not (path / "config.json").exists():
-        raise UserError(f"{text}: not a model directory, config.json is missing; expected one made by save_pretrained")
+        model = nearest_model(text)
+        expected = model.removeprefix("; ") if model else "expected one made by save_pretrained"
+        raise UserError(f"{text}: not a model directory, config.json is missing; {expected}")
     if not list(path.glob("*.safetensors")):
         pickled = list(path.glob("*.bin")) + list(path.glob("*.pt"))
         why = f"only {pickled[0].name}, a pickle, which can run code; convert it to safetensors" if pickled else "none"
         raise UserError(f"{text}: no model.safetensors among the weights ({why})")
-    return str(path)
+
+
+def _base_of(adapter: Path) -> str:
+    """The model that an adapter belongs to, as its file names it."""
+    try:
+        named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another model"
+    return str(named or "another model")
+
+
+def fetched(source: Path | str) -> tuple[str, dict[str, Any]]:
+    """``source`` as transformers wants it, and how it is to be opened. The hub is asked once, and only where there is
+    no such directory. Raises UserError as ``check_model`` and ``hub.answers`` do."""
+    name = check_model(source)
+    if Path(name).exists():
+        return name, NO_CODE
+    return name, NO_CODE | {"local_files_only": not hub.answers(name, "models")}
 
 
 def load_tokenizer(source: Path | str) -> Any:
@@ -48,9 +90,9 @@ def load_tokenizer(source: Path | str) -> Any:
     quiet_transformers()
     from transformers import AutoTokenizer
 
-    name = check_model(source)
+    name, how = fetched(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **NO_CODE)
+        tokenizer = AutoTokenizer.from_pretrained(name, **how)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"{source}: its tokenizer can't be loaded: {_first_line(error)}") from error
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # transformers makes one where files lack
@@ -91,9 +133,9 @@ def scorer_kind(source: Path | str) -> str:
     quiet_transformers()
     from transformers import AutoConfig
 
-    name = check_model(source)
+    name, how = fetched(source)
     try:
-        architectures = AutoConfig.from_pretrained(name, **NO_CODE).architectures or []
+        architectures = AutoConfig.from_pretrained(name, **how).architectures or []
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
     return next((kind for kind in architectures if kind.endswith("ForSequenceClassification")), "")
@@ -105,10 +147,10 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) 
     import torch
     from safetensors import SafetensorError
 
-    name = check_model(source)
+    name, how = fetched(source)
     try:
         model, report = kind.from_pretrained(
-            name, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True, **NO_CODE, **options
+            name, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True, **how, **options
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
@@ -164,3 +206,35 @@ def _first_line(error: Exception) -> str:
 
 def _offline_hint() -> str:
     return " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
+
+
+def context_of(model: Any, tokenizer: Any) -> int:
+    """Tokens of prompt and completion together: what the config states, else the tokenizer, else without limit."""
+    stated, length = stated_context(model), tokenizer.model_max_length
+    return length if stated == UNLIMITED and isinstance(length, int) and 0 < length < UNLIMITED else stated
+
+
+def refuse_lost_ids(source: Path | str, model: Any, tokenizer: Any) -> None:
+    """Raises UserError where the tokenizer has tokens that the embedding has no row for. Padding is never fed to it."""
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    beyond = {token: number for token, number in tokenizer.get_vocab().items() if number >= rows}
+    beyond.pop(tokenizer.pad_token, None)
+    if beyond:
+        first = min(beyond, key=lambda token: beyond[token])
+        raise UserError(
+            f"{source}: the tokenizer has {len(beyond)} tokens, {first!r} ({beyond[first]}) first, beyond the model's "
+            f"embedding of {rows:,} rows; save the model again after model.resize_token_embeddings(len(tokenizer))"
+        )
+
+
+def parts_left_out(source: Path | str) -> str:
+    """What of a model beside its text is not opened, trained or saved here (a vision tower, say), in words; empty:
+    nothing is."""
+    from transformers import AutoConfig
+
+    name, how = fetched(source)
+    found = AutoConfig.from_pretrained(name, **how).to_dict()
+    others = sorted(key.removesuffix("_config") for key in found if key in OTHER_PARTS and found[key])
+    if not others:
+        return ""
+    return f"its {' and '.join(others)} part is left out: text alone is read, trained and saved"

@@ -13,13 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
-from groupwise.errors import MicroBatchTooLarge
+from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.kernels.lanes import Lanes
 from groupwise.learners.config import Local
 from groupwise.learners.critic import Critic
 from groupwise.learners.dry_step import is_tight, rehearse
 from groupwise.learners.layout import Layout
-from groupwise.learners.loading import generation_stops, load_model, load_tokenizer, save_model
+from groupwise.learners.loading import (
+    context_of,
+    generation_stops,
+    load_model,
+    load_tokenizer,
+    parts_left_out,
+    refuse_lost_ids,
+    save_model,
+)
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import Room
@@ -39,10 +47,13 @@ class LocalLearner:
         self.device = pick_device(config.device)
         self.model = load_model(directory, config.dtype, self.device)
         self.tokenizer = load_tokenizer(directory)
-        self.context_tokens = int(self.model.config.get_text_config().max_position_embeddings)
+        refuse_lost_ids(directory, self.model, self.tokenizer)
+        if left_out := parts_left_out(directory):
+            note(f"{directory}: {left_out}")
+        self.context_tokens = context_of(self.model, self.tokenizer)
         self.stop_tokens = generation_stops(self.model)
         self.version = 0
-        self._adapters = Adapters(self.model, config.lora) if config.lora.rank else None
+        self._adapters = Adapters(self.model, config.lora, note) if config.lora.rank else None
         trained = self._adapters.trained if self._adapters else self.model
         self.lanes = Lanes(config.threads or 1)
         self._policy = LanguageModel(trained, config.checkpointing, self.lanes)
@@ -273,7 +284,11 @@ def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
 
 
 def pick_device(name: str) -> str:
-    """``auto`` becomes cuda where there is one, else cpu."""
+    """``auto`` becomes cuda where there is one, else cpu. Raises UserError for a cuda that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        built = torch.version.cuda is not None or torch.version.hip is not None
+        why = "no such device is visible" if built else f"torch {torch.__version__} is built without it"
+        raise UserError(f"device cuda: {why}; expected device cpu or auto, or a torch built for your GPU")
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"

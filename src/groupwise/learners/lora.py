@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from groupwise.errors import UserError
 from groupwise.learners.config import Lora
 from groupwise.learners.layout import Layout
 from groupwise.learners.logprobs import LanguageModel, States
+from groupwise.learners.lora_targets import Conv1D, last_names, left_out, named_briefly, target_modules
 
 ADAPTER = "adapter"
 """Directory beside the model's files that peft loads the adapters from."""
@@ -25,29 +26,31 @@ class Adapters:
     """``trained``: the model with an adapter on each target, which are its only parameters with gradient.
 
     ``model`` stays a plain transformers model: it shares every other parameter with ``trained``, and ``merge`` writes
-    W + alpha / rank · B A where ``trained`` has W. Adapters begin with B = 0.
+    W + scale · B A where ``trained`` has W. Adapters begin with B = 0. ``note`` hears where they are.
     """
 
-    def __init__(self, model: Any, lora: Lora) -> None:
+    def __init__(self, model: Any, lora: Lora, note: Callable[[str], None] = lambda text: None) -> None:
         try:
             from peft import LoraConfig, get_peft_model
         except ImportError as error:
             raise UserError("lora.rank > 0 needs peft; expected it installed: pip install 'groupwise[lora]'") from error
         known = {id(parameter): parameter for parameter in model.parameters()}
+        frozen = sum(parameter.numel() for parameter in known.values())
         self.model = model
         twin = copy.deepcopy(model, known)
-        names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-        lost = set(lora.targets) - names
-        if lost or not lora.targets:
-            raise UserError(
-                f"lora.targets: the model has no linear layer named {', '.join(sorted(lost)) or 'by an empty list'}; "
-                f"expected some of {', '.join(sorted(names))}"
-            )
+        targets = target_modules(model, lora.targets)
         alpha: Any = lora.alpha  # peft's type is int; it divides by rank
-        options = LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM")
+        options = LoraConfig(
+            r=lora.rank,
+            lora_alpha=alpha,
+            target_modules=named_briefly(model, targets),
+            use_rslora=lora.rslora,
+            fan_in_fan_out=all(type(model.get_submodule(name)) is Conv1D for name in targets),
+            task_type="CAUSAL_LM",
+        )
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            self._peft: Any = get_peft_model(twin, options)
+            self._peft: Any = _with_adapters(get_peft_model, twin, options)
         self.trained: Any = self._peft.get_base_model().eval()
         model.requires_grad_(False)
         self._layers = {
@@ -56,6 +59,11 @@ class Adapters:
         for name in self._layers:
             merged = model.get_submodule(name)
             merged.weight = nn.Parameter(merged.weight.detach().clone(), requires_grad=False)
+        trained = sum(parameter.numel() for parameter in self.parameters())
+        note(
+            f"lora: rank {lora.rank} on {len(targets)} layers ({', '.join(last_names(targets))}): {trained:,} "
+            f"parameters are trained beside {frozen:,} frozen ones{left_out(model, targets)}"
+        )
 
     def parameters(self) -> list[nn.Parameter]:
         """Those that are trained."""
@@ -144,6 +152,23 @@ class HeadAt(nn.Module):
 def _with(adapters: Adapters, values: list[Tensor], head: Any, hidden: Tensor) -> Tensor:
     with adapters.at(values):
         return head(hidden)
+
+
+def _with_adapters(get_peft_model: Callable[..., Any], model: Any, options: Any) -> Any:
+    """peft's model. Raises UserError where peft refuses a target, or takes one for what is no linear layer."""
+    names = ", ".join(sorted(options.target_modules))
+    try:
+        made = get_peft_model(model, options)
+    except ValueError as error:
+        raise UserError(f"lora.targets {names}: peft refuses: {' '.join(str(error).split())}") from error
+    layers = [module for module in made.modules() if hasattr(module, "get_delta_weight")]
+    other = {type(layer.get_base_layer()).__name__ for layer in layers if not hasattr(layer.get_base_layer(), "weight")}
+    if other:
+        raise UserError(
+            f"lora.targets {names}: peft takes some of them for the experts in {', '.join(sorted(other))}, which can't "
+            "have adapters here; expected all-linear or the names of attention's layers"
+        )
+    return made
 
 
 class PastPolicy:

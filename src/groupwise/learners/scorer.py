@@ -19,7 +19,7 @@ from groupwise.learners.bodies import body_of
 from groupwise.learners.config import Local
 from groupwise.learners.dry_step import is_tight, rehearse
 from groupwise.learners.layout import Layout
-from groupwise.learners.loading import load_scorer, load_tokenizer, save_model
+from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, refuse_lost_ids, save_model
 from groupwise.learners.local import pick_device, send_back
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
@@ -59,7 +59,8 @@ class ScorerLearner:
         check_head(self.model, str(directory))
         if new:
             draw_head(self.model.score, seed)
-        self.context_tokens = int(self.model.config.get_text_config().max_position_embeddings)
+        refuse_lost_ids(directory, self.model, self.tokenizer)
+        self.context_tokens = context_of(self.model, self.tokenizer)
         self.version = 0
         self.lanes = Lanes(config.threads or 1)
         self._body = body_of(self.model, config.checkpointing, self.lanes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -24,17 +24,17 @@ SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>
 class NewModel:
     """A Qwen3-architecture causal LM with random weights and a byte-level tokenizer (one token a byte, 261 in all)."""
 
-    hidden_size: int = 128
+    hidden_size: Annotated[int, "[1, inf)"] = 128
     """Width."""
-    layers: int = 4
+    layers: Annotated[int, "[1, inf)"] = 4
     """Depth."""
-    heads: int = 4
+    heads: Annotated[int, "[1, inf)"] = 4
     """Attention heads; keys and values have half as many."""
-    intermediate_size: int = 512
+    intermediate_size: Annotated[int, "[1, inf)"] = 512
     """Width of the feed-forward layers."""
-    context_tokens: int = 512
+    context_tokens: Annotated[int, "[1, inf)"] = 512
     """Prompt and completion together."""
-    initializer_range: float = 0.02
+    initializer_range: Annotated[float, "(0, inf)"] = 0.02
     """Standard deviation of the random weights."""
     pieces: tuple[str, ...] = ()
     """Strings that are one token each, beside the bytes: the longest that fits is taken first."""

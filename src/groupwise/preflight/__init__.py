@@ -19,10 +19,12 @@ from groupwise.errors import UserError
 from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
 from groupwise.learners.local import LocalLearner
+from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
+from groupwise.preflight.first_step import try_first_step
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.rehearsal import longest_rollouts
 from groupwise.rendering import first_day, renderer_of
@@ -65,6 +67,10 @@ def _tell_recipe(notes: Notebook, recipe: Run) -> None:
         notes.findings.append(Finding(name, "options", "remark", words))
 
 
+class NotTrainedYet(UserError):  # noqa: N818 - what is open is no error
+    """The model of a stage that has not run is asked for: what depends on it is left open."""
+
+
 @dataclass(frozen=True)
 class Models:
     """Which model stands for which, without any having been trained."""
@@ -92,8 +98,12 @@ class Models:
             return name
         left = RunDirectory(self.out or Path("runs") / self.recipe.name).model(name)
         if not left.exists():
-            raise UserError(f"stage {name} has left no model yet")
+            raise NotTrainedYet(f"stage {name} has left no model yet")
         return left
+
+    def named(self, name: str, last: Path | str) -> Path | str:
+        """As ``FrozenPolicy.models`` and ``Stage.start`` name a model."""
+        return {"first": self.first, "last": lambda: last}.get(name, lambda: self.left_by(name))()
 
     def begun(self, stage: Stage) -> tuple[Path | str, str]:
         """What a stage begins with, and the stage whose model that would be were it there; empty: it is there."""
@@ -104,7 +114,7 @@ class Models:
             return self.first(), ""
         try:
             return self.left_by(name), ""
-        except UserError:
+        except NotTrainedYet:
             return self.first(), name
 
 
@@ -120,22 +130,35 @@ class _StageCheck:
         task, tokenizer = stage.task, self.learner.tokenizer
         today = first_day(models.record())
         renderer = renderer_of(task, tokenizer, str(self.model), self.learner.stop_tokens, today)
-        self.world = World(self.stage, renderer, self.engine, recipe.seed)
+        self.world = World(
+            self.stage,
+            renderer,
+            self.engine,
+            recipe.seed,
+            on_note=lambda text: notes.remark("first step", text.removeprefix(f"{stage.name}: ")),
+            open_policy=self._open_policy,
+        )
 
     def run(self) -> None:
+        """Each part by itself, so that one that breaks hides no other."""
         stage, notes, world = self.stage, self.notes, self.world
         rollouts = longest_rollouts(world, self.recipe.learner.tokens_per_micro_batch) if len(stage.task.train) else []
         longest = max((len(each.prompt.tokens) + len(each.tokens) for each in rollouts), default=0)
         notes.try_part("batch", lambda: tell_batch(notes, stage, self.recipe.learner, longest))
-        notes.try_part("data", lambda: data.tell_rows(notes, world))
+        notes.try_part("data", lambda: data.tell_rows(notes, world, self.limit))
         if not len(stage.task.train):
             return
+        begun = notes.try_part("reference", self._start)
         if self._all_readable():
             notes.try_part("template", lambda: data.tell_template(notes, world))
         if stage.task.rewards and not self.unheard:
             notes.try_part("reward", lambda: rewards.tell_gold(notes, world))
+            if not any(each.part == "reward" and each.kind == "problem" for each in notes.findings):
+                notes.try_part("reward", lambda: rewards.ask_about_rows(world, self._evaluated(), self.limit))
         drawn = self._probe() if isinstance(stage.algorithm.source, OnPolicy) and rollouts else None
-        if rollouts:
+        if begun and self._all_readable() and not self.unheard:
+            notes.try_part("first step", lambda: try_first_step(notes, world, self.learner, self.limit))
+        if begun and rollouts:
             notes.try_part("memory", partial(self._cost, rollouts, drawn))
 
     def _leave_out_unusable(self) -> None:
@@ -146,10 +169,17 @@ class _StageCheck:
     def _all_readable(self) -> bool:
         return not any(each.part == "data" and each.kind == "problem" for each in self.notes.findings)
 
-    def _cost(self, rollouts: Sequence[Any], drawn: probe.Probe | None) -> None:
+    def _start(self) -> None:
+        """The reference (a teacher, say) and the critic, opened as the stage opens them."""
         algorithm = self.stage.algorithm
         reference = algorithm.reference.model if algorithm.needs_reference else None
         self.learner.start_stage(reference, algorithm.critic.network)
+
+    def _evaluated(self) -> int:
+        """Of the held-out rows so many are evaluated when the stage is done."""
+        return 0 if self.stage.algorithm.trains_scorer else self.recipe.evaluation.problems
+
+    def _cost(self, rollouts: Sequence[Any], drawn: probe.Probe | None) -> None:
         per_token = cost.tell_cost(self.notes, self.world, self.learner, rollouts, self.limit)
         cost.tell_time(self.notes, self.world, rollouts, per_token, drawn, real=not self.missing)
 
@@ -185,6 +215,16 @@ class _StageCheck:
         scorer = self.recipe.learner.open_scorer(self.model, 0, note)
         return scorer, Lazy(scorer.context_tokens, lambda: self._policy_engine(note))
 
+    def _open_policy(self, name: str) -> RolloutEngine:
+        """Another model to sample from; the run's first model where the stage of that name has not run."""
+        try:
+            source = self.models.named(name, self.model)
+        except NotTrainedYet:
+            source = self.models.first()
+        other = self.recipe.learner.open(source)
+        check_same_ids(str(source), other.tokenizer.get_vocab(), self.learner.tokenizer.get_vocab())
+        return self.recipe.engine.open(other.model)
+
     def _policy_engine(self, note: Told) -> RolloutEngine:
         return self.recipe.engine.open(self.recipe.learner.open(self.model, note).model, note)
 
@@ -198,6 +238,6 @@ class _StageCheck:
         )
         try:
             heard: tuple[Reward, ...] = opened(stage.task.rewards)
-        except UserError as error:
+        except NotTrainedYet as error:
             return replace(stage, task=replace(stage.task, rewards=())), f"its reward is learned, and {error}"
         return replace(stage, task=replace(stage.task, rewards=heard)), ""

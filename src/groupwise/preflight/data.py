@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from groupwise.errors import UserError
 from groupwise.intake import learned_examples, template_notes
 from groupwise.preflight.arithmetic import counted, longest_completion
 from groupwise.preflight.findings import Notebook
-from groupwise.sources import World
+from groupwise.sources import FrozenPolicy, RowSource, World, row_order
+from groupwise.sources.demonstrations import demonstrated
 from groupwise.types import Example, Message, Prompt
 
 LOOKED_AT = 300  # rows, evenly spread, that are rendered
@@ -30,41 +32,80 @@ def named(ids: Sequence[str]) -> str:
     return ", ".join(ids[:SHOWN]) + more
 
 
-def tell_rows(notes: Notebook, world: World) -> None:
-    """Rows that cannot be rendered, do not fit, or stand twice."""
+def tell_rows(notes: Notebook, world: World, limit: float) -> None:
+    """Rows that cannot be used, do not fit, or stand twice. Every row is read as the stage's source reads it, in the
+    order in which the stage takes them, for at most ``limit`` seconds; of rows that are made on demand a few hundred.
+    """
     task = world.stage.task
     if not len(task.train):
         notes.problem("data", f"task {task.name} has no training rows")
         return
-    looked_at = spread(task.train, LOOKED_AT)
-    prompts, refused = _rendered(world, looked_at)
+    rows, held_out = _in_order(world), spread(task.held_out, LOOKED_AT) if len(task.held_out) else []
+    prompts, looked_at, refused = _read(world, rows, reader(world), limit)
     for reason, ids in refused.items():
-        notes.problem("data", f"{len(ids)} of {len(looked_at)} rows looked at cannot be used ({named(ids)}): {reason}")
+        notes.problem("data", f"{len(ids)} of {looked_at} rows looked at cannot be used ({named(ids)}): {reason}")
+    _, evaluated, unread = _read(world, held_out, world.renderer.prompt, limit)
+    for reason, ids in unread.items():
+        notes.problem("data", f"{len(ids)} of {evaluated} held-out rows cannot be evaluated ({named(ids)}): {reason}")
     _tell_too_long(notes, world, prompts)
     _tell_repeated(notes, spread(task.train, COMPARED), task.held_out)
     if prompts:
         lengths = sorted(len(prompt.tokens) for prompt in prompts)
         middle = lengths[len(lengths) // 2]
         spelled = f"{lengths[0]} to {lengths[-1]} tokens, half of them at most {middle}"
-        words = f"{len(task.train):,} rows, {len(task.held_out):,} held out; of {len(looked_at)} looked at, prompts of "
+        words = f"{len(task.train):,} rows, {len(task.held_out):,} held out; of {looked_at:,} looked at, prompts of "
         words += spelled if lengths[0] < lengths[-1] else f"{middle} tokens"
         notes.fact("data", words, rows=len(task.train), held_out=len(task.held_out), longest_prompt=lengths[-1])
 
 
-def _rendered(world: World, rows: Sequence[Example]) -> tuple[list[Prompt], dict[str, list[str]]]:
-    """Prompts, and the rows that are refused by why: of reasons that quote a row, the first."""
+def _in_order(world: World) -> Iterator[Example]:
+    """As the stage takes them, where all of them are there; else evenly spread."""
+    rows = world.stage.task.train
+    if isinstance(rows, list | tuple):
+        return (rows[place] for place in row_order(world, 0))
+    return iter(spread(rows, LOOKED_AT))
+
+
+Reader = Callable[[Example], Prompt | None]
+
+
+def reader(world: World) -> Reader:
+    """What the stage's source makes of a row before anything is sampled. Raises UserError as the source does."""
+    source = world.stage.algorithm.source
+    if isinstance(source, RowSource):
+        return lambda row: next((rollout.prompt for rollout in source.rollouts(world, row)), None)
+    if isinstance(source, FrozenPolicy) and source.demonstrations:
+        return lambda row: demonstrated(world, row).prompt
+    return world.renderer.prompt
+
+
+def _read(
+    world: World, rows: Iterable[Example], read: Reader, limit: float
+) -> tuple[list[Prompt], int, dict[str, list[str]]]:
+    """Prompts, how many rows were looked at, and those that are refused by why."""
     prompts: list[Prompt] = []
     refused: dict[str, list[str]] = {}
-    kinds: dict[str, str] = {}
+    started, looked_at = time.perf_counter(), 0
     for row in rows:
+        if looked_at and time.perf_counter() - started > limit:
+            break
+        looked_at += 1
         try:
+            prompt = read(row)
+            prompts += [prompt] if prompt else []
             for answer in learned_examples(world.stage, row):
                 world.renderer.demonstration(answer)
-            prompts.append(world.renderer.prompt(row))
         except UserError as error:
-            reason = str(error).replace(f"{row.id}: ", "", 1)
-            refused.setdefault(kinds.setdefault(reason.partition("'")[0], reason), []).append(row.id)
-    return prompts, refused
+            refused.setdefault(_without_row(str(error), world.stage.name, row.id), []).append(row.id)
+    return prompts, looked_at, refused
+
+
+def _without_row(words: str, stage: str, row: str) -> str:
+    """The sentence of a refusal without the stage and the row that it names: the same for all rows of a kind."""
+    words = words.removeprefix(f"{stage}: ")
+    for named_so in (f"row {row}: ", f"row {row} ", f"{row}: "):
+        words = words.removeprefix(named_so)
+    return words
 
 
 def _tell_too_long(notes: Notebook, world: World, prompts: Sequence[Prompt]) -> None:

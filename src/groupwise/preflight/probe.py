@@ -34,7 +34,8 @@ def sampled(world: World, limit_seconds: float, prompts: int = PROMPTS) -> Probe
     source = world.stage.algorithm.source
     assert isinstance(source, OnPolicy)
     found, started, sampler = Probe(), time.perf_counter(), Sampler(world)
-    how = world.renderer.sampling(source.max_completion_tokens, source.temperature, source.top_k, source.top_p)
+    narrowed = source.top_k, source.top_p, source.min_p
+    how = world.renderer.sampling(source.max_completion_tokens, source.temperature, *narrowed)
     room = world.engine.context_tokens - source.max_completion_tokens
     prompts = min(prompts, len(world.stage.task.train))
     for prompt in (world.renderer.prompt(example) for example, _ in prompt_stream(world, 0)):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 
 from groupwise.audit.cases import FORMS, gold, right_cases
 from groupwise.audit.scoring import Verdict, judge
+from groupwise.checks import needs_reward
 from groupwise.preflight.data import named, spread
 from groupwise.preflight.findings import Notebook
 from groupwise.protocols import Reward
+from groupwise.rewards.judge import Judge as ModelJudge
 from groupwise.rewards.model import ModelReward
-from groupwise.sources import World
-from groupwise.types import Example, Score
+from groupwise.rewards.scoring import score_rollouts
+from groupwise.sources import World, as_rollout
+from groupwise.types import Completion, Example, Rollout, Score
 from groupwise.verdicts import Judge, bare
 
 ASKED = 64  # rows
+MOST_ROWS = 20_000
+TOGETHER = 32  # rows in one call
 LIMIT_SECONDS = 5.0  # of one answer
 
 
@@ -64,3 +70,29 @@ def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], firs
 
 def _is_full(judge: Judge, verdict: Verdict) -> bool:
     return bool(judge.verdict(Score(verdict.value)))
+
+
+def ask_about_rows(world: World, evaluated: int, limit: float) -> None:
+    """Asks the rewards about every row that a run asks them about, for at most ``limit`` seconds: of the training rows
+    where samples are scored, and of the first ``evaluated`` held-out rows. Raises the UserError that would stop it."""
+    task, started = world.stage.task, time.perf_counter()
+    asked: list[tuple[Sequence[Example], Sequence[Reward]]] = []
+    if needs_reward(world.stage.algorithm):
+        asked.append((spread(task.train, MOST_ROWS), task.rewards))
+    if len(task.held_out) and evaluated:
+        asked.append((spread(task.held_out[:evaluated], MOST_ROWS), task.judges))
+    for rows, rewards in asked:
+        if any(isinstance(bare(reward), ModelReward | ModelJudge) for reward in rewards):
+            continue  # a network of its own, or somebody's server
+        for start in range(0, len(rows), TOGETHER):
+            if time.perf_counter() - started > limit:
+                return
+            score_rollouts([_attempt(world, row) for row in rows[start : start + TOGETHER]], rewards)
+
+
+def _attempt(world: World, row: Example) -> Rollout:
+    """The row's reference answer as a completion that a policy might have sampled."""
+    prompt = world.renderer.prompt(row)
+    tokens = tuple(world.renderer.tokenizer.encode(row.answer or "0", add_special_tokens=False)) or (0,)
+    completion = Completion(tokens, (0.0,) * len(tokens), True, 0)
+    return as_rollout(prompt, completion, world.renderer, world.stage.task.steps)

@@ -10,7 +10,9 @@ from groupwise.rewards.judge import Judge
 from groupwise.rewards.math import Math
 from groupwise.rewards.model import ModelReward, solution_score, with_scorers
 from groupwise.rewards.named import by_name
+from groupwise.rewards.program_answers import ProgramAnswer
 from groupwise.rewards.programs import Code
+from groupwise.rewards.published import MathVerify
 from groupwise.rewards.reasoning_gym import ReasoningGym
 from groupwise.rewards.scoring import score_rollouts
 from groupwise.rewards.signatures import FunctionReward, as_reward
@@ -24,8 +26,10 @@ __all__ = [
     "Judge",
     "LengthPenalty",
     "Math",
+    "MathVerify",
     "ModelReward",
     "Outcome",
+    "ProgramAnswer",
     "ReasoningGym",
     "WorkerPool",
     "as_reward",

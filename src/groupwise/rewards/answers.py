@@ -1,95 +1,74 @@
-"""Final answers and exact numbers. Standard library only, nothing is evaluated, time is linear in a capped input."""
+"""Final answers that are compared here and at once: numbers with their units, choices, and lists of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from groupwise.errors import UserError
-from groupwise.types import Rollout, Score
+from groupwise.rewards.reading.conventions import CONVENTIONS
+from groupwise.rewards.reading.equality import compare_values, tolerance
+from groupwise.rewards.reading.notation import in_ascii
+from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, Quantity, quantity
+from groupwise.rewards.reading.reader import Reader, marked_answer
+from groupwise.rewards.reading.references import read_reference
+from groupwise.rewards.reading.spans import Reference
+from groupwise.rewards.reading.structure import TEXT_CHARACTERS, opens_thinking
+from groupwise.rewards.reading.values import Value, Words, is_plain
+from groupwise.types import Example, Rollout, Score
 
-TEXT_CHARACTERS = 200_000
-"""Of a longer completion only the end is read: that is where an answer stands."""
-NUMBER_CHARACTERS = 200
-LARGEST_EXPONENT = 100
+__all__ = [
+    "NUMBER_CHARACTERS",
+    "TEXT_CHARACTERS",
+    "FinalAnswer",
+    "final_answer",
+    "numbers_equal",
+    "parse_number",
+    "parse_quantity",
+]
 
-_HASHES = re.compile(r"####[ \t]*([^\n]*)")
-_A_LINE = re.compile(r"^[ \t]*A:[ \t]*([^\n]*)", re.MULTILINE)
-_THE_ANSWER_IS = re.compile(r"\banswer(?: is|:)([^\n]*)", re.IGNORECASE)
-_BRACES = re.compile(r"(?P<boxed>\\(?:boxed|fbox)[ ]?\{)|(?P<escaped>\\[\\{}])|(?P<open>\{)|(?P<close>\})")
-_ANY_NUMBER = re.compile(r"[-−]?[$€£]?[0-9][0-9,]*(?:\.[0-9]+)?%?|[-−]?\.[0-9]+%?")
-
-_PLAIN = str.maketrans(
-    {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width forms of ASCII
-    | {0x2212: "-", 0xFE63: "-", 0x00A0: " ", 0x202F: " ", 0x3002: "."}
-)
-_LATEX = re.compile(r"\\(?:[!,()\[\]]|(?=[$%]))")
-_LATEX_FRACTION = re.compile(r"^([-+]?)\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}")
-_DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
-_NUMBER = re.compile(
-    rf"(?P<sign>[-+]?)[ ]?[$€£]?[ ]?(?P<top>{_DECIMAL})"
-    rf"(?:[eE](?P<exponent>[-+]?[0-9]{{1,3}})|[ ]?/[ ]?(?P<bottom>{_DECIMAL}))?[ ]?%?"
-)
-_NOT_A_UNIT = frozenset({"and", "or", "plus", "minus", "times", "over", "to", "x", "half", "dozen"}) | frozenset(
-    {"hundred", "thousand", "million", "billion", "trillion", "k", "m", "b", "bn"}
-)
-_UNIT_WORDS = 5
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_LETTERS = re.compile(r"[^\W\d_]{2,}|[\u4e00-\u9fff]|[0-9}]\s*[a-df-zA-DF-Z]")
+ANSWER_COLUMNS = ("answer", "final_answer", "ground_truth", "golden", "gold", "target", "solution", "label")
+"""Columns that an answer may have come from: where a row has one and it is empty, the row alone is at fault."""
 
 
 def final_answer(text: str, last_number: bool = False) -> str | None:
-    """The answer a text ends with, as written, or None. The first of these conventions that occurs decides:
+    """The answer a text ends with, as written, or None. What stands in a thinking block is none.
 
-    1. ``#### N`` (GSM8K);
-    2. ``\\boxed{...}``, braces balanced;
-    3. a line ``A: N`` (OpenAI's sampled GSM8K solutions);
-    4. ``the answer is N`` or ``answer: N``;
-    5. with ``last_number``, the last number anywhere.
-
-    Of several by one convention the last counts: it is the writer's last word.
+    The first of these conventions that occurs with something that can be read decides: ``<answer>``, ``#### N``,
+    ``\\boxed{...}``, a line ``A: N``, ``the answer is N`` and its siblings in English and Chinese, the output of a
+    program; with ``last_number`` the last number anywhere. Of several by one convention the last counts.
     """
-    text = text[-TEXT_CHARACTERS:]
-    for answer in (_last(_HASHES, text), _last_boxed(text), _last(_A_LINE, text), _last(_THE_ANSWER_IS, text)):
-        if answer:
-            return answer
-    numbers = _ANY_NUMBER.findall(text) if last_number else []
-    return numbers[-1] if numbers else None
+    return marked_answer(text, last_number)
 
 
 def parse_number(text: str) -> Fraction | None:
     """The exact value of a text that is one number and nothing else, or None.
 
-    Read are a sign (also U+2212), thousands commas, decimals, ``a/b`` and ``\\frac{a}{b}``, a currency sign before,
-    full-width digits, a full stop after, exponents up to 100. ``50%`` is 50: a percent sign is a unit. More than
-    200 characters are not a number.
+    Read are a sign (also U+2212), thousands commas, decimals, fractions and mixed numbers in any notation, powers of
+    ten, a currency sign before, a full stop after, exponents up to 100. ``50%`` is 50: a percent sign is a unit. More
+    than 200 characters are not a number.
     """
-    if len(text) > NUMBER_CHARACTERS:
-        return None
-    plain = _LATEX.sub("", text.translate(_PLAIN).replace("{,}", ",")).strip().rstrip(". ").strip("$* ").rstrip(".")
-    match = _NUMBER.fullmatch(_LATEX_FRACTION.sub(r"\1\2/\3", plain))
-    if match is None:
-        return None
-    exponent = int(match["exponent"] or 0)
-    bottom = _exact(match["bottom"] or "1")
-    if abs(exponent) > LARGEST_EXPONENT or bottom == 0:
-        return None
-    value = _exact(match["top"]) / bottom * Fraction(10) ** exponent
-    return -value if match["sign"] == "-" else value
+    found = quantity(text)
+    is_alone = (
+        found is not None
+        and not found.name
+        and len(found.unit) < 2
+        and not _LETTERS.search(_COMMAND.sub("", in_ascii(text)))
+    )
+    return found.value if found is not None and is_alone else None
 
 
 def parse_quantity(text: str) -> Fraction | None:
-    """The number of ``18 dollars``, ``$18 per day``, ``18``: a number and at most five plain words of a unit.
+    """The number of ``18 dollars``, ``$18 per day``, ``1.8 billion``, ``5元``, ``18``: a number and its unit.
 
-    None where the words change the number (``1.8 billion``) or there is more arithmetic (``10 + 5``).
+    None where there is more arithmetic (``10 + 5``) or more text than a unit.
     """
-    if len(text) > NUMBER_CHARACTERS:
-        return None
-    number, _, unit = text.strip().partition(" ")
-    words = unit.strip(" .*!").lower().split()
-    is_unit = len(words) <= _UNIT_WORDS and all(word.isalpha() and word not in _NOT_A_UNIT for word in words)
-    value = parse_number(text)
-    return parse_number(number) if value is None and is_unit else value
+    found = quantity(text)
+    return None if found is None else found.value
 
 
 def numbers_equal(a: str, b: str) -> bool:
@@ -100,66 +79,100 @@ def numbers_equal(a: str, b: str) -> bool:
 
 @dataclass(frozen=True)
 class FinalAnswer:
-    """1 where the completion's :func:`final_answer` is the same number as the example's answer, otherwise 0.
+    """1 where the completion's final answer is the example's, otherwise 0. docs/answers.md says how both are read.
 
-    ``example.answer`` is the number itself or a whole solution that ends with it. A completion without a final
-    answer, or with one that is no number, gets 0 and the status ``unparseable``. Raises UserError where the example
-    has no answer or none that is a number.
+    ``example.answer`` is the answer itself or a whole solution that ends with it: a number with or without a unit, a
+    choice, or a list of these. A completion without a final answer, or with one that cannot be read, gets 0 and the
+    status ``unparseable``. A row whose answer cannot be read is ``failed``, with the reason. Raises UserError where a
+    row has no answer at all.
     """
 
     name: str = "answer"
     weight: float = 1.0
     last_number: bool = False
     """Take the last number of a finished completion that follows no convention."""
+    tolerance: str = "exact"
+    """How far a number may be off: 'exact', 'absolute 1e-3', 'relative 1e-4', 'percent' (a factor of 100), several."""
+    conventions: tuple[str, ...] = tuple(CONVENTIONS)
+    """Tried in this order; of ``tags``, ``hashes``, ``finals``, ``boxes``, ``lines``, ``phrases``, ``output``."""
+    begins_in_thinking: bool = False
+    """The chat template opens the thinking block: a completion that never closes it has no answer."""
+    several: str = ""
+    """What a row's JSON list of several answers means: ``any`` of them is right, or they are ``all`` one."""
+
+    def __post_init__(self) -> None:
+        check_options(self.tolerance, self.conventions, self.several)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        return [self._score(rollout) for rollout in rollouts]
+        references = references_of(rollouts, self.name, self.reference)
+        return [self._score(rollout, gold) for rollout, gold in zip(rollouts, references, strict=True)]
 
-    def _score(self, rollout: Rollout) -> Score:
-        gold = self._gold(rollout)
-        found = parse_quantity(final_answer(rollout.text, self.last_number and rollout.finished) or "")
-        return Score(0.0, "unparseable") if found is None else Score(float(found == gold))
+    def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+        """Equal numbers are equal answers under this reward's own equality; None: no answer."""
+        gold = self.reference(rollouts[0].prompt.example) if rollouts else Reference()
+        values = [self._read(rollout, gold) for rollout in rollouts]
+        near, classes = tolerance(self.tolerance), list(gold.values)
+        found: list[int | None] = []
+        for value in values:
+            if value is None or not is_plain(value):
+                found.append(None)
+                continue
+            same = (place for place, one in enumerate(classes) if compare_values(one, value, near) == "equal")
+            place = next(same, len(classes))
+            classes += [value] if place == len(classes) else []
+            found.append(0 if place < len(gold.values) else place)
+        return found
 
-    def _gold(self, rollout: Rollout) -> Fraction:
-        answer = reference_answer(rollout, self.name)
-        gold = parse_quantity(final_answer(answer) or answer)
-        if gold is None:
-            raise UserError(
-                f"{rollout.prompt.example.id}: reward '{self.name}' compares numbers, and the answer {answer[:60]!r} "
-                "is not one; give a number or a solution that ends with '#### NUMBER', or use the reward 'math'"
+    def unreadable(self, examples: Sequence[Example]) -> list[str]:
+        """For each example "" where its answer can be read, else why not."""
+        return [self.reference(example).why for example in examples]
+
+    def _score(self, rollout: Rollout, gold: Reference) -> Score:
+        if not gold.values:
+            return Score(None, "failed", reason=gold.why)
+        found = self._read(rollout, gold)
+        if found is None or not is_plain(found):
+            return Score(0.0, "unparseable")
+        near = tolerance(self.tolerance)
+        return Score(float(any(compare_values(value, found, near) == "equal" for value in gold.values)))
+
+    def _read(self, rollout: Rollout, gold: Reference) -> Value | None:
+        reader = Reader(self.conventions, self.begins_in_thinking)
+        unmarked = self.last_number and rollout.finished
+        value = reader.answer(rollout.text, gold, unmarked, opens_thinking(rollout.prompt.example.prompt))
+        is_number = bool(gold.values) and isinstance(gold.values[0], Quantity)
+        return None if is_number and isinstance(value, Words) else value
+
+    def reference(self, example: Example) -> Reference:
+        """The example's answer as it is read; without values and with the reason where it cannot be."""
+        if example.answer is None or not example.answer.strip():
+            return Reference(why="the row has no answer")
+        gold = read_reference(example.answer, self.several)
+        if gold.values and not all(is_plain(value) and not isinstance(value, Words) for value in gold.values):
+            why = f"'{self.name}' compares numbers and choices, and {example.answer.strip()[:60]!r} is not one"
+            return Reference(
+                why=f"{why}; give a number or a solution that ends with '#### NUMBER', or use the reward 'math'"
             )
         return gold
 
 
-def reference_answer(rollout: Rollout, reward: str) -> str:
-    """The example's answer: the answer itself, or a whole solution. Raises UserError where there is none."""
-    answer = rollout.prompt.example.answer
-    if answer is None or not answer.strip():
+def check_options(near: str, conventions: tuple[str, ...], several: str) -> None:
+    """Raises UserError where a reader's options say nothing that it knows."""
+    tolerance(near)
+    Reader(tuple(conventions))
+    if several not in ("", "any", "all"):
         raise UserError(
-            f"{rollout.prompt.example.id}: reward '{reward}' needs an answer to compare with and the row has none; "
-            "add a column 'answer'"
+            f"several={several!r}: expected 'any' (each of a list is right) or 'all' (together they are one answer)"
         )
-    return answer.strip()
 
 
-def _exact(digits: str) -> Fraction:
-    return Fraction(digits.replace(",", "").rstrip("."))
-
-
-def _last(pattern: re.Pattern[str], text: str) -> str | None:
-    found = (match.strip(" \t\r*:") for match in reversed(pattern.findall(text)))
-    return next((answer for answer in found if answer), None)
-
-
-def _last_boxed(text: str) -> str | None:
-    """The box that opens last, of those that close. One pass, whatever the nesting."""
-    opened: list[tuple[bool, int]] = []
-    start, answer = -1, None
-    for token in _BRACES.finditer(text):
-        if token.lastgroup in ("boxed", "open"):
-            opened.append((token.lastgroup == "boxed", token.end()))
-        elif token.lastgroup == "close" and opened:
-            boxed, begin = opened.pop()
-            if boxed and begin > start:
-                start, answer = begin, text[begin : token.start()].strip()
-    return answer
+def references_of(rollouts: Sequence[Rollout], reward: str, read: Callable[[Example], Reference]) -> list[Reference]:
+    """Each rollout's reference. Raises UserError where a row has no answer and no column that could hold one."""
+    for rollout in rollouts:
+        example = rollout.prompt.example
+        if not (example.answer or "").strip() and not any(name in example.columns for name in ANSWER_COLUMNS):
+            raise UserError(
+                f"{example.id}: reward '{reward}' needs an answer to compare with and the row has none; "
+                "add a column 'answer'"
+            )
+    return [read(rollout.prompt.example) for rollout in rollouts]

@@ -78,6 +78,11 @@ class ModelReward:
     tokenizer: Any = field(default=None, repr=False, compare=False)
     """Of the policy, where it is known: every id is compared."""
 
+    @property
+    def scores_steps(self) -> bool:
+        """See ``protocols.StepScoring``."""
+        return self.kind == "process" and self.each_step
+
     def __post_init__(self) -> None:
         for option, value, known in (("kind", self.kind, Kind), ("aggregate", self.aggregate, Aggregate)):
             if value not in get_args(known):

@@ -11,6 +11,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -22,7 +23,9 @@ from groupwise.rewards.format import Format, LengthPenalty
 from groupwise.rewards.math import Math
 from groupwise.rewards.model import Kind, ModelReward
 from groupwise.rewards.neighbours import belongs_to, importable
+from groupwise.rewards.program_answers import ProgramAnswer
 from groupwise.rewards.programs import Code
+from groupwise.rewards.published import PRESETS
 from groupwise.rewards.signatures import as_reward
 from groupwise.rewards.weighted import weighted
 
@@ -37,6 +40,7 @@ BUILT_IN: dict[str, Callable[[], Reward]] = {
     "code": Code,
     "format": lambda: Format(THOUGHT_THEN_ANSWER),
     "length": LengthPenalty,
+    **PRESETS,
 }
 SCORERS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 EXPECTED = (
@@ -49,7 +53,9 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?
 def by_name(spec: str) -> Reward:
     """The reward of that name, with its weight where one is written after a star: ``math``, ``format*0.2``.
 
-    * ``math``, ``answer``, ``code``: rules that compare with the row's answer or tests.
+    * ``math``, ``answer``, ``code``: rules that compare with the row's answer or tests; ``gsm8k``, ``deepseekmath``,
+      ``tora``, ``pal``, ``math_verify``: published ones. Where they compare numbers, ``math:relative 1e-4`` states a
+      tolerance.
     * ``format`` (a thought, then an answer, each between its tags) or ``format:PATTERN``; ``length:TOKENS`` or
       ``length:TOKENS,CACHE`` (:class:`LengthPenalty`).
     * ``outcome:DIR``, ``process:DIR``: a learned reward (:class:`ModelReward`), which has its directory's name.
@@ -85,7 +91,14 @@ def weight_of(spec: str) -> tuple[str, float | None]:
 def _named(spec: str) -> Reward:
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
+    if spec == "steps":
+        raise UserError(
+            "reward 'steps' is the rule of the task stepwise (--data stepwise, --task stepwise), which knows what each "
+            "step should be; for other data process:DIR scores steps, or a reward of your own whose Score has steps"
+        )
     kind, _, model = spec.partition(":")
+    if kind in BUILT_IN and model and isinstance(rule := BUILT_IN[kind](), FinalAnswer | Math | ProgramAnswer):
+        return replace(rule, tolerance=model)
     if kind in SCORERS and model:
         return ModelReward(model, SCORERS[kind], name=Path(model).name)
     if kind == "format" and model:

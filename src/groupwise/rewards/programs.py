@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import re
@@ -36,8 +37,8 @@ class Talk:
     expected: str
 
 
-Call = tuple[bytes, Sequence[Talk | str]]
-"""A program and its tests."""
+Call = tuple[bytes, Sequence[Talk | str], bool]
+"""A program, its tests, and whether to stop at the first that it does not pass."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,32 @@ class Code:
         self._guarded.start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return [_as_score(outcome) for outcome in self._outcomes(rollouts, self.all_or_nothing)]
+
+    def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
+        """Programs that do the same in all tests are one answer: they write the same, or pass the same asserts.
+
+        Asserts do not tell what a program returned that passes none of them: it stands alone. None: no program.
+        """
+        done = [outcome.value for outcome in self._outcomes(rollouts, False)]
+        keys: dict[tuple[Any, ...], int] = {}
+        votes: list[int | None] = []
+        for row, value in enumerate(done):
+            if value is None or value["value"] is None:
+                votes.append(None)
+                continue
+            is_silent = value["value"] == 0.0 and not any(result.startswith("wrote ") for result in value["results"])
+            votes.append(keys.setdefault((*value["results"], row if is_silent else -1), len(keys)))
+        return votes
+
+    def _outcomes(self, rollouts: Sequence[Rollout], stops: bool) -> list[Outcome]:
         self.sandbox.check()
-        calls = [
-            (program(rollout.text).encode("utf-8", "surrogatepass"), row_tests(rollout.prompt.example, self.column))
-            for rollout in rollouts
-        ]
-        longest = (self.time_limit_seconds + 3 * START_SECONDS) * max((len(tests) for _, tests in calls), default=1)
+        sources = [program(rollout.text).encode("utf-8", "surrogatepass") for rollout in rollouts]
+        tests = [row_tests(rollout.prompt.example, self.column) for rollout in rollouts]
+        calls = [(source, row, stops) for source, row in zip(sources, tests, strict=True)]
+        longest = (self.time_limit_seconds + 3 * START_SECONDS) * max(map(len, tests), default=1)
         outcomes = dict(self._guarded.run(calls, longest))
-        return [_as_score(outcomes[row]) for row in range(len(rollouts))]
+        return [outcomes[row] for row in range(len(rollouts))]
 
     @functools.cached_property
     def _guarded(self) -> Guarded:
@@ -95,28 +114,33 @@ class Code:
             yield from enumerate(pool.map(self._share, calls, timeout=seconds * len(calls)))
 
     def _share(self, call: Call) -> dict[str, Any]:
-        """Plain JSON: the value, None where there is no program."""
-        source, tests = call
+        """Plain JSON: the value, None where there is no program; and in a few letters what it did in each test."""
+        source, tests, stops = call
         if not source.strip() or len(source) > SOURCE_BYTES:
             return {"value": None}
+        results: list[str] = []
         passed = slow = 0
         for test in tests:
             ran = self._run(source, test)
-            passed += ran == PASSED
+            passed += ran == Ran(PASSED)
             slow += ran.trouble == "time"
-            if slow == TIMEOUTS_TRIED or (self.all_or_nothing and ran != PASSED):
+            results.append(ran.trouble or (ran.output.decode() if isinstance(test, Talk) else str(ran == Ran(PASSED))))
+            if slow == TIMEOUTS_TRIED or (stops and ran != Ran(PASSED)):
                 break
-        return {"value": float(passed == len(tests)) if self.all_or_nothing else passed / len(tests)}
+        return {"value": float(passed == len(tests)) if stops else passed / len(tests), "results": results}
 
     def _run(self, source: bytes, test: Talk | str) -> Ran:
         if isinstance(test, str):
             return self.sandbox.test(source, test.encode("utf-8", "surrogatepass"))
         ran = self.sandbox.program(source, test.given.encode("utf-8", "surrogatepass"))
-        right = not ran.trouble and _lines(ran.output.decode("utf-8", "replace")) == _lines(test.expected)
-        return PASSED if right else Ran(b"", ran.trouble)
+        written = _lines(ran.output.decode("utf-8", "replace"))
+        if ran.trouble or written == _lines(test.expected):
+            return Ran(b"" if ran.trouble else PASSED, ran.trouble)
+        digest = hashlib.sha256("\n".join(written).encode("utf-8", "surrogatepass")).hexdigest()
+        return Ran(f"wrote {digest[:16]}".encode())
 
 
-PASSED = Ran(b"passed")
+PASSED = b"passed"
 
 
 def _as_score(outcome: Outcome) -> Score:

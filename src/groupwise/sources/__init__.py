@@ -5,7 +5,7 @@ from groupwise.sources.frozen import FrozenPolicy
 from groupwise.sources.monte_carlo import MonteCarloSteps
 from groupwise.sources.on_policy import OnPolicy
 from groupwise.sources.pairs import Pairs
-from groupwise.sources.rows import prompt_stream, refuse_if_asked
+from groupwise.sources.rows import RowSource, prompt_stream, refuse_if_asked, row_order
 from groupwise.sources.sampling import as_rollout, with_steps
 from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths, Selected, Selection
 from groupwise.sources.signal import informative, mixed, reward_metrics
@@ -23,6 +23,7 @@ __all__ = [
     "MonteCarloSteps",
     "OnPolicy",
     "Pairs",
+    "RowSource",
     "Selected",
     "Selection",
     "StepLabels",
@@ -33,5 +34,6 @@ __all__ = [
     "prompt_stream",
     "refuse_if_asked",
     "reward_metrics",
+    "row_order",
     "with_steps",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
@@ -15,13 +16,17 @@ from groupwise.types import Example, Rollout
 class Demonstrations(Source):
     """q, o ~ P_sft: completions that the task's rows carry."""
 
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
     def draw(self, world: World, cursor: int) -> Draw:
         """Groups of one. Raises UserError for a row without a demonstration."""
-        found = draw_rows(world, cursor, lambda example: (demonstrated(world, example),))
+        found = draw_rows(world, cursor, lambda example: self.rollouts(world, example))
         return Draw(found.groups, found.cursor, {"prompts_too_long": float(found.too_long)})
+
+    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
+        """See ``rows.RowSource``."""
+        return (demonstrated(world, example),)
 
 
 def demonstrated(world: World, example: Example) -> Rollout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
@@ -25,15 +26,15 @@ class FrozenPolicy(Source):
     ``Rollout.version`` and ``behavior_logprobs`` are the sampler's, at ``sampling_temperature``.
     """
 
-    samples_per_prompt: int = 16
+    samples_per_prompt: Annotated[int, "[1, inf)"] = 16
     """Completions a prompt and model; 100 in arXiv 2308.01825."""
-    sampling_temperature: float = 0.7
+    sampling_temperature: Annotated[float, "[0, inf)"] = 0.7
     """Of the samples."""
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
-    max_completion_tokens: int = 256
+    max_completion_tokens: Annotated[int, "[1, inf)"] = 256
     """A completion that reaches it is truncated."""
-    prompts: int = 0
+    prompts: Annotated[int, "[0, inf)"] = 0
     """How many of the training rows, the first in seeded order; 0: all."""
     models: tuple[str, ...] = ()
     """Whom to sample from, pooled for each prompt in this order: earlier stages by their names, first and last as
@@ -43,7 +44,7 @@ class FrozenPolicy(Source):
     """What of a prompt's pooled samples is trained on."""
     demonstrations: bool = False
     """The rows' own completions are trained on, too, each as a group of one without a reward."""
-    replay: float = 0.0
+    replay: Annotated[float, "[0, 1)"] = 0.0
     """Share of the groups that is drawn at random from what earlier stages kept (DeepSeekMath, Algorithm 1: 0.1)."""
     replay_from: tuple[str, ...] = ()
     """Those stages, on the same rows; empty: nothing is replayed."""

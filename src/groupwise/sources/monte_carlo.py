@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
@@ -50,24 +50,24 @@ class MonteCarloSteps(Source):
     ``scores``. All is gathered at the first draw and kept, as FrozenPolicy does.
     """
 
-    samples_per_prompt: int = 4
+    samples_per_prompt: Annotated[int, "[1, inf)"] = 4
     """Solutions a prompt and model; those of one text count once."""
-    continuations: int = 8
+    continuations: Annotated[int, "[1, inf)"] = 8
     """Of each distinct prefix, N; Math-Shepherd: 8."""
     estimate: Literal["hard", "soft"] = "hard"
     """A label of 0 or 1, or a share."""
-    sampling_temperature: float = 1.0
+    sampling_temperature: Annotated[float, "[0, inf)"] = 1.0
     """Of solutions and continuations."""
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of log-probabilities, where an objective reads any."""
-    max_completion_tokens: int = 256
+    max_completion_tokens: Annotated[int, "[1, inf)"] = 256
     """A solution that reaches it is truncated."""
-    prompts: int = 0
+    prompts: Annotated[int, "[0, inf)"] = 0
     """How many of the training rows, the first in seeded order; 0: all."""
     models: tuple[str, ...] = ("",)
     """Who samples and continues its own solutions, named as ``FrozenPolicy.models`` are; an empty name: the policy as
     the stage finds it."""
-    replay: float = 0.0
+    replay: Annotated[float, "[0, 1)"] = 0.0
     """Share of the groups that is drawn at random from what earlier stages kept (DeepSeekMath, Algorithm 1: 0.1)."""
     replay_from: tuple[str, ...] = ()
     """Those stages, on the same rows; empty: nothing is replayed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from groupwise.algorithm import Source
 from groupwise.seeding import stable_seed
@@ -23,23 +23,25 @@ class OnPolicy(Source):
     A task without rewards gives groups without rewards.
     """
 
-    group_size: int = 8
+    group_size: Annotated[int, "[1, inf)"] = 8
     """Completions a prompt, G."""
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Logits are divided by it, in sampling and in learning alike."""
-    max_completion_tokens: int = 256
+    max_completion_tokens: Annotated[int, "[1, inf)"] = 256
     """A completion that reaches it is truncated."""
-    top_k: int = 0
+    top_k: Annotated[int, "[0, inf)"] = 0
     """Sample among so many of the likeliest tokens; 0: all. What was left out stays on the rollout and is left out of
     the learner's softmax too."""
-    top_p: float = 1.0
+    top_p: Annotated[float, "(0, 1]"] = 1.0
     """Sample among the likeliest tokens that together have this probability; as ``top_k``."""
+    min_p: float = 0.0
+    """Sample among tokens at least this share as likely as the likeliest (arXiv 2407.01082); as ``top_k``."""
     without_signal: Literal["keep", "drop", "redraw"] = "keep"
     """A group without signal is trained on, dropped, or replaced by the group of a further prompt."""
     signal: Callable[[Group], bool] = informative
     """Which groups have one: ``informative`` (rewards differ, those of steps where the advantage compares steps) or
     ``mixed`` (some answers right, some wrong)."""
-    most_rounds: int = 10
+    most_rounds: Annotated[int, "[1, inf)"] = 10
     """Rounds of sampling in a draw that redraws; after the last a short draw is taken, ``groups_short``."""
     greedy_baseline: bool = False
     """One greedy completion a prompt beside the group; its reward is ``Group.greedy_reward``."""
@@ -96,7 +98,8 @@ class OnPolicy(Source):
         stream = (world.seed, world.stage.name, "sample")
         seeds = [tuple(stable_seed(*stream, place, index) for index in range(size)) for place in places]
         total = len(prompts) * size
-        how = world.renderer.sampling(self.max_completion_tokens, self.temperature, self.top_k, self.top_p)
+        narrowed = self.top_k, self.top_p, self.min_p
+        how = world.renderer.sampling(self.max_completion_tokens, self.temperature, *narrowed)
 
         def heard(done: int) -> None:
             world.on_phase("sample", done, total)

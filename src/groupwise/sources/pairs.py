@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
@@ -20,7 +21,7 @@ class Pairs(Source):
     ``tasks.from_file`` makes of preference rows. Of several turns the assistant's are learned, what others say is not.
     """
 
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
     def draw(self, world: World, cursor: int) -> Draw:
@@ -28,14 +29,14 @@ class Pairs(Source):
 
         Raises UserError for a row that has no pair.
         """
-        found = draw_rows(world, cursor, lambda example: _pair(world, example))
+        found = draw_rows(world, cursor, lambda example: self.rollouts(world, example))
         metrics = {"prompts_too_long": float(found.too_long), "pairs_equal": float(found.without_signal)}
         return Draw(found.groups, found.cursor, metrics)
 
-
-def _pair(world: World, example: Example) -> tuple[Rollout, ...]:
-    chosen, rejected = _side(world, example, "chosen"), _side(world, example, "rejected")
-    return () if chosen.tokens == rejected.tokens else (chosen, replace(rejected, prompt=chosen.prompt))
+    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
+        """See ``rows.RowSource``."""
+        chosen, rejected = _side(world, example, "chosen"), _side(world, example, "rejected")
+        return () if chosen.tokens == rejected.tokens else (chosen, replace(rejected, prompt=chosen.prompt))
 
 
 def _side(world: World, example: Example, column: str) -> Rollout:

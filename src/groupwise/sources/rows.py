@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 from groupwise.errors import UserError
 from groupwise.seeding import shuffled, stable_seed
@@ -13,6 +14,15 @@ from groupwise.tasks.shares import Share, epoch_size, rows_of_epoch
 from groupwise.types import Example, Group, Rollout
 
 MOST_ROWS = 50  # looked at for each prompt that a step wants
+
+
+@runtime_checkable
+class RowSource(Protocol):
+    """A source whose groups are in the rows themselves: nothing is sampled."""
+
+    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
+        """The group that one row is; none where it has no signal. Raises UserError for a row that holds no such."""
+        ...
 
 
 @dataclass(frozen=True)

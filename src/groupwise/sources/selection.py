@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 from groupwise.sources.distance import levenshtein
 from groupwise.sources.equations import calculations, calculations_hold
@@ -55,7 +55,7 @@ class AllRollouts(Selection):
 class BestAndWorst(Selection):
     """A preference pair of a policy's own answers: the highest reward, then the lowest; the first of equals."""
 
-    margin: float = 0.0
+    margin: Annotated[float, "[0, inf)"] = 0.0
     """Their rewards must differ by more, and by more than rounding does; otherwise there is no pair, ``pairs/none``."""
 
     def select(self, group: Group) -> Selected:

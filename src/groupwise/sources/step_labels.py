@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 from groupwise.algorithm import Source
 from groupwise.errors import AnswerRewritten, UserError
@@ -26,7 +27,7 @@ class StepLabels(Source):
 
     separator: str = "\n"
     """What stands between two steps. The last one is ended as a demonstration is."""
-    temperature: float = 1.0
+    temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of log-probabilities, where an objective reads any."""
 
     def draw(self, world: World, cursor: int) -> Draw:
@@ -47,6 +48,10 @@ class StepLabels(Source):
             "steps/merged": float(reader.merged),
         }
         return Draw(found.groups, found.cursor, metrics | label_metrics(found.groups))
+
+    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
+        """See ``rows.RowSource``."""
+        return _Reader(world, self.separator).rollouts(example)
 
 
 def label_metrics(groups: Sequence[Group]) -> dict[str, float]:

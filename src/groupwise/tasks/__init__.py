@@ -5,7 +5,7 @@ from groupwise.tasks.files import read_rows
 from groupwise.tasks.from_file import from_file, split
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.held_out import held_out_sets
-from groupwise.tasks.named import by_name
+from groupwise.tasks.named import by_name, is_generated
 from groupwise.tasks.reasoning_gym import reasoning_gym
 from groupwise.tasks.step_labels import LabelledStep, labelled_steps
 from groupwise.tasks.stepwise import Difficulty, StepRule, StepwiseArithmetic, check_lines, check_steps, stepwise
@@ -28,6 +28,7 @@ __all__ = [
     "from_file",
     "gsm8k",
     "held_out_sets",
+    "is_generated",
     "labelled_steps",
     "read_rows",
     "reasoning_gym",

@@ -13,10 +13,12 @@ from groupwise.protocols import Reward
 from groupwise.tasks.from_file import from_file, judge_of
 from groupwise.tasks.gsm8k import gsm8k
 from groupwise.tasks.reasoning_gym import reasoning_gym
-from groupwise.tasks.stepwise import LEVELS, stepwise
+from groupwise.tasks.stepwise import LEVELS, StepRule, stepwise
 from groupwise.tasks.task import Task
 
 DATA_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
+STEPS = "steps"
+"""Names the step rule of stepwise where a reward is named."""
 EXPECTED = "stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, or a data file or hub name together with a reward"
 
 
@@ -40,8 +42,9 @@ def by_name(
     """
     name, _, rest = spec.partition(":")
     reward = reward or ([judge] if judge and _is_data(spec) else ())
-    if name == "stepwise":
-        task = stepwise(_level(rest), held_out_size=problems)
+    if is_generated(spec):
+        task = _generated(_level(rest), tuple(reward), problems)
+        reward = ()
     elif spec == "gsm8k":
         task = gsm8k()
     elif name == "gsm8k":
@@ -55,6 +58,21 @@ def by_name(
     rewards = _rewards(reward) or task.rewards
     referee = (judge_of(judge, reward or [each.name for each in rewards], rewards),) if judge else task.referee
     return replace(task, rewards=rewards, referee=referee, system=system or task.system)
+
+
+def is_generated(spec: str) -> bool:
+    """Whether it names the task that makes its own rows, to train on as well: ``stepwise``, ``stepwise:3``."""
+    return spec.partition(":")[0] == "stepwise" and not Path(spec).exists()
+
+
+def _generated(level: int, reward: Sequence[str], problems: int) -> Task:
+    """``steps`` is its own reward for each step. Whatever is trained on, the final answer says what is right."""
+    task = stepwise(level, held_out_size=problems)
+    own: dict[str, Reward] = {STEPS: StepRule(so_far=True)}
+    rewards = tuple(own[name] if name in own else _rewards([name])[0] for name in reward)
+    if any(name in own for name in reward):
+        task = replace(task, referee=task.rewards)
+    return replace(task, rewards=rewards or task.rewards)
 
 
 def _level(text: str) -> int:

@@ -208,6 +208,11 @@ class StepRule:
     so_far: bool = False
     """A step counts as right only where all before it are right, too: what continuations of it can find out."""
 
+    @property
+    def scores_steps(self) -> bool:
+        """See ``protocols.StepScoring``."""
+        return True
+
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         return [self._score(rollout) for rollout in rollouts]
 

@@ -1,0 +1,53 @@
+"""The hub, asked once and quickly: whether it has what a name says, before a library tries for a minute to fetch it."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import Literal
+
+from groupwise.errors import UserError
+
+SECONDS = 10.0
+"""In which the hub answers, or counts as out of reach."""
+Kind = Literal["models", "datasets"]
+FILES: dict[Kind, str] = {"models": "config.json", "datasets": "README.md"}
+
+
+@cache
+def answers(name: str, kind: Kind) -> bool:
+    """Whether the hub says that it has ``name``; False: it can't be reached, and what was fetched earlier is here.
+
+    Says on standard error that it is being asked. Raises UserError where there is no such name, and where it can't be
+    reached and nothing is here.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import build_hf_headers, get_session
+
+    one = kind.removesuffix("s")
+    try:
+        kept = isinstance(try_to_load_from_cache(name, FILES[kind], repo_type=one), str)
+    except HFValidationError:
+        raise UserError(f"{name}: no directory here, and no name that the hub could have; check the path") from None
+    if constants.HF_HUB_OFFLINE:
+        return _fetched_before(name, one, kept, "HF_HUB_OFFLINE is set")
+    print(f"asking the hub for {name}", file=sys.stderr)
+    try:
+        address = f"{constants.ENDPOINT}/api/{kind}/{name}"
+        status = get_session().get(address, headers=build_hf_headers(), timeout=SECONDS).status_code
+    except Exception as error:  # whatever the client in use raises where there is no net
+        return _fetched_before(name, one, kept, f"the hub can't be reached ({type(error).__name__})")
+    if status in (401, 403, 404):
+        raise UserError(
+            f"{name}: no directory here, and the hub has no {one} of that name for you ({status}); check the path or "
+            "the name, and log in (hf auth login) where it is private or gated"
+        )
+    return status < 500 or _fetched_before(name, one, kept, f"the hub is out of order ({status})")
+
+
+def _fetched_before(name: str, one: str, kept: bool, why: str) -> bool:
+    """False. Raises UserError where nothing of it is here."""
+    if kept:
+        return False
+    raise UserError(f"{name}: no directory here, and {why}; give the path of a {one}, or try again with a connection")

@@ -1,0 +1,258 @@
+"""Equality of formulas by math-verify. It runs in a process that can be killed: some inputs never end."""
+
+from __future__ import annotations
+
+import functools
+import re
+from fractions import Fraction
+from typing import Any
+
+from groupwise.rewards.reading.equality import Tolerance
+from groupwise.rewards.reading.notation import in_ascii, with_powers
+from groupwise.rewards.reading.quantities import Quantity
+from groupwise.rewards.reading.values import Choice, Formula, Items, Prose, Value, Words
+
+WARM_UP = [
+    {"gold": gold, "answer": answer}
+    for gold, answer in (
+        (["formula", r"\frac{1}{2}+x^2"], ["formula", "x^2 + 0.5"]),
+        (["formula", r"\begin{vmatrix} 1 & 2 \\ 3 & \sqrt{4} \end{vmatrix}"], ["formula", r"1 \cdot 2 - 6"]),
+        (["formula", r"(-\infty, 3] \cup \{5, 7\}"], ["formula", r"\{7, 5\} \cup (-\infty, 3]"]),
+        (["formula", r"x \le \sin(\pi/6)"], ["formula", r"\frac{1}{2} \ge x"]),
+        (["formula", r"y = 2x + \ln(e)"], ["formula", "2x + 1"]),
+        (["formula", r"3 + 4i"], ["number", r"5\%"]),
+        (["formula", r"\int_0^1 x dx + \sum_{k=1}^3 k + 3! + \binom{4}{2} + |x|"], ["formula", "x = 1, y = 2"]),
+        (["items", "()", [["number", "1"], ["formula", r"\sqrt{2}"]]], ["prose", r"so we have $(1, \sqrt{2})$."]),
+    )
+]
+_CLOSE, _CLOSE_TO_A_DECIMAL = 1e-12, 2e-6
+_POINTS = ("1.3700089000123456789", "2.7100071300765432198", "0.7770012300918273645")
+_DELIMITERS = ("$", r"\(", r"\[", r"\boxed")
+
+
+def compare(item: dict[str, Any]) -> str | list[bool]:
+    """``equal``, ``different``, ``no answer`` or ``no gold``; with ``answers``, which of them equal ``answer``.
+
+    ``gold`` and ``answer`` are values as ``reader.as_item`` writes them; with ``published`` they are texts that
+    math-verify reads by its own rules.
+    """
+    if item.get("published"):
+        return _published(item["gold"], item["answer"])
+    absolute, relative = (Fraction(part) for part in item.get("tolerance", ("0", "0")))
+    near = Tolerance(absolute, relative, bool(item.get("percent")))
+    if "answers" in item:
+        return [_verdict(other, item["answer"], near) == "equal" for other in item["answers"]]
+    return _verdict(item["gold"], item["answer"], near)
+
+
+def readable(values: list[Any]) -> list[bool]:
+    """Of each of some references whether math-verify reads it."""
+    return [_is_readable(value) for value in values]
+
+
+def _is_readable(value: Any) -> bool:
+    kind, *rest = value
+    if kind == "items":
+        return all(map(_is_readable, rest[1]))
+    if kind == "grid":
+        return all(_is_readable(cell) for row in rest[0] for cell in row)
+    if kind == "words":
+        return True
+    found = _parse(value)  # the text itself where it cannot be parsed: then only the same text is equal to it
+    return any(not isinstance(one, str) for one in found) or (bool(found) and rest[0].count("{") == rest[0].count("}"))
+
+
+def _published(gold: str, answer: str) -> str:
+    import math_verify
+
+    golds, answers = (math_verify.parse(text, parsing_timeout=None) for text in (gold, answer))
+    if not golds or not answers:
+        return "no answer" if golds else "no gold"
+    return "equal" if math_verify.verify(golds, answers, timeout_seconds=None) else "different"
+
+
+def _verdict(gold: Any, answer: Any, near: Tolerance) -> str:
+    if gold == answer:
+        return "equal"
+    if gold[0] == answer[0] == "grid":
+        return _grids(gold[1], answer[1], near)
+    if gold[0] == answer[0] == "items":
+        verdict = _items(gold, answer, near)
+        return verdict if verdict == "equal" or (gold[1] and answer[1]) else _leaf(gold, answer, near)
+    return _leaf(gold, answer, near)
+
+
+def _grids(golds: Any, answers: Any, near: Tolerance) -> str:
+    if [len(row) for row in golds] != [len(row) for row in answers]:
+        return "different"
+    pairs = [pair for rows in zip(golds, answers, strict=True) for pair in zip(*rows, strict=True)]
+    return "equal" if all(_verdict(*pair, near) == "equal" for pair in pairs) else "different"
+
+
+def _items(gold: Any, answer: Any, near: Tolerance) -> str:
+    golds, answers = gold[2], answer[2]
+    if all(side[1] not in ("", "{}") for side in (gold, answer)) and gold[1] != answer[1]:
+        return "different"
+    if any(side[1] not in ("", "{}") for side in (gold, answer)):
+        same = len(golds) == len(answers)
+        pairs = zip(golds, answers, strict=False)
+        return "equal" if same and all(_verdict(*pair, near) == "equal" for pair in pairs) else "different"
+    matches = [[_verdict(one, other, near) == "equal" for other in answers] for one in golds]
+    return "equal" if all(map(any, matches)) and all(map(any, zip(*matches, strict=True))) else "different"
+
+
+def _leaf(gold: Any, answer: Any, near: Tolerance) -> str:
+    import math_verify
+
+    golds, answers = _parse(gold), _parse(answer)
+    if not golds or not answers:
+        return "no answer" if golds else "no gold"
+    if not near.is_exact and (verdict := _near(golds[0], answers[0], near)) is not None:
+        return "equal" if verdict else "different"
+    if _contradicts(golds[0], answers[0]):  # first, because it takes a fraction of the time
+        return "different"
+    return "equal" if math_verify.verify(golds, answers, timeout_seconds=None) else "different"
+
+
+def _parse(value: Any) -> Any:
+    return _parse_text(_text(value), value[0] == "prose")
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_text(text: str, is_prose: bool) -> Any:
+    import math_verify
+
+    if is_prose:
+        return math_verify.parse(text, parsing_timeout=None)
+    found = math_verify.parse(f"${text}$", parsing_timeout=None) or math_verify.parse(text, parsing_timeout=None)
+    return [_with_imaginary_unit(one) for one in found]
+
+
+def _with_imaginary_unit(expression: Any) -> Any:
+    """``i`` as the imaginary unit, where it is the only letter: elsewhere it may be an index."""
+    import sympy
+
+    letters = expression.free_symbols if isinstance(expression, sympy.Expr) else set()
+    if {str(letter) for letter in letters} != {"i"} or expression in letters:
+        return expression
+    return expression.xreplace(dict.fromkeys(letters, sympy.I)).doit()
+
+
+def _text(value: Any) -> str:
+    """LaTeX of a value, or of prose the prose itself, in dollar signs where nothing else delimits mathematics."""
+    kind, *rest = value
+    if kind == "items":
+        brackets, items = rest[0], ", ".join(_text(one) for one in rest[1])
+        if not brackets:
+            return items
+        return rf"\{{{items}\}}" if brackets == "{}" else f"{brackets[0]}{items}{brackets[1]}"
+    if kind == "grid":
+        rows = r" \\ ".join(" & ".join(_text(cell) for cell in row) for row in rest[0])
+        return rf"\begin{{pmatrix}}{rows}\end{{pmatrix}}"
+    if kind == "words":
+        return rf"\text{{{rest[0]}}}"
+    text = in_ascii(rest[0]) if kind == "prose" else with_powers(rest[0])
+    if kind == "prose" and not any(mark in text for mark in _DELIMITERS) and "\\" in text:
+        return f"${text}$"
+    return re.sub(r"\\text\{(?P<letter>[a-zA-Z])\}", r"\g<letter>", text) if kind == "formula" else text
+
+
+def _contradicts(gold: Any, answer: Any) -> bool:
+    """Whether two expressions that were called equal are different numbers: math-verify rounds at a fixed place."""
+    numbers = [_numbers(one, other) for one, other in ((gold, answer), (answer, gold))]
+    if not all(numbers):
+        return False
+    has_decimal = any(_has_decimal(one) for one in (gold, answer))
+    close = _CLOSE_TO_A_DECIMAL if has_decimal else _CLOSE
+    return any(_gap(a, b) > close * max(_size(a), _size(b)) for a, b in zip(*numbers, strict=True))
+
+
+def _gap(one: Any, other: Any) -> Any:
+    return _size((one[0] - other[0], one[1] - other[1]))
+
+
+def _size(number: Any) -> Any:
+    return max(abs(number[0]), abs(number[1]))
+
+
+def _numbers(one: Any, other: Any) -> list[Any]:
+    """An expression's values at a few points, the same for both, as real and imaginary part with thirty digits; nothing
+    where it is no expression."""
+    import sympy
+
+    sides = [_right_side(side) for side in (one, other)]
+    if not all(isinstance(side, sympy.Expr) for side in sides):
+        return []
+    symbols = sorted(sides[0].free_symbols | sides[1].free_symbols, key=str)
+    found = []
+    for shift in range(len(_POINTS) if symbols else 1):
+        points = {symbol: sympy.Float(_POINTS[(shift + n) % 3], 30) + n for n, symbol in enumerate(symbols)}
+        try:
+            number = _exact(sides[0]).doit().evalf(30, subs=points).as_real_imag()
+        except (TypeError, ValueError, AttributeError, ZeroDivisionError, OverflowError):
+            return []
+        if not all(part.is_Number and part.is_finite for part in number):
+            return []
+        found.append(number)
+    return found
+
+
+def _exact(expression: Any) -> Any:
+    import sympy
+
+    return expression.xreplace({number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)})
+
+
+def _has_decimal(expression: Any) -> bool:
+    import sympy
+
+    return isinstance(expression, sympy.Basic) and bool(expression.atoms(sympy.Float))
+
+
+def _right_side(expression: Any) -> Any:
+    import sympy
+
+    while isinstance(expression, sympy.And) and expression.args:
+        expression = expression.args[-1]
+    return expression.rhs if isinstance(expression, sympy.Eq) and expression.lhs.is_Symbol else expression
+
+
+def _near(gold: Any, answer: Any, near: Tolerance) -> bool | None:
+    """Whether two constants are within a tolerance; None where one is no constant."""
+    numbers = [_numbers(one, other) for one, other in ((gold, answer), (answer, gold))]
+    if not all(numbers) or len(numbers[0]) > 1 or any(number[1] for side in numbers for number in side):
+        return None
+    left, right = (Fraction(str(side[0][0])) for side in numbers)
+    return near.accepts(left, right)
+
+
+def as_item(value: Value) -> object:
+    """Plain JSON of a value, for the process that does algebra."""
+    match value:
+        case Quantity():
+            return ["number", _latex(value)]
+        case Formula(latex) | Prose(latex):
+            return ["prose" if isinstance(value, Prose) else "formula", latex]
+        case Words(text):
+            return ["formula" if not any(map(str.isalpha, text)) else "words", text]
+        case Choice(letter):
+            return ["words", letter]
+        case Items(items, brackets):
+            return ["items", brackets, [as_item(one) for one in items]]
+    return ["grid", [[as_item(cell) for cell in row] for row in value.rows]]
+
+
+def _latex(value: Quantity) -> str:
+    number = value.value
+    if value.decimals > 0:
+        digits = str(abs(number.numerator * 10**value.decimals // number.denominator)).rjust(value.decimals + 1, "0")
+        plain = f"{'-' if number < 0 else ''}{digits[: -value.decimals]}.{digits[-value.decimals :]}"
+    else:
+        plain = (
+            str(number.numerator)
+            if number.denominator == 1
+            else rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
+        )
+    if value.percent:
+        plain += r"\%"
+    return f"{value.name} = {plain}" if value.name.isalpha() and len(value.name) == 1 else plain

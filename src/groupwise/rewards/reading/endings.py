@@ -1,0 +1,114 @@
+"""The end of a text that nothing marks: its last line, its last mathematics, its last number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from groupwise.rewards.reading.conventions import Span, math_pieces
+from groupwise.rewards.reading.parsing import understand
+from groupwise.rewards.reading.values import Formula
+
+END_CHARACTERS = 2_000
+WORDS_BEFORE = 24
+_ANY_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
+    r"(?:\s?/\s?[0-9]+(?![0-9]*[./]))?%?"
+)
+_JOINED = re.compile(r"\s*(?:,|、|，)?\s*(?:(?:or|and|either|to|nor|或者?|和|、)(?![a-z]))?\s*|,\s*")
+_NEGATED = re.compile(
+    r"(?:\bnot|n't|\bnever|\bno longer|不是|不等于|并非|≠|!=|\\neq?)\s*"
+    r"(?:be\s+|equals?\s+(?:to\s+)?|simply\s+|just\s+)?[$*]*\s*$",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
+"""The number of a paragraph."""
+_LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
+"""A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
+GOES_ON = re.compile(r"\s?[-+*/^]\s?[\w(\\]")
+"""More arithmetic after a number, as in ``10 + n``."""
+_UNIT_AFTER = re.compile(
+    r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
+)
+
+
+def last_line(text: str) -> str:
+    """The last line with anything on it; of displayed mathematics all of its lines."""
+    end = text.rstrip()[-END_CHARACTERS:]
+    for closing, opening in (("\\]", "\\["), ("$$", "$$"), ("\\)", "\\(")):
+        bare = end.rstrip(". ")
+        if bare.endswith(closing) and (start := bare.rfind(opening, 0, len(bare) - len(closing))) >= 0:
+            return end[start:]
+    return _NUMBERED.sub("", end.rpartition("\n")[2].strip().lstrip("#").strip())
+
+
+def trailing_formula(line: str) -> str | None:
+    """``x+2`` of ``so we have x+2``: what is left of a line without its first words, where that is a formula."""
+    words = line.split(" ")
+    for start in range(1, min(len(words), WORDS_BEFORE)):
+        rest = " ".join(words[start:])
+        if isinstance(understand(rest, is_marked=False), Formula):
+            return None if _is_denied(" ".join(words[:start])) or len(rest.strip(" .")) < 2 else rest
+    return None
+
+
+def last_number(text: str) -> str | None:
+    """The last number anywhere, as written; None where there is none."""
+    numbers = [match[0] for match in _ANY_NUMBER.finditer(text[-END_CHARACTERS:])]
+    if not numbers and len(text) > END_CHARACTERS:
+        numbers = [match[0] for match in _ANY_NUMBER.finditer(text)]
+    return numbers[-1].rstrip(",") if numbers else None
+
+
+def ending_spans(text: str) -> Iterator[Span]:
+    """What the end may mean, likeliest first: the whole last line, the last piece of mathematics, the last number.
+
+    Numbers side by side (``5 or 6``) are a list and so no single answer; a number that is denied (``not 5``) is none.
+    """
+    line = last_line(text)
+    if line:
+        yield Span(line, is_marked=False, is_end=True)
+        letters = {match[0] for match in _LETTER.finditer(line)}
+        if len(letters) == 1:
+            yield Span(letters.pop())
+        if "$" not in line and "\\begin" not in line and (formula := trailing_formula(line)):
+            yield Span(formula)
+    end = text[-END_CHARACTERS:]
+    pieces = math_pieces(end)
+    matches = list(_ANY_NUMBER.finditer(end))
+    number = matches[-1] if matches else None
+    if pieces and (number is None or pieces[-1][1] >= number.end()):
+        start = len(pieces) - 1
+        while start > 0 and _is_joint(end[pieces[start - 1][1] : pieces[start][0]]):
+            start -= 1
+        inside = ", ".join(piece[2].strip() for piece in pieces[start:])
+        after = end[pieces[-1][1] :]
+        unit = _UNIT_AFTER.match(after)
+        if start == len(pieces) - 1 and unit and unit[0].strip() and not _is_denied(end[: pieces[-1][0]]):
+            yield Span(f"{inside} {unit[0].strip()}")
+        if not _is_denied(end[: pieces[start][0]]):
+            yield Span(inside)
+        return
+    goes_on = number is not None and GOES_ON.match(end, number.end())
+    if number is not None and not goes_on and not _is_denied(end[: number.start()]):
+        yield _number(end, matches)
+
+
+def _number(end: str, matches: list[re.Match[str]]) -> Span:
+    """The last number with the word after it, or the list that it ends."""
+    first = len(matches) - 1
+    while first > 0 and _is_joint(end[matches[first - 1].end() : matches[first].start()]):
+        first -= 1
+    written = [match[0].rstrip(",") for match in matches[first:]]
+    if len(written) > 1:
+        return Span("; ".join(written[-40:]))
+    unit = _UNIT_AFTER.match(end, matches[-1].end())
+    return Span(written[0] + (unit[0] if unit else ""), is_marked=False, joined=(written[0],))
+
+
+def _is_joint(gap: str) -> bool:
+    return len(gap) < 20 and bool(_JOINED.fullmatch(gap))
+
+
+def _is_denied(before: str) -> bool:
+    return bool(_NEGATED.search(before[-40:]))

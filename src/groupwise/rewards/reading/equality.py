@@ -1,0 +1,215 @@
+"""When two values are the same: exactly, or within a tolerance that the reward states."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from groupwise.errors import UserError
+from groupwise.rewards.reading.quantities import Quantity
+from groupwise.rewards.reading.units import units_agree
+from groupwise.rewards.reading.values import Choice, Formula, Grid, Items, Prose, Value, Words
+
+Verdict = Literal["equal", "different", "unknown"]
+"""``unknown``: it takes algebra."""
+EXPECTED = "'exact', 'absolute 1e-3', 'relative 1e-4' or 'percent', also several in one text"
+_ROUNDED_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a number may be from the reference: less than ``absolute``, or at most ``relative`` of the larger one."""
+
+    absolute: Fraction = Fraction(0)
+    relative: Fraction = Fraction(0)
+    percent: bool = False
+    """A hundred times as much and a hundredth are the same number."""
+
+    @property
+    def is_exact(self) -> bool:
+        return not (self.absolute or self.relative or self.percent)
+
+    def accepts(self, reference: Fraction, number: Fraction) -> bool:
+        sizes = [reference, reference * 100, reference / 100] if self.percent else [reference]
+        return any(self._near(size, number) for size in sizes)
+
+    def _near(self, one: Fraction, other: Fraction) -> bool:
+        gap = abs(one - other)
+        return gap == 0 or gap < self.absolute or gap <= self.relative * max(abs(one), abs(other))
+
+
+@functools.cache
+def tolerance(text: str) -> Tolerance:
+    """The tolerance that a text names: ``exact``, ``absolute 1e-3``, ``relative 1e-4``, ``percent``, or several.
+
+    Raises UserError for any other text, and for a size that is not positive.
+    """
+    sizes: dict[str, Fraction] = {}
+    words, is_percent = text.replace(",", " ").split(), False
+    while words:
+        word = words.pop(0)
+        if word == "percent":
+            is_percent = True
+        elif word in ("absolute", "relative") and words:
+            sizes[word] = _size(words.pop(0), text)
+        elif word != "exact" or sizes or words:
+            raise UserError(f"unknown tolerance {text!r}; expected {EXPECTED}")
+    if not text.strip():
+        raise UserError(f"the tolerance is empty; expected {EXPECTED}")
+    return Tolerance(sizes.get("absolute", Fraction(0)), sizes.get("relative", Fraction(0)), is_percent)
+
+
+def _size(word: str, text: str) -> Fraction:
+    try:
+        size = Fraction(word)
+    except (ValueError, ZeroDivisionError):
+        size = Fraction(0)
+    if size <= 0:
+        raise UserError(
+            f"the tolerance {text!r} has the size {word!r}; expected a number above 0, as in 'absolute 1e-3'"
+        )
+    return size
+
+
+def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
+    """Whether an answer is the reference, as far as that can be said without algebra."""
+    if reference == answer and not isinstance(reference, Prose):
+        return "equal"
+    match reference, answer:
+        case Quantity(), Quantity():
+            return _said(_quantities(reference, answer, near))
+        case Items(), Items():
+            return _several(reference, answer, near)
+        case Grid(), Grid():
+            return _grids(reference, answer, near)
+        case (Choice(), Choice()):
+            return "different"
+        case (Words(one), Words(other)):
+            return "unknown" if _is_ratio(one) and _is_ratio(other) else "different"
+        case (Choice(letter), Words(text)) | (Words(text), Choice(letter)):
+            return _said(
+                text == letter.casefold() or text.startswith((f"{letter.casefold()})", f"({letter.casefold()})"))
+            )
+        case (Formula(latex), Choice(letter)) | (Choice(letter), Formula(latex)):
+            return _said(_squeezed(latex) == letter)
+        case (Formula(), Formula()):
+            return _formulas(reference, answer)
+        case (Formula() | Prose(), _) | (_, Formula() | Prose()):
+            return "unknown"
+        case (Items(), Grid()) | (Grid(), Items()):
+            return "unknown"
+        case (Items(), Quantity(name=name)) | (Quantity(name=name), Items()) if name:
+            return "unknown"
+        case (Items(), Quantity()):
+            return _said(_is_decimal_comma(reference, answer))
+    return "different"
+
+
+def _is_ratio(text: str) -> bool:
+    return not any(character.isalpha() for character in text) and text.count(":") == 1
+
+
+def _is_decimal_comma(reference: Items, answer: Quantity) -> bool:
+    """``1,22`` and 1.22: a comma with two digits after it may be a point."""
+    parts = [item.value for item in reference.items if isinstance(item, Quantity)]
+    if reference.brackets or len(parts) != 2 or len(reference.items) != 2 or answer.decimals != 2:
+        return False
+    return parts[1] >= 10 and parts[0] + parts[1] / 100 == answer.value
+
+
+def _said(equal: bool) -> Verdict:
+    return "equal" if equal else "different"
+
+
+def _quantities(reference: Quantity, answer: Quantity, near: Tolerance) -> bool:
+    if reference.name and answer.name and reference.name != answer.name:
+        return False
+    if (
+        not units_agree(reference.unit, answer.unit)
+        or (reference.percent and answer.unit)
+        or (answer.percent and reference.unit)
+    ):
+        return False
+    left, right = reference.value, answer.value
+    if near.accepts(left, right) or _is_rounded(reference, answer) or _is_rounded(answer, reference):
+        return True
+    if reference.percent == answer.percent:
+        return False
+    return near.accepts(left / 100 if reference.percent else left, right / 100 if answer.percent else right)
+
+
+def _is_rounded(written: Quantity, exact: Quantity) -> bool:
+    """Whether one is the other, which no decimal can say, to six digits and more: 0.333333 of 1/3."""
+    if (
+        written.decimals < _ROUNDED_DECIMALS
+        or exact.decimals >= 0
+        or written.value == 0
+        or _ends(exact.value.denominator)
+    ):
+        return False
+    gap = abs(written.value - exact.value)
+    return gap <= Fraction(1, 10**written.decimals) and gap <= abs(exact.value) * Fraction(2, 10**6)
+
+
+def _ends(denominator: int) -> bool:
+    """Whether its fractions are decimals with an end."""
+    for prime in (2, 5):
+        while denominator % prime == 0:
+            denominator //= prime
+    return denominator == 1
+
+
+def _formulas(reference: Formula, answer: Formula) -> Verdict:
+    if not units_agree(reference.unit, answer.unit):
+        return "different"
+    return "equal" if _squeezed(reference.latex) == _squeezed(answer.latex) else "unknown"
+
+
+def _squeezed(latex: str) -> str:
+    return latex.replace(" ", "").replace("{}", "")
+
+
+def _several(reference: Items, answer: Items, near: Tolerance) -> Verdict:
+    if any(isinstance(one, Quantity) and one.name for one in (*reference.items, *answer.items)):
+        return "unknown" if _by_items(reference, answer, near) == "different" else "equal"
+    return _by_items(reference, answer, near)
+
+
+def _by_items(reference: Items, answer: Items, near: Tolerance) -> Verdict:
+    ordered = [side.brackets not in ("", "{}") for side in (reference, answer)]
+    if all(ordered) and reference.brackets != answer.brackets:
+        return "different"
+    lefts, rights = list(reference.items), list(answer.items)
+    if len(lefts) != len(rights):
+        return _without_order(lefts, rights, near) if not any(ordered) else "different"
+    if any(ordered):
+        return _all([compare_values(left, right, near) for left, right in zip(lefts, rights, strict=True)])
+    return _without_order(lefts, rights, near)
+
+
+def _without_order(lefts: list[Value], rights: list[Value], near: Tolerance) -> Verdict:
+    """As sets: each has its like on the other side."""
+    verdicts = [[compare_values(left, right, near) for right in rights] for left in lefts]
+    columns = [list(column) for column in zip(*verdicts, strict=True)]
+    return _all([_any(row) for row in (*verdicts, *columns)])
+
+
+def _grids(reference: Grid, answer: Grid, near: Tolerance) -> Verdict:
+    if [len(row) for row in reference.rows] != [len(row) for row in answer.rows]:
+        return "different"
+    cells = [
+        compare_values(left, right, near)
+        for rows in zip(reference.rows, answer.rows, strict=True)
+        for left, right in zip(*rows, strict=True)
+    ]
+    return _all(cells)
+
+
+def _all(verdicts: list[Verdict]) -> Verdict:
+    return "different" if "different" in verdicts else "unknown" if "unknown" in verdicts else "equal"
+
+
+def _any(verdicts: list[Verdict]) -> Verdict:
+    return "equal" if "equal" in verdicts else "unknown" if "unknown" in verdicts else "different"

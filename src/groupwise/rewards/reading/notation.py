@@ -1,0 +1,185 @@
+"""One way of writing: full-width and mathematical characters, and LaTeX that changes nothing but the looks."""
+
+from __future__ import annotations
+
+import re
+
+ANSWER_CHARACTERS = 2_000
+NESTING = 50
+
+_ASCII = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width forms
+_DASHES = dict.fromkeys((0x2212, 0xFE63, 0x2010, 0x2011, 0x2012, 0x2013), "-")
+_SPACES = dict.fromkeys((0x00A0, 0x2002, 0x2003, 0x2009, 0x200A, 0x202F, 0x3000), " ")
+_NOTHING = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x2061, 0x2062), "")
+_CHINESE = {0x3002: ".", 0x3001: ", ", 0x300C: "", 0x300D: "", 0x300E: "", 0x300F: "", 0x3010: "", 0x3011: ""}
+_QUOTES = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
+_FRACTIONS = {
+    ord(character): rf"\frac{{{top}}}{{{bottom}}}"
+    for character, top, bottom in (
+        *(("½", 1, 2), ("⅓", 1, 3), ("⅔", 2, 3), ("¼", 1, 4), ("¾", 3, 4), ("⅕", 1, 5), ("⅖", 2, 5), ("⅗", 3, 5)),
+        *(("⅘", 4, 5), ("⅙", 1, 6), ("⅚", 5, 6), ("⅛", 1, 8), ("⅜", 3, 8), ("⅝", 5, 8), ("⅞", 7, 8), ("⅐", 1, 7)),
+        *(("⅑", 1, 9), ("⅒", 1, 10)),
+    )
+}
+_SIGNS = {
+    ord(character): f"\\{command} "
+    for character, command in (
+        *(("×", "times"), ("·", "cdot"), ("⋅", "cdot"), ("∙", "cdot"), ("±", "pm"), ("∓", "mp"), ("∞", "infty")),
+        *(("≤", "le"), ("≥", "ge"), ("⩽", "le"), ("⩾", "ge"), ("≠", "ne"), ("≈", "approx"), ("∪", "cup")),
+        *(("∩", "cap"), ("∈", "in"), ("∉", "notin"), ("∅", "emptyset"), ("⊂", "subset"), ("⊆", "subseteq")),
+        *(("→", "to"), ("⇒", "implies"), ("∧", "land"), ("∨", "lor"), ("¬", "neg"), ("∖", "setminus")),
+        *(("π", "pi"), ("θ", "theta"), ("α", "alpha"), ("β", "beta"), ("γ", "gamma"), ("δ", "delta")),
+        *(("λ", "lambda"), ("φ", "phi"), ("ω", "omega"), ("σ", "sigma"), ("ρ", "rho"), ("τ", "tau"), ("ε", "epsilon")),
+        *(("Δ", "Delta"), ("Ω", "Omega"), ("Σ", "Sigma"), ("Φ", "Phi"), ("Π", "Pi"), ("∑", "sum"), ("∫", "int")),
+        *(("…", "ldots"), ("⟨", "langle"), ("⟩", "rangle"), ("∠", "angle"), ("△", "triangle")),
+    )
+}
+_OTHERS = {
+    ord("÷"): "/",
+    ord("⁄"): "/",
+    ord("∕"): "/",
+    ord("∶"): ":",
+    ord("°"): r"^\circ ",
+    ord("º"): r"^\circ ",
+    ord("℃"): r"^\circ C",
+    ord("℉"): r"^\circ F",
+    ord("ℝ"): r"\mathbb{R}",
+    ord("ℤ"): r"\mathbb{Z}",
+    ord("ℚ"): r"\mathbb{Q}",
+    ord("ℕ"): r"\mathbb{N}",
+    ord("ℂ"): r"\mathbb{C}",
+    ord("′"): "'",
+    ord("√"): "√",
+}
+_CHARACTERS = _ASCII | _DASHES | _SPACES | _NOTHING | _CHINESE | _QUOTES | _FRACTIONS | _SIGNS | _OTHERS
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ"
+_LOWERED = "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙᵢ"
+_LEVEL = "0123456789+-=()ni"
+_RAISED_RUN, _LOWERED_RUN = re.compile(f"[{_RAISED}]+"), re.compile(f"[{_LOWERED}]+")
+_TO_RAISED, _TO_LOWERED = str.maketrans(_RAISED, _LEVEL), str.maketrans(_LOWERED, _LEVEL)
+_ROOT = re.compile(
+    r"(?P<root>[√∛∜])\s*(?:\((?P<inner>[^()]{0,200})\)|\{(?P<braced>[^{}]{0,200})\}|(?P<one>[0-9]+(?:\.[0-9]+)?|\w))"
+)
+
+_LOOKS = re.compile(
+    r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|mathop)(?![a-zA-Z])\s*\.?"
+    r"|(?<!\\)\\[!,;:>/]|(?<!\\)~|\\(?:thinspace|medspace|thickspace|negthinspace)(?![a-zA-Z])"
+)
+_THOUSANDS = re.compile(r",\s?\\!\s?|\{,\}(?:\\!)?")
+_TWICE_ESCAPED = re.compile(
+    r"(?<!\\)\\\\(?=(?:boxed|[dt]?frac|sqrt|left|right|text|cdot|times|pi|le|ge|leq|geq|in|infty|begin|end|pm|cup)(?![a-zA-Z]))"
+)
+"""LaTeX that was escaped once more than it should, as rows of data sets have it."""
+_WIDE_SPACE = re.compile(r"\\(?:quad|qquad|hspace\{[^{}]{0,20}\}|hfill|enspace)(?![a-zA-Z])|(?<!\\)\\(?= )|(?<!\\)\\$")
+_SYNONYMS = re.compile(
+    r"\\(?P<fraction>[dtc]frac)(?![a-zA-Z])|\\(?P<relation>leq|geq|neq|leqslant|geqslant)(?![a-zA-Z])"
+    r"|\\(?P<font>mathbf|boldsymbol|bm|mathit|mathsf|vec|overrightarrow|operatorname\*?)(?=\s*\{)"
+    r"|\\(?P<dollar>\$)|\^\{?\s*\\(?P<degree>circ|degree)(?![a-zA-Z])\s*\}?|\\(?P<degrees>degree|degrees)(?![a-zA-Z])"
+)
+_RELATIONS = {"leq": r"\le", "geq": r"\ge", "neq": r"\ne", "leqslant": r"\le", "geqslant": r"\ge"}
+_SHORT_FRACTION = re.compile(r"\\frac\s*(?:(?P<a>[0-9])\s*(?P<b>[0-9])|(?P<c>[0-9])\s*(?=\{)|(?P<open>(?=\{)))")
+_E_NOTATION = re.compile(r"(?<![\w.])(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)[eE](?P<power>[-+]?[0-9]{1,3})(?![\w.])")
+_DELIMITERS = (("$$", "$$"), (r"\[", r"\]"), (r"\(", r"\)"), ("$", "$"))
+_MARKDOWN = (
+    ('\\"', '\\"'),
+    ("**", "**"),
+    ("__", "__"),
+    ("```", "```"),
+    ("`", "`"),
+    ('"', '"'),
+    ("*", "*"),
+    ("\u201c", "\u201d"),
+)
+
+
+def in_ascii(text: str) -> str:
+    """The same in ASCII and LaTeX: ``√2`` is ``\\sqrt{2}``, ``½`` ``\\frac{1}{2}``, ``x²`` ``x^{2}``."""
+    if text.isascii():
+        return text
+    text = _RAISED_RUN.sub(lambda run: f"^{{{run[0].translate(_TO_RAISED)}}}", text)
+    text = _LOWERED_RUN.sub(lambda run: f"_{{{run[0].translate(_TO_LOWERED)}}}", text)
+    return _ROOT.sub(_root, text.translate(_CHARACTERS))
+
+
+def unescaped(text: str) -> str:
+    """``\\\\boxed`` as ``\\boxed``."""
+    return _TWICE_ESCAPED.sub(r"\\", text) if "\\\\" in text else text
+
+
+def tidy(text: str) -> str:
+    """A span of mathematics without what only changes its looks: delimiters, emphasis, sizes, thin spaces."""
+    text = unwrapped(in_ascii(text))
+    if text.count("$") - text.count("\\$") in (2, 4, 6):
+        text = text.replace("\\$", "\x01").replace("$", "").replace("\x01", "\\$")
+    if r"\(" in text and r"\)" in text:
+        text = text.replace(r"\(", "").replace(r"\)", "")
+    if "\\" in text or "~" in text:
+        text = _TWICE_ESCAPED.sub(r"\\", _THOUSANDS.sub(",", text))
+        text = _WIDE_SPACE.sub(" ", _LOOKS.sub("", text))
+        text = _SYNONYMS.sub(_synonym, text)
+        text = _SHORT_FRACTION.sub(_fraction, text)
+    return unwrapped(" ".join(text.split()))
+
+
+def unwrapped(text: str) -> str:
+    """Without delimiters of mathematics and marks of emphasis around it, full stops and commas after it."""
+    text = text.strip()
+    for _ in range(8):
+        before = text
+        text = text.strip()
+        if text.endswith((".", ",", ";", ":")) and not text.endswith(("...", r"\,", r"\;", r"\:")):
+            text = text[:-1].rstrip()
+        for opening, closing in (*_DELIMITERS, *_MARKDOWN):
+            inner = text[len(opening) : -len(closing)]
+            is_around = len(text) >= len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing)
+            is_whole = inner.strip() and opening not in inner and closing not in inner and not inner.endswith("\\")
+            if is_around and is_whole:
+                text = inner
+                break
+        if text == before:
+            break
+    return text[:-1].rstrip() if text.endswith("$") and text.count("$") == 1 and not text.endswith("\\$") else text
+
+
+def with_powers(latex: str) -> str:
+    """``1.6e-19`` as ``1.6 \\times 10^{-19}``: algebra reads an ``e`` as Euler's number."""
+    return _E_NOTATION.sub(lambda m: rf"{m['number']} \times 10^{{{int(m['power'])}}}", latex)
+
+
+def _root(match: re.Match[str]) -> str:
+    inner = next(part for part in (match["inner"], match["braced"], match["one"]) if part is not None)
+    return {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}[match["root"]] + f"{{{inner}}}"
+
+
+def _synonym(match: re.Match[str]) -> str:
+    if match["fraction"]:
+        return r"\frac"
+    if match["relation"]:
+        return _RELATIONS[match["relation"]] + " "
+    if match["font"]:
+        return r"\mathbf" if match["font"] in ("vec", "overrightarrow", "boldsymbol", "bm") else f"\\{match['font']}"
+    return "$" if match["dollar"] else r"^\circ "
+
+
+def _fraction(match: re.Match[str]) -> str:
+    if match["a"]:
+        return rf"\frac{{{match['a']}}}{{{match['b']}}}"
+    return rf"\frac{{{match['c']}}}" if match["c"] else r"\frac"
+
+
+_HUGE = re.compile(
+    r"[0-9]{300}"
+    r"|(?:\^|\*\*)[ ]?[{(]?[ ]?-?[0-9]{4}"
+    r"|[0-9][ ]?(?:\^|\*\*)[ ]?[{(]?[ ]?[0-9]+[ ]?(?:\^|\*\*)"
+    r"|[0-9]{4}[ ]?!|\([0-9 ^*{}]{4,50}\)[ ]?!|![ ]?!"
+    r"|[0-9][eE][+-]?[0-9]{4}"
+)
+
+
+def within_bounds(text: str) -> bool:
+    """Not longer or deeper than algebra can take, and no number too large to be written down."""
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return len(text) <= ANSWER_CHARACTERS and deepest <= NESTING and not _HUGE.search(text)

@@ -1,0 +1,241 @@
+"""From a span of text to the value that it says."""
+
+from __future__ import annotations
+
+import re
+
+from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy, within_bounds
+from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, quantity, tidy_quantity
+from groupwise.rewards.reading.units import Unit, read_unit
+from groupwise.rewards.reading.values import Choice, Formula, Grid, Items, Value, Words
+
+MOST_ITEMS = 64
+
+
+_CHOICE = re.compile(
+    r"(?:\\(?:text|mathrm|textbf|mathbf|mbox)\{)?\s*\(?\s*(?:\\(?:text|mathrm|textbf|mathbf)\{)?\s*\(?"
+    r"(?:[Oo]ption |[Cc]hoice |选项)?\s*(?P<letter>[A-J])\s*[.:]?\s*\)?\s*\}?\s*\)?\s*\}?[.:]?"
+)
+_SMALL_CHOICE = re.compile(r"(?:\\(?:text|mathrm)\{)?\(\s*(?P<letter>[a-j])\s*\)\}?")
+_CHOICE_WITH_TEXT = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+)(?=\S)[^\n]{1,200}")
+_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox|textit|textrm|mathbf|operatorname)\s*\{(?P<inner>[^{}]*)\}")
+_NAMED = re.compile(r"\\(?:begin|end|mathbb|mathcal|mathrm|operatorname)\{[a-zA-Z]{1,20}\*?\}")
+_ALL_TEXT = re.compile(r"\s*(?:\\(?:text|mbox|textbf|textit|textrm)\s*\{[^{}]*\}[\s.,]*)+")
+_TIME = re.compile(
+    r"[0-2]?[0-9]:[0-5][0-9](?::[0-5][0-9])?\s*(?:[aApP]\.?\s?[mM]\.?)?|[0-9]{1,2}\s*[aApP]\.?\s?[mM]\.?"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}"
+    r"|[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?)?|[0-9]{1,2}月[0-9]{1,2}日?"
+)
+_PROPORTION = re.compile(r"[0-9.]+(?:\s*:\s*[0-9.]+){2,8}")
+_MONTHS = (
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?"
+    "|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+)
+_DATE = re.compile(
+    rf"(?:{_MONTHS})\.?\s+[0-9]{{1,2}}(?:st|nd|rd|th)?(?:,?\s+[0-9]{{4}})?|[0-9]{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?(?:{_MONTHS})\.?(?:,?\s+[0-9]{{4}})?",
+    re.IGNORECASE,
+)
+_AND = re.compile(
+    r"\s*(?:,\s*)?(?:\\text\{\s*,?\s*(?:and|or|和|或)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|和|或者?|以及|与)\s*(?:,\s*)?|\s*;\s*|\s*\\(?:quad|qquad)\s*"
+)
+_NAMES_BEFORE = re.compile(
+    r"\(\s*[a-zA-Z](?:_\{?\w\}?)?(?:\s*,\s*[a-zA-Z](?:_\{?\w\}?)?){1,5}\s*\)\s*=\s*|[a-zA-Z](?:_\{?\w\}?)?\s*(?:\\in|=)\s*(?=[\[({\\])"
+)
+_ENVIRONMENT = re.compile(
+    r"\\begin\{(?P<name>(?:[pb]|small)?matrix|cases|array|aligned|gathered)\*?\}(?:\{[lcr| ]{0,20}\})?(?P<body>.*)"
+    r"\\end\{(?P=name)\*?\}",
+    re.DOTALL,
+)
+_INTERVAL_JOIN = re.compile(
+    r"\\(?:cup|cap|setminus|times|cdot|in(?![a-z]))|(?<=[)\]])\s*[-+*/^=]|[-+*/^=<>]\s*(?=[(\[])"
+)
+_WORD = re.compile(r"\\[a-zA-Z]+|[^\W\d_]{2,}")
+_FUNCTIONS_TEXT = """
+sin cos tan sec csc cot arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt pi lim max min gcd lcm mod deg
+det dim inf infty infinity alpha beta gamma delta theta lambda phi omega sigma rho frac
+"""
+_FUNCTIONS = frozenset(_FUNCTIONS_TEXT.split())
+_SHORT_WORDS_TEXT = """
+is so it we he in of to as at by be or an am my us up if on no do go get has had was are the and for not you she
+its our per can may who why how all any one two six ten yes but did got now ans let say too off out day low due
+his her im id ill ve re it's thus then hence give find have will that this they
+"""
+_SHORT_WORDS = frozenset(_SHORT_WORDS_TEXT.split())
+
+
+def understand(text: str, is_marked: bool = True) -> Value | None:
+    """What the whole of a span says, or None: prose, nothing, or out of bounds.
+
+    ``is_marked``: it stands in a box, a tag or between dollars, where any words are an answer; elsewhere one word is.
+    """
+    if len(text) <= NUMBER_CHARACTERS and (found := quantity(text)) is not None:
+        return found
+    if len(text) > ANSWER_CHARACTERS:
+        return None
+    explicit = is_marked or _is_wrapped(text.strip().rstrip(". "))
+    plain = tidy(text)
+    return _value(plain, explicit) if plain else None
+
+
+def _is_wrapped(text: str) -> bool:
+    """Whether all of a text stands between delimiters of mathematics, or is LaTeX text."""
+    if text.startswith("$") and text.endswith("$") and len(text) > 2:
+        return "$" not in text.strip("$")
+    pairs = (("\\(", "\\)"), ("\\[", "\\]"), ("\\text{", "}"), ("\\boxed{", "}"))
+    return any(text.startswith(opening) and text.endswith(closing) for opening, closing in pairs)
+
+
+def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
+    if depth > 4:
+        return Formula(plain) if explicit else None
+    if match := _CHOICE.fullmatch(plain):
+        return Choice(match["letter"])
+    if match := _SMALL_CHOICE.fullmatch(plain):
+        return Choice(match["letter"].upper())
+    if _TIME.fullmatch(plain) or _DATE.fullmatch(_bare(plain)):
+        return Words(_words(plain))
+    if _PROPORTION.fullmatch(plain):
+        return _items(plain.split(":"), "::", depth)
+    if (number := tidy_quantity(plain)) is not None:
+        return number
+    if r"\begin" in plain and (match := _ENVIRONMENT.fullmatch(plain)) and r"\end{" not in match["body"]:
+        return _grid(match["body"], depth)
+    if _ALL_TEXT.fullmatch(plain):
+        inner = " ".join(match["inner"] for match in _TEXT.finditer(plain))
+        return _value(tidy(inner), True, depth + 1) or Words(_words(inner))
+    if (several := _several(plain, depth)) is not None:
+        return several
+    if (
+        len(match_words := plain.split()) == 1
+        and plain.isalpha()
+        and len(plain) > 1
+        and not _is_product(match_words[0])
+    ):
+        return Words(_words(plain))
+    if is_formula(plain):
+        return _formula(plain)
+    if (match := _CHOICE_WITH_TEXT.fullmatch(plain)) and not explicit:
+        return Choice(match["letter"])
+    return Words(_words(plain)) if explicit and not any(mark in plain for mark in "\\=$^_{}") else None
+
+
+def is_formula(plain: str) -> bool:
+    """Whether a tidy text is mathematics and no sentence."""
+    if not plain or all(character in " .,:;-!?*#" for character in plain):
+        return False
+    if "#" in plain:
+        return False
+    without_text = _NAMED.sub(" ", _TEXT.sub(" ", plain))
+    words = [word for word in _WORD.findall(without_text) if not word.startswith("\\")]
+    return not any((word.isascii() and not _is_product(word)) or not word.isascii() for word in words)
+
+
+def _is_product(word: str) -> bool:
+    """Letters side by side that are a function, points or a product of variables."""
+    lower = word.lower()
+    if lower in _FUNCTIONS or (word.isupper() and len(word) <= 4 and lower not in _SHORT_WORDS):
+        return True
+    return len(word) <= 3 and word.islower() and lower not in _SHORT_WORDS
+
+
+def _formula(plain: str) -> Formula | None:
+    if not within_bounds(plain):
+        return None
+    no_unit: Unit = ()
+    head, unit = plain, no_unit
+    trailing = re.search(
+        r"(?:(?:\\(?:text|mathrm|mbox)\s*\{[^{}]{1,40}\}|\^\\circ\s?[CF]?)(?:\^\{?[1-9]\}?)?\s*)+$", plain
+    )
+    if trailing and trailing.start() > 0 and (found := read_unit(trailing[0], True)) and found[0] == 1:
+        head, unit = plain[: trailing.start()].strip(), found[1]
+    return Formula(head or plain, unit)
+
+
+def _several(plain: str, depth: int) -> Items | None:
+    """A list, set, tuple or interval."""
+    if "," not in plain and not _AND.search(plain):
+        return None
+    named = _NAMES_BEFORE.match(plain)
+    body = plain[named.end() :] if named else plain
+    body = body.replace(r"\langle", "(").replace(r"\rangle", ")").replace(r"\{", "\x02").replace(r"\}", "\x03")
+    brackets = ""
+    if body[:1] in "([\x02" and body[-1:] in ")]\x03" and _closes_at_end(body):
+        brackets, body = (body[0] + body[-1]).replace("\x02", "{").replace("\x03", "}"), body[1:-1]
+    elif body[:1] == "{" and body[-1:] == "}" and _closes_at_end(body):
+        brackets, body = "{}", body[1:-1]
+    elif _INTERVAL_JOIN.search(body.replace(" ", "")):
+        parts = _split(body)
+        if len(parts) < 2 or (any(_INTERVAL_JOIN.search(part) and not part.startswith("(") for part in parts)):
+            return None
+        return _items(parts, "", depth)
+    return _items(_split(body), brackets, depth)
+
+
+def _items(parts: list[str], brackets: str, depth: int) -> Items | None:
+    parts = [part.replace("\x02", r"\{").replace("\x03", r"\}").strip() for part in parts]
+    if not 2 <= len(parts) <= MOST_ITEMS or not all(parts):
+        return None
+    values = [_value(tidy(part), True, depth + 1) for part in parts]
+    found = [value for value in values if value is not None]
+    if len(found) < len(parts) or (not brackets and any(isinstance(v, Words) and _is_phrase(v.text) for v in found)):
+        return None
+    if not brackets and len({isinstance(value, Words) for value in found}) > 1:
+        return None
+    return Items(tuple(found), brackets)
+
+
+def _is_phrase(text: str) -> bool:
+    """More than a word: it has blanks or digits, or is a Chinese clause."""
+    return " " in text or any(map(str.isdigit, text)) or (len(text) > 4 and text > "\u3000")
+
+
+def _closes_at_end(body: str) -> bool:
+    """Whether the first bracket is closed by the last."""
+    depth = 0
+    for position, character in enumerate(body):
+        depth += (character in "([{\x02") - (character in ")]}\x03")
+        if depth == 0:
+            return position == len(body) - 1
+    return False
+
+
+def _split(body: str) -> list[str]:
+    """At the commas, semicolons and conjunctions outside brackets; a comma in ``1,234, 5,678`` is no separator."""
+    body = re.sub(r"(?<![0-9.,])([0-9]{1,3}(?:,[0-9]{3})+)(?=\.[0-9])", lambda found: found[1].replace(",", ""), body)
+    if re.search(r"[0-9],[0-9]{3}(?![0-9])", body) and re.search(r",\s", body):
+        body = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", body)
+    parts, depth, start, position = [], 0, 0, 0
+    while position < len(body):
+        character = body[position]
+        if depth == 0 and (match := _AND.match(body, position)) and match[0].strip():
+            parts.append(body[start:position])
+            position = start = match.end()
+            continue
+        if character == "," and depth == 0:
+            parts.append(body[start:position])
+            start = position + 1
+        depth += (character in "([{\x02") - (character in ")]}\x03")
+        position += 1
+    parts.append(body[start:])
+    return [part for part in parts if part.strip()] if parts[-1].strip() == "" else parts
+
+
+def _grid(body: str, depth: int) -> Grid | None:
+    rows = [row for row in re.split(r"\\\\(?:\[[^\]]{0,10}\])?", body) if row.strip()]
+    cells = [[_value(tidy(cell), True, depth + 1) for cell in row.split("&") if cell.strip()] for row in rows]
+    if not rows or len(rows) * max(map(len, cells)) > MOST_ITEMS * 4:
+        return None
+    found = tuple(tuple(cell for cell in row if cell is not None) for row in cells)
+    return Grid(found) if [len(row) for row in found] == [len(row) for row in cells] else None
+
+
+def _bare(text: str) -> str:
+    return _TEXT.sub(lambda found: found["inner"], text)
+
+
+def _words(text: str) -> str:
+    """Small letters, single blanks, no full stops and quotes: ``p.m.`` is ``pm``."""
+    plain = re.sub(r"[.,'\"!?*$]+(?=\s|$)|(?<=[ap])\.(?=\s?m)", "", _bare(text).casefold())
+    plain = re.sub(r"(?<=[0-9])(?:st|nd|rd|th)\b", "", plain)
+    plain = re.sub(r"(?<=[0-9])\s+(?=[ap]m\b)", "", plain)
+    return " ".join(plain.removeprefix("the ").split())

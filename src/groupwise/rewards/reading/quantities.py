@@ -1,0 +1,168 @@
+"""Numbers with their units, read exactly."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from groupwise.rewards.reading.notation import tidy
+from groupwise.rewards.reading.units import Unit, currency, read_unit
+
+NUMBER_CHARACTERS = 200
+LARGEST_EXPONENT = 100
+LARGEST_POWER = 400
+
+_DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
+_ATOM = rf"{_DECIMAL}(?:\^-?[0-9]{{1,4}}(?![0-9]))?"
+_PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_NUMBER = re.compile(
+    r"(?P<sign>[-+]?)\s*(?P<currency>(?:US)?[$€£¥₹]?)\s*(?P<inner>[-+]?)(?:"
+    rf"(?P<whole>[0-9]+)\s+(?:and )?(?P<over>[0-9]+)\s*/\s*(?P<under>[0-9]+)"
+    rf"|(?P<top>{_ATOM})(?:[eE](?P<exponent>[-+]?[0-9]{{1,3}})(?![0-9])"
+    r"|\s*(?:\\times|\\cdot|\*|x)\s*10\^(?P<power>-?[0-9]{1,4})(?![0-9])"
+    rf"|\s*/\s*(?P<bottom>-?{_ATOM})(?!\s*/))?)"
+)
+_POWER = re.compile(r"(?:\^|\*\*)\s*\{\s*(?P<power>[-+]?[0-9]{1,4})\s*\}|\*\*(?=-?[0-9])")
+_FRACTION = re.compile(
+    r"(?P<before>[0-9]?)\s*\\frac\{\s*(?P<top>[-+0-9.,^]+)\s*\}\s*\{?\s*"
+    r"(?P<bottom>(?<=\{)[-+0-9.,^]+|(?<=\{ )[-+0-9.,^]+|[0-9])\s*\}?"
+)
+_REPEATING = re.compile(
+    r"(?P<whole>[0-9]{0,9})\.(?P<fixed>[0-9]{0,9})\\(?:overline|bar|dot)\s*(?:\{(?P<again>[0-9]{1,9})\}|(?P<digit>[0-9]))"
+)
+_UNIT_FRACTION = re.compile(
+    r"^\s*\\frac\{\s*(?:\\(?:text|mathrm)\{)?\s*([a-zA-Z]{1,12})\s*\}{1,2}\{\s*(?:\\(?:text|mathrm)\{)?\s*([a-zA-Z]{1,12})\s*\}{1,2}$"
+)
+"""``\\frac{m}{s}`` after a number."""
+_NAME = re.compile(
+    r"(?P<name>(?:\\(?!text|frac|sqrt|mathbf)[a-zA-Z]+|[a-zA-Z]{1,4}|\\(?:text|mathrm)\{[^{}]{1,40}\})"
+    r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|:=)\s*"
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """An exact number, with what it is a number of where that is said."""
+
+    value: Fraction
+    unit: Unit = ()
+    percent: bool = False
+    """``value`` counts hundredths."""
+    name: str = ""
+    """``x`` of ``x = 5``."""
+    decimals: int = -1
+    """Digits after the point, where it is written as a decimal."""
+
+
+def quantity(text: str, is_loose: bool = False) -> Quantity | None:
+    """The number of ``18``, ``$18``, ``1,800.50 dollars``, ``1\\frac{1}{2}``, ``3 \\times 10^{-5}``, ``x = 5``.
+
+    None of what is no number, or is more than one number and its unit. More than 200 characters are not a number, nor
+    are exponents beyond 100. ``is_loose``: a letter that touches the number may be its unit, as in ``5m``.
+    """
+    if _PLAIN.fullmatch(text) and len(text) <= NUMBER_CHARACTERS:
+        return Quantity(Fraction(text), decimals=len(text.partition(".")[2]))
+    if len(text) > NUMBER_CHARACTERS or not any(character.isdigit() or ord(character) > 127 for character in text):
+        return None
+    return tidy_quantity(tidy(text), is_loose)
+
+
+def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
+    """:func:`quantity` of a text that is ``tidy``."""
+    if len(text) > 2 * NUMBER_CHARACTERS:
+        return None
+    named = _NAME.match(text)
+    name = "".join(named["name"].split()).replace("\\", "") if named else ""
+    plain = _arithmetic(text[named.end() :] if named else text)
+    match = _NUMBER.match(plain)
+    if match is None:
+        return None
+    value = _value(match)
+    rest = _UNIT_FRACTION.sub(r" \1/\2", plain[match.end() :])
+    if value is None or not _may_follow(rest):
+        return None
+    unit = read_unit(rest, is_apart=is_loose or rest[:1] in (" ", "-", ""))
+    if unit is None:
+        return None
+    scale, words, percent = unit
+    sign = currency(match["currency"].removeprefix("US"))
+    top = match["top"] or ""
+    is_decimal = not (match["exponent"] or match["power"] or match["bottom"] or match["whole"] or "^" in top)
+    decimals = len(top.partition(".")[2]) if is_decimal and scale == 1 else -1
+    return Quantity(value * scale, sign + words if sign and words[:1] != sign else words, percent, name, decimals)
+
+
+def _may_follow(rest: str) -> bool:
+    """No letter, digit or sign of arithmetic goes on with the number itself."""
+    after = rest.lstrip()
+    return not after or (
+        after[0] not in "0123456789+=<>|!_&;:,?@#{}[]" and not after.startswith(("^{", r"\frac", r"\sqrt"))
+    )
+
+
+def _arithmetic(text: str) -> str:
+    """Powers and fractions of plain numbers on one line: ``2^{10}`` as ``2^10``, ``1\\frac{1}{2}`` as ``1 1/2``."""
+    if "^" in text or "**" in text:
+        text = _POWER.sub(lambda found: f"^{(found['power'] or '').lstrip('+')}", text)
+    if r"\frac" in text:
+        text = _FRACTION.sub(_on_one_line, text)
+    if r"\overline" in text or r"\bar" in text or r"\dot" in text:
+        text = _REPEATING.sub(_repeating, text)
+    text = text.replace("{,}", ",")
+    return _text_number(text)
+
+
+def _text_number(text: str) -> str:
+    """``\\text{5}`` and ``\\mathrm{5 cm}`` begin with their number."""
+    if text.startswith(("\\text{", "\\mathrm{", "\\mathbf{", "\\textbf{", "\\mbox{")) and text.endswith("}"):
+        inner = text[text.index("{") + 1 : -1]
+        return inner.strip() if "{" not in inner else text
+    return text
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """``0.1\\overline{6}`` as ``15/90``."""
+    again = match["again"] or match["digit"]
+    fixed = int(f"0{match['whole']}{match['fixed']}")
+    number = Fraction(int(f"{fixed}{again}") - fixed, (10 ** len(again) - 1) * 10 ** len(match["fixed"]))
+    return f"{number.numerator}/{number.denominator}"
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    top, bottom, before = match["top"], match["bottom"], match["before"]
+    if before:
+        return f"{before} {top}/{bottom}" if top.isdigit() and bottom.isdigit() else match[0]
+    return f"{top}/{bottom}"
+
+
+def _value(match: re.Match[str]) -> Fraction | None:
+    if match["sign"] and match["inner"]:
+        return None
+    if match["whole"] is not None:
+        under = int(match["under"])
+        value = None if under == 0 else int(match["whole"]) + Fraction(int(match["over"]), under)
+    else:
+        value = _quotient(match)
+    return -value if value is not None and "-" in match["sign"] + match["inner"] else value
+
+
+def _quotient(match: re.Match[str]) -> Fraction | None:
+    top, bottom = _atom(match["top"]), _atom(match["bottom"] or "1")
+    exponent = int(match["exponent"] or match["power"] or 0)
+    if top is None or not bottom or abs(exponent) > LARGEST_EXPONENT:
+        return None
+    return top / bottom * Fraction(10) ** exponent
+
+
+def _atom(text: str) -> Fraction | None:
+    """A decimal or a power of one."""
+    digits, _, power = text.replace(",", "").replace(" ", "").partition("^")
+    sign = -1 if digits.startswith("-") else 1
+    base = Fraction(digits.lstrip("-").rstrip(".") or "0")
+    if not power:
+        return sign * base
+    exponent = int(power)
+    if abs(exponent) > LARGEST_POWER or len(digits) > 20 or (base == 0 and exponent <= 0):
+        return None
+    return sign * base**exponent

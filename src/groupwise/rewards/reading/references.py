@@ -1,0 +1,75 @@
+"""The answer of a row: the answer itself, a whole solution that ends with it, or a list of answers."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+from groupwise.rewards.reading.conventions import math_pieces
+from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, within_bounds
+from groupwise.rewards.reading.parsing import understand
+from groupwise.rewards.reading.quantities import quantity
+from groupwise.rewards.reading.reader import Reader
+from groupwise.rewards.reading.spans import Reference, read_span
+from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_thinking
+from groupwise.rewards.reading.values import Items, Prose, Words
+
+
+@functools.lru_cache(maxsize=4096)
+def read_reference(text: str, several: str = "") -> Reference:
+    """A row's answer: the answer itself, a whole solution that ends with it, or a JSON list of answers.
+
+    ``several`` says what a list of several means: ``any`` of them is right, or ``all`` are the answer together.
+    """
+    text = unescaped(text.strip())
+    if not text:
+        return Reference(why="it is empty")
+    if text[:1] in "[{" and (listed := _json(text, several)) is not None:
+        return listed
+    if (number := quantity(text)) is not None:
+        return Reference((number,), text=text)
+    body = without_thinking(text[-TEXT_CHARACTERS:]) or text
+    hashes = "####" in body
+    gold = Reference(has_hashes=hashes)
+    whole = None if hashes else understand(body, is_marked=False)
+    if whole is not None and "\\boxed" not in body:
+        return Reference((whole,), text=text)
+    for _, span in Reader().spans(body):
+        if (value := read_span(span, "prose", gold)) is not None:
+            return Reference((value,), hashes, text=span.text)
+    if whole is not None and not isinstance(whole, Words):
+        return Reference((whole,), hashes, text=text)
+    pieces = math_pieces(body)
+    if pieces and within_bounds(body[-ANSWER_CHARACTERS:]):
+        return Reference((Prose(body[-ANSWER_CHARACTERS:]),), hashes, text=text)
+    return Reference(why=_why(text), text=text)
+
+
+def _why(text: str) -> str:
+    if not within_bounds(text):
+        return "it is too long, too deeply nested or holds a number too large to write down"
+    return f"{text[:60]!r} is neither a number, a choice, a list nor mathematics"
+
+
+def _json(text: str, several: str) -> Reference | None:
+    """A reference that is a JSON list of texts, or an object; None where it is neither."""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(parsed, dict) and parsed:
+        return Reference(
+            why=f"it is an object with {', '.join(map(str, parsed))}; name the field that holds the answer"
+        )
+    if not isinstance(parsed, list) or not (all(isinstance(one, str) for one in parsed) or len(parsed) == 1):
+        return None
+    found = [read_reference(str(one)) for one in parsed]
+    unread = next((one for one in found if not one.values), None)
+    if unread or not found:
+        return Reference(why=unread.why if unread else "it is an empty list")
+    values = tuple(one.values[0] for one in found)
+    if len(values) == 1 or several == "any":
+        return Reference(values, text=text)
+    if several == "all":
+        return Reference((Items(values),), text=text)
+    return Reference(why=f"it lists {len(values)} answers; say by several='any' that each is right, or 'all' together")
