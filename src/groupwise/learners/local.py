@@ -33,13 +33,15 @@ from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.reference import frozen_copy, load_reference
-from groupwise.learners.threads import choose_threads, trial_rollouts
+from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
 from groupwise.types import Rollout
 
 
 class LocalLearner:
     """A ``protocols.Learner``."""
+
+    threads = own_lanes
 
     def __init__(self, config: Local, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> None:
         self.config = config
@@ -62,15 +64,6 @@ class LocalLearner:
         self._critic: Critic | None = None
         self.threads = choose_threads(config.threads, self.device, trained, self._trial)
         self._optimizer = self._new_optimizer()
-
-    @property
-    def threads(self) -> int:
-        """On the CPU. They are this learner's own."""
-        return self.lanes.count
-
-    @threads.setter
-    def threads(self, count: int) -> None:
-        self.lanes.count = count
 
     @property
     def slower(self) -> str:

@@ -23,7 +23,7 @@ from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, 
 from groupwise.learners.local import pick_device, send_back
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
-from groupwise.learners.threads import choose_threads, trial_rollouts
+from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
 from groupwise.types import Rollout
 
@@ -36,6 +36,8 @@ class ScorerLearner:
     The model is transformers' sequence classifier with one label, so what ``save`` writes is what
     ``AutoModelForSequenceClassification`` loads. A new head's weights are drawn from N(0, 1/√(d + 1)).
     """
+
+    threads = own_lanes
 
     def __init__(
         self,
@@ -66,15 +68,6 @@ class ScorerLearner:
         self._body = body_of(self.model, config.checkpointing, self.lanes)
         self.threads = choose_threads(config.threads, self.device, self.model, self._trial)
         self._optimizer = self._new_optimizer()
-
-    @property
-    def threads(self) -> int:
-        """On the CPU. They are this learner's own."""
-        return self.lanes.count
-
-    @threads.setter
-    def threads(self, count: int) -> None:
-        self.lanes.count = count
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
         """A fresh optimizer. Raises RuntimeError where a reference or a critic is asked for."""

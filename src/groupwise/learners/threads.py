@@ -24,6 +24,13 @@ _CHOSEN: dict[tuple[str, int, int], int] = {}
 _TRIAL = threading.Lock()
 
 
+def _set_lanes(learner: Any, count: int) -> None:
+    learner.lanes.count = count
+
+
+own_lanes: Any = property(lambda learner: learner.lanes.count, _set_lanes, doc="A learner's own CPU threads.")
+
+
 def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> list[Rollout]:
     """Two groups of four, for a fraction of a second in a network of so many parameters."""
     length = max(6, min(200, context_tokens // 2, int(TRIAL_FLOPS / (6 * max(parameters, 1)) / 10)))
