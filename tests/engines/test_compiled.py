@@ -145,3 +145,70 @@ def test_python_goes_on_while_it_samples(make_model: Any) -> None:
     finally:
         stop.set()
         thread.join()
+
+
+class Failing:
+    """A decoder that has room for so many completions side by side, and hears of some before it runs out."""
+
+    def __init__(self, decoder: Decoder, room: int, heard: int) -> None:
+        self.decoder, self.room, self.heard = decoder, room, heard
+        self.rows: list[int] = []
+
+    def events(self, weights: Any, requests: Any) -> Any:
+        self.rows.append(requests.max_rows)
+        for number, event in enumerate(self.decoder.events(weights, requests)):
+            if requests.max_rows > self.room and number >= self.heard:
+                raise MemoryError("out of memory in sampling")
+            yield event
+
+
+@pytest.mark.parametrize("heard", [0, 1, 40])
+@pytest.mark.parametrize("told", [True, False])
+def test_out_of_memory_it_goes_on_with_half_the_rows_and_the_same_completions(
+    make_model: Any, heard: int, told: bool
+) -> None:
+    """Each completion comes once, each token is told once and in order."""
+    sampler, notes = engine(make_model("qwen3"), max_rows=16), []
+    requests = [Request((5, 6, number), tuple(range(7))) for number in range(9)]
+    sampling = Sampling(12, stop_tokens=(1, 2, 3, 4))
+    expected = generate(sampler, requests, sampling)
+    sampler.decoder = failing = Failing(sampler.decoder, 4, heard)  # type: ignore[assignment]
+    sampler.note = notes.append
+    tokens: dict[tuple[int, int], list[int]] = {}
+
+    def on_token(request: int, index: int, token: int) -> None:
+        tokens.setdefault((request, index), []).append(token)
+
+    found = list(sampler.generate(requests, sampling, on_token if told else None))
+    assert len(found) == len(expected)
+    assert {(number, index): completion for number, index, completion in found} == expected
+    assert failing.rows == [16, 8, 4][: len(failing.rows)]
+    assert len(notes) == len(failing.rows) - 1 >= 1
+    assert "at most 8 completions side by side" in notes[0]
+    if told:
+        assert tokens == {place: list(completion.tokens) for place, completion in expected.items()}
+
+
+def test_too_little_memory_for_one_completion_is_named(make_model: Any) -> None:
+    sampler = engine(make_model("qwen3"), max_rows=8)
+    sampler.decoder = Failing(sampler.decoder, 0, 0)  # type: ignore[assignment]
+    with pytest.raises(MemoryError, match="out of memory in sampling"):
+        generate(sampler, [Request((5, 6), tuple(range(9)))], Sampling(5))
+    assert sampler.decoder.rows == [8, 4, 2, 1]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("ids", [(5, -1), (5, 97), (2**31, 5)])
+def test_ids_without_an_embedding_are_refused(make_model: Any, ids: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"request 1: ids from .* to .*; the model knows 0 to 96"):
+        generate(engine(make_model("qwen3")), [Request((5,), (1,)), Request(ids, (1,))], Sampling(5))
+
+
+def test_weights_that_do_not_fit_together_are_refused(make_model: Any) -> None:
+    model = make_model("qwen3")
+    sampler = engine(model)
+    norm = model.model.layers[1].mlp.down_proj
+    norm.weight = torch.nn.Parameter(norm.weight[:, 1:].detach().clone())
+    with pytest.raises(
+        ValueError, match=r"weights for sampling: seen .*, expected torch.float32 \(\d+, \d+\) on the CPU"
+    ):
+        generate(sampler, [Request((5,), (1,))], Sampling(5))

@@ -1,72 +1,184 @@
-"""Lanes: every tile once, in the lane that is its own, as the caller's thread would have done it."""
+"""Lanes: every unit once, whoever does it; they belong to their owner, and no number depends on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import threading
+import time
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from groupwise.kernels import lanes
+from groupwise.kernels import lanes as module
+from groupwise.kernels import learn
+from groupwise.kernels.lanes import Lanes, own_threads
 
-
-@pytest.fixture
-def three() -> Iterator[None]:
-    with lanes.open_lanes(3):
-        yield
-
-
-@pytest.mark.usefixtures("three")
-@pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_tiles_go_to_their_lanes(count: int) -> None:
-    done: list[tuple[int, int]] = []
-    lanes.each_tile([slice(n, n + 1) for n in range(count)], lambda tile, lane: done.append((tile.start, lane)))
-    assert sorted(done) == [(n, n % min(3, count)) for n in range(count)]
+kernels = pytest.mark.skipif(bool(learn.why_not()), reason=f"no kernels here: {learn.why_not()}")
 
 
-@pytest.mark.usefixtures("three")
-def test_sums_of_lanes_are_added_up() -> None:
-    sums = lanes.zeros(torch.ones(2), torch.ones(1, 3))
-    assert len(sums) == 3
-    for lane, (first, second) in enumerate(sums):
-        first += lane
-        second -= 1
-    found = lanes.total(sums)
-    assert [part.tolist() for part in found] == [[3.0, 3.0], [[-3.0, -3.0, -3.0]]]
+def threads() -> int:
+    place = Path("/proc/self/task")
+    if not place.exists():
+        pytest.skip("threads of other languages are counted in /proc alone")
+    return len(list(place.iterdir()))
 
 
-@pytest.mark.usefixtures("three")
+def numbers(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 40])
+def test_every_unit_is_done_once(count: int) -> None:
+    done: list[int] = []
+    Lanes(3).each(count, done.append)
+    assert sorted(done) == list(range(count))
+
+
+def test_who_is_held_up_does_less() -> None:
+    """One lane hangs on its first unit: the other does all that is left."""
+    gate, by = threading.Event(), dict[int, int]()
+
+    def work(unit: int) -> None:
+        by[unit] = threading.get_ident()
+        if unit == 0:
+            assert gate.wait(60)
+        elif len(by) == 20:
+            gate.set()
+
+    Lanes(2).each(20, work)
+    assert len(set(by.values())) == 2
+    assert sum(owner == by[0] for owner in by.values()) == 1
+
+
+def test_sums_go_in_the_tiles_order_whoever_makes_them() -> None:
+    tiles = [slice(n, n + 1) for n in range(30)]
+    terms = numbers(30, 5) * 10 ** numbers(30, 1)
+
+    def total(count: int) -> list[Tensor]:
+        def work(tile: slice, sums: list[Tensor]) -> None:
+            time.sleep(0.001 * (tile.start % 3))
+            sums[0] += terms[tile].sum(0)
+
+        whole, nothing = Lanes(count).summed(tiles, (terms[0], None), work)
+        assert nothing is None
+        return [whole]
+
+    [expected] = total(1)
+    torch.testing.assert_close(expected, terms.sum(0), rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(total(count)[0], expected) for count in (2, 3, 8))
+
+
 def test_gradients_and_inference_are_those_of_the_caller() -> None:
     modes: list[tuple[bool, bool]] = []
 
-    def work(tile: slice, lane: int) -> None:
+    def work(_: int) -> None:
         modes.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
 
-    tiles = [slice(n, n + 1) for n in range(3)]
-    lanes.each_tile(tiles, work)
+    lanes = Lanes(3)
+    lanes.each(3, work)
     with torch.inference_mode():
-        lanes.each_tile(tiles, work)
+        lanes.each(3, work)
     assert modes == [(False, False)] * 3 + [(False, True)] * 3
 
 
-@pytest.mark.usefixtures("three")
 def test_an_error_in_a_lane_reaches_the_caller() -> None:
-    def work(tile: slice, lane: int) -> None:
-        if lane == 2:
-            raise ValueError("lane 2")
+    def work(unit: int) -> None:
+        if unit == 2:
+            raise ValueError("unit 2")
 
-    with pytest.raises(ValueError, match="lane 2"):
-        lanes.each_tile([slice(n, n + 1) for n in range(3)], work)
+    with pytest.raises(ValueError, match="unit 2"):
+        Lanes(3).each(3, work)
 
 
 def test_what_was_before_is_so_again() -> None:
-    def now() -> tuple[int, int]:
-        return lanes.count(), torch.get_num_threads()
+    before, lanes = torch.get_num_threads(), Lanes(3)
+    with lanes.inside(tiled=True):
+        assert torch.get_num_threads() == 1
+        with lanes.inside(tiled=False):
+            assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
 
-    assert now() == (1, 1)
-    with lanes.open_lanes(3):
-        assert now() == (3, 1)
-        with lanes.open_lanes(2, tiled=False):
-            assert now() == (1, 2)
-        assert now() == (3, 1)
-    assert now() == (1, 1)
+
+@pytest.mark.skipif(module._per_thread() is None, reason="torch without OpenMP or MKL")
+def test_torchs_threads_in_one_thread_are_no_matter_of_another() -> None:
+    """Two learners, each with its own number; and what a thread that is new begins with stays as it was."""
+    seen, inside, leave = dict[str, list[int]](), threading.Barrier(3), threading.Event()
+
+    def learner(name: str, count: int) -> None:
+        seen[name] = [torch.get_num_threads()]
+        with Lanes(count).inside(tiled=False):
+            inside.wait(60)
+            seen[name].append(torch.get_num_threads())
+            assert leave.wait(60)
+        seen[name].append(torch.get_num_threads())
+
+    def newcomer() -> None:
+        seen["new"] = [torch.get_num_threads()]
+
+    others = [threading.Thread(target=learner, args=given) for given in (("a", 5), ("b", 7))]
+    for other in others:
+        other.start()
+    inside.wait(60)
+    late = threading.Thread(target=newcomer)
+    late.start()
+    late.join()
+    leave.set()
+    for other in others:
+        other.join()
+    first = seen["a"][0]
+    assert seen == {"a": [first, 5, first], "b": [first, 7, first], "new": [first]}
+
+
+@kernels
+def test_threads_end_with_their_owner() -> None:
+    before, lanes = threads(), Lanes(4)
+    x = numbers(1000, 48)
+    expected = learn.norm(x, x[0], 1e-6, Lanes(1))
+    assert torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected)
+    assert threads() == before + 3
+    lanes.count = 2
+    assert threads() == before
+    assert torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected)
+    assert threads() == before + 1
+    del lanes
+    assert threads() == before
+
+
+@kernels
+def test_a_child_of_the_process_has_lanes_of_its_own() -> None:
+    lanes, x = Lanes(2), numbers(1000, 48)
+    expected = learn.norm(x, x[0], 1e-6, lanes)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected)
+
+
+@kernels
+def test_two_threads_that_share_lanes_do_not_meet() -> None:
+    lanes, x, wrong = Lanes(3), numbers(3000, 48), []
+    expected = learn.norm(x, x[0], 1e-6, Lanes(1))
+
+    def work() -> None:
+        for _ in range(30):
+            if not torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected):
+                wrong.append(1)
+
+    others = [threading.Thread(target=work) for _ in range(3)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert not wrong
+
+
+def test_own_threads_is_undone() -> None:
+    before = torch.get_num_threads()
+    again = own_threads(before + 2)
+    assert torch.get_num_threads() == before + 2
+    again()
+    assert torch.get_num_threads() == before

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from groupwise.kernels import lanes, learn
+from groupwise.kernels import halves, learn
+from groupwise.kernels.lanes import Lanes
 from groupwise.learners import chances as module
 from groupwise.learners.chances import token_chances
 
 TOKENS, WIDTH = 37, 32
-ZEROS = lanes.zeros
 
 
 def case(vocabulary: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -73,34 +73,58 @@ def test_logits_of_all_tokens_never_exist(monkeypatch: pytest.MonkeyPatch) -> No
     assert largest.seen == matrix.numel() < 512 * TOKENS
 
 
-def test_a_large_matrix_has_one_gradient_and_not_one_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same to rounding, and what was before is so again."""
+@pytest.mark.parametrize("vocabulary", [512, 9000])
+@pytest.mark.parametrize("kept", [0, 2**23], ids=["computed again", "kept"])
+@pytest.mark.parametrize("sums", [0, 10**9], ids=["one strand", "two strands"])
+def test_the_number_of_lanes_changes_no_bit(
+    vocabulary: int, kept: int, sums: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a small vocabulary, whose tiles lanes share, and of one so large that they share each tile."""
+    monkeypatch.setattr(module, "KEPT_ELEMENTS", kept)
+    monkeypatch.setattr(module, "SUMS_ELEMENTS", sums)
+    monkeypatch.setattr(module, "TILE_TOKENS", 5)
     found = []
-    for most in (10**9, 0):
-        monkeypatch.setattr(module, "SUMS_ELEMENTS", most)
-        hidden, matrix, targets, by = case(512, torch.float64)
-        made: list[int] = []
-        monkeypatch.setattr(lanes, "zeros", lambda *like, made=made: made.append(lanes.count()) or ZEROS(*like))
-        with lanes.open_lanes(2):
-            token_chances(hidden, matrix, targets, 1.0)[0].backward(by.double())
-            assert (lanes.count(), torch.get_num_threads()) == (2, 1)
-        assert hidden.grad is not None
-        assert matrix.grad is not None
-        found.append((made, hidden.grad, matrix.grad))
-    (together, *expected), (alone, *ours) = found
-    assert (together, alone) == ([2], [1])
-    torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+    for count in (1, 2, 2, 5):
+        hidden, matrix, targets, by = case(vocabulary, torch.float32)
+        logprobs, entropies = token_chances(hidden, matrix, targets, 0.7, Lanes(count))
+        found.append((logprobs, entropies, *torch.autograd.grad(logprobs, (hidden, matrix), by)))
+        frozen = token_chances(hidden, matrix.detach(), targets, 0.7, Lanes(count))[0]
+        assert torch.equal(torch.autograd.grad(frozen, hidden, by)[0], found[-1][2])
+    for some in found[1:]:
+        assert all(torch.equal(*pair) for pair in zip(found[0], some, strict=True))
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gradient_may_come_in_any_form(dtype: torch.dtype, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expanded, as that of a sum is, with steps, or in another order of memory; hidden states and targets too."""
+    if not kernels:
+        monkeypatch.setattr(halves, "multiply", lambda: False)
+    hidden, matrix, targets, by = case(61, dtype)
+    forms = [torch.ones(1).expand(TOKENS), torch.stack((by, by), dim=1)[:, 1], by.flip(0).flip(0), by]
+    table = (hidden @ matrix.T / 0.7).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    for form in forms:
+        given = (
+            hidden.T.contiguous().T,
+            torch.cat((matrix, matrix), dim=1)[:, :WIDTH],
+            targets.repeat_interleave(2)[::2],
+        )
+        logprobs = token_chances(*given, 0.7)[0]
+        ours = torch.autograd.grad(logprobs, (hidden, matrix), form.to(dtype))
+        theirs = torch.autograd.grad(table, (hidden, matrix), form.to(dtype), retain_graph=True)
+        for one, other in zip(ours, theirs, strict=True):
+            assert (one - other).norm() <= (1e-10 if dtype == torch.float64 else 1e-6) * other.norm()
+    summed = torch.autograd.grad(token_chances(hidden, matrix, targets, 0.7)[0].sum(), hidden)[0]
+    theirs = torch.autograd.grad(table.sum(), hidden)[0]
+    assert (summed - theirs).norm() <= 1e-6 * theirs.norm()
 
 
 def test_tiles_of_a_large_vocabulary_hold_enough_tokens_to_be_worth_reading_it() -> None:
-    """All lanes together keep to the limit, and each has as many tiles."""
-    hidden, matrix = torch.empty(4096, 896, device="meta"), torch.empty(151_936, 896, device="meta")
-    for count in (1, 2):
-        with lanes.open_lanes(count):
-            sizes = [tile.stop - tile.start for tile in module._tiles(hidden, matrix)]
-        assert sum(sizes) == 4096
-        assert len(sizes) % count == 0
-        assert 400 < max(sizes) * count <= module.TILE_ELEMENTS / 151_936
+    """What exists at once keeps to the limit, and each strand has as many tiles."""
+    for strands in (1, 2):
+        size = module.tile_size(4096, 151_936, strands)
+        assert -(-4096 // size) % strands == 0
+        assert 400 < size * strands <= module.TILE_ELEMENTS / 151_936
 
 
 def test_extreme_logits_stay_finite() -> None:

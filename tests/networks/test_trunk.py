@@ -11,9 +11,10 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
-from groupwise.kernels import halves, lanes, learn
+from groupwise.kernels import halves, learn
+from groupwise.kernels.lanes import Lanes
 from groupwise.networks import Blueprint, blueprint_of
-from groupwise.networks import fused as fused_module
+from groupwise.networks import steps as steps_module
 from groupwise.networks.attention import packed_attention
 from groupwise.networks.packing import Packing
 from groupwise.networks.trunk import Trunk
@@ -100,16 +101,18 @@ def parts_of(model: Any) -> Blueprint:
     return blueprint
 
 
-def packed(model: Any, given: Sequence[tuple[list[int], list[int]]], recompute: bool = False) -> Tensor:
+def packed(
+    model: Any, given: Sequence[tuple[list[int], list[int]]], recompute: bool = False, lanes: Lanes | None = None
+) -> Tensor:
     """States from each prompt's last token on, sequence after sequence."""
     blueprint = parts_of(model)
     packing = Packing.of(given)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Any = None) -> Tensor:
         scale, cap = blueprint.attention_scale, blueprint.attention_cap
-        return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window, again)
+        return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window, again, lanes)
 
-    hidden = Trunk(blueprint, packing.longest, recompute).hidden(packing.tokens, packing.positions, attend)
+    hidden = Trunk(blueprint, packing.longest, recompute, lanes).hidden(packing.tokens, packing.positions, attend)
     each = zip(given, packing.ends, packing.starts, strict=True)
     return torch.cat([torch.cat((hidden[e : e + 1], hidden[s : s + len(c)])) for (_, c), e, s in each])
 
@@ -196,9 +199,8 @@ def test_adapters_get_the_gradient_that_float64_gives(
     given = sequences()
     exact, model = adapt(make(family), targets), adapt(make(family, torch.float32), targets)
     expected = packed(exact, given)
-    with lanes.open_lanes(threads):
-        found = packed(model, given)
-        ours = gradients(model, found)
+    found = packed(model, given, lanes=Lanes(threads))
+    ours = gradients(model, found)
     assert (found - expected).abs().max() <= 3e-6 * expected.abs().max()
     theirs = gradients(exact, expected)
     assert all("lora_" in name for name in ours)
@@ -282,7 +284,7 @@ def test_states_that_nobody_reads_change_nothing(family: str) -> None:
 def test_tiles_change_nothing(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, given = make("qwen2"), sequences()
     expected = gradients(model, packed(model, given))
-    monkeypatch.setattr(fused_module, "TILE", tile)
+    monkeypatch.setattr(steps_module, "TILE", tile)
     alike(gradients(model, packed(model, given)), expected, 1e-12)
 
 
@@ -295,18 +297,37 @@ def test_half_precision_stays_near() -> None:
     alike(gradients(rounded, ours), gradients(exact, theirs), 0.1)
 
 
+@pytest.mark.parametrize("adapted", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("threads", [2, 3])
-def test_lanes_and_threads_change_rounding_alone(
-    threads: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("family", ["qwen3", "qwen2", "gemma3"])
+def test_the_number_of_lanes_changes_no_bit(
+    family: str, dtype: torch.dtype, adapted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not even that from one time to the next."""
-    monkeypatch.setattr(fused_module, "TILE", 20)
-    model, given, found = make("qwen3", dtype), sequences(), []
+    """Nor does who of them computes which tile, which is never the same twice."""
+    monkeypatch.setattr(steps_module, "TILE", 20)
+    monkeypatch.setattr(halves, "TILE", 9)
+    model, given = make(family, dtype), sequences()
+    if adapted:
+        model = adapt(model, ADAPTED).requires_grad_()
     expected = gradients(model, packed(model, given))
-    for tiled in (True, True, False, False):
-        with lanes.open_lanes(threads, tiled):
-            found.append(gradients(model, packed(model, given)))
-    for some in found:
-        alike(some, expected, 1e-12 if dtype == torch.float64 else 1e-6)
-    assert all(torch.equal(found[first][name], found[first + 1][name]) for first in (0, 2) for name in expected)
+    for count in (1, 2, 2, 3, 8):
+        found = gradients(model, packed(model, given, lanes=Lanes(count)))
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_padding_token_learns_what_it_learns_in_transformers(family: str) -> None:
+    """Nothing by its embedding. Every id stands in a completion and, but for some, in a prompt."""
+    name, options = FAMILIES[family]
+    config = getattr(transformers, f"{name}Config")(**(SIZES | options | {"pad_token_id": 0}))
+    plain = make(family)
+    model = type(plain)(config).eval().double()
+    model.load_state_dict(plain.state_dict())
+    ids = list(range(61))
+    given = [(ids[:20], ids), (ids[20:], ids[::-1]), ([0], [0, 0, 5])]
+    theirs = gradients(model, alone(model, given))
+    alike(gradients(model, packed(model, given)), theirs, 1e-6 if family in ("gemma2", "gemma3") else 1e-10)
+    embedding = theirs["model.embed_tokens.weight"].norm(dim=1)
+    assert embedding[0] == 0
+    assert (embedding[1:] > 0).all()

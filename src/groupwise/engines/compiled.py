@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import c_uint64, c_void_p
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,8 +41,16 @@ class CompiledEngine:
     as long as copying them, and is given back at its end.
     """
 
-    def __init__(self, model: Any, parts: Blueprint, decoder: Decoder, max_rows: int, threads: int) -> None:
-        self.model, self.parts, self.decoder = model, parts, decoder
+    def __init__(
+        self,
+        model: Any,
+        parts: Blueprint,
+        decoder: Decoder,
+        max_rows: int,
+        threads: int,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.model, self.parts, self.decoder, self.note = model, parts, decoder, note
         self.max_rows, self.threads, self.version = max_rows, threads, 0
         self.context_tokens = int(model.config.max_position_embeddings)
 
@@ -56,25 +65,44 @@ class CompiledEngine:
         sampling: Sampling,
         on_token: Callable[[int, int, int], None] | None = None,
     ) -> Iterator[tuple[int, int, Completion]]:
-        """See ``protocols.RolloutEngine``. A prompt that fills the context raises ValueError."""
+        """See ``protocols.RolloutEngine``. A prompt that fills the context, or has ids beyond the vocabulary, raises
+        ValueError. Where memory runs out, what is not done is sampled again with half as many completions side by side:
+        the same ids. Raises MemoryError where it does not suffice for one."""
         refuse_misfits(requests, self.context_tokens)
-        if not any(request.seeds for request in requests):
-            return
+        refuse_strangers(requests, self.parts.embedding.num_embeddings)
+        left, rows = Left(requests, on_token), self.max_rows
+        while left.some:
+            try:
+                yield from self._sampled(left, sampling, rows)
+            except MemoryError:
+                rows = min(rows, left.some) // 2
+                if not rows:
+                    raise
+                self.note(
+                    f"engine: memory ran out while sampling; what is not done is sampled again, at most {rows} "
+                    "completions side by side, which changes no completion"
+                )
+
+    def _sampled(self, left: Left, sampling: Sampling, rows: int) -> Iterator[tuple[int, int, Completion]]:
+        requests, places = left.requests()
         longest = max(len(request.tokens) for request in requests) + sampling.max_tokens
         weights = LaidOut(self.parts, min(longest, self.context_tokens))
         asked = as_requests(
             requests,
             sampling,
             threads=self.threads,
-            max_rows=self.max_rows,
+            max_rows=rows,
             context=self.context_tokens,
-            every_token=on_token is not None,
+            every_token=left.on_token is not None,
         )
         for event in self.decoder.events(weights.structure, asked):
+            request, index = places[event.request][event.index]
             if event.logprobs:
-                yield event.request, event.index, self._completion(event)
-            elif on_token is not None:
-                on_token(event.request, event.index, event.token)
+                completion = self._completion(event)
+                left.done(request, index)
+                yield request, index, completion
+            else:
+                left.tell(request, index, event.token)
 
     def _completion(self, event: Any) -> Completion:
         support = None
@@ -83,6 +111,54 @@ class CompiledEngine:
             support = tuple(tuple(ids[start:end]) for start, end in itertools.pairwise([0, *ends]))
         tokens, logprobs = event.tokens[: event.length], event.logprobs[: event.length]
         return Completion(tuple(tokens), tuple(logprobs), bool(event.finished), self.version, support)
+
+
+class Left:
+    """What of a batch is still to be sampled, and which tokens were told already."""
+
+    def __init__(self, requests: Sequence[Request], on_token: Callable[[int, int, int], None] | None) -> None:
+        self.asked, self.on_token = requests, on_token
+        self._open = {(number, index) for number, request in enumerate(requests) for index in range(len(request.seeds))}
+        self._told: dict[tuple[int, int], int] = {}
+        self._again: dict[tuple[int, int], int] = {}
+
+    @property
+    def some(self) -> int:
+        """Completions."""
+        return len(self._open)
+
+    def requests(self) -> tuple[list[Request], list[list[tuple[int, int]]]]:
+        """Of what is left, from its beginning; and each completion's number and index in what was asked."""
+        self._again = dict(self._told)
+        places = [
+            [(number, index) for index in range(len(request.seeds)) if (number, index) in self._open]
+            for number, request in enumerate(self.asked)
+        ]
+        kept = [place for place in places if place]
+        return [
+            replace(self.asked[place[0][0]], seeds=tuple(self.asked[number].seeds[index] for number, index in place))
+            for place in kept
+        ], kept
+
+    def tell(self, request: int, index: int, token: int) -> None:
+        """Unless it was told before."""
+        place = request, index
+        if self._again.get(place, 0):
+            self._again[place] -= 1
+        elif self.on_token is not None:
+            self._told[place] = self._told.get(place, 0) + 1
+            self.on_token(request, index, token)
+
+    def done(self, request: int, index: int) -> None:
+        self._open.discard((request, index))
+
+
+def refuse_strangers(requests: Sequence[Request], vocabulary: int) -> None:
+    """Raises ValueError for token ids that the model has no embedding of."""
+    for number, request in enumerate(requests):
+        if not 0 <= min(request.tokens) <= max(request.tokens) < vocabulary:
+            seen = f"ids from {min(request.tokens)} to {max(request.tokens)}"
+            raise ValueError(f"request {number}: {seen}; the model knows 0 to {vocabulary - 1}")
 
 
 def decoder_for(parts: Blueprint) -> Decoder | str:
@@ -125,35 +201,43 @@ class LaidOut:
             embedding_scale=parts.embedding_scale,
             norm_offset=parts.norm_offset,
         )
+        width, rows = parts.width, (positions, parts.head_dim)
         self.structure = Weights(
             shape,
-            self._hold((LayerWeights * len(parts.layers))(*map(self._layer, parts.layers))),
-            self._address(parts.embedding.weight),
-            self._address(parts.head.weight),
-            self._address(parts.head.bias),
-            self._address(parts.norm.weight),
-            self._hold((c_void_p * len(tables))(*(self._address(cos) for cos, _ in tables))),
-            self._hold((c_void_p * len(tables))(*(self._address(sin) for _, sin in tables))),
+            self._hold((LayerWeights * len(parts.layers))(*(self._layer(layer, shape) for layer in parts.layers))),
+            self._address(parts.embedding.weight, parts.embedding.num_embeddings, width),
+            self._address(parts.head.weight, shape.vocabulary, width),
+            self._address(parts.head.bias, shape.vocabulary),
+            self._address(parts.norm.weight, width),
+            self._hold((c_void_p * len(tables))(*(self._address(cos, *rows) for cos, _ in tables))),
+            self._hold((c_void_p * len(tables))(*(self._address(sin, *rows) for _, sin in tables))),
         )
 
-    def _layer(self, layer: LayerParts) -> LayerWeights:
+    def _layer(self, layer: LayerParts, shape: Shape) -> LayerWeights:
         norms = [layer.before_attention, layer.after_attention, layer.before_mlp, layer.after_mlp]
+        room, width, hidden = shape.head_room, shape.width, shape.hidden
+        heads = shape.heads * room, shape.kv_heads * room, shape.kv_heads * room
         return LayerWeights(
-            *(self._projection(module, heads=0) for module in (layer.q, layer.k, layer.v)),
-            self._projection(layer.o, heads=1),
-            *(self._projection(module) for module in (layer.gate, layer.up, layer.down)),
-            *(self._address(norm and norm.weight) for norm in (*norms, layer.q_norm, layer.k_norm)),
+            *(
+                self._projection(module, outputs, width, heads=0)
+                for module, outputs in zip((layer.q, layer.k, layer.v), heads, strict=True)
+            ),
+            self._projection(layer.o, width, heads[0], heads=1),
+            *(self._projection(module, hidden, width) for module in (layer.gate, layer.up)),
+            self._projection(layer.down, width, hidden),
+            *(self._address(norm and norm.weight, width) for norm in norms),
+            *(self._address(norm and norm.weight, shape.head_dim) for norm in (layer.q_norm, layer.k_norm)),
             layer.window,
             layer.rope,
         )
 
-    def _projection(self, module: nn.Module, heads: int | None = None) -> Projection:
+    def _projection(self, module: nn.Module, outputs: int, inputs: int, heads: int | None = None) -> Projection:
         """``heads``: along which side of the weight they lie."""
         weight, bias = merged_weight(module), bias_of(module)
         if heads is not None and self._head_dim % LANES:
             weight = self._with_room(weight, heads)
             bias = self._with_room(bias, 0) if heads == 0 and bias is not None else bias
-        return Projection(self._address(weight), self._address(bias), len(weight))
+        return Projection(self._address(weight, outputs, inputs), self._address(bias, outputs), outputs)
 
     def _with_room(self, x: Tensor, side: int) -> Tensor:
         """Zeros behind each head's numbers."""
@@ -162,8 +246,14 @@ class LaidOut:
         more = apart.new_zeros(*apart.shape[: side + 1], missing, *apart.shape[side + 2 :])
         return torch.cat((apart, more), dim=side + 1).flatten(side, side + 1)
 
-    def _address(self, tensor: Any) -> int | None:
-        return None if tensor is None else int(self._hold(tensor.detach().contiguous()).data_ptr())
+    def _address(self, tensor: Any, *shape: int) -> int | None:
+        """Raises ValueError for what the compiled code would misread."""
+        if tensor is None:
+            return None
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tuple(tensor.shape) != shape:
+            seen = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
+            raise ValueError(f"weights for sampling: seen {seen}, expected torch.float32 {shape} on the CPU")
+        return int(self._hold(tensor.detach().contiguous()).data_ptr())
 
     def _hold(self, value: Any) -> Any:
         self._held.append(value)

@@ -44,7 +44,7 @@ class Native:
             if parts.embedding.weight.device.type == "cpu":
                 note(f"engine: {decoder}; sampling in plain torch, slower")
             return None
-        engine = CompiledEngine(model, parts, decoder, self.max_rows, self.threads or cores())
+        engine = CompiledEngine(model, parts, decoder, self.max_rows, self.threads or cores(), note)
         wrong = gap(engine, model)
         if wrong:
             note(f"engine: compiled code {wrong}; sampling in plain torch, slower")

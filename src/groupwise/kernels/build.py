@@ -10,15 +10,17 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-pthread")
 COMPILERS = ("c++", "g++", "clang++")
-SECONDS = 300.0  # that a compiler may take
+SECONDS = 900.0  # that a compiler may take, where a busy machine lets it
 
 HERE = Path(__file__).parent
 
@@ -27,39 +29,59 @@ HERE = Path(__file__).parent
 def library(name: str) -> ctypes.CDLL | str:
     """``<name>.cpp`` of this folder as a loaded library, or why there is none: no compiler, or what it said.
 
-    ``CXX`` names another compiler; ``GROUPWISE_KERNELS=off`` does without.
+    ``CXX`` names another compiler, with options as a shell reads them; ``GROUPWISE_KERNELS=off`` does without.
     """
     if os.environ.get("GROUPWISE_KERNELS") == "off":
         return "GROUPWISE_KERNELS is off"
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, COMPILERS), "")
-    if not compiler:
+    named = os.environ.get("CXX") or next(filter(shutil.which, COMPILERS), "")
+    if not named:
         return f"no C++ compiler found (looked for {', '.join(COMPILERS)}; CXX names another)"
     try:
-        place = cache_directory() / f"{name}-{fingerprint(compiler)}.so"
-        if not place.exists():
+        compiler = shlex.split(named)
+        begins = cache_directory() / f"{name}-{fingerprint(compiler)}"
+        place = next(filter(whole, sorted(begins.parent.glob(f"{begins.name}-*.so"))), None)
+        if place is None:
             print(f"groupwise: compiling {name} for this processor, once: some seconds", file=sys.stderr, flush=True)
-            compile_to(place, HERE / f"{name}.cpp", compiler)
+            place = compile_to(begins, HERE / f"{name}.cpp", compiler)
         return ctypes.CDLL(str(place))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        return f"{compiler} could not make {name}: {(said.strip().splitlines() or ['no word why'])[0]}"
+        return f"{named} could not make {name}: {(said.strip().splitlines() or ['no word why'])[0]}"
 
 
-def compile_to(place: Path, source: Path, compiler: str) -> None:
-    """Whole or not at all: two runs that start together do not see each other's half."""
-    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        made = Path(scratch) / place.name
-        command = [*compiler.split(), *FLAGS, str(source), "-o", str(made)]
+def compile_to(begins: Path, source: Path, compiler: Sequence[str]) -> Path:
+    """Whole or not at all: two runs that start together do not see each other's half. The name of what is made begins
+    so and ends with what it holds."""
+    with tempfile.TemporaryDirectory(dir=begins.parent) as scratch:
+        made = Path(scratch) / "library.so"
+        command = [*compiler, *FLAGS, str(source), "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
+        place = begins.with_name(f"{begins.name}-{_digest(made.read_bytes())}.so")
         os.replace(made, place)
+        return place
 
 
-def fingerprint(compiler: str) -> str:
-    """Of the sources, the flags, the compiler and this machine's instructions."""
-    version = subprocess.run([*compiler.split(), "--version"], check=True, capture_output=True, text=True, timeout=30)
-    parts = [version.stdout, *FLAGS, platform.machine(), _instructions()]
+def whole(place: Path) -> bool:
+    """Whether it is what was compiled, byte for byte: what lies there is run."""
+    return place.stem.rpartition("-")[2] == _digest(place.read_bytes())
+
+
+def fingerprint(compiler: Sequence[str]) -> str:
+    """Of the sources, the flags, the compiler and this machine's instructions; nothing is run for it."""
+    parts = [*compiler, *_program(compiler[0] if compiler else ""), *FLAGS, platform.machine(), _instructions()]
     parts += [path.read_text() for path in sorted(HERE.iterdir()) if path.suffix in (".cpp", ".h")]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return _digest("\0".join(parts).encode())
+
+
+def _program(name: str) -> list[str]:
+    """Which file it is, and which state of it."""
+    found = Path(shutil.which(name) or name).resolve()
+    state = found.stat()
+    return [str(found), str(state.st_size), str(state.st_mtime_ns)]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def cache_directory() -> Path:

@@ -4,13 +4,12 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <deque>
 #include <string>
-#include <thread>
 
 #include "sampling.h"
 #include "transformer.h"
+#include "workers.h"
 
 namespace groupwise {
 
@@ -55,22 +54,30 @@ struct News {
 
 class Crew {
   public:
+    // As many threads as wanted, or as there can be; where there is none, whoever waits for news does the work.
     Crew(Transformer& model, Work work) : model_(model), work_(std::move(work)) {
-        for (int i = 0; i < work_.threads; ++i) threads_.emplace_back([this] { labour(); });
+        workers_ = size_t(std::max(1, work_.threads));
+        for (int i = 0; i < work_.threads; ++i)
+            if (!threads_.start([this] { labour(); })) break;
+        std::lock_guard<std::mutex> lock(mutex_);
+        workers_ = std::max<size_t>(1, threads_.size());
     }
 
-    ~Crew() {
-        stop("");
-        for (std::thread& thread : threads_) thread.join();
-    }
+    ~Crew() { stop(nullptr); }
 
-    // All that is new, after at most `seconds`; `over` once nothing more will come, with what went wrong if anything did.
-    std::vector<News> hear(double seconds, bool& over, std::string& error) {
+    // All that is new, after at most about `seconds`; `over` once nothing more will come. Throws what a thread threw.
+    std::vector<News> hear(double seconds, bool& over) {
+        const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+        if (!threads_.size()) {
+            if (!own_) own_ = std::make_unique<Worker>(model_, work_);
+            while (news_.empty() && std::chrono::steady_clock::now() < until && turn(*own_)) continue;
+        }
         std::unique_lock<std::mutex> lock(mutex_);
-        heard_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return !news_.empty() || done() || stopping_; });
+        heard_.wait_until(lock, until, [&] { return !news_.empty() || done() || stopping_; });
+        if (error_) std::rethrow_exception(error_);
         std::vector<News> all;
         all.swap(news_);
-        over = done() || stopping_, error = error_;
+        over = done() || stopping_;
         return all;
     }
 
@@ -78,24 +85,37 @@ class Crew {
     typedef std::vector<std::unique_ptr<Row>> Rows;
     static constexpr int PASS = 192;  // prompt tokens computed together
 
+    struct Worker {
+        Worker(Transformer& model, const Work& work) : forward(model), sampler(work.rule, model.shape.vocabulary) {}
+        Forward forward;
+        Sampler sampler;
+        Rows mine;
+        std::vector<size_t> prompts;
+    };
+
     bool done() const { return next_ == work_.asked.size() && !computing_ && ready_.empty() && !running_; }
 
-    void stop(const std::string& error) {
+    void stop(std::exception_ptr error) noexcept {
         std::lock_guard<std::mutex> lock(mutex_);
-        stopping_ = true, error_ = error_.empty() ? error : error_;
+        stopping_ = true, error_ = error_ ? error_ : error;
         more_.notify_all(), heard_.notify_all();
     }
 
-    void labour() {
+    void labour() noexcept {
         try {
-            Forward forward(model_);
-            Sampler sampler(work_.rule, model_.shape.vocabulary);
-            Rows mine;
-            std::vector<size_t> prompts;
-            while (next(mine, prompts)) prompts.empty() ? step(forward, sampler, mine) : compute(forward, prompts);
-        } catch (const std::bad_alloc&) {
-            stop("out of memory while sampling");
+            Worker worker(model_, work_);
+            while (turn(worker)) continue;
+        } catch (...) {
+            stop(std::current_exception());
         }
+    }
+
+    // One piece of work; false when all is done.
+    bool turn(Worker& worker) {
+        if (!next(worker.mine, worker.prompts)) return false;
+        if (worker.prompts.empty()) step(worker.forward, worker.sampler, worker.mine);
+        else compute(worker.forward, worker.prompts);
+        return true;
     }
 
     // Waits for something to do: prompts to compute, or rows to go on with. False when all is done.
@@ -124,7 +144,7 @@ class Crew {
     }
 
     void take_rows(Rows& mine) {
-        const size_t fair = (running_ + ready_.size() + work_.threads - 1) / work_.threads;
+        const size_t fair = (running_ + ready_.size() + workers_ - 1) / workers_;
         for (; !ready_.empty() && mine.size() < fair && running_ < size_t(work_.max_rows); ++running_) {
             mine.push_back(std::move(ready_.front()));
             ready_.pop_front();
@@ -246,11 +266,12 @@ class Crew {
     std::condition_variable more_, heard_;
     std::deque<std::unique_ptr<Row>> ready_;
     std::vector<News> news_;
-    std::string error_;
+    std::exception_ptr error_;
     std::atomic<bool> stopping_{false};
-    size_t next_ = 0, running_ = 0;  // requests taken; rows that a thread holds
+    size_t next_ = 0, running_ = 0, workers_ = 1;  // requests taken; rows that a thread holds
     int computing_ = 0, idle_ = 0;
-    std::vector<std::thread> threads_;
+    std::unique_ptr<Worker> own_;
+    Threads threads_;  // last: they end before what they use does
 };
 
 }  // namespace groupwise

@@ -1,4 +1,5 @@
-// What Python calls: begin a batch of completions, hear of them as they end, end it.
+// What Python calls: begin a batch of completions, hear of them as they end, end it. Every function says by its code
+// whether it could; none throws, none ends the process.
 
 #include "crew.h"
 
@@ -83,24 +84,11 @@ struct Batch {
     std::unique_ptr<Crew> crew;
     std::vector<News> news;
     std::vector<Event> events;
-    std::string error;
 
     Batch(const Weights& weights, int threads) {
         const Shape& shape = model.shape = weights.shape;
-        model.layers.resize(shape.layers);
-        std::atomic<int> next{0};
-        std::atomic<bool> failed{false};
-        std::vector<std::thread> packers;
-        for (int i = 0; i < threads; ++i)
-            packers.emplace_back([&] {
-                try {
-                    for (int n; (n = next++) < shape.layers;) fill(model.layers[n], weights.layers[n], shape);
-                } catch (const std::bad_alloc&) {
-                    failed = true;
-                }
-            });
-        for (std::thread& packer : packers) packer.join();
-        if (failed) throw std::bad_alloc();
+        model.layers.resize(size_t(shape.layers));
+        parallel(shape.layers, threads, [&](int n) { fill(model.layers[size_t(n)], weights.layers[n], shape); });
         const Projection head{weights.head, weights.head_bias, shape.vocabulary};
         fill(model.head, shape.width, {&head});
         model.norm.take(weights.norm, shape.width, shape.norm_offset);
@@ -135,44 +123,43 @@ Work work_of(const Requests& from) {
 
 extern "C" {
 
-// None where memory does not suffice.
-void* groupwise_begin(const Weights* weights, const Requests* requests) {
-    try {
+const char* groupwise_error() { return last_error; }
+
+int32_t groupwise_begin(const Weights* weights, const Requests* requests, void** handle) noexcept {
+    return guarded([&] {
         auto batch = std::make_unique<Batch>(*weights, requests->threads);
         batch->crew = std::make_unique<Crew>(batch->model, work_of(*requests));
-        return batch.release();
-    } catch (const std::bad_alloc&) {
-        return nullptr;
-    }
+        *handle = batch.release();
+    });
 }
 
-// Waits at most `seconds`. Returns how many events there are; they live until the next call. `over`: 1 nothing more
-// will come, -1 it went wrong.
-int32_t groupwise_hear(void* handle, double seconds, const Event** events, int32_t* over) {
-    Batch& batch = *static_cast<Batch*>(handle);
-    bool last;
-    batch.news = batch.crew->hear(seconds, last, batch.error);
-    batch.events.clear();
-    for (const News& news : batch.news) {
-        Event event{news.request, news.index, news.token, 0, 0, 0, nullptr, nullptr, nullptr, nullptr};
-        if (const Row* row = news.row.get()) {
-            event.finished = row->finished, event.length = int32_t(row->tokens.size()), event.kept = int32_t(row->kept.size());
-            event.tokens = row->tokens.data(), event.logprobs = row->logprobs.data();
-            event.kept_sizes = row->kept_sizes.data(), event.kept_ids = row->kept.data();
+// Waits at most about `seconds`. There are `count` events; they live until the next call. `over`: nothing more will come.
+int32_t groupwise_hear(void* handle, double seconds, const Event** events, int32_t* count, int32_t* over) noexcept {
+    return guarded([&] {
+        Batch& batch = *static_cast<Batch*>(handle);
+        bool last = false;
+        batch.news = batch.crew->hear(seconds, last);
+        batch.events.clear();
+        for (const News& news : batch.news) {
+            Event event{news.request, news.index, news.token, 0, 0, 0, nullptr, nullptr, nullptr, nullptr};
+            if (const Row* row = news.row.get()) {
+                event.finished = row->finished, event.length = int32_t(row->tokens.size());
+                event.kept = int32_t(row->kept.size());
+                event.tokens = row->tokens.data(), event.logprobs = row->logprobs.data();
+                event.kept_sizes = row->kept_sizes.data(), event.kept_ids = row->kept.data();
+            }
+            batch.events.push_back(event);
         }
-        batch.events.push_back(event);
-    }
-    *events = batch.events.data();
-    *over = batch.error.empty() ? last : -1;
-    return int32_t(batch.events.size());
+        *events = batch.events.data(), *count = int32_t(batch.events.size()), *over = last;
+    });
 }
 
-const char* groupwise_error(void* handle) { return static_cast<Batch*>(handle)->error.c_str(); }
-
-void groupwise_end(void* handle) { delete static_cast<Batch*>(handle); }
+int32_t groupwise_end(void* handle) noexcept {
+    return guarded([&] { delete static_cast<Batch*>(handle); });
+}
 
 // `count` uniforms of a completion's stream.
-void groupwise_uniforms(uint64_t low, uint64_t high, int32_t count, double* to) {
+void groupwise_uniforms(uint64_t low, uint64_t high, int32_t count, double* to) noexcept {
     Stream stream(low, high);
     for (int i = 0; i < count; ++i) to[i] = stream.next();
 }

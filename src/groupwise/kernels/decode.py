@@ -8,6 +8,7 @@ from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_uint64, c_vo
 from dataclasses import dataclass
 
 from groupwise.kernels.build import library
+from groupwise.kernels.calls import check
 
 Floats = POINTER(c_float)
 Ints = POINTER(c_int32)
@@ -91,28 +92,30 @@ class Decoder:
         functions = library("decode")
         if isinstance(functions, str):
             return functions
-        functions.groupwise_begin.restype = c_void_p
-        functions.groupwise_begin.argtypes = [POINTER(Weights), POINTER(Requests)]
-        functions.groupwise_hear.restype = c_int32
-        functions.groupwise_hear.argtypes = [c_void_p, c_double, POINTER(POINTER(Event)), POINTER(c_int32)]
-        functions.groupwise_error.restype = c_char_p
-        functions.groupwise_error.argtypes = [c_void_p]
-        functions.groupwise_end.argtypes = [c_void_p]
-        functions.groupwise_uniforms.argtypes = [c_uint64, c_uint64, c_int32, POINTER(c_double)]
+        counts = [POINTER(c_int32), POINTER(c_int32)]
+        arguments = {
+            "begin": [POINTER(Weights), POINTER(Requests), POINTER(c_void_p)],
+            "hear": [c_void_p, c_double, POINTER(POINTER(Event)), *counts],
+            "end": [c_void_p],
+            "uniforms": [c_uint64, c_uint64, c_int32, POINTER(c_double)],
+        }
+        for name, types in arguments.items():
+            function = getattr(functions, f"groupwise_{name}")
+            function.argtypes, function.restype = types, None if name == "uniforms" else c_int32
+        functions.groupwise_error.argtypes, functions.groupwise_error.restype = [], c_char_p
         return Decoder(functions)
 
     def events(self, weights: Weights, requests: Requests) -> Iterator[Event]:
-        """Each is good until the next is asked for. Closing the iterator ends the threads. Raises MemoryError."""
-        handle = self.functions.groupwise_begin(ctypes.byref(weights), ctypes.byref(requests))
-        if not handle:
-            raise MemoryError("out of memory for the weights that sampling lays out anew")
-        events, over = POINTER(Event)(), c_int32(0)
+        """Each is good until the next is asked for. Closing the iterator ends the threads. Raises MemoryError where
+        there is none left, RuntimeError for whatever else goes wrong in there."""
+        handle, events, count, over = c_void_p(), POINTER(Event)(), c_int32(0), c_int32(0)
+        begin = self.functions.groupwise_begin
+        check(self.functions, "sampling", begin(*map(ctypes.byref, (weights, requests, handle))))
         try:
+            heard = ctypes.byref(events), ctypes.byref(count), ctypes.byref(over)
             while not over.value:
-                count = self.functions.groupwise_hear(handle, 0.2, ctypes.byref(events), ctypes.byref(over))
-                if over.value < 0:
-                    raise MemoryError(self.functions.groupwise_error(handle).decode())
-                for number in range(count):
+                check(self.functions, "sampling", self.functions.groupwise_hear(handle, 0.2, *heard))
+                for number in range(count.value):
                     yield events[number]
         finally:
             self.functions.groupwise_end(handle)

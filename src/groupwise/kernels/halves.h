@@ -2,111 +2,91 @@
 // products stays in a core's cache, and nobody waits for an interpreter. networks/fused.py says what each half is.
 #pragma once
 
-#include <algorithm>
-
-#include "linear.h"
+#include "strands.h"
+#include "turning.h"
 
 namespace groupwise {
-
-struct Heads {
-    int q, kv, size;
-    int width() const { return (q + 2 * kv) * size; }
-};
-
-// How heads are normed, where they are, and turned.
-struct Turning {
-    Heads heads;
-    const float *q_weight, *k_weight;
-    float eps;
-    const float *cos, *sin;
-    const int64_t* positions;
-
-    void forward(const float* x, int row, float* y) const {
-        const int size = heads.size;
-        float normed[1024];
-        for (int head = 0; head < heads.q + heads.kv; ++head, x += size, y += size) {
-            const float *weight = head < heads.q ? q_weight : k_weight, *turned = x;
-            if (weight) norm(x, weight, size, eps, normed), turned = normed;
-            turn(turned, cos + positions[row] * size, sin + positions[row] * size, size, y);
-        }
-        std::copy(x, x + int64_t(heads.kv) * size, y);
-    }
-
-    // Of x (not read where nothing is normed), from the gradients of queries, keys and values; of the norms' weights.
-    void backward(const float* x, int row, const float* dq, const float* dk, const float* dv, float* dx,
-                  float* dq_weight, float* dk_weight) const {
-        const int size = heads.size;
-        const float *at_cos = cos + positions[row] * size, *at_sin = sin + positions[row] * size;
-        float turned[1024];
-        for (int head = 0; head < heads.q + heads.kv; ++head, x += size, dx += size) {
-            const bool query = head < heads.q;
-            const float* dy = query ? dq + head * size : dk + (head - heads.q) * size;
-            const float* weight = query ? q_weight : k_weight;
-            if (!weight) {
-                turn_backward(dy, at_cos, at_sin, size, dx);
-                continue;
-            }
-            turn_backward(dy, at_cos, at_sin, size, turned);
-            std::fill_n(dx, size, 0.0f);
-            norm_backward(x, weight, size, eps, turned, dx, query ? dq_weight : dk_weight);
-        }
-        std::copy_n(dv, int64_t(heads.kv) * size, dx);
-    }
-};
-
-// Tiles of equal size, of at most `tile` rows.
-template <class Work>
-inline void each_tile(int rows, int tile, const Work& work) {
-    const int tiles = (rows + tile - 1) / tile;
-    tile = tiles ? (rows + tiles - 1) / tiles : 1;
-    for (int at = 0; at < rows; at += tile) work(int64_t(at), std::min(tile, rows - at));
-}
 
 struct Project {
     Norm before;
     Adapted qkv;
     const float* bias;
     Turning turning;
-    int rows, tile;
+    int64_t rows;
+    int tile;
 
     int in() const { return qkv.layer.in; }
     int out() const { return qkv.layer.out; }
 
-    // Room for a tile's x and an adapter.
-    void forward(const float* x, float* raw, float* made, Room room) const {
-        float* normed = room.take(int64_t(tile) * in());
-        each_tile(rows, tile, [&](int64_t at, int count) {
-            float* here = raw + at * out();
+    void forward(Lanes& lanes, const float* x, float* raw, float* made) const {
+        const Rooms rooms(lanes.count(), int64_t(tile) * (in() + qkv.rank()), 2);
+        const Tiles tiles = Strands::halved(rows, tile).all();
+        const auto stages = std::make_shared<Stages>();
+        stages->add(int(tiles.size()), [&](int unit, int lane) {
+            const auto [at, count] = tiles[size_t(unit)];
+            Room room = rooms[lane];
+            float *normed = room.take(int64_t(count) * in()), *here = raw + at * out();
             before.forward(x + at * in(), count, normed);
             for (int row = 0; bias && row < count; ++row) std::copy_n(bias, out(), here + int64_t(row) * out());
-            qkv.forward(normed, count, here, bias, room);
+            qkv.forward(normed, count, here, bias != nullptr, room);
             for (int row = 0; row < count; ++row)
-                turning.forward(here + int64_t(row) * out(), int(at) + row, made + (at + row) * out());
+                turning.forward(here + int64_t(row) * out(), at + row, made + (at + row) * out());
         });
+        lanes.run(stages);
     }
 
-    struct Rows {
-        const float* data;
-        int64_t row;
-        const float* at(int64_t number) const { return data + number * row; }
+    struct Gradients {
+        Turned back;
+        float* dx;
+        LayerSums qkv;
+        Sums before, q, k, bias;
     };
 
-    // dx is written, the others grow. Room for a tile's x twice, its q, k and v, and an adapter twice.
-    void backward(const float* x, const float* raw, Rows dq, Rows dk, Rows dv, float* dx, float* dbefore, float* dq_weight,
-                  float* dk_weight, Adapted::Sums dqkv, float* dbias, Room room) const {
-        float *normed = room.take(int64_t(tile) * in()), *dnormed = room.take(int64_t(tile) * in());
-        float* draw = room.take(int64_t(tile) * out());
-        each_tile(rows, tile, [&](int64_t at, int count) {
+    // dx is written, the sums grow.
+    void backward(Lanes& lanes, const float* x, const float* raw, const Gradients& to) const {
+        const Growth growth(lanes.count());
+        const Rooms slots(growth.slots(), int64_t(tile) * (2 * in() + out()), 3);
+        const Rooms rooms(lanes.count(), int64_t(tile) * qkv.rank(), 1);
+        struct Slot {
+            float *normed, *dnormed, *draw;
+        };
+        const auto slot = [&](Place place) {
+            Room room = slots[place.slot];
+            return Slot{room.take(int64_t(tile) * in()), room.take(int64_t(tile) * in()), room.take(int64_t(tile) * out())};
+        };
+        const auto work = [&](const Tile& tile, Place place) {
+            const auto [normed, dnormed, draw] = slot(place);
+            const auto [at, count] = tile;
             for (int64_t row = at; row < at + count; ++row)
-                turning.backward(raw ? raw + row * out() : nullptr, int(row), dq.at(row), dk.at(row), dv.at(row),
-                                 &draw[(row - at) * out()], dq_weight, dk_weight);
-            for (int64_t i = 0; dbias && i < int64_t(count) * out(); ++i) dbias[i % out()] += draw[i];
+                turning.backward(raw ? raw + row * out() : nullptr, row, to.back, &draw[(row - at) * out()]);
             before.forward(x + at * in(), count, normed);
-            qkv.backward(draw, count, dnormed, room);
-            qkv.learn(draw, normed, count, dqkv, room);
-            std::fill_n(dx + at * in(), int64_t(count) * in(), 0.0f);
-            before.backward(x + at * in(), dnormed, count, dx + at * in(), dbefore);
-        });
+            qkv.backward(draw, count, dnormed, rooms[place.lane]);
+            std::fill_n(to.dx + at * in(), int64_t(count) * in(), 0.0f);
+            before.backward(x + at * in(), dnormed, count, to.dx + at * in());
+        };
+        std::vector<Grow> grow;
+        grow_layer(grow, qkv, to.qkv, rooms, [&](const Tile&, Place at) { return slot(at).draw; },
+                   [&](const Tile&, Place at) { return slot(at).normed; });
+        if (to.before)
+            grow.push_back([&](const Tile& tile, Place at) {
+                before.learn(x + tile.at * in(), slot(at).dnormed, tile.rows, to.before.of(at.strand));
+            });
+        if (raw && to.q)
+            grow.push_back([&](const Tile& tile, Place at) {
+                for (int64_t row = tile.at; row < tile.at + tile.rows; ++row)
+                    turning.learn(raw + row * out(), row, to.back, to.q.of(at.strand), to.k.of(at.strand));
+            });
+        if (to.bias)
+            grow.push_back([&](const Tile& tile, Place at) {
+                const float* draw = slot(at).draw;
+                float* dbias = to.bias.of(at.strand);
+                for (int64_t i = 0; i < int64_t(tile.rows) * out(); ++i) dbias[i % out()] += draw[i];
+            });
+        const auto stages = std::make_shared<Stages>();
+        const std::vector<int> last = growth.add(*stages, Strands::halved(rows, tile), work, grow);
+        to.qkv.join(*stages, last), to.before.join(*stages, last), to.bias.join(*stages, last);
+        to.q.join(*stages, last), to.k.join(*stages, last);
+        lanes.run(stages);
     }
 };
 
@@ -114,11 +94,13 @@ struct Finish {
     Norm after_attention, before, after;  // the outer ones on what a half block adds, where there are any
     Adapted out, gate_up, down;
     bool by_gelu;
-    int rows, tile;
+    int64_t rows;
+    int tile;
 
     int width() const { return before.width; }
     int inner() const { return out.layer.in; }
     int hidden() const { return down.layer.in; }
+    int rank() const { return std::max({out.rank(), gate_up.rank(), down.rank()}); }
 
     // What stays for the backward pass, row by row: what attention adds, y, the rows of gate and up, what they add. The
     // first and the last where they are normed; gate and up where they are to be kept.
@@ -128,13 +110,17 @@ struct Finish {
         static T* part(T* all, int64_t from) { return all ? all + from : nullptr; }
     };
 
-    // Room for a tile's x, three times its hidden numbers and an adapter.
-    void forward(const float* x, const float* mixed, Kept<float> kept, float* result, Room room) const {
-        float *normed = room.take(int64_t(tile) * width()), *active = room.take(int64_t(tile) * hidden());
-        float* spare = room.take(kept.rows ? 0 : int64_t(tile) * 2 * hidden());
-        each_tile(rows, tile, [&](int64_t at, int count) {
+    void forward(Lanes& lanes, const float* x, const float* mixed, Kept<float> kept, float* result) const {
+        const Rooms rooms(lanes.count(), int64_t(tile) * (width() + 3 * hidden() + rank()), 4);
+        const Tiles tiles = Strands::halved(rows, tile).all();
+        const auto stages = std::make_shared<Stages>();
+        stages->add(int(tiles.size()), [&](int unit, int lane) {
+            const auto [at, count] = tiles[size_t(unit)];
             const int64_t from = at * width();
-            float *here = kept.rows ? kept.rows + at * 2 * hidden() : spare, *y = kept.middle + from;
+            Room room = rooms[lane];
+            float *normed = room.take(int64_t(count) * width()), *active = room.take(int64_t(count) * hidden());
+            float *here = kept.rows ? kept.rows + at * 2 * hidden() : room.take(int64_t(count) * 2 * hidden());
+            float* y = kept.middle + from;
             add(out, after_attention, mixed + at * inner(), x + from, count, kept.part(kept.attended, from), y, room);
             before.forward(y, count, normed);
             gate_up.forward(normed, count, here, false, room);
@@ -142,42 +128,85 @@ struct Finish {
                 gated(here, here + hidden(), hidden(), &active[row * hidden()], by_gelu);
             add(down, after, active, y, count, kept.part(kept.added, from), result + from, room);
         });
+        lanes.run(stages);
     }
 
-    struct Sums {
-        float *after_attention, *before, *after;
-        Adapted::Sums out, gate_up, down;
+    struct Gradients {
+        float *dx, *dmixed;
+        Sums after_attention, before, after;
+        LayerSums out, gate_up, down;
     };
 
-    // dx and dmixed are written, the sums grow. Room for a tile's x three times, four times its hidden numbers and an
-    // adapter twice.
-    void backward(const float* dy, const float* mixed, Kept<const float> kept, float* dx, float* dmixed, Sums sums,
-                  Room room) const {
-        float *normed = room.take(int64_t(tile) * width()), *dnormed = room.take(int64_t(tile) * width());
-        float *active = room.take(int64_t(tile) * hidden()), *dactive = room.take(int64_t(tile) * hidden());
-        float *drows = room.take(int64_t(tile) * 2 * hidden()), *spare = room.take(int64_t(tile) * width());
-        each_tile(rows, tile, [&](int64_t at, int count) {
+    // dx and dmixed are written, the sums grow.
+    void backward(Lanes& lanes, const float* dy, const float* mixed, Kept<const float> kept, const Gradients& to) const {
+        const Growth growth(lanes.count());
+        const int64_t most = tile;
+        const int64_t spare = (after.weight ? width() : 0) + (after_attention.weight ? width() : 0);
+        const Rooms slots(growth.slots(), most * (2 * width() + 3 * hidden() + spare), 6);
+        const Rooms rooms(lanes.count(), most * (hidden() + rank()), 2);
+        struct Slot {
+            float *normed, *dnormed, *active, *drows, *added, *attended;
+        };
+        const auto slot = [&](Place place) {
+            Room room = slots[place.slot];
+            float *normed = room.take(most * width()), *dnormed = room.take(most * width());
+            float *active = room.take(most * hidden()), *drows = room.take(most * 2 * hidden());
+            float* added = after.weight ? room.take(most * width()) : nullptr;
+            return Slot{normed, dnormed, active, drows, added, after_attention.weight ? room.take(most * width()) : nullptr};
+        };
+        const auto work = [&](const Tile& tile, Place place) {
+            const auto [normed, dnormed, active, drows, added, attended] = slot(place);
+            const auto [at, count] = tile;
             const int64_t from = at * width();
+            Room room = rooms[place.lane];
+            float *dactive = room.take(int64_t(count) * hidden()), *change = to.dx + from, *back_to = drows;
             const float *y = kept.middle + from, *here = kept.rows + at * 2 * hidden();
-            const float* back = through(after, kept.part(kept.added, from), dy + from, count, spare, sums.after);
-            float *change = dx + from, *to = drows;
+            const float* back = through(after, kept.part(kept.added, from), dy + from, count, added);
             down.backward(back, count, dactive, room);
-            for (int64_t row = 0; row < count; ++row, here += 2 * hidden(), to += 2 * hidden())
-                gated_backward(here, here + hidden(), &dactive[row * hidden()], hidden(), &active[row * hidden()], to,
-                               to + hidden(), by_gelu);
-            down.learn(back, active, count, sums.down, room);
+            for (int64_t row = 0; row < count; ++row, here += 2 * hidden(), back_to += 2 * hidden())
+                gated_backward(here, here + hidden(), &dactive[row * hidden()], hidden(), &active[row * hidden()], back_to,
+                               back_to + hidden(), by_gelu);
             before.forward(y, count, normed);
             gate_up.backward(drows, count, dnormed, room);
-            gate_up.learn(drows, normed, count, sums.gate_up, room);
             std::copy_n(dy + from, int64_t(count) * width(), change);
-            before.backward(y, dnormed, count, change, sums.before);
-            back = through(after_attention, kept.part(kept.attended, from), change, count, spare, sums.after_attention);
-            out.backward(back, count, dmixed + at * inner(), room);
-            out.learn(back, mixed + at * inner(), count, sums.out, room);
-        });
+            before.backward(y, dnormed, count, change);
+            back = through(after_attention, kept.part(kept.attended, from), change, count, attended);
+            out.backward(back, count, to.dmixed + at * inner(), room);
+        };
+        std::vector<Grow> grow;
+        grow_layer(grow, gate_up, to.gate_up, rooms, [&](const Tile&, Place at) { return slot(at).drows; },
+                   [&](const Tile&, Place at) { return slot(at).normed; });
+        grow_layer(grow, down, to.down, rooms,
+                   [&](const Tile& tile, Place at) { return after.weight ? slot(at).added : dy + tile.at * width(); },
+                   [&](const Tile&, Place at) { return slot(at).active; });
+        grow_layer(grow, out, to.out, rooms,
+                   [&](const Tile& tile, Place at) {
+                       return after_attention.weight ? slot(at).attended : to.dx + tile.at * width();
+                   },
+                   [&](const Tile& tile, Place) { return mixed + tile.at * inner(); });
+        grow_norm(grow, after, to.after, [&](const Tile& tile, Place) { return kept.added + tile.at * width(); },
+                  [&](const Tile& tile, Place) { return dy + tile.at * width(); });
+        grow_norm(grow, before, to.before, [&](const Tile& tile, Place) { return kept.middle + tile.at * width(); },
+                  [&](const Tile&, Place at) { return slot(at).dnormed; });
+        grow_norm(grow, after_attention, to.after_attention,
+                  [&](const Tile& tile, Place) { return kept.attended + tile.at * width(); },
+                  [&](const Tile& tile, Place) { return to.dx + tile.at * width(); });
+        const auto stages = std::make_shared<Stages>();
+        const std::vector<int> last = growth.add(*stages, Strands::halved(rows, tile), work, grow);
+        to.out.join(*stages, last), to.gate_up.join(*stages, last), to.down.join(*stages, last);
+        to.after_attention.join(*stages, last), to.before.join(*stages, last), to.after.join(*stages, last);
+        lanes.run(stages);
     }
 
   private:
+    template <class From, class Back>
+    static void grow_norm(std::vector<Grow>& grow, const Norm& norm, const Sums& sums, From x, Back dy) {
+        if (!norm.weight || !sums) return;
+        grow.push_back([=, &norm, &sums](const Tile& tile, Place at) {
+            norm.learn(x(tile, at), dy(tile, at), tile.rows, sums.of(at.strand));
+        });
+    }
+
     // y = base + layer(x), what the layer makes normed before, where it is; that is kept.
     void add(const Adapted& layer, const Norm& norm, const float* x, const float* base, int count, float* kept, float* y,
              Room room) const {
@@ -191,10 +220,10 @@ struct Finish {
     }
 
     // The gradient of what was normed: dy where nothing was.
-    const float* through(const Norm& norm, const float* x, const float* dy, int count, float* spare, float* dweight) const {
+    const float* through(const Norm& norm, const float* x, const float* dy, int count, float* spare) const {
         if (!norm.weight) return dy;
         std::fill_n(spare, int64_t(count) * width(), 0.0f);
-        norm.backward(x, dy, count, spare, dweight);
+        norm.backward(x, dy, count, spare);
         return spare;
     }
 };

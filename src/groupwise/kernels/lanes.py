@@ -1,77 +1,176 @@
-"""Tiles of one operation side by side on threads of ours, each with matrix products of one thread.
+"""Lanes: the threads of one learner, which share the work of an operation unit by unit.
 
 Threads inside a matrix product wait for each other thousands of times a second, and wait long where a core is busy
-elsewhere; these wait once an operation.
+elsewhere; these take what is next as they get to it, each with matrix products of one thread.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import itertools
+import os
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-LONGEST_SECONDS = 3600.0
-"""Of one operation in a lane; a thread that hangs ends the run rather than hold it for ever."""
-_count = 1
-_pool: ThreadPoolExecutor | None = None
+from groupwise.kernels.calls import call
+
+STRANDS = 8
+"""Sums over rows that are made apart and then added in their order, where this module sums: so the number of lanes
+changes no bit."""
 
 
-def count() -> int:
-    """Lanes that are open."""
-    return _count
+class Lanes:
+    """``count`` of them, the calling thread among them. They belong to whoever made this, are made when they are first
+    needed, and end with it; where the system has fewer threads, fewer do the work. No number depends on how many."""
+
+    def __init__(self, count: int = 1) -> None:
+        self._count = count
+        self._open: tuple[int, int] | None = None
+        self._closing: Callable[[], Any] | None = None
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    @count.setter
+    def count(self, count: int) -> None:
+        if count != self._count:
+            self.close()
+        self._count = count
+
+    @property
+    def handle(self) -> int:
+        """What compiled code knows them by. A child of this process, which has none of its threads, has its own."""
+        if self._open is None or self._open[0] != os.getpid():
+            made = ctypes.c_void_p()
+            call("lanes_open", self._count, ctypes.byref(made))
+            assert made.value is not None
+            self._open = os.getpid(), made.value
+            self._closing = weakref.finalize(self, _close, *self._open)
+        return self._open[1]
+
+    def close(self) -> None:
+        """Ends the threads; they are made again where they are needed."""
+        if self._closing is not None:
+            self._closing()
+        self._open = self._closing = None
+
+    @contextmanager
+    def inside(self, tiled: bool) -> Iterator[None]:
+        """In this thread torch's own operations have one thread where work is ``tiled``, else as many as there are
+        lanes. No other thread notices, and what was before is so again at the end."""
+        before = own_threads(1 if tiled else self._count)
+        try:
+            yield
+        finally:
+            before()
+
+    def each(self, count: int, work: Callable[[int], None]) -> None:
+        """``work(0)`` to ``work(count - 1)``, each by whoever is free, without gradient. Returns when all are done;
+        raises what the first of them raised that did."""
+        numbers, failed = itertools.count(), list[BaseException]()
+        inference = torch.is_inference_mode_enabled()
+
+        def labour() -> None:
+            with torch.inference_mode(inference), torch.no_grad():
+                while not failed and (number := next(numbers)) < count:
+                    try:
+                        work(number)
+                    except BaseException as error:
+                        failed.append(error)
+
+        def other() -> None:
+            own_threads(1)
+            labour()
+
+        threads = []
+        for _ in range(min(self._count, count) - 1):
+            thread = threading.Thread(target=other, name="lane")
+            try:
+                thread.start()
+            except RuntimeError:  # there are no more
+                break
+            threads.append(thread)
+        labour()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+
+    def summed(
+        self, tiles: Sequence[slice], like: Sequence[Tensor | None], work: Callable[[slice, list[Any]], None]
+    ) -> list[Any]:
+        """Of ``work(tile, sums)``, which adds to sums that begin at 0: their total, None where nothing is summed."""
+        each = -(-len(tiles) // STRANDS) or 1
+        strands = [tiles[start : start + each] for start in range(0, len(tiles), each)]
+        whole, waiting, lock = _zeros(like), dict[int, list[Any]](), threading.Lock()
+        turn = itertools.count()
+        state = {"next": next(turn)}
+
+        def strand(number: int) -> None:
+            sums = _zeros(like)
+            for tile in strands[number]:
+                work(tile, sums)
+            with lock:
+                waiting[number] = sums
+                while state["next"] in waiting:
+                    for total, part in zip(whole, waiting.pop(state["next"]), strict=True):
+                        if total is not None:
+                            total += part
+                    state["next"] = next(turn)
+
+        self.each(len(strands), strand)
+        return whole
 
 
-@contextmanager
-def open_lanes(threads: int, tiled: bool = True) -> Iterator[None]:
-    """``threads`` lanes, and one thread within torch's operations; or, where nothing is ``tiled``, as many there. What
-    was before is so again at the end."""
-    global _count, _pool
-    before = _count, torch.get_num_threads()
-    if _pool is None or _pool._max_workers < threads - 1:
-        _pool = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="lane")
-    _count, inside = (threads, 1) if tiled else (1, threads)
-    if inside != before[1]:
-        torch.set_num_threads(inside)
+def _zeros(like: Sequence[Tensor | None]) -> list[Any]:
+    return [None if tensor is None else torch.zeros_like(tensor) for tensor in like]
+
+
+def _close(process: int, handle: int) -> None:
+    if process == os.getpid():
+        call("lanes_close", handle)
+
+
+def own_threads(count: int) -> Callable[[], None]:
+    """From now on torch's operations in this thread have ``count`` threads; what is returned makes it as it was.
+
+    ``torch.set_num_threads`` also sets what threads to come begin with, so that two that use it get in each other's
+    way; the libraries beneath it keep a number for each thread.
+    """
+    before, functions = torch.get_num_threads(), _per_thread()
+    if functions is None:
+        torch.set_num_threads(count)
+        return lambda: torch.set_num_threads(before)
+    openmp, mkl = functions
+    openmp(count)
+    products = mkl(count)
+
+    def again() -> None:
+        openmp(before)
+        mkl(products)
+
+    return again
+
+
+@functools.cache
+def _per_thread() -> tuple[Any, Any] | None:
+    """OpenMP's and MKL's own, as torch brings them along; the second returns what was before."""
     try:
-        yield
-    finally:
-        _count = before[0]
-        if inside != before[1]:
-            torch.set_num_threads(before[1])
+        own = torch_library()
+        return own.omp_set_num_threads, own.MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):
+        return None
 
 
-def each_tile(tiles: Sequence[slice], work: Callable[[slice, int], None]) -> None:
-    """``work(tile, lane)`` of every tile, without gradient; tile n in lane n % ``count()``, so that what a lane sums up
-    is always the same. Returns when all are done."""
-    lanes = min(_count, len(tiles))
-    inference = torch.is_inference_mode_enabled()
-
-    def labour(lane: int) -> None:
-        with torch.inference_mode(inference), torch.no_grad():
-            for tile in tiles[lane::lanes]:
-                work(tile, lane)
-
-    assert lanes <= 1 or _pool is not None
-    others = [_pool.submit(labour, lane) for lane in range(1, lanes)] if _pool is not None else []
-    if tiles:
-        labour(0)
-    for other in others:
-        other.result(timeout=LONGEST_SECONDS)
-
-
-def zeros(*like: Tensor | None) -> list[list[Any]]:
-    """Sums for each lane; None where nothing is summed."""
-    return [[None if tensor is None else torch.zeros_like(tensor) for tensor in like] for _ in range(_count)]
-
-
-def total(sums: Sequence[Sequence[Any]]) -> list[Any]:
-    """Of all lanes, in their order; in the first one's place."""
-    for lane in sums[1:]:
-        for whole, part in zip(sums[0], lane, strict=True):
-            if whole is not None:
-                whole += part
-    return list(sums[0])
+def torch_library() -> ctypes.CDLL:
+    """What torch computes with on a CPU. Raises OSError where it is not found."""
+    return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))

@@ -1,11 +1,11 @@
-// The learner's kernels in float32: the parts of a block that are not large matrix products, forward and backward.
-// Called by kernels/learn.py, which says what each does. Sums over rows go block by block in a fixed order, so that the
-// number of threads changes no bit.
+// The learner's kernels in float32: what a block does, forward and backward. Called by kernels/learn.py, halves.py and
+// chances.py, whose structures these are. Every function says by its code whether it could; none throws, none ends the
+// process. Sums over rows go in a fixed order, so that the number of threads changes no bit.
 
+#include "chances.h"
 #include "halves.h"
 #include "packed.h"
-#include "rows.h"
-#include "workers.h"
+#include "views.h"
 
 using namespace groupwise;
 
@@ -13,180 +13,459 @@ namespace {
 
 constexpr int BLOCK = 64;  // rows of one unit of work; kernels/learn.py knows it
 
-template <class Work>
-void each_row(int rows, int threads, const Work& work) {
-    parallel((rows + BLOCK - 1) / BLOCK, threads, [&](int block, int) {
-        for (int row = block * BLOCK; row < std::min(rows, (block + 1) * BLOCK); ++row) work(row, block);
-    });
+int (*set_product_threads)(int) = nullptr;
+
+// Within a lane a matrix product has one thread.
+struct OneThread {
+    int before = set_product_threads ? set_product_threads(1) : 0;
+    ~OneThread() {
+        if (set_product_threads) set_product_threads(before);
+    }
+};
+
+Lanes& lanes_of(void* handle) { return *static_cast<Lanes*>(handle); }
+
+int number(int64_t count) {
+    expect(count >= 0 && count < (int64_t(1) << 31), "more than 2^31 rows or numbers in one");
+    return int(count);
 }
 
-struct Plan {  // of families: (start and length of the prompt, first completion, one past the last)
-    const int32_t (*prompts)[4];
-    const int32_t (*completions)[2];  // start, length
-};
+void expect_vectors(int64_t width) { expect(width > 0 && width % LANES == 0, "a width that is not whole vectors of 16"); }
+
+template <class Work>
+void each_row(int64_t rows, void* lanes, const Work& work) {
+    const auto stages = std::make_shared<Stages>();
+    stages->add(number((rows + BLOCK - 1) / BLOCK), [&](int block, int) {
+        for (int64_t row = int64_t(block) * BLOCK; row < std::min(rows, (int64_t(block) + 1) * BLOCK); ++row) work(row, block);
+    });
+    lanes_of(lanes).run(stages);
+}
 
 }  // namespace
 
 extern "C" {
 
-void norm_forward(const float* x, const float* weight, float eps, int rows, int width, float* y, int threads) {
-    each_row(rows, threads, [&](int row, int) { norm(x + int64_t(row) * width, weight, width, eps, y + int64_t(row) * width); });
+struct Turns {
+    View cos, sin;
+    Numbers positions;
+    View q_norm, k_norm;
+    int32_t q, kv, size;
+    float eps;
+};
+
+struct LayerViews {  // and of their gradients
+    View weight, bias, a, b;
+};
+
+struct ProjectCall {
+    View x, norm;
+    LayerViews qkv;
+    Turns turns;
+    View raw, made;
+    int32_t tile;
+    float eps;
+};
+
+struct ProjectGradients {
+    View dq, dk, dv, dx, norm, q_norm, k_norm;
+    LayerViews qkv;
+};
+
+struct FinishCall {
+    View x, mixed, after_attention, before, after;
+    LayerViews out, gate_up, down;
+    View attended, middle, kept, added, result;
+    int32_t gelu, tile;
+    float eps;
+};
+
+struct FinishGradients {
+    View dy, dx, dmixed, after_attention, before, after;
+    LayerViews out, gate_up, down;
+};
+
+struct AttentionCall {
+    View q, k, v;  // [N, heads * head_dim]
+    Spans prompts, completions;  // start, length, first completion, one past the last; start, length
+    int32_t heads, kv_heads, head_dim, longest;
+    float scale;
+    View out, normalisers;
+};
+
+struct AttentionGradients {
+    View dout, dq, dk, dv;
+};
+
+struct ChancesCall {
+    View hidden, matrix;
+    Numbers targets;
+    float scale;
+    int32_t tile, strands;
+    View kept, found;  // logits of all rows, or none; log-probabilities, entropies, normalisers
+};
+
+}  // extern "C"
+
+namespace {
+
+Turning turning_of(const Turns& from, int64_t rows) {
+    expect(from.q > 0 && from.kv > 0 && from.size <= LARGEST_HEAD, "heads that are none, or larger than 1024");
+    expect_vectors(from.size);
+    const int64_t size = from.size, places = from.cos.rows;
+    return {{from.q, from.kv, from.size}, from.q_norm.maybe(1, size, "norm of queries"), from.k_norm.maybe(1, size, "norm of keys"),
+            from.eps, from.cos.as(places, size, "cosines"), from.sin.as(places, size, "sines"),
+            from.positions.below(places, rows, "positions")};
 }
 
-void norm_backward(const float* x, const float* weight, float eps, int rows, int width, const float* dy, float* dx,
-                   float* dweight, int threads) {
-    each_row(rows, threads, [&](int row, int block) {
-        const int64_t at = int64_t(row) * width;
-        norm_backward(x + at, weight, width, eps, dy + at, dx + at, dweight + int64_t(block) * width);
-    });
+Adapted adapted(const LayerViews& from, int64_t out, int64_t in) {
+    const int64_t rank = from.a ? from.a.rows : 0;
+    expect(bool(from.a) == bool(from.b), "one of an adapter's two matrices is missing");
+    return {{from.weight.as(out, in, "weight"), number(out), number(in)},
+            {from.a.maybe(rank, in, "adapter's a"), number(rank), number(in)},
+            {from.b.maybe(out, rank, "adapter's b"), number(out), number(rank)}};
 }
 
-void heads_forward(const float* x, const float* q_weight, const float* k_weight, float eps, const float* cos,
-                   const float* sin, const int64_t* positions, int rows, int q, int kv, int size, float* y, int threads) {
-    const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
-    const int64_t width = turning.heads.width();
-    each_row(rows, threads, [&](int row, int) { turning.forward(x + row * width, row, y + row * width); });
+Sums sums_of(const View& to, int64_t rows, int64_t width, bool both, const char* what) {
+    return {to.maybe(rows, width, what), rows * width, both};
 }
 
-void heads_backward(const float* x, const float* q_weight, const float* k_weight, float eps, const float* cos,
-                    const float* sin, const int64_t* positions, int rows, int q, int kv, int size, const float* dq,
-                    int64_t dq_row, const float* dk, int64_t dk_row, const float* dv, int64_t dv_row, float* dx,
-                    float* dq_weight, float* dk_weight, int threads) {
-    const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
-    const int64_t width = turning.heads.width();
-    each_row(rows, threads, [&](int row, int block) {
-        turning.backward(x ? x + row * width : nullptr, row, dq + row * dq_row, dk + row * dk_row, dv + row * dv_row,
-                         dx + row * width, dq_weight + int64_t(block) * size, dk_weight + int64_t(block) * size);
-    });
+LayerSums sums_of(const LayerViews& to, const Adapted& layer, bool both) {
+    const int64_t out = layer.layer.out, in = layer.layer.in, rank = layer.rank();
+    expect(bool(to.a) == bool(to.b), "one of an adapter's two gradients is missing");
+    return {sums_of(to.weight, out, in, both, "gradient of a weight"), sums_of(to.a, rank, in, both, "gradient of an adapter's a"),
+            sums_of(to.b, out, rank, both, "gradient of an adapter's b")};
 }
 
-void gated_forward(const float* x, int rows, int width, float* y, int threads) {
-    each_row(rows, threads, [&](int row, int) {
-        const float* gate = x + int64_t(row) * 2 * width;
-        gated(gate, gate + width, width, y + int64_t(row) * width);
-    });
+Project project_of(const ProjectCall& from) {
+    const Turning turning = turning_of(from.turns, from.x.rows);
+    const int64_t width = from.x.width, out = turning.heads.width();
+    expect_vectors(width);
+    expect(from.tile > 0, "tiles without rows");
+    return {{from.norm.as(1, width, "norm"), from.eps, number(width)}, adapted(from.qkv, out, width),
+            from.qkv.bias.maybe(1, out, "bias"), turning, from.x.rows, from.tile};
 }
 
-void gated_backward(const float* x, const float* dy, int rows, int width, float* y, float* dx, int threads) {
-    each_row(rows, threads, [&](int row, int) {
-        const int64_t at = int64_t(row) * 2 * width;
-        gated_backward(x + at, x + at + width, dy + at / 2, width, y + at / 2, dx + at, dx + at + width);
-    });
+Finish finish_of(const FinishCall& from, int64_t rows, int64_t width) {
+    const int64_t inner = from.mixed.width, hidden = from.down.weight.width;
+    expect_vectors(width), expect_vectors(inner), expect_vectors(hidden);
+    expect(from.tile > 0, "tiles without rows");
+    const auto norm = [&](const View& weight) { return Norm{weight.maybe(1, width, "norm"), from.eps, number(width)}; };
+    expect(bool(from.before), "the norm before the feed-forward layers is missing");
+    return {norm(from.after_attention), norm(from.before), norm(from.after), adapted(from.out, width, inner),
+            adapted(from.gate_up, 2 * hidden, width), adapted(from.down, width, hidden), from.gelu != 0, rows, from.tile};
 }
 
-void chance_forward(const float* logits, const int64_t* targets, float scale, int rows, int count, float* logprobs,
-                    float* entropies, float* normalisers, int threads) {
-    each_row(rows, threads, [&](int row, int) {
-        const Chance found = chance(logits + int64_t(row) * count, count, targets[row], scale);
-        logprobs[row] = found.logprob, entropies[row] = found.entropy, normalisers[row] = found.normaliser;
-    });
+template <class T>
+Finish::Kept<T> kept_of(const FinishCall& from, const Finish& half, bool rows_too) {
+    const int64_t rows = half.rows, width = half.width(), both = 2 * int64_t(half.hidden());
+    const auto where = [&](const Norm& norm, const View& view, const char* what) {
+        return norm.weight ? view.as(rows, width, what) : nullptr;
+    };
+    float* kept = rows_too ? from.kept.as(rows, both, "rows of gate and up") : from.kept.maybe(rows, both, "rows of gate and up");
+    return {where(half.after_attention, from.attended, "what attention adds"), from.middle.as(rows, width, "y"), kept,
+            where(half.after, from.added, "what is added last")};
 }
 
-void chance_backward(float* logits, const int64_t* targets, float scale, const float* normalisers, const float* by,
-                     int rows, int count, int threads) {
-    each_row(rows, threads, [&](int row, int) {
-        chance_backward(logits + int64_t(row) * count, count, targets[row], scale, normalisers[row], by[row]);
-    });
-}
+// Families and completions of a packing; all of their tokens are there.
+struct Plan {
+    const int32_t (*prompts)[4];
+    const int32_t (*completions)[2];
+    int families;
 
-void attention_forward(const float* q, int64_t q_row, const float* k, int64_t k_row, const float* v, int64_t v_row,
-                       const int32_t (*prompts)[4], const int32_t (*completions)[2], int families, int longest, int heads,
-                       int kv_heads, int head_dim, float scale, float* out, int64_t out_row, float* normalisers,
-                       int threads) {
-    const Plan plan{prompts, completions};
-    std::vector<Forward> workers;
-    for (int thread = 0; thread < std::min(threads, families * kv_heads); ++thread) {
-        Family family({heads, kv_heads, head_dim, scale}, {q, q_row}, {k, k_row}, {v, v_row}, longest);
-        workers.push_back({std::move(family), {out, out_row}, normalisers});
-    }
-    parallel(families * kv_heads, threads, [&](int unit, int thread) {
-        const int32_t* prompt = plan.prompts[unit / kv_heads];
-        const int head = unit % kv_heads;
-        workers[thread].run(head, {prompt[0], prompt[1]}, 0);
-        for (int row = prompt[2]; row < prompt[3]; ++row) {
-            workers[thread].run(head, {plan.completions[row][0], plan.completions[row][1]}, prompt[1]);
+    Plan(const AttentionCall& from, int64_t tokens)
+        : prompts(reinterpret_cast<const int32_t(*)[4]>(from.prompts.data)),
+          completions(reinterpret_cast<const int32_t(*)[2]>(from.completions.data)), families(number(from.prompts.count)) {
+        const auto inside = [&](int64_t start, int64_t length) { return start >= 0 && length >= 0 && start + length <= tokens; };
+        for (int i = 0; i < families; ++i) {
+            const int32_t* prompt = prompts[i];
+            expect(inside(prompt[0], prompt[1]), "a prompt beyond the packed tokens");
+            expect(prompt[2] >= 0 && prompt[2] <= prompt[3] && prompt[3] <= from.completions.count, "completions that are not there");
+            for (int row = prompt[2]; row < prompt[3]; ++row) {
+                expect(inside(completions[row][0], completions[row][1]), "a completion beyond the packed tokens");
+                expect(int64_t(prompt[1]) + completions[row][1] <= from.longest, "a sequence longer than the longest");
+            }
+            expect(prompt[1] <= from.longest, "a prompt longer than the longest");
         }
-    });
-}
-
-void attention_backward(const float* q, int64_t q_row, const float* k, int64_t k_row, const float* v, int64_t v_row,
-                        const int32_t (*prompts)[4], const int32_t (*completions)[2], int families, int longest, int heads,
-                        int kv_heads, int head_dim, float scale, const float* out, int64_t out_row,
-                        const float* normalisers, const float* dout, int64_t dout_row, float* dq, int64_t dq_row, float* dk,
-                        int64_t dk_row, float* dv, int64_t dv_row, int threads) {
-    const Plan plan{prompts, completions};
-    std::vector<Backward> workers;
-    for (int thread = 0; thread < std::min(threads, families * kv_heads); ++thread) {
-        Family family({heads, kv_heads, head_dim, scale}, {q, q_row}, {k, k_row}, {v, v_row}, longest);
-        workers.emplace_back(std::move(family), Rows<const float>{out, out_row}, Rows<const float>{dout, dout_row},
-                             normalisers, Rows<float>{dq, dq_row}, Rows<float>{dk, dk_row}, Rows<float>{dv, dv_row});
     }
-    parallel(families * kv_heads, threads, [&](int unit, int thread) {
-        const int32_t* prompt = plan.prompts[unit / kv_heads];
-        const int head = unit % kv_heads;
-        Backward& worker = workers[thread];
-        worker.run(head, {prompt[0], prompt[1]}, 0);
-        for (int row = prompt[2]; row < prompt[3]; ++row) {
-            const Tokens own{plan.completions[row][0], plan.completions[row][1]};
-            worker.run(head, own, prompt[1]);
-            worker.give(head, own, prompt[1]);
-        }
-        worker.give(head, {prompt[0], prompt[1]}, 0);
+
+    // run(number of the family, head) and its completions, in a worker of the lane's own.
+    template <class Worker, class Make, class Each>
+    void each_head(Lanes& lanes, int kv_heads, const Make& make, const Each& each) const {
+        std::vector<std::unique_ptr<Worker>> workers(size_t(lanes.count()));
+        const auto stages = std::make_shared<Stages>();
+        stages->add(number(int64_t(families) * kv_heads), [&](int unit, int lane) {
+            std::unique_ptr<Worker>& worker = workers[size_t(lane)];
+            if (!worker) worker = std::make_unique<Worker>(make());
+            each(*worker, unit / kv_heads, unit % kv_heads);
+        });
+        lanes.run(stages);
+    }
+
+    Tokens prompt(int family) const { return {prompts[family][0], prompts[family][1]}; }
+};
+
+Family family_of(const AttentionCall& from) {
+    const int64_t rows = from.q.rows, size = from.head_dim;
+    expect(from.kv_heads > 0 && from.heads % from.kv_heads == 0, "heads that are no multiple of the key-value heads");
+    expect_vectors(size);
+    const auto view = [&](const View& x, int64_t heads, const char* what) {
+        return Rows<const float>{x.apart(rows, heads * size, what), x.stride};
+    };
+    return Family({from.heads, from.kv_heads, from.head_dim, from.scale}, view(from.q, from.heads, "queries"),
+                  view(from.k, from.kv_heads, "keys"), view(from.v, from.kv_heads, "values"), from.longest);
+}
+
+Chances chances_of(const ChancesCall& from) {
+    const int64_t rows = from.hidden.rows, vocabulary = from.matrix.rows, width = from.hidden.width;
+    expect(from.tile > 0 && from.strands > 0 && from.strands <= STRANDS, "tiles without rows, or too many strands");
+    return {{from.matrix.as(vocabulary, width, "vocabulary matrix"), number(vocabulary), number(width)},
+            from.hidden.as(rows, width, "hidden states"), from.targets.below(vocabulary, rows, "targets"), from.scale, rows,
+            from.tile, from.strands, from.kept.maybe(rows, vocabulary, "logits")};
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* groupwise_error() { return last_error; }
+
+int use_product(void* product, void* threads) noexcept {
+    sgemm = reinterpret_cast<Sgemm>(product), set_product_threads = reinterpret_cast<int (*)(int)>(threads);
+    return DONE;
+}
+
+int lanes_open(int count, void** lanes) noexcept {
+    return guarded([&] {
+        *lanes = new Lanes(count, [] {
+            if (set_product_threads) set_product_threads(1);
+        });
     });
 }
 
-void use_product(void* found) { sgemm = reinterpret_cast<Sgemm>(found); }
-
-void project(const float* x, const float* weight, float eps, const float* qkv, const float* bias, const float* a,
-             const float* b, int rank, const float* q_weight, const float* k_weight, const float* cos, const float* sin,
-             const int64_t* positions, int rows, int width, int q, int kv, int size, int tile, float* raw, float* made,
-             float* room, int) {
-    const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
-    const Adapted linear{qkv, a, b, rank, turning.heads.width(), width};
-    Project{{weight, eps, width}, linear, bias, turning, rows, tile}.forward(x, raw, made, {room});
+int lanes_close(void* lanes) noexcept {
+    return guarded([&] { delete static_cast<Lanes*>(lanes); });
 }
 
-void project_backward(const float* x, const float* weight, float eps, const float* qkv, const float* bias, const float* a,
-                      const float* b, int rank, const float* raw, const float* q_weight, const float* k_weight,
-                      const float* cos, const float* sin, const int64_t* positions, int rows, int width, int q, int kv,
-                      int size, const float* dq, int64_t dq_row, const float* dk, int64_t dk_row, const float* dv,
-                      int64_t dv_row, int tile, float* dx, float* dweight, float* dq_weight, float* dk_weight, float* dqkv,
-                      float* dbias, float* da, float* db, float* room, int) {
-    const Turning turning{{q, kv, size}, q_weight, k_weight, eps, cos, sin, positions};
-    const Adapted linear{qkv, a, b, rank, turning.heads.width(), width};
-    Project{{weight, eps, width}, linear, bias, turning, rows, tile}.backward(
-        x, raw, {dq, dq_row}, {dk, dk_row}, {dv, dv_row}, dx, dweight, dq_weight, dk_weight, {dqkv, da, db}, dbias, {room});
+int norm_forward(View x, View weight, float eps, View y, void* lanes) noexcept {
+    return guarded([&] {
+        const int width = number(x.width);
+        const float *from = x.as(x.rows, x.width, "x"), *by = weight.as(1, x.width, "weight");
+        float* to = y.as(x.rows, x.width, "y");
+        expect_vectors(width);
+        each_row(x.rows, lanes, [=](int64_t row, int) { norm(from + row * width, by, width, eps, to + row * width); });
+    });
 }
 
-void finish(const float* x, const float* mixed, const float* after_attention, const float* before, const float* after,
-            float eps, int by_gelu, const float* out, const float* out_a, const float* out_b, int out_rank,
-            const float* gate_up, const float* gate_up_a, const float* gate_up_b, int gate_up_rank, const float* down,
-            const float* down_a, const float* down_b, int down_rank, int rows, int width, int inner, int hidden, int tile,
-            float* attended, float* middle, float* kept, float* added, float* result, float* room, int) {
-    const Adapted first{out, out_a, out_b, out_rank, width, inner};
-    const Adapted second{gate_up, gate_up_a, gate_up_b, gate_up_rank, 2 * hidden, width};
-    const Adapted third{down, down_a, down_b, down_rank, width, hidden};
-    const Norm norms[]{{after_attention, eps, width}, {before, eps, width}, {after, eps, width}};
-    const Finish half{norms[0], norms[1], norms[2], first, second, third, by_gelu != 0, rows, tile};
-    half.forward(x, mixed, {attended, middle, kept, added}, result, {room});
+// dx grows, and a row of dweight for each block of rows.
+int norm_backward(View x, View weight, float eps, View dy, View dx, View dweight, void* lanes) noexcept {
+    return guarded([&] {
+        const int width = number(x.width);
+        const float *from = x.as(x.rows, x.width, "x"), *by = weight.as(1, x.width, "weight");
+        const float* back = dy.as(x.rows, x.width, "dy");
+        float *to = dx.as(x.rows, x.width, "dx"), *grown = dweight.as((x.rows + BLOCK - 1) / BLOCK, x.width, "dweight");
+        expect_vectors(width);
+        each_row(x.rows, lanes, [=](int64_t row, int block) {
+            const int64_t at = row * width;
+            norm_backward(from + at, by, width, eps, back + at, to + at);
+            norm_learn(from + at, width, eps, back + at, grown + int64_t(block) * width);
+        });
+    });
 }
 
-void finish_backward(const float* dy, const float* mixed, const float* attended, const float* middle, const float* kept,
-                     const float* added, const float* after_attention, const float* before, const float* after, float eps,
-                     int by_gelu, const float* out, const float* out_a, const float* out_b, int out_rank,
-                     const float* gate_up, const float* gate_up_a, const float* gate_up_b, int gate_up_rank,
-                     const float* down, const float* down_a, const float* down_b, int down_rank, int rows, int width,
-                     int inner, int hidden, int tile, float* dx, float* dmixed, float* dafter_attention, float* dbefore,
-                     float* dafter, float* dout, float* dout_a, float* dout_b, float* dgate_up, float* dgate_up_a,
-                     float* dgate_up_b, float* ddown, float* ddown_a, float* ddown_b, float* room, int) {
-    const Adapted first{out, out_a, out_b, out_rank, width, inner};
-    const Adapted second{gate_up, gate_up_a, gate_up_b, gate_up_rank, 2 * hidden, width};
-    const Adapted third{down, down_a, down_b, down_rank, width, hidden};
-    const Norm norms[]{{after_attention, eps, width}, {before, eps, width}, {after, eps, width}};
-    const Finish half{norms[0], norms[1], norms[2], first, second, third, by_gelu != 0, rows, tile};
-    const Finish::Sums sums{dafter_attention, dbefore, dafter, {dout, dout_a, dout_b}, {dgate_up, dgate_up_a, dgate_up_b},
-                            {ddown, ddown_a, ddown_b}};
-    half.backward(dy, mixed, {attended, middle, kept, added}, dx, dmixed, sums, {room});
+int heads_forward(View x, const Turns* turns, View y, void* lanes) noexcept {
+    return guarded([&] {
+        const Turning turning = turning_of(*turns, x.rows);
+        const int64_t width = turning.heads.width();
+        const float* from = x.as(x.rows, width, "x");
+        float* to = y.as(x.rows, width, "y");
+        each_row(x.rows, lanes, [=](int64_t row, int) { turning.forward(from + row * width, row, to + row * width); });
+    });
+}
+
+// x where heads are normed; then a row of dq_norm and dk_norm grows for each block of rows.
+int heads_backward(View x, const Turns* turns, View dq, View dk, View dv, View dx, View dq_norm, View dk_norm,
+                   void* lanes) noexcept {
+    return guarded([&] {
+        const int64_t rows = dq.rows, blocks = (rows + BLOCK - 1) / BLOCK;
+        const Turning turning = turning_of(*turns, rows);
+        const int64_t width = turning.heads.width(), size = turning.heads.size;
+        const bool normed = turning.q_weight || turning.k_weight;
+        const float* from = normed ? x.as(rows, width, "x") : nullptr;
+        const Turned back{dq.apart(rows, turning.heads.q * size, "dq"), dk.apart(rows, turning.heads.kv * size, "dk"),
+                          dv.apart(rows, turning.heads.kv * size, "dv"), dq.stride, dk.stride, dv.stride};
+        float *to = dx.as(rows, width, "dx"), *q = dq_norm.as(blocks, size, "dq_norm"), *k = dk_norm.as(blocks, size, "dk_norm");
+        each_row(rows, lanes, [=](int64_t row, int block) {
+            const float* here = from ? from + row * width : nullptr;
+            turning.backward(here, row, back, to + row * width);
+            if (normed) turning.learn(here, row, back, q + block * size, k + block * size);
+        });
+    });
+}
+
+int gated_forward(View x, View y, void* lanes) noexcept {
+    return guarded([&] {
+        const int width = number(y.width);
+        const float* from = x.as(y.rows, 2 * y.width, "x");
+        float* to = y.as(y.rows, y.width, "y");
+        expect_vectors(width);
+        each_row(y.rows, lanes, [=](int64_t row, int) {
+            const float* gate = from + row * 2 * width;
+            gated(gate, gate + width, width, to + row * width);
+        });
+    });
+}
+
+int gated_backward(View x, View dy, View y, View dx, void* lanes) noexcept {
+    return guarded([&] {
+        const int width = number(dy.width);
+        const float *from = x.as(dy.rows, 2 * dy.width, "x"), *back = dy.as(dy.rows, dy.width, "dy");
+        float *to = y.as(dy.rows, dy.width, "y"), *change = dx.as(dy.rows, 2 * dy.width, "dx");
+        expect_vectors(width);
+        each_row(dy.rows, lanes, [=](int64_t row, int) {
+            const int64_t at = row * 2 * width;
+            gated_backward(from + at, from + at + width, back + at / 2, width, to + at / 2, change + at, change + at + width);
+        });
+    });
+}
+
+int chance_forward(View logits, Numbers targets, float scale, View found, void* lanes) noexcept {
+    return guarded([&] {
+        const int64_t rows = logits.rows;
+        const int count = number(logits.width);
+        const float* from = logits.as(rows, count, "logits");
+        const int64_t* wanted = targets.below(count, rows, "targets");
+        float* to = found.as(3, rows, "what is found");
+        each_row(rows, lanes, [=](int64_t row, int) {
+            const Chance each = chance(from + row * count, count, wanted[row], scale);
+            to[row] = each.logprob, to[rows + row] = each.entropy, to[2 * rows + row] = each.normaliser;
+        });
+    });
+}
+
+int chance_backward(View logits, Numbers targets, float scale, View normalisers, View by, void* lanes) noexcept {
+    return guarded([&] {
+        const int64_t rows = logits.rows;
+        const int count = number(logits.width);
+        float* from = logits.as(rows, count, "logits");
+        const int64_t* wanted = targets.below(count, rows, "targets");
+        const float *norms = normalisers.as(1, rows, "normalisers"), *back = by.as(1, rows, "gradient of log-probabilities");
+        each_row(rows, lanes, [=](int64_t row, int) {
+            chance_backward(from + row * count, count, wanted[row], scale, norms[row], back[row]);
+        });
+    });
+}
+
+int attention_forward(const AttentionCall* call, void* lanes) noexcept {
+    return guarded([&] {
+        const int64_t rows = call->q.rows, width = int64_t(call->heads) * call->head_dim;
+        const Plan plan(*call, rows);
+        const Rows<float> out{call->out.as(rows, width, "what attention finds"), width};
+        float* normalisers = call->normalisers.as(rows, call->heads, "normalisers");
+        const auto make = [&] { return Forward{family_of(*call), out, normalisers}; };
+        plan.each_head<Forward>(lanes_of(lanes), call->kv_heads, make, [&](Forward& worker, int family, int head) {
+            worker.run(head, plan.prompt(family), 0);
+            for (int row = plan.prompts[family][2]; row < plan.prompts[family][3]; ++row)
+                worker.run(head, {plan.completions[row][0], plan.completions[row][1]}, plan.prompts[family][1]);
+        });
+    });
+}
+
+int attention_backward(const AttentionCall* call, const AttentionGradients* to, void* lanes) noexcept {
+    return guarded([&] {
+        const int64_t rows = call->q.rows, size = call->head_dim, width = call->heads * size, small = call->kv_heads * size;
+        const Plan plan(*call, rows);
+        const Rows<const float> out{call->out.as(rows, width, "what attention finds"), width};
+        const Rows<const float> dout{to->dout.as(rows, width, "dout"), width};
+        const float* normalisers = call->normalisers.as(rows, call->heads, "normalisers");
+        const auto rows_of = [&](const View& x, int64_t wide, const char* what) {
+            return Rows<float>{x.apart(rows, wide, what), x.stride};
+        };
+        const Rows<float> dq = rows_of(to->dq, width, "dq"), dk = rows_of(to->dk, small, "dk"), dv = rows_of(to->dv, small, "dv");
+        const auto make = [&] { return Backward(family_of(*call), out, dout, normalisers, dq, dk, dv); };
+        plan.each_head<Backward>(lanes_of(lanes), call->kv_heads, make, [&](Backward& worker, int family, int head) {
+            worker.run(head, plan.prompt(family), 0);
+            const int prompt = plan.prompts[family][1];
+            for (int row = plan.prompts[family][2]; row < plan.prompts[family][3]; ++row) {
+                const Tokens own{plan.completions[row][0], plan.completions[row][1]};
+                worker.run(head, own, prompt);
+                worker.give(head, own, prompt);
+            }
+            worker.give(head, plan.prompt(family), 0);
+        });
+    });
+}
+
+int project(const ProjectCall* call, void* lanes) noexcept {
+    return guarded([&] {
+        const OneThread alone;
+        const Project half = project_of(*call);
+        const int64_t rows = half.rows, out = half.out();
+        half.forward(lanes_of(lanes), call->x.as(rows, half.in(), "x"), call->raw.as(rows, out, "raw"), call->made.as(rows, out, "made"));
+    });
+}
+
+int project_backward(const ProjectCall* call, const ProjectGradients* to, void* lanes) noexcept {
+    return guarded([&] {
+        const OneThread alone;
+        const Project half = project_of(*call);
+        const Heads heads = half.turning.heads;
+        const int64_t rows = half.rows, in = half.in(), out = half.out(), size = heads.size;
+        const bool normed = half.turning.q_weight || half.turning.k_weight, both = rows > 1;
+        const Turned back{to->dq.apart(rows, heads.q * size, "dq"), to->dk.apart(rows, heads.kv * size, "dk"),
+                          to->dv.apart(rows, heads.kv * size, "dv"), to->dq.stride, to->dk.stride, to->dv.stride};
+        const Project::Gradients sums{
+            back, to->dx.as(rows, in, "dx"), sums_of(to->qkv, half.qkv, both), sums_of(to->norm, 1, in, both, "gradient of norm"),
+            sums_of(to->q_norm, 1, size, both, "gradient of q_norm"), sums_of(to->k_norm, 1, size, both, "gradient of k_norm"),
+            sums_of(to->qkv.bias, 1, out, both, "gradient of bias")};
+        half.backward(lanes_of(lanes), call->x.as(rows, in, "x"), normed ? call->raw.as(rows, out, "raw") : nullptr, sums);
+    });
+}
+
+int finish(const FinishCall* call, void* lanes) noexcept {
+    return guarded([&] {
+        const OneThread alone;
+        const int64_t rows = call->x.rows, width = call->x.width;
+        const Finish half = finish_of(*call, rows, width);
+        half.forward(lanes_of(lanes), call->x.as(rows, width, "x"), call->mixed.as(rows, half.inner(), "mixed"),
+                     kept_of<float>(*call, half, false), call->result.as(rows, width, "result"));
+    });
+}
+
+int finish_backward(const FinishCall* call, const FinishGradients* to, void* lanes) noexcept {
+    return guarded([&] {
+        const OneThread alone;
+        const int64_t rows = to->dy.rows, width = to->dy.width;
+        const Finish half = finish_of(*call, rows, width);
+        const bool both = rows > 1;
+        const auto norm = [&](const View& view) { return sums_of(view, 1, width, both, "gradient of a norm"); };
+        const Finish::Gradients sums{to->dx.as(rows, width, "dx"), to->dmixed.as(rows, half.inner(), "dmixed"),
+                                     norm(to->after_attention), norm(to->before), norm(to->after),
+                                     sums_of(to->out, half.out, both), sums_of(to->gate_up, half.gate_up, both),
+                                     sums_of(to->down, half.down, both)};
+        half.backward(lanes_of(lanes), to->dy.as(rows, width, "dy"), call->mixed.as(rows, half.inner(), "mixed"),
+                      kept_of<const float>(*call, half, true), sums);
+    });
+}
+
+int chances(const ChancesCall* call, void* lanes) noexcept {
+    return guarded([&] {
+        const OneThread alone;
+        const Chances head = chances_of(*call);
+        float* found = call->found.as(3, head.rows, "what is found");
+        head.forward(lanes_of(lanes), {found, found + head.rows, found + 2 * head.rows});
+    });
+}
+
+int chances_backward(const ChancesCall* call, View by, View dhidden, View dmatrix, void* lanes) noexcept {
+    return guarded([&] {
+        const OneThread alone;
+        const Chances head = chances_of(*call);
+        const int64_t rows = head.rows, vocabulary = head.vocabulary();
+        const Sums sums = sums_of(dmatrix, vocabulary, head.width(), head.strands > 1, "gradient of the vocabulary matrix");
+        const float* found = call->found.as(3, rows, "what was found");
+        head.backward(lanes_of(lanes), {found + 2 * rows, by.as(1, rows, "gradient of log-probabilities"),
+                                        dhidden.as(rows, head.width(), "gradient of hidden states"), sums});
+    });
 }
 
 }  // extern "C"

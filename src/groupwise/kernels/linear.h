@@ -1,6 +1,10 @@
 // Linear layers and norms on many rows, forward and backward; products by the BLAS that torch brings along.
 #pragma once
 
+#include <algorithm>
+#include <stdexcept>
+
+#include "matrix.h"
 #include "rows.h"
 
 namespace groupwise {
@@ -30,57 +34,69 @@ struct Linear {
         product("N", "N", in, rows, out, weight, in, dy, out, add, dx, in);
     }
     // dweight += dyᵀ x
-    void learn(const float* dy, const float* x, int rows, float* dweight) const {
-        product("N", "T", in, out, rows, x, in, dy, out, true, dweight, in);
+    void learn(const float* dy, const float* x, int rows, float* dweight) const { learn(dy, x, rows, dweight, 0, out); }
+    // Of outputs `from` to below `to`. The product's sums are the same as if it were made whole.
+    void learn(const float* dy, const float* x, int rows, float* dweight, int from, int to) const {
+        product("N", "T", in, to - from, rows, x, in, dy + from, out, true, dweight + int64_t(from) * in, in);
     }
 };
 
-// Working memory that the caller has, dealt out piece by piece: where there is too little of it in the machine, the caller
-// is told, and not this code.
+// Working memory, dealt out piece by piece; taking more than there is throws.
 struct Room {
-    float* next;
+    float *next, *end;
     float* take(int64_t floats) {
+        if (floats > end - next) throw std::length_error("working memory: more is taken than was set aside");
         float* here = next;
-        next += floats;
+        next += padded(floats);
         return here;
     }
+};
+
+// Rooms of equal size, whose pieces begin on whole vectors.
+class Rooms {
+  public:
+    Rooms(int count, int64_t floats, int pieces, bool zeros = false)
+        : each_(padded(floats) + pieces * LANES), data_(allocate(size_t(count * each_), zeros)) {}
+    Room operator[](int number) const { return {&data_[size_t(number * each_)], &data_[0] + (number + 1) * each_}; }
+
+  private:
+    int64_t each_;
+    Buffer data_;
 };
 
 // A layer with a low-rank adapter beside it, where its rank is not 0: weight + b a (arXiv 2106.09685), the scale in b.
 struct Adapted {
     Linear layer, a, b;
 
-    Adapted(const float* weight, const float* into, const float* out_of, int rank, int out, int in)
-        : layer{weight, out, in}, a{into, rank, in}, b{out_of, out, rank} {}
+    int rank() const { return a.out; }
 
-    // Room for the adapter's rank in every row.
+    // Room for the adapter's rank in every row, here and below.
     void forward(const float* x, int rows, float* y, bool add, Room room) const {
         layer.forward(x, rows, y, add);
-        if (!a.out) return;
-        a.forward(x, rows, room.next);
-        b.forward(room.next, rows, y, true);
+        if (!rank()) return;
+        float* between = room.take(int64_t(rows) * rank());
+        a.forward(x, rows, between);
+        b.forward(between, rows, y, true);
     }
 
-    // Room for twice the adapter's rank in every row; `learn` finds there what this leaves.
     void backward(const float* dy, int rows, float* dx, Room room) const {
         layer.backward(dy, rows, dx);
-        if (!a.out) return;
-        b.backward(dy, rows, room.next);
-        a.backward(room.next, rows, dx, true);
+        if (!rank()) return;
+        float* between = room.take(int64_t(rows) * rank());
+        b.backward(dy, rows, between);
+        a.backward(between, rows, dx, true);
     }
 
-    // Gradients that grow. None for the layer: it stays as it is.
-    struct Sums {
-        float *layer, *a, *b;
-    };
-    // After `backward` of the same dy, with the same room.
-    void learn(const float* dy, const float* x, int rows, Sums sums, Room room) const {
-        if (sums.layer) layer.learn(dy, x, rows, sums.layer);
-        if (!a.out) return;
-        const float* back = room.take(int64_t(rows) * a.out);
-        a.learn(back, x, rows, sums.a);
-        a.forward(x, rows, room.next);
-        b.learn(dy, room.next, rows, sums.b);
+    void learn_a(const float* dy, const float* x, int rows, float* da, Room room) const {
+        float* between = room.take(int64_t(rows) * rank());
+        b.backward(dy, rows, between);
+        a.learn(between, x, rows, da);
+    }
+
+    void learn_b(const float* dy, const float* x, int rows, float* db, Room room) const {
+        float* between = room.take(int64_t(rows) * rank());
+        a.forward(x, rows, between);
+        b.learn(dy, between, rows, db);
     }
 };
 
@@ -97,10 +113,14 @@ struct Norm {
         forward(x, rows, y);
         for (int64_t i = 0; i < int64_t(rows) * width; i += LANES) store(y + i, load(y + i) + load(base + i));
     }
-    // dx and dweight grow.
-    void backward(const float* x, const float* dy, int rows, float* dx, float* dweight) const {
+    // dx grows.
+    void backward(const float* x, const float* dy, int rows, float* dx) const {
         for (int64_t at = 0; at < int64_t(rows) * width; at += width)
-            norm_backward(x + at, weight, width, eps, dy + at, dx + at, dweight);
+            norm_backward(x + at, weight, width, eps, dy + at, dx + at);
+    }
+    // dweight grows.
+    void learn(const float* x, const float* dy, int rows, float* dweight) const {
+        for (int64_t at = 0; at < int64_t(rows) * width; at += width) norm_learn(x + at, width, eps, dy + at, dweight);
     }
 };
 

@@ -28,8 +28,9 @@ struct Free {
 };
 typedef std::unique_ptr<float[], Free> Buffer;
 
-// Zeros. Large ones lie on large pages of memory where the system has them: what is read once a token is read faster.
-inline Buffer allocate(size_t floats) {
+// Zeros, or whatever was there where nobody reads before writing. Large ones lie on large pages of memory where the system
+// has them: what is read once a token is read faster.
+inline Buffer allocate(size_t floats, bool zeros = true) {
     const size_t large = size_t(1) << 21, wanted = std::max<size_t>(floats, 1) * sizeof(float);
     const size_t unit = wanted < large ? 64 : large, bytes = (wanted + unit - 1) / unit * unit;
     void* data = std::aligned_alloc(unit, bytes);
@@ -37,7 +38,7 @@ inline Buffer allocate(size_t floats) {
 #if defined(MADV_HUGEPAGE)
     if (unit == large) madvise(data, bytes, MADV_HUGEPAGE);
 #endif
-    std::memset(data, 0, bytes);
+    if (zeros) std::memset(data, 0, bytes);
     return Buffer(static_cast<float*>(data));
 }
 

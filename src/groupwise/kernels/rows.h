@@ -23,9 +23,8 @@ inline void norm(const float* x, const float* weight, int width, float eps, floa
     for (int i = 0; i < width; i += LANES) store(y + i, load(x + i) * inverse * load(weight + i));
 }
 
-// dx += what dy does to it; dweight likewise.
-inline void norm_backward(const float* x, const float* weight, int width, float eps, const float* dy, float* dx,
-                          float* dweight) {
+// dx += what dy does to it.
+inline void norm_backward(const float* x, const float* weight, int width, float eps, const float* dy, float* dx) {
     const float inverse = inverse_size(x, width, eps);
     Vec total{};
     for (int i = 0; i < width; i += LANES) total += load(x + i) * load(dy + i) * load(weight + i);
@@ -33,8 +32,13 @@ inline void norm_backward(const float* x, const float* weight, int width, float 
     for (int i = 0; i < width; i += LANES) {
         const Vec here = load(x + i), back = load(dy + i);
         store(dx + i, load(dx + i) + inverse * back * load(weight + i) - along * here);
-        store(dweight + i, load(dweight + i) + inverse * back * here);
     }
+}
+
+// dweight += what dy does to it.
+inline void norm_learn(const float* x, int width, float eps, const float* dy, float* dweight) {
+    const float inverse = inverse_size(x, width, eps);
+    for (int i = 0; i < width; i += LANES) store(dweight + i, load(dweight + i) + inverse * load(dy + i) * load(x + i));
 }
 
 // A head turned by the angles of its position: pairs are (i, i + width / 2).

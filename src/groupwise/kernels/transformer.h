@@ -30,7 +30,7 @@ struct Shape {
 inline void normalise(const float* x, const Norm& norm, int size, float eps, float* to) {
     Vec squares{};
     for (int i = 0; i < padded(size); i += LANES) squares += load(x + i) * load(x + i);
-    const float scale = 1.0f / std::sqrt(sum(squares) / size + eps);
+    const float scale = 1.0f / std::sqrt(sum(squares) / float(size) + eps);
     for (int i = 0; i < padded(size); i += LANES) store(to + i, load(x + i) * scale * load(&norm.weight[i]));
 }
 

@@ -31,7 +31,10 @@ inline float largest(Vec x) {
     return found;
 }
 
-inline int padded(int count, int to = LANES) { return (count + to - 1) / to * to; }
+template <class Count>
+constexpr Count padded(Count count, int to = LANES) {
+    return (count + to - 1) / to * to;
+}
 
 // e^x to two units in the last place; 0 below -87. (Cephes' polynomial after x = n ln 2 + r.)
 inline Vec exp(Vec x) {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.errors import UserError
+from groupwise.kernels.lanes import Lanes
 from groupwise.learners.layout import Layout
 from groupwise.networks import blueprint_of
 from groupwise.networks.attention import packed_attention
@@ -35,7 +36,7 @@ class Body(Protocol):
         """``[N, d]`` the hidden states that are read for the N sampled tokens."""
         ...
 
-    def shallow(self) -> Body:
+    def shallow(self, lanes: Lanes) -> Body:
         """As few of its blocks as can be had, on the same parameters: a token costs in them what it costs in any."""
         ...
 
@@ -52,10 +53,10 @@ class PackedBody(Body):
         ]
         self.parameters = _count([*parts, trunk.blueprint.embedding, trunk.blueprint.norm])
 
-    def shallow(self) -> PackedBody:
+    def shallow(self, lanes: Lanes) -> PackedBody:
         """Its first block."""
-        trunk = self.trunk
-        return PackedBody(Trunk(replace(trunk.blueprint, layers=trunk.blueprint.layers[:1]), PROBE, trunk.recompute))
+        trunk, first = self.trunk, replace(self.trunk.blueprint, layers=self.trunk.blueprint.layers[:1])
+        return PackedBody(Trunk(first, PROBE, trunk.recompute, lanes))
 
     def __call__(self, layout: Layout) -> Tensor:
         read, again = layout.where.unique(return_inverse=True)  # a prompt's last token, by all its completions
@@ -68,7 +69,8 @@ class PackedBody(Body):
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Again | None = None) -> Tensor:
             scale, cap = blueprint.attention_scale, blueprint.attention_cap
-            return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window, again)
+            window = blueprint.layers[layer].window
+            return packed_attention(q, k, v, packing, scale, cap, window, again, trunk.lanes)
 
         return trunk.hidden(packing.tokens, packing.positions, attend, read)
 
@@ -81,7 +83,7 @@ class PaddedBody(Body):
     def __init__(self, trunk: Any, why: str) -> None:
         self.trunk, self.why_padded, self.parameters = trunk, why, _count([trunk])
 
-    def shallow(self) -> PaddedBody:
+    def shallow(self, lanes: Lanes) -> PaddedBody:
         """All of it: what its blocks are is not known."""
         return self
 
@@ -93,14 +95,14 @@ def _count(modules: Iterable[nn.Module]) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def body_of(model: Any, recompute: bool = False) -> Body:
-    """Of a causal LM, a sequence classifier or a bare trunk of transformers.
+def body_of(model: Any, recompute: bool = False, lanes: Lanes | None = None) -> Body:
+    """Of a causal LM, a sequence classifier or a bare trunk of transformers; ``lanes``: whose threads compute.
 
     Raises UserError where ``recompute`` is asked of an architecture that is not known by its parts.
     """
     blueprint = blueprint_of(model)
     if not isinstance(blueprint, str):
-        packed = PackedBody(Trunk(blueprint, PROBE, recompute))
+        packed = PackedBody(Trunk(blueprint, PROBE, recompute, lanes))
         gap = _gap(packed, model.base_model)
         if gap < (1e-3 if blueprint.embedding.weight.dtype in (torch.float32, torch.float64) else 5e-2):
             return packed

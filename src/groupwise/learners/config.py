@@ -51,7 +51,8 @@ class Local:
     """Adapters."""
     threads: Annotated[int, "[0, inf)"] = 0
     """CPU threads; 0: as many as a short trial of this model finds fastest, and a resumed run those it began with.
-    Different counts round differently."""
+    Where blocks are computed in tiles, and all else in compiled code, no number depends on it; elsewhere different
+    counts round differently."""
 
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> LocalLearner:
         """A learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none. ``note``

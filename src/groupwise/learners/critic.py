@@ -37,7 +37,7 @@ class Critic(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.trunk: Any = copy.deepcopy(policy.model.base_model) if own else None
-        self._body = body_of(self.trunk, policy.recompute) if own else None
+        self._body = body_of(self.trunk, policy.recompute, policy.lanes) if own else None
 
     def forward(self, layout: Layout, policy: States | None) -> Tensor:
         """``policy``: what the policy's network found of the layout; None where the critic has its own."""

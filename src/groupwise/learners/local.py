@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.kernels.lanes import open_lanes
+from groupwise.kernels.lanes import Lanes
 from groupwise.learners.config import Local
 from groupwise.learners.critic import Critic
 from groupwise.learners.dry_step import is_tight, rehearse
@@ -33,13 +33,15 @@ from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.reference import frozen_copy, load_reference
-from groupwise.learners.threads import choose_threads, trial_rollouts
+from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
 from groupwise.types import Rollout
 
 
 class LocalLearner:
     """A ``protocols.Learner``."""
+
+    threads = own_lanes
 
     def __init__(self, config: Local, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> None:
         self.config = config
@@ -55,7 +57,8 @@ class LocalLearner:
         self.version = 0
         self._adapters = Adapters(self.model, config.lora, note) if config.lora.rank else None
         trained = self._adapters.trained if self._adapters else self.model
-        self._policy = LanguageModel(trained, config.checkpointing)
+        self.lanes = Lanes(config.threads or 1)
+        self._policy = LanguageModel(trained, config.checkpointing, self.lanes)
         self._reference: LanguageModel | PastPolicy | None = None
         self._reference_was_policy = False
         self._critic: Critic | None = None
@@ -75,7 +78,8 @@ class LocalLearner:
             self.refresh_reference()
         elif reference is not None:
             self._reference_was_policy = False
-            self._reference = load_reference(reference, self.model, self.tokenizer, self.config.dtype, self.device)
+            ends = self.config.dtype, self.device, self.lanes
+            self._reference = load_reference(reference, self.model, self.tokenizer, *ends)
         self._critic = None if critic == "none" else Critic(self._policy, own=critic == "own")
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
@@ -86,7 +90,7 @@ class LocalLearner:
         if self._adapters:
             self._reference = PastPolicy(self._adapters, self._policy, self._adapters.values())
         else:
-            self._reference = frozen_copy(self.model)
+            self._reference = frozen_copy(self.model, self.lanes)
         self._reference_was_policy = True
 
     @torch.no_grad()
@@ -105,7 +109,7 @@ class LocalLearner:
         result = self._zeros(rollouts)
 
         def read(rows: list[int]) -> None:
-            with self._lanes():
+            with self._inside():
                 part = said(self._layout(rollouts, rows))
             result[torch.tensor(rows), : part.shape[1]] = part.to(result)
 
@@ -128,10 +132,10 @@ class LocalLearner:
         RuntimeError for values or exact_kl without a critic or a reference."""
 
         def learn(rows: list[int]) -> None:
-            with self._lanes():
+            with self._inside():
                 said = self._outputs(self._layout(rollouts, rows), temperature, outputs)
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
-            with self._lanes():
+            with self._inside():
                 send_back(said, cotangent)
 
         self.room.each(rollouts, learn, bool(self.slower), together)
@@ -170,7 +174,7 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
-        with open_lanes(self.threads, tiled=False):
+        with self.lanes.inside(tiled=self._optimizer.small):
             norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
         self.version += finite
         metrics = dict(zip(("grad_norm", "critic_grad_norm"), norms, strict=False))
@@ -235,17 +239,18 @@ class LocalLearner:
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
-        trial = self._policy.shallow()
+        lanes = Lanes(threads)
+        trial = self._policy.shallow(lanes)
         vocabulary = self.model.config.get_text_config().vocab_size
         rollouts = trial_rollouts(trial.body.parameters, vocabulary, self.context_tokens)
         layout = self._layout(rollouts, range(len(rollouts)))
-        with open_lanes(threads, trial.body.tiled):
+        with lanes.inside(trial.body.tiled):
             token_outputs(trial(layout), layout, 1.0).logprobs.sum().backward()
         for parameter in trained_parameters(self._policy.model):
             parameter.grad = None
 
-    def _lanes(self) -> AbstractContextManager[None]:
-        return open_lanes(self.threads, self._policy.body.tiled)
+    def _inside(self) -> AbstractContextManager[None]:
+        return self.lanes.inside(self._policy.body.tiled)
 
     def _layout(self, rollouts: Sequence[Rollout], rows: Sequence[int]) -> Layout:
         return Layout.of([rollouts[row] for row in rows], self.device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from groupwise.algorithm import Outputs
+from groupwise.kernels.lanes import Lanes
 from groupwise.learners.bodies import PackedBody, body_of
 from groupwise.learners.chances import token_chances
 from groupwise.learners.layout import Layout, Support
@@ -25,9 +26,10 @@ class States(NamedTuple):
     head: nn.Module
     cap: float = 0.0
     """Logits become cap · tanh(logit / cap); 0: they stay."""
+    lanes: Lanes | None = None
 
     def part(self, place: slice) -> States:
-        return States(self.hidden[place], self.head, self.cap)
+        return self._replace(hidden=self.hidden[place])
 
     @property
     def vocabulary(self) -> int:
@@ -54,24 +56,24 @@ class LanguageModel:
 
     Where the architecture is known by its parts, or the head turns out to be a plain matrix (checked once against the
     model's own logits), logits of prompt tokens are never computed and large ones are recomputed in the backward pass
-    instead of kept. ``recompute``: so are the blocks.
+    instead of kept. ``recompute``: so are the blocks. ``lanes``: whose threads compute.
     """
 
-    def __init__(self, model: Any, recompute: bool = False) -> None:
-        self.model, self.recompute = model, recompute
-        self.body = body_of(model, recompute)
+    def __init__(self, model: Any, recompute: bool = False, lanes: Lanes | None = None) -> None:
+        self.model, self.recompute, self.lanes = model, recompute, lanes
+        self.body = body_of(model, recompute, lanes)
         self.cap = self.body.trunk.blueprint.logit_cap if isinstance(self.body, PackedBody) else 0.0
         self.plain_head = isinstance(self.body, PackedBody) or _head_is_plain(model)
 
-    def shallow(self) -> LanguageModel:
+    def shallow(self, lanes: Lanes) -> LanguageModel:
         """As few blocks as can be had under the same head: to try how fast a step is, not to ask for numbers."""
         other = copy(self)
-        other.body = self.body.shallow()
+        other.lanes, other.body = lanes, self.body.shallow(lanes)
         return other
 
     def __call__(self, layout: Layout) -> States:
         if self.plain_head:
-            return States(self.body(layout), self.model.get_output_embeddings(), self.cap)
+            return States(self.body(layout), self.model.get_output_embeddings(), self.cap, self.lanes)
         logits = self.model(input_ids=layout.ids, use_cache=False).logits
         return States(logits[layout.rows, layout.places], nn.Identity())
 
@@ -90,7 +92,8 @@ def token_outputs(
     """
     matrix = policy.matrix
     if matrix is not None and reference is None and layout.support is None and not entropy_gradient:
-        return Outputs(*map(layout.spread, token_chances(policy.hidden, matrix, layout.targets, temperature)))
+        found = token_chances(policy.hidden, matrix, layout.targets, temperature, policy.lanes)
+        return Outputs(*map(layout.spread, found))
     read = partial(_read, temperature=temperature, entropy_gradient=entropy_gradient)
     size = max(1, CHUNK_ELEMENTS // policy.vocabulary)
     if len(layout.targets) > size:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from groupwise.learners.adamw8 import AdamW8
 from groupwise.learners.config import Local
 
+SMALL = 2**22
+"""Parameters. A step of so few is over before threads within its operations have met, and late where a core is busy."""
+
 
 class Optimizer:
     """AdamW over a group of parameters for each network.
@@ -24,6 +27,7 @@ class Optimizer:
         self.masters: list[tuple[nn.Parameter, nn.Parameter]] = []
         self._hooks: list[Any] = []
         self.groups = [[self._stepped(parameter) for parameter in group] for group in groups]
+        self.small = sum(parameter.numel() for group in self.groups for parameter in group) <= SMALL
         self._adamw = self._made(config)
 
     def _made(self, config: Local) -> Any:

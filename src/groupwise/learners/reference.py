@@ -6,16 +6,19 @@ import copy
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.kernels.lanes import Lanes
 from groupwise.learners.loading import load_model, load_tokenizer
 from groupwise.learners.logprobs import LanguageModel
 
 
-def frozen_copy(model: Any) -> LanguageModel:
+def frozen_copy(model: Any, lanes: Lanes | None = None) -> LanguageModel:
     """The model as it is now, without gradient."""
-    return LanguageModel(copy.deepcopy(model).requires_grad_(False))
+    return LanguageModel(copy.deepcopy(model).requires_grad_(False), lanes=lanes)
 
 
-def load_reference(source: str, policy: Any, tokenizer: Any, dtype: str, device: str) -> LanguageModel:
+def load_reference(
+    source: str, policy: Any, tokenizer: Any, dtype: str, device: str, lanes: Lanes | None = None
+) -> LanguageModel:
     """The model in a directory or of a hub name, as reference for ``policy``.
 
     Raises UserError where there is none, or where its token ids mean something else than the policy's.
@@ -28,7 +31,7 @@ def load_reference(source: str, policy: Any, tokenizer: Any, dtype: str, device:
             f"reference {source}: its vocabulary has {theirs} entries and the policy's {ours}; "
             "expected the same size: resize one of the two output matrices"
         )
-    return LanguageModel(model.requires_grad_(False))
+    return LanguageModel(model.requires_grad_(False), lanes=lanes)
 
 
 def check_same_ids(source: str, theirs: dict[str, int], ours: dict[str, int]) -> None:

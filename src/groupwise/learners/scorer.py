@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.kernels.lanes import open_lanes
+from groupwise.kernels.lanes import Lanes
 from groupwise.learners.bodies import body_of
 from groupwise.learners.config import Local
 from groupwise.learners.dry_step import is_tight, rehearse
@@ -23,7 +23,7 @@ from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, 
 from groupwise.learners.local import pick_device, send_back
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
-from groupwise.learners.threads import choose_threads, trial_rollouts
+from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
 from groupwise.types import Rollout
 
@@ -36,6 +36,8 @@ class ScorerLearner:
     The model is transformers' sequence classifier with one label, so what ``save`` writes is what
     ``AutoModelForSequenceClassification`` loads. A new head's weights are drawn from N(0, 1/√(d + 1)).
     """
+
+    threads = own_lanes
 
     def __init__(
         self,
@@ -62,7 +64,8 @@ class ScorerLearner:
         refuse_lost_ids(directory, self.model, self.tokenizer)
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.version = 0
-        self._body = body_of(self.model, config.checkpointing)
+        self.lanes = Lanes(config.threads or 1)
+        self._body = body_of(self.model, config.checkpointing, self.lanes)
         self.threads = choose_threads(config.threads, self.device, self.model, self._trial)
         self._optimizer = self._new_optimizer()
 
@@ -119,7 +122,7 @@ class ScorerLearner:
         def learn(rows: list[int]) -> None:
             said = Outputs(self._scores([rollouts[row] for row in rows]))
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
-            with open_lanes(self.threads, self._body.tiled):
+            with self.lanes.inside(self._body.tiled):
                 send_back(said, cotangent)
 
         self.room.each(rollouts, learn, bool(self.slower), together)
@@ -131,15 +134,16 @@ class ScorerLearner:
 
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
         layout = Layout.of(rollouts, self.device, after=True)
-        with open_lanes(self.threads, self._body.tiled):
+        with self.lanes.inside(self._body.tiled):
             return layout.spread(scores_of(self._body(layout), self.model.score.weight))
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
-        vocabulary, body = self.model.config.get_text_config().vocab_size, self._body.shallow()
+        lanes, vocabulary = Lanes(threads), self.model.config.get_text_config().vocab_size
+        body = self._body.shallow(lanes)
         rollouts = trial_rollouts(body.parameters, vocabulary, self.context_tokens)
         layout = Layout.of(rollouts, self.device, after=True)
-        with open_lanes(threads, body.tiled):
+        with lanes.inside(body.tiled):
             scores_of(body(layout), self.model.score.weight).sum().backward()
         for parameter in self.model.parameters():
             parameter.grad = None
@@ -163,7 +167,7 @@ class ScorerLearner:
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``protocols.Learner``. An update whose gradient is not finite is left out and counted."""
-        with open_lanes(self.threads, tiled=False):
+        with self.lanes.inside(tiled=self._optimizer.small):
             (norm,), finite = self._optimizer.step(count, (learning_rate,))
         self.version += finite
         return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from groupwise.kernels.lanes import own_threads
 from groupwise.types import Example, Prompt, Rollout
 
 TRIALS = 2
@@ -19,6 +21,14 @@ QUIET = 1.2
 """Where one thread's step takes so many times its CPU time, others are at work on the machine. They will be gone some
 time, and a trial against them says nothing: then a step is taken to cost its CPU time, divided among its threads."""
 _CHOSEN: dict[tuple[str, int, int], int] = {}
+_TRIAL = threading.Lock()
+
+
+def _set_lanes(learner: Any, count: int) -> None:
+    learner.lanes.count = count
+
+
+own_lanes: Any = property(lambda learner: learner.lanes.count, _set_lanes, doc="A learner's own CPU threads.")
 
 
 def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> list[Rollout]:
@@ -31,19 +41,23 @@ def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> lis
 
 
 def choose_threads(wanted: int, device: str, model: Any, step: Callable[[int], None]) -> int:
-    """``wanted``, which torch then uses everywhere; or for 0 on the CPU the fastest for ``step(threads)``, up to the
-    number that torch has.
+    """``wanted``, which torch then uses everywhere in this thread; or for 0 on the CPU the fastest for
+    ``step(threads)``, up to the number that torch has.
 
-    Models of one kind and size get one answer in a process, so that they round alike.
+    Models of one kind and size get one answer in a process, so that they round alike; two that are opened at once are
+    not tried against each other.
     """
     most = torch.get_num_threads()
     if wanted:
-        torch.set_num_threads(wanted)
+        own_threads(wanted)
         return wanted
     if device != "cpu":
         return most
     key = type(model).__name__, model.num_parameters(), most
-    return _CHOSEN[key] if key in _CHOSEN else _CHOSEN.setdefault(key, fastest(most, step))
+    with _TRIAL:
+        if key not in _CHOSEN:
+            _CHOSEN[key] = fastest(most, step)
+    return _CHOSEN[key]
 
 
 def fastest(most: int, step: Callable[[int], None]) -> int:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groupwise.kernels import learn
+from groupwise.kernels.lanes import Lanes
 from groupwise.networks import varlen
 from groupwise.networks.fused import Again
 from groupwise.networks.packing import Packing
@@ -26,15 +27,16 @@ def packed_attention(
     cap: float = 0.0,
     window: int = 0,
     again: Again | None = None,
+    lanes: Lanes | None = None,
 ) -> Tensor:
     """``[N, H, D]`` of q ``[N, H, D]``, k and v ``[N, Hkv, D]``; differentiable.
 
     ``cap`` > 0: scores become cap · tanh(score / cap); ``window`` > 0: a token sees itself and window - 1 before it.
-    ``again``: makes q, k and v again, so that they need not be kept.
+    ``again``: makes q, k and v again, so that they need not be kept. ``lanes``: whose threads compute; else one.
     """
     narrow = 0 < window < packing.longest
     if not cap and not narrow and learn.fits(q, (q.shape[2],)):
-        given = q, k, v, packing, scale
+        given = q, k, v, packing, scale, lanes or Lanes(1)
         return _Kernel.apply(*given, again) if torch.is_grad_enabled() else _forward(*given)[0]
     if not cap and not narrow and varlen.fits(q):
         return varlen.varlen_attention(q, k, v, packing, scale)
@@ -79,29 +81,25 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, before: int, scale: float, cap: floa
     return (scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v).transpose(1, 2)
 
 
-def _forward(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> tuple[Tensor, Tensor]:
-    return learn.attention(_side_by_side(q), _side_by_side(k), _side_by_side(v), packing, scale)
-
-
-def _side_by_side(x: Tensor) -> Tensor:
-    """With a token's heads one after the other."""
-    return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
+def _forward(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, lanes: Lanes) -> tuple[Tensor, Tensor]:
+    q, k, v = map(learn.side_by_side, (q, k, v))
+    return learn.attention(q, k, v, packing, scale, lanes)
 
 
 class _Kernel(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, again: Again | None
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, lanes: Lanes, again: Again | None
     ) -> Tensor:
-        out, normalisers = _forward(q, k, v, packing, scale)
+        out, normalisers = _forward(q, k, v, packing, scale, lanes)
         ctx.save_for_backward(out, normalisers, *(() if again else (q, k, v)))
-        ctx.packing, ctx.scale, ctx.again = packing, scale, again
+        ctx.packing, ctx.scale, ctx.lanes, ctx.again = packing, scale, lanes, again
         return out
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         out, normalisers, *kept = ctx.saved_tensors
-        q, k, v = map(_side_by_side, ctx.again() if ctx.again else kept)
+        q, k, v = map(learn.side_by_side, ctx.again() if ctx.again else kept)
         ctx.again = None  # what it holds is needed no more
-        found = learn.attention_backward(q, k, v, ctx.packing, ctx.scale, out, normalisers, dout)
-        return *found, None, None, None
+        found = learn.attention_backward(q, k, v, ctx.packing, ctx.scale, out, normalisers, dout, ctx.lanes)
+        return *found, None, None, None, None

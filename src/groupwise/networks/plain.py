@@ -91,14 +91,16 @@ def gated_backward(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
     return active * up, torch.cat((dy * up * (share + active * (1 - share)), dy * active), dim=-1)
 
 
-def chances(logits: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def chances(logits: Tensor, targets: Tensor, scale: float, lanes: Any = None) -> tuple[Tensor, Tensor, Tensor]:
     logits = at_least_float32(logits) * scale
     normalisers = logits.logsumexp(-1)
     table = logits - normalisers[:, None]
     return table.gather(1, targets[:, None])[:, 0], -(table.exp() * table).sum(-1), normalisers
 
 
-def chances_backward(logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor) -> Tensor:
+def chances_backward(
+    logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor, lanes: Any = None
+) -> Tensor:
     back = (at_least_float32(logits) * scale - normalisers[:, None]).exp_().mul_(-scale * by[:, None])
     back[torch.arange(len(targets), device=targets.device), targets] += scale * by
     return back.to(logits.dtype)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from groupwise.kernels.lanes import Lanes
 from groupwise.networks.blueprint import Blueprint, LayerParts
 from groupwise.networks.fused import finish, project
 from groupwise.networks.linear import linears, share_storage
@@ -28,11 +29,12 @@ class Trunk:
     """``length``: positions 0 .. length - 1 can be used; ``reach`` makes them more.
 
     ``recompute``: with gradient, a block keeps its input alone and is computed again in the backward pass
-    (Chen et al., arXiv 1604.06174).
+    (Chen et al., arXiv 1604.06174). ``lanes``: whose threads compute; else as many as torch has.
     """
 
-    def __init__(self, blueprint: Blueprint, length: int, recompute: bool = False) -> None:
+    def __init__(self, blueprint: Blueprint, length: int, recompute: bool = False, lanes: Lanes | None = None) -> None:
         self.blueprint, self.recompute = blueprint, recompute
+        self.lanes = lanes or Lanes(torch.get_num_threads())
         self.length = 0
         self.tables: list[tuple[Tensor, Tensor]] = []
         for layer in blueprint.layers:
@@ -55,7 +57,7 @@ class Trunk:
         """``[N, d]`` normalised last hidden states of ``tokens`` ``[N]`` at ``positions`` ``[N]``; with ``read``
         ``[R]``, those of these tokens alone, and nothing that only the others' would need."""
         blueprint = self.blueprint
-        x = F.embedding(tokens, blueprint.embedding.weight)
+        x = F.embedding(tokens, blueprint.embedding.weight, blueprint.embedding.padding_idx)
         if blueprint.embedding_scale != 1:
             x = x * blueprint.embedding_scale
         last = len(blueprint.layers) - 1
@@ -70,7 +72,7 @@ class Trunk:
     def _block(self, number: int, x: Tensor, positions: Tensor, attend: Attend, read: Tensor | None) -> Tensor:
         blueprint, layer = self.blueprint, self.blueprint.layers[number]
         turns = *self.tables[layer.rope], positions
-        how = settings(blueprint, layer, x, turns) if fusible(blueprint, layer, x) else None
+        how = settings(blueprint, layer, x, turns, self.lanes) if fusible(blueprint, layer, x) else None
         parts, again = project(x, layer, how) if how else (self._project(layer, x, turns), None)
         mixed = (attend(number, *parts, again) if again else attend(number, *parts)).flatten(1)
         if read is not None:

@@ -1,28 +1,61 @@
-"""Which way a block is computed: by calls on whole halves of it, by kernels, or in torch."""
+"""Which way a block is computed: by calls on whole halves of it, or step by step, by kernels or in torch."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from groupwise.kernels import halves, learn
-from groupwise.networks import plain
+from groupwise.kernels.halves import FinishKept, FinishParts, ProjectParts
+from groupwise.kernels.lanes import Lanes
 from groupwise.networks.blueprint import Blueprint, LayerParts
 from groupwise.networks.linear import adapter_of, base_of, known, scales_of
+from groupwise.networks.steps import StepByStep
+from groupwise.networks.whole import WholeHalf
+
+
+class Half(Protocol):
+    """Computes the two halves of a block on ``[N, d]`` rows, forward and backward, without gradient of its own."""
+
+    def project(self, x: Tensor, parts: ProjectParts, how: Settings) -> tuple[Tensor, Tensor]:
+        """Rows of q, k and v as the matrix product leaves them, and as attention takes them."""
+        ...
+
+    def turned(self, raw: Tensor, parts: ProjectParts, how: Settings) -> Tensor:
+        """The second of the first."""
+        ...
+
+    def project_backward(
+        self, x: Tensor, raw: Tensor | None, parts: ProjectParts, how: Settings, gradients: Sequence[Tensor]
+    ) -> tuple[Tensor, ProjectParts]:
+        """The gradient of x, and of the parts (of layers, ``kernels.halves.LayerSums``); ``gradients``: of q, k, v."""
+        ...
+
+    def finish(
+        self, x: Tensor, mixed: Tensor, parts: FinishParts, how: Settings, keep: bool
+    ) -> tuple[Tensor, FinishKept]:
+        """The result, and what the backward pass needs; rows of gate and up only where ``keep``."""
+        ...
+
+    def finish_backward(
+        self, dy: Tensor, mixed: Tensor, parts: FinishParts, how: Settings, kept: FinishKept
+    ) -> tuple[Tensor, Tensor, FinishParts]:
+        """The gradients of x and mixed, and of the parts."""
+        ...
 
 
 class Settings(NamedTuple):
     """What a half block needs beside its parameters."""
 
-    steps: Any  # kernels.learn or networks.plain
+    half: Half
     eps: float
     offset: float  # norms multiply by offset + weight
     turns: tuple[Tensor, Tensor, Tensor]  # cos and sin [L, D], positions [N]
     shape: tuple[int, int, int]  # heads, kv heads, head_dim
     gelu: bool
-    whole: bool  # a lane's rows in one call
     scales: tuple[tuple[float, ...], ...]  # of adapters beside q, k, v; o; gate, up; down
 
 
@@ -43,15 +76,17 @@ def fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
     return bare or (_fast(blueprint, layer, like) and halves.multiply())
 
 
-def settings(blueprint: Blueprint, layer: LayerParts, like: Tensor, turns: tuple[Tensor, Tensor, Tensor]) -> Settings:
+def settings(
+    blueprint: Blueprint, layer: LayerParts, like: Tensor, turns: tuple[Tensor, Tensor, Tensor], lanes: Lanes
+) -> Settings:
+    fast = _fast(blueprint, layer, like)
     return Settings(
-        learn if _fast(blueprint, layer, like) else plain,
+        WholeHalf(lanes) if fast and halves.multiply() else StepByStep(fast, lanes),
         blueprint.eps,
         blueprint.norm_offset,
         turns,
         (blueprint.heads, blueprint.kv_heads, blueprint.head_dim),
         blueprint.activation != "silu",
-        _fast(blueprint, layer, like) and halves.multiply(),
         tuple(map(scales_of, linears_of(layer))),
     )
 

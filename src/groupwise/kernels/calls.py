@@ -1,0 +1,188 @@
+"""The border to ``learn.cpp``: what is handed over by pointer is looked at first, a code that comes back is an error.
+
+``views.h`` has the same structures. Whoever makes one keeps the tensors alive until the call returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groupwise.kernels.build import library
+
+DONE, NO_MEMORY = 0, 1
+
+
+class View(ctypes.Structure):
+    """Rows of float32 in this machine's memory, and how many numbers one begins after the other."""
+
+    _fields_ = [("data", c_void_p), ("rows", c_int64), ("width", c_int64), ("stride", c_int64)]
+
+    @classmethod
+    def of(cls, x: Tensor | None) -> View:
+        """A vector is one row; dimensions after the first lie side by side in a row. Raises ValueError for what the
+        compiled code would misread: another type, another device, rows with gaps in them."""
+        if x is None:
+            return cls(None, 0, 0, 0)
+        _expect_here(x, torch.float32)
+        rows, width = (1, len(x)) if x.dim() == 1 else (len(x), math.prod(x.shape[1:]))
+        return cls(x.data_ptr(), rows, width, x.stride(0) if x.dim() > 1 and rows > 1 else width)
+
+    @classmethod
+    def from_param(cls, given: Any) -> View:
+        return given if isinstance(given, cls) else cls.of(given)
+
+
+class Numbers(ctypes.Structure):
+    """Whole numbers of 64 bits, one after the other."""
+
+    _fields_ = [("data", c_void_p), ("count", c_int64)]
+
+    @classmethod
+    def of(cls, x: Tensor) -> Numbers:
+        _expect_here(x, torch.int64)
+        return cls(x.data_ptr(), x.numel())
+
+    @classmethod
+    def from_param(cls, given: Any) -> Numbers:
+        return given if isinstance(given, cls) else cls.of(given)
+
+
+class Spans(ctypes.Structure):
+    """Rows of ``width`` numbers of 32 bits."""
+
+    _fields_ = [("data", c_void_p), ("count", c_int64)]
+
+    @classmethod
+    def of(cls, x: Tensor, width: int) -> Spans:
+        _expect_here(x, torch.int32)
+        if x.dim() != 2 or x.shape[1] != width or not x.is_contiguous():
+            raise ValueError(f"spans: seen {tuple(x.shape)}, expected [n, {width}] in one piece")
+        return cls(x.data_ptr(), len(x))
+
+
+def _expect_here(x: Tensor, dtype: torch.dtype) -> None:
+    inner = x[0] if x.dim() > 1 and len(x) else x
+    if x.dtype != dtype or x.device.type != "cpu" or not inner.is_contiguous():
+        seen = f"{x.dtype} {tuple(x.shape)} with strides {x.stride()} on {x.device}"
+        raise ValueError(f"compiled code: seen {seen}, expected {dtype} on the CPU whose rows are in one piece")
+
+
+def fields(**kinds: Any) -> list[tuple[str, Any]]:
+    return list(kinds.items())
+
+
+class Turns(ctypes.Structure):
+    _fields_ = [
+        *fields(cos=View, sin=View, positions=Numbers, q_norm=View, k_norm=View),
+        *fields(q=c_int32, kv=c_int32, size=c_int32, eps=c_float),
+    ]
+
+
+class LayerViews(ctypes.Structure):
+    _fields_ = fields(weight=View, bias=View, a=View, b=View)
+
+
+class ProjectCall(ctypes.Structure):
+    _fields_ = fields(
+        x=View, norm=View, qkv=LayerViews, turns=Turns, raw=View, made=View, tile=c_int32, eps=c_float
+    )  # fmt: skip
+
+
+class ProjectGradients(ctypes.Structure):
+    _fields_ = fields(
+        dq=View, dk=View, dv=View, dx=View, norm=View, q_norm=View, k_norm=View, qkv=LayerViews
+    )  # fmt: skip
+
+
+class FinishCall(ctypes.Structure):
+    _fields_ = [
+        *fields(x=View, mixed=View, after_attention=View, before=View, after=View),
+        *fields(out=LayerViews, gate_up=LayerViews, down=LayerViews),
+        *fields(attended=View, middle=View, kept=View, added=View, result=View),
+        *fields(gelu=c_int32, tile=c_int32, eps=c_float),
+    ]
+
+
+class FinishGradients(ctypes.Structure):
+    _fields_ = [
+        *fields(dy=View, dx=View, dmixed=View, after_attention=View, before=View, after=View),
+        *fields(out=LayerViews, gate_up=LayerViews, down=LayerViews),
+    ]
+
+
+class AttentionCall(ctypes.Structure):
+    _fields_ = [
+        *fields(q=View, k=View, v=View, prompts=Spans, completions=Spans),
+        *fields(heads=c_int32, kv_heads=c_int32, head_dim=c_int32, longest=c_int32, scale=c_float),
+        *fields(out=View, normalisers=View),
+    ]
+
+
+class AttentionGradients(ctypes.Structure):
+    _fields_ = fields(dout=View, dq=View, dk=View, dv=View)
+
+
+class ChancesCall(ctypes.Structure):
+    _fields_ = [
+        *fields(hidden=View, matrix=View, targets=Numbers, scale=c_float, tile=c_int32, strands=c_int32),
+        *fields(kept=View, found=View),
+    ]
+
+
+LANES = c_void_p
+ARGUMENTS: dict[str, list[Any]] = {
+    "use_product": [c_void_p, c_void_p],
+    "lanes_open": [c_int, POINTER(c_void_p)],
+    "lanes_close": [LANES],
+    "norm_forward": [View, View, c_float, View, LANES],
+    "norm_backward": [View, View, c_float, View, View, View, LANES],
+    "heads_forward": [View, POINTER(Turns), View, LANES],
+    "heads_backward": [View, POINTER(Turns), View, View, View, View, View, View, LANES],
+    "gated_forward": [View, View, LANES],
+    "gated_backward": [View, View, View, View, LANES],
+    "chance_forward": [View, Numbers, c_float, View, LANES],
+    "chance_backward": [View, Numbers, c_float, View, View, LANES],
+    "attention_forward": [POINTER(AttentionCall), LANES],
+    "attention_backward": [POINTER(AttentionCall), POINTER(AttentionGradients), LANES],
+    "project": [POINTER(ProjectCall), LANES],
+    "project_backward": [POINTER(ProjectCall), POINTER(ProjectGradients), LANES],
+    "finish": [POINTER(FinishCall), LANES],
+    "finish_backward": [POINTER(FinishCall), POINTER(FinishGradients), LANES],
+    "chances": [POINTER(ChancesCall), LANES],
+    "chances_backward": [POINTER(ChancesCall), View, View, View, LANES],
+}
+
+
+@functools.cache
+def learner() -> ctypes.CDLL | str:
+    """``learn.cpp`` with the types of all its functions; or why there is none."""
+    found = library("learn")
+    if isinstance(found, str):
+        return found
+    for name, arguments in ARGUMENTS.items():
+        function = getattr(found, name)
+        function.argtypes, function.restype = arguments, c_int
+    found.groupwise_error.argtypes, found.groupwise_error.restype = [], c_char_p
+    return found
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Raises MemoryError where there is none left, RuntimeError for whatever else went wrong."""
+    functions = learner()
+    assert not isinstance(functions, str), functions
+    check(functions, name, getattr(functions, name)(*arguments))
+
+
+def check(functions: ctypes.CDLL, name: str, code: int) -> None:
+    """Of a function of ``functions`` that returned ``code``, in this thread."""
+    if code == NO_MEMORY:
+        raise MemoryError(f"out of memory in {name}, which is compiled code")
+    if code != DONE:
+        raise RuntimeError(f"{name}, which is compiled code: {functions.groupwise_error().decode()}")

@@ -1,0 +1,46 @@
+"""Half blocks, each in one call of compiled code whose tiles the lanes share (``kernels/halves.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groupwise.kernels import halves, learn
+from groupwise.kernels.halves import FinishKept, FinishParts, ProjectParts
+from groupwise.kernels.lanes import Lanes
+
+
+class WholeHalf:
+    """A ``networks.ways.Half``."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self.lanes = lanes
+
+    def project(self, x: Tensor, parts: ProjectParts, how: Any) -> tuple[Tensor, Tensor]:
+        raw, made = (x.new_empty(len(x), len(parts.linear.weight)) for _ in range(2))
+        halves.project(x, parts, how, raw, made, self.lanes)
+        return raw, made
+
+    def turned(self, raw: Tensor, parts: ProjectParts, how: Any) -> Tensor:
+        return learn.heads(raw, (parts.q_norm, parts.k_norm), how.turns, how.shape, how.eps, self.lanes)
+
+    def project_backward(
+        self, x: Tensor, raw: Tensor | None, parts: ProjectParts, how: Any, gradients: Sequence[Tensor]
+    ) -> tuple[Tensor, ProjectParts]:
+        gradients = [learn.side_by_side(gradient) for gradient in gradients]
+        return halves.project_backward(x, raw, parts, how, gradients, self.lanes)
+
+    def finish(self, x: Tensor, mixed: Tensor, parts: FinishParts, how: Any, keep: bool) -> tuple[Tensor, FinishKept]:
+        attended, added = (None if norm is None else torch.empty_like(x) for norm in (parts[0], parts[2]))
+        rows = x.new_empty(len(x), len(parts.gate_up.weight)) if keep else None
+        kept, result = FinishKept(attended, torch.empty_like(x), rows, added), torch.empty_like(x)
+        halves.finish(x, mixed, parts, how, kept, result, self.lanes)
+        return result, kept
+
+    def finish_backward(
+        self, dy: Tensor, mixed: Tensor, parts: FinishParts, how: Any, kept: FinishKept
+    ) -> tuple[Tensor, Tensor, FinishParts]:
+        return halves.finish_backward(dy, mixed, parts, how, kept, self.lanes)
