@@ -22,6 +22,7 @@ QUIET = 1.2
 time, and a trial against them says nothing: then a step is taken to cost its CPU time, divided among its threads."""
 _CHOSEN: dict[tuple[str, int, int], int] = {}
 _TRIAL = threading.Lock()
+_LOWERED = threading.local()
 
 
 def _set_lanes(learner: Any, count: int) -> None:
@@ -41,13 +42,13 @@ def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> lis
 
 
 def choose_threads(wanted: int, device: str, model: Any, step: Callable[[int], None]) -> int:
-    """``wanted``, which torch then uses everywhere in this thread; or for 0 on the CPU the fastest for
-    ``step(threads)``, up to the number that torch has.
+    """``wanted``, or for 0 on the CPU the fastest for ``step(threads)``, up to the number that torch has. Torch then
+    uses so many everywhere in this thread, in sampling too: a continued run, which is told the number, rounds alike.
 
     Models of one kind and size get one answer in a process, so that they round alike; two that are opened at once are
     not tried against each other.
     """
-    most = torch.get_num_threads()
+    most = _most()
     if wanted:
         own_threads(wanted)
         return wanted
@@ -57,7 +58,16 @@ def choose_threads(wanted: int, device: str, model: Any, step: Callable[[int], N
     with _TRIAL:
         if key not in _CHOSEN:
             _CHOSEN[key] = fastest(most, step)
+    own_threads(_CHOSEN[key])
+    _LOWERED.by = (_CHOSEN[key], most)
     return _CHOSEN[key]
+
+
+def _most() -> int:
+    """Threads that torch has in this thread, or had before a trial of ours took fewer."""
+    now = torch.get_num_threads()
+    lowered = getattr(_LOWERED, "by", None)
+    return int(lowered[1]) if lowered and lowered[0] == now else now
 
 
 def fastest(most: int, step: Callable[[int], None]) -> int:
