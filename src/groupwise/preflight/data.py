@@ -83,9 +83,11 @@ def reader(world: World) -> Reader:
 def _read(
     world: World, rows: Iterable[Example], read: Reader, limit: float
 ) -> tuple[list[Prompt], int, dict[str, list[str]]]:
-    """Prompts, how many rows were looked at, and those that are refused by why."""
+    """Prompts, how many rows were looked at, and those that are refused by why: of reasons that quote a row, the
+    first."""
     prompts: list[Prompt] = []
     refused: dict[str, list[str]] = {}
+    kinds: dict[str, str] = {}
     started, looked_at = time.perf_counter(), 0
     for row in rows:
         if looked_at and time.perf_counter() - started > limit:
@@ -97,7 +99,8 @@ def _read(
             for answer in learned_examples(world.stage, row):
                 world.renderer.demonstration(answer)
         except UserError as error:
-            refused.setdefault(_without_row(str(error), world.stage.name, row.id), []).append(row.id)
+            reason = _without_row(str(error), world.stage.name, row.id)
+            refused.setdefault(kinds.setdefault(reason.partition("'")[0], reason), []).append(row.id)
     return prompts, looked_at, refused
 
 
