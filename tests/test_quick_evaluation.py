@@ -68,6 +68,7 @@ def test_scorers_say_their_own() -> None:
 
 @pytest.mark.parametrize("name", ["eval/accuracy", "eval/maj@4", "eval/org/doubles/pass@2"])
 def test_keep_best_names_any_of_them(name: str) -> None:
+    assert name in quick_metrics(STAGE, PLAN)
     refuse_unknown_best([STAGE], PLAN, gw.Checkpoints(keep_best=name))
 
 
