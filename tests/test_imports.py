@@ -93,6 +93,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("saved_state.py", set()),
         ("manifest.py", set()),
         ("checkpoint.py", {"errors", "manifest"}),
+        ("clearing.py", {"checkpoint", "manifest"}),
         ("encoding.py", set()),
         ("chat_template.py", {"types", "errors"}),
         ("transcript.py", {"types", "errors", "encoding"}),
@@ -100,7 +101,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         (
             "sources/",
             {"types", "protocols", "errors", "seeding", "render", "steps", "algorithm", "rewards", "tasks", "stage"}
-            | {"clock", "deadlines", "tolerance", "verdicts", "sources"},
+            | {"clock", "deadlines", "tolerance", "verdicts", "checkpoint", "sources"},
         ),
         ("foreign/", {"errors", "foreign"}),
         ("kernels/", {"kernels"}),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groupwise.checkpoint import open_new
 from groupwise.types import Rollout, flatten
 from groupwise.update import StepRecord
 
@@ -32,7 +33,8 @@ class Ledger:
         path = self.path(stage, record.step)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist(rows(record, weights or {})), partial, compression="zstd")
+        with open_new(partial) as file:
+            pq.write_table(pa.Table.from_pylist(rows(record, weights or {})), file, compression="zstd")
         os.replace(partial, path)
         return path
 
