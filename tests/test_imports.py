@@ -95,7 +95,8 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("checkpoint.py", {"errors", "manifest"}),
         ("clearing.py", {"checkpoint", "manifest"}),
         ("encoding.py", set()),
-        ("chat_template.py", {"types", "errors"}),
+        ("template_limits.py", set()),
+        ("chat_template.py", {"types", "errors", "template_limits"}),
         ("transcript.py", {"types", "errors", "encoding"}),
         ("render.py", {"types", "errors", "pieces", "encoding", "chat_template", "transcript"}),
         (
