@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from groupwise.errors import UserError
 from groupwise.manifest import write_manifest
+from groupwise.masking import masked
 
 RECORD = "groupwise_run.json"
 """The resolved recipe, machine and versions, beside every model that a run writes."""
@@ -94,10 +95,10 @@ def put_right(parent: Path) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """A file that holds either what it held or all of ``text``."""
+    """A file that holds either what it held or all of ``text``, keys and passwords masked."""
     partial = path.with_name(f"{PARTIAL}{path.name}")
     with open_new(partial) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))  # as JSON writes half a surrogate pair
+        file.write(masked(text).encode("utf-8", "backslashreplace"))  # as JSON writes half a surrogate pair
     sync(partial)
     os.replace(partial, path)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.checkpoint import open_new
+from groupwise.masking import masked
 from groupwise.types import Rollout, flatten
 from groupwise.update import StepRecord
 
@@ -103,4 +104,4 @@ def extras(rollout: Rollout) -> str | None:
     """What rewards said beside their values, as JSON by reward and name; None where none did."""
     said = {name: {**score.logged, **score.extras} for name, score in rollout.scores.items()}
     said = {name: values for name, values in said.items() if values}
-    return json.dumps(said, ensure_ascii=False) if said else None
+    return masked(json.dumps(said, ensure_ascii=False)) if said else None
