@@ -7,9 +7,9 @@ How it differs from GRPO, which it replaces:
 1. The reward scores each step at its last token (``Score.steps``), not only the answer.
 2. Step scores are normalised over all steps of the group together, before they are summed up.
 3. A token's advantage is the sum over its own and all later steps.
-4. The token that ends a completion (EOS) belongs to its last step. The paper's index(K) may also be read as the token of
-   the last visible character; then EOS has advantage 0 and stopping is never learned (``last_step`` "text"). The step
-   in which a completion was truncated has no score.
+4. The token that ends a completion (EOS) belongs to its last step. The paper's index(K) may also be read as the token
+   of the last visible character; then EOS has advantage 0 and stopping is never learned (``last_step`` "text"). The
+   step in which a completion was truncated has no score.
 
 Use it with a process reward model or a rule that can judge single steps.
 
