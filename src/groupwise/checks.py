@@ -22,7 +22,7 @@ from groupwise.sources import (
     MonteCarloSteps,
     OnPolicy,
 )
-from groupwise.stage import Stage
+from groupwise.stage import NO_WEIGHT, Stage, updates_per_draw
 from groupwise.verdicts import bare
 
 STEP_SCORES = (
@@ -127,11 +127,6 @@ def _listed(names: Sequence[str]) -> str:
     return f": {', '.join(names)}" if names else ""
 
 
-def updates_per_draw(stage: Stage) -> int:
-    """Optimiser updates made on one draw; with one, the policy that learns is the one that sampled."""
-    return stage.minibatches * stage.epochs
-
-
 def _complaints(stage: Stage) -> Iterator[str]:
     if stage.minibatches > stage.prompts_per_step:
         yield (
@@ -168,6 +163,8 @@ def _source_complaints(stage: Stage) -> Iterator[str]:
             yield f"reward {reward.name} scores steps, and task {stage.task.name} does not say what one is: Task.steps"
     if isinstance(source, FrozenPolicy):
         yield from _frozen_complaints(stage, source)
+    if source.sampled_by() == "another" and algorithm.needs_own_samples:
+        yield f"{type(source).__name__} draws completions of another policy than the one that learns; {NO_WEIGHT}"
     if isinstance(source, MonteCarloSteps) and not stage.task.rewards:
         yield f"task {stage.task.name} has no reward, and what becomes of a step is judged by one"
 
@@ -212,7 +209,11 @@ def _update_remarks(stage: Stage) -> Iterator[str]:
             f"{updates} updates a draw with an unweighted k3 penalty: off-policy its gradient is that of neither KL; "
             "kl.weight live is the unbiased form"
         )
-    if not isinstance(algorithm.source, OnPolicy):
+    if algorithm.trains_scorer:
+        return
+    if algorithm.source.sampled_by() == "another":
+        yield from _off_policy_remarks(algorithm)
+    if algorithm.source.sampled_by() != "learner":
         return
     if updates == 1 and isinstance(algorithm.objective, ClippedRatio | ClippedSequenceRatio):
         yield "one update a draw, so the ratio is 1 and clip low and high never apply"
@@ -221,3 +222,19 @@ def _update_remarks(stage: Stage) -> Iterator[str]:
     joined = algorithm.objective.joins_group()
     if updates > 1 and "old_logprobs" not in algorithm.objective.needs() and not joined:
         yield f"{updates} updates a draw without an importance ratio: from the second on the gradient is biased"
+
+
+def _off_policy_remarks(algorithm: Algorithm) -> Iterator[str]:
+    """How completions of another policy are weighed, where a ratio does it."""
+    name = type(algorithm.source).__name__
+    if algorithm.has_ratio and not algorithm.has_anchor:
+        yield (
+            f"{name} draws completions of another policy: π_old is that sampler, so the ratio is their importance "
+            "weight and its clip applies from the first update on; with an algorithm.correction that weighs them the "
+            "clip is around the policy before each draw"
+        )
+    elif algorithm.has_ratio:
+        yield (
+            f"{name} draws completions of another policy: the correction is their importance weight, and the clip is "
+            "around the policy before each draw"
+        )

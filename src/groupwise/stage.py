@@ -9,6 +9,13 @@ from typing import Annotated, Literal
 from groupwise.algorithm import Algorithm
 from groupwise.tasks.task import Task
 
+NO_WEIGHT = (
+    "the objective has no importance ratio and nothing corrects for the sampler, so the gradient would be that of "
+    "another policy; expected algorithm.correction TruncateMismatch() or RejectMismatch(), which weigh each completion "
+    "by how likely the policy makes it, an objective with a ratio such as ClippedRatio(), or source OnPolicy()"
+)
+"""Of completions that another policy drew: why they cannot be learned from, and the ways out."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -66,6 +73,11 @@ class Stage:
         left = max(0.0, 1 - (step - self.warmup_steps) / falling)
         factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[self.schedule]
         return self.learning_rate * (self.learning_rate_floor + (1 - self.learning_rate_floor) * factor)
+
+
+def updates_per_draw(stage: Stage) -> int:
+    """Optimiser updates made on one draw."""
+    return stage.minibatches * stage.epochs
 
 
 @dataclass(frozen=True)
