@@ -15,7 +15,7 @@ from groupwise.algorithm import (
 from groupwise.combinations import complaints, remarks
 from groupwise.errors import UserError
 from groupwise.protocols import Reward, StepScoring
-from groupwise.rewards.model import ModelReward
+from groupwise.rewards.model import learned
 from groupwise.sources import (
     AllRollouts,
     FrozenPolicy,
@@ -96,7 +96,7 @@ def _models(stage: Stage) -> Sequence[str] | None:
 
 def _refuse_listening(stage: Stage, names: Sequence[str], trained: Mapping[str, bool]) -> None:
     """Raises UserError where a learned reward is a stage that has trained no scorer by then."""
-    for reward in _learned((*stage.task.rewards, *stage.task.referee)):
+    for reward in learned((*stage.task.rewards, *stage.task.referee)):
         if reward.model in names and not trained.get(str(reward.model)):
             scorers = [name for name in trained if trained[name]]
             raise UserError(
@@ -109,12 +109,7 @@ def learned_from(stages: Sequence[Stage]) -> list[str | Path]:
     """The models of learned rewards that are no stages of the run: directories or hub names."""
     names = [stage.name for stage in stages]
     rewards = [reward for stage in stages for reward in (*stage.task.rewards, *stage.task.referee)]
-    return [reward.model for reward in _learned(rewards) if reward.model not in names]
-
-
-def _learned(rewards: Sequence[Reward]) -> list[ModelReward]:
-    """Also those that are cached."""
-    return [reward for each in rewards if isinstance(reward := bare(each), ModelReward)]
+    return [reward.model for reward in learned(rewards) if reward.model not in names]
 
 
 def scores_steps(reward: Reward) -> bool:
@@ -158,7 +153,7 @@ def _source_complaints(stage: Stage) -> Iterator[str]:
     algorithm, source = stage.algorithm, stage.algorithm.source
     if isinstance(source, OnPolicy) and not stage.task.rewards and needs_reward(algorithm):
         yield f"task {stage.task.name} has no reward, and sampled completions need one"
-    for reward in _learned(stage.task.rewards):
+    for reward in learned(stage.task.rewards):
         if reward.kind == "process" and stage.task.steps is None:
             yield f"reward {reward.name} scores steps, and task {stage.task.name} does not say what one is: Task.steps"
     if isinstance(source, FrozenPolicy):

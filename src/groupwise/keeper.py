@@ -19,6 +19,7 @@ from groupwise.protocols import Learner, Sink
 from groupwise.questions import Questions
 from groupwise.quick_evaluation import quick_evaluation
 from groupwise.rendering import remembered
+from groupwise.rewards.model import scale_metrics
 from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
@@ -67,9 +68,10 @@ class Keeper:
             self.sink.groups(stage.name, step, record.groups, record.coefficients.tolist())
             if step in self.shown and not record.bad:
                 self._show(record)
+        scales = scale_metrics(stage.task.rewards)
         if not self._evaluation_due(step):
-            return {}
-        return self._evaluate_scorer() if stage.algorithm.trains_scorer else self._evaluate()
+            return scales
+        return scales | (self._evaluate_scorer() if stage.algorithm.trains_scorer else self._evaluate())
 
     def checkpoint(self, progress: Progress) -> None:
         """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""

@@ -26,6 +26,7 @@ from groupwise.rewards.neighbours import belongs_to, importable
 from groupwise.rewards.program_answers import ProgramAnswer
 from groupwise.rewards.programs import Code
 from groupwise.rewards.published import PRESETS
+from groupwise.rewards.scale import EXPECTED_SCALES, is_scale, scale_named
 from groupwise.rewards.signatures import as_reward
 from groupwise.rewards.weighted import weighted
 
@@ -58,7 +59,8 @@ def by_name(spec: str) -> Reward:
       tolerance.
     * ``format`` (a thought, then an answer, each between its tags) or ``format:PATTERN``; ``length:TOKENS`` or
       ``length:TOKENS,CACHE`` (:class:`LengthPenalty`).
-    * ``outcome:DIR``, ``process:DIR``: a learned reward (:class:`ModelReward`), which has its directory's name.
+    * ``outcome:DIR``, ``process:DIR``: a learned reward (:class:`ModelReward`), which has its directory's name;
+      ``outcome:DIR,SCALE`` with its scale: ``standardised``, ``sigmoid`` or ``clipped -5 5``.
     * ``path/to/file.py:function`` or ``module.path:function``: what :func:`as_reward` takes, or a reward. The file or
       module is imported, which runs it.
 
@@ -100,7 +102,7 @@ def _named(spec: str) -> Reward:
     if kind in BUILT_IN and model and isinstance(rule := BUILT_IN[kind](), FinalAnswer | Math | ProgramAnswer):
         return replace(rule, tolerance=model)
     if kind in SCORERS and model:
-        return ModelReward(model, SCORERS[kind], name=Path(model).name)
+        return _scorer(spec, SCORERS[kind], model)
     if kind == "format" and model:
         return Format(model)
     if kind == "length" and model:
@@ -115,6 +117,23 @@ def _named(spec: str) -> Reward:
     if not hasattr(module, name):
         raise UserError(f"{source} has no '{name}'{_suggestion(name, _functions(module))} (from the reward '{spec}')")
     return as_reward(getattr(module, name))
+
+
+def _scorer(spec: str, kind: Kind, words: str) -> Reward:
+    """A directory may have a comma in its name, so the last one begins a scale only where no such directory is."""
+    directory, comma, scale = words.rpartition(",")
+    if not comma or (not is_scale(scale) and Path(words).exists()):
+        return ModelReward(words, kind, name=Path(words).name)
+    if kind == "process" or not directory.strip():
+        raise UserError(
+            f"reward '{spec}': expected {kind}:DIR alone, steps are probabilities already"
+            if kind == "process"
+            else f"reward '{spec}': expected outcome:DIR,SCALE; SCALE is {EXPECTED_SCALES}"
+        )
+    try:
+        return ModelReward(directory.strip(), kind, scale=scale_named(scale), name=Path(directory.strip()).name)
+    except UserError as error:
+        raise UserError(f"reward '{spec}': {error}") from None
 
 
 def _length(spec: str, numbers: str) -> Reward:
