@@ -16,6 +16,7 @@ import groupwise as gw
 from groupwise import recipes
 from groupwise.algorithm import KL
 from groupwise.checkpoint import RECORD
+from groupwise.cli import main
 from groupwise.errors import UserError
 from groupwise.preflight import check_run
 from groupwise.rewards import ModelReward, Standardised
@@ -124,3 +125,10 @@ def test_the_check_measures_it_too(whole: tuple[Path, Heard]) -> None:
     found = check_run(RUN, out=whole[0], limit_seconds=5.0)
     assert not [each for each in found if each.kind == "problem"], found
     assert any("rm is standardised: (r - " in each.words for each in found)
+
+
+def test_explain_shows_it(whole: tuple[Path, Heard], capsys: pytest.CaptureFixture[str]) -> None:
+    kept = json.loads((whole[0] / "run.json").read_text())["reward_scales"]["policy"]["rm"]
+    assert main(["explain", "grpo", "--run", str(whole[0]), "--stage", "policy"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"rm is (score - {kept['mean']:.4g}) / {kept['spread']:.4g}" in shown.replace("- -", "- -")

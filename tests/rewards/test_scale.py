@@ -69,9 +69,9 @@ def test_a_scale_follows_the_directory(spec: str) -> None:
     ("scale", "words"),
     [
         ("standardized", "expected none, standardised"), ("standardised 5", "expected none"), ("", "expected none"),
-        ("standardised 0 4", "whole numbers of 1 or more"), ("sigmoid 2", "expected none"), ("clipped", "expected none"),
-        ("clipped 1", "expected none"), ("clipped a b", "'a' is no number"), ("clipped 2 1", "finite low < high"),
-        ("clipped nan 1", "finite low < high"),
+        ("standardised 0 4", "whole numbers of 1 or more"), ("sigmoid 2", "expected none"),
+        ("clipped", "expected none"), ("clipped 1", "expected none"), ("clipped a b", "'a' is no number"),
+        ("clipped 2 1", "finite low < high"), ("clipped nan 1", "finite low < high"),
     ],
 )  # fmt: skip
 def test_what_is_no_scale_is_refused_with_what_is(scale: str, words: str) -> None:

@@ -57,8 +57,8 @@ def by_name(spec: str) -> Reward:
     * ``math``, ``answer``, ``code``: rules that compare with the row's answer or tests; ``gsm8k``, ``deepseekmath``,
       ``tora``, ``pal``, ``math_verify``: published ones. Where they compare numbers, ``math:relative 1e-4`` states a
       tolerance.
-    * ``format`` (a thought, then an answer, each between its tags) or ``format:PATTERN``; ``length:TOKENS`` or
-      ``length:TOKENS,CACHE`` (:class:`LengthPenalty`).
+    * ``format`` (a thought, then an answer, each between its tags) or ``format:PATTERN``; ``length:TOKENS``,
+      ``length:TOKENS,CACHE`` or ``length:TOKENS,CACHE,MISSING_EOS`` (:class:`LengthPenalty`).
     * ``outcome:DIR``, ``process:DIR``: a learned reward (:class:`ModelReward`), which has its directory's name;
       ``outcome:DIR,SCALE`` with its scale: ``standardised``, ``sigmoid`` or ``clipped -5 5``.
     * ``path/to/file.py:function`` or ``module.path:function``: what :func:`as_reward` takes, or a reward. The file or
@@ -137,11 +137,15 @@ def _scorer(spec: str, kind: Kind, words: str) -> Reward:
 
 
 def _length(spec: str, numbers: str) -> Reward:
-    parts = [part.strip() for part in numbers.split(",")]
-    if len(parts) > 2 or not all(part.isascii() and part.isdecimal() for part in parts):
-        raise UserError(f"reward '{spec}': expected length:TOKENS or length:TOKENS,CACHE, such as length:512,128")
-    most = int(parts[0])
-    return LengthPenalty(most, int(parts[1]) if len(parts) > 1 else max(1, most // CACHE_SHARE))
+    most, *rest = [part.strip() for part in numbers.split(",")]
+    whole = all(part.isascii() and part.isdecimal() for part in (most, *rest[:1]))
+    if len(rest) > 2 or not whole or not all(_NUMBER.fullmatch(part) for part in rest[1:]):
+        raise UserError(
+            f"reward '{spec}': expected length:TOKENS, length:TOKENS,CACHE or length:TOKENS,CACHE,MISSING_EOS, such as "
+            "length:512,128,1"
+        )
+    cache = int(rest[0]) if rest else max(1, int(most) // CACHE_SHARE)
+    return LengthPenalty(int(most), cache, missing_eos=float(rest[1]) if len(rest) > 1 else 0.0)
 
 
 def _load(source: str, spec: str) -> ModuleType:
