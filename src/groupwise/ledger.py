@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groupwise.checkpoint import open_new
+from groupwise.masking import masked
 from groupwise.types import Rollout, flatten
 from groupwise.update import StepRecord
 
@@ -32,7 +34,8 @@ class Ledger:
         path = self.path(stage, record.step)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist(rows(record, weights or {})), partial, compression="zstd")
+        with open_new(partial) as file:
+            pq.write_table(pa.Table.from_pylist(rows(record, weights or {})), file, compression="zstd")
         os.replace(partial, path)
         return path
 
@@ -101,4 +104,4 @@ def extras(rollout: Rollout) -> str | None:
     """What rewards said beside their values, as JSON by reward and name; None where none did."""
     said = {name: {**score.logged, **score.extras} for name, score in rollout.scores.items()}
     said = {name: values for name, values in said.items() if values}
-    return json.dumps(said, ensure_ascii=False) if said else None
+    return masked(json.dumps(said, ensure_ascii=False)) if said else None

@@ -108,6 +108,8 @@ class Session:
             self.place.write_record(as_record(self.recipe))
         else:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
+        if self.place.kept:
+            self.sink.note(f"kept, since no run wrote them: {', '.join(self.place.kept)}")
         for words in self.changes.words:
             self.sink.note(f"goes on with {words}")
             note_unreadable(self.place, self.sink.note)
