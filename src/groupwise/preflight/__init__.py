@@ -29,14 +29,17 @@ from groupwise.preflight.without_model import tell_what_is_known
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.rehearsal import longest_rollouts
 from groupwise.rendering import first_day, renderer_of
-from groupwise.rewards.model import with_scorers
+from groupwise.rewards.model import with_scales, with_scorers
 from groupwise.runs import Run, check
 from groupwise.seeding import stable_seed
 from groupwise.sources import OnPolicy, World
+from groupwise.sources.reward_scale import measured, unmeasured
 from groupwise.stage import Stage
 from groupwise.types import flatten
 
 __all__ = ["Finding", "check_run"]
+
+PROBED = 8  # prompts on which a reward is standardised here
 
 Told = Callable[[str], None]
 
@@ -168,6 +171,9 @@ class _StageCheck:
         if not len(stage.task.train):
             return
         begun = notes.try_part("reference", self._start)
+        if self._all_readable() and not self.unheard:
+            notes.try_part("reward", self._measure_scales)
+        world, stage = self.world, self.stage
         if self._all_readable():
             notes.try_part("template", lambda: data.tell_template(notes, world))
         if stage.task.rewards and not self.unheard:
@@ -184,6 +190,24 @@ class _StageCheck:
         self.stage, lines = with_usable_rows(self.stage)
         for line in lines:
             self.notes.remark("data", line.removeprefix(f"{self.stage.name}: "))
+
+    def _measure_scales(self) -> None:
+        """Of rewards that a run standardises, on fewer completions than it will take."""
+        task = self.stage.task
+        rewards = (*task.rewards, *task.referee)
+        few = {name: replace(scale, prompts=min(PROBED, scale.prompts)) for name, scale in unmeasured(rewards).items()}
+        if not few:
+            return
+        self.world.engine.load(self.learner.weights(), self.learner.version)
+        most = self.recipe.evaluation.max_completion_tokens
+        scales = measured(self.world, with_scales(rewards, few), most)
+        for name, scale in scales.items():
+            self.notes.fact(
+                "reward", f"{name} is standardised: {scale.formula()} as measured on {scale.prompts} prompts"
+            )
+        changed = replace(task, rewards=with_scales(task.rewards, scales), referee=with_scales(task.referee, scales))
+        self.stage = replace(self.stage, task=changed)
+        self.world = replace(self.world, stage=self.stage)
 
     def _all_readable(self) -> bool:
         return not any(each.part == "data" and each.kind == "problem" for each in self.notes.findings)

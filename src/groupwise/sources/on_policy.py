@@ -76,6 +76,9 @@ class OnPolicy(Source):
     def asks_verdict(self) -> bool:
         return self.select.asks_verdict() or (self.without_signal != "keep" and self.signal is not informative)
 
+    def sampled_by(self) -> Literal["learner", "another", "nobody"]:
+        return "learner"
+
     def _prompts(self, world: World, cursor: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
         """Prompts by their position in the stream, the next position, and how many did not fit."""
         prompts: dict[int, Prompt] = {}
