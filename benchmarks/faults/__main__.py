@@ -32,7 +32,7 @@ from kills import kills, processes
 
 import fuzz
 import rewards
-from groupwise.learners.local import machine
+from groupwise.learners.devices import machine
 from groupwise.versions import versions
 
 RESULTS = Path(__file__).resolve().parents[1] / "faults.json"
