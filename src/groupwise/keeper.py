@@ -136,7 +136,9 @@ class Keeper:
         """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them."""
         stage, state = self.stage, self.learner.state()
         path = self.place.checkpoint(stage.name, progress.step)
-        require_space(path.parent, bytes_of(self.learner.weights(), state), f"the checkpoint of step {progress.step}")
+        require_space(
+            path.parent, bytes_of(state) + self.learner.saved_bytes(), f"the checkpoint of step {progress.step}"
+        )
         for written in (*self.unsynced, *filter(Path.exists, (self.place.metrics, self.place.times))):
             sync(written)
         self.unsynced.clear()

@@ -34,7 +34,8 @@ class RolloutEngine(Protocol):
         ...
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
-        """Sample from these weights from now on; names are those of the Hugging Face checkpoint."""
+        """Sample from these weights from now on; names are those of the model's parameters, which are those of the
+        Hugging Face checkpoint unless adapters stand beside them."""
         ...
 
 
@@ -115,11 +116,16 @@ class Learner(Protocol):
         ...
 
     def weights(self) -> Mapping[str, Tensor]:
-        """The parameters by their checkpoint names, shared and not copied."""
+        """The parameters of the model that engines are opened on, by its names for them, shared and not copied: the
+        checkpoint's names, or, where adapters stand beside weights in half precision, peft's."""
         ...
 
     def save(self, directory: Path) -> None:
         """Writes model, tokenizer and generation config as transformers loads them."""
+        ...
+
+    def saved_bytes(self) -> int:
+        """What the weights take on the disk that ``save`` writes."""
         ...
 
     def state(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from groupwise.finite import refuse_broken
 from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
-from groupwise.learners import Local, NewModel
+from groupwise.learners import Local, Lora, NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
@@ -43,7 +43,7 @@ from groupwise.rewards.model import with_scales, with_scorers
 from groupwise.rewards.scale import scales_from
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
-from groupwise.saved_state import bytes_of, load_state
+from groupwise.saved_state import load_state
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
 from groupwise.sources import World
@@ -149,7 +149,10 @@ class Session:
         trained = left.exists()
         resumed = None if trained else whole_checkpoint(self.place, stage.name, self.sink.note)
         with given_up_at_once():
-            learner, engine = self._open(stage, left if trained else resumed or model, model)
+            present = left if trained and not self._adapters_beside(stage) else resumed or model
+            learner, engine = self._open(stage, present, model)
+            if trained and present != left and isinstance(learner, LocalLearner):
+                learner.load_left(left)
             opened = partial(
                 with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer
             )
@@ -202,6 +205,11 @@ class Session:
             self.sink.note(f"{name}: reward {reward} is standardised to {scale.formula()}, measured on up to {on}")
         changed = replace(task, rewards=with_scales(task.rewards, scales), referee=with_scales(task.referee, scales))
         return replace(world, stage=replace(world.stage, task=changed))
+
+    def _adapters_beside(self, stage: Stage) -> bool:
+        """Whether the policy is more than the weights of its saved model, which its dtype would round."""
+        learner = self.recipe.learner
+        return learner.lora.rank > 0 and learner.dtype == "bfloat16" and not stage.algorithm.trains_scorer
 
     def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
         """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""
@@ -258,12 +266,14 @@ class Session:
         if stage.name in self.ends:
             keeper.keep_end()
         left = self.place.model(stage.name)
-        require_space(left.parent, bytes_of(learner.weights()), f"the model of {stage.name}")
+        require_space(left.parent, learner.saved_bytes(), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
             asked = remembered(stage.task, world.renderer) | Questions.of(stage.task).record()
             write_json(aside / RECORD, self.place.lasting_record() | asked)
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
+        if isinstance(learner, LocalLearner) and (told := learner.merge_loss()):
+            self.sink.note(f"{stage.name}: {told}")
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:
         """An engine on another model of our tokenizer, by the names of ``_left_by``."""
@@ -281,7 +291,7 @@ class Session:
         return self.place.model(name)
 
     def _engine_on(self, ours: Any, source: Path | str) -> RolloutEngine:
-        other = self._learner.open(source)
+        other = replace(self._learner, lora=Lora()).open(source, self.sink.note)  # sampled from alone
         check_same_ids(str(source), other.tokenizer.get_vocab(), ours.get_vocab())
         return self.recipe.engine.open(other.model, self.sink.note)
 

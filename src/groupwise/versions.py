@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
 
 def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
     """What run.json records of them, and what a continued run compares."""
-    from groupwise.learners.local import machine
+    from groupwise.learners.devices import machine
 
     environment = {name: os.environ.get(name, "") for name in ENVIRONMENT}
     about = {"machine": machine(), "environment": environment, "versions": versions(), "revisions": revisions()}

@@ -26,8 +26,8 @@ def open_model(
     ``template_arguments`` go before those, argument by argument.
     """
     from groupwise.engines import Native
+    from groupwise.learners.devices import pick_device
     from groupwise.learners.loading import generation_stops, load_model, load_tokenizer, refuse_lost_ids
-    from groupwise.learners.local import pick_device
 
     tokenizer = load_tokenizer(source)
     model = load_model(source, dtype, pick_device(device)).requires_grad_(False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,14 +172,18 @@ def _refuse_lost(source: Path | str, lost: Sequence[str], expected: str) -> None
         )
 
 
-def save_model(model: Any, directory: Path) -> None:
+def save_model(model: Any, directory: Path, merged: Mapping[str, Any] | None = None) -> None:
     """Writes a model as ``save_pretrained`` does, with the truth about its head: one that is the embedding is stored
     once, by the embedding's name, and one that no longer is (an adapter was put into it) is not said to be.
 
-    Layers whose weights lie side by side in one block of memory are written each by itself.
+    Layers whose weights lie side by side in one block of memory are written each by itself. ``merged``: other weights
+    in the place of those of these names; where they have more digits, all are written with as many.
     """
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if head is not None and head.weight is not embedding.weight:
+    others = merged or {}
+    names = {id(module): name for name, module in model.named_modules()}
+    apart = head is not None and (head.weight is not embedding.weight or f"{names.get(id(head))}.weight" in others)
+    if apart:
         for config in (model.config, model.config.get_text_config()):
             config.tie_word_embeddings = False
     alone: dict[tuple[int, Any], Any] = {}
@@ -187,9 +191,27 @@ def save_model(model: Any, directory: Path) -> None:
     for name, tensor in model.state_dict().items():
         key = tensor.data_ptr(), tensor.shape
         if key not in alone:
-            alone[key] = tensor.clone()
+            alone[key] = _as_wide(tensor, others).clone()
         state[name] = alone[key]
-    model.save_pretrained(directory, state_dict=state)
+    model.save_pretrained(directory, state_dict={**state, **others})
+    if others:
+        _state_dtype(directory / "config.json", state)
+
+
+def _as_wide(tensor: Any, others: Mapping[str, Any]) -> Any:
+    """In the dtype of ``others``, where that has more digits."""
+    dtype = next((other.dtype for other in others.values()), tensor.dtype)
+    return tensor.cpu().to(dtype) if tensor.is_floating_point() and dtype.itemsize > tensor.itemsize else tensor
+
+
+def _state_dtype(path: Path, state: Mapping[str, Any]) -> None:
+    """The dtype of the weights that were written, which transformers takes from the model in memory."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    written = next(str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point())
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        if part.get("dtype", written) != written:
+            part["dtype"] = written
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def generation_stops(model: Any) -> tuple[int, ...]:

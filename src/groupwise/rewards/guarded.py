@@ -32,6 +32,7 @@ from groupwise.errors import UserError
 from groupwise.rewards.guarded_child import FORK, KILL, READY, Respond, keep_house
 from groupwise.rewards.isolation import MEMORY_BYTES, START_SECONDS, Outcome
 from groupwise.rewards.process_tree import tasks_below, tasks_of_machine
+from groupwise.rewards.processes import asked_of_the_system
 
 GRACE_SECONDS = 1.0
 """A call that watches its own limit says so by then."""
@@ -98,7 +99,8 @@ class _House:
         self._worker: _Worker | None = None
         self._owner = os.getpid()
         strangers = [number for each in (*_ours, self._control) if (number := each.fileno()) >= 0]  # closed: -1
-        self._pid = os.fork()
+        with asked_of_the_system("a reward, isolated as it is by default,"):
+            self._pid = os.fork()
         if not self._pid:
             keep_house(theirs, respond, memory_bytes, strangers)
         theirs.close()
