@@ -217,8 +217,11 @@ class Session:
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
         try:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
+            keeper.ledger.drain()
         except Interrupted:
             keeper.give_up_step()
+        finally:
+            keeper.close()
         refuse_broken(stage.name, learner.weights())
         if stage.name in self.ends:
             keeper.keep_end()
