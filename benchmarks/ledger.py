@@ -163,7 +163,7 @@ def learning_seconds() -> float:
         sizes = {"hidden_size": 128, "layers": 4, "heads": 4, "intermediate_size": 512}
         NewModel(**sizes, context_tokens=TOKENS + PROMPT).save(Path(place, "model"))
         learner = Local(device="cpu", threads=1).open(Path(place, "model"))
-        learner.start_stage(None)
+        learner.start_stage("")
         groups = completions(LEARNED, LEARNED)
         stage = Stage("grpo", recipes.grpo, Task("task", ()), 1, 1, learning_rate=1e-5)
         began = time.perf_counter()

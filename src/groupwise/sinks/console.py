@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from groupwise.sinks.step_lines import StepTable, cells, not_finite, wrapped
-from groupwise.types import Group
 from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
+
+    from groupwise.sample_completions import SampleCompletion
 
 PHASES = {
     "sample": "sampling",
@@ -26,6 +27,8 @@ PHASES = {
 LINES_PER_STAGE = 20
 PLAIN_WIDTH = 100
 """Of a table of steps where no terminal has a width: files, pipes."""
+QUESTION, COMPLETION = 60, 120
+"""Letters that are shown of an evaluation's completions."""
 BAR = (8, 28)
 """Places of the live display's bar: at least, at most."""
 
@@ -67,8 +70,11 @@ class Terminal:
         if step % every == 0 or step in (self.start + 1, self.steps) or "eval/accuracy" in values:
             self._tell(step, values)
 
-    def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Sequence[Sequence[float]]) -> None:
-        """Not shown: the report paints them."""
+    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
+        """A line each; the whole texts lie in evaluation.json, or are the report's."""
+        for which, each in chosen.items():
+            reward = "no reward" if each.reward is None else f"reward {each.reward:.3g}"
+            self.note(f"  {which}, {reward}: {_short(each.question, QUESTION)} → {_short(each.text, COMPLETION)}")
 
     def note(self, text: str) -> None:
         """Nothing in it is markup, and nothing a terminal would obey. A terminal breaks it between words, never in one;
@@ -155,6 +161,12 @@ class Terminal:
         since = done - self.phase_from  # a count may go on where another phase came between
         rate = f"  {since / elapsed:,.1f}/s" if since and elapsed > 0.2 else ""
         return f"{PHASES.get(name, name)} {done:,}/{total:,}{rate}" if total else PHASES.get(name, name)
+
+
+def _short(text: str, most: int) -> str:
+    """One line of a text, its end left out."""
+    line = " ↵ ".join(part.strip() for part in text.splitlines() if part.strip())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def clock(seconds: float) -> str:
