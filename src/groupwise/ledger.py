@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from groupwise.checkpoint import open_new
 from groupwise.deadlines import Helper, result
 from groupwise.ledger_columns import extras, table_of
 from groupwise.update import StepRecord
@@ -37,14 +38,15 @@ class Ledger:
         strings = [field.name for field in table.schema if field.type == pa.string()]
         numbers = (pa.list_(pa.float32()), pa.list_(pa.float64()))
         floats = [field.name for field in table.schema if field.type in numbers]
-        pq.write_table(
-            table,
-            partial_file,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=strings,
-            use_byte_stream_split=[f"{name}.list.element" for name in floats],
-        )
+        with open_new(partial_file) as file:
+            pq.write_table(
+                table,
+                file,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=strings,
+                use_byte_stream_split=[f"{name}.list.element" for name in floats],
+            )
         os.replace(partial_file, path)
         return path
 

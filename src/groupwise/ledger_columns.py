@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from groupwise.masking import masked
 from groupwise.types import Rollout, Text, flatten
 from groupwise.update import StepRecord
 
@@ -184,4 +185,4 @@ def extras(rollout: Rollout) -> str | None:
     """What rewards said beside their values, as JSON by reward and name; None where none did."""
     said = {name: {**score.logged, **score.extras} for name, score in rollout.scores.items()}
     said = {name: values for name, values in said.items() if values}
-    return json.dumps(said, ensure_ascii=False) if said else None
+    return masked(json.dumps(said, ensure_ascii=False)) if said else None

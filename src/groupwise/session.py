@@ -111,6 +111,8 @@ class Session:
         else:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
         self._open_trackers()
+        if self.place.kept:
+            self.sink.note(f"kept, since no run wrote them: {', '.join(self.place.kept)}")
         for words in self.changes.words:
             self.sink.note(f"goes on with {words}")
             note_unreadable(self.place, self.sink.note)

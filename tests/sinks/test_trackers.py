@@ -102,6 +102,14 @@ def test_names_of_the_command_line() -> None:
             by_name(wrong)
 
 
+def test_a_password_in_an_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groupwise.sinks.trackers.is_installed", lambda package: True)
+    MLflow(tracking_uri="http://127.0.0.1:5000").refuse()
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_PASSWORD") as refused:
+        MLflow(tracking_uri="http://me:very-secret@127.0.0.1:5000").refuse()
+    assert "very-secret" not in str(refused.value)
+
+
 def test_sinks_may_change_while_a_run_goes_on() -> None:
     assert FREE.fullmatch("sinks")
     assert FREE.fullmatch("sinks.0.project")

@@ -25,6 +25,7 @@ from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
+from groupwise.preflight.without_model import tell_what_is_known
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.rehearsal import longest_rollouts
 from groupwise.rendering import first_day, renderer_of
@@ -56,9 +57,20 @@ def check_run(
         models = Models(recipe, out, Path(scratch))
         for stage in recipe.stages:
             notes = Notebook(stage.name, told)
-            notes.try_part("stage", lambda s=stage, n=notes: _StageCheck(recipe, s, models, n, limit_seconds).run())  # type: ignore[misc]
+            notes.try_part("stage", partial(_look_at, recipe, stage, models, notes, limit_seconds))
             findings += notes.findings
     return findings
+
+
+def _look_at(recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
+    """All of a stage; where its model cannot be opened, what its rows alone say."""
+    try:
+        checked = _StageCheck(recipe, stage, models, notes, limit)
+    except NoModel as error:
+        notes.problem("model", str(error))
+        tell_what_is_known(notes, stage)
+    else:
+        checked.run()
 
 
 def _tell_recipe(notes: Notebook, recipe: Run) -> None:
@@ -69,6 +81,10 @@ def _tell_recipe(notes: Notebook, recipe: Run) -> None:
 
 class NotTrainedYet(UserError):  # noqa: N818 - what is open is no error
     """The model of a stage that has not run is asked for: what depends on it is left open."""
+
+
+class NoModel(UserError):  # noqa: N818 - says what is missing
+    """The model that a stage begins with cannot be opened."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +140,10 @@ class _StageCheck:
     def __init__(self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
         self.recipe, self.models, self.notes, self.limit = recipe, models, notes, limit
         self.model, self.missing = models.begun(stage)
-        self.learner, self.engine = self._opened(stage)
+        try:
+            self.learner, self.engine = self._opened(stage)
+        except UserError as error:
+            raise NoModel(str(error)) from error
         self.stage, self.unheard = self._with_rewards(stage)
         notes.try_part("data", self._leave_out_unusable)
         task, tokenizer = stage.task, self.learner.tokenizer

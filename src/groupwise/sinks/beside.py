@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from groupwise.deadlines import Helper
+from groupwise.masking import masked
 
 if TYPE_CHECKING:
     from groupwise.sample_completions import SampleCompletion
@@ -60,7 +61,10 @@ class Beside:
         self._do(lambda: self._opened[0].log(stage, step, told))
 
     def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
-        rows = [(which, c.question, c.text, c.reward, c.correct, c.finished) for which, c in chosen.items()]
+        rows = [
+            (which, masked(each.question), masked(each.text), each.reward, each.correct, each.finished)
+            for which, each in chosen.items()
+        ]
         self._do(lambda: self._opened[0].table(name, COLUMNS, rows))
 
     def note(self, text: str) -> None:

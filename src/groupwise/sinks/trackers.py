@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from groupwise.errors import UserError
+from groupwise.masking import masked
 from groupwise.protocols import Sink
 from groupwise.sinks.beside import Beside
 
@@ -92,6 +93,11 @@ class MLflow:
 
     def refuse(self) -> None:
         refuse_missing("mlflow", "mlflow")
+        if masked(self.tracking_uri) != self.tracking_uri:
+            raise UserError(
+                "sink mlflow: tracking_uri holds a password, which would be written down; leave it out there and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
 
     def open(self, about: About) -> Sink:
         return Beside("mlflow", lambda: _MLflowRun(self, about))
