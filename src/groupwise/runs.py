@@ -31,6 +31,7 @@ from groupwise.quick_evaluation import refuse_unknown_best
 from groupwise.ranges import refuse_number, refuse_numbers
 from groupwise.rewards.scoring import prepare
 from groupwise.scorer_evaluation import ScorerEvaluation
+from groupwise.sinks.trackers import Tracker
 from groupwise.stage import Checkpoints, HeldOut, Stage
 from groupwise.versions import conditions, recipe_hash
 
@@ -53,6 +54,8 @@ class Run:
     every after. One of random weights is not."""
     seed: Annotated[int, "(-inf, inf)"] = 0
     """With the recipe, all that decides the result."""
+    sinks: tuple[Tracker, ...] = ()
+    """Trackers that hear of the run beside the terminal and its own files: ``groupwise.sinks.trackers``."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def check(recipe: Run) -> list[str]:
     if isinstance(recipe.model, NewModel) and "new" in names:
         raise UserError(f"run {recipe.name}: models/new holds the model it begins with; name the stage otherwise")
     refuse_ranges(recipe)
+    for sink in recipe.sinks:
+        sink.refuse()
     for stage in recipe.stages:
         refuse(stage)
     refuse_order(recipe.stages)

@@ -28,6 +28,7 @@ class Tally:
         self.own_tokens = float(own_tokens(signals).sum())
         self.logprobs = torch.zeros(signals.mask.shape)
         self.coefficients = torch.zeros(signals.mask.shape)
+        self.entropy: Tensor | None = None
         self.sums: dict[str, float] = {}
         self.means: dict[str, tuple[float, float]] = {}
         self.metrics: dict[str, float] = {}
@@ -89,6 +90,9 @@ class Tally:
             sums["clip_ratio/high_mean"] = (found.clipped > 0).sum()
         if outputs.entropy is not None:
             sums["entropy"] = (outputs.entropy * signals.mask).sum()
+            if self.entropy is None:
+                self.entropy = torch.zeros(self.signals.mask.shape)
+            self.entropy[index, :width] = outputs.entropy.float()
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
         measures = {**self.algorithm.objective.measures(outputs.logprobs, signals)}

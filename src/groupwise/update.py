@@ -30,6 +30,7 @@ class StepRecord:
     coefficients: Tensor  # [B, T] ∂J/∂logprobs, every normaliser in it
     reads: str = "logprobs"  # or scores, which then stand where log-probabilities do
     bad: list[BadNumber] = field(default_factory=list)  # why updates were left out, one for each
+    entropy: Tensor | None = None  # [B, T] nats of the next-token distribution, where it was computed
 
     @staticmethod
     def empty(stage: Stage, groups: Sequence[Group], signals: Signals, step: int) -> StepRecord:
@@ -174,6 +175,7 @@ def update(
     rate = stage.learning_rate_at(step)
     record = StepRecord.empty(stage, groups, signals, step)
     tallies: list[Tally] = []
+    entropy: Tensor | None = None
     heard = 0
 
     def hear(rows: int) -> None:
@@ -192,7 +194,10 @@ def update(
             if epoch == 0:
                 record.logprobs[rows] = tally.logprobs
                 record.coefficients[rows] = tally.coefficients / (tally.count or 1.0)
-    return record, summary(tallies, rate)
+                if tally.entropy is not None:
+                    entropy = torch.zeros(signals.mask.shape) if entropy is None else entropy
+                    entropy[rows] = tally.entropy
+    return replace(record, entropy=entropy), summary(tallies, rate)
 
 
 def _learned(new: Callable[[], Tally], learner: Learner, rollouts: Sequence[Rollout], rate: float) -> Tally:

@@ -35,6 +35,7 @@ EXAMPLES = """  groupwise run examples/quickstart.py
 The same command again continues a stopped run. groupwise run RECIPE --help lists the recipe's own options."""
 
 USAGE = "groupwise run RECIPE.py | METHOD | FILE.toml [--model M --data D --reward R] [--out DIR] [--fresh] [options]"
+SINK_HELP = "also tell a tracker: wandb, trackio, mlflow, each with :PROJECT behind, or tensorboard; repeatable"
 DRY_SECONDS = 5.0  # that each part of a dry run may sample or compute
 
 
@@ -69,6 +70,7 @@ def _parser(for_method: bool) -> ArgumentParser:
         "--write_options", metavar="FILE", help="write all that was given as such a file, and run nothing"
     )
     known.add_argument("--dry_run", action="store_true", help="print the recipe and what would break; run nothing")
+    known.add_argument("--sink", metavar="NAME", action="append", help=SINK_HELP)
     known.add_argument("--stop", metavar="TEXT", action="append", help=STOP_HELP)
     known.add_argument("--chat.NAME", dest="ignored", metavar="VALUE", help=CHAT_HELP)
     if for_method:
