@@ -80,9 +80,7 @@ def test_eight_times_the_text_is_no_sixty_four_times_the_time(name: str) -> None
         assert taken < max(GROWTH * first, FREE), (small[:20], first, taken)
 
 
-@pytest.mark.parametrize(
-    "text", [" A:!", " the answer is !", "the answer is the answer is !", "A: ! ! !", "final answer: !"]
-)
+@pytest.mark.parametrize("text", [" A:!", " the answer is !", "the answer is the answer is !", "final answer: !"])
 def test_a_phrase_with_nothing_behind_it_is_read(text: str) -> None:
     """No text of a model's is an error."""
     assert reader.marked_answer(text, unmarked=True) in (None, "", "!", "A")
