@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from groupwise.checkpoint import RECORD, complete_directory, require_space, sync, write_json
-from groupwise.checks import updates_per_draw
 from groupwise.directory import RunDirectory
 from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
@@ -19,12 +19,13 @@ from groupwise.protocols import Learner, Sink
 from groupwise.questions import Questions
 from groupwise.quick_evaluation import quick_evaluation
 from groupwise.rendering import remembered
+from groupwise.rewards.model import scale_metrics
 from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.sources import World
 from groupwise.sources.signal import signal_of
-from groupwise.stage import Checkpoints, HeldOut, Stage
+from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, asked
 from groupwise.types import DEMONSTRATED, Group, flatten
 from groupwise.update import StepRecord
@@ -67,9 +68,10 @@ class Keeper:
             self.sink.groups(stage.name, step, record.groups, record.coefficients.tolist())
             if step in self.shown and not record.bad:
                 self._show(record)
+        scales = scale_metrics(stage.task.rewards)
         if not self._evaluation_due(step):
-            return {}
-        return self._evaluate_scorer() if stage.algorithm.trains_scorer else self._evaluate()
+            return scales
+        return scales | (self._evaluate_scorer() if stage.algorithm.trains_scorer else self._evaluate())
 
     def checkpoint(self, progress: Progress) -> None:
         """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""
@@ -118,7 +120,8 @@ class Keeper:
         judge = self.stage.task.judge
         judged = [(each.name, problems) for each in self.stage.task.rewards if judge and each is not judge.reward]
         half = any(tensor.dtype.itemsize == 2 for tensor in self.learner.weights().values())
-        return alarms(updates_per_draw(self.stage), half, judged)
+        frozen = self.stage.algorithm.source.sampled_by() == "another"  # old by design, and weighed or copied
+        return alarms(math.inf if frozen else updates_per_draw(self.stage), half, judged)
 
     @property
     def weights(self) -> dict[str, float]:

@@ -39,13 +39,15 @@ from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
 from groupwise.rendering import dated, first_day, remembered, renderer_of
 from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
-from groupwise.rewards.model import with_scorers
+from groupwise.rewards.model import with_scales, with_scorers
+from groupwise.rewards.scale import scales_from
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
 from groupwise.saved_state import bytes_of, load_state
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
 from groupwise.sources import World
+from groupwise.sources.reward_scale import measured, unmeasured
 from groupwise.stage import Stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
 from groupwise.versions import conditions
@@ -159,6 +161,8 @@ class Session:
         world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase, self.sink.note)
         world = world.at(stage.steps, stage.steps * stage.prompts_per_step)  # evaluations judge as at the end
         world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
+        world = self._scaled(world, learner, resumed is not None or trained)
+        stage = world.stage
         if not trained:
             for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, renderer))):
                 self.sink.note(line)
@@ -169,6 +173,35 @@ class Session:
                 self.evaluator.evaluate_scorer(world, learner)
             else:
                 self.evaluator.evaluate(world)
+
+    def _scaled(self, world: World, learner: AnyLearner, is_begun: bool) -> World:
+        """With the scales of its learned rewards: measured now, before the stage's first step, or as run.json has them.
+
+        Raises UserError where the stage is under way and they are not there: its policy is no longer the one to ask.
+        """
+        task, name = world.stage.task, world.stage.name
+        rewards = (*task.rewards, *task.referee)
+        wanted, record = unmeasured(rewards), self.place.read().get("reward_scales", {})
+        if not wanted:
+            return world
+        kept = record.get(name)
+        missing = kept is None or not wanted.keys() <= kept.keys()
+        if missing and is_begun:
+            raise UserError(
+                f"{name}: run.json does not say how its rewards were standardised ({', '.join(wanted)}), and the "
+                "policy has changed since; bring the file back (a checkpoint has a copy) or start the stage over"
+            )
+        if missing:
+            world.engine.load(learner.weights(), learner.version)
+            found = measured(world, rewards, self.recipe.evaluation.max_completion_tokens)
+            kept = {reward: scale.numbers() for reward, scale in found.items()}
+            self.place.write_record({"reward_scales": record | {name: kept}})
+        scales = {reward: scales_from(kept[reward], scale) for reward, scale in wanted.items()}
+        for reward, scale in scales.items():
+            on = f"{scale.prompts} prompts x {scale.completions} completions of the policy it begins with"
+            self.sink.note(f"{name}: reward {reward} is standardised to {scale.formula()}, measured on up to {on}")
+        changed = replace(task, rewards=with_scales(task.rewards, scales), referee=with_scales(task.referee, scales))
+        return replace(world, stage=replace(world.stage, task=changed))
 
     def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
         """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""

@@ -52,6 +52,7 @@ def read_rows(source: str | Path) -> list[Row]:
 
 def _read_file(path: Path) -> list[Row]:
     readers = {".jsonl": _read_lines, ".jsonl.gz": _read_lines, ".json": _read_json, ".csv": _read_csv}
+    readers[".tsv"] = _read_csv
     readers[".parquet"] = _read_parquet
     reader = next((read for suffix, read in readers.items() if path.name.lower().endswith(suffix)), None)
     if reader is None:
@@ -129,7 +130,11 @@ def _read_json(path: Path) -> list[Row]:
 
 
 def _read_csv(path: Path) -> list[Row]:
-    reader = csv.reader(io.StringIO(_decode(path.read_bytes(), path), newline=""), strict=True)
+    text = _decode(path.read_bytes(), path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=_delimiter(first), strict=True, skipinitialspace=", " in first
+    )
     rows: list[Row] = []
     header: list[str] = []
     line = 1
@@ -149,7 +154,13 @@ def _read_csv(path: Path) -> list[Row]:
     return rows
 
 
+def _delimiter(header: str) -> str:
+    """A comma, or where the header has none the tab or semicolon that it has."""
+    return next((mark for mark in (",", "\t", ";") if mark in header), ",")
+
+
 def _header(fields: list[str], where: str) -> list[str]:
+    fields = [field.strip() for field in fields]
     repeated = {field for field in fields if fields.count(field) > 1}
     if repeated:
         raise UserError(f"{where}: the header repeats {_listed(repeated)}; expected every column once")
@@ -160,8 +171,10 @@ def _read_parquet(path: Path) -> list[Row]:
     import pyarrow
     from pyarrow import parquet
 
+    from groupwise.tasks.arrow import python_rows
+
     try:
-        rows = parquet.read_table(path).to_pylist()
+        rows = python_rows(parquet.read_table(path))
     except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # ValueError: a text that is not UTF-8
         raise UserError(f"{path}: not a readable parquet file ({_shown(str(error))}); write it again") from error
     return [(f"{path.name}#{index}", row) for index, row in enumerate(rows)]
