@@ -121,7 +121,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("networks/", {"kernels", "networks"}),
         ("engines/", {"types", "errors", "protocols", "kernels", "networks", "engines"}),
         ("explain/", {"types", "tolerance", "verdicts", "errors", "algorithm", "sources", "ledger", "explain"}),
-        ("hub.py", {"errors"}),
+        ("hub.py", {"errors", "visible"}),
         ("nearest.py", set()),
         ("ranges.py", {"errors"}),
         (

@@ -16,6 +16,7 @@ from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from groupwise.algorithm import Algorithm
@@ -101,7 +102,7 @@ def read_recipe(request: Request) -> tuple[Run | None, Request, list[Flag], list
     except UserError as error:
         if not request.help:
             raise
-        print(f"The options of its stages are listed once it can be made: {error}")
+        print(visible(f"The options of its stages are listed once it can be made: {error}"))
         return None, request, [], []
 
 
@@ -119,7 +120,7 @@ def _write_options(request: Request, recipe: Run, kept: Sequence[Flag], others: 
     path = Path(request.chosen.write_options)
     request.tuned(recipe, f"groupwise run {request.subject}", others)  # what cannot be meant is not written
     write_options(path, request.flags(recipe, others, kept))
-    print(f"{path} is written; to run it: {shlex.join(['groupwise', 'run', str(path)])}")
+    print(visible(f"{path} is written; to run it: {shlex.join(['groupwise', 'run', str(path)])}"))
     return 0
 
 
@@ -136,10 +137,10 @@ def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
             outcome = run(recipe, chosen.out, chosen.fresh)
     except Stopped as stopped:
         again = shlex.join(["groupwise", "run", *(word for word in given if word != "--fresh")])
-        print(f"groupwise run: {stopped}; to continue: {again}", file=sys.stderr)
+        print(visible(f"groupwise run: {stopped}; to continue: {again}"), file=sys.stderr)
         return 128 + stopped.signal
     if outcome.already_finished:
-        print(f"{outcome.directory} is finished: {outcome.directory / 'report.html'} (--fresh starts over)")
+        print(visible(f"{outcome.directory} is finished: {outcome.directory / 'report.html'} (--fresh starts over)"))
     return 0
 
 
@@ -149,9 +150,8 @@ def _dry_run(recipe: Run, out: str | None) -> int:
 
     from groupwise.describe import describe
     from groupwise.preflight import check_run
-    from groupwise.visible import visible
 
-    print(json.dumps(describe(recipe), indent=1, ensure_ascii=False))
+    print(visible(json.dumps(describe(recipe), indent=1, ensure_ascii=False)))
     breaks = 0
     for each in check_run(recipe, Path(out) if out else None, DRY_SECONDS):
         stops = each.kind == "problem" and "gold" not in each.numbers  # a reward may mean another form of answer
