@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from groupwise.algorithm import Algorithm, Outputs, Signals, gradient_coefficient
+from groupwise.algorithm import Algorithm, Coefficients, Outputs, Signals, gradient_coefficient
 from groupwise.finite import BadNumber, NotFinite, refuse_bad
 from groupwise.protocols import Learner
 from groupwise.types import Rollout
@@ -73,6 +73,23 @@ class Tally:
         except NotFinite as bad:
             row = bad.number.row
             raise NotFinite(replace(bad.number, row=None if row is None else rows[row])) from None
+        for name, value in self._sums(signals, outputs, found).items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        if outputs.entropy is not None:
+            if self.entropy is None:
+                self.entropy = torch.zeros(self.signals.mask.shape)
+            self.entropy[index, :width] = outputs.entropy.float()
+        measures = {**self.algorithm.objective.measures(outputs.logprobs, signals)}
+        if signals.off_policy is not None and signals.off_policy.any() and not self.algorithm.trains_scorer:
+            measures |= _distance(outputs.logprobs, signals, signals.off_policy)
+        for name, (total, count) in measures.items():
+            before = self.means.get(name, (0.0, 0.0))
+            self.means[name] = before[0] + float(total), before[1] + float(count)
+        self.on_rows(len(rows))
+        return found.cotangent
+
+    def _sums(self, signals: Signals, outputs: Outputs, found: Coefficients) -> dict[str, Tensor]:
+        """What is summed over the tokens of a micro-batch, by the metric's name."""
         sums = {"objective": found.objective}
         if outputs.values is not None and signals.returns is not None:
             error = (outputs.values - signals.returns).square() / 2
@@ -90,19 +107,7 @@ class Tally:
             sums["clip_ratio/high_mean"] = (found.clipped > 0).sum()
         if outputs.entropy is not None:
             sums["entropy"] = (outputs.entropy * signals.mask).sum()
-            if self.entropy is None:
-                self.entropy = torch.zeros(self.signals.mask.shape)
-            self.entropy[index, :width] = outputs.entropy.float()
-        for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-        measures = {**self.algorithm.objective.measures(outputs.logprobs, signals)}
-        if signals.off_policy is not None and signals.off_policy.any() and not self.algorithm.trains_scorer:
-            measures |= _distance(outputs.logprobs, signals, signals.off_policy)
-        for name, (total, count) in measures.items():
-            before = self.means.get(name, (0.0, 0.0))
-            self.means[name] = before[0] + float(total), before[1] + float(count)
-        self.on_rows(len(rows))
-        return found.cotangent
+        return sums
 
 
 def own_tokens(signals: Signals) -> Tensor:
