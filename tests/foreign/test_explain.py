@@ -29,7 +29,7 @@ KNOWN = [
         (["--use_peft"], "--learner.lora.rank"),
         (["--save_steps", "10"], "--checkpoint_every"),
         (["--eval_steps", "10"], "--evaluate_every"),
-        (["--report_to", "wandb"], "metrics.jsonl, TensorBoard"),
+        (["--report_to", "wandb"], "--sink (wandb, trackio, mlflow or tensorboard"),
         (["--trainer.save_freq", "10"], "--checkpoint_every"),
         (["--actor.clip_ratio_high", "0.28"], "--algorithm.objective.high"),
         (["data.train_files=x"], "--data"),

@@ -135,7 +135,7 @@ def test_a_path_with_spaces_and_unicode(tmp_path):
         ("a.csv", "a,b,a\n1,2,3\n", "a.csv:1: the header repeats a; expected every column once"),
         ("a.csv", b"a,b\n1,\xe9\n", "a.csv:2: byte 0xe9 is not UTF-8"),
         ("a.parquet", "no parquet", "a.parquet: not a readable parquet file"),
-        ("a.txt", "hello", "a.txt: unknown kind of file; expected .jsonl, .jsonl.gz, .json, .csv, .parquet"),
+        ("a.txt", "hello", "a.txt: unknown kind of file; expected .jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path, name, content, message):

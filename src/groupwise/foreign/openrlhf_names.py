@@ -124,7 +124,8 @@ KEEPING = section(
     option("ckpt.best_metric_key", "--checkpoints.keep_best", "a metric of the quick evaluations, such as eval/accuracy"),
     option("train.seed seed", "--seed"),
     none("ckpt.load_enable load_checkpoint ckpt.save_hf save_hf_ckpt ckpt.disable_ds disable_ds_ckpt ckpt.max_mem max_ckpt_mem", "the same command again continues, to the same bits, and every model is a Hugging Face directory"),
-    none("logger.* use_wandb use_tensorboard wandb_* logging_steps", "metrics.jsonl, TensorBoard and report.html are always written"),
+    option("logger.* use_wandb use_tensorboard wandb_*", "--sink", "wandb, trackio, mlflow or tensorboard, repeatable; metrics.jsonl and report.html are always written"),
+    none("logging_steps", "every step is written"),
 )  # fmt: skip
 
 OPENRLHF: tuple[Entry, ...] = in_order((TASK, BUDGET, SAMPLING, LOSS, OPTIMISER, KEEPING))

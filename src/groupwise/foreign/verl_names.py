@@ -138,7 +138,7 @@ KEEPING = section(
     none("trainer.resume_from_path trainer.del_local_ckpt_after_load trainer.default_hdfs_dir trainer.checkpoint_callback_class checkpoint.*", "the same command again continues, to the same bits"),
     option("trainer.val_before_train", "--evaluate_first"),
     none("trainer.val_only", "groupwise evaluate MODEL --task FILE evaluates any model"),
-    none("trainer.logger trainer.project_name", "metrics.jsonl, TensorBoard and report.html are always written"),
+    option("trainer.logger trainer.project_name", "--sink", "wandb, trackio, mlflow or tensorboard, repeatable, with a project after a colon; metrics.jsonl and report.html are always written"),
     none("trainer.log_val_generations trainer.rollout_data_dir trainer.validation_data_dir", "every completion lies in ledger/, and the report shows groups of them"),
     none("trainer.esi_redundant_time trainer.profile_interval trainer.* global_profiler.* skip.*", "a run has none of it"),
 )  # fmt: skip

@@ -4,22 +4,18 @@
 convention        columns                                                     becomes
 ================  ==========================================================  ======================================
 TRL               ``prompt``; ``prompt, completion``                          prompt, completion
-TRL, unpaired     ``prompt, completion, label``                               the completion is a demonstration where
-                                                                              the label is true
+TRL, unpaired     ``prompt, completion, label``                               a demonstration where the label is true
 TRL, preference   ``chosen, rejected`` and the prompt by any of its names,    completion = chosen; the columns chosen
                   or what both begin with                                     and rejected hold what follows the prompt
 TRL, stepwise     ``prompt, completions, labels``                             prompt; steps may be wrong: no completion
-BIG-Bench         ``input, steps, mistake_index``                             the same; steps are right up to there;
-Mistake                                                                       answer = ``target``
+BIG-Bench M.      ``input, steps, mistake_index``                             steps are right up to it; ``target``
 MR-GSM8K          ``question, model_output_steps,                             the same; the first wrong step counts
                   model_output_solution_first_error_step``                    from 1; answer = ``ground_truth_answer``
 verl              ``data_source, prompt, reward_model, extra_info``           answer = ``reward_model["ground_truth"]``
-OpenAI, ShareGPT  ``messages``, ``conversations`` ...                         completion = the assistant's last turn,
-                                                                              or all of them
+OpenAI, ShareGPT  ``messages``, ``conversations`` ...                         completion = the last turn, or all
 GSM8K             ``question, answer``, every answer with ``####``            completion = answer, answer = after mark
 Alpaca            ``instruction, input, output``                              prompt = both, a blank line between
-plain             one of PROMPTS, of COMPLETIONS, of ANSWERS                  as named; each of the last two stands in
-                                                                              for the other where it is missing
+plain             one of PROMPTS, of COMPLETIONS, of ANSWERS                  as named; the last two for each other
 ================  ==========================================================  ======================================
 
 Around any of them ``system``, ``history``, ``context``, ``tools`` and ``chat_template_kwargs`` (``surroundings``).
