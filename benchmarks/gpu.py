@@ -37,7 +37,7 @@ from talk import Worker  # noqa: E402
 from groupwise.engines import Native  # noqa: E402
 from groupwise.engines.native import NativeEngine  # noqa: E402
 from groupwise.learners import Local  # noqa: E402
-from groupwise.learners.local import machine  # noqa: E402
+from groupwise.learners.devices import machine  # noqa: E402
 from groupwise.learners.scratch import byte_tokenizer  # noqa: E402
 
 DATASHEET = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12}

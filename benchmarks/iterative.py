@@ -23,7 +23,7 @@ from iterative_page import write_page
 
 import groupwise as gw
 from groupwise import recipes
-from groupwise.learners.local import machine
+from groupwise.learners.devices import machine
 from groupwise.render import Renderer
 from groupwise.rewards import ModelReward
 from groupwise.scorer_evaluation import step_evaluation

@@ -24,7 +24,7 @@ from real_page import page
 import groupwise as gw
 from groupwise import recipes
 from groupwise.engines.lazy import Lazy
-from groupwise.learners.local import machine
+from groupwise.learners.devices import machine
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.render import Renderer
 from groupwise.scorer_evaluation import held_out_groups

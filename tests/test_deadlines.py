@@ -94,6 +94,7 @@ ENDS_OTHERWISE = {
     "deadlines.py": "the helper's own: ends with close()",
     "worker.py": "until its caller hangs up, and with a deadline",
     "run.py": "options of a recipe",
+    "lanes.py": "its threads compute, and wait for nobody",
 }
 
 

@@ -13,7 +13,7 @@ FAULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "faults"
 RECIPE = f"import sys\nsys.path.insert(0, {str(FAULTS)!r})\nfrom recipes import KINDS\nrun = KINDS['grpo']()\n"
 
 
-def test_every_kind_of_run_killed_in_several_phases(tmp_path: Path) -> None:
+def test_runs_of_several_kinds_killed_in_several_phases(tmp_path: Path) -> None:
     """Six kills at least; every byte of metrics, ledger, models and checkpoints as in runs that nobody disturbed."""
     results = tmp_path / "faults.json"
     command = [sys.executable, str(FAULTS), "--only", "kills", "--kills", "6", "--results", str(results)]

@@ -1,14 +1,18 @@
-"""Four kinds of runs, as small as they come with everything in them that a run keeps."""
+"""Kinds of runs, as small as they come: four with everything in them that a run keeps, and settings of runs crossed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
+
+from combinations import Combination, covering, name_of
 
 import groupwise as gw
 from groupwise import recipes
-from groupwise.algorithm import KL, Entropy
+from groupwise.algorithm import KL, Critic, Entropy, Reference
 from groupwise.iterative import iterative as rounds
 from groupwise.rewards import Cached
 from groupwise.sources import AllRollouts, FrozenPolicy
@@ -73,9 +77,60 @@ def iterative() -> gw.Run:
     return run("iterative", start, *rounds(policy, scorer, start="sft", replay=0.2, kind="outcome"))
 
 
+PREFERRED = [
+    replace(row, columns={"chosen": row.prompt * 2, "rejected": row.prompt + "x" * number})
+    for number, row in enumerate(ROWS)
+]
+PAIRS = replace(RULE, train=PREFERRED)
+METHODS = {
+    "sft": (recipes.sft, RULE),
+    "grpo": (replace(recipes.grpo, source=SAMPLED), RULE),
+    "ppo": (replace(recipes.ppo, source=replace(SAMPLED, group_size=1)), RULE),
+    "dpo": (recipes.dpo, PAIRS),
+    "online_rft": (replace(recipes.online_rft, source=SAMPLED), RULE),
+    "iterative": (replace(recipes.grpo, source=SAMPLED), RULE),
+}
+
+
+def combined(settings: Combination) -> gw.Run:
+    """A run of these settings of ``combinations.AXES``."""
+    method, (algorithm, task) = settings["method"], METHODS[settings["method"]]
+    if settings["critic"] != "no critic":
+        network = "own" if settings["critic"] == "own critic" else "head"
+        algorithm = replace(algorithm, critic=Critic(network, clip=0.2))
+    if settings["reference"] == "no reference":
+        algorithm = replace(algorithm, kl=KL(0.0))
+    elif method != "dpo":
+        algorithm = replace(algorithm, kl=replace(algorithm.kl, coefficient=0.05))
+    references = {"refreshed": Reference(refresh_every=2), "directory": Reference(model="reference")}
+    algorithm = replace(algorithm, reference=references.get(settings["reference"], Reference()))
+    if settings["reference"] == "directory":
+        _make_reference()
+    targets = {"none": gw.Lora(), "blocks": gw.Lora(2), "head": gw.Lora(2, targets=("lm_head", "q_proj"))}
+    bits: Any = int(settings["bits"])
+    dtype: Any = settings["dtype"]
+    learner = gw.Local(device="cpu", threads=1, dtype=dtype, optimizer_bits=bits, lora=targets[settings["adapters"]])
+    plan = {"minibatches": 2, "epochs": 2} if method == "ppo" else {}
+    policy = stage("policy", algorithm, task, steps=5, **plan)
+    if method != "iterative":
+        return run(method, policy, learner=learner)
+    scorer = stage("rm", replace(recipes.process_reward_model, source=GATHERED), CACHED, steps=3, prompts_per_step=8)
+    start = stage("sft", recipes.sft, DEMONSTRATED, steps=2, evaluate_every=0)
+    return run(method, start, *rounds(policy, scorer, start="sft", iterations=1, kind="outcome"), learner=learner)
+
+
+def _make_reference() -> None:
+    """A model of other weights in the present directory, whole or not at all."""
+    if not Path("reference").exists():
+        MODEL.save(Path("reference.part"), seed=7)
+        Path("reference.part").rename("reference")
+
+
+CROSSED = {name_of(settings): settings for settings in covering()}
 KINDS: dict[str, Callable[[], gw.Run]] = {
     "sft": demonstrations,
     "grpo": groups,
     "ppo": critic,
     "iterative": iterative,
+    **{name: partial(combined, settings) for name, settings in CROSSED.items()},
 }

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from groupwise.types import Completion, Example, Group, Request, Rollout, Sampling, Score, TrainerState
+from groupwise.types import Completion, Example, Request, Rollout, Sampling, Score, TrainerState
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from groupwise.algorithm import Outputs
+    from groupwise.sample_completions import SampleCompletion
 
 
 class RolloutEngine(Protocol):
@@ -34,7 +35,8 @@ class RolloutEngine(Protocol):
         ...
 
     def load(self, weights: Mapping[str, Tensor], version: int) -> None:
-        """Sample from these weights from now on; names are those of the Hugging Face checkpoint."""
+        """Sample from these weights from now on; names are those of the model's parameters, which are those of the
+        Hugging Face checkpoint unless adapters stand beside them."""
         ...
 
 
@@ -115,11 +117,16 @@ class Learner(Protocol):
         ...
 
     def weights(self) -> Mapping[str, Tensor]:
-        """The parameters by their checkpoint names, shared and not copied."""
+        """The parameters of the model that engines are opened on, by its names for them, shared and not copied: the
+        checkpoint's names, or, where adapters stand beside weights in half precision, peft's."""
         ...
 
     def save(self, directory: Path) -> None:
         """Writes model, tokenizer and generation config as transformers loads them."""
+        ...
+
+    def saved_bytes(self) -> int:
+        """What the weights take on the disk that ``save`` writes."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -205,8 +212,8 @@ class Sink(Protocol):
         """The numbers of one finished step (1-based), under the names of docs/metrics.md."""
         ...
 
-    def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Sequence[Sequence[float]]) -> None:
-        """The rollouts of one step with each token's gradient coefficient, row by row of ``flatten(groups)``."""
+    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
+        """The ``best``, the ``worst`` and a ``random`` greedy completion of an evaluation; ``name`` says of what."""
         ...
 
     def note(self, text: str) -> None:

@@ -29,7 +29,7 @@ from groupwise.finite import refuse_broken
 from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
-from groupwise.learners import Local, NewModel
+from groupwise.learners import Local, Lora, NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
@@ -42,9 +42,11 @@ from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_mod
 from groupwise.rewards.model import with_scorers
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
-from groupwise.saved_state import bytes_of, load_state
+from groupwise.saved_state import load_state
+from groupwise.scaling import scaled
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
+from groupwise.sinks.trackers import About
 from groupwise.sources import World
 from groupwise.stage import Stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
@@ -58,8 +60,8 @@ def run(
 ) -> Outcome:
     """Runs a recipe in ``out`` (``runs/<name>``), continuing what is there; ``fresh`` starts over.
 
-    ``sinks`` hear of it beside metrics.jsonl, TensorBoard and the report, which are always written; None: the
-    terminal. Raises UserError for what the user can mend; then nothing has been written.
+    ``sinks`` hear of it beside metrics.jsonl and the report, which are always written, and the trackers of the recipe;
+    None: the terminal. Raises UserError for what the user can mend; then nothing has been written.
     """
     check(recipe)
     share_freed_memory()
@@ -74,14 +76,17 @@ class Session:
     def __init__(self, recipe: Run, place: RunDirectory, sinks: Sequence[Sink] | None, changes: Changes) -> None:
         from groupwise.sinks.console import Terminal
         from groupwise.sinks.jsonl import JsonLines
-        from groupwise.sinks.tensorboard import TensorBoard
+        from groupwise.sinks.trackers import TensorBoard, is_installed
 
         self.recipe, self.place, self.evaluations = recipe, place, Evaluations(place)
         self.named: dict[str, Path | str] = {}
         self.changes, last = changes, recipe.stages[-1]
         self.ends = {last.name: last.steps}
         shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
-        self.sink = Sinks(*shown, JsonLines(place.metrics), TensorBoard(place.tensorboard))
+        self.trackers = recipe.sinks
+        if TensorBoard() not in recipe.sinks and is_installed("tensorboard"):
+            self.trackers += (TensorBoard(),)
+        self.sink = Sinks(*shown, essential=[JsonLines(place.metrics)])
         self.evaluator = Evaluator(recipe, place, self.evaluations, self.sink)
 
     def run(self) -> Outcome:
@@ -106,9 +111,12 @@ class Session:
             self.place.write_record(as_record(self.recipe))
         else:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
+            note_unreadable(self.place, self.sink.note)
+        self._open_trackers()
+        if self.place.kept:
+            self.sink.note(f"kept, since no run wrote them: {', '.join(self.place.kept)}")
         for words in self.changes.words:
             self.sink.note(f"goes on with {words}")
-            note_unreadable(self.place, self.sink.note)
         for warning in check(self.recipe):
             self.sink.note(warning)
         model = first = self._first_model()
@@ -128,6 +136,18 @@ class Session:
         self.sink.close({"directory": str(self.place.path), "report": str(self.place.report)})
         return outcome
 
+    def _open_trackers(self) -> None:
+        """Once it is known what the run is; one that cannot be opened is named, and the run does without it."""
+        record = self.place.read()
+        identity = f"{self.recipe.name}-{int(record['started'])}"
+        about = About(self.recipe.name, self.place.path, identity, record["recipe"])
+        for tracker in self.trackers:
+            try:
+                self.sink.sinks.append(tracker.open(about))
+            except Exception as error:
+                why = f"{type(error).__name__}: {error}"
+                self.sink.note(f"sink {type(tracker).__name__}: not opened, the run goes on without it: {why}")
+
     def _first_model(self) -> Path | str:
         if not isinstance(self.recipe.model, NewModel):
             return self.recipe.model
@@ -145,7 +165,10 @@ class Session:
         trained = left.exists()
         resumed = None if trained else whole_checkpoint(self.place, stage.name, self.sink.note)
         with given_up_at_once():
-            learner, engine = self._open(stage, left if trained else resumed or model, model)
+            present = left if trained and not self._adapters_beside(stage) else resumed or model
+            learner, engine = self._open(stage, present, model)
+            if trained and present != left and isinstance(learner, LocalLearner):
+                learner.load_left(left)
             opened = partial(
                 with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer
             )
@@ -157,6 +180,10 @@ class Session:
         world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase, self.sink.note)
         world = world.at(stage.steps, stage.steps * stage.prompts_per_step)  # evaluations judge as at the end
         world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
+        world = scaled(
+            world, learner, self.place, self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
+        )
+        stage = world.stage
         if not trained:
             for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, renderer))):
                 self.sink.note(line)
@@ -167,6 +194,11 @@ class Session:
                 self.evaluator.evaluate_scorer(world, learner)
             else:
                 self.evaluator.evaluate(world)
+
+    def _adapters_beside(self, stage: Stage) -> bool:
+        """Whether the policy is more than the weights of its saved model, which its dtype would round."""
+        learner = self.recipe.learner
+        return learner.lora.rank > 0 and learner.dtype == "bfloat16" and not stage.algorithm.trains_scorer
 
     def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
         """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""
@@ -217,18 +249,23 @@ class Session:
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
         try:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
+            keeper.ledger.drain()
         except Interrupted:
             keeper.give_up_step()
+        finally:
+            keeper.close()
         refuse_broken(stage.name, learner.weights())
         if stage.name in self.ends:
             keeper.keep_end()
         left = self.place.model(stage.name)
-        require_space(left.parent, bytes_of(learner.weights()), f"the model of {stage.name}")
+        require_space(left.parent, learner.saved_bytes(), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
             asked = remembered(stage.task, world.renderer) | Questions.of(stage.task).record()
             write_json(aside / RECORD, self.place.lasting_record() | asked)
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
+        if isinstance(learner, LocalLearner) and (told := learner.merge_loss()):
+            self.sink.note(f"{stage.name}: {told}")
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:
         """An engine on another model of our tokenizer, by the names of ``_left_by``."""
@@ -246,7 +283,7 @@ class Session:
         return self.place.model(name)
 
     def _engine_on(self, ours: Any, source: Path | str) -> RolloutEngine:
-        other = self._learner.open(source)
+        other = replace(self._learner, lora=Lora()).open(source, self.sink.note)  # sampled from alone
         check_same_ids(str(source), other.tokenizer.get_vocab(), ours.get_vocab())
         return self.recipe.engine.open(other.model, self.sink.note)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from groupwise import hub
 from groupwise.errors import UserError
+from groupwise.learners.safe_files import one_line, refuse_directory, refuse_fetched
 from groupwise.nearest import nearest_model
 from groupwise.networks.context import UNLIMITED, stated_context
 
@@ -61,6 +62,7 @@ def _refuse_foreign(text: str, path: Path) -> None:
         model = nearest_model(text)
         expected = model.removeprefix("; ") if model else "expected one made by save_pretrained"
         raise UserError(f"{text}: not a model directory, config.json is missing; {expected}")
+    refuse_directory(text, path)
     if not list(path.glob("*.safetensors")):
         pickled = list(path.glob("*.bin")) + list(path.glob("*.pt"))
         why = f"only {pickled[0].name}, a pickle, which can run code; convert it to safetensors" if pickled else "none"
@@ -91,11 +93,10 @@ def load_tokenizer(source: Path | str) -> Any:
     from transformers import AutoTokenizer
 
     name, how = fetched(source)
-    try:
+    with one_line(f"{source}: its tokenizer can't be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(name, **how)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(f"{source}: its tokenizer can't be loaded: {_first_line(error)}") from error
-    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # transformers makes one where files lack
+        own = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    if not own:  # transformers makes one where files lack
         raise UserError(f"{source}: its tokenizer has no vocabulary; expected tokenizer.json beside the model")
     return tokenizer
 
@@ -134,26 +135,23 @@ def scorer_kind(source: Path | str) -> str:
     from transformers import AutoConfig
 
     name, how = fetched(source)
-    try:
+    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
         architectures = AutoConfig.from_pretrained(name, **how).architectures or []
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
-    return next((kind for kind in architectures if kind.endswith("ForSequenceClassification")), "")
+        return next((kind for kind in architectures if kind.endswith("ForSequenceClassification")), "")
 
 
 def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) -> tuple[Any, list[str]]:
     """The model, and the names of the parameters that have no weights."""
     quiet_transformers()
     import torch
-    from safetensors import SafetensorError
 
     name, how = fetched(source)
-    try:
+    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
+        if not Path(name).exists():
+            refuse_fetched(name, how)
         model, report = kind.from_pretrained(
             name, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True, **how, **options
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
     return model, sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
 
 
@@ -174,14 +172,18 @@ def _refuse_lost(source: Path | str, lost: Sequence[str], expected: str) -> None
         )
 
 
-def save_model(model: Any, directory: Path) -> None:
+def save_model(model: Any, directory: Path, merged: Mapping[str, Any] | None = None) -> None:
     """Writes a model as ``save_pretrained`` does, with the truth about its head: one that is the embedding is stored
     once, by the embedding's name, and one that no longer is (an adapter was put into it) is not said to be.
 
-    Layers whose weights lie side by side in one block of memory are written each by itself.
+    Layers whose weights lie side by side in one block of memory are written each by itself. ``merged``: other weights
+    in the place of those of these names; where they have more digits, all are written with as many.
     """
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if head is not None and head.weight is not embedding.weight:
+    others = merged or {}
+    names = {id(module): name for name, module in model.named_modules()}
+    apart = head is not None and (head.weight is not embedding.weight or f"{names.get(id(head))}.weight" in others)
+    if apart:
         for config in (model.config, model.config.get_text_config()):
             config.tie_word_embeddings = False
     alone: dict[tuple[int, Any], Any] = {}
@@ -189,19 +191,33 @@ def save_model(model: Any, directory: Path) -> None:
     for name, tensor in model.state_dict().items():
         key = tensor.data_ptr(), tensor.shape
         if key not in alone:
-            alone[key] = tensor.clone()
+            alone[key] = _as_wide(tensor, others).clone()
         state[name] = alone[key]
-    model.save_pretrained(directory, state_dict=state)
+    model.save_pretrained(directory, state_dict={**state, **others})
+    if others:
+        _state_dtype(directory / "config.json", state)
+
+
+def _as_wide(tensor: Any, others: Mapping[str, Any]) -> Any:
+    """In the dtype of ``others``, where that has more digits."""
+    dtype = next((other.dtype for other in others.values()), tensor.dtype)
+    return tensor.cpu().to(dtype) if tensor.is_floating_point() and dtype.itemsize > tensor.itemsize else tensor
+
+
+def _state_dtype(path: Path, state: Mapping[str, Any]) -> None:
+    """The dtype of the weights that were written, which transformers takes from the model in memory."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    written = next(str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point())
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        if part.get("dtype", written) != written:
+            part["dtype"] = written
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def generation_stops(model: Any) -> tuple[int, ...]:
     """``eos_token_id`` of the generation config, one or several."""
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _offline_hint() -> str:
@@ -233,7 +249,8 @@ def parts_left_out(source: Path | str) -> str:
     from transformers import AutoConfig
 
     name, how = fetched(source)
-    found = AutoConfig.from_pretrained(name, **how).to_dict()
+    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
+        found = AutoConfig.from_pretrained(name, **how).to_dict()
     others = sorted(key.removesuffix("_config") for key in found if key in OTHER_PARTS and found[key])
     if not others:
         return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
-from groupwise.errors import MicroBatchTooLarge, UserError
+from groupwise.errors import MicroBatchTooLarge
 from groupwise.kernels.lanes import Lanes
 from groupwise.learners.config import Local
 from groupwise.learners.critic import Critic
+from groupwise.learners.devices import pick_device
 from groupwise.learners.dry_step import is_tight, rehearse
 from groupwise.learners.layout import Layout
 from groupwise.learners.loading import (
@@ -30,6 +30,7 @@ from groupwise.learners.loading import (
 )
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
+from groupwise.learners.lora_loss import rounded_away
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.reference import frozen_copy, load_reference
@@ -47,15 +48,17 @@ class LocalLearner:
         self.config = config
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
-        self.model = load_model(directory, config.dtype, self.device)
+        plain = load_model(directory, config.dtype, self.device)
         self.tokenizer = load_tokenizer(directory)
-        refuse_lost_ids(directory, self.model, self.tokenizer)
-        if left_out := parts_left_out(directory):
-            note(f"{directory}: {left_out}")
+        refuse_lost_ids(directory, plain, self.tokenizer)
+        for told in filter(None, (parts_left_out(directory), rounded_away(directory, config.dtype))):
+            note(f"{directory}: {told}")
+        self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
+        self.model = self._adapters.sampled if self._adapters else plain
+        """What engines are opened on."""
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.stop_tokens = generation_stops(self.model)
         self.version = 0
-        self._adapters = Adapters(self.model, config.lora, note) if config.lora.rank else None
         trained = self._adapters.trained if self._adapters else self.model
         self.lanes = Lanes(config.threads or 1)
         self._policy = LanguageModel(trained, config.checkpointing, self.lanes)
@@ -181,19 +184,37 @@ class LocalLearner:
         return metrics | {"learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
     def weights(self) -> Mapping[str, Tensor]:
-        """See ``protocols.Learner``; with adapters, of the model that has them in its weights."""
+        """See ``protocols.Learner``; with adapters, of the model that has them in its weights, or, in half precision,
+        of the one that has them beside its weights."""
         if self._adapters:
             self._adapters.merge()
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
     def save(self, directory: Path) -> None:
         """Writes what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load: the same logits to the bit. Adapters are in
-        its weights, and beside them in ``adapter`` as peft loads them."""
+        its weights, which are then in float32 at least, and beside them in ``adapter`` as peft loads them."""
         if self._adapters:
             self._adapters.merge()
             self._adapters.save(directory)
-        save_model(self.model, directory)
+            save_model(self._adapters.model, directory, self._adapters.merged())
+        else:
+            save_model(self.model, directory)
         self.tokenizer.save_pretrained(directory)
+
+    def saved_bytes(self) -> int:
+        """See ``protocols.Learner``."""
+        if self._adapters:
+            return self._adapters.saved_bytes()
+        return sum(weight.numel() * weight.itemsize for weight in self.weights().values())
+
+    def merge_loss(self) -> str:
+        """What a saved model lacks of the adapters, in a few words; empty without adapters."""
+        return self._adapters.loss_in_words() if self._adapters else ""
+
+    def load_left(self, directory: Path) -> None:
+        """Brings back the adapters that ``save`` wrote, on the weights that they were trained beside."""
+        if self._adapters:
+            self._adapters.load(directory)
 
     def state(self) -> dict[str, Any]:
         """See ``protocols.Learner``. A reference with a directory of its own is read from there again, not kept."""
@@ -274,26 +295,3 @@ def send_back(said: Outputs, cotangent: Outputs) -> None:
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
     """Those that take a gradient."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-
-def pick_device(name: str) -> str:
-    """``auto`` becomes cuda where there is one, else cpu. Raises UserError for a cuda that is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        built = torch.version.cuda is not None or torch.version.hip is not None
-        why = "no such device is visible" if built else f"torch {torch.__version__} is built without it"
-        raise UserError(f"device cuda: {why}; expected device cpu or auto, or a torch built for your GPU")
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def machine() -> dict[str, Any]:
-    """What a result file says of where it was made."""
-    import platform
-
-    cpu = ""
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return {"cpu": cpu or platform.processor(), "cores": os.cpu_count(), "gpu": gpu, "system": platform.platform()}

@@ -1,4 +1,4 @@
-"""Low-rank adapters by peft, beside frozen weights, and what sampling needs: the same weights with the adapters in."""
+"""Low-rank adapters by peft, beside frozen weights, and a model for sampling that says what the learner says."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from groupwise.errors import UserError
 from groupwise.learners.config import Lora
 from groupwise.learners.layout import Layout
 from groupwise.learners.logprobs import LanguageModel, States
+from groupwise.learners.lora_loss import ADAPTER
 from groupwise.learners.lora_targets import Conv1D, last_names, left_out, named_briefly, target_modules
-
-ADAPTER = "adapter"
-"""Directory beside the model's files that peft loads the adapters from."""
 
 
 class Adapters:
     """``trained``: the model with an adapter on each target, which are its only parameters with gradient.
 
     ``model`` stays a plain transformers model: it shares every other parameter with ``trained``, and ``merge`` writes
-    W + scale · B A where ``trained`` has W. Adapters begin with B = 0. ``note`` hears where they are.
+    W + scale · B A where ``trained`` has W. Where W has fewer digits than the adapters (``beside``), that sum would
+    round away what they add: ``model`` shares W too, and ``sampled`` is ``trained``. Adapters begin with B = 0.
+    ``note`` hears where they are.
     """
 
     def __init__(self, model: Any, lora: Lora, note: Callable[[str], None] = lambda text: None) -> None:
@@ -56,7 +56,8 @@ class Adapters:
         self._layers = {
             name: module for name, module in self.trained.named_modules() if hasattr(module, "get_delta_weight")
         }
-        for name in self._layers:
+        self.beside = any(layer.get_base_layer().weight.dtype.itemsize < 4 for layer in self._layers.values())
+        for name in () if self.beside else self._layers:
             merged = model.get_submodule(name)
             merged.weight = nn.Parameter(merged.weight.detach().clone(), requires_grad=False)
         trained = sum(parameter.numel() for parameter in self.parameters())
@@ -69,12 +70,42 @@ class Adapters:
         """Those that are trained."""
         return [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
 
+    @property
+    def sampled(self) -> Any:
+        """The model that gives the learner's own log-probabilities to whoever samples from it."""
+        return self.trained if self.beside else self.model
+
     @torch.no_grad()
     def merge(self) -> None:
         """Brings ``model`` up to date."""
-        for name, layer in self._layers.items():
-            base = layer.get_base_layer().weight
-            self.model.get_submodule(name).weight.copy_(base + layer.get_delta_weight("default").to(base.dtype))
+        for name in () if self.beside else self._layers:
+            self.model.get_submodule(name).weight.copy_(self._merged(name)[0])
+
+    def merged(self) -> dict[str, Tensor]:
+        """By their names in ``model``, the weights that have adapters, with these in them, in float32 at least."""
+        return {f"{name}.weight": self._merged(name)[0].cpu() for name in self._layers}
+
+    @torch.no_grad()
+    def lost(self) -> float:
+        """The norm of what rounding takes from ``merged``, as a share of the norm of what the adapters add."""
+        taken = added = 0.0
+        for name in self._layers:
+            merged, base, delta = (tensor.double() for tensor in self._merged(name))
+            taken, added = taken + float((merged - base - delta).square().sum()), added + float(delta.square().sum())
+        return (taken / added) ** 0.5 if added else 0.0
+
+    def loss_in_words(self) -> str:
+        """States ``lost`` for a log."""
+        dtype = str(next(iter(self.merged().values())).dtype).removeprefix("torch.")
+        return f"adapters are in the saved model's {dtype} weights; rounding took {self.lost():.2%} of what they add"
+
+    @torch.no_grad()
+    def _merged(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one layer W + scale · B A, W and scale · B A."""
+        layer = self._layers[name]
+        base, delta = layer.get_base_layer().weight, layer.get_delta_weight("default")
+        exact = torch.promote_types(base.dtype, torch.float32)
+        return base.to(exact) + delta.to(exact), base, delta
 
     def save(self, directory: Path) -> None:
         """As ``PeftModel.from_pretrained`` loads them onto the model that training began with."""
@@ -86,6 +117,20 @@ class Adapters:
             if isinstance(value, list):
                 config[name] = sorted(value, key=str)
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @torch.no_grad()
+    def load(self, directory: Path) -> None:
+        """The inverse of ``save``, on the weights that training began with."""
+        from peft.utils import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(self._peft, load_peft_weights(str(directory / ADAPTER), device="cpu"))
+        self.merge()
+
+    def saved_bytes(self) -> int:
+        """Of the merged model on the disk, and of the adapters beside it."""
+        weights = dict(self.model.named_parameters())
+        weights |= {f"{name}.weight": layer.get_base_layer().weight for name, layer in self._layers.items()}
+        return sum(weight.numel() * max(weight.itemsize, 4) for weight in (*weights.values(), *self.parameters()))
 
     def values(self) -> list[Tensor]:
         """A copy."""

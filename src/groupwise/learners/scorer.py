@@ -17,10 +17,11 @@ from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.kernels.lanes import Lanes
 from groupwise.learners.bodies import body_of
 from groupwise.learners.config import Local
+from groupwise.learners.devices import pick_device
 from groupwise.learners.dry_step import is_tight, rehearse
 from groupwise.learners.layout import Layout
 from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, refuse_lost_ids, save_model
-from groupwise.learners.local import pick_device, send_back
+from groupwise.learners.local import send_back
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
@@ -183,6 +184,10 @@ class ScorerLearner:
         self.tokenizer.save_pretrained(directory)
         if self._generation is not None:
             self._generation.save_pretrained(directory)
+
+    def saved_bytes(self) -> int:
+        """See ``protocols.Learner``."""
+        return sum(weight.numel() * weight.itemsize for weight in self.weights().values())
 
     def state(self) -> dict[str, Any]:
         """See ``protocols.Learner``."""

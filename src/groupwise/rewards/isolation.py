@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from groupwise.errors import UserError
+from groupwise.rewards.processes import asked_of_the_system
 
 GRACE_SECONDS = 2.0
 """How much later than an item's own limit a worker that says nothing is killed, whatever it is doing."""
@@ -131,14 +132,15 @@ class _Worker:
         self.index: int | None = None
         self.deadline = time.monotonic() + START_SECONDS
         self._buffer = b""
-        self._process = subprocess.Popen(
-            [sys.executable, "-s", "-P", str(Path(__file__).with_name("worker.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-            start_new_session=True,
-        )
+        with asked_of_the_system("a reward's verifier"):
+            self._process = subprocess.Popen(
+                [sys.executable, "-s", "-P", str(Path(__file__).with_name("worker.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,
+            )
         self._requests, self.replies = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         os.set_blocking(self.replies.fileno(), False)
         os.set_blocking(self._requests.fileno(), False)

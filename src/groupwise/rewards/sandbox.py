@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from groupwise.errors import UserError
+from groupwise.rewards.processes import asked_of_the_system
 
 PYTHON = "/python/bin/python"
 INSIDE = Path(__file__).with_name("sandbox_inside.py")
@@ -91,15 +92,16 @@ class Sandbox:
         limits = (str(math.ceil(self.time_limit_seconds) + 1), str(self.memory_bytes))
         inside = [PYTHON, "-I", "-S", "-B", "-c", INSIDE.read_text(encoding="utf-8"), what, str(read), *limits]
         try:
-            return subprocess.Popen(
-                [*_bubblewrap(), *inside, *map(str, channel)],
-                stdin=subprocess.DEVNULL if stdin is None else stdin,
-                stdout=subprocess.PIPE if stdout is None else stdout,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(read, *channel),
-                env={},
-                start_new_session=True,
-            )
+            with asked_of_the_system("a program in the sandbox"):
+                return subprocess.Popen(
+                    [*_bubblewrap(), *inside, *map(str, channel)],
+                    stdin=subprocess.DEVNULL if stdin is None else stdin,
+                    stdout=subprocess.PIPE if stdout is None else stdout,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(read, *channel),
+                    env={},
+                    start_new_session=True,
+                )
         finally:
             os.close(read)
 

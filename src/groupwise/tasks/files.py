@@ -26,6 +26,9 @@ Rows = Iterable[dict[str, Any]]
 
 NEWLINE = b"\n"
 
+MOST_EXPANSION, SMALL_BYTES = 100, 64 << 20
+"""A compressed file may grow so many times, and any so much: text shrinks to a tenth, a file that is made to fill the
+memory to a thousandth."""
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?::(?P<split>[^/]+))?")
 
 
@@ -69,10 +72,16 @@ def _read_lines(path: Path) -> list[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    number = 0
+    number = read = 0
+    most = SMALL_BYTES + MOST_EXPANSION * path.stat().st_size
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(most), b""), 1):
+                read += len(line)
+                if read > most or len(line) == most:
+                    raise UserError(
+                        f"{path}: holds over {MOST_EXPANSION} times its own size; unpack it yourself if it is meant"
+                    )
                 yield number, _decode(line, path, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: broken gzip after line {number} ({error}); fetch or write the file again") from error
