@@ -7,6 +7,8 @@ from pathlib import Path
 
 import groupwise as gw
 from groupwise.algorithm import KL
+from groupwise.card import model_card
+from groupwise.types import Example
 
 TASK = gw.tasks.stepwise(level=1, held_out_size=3)
 
@@ -24,12 +26,22 @@ def test_every_model_of_a_run_has_its_card(tiny_model: Path, tmp_path: Path) -> 
     assert "# carded: first" in first
     assert "`second`" not in first
     assert f"from `{tiny_model}`, seed 7" in second
-    assert "1. `first`: 1 steps of 2 prompts from `stepwise`" in second
-    assert "2. `second`: 1 steps of 2 prompts from `stepwise`, learning rate 0.25" in second
+    assert "1. `first`: 1 step of 2 prompts from `stepwise`" in second
+    assert "2. `second`: 1 step of 2 prompts from `stepwise`, learning rate 0.25" in second
     assert "`answer` (weight 1)" in second
+    assert "Training rows of the last stage: made on demand, is StepwiseArithmetic, level 1, seed 0" in second
     greedy = outcome.evaluations["second"].greedy
     assert f"| greedy accuracy | 3 | {greedy.value:.3f} | {greedy.low:.3f} to {greedy.high:.3f} |" in second
     assert "| maj@2 | 2 |" in second
+
+
+def test_training_rows_are_said_in_words(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [Example(f"row:{number}", f"{number}+1=", completion=str(number + 1)) for number in range(40)]
+    for kept, words in ((rows, "40 rows"), (rows[:1], "1 row")):
+        stage = gw.Stage("only", gw.recipes.sft, gw.Task("sums", kept), steps=1, prompts_per_step=1)
+        card = model_card(gw.Run("carded", str(tiny_model), (stage,)), stage, None)
+        assert f"Training rows of the last stage: {words}" in card
+        assert "row:0" not in card
 
 
 def test_a_model_that_nobody_evaluated_says_so(tiny_model: Path, tmp_path: Path) -> None:

@@ -135,6 +135,9 @@ def test_the_seed_alone_decides_and_problems_keep_their_streams() -> None:
 
 def test_a_quick_evaluation_samples_once_and_has_no_table() -> None:
     quick = evaluate(KnownEngine(0.7), DigitRenderer(), digits(30), samples=1, sampled_problems=0)
+    once = evaluate(KnownEngine(0.7), DigitRenderer(), digits(30), samples=1, sampled_problems=30)
+    assert once.settings == quick.settings
+    assert (once.pass_at, once.maj_at) == ({}, {})
     assert quick.pass_at == quick.maj_at == {}
     assert quick.tokens == 2 * (30 + 30)
     assert "nothing can be said" in compare(quick, quick).sentence

@@ -62,7 +62,7 @@ def _counted(number: int, noun: str) -> str:
 def _rows(data: Any) -> str:
     """In words: how many rows and their hash, or what makes them on demand."""
     if not isinstance(data, Mapping):
-        return f"`{data}`"
+        return _counted(len(data), "row")
     if set(data) == {"rows", "sha256"}:
         return f"{_counted(data['rows'], 'row')}, SHA-256 begins `{data['sha256']}`"
     settings = ", ".join(f"{name} {value}" for name, value in data.items() if not isinstance(value, Mapping | list))

@@ -172,7 +172,7 @@ def evaluate(
     """
     started, judge = time.perf_counter(), able_judge(task, correct_at)
     prompts, too_long = fitting_prompts(engine, renderer, task, problems)
-    deep = min(sampled_problems * max(1, len(sets_of(prompts))), len(prompts))
+    deep = min(sampled_problems * max(1, len(sets_of(prompts))), len(prompts)) if samples > 1 else 0
     settings = Settings(samples, deep, temperature, max_tokens, seed, judge.threshold, narrowed)
     counts = [samples if row < settings.sampled_problems else 1 for row in range(len(prompts))]
     advance = _counter(on_progress, len(prompts) + sum(counts))

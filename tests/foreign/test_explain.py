@@ -105,6 +105,7 @@ def test_overrides_of_verl_are_understood(word: str) -> None:
     assert said.startswith(f"unknown option {word.partition('=')[0]}: verl's ")
     assert "groupwise convert" in said
     assert convertible(word)
+    assert refusal(["--dry_run", word]) == refusal(["--fresh", word]) == said
 
 
 @pytest.mark.parametrize("words", [["--reward", "data.train_files=x"], ["a.b=c"], ["x.py"], ["key=value"], []])

@@ -133,7 +133,7 @@ LONE = "a\ud800"
         ),
         ({"prompt": "a", "completion": [FOUR, USER, FIVE]}, "a.jsonl:1: completion has 3 messages; expected one"),
         ({"question": "a", "answer": None}, "a.jsonl:1: answer is null; expected the reference answer"),
-        ({"messages": [FOUR]}, "a.jsonl:1: messages has the assistant's turn only"),
+        ({"messages": [FOUR]}, "a.jsonl:1: messages: has the assistant's turn only"),
         ({"messages": None}, "a.jsonl:1: messages is null; expected a list of messages"),
         ({"messages": [{**FOUR, "tool_calls": [{}]}]}, "a.jsonl:1: messages, message 0 calls tools"),
         (

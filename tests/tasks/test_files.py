@@ -72,6 +72,26 @@ def test_json_is_a_list_or_an_object_with_one_list_or_lines(tmp_path, content, f
     assert rows[0][0] == first_id
 
 
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("a.csv", "prompt,answer\n2+2=,4\n"),
+        ("a.csv", "prompt;answer\n2+2=;4\n"),
+        ("a.csv", "prompt\tanswer\n2+2=\t4\n"),
+        ("a.tsv", "prompt\tanswer\n2+2=\t4\n"),
+        ("a.csv", "prompt, answer \n2+2=, 4\n"),
+        ("a.csv", 'prompt, answer\n"2+2=", "4"\n'),
+    ],
+)
+def test_tables_are_parted_as_their_header_is(tmp_path, name, table):
+    assert [row for _, row in read_rows(written(tmp_path, name, table))] == [{"prompt": "2+2=", "answer": "4"}]
+
+
+def test_a_semicolon_beside_commas_is_text(tmp_path):
+    table = "prompt,a;b\n1;2,3\n"
+    assert [row for _, row in read_rows(written(tmp_path, "a.csv", table))] == [{"prompt": "1;2", "a;b": "3"}]
+
+
 def test_csv_fields_may_span_lines_and_rows_are_known_by_their_first(tmp_path):
     path = written(tmp_path, "a.csv", 'prompt,answer\n"two\nlines, ""quoted""",4\nnext,5\n')
     assert read_rows(path) == [

@@ -93,6 +93,8 @@ def test_labels_of_mixed_types_and_answers_of_mixed_types() -> None:
         ("context", ["C.", "D."], "C.\n\nD.\n\n2+2="),
         ("context", "2+", "2+2="),
         ("context", None, "2+2="),
+        ("passage", "C.", "C.\n\n2+2="),
+        ("Body", "C.", "C.\n\n2+2="),
         ("images", [], "2+2="),
         ("images", None, "2+2="),
         ("tools", None, "2+2="),
@@ -134,8 +136,22 @@ def test_tools_and_template_arguments_are_read() -> None:
 def test_what_is_not_used_is_named() -> None:
     words = described({"prompt": "p", "question": "q", "answer": "4", "messages": [USER, FOUR], "note": "n"})
     assert words.endswith("for rewards by name: question, messages, note; not used: question, messages")
+    for name in ("choices", "Options", "documents"):
+        words = described({"question": "q", "answer": "B", name: ["3", "4"]})
+        assert words.endswith(f"for rewards by name: {name}; not used: {name}")
     assert described({"prompt": "q", "system": "s", "completion": "c"}).endswith("system message: system")
     assert "not used" not in described({"prompt": "q", "completion": "c", "id": 1, "source": "web"})
+
+
+def test_a_role_that_no_one_knows_is_named() -> None:
+    with pytest.raises(
+        UserError, match=r"a.jsonl:1: messages: before the assistant's turn stand only messages by usr;"
+    ):
+        read({"messages": [{"role": "usr", "content": "2+2="}, FOUR]})
+    with pytest.raises(
+        UserError, match=r"messages: has the assistant's turn only; expected a user's message before it"
+    ):
+        read({"messages": [FOUR]})
 
 
 @pytest.mark.parametrize(

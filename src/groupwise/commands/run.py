@@ -215,7 +215,7 @@ def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: T
     of_stage = {name: value for name, value in wished.items() if name in Stage.__annotations__}
     of_learner = {name: value for name, value in wished.items() if name in Local.__annotations__}
     stage = replace(Stage(method, algorithm, task, steps=100), **of_stage)
-    held_out = HeldOut(problems=100, sampled_problems=0, samples=1)
+    held_out = HeldOut(problems=100, sampled_problems=100, samples=1)
     return Run(method, model, (stage,), replace(Local(), **of_learner), evaluation=held_out)
 
 

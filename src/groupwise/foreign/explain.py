@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from groupwise.foreign.entry import Entry
 from groupwise.foreign.table import TABLE, entries_of, plain, said, value_of
 
+WITHOUT_VALUE = frozenset({"--fresh", "--dry_run", "--dry-run", "--help", "--help_all"})
 OVERRIDE = re.compile(r"(\+\+|\+|~)?[A-Za-z_]\w*(\.\w+)+=.*", re.DOTALL)
 IMPORTED = re.compile(r"^\s*(from|import)\s+(trl|unsloth|verl|openrlhf)\b", re.MULTILINE)
 OURS = re.compile(r"^\s*(from|import)\s+groupwise\b", re.MULTILINE)
@@ -61,7 +62,7 @@ def _override(words: Sequence[str]) -> int | None:
     """The place of the first such word that is no option's value."""
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""
-        waits = before.startswith("--") and "=" not in before
+        waits = before.startswith("--") and "=" not in before and before not in WITHOUT_VALUE
         if not waits and OVERRIDE.fullmatch(word) and entries_of(word, ("verl",)):
             return place
     return None

@@ -180,8 +180,21 @@ def _facts(models: Sequence[Json]) -> Html:
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="facts")
     settings, judge = models[-1]["evaluation"].get("settings", {}), models[-1]["evaluation"].get("judge")
     told = [f"correct: by {judge}"] * bool(judge)
-    told += [f"{name.replace('_', ' ')} {value}" for name, value in settings.items()]
+    told += [f"{_SETTINGS.get(name, name)} {value}" for name, value in settings.items() if not _is_usual(name, value)]
     return element("div", table, element("p", " · ".join(told), class_="note"))
+
+
+_SETTINGS = {
+    "sampled_problems": "sampled problems",
+    "max_tokens": "max tokens",
+    "correct_at": "correct from a score of",
+    "narrowed": "top-k, top-p, min-p",
+}
+
+
+def _is_usual(name: str, value: Any) -> bool:
+    """Whether it says nothing: answers that are right at 1, and sampling among all tokens."""
+    return (name == "correct_at" and value == 1) or (name == "narrowed" and tuple(value) == (0, 1, 0))
 
 
 def _means(models: Sequence[Json]) -> list[Html]:
@@ -191,7 +204,7 @@ def _means(models: Sequence[Json]) -> list[Html]:
         element(
             "tr",
             element("th", f"Mean reward: {name}", scope="row"),
-            *[element("td", number(own.get(name)), class_="number") for own in means],
+            *[element("td", share(own[name]) if name in own else "", class_="number") for own in means],
         )
         for name in dict.fromkeys(name for own in means for name in own)
     ]

@@ -32,7 +32,7 @@ from groupwise.errors import UserError
 from groupwise.tasks import columns as usual
 from groupwise.tasks.columns import Columns
 from groupwise.tasks.golds import Structured, alternatives_of, answer_of
-from groupwise.tasks.messages import completion_of, conversation_of, is_conversation, prompt_of, unspelled
+from groupwise.tasks.messages import completion_of, conversation_of, is_conversation, nobody_asks, prompt_of, unspelled
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
 from groupwise.tasks.surroundings import Convention, Surrounded
@@ -155,11 +155,7 @@ class Messages:
         asked = next((place for place, message in enumerate(messages) if message["role"] == "user"), len(messages))
         first = next((place for place in range(asked, len(messages)) if messages[place]["role"] == "assistant"), 0)
         if first == 0:
-            by = ", ".join(dict.fromkeys(message["role"] for message in messages[:-1]))
-            before = (
-                f"before the assistant's turn stand only messages by {by}" if by else "has the assistant's turn only"
-            )
-            raise UserError(f"{id}: {self.column}: {before}; expected a user's message before it")
+            raise UserError(f"{id}: {self.column}: {nobody_asks(messages)}; expected a user's message before it")
         cut = first if self.turns == "all" else len(messages) - 1
         return messages[:cut], completion_of(messages[cut:], f"{id}: {self.column}")
 

@@ -147,3 +147,9 @@ def mentions(conversation: Sequence[Message], text: str) -> bool:
     """Whether a message says the text; blanks do not count."""
     wanted = "".join(text.split())
     return any(wanted in "".join(message["content"].split()) for message in conversation)
+
+
+def nobody_asks(messages: Sequence[Message]) -> str:
+    """What an error says of a conversation that no user's message begins."""
+    by = ", ".join(dict.fromkeys(message["role"] for message in messages[:-1]))
+    return f"before the assistant's turn stand only messages by {by}" if by else "has the assistant's turn only"
