@@ -32,7 +32,7 @@ run = Run(
             judged,
             steps=20,
             prompts_per_step=32,
-            learning_rate=6e-4,
+            learning_rate=2e-4,
             warmup_steps=3,
             schedule="linear",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory as ``save_pretrained`` leaves it; never written to by a test."""
     directory = tmp_path_factory.mktemp("tiny") / "model"
     SMALL.save(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def roomy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One layer whose context holds the longest completions of any recipe, and whose chat template reads arguments, as
+    those of thinking models do; never written to by a test."""
+    directory = tmp_path_factory.mktemp("roomy") / "model"
+    replace(SMALL, layers=1, context_tokens=2048).save(directory)
+    template = directory / "chat_template.jinja"
+    told = "{% set told = (enable_thinking, effort, depth, more, x) %}"
+    template.write_text(told + template.read_text(encoding="utf-8"), encoding="utf-8")
     return directory
 
 

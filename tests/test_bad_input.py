@@ -35,10 +35,11 @@ def train(tiny_model: Path, data: Path, tmp_path: Path) -> Callable[..., list[st
     def arguments(*more: str, method: str = "grpo", **changed: object) -> list[str]:
         given = {"model": tiny_model, "data": data, "reward": "answer", "out": tmp_path / "run", **changed}
         flags = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
-        budget = ["--steps", "2", "--prompts_per_step", "2", "--evaluation.problems", "0"]
+        budget = {"--steps": "2", "--prompts_per_step": "2", "--evaluation.problems": "0"}
         if method == "grpo":
-            budget += ["--algorithm.source.group_size", "2", "--algorithm.source.max_completion_tokens", "4"]
-        return ["run", method, *flags, *budget, *more]
+            budget |= {"--algorithm.source.group_size": "2", "--algorithm.source.max_completion_tokens": "4"}
+        kept = [word for name, value in budget.items() if name not in more for word in (name, value)]
+        return ["run", method, *flags, *kept, *more]
 
     return arguments
 
@@ -185,7 +186,7 @@ def test_a_learned_reward_that_is_not_there(fails, train, tiny_model, tmp_path):
         ("--freh", "--fresh"),
         ("--setps", "--steps"),
         ("--algorithm.objective.hi", "--algorithm.objective.high"),
-        ("--group_size", "--algorithm.source.group_size"),
+        ("--group_sise", "--algorithm.source.group_size"),
     ],
 )
 def test_an_unknown_option(fails, train, option, hint):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,16 @@ import groupwise as gw
 from groupwise.algorithm import KL
 from groupwise.evaluations import changes
 from groupwise.moments import before, moment
-from groupwise.types import Example, Group
+from groupwise.types import Example
 
 TASK = gw.tasks.stepwise(level=1, held_out_size=6)
 ALGORITHM = replace(gw.recipes.grpo, source=gw.OnPolicy(group_size=2, max_completion_tokens=6), kl=KL(0.0))
 HELD_OUT = gw.HeldOut(problems=6, sampled_problems=3, samples=2, max_completion_tokens=6, during=3)
 STAGE = gw.Stage("grpo", ALGORITHM, TASK, steps=3, prompts_per_step=2, learning_rate=1e-2, checkpoint_every=1)
+
+
+class BreakOff(BaseException):
+    """What ends a run at once; an error of a sink does not."""
 
 
 class Notes:
@@ -37,10 +40,10 @@ class Notes:
 
     def metrics(self, stage: str, step: int, values: Any) -> None:
         if step == self.fail_at:
-            raise ConnectionError(step)
+            raise BreakOff(step)
 
-    def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Any) -> None:
-        pass
+    def completions(self, name: str, chosen: Any) -> None:
+        assert set(chosen) <= {"best", "worst", "random"}
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -99,7 +102,7 @@ def test_it_is_not_made_again_after_a_break(
 ) -> None:
     outcome, _, made = whole
     first, second = Notes(fail_at), Notes()
-    with pytest.raises(ConnectionError):
+    with pytest.raises(BreakOff):
         gw.run(made, tmp_path / "run", sinks=[first])
     again = gw.run(made, tmp_path / "run", sinks=[second])
     made_of_it = [note for note in first.notes + second.notes if note.startswith("before grpo: evaluating")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -169,3 +170,28 @@ def test_a_run_keeps_its_date_and_its_models_remember_it(tiny_model: Path, tmp_p
     assert text(renderer).startswith("2020-02-02")
     _, other = open_model(str(left), "cpu", template_arguments={"enable_thinking": True})
     assert not text(other).startswith("2020")
+
+
+@pytest.mark.parametrize(
+    "greedy",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% set n = namespace(s='x') %}{% for a in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+        "{% macro f(s) %}{{ f(s ~ s) }}{% endmacro %}{{ f('xxxxxxxx') }}",
+        "{{ 'x' * 60000000 }}",
+        "{% for a in range(30000) %}{{ 'x' * 3000 }}{% endfor %}",
+        "{% for a in range(99999) recursive %}{{ loop(range(99999)) }}{% endfor %}",
+    ],
+)
+def test_a_template_that_never_ends_is_one_line(greedy: str) -> None:
+    with pytest.raises(UserError, match="the chat template of") as caught:
+        text(Renderer(make_tokenizer(greedy + TEMPLATE)))
+    assert "\n" not in str(caught.value)
+    assert sys.gettrace() is None
+
+
+def test_a_long_conversation_is_no_such_template() -> None:
+    turns = tuple({"role": role, "content": "2+2=" * 20} for role in ("user", "assistant") * 1000)
+    row = replace(QUESTION, prompt=(*turns, {"role": "user", "content": "2+2="}))
+    assert len(text(Renderer(make_tokenizer()), row)) > 100_000

@@ -91,9 +91,11 @@ WAITS = (".join()", ".wait()", ".result()", ".communicate()", ".acquire()", "sel
 ENDS_OTHERWISE = {
     "calls.py": "a coroutine of the user's, not isolated: nothing limits it, as it says",
     "sampling.py": "of a future that is done",
+    "beside.py": "of a future that is done",
     "deadlines.py": "the helper's own: ends with close()",
     "worker.py": "until its caller hangs up, and with a deadline",
     "run.py": "options of a recipe",
+    "lanes.py": "its threads compute, and wait for nobody",
 }
 
 

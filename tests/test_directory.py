@@ -12,12 +12,13 @@ from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 
 RECIPE = {"name": "mine", "seed": 0}
+RECORD = {"recipe": RECIPE, "recipe_sha256": "0" * 64, "stages": [{"name": "sft", "steps": 1}], "started": 1.0}
 
 
 def begun(path: Path) -> RunDirectory:
     place = RunDirectory(path)
     with place.claim(RECIPE, fresh=False):
-        place.write_record({"recipe": RECIPE, "started": 1.0})
+        place.write_record(RECORD)
     return place
 
 
@@ -34,8 +35,9 @@ def test_a_run_begins_goes_on_and_is_finished(tmp_path: Path) -> None:
     assert not place.finished
     with place.claim(RECIPE, fresh=False):
         place.write_record({"seconds": 2.0})
+    place.model("sft").mkdir(parents=True)
     assert place.finished
-    assert place.read() == {"recipe": RECIPE, "started": 1.0, "seconds": 2.0}
+    assert place.read() == RECORD | {"seconds": 2.0}
 
 
 def test_another_recipe_is_refused_by_its_difference(tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_a_run_killed_while_its_record_was_written_begins_again(tmp_path: Path) 
 def test_how_many_checkpoints_are_kept_may_change(tmp_path: Path) -> None:
     place = RunDirectory(tmp_path)
     with place.claim(RECIPE | {"checkpoints": {"keep_last": 2}}, fresh=False):
-        place.write_record({"recipe": RECIPE | {"checkpoints": {"keep_last": 2}}})
+        place.write_record(RECORD | {"recipe": RECIPE | {"checkpoints": {"keep_last": 2}}})
     with place.claim(RECIPE | {"checkpoints": {"keep_last": 1}}, fresh=False):
         assert place.read()["recipe"]["checkpoints"] == {"keep_last": 1}
     assert place.read()["changes"][0]["options"] == ["checkpoints.keep_last: 1 (there: 2)"]

@@ -20,7 +20,7 @@ from groupwise.ledger import Ledger
 from groupwise.rewards import as_reward
 from groupwise.session import run
 from groupwise.sinks import Sinks
-from groupwise.sinks.console import line
+from groupwise.sinks.step_lines import StepTable, not_finite
 from groupwise.tasks.task import Task
 from groupwise.types import Example, flatten
 from groupwise.update import prepare, update
@@ -219,7 +219,11 @@ def test_a_gradient_alone_is_named_too(open_learner: Any, random_groups: Any) ->
 
 def test_the_line_and_the_sentence_tell_what_it_was() -> None:
     values = {"reward": 0.5, "skipped_updates": 2.0, "skipped_updates/logprobs": 2.0}
-    assert line(values) == "reward 0.500  skipped updates 2  (not finite: logprobs)"
+    table = StepTable("grpo", 9)
+    table.hear(values)
+    assert table.header(60).split() == ["grpo", "reward", "skipped"]
+    assert table.row(3, values, 60).split() == ["3/9", "0.500", "2"]
+    assert not_finite(values) == "not finite: logprobs"
     bad = BadNumber("logprobs", float("nan"), 4, 7, 2, "train:17")
     assert bad.sentence() == (
         "logprobs is nan at token 2 of completion 7 of the step, prompt train:17 (4 such in its micro-batch)"

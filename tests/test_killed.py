@@ -33,7 +33,7 @@ def start(place: Path, *options: str) -> subprocess.Popen[str]:
 def test_a_command_that_is_asked_to_stop_says_how_to_continue(tmp_path: Path) -> None:
     """Without --fresh, which it was started with: that would throw away what it saved."""
     (tmp_path / "recipe.py").write_text(RECIPE)
-    process = start(tmp_path, "--fresh", "--steps", "100000", "--evaluate_every", "0")
+    process = start(tmp_path, "--fresh", "--steps", "100000", "--evaluate_every", "100000")
     metrics, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 1200
     while not metrics.exists() or metrics.read_text().count("\n") < 3:
         assert process.poll() is None, process.communicate()
@@ -45,7 +45,7 @@ def test_a_command_that_is_asked_to_stop_says_how_to_continue(tmp_path: Path) ->
     last = said.splitlines()[-1]
     assert last.startswith("groupwise run: stopped after step ")
     assert last.endswith(
-        "of grpo, saved; to continue: groupwise run recipe.py --out run --steps 100000 --evaluate_every 0"
+        "of grpo, saved; to continue: groupwise run recipe.py --out run --steps 100000 --evaluate_every 100000"
     )
     step = int(last.split()[5])
     checkpoint = tmp_path / "run" / "checkpoints" / f"grpo-{step:06d}"

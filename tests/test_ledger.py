@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+import groupwise
 from groupwise import recipes
-from groupwise.ledger import Ledger
-from groupwise.types import Group, Rollout, Score
+from groupwise.errors import UserError
+from groupwise.ledger import Ledger, LedgerWriter
+from groupwise.ledger_columns import VERSION
+from groupwise.types import Example, Group, Prompt, Rollout, Score
 from groupwise.update import StepRecord, signals_of
 
 
@@ -79,3 +87,118 @@ def test_a_step_written_again_replaces_itself(tmp_path: Path, groups: list[Group
     assert [path.suffix for path in (tmp_path / "stage").iterdir()] == [".parquet"] * 2
     with pytest.raises(FileNotFoundError):
         ledger.read("stage", 3)
+
+
+def test_every_file_has_the_same_schema_and_its_version(tmp_path: Path, groups: list[Group]) -> None:
+    """Whatever a step lacks: no column is of type null."""
+    ledger = Ledger(tmp_path)
+    ledger.write("one", record_of(1, groups), {"math": 1.0, "format": 0.5})
+    ledger.write("two", record_of(2, groups[1:]))
+    first, second = (pq.read_schema(ledger.path(*where)) for where in (("one", 1), ("two", 2)))
+    assert first.equals(second, check_metadata=True)
+    assert first.metadata[b"groupwise.ledger"] == VERSION.encode()
+    assert not [field.name for field in first if pa.types.is_null(field.type)]
+    assert first.field("logprobs").type.value_type == pa.float32()
+    assert first.field("advantages").type.value_type == pa.float64()
+    assert pa.types.is_map(first.field("scores").type)
+    whole = pq.read_table([ledger.path("one", 1), ledger.path("two", 2)])
+    assert whole.column("stage").to_pylist() == ["one"] * 3 + ["two"]
+
+
+def test_rows_name_their_step_prompt_answer_and_the_parts_of_their_reward(tmp_path: Path, groups: list[Group]) -> None:
+    first = groups[0].rollouts[0]
+    asked = Example("rows:1", "2 + 2 = \ud800?", answer="4")
+    talk = Example("rows:2", ({"role": "user", "content": "é?"},))
+    groups[0] = Group(Prompt(asked, (5, 6)), (replace(first, prompt=Prompt(asked, (5, 6))), groups[0].rollouts[1]))
+    groups[1] = Group(groups[1].prompt, (replace(groups[1].rollouts[0], prompt=Prompt(talk, (4,))),))
+    record = record_of(7, groups)
+    ledger = Ledger(tmp_path)
+    ledger.write("stage", replace(record, entropy=record.logprobs * -2), {"math": 0.5, "format": 2.0})
+    rows = ledger.read("stage", 7)
+    assert [(row["stage"], row["step"]) for row in rows] == [("stage", 7)] * 3
+    assert (rows[0]["prompt"], rows[0]["answer"]) == ("2 + 2 = ??", "4")
+    assert json.loads(rows[2]["prompt"]) == [{"role": "user", "content": "é?"}]
+    assert rows[2]["answer"] is None
+    assert rows[0]["parts"] == {"math": 0.5, "format": None}
+    assert rows[0]["score_weights"] == {"math": 0.5, "format": 2.0}
+    assert rows[1]["scores"] == {"math": 0.0, "format": None}, "a scored row names every reward"
+    assert rows[1]["statuses"] == {"math": "scored", "format": None}
+    assert (rows[2]["scores"], rows[2]["parts"]) == (None, None)
+    assert rows[0]["entropy"] == [0.0, 1.0, 2.0]
+
+
+def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    """Which had scores as a struct, columns of type null and no step."""
+    (tmp_path / "stage").mkdir()
+    row = {"group": 0, "scores": {"math": 1.0, "format": None}, "values": None, "logprobs": [-0.5, -0.25]}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "stage" / "000001.parquet")
+    assert Ledger(tmp_path).read("stage", 1) == [row]
+
+
+def test_two_writes_are_the_same_bytes(tmp_path: Path, groups: list[Group]) -> None:
+    one, two = Ledger(tmp_path / "one"), Ledger(tmp_path / "two")
+    paths = [ledger.write("stage", record_of(1, groups), {"math": 1.0}) for ledger in (one, two)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def always_right(completions: Sequence[str], **columns: Any) -> list[float]:
+    return [1.0 for _ in completions]
+
+
+class Slow(Ledger):
+    """Tells when a write begins, and waits until it may go on."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.begun, self.may = Event(), Event()
+        self.error: Exception | None = None
+
+    def write(self, stage: str, record: StepRecord, weights: Mapping[str, float] | None = None) -> Path:
+        self.begun.set()
+        self.may.wait()
+        if self.error:
+            raise self.error
+        return super().write(stage, record, weights)
+
+
+def test_a_writer_hands_over_at_once_and_drains(tmp_path: Path, groups: list[Group]) -> None:
+    ledger = Slow(tmp_path)
+    writer = LedgerWriter(ledger, print)
+    writer.write("stage", record_of(1, groups), {})
+    ledger.begun.wait()
+    assert ledger.steps("stage") == []
+    ledger.may.set()
+    writer.write("stage", record_of(2, groups), {})
+    assert writer.drain() == [ledger.path("stage", 1), ledger.path("stage", 2)]
+    assert writer.drain() == []
+    assert ledger.steps("stage") == [1, 2]
+    writer.close()
+
+
+def test_an_error_of_the_writer_reaches_whoever_comes_next(tmp_path: Path, groups: list[Group]) -> None:
+    ledger = Slow(tmp_path)
+    ledger.error = OSError(errno.ENOSPC, "No space left on device")
+    ledger.may.set()
+    for then in ("drain", "write", "close"):
+        writer = LedgerWriter(ledger, print)
+        writer.write("stage", record_of(1, groups), {})
+        arguments = ("stage", record_of(2, groups), {}) if then == "write" else ()
+        with pytest.raises(OSError, match="No space left"):
+            getattr(writer, then)(*arguments)
+        writer.close()
+
+
+def test_a_full_disk_under_the_writer_stops_the_run_with_its_reason(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*of: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Ledger, "write", full)
+    (tmp_path / "rows.jsonl").write_text('{"question": "1 + 1 = ?", "answer": "2"}\n' * 4)
+    task = groupwise.tasks.from_file(tmp_path / "rows.jsonl", groupwise.as_reward(always_right))
+    grpo = replace(recipes.grpo, source=replace(recipes.grpo.source, max_completion_tokens=8))
+    stage = groupwise.Stage("grpo", grpo, task, steps=1, prompts_per_step=2, learning_rate=1e-3)
+    run = groupwise.Run("full", str(tiny_model), (stage,), evaluation=groupwise.HeldOut(problems=0))
+    with pytest.raises(UserError, match="the disk is full"):
+        groupwise.run(run, tmp_path / "run", sinks=())

@@ -68,6 +68,7 @@ def test_scorers_say_their_own() -> None:
 
 @pytest.mark.parametrize("name", ["eval/accuracy", "eval/maj@4", "eval/org/doubles/pass@2"])
 def test_keep_best_names_any_of_them(name: str) -> None:
+    assert name in quick_metrics(STAGE, PLAN)
     refuse_unknown_best([STAGE], PLAN, gw.Checkpoints(keep_best=name))
 
 
@@ -97,6 +98,7 @@ def test_and_so_is_one_without_quick_evaluations(tiny_model: Path) -> None:
         check(gw.Run("quick", str(tiny_model), (stage,), checkpoints=kept))
 
 
-def test_no_sample_is_no_evaluation() -> None:
-    with pytest.raises(UserError, match="during_samples is 0; expected at least 1"):
-        gw.HeldOut(during_samples=0)
+def test_no_sample_is_no_evaluation(tiny_model: Path) -> None:
+    recipe = gw.Run("quick", str(tiny_model), (STAGE,), evaluation=gw.HeldOut(during_samples=0))
+    with pytest.raises(UserError, match=r"--evaluation\.during_samples is 0; expected a whole number, at least 1"):
+        check(recipe)

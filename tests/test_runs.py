@@ -17,7 +17,7 @@ import groupwise as gw
 from groupwise.ledger import Ledger
 from groupwise.stopping import Stopped, stop_on_signals
 from groupwise.tasks.stepwise import Difficulty
-from groupwise.types import Example, Group
+from groupwise.types import Example
 
 TASK = gw.tasks.stepwise(level=Difficulty(operands=(2, 2), largest=9), held_out_size=6)
 SOURCE = gw.OnPolicy(group_size=4, max_completion_tokens=8)
@@ -50,6 +50,10 @@ RECIPE = gw.Run(
 )
 
 
+class BreakOff(BaseException):
+    """What ends a run at once; an error of a sink does not."""
+
+
 class Heard:
     """A sink that keeps what it hears, and raises, or sends an interrupt, where it is told to."""
 
@@ -67,12 +71,12 @@ class Heard:
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         if (stage, step) == self.fail_at:
-            raise ConnectionError(f"{stage} {step}")
+            raise BreakOff(f"{stage} {step}")
         if (stage, step) == self.signal_at:
             signal.raise_signal(signal.SIGINT)
 
-    def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Sequence[Sequence[float]]) -> None:
-        assert len(coefficients) == sum(len(group.rollouts) for group in groups)
+    def completions(self, name: str, chosen: Mapping[str, Any]) -> None:
+        assert set(chosen) <= {"best", "worst", "random"}
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -171,7 +175,7 @@ def test_a_run_that_broke_off_continues_to_the_bit(
     straight: tuple[Path, gw.Outcome], tmp_path: Path, fail_at: tuple[str, int], start: int
 ) -> None:
     """From the last checkpoint: the same weights, metrics, rollouts and evaluations as the run nobody disturbed."""
-    with pytest.raises(ConnectionError):
+    with pytest.raises(BreakOff):
         gw.run(RECIPE, tmp_path / "run", sinks=[Heard(fail_at)])
     heard = Heard()
     outcome = gw.run(RECIPE, tmp_path / "run", sinks=[heard])
@@ -203,7 +207,7 @@ def test_a_run_that_is_asked_to_stop_loses_nothing(
 
 
 def test_fresh_starts_over(straight: tuple[Path, gw.Outcome], tmp_path: Path) -> None:
-    with pytest.raises(ConnectionError):
+    with pytest.raises(BreakOff):
         gw.run(RECIPE, tmp_path / "run", sinks=[Heard(("first", 4))])
     heard = Heard()
     gw.run(RECIPE, tmp_path / "run", fresh=True, sinks=[heard])
@@ -259,6 +263,6 @@ def test_what_cannot_be_used_is_named_and_leaves_nothing_behind(tmp_path: Path) 
 
 def test_warnings_reach_the_sinks(tmp_path: Path) -> None:
     heard = Heard(("second", 1))
-    with pytest.raises(ConnectionError):
+    with pytest.raises(BreakOff):
         gw.run(replace(RECIPE, stages=RECIPE.stages[1:]), tmp_path / "run", sinks=[heard])
     assert any("unweighted k3" in note for note in heard.notes)

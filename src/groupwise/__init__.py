@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from groupwise.rewards import ModelReward, as_reward
     from groupwise.runs import Outcome, Run
     from groupwise.session import run
+    from groupwise.sinks.trackers import MLflow, TensorBoard, Trackio, Wandb
     from groupwise.sources import (
         AllRollouts,
         BestAndWorst,
@@ -65,6 +66,10 @@ _HOMES = {
     "StepLabels": "sources",
     "informative": "sources",
     "mixed": "sources",
+    "MLflow": "sinks.trackers",
+    "TensorBoard": "sinks.trackers",
+    "Trackio": "sinks.trackers",
+    "Wandb": "sinks.trackers",
     "Checkpoints": "stage",
     "HeldOut": "stage",
     "Stage": "stage",
@@ -82,6 +87,7 @@ __all__ = [
     "HeldOut",
     "Local",
     "Lora",
+    "MLflow",
     "ModelReward",
     "MonteCarloSteps",
     "Native",
@@ -93,7 +99,10 @@ __all__ = [
     "Stage",
     "StepLabels",
     "Task",
+    "TensorBoard",
+    "Trackio",
     "UserError",
+    "Wandb",
     "algorithm",
     "as_reward",
     "compare",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from groupwise import __version__
 from groupwise.checkpoint import RECORD
 from groupwise.comparison import comparable
@@ -26,12 +29,12 @@ def model_card(
     done = recipe.stages[: [each.name for each in recipe.stages].index(stage.name) + 1]
     begun = "a new model with random weights" if isinstance(recipe.model, NewModel) else f"`{recipe.model}`"
     stages = "\n".join(
-        f"{number}. `{each.name}`: {each.steps} steps of {each.prompts_per_step} prompts from `{each.task.name}`, "
-        f"learning rate {each.learning_rate:g}"
+        f"{number}. `{each.name}`: {_counted(each.steps, 'step')} of {_counted(each.prompts_per_step, 'prompt')} "
+        f"from `{each.task.name}`, learning rate {each.learning_rate:g}"
         for number, each in enumerate(done, start=1)
     )
     rewards = ", ".join(f"`{reward.name}` (weight {reward.weight:g})" for reward in stage.task.rewards) or "none"
-    data = describe(stage.task.train)
+    data = _rows(describe(stage.task.train))
     return f"""\
 ---
 library_name: transformers
@@ -50,6 +53,20 @@ The resolved recipe, machine and versions are in `{RECORD}`.
 * Rewards: {rewards}
 
 {_of_scorer(evaluation) if isinstance(evaluation, ScorerEvaluation) else _results(evaluation, first)}"""
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _rows(data: Any) -> str:
+    """In words: how many rows and their hash, or what makes them on demand."""
+    if not isinstance(data, Mapping):
+        return f"`{data}`"
+    if set(data) == {"rows", "sha256"}:
+        return f"{_counted(data['rows'], 'row')}, SHA-256 begins `{data['sha256']}`"
+    settings = ", ".join(f"{name} {value}" for name, value in data.items() if not isinstance(value, Mapping | list))
+    return f"made on demand, {settings}"
 
 
 def _results(evaluation: Evaluation | None, first: tuple[str, Evaluation] | None) -> str:

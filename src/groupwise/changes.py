@@ -18,7 +18,7 @@ SHOWN = 3
 Recipe = Mapping[str, Any]
 
 FREE = re.compile(
-    r"checkpoints\..*|evaluation\..*|evaluate_first|engine\.threads"
+    r"checkpoints\..*|evaluation\..*|evaluate_first|sinks(?:\..*)?|engine\.threads"
     r"|stages\.\d+\.(checkpoint_every|evaluate_every|most_skipped_steps|most_unscored)"
 )
 """What no number of a step depends on."""

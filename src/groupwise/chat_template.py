@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from groupwise.errors import UserError
+from groupwise.template_limits import limited, refuse_long
 from groupwise.types import Example, Message
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ CLOCK = "strftime_now"
 """What templates call to learn the date."""
 OURS = ("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "messages", "tokenize")
 """Arguments that are set here."""
+
+_SAYS_ENOUGH = ("TemplateError", "UndefinedError", "TemplateTooLong")
 
 
 @dataclass(frozen=True)
@@ -43,23 +46,26 @@ class ChatTemplate:
         """The conversation as text: up to where the assistant answers (``generate``), up to the end of the last
         message, which ``goes_on``, or whole.
 
-        Raises UserError, in one line, for whatever the template raises, and for an argument that it does not read.
+        Raises UserError, in one line, for whatever the template raises (beyond ``template_limits``, too), and for an
+        argument that it does not read.
         """
         arguments = self.arguments_of(example)
         if self.today is not None and self.tells_date:
             arguments["chat_template"] = _on(self.today, self.tokenizer.get_chat_template(None, arguments.get(TOOLS)))
         conversation = [dict(message) for message in messages]
         try:
-            text = self.tokenizer.apply_chat_template(
-                conversation,
-                tokenize=False,
-                add_generation_prompt=generate and not goes_on,
-                continue_final_message=goes_on,
-                **arguments,
-            )
+            with limited():
+                text = self.tokenizer.apply_chat_template(
+                    conversation,
+                    tokenize=False,
+                    add_generation_prompt=generate and not goes_on,
+                    continue_final_message=goes_on,
+                    **arguments,
+                )
+            refuse_long(str(text), len(str(conversation)) + len(str(arguments)))
         except Exception as error:  # a template is a program: it may raise anything
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            kind = "" if type(error).__name__ in ("TemplateError", "UndefinedError") else f"{type(error).__name__}: "
+            kind = "" if type(error).__name__ in _SAYS_ENOUGH else f"{type(error).__name__}: "
             raise UserError(
                 f"{example.id}: the chat template of {self.name} refuses the conversation ({kind}{reason}); "
                 "change the conversation or the template"

@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from groupwise.errors import UserError
 from groupwise.manifest import write_manifest
+from groupwise.masking import masked
 
 RECORD = "groupwise_run.json"
 """The resolved recipe, machine and versions, beside every model that a run writes."""
@@ -39,7 +40,7 @@ def complete_directory(final: Path) -> Iterator[Path]:
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.parent / f"{PARTIAL}{final.name}"
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_any(partial)
     partial.mkdir()
     try:
         with full_disk_named(final):
@@ -57,19 +58,27 @@ def _take_name(partial: Path, final: Path) -> None:
     """Killed in between, ``put_right`` brings the old one back."""
     old = final.parent / f"{OLD}{final.name}"
     if final.exists():
-        shutil.rmtree(old, ignore_errors=True)
+        remove_any(old)
         os.replace(final, old)
     os.replace(partial, final)
     sync(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    remove_any(old)
 
 
 def remove_directory(path: Path) -> None:
     """At no instant is half of it there under its name."""
     gone = path.parent / f"{GONE}{path.name}"
-    shutil.rmtree(gone, ignore_errors=True)
+    remove_any(gone)
     os.replace(path, gone)
-    shutil.rmtree(gone)
+    remove_any(gone)
+
+
+def remove_any(path: Path) -> None:
+    """Removes a directory, a file or a link; what a link leads to stays. Nothing there is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def put_right(parent: Path) -> None:
@@ -77,20 +86,28 @@ def put_right(parent: Path) -> None:
     has it again, and what is half written or half removed goes."""
     for path in parent.glob(f"{OLD}*"):
         final = parent / path.name.removeprefix(OLD)
-        if final.exists():
-            shutil.rmtree(path)
+        if final.exists() or path.is_symlink():
+            remove_any(path)
         else:
             os.replace(path, final)
     for path in (*parent.glob(f"{PARTIAL}*"), *parent.glob(f"{GONE}*")):
-        shutil.rmtree(path)
+        remove_any(path)
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """A file that holds either what it held or all of ``text``."""
+    """A file that holds either what it held or all of ``text``, keys and passwords masked."""
     partial = path.with_name(f"{PARTIAL}{path.name}")
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # as JSON writes half a surrogate pair
+    with open_new(partial) as file:
+        file.write(masked(text).encode("utf-8", "backslashreplace"))  # as JSON writes half a surrogate pair
     sync(partial)
     os.replace(partial, path)
+
+
+def open_new(path: Path) -> BinaryIO:
+    """An empty file to write, in place of what has that name: a link there is removed, not followed."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
 def write_json(path: Path, value: Any) -> None:

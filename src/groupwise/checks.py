@@ -15,14 +15,14 @@ from groupwise.algorithm import (
 from groupwise.combinations import complaints, remarks
 from groupwise.errors import UserError
 from groupwise.protocols import Reward, StepScoring
-from groupwise.rewards.model import ModelReward
+from groupwise.rewards.model import learned
 from groupwise.sources import (
     AllRollouts,
     FrozenPolicy,
     MonteCarloSteps,
     OnPolicy,
 )
-from groupwise.stage import Stage
+from groupwise.stage import NO_WEIGHT, Stage, updates_per_draw
 from groupwise.verdicts import bare
 
 STEP_SCORES = (
@@ -96,7 +96,7 @@ def _models(stage: Stage) -> Sequence[str] | None:
 
 def _refuse_listening(stage: Stage, names: Sequence[str], trained: Mapping[str, bool]) -> None:
     """Raises UserError where a learned reward is a stage that has trained no scorer by then."""
-    for reward in _learned((*stage.task.rewards, *stage.task.referee)):
+    for reward in learned((*stage.task.rewards, *stage.task.referee)):
         if reward.model in names and not trained.get(str(reward.model)):
             scorers = [name for name in trained if trained[name]]
             raise UserError(
@@ -109,12 +109,7 @@ def learned_from(stages: Sequence[Stage]) -> list[str | Path]:
     """The models of learned rewards that are no stages of the run: directories or hub names."""
     names = [stage.name for stage in stages]
     rewards = [reward for stage in stages for reward in (*stage.task.rewards, *stage.task.referee)]
-    return [reward.model for reward in _learned(rewards) if reward.model not in names]
-
-
-def _learned(rewards: Sequence[Reward]) -> list[ModelReward]:
-    """Also those that are cached."""
-    return [reward for each in rewards if isinstance(reward := bare(each), ModelReward)]
+    return [reward.model for reward in learned(rewards) if reward.model not in names]
 
 
 def scores_steps(reward: Reward) -> bool:
@@ -125,11 +120,6 @@ def scores_steps(reward: Reward) -> bool:
 
 def _listed(names: Sequence[str]) -> str:
     return f": {', '.join(names)}" if names else ""
-
-
-def updates_per_draw(stage: Stage) -> int:
-    """Optimiser updates made on one draw; with one, the policy that learns is the one that sampled."""
-    return stage.minibatches * stage.epochs
 
 
 def _complaints(stage: Stage) -> Iterator[str]:
@@ -163,11 +153,13 @@ def _source_complaints(stage: Stage) -> Iterator[str]:
     algorithm, source = stage.algorithm, stage.algorithm.source
     if isinstance(source, OnPolicy) and not stage.task.rewards and needs_reward(algorithm):
         yield f"task {stage.task.name} has no reward, and sampled completions need one"
-    for reward in _learned(stage.task.rewards):
+    for reward in learned(stage.task.rewards):
         if reward.kind == "process" and stage.task.steps is None:
             yield f"reward {reward.name} scores steps, and task {stage.task.name} does not say what one is: Task.steps"
     if isinstance(source, FrozenPolicy):
         yield from _frozen_complaints(stage, source)
+    if source.sampled_by() == "another" and algorithm.needs_own_samples:
+        yield f"{type(source).__name__} draws completions of another policy than the one that learns; {NO_WEIGHT}"
     if isinstance(source, MonteCarloSteps) and not stage.task.rewards:
         yield f"task {stage.task.name} has no reward, and what becomes of a step is judged by one"
 
@@ -212,7 +204,11 @@ def _update_remarks(stage: Stage) -> Iterator[str]:
             f"{updates} updates a draw with an unweighted k3 penalty: off-policy its gradient is that of neither KL; "
             "kl.weight live is the unbiased form"
         )
-    if not isinstance(algorithm.source, OnPolicy):
+    if algorithm.trains_scorer:
+        return
+    if algorithm.source.sampled_by() == "another":
+        yield from _off_policy_remarks(algorithm)
+    if algorithm.source.sampled_by() != "learner":
         return
     if updates == 1 and isinstance(algorithm.objective, ClippedRatio | ClippedSequenceRatio):
         yield "one update a draw, so the ratio is 1 and clip low and high never apply"
@@ -221,3 +217,19 @@ def _update_remarks(stage: Stage) -> Iterator[str]:
     joined = algorithm.objective.joins_group()
     if updates > 1 and "old_logprobs" not in algorithm.objective.needs() and not joined:
         yield f"{updates} updates a draw without an importance ratio: from the second on the gradient is biased"
+
+
+def _off_policy_remarks(algorithm: Algorithm) -> Iterator[str]:
+    """How completions of another policy are weighed, where a ratio does it."""
+    name = type(algorithm.source).__name__
+    if algorithm.has_ratio and not algorithm.has_anchor:
+        yield (
+            f"{name} draws completions of another policy: π_old is that sampler, so the ratio is their importance "
+            "weight and its clip applies from the first update on; with an algorithm.correction that weighs them the "
+            "clip is around the policy before each draw"
+        )
+    elif algorithm.has_ratio:
+        yield (
+            f"{name} draws completions of another policy: the correction is their importance weight, and the clip is "
+            "around the policy before each draw"
+        )

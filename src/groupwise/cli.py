@@ -64,13 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
+    from groupwise.visible import visible
+
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f": perhaps you meant {near[0]}" if near else f"; there are {', '.join(COMMANDS)}"
-        print(f"groupwise: unknown command {name}{hint}", file=sys.stderr)
+        print(visible(f"groupwise: unknown command {name}{hint}"), file=sys.stderr)
         return 2
     from groupwise.errors import UserError
-    from groupwise.visible import visible
 
     command = importlib.import_module(f"groupwise.commands.{name}")
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.identity import identity, ours, source_hash
+from groupwise.masking import MASK, masked, names_secret
 
 if TYPE_CHECKING:
     from groupwise.render import Renderer
@@ -30,7 +31,9 @@ def describe(value: Any) -> Any:
 
 def _described(value: Any, inside: tuple[int, ...]) -> Any:
     """``inside``: the ids of what it is a part of."""
-    if value is None or type(value) in (bool, int, float, str):
+    if isinstance(value, str):
+        return masked(str(value))
+    if value is None or type(value) in (bool, int, float):
         return value
     if id(value) in inside:
         return {"itself": len(inside) - inside.index(id(value))}
@@ -39,18 +42,23 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
         return _described(part, (*inside, id(value)))
 
     if isinstance(value, Path):
-        return str(value)
+        return masked(str(value))
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {field.name: below(getattr(value, field.name)) for field in fields(value)}
+        parts = {field.name: _part(field.name, getattr(value, field.name), below) for field in fields(value)}
         source = {} if ours(type(value)) else {"sha256": source_hash(type(value))}
         return {"is": type(value).__name__, **source, **parts}
     if isinstance(value, Mapping):
-        return {str(key): below(item) for key, item in value.items()}
+        return {str(key): _part(str(key), item, below) for key, item in value.items()}
     if isinstance(value, list | tuple) and (len(value) <= 2 * SHOWN_ROWS or not is_dataclass(value[0])):
         return [below(item) for item in value]
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview | range):
         return {"rows": len(value), "sha256": _rows_hash(value)}
     return identity(value, below)
+
+
+def _part(name: str, value: Any, below: Callable[[Any], Any]) -> Any:
+    """A secret is no part of a recipe: it is read from the environment, and one that is written down is masked."""
+    return MASK if isinstance(value, str) and value and names_secret(name) else below(value)
 
 
 def differences(ours: Any, theirs: Any) -> Iterator[str]:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
-import shutil
+import stat
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from groupwise.changes import Changes, accepted
-from groupwise.checkpoint import PARTIAL, put_right, remove_directory, write_json
+from groupwise.checkpoint import PARTIAL, put_right, remove_any, remove_directory, write_json
+from groupwise.clearing import FILES, LOCK, RECORD, remains, remove
 from groupwise.errors import UserError
 from groupwise.identity import unknowns
 from groupwise.versions import recipe_hash
 
-HALF_RECORD = f"{PARTIAL}run.json"
+HALF_RECORD = f"{PARTIAL}{RECORD}"
+CLEARING = "clearing"
+"""In run.json while what the run wrote is being removed."""
+MARK = "A run of groupwise was here.\n"
+SHA256_LETTERS = 64
 TIMED = ("started", "seconds", "evaluation_seconds", "continued", "changes")
 
 
@@ -39,6 +45,9 @@ class RunDirectory:
         self.evaluation = path / "evaluation.json"
         self.groups = path / "groups.json"
         self.report = path / "report.html"
+        self.lock = path / LOCK
+        self.kept: tuple[str, ...] = ()
+        """What ``claim`` cleared around: names that no run gave."""
 
     def model(self, stage: str) -> Path:
         """Where a finished stage leaves its model; the directory exists only when it is complete."""
@@ -67,7 +76,7 @@ class RunDirectory:
     def set_aside(self, checkpoint: Path) -> Path:
         """A damaged one, under a name that nothing takes for a checkpoint, for a look."""
         aside = checkpoint.with_name(f".damaged-{checkpoint.name}")
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_any(aside)
         os.replace(checkpoint, aside)
         return aside
 
@@ -75,7 +84,7 @@ class RunDirectory:
         """Removes what of a stage was set aside."""
         for path in (self.path / "checkpoints").glob(".damaged-*"):
             if path.name.removeprefix(".damaged-").rpartition("-")[0] == stage:
-                shutil.rmtree(path)
+                remove_any(path)
 
     def drop_checkpoints(self, stage: str, keep: Collection[int] = ()) -> None:
         """Removes a stage's checkpoints but those of the steps named."""
@@ -84,8 +93,16 @@ class RunDirectory:
                 remove_directory(path)
 
     def read(self) -> dict[str, Any]:
-        """run.json; empty where the run has not begun."""
-        return json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else {}
+        """run.json; empty where the run has not begun. Raises UserError where no run wrote it."""
+        if not self.record.exists():
+            return {}
+        try:
+            found = json.loads(self.record.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise UserError(f"{self.record}: holds no run's record; bring it back, or choose another --out")
+        return found
 
     def lasting_record(self) -> dict[str, Any]:
         """run.json without what a clock says of this run: the same for every run that comes to the same."""
@@ -102,9 +119,9 @@ class RunDirectory:
     def claim(self, recipe: dict[str, Any], fresh: bool) -> Iterator[Changes]:
         """Holds the directory for this process and this recipe, and says what of it has changed since the run began.
 
-        ``fresh`` removes an earlier run first. Raises UserError where another process is at work here, where the
-        directory belongs to another recipe, and where it holds something that is no run. A new run that ends with a
-        UserError before its first step, or first samples, leaves nothing behind.
+        ``fresh`` removes what an earlier run wrote first, and ``kept`` names what else is there. Raises UserError where
+        another process is at work here, where the directory belongs to another recipe, and where it holds something
+        that is no run. A new run that ends with a UserError before its first step, or first samples, leaves nothing.
         """
         self._refuse_foreign()
         absent = [path for path in (self.path, *self.path.parents) if not path.exists()]
@@ -115,8 +132,8 @@ class RunDirectory:
                 raise UserError(
                     f"{self.path}: another process is running here; wait for it or choose another --out"
                 ) from None
-            if fresh:
-                self._clear()
+            if fresh or CLEARING in self.read():
+                self._clear(lock)
             for parent in (self.path / "models", self.path / "checkpoints"):
                 put_right(parent)
             changes = self._changes(recipe)
@@ -126,21 +143,21 @@ class RunDirectory:
                 yield changes
             except UserError:
                 if is_new and not self._has_results():
-                    self._clear()
-                    (self.path / ".lock").unlink()
-                    for path in absent:
-                        path.rmdir()
+                    self._undo(recipe, absent)
                 raise
 
     def _opened(self) -> TextIO:
         """The file that says that a process is at work here. Raises UserError where none can be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            return (self.path / ".lock").open("w")
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise UserError(
-                f"{self.path}: can't be written ({error.strerror}: {error.filename}); choose another --out"
-            ) from error
+            why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+            raise UserError(f"{self.path}: can't be written ({why}: {error.filename}); choose another --out") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise UserError(f"{self.lock}: is no file; remove it, or choose another --out")
+        return os.fdopen(descriptor, "r+")
 
     def write_record(self, values: dict[str, Any]) -> None:
         write_json(self.record, self.read() | values)
@@ -148,12 +165,27 @@ class RunDirectory:
     def _refuse_foreign(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path}: is a file; expected a directory for the run")
-        if self.path.is_dir() and not self.record.exists():
-            foreign = [path.name for path in self.path.iterdir() if path.name not in (".lock", HALF_RECORD)]
+        if not self.path.is_dir():
+            return
+        link = next((name for name in (RECORD, *FILES) if (self.path / name).is_symlink()), None)
+        if link:
+            raise UserError(f"{self.path / link}: is a link, and no run writes through one; remove it")
+        record = self.read()
+        if self.record.exists() and not _is_record(record):
+            raise UserError(f"{self.record}: no run wrote it (it names no recipe); choose another --out")
+        if not record and not self._is_marked():
+            foreign = [path.name for path in self.path.iterdir() if path.name not in (LOCK, HALF_RECORD)]
             if foreign:
                 raise UserError(
                     f"{self.path}: holds {foreign[0]} but no run.json, so it is no run's; choose another --out"
                 )
+
+    def _is_marked(self) -> bool:
+        """Whether a run was here and left what it did not write."""
+        try:
+            return not self.lock.is_symlink() and self.lock.is_file() and self.lock.read_bytes()[:99] == MARK.encode()
+        except OSError:
+            return False
 
     def begun(self, stage: str) -> bool:
         """Whether anything of a stage is there: a step, a checkpoint, what it gathered, its model."""
@@ -196,13 +228,57 @@ class RunDirectory:
         """A step, or samples that were gathered for one."""
         return self.gathered.exists() or (self.metrics.exists() and self.metrics.stat().st_size > 0)
 
-    def _clear(self) -> None:
-        """run.json goes last: what is left of a clearing that was cut short is still a run's."""
-        for path in sorted(self.path.iterdir(), key=lambda path: path == self.record):
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != ".lock":
-                path.unlink()
+    def _clear(self, lock: TextIO) -> None:
+        """Removes what the run that is here wrote, and keeps the rest. Raises UserError, and removes nothing, where
+        something that it did not write lies among what a run reads as a whole.
+
+        run.json says first that it is being cleared and goes last: cut short, the next command clears on. A mark in the
+        lock says that what is left then has had a run beside it.
+        """
+        record = self.read()
+        if not record:
+            return
+        found = remains(self.path, _stages_of(record))
+        if found.inside:
+            more = f" and {len(found.inside) - 1} more" if len(found.inside) > 1 else ""
+            raise UserError(
+                f"{self.path / found.inside[0]}{more}: the run did not write it, and it lies in a directory that "
+                "--fresh removes; nothing was removed; move it elsewhere, or choose another --out"
+            )
+        self.write_record({"seconds": None, CLEARING: True})
+        self.kept = found.others
+        if found.others:
+            _mark(lock)
+        remove(self.path, found)
+
+    def _undo(self, recipe: dict[str, Any], absent: list[Path]) -> None:
+        """Leaves the directory as it was before a new run began in it."""
+        found = remains(self.path, _stages_of(self.read() or recipe))
+        remove(self.path, found)
+        if not (found.inside or found.others):
+            self.lock.unlink()
+        for path in absent:
+            with suppress(OSError):  # someone has put a file there
+                path.rmdir()
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Whether a run's: a file of that name may be anyone's."""
+    sha256 = record.get("recipe_sha256")
+    return isinstance(record.get("recipe"), dict) and isinstance(sha256, str) and len(sha256) == SHA256_LETTERS
+
+
+def _stages_of(record: dict[str, Any]) -> list[str]:
+    stages = record.get("stages") or ()
+    return [str(stage["name"]) for stage in stages if isinstance(stage, dict) and "name" in stage]
+
+
+def _mark(lock: TextIO) -> None:
+    """Only a file that is ours alone and empty: one that lies elsewhere, too, is not written."""
+    about = os.fstat(lock.fileno())
+    if about.st_size == 0 and about.st_nlink == 1:
+        lock.write(MARK)
+        lock.flush()
 
 
 def _without(evaluations: dict[str, Any], stage: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from groupwise.errors import UserError
 from groupwise.measure import Measure
 from groupwise.problems import fitting_prompts, sets_of
 from groupwise.protocols import RolloutEngine
+from groupwise.sample_completions import SampleCompletion, shown
 from groupwise.seeding import stable_seed
 from groupwise.statistics import doubling, maj_at_k, mean, pass_at_k
 from groupwise.tasks.task import Task
@@ -38,19 +39,7 @@ Sampled = Callable[[Sequence[Sequence[Rollout]]], None]
 
 SHOWN_COMPLETIONS = 8
 
-__all__ = ["Comparison", "Evaluation", "Measure", "Settings", "compare", "evaluate"]
-
-
-@dataclass(frozen=True)
-class SampleCompletion:
-    """A greedy answer to look at."""
-
-    question: str
-    text: str
-    reward: float | None
-    finished: bool
-    correct: bool | None = None
-    """The judge's verdict; None where it could not score."""
+__all__ = ["Comparison", "Evaluation", "Measure", "SampleCompletion", "Settings", "compare", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -166,17 +155,18 @@ def evaluate(
     correct_at: float | None = None,
     canonical: Canonical | None = None,
     on_progress: Progress | None = None,
-    on_sampled: Sampled | None = None,
+    on_sampled: Sampled = lambda samples: None,
     state: TrainerState = OVER,
     narrowed: tuple[int, float, float] = (0, 1.0, 0.0),
+    on_greedy: Callable[[Sequence[Rollout]], Any] = lambda rollouts: None,
 ) -> Evaluation:
     """Evaluate the engine's present weights on the first ``problems`` of ``task.held_out``, of each of its sets.
 
     Each gets one greedy completion and one at ``temperature``; the first ``sampled_problems``, of each set, get
     ``samples`` of the latter. The task's judge alone says what is correct, from the score on that its reward states or
     ``correct_at``; its reward, or ``canonical``, says which answers are the same, and without either there is no maj@k.
-    The same seed asks for the same random streams, whatever the batch. ``on_sampled`` is given the samples of those
-    problems, scored. ``state``: where training stands, for rewards that ask. ``narrowed``: see ``Settings``.
+    The same seed asks for the same random streams, whatever the batch. ``on_greedy`` and ``on_sampled`` are given the
+    scored completions. ``state``: where training stands, for rewards that ask. ``narrowed``: see ``Settings``.
 
     Raises UserError where the task has no held-out problems or no judge that can tell, or no prompt fits the context.
     """
@@ -188,8 +178,8 @@ def evaluate(
     advance = _counter(on_progress, len(prompts) + sum(counts))
     draw = partial(_draw, engine, renderer, task, judge, prompts, on_completion=advance, state=state)
     greedy, sampled = draw([1] * len(prompts), replace(settings, temperature=0.0)), draw(counts, settings)
-    if on_sampled:
-        on_sampled(sampled[: settings.sampled_problems])
+    on_greedy([rollout for (rollout,) in greedy])
+    on_sampled(sampled[: settings.sampled_problems])
     votes = [candidates(judge, rollouts, canonical) for rollouts in sampled[: settings.sampled_problems]]
     return _summary(task, judge, settings, prompts, too_long, greedy, sampled, votes, started)
 
@@ -270,7 +260,7 @@ def _summary(
         unparseable_fraction=mean([_unread(rollout, judge) for rollouts in sampled for rollout in rollouts]),
         unscored_fraction=mean([rollout.correct is None for rollout in everything]),
         prompts_too_long=too_long,
-        completions=tuple(_shown(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
+        completions=tuple(shown(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
         judge=judge.name,
         reward_means=reward_means(sampled),
         sets=sets_of(prompts),
@@ -279,9 +269,3 @@ def _summary(
 
 def _unread(rollout: Rollout, judge: Judge) -> bool:
     return rollout.scores[judge.name].status == "unparseable"
-
-
-def _shown(rollout: Rollout) -> SampleCompletion:
-    prompt = rollout.prompt.example.prompt
-    question = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    return SampleCompletion(question, rollout.text, rollout.reward, rollout.finished, rollout.correct)

@@ -16,11 +16,13 @@ from groupwise.learners.scorer import ScorerLearner
 from groupwise.moments import before
 from groupwise.protocols import Sink
 from groupwise.runs import Run
+from groupwise.sample_completions import to_look_at
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, World
 from groupwise.stage import Stage
 from groupwise.stopping import given_up_at_once
+from groupwise.types import Rollout
 
 
 class Evaluator:
@@ -62,6 +64,7 @@ class Evaluator:
     def _evaluated(self, world: World, name: str) -> Evaluation:
         stage, plan = world.stage, self.recipe.evaluation
         self.sink.note(f"{name}: evaluating on held-out problems of {stage.task.name}")
+        greedy: list[Rollout] = []
         with given_up_at_once():
             found = evaluate(
                 world.engine,
@@ -76,10 +79,12 @@ class Evaluator:
                 seed=stable_seed(self.recipe.seed, "evaluation"),
                 on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
                 state=world.state,
+                on_greedy=greedy.extend,
             )
         self.sink.note(f"{name}: {headline(found)}")
         for part in found.sets:
             self.sink.note(f"{name}, {part}: {headline(found.of_set(part))}")
+        self.sink.completions(name, to_look_at(greedy, self.recipe.seed))
         return found
 
     def evaluate_scorer(self, world: World, learner: ScorerLearner) -> None:

@@ -6,17 +6,16 @@ numbers are made of numbers: a NaN advantage makes a NaN coefficient and a NaN g
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from groupwise.algorithm import Coefficients, Outputs, Signals
+from groupwise.checkpoint import write_json
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -114,13 +113,7 @@ class BadBatches:
         if len(earlier) < MOST_KEPT:
             path = ledger.write(stage, record, weights)
             found = [asdict(bad) | {"value": str(bad.value)} for bad in record.bad]
-            _write(path.with_suffix(".json"), {"stage": stage, "step": record.step, "not_finite": found})
+            write_json(path.with_suffix(".json"), {"stage": stage, "step": record.step, "not_finite": found})
             words += f"; the batch lies in {path}"
         self.last = words
         return words
-
-
-def _write(path: Path, value: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Literal
 
 from groupwise.errors import UserError
+from groupwise.visible import visible
 
 SECONDS = 10.0
 """In which the hub answers, or counts as out of reach."""
@@ -32,7 +33,7 @@ def answers(name: str, kind: Kind) -> bool:
         raise UserError(f"{name}: no directory here, and no name that the hub could have; check the path") from None
     if constants.HF_HUB_OFFLINE:
         return _fetched_before(name, one, kept, "HF_HUB_OFFLINE is set")
-    print(f"asking the hub for {name}", file=sys.stderr)
+    print(visible(f"asking the hub for {name}"), file=sys.stderr)
     try:
         address = f"{constants.ENDPOINT}/api/{kind}/{name}"
         status = get_session().get(address, headers=build_hf_headers(), timeout=SECONDS).status_code

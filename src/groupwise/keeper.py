@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from groupwise.checkpoint import RECORD, complete_directory, require_space, sync, write_json
-from groupwise.checks import updates_per_draw
 from groupwise.directory import RunDirectory
 from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
 from groupwise.finite import BadBatches, all_finite
-from groupwise.ledger import Ledger, extras
+from groupwise.ledger import Ledger, LedgerWriter, extras
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
 from groupwise.questions import Questions
 from groupwise.quick_evaluation import quick_evaluation
 from groupwise.rendering import remembered
+from groupwise.rewards.model import scale_metrics
 from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.sources import World
 from groupwise.sources.signal import signal_of
-from groupwise.stage import Checkpoints, HeldOut, Stage
+from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, asked
 from groupwise.types import DEMONSTRATED, Group, flatten
 from groupwise.update import StepRecord
@@ -49,8 +50,7 @@ class Keeper:
         self.stage, self.world, self.learner = stage, world, learner
         self.held_out, self.checkpoints, self.place, self.sink = held_out, checkpoints, place, sink
         self.progress = progress
-        self.unsynced: list[Path] = []
-        self.ledger = Ledger(place.ledger)
+        self.ledger = LedgerWriter(Ledger(place.ledger), sink.note)
         self.bad_batches = BadBatches(place.bad_batches)
         self.doctor = Doctor(stage.name, place.metrics, place.alarms, self._alarms())
         self.scorable = True
@@ -63,13 +63,13 @@ class Keeper:
             kept = self.bad_batches.keep(stage.name, record, self.weights)
             self.sink.note(f"{stage.name} {step}: left out {len(record.bad)} of the step's updates: {kept}")
         if record is not None and any(rollout.version != DEMONSTRATED for rollout in flatten(record.groups)):
-            self.unsynced.append(self.ledger.write(stage.name, record, self.weights))
-            self.sink.groups(stage.name, step, record.groups, record.coefficients.tolist())
+            self.ledger.write(stage.name, record, self.weights)
             if step in self.shown and not record.bad:
                 self._show(record)
+        scales = scale_metrics(stage.task.rewards)
         if not self._evaluation_due(step):
-            return {}
-        return self._evaluate_scorer() if stage.algorithm.trains_scorer else self._evaluate()
+            return scales
+        return scales | (self._evaluate_scorer() if stage.algorithm.trains_scorer else self._evaluate())
 
     def checkpoint(self, progress: Progress) -> None:
         """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""
@@ -102,6 +102,12 @@ class Keeper:
         except UserError as error:
             self.sink.note(f"{self.stage.name}: its end is not kept, so that it can't be lengthened: {error}")
 
+    def close(self) -> None:
+        """Waits for what is still being written. Whoever ends in order has drained it and heard what went wrong there;
+        an error that ends a stage is the one to hear."""
+        with suppress(Exception):
+            self.ledger.close()
+
     def give_up_step(self) -> NoReturn:
         """The step under way has changed nothing yet: saves where the one before it left off. Raises Stopped."""
         step = self.progress.step
@@ -118,7 +124,8 @@ class Keeper:
         judge = self.stage.task.judge
         judged = [(each.name, problems) for each in self.stage.task.rewards if judge and each is not judge.reward]
         half = any(tensor.dtype.itemsize == 2 for tensor in self.learner.weights().values())
-        return alarms(updates_per_draw(self.stage), half, judged)
+        frozen = self.stage.algorithm.source.sampled_by() == "another"  # old by design, and weighed or copied
+        return alarms(math.inf if frozen else updates_per_draw(self.stage), half, judged)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -133,12 +140,11 @@ class Keeper:
         """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them."""
         stage, state = self.stage, self.learner.state()
         path = self.place.checkpoint(stage.name, progress.step)
-        require_space(
-            path.parent, bytes_of(state) + self.learner.saved_bytes(), f"the checkpoint of step {progress.step}"
-        )
-        for written in (*self.unsynced, *filter(Path.exists, (self.place.metrics, self.place.times))):
+        needed = bytes_of(state) + self.learner.saved_bytes()
+        require_space(path.parent, needed, f"the checkpoint of step {progress.step}")
+        lines = (self.place.metrics, self.place.times)
+        for written in (*self.ledger.drain(), *(path for path in lines if path.exists())):
             sync(written)
-        self.unsynced.clear()
         with complete_directory(path) as partial:
             self.learner.save(partial)
             asked = remembered(stage.task, self.world.renderer) | Questions.of(stage.task).record()

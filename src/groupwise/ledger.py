@@ -1,18 +1,20 @@
-"""Every rollout is kept: ids, log-probabilities, rewards, advantages, coefficients. One parquet file a step."""
+"""Every rollout is kept: texts, ids, log-probabilities, rewards, advantages, coefficients. One parquet file a step."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from groupwise.types import Rollout, flatten
+from groupwise.checkpoint import open_new
+from groupwise.deadlines import Helper, result
+from groupwise.ledger_columns import extras, table_of
 from groupwise.update import StepRecord
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = ["Ledger", "LedgerWriter", "extras"]
 
 
 class Ledger:
@@ -31,74 +33,72 @@ class Ledger:
 
         path = self.path(stage, record.step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist(rows(record, weights or {})), partial, compression="zstd")
-        os.replace(partial, path)
+        partial_file = path.with_suffix(".partial")
+        table = table_of(stage, record, weights or {})
+        strings = [field.name for field in table.schema if field.type == pa.string()]
+        numbers = (pa.list_(pa.float32()), pa.list_(pa.float64()))
+        floats = [field.name for field in table.schema if field.type in numbers]
+        with open_new(partial_file) as file:
+            pq.write_table(
+                table,
+                file,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=strings,
+                use_byte_stream_split=[f"{name}.list.element" for name in floats],
+            )
+        os.replace(partial_file, path)
         return path
 
     def read(self, stage: str, step: int) -> list[dict[str, Any]]:
-        """The rows of one step. Raises FileNotFoundError for a step that is not there."""
+        """The rows of one step, whatever version wrote them. Raises FileNotFoundError for a step that is not there."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.path(stage, step)).to_pylist()
+        table = pq.read_table(self.path(stage, step))
+        maps = [field.name for field in table.schema if pa.types.is_map(field.type)]
+        rows: list[dict[str, Any]] = table.to_pylist()
+        for row in rows:
+            row.update({name: None if row[name] is None else dict(row[name]) for name in maps})
+        return rows
 
     def steps(self, stage: str) -> list[int]:
         """Steps on disk, in order."""
         return sorted(int(path.stem) for path in (self.directory / stage).glob("*.parquet"))
 
 
-def rows(record: StepRecord, weights: Mapping[str, float]) -> list[dict[str, Any]]:
-    """One plain dict a rollout."""
-    signals, table = record.signals, []
-    assert signals.advantages is not None
-    greedy = [group.greedy_reward for group in record.groups for _ in group.rollouts]
-    for row, (rollout, number) in enumerate(zip(flatten(record.groups), signals.group.tolist(), strict=True)):
-        length = len(rollout.tokens)
+class LedgerWriter:
+    """Writes steps to a ledger in a thread of its own, one after the other: who hands over the next waits for the last.
 
-        def cut(tensor: Tensor | None, row: int = row, length: int = length) -> list[float] | None:
-            return None if tensor is None else tensor[row, :length].tolist()
+    What goes wrong in the thread is raised by the next call, ``drain`` included.
+    """
 
-        table.append(
-            {
-                "group": number,
-                "example": rollout.prompt.example.id,
-                "prompt_tokens": list(rollout.prompt.tokens),
-                "tokens": list(rollout.tokens),
-                "mask": list(rollout.mask),
-                "text": rollout.text.encode("utf-8", "replace").decode(),
-                "finished": rollout.finished,
-                "version": rollout.version,
-                "reward": rollout.reward,
-                "correct": rollout.correct,
-                "greedy_reward": greedy[row],
-                "reward_tokens": list(rollout.rewards),
-                "reward_values": list(rollout.rewards.values()),
-                **_said(rollout, weights),
-                "behavior_logprobs": list(rollout.behavior_logprobs),
-                "logprobs": record.logprobs[row, :length].tolist(),
-                "reads": record.reads,
-                "old_logprobs": cut(signals.old_logprobs),
-                "reference_logprobs": cut(signals.reference_logprobs),
-                "values": cut(signals.old_values),
-                "advantages": signals.advantages[row, :length].tolist(),
-                "coefficients": record.coefficients[row, :length].tolist(),
-            }
-        )
-    return table
+    def __init__(self, ledger: Ledger, on_note: Callable[[str], None]) -> None:
+        self.ledger, self.on_note = ledger, on_note
+        self._helper = Helper("ledger")
+        self._under_way: Future[Path] | None = None
+        self._written: list[Path] = []
 
+    def write(self, stage: str, record: StepRecord, weights: Mapping[str, float]) -> None:
+        """Begins to write a step."""
+        self._wait()
+        self._under_way = self._helper.submit(partial(self.ledger.write, stage, record, weights))
 
-def _said(rollout: Rollout, weights: Mapping[str, float]) -> dict[str, Any]:
-    """By its rewards."""
-    return {
-        "scores": {name: score.value for name, score in rollout.scores.items()} or None,
-        "score_weights": dict(weights) or None,
-        "statuses": {name: score.status for name, score in rollout.scores.items()} or None,
-        "extras": extras(rollout),
-    }
+    def drain(self) -> list[Path]:
+        """Waits until everything is written: the files since the last call."""
+        self._wait()
+        written, self._written = self._written, []
+        return written
 
+    def close(self) -> None:
+        """Waits for what is under way and ends the thread."""
+        try:
+            self._wait()
+        finally:
+            self._helper.close()
 
-def extras(rollout: Rollout) -> str | None:
-    """What rewards said beside their values, as JSON by reward and name; None where none did."""
-    said = {name: {**score.logged, **score.extras} for name, score in rollout.scores.items()}
-    said = {name: values for name, values in said.items() if values}
-    return json.dumps(said, ensure_ascii=False) if said else None
+    def _wait(self) -> None:
+        """For the write under way, which is over even where it failed."""
+        under_way, self._under_way = self._under_way, None
+        if under_way:
+            self._written.append(result(under_way, "the run", "the ledger's file of a step", self.on_note))

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from groupwise.algorithm import Signals
 from groupwise.controls import Controls
 from groupwise.protocols import Learner, Sink
-from groupwise.sources import Draw, OnPolicy, World
+from groupwise.sources import Draw, World
 from groupwise.stage import Stage
 from groupwise.stopping import given_up_at_once, heed
-from groupwise.types import DEMONSTRATED, Rollout, flatten
+from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Rollout, flatten
 from groupwise.update import StepRecord, prepare, update
 
 
@@ -126,17 +126,20 @@ def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def policy_metrics(stage: Stage, version: int, rollouts: Sequence[Rollout], signals: Signals) -> dict[str, float]:
-    """Of completions that the policy itself sampled: how old they are, how many repeat themselves, how much of them is
-    left out of learning. ``version`` is that of the weights that will learn from them."""
-    if not isinstance(stage.algorithm.source, OnPolicy):
+    """Of completions that a policy sampled: whose they are and how old, how many repeat themselves, how much of them is
+    left out of learning; of a scorer's nothing. ``version`` is that of the weights that will learn from them."""
+    sampled = [rollout for rollout in rollouts if rollout.version != DEMONSTRATED]
+    if stage.algorithm.trains_scorer or not sampled:
         return {}
     assert signals.learned is not None
     left_out = 1 - float(signals.learned.sum()) / max(float(signals.mask.sum()), 1.0)
-    return {
-        "staleness": float(version - min(rollout.version for rollout in rollouts)),
-        "completions/repetitive_ratio": sum(repeats(rollout.tokens) for rollout in rollouts) / len(rollouts),
-        "masked_ratio": left_out,
-    }
+    versions = [rollout.version for rollout in sampled if rollout.version != ANOTHER_POLICY]
+    metrics = {"staleness": float(version - min(versions))} if versions else {}
+    foreign = sum(rollout.version != version for rollout in sampled) / len(sampled)
+    if foreign:
+        metrics["off_policy_ratio"] = foreign
+    metrics["completions/repetitive_ratio"] = sum(repeats(rollout.tokens) for rollout in sampled) / len(sampled)
+    return metrics | {"masked_ratio": left_out}
 
 
 def repeats(tokens: Sequence[int]) -> bool:

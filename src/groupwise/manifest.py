@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 MANIFEST = "manifest.json"
-UNLISTED = {MANIFEST, "README.md"}
+UNLISTED = frozenset((MANIFEST, "README.md"))
 """A model's card is written again when the model has been evaluated."""
 
 
@@ -19,6 +19,14 @@ def write_manifest(directory: Path) -> None:
         if path.is_file() and path.name not in UNLISTED
     }
     (directory / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n", encoding="utf-8")
+
+
+def listed(directory: Path) -> frozenset[str] | None:
+    """Names of all files that were written into ``directory``, with ``/``; None where its manifest says nothing."""
+    try:
+        return UNLISTED | frozenset(json.loads((directory / MANIFEST).read_bytes())["files"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def damage(directory: Path) -> str:

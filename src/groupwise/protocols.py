@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from groupwise.types import Completion, Example, Group, Request, Rollout, Sampling, Score, TrainerState
+from groupwise.types import Completion, Example, Request, Rollout, Sampling, Score, TrainerState
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from groupwise.algorithm import Outputs
+    from groupwise.sample_completions import SampleCompletion
 
 
 class RolloutEngine(Protocol):
@@ -211,8 +212,8 @@ class Sink(Protocol):
         """The numbers of one finished step (1-based), under the names of docs/metrics.md."""
         ...
 
-    def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Sequence[Sequence[float]]) -> None:
-        """The rollouts of one step with each token's gradient coefficient, row by row of ``flatten(groups)``."""
+    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
+        """The ``best``, the ``worst`` and a ``random`` greedy completion of an evaluation; ``name`` says of what."""
         ...
 
     def note(self, text: str) -> None:

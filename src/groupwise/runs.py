@@ -31,8 +31,12 @@ from groupwise.quick_evaluation import refuse_unknown_best
 from groupwise.ranges import refuse_number, refuse_numbers
 from groupwise.rewards.scoring import prepare
 from groupwise.scorer_evaluation import ScorerEvaluation
+from groupwise.sinks.trackers import Tracker
 from groupwise.stage import Checkpoints, HeldOut, Stage
 from groupwise.versions import conditions, recipe_hash
+
+LONGEST_NAME = 100
+"""Bytes of the name of a run or a stage; a file system takes 255, and names are put together."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Run:
     every after. One of random weights is not."""
     seed: Annotated[int, "(-inf, inf)"] = 0
     """With the recipe, all that decides the result."""
+    sinks: tuple[Tracker, ...] = ()
+    """Trackers that hear of the run beside the terminal and its own files: ``groupwise.sinks.trackers``."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,17 @@ def check(recipe: Run) -> list[str]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UserError(f"run {recipe.name} has two stages named {twice}; each needs its own name")
-    bad = next(
-        (name for name in [recipe.name, *names] if not name or set(name) & set("/\\\0 ") or name[0] == "."), None
-    )
+    bad = next((name for name in [recipe.name, *names] if not _is_name(name)), None)
     if bad is not None:
-        raise UserError(f"{bad!r} can't name a run or a stage: it names a directory; use letters, digits, - and _")
+        raise UserError(
+            f"{bad!r} can't name a run or a stage: it names a directory; use letters, digits, -, _ and ., a letter, a "
+            f"digit or _ first, {LONGEST_NAME} at most"
+        )
     if isinstance(recipe.model, NewModel) and "new" in names:
         raise UserError(f"run {recipe.name}: models/new holds the model it begins with; name the stage otherwise")
     refuse_ranges(recipe)
+    for sink in recipe.sinks:
+        sink.refuse()
     for stage in recipe.stages:
         refuse(stage)
     refuse_order(recipe.stages)
@@ -95,6 +104,11 @@ def check(recipe: Run) -> list[str]:
     others = ((stage.name, coincidence(stage)) for stage in recipe.stages)
     told = [f"stage {name}: {said}" for name, said in others if said]
     return [*_uncomparable(recipe), *(warning for stage in recipe.stages for warning in warnings(stage)), *told]
+
+
+def _is_name(name: str) -> bool:
+    allowed = all(letter.isalnum() or letter in "-_." for letter in name)
+    return 0 < len(name.encode()) <= LONGEST_NAME and allowed and name[0] not in "-."
 
 
 def _uncomparable(recipe: Run) -> Iterator[str]:

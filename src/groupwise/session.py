@@ -43,8 +43,10 @@ from groupwise.rewards.model import with_scorers
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
 from groupwise.saved_state import load_state
+from groupwise.scaling import scaled
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
+from groupwise.sinks.trackers import About
 from groupwise.sources import World
 from groupwise.stage import Stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
@@ -58,8 +60,8 @@ def run(
 ) -> Outcome:
     """Runs a recipe in ``out`` (``runs/<name>``), continuing what is there; ``fresh`` starts over.
 
-    ``sinks`` hear of it beside metrics.jsonl, TensorBoard and the report, which are always written; None: the
-    terminal. Raises UserError for what the user can mend; then nothing has been written.
+    ``sinks`` hear of it beside metrics.jsonl and the report, which are always written, and the trackers of the recipe;
+    None: the terminal. Raises UserError for what the user can mend; then nothing has been written.
     """
     check(recipe)
     share_freed_memory()
@@ -74,14 +76,17 @@ class Session:
     def __init__(self, recipe: Run, place: RunDirectory, sinks: Sequence[Sink] | None, changes: Changes) -> None:
         from groupwise.sinks.console import Terminal
         from groupwise.sinks.jsonl import JsonLines
-        from groupwise.sinks.tensorboard import TensorBoard
+        from groupwise.sinks.trackers import TensorBoard, is_installed
 
         self.recipe, self.place, self.evaluations = recipe, place, Evaluations(place)
         self.named: dict[str, Path | str] = {}
         self.changes, last = changes, recipe.stages[-1]
         self.ends = {last.name: last.steps}
         shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
-        self.sink = Sinks(*shown, JsonLines(place.metrics), TensorBoard(place.tensorboard))
+        self.trackers = recipe.sinks
+        if TensorBoard() not in recipe.sinks and is_installed("tensorboard"):
+            self.trackers += (TensorBoard(),)
+        self.sink = Sinks(*shown, essential=[JsonLines(place.metrics)])
         self.evaluator = Evaluator(recipe, place, self.evaluations, self.sink)
 
     def run(self) -> Outcome:
@@ -106,9 +111,12 @@ class Session:
             self.place.write_record(as_record(self.recipe))
         else:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
+            note_unreadable(self.place, self.sink.note)
+        self._open_trackers()
+        if self.place.kept:
+            self.sink.note(f"kept, since no run wrote them: {', '.join(self.place.kept)}")
         for words in self.changes.words:
             self.sink.note(f"goes on with {words}")
-            note_unreadable(self.place, self.sink.note)
         for warning in check(self.recipe):
             self.sink.note(warning)
         model = first = self._first_model()
@@ -127,6 +135,18 @@ class Session:
         outcome = self._outcome()
         self.sink.close({"directory": str(self.place.path), "report": str(self.place.report)})
         return outcome
+
+    def _open_trackers(self) -> None:
+        """Once it is known what the run is; one that cannot be opened is named, and the run does without it."""
+        record = self.place.read()
+        identity = f"{self.recipe.name}-{int(record['started'])}"
+        about = About(self.recipe.name, self.place.path, identity, record["recipe"])
+        for tracker in self.trackers:
+            try:
+                self.sink.sinks.append(tracker.open(about))
+            except Exception as error:
+                why = f"{type(error).__name__}: {error}"
+                self.sink.note(f"sink {type(tracker).__name__}: not opened, the run goes on without it: {why}")
 
     def _first_model(self) -> Path | str:
         if not isinstance(self.recipe.model, NewModel):
@@ -160,6 +180,10 @@ class Session:
         world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase, self.sink.note)
         world = world.at(stage.steps, stage.steps * stage.prompts_per_step)  # evaluations judge as at the end
         world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
+        world = scaled(
+            world, learner, self.place, self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
+        )
+        stage = world.stage
         if not trained:
             for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, renderer))):
                 self.sink.note(line)
@@ -225,8 +249,11 @@ class Session:
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
         try:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
+            keeper.ledger.drain()
         except Interrupted:
             keeper.give_up_step()
+        finally:
+            keeper.close()
         refuse_broken(stage.name, learner.weights())
         if stage.name in self.ends:
             keeper.keep_end()

@@ -9,6 +9,13 @@ from typing import Annotated, Literal
 from groupwise.algorithm import Algorithm
 from groupwise.tasks.task import Task
 
+NO_WEIGHT = (
+    "the objective has no importance ratio and nothing corrects for the sampler, so the gradient would be that of "
+    "another policy; expected algorithm.correction TruncateMismatch() or RejectMismatch(), which weigh each completion "
+    "by how likely the policy makes it, an objective with a ratio such as ClippedRatio(), or source OnPolicy()"
+)
+"""Of completions that another policy drew: why they cannot be learned from, and the ways out."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -30,12 +37,14 @@ class Stage:
     learning_rate: Annotated[float, "[0, 1]"] = 1e-6
     """AdamW's, at the end of the warm-up."""
     warmup_steps: Annotated[int, "[0, inf)"] = 0
-    """Steps over which the learning rate rises linearly."""
+    """Steps over which the learning rate rises linearly, by the same amount at each: the first has 1/warmup_steps of it
+    and the last all of it."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """After the warm-up: constant, or down to the floor at the last step."""
+    """After the warm-up: constant, or falling from the whole rate at the first step after it so that the floor would be
+    reached at the step after the last: of N falling steps the last is linearly 1/N of the way above the floor."""
     schedule_steps: Annotated[int, "[0, inf)"] = 0
-    """Steps in which a falling schedule reaches its floor, where it then stays; 0: all of the stage's, which then can't
-    be lengthened."""
+    """Steps, those of the warm-up included, after which a falling schedule is at its floor, where it then stays; 0: all
+    of the stage's, which then can't be lengthened."""
     long_prompts: Literal["skip", "error"] = "skip"
     """A prompt that leaves no room for its completion in the context: skipped and counted, or an error."""
     unreadable_answers: Literal["skip", "error"] = "skip"
@@ -66,6 +75,11 @@ class Stage:
         left = max(0.0, 1 - (step - self.warmup_steps) / falling)
         factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[self.schedule]
         return self.learning_rate * (self.learning_rate_floor + (1 - self.learning_rate_floor) * factor)
+
+
+def updates_per_draw(stage: Stage) -> int:
+    """Optimiser updates made on one draw."""
+    return stage.minibatches * stage.epochs
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from groupwise.checkpoint import open_new
+
 Row = dict[str, Any]
 
 
@@ -52,7 +54,8 @@ def truncate_after(path: Path, stage: str, step: int) -> None:
         os.truncate(path, len(kept))
         return
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(kept)
+    with open_new(partial) as file:
+        file.write(kept)
     os.replace(partial, path)
 
 

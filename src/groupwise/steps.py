@@ -22,6 +22,8 @@ ABBREVIATIONS = frozenset(("Mr", "Mrs", "Ms", "Dr", "Prof", "St", "No", "vs", "c
 """A full stop after one of these ends no sentence."""
 
 _LINE_NUMBER = re.compile(r"\s*[0-9]+")
+LONGEST_NUMBER = 200
+"""Characters before the full stop of a line's number, blanks included."""
 _SENTENCE_END = re.compile(
     r"(?<![.!?…])[.!?…]+(?![.!?…])[\"'”’»)\]*]*(?=\s|\Z)"  # a space must follow: 3.14 is a number
     r"|[。！？]+[”’」』）]*"  # Chinese and Japanese: no space follows
@@ -81,7 +83,7 @@ class Sentences(Segmentation):
             if match[0].isspace():
                 line = match.end()
             elif match[0] == "." and (
-                _LINE_NUMBER.fullmatch(text, line, match.start()) or _word_before(text, match.start()) in ABBREVIATIONS
+                _is_line_number(text, line, match.start()) or _word_before(text, match.start()) in ABBREVIATIONS
             ):
                 continue
             yield match.end()
@@ -122,6 +124,12 @@ def _visible_ends(text: str, cuts: Iterator[int] | Sequence[int]) -> tuple[int, 
             found.append(start + len(stretch))
         start = cut
     return tuple(found)
+
+
+def _is_line_number(text: str, line: int, end: int) -> bool:
+    """Whether all between the line's beginning and ``end`` is its number. A longer stretch is none: looked at anew for
+    every full stop of a line, it would take the square of its length."""
+    return end - line <= LONGEST_NUMBER and _LINE_NUMBER.fullmatch(text, line, end) is not None
 
 
 def _word_before(text: str, end: int) -> str:

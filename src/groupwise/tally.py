@@ -9,10 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from groupwise.algorithm import Algorithm, Outputs, Signals, gradient_coefficient
+from groupwise.algorithm import Algorithm, Coefficients, Outputs, Signals, gradient_coefficient
 from groupwise.finite import BadNumber, NotFinite, refuse_bad
 from groupwise.protocols import Learner
-from groupwise.sources import OnPolicy
 from groupwise.types import Rollout
 
 
@@ -26,8 +25,10 @@ class Tally:
         self.algorithm, self.signals, self.on_rows = algorithm, signals, on_rows
         self.count = float(signals.counts.sum())
         self.tokens = float(signals.mask.sum())
+        self.own_tokens = float(own_tokens(signals).sum())
         self.logprobs = torch.zeros(signals.mask.shape)
         self.coefficients = torch.zeros(signals.mask.shape)
+        self.entropy: Tensor | None = None
         self.sums: dict[str, float] = {}
         self.means: dict[str, tuple[float, float]] = {}
         self.metrics: dict[str, float] = {}
@@ -72,6 +73,23 @@ class Tally:
         except NotFinite as bad:
             row = bad.number.row
             raise NotFinite(replace(bad.number, row=None if row is None else rows[row])) from None
+        for name, value in self._sums(signals, outputs, found).items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        if outputs.entropy is not None:
+            if self.entropy is None:
+                self.entropy = torch.zeros(self.signals.mask.shape)
+            self.entropy[index, :width] = outputs.entropy.float()
+        measures = {**self.algorithm.objective.measures(outputs.logprobs, signals)}
+        if signals.off_policy is not None and signals.off_policy.any() and not self.algorithm.trains_scorer:
+            measures |= _distance(outputs.logprobs, signals, signals.off_policy)
+        for name, (total, count) in measures.items():
+            before = self.means.get(name, (0.0, 0.0))
+            self.means[name] = before[0] + float(total), before[1] + float(count)
+        self.on_rows(len(rows))
+        return found.cotangent
+
+    def _sums(self, signals: Signals, outputs: Outputs, found: Coefficients) -> dict[str, Tensor]:
+        """What is summed over the tokens of a micro-batch, by the metric's name."""
         sums = {"objective": found.objective}
         if outputs.values is not None and signals.returns is not None:
             error = (outputs.values - signals.returns).square() / 2
@@ -83,19 +101,28 @@ class Tally:
         if self.algorithm.kl.coefficient:
             sums["kl"] = (found.kl * signals.mask).sum()
         if signals.behavior_logprobs is not None and not self.algorithm.trains_scorer:
-            if isinstance(self.algorithm.source, OnPolicy):
-                sums |= mismatch(outputs.logprobs, signals.behavior_logprobs, signals.mask)
+            if self.own_tokens:
+                sums |= mismatch(outputs.logprobs, signals.behavior_logprobs, own_tokens(signals))
             sums["clip_ratio/low_mean"] = (found.clipped < 0).sum()
             sums["clip_ratio/high_mean"] = (found.clipped > 0).sum()
         if outputs.entropy is not None:
             sums["entropy"] = (outputs.entropy * signals.mask).sum()
-        for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-        for name, (total, count) in self.algorithm.objective.measures(outputs.logprobs, signals).items():
-            before = self.means.get(name, (0.0, 0.0))
-            self.means[name] = before[0] + float(total), before[1] + float(count)
-        self.on_rows(len(rows))
-        return found.cotangent
+        return sums
+
+
+def own_tokens(signals: Signals) -> Tensor:
+    """``[B, T]`` bool: tokens that the policy which learns from them has drawn, as it is now. None of a demonstration,
+    and none where nothing says whose completions these are."""
+    if signals.off_policy is None or signals.demonstrated is None:
+        return torch.zeros_like(signals.mask)
+    return signals.mask & ~(signals.off_policy | signals.demonstrated)[:, None]
+
+
+def _distance(logprobs: Tensor, signals: Signals, off_policy: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Sum and number of tokens of how far the learner is from other policies whose completions it learns from."""
+    assert signals.behavior_logprobs is not None
+    mask = signals.mask & off_policy[:, None]
+    return {"off_policy_kl": (mismatch(logprobs, signals.behavior_logprobs, mask)["engine_learner_kl"], mask.sum())}
 
 
 def mismatch(logprobs: Tensor, behavior_logprobs: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -130,8 +157,11 @@ def summary(every: Sequence[Tally], rate: float) -> dict[str, float]:
 def _means(tallies: Sequence[Tally]) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name in tallies[0].sums:
+        if name.startswith("engine_learner_"):
+            metrics[name] = tallies[0].sums[name] / tallies[0].own_tokens
+            continue
         per = [tally.sums[name] / (tally.count if name == "objective" else tally.tokens) for tally in tallies]
-        metrics[name] = per[0] if name.startswith("engine_learner_") else sum(per) / len(per)
+        metrics[name] = sum(per) / len(per)
     for name in tallies[0].means:
         totals, counts = zip(*(tally.means[name] for tally in tallies), strict=True)
         metrics[name] = sum(totals) / max(sum(counts), 1e-12)

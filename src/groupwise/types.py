@@ -105,6 +105,9 @@ class Completion:
 
 DEMONSTRATED = -1
 """``Rollout.version`` of a completion that no model of ours has drawn."""
+ANOTHER_POLICY = -2
+"""``Rollout.version`` of a completion that was drawn by another model than an earlier version of the one that learns,
+or at another temperature than log-probabilities are trained at."""
 
 ScoreStatus = Literal["scored", "unparseable", "timeout", "failed", "not_applicable"]
 

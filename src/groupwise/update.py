@@ -14,7 +14,7 @@ from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.finite import BadNumber
 from groupwise.protocols import Learner
 from groupwise.seeding import stable_seed
-from groupwise.stage import Stage
+from groupwise.stage import NO_WEIGHT, Stage, updates_per_draw
 from groupwise.tally import Tally, summary
 from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
 
@@ -30,6 +30,7 @@ class StepRecord:
     coefficients: Tensor  # [B, T] ∂J/∂logprobs, every normaliser in it
     reads: str = "logprobs"  # or scores, which then stand where log-probabilities do
     bad: list[BadNumber] = field(default_factory=list)  # why updates were left out, one for each
+    entropy: Tensor | None = None  # [B, T] nats of the next-token distribution, where it was computed
 
     @staticmethod
     def empty(stage: Stage, groups: Sequence[Group], signals: Signals, step: int) -> StepRecord:
@@ -94,22 +95,58 @@ def _value(rollout: Rollout, name: str) -> float:
 def prepare(stage: Stage, learner: Learner, groups: Sequence[Group]) -> Signals:
     """The numbers of a draw, with the log-probabilities that the algorithm needs, advantages and weights.
 
-    With one update a draw π_old is π_θ itself and needs no forward pass of its own, unless an advantage is made of it.
-    Raises UserError for a label that is no probability, where a scorer learns from labels.
+    Whose completions these are is decided by ``Rollout.version``. Where the policy that learns drew them all, and
+    makes one update of them, π_old is π_θ itself and needs no forward pass of its own, unless an advantage is made of
+    it. Otherwise π_old is the learner's before its first update; but of completions that another policy drew, where no
+    correction compares the two, π_old is the sampler (DeepSeekMath eq. 1), so that the ratio is the importance weight.
+    Advantages are made of the learner's in any case.
+
+    Raises UserError for a label that is no probability, where a scorer learns from labels, and for completions of
+    another policy where the algorithm has no importance weight for them.
     """
     algorithm, rollouts = stage.algorithm, flatten(groups)
     if algorithm.trains_scorer:
         _refuse_labels(stage, rollouts)
     temperature = algorithm.source.temperature
     signals = signals_of(groups, {reward.name: reward.weight for reward in stage.task.rewards})
-    if not algorithm.trains_scorer and (stage.minibatches * stage.epochs > 1 or algorithm.needs_old_first):
+    signals = replace(signals, off_policy=off_policy(rollouts, learner.version))
+    if not algorithm.trains_scorer and _needs_old(stage, signals):
         signals = replace(signals, old_logprobs=learner.logprobs(rollouts, temperature).double())
     if algorithm.needs_reference_logprobs:
         reference = learner.logprobs(rollouts, temperature, reference=True)
         signals = replace(signals, reference_logprobs=reference.double())
     if algorithm.critic.active:
         signals = replace(signals, old_values=learner.values(rollouts).double())
-    return algorithm.prepare(signals)
+    prepared = algorithm.prepare(signals)
+    return prepared if algorithm.has_anchor else _from_sampler(prepared)
+
+
+def off_policy(rollouts: Sequence[Rollout], version: int) -> Tensor:
+    """``[B]`` bool: completions that were sampled, and not by the weights of that version."""
+    return torch.tensor([rollout.version not in (version, DEMONSTRATED) for rollout in rollouts])
+
+
+def _needs_old(stage: Stage, signals: Signals) -> bool:
+    """Whether π_old is not simply π_θ. Raises UserError where it would have no say, and other policies' completions no
+    weight."""
+    algorithm = stage.algorithm
+    assert signals.off_policy is not None
+    foreign = bool(signals.off_policy.any())
+    if foreign and algorithm.needs_own_samples:
+        raise UserError(
+            f"stage {stage.name}: {int(signals.off_policy.sum())} of {len(signals.off_policy)} completions were drawn "
+            f"by another policy than the one that learns from them; {NO_WEIGHT}"
+        )
+    weighted = algorithm.has_ratio or algorithm.has_anchor
+    return updates_per_draw(stage) > 1 or algorithm.needs_old_first or (foreign and weighted)
+
+
+def _from_sampler(signals: Signals) -> Signals:
+    """π_old is the sampler where that was another policy."""
+    if signals.old_logprobs is None or signals.behavior_logprobs is None or signals.off_policy is None:
+        return signals
+    old = torch.where(signals.off_policy[:, None], signals.behavior_logprobs, signals.old_logprobs)
+    return replace(signals, old_logprobs=old)
 
 
 def _refuse_labels(stage: Stage, rollouts: Sequence[Rollout]) -> None:
@@ -138,6 +175,7 @@ def update(
     rate = stage.learning_rate_at(step)
     record = StepRecord.empty(stage, groups, signals, step)
     tallies: list[Tally] = []
+    entropy: Tensor | None = None
     heard = 0
 
     def hear(rows: int) -> None:
@@ -156,7 +194,10 @@ def update(
             if epoch == 0:
                 record.logprobs[rows] = tally.logprobs
                 record.coefficients[rows] = tally.coefficients / (tally.count or 1.0)
-    return record, summary(tallies, rate)
+                if tally.entropy is not None:
+                    entropy = torch.zeros(signals.mask.shape) if entropy is None else entropy
+                    entropy[rows] = tally.entropy
+    return replace(record, entropy=entropy), summary(tallies, rate)
 
 
 def _learned(new: Callable[[], Tally], learner: Learner, rollouts: Sequence[Rollout], rate: float) -> Tally:

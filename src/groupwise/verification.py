@@ -16,7 +16,8 @@ from typing import Any
 from groupwise.errors import UserError
 from groupwise.evaluation import Measure
 from groupwise.protocols import Reward
-from groupwise.rewards.model import ModelReward, sigmoid
+from groupwise.rewards.model import ModelReward
+from groupwise.rewards.scale import sigmoid
 from groupwise.statistics import Interval, doubling, maj_at_k, mean, paired_difference
 from groupwise.tolerance import classes, same
 from groupwise.types import Rollout

@@ -6,19 +6,18 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise import __version__
+from groupwise.revision import revision
 
 if TYPE_CHECKING:
     from groupwise.stage import Stage
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow")
-GIT_SECONDS = 10.0
 ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "GROUPWISE_KERNELS")
 """Variables on which rounding depends."""
 
@@ -43,25 +42,8 @@ def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
 
 def revisions() -> dict[str, str]:
     """Git's, of the checkout that Groupwise runs from and of the working directory; empty where there is none."""
-    return {"groupwise": _revision(Path(__file__).parent), "working directory": _revision(Path.cwd())}
-
-
-def _revision(directory: Path) -> str:
-    """The commit, marked where tracked files are changed; an installed package is ignored by the repository around
-    it and has none."""
-    inside = _git(directory, "ls-files", "--error-unmatch", ".") if directory == Path(__file__).parent else "yes"
-    commit = _git(directory, "rev-parse", "HEAD") if inside else ""
-    changed = commit and _git(directory, "status", "--porcelain", "--untracked-files=no")
-    return f"{commit} with changes" if changed else commit
-
-
-def _git(directory: Path, *words: str) -> str:
-    command = ["git", "-C", str(directory), *words]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
+    here = Path(__file__).parent
+    return {"groupwise": revision(here, tracked=True), "working directory": revision(Path.cwd())}
 
 
 def recipe_hash(described: Any) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import unicodedata
 
+from groupwise.masking import masked
+
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """What a tokenizer decodes the first bytes of a character to; and what stands for what cannot be shown."""
 
 
 def visible(text: str) -> str:
     """Text that a terminal may be sent: control characters and those that turn the direction of writing are shown
-    instead of obeyed, so that nothing a model writes moves the cursor, sets colours or hides what stands there."""
+    instead of obeyed, so that nothing a model writes moves the cursor, sets colours or hides what stands there. Keys
+    and passwords are masked."""
+    text = masked(text)
     return text if text.isprintable() else "".join(map(_shown, text))
 
 

@@ -301,7 +301,8 @@ def read_until(terminal: int, end: str, seconds: float = 600) -> str:
 
 
 def test_a_stop_string_ends_an_answer(tiny_model, capsys):
-    words = ["chat", str(tiny_model), "--prompt", "1 + 1 = ?", "--seed", "3", "--max_completion_tokens", "12"]
+    words = ["chat", str(tiny_model), "--prompt", "1 + 1 = ?", "--temperature", "1", "--seed", "3"]
+    words += ["--max_completion_tokens", "40"]
     assert main(words) == 0
     whole = capsys.readouterr().out.rstrip("\n")
     stop = next(letter for letter in whole if letter.isascii() and letter.isprintable())

@@ -79,13 +79,13 @@ def test_a_trl_script_becomes_a_recipe_that_trains(here: Path, tiny_model: Path,
     assert [step["step"] for step in steps if "reward" in step][-1] == 2
 
 
-def test_the_recipe_s_own_options_replace_what_the_script_says(here: Path, tiny_model: Path, capsys) -> None:
+def test_the_recipe_s_own_options_replace_what_the_script_says(here: Path, roomy_model: Path, capsys) -> None:
     words = "trl grpo --model_name_or_path org/model --dataset_name org/rows --reward_funcs accuracy_reward"
     assert main(["convert", "--out", "mine.py", "--", *words.split()]) == 0
     capsys.readouterr()
-    assert main(["run", "mine.py", "--model", str(tiny_model), "--data", "rows.jsonl", "--dry_run"]) == 0
+    assert main(["run", "mine.py", "--model", str(roomy_model), "--data", "rows.jsonl", "--dry_run"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["model"] == str(tiny_model)
+    assert shown["model"] == str(roomy_model)
     assert shown["name"] == "mine"
 
 

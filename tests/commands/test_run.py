@@ -200,7 +200,7 @@ def test_plain_help_shows_fewer_than_fifty_options_and_help_all_every_one(capsys
     assert "help_all" not in shown
 
 
-def test_each_name_that_help_shows_is_accepted(capsys, dry, tiny_model, sums):
+def test_each_name_that_help_shows_is_accepted(capsys, dry, roomy_model, sums):
     """Of a method, and of a recipe of several stages."""
     main(["run", "ppo", "--help"])
     row = re.compile(r"^[│ ] *--([a-z_.]+) (?:INT|FLOAT)\b.*?default: ([\d.e-]+)\)", re.MULTILINE)
@@ -208,7 +208,7 @@ def test_each_name_that_help_shows_is_accepted(capsys, dry, tiny_model, sums):
     rows = dict(row.findall(re.sub(r"\n {20,}", " ", shown)))
     assert len(rows) > 15
     words = [word for name, value in rows.items() for word in (f"--{name}", value)]
-    plain = ["ppo", "--model", str(tiny_model), "--data", sums, "--reward", "answer"]
+    plain = ["ppo", "--model", str(roomy_model), "--data", sums, "--reward", "answer"]
     assert dry(*plain, *words) == dry(*plain)
 
 
@@ -229,14 +229,16 @@ def test_a_method_by_its_name(tiny_model, dry, sums):
     assert [reward["name"] for reward in recipe["stages"][0]["task"]["rewards"]] == ["answer"]
 
 
-def test_what_templates_are_told_and_what_ends_a_completion(tiny_model, dry, sums, write):
+def test_what_templates_are_told_and_what_ends_a_completion(roomy_model, sums, write, capsys):
+    """A template that does not read what it is told would break the run, whose recipe is shown all the same."""
     words = ["--chat.enable_thinking", "false", "--chat.effort", "low", "--chat.depth=3", "--chat.more", '{"a": [1]}']
     words += ["--stop", "</answer>", "--stop", r"\n\n"]
-    for recipe in (
-        dry("grpo", "--model", str(tiny_model), "--data", sums, "--reward", "math", *words),
-        dry(write(VALUE), *words),
-    ):
-        task = recipe["stages"][0]["task"]
+    of_method = ["grpo", "--model", str(roomy_model), "--data", sums, "--reward", "math"]
+    for given, code, said in ((of_method, 0, ""), ([write(VALUE)], 1, "does not read enable_thinking")):
+        assert main(["run", *given, *words, "--dry_run"]) == code
+        shown = capsys.readouterr()
+        assert said in shown.err
+        task = json.loads(shown.out)["stages"][0]["task"]
         expected = {"enable_thinking": False, "effort": "low", "depth": 3, "more": {"a": [1]}}
         assert task["template_arguments"] == expected
         assert task["stop_strings"] == ["</answer>", "\n\n"]
@@ -273,10 +275,10 @@ LINE += " --stop </answer> --group_size 4 --betas 0.8 0.9"
 
 
 @pytest.mark.parametrize(("name", "text"), [("run.toml", FILE_TOML), ("run.yaml", FILE_YAML), ("run.yml", FILE_YAML)])
-def test_a_file_holds_a_whole_run(tiny_model, dry, sums, tmp_path, name, text):
+def test_a_file_holds_a_whole_run(roomy_model, dry, sums, tmp_path, name, text):
     file = tmp_path / name
-    file.write_text(text.format(model=tiny_model, data=sums))
-    line = dry(*LINE.split(), "--model", str(tiny_model), "--data", sums)
+    file.write_text(text.format(model=roomy_model, data=sums))
+    line = dry(*LINE.split(), "--model", str(roomy_model), "--data", sums)
     assert dry(str(file)) == dry("grpo", "--options", str(file)) == line
     assert dry(str(file), "--steps", "9", "--reward", "math")["stages"][0]["steps"] == 9
     rewards = dry(str(file), "--reward", "math")["stages"][0]["task"]["rewards"]
@@ -284,7 +286,7 @@ def test_a_file_holds_a_whole_run(tiny_model, dry, sums, tmp_path, name, text):
 
 
 @pytest.mark.parametrize("name", ["kept.toml", "kept.yaml"])
-def test_a_command_line_can_be_kept_as_a_file(tiny_model, dry, sums, tmp_path, capsys, name):
+def test_a_command_line_can_be_kept_as_a_file(roomy_model, dry, sums, tmp_path, capsys, name):
     odd = [
         "--system",
         'Say "1e3", \\ or é.\x7f',
@@ -295,7 +297,7 @@ def test_a_command_line_can_be_kept_as_a_file(tiny_model, dry, sums, tmp_path, c
         "--lr",
         "1e-3",
     ]
-    line = [*LINE.split(), "--model", str(tiny_model), "--data", sums, *odd]
+    line = [*LINE.split(), "--model", str(roomy_model), "--data", sums, *odd]
     kept = tmp_path / name
     assert main(["run", *line, "--write_options", str(kept)]) == 0
     assert f"to run it: groupwise run {kept}" in capsys.readouterr().out
@@ -448,6 +450,29 @@ def test_any_other_file_that_cannot_be_written_is_one_line(tiny_model, tmp_path,
         main(["evaluate", "x"])
 
 
+def test_a_dry_run_without_its_model_says_what_the_rows_say(sums, monkeypatch, capsys):
+    """The recipe, findings on data, what was left open, and 1 for a model that cannot be fetched."""
+    from groupwise import hub
+    from groupwise.errors import UserError
+
+    def unreachable(name: str, kind: str) -> bool:
+        raise UserError(f"{name}: the hub can't be reached")
+
+    monkeypatch.setattr(hub, "answers", unreachable)
+    with open(sums, "a") as file:
+        file.write('{"prompt": "2 + 1 = ?", "answer": "9"}\n{"prompt": "5 = ?", "answer": "many"}\n')
+    given = ["grpo", "--model", "some/model", "--data", sums, "--reward", "math", "--held_out", "0"]
+    assert main(["run", *given, "--dry_run"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["model"] == "some/model"
+    lines = shown.err.splitlines()
+    assert "would break: grpo: model: some/model: the hub can't be reached" in lines
+    assert sum(line.startswith("would break") for line in lines) == 1
+    assert any("1 row (train.jsonl:11) of" in line and "another answer" in line for line in lines)
+    [left_open] = [line for line in lines if "could not be looked at" in line]
+    assert left_open.startswith("grpo: model: without it these could not be looked at: the lengths of prompts, ")
+
+
 def test_process_supervision_by_one_command(tiny_model, tmp_path, monkeypatch, capsys):
     """The rule of stepwise scores every step, and nothing is said of missing ones."""
     monkeypatch.chdir(tmp_path)
@@ -515,7 +540,8 @@ def test_only_the_judge_makes_an_answer_right(words, correct, tiny_model, capsys
     assert f"; correct: by {judge}; mean " in shown
     metrics = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
     assert metrics["eval/accuracy"] == metrics["eval/pass@1"] == truth
-    assert f" {judge} {truth:.3f} " in shown  # the judge's mean in the step line
+    header, first = (line.split() for line in shown.splitlines() if line.split()[:1] in (["online_rft"], ["1/1"]))
+    assert first[header.index(judge)] == f"{truth:.3f}"  # the judge's mean in the step line
     *_, model = json.loads((tmp_path / "out" / "evaluation.json").read_text())["models"]
     assert (model["evaluation"]["judge"], model["evaluation"]["pass_at_1"]["value"]) == (judge, truth)
     ledger = Ledger(tmp_path / "out" / "ledger").read("online_rft", 1)

@@ -123,15 +123,21 @@ def test_the_options_of_a_page_are_those_of_the_command_line(capsys: pytest.Capt
 
 
 @pytest.fixture(scope="module")
-def project(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(roomy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the files that the pages' commands speak of."""
     place = tmp_path_factory.mktemp("project")
     for name in ("PATH", "TEACHER"):
-        (place / name).symlink_to(tiny_model)
-    row = {"question": "1 + 1 = ?", "answer": "#### 2", "prompt": "1 + 1 = ?", "chosen": "2", "rejected": "3"}
-    (place / "train.jsonl").write_text((json.dumps(row) + "\n") * 20)
+        (place / name).symlink_to(roomy_model)
+    (place / "train.jsonl").write_text("".join(json.dumps(row(digit)) + "\n" for digit in range(10)))
     (place / "my_reward.py").write_text(MY_REWARD)
     return place
+
+
+def row(digit: int) -> dict[str, Any]:
+    """With the columns of every kind of data. One of the ten answers is now and then right by chance."""
+    question, answers = f"{digit} + 0 = ?", {"chosen": str(digit), "rejected": "no"}
+    steps = {"completions": ["1", "2"], "labels": [False, True]}
+    return {"question": question, "prompt": question, "answer": f"#### {digit}", **answers, **steps}
 
 
 @pytest.mark.parametrize("name", recipes.__all__)

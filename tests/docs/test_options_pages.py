@@ -18,8 +18,8 @@ OPTIONS, LORA = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in (
 
 
 @pytest.fixture
-def place(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "PATH").symlink_to(tiny_model)
+def place(roomy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "PATH").symlink_to(roomy_model)
     rows = [json.dumps({"prompt": f"{number} + 1 = ?", "answer": str(number + 1)}) for number in range(20)]
     for name in ("train", "more", "test"):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))

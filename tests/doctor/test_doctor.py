@@ -234,22 +234,28 @@ def test_a_policy_that_ends_in_circles(tiny_model: Path, tmp_path: Path) -> None
     assert "repetition" in {row["alarm"] for row in said}
 
 
-def test_an_engine_that_stays_behind(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes new weights only at first: rollouts are stale, and no longer the learner's."""
+@pytest.mark.parametrize("honest", [True, False])
+def test_an_engine_that_stays_behind(
+    honest: bool, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes new weights only at first: rollouts are stale; or, where it says they are new, not the learner's."""
     opened = Native.open
 
     def stuck(self: Native, model: Any, *rest: Any) -> Any:
         import copy
 
         engine = opened(self, copy.deepcopy(model), *rest)
-        monkeypatch.setattr(engine, "load", lambda weights, version: None)
+        claimed = (lambda version: None) if honest else lambda version: setattr(engine, "version", version)
+        monkeypatch.setattr(engine, "load", lambda weights, version: claimed(version))
         return engine
 
     monkeypatch.setattr(Native, "open", stuck)
     reward = lambda completion: float(sum(map(ord, completion)) % 5)  # noqa: E731
     said, heard = trained(tiny_model, tmp_path / "run", reward, 8, learning_rate=1e-2)
-    assert heard.rows[-1]["staleness"] == 7
-    assert {"stale rollouts", "sampler and learner disagree"} <= {row["alarm"] for row in said}
+    alarms = {row["alarm"] for row in said} & {"stale rollouts", "sampler and learner disagree"}
+    assert alarms == {"stale rollouts" if honest else "sampler and learner disagree"}
+    assert heard.rows[-1]["staleness"] == (7 if honest else 0)
+    assert ("off_policy_kl" in heard.rows[-1]) == honest
 
 
 def test_a_learning_rate_that_is_far_too_high(tiny_model: Path, tmp_path: Path) -> None:

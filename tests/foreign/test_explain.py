@@ -20,7 +20,7 @@ KNOWN = [
         (["--num_train_epochs", "3"], "--steps"),
         (["--beta", "0.001"], "--algorithm.kl.coefficient"),
         (["--epsilon_high", "0.28"], "--algorithm.objective.high"),
-        (["--reward_weights", "1.0", "0.2"], "as_reward(f, weight=0.5)"),
+        (["--reward_weights", "1.0", "0.2"], "--reward 'math*0.5'"),
         (["--num_iterations", "2"], "--epochs"),
         (["--num_generations", "8"], "--algorithm.source.group_size"),
         (["--use_vllm"], "no place here"),

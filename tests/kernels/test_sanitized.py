@@ -76,6 +76,7 @@ for number, (model, options) in enumerate(models):
         learn(learner)
     chances.KEPT_ELEMENTS = 0 if number else chances.KEPT_ELEMENTS
     sample(learner)
+torch.manual_seed(0)
 hidden, matrix = torch.randn(70, 32, requires_grad=True), torch.randn(9000, 32, requires_grad=True)
 chances.token_chances(hidden, matrix, torch.arange(70), 1.0, learner.lanes)[0].sum().backward()
 print("clean")

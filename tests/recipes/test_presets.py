@@ -118,8 +118,10 @@ def test_a_draw_is_cut_into_the_updates_of_each_system() -> None:
         ("openrlhf_0_11", 1e-6, "cosine", 0.1, [0.9, 0.95], 0.0),
     ],
 )
-def test_a_run_of_a_preset_has_its_numbers(name, rate, schedule, floor, betas, decay, tmp_path, capsys) -> None:
-    recipe = dry_run(name, tmp_path, capsys)
+def test_a_run_of_a_preset_has_its_numbers(
+    name, rate, schedule, floor, betas, decay, roomy_model, tmp_path, capsys
+) -> None:
+    recipe = dry_run(name, roomy_model, tmp_path, capsys)
     (stage,), learner = recipe["stages"], recipe["learner"]
     assert (stage["learning_rate"], stage["schedule"], stage["learning_rate_floor"]) == (rate, schedule, floor)
     assert (learner["betas"], learner["weight_decay"], learner["max_grad_norm"]) == (betas, decay, 1.0)
@@ -128,22 +130,24 @@ def test_a_run_of_a_preset_has_its_numbers(name, rate, schedule, floor, betas, d
     )
 
 
-def test_options_go_before_a_preset_s_numbers_and_other_methods_have_none(tmp_path, capsys) -> None:
+def test_options_go_before_a_preset_s_numbers_and_other_methods_have_none(roomy_model, tmp_path, capsys) -> None:
     options = ["--learning_rate", "3e-5", "--learner.weight_decay", "0.5"]
-    recipe = dry_run("verl_0_9", tmp_path, capsys, *options)
+    recipe = dry_run("verl_0_9", roomy_model, tmp_path, capsys, *options)
     assert (recipe["stages"][0]["learning_rate"], recipe["learner"]["weight_decay"]) == (3e-5, 0.5)
     assert recipe["stages"][0]["minibatches"] == 4
-    plain = dry_run("grpo", tmp_path, capsys)
+    plain = dry_run("grpo", roomy_model, tmp_path, capsys)
     assert plain["stages"][0]["prompts_per_step"] == 16
     assert plain["learner"]["betas"] == list(Local().betas)
 
 
-def dry_run(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+def dry_run(
+    name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *options: str
+) -> dict[str, Any]:
     """The recipe that the command would run."""
     data = tmp_path / "train.jsonl"
-    data.write_text('{"question": "1+1=", "answer": "2"}\n' * 20)
+    data.write_text('{"question": "1+1=", "answer": "2"}\n' * 4)
     capsys.readouterr()
-    given = ["run", name, "--model", "some/model", "--data", str(data), "--reward", "answer"]
+    given = ["run", name, "--model", str(model), "--data", str(data), "--reward", "answer"]
     assert main([*given, *options, "--dry_run"]) == 0
     return json.loads(capsys.readouterr().out)
 

@@ -111,10 +111,12 @@ def test_two_clips_that_differ_are_two_methods() -> None:
     assert coincidences(recipes.dpo, 1, presets()) == []
 
 
-def test_run_says_so_before_anything_is_spent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_says_so_before_anything_is_spent(
+    roomy_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = tmp_path / "train.jsonl"
-    data.write_text('{"question": "1+1=", "answer": "2"}\n' * 20)
-    given = ["run", "gspo", "--model", "some/model", "--data", str(data), "--reward", "answer", "--dry_run"]
+    data.write_text('{"question": "1+1=", "answer": "2"}\n' * 4)
+    given = ["run", "gspo", "--model", str(roomy_model), "--data", str(data), "--reward", "answer", "--dry_run"]
     assert main([*given, "--minibatches", "1"]) == 0
     assert "gspo has the gradient of grpo without its KL penalty" in capsys.readouterr().err
     assert main(given) == 0

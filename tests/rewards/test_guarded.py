@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.rewards import Cached, as_reward
+from groupwise.rewards import Cached, as_reward, guarded
+from groupwise.rewards.process_tree import tasks_below
 from groupwise.rewards.scoring import prepare
 from groupwise.types import Rollout, Score
 
@@ -97,6 +98,74 @@ def test_a_fork_bomb_is_ended_with_all_its_processes(reward: Any, rollout: Make)
     while _processes() > usual + 300 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert _processes() <= usual + 300
+
+
+@pytest.mark.skipif(not LINUX, reason="reads /proc")
+def test_processes_of_others_cost_nobody_an_answer(reward: Any, rollout: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty strangers come while a call runs that may have twenty processes of its own."""
+    monkeypatch.setattr(guarded, "MOST_PROCESSES", 20)
+    strangers: list[subprocess.Popen[bytes]] = []
+    slow = as_reward(waits, time_limit_seconds=60.0)
+    slow.prepare()  # type: ignore[attr-defined]
+
+    def arrive() -> None:
+        strangers.extend(subprocess.Popen(["sleep", "120"]) for _ in range(30))
+
+    threading.Timer(0.5, arrive).start()
+    try:
+        assert slow.score([rollout("three")]) == [Score(1.0)]
+        assert len(strangers) == 30
+    finally:
+        for stranger in strangers:
+            stranger.kill()
+            stranger.wait()
+
+
+@pytest.mark.skipif(not LINUX, reason="reads /proc")
+@pytest.mark.parametrize("kind", ["processes", "threads", "orphans"])
+def test_its_own_are_counted_whatever_they_are(kind: str, rollout: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded, "MOST_PROCESSES", 20)
+    [score] = as_reward(crowds, time_limit_seconds=60.0).score([rollout(kind)])
+    assert (score.value, score.status) == (None, "failed")
+    assert "it started more than 20 processes" in score.reason
+
+
+def waits(completion: str) -> float:
+    time.sleep(3.0)
+    return 1.0
+
+
+def crowds(completion: str) -> float:
+    for _ in range(60):
+        if completion == "threads":
+            threading.Thread(target=time.sleep, args=(120,), daemon=True).start()
+        elif os.fork() == 0:
+            if completion == "orphans" and os.fork():
+                os._exit(0)
+            os.setsid()
+            time.sleep(120)
+            os._exit(0)
+    time.sleep(120)
+    return 0.0
+
+
+@pytest.mark.skipif(not LINUX, reason="reads /proc")
+def test_a_tree_is_counted_with_its_threads() -> None:
+    script = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); print(flush=True); time.sleep(60)"
+    before = tasks_below(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert tasks_below(child.pid) == 1
+        assert tasks_below(os.getpid()) >= before + 2
+        subprocess.run(["kill", str(_child_of(child.pid))], check=True)
+        child.kill()
+    assert tasks_below(child.pid) == 0
+
+
+def _child_of(pid: int) -> int:
+    stats = (path.read_text().rpartition(")") for path in Path("/proc").glob("[0-9]*/stat") if path.exists())
+    return next(int(head.split()[0]) for head, _, rest in stats if int(rest.split()[1]) == pid)
 
 
 def _processes() -> int:

@@ -111,7 +111,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def judge(server: Server) -> Judge:
-    return Judge(server.address, "grader", timeout_seconds=5.0, retries=0)
+    return Judge(server.address, "grader", timeout_seconds=60.0, retries=0)
 
 
 def test_a_grade_becomes_a_number_from_0_to_1(judge: Judge, server: Server, rollout: Make) -> None:

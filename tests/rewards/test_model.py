@@ -23,7 +23,7 @@ from groupwise.rewards import (
     solution_score,
     with_scorers,
 )
-from groupwise.rewards.model import sigmoid
+from groupwise.rewards.scale import sigmoid
 from groupwise.types import Example, Prompt, Rollout, Score
 
 CPU = Local(device="cpu")

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from groupwise.rewards import FinalAnswer, Math
+from groupwise.rewards.answers import final_answer
+from groupwise.rewards.reading.reader import Reader
+from groupwise.rewards.reading.references import read_reference
 from groupwise.types import Rollout, Score
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,3 +178,16 @@ def test_no_text_takes_long_to_read(gold: str, rollout: Make) -> None:
         row, started = rollout(text, answer=gold), time.process_time()
         reward._read(row, reward._reference(row.prompt.example))
         assert time.process_time() - started < 2.0, text[:40]
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\x85", "\u2028", "\u2029", "\x1c", "\x0b\x0c", "\u3000", "\ufeff", "\x00"])
+@pytest.mark.parametrize(
+    "frame",
+    ["A: {}", "答案：{}", "the answer is {}", "#### {}", r"\boxed{{{}}}", "<answer>{}</answer>", "${}$"],
+)
+def test_nothing_visible_behind_a_marker_is_no_answer(blank: str, frame: str) -> None:
+    text = frame.format(blank)
+    gold = read_reference("5")
+    assert Reader().answer(text, gold, unmarked=True) not in gold.values
+    read_reference(text)
+    final_answer(text, last_number=True)

@@ -15,7 +15,7 @@ from groupwise.learners.local import LocalLearner
 from groupwise.protocols import RolloutEngine
 from groupwise.rewards import as_reward
 from groupwise.sources import World
-from groupwise.types import DEMONSTRATED, Completion, Example, Group, Request, Sampling
+from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Completion, Example, Group, Request, Sampling
 
 Open = Callable[..., World]
 SOURCE = FrozenPolicy(samples_per_prompt=4, max_completion_tokens=6, select=AllRollouts())
@@ -68,7 +68,8 @@ def test_everything_is_sampled_at_the_first_draw_and_then_drawn_in_epochs(
     assert epochs[0] != epochs[1]
     rollouts = [rollout for draw in draws[:2] for group in draw.groups for rollout in group.rollouts]
     assert len(rollouts) == 40
-    assert all(rollout.reward == len(rollout.text) and rollout.version == 0 for rollout in rollouts)
+    assert all(rollout.reward == len(rollout.text) for rollout in rollouts)
+    assert {rollout.version for rollout in rollouts} == {ANOTHER_POLICY}  # drawn at 0.7, trained at 1
     assert draws[0].sampled_tokens == sum(len(rollout.tokens) for rollout in rollouts)
     assert draws[0].metrics["reward"] == pytest.approx(sum(len(rollout.text) for rollout in rollouts) / 40)
     assert [draw.metrics["gathered_groups"] for draw in draws] == [10] * 4

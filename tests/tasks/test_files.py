@@ -193,3 +193,12 @@ def test_real_files(name, count):
     rows = read_rows(DATA / name)
     assert len(rows) == (count or len(rows))
     assert len({id for id, _ in rows}) == len(rows)
+
+
+def test_a_file_that_fills_the_memory_is_refused(tmp_path: Path) -> None:
+    row = b'{"prompt": "' + b"0" * 10_000_000 + b'"}'
+    for lines in (b"\n".join([row] * 10), b"0" * 100_000_000):
+        path = tmp_path / "a.jsonl.gz"
+        path.write_bytes(gzip.compress(lines))
+        with pytest.raises(UserError, match="over 100 times its own size"):
+            read_rows(path)

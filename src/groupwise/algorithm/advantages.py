@@ -34,6 +34,11 @@ class Advantage(Protocol):
         """Whether it speaks of rewards or verdicts, so that a row without one has no advantage."""
         return bool(self.needs() & {"rewards", "step_rewards", "correct"})
 
+    def copies(self) -> bool:
+        """Whether completions are learned from whoever drew them, as demonstrations are: no importance weight belongs
+        on them."""
+        return not self.needs()
+
     def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
         """In what the completions of a group must differ for a signal: the sum of their rewards, the scores of their
         steps, one of several rewards, or the verdicts."""
@@ -80,6 +85,9 @@ class Accepted(Advantage):
 
     def needs(self) -> frozenset[str]:
         return frozenset({"correct"})
+
+    def copies(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)

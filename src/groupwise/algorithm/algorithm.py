@@ -42,6 +42,11 @@ class Source(Protocol):
         """Whether it chooses by which completions are right."""
         return False
 
+    def sampled_by(self) -> Literal["learner", "another", "nobody"]:
+        """Who draws its completions: the policy that learns, as it is at each draw; another policy, or the same one as
+        it was at another time or temperature; or no policy of ours."""
+        return "nobody"
+
 
 @dataclass(frozen=True)
 class Algorithm:
@@ -127,6 +132,24 @@ class Algorithm:
     def needs_old_first(self) -> bool:
         """Whether π_old must be known before the first update, not only from the second on."""
         return self.kl.in_reward or "old_logprobs" in self.advantage.needs()
+
+    @property
+    def has_anchor(self) -> bool:
+        """Whether the correction compares π_old with the sampler, so that π_old is the learner's own before a draw's
+        first update. Without one, the ratio to a sampler that is another policy is the whole importance weight."""
+        return "old_logprobs" in self.correction.needs()
+
+    @property
+    def has_ratio(self) -> bool:
+        """Whether its objective has an importance ratio π_θ/π_old."""
+        return "old_logprobs" in self.objective.needs()
+
+    @property
+    def needs_own_samples(self) -> bool:
+        """Whether its gradient is that of what the learning policy draws, with no importance weight for completions
+        that another policy drew: neither a ratio nor a correction, no copying, and no pairs."""
+        exempt = self.trains_scorer or self.advantage.copies() or self.objective.joins_group()
+        return not (exempt or self.has_ratio or self.has_anchor)
 
     @property
     def outputs(self) -> frozenset[str]:

@@ -38,9 +38,16 @@ def _behavior(signals: Signals) -> Tensor:
     return torch.where(signals.mask, signals.behavior_logprobs, 0.0)
 
 
+def _sampled(signals: Signals) -> Tensor:
+    """``[B, T]`` tokens that a sampler gave a probability; a demonstration has none, and so no mismatch."""
+    if signals.demonstrated is None:
+        return signals.mask
+    return signals.mask & ~signals.demonstrated[:, None]
+
+
 def _mismatch(signals: Signals, unit: str) -> Tensor:
     """ρ ``[B, T]``: of the token; or of the whole sequence, as the product or the geometric mean over its tokens."""
-    difference = torch.where(signals.mask, old_of(signals) - _behavior(signals), 0.0)
+    difference = torch.where(_sampled(signals), old_of(signals) - _behavior(signals), 0.0)
     if unit != "token":
         total = difference.sum(dim=1, keepdim=True)
         length = signals.mask.sum(dim=1, keepdim=True).clamp(min=1) if unit == "mean" else 1
@@ -124,7 +131,7 @@ class OffPolicySequenceMask(Correction):
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
         mask = signals.mask
-        gap = torch.where(mask, _behavior(signals) - logprobs, 0.0)
+        gap = torch.where(_sampled(signals), _behavior(signals) - logprobs, 0.0)
         mean = gap.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
         return 1 - ((mean > self.delta) & (advantages_of(signals) < 0)).to(logprobs.dtype)
 

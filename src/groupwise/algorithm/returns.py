@@ -49,7 +49,9 @@ class RewardToGo(Advantage):
 class GAE(Advantage):
     """Generalised advantage estimation (arXiv 1506.02438): A_t = Σ_l (γλ)^l δ_{t+l}, δ_t = R_t + γ V_{t+1} - V_t.
 
-    V after the last token is 0; tokens that the policy did not sample are passed over. Needs a critic.
+    V after the last sampled token is 0, also of a completion that was truncated: being cut off counts as an end, with
+    nothing to come (``truncated mask`` leaves such completions out). Tokens that the policy did not sample are passed
+    over. Needs a critic.
     """
 
     gamma: Annotated[float, "[0, 1]"] = 1.0

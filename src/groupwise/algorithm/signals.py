@@ -8,7 +8,17 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-PER_ROW = ("group", "finished", "correct", "demonstrated", "parts", "part_weights", "greedy_rewards", "counts")
+PER_ROW = (
+    "group",
+    "finished",
+    "correct",
+    "demonstrated",
+    "off_policy",
+    "parts",
+    "part_weights",
+    "greedy_rewards",
+    "counts",
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +54,12 @@ class Signals:
     finished: Tensor  # [B] bool: ended by itself, not truncated
     correct: Tensor | None = None  # [B] the judge's verdict: 1 right, 0 wrong, NaN where it gave none
     demonstrated: Tensor | None = None  # [B] bool: people chose this completion, no model of ours drew it
+    off_policy: Tensor | None = None  # [B] bool: another policy than the one that learns drew this completion
     parts: Tensor | None = None  # [B, K] what each of several rewards said by itself; NaN where it did not apply
     part_weights: Tensor | None = None  # [B, K] the weight of each, the same in every row
     greedy_rewards: Tensor | None = None  # [B] reward of the prompt's greedy completion; NaN: it has none
     behavior_logprobs: Tensor | None = None  # [B, T] what the sampler reported
-    old_logprobs: Tensor | None = None  # [B, T] proximal anchor; None: the policy itself (one update a draw)
+    old_logprobs: Tensor | None = None  # [B, T] π_old; None: the policy itself (one update a draw of its own samples)
     reference_logprobs: Tensor | None = None  # [B, T] π_ref
     old_values: Tensor | None = None  # [B, T] the critic's when the draw was made
     learned: Tensor | None = None  # [B, T] bool: mask without what is filtered out, set by Algorithm.prepare

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from groupwise.cli import REWARDS, parser
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -144,7 +145,9 @@ def _verdict(done: Audit, allowed: float | None) -> int:
     worst, name = max((rate.interval.value if rate.interval else 0.0, name) for name, rate in rates.items())
     if allowed is None or worst <= allowed:
         return 0
-    print(f"groupwise audit: {name}: {worst:.3%}, more than the {allowed:.3%} that is allowed", file=sys.stderr)
+    print(
+        visible(f"groupwise audit: {name}: {worst:.3%}, more than the {allowed:.3%} that is allowed"), file=sys.stderr
+    )
     return TOO_MANY
 
 
@@ -269,7 +272,5 @@ def _print_mistakes(console: Console, mistakes: Sequence[tuple[Finding, Mistake]
 
 def _shown(text: str) -> str:
     """On one line, its end where it is long, with nothing in it that a terminal would obey."""
-    from groupwise.visible import visible
-
     line = " ".join(text.split())
     return visible(line if len(line) <= SHOWN_LETTERS else f"... {line[-SHOWN_LETTERS:]}")

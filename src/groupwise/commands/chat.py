@@ -13,6 +13,7 @@ from groupwise.cli import parser
 from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from groupwise.commands.conversation import Answer, Conversation
@@ -117,7 +118,6 @@ def _answer_once(conversations: Sequence[Conversation], said: str) -> None:
 def _introduced(chosen: Namespace) -> Iterator[str]:
     """What the model was asked in training, with an example from its held-out rows."""
     from groupwise.questions import asked
-    from groupwise.visible import visible
 
     known = asked(chosen.model)
     if known.example:
@@ -132,12 +132,12 @@ def _talk(conversations: Sequence[Conversation], introduction: Iterator[str]) ->
     import readline  # noqa: F401  gives input() a history and its keys
 
     names = " and ".join(conversation.label for conversation in conversations)
-    print(f"{names}: Ctrl-C stops an answer, /new forgets what was said, Ctrl-D or /exit leaves.")
+    print(visible(f"{names}: Ctrl-C stops an answer, /new forgets what was said, Ctrl-D or /exit leaves."))
     for line in introduction:
-        print(line)
+        print(visible(line))
     for conversation in conversations:
         if not conversation.has_template:
-            print(f"{conversation.label} has no chat template: it goes on with what you write.")
+            print(visible(f"{conversation.label} has no chat template: it goes on with what you write."))
     while True:
         try:
             said = input(PROMPT)
@@ -175,7 +175,7 @@ def _reply(conversations: Sequence[Conversation], said: str) -> None:
     try:
         _answer(conversations, said)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
     print()
 
 
@@ -183,13 +183,11 @@ def _answer(conversations: Sequence[Conversation], said: str) -> list[Answer]:
     answers = [_stream(conversations[0], said)] if len(conversations) == 1 else _side_by_side(conversations, said)
     for conversation, answer in zip(conversations, answers, strict=True):
         if answer.end != "finished":
-            print(f"({conversation.label}: {answer.end})", file=sys.stderr)
+            print(visible(f"({conversation.label}: {answer.end})"), file=sys.stderr)
     return answers
 
 
 def _stream(conversation: Conversation, said: str) -> Answer:
-    from groupwise.visible import visible
-
     def show(piece: str) -> None:
         print(visible(piece), end="", flush=True)
 
@@ -202,7 +200,6 @@ def _side_by_side(conversations: Sequence[Conversation], said: str) -> list[Answ
     from rich.console import Console
 
     from groupwise.commands.side_by_side import Pair
-    from groupwise.visible import visible
 
     console = Console(highlight=False)
     answers = Pair(conversations).ask(said, console if console.is_terminal else None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.ranges import refuse_number
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from groupwise.preflight import Finding
@@ -84,7 +85,7 @@ def _print(name: str, found: Sequence[Finding], stages: Sequence[str]) -> None:
     remarks = [each for each in found if each.kind == "remark"]
     for title, chosen in (("Would break", problems), ("To know", remarks)):
         if chosen:
-            print(title)
+            print(visible(title))
             for (part, words), where in _alike(chosen).items():
                 _line("", f"{', '.join(each or name for each in where)}: {part}: {words}", bullet="- ")
             print()
@@ -93,11 +94,11 @@ def _print(name: str, found: Sequence[Finding], stages: Sequence[str]) -> None:
     for stage in stages:
         own = [each for each in facts if each.stage == stage]
         if own:
-            print(stage)
+            print(visible(stage))
         for each in own:
             first = alike[each.part, each.words][0]
             _line(each.part, each.words if first == stage else f"as in {first}")
-    print(f"\n{_verdict(len(problems))}")
+    print(visible(f"\n{_verdict(len(problems))}"))
 
 
 def _alike(found: Sequence[Finding]) -> dict[tuple[str, str], list[str]]:
@@ -116,8 +117,6 @@ def _verdict(problems: int) -> str:
 
 def _line(label: str, words: str, bullet: str = "") -> None:
     """Wrapped, with nothing in it that a terminal would obey."""
-    from groupwise.visible import visible
-
     width = min(MOST_WIDTH, shutil.get_terminal_size((MOST_WIDTH, 40)).columns)
     indent = "  " + (" " * len(bullet) if bullet else " " * LABEL)
     first = f"  {bullet}" if bullet else f"  {label:<{LABEL}}"

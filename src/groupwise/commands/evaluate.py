@@ -16,6 +16,7 @@ from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
 from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from groupwise.evaluation import Comparison, Evaluation, Measure
@@ -129,7 +130,7 @@ def _progress(words: str) -> Iterator[Callable[[int, int], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        print(words, file=sys.stderr)
+        print(visible(words), file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(words, total=None)
@@ -167,7 +168,7 @@ def _evaluate(
         )
     if scorer is None:
         return evaluation, None
-    print(f"scoring {name} with {scorer.name}", file=sys.stderr)
+    print(visible(f"scoring {name} with {scorer.name}"), file=sys.stderr)
     return evaluation, verify(samples, scorer, able_judge(task))
 
 

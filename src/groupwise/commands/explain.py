@@ -233,7 +233,7 @@ def _reads_scores(methods: Sequence[Method]) -> bool:
 
 
 def _on_run(methods: Sequence[Method], chosen: Namespace) -> None:
-    from groupwise.explain import compute, select, step_rows
+    from groupwise.explain import compute, reward_scales, select, step_rows
 
     scores = _reads_scores(methods)
     stage, step, rows = step_rows(chosen.run, chosen.stage, chosen.step)
@@ -253,6 +253,11 @@ def _on_run(methods: Sequence[Method], chosen: Namespace) -> None:
 
     page = Page(methods)
     page.describe(False)
+    for reward, numbers in reward_scales(chosen.run, stage).items():
+        page.labelled(
+            "reward scale",
+            f"{reward} is (score - {numbers['mean']:.4g}) / {numbers['spread']:.4g}, measured before step 1",
+        )
     for method, one in zip(methods, drawn, strict=True):
         page.name_missing_steps(method, one.case)
     show(page, name, rows, drawn, found)

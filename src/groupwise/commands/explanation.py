@@ -16,6 +16,7 @@ from groupwise.combinations import remarks
 from groupwise.commands.explanation_tables import against_columns, token_columns, token_tables
 from groupwise.commands.methods import documentation
 from groupwise.explain import Case, Numbers, contrast, definitions, effects, objective, premises, table_row
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from groupwise.commands.explain import Method
@@ -123,14 +124,14 @@ class Page:
         width = max(self.console.width - LABEL - 2, 30)
         for number, line in enumerate(textwrap.wrap(text, width, break_on_hyphens=False)):
             name = "" if number else label
-            self.console.print(Text.assemble((f"  {name:<{LABEL - 1}} ", "dim"), (line, style)))
+            self.console.print(Text.assemble((f"  {name:<{LABEL - 1}} ", "dim"), (visible(line), style)))
 
     def paragraph(self, text: str, indent: int, style: str = "") -> None:
         """Wrapped at blanks; below a number's text, where there is one."""
         deeper = indent + (3 if re.match(r"\d+\. ", text) else 0)
         width = max(self.console.width, 40) - deeper
         for number, line in enumerate(textwrap.wrap(text, width, break_on_hyphens=False)):
-            self.console.print(Text(" " * (deeper if number else indent) + line, style=style))
+            self.console.print(Text(" " * (deeper if number else indent) + visible(line), style=style))
 
     def _blank(self) -> None:
         self.console.print()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rendering import recalled
+from groupwise.visible import visible
 
 
 def open_model(
@@ -32,7 +33,7 @@ def open_model(
     tokenizer = load_tokenizer(source)
     model = load_model(source, dtype, pick_device(device)).requires_grad_(False)
     refuse_lost_ids(source, model, tokenizer)
-    engine = Native().open(model, lambda text: print(text, file=sys.stderr))
+    engine = Native().open(model, lambda text: print(visible(text), file=sys.stderr))
     remembered, today = recalled(source)
     return engine, Renderer(
         tokenizer,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from groupwise.cli import parser
+from groupwise.visible import visible
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -20,6 +21,6 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.scaffold import new
 
     for path in new(chosen.name, Path()):
-        print(path)
-    print(f"\nnow: groupwise run {chosen.name}/recipe.py")
+        print(visible(str(path)))
+    print(visible(f"\nnow: groupwise run {chosen.name}/recipe.py"))
     return 0

@@ -33,7 +33,7 @@ MOST_USED = (
 )
 """Endings, in this order; before them stand the model, the data and the reward, behind them where results go."""
 
-OWN_SELDOM = ("answer_column", "demonstrations", "ignore_column", "structured_answers", "turns")
+OWN_SELDOM = ("prompt_column", "answer_column", "ignore_column", "structured_answers", "demonstrations", "turns")
 OWN_FIRST, OWN_LAST = ("model", "data", "reward"), ("out",)
 
 IN_SHORT = {
@@ -58,15 +58,15 @@ SWITCHES = {
 IDLE = ("", "none", "0", "0.0", "''", '""')
 
 _SELDOM = """
-    aggregation.count_empty advantage.ddof advantage.epsilon advantage.unscored
-    advantage.whiten_rewards checkpoints.keep_every checkpoints.keep_last critic.clip kl.place
-    critic.coefficient critic.learning_rate_factor engine.max_rows engine.threads entropy.rate evaluation.during
-    evaluation.min_p evaluation.temperature evaluation.top_k evaluation.top_p kl.bound kl.horizon kl.target kl.weight
+    advantage.ddof advantage.epsilon advantage.unscored advantage.whiten_rewards aggregation.count_empty
+    checkpoints.keep_every checkpoints.keep_last critic.clip critic.coefficient critic.learning_rate_factor
+    engine.max_rows engine.threads entropy.rate evaluation.during evaluation.during_samples evaluation.min_p
+    evaluation.temperature evaluation.top_k evaluation.top_p kl.bound kl.horizon kl.place kl.target kl.weight
     learner.betas learner.checkpointing learner.max_grad_norm learner.optimizer_bits learner.threads
     learner.weight_decay learning_rate_floor long_prompts most_skipped_steps most_unscored objective.ceiling
-    objective.dual select.calculations select.duplicates select.threshold source.greedy_baseline source.min_p
-    source.models source.most_rounds source.replay_from source.top_k source.top_p start truncated whitening.ddof
-    whitening.epsilon whitening.shift
+    objective.dual schedule_steps select.calculations select.duplicates select.threshold source.greedy_baseline
+    source.min_p source.models source.most_rounds source.replay_from source.top_k source.top_p start truncated
+    unreadable_answers whitening.ddof whitening.epsilon whitening.shift
 """
 SELDOM = frozenset(_SELDOM.split())
 """Endings of options that only ``--help_all`` lists."""

@@ -23,6 +23,9 @@ from groupwise.tasks.task import Task
 
 CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed, tyro.conf.FlagConversionOff)
 
+NOT_NUMBERS = ("name", "model", "stages", "sinks")
+"""Fields of a run that have no options of their own."""
+
 TunableStage: Any = make_dataclass(
     "TunableStage",
     [("name", Annotated[str, tyro.conf.Suppress]), ("task", Annotated[Task, tyro.conf.Suppress])],
@@ -100,7 +103,7 @@ class Options:
         except UserError as error:
             raise with_place(error, flags) from None
         stages = tuple(_tuned_stage(found, stage) for stage in self.recipe.stages)
-        names = [option.name for option in fields(self.recipe) if option.name not in ("name", "model", "stages")]
+        names = [option.name for option in fields(self.recipe) if option.name not in NOT_NUMBERS]
         return replace(self.recipe, stages=stages, **{name: getattr(found, name) for name in names})
 
     def _spelt(self, option: str, flag: Flag) -> tuple[str, ...]:
@@ -128,7 +131,7 @@ def _view(recipe: Run) -> tuple[type, Any]:
         named: Any = Annotated[type(source), tyro.conf.arg(name=f"{name}.algorithm.source".lstrip("."))]
         rows.append((f"{_identifier(stage)}_source", named, field(default=source)))
     for option in fields(recipe):
-        if option.name not in ("name", "model", "stages"):
+        if option.name not in NOT_NUMBERS:
             value = getattr(recipe, option.name)
             rows.append((option.name, type(value), field(default=value)))
     view = make_dataclass("Options", rows, frozen=True)

@@ -19,6 +19,7 @@ import groupwise
 from groupwise.errors import UserError
 from groupwise.foreign import trains_elsewhere
 from groupwise.runs import Run
+from groupwise.visible import visible
 
 OURS = Path(groupwise.__file__).parent.resolve()
 KINDS = (str, int, float, bool, Path)
@@ -56,12 +57,12 @@ class RecipeFile:
 
     def explain(self) -> None:
         """Prints what the file says of itself, and its parameters."""
-        print(self.about.strip(), end="\n\n")
+        print(visible(self.about.strip()), end="\n\n")
         if self._parameters:
             print("its own options:")
             for action in self.parser._actions:
                 if action.dest in self._parameters:
-                    print(f"  {' '.join((*action.option_strings, str(action.metavar))):<24} {action.help}")
+                    print(visible(f"  {' '.join((*action.option_strings, str(action.metavar))):<24} {action.help}"))
             print()
 
     @property

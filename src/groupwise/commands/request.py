@@ -64,6 +64,11 @@ class Request:
         recipe = tune(recipe, words_of(request.line), program, others, request.file)
         stops = stop_strings(self.chosen.stop)
         stages = tuple(replace(stage, task=task_with(stage.task, said, stops)) for stage in recipe.stages)
+        if self.chosen.sink:
+            from groupwise.sinks.trackers import by_name
+
+            chosen = dict.fromkeys((*recipe.sinks, *(by_name(name) for name in self.chosen.sink)))
+            recipe = replace(recipe, sinks=tuple(chosen))
         return replace(recipe, stages=stages) if said or stops else recipe
 
     def numbers(self, recipe: Run, others: Sequence[str]) -> list[Flag]:

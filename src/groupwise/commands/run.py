@@ -16,6 +16,7 @@ from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from groupwise.algorithm import Algorithm
@@ -35,6 +36,7 @@ EXAMPLES = """  groupwise run examples/quickstart.py
 The same command again continues a stopped run. groupwise run RECIPE --help lists the recipe's own options."""
 
 USAGE = "groupwise run RECIPE.py | METHOD | FILE.toml [--model M --data D --reward R] [--out DIR] [--fresh] [options]"
+SINK_HELP = "also tell a tracker: wandb, trackio, mlflow, each with :PROJECT behind, or tensorboard; repeatable"
 DRY_SECONDS = 5.0  # that each part of a dry run may sample or compute
 
 
@@ -69,6 +71,7 @@ def _parser(for_method: bool) -> ArgumentParser:
         "--write_options", metavar="FILE", help="write all that was given as such a file, and run nothing"
     )
     known.add_argument("--dry_run", action="store_true", help="print the recipe and what would break; run nothing")
+    known.add_argument("--sink", metavar="NAME", action="append", help=SINK_HELP)
     known.add_argument("--stop", metavar="TEXT", action="append", help=STOP_HELP)
     known.add_argument("--chat.NAME", dest="ignored", metavar="VALUE", help=CHAT_HELP)
     if for_method:
@@ -99,7 +102,7 @@ def read_recipe(request: Request) -> tuple[Run | None, Request, list[Flag], list
     except UserError as error:
         if not request.help:
             raise
-        print(f"The options of its stages are listed once it can be made: {error}")
+        print(visible(f"The options of its stages are listed once it can be made: {error}"))
         return None, request, [], []
 
 
@@ -117,7 +120,7 @@ def _write_options(request: Request, recipe: Run, kept: Sequence[Flag], others: 
     path = Path(request.chosen.write_options)
     request.tuned(recipe, f"groupwise run {request.subject}", others)  # what cannot be meant is not written
     write_options(path, request.flags(recipe, others, kept))
-    print(f"{path} is written; to run it: {shlex.join(['groupwise', 'run', str(path)])}")
+    print(visible(f"{path} is written; to run it: {shlex.join(['groupwise', 'run', str(path)])}"))
     return 0
 
 
@@ -134,10 +137,10 @@ def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
             outcome = run(recipe, chosen.out, chosen.fresh)
     except Stopped as stopped:
         again = shlex.join(["groupwise", "run", *(word for word in given if word != "--fresh")])
-        print(f"groupwise run: {stopped}; to continue: {again}", file=sys.stderr)
+        print(visible(f"groupwise run: {stopped}; to continue: {again}"), file=sys.stderr)
         return 128 + stopped.signal
     if outcome.already_finished:
-        print(f"{outcome.directory} is finished: {outcome.directory / 'report.html'} (--fresh starts over)")
+        print(visible(f"{outcome.directory} is finished: {outcome.directory / 'report.html'} (--fresh starts over)"))
     return 0
 
 
@@ -147,9 +150,8 @@ def _dry_run(recipe: Run, out: str | None) -> int:
 
     from groupwise.describe import describe
     from groupwise.preflight import check_run
-    from groupwise.visible import visible
 
-    print(json.dumps(describe(recipe), indent=1, ensure_ascii=False))
+    print(visible(json.dumps(describe(recipe), indent=1, ensure_ascii=False)))
     breaks = 0
     for each in check_run(recipe, Path(out) if out else None, DRY_SECONDS):
         stops = each.kind == "problem" and "gold" not in each.numbers  # a reward may mean another form of answer

@@ -33,7 +33,7 @@ class Alarm(Protocol):
         ...
 
 
-def alarms(updates_per_draw: int, half_precision: bool, hacked: Sequence[tuple[str, int]] = ()) -> tuple[Alarm, ...]:
+def alarms(updates_per_draw: float, half_precision: bool, hacked: Sequence[tuple[str, int]] = ()) -> tuple[Alarm, ...]:
     """Those of a stage. ``hacked``: rewards that a rule on so many held-out problems stands beside."""
     return (
         EntropyCollapse(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,17 @@ class Drawn:
     """The same as numbers."""
     left_out: Mapping[str, int]
     """Rollouts that its source would not have trained on, by the reason."""
+
+
+def reward_scales(directory: str | Path, stage: str) -> dict[str, dict[str, float]]:
+    """The mean and spread by which a run standardised a stage's learned rewards, by the names of these."""
+    record = Path(directory) / "run.json"
+    if not record.exists():
+        return {}
+    kept: dict[str, dict[str, dict[str, float]]] = json.loads(record.read_text(encoding="utf-8")).get(
+        "reward_scales", {}
+    )
+    return kept.get(stage, {})
 
 
 def step_rows(directory: str | Path, stage: str | None, step: int | None) -> tuple[str, int, list[Row]]:

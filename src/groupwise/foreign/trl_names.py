@@ -22,7 +22,7 @@ TASK = section(
         "once for each: math stands for accuracy_reward, file.py:function for a function of your own",
     ),
     option("reward_model_name_or_path", "--reward", "outcome:DIR, a reward model's directory"),
-    recipe("reward_weights", "as_reward(f, weight=0.5)", "each reward has its weight"),
+    option("reward_weights", "--reward", "each reward's weight stands behind a star: --reward 'math*0.5'"),
     recipe(
         "reward_clip_range",
         "as_reward(lambda completion: max(-1.0, min(1.0, f(completion))))",
@@ -104,7 +104,7 @@ SAMPLING = section(
         "max_prompt_length", "--long_prompts", "prompts are never cut: one that leaves no room is skipped, or an error"
     ),
     option("max_length max_seq_length truncation_mode", "--long_prompts", "nothing is cut: a row that doesn't fit the context is skipped, or an error", of="SFT, DPO, Reward"),
-    none("min_p", "top_k and top_p are what cuts the tail of a distribution here"),
+    option("min_p", "--algorithm.source.min_p"),
     none("repetition_penalty generation_kwargs", "the learner's log-probabilities are those that are sampled from, and this would make them differ"),
     none("cache_implementation use_transformers_paged use_transformers_continuous_batching transformers_continuous_batching_config", OWN_ENGINE),
     none("use_vllm vllm_*", OWN_ENGINE),
@@ -198,7 +198,8 @@ KEEPING = section(
     option("save_total_limit", "--checkpoints.keep_last"),
     option("metric_for_best_model load_best_model_at_end greater_is_better", "--checkpoints.keep_best", "a metric of the quick evaluations, such as eval/accuracy"),
     option("eval_steps eval_strategy evaluation_strategy do_eval", "--evaluate_every", "there updates, here draws; 0 is no"),
-    none("eval_delay eval_on_start", "quick evaluations come every --evaluate_every steps, from the first on"),
+    option("eval_on_start", "--evaluate_first", "on unless it is turned off, where held-out rows and a judge are there"),
+    none("eval_delay", "quick evaluations come every --evaluate_every steps, from the first on"),
     option("overwrite_output_dir", "--fresh", "starts over"),
     none("resume_from_checkpoint ignore_data_skip save_only_model", "the same command again continues, to the same bits"),
     none("push_to_hub hub_* push_to_hub_*", "a model is a directory: hf upload NAME runs/NAME/models/STAGE"),

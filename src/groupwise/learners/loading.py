@@ -10,6 +10,7 @@ from typing import Any
 
 from groupwise import hub
 from groupwise.errors import UserError
+from groupwise.learners.safe_files import one_line, refuse_directory, refuse_fetched
 from groupwise.nearest import nearest_model
 from groupwise.networks.context import UNLIMITED, stated_context
 
@@ -61,6 +62,7 @@ def _refuse_foreign(text: str, path: Path) -> None:
         model = nearest_model(text)
         expected = model.removeprefix("; ") if model else "expected one made by save_pretrained"
         raise UserError(f"{text}: not a model directory, config.json is missing; {expected}")
+    refuse_directory(text, path)
     if not list(path.glob("*.safetensors")):
         pickled = list(path.glob("*.bin")) + list(path.glob("*.pt"))
         why = f"only {pickled[0].name}, a pickle, which can run code; convert it to safetensors" if pickled else "none"
@@ -91,11 +93,10 @@ def load_tokenizer(source: Path | str) -> Any:
     from transformers import AutoTokenizer
 
     name, how = fetched(source)
-    try:
+    with one_line(f"{source}: its tokenizer can't be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(name, **how)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(f"{source}: its tokenizer can't be loaded: {_first_line(error)}") from error
-    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # transformers makes one where files lack
+        own = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    if not own:  # transformers makes one where files lack
         raise UserError(f"{source}: its tokenizer has no vocabulary; expected tokenizer.json beside the model")
     return tokenizer
 
@@ -134,26 +135,23 @@ def scorer_kind(source: Path | str) -> str:
     from transformers import AutoConfig
 
     name, how = fetched(source)
-    try:
+    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
         architectures = AutoConfig.from_pretrained(name, **how).architectures or []
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
-    return next((kind for kind in architectures if kind.endswith("ForSequenceClassification")), "")
+        return next((kind for kind in architectures if kind.endswith("ForSequenceClassification")), "")
 
 
 def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) -> tuple[Any, list[str]]:
     """The model, and the names of the parameters that have no weights."""
     quiet_transformers()
     import torch
-    from safetensors import SafetensorError
 
     name, how = fetched(source)
-    try:
+    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
+        if not Path(name).exists():
+            refuse_fetched(name, how)
         model, report = kind.from_pretrained(
             name, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True, **how, **options
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{source}: the model can't be loaded: {_first_line(error)}{_offline_hint()}") from error
     return model, sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
 
 
@@ -222,10 +220,6 @@ def generation_stops(model: Any) -> tuple[int, ...]:
     return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 def _offline_hint() -> str:
     return " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
 
@@ -255,7 +249,8 @@ def parts_left_out(source: Path | str) -> str:
     from transformers import AutoConfig
 
     name, how = fetched(source)
-    found = AutoConfig.from_pretrained(name, **how).to_dict()
+    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
+        found = AutoConfig.from_pretrained(name, **how).to_dict()
     others = sorted(key.removesuffix("_config") for key in found if key in OTHER_PARTS and found[key])
     if not others:
         return ""

@@ -25,17 +25,21 @@ from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
+from groupwise.preflight.without_model import tell_what_is_known
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.rehearsal import longest_rollouts
 from groupwise.rendering import first_day, renderer_of
-from groupwise.rewards.model import with_scorers
+from groupwise.rewards.model import with_scales, with_scorers
 from groupwise.runs import Run, check
 from groupwise.seeding import stable_seed
 from groupwise.sources import OnPolicy, World
+from groupwise.sources.reward_scale import measured, unmeasured
 from groupwise.stage import Stage
 from groupwise.types import flatten
 
 __all__ = ["Finding", "check_run"]
+
+PROBED = 8  # prompts on which a reward is standardised here
 
 Told = Callable[[str], None]
 
@@ -56,9 +60,20 @@ def check_run(
         models = Models(recipe, out, Path(scratch))
         for stage in recipe.stages:
             notes = Notebook(stage.name, told)
-            notes.try_part("stage", lambda s=stage, n=notes: _StageCheck(recipe, s, models, n, limit_seconds).run())  # type: ignore[misc]
+            notes.try_part("stage", partial(_look_at, recipe, stage, models, notes, limit_seconds))
             findings += notes.findings
     return findings
+
+
+def _look_at(recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
+    """All of a stage; where its model cannot be opened, what its rows alone say."""
+    try:
+        checked = _StageCheck(recipe, stage, models, notes, limit)
+    except NoModel as error:
+        notes.problem("model", str(error))
+        tell_what_is_known(notes, stage)
+    else:
+        checked.run()
 
 
 def _tell_recipe(notes: Notebook, recipe: Run) -> None:
@@ -69,6 +84,10 @@ def _tell_recipe(notes: Notebook, recipe: Run) -> None:
 
 class NotTrainedYet(UserError):  # noqa: N818 - what is open is no error
     """The model of a stage that has not run is asked for: what depends on it is left open."""
+
+
+class NoModel(UserError):  # noqa: N818 - says what is missing
+    """The model that a stage begins with cannot be opened."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +143,10 @@ class _StageCheck:
     def __init__(self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
         self.recipe, self.models, self.notes, self.limit = recipe, models, notes, limit
         self.model, self.missing = models.begun(stage)
-        self.learner, self.engine = self._opened(stage)
+        try:
+            self.learner, self.engine = self._opened(stage)
+        except UserError as error:
+            raise NoModel(str(error)) from error
         self.stage, self.unheard = self._with_rewards(stage)
         notes.try_part("data", self._leave_out_unusable)
         task, tokenizer = stage.task, self.learner.tokenizer
@@ -149,6 +171,9 @@ class _StageCheck:
         if not len(stage.task.train):
             return
         begun = notes.try_part("reference", self._start)
+        if self._all_readable() and not self.unheard:
+            notes.try_part("reward", self._measure_scales)
+        world, stage = self.world, self.stage
         if self._all_readable():
             notes.try_part("template", lambda: data.tell_template(notes, world))
         if stage.task.rewards and not self.unheard:
@@ -165,6 +190,24 @@ class _StageCheck:
         self.stage, lines = with_usable_rows(self.stage)
         for line in lines:
             self.notes.remark("data", line.removeprefix(f"{self.stage.name}: "))
+
+    def _measure_scales(self) -> None:
+        """Of rewards that a run standardises, on fewer completions than it will take."""
+        task = self.stage.task
+        rewards = (*task.rewards, *task.referee)
+        few = {name: replace(scale, prompts=min(PROBED, scale.prompts)) for name, scale in unmeasured(rewards).items()}
+        if not few:
+            return
+        self.world.engine.load(self.learner.weights(), self.learner.version)
+        most = self.recipe.evaluation.max_completion_tokens
+        scales = measured(self.world, with_scales(rewards, few), most)
+        for name, scale in scales.items():
+            self.notes.fact(
+                "reward", f"{name} is standardised: {scale.formula()} as measured on {scale.prompts} prompts"
+            )
+        changed = replace(task, rewards=with_scales(task.rewards, scales), referee=with_scales(task.referee, scales))
+        self.stage = replace(self.stage, task=changed)
+        self.world = replace(self.world, stage=self.stage)
 
     def _all_readable(self) -> bool:
         return not any(each.part == "data" and each.kind == "problem" for each in self.notes.findings)

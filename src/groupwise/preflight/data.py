@@ -11,6 +11,7 @@ from groupwise.preflight.arithmetic import counted, longest_completion
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import FrozenPolicy, RowSource, World, row_order
 from groupwise.sources.demonstrations import demonstrated
+from groupwise.tasks.task import Task
 from groupwise.types import Example, Message, Prompt
 
 LOOKED_AT = 300  # rows, evenly spread, that are rendered
@@ -48,7 +49,7 @@ def tell_rows(notes: Notebook, world: World, limit: float) -> None:
     for reason, ids in unread.items():
         notes.problem("data", f"{len(ids)} of {evaluated} held-out rows cannot be evaluated ({named(ids)}): {reason}")
     _tell_too_long(notes, world, prompts)
-    _tell_repeated(notes, spread(task.train, COMPARED), task.held_out)
+    tell_repeated(notes, task)
     if prompts:
         lengths = sorted(len(prompt.tokens) for prompt in prompts)
         middle = lengths[len(lengths) // 2]
@@ -82,9 +83,11 @@ def reader(world: World) -> Reader:
 def _read(
     world: World, rows: Iterable[Example], read: Reader, limit: float
 ) -> tuple[list[Prompt], int, dict[str, list[str]]]:
-    """Prompts, how many rows were looked at, and those that are refused by why."""
+    """Prompts, how many rows were looked at, and those that are refused by why: of reasons that quote a row, the
+    first."""
     prompts: list[Prompt] = []
     refused: dict[str, list[str]] = {}
+    kinds: dict[str, str] = {}
     started, looked_at = time.perf_counter(), 0
     for row in rows:
         if looked_at and time.perf_counter() - started > limit:
@@ -96,7 +99,8 @@ def _read(
             for answer in learned_examples(world.stage, row):
                 world.renderer.demonstration(answer)
         except UserError as error:
-            refused.setdefault(_without_row(str(error), world.stage.name, row.id), []).append(row.id)
+            reason = _without_row(str(error), world.stage.name, row.id)
+            refused.setdefault(kinds.setdefault(reason.partition("'")[0], reason), []).append(row.id)
     return prompts, looked_at, refused
 
 
@@ -123,8 +127,9 @@ def _tell_too_long(notes: Notebook, world: World, prompts: Sequence[Prompt]) -> 
         notes.remark("data", f"{words}: they are skipped and counted")
 
 
-def _tell_repeated(notes: Notebook, train: Sequence[Example], held_out: Sequence[Example]) -> None:
+def tell_repeated(notes: Notebook, task: Task) -> None:
     """Prompts that stand twice, with other answers, or among those that evaluate. Generated tasks repeat prompts."""
+    train, held_out = spread(task.train, COMPARED), task.held_out
     first: dict[str, Example] = {}
     again = [row for row in train if first.setdefault(str(row.prompt), row) is not row]
     other = [row.id for row in again if row.answer != first[str(row.prompt)].answer]

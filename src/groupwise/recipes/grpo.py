@@ -15,8 +15,10 @@ equal rewards has advantage exactly 0, while its KL term still acts.
 
 Use it where a rule or model scores whole answers and several samples of a prompt can be compared.
 
-What goes wrong: 1/|o| makes long wrong answers cheap and 1/std makes hard and easy questions loud (Dr. GRPO); with
-several updates a draw the plain k3 has the gradient of neither KL (``kl.weight live``).
+What goes wrong: the division by |o| makes each token of a long wrong answer weigh little, so that wrong answers grow
+longer; the division by std gives prompts that are nearly always or nearly never answered right more weight than others
+(Dr. GRPO does without both). With several updates a draw the plain k3 has the gradient of neither KL
+(``kl.weight live`` mends that).
 
 Settings of ``groupwise run`` (``run_defaults``):
 

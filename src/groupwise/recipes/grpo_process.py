@@ -7,19 +7,20 @@ How it differs from GRPO, which it replaces:
 1. The reward scores each step at its last token (``Score.steps``), not only the answer.
 2. Step scores are normalised over all steps of the group together, before they are summed up.
 3. A token's advantage is the sum over its own and all later steps.
-4. EOS belongs to the last step of a finished completion, where the paper's index(K) may be read as the last character's
-   token: then EOS has advantage 0 and stopping is never learned (``last_step`` "text"). A step that truncation cut has
-   no score.
+4. The token that ends a completion (EOS) belongs to its last step. The paper's index(K) may also be read as the token
+   of the last visible character; then EOS has advantage 0 and stopping is never learned (``last_step`` "text"). The
+   step in which a completion was truncated has no score.
 
 Use it with a process reward model or a rule that can judge single steps.
 
-What goes wrong: advantages of a completion do not add up to 0 over the group, and many mediocre steps weigh more than
-few good ones, in the statistics and in the sum. Pooled statistics also put a price on every further step: the mean that
-is subtracted from each score is subtracted as often as a completion has steps, and how many it has is the policy's own
-choice. Counted out for a policy that goes on with probability 1/2 for at most three steps, with 0.3 for each step gone
-on and 0.2, 0.1, 0.5 or 0.6 in the end, in groups of 4, the derivative of the mean reward by that probability is 1.2;
-an outcome reward (all rewards of a completion, less the mean of the others) has 1.2 as well; pooled step scores without
-the division have 0.4688, and with the exact mean in place of the group's 0.6.
+What goes wrong: advantages of a completion do not add up to 0 over the group, and a completion of many mediocre steps
+weighs more than one of few good ones, in the statistics and in the sum. Every further step also has a price: from each
+score the mean over all steps of the group is subtracted, so it is subtracted once more for one more step, and how many
+steps there are is the policy's own choice. An example that can be counted out: a policy takes at most three steps and
+goes on in each with probability 1/2, which scores 0.3, or 0.9 in the third; where it stops, that step scores 0.2, 0.1
+or 0.5 (the first, second, third). The derivative of the mean reward by that probability is 1.2. In groups of 4 an
+outcome reward (the sum of a completion's scores, less the mean of the others') has 1.2 too; pooled step scores that are
+not divided have 0.4688, and 0.6 with the exact mean in place of the group's.
 
 Settings of ``groupwise run`` (``run_defaults``):
 

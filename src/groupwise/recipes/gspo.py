@@ -5,19 +5,22 @@
 How it differs from GRPO, which it replaces:
 
 1. One ratio a completion, the geometric mean of its token ratios; the clip keeps or drops whole completions.
-2. Hence clip ranges of 3e-4 and 4e-4: the mean moves far less than a token.
+2. Hence clip ranges of 3e-4 and 4e-4: the geometric mean moves far less than the ratio of a single token.
 3. No KL penalty.
 
-The paper splits each draw into 4 minibatches; on-policy GSPO equals GRPO.
+The paper splits each draw into 4 minibatches. With one update a draw every ratio is 1, and its gradient is that of GRPO
+without the KL penalty.
 
-Use it for long completions and for mixtures of experts, whose token ratios are noise.
+Use it for long completions and for mixtures of experts, where the ratio of a single token is mostly noise.
 
-What goes wrong: many more tokens are clipped (0.15 against 0.0013 in the paper), by design.
+What goes wrong: a clipped completion is dropped whole, so a far larger share of tokens has no gradient (0.15 in the
+paper, against 0.0013 with GRPO). That is by design: a range as wide as GRPO's would clip nothing.
 
 Settings of ``groupwise run`` (``run_defaults``):
 
 1. 4 updates a draw, as in the paper: with one the ratio is 1 and the gradient is GRPO's.
-2. Learning rate 1e-6, 16 prompts with 8 completions of up to 256 tokens: GRPO's here. The paper does not print its own.
+2. Learning rate 1e-6, 16 prompts with 8 completions of up to 256 tokens, as GRPO has here; the paper does not print
+   its own.
 """
 
 from dataclasses import replace

@@ -12,6 +12,20 @@ Use it where people can say which of two answers is better, and no rule can. ``R
 takes K completions, best first; ``BradleyTerry(margin=1.0)`` asks for a distance, ``centring=0.01`` keeps scores near
 0.
 
+What its number means, and what a policy makes of it: J sees differences within a prompt alone, so that s + c(q) fits
+as well as s for any c, of each prompt its own, and how far scores lie apart depends on how long it was trained. A score
+of 2 is neither good nor twice 1. ``ModelReward.scale`` (``--reward outcome:DIR,SCALE``) says what a policy gets:
+
+* ``standardised``: (s - mean) / spread over what the policy samples before its first step; measured once, and kept.
+  GRPO loses any scale and shift anyway (mean and std of the group take them out), so nothing changes but the size of a
+  KL in the reward beside it. PPO does not: returns, what the critic must learn, and the reward against β are so large.
+* ``sigmoid``: σ(s), between 0 and 1, flat where scores are extreme. The rank within a group stays, distances do not:
+  under GRPO, too, the best of many good answers gains less. Scores far from 0 saturate, so train with ``centring``.
+* ``clipped LOW HIGH``: as it is in between; beyond an end all are equal, and a group there has no signal.
+* ``none``: as it is. Enough for GRPO; not for a sum with other rewards, nor for PPO with β of another run.
+
+Methods that divide by no deviation (Dr. GRPO, RLOO, REINFORCE++ before it whitens) lose the shift and keep the scale.
+
 What goes wrong: it learns length and style where those go with the choice (held-out results stand beside those of
 preferring the longer one); a policy that trains on it finds what it overrates. Begin with the policy's own weights, one
 epoch, and a small learning rate.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,14 +59,19 @@ class LengthPenalty:
         ((max_tokens - cache_tokens) - |y|) / cache_tokens   up to max_tokens
         -1                                           beyond
 
+    and ``missing_eos`` less for a completion that was truncated, however long it is.
+
     ``max_tokens`` is where the punishment is complete, not where it begins: the published 20480 and 4096 expect
-    completions of up to 16384. Raises UserError unless 0 < cache_tokens <= max_tokens.
+    completions of up to 16384. Raises UserError unless 0 < cache_tokens <= max_tokens and 0 <= missing_eos.
     """
 
     max_tokens: int = 20480
     cache_tokens: int = 4096
     name: str = "length"
     weight: float = 1.0
+    missing_eos: float = 0.0
+    """Subtracted where no stop token ended the completion (TRL's ``missing_eos_penalty``; 1 in arXiv 2403.17031, detail
+    on the EOS trick, which sets the reward to -1 instead)."""
 
     def __post_init__(self) -> None:
         if not 0 < self.cache_tokens <= self.max_tokens:
@@ -73,10 +79,15 @@ class LengthPenalty:
                 f"reward '{self.name}': cache_tokens is {self.cache_tokens} and max_tokens {self.max_tokens}; "
                 "0 < cache_tokens <= max_tokens is expected"
             )
+        if not 0 <= self.missing_eos < math.inf:
+            raise UserError(
+                f"reward '{self.name}': missing_eos is {self.missing_eos:g}; expected how much is subtracted, 0 or more"
+            )
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        return [Score(self._penalty(sum(rollout.mask))) for rollout in rollouts]
+        return [Score(self._penalty(sum(rollout.mask), rollout.finished)) for rollout in rollouts]
 
-    def _penalty(self, tokens: int) -> float:
+    def _penalty(self, tokens: int, finished: bool) -> float:
         over = tokens - (self.max_tokens - self.cache_tokens)
-        return 0.0 if over <= 0 else -min(over / self.cache_tokens, 1.0)
+        length = 0.0 if over <= 0 else -min(over / self.cache_tokens, 1.0)
+        return length if finished else length - self.missing_eos

@@ -31,12 +31,13 @@ from typing import Any
 from groupwise.errors import UserError
 from groupwise.rewards.guarded_child import FORK, KILL, READY, Respond, keep_house
 from groupwise.rewards.isolation import MEMORY_BYTES, START_SECONDS, Outcome
+from groupwise.rewards.process_tree import tasks_below, tasks_of_machine
 from groupwise.rewards.processes import asked_of_the_system
 
 GRACE_SECONDS = 1.0
 """A call that watches its own limit says so by then."""
 MOST_PROCESSES = 1000
-"""More than these, started while a call runs, end it."""
+"""More than these, threads included, in the reward's own process tree end the call; other people's do not count."""
 WATCH_SECONDS = 0.1
 _FRAME = re.compile(r'File "(.*)", line (\d+) in (.*)')
 _ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -122,7 +123,7 @@ class _House:
         trouble = worker.send([*calls.values()], seconds, self)
         numbers = list(calls)
         while calls and not trouble:
-            answer, trouble = worker.receive(seconds + together * GRACE_SECONDS)
+            answer, trouble = worker.receive(seconds + together * GRACE_SECONDS, self._pid)
             if answer is None:
                 break
             number = numbers[answer[0]]
@@ -214,9 +215,12 @@ class _Worker:
             return _DIED
         return ""
 
-    def receive(self, seconds: float) -> tuple[tuple[int, dict[str, Any]] | None, str]:
-        """The next answer, or what is wrong: it died, said nothing for so long, or starts processes without end."""
-        deadline, before = time.monotonic() + seconds, _processes()
+    def receive(self, seconds: float, house: int) -> tuple[tuple[int, dict[str, Any]] | None, str]:
+        """The next answer, or what is wrong: it died, said nothing for so long, or starts processes without end.
+
+        ``house``: the process below which all that it starts stands.
+        """
+        deadline, before = time.monotonic() + seconds, tasks_of_machine()
         with selectors.DefaultSelector() as selector:
             selector.register(self.connection, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
@@ -228,7 +232,7 @@ class _Worker:
                     if not chunk:
                         return None, _DIED
                     self._buffer += chunk
-                elif _processes() - before > MOST_PROCESSES:
+                elif _too_many(house, before):
                     return None, f"it started more than {MOST_PROCESSES} processes"
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
@@ -265,10 +269,9 @@ def answered(answer: dict[str, Any], seconds: float) -> Outcome:
     return Outcome("done", answer) if reason is None else Outcome("failed", reason=reason)
 
 
-def _processes() -> int:
-    """Processes and threads of the whole machine, where it tells."""
-    try:
-        with open("/proc/loadavg") as file:
-            return int(file.read().split()[3].partition("/")[2])
-    except (OSError, IndexError, ValueError):
-        return 0
+def _too_many(house: int, before: int | None) -> bool:
+    """Whether the tree below ``house`` has outgrown its bound. It is counted only where the machine's own count, one
+    short read, has grown as much since ``before``."""
+    now = tasks_of_machine()
+    grown = now is None or before is None or now - before > MOST_PROCESSES
+    return grown and tasks_below(house) > MOST_PROCESSES

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
+import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+from groupwise.masking import MASK, masked
 
 Reply = Any
 """Plain JSON."""
 
 REPLY_BYTES = 4 << 20
 SHOWN_LETTERS = 200
+READ_LETTERS = 20_000
+SECRET_LETTERS = 8
 REFUSALS = (401, 403, 404)
 PASSING = (408, 409, 425, 429)
 
@@ -42,8 +48,11 @@ def post_json(address: str, body: Any, headers: Mapping[str, str], deadline: flo
 
     Raises TimeoutError at the deadline, also where the server goes on sending; Unreachable where there is no
     connection or it breaks; Refused for a status other than 200, and for a reply that is not JSON or longer than
-    4 MiB. Redirections are not followed. No header is part of any message.
+    4 MiB. Redirections are not followed. No header is part of any message, not even where the server says it back.
     """
+    secrets = tuple(
+        word for value in headers.values() for word in (value, *value.split()) if len(word) >= SECRET_LETTERS
+    )
     parts = urlsplit(address)
     remaining = deadline - time.monotonic()
     if remaining <= 0:
@@ -60,11 +69,11 @@ def post_json(address: str, body: Any, headers: Mapping[str, str], deadline: flo
         if time.monotonic() >= deadline:
             raise TimeoutError("no reply in time") from error
         broken = isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError)
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:SHOWN_LETTERS]}"
+        reason = f"{type(error).__name__}: {_shown(str(error), secrets)}"
         raise (Refused(reason) if broken else Unreachable(reason)) from error
     finally:
         connection.close()
-    return _read(status, data)
+    return _read(status, data, secrets)
 
 
 def _exchange(
@@ -91,10 +100,20 @@ def _hang_up(connected: socket.socket) -> None:
         socket.socket.shutdown(connected, socket.SHUT_RDWR)  # not TLS's own, which a reading thread would trip over
 
 
-def _read(status: int, data: bytes) -> Reply:
+def _shown(text: str, secrets: Sequence[str]) -> str:
+    """Of what a server says: without control characters and without our key, in any letters and as a URL or base64
+    spells it, however much of it the cut would leave."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    for secret in secrets:
+        encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
+        for spelled in (secret, quote(secret, safe=""), encoded):
+            text = re.sub(re.escape(spelled), MASK, text, flags=re.IGNORECASE)
+    return masked(text)[:SHOWN_LETTERS]
+
+
+def _read(status: int, data: bytes, secrets: Sequence[str] = ()) -> Reply:
     if status != 200:
-        text = "".join(letter if letter.isprintable() else " " for letter in data[:2_000].decode("utf-8", "replace"))
-        reason = f"answered {status}: {' '.join(text.split())[:SHOWN_LETTERS]}"
+        reason = f"answered {status}: {_shown(data[:READ_LETTERS].decode('utf-8', 'replace'), secrets)}"
         raise Refused(reason, by_server=status in REFUSALS, may_pass=status >= 500 or status in PASSING)
     if len(data) > REPLY_BYTES:
         raise Refused(f"the reply is longer than {REPLY_BYTES >> 20} MiB", may_pass=False)

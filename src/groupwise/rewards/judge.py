@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from groupwise.deadlines import stacks
 from groupwise.errors import UserError
+from groupwise.masking import names_secret
 from groupwise.rewards.http import Refused, Reply, Unreachable, post_json
 from groupwise.types import Rollout, Score
 
@@ -80,8 +81,16 @@ class Judge:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        parts, (low, high) = urlsplit(self.url), self.scale
+        (low, high), held = self.scale, next(filter(names_secret, self.options), "")
+        try:
+            parts = urlsplit(self.url)
+            parts.port  # noqa: B018 - it raises where it is none
+        except ValueError as error:
+            raise UserError(f"reward '{self.name}': url can't be read ({error}); expected http://HOST/v1") from error
         wrong = {
+            "url has a query or a fragment, which is sent to no server and may hold a key; leave it out, and name a "
+            "key_variable": bool(parts.query or parts.fragment or set(self.url) & set("?#")),
+            f"options holds {held}; name a key_variable instead": bool(held),
             "url holds a user name; name a key_variable instead": "@" in parts.netloc,
             f"url is {self.url!r}; expected http://HOST/v1 or https://HOST/v1": parts.scheme not in ("http", "https")
             or not parts.hostname,

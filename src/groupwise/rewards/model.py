@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
+from groupwise.rewards.scale import Scale, Standardised, Unscaled, sigmoid
 from groupwise.types import DEMONSTRATED, Rollout, Score
-from groupwise.verdicts import NEVER
+from groupwise.verdicts import NEVER, bare
 
 if TYPE_CHECKING:
     from groupwise.learners import Local
@@ -41,17 +42,13 @@ def solution_score(steps: Sequence[float], aggregate: Aggregate = "min") -> floa
     return AGGREGATES[aggregate](steps)
 
 
-def sigmoid(logit: float) -> float:
-    """``1 / (1 + exp(-logit))``, also where the exponential would overflow."""
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
-
-
 @dataclass(frozen=True)
 class ModelReward:
     """The score of a reward model (``outcome``) or of a process reward model (``process``).
 
-    * outcome: the score after the last sampled token, as the model gives it: any number, only differences between
-      completions of one prompt mean something.
+    * outcome: the score after the last sampled token: any number, of which only differences between completions of
+      one prompt mean something. ``scale`` says what becomes of it; unless that is Unscaled, the mean of the scores
+      themselves is the metric ``rewards/NAME/unscaled``.
     * process: at the end of each step (``Rollout.steps``, made where ``Task.steps`` says what a step is) the
       probability σ(score) that it is right; the value is their :func:`solution_score`. A completion in which no step
       was found gets 0, what the worst step would get, and is counted as ``unparseable``.
@@ -71,6 +68,8 @@ class ModelReward:
     """process: the solution's score."""
     each_step: bool = True
     """process: every step's score is a reward at its end. False: only the solution's score, at the last token."""
+    scale: Scale = field(default_factory=Unscaled)
+    """outcome: the score as it is, standardised, squashed or clipped (:mod:`groupwise.rewards.scale`)."""
     name: str = "model"
     weight: float = 1.0
     learner: Local | None = None
@@ -89,6 +88,11 @@ class ModelReward:
                 raise UserError(
                     f"reward '{self.name}': {option} is {value!r}; expected one of {', '.join(get_args(known))}"
                 )
+        if self.kind == "process" and self.scale != Unscaled():
+            raise UserError(
+                f"reward '{self.name}': scale is {self.scale.formula()}; a process reward is a probability already; "
+                "expected Unscaled(), or kind outcome"
+            )
 
     def resolved(self, directory: str | Path, learner: Local | None = None, tokenizer: Any = None) -> ModelReward:
         """The same reward with the scorer in ``directory``, opened as ``learner`` says, for this tokenizer's policy."""
@@ -112,11 +116,17 @@ class ModelReward:
             "each_step": self.each_step,
             "scorer": _content(Path(self.model)),
             "dtype": self.learner.dtype if self.learner else "",
-        }
+        } | ({} if self.scale == Unscaled() else {"scale": repr(self.scale)})
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         if not rollouts:
             return []
+        if not self.scale.is_known():
+            raise UserError(
+                f"reward '{self.name}': is standardised, and nothing has measured its mean and spread; a run does that "
+                "before a stage's first step; elsewhere take the scores themselves (outcome:DIR) or state both: "
+                "Standardised(mean=..., spread=...)"
+            )
         self._check_text(rollouts)
         fits = [self._fits(rollout) for rollout in rollouts]
         given = [rollout for rollout, fit in zip(rollouts, fits, strict=True) if fit]
@@ -132,7 +142,9 @@ class ModelReward:
         if not all(math.isfinite(logits[index]) for index in read):
             return Score(None, "failed")
         if self.kind == "outcome":
-            return Score(logits[rollout.last])
+            score = logits[rollout.last]
+            plain = self.scale == Unscaled()
+            return Score(score) if plain else Score(self.scale.of(score), logged={"unscaled": score})
         steps = {end: sigmoid(logits[end]) for end in rollout.steps}
         if not steps:
             return Score(0.0, "unparseable")
@@ -185,14 +197,35 @@ def with_scorers(
 ) -> tuple[Reward, ...]:
     """The same rewards, each :class:`ModelReward` (also one that is cached) with the directory that ``directory_of``
     gives for its name, opened as ``learner`` says."""
+    return _rewritten(rewards, lambda reward: reward.resolved(directory_of(str(reward.model)), learner, tokenizer))
+
+
+def with_scales(rewards: Sequence[Reward], scales: Mapping[str, Scale]) -> tuple[Reward, ...]:
+    """The same rewards, those learned ones that ``scales`` names, also in a cache, with that scale."""
+    return _rewritten(rewards, lambda reward: replace(reward, scale=scales.get(reward.name, reward.scale)))
+
+
+def learned(rewards: Sequence[Reward]) -> list[ModelReward]:
+    """Those that are reward models; also those that are cached."""
+    return [reward for each in rewards if isinstance(reward := bare(each), ModelReward)]
+
+
+def scale_metrics(rewards: Sequence[Reward]) -> dict[str, float]:
+    """The numbers of each learned reward that is standardised, the same at every step of a stage."""
+    found = {(reward.name, reward.scale) for reward in learned(rewards)}
+    pairs = [(name, scale) for name, scale in found if isinstance(scale, Standardised)]
+    metrics = {f"rewards/{name}/scale_mean": scale.mean for name, scale in pairs}
+    metrics |= {f"rewards/{name}/scale_spread": scale.spread for name, scale in pairs}
+    return {name: value for name, value in sorted(metrics.items()) if value is not None}
+
+
+def _rewritten(rewards: Sequence[Reward], change: Callable[[ModelReward], ModelReward]) -> tuple[Reward, ...]:
     from groupwise.rewards.cache import Cached
 
     def known(reward: Reward) -> Reward:
         if isinstance(reward, Cached):
             return replace(reward, reward=known(reward.reward))
-        if isinstance(reward, ModelReward):
-            return reward.resolved(directory_of(str(reward.model)), learner, tokenizer)
-        return reward
+        return change(reward) if isinstance(reward, ModelReward) else reward
 
     return tuple(known(reward) for reward in rewards)
 

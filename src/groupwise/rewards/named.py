@@ -26,6 +26,7 @@ from groupwise.rewards.neighbours import belongs_to, importable
 from groupwise.rewards.program_answers import ProgramAnswer
 from groupwise.rewards.programs import Code
 from groupwise.rewards.published import PRESETS
+from groupwise.rewards.scale import EXPECTED_SCALES, is_scale, scale_named
 from groupwise.rewards.signatures import as_reward
 from groupwise.rewards.weighted import weighted
 
@@ -56,9 +57,10 @@ def by_name(spec: str) -> Reward:
     * ``math``, ``answer``, ``code``: rules that compare with the row's answer or tests; ``gsm8k``, ``deepseekmath``,
       ``tora``, ``pal``, ``math_verify``: published ones. Where they compare numbers, ``math:relative 1e-4`` states a
       tolerance.
-    * ``format`` (a thought, then an answer, each between its tags) or ``format:PATTERN``; ``length:TOKENS`` or
-      ``length:TOKENS,CACHE`` (:class:`LengthPenalty`).
-    * ``outcome:DIR``, ``process:DIR``: a learned reward (:class:`ModelReward`), which has its directory's name.
+    * ``format`` (a thought, then an answer, each between its tags) or ``format:PATTERN``; ``length:TOKENS``,
+      ``length:TOKENS,CACHE`` or ``length:TOKENS,CACHE,MISSING_EOS`` (:class:`LengthPenalty`).
+    * ``outcome:DIR``, ``process:DIR``: a learned reward (:class:`ModelReward`), which has its directory's name;
+      ``outcome:DIR,SCALE`` with its scale: ``standardised``, ``sigmoid`` or ``clipped -5 5``.
     * ``path/to/file.py:function`` or ``module.path:function``: what :func:`as_reward` takes, or a reward. The file or
       module is imported, which runs it.
 
@@ -100,7 +102,7 @@ def _named(spec: str) -> Reward:
     if kind in BUILT_IN and model and isinstance(rule := BUILT_IN[kind](), FinalAnswer | Math | ProgramAnswer):
         return replace(rule, tolerance=model)
     if kind in SCORERS and model:
-        return ModelReward(model, SCORERS[kind], name=Path(model).name)
+        return _scorer(spec, SCORERS[kind], model)
     if kind == "format" and model:
         return Format(model)
     if kind == "length" and model:
@@ -117,12 +119,33 @@ def _named(spec: str) -> Reward:
     return as_reward(getattr(module, name))
 
 
+def _scorer(spec: str, kind: Kind, words: str) -> Reward:
+    """A directory may have a comma in its name, so the last one begins a scale only where no such directory is."""
+    directory, comma, scale = words.rpartition(",")
+    if not comma or (not is_scale(scale) and Path(words).exists()):
+        return ModelReward(words, kind, name=Path(words).name)
+    if kind == "process" or not directory.strip():
+        raise UserError(
+            f"reward '{spec}': expected {kind}:DIR alone, steps are probabilities already"
+            if kind == "process"
+            else f"reward '{spec}': expected outcome:DIR,SCALE; SCALE is {EXPECTED_SCALES}"
+        )
+    try:
+        return ModelReward(directory.strip(), kind, scale=scale_named(scale), name=Path(directory.strip()).name)
+    except UserError as error:
+        raise UserError(f"reward '{spec}': {error}") from None
+
+
 def _length(spec: str, numbers: str) -> Reward:
-    parts = [part.strip() for part in numbers.split(",")]
-    if len(parts) > 2 or not all(part.isascii() and part.isdecimal() for part in parts):
-        raise UserError(f"reward '{spec}': expected length:TOKENS or length:TOKENS,CACHE, such as length:512,128")
-    most = int(parts[0])
-    return LengthPenalty(most, int(parts[1]) if len(parts) > 1 else max(1, most // CACHE_SHARE))
+    most, *rest = [part.strip() for part in numbers.split(",")]
+    whole = all(part.isascii() and part.isdecimal() for part in (most, *rest[:1]))
+    if len(rest) > 2 or not whole or not all(_NUMBER.fullmatch(part) for part in rest[1:]):
+        raise UserError(
+            f"reward '{spec}': expected length:TOKENS, length:TOKENS,CACHE or length:TOKENS,CACHE,MISSING_EOS, such as "
+            "length:512,128,1"
+        )
+    cache = int(rest[0]) if rest else max(1, int(most) // CACHE_SHARE)
+    return LengthPenalty(int(most), cache, missing_eos=float(rest[1]) if len(rest) > 1 else 0.0)
 
 
 def _load(source: str, spec: str) -> ModuleType:

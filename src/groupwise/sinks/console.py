@@ -4,46 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from groupwise.types import Group
+from groupwise.sinks.step_lines import StepTable, cells, not_finite, wrapped
 from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-SHOWN = {
-    "reward": ("reward", "{:.3f}"),
-    "eval/accuracy": ("held-out", "{:.3f}"),
-    "mean_token_accuracy": ("token accuracy", "{:.3f}"),
-    "loss": ("loss", "{:.4f}"),
-    "kl": ("kl", "{:.4f}"),
-    "value_loss": ("value loss", "{:.4f}"),
-    "entropy": ("entropy", "{:.3f}"),
-    "completions/mean_length": ("length", "{:.0f}"),
-    "frac_reward_zero_std": ("no signal", "{:.0%}"),
-    "groups_dropped": ("dropped groups", "{:.0f}"),
-    "groups_short": ("short by", "{:.0f} groups"),
-    "completions/unscored": ("without reward", "{:.0f}"),
-    "completions/clipped_ratio": ("truncated", "{:.0%}"),
-    "skipped_updates": ("skipped updates", "{:.0f}"),
-    "empty_updates": ("updates with nothing to learn from", "{:.0f}"),
-    "tokens_per_second/sample": ("sampled", "{:,.0f} tokens/s"),
-    "tokens_per_second/train": ("trained", "{:,.0f} tokens/s"),
-}
-"""Metric -> how the line names and prints it. What a run must never hide (truncation, skips) appears when above 0."""
+    from groupwise.sample_completions import SampleCompletion
 
-ONLY_IF_ABOVE_ZERO = (
-    "groups_dropped",
-    "groups_short",
-    "completions/unscored",
-    "completions/clipped_ratio",
-    "skipped_updates",
-    "empty_updates",
-    "kl",
-)
 PHASES = {
     "sample": "sampling",
     "continue": "continuing steps",
@@ -53,7 +25,12 @@ PHASES = {
     "evaluate": "evaluating",
 }
 LINES_PER_STAGE = 20
-HUGE = 1e15
+PLAIN_WIDTH = 100
+"""Of a table of steps where no terminal has a width: files, pipes."""
+QUESTION, COMPLETION = 60, 120
+"""Letters that are shown of an evaluation's completions."""
+BAR = (8, 28)
+"""Places of the live display's bar: at least, at most."""
 
 
 class Terminal:
@@ -70,11 +47,13 @@ class Terminal:
         self.phase_from = 0
         self.current: tuple[str, int, int] = ("", 0, 0)
         self.newest: Mapping[str, float] = {}
+        self.table, self.header = StepTable("", 0), ""
         self.live: Live | None = None
 
     def stage(self, name: str, steps: int, start: int) -> None:
         self.name, self.steps, self.start, self.step = name, steps, start, start
         self.stage_started, self.current, self.newest = time.monotonic(), ("", 0, 0), {}
+        self.table, self.header = StepTable(name, steps), ""
         self.note(f"{self.run} · {name}: {steps} steps" + (f", continued after step {start}" if start else ""))
         self._go_live()
 
@@ -86,16 +65,24 @@ class Terminal:
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         self.step, self.newest = step, values
+        self.table.hear(values)
         every = max(1, self.steps // LINES_PER_STAGE)
         if step % every == 0 or step in (self.start + 1, self.steps) or "eval/accuracy" in values:
-            self.note(f"{stage} {step:>{len(str(self.steps))}}/{self.steps}  {line(values)}")
+            self._tell(step, values)
 
-    def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Sequence[Sequence[float]]) -> None:
-        """Not shown: the report paints them."""
+    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
+        """A line each; the whole texts lie in evaluation.json, or are the report's."""
+        for which, each in chosen.items():
+            reward = "no reward" if each.reward is None else f"reward {each.reward:.3g}"
+            self.note(f"  {which}, {reward}: {_short(each.question, QUESTION)} → {_short(each.text, COMPLETION)}")
 
     def note(self, text: str) -> None:
-        """Nothing in it is markup, and nothing a terminal would obey."""
-        self.console.print(visible(text), markup=False, emoji=False, soft_wrap=True)
+        """Nothing in it is markup, and nothing a terminal would obey. A terminal breaks it between words, never in one;
+        elsewhere it is one line."""
+        shown = visible(text)
+        if self.console.is_terminal:
+            shown = "\n".join(part for line in shown.split("\n") for part in wrapped(line, self.console.width))
+        self._line(shown)
 
     def close(self, summary: Mapping[str, Any]) -> None:
         if self.live:
@@ -103,6 +90,24 @@ class Terminal:
             self.live = None
         for name, value in summary.items():
             self.note(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+
+    def _tell(self, step: int, values: Mapping[str, float]) -> None:
+        """A row of the table, its header where that is another than the last."""
+        header = self.table.header(self.width)
+        if header != self.header:
+            self._line(header)
+            self.header = header
+        self._line(self.table.row(step, values, self.width))
+        if broken := not_finite(values):
+            self.note(f"  {broken}")
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, markup=False, emoji=False, soft_wrap=True)
+
+    @property
+    def width(self) -> int:
+        """Of a table of steps."""
+        return self.console.width if self.console.is_terminal else PLAIN_WIDTH
 
     def _go_live(self) -> None:
         from rich.live import Live
@@ -113,6 +118,19 @@ class Terminal:
 
     def _display(self) -> RenderableType:
         from rich.console import Group as Rows
+        from rich.text import Text
+
+        rows: list[RenderableType] = [
+            self._head(),
+            Text(self._doing(), style="cyan", no_wrap=True, overflow="ellipsis"),
+        ]
+        if self.newest:
+            table = f"{self.table.header(self.width)}\n{self.table.row(self.step, self.newest, self.width)}"
+            rows.append(Text(table, style="dim", no_wrap=True, overflow="ellipsis"))
+        return Rows(*rows)
+
+    def _head(self) -> RenderableType:
+        """One line at any width: the bar shrinks first, then it goes, then the name is cut."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -120,17 +138,20 @@ class Terminal:
         elapsed = time.monotonic() - self.stage_started
         done = self.step - self.start
         left = elapsed / done * (self.steps - self.step) if done else None
+        name = visible(f"{self.run} · {self.name}" if self.name else self.run)
+        told = [f"step {self.step}/{self.steps}"]
+        told += [f"{clock(elapsed)} gone" + (f", {clock(left)} left" if left is not None else "")]
+        room = self.console.width - sum(cells(text) + 2 for text in (name, *told))
         head = Table.grid(padding=(0, 2))
-        head.add_row(
-            Text(f"{self.run} · {self.name}" if self.name else self.run, style="bold"),
-            ProgressBar(total=max(1, self.steps), completed=self.step, width=28),
-            f"step {self.step}/{self.steps}",
-            f"{clock(elapsed)} gone" + (f", {clock(left)} left" if left is not None else ""),
-        )
-        rows: list[RenderableType] = [head, Text(self._doing(), style="cyan", no_wrap=True, overflow="ellipsis")]
-        if self.newest:
-            rows.append(Text(line(self.newest), style="dim", no_wrap=True, overflow="ellipsis"))
-        return Rows(*rows)
+        bar = ProgressBar(total=max(1, self.steps), completed=self.step, width=min(room, BAR[1]))
+        cut = max(1, cells(name) + room + 2)
+        title = Text(name, style="bold", no_wrap=True)
+        title.truncate(cut, overflow="ellipsis")
+        parts: list[RenderableType] = [title, bar, *told] if room >= BAR[0] else [title, *told]
+        for _ in parts:
+            head.add_column(no_wrap=True)
+        head.add_row(*parts)
+        return head
 
     def _doing(self) -> str:
         name, done, total = self.current
@@ -142,29 +163,10 @@ class Terminal:
         return f"{PHASES.get(name, name)} {done:,}/{total:,}{rate}" if total else PHASES.get(name, name)
 
 
-def line(values: Mapping[str, float]) -> str:
-    """The key metrics of one step, in a fixed order; one that is absent is left out.
-
-    So is the loss where there is a reward: group-relative advantages sum to zero, and so does it, whatever is learned.
-    """
-    idle = {name for name in ONLY_IF_ABOVE_ZERO if not values.get(name)} | ({"loss"} if "reward" in values else set())
-    shown = [name for name in SHOWN if name in values and name not in idle]
-    parts = [f"{SHOWN[name][0]} {_printed(values[name], SHOWN[name][1])}" for name in shown]
-    parts[1 if "reward" in shown else 0 : 1 if "reward" in shown else 0] = _each_reward(values)
-    kinds = [name.partition("/")[2] for name in values if name.startswith("skipped_updates/")]
-    return "  ".join(parts + [f"(not finite: {', '.join(kinds)})"] * bool(kinds))
-
-
-def _printed(value: float, form: str = "{:.3f}") -> str:
-    """A number of hundreds of digits in its exponent's form."""
-    return f"{value:.3g}" if abs(value) >= HUGE else form.format(value)
-
-
-def _each_reward(values: Mapping[str, float]) -> list[str]:
-    """The mean of each reward by itself, before its weight, where there are several."""
-    names = {name: name.removeprefix("rewards/").removesuffix("/mean") for name in values}
-    means = [f"{short} {_printed(values[name])}" for name, short in names.items() if name == f"rewards/{short}/mean"]
-    return means if len(means) > 1 else []
+def _short(text: str, most: int) -> str:
+    """One line of a text, its end left out."""
+    line = " ↵ ".join(part.strip() for part in text.splitlines() if part.strip())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def clock(seconds: float) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groupwise.clock import timed, untimed
 from groupwise.step_rows import read_rows, truncate_after
-from groupwise.types import Group
+
+if TYPE_CHECKING:
+    from groupwise.sample_completions import SampleCompletion
 
 METRICS, TIMES = "metrics.jsonl", "times.jsonl"
 
@@ -42,7 +44,7 @@ class JsonLines:
     def phase(self, name: str, done: int, total: int) -> None:
         """Not written."""
 
-    def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Sequence[Sequence[float]]) -> None:
+    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
         """Not written."""
 
     def note(self, text: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.types import Group
+if TYPE_CHECKING:
+    from groupwise.sample_completions import SampleCompletion
 
 if TYPE_CHECKING:
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -42,7 +43,7 @@ class TensorBoard:
     def phase(self, name: str, done: int, total: int) -> None:
         """Not written."""
 
-    def groups(self, stage: str, step: int, groups: Sequence[Group], coefficients: Sequence[Sequence[float]]) -> None:
+    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
         """Not written."""
 
     def note(self, text: str) -> None:

@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Callable
 
-CALCULATION = re.compile(r"<<([^>]*)>>")
+CALCULATION = re.compile(r"<<([^<>]*)>>")
 TOLERANCE = 1e-3
 LONGEST = 500  # characters of one side
 DEEPEST = 50  # brackets, signs and powers inside each other

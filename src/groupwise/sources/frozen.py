@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
@@ -61,6 +61,9 @@ class FrozenPolicy(Source):
 
     def asks_verdict(self) -> bool:
         return self.select.asks_verdict()
+
+    def sampled_by(self) -> Literal["learner", "another", "nobody"]:
+        return "another"
 
     def _gather(self, world: World) -> Gathered:
         prompts, too_long = asked_prompts(self, world)

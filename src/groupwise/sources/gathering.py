@@ -17,7 +17,7 @@ from groupwise.sources import store
 from groupwise.sources.rows import has_room, refuse_nothing, row_order, rows_of
 from groupwise.sources.sampling import Sampler
 from groupwise.sources.world import Draw, Gathered, World
-from groupwise.types import Example, Group, Prompt, Rollout
+from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Example, Group, Prompt, Rollout
 
 SAMPLED_TOGETHER = 4096  # completions, then they are scored
 
@@ -29,6 +29,8 @@ class Gatherer(Protocol):
     def samples_per_prompt(self) -> int: ...
     @property
     def sampling_temperature(self) -> float: ...
+    @property
+    def temperature(self) -> float: ...
     @property
     def max_completion_tokens(self) -> int: ...
     @property
@@ -138,6 +140,8 @@ def samples(
                 found = sampler.sample(there.engine, [prompts[row] for row in part], seeds, how, told)
                 scored = iter(sampler.score([rollout for rollouts in found for rollout in rollouts]))
                 groups = [Group(prompts[row], tuple(next(scored) for _ in range(size))) for row in part]
+                if model or source.sampling_temperature != source.temperature:
+                    groups = [_of_another_policy(group) for group in groups]
                 kept.write(groups, part)
             done += size * len(part)
             rollouts = {row: list(group.rollouts) for row, group in zip(part, groups, strict=True)}
@@ -194,6 +198,15 @@ def _replayed_files(source: Gatherer, world: World) -> list[Path]:
     return found
 
 
+def _of_another_policy(group: Group) -> Group:
+    """The same group: versions of other weights are not counted with those of the policy that learns."""
+    own = (
+        rollout if rollout.version == DEMONSTRATED else replace(rollout, version=ANOTHER_POLICY)
+        for rollout in group.rollouts
+    )
+    return replace(group, rollouts=tuple(own))
+
+
 def _with_replay(
     gathered: Gathered, share: float, files: Sequence[Path], rows: Sequence[Example], world: World
 ) -> Gathered:
@@ -206,5 +219,6 @@ def _with_replay(
     count = round(share / (1 - share) * len(gathered.groups))
     random = Random(stable_seed(world.seed, world.stage.name, "replay"))
     old = buffer * (count // len(buffer)) + random.sample(buffer, count % len(buffer))
+    old = [_of_another_policy(group) for group in old]
     metrics = gathered.metrics | {"replay/groups": float(count)}
     return replace(gathered, groups=[*gathered.groups, *old], metrics=metrics)

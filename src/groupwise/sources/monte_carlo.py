@@ -90,6 +90,9 @@ class MonteCarloSteps(Source):
             refuse_one_label(labels, world, advice)
         return take(gathered, world, cursor)
 
+    def sampled_by(self) -> Literal["learner", "another", "nobody"]:
+        return "another"
+
     def asks_verdict(self) -> bool:
         return True
 

@@ -34,7 +34,7 @@ class OnPolicy(Source):
     the learner's softmax too."""
     top_p: Annotated[float, "(0, 1]"] = 1.0
     """Sample among the likeliest tokens that together have this probability; as ``top_k``."""
-    min_p: float = 0.0
+    min_p: Annotated[float, "[0, 1]"] = 0.0
     """Sample among tokens at least this share as likely as the likeliest (arXiv 2407.01082); as ``top_k``."""
     without_signal: Literal["keep", "drop", "redraw"] = "keep"
     """A group without signal is trained on, dropped, or replaced by the group of a further prompt."""
@@ -75,6 +75,9 @@ class OnPolicy(Source):
 
     def asks_verdict(self) -> bool:
         return self.select.asks_verdict() or (self.without_signal != "keep" and self.signal is not informative)
+
+    def sampled_by(self) -> Literal["learner", "another", "nobody"]:
+        return "learner"
 
     def _prompts(self, world: World, cursor: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
         """Prompts by their position in the stream, the next position, and how many did not fit."""

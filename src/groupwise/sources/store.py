@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from groupwise.checkpoint import open_new
 from groupwise.clock import untimed
 from groupwise.errors import UserError
 from groupwise.sources.world import Gathered
@@ -25,7 +26,7 @@ def write(path: Path, gathered: Gathered, rows: Mapping[str, int], made_by: str)
     digest = hashlib.sha256()
     head = {"made_by": made_by, "metrics": untimed(gathered.metrics)}
     groups = ({"row": rows[group.prompt.example.id]} | plain(group) for group in gathered.groups)
-    with partial.open("wb") as file:
+    with open_new(partial) as file:
         for values in itertools.chain([head], groups):
             line = json.dumps(values).encode() + b"\n"
             digest.update(line)

@@ -22,7 +22,7 @@ PAIRS = (("chosen", "rejected"), ("chosen_response", "rejected_response"), ("acc
 LABELS = ("label", "kto_tag", "is_correct")
 SYSTEM = ("system", "system_prompt", "system_message")
 HISTORY = ("history",)
-CONTEXT = ("context",)
+CONTEXT = ("context", "passage", "body")
 TOOLS = ("tools", "functions")
 ARGUMENTS = ("chat_template_kwargs",)
 MEDIA = ("image", "images", "video", "videos", "audio", "audios")
@@ -33,8 +33,9 @@ MEANINGFUL = (
     *ANSWERS,
     *(name for pair in PAIRS for name in pair),
     *LABELS,
+    *("choices", "options", "documents", "document", "article", "paragraph", "story"),
 )
-"""Names of what can be asked or learned: where nothing uses such a column, that is said."""
+"""Names of what can be asked or learned, or belongs to a question: where nothing uses such a column, that is said."""
 
 
 class Columns:

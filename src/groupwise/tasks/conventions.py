@@ -159,7 +159,11 @@ class Messages:
         asked = next((place for place, message in enumerate(messages) if message["role"] == "user"), len(messages))
         first = next((place for place in range(asked, len(messages)) if messages[place]["role"] == "assistant"), 0)
         if first == 0:
-            raise UserError(f"{id}: {self.column} has the assistant's turn only; expected a user's message before it")
+            by = ", ".join(dict.fromkeys(message["role"] for message in messages[:-1]))
+            before = (
+                f"before the assistant's turn stand only messages by {by}" if by else "has the assistant's turn only"
+            )
+            raise UserError(f"{id}: {self.column}: {before}; expected a user's message before it")
         cut = first if self.turns == "all" else len(messages) - 1
         return messages[:cut], completion_of(messages[cut:], f"{id}: {self.column}")
 

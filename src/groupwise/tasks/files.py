@@ -26,6 +26,9 @@ Rows = Iterable[dict[str, Any]]
 
 NEWLINE = b"\n"
 
+MOST_EXPANSION, SMALL_BYTES = 100, 64 << 20
+"""A compressed file may grow so many times, and any so much: text shrinks to a tenth, a file that is made to fill the
+memory to a thousandth."""
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?::(?P<split>[^/]+))?")
 
 
@@ -49,6 +52,7 @@ def read_rows(source: str | Path) -> list[Row]:
 
 def _read_file(path: Path) -> list[Row]:
     readers = {".jsonl": _read_lines, ".jsonl.gz": _read_lines, ".json": _read_json, ".csv": _read_csv}
+    readers[".tsv"] = _read_csv
     readers[".parquet"] = _read_parquet
     reader = next((read for suffix, read in readers.items() if path.name.lower().endswith(suffix)), None)
     if reader is None:
@@ -68,10 +72,16 @@ def _read_lines(path: Path) -> list[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    number = 0
+    number = read = 0
+    most = SMALL_BYTES + MOST_EXPANSION * path.stat().st_size
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(most), b""), 1):
+                read += len(line)
+                if read > most or len(line) == most:
+                    raise UserError(
+                        f"{path}: holds over {MOST_EXPANSION} times its own size; unpack it yourself if it is meant"
+                    )
                 yield number, _decode(line, path, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: broken gzip after line {number} ({error}); fetch or write the file again") from error
@@ -120,7 +130,11 @@ def _read_json(path: Path) -> list[Row]:
 
 
 def _read_csv(path: Path) -> list[Row]:
-    reader = csv.reader(io.StringIO(_decode(path.read_bytes(), path), newline=""), strict=True)
+    text = _decode(path.read_bytes(), path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=_delimiter(first), strict=True, skipinitialspace=", " in first
+    )
     rows: list[Row] = []
     header: list[str] = []
     line = 1
@@ -140,7 +154,13 @@ def _read_csv(path: Path) -> list[Row]:
     return rows
 
 
+def _delimiter(header: str) -> str:
+    """A comma, or where the header has none the tab or semicolon that it has."""
+    return next((mark for mark in (",", "\t", ";") if mark in header), ",")
+
+
 def _header(fields: list[str], where: str) -> list[str]:
+    fields = [field.strip() for field in fields]
     repeated = {field for field in fields if fields.count(field) > 1}
     if repeated:
         raise UserError(f"{where}: the header repeats {_listed(repeated)}; expected every column once")
@@ -151,8 +171,10 @@ def _read_parquet(path: Path) -> list[Row]:
     import pyarrow
     from pyarrow import parquet
 
+    from groupwise.tasks.arrow import python_rows
+
     try:
-        rows = parquet.read_table(path).to_pylist()
+        rows = python_rows(parquet.read_table(path))
     except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # ValueError: a text that is not UTF-8
         raise UserError(f"{path}: not a readable parquet file ({_shown(str(error))}); write it again") from error
     return [(f"{path.name}#{index}", row) for index, row in enumerate(rows)]

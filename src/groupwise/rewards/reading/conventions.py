@@ -36,6 +36,11 @@ _BRACES = re.compile(r"(?P<boxed>\\(?:boxed|fbox|framebox)[ ]?\{)|(?P<escaped>\\
 _SHORT_BOX = re.compile(r"\\boxed[ ]?([0-9]+|[a-zA-Z])")
 _TAG = re.compile(r"<(?P<close>/)?(?:answer|final_answer|final|finalanswer)>", re.IGNORECASE)
 _A_LINE = re.compile(r"^[ \t>*]*A:[ \t]*([^\n]*)", re.MULTILINE)
+_FIELD = re.compile(
+    r"\"(?:final[_ ]?)?answer\"\s*:\s*"
+    r"(?:\"(?P<text>[^\"\n]+)\"|(?P<number>-?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?))\s*[,}\n]",
+    re.IGNORECASE,
+)
 _FINAL = re.compile(r"\b(?:final|最终|最后的?)[\s*_]*$", re.IGNORECASE)
 _OUTPUT = re.compile(r"^[ \t]*```(?P<kind>[^\n`]*)$", re.MULTILINE)
 _MARKER = re.compile(
@@ -128,7 +133,9 @@ def tags(text: str) -> Iterator[Span]:
 
 
 def lines(text: str) -> Iterator[Span]:
-    """A line ``A: N``, as in OpenAI's sampled GSM8K solutions."""
+    """A line ``A: N``, as in OpenAI's sampled GSM8K solutions; and the field ``answer`` of an object in JSON."""
+    for field in _last(_FIELD, text):
+        yield Span((field["text"] or field["number"] or "").replace("\\\\", "\\")[:SPAN_CHARACTERS])
     for match in _last(_A_LINE, text):
         if line := match[1].strip(" \t\r*:"):
             yield Span(line[:SPAN_CHARACTERS], is_marked=False)

@@ -11,6 +11,7 @@ from groupwise.rewards.reading.values import Formula
 
 END_CHARACTERS = 2_000
 WORDS_BEFORE = 24
+_FENCE_END = re.compile(r"\n[ \t]*`{3,}$")
 _ANY_NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
     r"(?:\s?/\s?[0-9]+(?![0-9]*[./]))?%?"
@@ -34,12 +35,12 @@ _UNIT_AFTER = re.compile(
 
 def last_line(text: str) -> str:
     """The last line with anything on it; of displayed mathematics all of its lines."""
-    end = text.rstrip()[-END_CHARACTERS:]
+    end = _FENCE_END.sub("", text.rstrip()[-END_CHARACTERS:]).rstrip()
     for closing, opening in (("\\]", "\\["), ("$$", "$$"), ("\\)", "\\(")):
         bare = end.rstrip(". ")
         if bare.endswith(closing) and (start := bare.rfind(opening, 0, len(bare) - len(closing))) >= 0:
             return end[start:]
-    return _NUMBERED.sub("", end.rpartition("\n")[2].strip().lstrip("#").strip())
+    return _NUMBERED.sub("", end.rpartition("\n")[2].strip().removeprefix("> ").lstrip("#").strip())
 
 
 def trailing_formula(line: str) -> str | None:

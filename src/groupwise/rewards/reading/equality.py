@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -16,6 +17,8 @@ Verdict = Literal["equal", "different", "unknown"]
 """``unknown``: it takes algebra."""
 EXPECTED = "'exact', 'absolute 1e-3', 'relative 1e-4' or 'percent', also several in one text"
 _ROUNDED_DECIMALS = 6
+_RELATION = re.compile(r"[<>=]|\\(?:le|ge|lt|gt|ne|in|notin)(?![a-zA-Z])")
+_BOUND = re.compile(r"\s*(?:[<>](?![<>])|\\(?:le|ge|lt|gt|ne)(?![a-zA-Z]))")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,14 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
             )
         case (Formula(latex), Choice(letter)) | (Choice(letter), Formula(latex)):
             return _said(_squeezed(latex) == letter)
+        case (Formula(latex), Items(items)) | (Items(items), Formula(latex)) if all(
+            isinstance(i, Choice) for i in items
+        ):
+            return _said(sorted(_squeezed(latex)) == sorted(item.letter for item in items if isinstance(item, Choice)))
+        case (Formula(), Quantity()) | (Quantity(), Formula()) | (Formula(), Formula()) if _is_bound(
+            reference
+        ) != _is_bound(answer) and not (_has_relation(reference) and _has_relation(answer)):
+            return "different"
         case (Formula(), Formula()):
             return _formulas(reference, answer)
         case (Formula() | Prose(), _) | (_, Formula() | Prose()):
@@ -105,6 +116,15 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
         case (Items(), Quantity()):
             return _said(_is_decimal_comma(reference, answer))
     return "different"
+
+
+def _is_bound(value: Value) -> bool:
+    """Whether it only says on which side of a number it lies: ``\\ge 5``."""
+    return isinstance(value, Formula) and bool(_BOUND.match(value.latex))
+
+
+def _has_relation(value: Value) -> bool:
+    return isinstance(value, Formula) and bool(_RELATION.search(value.latex))
 
 
 def _is_ratio(text: str) -> bool:

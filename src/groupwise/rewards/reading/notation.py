@@ -72,11 +72,19 @@ _TWICE_ESCAPED = re.compile(
 """LaTeX that was escaped once more than it should, as rows of data sets have it."""
 _WIDE_SPACE = re.compile(r"\\(?:quad|qquad|hspace\{[^{}]{0,20}\}|hfill|enspace)(?![a-zA-Z])|(?<!\\)\\(?= )|(?<!\\)\\$")
 _SYNONYMS = re.compile(
-    r"\\(?P<fraction>[dtc]frac)(?![a-zA-Z])|\\(?P<relation>leq|geq|neq|leqslant|geqslant)(?![a-zA-Z])"
+    r"\\(?P<fraction>[dtc]frac)(?![a-zA-Z])|\\(?P<relation>leq|geq|neq|leqslant|geqslant|varnothing)(?![a-zA-Z])"
+    r"|\\mathrm\s*\{\s*(?P<letter>[ie])\s*\}"
     r"|\\(?P<font>mathbf|boldsymbol|bm|mathit|mathsf|vec|overrightarrow|operatorname\*?)(?=\s*\{)"
     r"|\\(?P<dollar>\$)|\^\{?\s*\\(?P<degree>circ|degree)(?![a-zA-Z])\s*\}?|\\(?P<degrees>degree|degrees)(?![a-zA-Z])"
 )
-_RELATIONS = {"leq": r"\le", "geq": r"\ge", "neq": r"\ne", "leqslant": r"\le", "geqslant": r"\ge"}
+_RELATIONS = {
+    "leq": r"\le",
+    "geq": r"\ge",
+    "neq": r"\ne",
+    "leqslant": r"\le",
+    "geqslant": r"\ge",
+    "varnothing": r"\emptyset",
+}
 _SHORT_FRACTION = re.compile(r"\\frac\s*(?:(?P<a>[0-9])\s*(?P<b>[0-9])|(?P<c>[0-9])\s*(?=\{)|(?P<open>(?=\{)))")
 _E_NOTATION = re.compile(r"(?<![\w.])(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)[eE](?P<power>[-+]?[0-9]{1,3})(?![\w.])")
 _DELIMITERS = (("$$", "$$"), (r"\[", r"\]"), (r"\(", r"\)"), ("$", "$"))
@@ -156,6 +164,8 @@ def _synonym(match: re.Match[str]) -> str:
         return r"\frac"
     if match["relation"]:
         return _RELATIONS[match["relation"]] + " "
+    if match["letter"]:
+        return match["letter"]
     if match["font"]:
         return r"\mathbf" if match["font"] in ("vec", "overrightarrow", "boldsymbol", "bm") else f"\\{match['font']}"
     return "$" if match["dollar"] else r"^\circ "

@@ -15,6 +15,7 @@ MOST_ITEMS = 64
 _CHOICE = re.compile(
     r"(?:\\(?:text|mathrm|textbf|mathbf|mbox)\{)?\s*\(?\s*(?:\\(?:text|mathrm|textbf|mathbf)\{)?\s*\(?"
     r"(?:[Oo]ption |[Cc]hoice |选项)?\s*(?P<letter>[A-J])\s*[.:]?\s*\)?\s*\}?\s*\)?\s*\}?[.:]?"
+    r"(?:\s*(?:is\s+(?:the\s+)?(?:correct|right)(?:\s+(?:answer|option|choice|one))?|是?正确的?(?:答案|选项)?)[.!]?)?"
 )
 _SMALL_CHOICE = re.compile(r"(?:\\(?:text|mathrm)\{)?\(\s*(?P<letter>[a-j])\s*\)\}?")
 _CHOICE_WITH_TEXT = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+)(?=\S)[^\n]{1,200}")
@@ -26,6 +27,7 @@ _TIME = re.compile(
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}"
     r"|[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?)?|[0-9]{1,2}月[0-9]{1,2}日?"
 )
+_HALVES_OF_A_DAY = (("am",), ("pm",))
 _PROPORTION = re.compile(r"[0-9.]+(?:\s*:\s*[0-9.]+){2,8}")
 _MONTHS = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?"
@@ -69,7 +71,7 @@ def understand(text: str, is_marked: bool = True) -> Value | None:
     ``is_marked``: it stands in a box, a tag or between dollars, where any words are an answer; elsewhere one word is.
     """
     if len(text) <= NUMBER_CHARACTERS and (found := quantity(text)) is not None:
-        return found
+        return Words(_words(tidy(text))) if found.unit in _HALVES_OF_A_DAY else found
     if len(text) > ANSWER_CHARACTERS:
         return None
     explicit = is_marked or _is_wrapped(text.strip().rstrip(". "))
@@ -237,5 +239,5 @@ def _words(text: str) -> str:
     """Small letters, single blanks, no full stops and quotes: ``p.m.`` is ``pm``."""
     plain = re.sub(r"[.,'\"!?*$]+(?=\s|$)|(?<=[ap])\.(?=\s?m)", "", _bare(text).casefold())
     plain = re.sub(r"(?<=[0-9])(?:st|nd|rd|th)\b", "", plain)
-    plain = re.sub(r"(?<=[0-9])\s+(?=[ap]m\b)", "", plain)
+    plain = re.sub(r"(?<=[0-9])(?::00)?\s*(?=[ap]m\b)", "", plain)
     return " ".join(plain.removeprefix("the ").split())

@@ -91,7 +91,7 @@ def candidates(span: Span) -> Iterator[str]:
                 break
     if match := _AMC.match(text):
         yield text[match.end() :]
-    parts = [text] if span.is_marked or span.is_end else parts_before_prose(text)
+    parts = [text] if span.is_marked or span.is_end else parts_before_prose(text) or [text]
     for part in parts:
         yield part
         if not span.is_marked:

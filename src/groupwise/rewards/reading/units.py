@@ -34,7 +34,6 @@ _SPELLINGS = {
     "foot": "feet ft 英尺",
     "yard": "yards yd yds 码",
     "mile": "miles mi 英里",
-    "mph": "",
     "hectare": "hectares ha 公顷",
     "acre": "acres",
     "mg": "milligram milligrams 毫克",
@@ -72,6 +71,9 @@ _KNOWN = {
     for word in (name, *words.split())
     if word not in ("n", "j", "w", "v", "k")
 }
+_SPEEDS = {"mph": ("mile", "/", "hour"), **dict.fromkeys(("kph", "kmh", "kmph"), ("km", "/", "hour"))}
+_POUNDS = ({"pound"}, {"pound-sterling"})
+"""The word means both: ``£5`` is ``5 pounds``."""
 _MONEY = frozenset({"dollar", "cent", "euro", "pound-sterling", "yuan", "jiao", "fen", "rupee"})
 PERCENT = frozenset({"%", "\\%", "percent", "pct", "percentage", "percents"})
 NOT_A_UNIT_TEXT = """
@@ -123,6 +125,8 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
             power = _POWERS[lower]
             if words and lower in ("squared", "cubed"):
                 words[-1], power = f"{words[-1]}^{power}", ""
+        elif lower in _SPEEDS:
+            words += _SPEEDS[lower]
         elif word and not _is_unit(word, is_apart):
             return None
         elif word:
@@ -150,7 +154,7 @@ def _tokens(text: str) -> Iterator[re.Match[str] | None]:
 def units_agree(one: Unit, other: Unit) -> bool:
     """Whether two units may be the same: one is not named, or a word of them is; known units must be equal."""
     one, other = (tuple(word for word in unit if word not in _SMALL) for unit in (one, other))
-    if not one or not other or one == other:
+    if not one or not other or one == other or ({*one} in _POUNDS and {*other} in _POUNDS):
         return True
     if all(map(_is_known, (*one, *other))):
         heads = [unit[: unit.index("/")] if "/" in unit else unit for unit in (one, other)]

@@ -1,0 +1,95 @@
+"""A sink that works in a thread of its own, so that a tracker that is slow, or hangs, keeps no step waiting."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol
+
+from groupwise.deadlines import Helper
+from groupwise.masking import masked
+
+if TYPE_CHECKING:
+    from groupwise.sample_completions import SampleCompletion
+
+PATIENCE_SECONDS = 300.0
+"""A tracker that has been at one thing for so long hangs."""
+CLOSING_SECONDS = 60.0
+"""So long the end of a run waits for what is not told yet."""
+COLUMNS = ("which", "question", "completion", "reward", "correct", "finished")
+"""Of the table of an evaluation's completions."""
+
+
+class Board(Protocol):
+    """An open run of a tracker."""
+
+    def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """The numbers of one step."""
+        ...
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Rows of plain values under a name."""
+        ...
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """The run is over, or stops here."""
+        ...
+
+
+class Beside:
+    """Hands everything to a ``Board`` that is opened and called in one thread. Raises, at a later call, what went wrong
+    there, and TimeoutError where it hangs."""
+
+    def __init__(self, name: str, open_board: Callable[[], Board]) -> None:
+        self.name = name
+        self._helper = Helper(f"sink {name}")
+        self._pending: deque[Future[None]] = deque()
+        self._begun = time.monotonic()
+        self._opened: list[Board] = []
+        self._do(lambda: self._opened.append(open_board()))
+
+    def stage(self, name: str, steps: int, start: int) -> None:
+        """Not told."""
+
+    def phase(self, name: str, done: int, total: int) -> None:
+        """Not told."""
+
+    def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        told = dict(values)
+        self._do(lambda: self._opened[0].log(stage, step, told))
+
+    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
+        rows = [
+            (which, masked(each.question), masked(each.text), each.reward, each.correct, each.finished)
+            for which, each in chosen.items()
+        ]
+        self._do(lambda: self._opened[0].table(name, COLUMNS, rows))
+
+    def note(self, text: str) -> None:
+        """Not told."""
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Waits for what is not told yet, but not for long."""
+        told = {name: str(value) for name, value in summary.items()}
+        self._do(lambda: self._opened[0].close(told))
+        ends = time.monotonic() + CLOSING_SECONDS
+        try:
+            while self._pending:
+                self._pending.popleft().result(timeout=max(0.0, ends - time.monotonic()))
+        except TimeoutError:
+            raise TimeoutError(f"did not finish within {CLOSING_SECONDS:g} s of the run's end") from None
+        finally:
+            self._helper.close()
+
+    def _do(self, call: Callable[[], None]) -> None:
+        """Raises what an earlier call raised."""
+        while self._pending and self._pending[0].done():
+            self._begun = time.monotonic()
+            self._pending.popleft().result()
+        if not self._pending:
+            self._begun = time.monotonic()
+        elif time.monotonic() - self._begun > PATIENCE_SECONDS:
+            raise TimeoutError(f"has not answered for {PATIENCE_SECONDS:g} s")
+        self._pending.append(self._helper.submit(call))

@@ -1,0 +1,86 @@
+"""Readers of a model's text take time in proportion to it: twice the text, about twice the time, whatever it holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from groupwise.masking import masked
+from groupwise.rewards import answers, judge, programs, reasoning_gym
+from groupwise.rewards.reading import conventions, endings, reader, structure
+from groupwise.sources import equations
+from groupwise.steps import Delimiter, Lines, Sentences
+from groupwise.visible import visible
+
+READERS: dict[str, Callable[[str], object]] = {
+    "calculations": equations.calculations,
+    "calculations_hold": equations.calculations_hold,
+    "sentences": Sentences().ends,
+    "lines": Lines().ends,
+    "paragraphs": Delimiter("\n\n").ends,
+    "visible": visible,
+    "masked": masked,
+    "judge's grade": lambda text: judge.parse_score(text, 10.0),
+    "program": programs.program,
+    "submitted answer": reasoning_gym.submitted_answer,
+    "final answer": lambda text: answers.final_answer(text, last_number=True),
+    "number": answers.parse_number,
+    "quantity": answers.parse_quantity,
+    "marked answer": lambda text: reader.marked_answer(text, unmarked=True),
+    "without thinking": structure.without_thinking,
+    "hashes": lambda text: list(conventions.hashes(text)),
+    "boxes": lambda text: list(conventions.boxes(text)),
+    "tags": lambda text: list(conventions.tags(text)),
+    "answer lines": lambda text: list(conventions.lines(text)),
+    "final lines": lambda text: list(conventions.finals(text)),
+    "phrases": lambda text: list(conventions.phrases(text)),
+    "outputs": lambda text: list(conventions.outputs(text)),
+    "endings": lambda text: list(endings.ending_spans(text)),
+}
+UNITS = [
+    *(" ", "\t", "\n", "<", "<<", "<<1", "1", "a", "\\", "{", "}", "(", "[", ".", ". ", " . ", "#", "####"),
+    *("#### 1\n", "$", "$$", "\\boxed{", "\\boxed{1}", "\\frac{", "\\text{", "<answer>", "</answer>", "<think>"),
+    *("<answer>1</answer>", "</think>", "1,", "1.", "1. ", "-", "*", "**", "`", "```\n", "```python\n", "A:", "A: 1\n"),
+    *("the answer is ", "x=", "\\\\", "^", "1/", "， ", "是", "答案是", "\\left(", "\\begin{matrix}", "&", "or "),
+    *('"score":', '"score": 1', "1e", "://", "http://", "?key=", "sk-", "_", "final answer", "final ", "* ", "e.g."),
+    *("! ", "。", "\u202e", "a, ", "10%"),
+]
+FRAMES = (("", ""), (" ", "!"), ("1", ". "), ("\n", "\n"))
+SMALL, FACTOR = 4_000, 8
+GROWTH = 28.0
+"""8 times the text may take so many times the time; a square would take 64 times."""
+FREE = 0.05
+"""Seconds of the processor below which nothing is compared."""
+
+
+def texts(size: int) -> Iterator[str]:
+    for unit in UNITS:
+        for before, after in FRAMES:
+            yield before + unit * (size // len(unit)) + after
+
+
+def seconds(read: Callable[[str], object], text: str) -> float:
+    """Of this process's own processor time, so that a busy machine changes little."""
+    begun = time.process_time()
+    read(text)
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_eight_times_the_text_is_no_sixty_four_times_the_time(name: str) -> None:
+    read = READERS[name]
+    for small, large in zip(texts(SMALL), texts(SMALL * FACTOR), strict=True):
+        taken = seconds(read, large)
+        if taken < FREE:
+            continue
+        taken = min(taken, seconds(read, large))  # a pause of the machine comes once
+        first = min(seconds(read, small) for _ in range(3))
+        assert taken < max(GROWTH * first, FREE), (small[:20], first, taken)
+
+
+@pytest.mark.parametrize("text", [" A:!", " the answer is !", "the answer is the answer is !", "final answer: !"])
+def test_a_phrase_with_nothing_behind_it_is_read(text: str) -> None:
+    """No text of a model's is an error."""
+    assert reader.marked_answer(text, unmarked=True) in (None, "", "!", "A")
