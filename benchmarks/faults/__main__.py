@@ -1,7 +1,7 @@
 """Faults injected into real runs, and what was lost: nothing, or this says what.
 
 python benchmarks/faults                  all parts; writes benchmarks/faults.json
-    --only kills checkpoints              of processes, kills, edges, checkpoints, rewards, fuzz, properties
+    --only kills checkpoints              of processes, kills, checkpoints, rewards, fuzz, properties
     --kills 60                            how many at least
     --stops 16                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --inputs 100000                       of each fuzz target
@@ -28,7 +28,6 @@ from typing import Any
 
 import properties
 from damages import checkpoints
-from edges import edges
 from kills import kills, processes
 
 import fuzz
@@ -55,7 +54,6 @@ def main() -> int:
     parts: dict[str, Part] = {
         "processes": processes,
         "kills": partial(kills, wanted=chosen.kills, seed=chosen.seed),
-        "edges": partial(edges, seed=chosen.seed),
         "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
         "rewards": lambda place: rewards.run(),
         "fuzz": lambda place: fuzz.run(chosen.inputs),
