@@ -191,3 +191,23 @@ def test_nothing_visible_behind_a_marker_is_no_answer(blank: str, frame: str) ->
     assert Reader().answer(text, gold, unmarked=True) not in gold.values
     read_reference(text)
     final_answer(text, last_number=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u00b0" * 29 + "<<",
+        "^\\circ " * 60 + "<<",
+        " " * 400 + "!",
+        "A" + " " * 400 + "x",
+        "," * 400 + "!",
+        "so " * 200 + "!",
+    ],
+)
+@pytest.mark.parametrize("frame", ["{}", "#### {}", r"\boxed{{{}}}", "the answer is {}"])
+def test_no_repetition_takes_long(text: str, frame: str) -> None:
+    """Patterns with two ways to read one space would take longer than anybody waits."""
+    started = time.process_time()
+    Reader().answer(frame.format(text), read_reference("5"), unmarked=True)
+    read_reference(frame.format(text))
+    assert time.process_time() - started < 2.0

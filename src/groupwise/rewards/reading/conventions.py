@@ -57,9 +57,9 @@ _AFTER_ENGLISH = re.compile(
 )
 _AFTER_CHINESE = re.compile(r"[*_`]*\s*(?:应该|应当|应|就|即|便|选项)*\s*(?:是|为|等于|选)?\s*[:：=]?")
 _FILLERS = re.compile(
-    r"(?:[\s*_:：=>→➜≈`~]+|(?:therefore|thus|hence|then|so|simply|just|exactly|approximately|about|roughly|indeed"
+    r"(?:[\s*_:：=>→➜≈`~]++|(?:therefore|thus|hence|then|so|simply|just|exactly|approximately|about|roughly|indeed"
     r"|clearly|given by|found to be|equal to|equals|also|now|only|actually|obviously|definitely|still|in fact|option"
-    r"|choice|和?选项|is|there are|there is)(?![a-z])[\s,:]*)+",
+    r"|choice|和?选项|is|there are|there is)(?![a-z])[\s,:]*+)++",
     re.IGNORECASE,
 )
 _EMPHASIS_AFTER = re.compile(r"[*_`]+([.!。]?)$")
@@ -69,8 +69,8 @@ _MATH = re.compile(
     r"\$\$(?P<a>[^$]{1,1500}?)\$\$|\\\[(?P<b>[^\x00]{1,1500}?)\\\]|\\\((?P<c>[^\n]{1,1500}?)\\\)|(?<![\\\w])\$(?P<d>[^$\n]{1,1500}?)(?<!\\)\$"
 )
 _JOIN = re.compile(
-    r"[\s$,;.*]*(?:\\?(?:quad|text\{\s*,?(?:and|or|和|或)\s*\}|and|or|和|或|、|，|,|;|\$|\\\(|\\\)|\\\[|\\\]|\\ )"
-    r"[\s$,;.*]*){0,6}"
+    r"[\s$,;.*]*+(?:\\?(?:quad|text\{\s*,?(?:and|or|和|或)\s*\}|and|or|和|或|、|，|,|;|\$|\\\(|\\\)|\\\[|\\\]|\\ )"
+    r"[\s$,;.*]*+){0,6}"
 )
 _CONJUNCTION = re.compile(r"and|or|和|或|、|，|,|;")
 

@@ -13,9 +13,9 @@ MOST_ITEMS = 64
 
 
 _CHOICE = re.compile(
-    r"(?:\\(?:text|mathrm|textbf|mathbf|mbox)\{)?\s*\(?\s*(?:\\(?:text|mathrm|textbf|mathbf)\{)?\s*\(?"
-    r"(?:[Oo]ption |[Cc]hoice |选项)?\s*(?P<letter>[A-J])\s*[.:]?\s*\)?\s*\}?\s*\)?\s*\}?[.:]?"
-    r"(?:\s*(?:is\s+(?:the\s+)?(?:correct|right)(?:\s+(?:answer|option|choice|one))?|是?正确的?(?:答案|选项)?)[.!]?)?"
+    r"(?:\\(?:text|mathrm|textbf|mathbf|mbox)\{)?\s*+\(?\s*+(?:\\(?:text|mathrm|textbf|mathbf)\{)?\s*+\(?"
+    r"(?:[Oo]ption |[Cc]hoice |选项)?\s*+(?P<letter>[A-J])\s*+[.:]?\s*+\)?\s*+\}?\s*+\)?\s*+\}?[.:]?"
+    r"(?:\s*+(?:is\s++(?:the\s++)?(?:correct|right)(?:\s++(?:answer|option|choice|one))?|是?正确的?(?:答案|选项)?)[.!]?)?"
 )
 _SMALL_CHOICE = re.compile(r"(?:\\(?:text|mathrm)\{)?\(\s*(?P<letter>[a-j])\s*\)\}?")
 _CHOICE_WITH_TEXT = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+)(?=\S)[^\n]{1,200}")
@@ -50,6 +50,9 @@ _ENVIRONMENT = re.compile(
 )
 _INTERVAL_JOIN = re.compile(
     r"\\(?:cup|cap|setminus|times|cdot|in(?![a-z]))|(?<=[)\]])\s*[-+*/^=]|[-+*/^=<>]\s*(?=[(\[])"
+)
+_TRAILING_UNIT = re.compile(  # every part and space in one way alone, so that no text takes long
+    r"(?>(?:\\(?:text|mathrm|mbox)\s*+\{[^{}]{1,40}\}|\^\\circ(?:\s?[CF])?)(?:\^\{?[1-9]\}?)?\s*+)++$"
 )
 _WORD = re.compile(r"\\[a-zA-Z]+|[^\W\d_]{2,}")
 _FUNCTIONS_TEXT = """
@@ -145,9 +148,7 @@ def _formula(plain: str) -> Formula | None:
         return None
     no_unit: Unit = ()
     head, unit = plain, no_unit
-    trailing = re.search(
-        r"(?:(?:\\(?:text|mathrm|mbox)\s*\{[^{}]{1,40}\}|\^\\circ\s?[CF]?)(?:\^\{?[1-9]\}?)?\s*)+$", plain
-    )
+    trailing = _TRAILING_UNIT.search(plain)
     if trailing and trailing.start() > 0 and (found := read_unit(trailing[0], True)) and found[0] == 1:
         head, unit = plain[: trailing.start()].strip(), found[1]
     return Formula(head or plain, unit)

@@ -17,11 +17,11 @@ _DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?!
 _ATOM = rf"{_DECIMAL}(?:\^-?[0-9]{{1,4}}(?![0-9]))?"
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _NUMBER = re.compile(
-    r"(?P<sign>[-+]?)\s*(?P<currency>(?:US)?[$€£¥₹]?)\s*(?P<inner>[-+]?)(?:"
-    rf"(?P<whole>[0-9]+)\s+(?:and )?(?P<over>[0-9]+)\s*/\s*(?P<under>[0-9]+)"
+    r"(?P<sign>[-+]?)\s*+(?P<currency>(?:US)?[$€£¥₹]?)\s*+(?P<inner>[-+]?)(?:"
+    rf"(?P<whole>[0-9]+)\s++(?:and )?(?P<over>[0-9]+)\s*+/\s*+(?P<under>[0-9]+)"
     rf"|(?P<top>{_ATOM})(?:[eE](?P<exponent>[-+]?[0-9]{{1,3}})(?![0-9])"
-    r"|\s*(?:\\times|\\cdot|\*|x)\s*10\^(?P<power>-?[0-9]{1,4})(?![0-9])"
-    rf"|\s*/\s*(?P<bottom>-?{_ATOM})(?!\s*/))?)"
+    r"|\s*+(?:\\times|\\cdot|\*|x)\s*+10\^(?P<power>-?[0-9]{1,4})(?![0-9])"
+    rf"|\s*+/\s*+(?P<bottom>-?{_ATOM})(?!\s*+/))?)"
 )
 _POWER = re.compile(r"(?:\^|\*\*)\s*\{\s*(?P<power>[-+]?[0-9]{1,4})\s*\}|\*\*(?=-?[0-9])")
 _FRACTION = re.compile(
