@@ -26,16 +26,14 @@ class TemplateTooLong(Exception):  # noqa: N818 - it says what is the case
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Counts what this thread does inside and raises TemplateTooLong beyond the limits. Under a debugger, which
-    follows the steps itself, nothing is counted."""
-    if sys.gettrace() is not None:
-        yield
-        return
+    """Counts what this thread does inside and raises TemplateTooLong beyond the limits. A debugger does not see what
+    happens inside, and goes on behind it."""
+    before = sys.gettrace()
     sys.settrace(_Counter().step)
     try:
         yield
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
 
 
 def refuse_long(text: str, given: int) -> None:
