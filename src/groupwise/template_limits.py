@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from jinja2.utils import Namespace
+
 STEPS = 2_000_000
 """Lines of Python that filling in one conversation may take; a template of 100 lines takes some 50 a message."""
 LETTERS = 16_000_000
@@ -61,5 +63,5 @@ def _refuse_large(values: dict[str, Any]) -> None:
     for value in values.values():
         if isinstance(value, str | list | tuple) and len(value) > LETTERS:
             raise TemplateTooLong(f"it holds {len(value):,} letters or items at a time")
-        if type(value).__name__ == "Namespace":
+        if isinstance(value, Namespace):
             _refuse_large(object.__getattribute__(value, "_Namespace__attrs"))
