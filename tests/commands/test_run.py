@@ -557,6 +557,6 @@ def test_several_files_of_data(dry: Callable[..., dict], tmp_path: Path, tiny_mo
     files = ["--data", str(tmp_path / "a.jsonl"), "--data", f"{tmp_path / 'b.jsonl'}*0.5"]
     recipe = dry("sft", "--model", str(tiny_model), *files, "--held_out", "0")
     task = recipe["stages"][0]["task"]
-    assert recipe["name"] == "sft-a+b"
+    assert recipe["name"] == "sft-a-b"
     assert task["train"]["rows"] == 30
     assert [(share["rows"], share["weight"]) for share in task["shares"]] == [(20, 1.0), (10, 0.5)]

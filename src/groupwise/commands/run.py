@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
@@ -201,7 +202,8 @@ def _from_method(request: Request) -> Run:
         example = f"groupwise run {name} --model PATH --data train.jsonl" + " --reward math" * ("reward" in needed)
         raise UserError(f"--{missing[0]} is missing; expected e.g. {example}")
     recipe = _one_stage(name, algorithm, chosen.model, _task(chosen))
-    return replace(recipe, name=f"{name}-{recipe.stages[0].task.name}")
+    of_data = re.sub(r"[^\w.-]+", "-", recipe.stages[0].task.name)  # a file may have any name, a run's directory not
+    return replace(recipe, name=f"{name}-{of_data}"[:100])
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
