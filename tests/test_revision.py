@@ -164,7 +164,7 @@ def test_a_pipe_for_a_file_is_not_waited_for(tmp_path: Path) -> None:
         path = tmp_path / "a" / ".git" / name
         path.unlink(missing_ok=True)
         os.mkfifo(path)
-        revision(tmp_path / "a")
+        assert revision(tmp_path / "a") == "", name
 
 
 def test_the_environments_own_repository_is_not_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
