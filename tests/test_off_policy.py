@@ -26,11 +26,11 @@ from groupwise.algorithm import (
 )
 from groupwise.errors import UserError
 from groupwise.learners.local import LocalLearner
-from groupwise.loop import policy_metrics
 from groupwise.runs import check
 from groupwise.sinks import Sinks
 from groupwise.sources import AllRollouts, BestAndWorst, FrozenPolicy
 from groupwise.stage import Stage
+from groupwise.step_metrics import policy_metrics
 from groupwise.tasks.task import Task
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Example, Group, Rollout
 from groupwise.update import prepare, update

@@ -1,7 +1,7 @@
 """How good a model is on problems it never trained on: greedy accuracy, pass@1, unbiased pass@k and maj@k.
 
 DeepSeekMath (arXiv 2402.03300, section 5.2.2 and figure 7) asks whether reinforcement learning raised Maj@K or also
-Pass@K; ``compare`` answers it for two evaluations of the same problems.
+Pass@K; ``comparison.compare`` answers it for two evaluations of the same problems.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.comparison import Comparison, compare
 from groupwise.errors import UserError
 from groupwise.measure import Measure
 from groupwise.problems import fitting_prompts, sets_of
@@ -38,8 +37,6 @@ Sampled = Callable[[Sequence[Sequence[Rollout]]], None]
 """Hears of each problem's samples."""
 
 SHOWN_COMPLETIONS = 8
-
-__all__ = ["Comparison", "Evaluation", "Measure", "SampleCompletion", "Settings", "compare", "evaluate"]
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
+from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
 from groupwise.visible import visible
 
 if TYPE_CHECKING:
-    from groupwise.evaluation import Comparison, Evaluation, Measure
+    from groupwise.comparison import Comparison
+    from groupwise.evaluation import Evaluation
+    from groupwise.measure import Measure
     from groupwise.protocols import Reward
     from groupwise.tasks.task import Task
     from groupwise.types import Rollout
@@ -41,7 +43,7 @@ def execute(arguments: Sequence[str]) -> int:
     _refuse(chosen)
     from groupwise.commands.models import labels
     from groupwise.commands.verifier import opened
-    from groupwise.evaluation import compare
+    from groupwise.comparison import compare
     from groupwise.learners import Local
     from groupwise.learners.loading import check_model
     from groupwise.tasks import by_name
