@@ -126,12 +126,12 @@ def _write_options(request: Request, recipe: Run, kept: Sequence[Flag], others: 
 
 
 def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
-    from groupwise.runs import check
+    from groupwise.runs import validate
     from groupwise.session import run
     from groupwise.stopping import Stopped, stop_on_signals
 
     if chosen.dry_run:
-        check(recipe)
+        validate(recipe)
         return _dry_run(recipe, chosen.out)
     try:
         with stop_on_signals():
