@@ -63,8 +63,12 @@ def _without_bad(stage: Stage) -> tuple[Stage, list[str]]:
     if not bad:
         return stage, []
     if bad == len(rows):
-        raise UserError(f"{stage.name}: all {bad:,} demonstrations are labelled bad; expected some that are good")
-    line = f"{stage.name}: {bad:,} of {len(rows):,} demonstrations are labelled bad and not learned from"
+        raise UserError(
+            f"{stage.name}: all {bad:,} demonstrations are bad by their label or weight; expected some that are good"
+        )
+    line = (
+        f"{stage.name}: {bad:,} of {len(rows):,} demonstrations are bad by their label or weight and not learned from"
+    )
     return replace(stage, task=stage.task.with_rows(keep)), [line]
 
 

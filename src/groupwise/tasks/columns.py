@@ -34,6 +34,7 @@ MEANINGFUL = (
     *(name for pair in PAIRS for name in pair),
     *LABELS,
     *("choices", "options", "documents", "document", "article", "paragraph", "story"),
+    *("weight", "weights", "sample_weight", "loss_weight", "loss_mask"),
 )
 """Names of what can be asked or learned, or belongs to a question: where nothing uses such a column, that is said."""
 

@@ -26,22 +26,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.tasks import columns as usual
 from groupwise.tasks.columns import Columns
 from groupwise.tasks.golds import Structured, alternatives_of, answer_of
-from groupwise.tasks.messages import completion_of, conversation_of, is_conversation, nobody_asks, prompt_of, unspelled
+from groupwise.tasks.messages import (
+    completion_of,
+    conversation_of,
+    is_conversation,
+    prompt_of,
+    said_by,
+    says_weight,
+    unspelled,
+)
+from groupwise.tasks.parting import Completed, completed, parted
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
 from groupwise.tasks.surroundings import Convention, Surrounded
 from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
+from groupwise.tasks.weights import Turns
 from groupwise.types import Example, Message, Text
 
 ANSWER_MARK = "####"
-Turns = Literal["last", "all"]
-"""Which of the assistant's turns in a conversation are learned."""
 
 
 @dataclass(frozen=True)
@@ -75,36 +83,33 @@ class Plain:
         return tuple(dict.fromkeys(filter(None, (*self.prompt, self.completion, self.answer, answer, self.label))))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        prompt = joined_prompt(id, row, self.prompt)
-        completion: Text | None = None
-        answer: str | None = None
-        others: tuple[str, ...] = ()
-        if self.completion is not None:
-            own = self.completion != self.answer
-            value = row.get(self.completion) if own else cell(id, row, self.completion)
-            prompt, completion = self._completed(prompt, value, f"{id}: {self.completion}")
-        if self.answer is not None:
-            where = f"{id}: {self.answer}"
-            value = cell(id, row, self.answer)
-            if self.answer == self.completion and is_conversation(unspelled(value, where)):
-                value = completion
-            answer = self._final(answer_of(value, where, self.structured), where)
-            others = alternatives_of(value, where, self.structured)
+        prompt, where = joined_prompt(id, row, self.prompt), f"{id}: {self.completion}"
         bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
-        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
+        value = row.get(self.completion) if self.completion else None
+        if self.completion and self.completion == self.answer:
+            value = cell(id, row, self.completion)
+        found = self._completed(prompt, value, where) if self.completion else Completed(prompt)
+        bad = bad or found.is_bad
+        answer, others = self._gold(id, row, found)
+        completion, context = (None, ()) if bad else (found.completion, found.context_turns)
+        return Example(id, found.prompt, completion, answer, dict(row), others, bad, context)
 
-    def _completed(self, prompt: Text, value: Any, where: str) -> tuple[Text, Text | None]:
+    def _gold(self, id: str, row: Mapping[str, Any], found: Completed) -> tuple[str | None, tuple[str, ...]]:
+        if self.answer is None:
+            return None, ()
+        where, value = f"{id}: {self.answer}", cell(id, row, self.answer)
+        if self.answer == self.completion and is_conversation(unspelled(value, where)):
+            value = conversation_of(value, where)[-1]["content"]
+        answer = self._final(answer_of(value, where, self.structured), where)
+        return answer, alternatives_of(value, where, self.structured)
+
+    def _completed(self, prompt: Text, value: Any, where: str) -> Completed:
         if value is None and self.completion != self.answer:
-            return prompt, None
+            return Completed(prompt)
         value = unspelled(value, where)
         if not is_conversation(value):
-            return prompt, completion_of(answer_of(value, where, self.structured), where)
-        completion = completion_of(value, where)
-        if isinstance(completion, str):
-            return prompt, completion
-        if isinstance(prompt, str):
-            raise UserError(f"{where} has {len(completion)} messages; expected one, by the assistant")
-        return (*prompt, *completion[:-1]), completion[-1]["content"]
+            return Completed(prompt, completion_of(answer_of(value, where, self.structured), where))
+        return completed(prompt, value, where)
 
     def _final(self, answer: str, where: str) -> str:
         if not self.marked:
@@ -125,10 +130,13 @@ class Messages:
     """False in this column: the assistant's turns are no demonstration."""
     turns: Turns = "last"
     structured: Structured = "error"
+    weighted: bool = False
+    """Some messages say themselves whether they are learned."""
 
     @property
     def description(self) -> str:
         learned = ", all turns of the assistant's" if self.turns == "all" else ""
+        learned += ", learned or not as their weights say" if self.weighted else ""
         parts = [f"OpenAI messages{'' if self.column == 'messages' else f' in {self.column}'}{learned}"]
         parts += [f"where {self.label} is true"] if self.label else []
         return "; ".join([*parts, *([f"answer: {self.answer}"] if self.answer else [])])
@@ -145,19 +153,12 @@ class Messages:
             value, where = cell(id, row, self.answer), f"{id}: {self.answer}"
             answer = answer_of(value, where, self.structured)
             others = alternatives_of(value, where, self.structured)
-        prompt, completion = self._parted(messages, id)
+        where = f"{id}: {self.column}"
+        found = parted(messages, said_by(row[self.column], where), where, self.turns)
         bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
-        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
-
-    def _parted(self, messages: tuple[Message, ...], id: str) -> tuple[tuple[Message, ...], Text | None]:
-        if messages[-1]["role"] != "assistant":
-            return messages, None
-        asked = next((place for place, message in enumerate(messages) if message["role"] == "user"), len(messages))
-        first = next((place for place in range(asked, len(messages)) if messages[place]["role"] == "assistant"), 0)
-        if first == 0:
-            raise UserError(f"{id}: {self.column}: {nobody_asks(messages)}; expected a user's message before it")
-        cut = first if self.turns == "all" else len(messages) - 1
-        return messages[:cut], completion_of(messages[cut:], f"{id}: {self.column}")
+        completion, context = (None, ()) if bad else (found.completion, found.context_turns)
+        bad = bad or found.is_bad
+        return Example(id, found.prompt, completion, answer, dict(row), others, bad, context)
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,8 @@ def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, re
     answers = (*usual.COMPLETIONS, *usual.ANSWERS)
     if conversation and not named and (not _prompt(seen) or not seen.first(answers, without=_prompt(seen))):
         answer = reading.answer or seen.first(usual.ANSWERS)
-        return Messages(conversation, answer, seen.first(usual.LABELS), reading.turns, reading.structured)
+        weighted = any(says_weight(row.get(conversation)) for _, row in rows)
+        return Messages(conversation, answer, seen.first(usual.LABELS), reading.turns, reading.structured, weighted)
     return _plain(rows, seen, reading)
 
 
