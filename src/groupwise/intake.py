@@ -15,6 +15,7 @@ from groupwise.sources import Demonstrations, Pairs
 from groupwise.stage import Stage
 from groupwise.types import Example
 
+BAD = "bad by their label or weight"
 SHOWN = 3  # rows that are named
 LOOKED_AT = 300  # rows, evenly spread, whose answers are rendered
 
@@ -63,12 +64,8 @@ def _without_bad(stage: Stage) -> tuple[Stage, list[str]]:
     if not bad:
         return stage, []
     if bad == len(rows):
-        raise UserError(
-            f"{stage.name}: all {bad:,} demonstrations are bad by their label or weight; expected some that are good"
-        )
-    line = (
-        f"{stage.name}: {bad:,} of {len(rows):,} demonstrations are bad by their label or weight and not learned from"
-    )
+        raise UserError(f"{stage.name}: all {bad:,} demonstrations are {BAD}; expected some that are good")
+    line = f"{stage.name}: {bad:,} of {len(rows):,} demonstrations are {BAD} and not learned from"
     return replace(stage, task=stage.task.with_rows(keep)), [line]
 
 

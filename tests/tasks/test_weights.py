@@ -154,7 +154,7 @@ def test_only_the_assistant_is_learned() -> None:
 
 
 def test_a_pair_and_a_history_refuse_what_they_cannot_honour() -> None:
-    with pytest.raises(UserError, match="a.jsonl:1: rejected: a turn after the prompt has weight 0"):
+    with pytest.raises(UserError, match=r"a.jsonl:1: rejected: a turn after the prompt has weight 0"):
         read({"prompt": [user("a")], "chosen": [own("b", weight=1)], "rejected": [own("c", weight=0)]})
     sides = {"chosen": [user("a"), own("b", weight=0), user("c"), own("d")]}
     sides["rejected"] = [*sides["chosen"][:3], own("e")]

@@ -16,6 +16,7 @@ OpenAI, ShareGPT  ``messages``, ``conversations`` ...                         co
 GSM8K             ``question, answer``, every answer with ``####``            completion = answer, answer = after mark
 Alpaca            ``instruction, input, output``                              prompt = both, a blank line between
 plain             one of PROMPTS, of COMPLETIONS, of ANSWERS                  as named; the last two for each other
+choices           a question, and choices in any shape of ``offers``          lettered in the prompt; answer = a letter
 ================  ==========================================================  ======================================
 
 Around any of them ``system``, ``history``, ``context``, ``tools`` and ``chat_template_kwargs`` (``surroundings``).
@@ -25,11 +26,12 @@ Prompts, completions, chosen and rejected are text or messages. All columns stay
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.tasks import columns as usual
+from groupwise.tasks.choices import choices_of
 from groupwise.tasks.columns import Columns
 from groupwise.tasks.golds import Structured, alternatives_of, answer_of
 from groupwise.tasks.messages import (
@@ -47,7 +49,7 @@ from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistak
 from groupwise.tasks.surroundings import Convention, Surrounded
 from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
 from groupwise.tasks.weights import Turns
-from groupwise.types import Example, Message, Text
+from groupwise.types import Example, Text
 
 ANSWER_MARK = "####"
 
@@ -261,6 +263,9 @@ def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, re
         answer = reading.answer or seen.first(usual.ANSWERS)
         weighted = any(says_weight(row.get(conversation)) for _, row in rows)
         return Messages(conversation, answer, seen.first(usual.LABELS), reading.turns, reading.structured, weighted)
+    choices = choices_of(rows, seen, named, reading.answer)
+    if choices:
+        return replace(choices, otherwise=_plain(rows, seen, replace(reading, prompt=choices.stem)))
     return _plain(rows, seen, reading)
 
 

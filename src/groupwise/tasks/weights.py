@@ -1,7 +1,7 @@
 """Which messages of a conversation are learned, where the messages say it themselves: ``{"role": ..., "weight": 0}``.
 
-OpenAI's fine-tuning format has ``weight`` (0: the turn is context), axolotl and others ``train`` and its like, torchtune
-``masked`` (true: context). What a message says of itself goes before ``--turns``.
+OpenAI's fine-tuning format has ``weight`` (0: the turn is context), axolotl and others ``train`` and its like,
+torchtune ``masked`` (true: context). What a message says of itself goes before ``--turns``.
 """
 
 from __future__ import annotations
