@@ -10,7 +10,6 @@ from groupwise.checks import needs_reward
 from groupwise.errors import UserError
 from groupwise.protocols import ReadsGold, Reward
 from groupwise.render import Renderer
-from groupwise.rewards.cache import Cached
 from groupwise.sources import Demonstrations, Pairs
 from groupwise.stage import Stage
 from groupwise.types import Example
@@ -38,10 +37,9 @@ def unreadable(rows: Sequence[Example], rewards: Sequence[Reward]) -> dict[int, 
     rewards that do not say what they can read, are not asked."""
     found: dict[int, Unreadable] = {}
     for reward in rewards if isinstance(rows, list | tuple) else ():
-        reader = reward.reward if isinstance(reward, Cached) else reward
-        if not isinstance(reader, ReadsGold):
+        if not isinstance(reward, ReadsGold):
             continue
-        for place, reason in enumerate(reader.unreadable(rows)):
+        for place, reason in enumerate(reward.unreadable(rows)):
             if reason:
                 found.setdefault(place, Unreadable(rows[place], reward.name, reason))
     return dict(sorted(found.items()))

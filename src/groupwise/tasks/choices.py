@@ -99,8 +99,8 @@ class Choices:
             raise UserError(f"{where} is {shown(value)}, which may mean the choice {both}; expected one of {letters}")
         last = len(offer.texts) - 1 + self.first
         raise UserError(
-            f"{where} is {shown(value)}; expected one of {letters}, a number from {self.first} to {last}, or the text of "
-            f"one; to read rows without their choices name {', '.join(self.offers.columns)} in ignore_columns"
+            f"{where} is {shown(value)}; expected one of {letters}, a number from {self.first} to {last}, or the text "
+            f"of a choice; to read rows without them name {', '.join(self.offers.columns)} in ignore_columns"
         )
 
 

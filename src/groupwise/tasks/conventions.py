@@ -46,7 +46,7 @@ from groupwise.tasks.messages import (
 from groupwise.tasks.parting import Completed, completed, parted
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.surroundings import Convention, Surrounded
+from groupwise.tasks.surroundings import Convention, surrounded
 from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
 from groupwise.tasks.weights import Turns
 from groupwise.types import Example, Text
@@ -221,7 +221,7 @@ def recognise(
     ignored = set(reading.ignored)
     seen = Columns({name: value for name, value in row.items() if name not in ignored} for _, row in rows)
     convention = _convention(rows, seen, reading)
-    return _surrounded(convention, seen)
+    return surrounded(convention, seen)
 
 
 def examples(rows: Iterable[tuple[str, Mapping[str, Any]]], convention: Convention) -> list[Example]:
@@ -284,18 +284,6 @@ def _plain(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading
     used = (*prompt, completion, answer, label)
     others = tuple(column for column in seen.names if column not in used)
     return Plain(prompt, completion, answer, label, 2 * sum(marks) > len(marks), others, reading.structured)
-
-
-def _surrounded(convention: Convention, seen: Columns) -> Convention:
-    """With the columns around its prompt, and those whose names mean something and that it leaves."""
-    used = convention.used
-    media = seen.of(usual.MEDIA, used)
-    names = (usual.SYSTEM, usual.HISTORY, usual.CONTEXT, usual.TOOLS, usual.ARGUMENTS)
-    system, history, context, tools, arguments = (seen.first(each, without=used) for each in names)
-    unused = seen.of(usual.MEANINGFUL, (*used, *filter(None, (system, history, context))))
-    if not any((system, history, context, tools, arguments, media, unused)):
-        return convention
-    return Surrounded(convention, system, history, context, tools, arguments, media, unused)
 
 
 def _prompt(seen: Columns) -> tuple[str, ...]:
