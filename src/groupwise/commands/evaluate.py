@@ -184,6 +184,8 @@ def _print(
     from rich.markup import escape
     from rich.table import Table
 
+    from groupwise.evaluations import never_right
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPED_WIDTH)
@@ -208,6 +210,9 @@ def _print(
     console.print(table)
     for line in _remarks(first, asked):
         console.print(line, markup=False)
+    for name, each in zip(names, done, strict=True):
+        if told := never_right(each):
+            console.print(f"{name}: {told}.", markup=False)
     for name, found in zip(names[: len(chosen_by)], chosen_by, strict=True):
         console.print(f"{name}: {found.sentence}", markup=False)
     if comparison:

@@ -143,14 +143,16 @@ def places_of(value: Any, offer: Offer, first: int) -> dict[By, int]:
         return places_of(value[0], offer, first) if len(value) == 1 else {}
     if isinstance(value, bool):
         return {}
-    text, number, found = str(value).strip(), place_of(value), {}
+    text, number = str(value).strip(), place_of(value)
+    found: dict[By, int] = {}
     letters = offer.labels or tuple(ascii_uppercase[: len(offer.texts)])
     lettered = _LETTERED.fullmatch(text.removeprefix("Option ").removeprefix("option "))
     if text.upper() in letters:
         return {"letter": letters.index(text.upper())}
     if lettered and lettered[1] in letters:
         place = letters.index(lettered[1])
-        found |= {"letter": place} if lettered[2] in (None, "", offer.texts[place]) else {}
+        if lettered[2] in (None, "", offer.texts[place]):
+            found["letter"] = place
     if offer.texts.count(text) == 1 and (offer.are_numbers or isinstance(value, str)):
         found["text"] = offer.texts.index(text)
     if isinstance(number, int) and 0 <= number - first < len(offer.texts):
