@@ -97,7 +97,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("measure.py", {"statistics"}),
         ("problems.py", {"types", "protocols", "errors", "tasks"}),
         ("voting.py", {"types", "protocols", "verdicts", "errors", "tasks", "rewards"}),
-        ("tasks/", {"types", "protocols", "verdicts", "errors", "rewards", "steps", "tasks"}),
+        ("tasks/", {"types", "protocols", "verdicts", "errors", "rewards", "steps", "hub", "tasks"}),
         ("steps.py", {"errors"}),
         ("pieces.py", set()),
         ("clock.py", set()),

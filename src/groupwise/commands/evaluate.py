@@ -184,8 +184,6 @@ def _print(
     from rich.markup import escape
     from rich.table import Table
 
-    from groupwise.evaluations import never_right
-
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPED_WIDTH)
@@ -208,11 +206,8 @@ def _print(
     for row in _facts(done):
         table.add_row(*row, *[""] * bool(comparison))
     console.print(table)
-    for line in _remarks(first, asked):
+    for line in [*_remarks(first, asked), *_never_right(names, done)]:
         console.print(line, markup=False)
-    for name, each in zip(names, done, strict=True):
-        if told := never_right(each):
-            console.print(f"{name}: {told}.", markup=False)
     for name, found in zip(names[: len(chosen_by)], chosen_by, strict=True):
         console.print(f"{name}: {found.sentence}", markup=False)
     if comparison:
@@ -275,6 +270,12 @@ def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
     if evaluation.unscored_fraction:
         lines.append(f"{evaluation.unscored_fraction:.1%} of the answers got no score and count as wrong.")
     return lines
+
+
+def _never_right(names: Sequence[str], done: Sequence[Evaluation]) -> list[str]:
+    from groupwise.evaluations import never_right
+
+    return [f"{name}: {told}." for name, each in zip(names, done, strict=True) if (told := never_right(each))]
 
 
 def _write(
