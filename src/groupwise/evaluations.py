@@ -8,6 +8,7 @@ from typing import Any
 
 from groupwise.checkpoint import write_json
 from groupwise.comparison import comparable
+from groupwise.counting import counted
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import Evaluation, compare
 from groupwise.moments import moment
@@ -94,8 +95,8 @@ def headline(evaluation: Evaluation) -> str:
     greedy, sampled = evaluation.greedy, evaluation.pass_at_1
     return (
         f"greedy accuracy {greedy.value:.3f} [{greedy.low:.3f}, {greedy.high:.3f}], "
-        f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on {evaluation.problems} problems"
-        f"{judged_by(evaluation)}"
+        f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on "
+        f"{counted(evaluation.problems, 'problem')}{judged_by(evaluation)}"
     )
 
 

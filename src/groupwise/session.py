@@ -19,6 +19,7 @@ from groupwise.checkpoint import (
     write_atomically,
     write_json,
 )
+from groupwise.counting import counted
 from groupwise.describe import describe, shown_prompt
 from groupwise.directory import RunDirectory
 from groupwise.engines.lazy import Lazy
@@ -222,7 +223,7 @@ class Session:
             return
         self.place.write_record({"threads": learner.threads})
         if not self.recipe.learner.threads and learner.device == "cpu":
-            self.sink.note(f"learner: {learner.threads} CPU threads, the fastest in a trial")
+            self.sink.note(f"learner: {counted(learner.threads, 'CPU thread')}, the fastest in a trial")
         if learner.slower:
             self.sink.note(f"learner: {learner.slower}; padding is computed and prompts are not shared, slower")
 

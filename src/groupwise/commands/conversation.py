@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
@@ -75,7 +76,7 @@ class Conversation:
         tokens = self.renderer.prompt(Example("the conversation", self._shown_to_model(messages))).tokens
         if len(tokens) >= self.engine.context_tokens:
             raise UserError(
-                f"{self.label}: the conversation has {len(tokens)} tokens, and its context of "
+                f"{self.label}: the conversation has {counted(len(tokens), 'token')}, and its context of "
                 f"{self.engine.context_tokens} leaves no room for an answer; say less, or start anew with /new"
             )
         answer = self._draw(tokens, len(messages), on_text, is_stopped)

@@ -14,6 +14,7 @@ from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
 from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
 from groupwise.visible import visible
@@ -189,7 +190,7 @@ def _print(
         console = Console(highlight=False, width=PIPED_WIDTH)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     first = done[0]
-    table.add_column(f"{escape(first.task)}, {first.problems} problems")
+    table.add_column(f"{escape(first.task)}, {counted(first.problems, 'problem')}")
     for name in names:
         table.add_column(escape(name), justify="right")
     if comparison:
@@ -256,16 +257,16 @@ def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
     if evaluation.pass_at and settings.samples > 1:
         both = "pass@k and maj@k" if evaluation.maj_at else "pass@k"
         lines.append(
-            f"{both}: {settings.samples} samples of each of the first {settings.sampled_problems} problems "
+            f"{both}: {settings.samples} samples of each of the first {counted(settings.sampled_problems, 'problem')} "
             f"at temperature {settings.temperature:g}. Brackets: 95 % intervals."
         )
         if not evaluation.maj_at:
             lines.append(f"maj@k is left out: {no_votes(evaluation)}.")
     if evaluation.prompts_too_long:
-        lines.append(f"{evaluation.prompts_too_long} problems left out: they leave no room in the context.")
+        lines.append(f"{counted(evaluation.prompts_too_long, 'problem')} left out: they leave no room in the context.")
     if evaluation.problems + evaluation.prompts_too_long < asked:
         lines.append(
-            f"{asked} problems were asked for; the task has {evaluation.problems + evaluation.prompts_too_long}."
+            f"{counted(asked, 'problem')} asked for; the task has {evaluation.problems + evaluation.prompts_too_long}."
         )
     if evaluation.unscored_fraction:
         lines.append(f"{evaluation.unscored_fraction:.1%} of the answers got no score and count as wrong.")

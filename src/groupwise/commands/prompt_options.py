@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from groupwise.commands.flags import Flag, flags_of, is_option, refuse_twice
+from groupwise.counting import counted
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def template_arguments(flags: Sequence[Flag], taken: Sequence[str] = ()) -> tupl
                 "--chat.enable_thinking false"
             )
         if len(flag.values) != 1:
-            raise UserError(f"{flag.spelling} has {len(flag.values)} values; expected one (JSON, or text)")
+            raise UserError(f"{flag.spelling} has {counted(len(flag.values), 'value')}; expected one (JSON, or text)")
         said[name] = template_value(flag.values[0])
     return said, [flag for flag in flags if flag not in mine]
 

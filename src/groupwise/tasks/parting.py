@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.tasks.messages import completion_of, conversation_of, nobody_asks, said_by
 from groupwise.tasks.weights import Turns, learned_places
@@ -33,7 +34,7 @@ def completed(prompt: Text, value: Any, where: str) -> Completed:
     if not isinstance(prompt, str):
         return parted((*prompt, *messages), (*(None for _ in prompt), *said), where)
     if len(messages) > 1:
-        raise UserError(f"{where} has {len(messages)} messages; expected one, by the assistant")
+        raise UserError(f"{where} has {counted(len(messages), 'message')}; expected one, by the assistant")
     bad = said[0] is False
     return Completed(prompt, None if bad else messages[0]["content"], is_bad=bad)
 
