@@ -147,8 +147,9 @@ class Keeper:
             sync(written)
         with complete_directory(path) as partial:
             self.learner.save(partial)
-            asked = remembered(stage.task, self.world.renderer) | Questions.of(stage.task).record()
-            write_json(partial / RECORD, self.place.lasting_record() | asked)
+            asked = Questions.of(stage.task, stage.algorithm.source).record()
+            record = self.place.lasting_record() | remembered(stage.task, self.world.renderer) | asked
+            write_json(partial / RECORD, record)
             save_state(partial, state, vars(progress))
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 

@@ -262,7 +262,7 @@ class Session:
         require_space(left.parent, learner.saved_bytes(), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
-            asked = remembered(stage.task, world.renderer) | Questions.of(stage.task).record()
+            asked = remembered(stage.task, world.renderer) | Questions.of(stage.task, stage.algorithm.source).record()
             write_json(aside / RECORD, self.place.lasting_record() | asked)
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
         if isinstance(learner, LocalLearner) and (told := learner.merge_loss()):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
-from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
+from groupwise.commands.prompt_options import add_sampling, apart, asked_as_trained, refuse_narrowed, task_with
 from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
@@ -60,7 +60,7 @@ def execute(arguments: Sequence[str]) -> int:
         **reading_of(chosen),
     )
     able_judge(task)
-    task = task_with(task, said, stop_strings(chosen.stop))
+    task = task_with(task, said, ())
     learner = Local(device=chosen.device, dtype=chosen.dtype)
     verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)
@@ -149,13 +149,19 @@ def _evaluate(
     from groupwise.voting import able_judge
 
     prepare(task.judges)
-    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat, task.template_arguments)
+    said = task.system if chosen.system is None else chosen.system
+    known = asked_as_trained(source, said, chosen.stop, task.chat)
+    stops = (known.stop_strings or task.stop_strings) if chosen.stop is None else known.stop_strings
+    if known.temperature not in (None, chosen.temperature):
+        print(f"{name}: in training it sampled at temperature {known.temperature:g}", file=sys.stderr)
+    device, dtype, arguments = chosen.device, chosen.dtype, task.template_arguments
+    engine, renderer = open_model(source, device, dtype, known.system or None, known.chat, arguments)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
     with _progress(f"evaluating {name} on {task.name}") as advance:
         evaluation = evaluate(
             engine,
-            replace(renderer, stop_strings=task.stop_strings),
+            replace(renderer, stop_strings=stops),
             task,
             problems=chosen.problems,
             samples=chosen.samples,
