@@ -47,7 +47,7 @@ class Example:
     """Further reference answers, each as right as ``answer``."""
     is_bad: bool = False
     """The row labels its own completion a bad one, which is therefore no demonstration."""
-    context_turns: tuple[int, ...] = ()
+    context_turns: tuple[int, ...] = field(default=(), repr=False)
     """Where in the messages of ``completion`` turns of the assistant's stand that are context, as what others say: they
     have mask 0. Neither its first nor its last message is one."""
     held_out_set: str = field(default="", repr=False)

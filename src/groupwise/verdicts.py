@@ -94,6 +94,11 @@ class Judge:
         """What a verdict goes by: the score's value, or of a score that is of steps alone the lowest."""
         return min(score.steps.values(), default=None) if score.value is None else score.value
 
+    def highest(self, rollouts: Sequence[Rollout]) -> float | None:
+        """The highest value among scored rollouts; None where there is none."""
+        values = [self.value(rollout.scores[self.name]) for rollout in rollouts]
+        return max((value for value in values if value is not None), default=None)
+
     def verdict(self, score: Score) -> bool | None:
         """Whether the answer with this score, one of the reward's, is right; None where it could not be scored."""
         value = self.value(score)

@@ -15,7 +15,7 @@ from typing import Any
 
 from groupwise.counting import counted
 from groupwise.errors import UserError
-from groupwise.evaluation import Measure
+from groupwise.measure import Measure
 from groupwise.protocols import Reward
 from groupwise.rewards.model import ModelReward
 from groupwise.rewards.scale import sigmoid

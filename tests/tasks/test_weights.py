@@ -169,3 +169,10 @@ def test_the_first_line_says_that_weights_count() -> None:
     assert recognise([("a:1", {"messages": [user("a"), own("b", weight=None)]})]).description == "OpenAI messages"
     row = {"question": "a", "answer": "b", "weight": 0.5}
     assert recognise([("a:1", row)]).description.endswith("not used: weight")
+
+
+def test_a_row_without_weights_is_the_row_that_it_was() -> None:
+    """A run knows its rows by how they are written: a new field must not make other rows of them."""
+    assert repr(Example("a", "b")) == (
+        "Example(id='a', prompt='b', completion=None, answer=None, columns={}, alternatives=(), is_bad=False)"
+    )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from groupwise.cli import parser
+from groupwise.commands.parser import parser
 from groupwise.commands.prompt_options import add_sampling, apart, asked_as_trained, refuse_narrowed
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
