@@ -19,7 +19,7 @@ import groupwise
 from groupwise import recipes
 from groupwise.collate import signals_of
 from groupwise.errors import UserError
-from groupwise.ledger import Ledger, LedgerWriter
+from groupwise.ledger import Ledger, LedgerWriter, parts_of
 from groupwise.ledger_columns import VERSION
 from groupwise.record import StepRecord
 from groupwise.types import Example, Group, Prompt, Rollout, Score
@@ -203,3 +203,10 @@ def test_a_full_disk_under_the_writer_stops_the_run_with_its_reason(
     run = groupwise.Run("full", str(tiny_model), (stage,), evaluation=groupwise.HeldOut(problems=0))
     with pytest.raises(UserError, match="the disk is full"):
         groupwise.run(run, tmp_path / "run", sinks=())
+
+
+def test_the_parts_of_a_reward_are_those_that_are_summed() -> None:
+    """A referee that is asked beside the rewards adds nothing."""
+    scores = {"math": Score(1.0), "length": Score(-0.5), "referee": Score(1.0), "none": Score(None)}
+    rollout = Rollout(Prompt(Example("a", "q"), (1,)), (2,), (True,), (-1.0,), "", True, 0, scores=scores)
+    assert parts_of(rollout, {"math": 1.0, "length": 0.2, "none": 2.0}) == {"math": 1.0, "length": -0.1, "none": None}

@@ -9,7 +9,7 @@ from groupwise.checkpoint import write_atomically
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, evaluate_plan
-from groupwise.evaluations import Evaluations, changes, headline
+from groupwise.evaluations import Evaluations, changes, headline, never_right
 from groupwise.learners import NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.scorer import ScorerLearner
@@ -77,6 +77,8 @@ class Evaluator:
                 on_greedy=greedy.extend,
             )
         self.sink.note(f"{name}: {headline(found)}")
+        if told := never_right(found):
+            self.sink.note(f"{name}: {told}")
         for part in found.sets:
             self.sink.note(f"{name}, {part}: {headline(found.of_set(part))}")
         self.sink.completions(name, to_look_at(greedy, self.recipe.seed))

@@ -10,11 +10,11 @@ from groupwise.checks import needs_reward
 from groupwise.errors import UserError
 from groupwise.protocols import ReadsGold, Reward
 from groupwise.render import Renderer
-from groupwise.rewards.cache import Cached
 from groupwise.sources import Demonstrations, Pairs
 from groupwise.stage import Stage
 from groupwise.types import Example
 
+BAD = "bad by their label or weight"
 SHOWN = 3  # rows that are named
 LOOKED_AT = 300  # rows, evenly spread, whose answers are rendered
 
@@ -37,10 +37,9 @@ def unreadable(rows: Sequence[Example], rewards: Sequence[Reward]) -> dict[int, 
     rewards that do not say what they can read, are not asked."""
     found: dict[int, Unreadable] = {}
     for reward in rewards if isinstance(rows, list | tuple) else ():
-        reader = reward.reward if isinstance(reward, Cached) else reward
-        if not isinstance(reader, ReadsGold):
+        if not isinstance(reward, ReadsGold):
             continue
-        for place, reason in enumerate(reader.unreadable(rows)):
+        for place, reason in enumerate(reward.unreadable(rows)):
             if reason:
                 found.setdefault(place, Unreadable(rows[place], reward.name, reason))
     return dict(sorted(found.items()))
@@ -63,8 +62,8 @@ def _without_bad(stage: Stage) -> tuple[Stage, list[str]]:
     if not bad:
         return stage, []
     if bad == len(rows):
-        raise UserError(f"{stage.name}: all {bad:,} demonstrations are labelled bad; expected some that are good")
-    line = f"{stage.name}: {bad:,} of {len(rows):,} demonstrations are labelled bad and not learned from"
+        raise UserError(f"{stage.name}: all {bad:,} demonstrations are {BAD}; expected some that are good")
+    line = f"{stage.name}: {bad:,} of {len(rows):,} demonstrations are {BAD} and not learned from"
     return replace(stage, task=stage.task.with_rows(keep)), [line]
 
 

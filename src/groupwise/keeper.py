@@ -13,7 +13,7 @@ from groupwise.directory import RunDirectory
 from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
 from groupwise.finite import BadBatches, all_finite
-from groupwise.ledger import Ledger, LedgerWriter, extras
+from groupwise.ledger import Ledger, LedgerWriter, extras, parts_of
 from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
 from groupwise.questions import Questions
@@ -147,8 +147,9 @@ class Keeper:
             sync(written)
         with complete_directory(path) as partial:
             self.learner.save(partial)
-            asked = remembered(stage.task, self.world.renderer) | Questions.of(stage.task).record()
-            write_json(partial / RECORD, self.place.lasting_record() | asked)
+            asked = Questions.of(stage.task, stage.algorithm.source).record()
+            record = self.place.lasting_record() | remembered(stage.task, self.world.renderer) | asked
+            write_json(partial / RECORD, record)
             save_state(partial, state, vars(progress))
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 
@@ -185,6 +186,7 @@ class Keeper:
     def _group(self, record: StepRecord, group: Group, start: int) -> dict[str, Any]:
         prompt, rollouts = group.prompt, []
         assert record.signals.advantages is not None
+        weights = {reward.name: reward.weight for reward in self.stage.task.rewards}
         for row, rollout in enumerate(group.rollouts, start=start):
             length = len(rollout.tokens)
             rollouts.append(
@@ -198,6 +200,7 @@ class Keeper:
                     "logprobs": record.logprobs[row, :length].tolist(),
                     "finished": rollout.finished,
                 }
+                | ({"parts": parts_of(rollout, weights)} if len(weights) > 1 and rollout.scores else {})
                 | ({"extras": said} if (said := extras(rollout)) else {})
             )
         shown = self.world.renderer.tokenizer.decode(list(prompt.tokens), skip_special_tokens=True)

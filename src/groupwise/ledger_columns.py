@@ -114,6 +114,11 @@ def _rewards(record: StepRecord, weights: Mapping[str, float]) -> dict[str, Any]
     }
 
 
+def parts_of(rollout: Rollout, weights: Mapping[str, float]) -> dict[str, float | None]:
+    """What each reward of the sum added to it, by name."""
+    return {name: _part(rollout.scores[name].value, each) for name, each in weights.items() if name in rollout.scores}
+
+
 def _by_name(values: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]] | None:
     return [(name, values.get(name)) for name in names] if values else None
 

@@ -114,7 +114,9 @@ class Renderer:
             text = joined(begun, rest, self._encoder.guarded)
             turns = [{**turns[0], "content": text[len(begun) :]}, *turns[1:]]
         writer = self._writer(example, learned=True)
-        return (writer.appended if self.demonstrations == "appended" else writer.written)(messages, turns)
+        if self.demonstrations == "appended":
+            return writer.appended(messages, turns)
+        return writer.written(messages, turns, example.context_turns)
 
     def unread_arguments(self, example: Example) -> list[str]:
         """Names of the row's own template arguments that change nothing here."""

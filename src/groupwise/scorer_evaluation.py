@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from math import exp, log, log1p
 from typing import TYPE_CHECKING, Any, Literal
 
+from groupwise.counting import counted
 from groupwise.statistics import Interval, clustered_auc, clustered_share, mean, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def held_out_groups(world: World, problems: int) -> list[Group]:
     """
     from groupwise.sources import FrozenPolicy, Gathered, MonteCarloSteps
 
-    key = f"{world.stage.name}: {problems} held-out rows"
+    key = f"{world.stage.name}: {counted(problems, 'held-out row')}"
     if key not in world.gathered:
         task, algorithm, count = world.stage.task, world.stage.algorithm, min(problems, len(world.stage.task.held_out))
         task = replace(task, train=tuple(task.held_out[place] for place in range(count)), shares=())

@@ -17,6 +17,7 @@ from groupwise.checkpoint import (
     write_atomically,
     write_json,
 )
+from groupwise.counting import counted
 from groupwise.describe import describe, shown_prompt
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
@@ -212,7 +213,7 @@ class Session:
             return
         self.place.write_record({"threads": learner.threads})
         if not self.recipe.learner.threads and learner.device == "cpu":
-            self.sink.note(f"learner: {learner.threads} CPU threads, the fastest in a trial")
+            self.sink.note(f"learner: {counted(learner.threads, 'CPU thread')}, the fastest in a trial")
         if learner.slower:
             self.sink.note(f"learner: {learner.slower}; padding is computed and prompts are not shared, slower")
 
@@ -251,7 +252,7 @@ class Session:
         require_space(left.parent, learner.saved_bytes(), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
-            asked = remembered(stage.task, world.renderer) | Questions.of(stage.task).record()
+            asked = remembered(stage.task, world.renderer) | Questions.of(stage.task, stage.algorithm.source).record()
             write_json(aside / RECORD, self.place.lasting_record() | asked)
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
         if isinstance(learner, LocalLearner) and (told := learner.merge_loss()):

@@ -47,6 +47,9 @@ class Example:
     """Further reference answers, each as right as ``answer``."""
     is_bad: bool = False
     """The row labels its own completion a bad one, which is therefore no demonstration."""
+    context_turns: tuple[int, ...] = field(default=(), repr=False)
+    """Where in the messages of ``completion`` turns of the assistant's stand that are context, as what others say: they
+    have mask 0. Neither its first nor its last message is one."""
     held_out_set: str = field(default="", repr=False)
     """The name of the set that it belongs to, where a task holds several out. Empty: its ``data_source``, if any."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groupwise.counting import counted
 from groupwise.engines.batch import Asked, Batch
 from groupwise.engines.cache import Cache
 from groupwise.engines.common import refuse_misfits, take_weights
@@ -120,7 +121,7 @@ class NativeEngine:
         while rows > 1 and Cache.bytes_for(self.parts, sum(lengths[:rows]), rows, slab) > USED * free:
             rows = -(-rows // 2)
         if rows < wanted:
-            self.note(f"engine: memory for {rows} completions side by side, not {wanted}")
+            self.note(f"engine: memory for {counted(rows, 'completion')} side by side, not {wanted}")
         return rows
 
     def _moved(self) -> bool:

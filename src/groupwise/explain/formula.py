@@ -19,6 +19,7 @@ from groupwise.algorithm import (
     TeacherGap,
     Uncorrected,
 )
+from groupwise.counting import counted
 from groupwise.sources import OnPolicy
 
 SHOWN = (
@@ -106,7 +107,7 @@ def _reference(algorithm: Algorithm) -> str:
         else "the policy as the stage began"
     )
     every = algorithm.reference.refresh_every
-    return f"{who}, replaced by the policy every {every} steps" if every else who
+    return f"{who}, replaced by the policy every {counted(every, 'step')}" if every else who
 
 
 def _truncated(algorithm: Algorithm) -> str:

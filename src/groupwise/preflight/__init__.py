@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from groupwise.counting import counted
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.intake import with_usable_rows
@@ -195,7 +196,7 @@ class _StageCheck:
         scales = measured(self.world, with_scales(rewards, few), most)
         for name, scale in scales.items():
             self.notes.fact(
-                "reward", f"{name} is standardised: {scale.formula()} as measured on {scale.prompts} prompts"
+                "reward", f"{name} is standardised: {scale.formula()} as measured on {counted(scale.prompts, 'prompt')}"
             )
         changed = replace(task, rewards=with_scales(task.rewards, scales), referee=with_scales(task.referee, scales))
         self.stage = replace(self.stage, task=changed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from groupwise.counting import counted
 from groupwise.learners.dry_step import dry_step, expected_bytes, largest_tokens
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.memory import free_bytes
@@ -86,7 +87,7 @@ def tell_time(
     if probe and probe.tokens:
         sampled = rows * max(len(rollout.tokens) for rollout in rollouts) * probe.seconds / probe.tokens
         words, most = f"{words}, sampling at most {duration(sampled)}", learned + sampled
-    words += f": at the longest length {duration(most * stage.steps)} in {stage.steps:,} steps"
+    words += f": at the longest length {duration(most * stage.steps)} in {counted(stage.steps, 'step')}"
     numbers = {"seconds_per_step_at_most": most}
     if probe and probe.tokens and real:
         drawn = flatten(probe.groups)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.intake import learned_examples, template_notes
-from groupwise.preflight.arithmetic import counted, longest_completion
+from groupwise.preflight.arithmetic import longest_completion
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import FrozenPolicy, RowSource, World, row_order
 from groupwise.sources.demonstrations import demonstrated
@@ -53,9 +54,9 @@ def tell_rows(notes: Notebook, world: World, limit: float) -> None:
     if prompts:
         lengths = sorted(len(prompt.tokens) for prompt in prompts)
         middle = lengths[len(lengths) // 2]
-        spelled = f"{lengths[0]} to {lengths[-1]} tokens, half of them at most {middle}"
+        spelled = f"{lengths[0]} to {counted(lengths[-1], 'token')}, half of them at most {middle}"
         words = f"{len(task.train):,} rows, {len(task.held_out):,} held out; of {looked_at:,} looked at, prompts of "
-        words += spelled if lengths[0] < lengths[-1] else f"{middle} tokens"
+        words += spelled if lengths[0] < lengths[-1] else f"{counted(middle, 'token')}"
         notes.fact("data", words, rows=len(task.train), held_out=len(task.held_out), longest_prompt=lengths[-1])
 
 
@@ -119,7 +120,7 @@ def _tell_too_long(notes: Notebook, world: World, prompts: Sequence[Prompt]) -> 
         return
     words = (
         f"{len(ids)} of {len(prompts)} rows looked at ({named(ids)}) leave no room for a completion in the context of "
-        f"{world.engine.context_tokens:,} tokens"
+        f"{counted(world.engine.context_tokens, 'token')}"
     )
     if len(ids) == len(prompts) or world.stage.long_prompts == "error":
         notes.problem("data", f"{words}; lower max_completion_tokens, or take a model with a longer context")
@@ -163,7 +164,7 @@ def tell_template(notes: Notebook, world: World) -> None:
     broken = {why: [row.id for row in rows if fails(world, row)] for why, fails in _faults().items()}
     for why, ids in broken.items():
         if ids:
-            notes.problem("template", f"{len(ids)} of {len(rows)} rows ({named(ids)}): {why}")
+            notes.problem("template", f"{len(ids)} of {counted(len(rows), 'row')} ({named(ids)}): {why}")
     for line in template_notes(world.stage, world.renderer):
         notes.remark("template", line)
     if not any(broken.values()):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from groupwise.counting import counted
 from groupwise.doctor import MISMATCH
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.signal import SIZES, kinds, share_without_signal
@@ -58,7 +59,7 @@ def tell_signal(notes: Notebook, world: World, probe: Probe) -> None:
     rollouts = flatten(probe.groups)
     rewards = [rollout.reward for rollout in rollouts if rollout.reward is not None]
     cut = sum(not rollout.finished for rollout in rollouts) / max(1, len(rollouts))
-    probed = f"{len(probe.groups)} prompts x {source.group_size}"
+    probed = f"{counted(len(probe.groups), 'prompt')} x {source.group_size}"
     if cut > 0.25:
         notes.remark(
             "signal", f"{cut:.0%} of {probed} completions were cut off at {source.max_completion_tokens} tokens"

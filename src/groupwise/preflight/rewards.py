@@ -9,6 +9,7 @@ from functools import partial
 from groupwise.audit.cases import FORMS, gold, right_cases
 from groupwise.audit.scoring import Verdict, judge
 from groupwise.checks import needs_reward
+from groupwise.counting import counted
 from groupwise.preflight.data import named, spread
 from groupwise.preflight.findings import Notebook
 from groupwise.protocols import Reward
@@ -54,7 +55,7 @@ def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], firs
             break
     full, form, verdicts, rows = best
     missed = [row.id for row, verdict in zip(rows, verdicts, strict=True) if not is_full(verdict)]
-    words = f"'{reward.name}' gives {full} of {len(rows)} gold answers full reward, written as {form}"
+    words = f"'{reward.name}' gives {full} of {counted(len(rows), 'gold answer')} full reward, written as {form}"
     share = full / max(1, len(rows))
     if missed and not first and not full:
         notes.fact("reward", f"'{reward.name}' gives no gold answer full reward, and judges none", gold=share)

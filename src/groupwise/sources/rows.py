@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.seeding import shuffled, stable_seed
 from groupwise.sources.world import World
@@ -127,9 +128,9 @@ def refuse_nothing(usable: int, world: World, faults: str = "") -> None:
     if faults:
         raise UserError(
             f"{world.stage.name}: no row of {name} that was tried can be used: {faults}, the others longer than the "
-            f"context of {context} tokens"
+            f"context of {counted(context, 'token')}"
         )
     raise UserError(
         f"{world.stage.name}: every row of {name} that was tried is too long: prompt and completion together exceed "
-        f"the context of {context} tokens; lower max_completion_tokens or take another model"
+        f"the context of {counted(context, 'token')}; lower max_completion_tokens or take another model"
     )
