@@ -11,10 +11,8 @@ from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, evaluate
 from groupwise.evaluations import Evaluations, changes, headline
 from groupwise.learners import NewModel
-from groupwise.learners.local import LocalLearner
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.moments import before
-from groupwise.protocols import Sink
+from groupwise.protocols import Sink, Trainable
 from groupwise.runs import Run
 from groupwise.sample_completions import to_look_at
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
@@ -35,7 +33,7 @@ class Evaluator:
         """Whether the model that the stage leaves can be evaluated, and is not yet."""
         return self._can_evaluate(stage) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
 
-    def evaluate_start(self, world: World, learner: LocalLearner, start: Path | str) -> None:
+    def evaluate_start(self, world: World, learner: Trainable, start: Path | str) -> None:
         """The model that the run's first policy stage begins with, once, where it is not one of random weights."""
         stage = world.stage
         policies = [each.name for each in self.recipe.stages if not each.algorithm.trains_scorer]
@@ -87,7 +85,7 @@ class Evaluator:
         self.sink.completions(name, to_look_at(greedy, self.recipe.seed))
         return found
 
-    def evaluate_scorer(self, world: World, learner: ScorerLearner) -> None:
+    def evaluate_scorer(self, world: World, learner: Trainable) -> None:
         """On what the stage's source makes of held-out rows; where that is nothing, says so and goes on."""
         stage = world.stage
         self.sink.note(f"{stage.name}: evaluating on held-out rows of {stage.task.name}")

@@ -18,15 +18,13 @@ from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
-from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
 from groupwise.preflight.without_model import tell_what_is_known
-from groupwise.protocols import Reward, RolloutEngine
+from groupwise.protocols import Reward, RolloutEngine, Trainable
 from groupwise.rehearsal import longest_rollouts
 from groupwise.rendering import first_day, renderer_of
 from groupwise.rewards.model import with_scales, with_scorers
@@ -73,7 +71,10 @@ def _look_at(recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: 
         notes.problem("model", str(error))
         tell_what_is_known(notes, stage)
     else:
-        checked.run()
+        try:
+            checked.run()
+        finally:
+            checked.learner.close()
 
 
 def _tell_recipe(notes: Notebook, recipe: Run) -> None:
@@ -223,7 +224,7 @@ class _StageCheck:
         return 0 if self.stage.algorithm.trains_scorer else self.recipe.evaluation.problems
 
     def _cost(self, rollouts: Sequence[Any], drawn: probe.Probe | None) -> None:
-        per_token = cost.tell_cost(self.notes, self.world, self.learner, rollouts, self.limit)
+        per_token = cost.tell_cost(self.notes, self.world, self.learner.memory, rollouts, self.limit)
         cost.tell_time(self.notes, self.world, rollouts, per_token, drawn, real=not self.missing)
 
     def _probe(self) -> probe.Probe | None:
@@ -248,7 +249,7 @@ class _StageCheck:
         done = self.notes.try_part("signal", work)
         return found if done else None
 
-    def _opened(self, stage: Stage) -> tuple[LocalLearner | ScorerLearner, RolloutEngine]:
+    def _opened(self, stage: Stage) -> tuple[Trainable, RolloutEngine]:
         def note(text: str) -> None:
             self.notes.remark("machine", text)
 
