@@ -173,7 +173,7 @@ def test_an_update_that_is_not_finite_is_left_out_and_counted(
 
 def test_weights_are_shared_and_bear_checkpoint_names(open_learner: Open) -> None:
     learner = open_learner()
-    own = dict(learner.model.named_parameters())
+    own = dict(learner.model.named_parameters(remove_duplicate=False))
     for name, tensor in learner.weights():
         assert tensor.data_ptr() == own[name].data_ptr()
         assert not tensor.requires_grad
