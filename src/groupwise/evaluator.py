@@ -12,7 +12,7 @@ from groupwise.evaluation import Evaluation, evaluate
 from groupwise.evaluations import Evaluations, changes, headline
 from groupwise.learners import NewModel
 from groupwise.moments import before
-from groupwise.protocols import Sink, Trainable
+from groupwise.protocols import Sink
 from groupwise.runs import Run
 from groupwise.sample_completions import to_look_at
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
@@ -20,6 +20,7 @@ from groupwise.seeding import stable_seed
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, World
 from groupwise.stage import Stage
 from groupwise.stopping import given_up_at_once
+from groupwise.trainable import Trainable
 from groupwise.types import Rollout
 
 

@@ -15,7 +15,7 @@ from groupwise.errors import UserError
 from groupwise.finite import BadBatches, all_finite
 from groupwise.ledger import Ledger, LedgerWriter, extras
 from groupwise.loop import Progress
-from groupwise.protocols import Sink, Trainable
+from groupwise.protocols import Sink
 from groupwise.questions import Questions
 from groupwise.quick_evaluation import quick_evaluation
 from groupwise.rendering import remembered
@@ -27,6 +27,7 @@ from groupwise.sources import World
 from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, asked
+from groupwise.trainable import Trainable
 from groupwise.types import DEMONSTRATED, Group, flatten
 from groupwise.update import StepRecord
 

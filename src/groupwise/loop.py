@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 from groupwise.algorithm import Signals
 from groupwise.controls import Controls
-from groupwise.protocols import Sink, Trainable
+from groupwise.protocols import Sink
 from groupwise.sources import Draw, World
 from groupwise.stage import Stage
 from groupwise.stopping import given_up_at_once, heed
+from groupwise.trainable import Trainable
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Rollout, flatten
 from groupwise.update import StepRecord, prepare, update
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.protocols import Memory
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, World
+from groupwise.trainable import Memory
 from groupwise.types import Example, Prompt, Rollout, flatten
 
 LOOKED_AT = 2_000  # rows, evenly spread, by their letters

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
-from groupwise.protocols import Trainable
 from groupwise.rewards.model import with_scales
 from groupwise.rewards.scale import scales_from
 from groupwise.sources import World
 from groupwise.sources.reward_scale import measured, unmeasured
+from groupwise.trainable import Trainable
 
 
 def scaled(world: World, learner: Trainable, place: RunDirectory, most_tokens: int, is_begun: bool) -> World:

@@ -30,10 +30,11 @@ from groupwise.finite import refuse_broken
 from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
-from groupwise.learners import Local, Lora, NewModel
+from groupwise.learners import Local, NewModel
+from groupwise.learners.loading import load_tokenizer
 from groupwise.learners.reference import check_same_ids
 from groupwise.loop import Progress, train
-from groupwise.protocols import RolloutEngine, Sink, Trainable
+from groupwise.protocols import RolloutEngine, Sink
 from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
 from groupwise.rendering import dated, first_day, remembered, renderer_of
@@ -49,6 +50,7 @@ from groupwise.sinks.trackers import About
 from groupwise.sources import World
 from groupwise.stage import Stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
+from groupwise.trainable import Trainable
 from groupwise.versions import conditions
 
 
@@ -205,7 +207,7 @@ class Session:
             policy = self._learner.open(present, self.sink.note)
             self._open_learners.callback(policy.close)
             self._tell(policy)
-            return policy, self.recipe.engine.open(policy.model, self.sink.note)
+            return policy, self.recipe.engine.open(present, policy.live_module(), policy.tokenizer, self.sink.note)
         scorer = self._learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"), self.sink.note)
         self._open_learners.callback(scorer.close)
         self._tell(scorer)
@@ -281,9 +283,10 @@ class Session:
         return self.place.model(name)
 
     def _engine_on(self, ours: Any, source: Path | str) -> RolloutEngine:
-        other = replace(self._learner, lora=Lora()).open(source, self.sink.note)  # sampled from alone
-        check_same_ids(str(source), other.tokenizer.get_vocab(), ours.get_vocab())
-        return self.recipe.engine.open(other.model, self.sink.note)
+        tokenizer, learner = load_tokenizer(source), self.recipe.learner
+        check_same_ids(str(source), tokenizer.get_vocab(), ours.get_vocab())
+        how = {"dtype": learner.dtype, "device": learner.device}
+        return self.recipe.engine.open(source, None, tokenizer, self.sink.note, **how)
 
     def _report(self) -> None:
         from groupwise.sinks.report import write_report

@@ -12,11 +12,11 @@ from torch import Tensor
 from groupwise.algorithm import Algorithm, Signals
 from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.finite import BadNumber
-from groupwise.protocols import Trainable
 from groupwise.seeding import stable_seed
 from groupwise.stage import NO_WEIGHT, Stage, updates_per_draw
 from groupwise.tally import Tally, Update, summary
 from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Trainable
 from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
 
 

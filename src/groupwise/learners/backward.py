@@ -38,7 +38,7 @@ class Backward(Protocol):
 
 
 def accumulate(backward: Backward, batch: TrainBatch, algorithm: Algorithm, on_rows: Callable[[int], None]) -> Tally:
-    """Does what ``protocols.Trainable.accumulate`` promises, with this ``backward``."""
+    """Does what ``trainable.Trainable.accumulate`` promises, with this ``backward``."""
     tallies = [Tally.counts(batch)]
 
     def asked(rows: Sequence[int], outputs: Outputs) -> Outputs:

@@ -52,24 +52,24 @@ class Learns(Protocol):
 
 
 class LocalMemory:
-    """The memory of a learner whose network lies in this process (``protocols.Memory``)."""
+    """The memory of a learner whose network lies in this process (``trainable.Memory``)."""
 
     def __init__(self, learner: Learns, adapters: Adapters | None = None) -> None:
         self._learner, self._adapters = learner, adapters
 
     @property
     def tokens_per_micro_batch(self) -> int:
-        """See ``protocols.Memory``."""
+        """See ``trainable.Memory``."""
         return self._learner.room.tokens
 
     def is_tight(self, tokens: int) -> bool:
-        """See ``protocols.Memory``. On a CPU: the estimate is above SAFE_SHARE of what is free."""
+        """See ``trainable.Memory``. On a CPU: the estimate is above SAFE_SHARE of what is free."""
         return self._learner.device != "cpu" or self.step_bytes(tokens) >= SAFE_SHARE * self.free_bytes()
 
     def rehearse(
         self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
     ) -> str:
-        """See ``protocols.Memory``."""
+        """See ``trainable.Memory``."""
         started = time.perf_counter()
         self.try_step(rollouts, outputs, together)
         tokens, seconds = self.largest_micro_batch(rollouts, together), time.perf_counter() - started
@@ -78,33 +78,33 @@ class LocalMemory:
     def try_step(
         self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
     ) -> None:
-        """See ``protocols.Memory``."""
+        """See ``trainable.Memory``."""
         dry_step(self._learner, rollouts, outputs, together)
 
     def largest_micro_batch(self, rollouts: Sequence[Rollout], together: Sequence[int] | None = None) -> int:
-        """See ``protocols.Memory``."""
+        """See ``trainable.Memory``."""
         padded = bool(self._learner.slower)
         parts = self._learner.room.parts(rollouts, padded, together)
         return max(tokens_together(rollouts, rows, padded) for rows in parts)
 
     def step_bytes(self, tokens: int) -> float:
-        """See ``protocols.Memory``."""
+        """See ``trainable.Memory``."""
         return expected_bytes(self._learner, tokens)
 
     def free_bytes(self) -> float:
-        """See ``protocols.Memory``."""
+        """See ``trainable.Memory``."""
         return free_bytes(self._learner.device)
 
     def weight_bytes(self) -> int:
-        """See ``protocols.Memory``."""
+        """See ``trainable.Memory``."""
         return sum(parameter.numel() * parameter.itemsize for parameter in self._learner.model.parameters())
 
     def saved_bytes(self) -> int:
-        """See ``protocols.Memory``."""
+        """See ``trainable.Memory``."""
         return self._adapters.saved_bytes() if self._adapters else bytes_of(dict(self._learner.weights()))
 
     def written_bytes(self) -> int:
-        """See ``protocols.Memory``."""
+        """See ``trainable.Memory``."""
         return bytes_of(self._learner.state())
 
 

@@ -22,43 +22,36 @@ from groupwise.learners.layout import Layout
 from groupwise.learners.loading import (
     context_of,
     generation_stops,
-    load_model,
+    load_policy,
     load_tokenizer,
-    parts_left_out,
-    refuse_lost_ids,
     save_model,
 )
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
-from groupwise.learners.lora_loss import rounded_away
 from groupwise.learners.memory import Room
-from groupwise.learners.optimizer import Optimizer
+from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.reference import frozen_copy, load_reference
 from groupwise.learners.threads import choose_threads, own_lanes, remarks, trial_rollouts
-from groupwise.protocols import Network
 from groupwise.saved_state import load_state, save_state
 from groupwise.tally import Tally
 from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Network
 from groupwise.types import Rollout
 
 
 class LocalLearner:
-    """A ``protocols.Policy``."""
+    """A ``trainable.Policy``."""
 
     threads = own_lanes
 
     def __init__(self, config: Local, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> None:
-        self.config = config
+        self.config, self.directory, self.half_precision = config, directory, config.dtype == "bfloat16"
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
-        plain = load_model(directory, config.dtype, self.device)
         self.tokenizer = load_tokenizer(directory)
-        refuse_lost_ids(directory, plain, self.tokenizer)
-        for told in filter(None, (parts_left_out(directory), rounded_away(directory, config.dtype))):
-            note(f"{directory}: {told}")
+        plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
-        """What engines are opened on."""
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.stop_tokens = generation_stops(self.model)
         self.version = 0
@@ -73,26 +66,17 @@ class LocalLearner:
 
     @property
     def policy(self) -> LocalLearner:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         return self
 
     @property
     def memory(self) -> LocalMemory:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         return LocalMemory(self, self._adapters)
 
-    @property
-    def half_precision(self) -> bool:
-        """See ``protocols.Trainable``."""
-        return self.config.dtype == "bfloat16"
-
     def remarks(self) -> list[str]:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         return remarks(self.threads, chosen=not self.config.threads and self.device == "cpu", slower=self.slower)
-
-    def live_module(self) -> nn.Module:
-        """See ``protocols.Policy``."""
-        return self.model  # type: ignore[no-any-return]
 
     @property
     def slower(self) -> str:
@@ -100,7 +84,7 @@ class LocalLearner:
         return self._policy.body.why_padded
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
-        """See ``protocols.Policy``. Raises UserError for a reference that speaks other tokens than the policy, and for
+        """See ``trainable.Policy``. Raises UserError for a reference that speaks other tokens than the policy, and for
         a critic on an architecture whose last hidden state can't be reached."""
         self._reference = None
         if reference == "":
@@ -113,8 +97,12 @@ class LocalLearner:
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
+    def live_module(self) -> nn.Module:
+        """See ``trainable.Policy``."""
+        return self.model  # type: ignore[no-any-return]
+
     def refresh_reference(self) -> None:
-        """See ``protocols.Policy``."""
+        """See ``trainable.Policy``."""
         self._reference = None  # its memory is free before the copy is made
         if self._adapters:
             self._reference = PastPolicy(self._adapters, self._policy, self._adapters.values())
@@ -124,13 +112,13 @@ class LocalLearner:
 
     @torch.no_grad()
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """See ``protocols.Policy``. Raises RuntimeError for a reference that the stage did not start."""
+        """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
         network = self._known_reference() if reference else self._policy
         return self._read(rollouts, lambda layout: token_outputs(network(layout), layout, temperature).logprobs)
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
-        """See ``protocols.Policy``. Raises RuntimeError where the stage has no critic."""
+        """See ``trainable.Policy``. Raises RuntimeError where the stage has no critic."""
         return self._read(rollouts, self._values)
 
     def _read(self, rollouts: Sequence[Rollout], said: Callable[[Layout], Tensor]) -> Tensor:
@@ -152,7 +140,7 @@ class LocalLearner:
     def accumulate(
         self, batch: TrainBatch, algorithm: Algorithm, *, on_rows: Callable[[int], None] = lambda rows: None
     ) -> Tally:
-        """See ``protocols.Trainable``. Raises RuntimeError for values or exact_kl without a critic or a reference."""
+        """See ``trainable.Trainable``. Raises RuntimeError for values or exact_kl without a critic or a reference."""
         return accumulate(self.backward, batch, algorithm, on_rows)
 
     def backward(
@@ -193,11 +181,11 @@ class LocalLearner:
         return self._critic(layout, policy or self._policy(layout))
 
     def discard(self) -> None:
-        """See ``protocols.Policy``."""
+        """See ``trainable.Policy``."""
         self._optimizer.discard()
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
-        """See ``protocols.Policy``. Policy and critic are clipped each by its own norm; where one of them is not
+        """See ``trainable.Policy``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
         with self.lanes.inside(tiled=self._optimizer.small):
             norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
@@ -206,12 +194,11 @@ class LocalLearner:
         return metrics | {"learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """See ``protocols.Trainable``; with adapters, of the model that has them in its weights, or, in half precision,
+        """See ``trainable.Trainable``; with adapters, of the model that has them in its weights, or, in half precision,
         of the one that has them beside its weights."""
         if self._adapters:
             self._adapters.merge()
-        named = self.model.named_parameters(remove_duplicate=False)
-        return ((name, parameter.detach()) for name, parameter in named)
+        return ((name, weight.detach()) for name, weight in self.model.named_parameters(remove_duplicate=False))
 
     def save(self, directory: Path) -> None:
         """Writes what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load: the same logits to the bit. Adapters are in
@@ -234,15 +221,15 @@ class LocalLearner:
             self._adapters.load(directory)
 
     def write(self, directory: Path) -> None:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         save_state(directory, self.state())
 
     def read(self, directory: Path) -> None:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         self.load_state(load_state(directory))
 
     def close(self) -> None:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         self.discard()
         self._optimizer.close()
 
@@ -310,8 +297,3 @@ class LocalLearner:
     def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
         shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
         return torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
-
-
-def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """Those that take a gradient."""
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]

@@ -25,17 +25,17 @@ from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, 
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.threads import choose_threads, own_lanes, remarks, trial_rollouts
-from groupwise.protocols import Network
 from groupwise.saved_state import load_state, save_state
 from groupwise.tally import Tally
 from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Network
 from groupwise.types import Rollout
 
 NO_POLICY = "a scorer has no policy: no reference and no critic"
 
 
 class ScorerLearner:
-    """A ``protocols.Trainable`` whose ``logprobs`` are scores, read after each token: of its own hidden state.
+    """A ``trainable.Trainable`` whose ``logprobs`` are scores, read after each token: of its own hidden state.
 
     The model is transformers' sequence classifier with one label, so what ``save`` writes is what
     ``AutoModelForSequenceClassification`` loads. A new head's weights are drawn from N(0, 1/√(d + 1)).
@@ -53,7 +53,7 @@ class ScorerLearner:
     ) -> None:
         if config.lora.rank:
             raise UserError("lora.rank: a scorer is trained whole; expected 0 in a stage that trains one")
-        self.config = config
+        self.config, self.half_precision = config, config.dtype == "bfloat16"
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
         self.model, new = load_scorer(directory, config.dtype, self.device)
@@ -105,7 +105,7 @@ class ScorerLearner:
     def accumulate(
         self, batch: TrainBatch, algorithm: Algorithm, *, on_rows: Callable[[int], None] = lambda rows: None
     ) -> Tally:
-        """See ``protocols.Trainable``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
+        """See ``trainable.Trainable``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
         return accumulate(self.backward, batch, algorithm, on_rows)
 
     def backward(
@@ -130,16 +130,11 @@ class ScorerLearner:
 
     @property
     def memory(self) -> LocalMemory:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         return LocalMemory(self)
 
-    @property
-    def half_precision(self) -> bool:
-        """See ``protocols.Trainable``."""
-        return self.config.dtype == "bfloat16"
-
     def remarks(self) -> list[str]:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         return remarks(self.threads, chosen=not self.config.threads and self.device == "cpu", slower=self.slower)
 
     @property
@@ -167,18 +162,18 @@ class ScorerLearner:
         return Optimizer([list(self.model.parameters())], self.config)
 
     def discard(self) -> None:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         self._optimizer.discard()
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
-        """See ``protocols.Trainable``. An update whose gradient is not finite is left out and counted."""
+        """See ``trainable.Trainable``. An update whose gradient is not finite is left out and counted."""
         with self.lanes.inside(tiled=self._optimizer.small):
             (norm,), finite = self._optimizer.step(count, (learning_rate,))
         self.version += finite
         return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         named = self.model.named_parameters(remove_duplicate=False)
         return ((name, parameter.detach()) for name, parameter in named)
 
@@ -191,15 +186,15 @@ class ScorerLearner:
             self._generation.save_pretrained(directory)
 
     def write(self, directory: Path) -> None:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         save_state(directory, self.state())
 
     def read(self, directory: Path) -> None:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         self.load_state(load_state(directory))
 
     def close(self) -> None:
-        """See ``protocols.Trainable``."""
+        """See ``trainable.Trainable``."""
         self.discard()
         self._optimizer.close()
 

@@ -7,6 +7,7 @@ looked at with the run's first model, and their pass rates are left open.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,13 +19,14 @@ from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
+from groupwise.learners.loading import load_tokenizer
 from groupwise.learners.reference import check_same_ids
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
 from groupwise.preflight.without_model import tell_what_is_known
-from groupwise.protocols import Reward, RolloutEngine, Trainable
+from groupwise.protocols import Reward, RolloutEngine
 from groupwise.rehearsal import longest_rollouts
 from groupwise.rendering import first_day, renderer_of
 from groupwise.rewards.model import with_scales, with_scorers
@@ -33,6 +35,7 @@ from groupwise.seeding import stable_seed
 from groupwise.sources import OnPolicy, World
 from groupwise.sources.reward_scale import measured, unmeasured
 from groupwise.stage import Stage
+from groupwise.trainable import Trainable
 from groupwise.types import flatten
 
 __all__ = ["Finding", "check_run"]
@@ -65,16 +68,14 @@ def check_run(
 
 def _look_at(recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
     """All of a stage; where its model cannot be opened, what its rows alone say."""
-    try:
-        checked = _StageCheck(recipe, stage, models, notes, limit)
-    except NoModel as error:
-        notes.problem("model", str(error))
-        tell_what_is_known(notes, stage)
-    else:
+    with ExitStack() as open_learners:
         try:
+            checked = _StageCheck(recipe, stage, models, notes, limit, open_learners)
+        except NoModel as error:
+            notes.problem("model", str(error))
+            tell_what_is_known(notes, stage)
+        else:
             checked.run()
-        finally:
-            checked.learner.close()
 
 
 def _tell_recipe(notes: Notebook, recipe: Run) -> None:
@@ -141,11 +142,13 @@ class Models:
 class _StageCheck:
     """One stage, part by part."""
 
-    def __init__(self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
+    def __init__(
+        self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float, open_learners: ExitStack
+    ) -> None:
         self.recipe, self.models, self.notes, self.limit = recipe, models, notes, limit
         self.model, self.missing = models.begun(stage)
         try:
-            self.learner, self.engine = self._opened(stage)
+            self.learner, self.engine = self._opened(stage, open_learners)
         except UserError as error:
             raise NoModel(str(error)) from error
         self.stage, self.unheard = self._with_rewards(stage)
@@ -249,15 +252,17 @@ class _StageCheck:
         done = self.notes.try_part("signal", work)
         return found if done else None
 
-    def _opened(self, stage: Stage) -> tuple[Trainable, RolloutEngine]:
+    def _opened(self, stage: Stage, open_learners: ExitStack) -> tuple[Trainable, RolloutEngine]:
         def note(text: str) -> None:
             self.notes.remark("machine", text)
 
         if not stage.algorithm.trains_scorer:
             policy = self.recipe.learner.open(self.model, note)
-            return policy, self.recipe.engine.open(policy.model, note)
+            open_learners.callback(policy.close)
+            return policy, self.recipe.engine.open(self.model, policy.live_module(), policy.tokenizer, note)
         scorer = self.recipe.learner.open_scorer(self.model, 0, note)
-        return scorer, Lazy(scorer.context_tokens, lambda: self._policy_engine(note))
+        open_learners.callback(scorer.close)
+        return scorer, Lazy(scorer.context_tokens, lambda: self._engine_on(self.model, note))
 
     def _open_policy(self, name: str) -> RolloutEngine:
         """Another model to sample from; the run's first model where the stage of that name has not run."""
@@ -265,12 +270,12 @@ class _StageCheck:
             source = self.models.named(name, self.model)
         except NotTrainedYet:
             source = self.models.first()
-        other = self.recipe.learner.open(source)
-        check_same_ids(str(source), other.tokenizer.get_vocab(), self.learner.tokenizer.get_vocab())
-        return self.recipe.engine.open(other.model)
+        return self._engine_on(source)
 
-    def _policy_engine(self, note: Told) -> RolloutEngine:
-        return self.recipe.engine.open(self.recipe.learner.open(self.model, note).model, note)
+    def _engine_on(self, source: Path | str, note: Told = lambda text: None) -> RolloutEngine:
+        tokenizer, learner = load_tokenizer(source), self.recipe.learner
+        check_same_ids(str(source), tokenizer.get_vocab(), self.learner.tokenizer.get_vocab())
+        return self.recipe.engine.open(source, None, tokenizer, note, dtype=learner.dtype, device=learner.device)
 
     def _with_rewards(self, stage: Stage) -> tuple[Stage, str]:
         """With learned rewards opened; without any, and why, where one has not been trained."""

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from groupwise.preflight.arithmetic import completions_per_prompt
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.probe import Probe
-from groupwise.protocols import Memory
 from groupwise.rehearsal import in_pairs
 from groupwise.sources import World
+from groupwise.trainable import Memory
 from groupwise.types import Rollout, flatten
 
 FORWARD = 1 / 3

@@ -8,9 +8,9 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.preflight.findings import Notebook
-from groupwise.protocols import Trainable
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, World
 from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Trainable
 from groupwise.types import Group, flatten
 from groupwise.update import prepare
 
@@ -28,9 +28,12 @@ def try_first_step(notes: Notebook, world: World, learner: Trainable, limit: flo
         return
     algorithm, signals = world.stage.algorithm, prepare(world.stage, learner, groups)
     try:
-        learner.accumulate(TrainBatch.of(algorithm, flatten(groups), signals), algorithm)
+        tally = learner.accumulate(TrainBatch.of(algorithm, flatten(groups), signals), algorithm)
     finally:
         learner.discard()
+    if tally.bad:
+        notes.problem("first step", f"the gradient of {len(groups)} groups can't be used: {tally.bad.sentence()}")
+        return
     notes.fact("first step", f"{len(groups)} groups were drawn and their gradient computed, as the run will do it")
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from groupwise.doctor import MISMATCH
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.signal import SIZES, kinds, share_without_signal
-from groupwise.protocols import Trainable
 from groupwise.sources import OnPolicy, World
 from groupwise.sources.rows import prompt_stream
 from groupwise.sources.sampling import Sampler
+from groupwise.trainable import Trainable
 from groupwise.types import Group, Rollout, flatten
 
 PROMPTS = 24
