@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from groupwise.statistics import Interval, clustered_auc, clustered_share, mean, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from groupwise.protocols import Trainable
+    from groupwise.trainable import Trainable
     from groupwise.sources import World
     from groupwise.stage import Stage
     from groupwise.types import Group
