@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from groupwise.statistics import Interval, clustered_auc, clustered_share, mean, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from groupwise.trainable import Trainable
     from groupwise.sources import World
     from groupwise.stage import Stage
+    from groupwise.trainable import Trainable
     from groupwise.types import Group
 
 BINS = 10
