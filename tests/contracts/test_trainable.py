@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +17,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from groupwise import Native, recipes
+from groupwise import HeldOut, Native, NewModel, OnPolicy, Run, recipes
 from groupwise.algorithm import Algorithm, Entropy
 from groupwise.learners import Local, Lora
+from groupwise.rewards import as_reward
+from groupwise.session import run
 from groupwise.stage import Stage
 from groupwise.tally import Tally
 from groupwise.tasks.task import Task
 from groupwise.train_batch import TrainBatch
 from groupwise.trainable import Trainable
-from groupwise.types import Group, Rollout, flatten
+from groupwise.types import Example, Group, Rollout, flatten
 from groupwise.update import prepare
 
 pytestmark = pytest.mark.usefixtures("exact_norms")
@@ -40,7 +43,8 @@ def beside(name: str) -> Any:
     return module
 
 
-Elsewhere = beside("elsewhere").Elsewhere
+elsewhere = beside("elsewhere")
+Elsewhere, IDLE = elsewhere.Elsewhere, elsewhere.IDLE
 EXACT = {"device": "cpu", "threads": 1, "dtype": "float64", "tokens_per_micro_batch": 40}
 HALF = EXACT | {"dtype": "bfloat16"}
 GRPO = replace(recipes.grpo, entropy=Entropy(0.01))
@@ -395,6 +399,37 @@ def test_a_batch_and_its_tally_are_the_same_bits_from_another_process(
         assert bits(tallies[0]) == bits(tallies[1])
         assert ours.step(tallies[0].count, 1e-3, 1e-3) == theirs.step(tallies[1].count, 1e-3, 1e-3)
         assert same(weights(ours), weights(theirs))
+
+
+def letters(completions: list[str], **columns: Any) -> list[float]:
+    return [float(sum(map(ord, text)) % 7) for text in completions]
+
+
+def test_a_run_with_its_learner_elsewhere_is_the_same_run(tmp_path: Path) -> None:
+    """Policy stages and a scorer's, broken off at no place: the engine has a model of its own, and the head comes by
+    both names."""
+    rows = [
+        Example(f"row:{n}", f"{n}+1=", f"{n + 1}", columns={"chosen": f"{n + 1}", "rejected": f"{n}"}) for n in range(6)
+    ]
+    source = OnPolicy(group_size=4, max_completion_tokens=6)
+    task, budget = Task("rows", tuple(rows), held_out=tuple(rows[:2])), {"steps": 2, "prompts_per_step": 3}
+    scored = replace(task, rewards=(as_reward(letters),))
+    stages = (
+        Stage("begin", recipes.sft, task, **budget, learning_rate=1e-2),
+        Stage("judge", recipes.reward_model, task, **budget, learning_rate=1e-2),
+        Stage("learn", replace(recipes.grpo, source=source), scored, **budget, minibatches=2, start="begin"),
+    )
+    model = NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=64)
+    found = []
+    for learner in (Local(device="cpu", threads=1), Elsewhere(device="cpu", threads=1)):
+        plan = Run("elsewhere", model, stages, learner, evaluation=HeldOut(problems=2, max_completion_tokens=6))
+        outcome = run(plan, tmp_path / type(learner).__name__, sinks=[])
+        models = [outcome.directory / "models" / stage.name / "model.safetensors" for stage in stages]
+        metrics = [json.loads(line) for line in (outcome.directory / "metrics.jsonl").read_text().splitlines()]
+        learned = [{name: row[name] for name in ("loss", "grad_norm", "learning_rate")} for row in metrics]
+        found.append(([path.read_bytes() for path in models], learned))
+    assert found[0] == found[1]
+    assert all(process.poll() is None for process in IDLE)  # let go by the runs, not lost
 
 
 @pytest.mark.parametrize("name", recipes.__all__)
