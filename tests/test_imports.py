@@ -152,6 +152,10 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("clock.py", set()),
         ("stopping.py", set()),
         ("saved_state.py", set()),
+        ("trainable.py", {"types"}),
+        ("train_batch.py", {"types", "algorithm"}),
+        ("nonfinite.py", {"algorithm", "record"}),
+        ("tally.py", {"algorithm", "nonfinite", "record", "train_batch"}),
         ("manifest.py", set()),
         ("checkpoint.py", {"errors", "manifest", "masking"}),
         ("clearing.py", {"checkpoint", "manifest"}),
@@ -178,7 +182,8 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("ranges.py", {"errors"}),
         (
             "learners/",
-            {"types", "protocols", "errors", "hub", "nearest", "algorithm", "kernels", "networks", "learners"},
+            {"types", "protocols", "errors", "hub", "nearest", "algorithm", "kernels", "networks", "learners"}
+            | {"trainable", "train_batch", "tally", "nonfinite", "saved_state"},
         ),
     ],
 )

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from groupwise.controls import Controls
-from groupwise.protocols import Learner, Sink
+from groupwise.protocols import Sink
 from groupwise.record import StepRecord
 from groupwise.sources import Draw, World
 from groupwise.stage import Stage
 from groupwise.step_metrics import length_metrics, policy_metrics, time_metrics
 from groupwise.stopping import given_up_at_once, heed
+from groupwise.trainable import Trainable
 from groupwise.types import flatten
 from groupwise.update import prepare, update
 
@@ -49,7 +50,7 @@ Checkpoint = Callable[[Progress], None]
 def train(
     stage: Stage,
     world: World,
-    learner: Learner,
+    learner: Trainable,
     sink: Sink,
     progress: Progress,
     after_step: AfterStep,
@@ -88,7 +89,7 @@ def train(
 
 
 def _learn(
-    stage: Stage, learner: Learner, draw: Draw, step: int, seed: int, sink: Sink
+    stage: Stage, learner: Trainable, draw: Draw, step: int, seed: int, sink: Sink
 ) -> tuple[StepRecord | None, dict[str, float]]:
     """All updates of one draw, and what they measured; nothing where every group was dropped.
 
@@ -108,6 +109,6 @@ def _learn(
     signals = prepare(stage, learner, draw.groups)
     of_policy = policy_metrics(stage, before, rollouts, signals)
     record, metrics = update(stage, learner, draw.groups, signals, step, seed, told)
-    if stage.algorithm.refreshes_reference(step + 1):
-        learner.refresh_reference()
+    if learner.policy and stage.algorithm.refreshes_reference(step + 1):
+        learner.policy.refresh_reference()
     return record, length_metrics(rollouts) | of_policy | metrics

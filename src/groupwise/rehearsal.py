@@ -7,27 +7,27 @@ from dataclasses import replace
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.protocols import Learner
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, World
+from groupwise.trainable import Memory
 from groupwise.types import Example, Prompt, Rollout, flatten
 
 LOOKED_AT = 2_000  # rows, evenly spread, by their letters
 LONGEST = 16  # of them, by their tokens
 
 
-def rehearse(world: World, learner: Learner, tokens: int) -> str:
+def rehearse(world: World, memory: Memory, tokens: int) -> str:
     """What was tried, in words; empty: nothing. ``tokens`` are those of a micro-batch.
 
     Raises UserError where memory has no room for one completion.
     """
-    if not learner.is_tight(max(tokens, 2 * world.engine.context_tokens)):
+    if not memory.is_tight(max(tokens, 2 * world.engine.context_tokens)):
         return ""
     algorithm = world.stage.algorithm
     rollouts = longest_rollouts(world, tokens)
     if not rollouts:
         return ""
     together = in_pairs(rollouts) if algorithm.objective.joins_group() else None
-    return learner.rehearse(rollouts, algorithm.outputs, together)
+    return memory.rehearse(rollouts, algorithm.outputs, together)
 
 
 def in_pairs(rollouts: Sequence[Rollout]) -> list[int]:

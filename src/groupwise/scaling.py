@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
-from groupwise.protocols import Learner
 from groupwise.rewards.model import with_scales
 from groupwise.rewards.scale import scales_from
 from groupwise.sources import World
 from groupwise.sources.reward_scale import measured, unmeasured
+from groupwise.trainable import Trainable
 
 
-def scaled(world: World, learner: Learner, place: RunDirectory, most_tokens: int, is_begun: bool) -> World:
+def scaled(world: World, learner: Trainable, place: RunDirectory, most_tokens: int, is_begun: bool) -> World:
     """The world with the scales of its learned rewards: measured now, before the stage's first step, on completions of
     at most ``most_tokens``, or as run.json has them.
 

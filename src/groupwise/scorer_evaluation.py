@@ -12,9 +12,9 @@ from groupwise.counting import counted
 from groupwise.statistics import Interval, clustered_auc, clustered_share, mean, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from groupwise.protocols import Learner
     from groupwise.sources import World
     from groupwise.stage import Stage
+    from groupwise.trainable import Trainable
     from groupwise.types import Group
 
 BINS = 10
@@ -171,7 +171,7 @@ def calibration_error(chances: Sequence[float], came_true: Sequence[float], low:
     return sum(row.count * abs(row.predicted - row.observed) for row in table) / len(chances)
 
 
-def evaluate_scorer(stage: Stage, learner: Learner, groups: Sequence[Group]) -> ScorerEvaluation:
+def evaluate_scorer(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> ScorerEvaluation:
     """What ``learner``, a scorer, makes of the groups, read as its stage's objective reads them.
 
     Raises ValueError where they hold no pair and no label.

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from groupwise.counting import counted
 from groupwise.kernels.lanes import own_threads
 from groupwise.types import Example, Prompt, Rollout
 
@@ -30,6 +31,13 @@ def _set_lanes(learner: Any, count: int) -> None:
 
 
 own_lanes: Any = property(lambda learner: learner.lanes.count, _set_lanes, doc="A learner's own CPU threads.")
+
+
+def remarks(threads: int, chosen: bool, slower: str) -> list[str]:
+    """What a person should know once a run: how many threads were ``chosen`` in a trial, and why learning is slower
+    than it could be."""
+    found = [f"{counted(threads, 'CPU thread')}, the fastest in a trial"] if chosen else []
+    return found + ([f"{slower}; padding is computed and prompts are not shared, slower"] if slower else [])
 
 
 def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> list[Rollout]:

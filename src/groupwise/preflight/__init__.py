@@ -7,6 +7,7 @@ looked at with the run's first model, and their pass rates are left open.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -63,13 +64,14 @@ def check_run(
 
 def _look_at(recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
     """All of a stage; where its model cannot be opened, what its rows alone say."""
-    try:
-        checked = _StageCheck(recipe, stage, models, notes, limit)
-    except NoModel as error:
-        notes.problem("model", str(error))
-        tell_what_is_known(notes, stage)
-    else:
-        checked.run()
+    with ExitStack() as open_learners:
+        try:
+            checked = _StageCheck(recipe, stage, models, notes, limit, open_learners)
+        except NoModel as error:
+            notes.problem("model", str(error))
+            tell_what_is_known(notes, stage)
+        else:
+            checked.run()
 
 
 def _tell_recipe(notes: Notebook, recipe: Run) -> None:
@@ -136,12 +138,15 @@ class Models:
 class _StageCheck:
     """One stage, part by part."""
 
-    def __init__(self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
+    def __init__(
+        self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float, open_learners: ExitStack
+    ) -> None:
         self.recipe, self.models, self.notes, self.limit = recipe, models, notes, limit
         self.model, self.missing = models.begun(stage)
         opener = Opener(recipe, self._named, lambda text: notes.remark("machine", text))
         try:
             self.learner = opener.learner(stage, self.model)
+            open_learners.callback(self.learner.close)
             engine = opener.engine(stage, self.learner, self.model, self.model)
         except UserError as error:
             raise NoModel(str(error)) from error
@@ -216,7 +221,7 @@ class _StageCheck:
         return 0 if self.stage.algorithm.trains_scorer else self.recipe.evaluation.problems
 
     def _cost(self, rollouts: Sequence[Any], drawn: probe.Probe | None) -> None:
-        per_token = cost.tell_cost(self.notes, self.world, self.learner, rollouts, self.limit)
+        per_token = cost.tell_cost(self.notes, self.world, self.learner.memory, rollouts, self.limit)
         cost.tell_time(self.notes, self.world, rollouts, per_token, drawn, real=not self.missing)
 
     def _probe(self) -> probe.Probe | None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.learners.local import LocalLearner
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, World
-from groupwise.tally import Tally
+from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Trainable
 from groupwise.types import Group, flatten
 from groupwise.update import prepare
 
@@ -22,18 +21,19 @@ MORE = 4
 GROUPS = 4  # that a gradient is computed of
 
 
-def try_first_step(notes: Notebook, world: World, learner: LocalLearner | ScorerLearner, limit: float) -> None:
+def try_first_step(notes: Notebook, world: World, learner: Trainable, limit: float) -> None:
     """Draws, and computes the gradient of a few groups. Raises what would stop a run."""
     groups = _drawn(notes, world, limit)[:GROUPS]
     if not groups:
         return
     algorithm, signals = world.stage.algorithm, prepare(world.stage, learner, groups)
-    together = signals.group.tolist() if algorithm.objective.joins_group() else None
     try:
-        tally = Tally(algorithm, signals)
-        learner.accumulate(flatten(groups), algorithm.source.temperature, tally, algorithm.outputs, together)
+        tally = learner.accumulate(TrainBatch.of(algorithm, flatten(groups), signals), algorithm)
     finally:
         learner.discard()
+    if tally.bad:
+        notes.problem("first step", f"the gradient of {len(groups)} groups can't be used: {tally.bad.sentence()}")
+        return
     notes.fact("first step", f"{len(groups)} groups were drawn and their gradient computed, as the run will do it")
 
 

@@ -10,10 +10,10 @@ from groupwise.counting import counted
 from groupwise.doctor import MISMATCH
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.signal import SIZES, kinds, share_without_signal
-from groupwise.protocols import Learner
 from groupwise.sources import OnPolicy, World
 from groupwise.sources.rows import prompt_stream
 from groupwise.sources.sampling import Sampler
+from groupwise.trainable import Trainable
 from groupwise.types import Group, Rollout, flatten
 
 PROMPTS = 24
@@ -104,7 +104,7 @@ def _tell_shares(notes: Notebook, world: World, probe: Probe, numbers: dict[str,
         )
 
 
-def tell_agreement(notes: Notebook, world: World, learner: Learner, rollouts: Sequence[Rollout], half: bool) -> None:
+def tell_agreement(notes: Notebook, world: World, learner: Trainable, rollouts: Sequence[Rollout], half: bool) -> None:
     """The mean difference of log-probabilities that the two give the same tokens."""
     chosen = [rollout for rollout in rollouts if rollout.tokens][:COMPARED]
     learned = learner.logprobs(chosen, world.stage.algorithm.source.temperature)
