@@ -119,7 +119,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("foreign/", {"errors", "foreign"}),
         ("kernels/", {"kernels"}),
         ("networks/", {"kernels", "networks"}),
-        ("engines/", {"types", "errors", "protocols", "kernels", "networks", "engines"}),
+        ("engines/", {"types", "errors", "protocols", "pieces", "kernels", "networks", "engines"}),
         ("explain/", {"types", "tolerance", "verdicts", "errors", "algorithm", "sources", "ledger", "explain"}),
         ("hub.py", {"errors", "visible"}),
         ("nearest.py", set()),

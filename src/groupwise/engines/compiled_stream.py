@@ -1,0 +1,247 @@
+"""Completions under way in compiled code: what is handed over, what is heard, and what is done when memory runs out."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from ctypes import c_uint64
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from groupwise.engines.laid_out import LaidOut, Tables
+from groupwise.kernels.decode import Batch, Requests, Rule, Rules, halves, ints, texts
+from groupwise.protocols import Stream
+from groupwise.types import Completion, CompletionEvent, Event, Request, Sampling, TokenEvent
+
+if TYPE_CHECKING:
+    from groupwise.engines.compiled import CompiledEngine
+
+WAIT_SECONDS = 0.2  # for news, before Python looks whether it was interrupted
+NOBODY = -1, -1
+
+
+class CompiledStream(Stream):
+    """A ``protocols.Stream``. Requests may be submitted and cancelled from other threads than that which reads events;
+    ``close`` belongs to the one that reads.
+
+    A completion of a request with ``keep`` stays in the cache: a request that ``follows`` it computes only what is new,
+    and has the bits of one that begins anew with the same prompt and the same ``forced``. (One whose *prompt* is longer
+    adds numbers up in another order, and agrees to rounding.)
+
+    Where memory runs out, what is not done is sampled again with half as many completions side by side: the same ids.
+    ``events`` raises MemoryError where it does not suffice for one.
+    """
+
+    def __init__(self, engine: CompiledEngine, sampling: Sampling, every_token: bool) -> None:
+        self._engine, self._sampling, self._every_token = engine, sampling, every_token
+        self._version, self._rows = engine.version, engine.max_rows
+        self._count, self._positions = 0, 0
+        self._left: dict[int, Left] = {}
+        self._unsent: list[int] = []
+        self._weights: LaidOut | None = None
+        self._batch: Batch | None = None
+        self._lock = threading.RLock()
+        self._ran_out = False
+
+    def submit(self, request: Request) -> int:
+        """See ``protocols.Stream``."""
+        with self._lock:
+            number = self._count
+            self._engine.refuse(number, request)
+            self._count += 1
+            if request.seeds:
+                self._left[number] = Left(request)
+                self._unsent.append(number)
+                if self._batch is not None:
+                    try:
+                        self._send(self._batch)
+                    except MemoryError:
+                        self._ran_out = True  # whoever reads events does what is to be done
+            return number
+
+    def events(self) -> Iterator[Event]:
+        """See ``protocols.Stream``."""
+        while self._left:
+            try:
+                heard = self._hear()
+            except MemoryError:
+                self._halve()
+                continue
+            yield from filter(self._is_wanted, heard)
+
+    def cancel(self, number: int) -> None:
+        """See ``protocols.Stream``."""
+        with self._lock:
+            self._left.pop(number, None)
+            if number in self._unsent:
+                self._unsent.remove(number)
+            elif self._batch is not None:
+                self._batch.cancel(number)
+
+    def held(self) -> int:
+        """Returns how many pages of sixteen positions prompts and completions have in the cache, kept ones too."""
+        return self._batch.held() if self._batch is not None else 0
+
+    def close(self) -> None:
+        """See ``protocols.Stream``."""
+        with self._lock:
+            self._left.clear()
+            self._unsent.clear()
+            self._end()
+
+    def _end(self) -> None:
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            batch.close()
+        self._weights, self._ran_out = None, False
+
+    def _hear(self) -> list[Event]:
+        with self._lock:
+            if self._ran_out:
+                raise MemoryError("out of memory in sampling")
+            if not self._left:
+                return []
+            batch = self._batch or self._open()
+            if self._unsent:
+                self._send(batch)
+        events, _ = batch.hear(WAIT_SECONDS)
+        known = ((event, self._left.get(event.request)) for event in events)
+        return [self._read(event, left) for event, left in known if left]
+
+    def _open(self) -> Batch:
+        """Begins a batch on the weights as they are, with positions for all that waits."""
+        engine, self._positions = self._engine, self._longest()
+        self._weights = LaidOut(engine.parts, self._positions)
+        spelled = engine.spelling() if self._sampling.stop_strings else ()
+        numbers = {"threads": engine.threads, "max_rows": self._rows, "context": engine.context_tokens}
+        rules = as_rules(self._sampling, spelled, every_token=self._every_token, **numbers)
+        self._batch = engine.decoder.begin(self._weights.structure, rules)
+        return self._batch
+
+    def _longest(self) -> int:
+        """Returns how many positions what waits may come to."""
+        asked = [self._left[number].request for number in self._unsent]
+        longest = max(len(request.tokens) + len(request.forced) for request in asked)
+        return min(longest + self._sampling.max_tokens, self._engine.context_tokens)
+
+    def _send(self, batch: Batch) -> None:
+        """Hands over what waits."""
+        longest = self._longest()
+        if longest > self._positions:
+            self._positions = min(max(longest, 2 * self._positions), self._engine.context_tokens)
+            tables = Tables(self._engine.parts, self._positions)
+            batch.reach(self._positions, tables.cosines, tables.sines)
+        batch.submit(as_requests({number: self._left[number].rest() for number in self._unsent}, self._sampling))
+        self._unsent.clear()
+
+    def _halve(self) -> None:
+        """Begins anew with what is not done, at most half as much of it side by side. Raises MemoryError where one
+        completion was too much."""
+        with self._lock:
+            self._end()
+            rows = min(self._rows, sum(left.some for left in self._left.values())) // 2
+            if not rows:
+                raise
+            self._rows, self._unsent = rows, list(self._left)
+        self._engine.note(
+            f"engine: memory ran out while sampling; what is not done is sampled again, at most {rows} "
+            "completions side by side, which changes no completion"
+        )
+
+    def _read(self, event: Any, left: Left) -> Event:
+        number, index = event.request, left.sent[event.index]
+        if not event.logprobs:
+            return TokenEvent(number, index, event.token)
+        support = None
+        if event.kept:
+            ids, ends = event.kept_ids[: event.kept], itertools.accumulate(event.kept_sizes[: event.length])
+            support = tuple(tuple(ids[start:end]) for start, end in itertools.pairwise([0, *ends]))
+        tokens, logprobs = tuple(event.tokens[: event.length]), tuple(event.logprobs[: event.length])
+        return CompletionEvent(
+            number, index, Completion(tokens, logprobs, bool(event.finished), self._version, support)
+        )
+
+    def _is_wanted(self, event: Event) -> bool:
+        """Whether it was not told before and belongs to what is left, of which a completion is then no more a part."""
+        left = self._left.get(event.request)
+        if left is None:
+            return False
+        if isinstance(event, TokenEvent):
+            return left.tell(event.index)
+        left.done(event.index)
+        if not left.some:
+            self._left.pop(event.request, None)
+        return True
+
+
+class Left:
+    """What of a request is still to be sampled, and how many tokens of it were told already."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.sent: list[int] = []
+        """The index in ``request`` of each completion that was handed over last."""
+        self._open = set(range(len(request.seeds)))
+        self._told: Counter[int] = Counter()
+        self._again: Counter[int] = Counter()
+
+    @property
+    def some(self) -> int:
+        """Completions."""
+        return len(self._open)
+
+    def rest(self) -> Request:
+        """The request for what is left, from its beginning."""
+        self._again, self.sent = Counter(self._told), sorted(self._open)
+        return replace(self.request, seeds=tuple(self.request.seeds[index] for index in self.sent))
+
+    def tell(self, index: int) -> bool:
+        """Counts a token; False where it was told before."""
+        if self._again[index]:
+            self._again[index] -= 1
+            return False
+        self._told[index] += 1
+        return True
+
+    def done(self, index: int) -> None:
+        """Takes a completion off what is left."""
+        self._open.discard(index)
+
+
+def as_rules(sampling: Sampling, spelled: Sequence[bytes], **numbers: int) -> Rules:
+    """How a batch is drawn, for compiled code. ``numbers``: threads, max_rows, context, every_token."""
+    stops = [text.encode() for text in sampling.stop_strings]
+    return Rules(
+        rule=Rule(sampling.max_tokens, sampling.top_k, sampling.temperature, sampling.top_p, sampling.min_p),
+        stop_tokens=len(sampling.stop_tokens),
+        stop_strings=len(stops),
+        pieces=len(spelled),
+        stop_ids=ints(sampling.stop_tokens),
+        stops=texts(stops),
+        stop_sizes=ints([len(stop) for stop in stops]),
+        piece_bytes=texts(spelled),
+        piece_sizes=ints([len(piece) for piece in spelled]),
+        **numbers,
+    )
+
+
+def as_requests(requests: Mapping[int, Request], sampling: Sampling) -> Requests:
+    """Requests by their numbers, for compiled code."""
+    asked = list(requests.values())
+    seeds = [half for request in asked for seed in request.seeds for half in halves(seed)]
+    most = [sampling.max_tokens if request.max_tokens is None else request.max_tokens for request in asked]
+    return Requests(
+        count=len(asked),
+        numbers=ints(list(requests)),
+        prompts=ints([token for request in asked for token in request.tokens]),
+        prompt_sizes=ints([len(request.tokens) for request in asked]),
+        forced=ints([token for request in asked for token in request.forced]),
+        forced_sizes=ints([len(request.forced) for request in asked]),
+        group_sizes=ints([len(request.seeds) for request in asked]),
+        seeds=(c_uint64 * max(1, len(seeds)))(*seeds),
+        most=ints(most),
+        keeps=ints([request.keep for request in asked]),
+        follows=ints([place for request in asked for place in request.follows or NOBODY]),
+    )
