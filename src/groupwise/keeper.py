@@ -26,7 +26,7 @@ from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.sources import World
 from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
-from groupwise.stopping import Stopped, asked
+from groupwise.stopping import Stopped, stop_signal
 from groupwise.types import DEMONSTRATED, Group, flatten
 from groupwise.update import StepRecord
 
@@ -87,9 +87,9 @@ class Keeper:
         if step < stage.steps:
             due = stage.checkpoint_every and step % stage.checkpoint_every == 0
             worth_it = (due or self._is_best(step)) and not progress.skipped
-            if asked.signal or (worth_it and all_finite(self.learner.weights())):
+            if stop_signal() or (worth_it and all_finite(self.learner.weights())):
                 self._save(progress)
-            if asked.signal:
+            if stop_signal():
                 raise Stopped(f"stopped after step {step} of {stage.name}, saved")
 
     def keep_end(self) -> None:
