@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
+from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
 from groupwise.visible import visible
@@ -126,12 +126,12 @@ def _write_options(request: Request, recipe: Run, kept: Sequence[Flag], others: 
 
 
 def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
-    from groupwise.runs import check
+    from groupwise.runs import validate
     from groupwise.session import run
     from groupwise.stopping import Stopped, stop_on_signals
 
     if chosen.dry_run:
-        check(recipe)
+        validate(recipe)
         return _dry_run(recipe, chosen.out)
     try:
         with stop_on_signals():

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groupwise.engines.common import refuse_misfit, take_weights
-from groupwise.engines.compiled_stream import CompiledStream
+from groupwise.engines.common import take_weights
+from groupwise.engines.compiled_stream import CompiledStream, Means
 from groupwise.engines.stops import Spelling, no_spelling
 from groupwise.kernels.decode import Decoder
 from groupwise.networks import Blueprint
 from groupwise.protocols import RolloutEngine, Stream
-from groupwise.types import Request, Sampling
+from groupwise.types import Sampling
 
 
 class CompiledEngine(RolloutEngine):
@@ -49,15 +49,10 @@ class CompiledEngine(RolloutEngine):
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
         """See ``protocols.RolloutEngine``; ``CompiledStream`` says what is special."""
-        return CompiledStream(self, sampling, every_token)
-
-    def refuse(self, number: int, request: Request) -> None:
-        """Raises ValueError for a request that fills the context, or that has ids beyond the vocabulary."""
-        refuse_misfit(number, request, self.context_tokens)
-        ids, vocabulary = request.tokens + request.forced, self.parts.embedding.num_embeddings
-        if not 0 <= min(ids) <= max(ids) < vocabulary:
-            seen = f"ids from {min(ids)} to {max(ids)}"
-            raise ValueError(f"request {number}: {seen}; the model knows 0 to {vocabulary - 1}")
+        means = Means(
+            self.parts, self.decoder, self.context_tokens, self.max_rows, self.threads, self.spelling, self.note
+        )
+        return CompiledStream(means, self.version, sampling, every_token)
 
 
 def decoder_for(parts: Blueprint) -> Decoder | str:

@@ -5,21 +5,42 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import c_uint64
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
+from groupwise.engines.common import refuse_misfit
 from groupwise.engines.laid_out import LaidOut, Tables
-from groupwise.kernels.decode import Batch, Requests, Rule, Rules, halves, ints, texts
+from groupwise.engines.stops import Spelling
+from groupwise.kernels.decode import Batch, Decoder, Requests, Rule, Rules, halves, ints, texts
+from groupwise.networks import Blueprint
 from groupwise.protocols import Stream
 from groupwise.types import Completion, CompletionEvent, Event, Request, Sampling, TokenEvent
 
-if TYPE_CHECKING:
-    from groupwise.engines.compiled import CompiledEngine
-
 WAIT_SECONDS = 0.2  # for news, before Python looks whether it was interrupted
 NOBODY = -1, -1
+
+
+@dataclass(frozen=True)
+class Means:
+    """What an engine gives its streams to work with."""
+
+    parts: Blueprint
+    decoder: Decoder
+    context_tokens: int
+    max_rows: int
+    threads: int
+    spelling: Spelling
+    note: Callable[[str], None]
+
+    def refuse(self, number: int, request: Request) -> None:
+        """Raises ValueError for a request that fills the context, or that has ids beyond the vocabulary."""
+        refuse_misfit(number, request, self.context_tokens)
+        ids, vocabulary = request.tokens + request.forced, self.parts.embedding.num_embeddings
+        if not 0 <= min(ids) <= max(ids) < vocabulary:
+            seen = f"ids from {min(ids)} to {max(ids)}"
+            raise ValueError(f"request {number}: {seen}; the model knows 0 to {vocabulary - 1}")
 
 
 class CompiledStream(Stream):
@@ -34,9 +55,9 @@ class CompiledStream(Stream):
     ``events`` raises MemoryError where it does not suffice for one.
     """
 
-    def __init__(self, engine: CompiledEngine, sampling: Sampling, every_token: bool) -> None:
-        self._engine, self._sampling, self._every_token = engine, sampling, every_token
-        self._version, self._rows = engine.version, engine.max_rows
+    def __init__(self, means: Means, version: int, sampling: Sampling, every_token: bool) -> None:
+        self._means, self._sampling, self._every_token = means, sampling, every_token
+        self._version, self._rows = version, means.max_rows
         self._count, self._positions = 0, 0
         self._left: dict[int, Left] = {}
         self._unsent: list[int] = []
@@ -49,7 +70,7 @@ class CompiledStream(Stream):
         """See ``protocols.Stream``."""
         with self._lock:
             number = self._count
-            self._engine.refuse(number, request)
+            self._means.refuse(number, request)
             self._count += 1
             if request.seeds:
                 self._left[number] = Left(request)
@@ -112,26 +133,26 @@ class CompiledStream(Stream):
 
     def _open(self) -> Batch:
         """Begins a batch on the weights as they are, with positions for all that waits."""
-        engine, self._positions = self._engine, self._longest()
-        self._weights = LaidOut(engine.parts, self._positions)
-        spelled = engine.spelling() if self._sampling.stop_strings else ()
-        numbers = {"threads": engine.threads, "max_rows": self._rows, "context": engine.context_tokens}
+        means, self._positions = self._means, self._longest()
+        self._weights = LaidOut(means.parts, self._positions)
+        spelled = means.spelling() if self._sampling.stop_strings else ()
+        numbers = {"threads": means.threads, "max_rows": self._rows, "context": means.context_tokens}
         rules = as_rules(self._sampling, spelled, every_token=self._every_token, **numbers)
-        self._batch = engine.decoder.begin(self._weights.structure, rules)
+        self._batch = means.decoder.begin(self._weights.structure, rules)
         return self._batch
 
     def _longest(self) -> int:
         """Returns how many positions what waits may come to."""
         asked = [self._left[number].request for number in self._unsent]
         longest = max(len(request.tokens) + len(request.forced) for request in asked)
-        return min(longest + self._sampling.max_tokens, self._engine.context_tokens)
+        return min(longest + self._sampling.max_tokens, self._means.context_tokens)
 
     def _send(self, batch: Batch) -> None:
         """Hands over what waits."""
         longest = self._longest()
         if longest > self._positions:
-            self._positions = min(max(longest, 2 * self._positions), self._engine.context_tokens)
-            tables = Tables(self._engine.parts, self._positions)
+            self._positions = min(max(longest, 2 * self._positions), self._means.context_tokens)
+            tables = Tables(self._means.parts, self._positions)
             batch.reach(self._positions, tables.cosines, tables.sines)
         batch.submit(as_requests({number: self._left[number].rest() for number in self._unsent}, self._sampling))
         self._unsent.clear()
@@ -145,7 +166,7 @@ class CompiledStream(Stream):
             if not rows:
                 raise
             self._rows, self._unsent = rows, list(self._left)
-        self._engine.note(
+        self._means.note(
             f"engine: memory ran out while sampling; what is not done is sampled again, at most {rows} "
             "completions side by side, which changes no completion"
         )
