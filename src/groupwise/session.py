@@ -240,7 +240,7 @@ class Session:
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
         try:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
-            keeper.ledger.drain()
+            keeper.drain()
         except Interrupted:
             keeper.give_up_step()
         finally:
