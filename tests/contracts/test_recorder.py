@@ -85,7 +85,7 @@ def test_one_more_recorder_is_one_line(recipe: gw.Run, tmp_path: Path, monkeypat
     [made] = Lengths.made
     assert made.calls == [
         *("step 1", "checkpoint 1", "step 2", "checkpoint 2", "drain", "step 3", "checkpoint 3", "drain"),
-        *("drain", "close"),  # before the stage's end is kept
+        *("close", "drain"),  # the end of the stage is kept when all is closed
     ]
     assert [row["longest"] for row in sink.rows] == [4.0] * 3
     assert json.loads((tmp_path / "longest.json").read_text()) == 4
