@@ -22,7 +22,7 @@ class Recorder(Protocol):
         return None
 
     def drain(self) -> list[Path]:
-        """Waits until what was handed over is written, and returns the files since the last call; after ``close``, too."""
+        """Waits until what was handed over is written: the files since the last call. It may come after ``close``."""
         return []
 
     def close(self) -> None:

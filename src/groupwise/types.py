@@ -119,23 +119,20 @@ class Completion:
     """Where top-k, top-p or min-p narrowed the choice: for each token the ids that it was drawn from."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TokenEvent:
     """A token was drawn."""
 
-    request: int
-    """The number that ``Stream.submit`` gave."""
-    index: int
-    """Of the completion in its request."""
+    request: int  # the number that ``Stream.submit`` gave
+    index: int  # of the completion in its request
     token: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CompletionEvent:
     """A completion has ended."""
 
-    request: int
-    """The number that ``Stream.submit`` gave."""
+    request: int  # the number that ``Stream.submit`` gave
     index: int
     completion: Completion
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import c_uint64
 from dataclasses import dataclass, replace
@@ -86,11 +85,17 @@ class CompiledStream(Stream):
         """See ``protocols.Stream``."""
         while self._left:
             try:
-                heard = self._hear()
+                batch, heard = self._hear()
             except MemoryError:
                 self._halve()
                 continue
-            yield from filter(self._is_wanted, heard)
+            for one in heard:
+                left = self._left.get(one.request)
+                event = left and self._read(one, left)
+                if event:
+                    yield event
+                    if self._batch is not batch:  # closed: what was heard is gone
+                        return
 
     def cancel(self, number: int) -> None:
         """See ``protocols.Stream``."""
@@ -118,18 +123,17 @@ class CompiledStream(Stream):
             batch.close()
         self._weights, self._ran_out = None, False
 
-    def _hear(self) -> list[Event]:
+    def _hear(self) -> tuple[Batch | None, list[Any]]:
+        """A batch, and what is new in it."""
         with self._lock:
             if self._ran_out:
                 raise MemoryError("out of memory in sampling")
             if not self._left:
-                return []
+                return None, []
             batch = self._batch or self._open()
             if self._unsent:
                 self._send(batch)
-        events, _ = batch.hear(WAIT_SECONDS)
-        known = ((event, self._left.get(event.request)) for event in events)
-        return [self._read(event, left) for event, left in known if left]
+        return batch, batch.hear(WAIT_SECONDS)[0]
 
     def _open(self) -> Batch:
         """Begins a batch on the weights as they are, with positions for all that waits."""
@@ -171,30 +175,20 @@ class CompiledStream(Stream):
             "completions side by side, which changes no completion"
         )
 
-    def _read(self, event: Any, left: Left) -> Event:
-        number, index = event.request, left.sent[event.index]
-        if not event.logprobs:
-            return TokenEvent(number, index, event.token)
+    def _read(self, one: Any, left: Left) -> Event | None:
+        """What happened; None where it was told before. A completion is then no more a part of what is left."""
+        number, index = one.request, left.sent[one.index]
+        if not one.logprobs:
+            return TokenEvent(number, index, one.token) if left.tell(index) else None
         support = None
-        if event.kept:
-            ids, ends = event.kept_ids[: event.kept], itertools.accumulate(event.kept_sizes[: event.length])
+        if one.kept:
+            ids, ends = one.kept_ids[: one.kept], itertools.accumulate(one.kept_sizes[: one.length])
             support = tuple(tuple(ids[start:end]) for start, end in itertools.pairwise([0, *ends]))
-        tokens, logprobs = tuple(event.tokens[: event.length]), tuple(event.logprobs[: event.length])
-        return CompletionEvent(
-            number, index, Completion(tokens, logprobs, bool(event.finished), self._version, support)
-        )
-
-    def _is_wanted(self, event: Event) -> bool:
-        """Whether it was not told before and belongs to what is left, of which a completion is then no more a part."""
-        left = self._left.get(event.request)
-        if left is None:
-            return False
-        if isinstance(event, TokenEvent):
-            return left.tell(event.index)
-        left.done(event.index)
+        said = tuple(one.tokens[: one.length]), tuple(one.logprobs[: one.length])
+        left.done(index)
         if not left.some:
-            self._left.pop(event.request, None)
-        return True
+            self._left.pop(number, None)
+        return CompletionEvent(number, index, Completion(*said, bool(one.finished), self._version, support))
 
 
 class Left:
@@ -205,8 +199,8 @@ class Left:
         self.sent: list[int] = []
         """The index in ``request`` of each completion that was handed over last."""
         self._open = set(range(len(request.seeds)))
-        self._told: Counter[int] = Counter()
-        self._again: Counter[int] = Counter()
+        self._told = dict.fromkeys(self._open, 0)
+        self._again: dict[int, int] = {}
 
     @property
     def some(self) -> int:
@@ -215,12 +209,13 @@ class Left:
 
     def rest(self) -> Request:
         """The request for what is left, from its beginning."""
-        self._again, self.sent = Counter(self._told), sorted(self._open)
+        self._again = {index: count for index, count in self._told.items() if count}
+        self.sent = sorted(self._open)
         return replace(self.request, seeds=tuple(self.request.seeds[index] for index in self.sent))
 
     def tell(self, index: int) -> bool:
         """Counts a token; False where it was told before."""
-        if self._again[index]:
+        if self._again and self._again.get(index):
             self._again[index] -= 1
             return False
         self._told[index] += 1

@@ -107,32 +107,32 @@ class GeneralStream(Stream):
         """Completions of equally long prompts, in step; rows that ended are computed on, unread, until all have."""
         device = next(self._engine.model.parameters()).device
         inputs, cache = torch.tensor([row.prompt for row in rows], device=device), None
-        for step in range(max(row.limit for row in rows)):
-            uniforms = torch.stack([row.uniforms[min(step, row.limit - 1)] for row in rows])
+        uniforms = torch.nn.utils.rnn.pad_sequence([row.uniforms for row in rows], batch_first=True)
+        for step in range(uniforms.shape[1]):
             with torch.inference_mode():
                 output = self._engine.model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-                drawn, scores, kept = draw(output.logits[:, -1], uniforms, self._sampling)
+                drawn, scores, kept = draw(output.logits[:, -1], uniforms[:, step], self._sampling)
             cache, inputs = _cache_of(self._engine.model, output), drawn[:, None]
             choices = ids_of(kept) if kept is not None else []
             for number, (row, token, score) in enumerate(zip(rows, drawn.tolist(), scores.tolist(), strict=True)):
-                if row in self._running:
-                    yield from self._extend(row, token, score, choices[number : number + 1])
+                if row not in self._running:
+                    continue
+                row.tokens.append(token)
+                row.logprobs.append(score)
+                row.support.extend(choices[number : number + 1])
+                if self._every_token:
+                    yield TokenEvent(row.number, row.index, token)
+                finished = token in self._sampling.stop_tokens or bool(row.text and row.text.ends_with(token))
+                if row in self._running and (finished or len(row.tokens) == row.limit):
+                    self._running.remove(row)
+                    yield self._event(row, finished)
             if not self._running:
                 return
 
-    def _extend(self, row: Row, token: int, score: float, choice: list[tuple[int, ...]]) -> Iterator[Event]:
-        """A token more; the completion, where it ends with that."""
-        row.tokens.append(token)
-        row.logprobs.append(score)
-        row.support.extend(choice)
-        if self._every_token:
-            yield TokenEvent(row.number, row.index, token)
-        finished = token in self._sampling.stop_tokens or (row.text is not None and row.text.ends_with(token))
-        if row in self._running and (finished or len(row.tokens) == row.limit):
-            self._running.remove(row)
-            said = tuple(row.tokens), tuple(row.logprobs)
-            completion = Completion(*said, finished, self._version, tuple(row.support) or None)
-            yield CompletionEvent(row.number, row.index, completion)
+    def _event(self, row: Row, finished: bool) -> CompletionEvent:
+        said = tuple(row.tokens), tuple(row.logprobs)
+        completion = Completion(*said, finished, self._version, tuple(row.support) or None)
+        return CompletionEvent(row.number, row.index, completion)
 
 
 def _cache_of(model: Any, output: Any) -> Any:
