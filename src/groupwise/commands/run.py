@@ -7,7 +7,7 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,8 +214,9 @@ def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: T
     from groupwise.stage import HeldOut, Stage
 
     wished: dict[str, Any] = dict(run_defaults(method))
-    of_stage = {name: value for name, value in wished.items() if name in Stage.__annotations__}
-    of_learner = {name: value for name, value in wished.items() if name in Local.__annotations__}
+    of_stage, of_learner = (
+        {field.name: wished[field.name] for field in fields(kind) if field.name in wished} for kind in (Stage, Local)
+    )
     stage = replace(Stage(method, algorithm, task, steps=100), **of_stage)
     held_out = HeldOut(problems=100, sampled_problems=100, samples=1)
     return Run(method, model, (stage,), replace(Local(), **of_learner), evaluation=held_out)
