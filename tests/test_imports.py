@@ -172,7 +172,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("foreign/", {"errors", "foreign"}),
         ("kernels/", {"kernels"}),
         ("networks/", {"kernels", "networks"}),
-        ("engines/", {"types", "errors", "protocols", "kernels", "networks", "engines"}),
+        ("engines/", {"types", "errors", "protocols", "pieces", "kernels", "networks", "engines"}),
         (
             "explain/",
             {"types", "tolerance", "verdicts", "errors", "algorithm", "sources", "ledger", "collate", "explain"},
@@ -183,7 +183,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         (
             "learners/",
             {"types", "protocols", "errors", "hub", "nearest", "algorithm", "kernels", "networks", "learners"}
-            | {"trainable", "train_batch", "tally", "nonfinite", "saved_state"},
+            | {"trainable", "train_batch", "tally", "nonfinite", "saved_state", "counting"},
         ),
     ],
 )

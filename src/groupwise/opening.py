@@ -14,7 +14,7 @@ from groupwise.learners.reference import check_same_ids
 from groupwise.protocols import EngineConfig, Reward, RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rendering import first_day, recalled, renderer_of
-from groupwise.rewards.model import with_scorers
+from groupwise.rewards.model import Scorers, with_scorers
 from groupwise.runs import Run
 from groupwise.seeding import stable_seed
 from groupwise.sources import World
@@ -61,7 +61,11 @@ class Opener:
     def task(self, task: Task, tokenizer: Any) -> Task:
         """Opens its learned rewards, on the models that they name."""
         opened: Callable[[tuple[Reward, ...]], tuple[Reward, ...]] = partial(
-            with_scorers, directory_of=self.find, learner=self.recipe.learner, tokenizer=tokenizer
+            with_scorers,
+            directory_of=self.find,
+            learner=self.recipe.learner,
+            tokenizer=tokenizer,
+            scorers=Scorers(),
         )
         return replace(task, rewards=opened(task.rewards), referee=opened(task.referee))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from groupwise.types import Completion, Example, Request, Rollout, Sampling, Score, TrainerState
+from groupwise.types import Completion, CompletionEvent, Event, Example, Request, Rollout, Sampling, Score, TrainerState
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -14,12 +14,49 @@ if TYPE_CHECKING:
     from groupwise.sample_completions import SampleCompletion
 
 
+class Stream(Protocol):
+    """Completions under way in an engine, all drawn from the same weights in the same way. Requests may come, and be
+    cancelled, while events are read.
+
+    A completion depends on its request's prompt, its forced tokens and its seed alone, never on what is beside it.
+    """
+
+    def submit(self, request: Request) -> int:
+        """Takes a request and numbers it: 0, 1, 2 ... Raises ValueError for one that does not fit."""
+        ...
+
+    def events(self) -> Iterator[Event]:
+        """Yields what happens, in no promised order but that of a completion's own tokens, until nothing is under way;
+        after a further ``submit`` it can be read again. Of one thread."""
+        ...
+
+    def cancel(self, number: int) -> None:
+        """Ends what is under way of a request and gives back what the engine holds or keeps of it. No event of it
+        comes any more. Nothing for a request that is over."""
+        ...
+
+    def close(self) -> None:
+        """Ends everything; called again, nothing."""
+        ...
+
+
 class RolloutEngine(Protocol):
-    """Token ids in, token ids and log-probabilities out."""
+    """Token ids in, token ids and log-probabilities out. An engine writes ``stream`` and ``load``."""
 
     version: int
     context_tokens: int
     """Prompt and completion together are at most this long."""
+
+    def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
+        """Opens a stream of completions that are drawn by ``sampling`` from the weights that are loaded; it is to be
+        closed before others are. With ``every_token`` its events hold every token, else completions alone."""
+        ...
+
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Samples from these weights from now on; names are those of the model's parameters, which are those of the
+        Hugging Face checkpoint unless adapters stand beside them. A matrix that two layers share comes by both names.
+        An engine reads them to their end, or not at all."""
+        ...
 
     def generate(
         self,
@@ -29,15 +66,19 @@ class RolloutEngine(Protocol):
     ) -> Iterator[tuple[int, int, Completion]]:
         """Yields ``(request index, completion index, completion)`` as each finishes, in no promised order.
 
-        ``on_token(request index, completion index, token)`` hears every token as it is drawn.
+        ``on_token(request index, completion index, token)`` hears every token as it is drawn. This is the same for all
+        engines.
         """
-        ...
-
-    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Samples from these weights from now on; names are those of the model's parameters, which are those of the
-        Hugging Face checkpoint unless adapters stand beside them. A matrix that two layers share comes by both names.
-        An engine reads them to their end, or not at all."""
-        ...
+        stream = self.stream(sampling, on_token is not None)
+        try:
+            places = {stream.submit(request): place for place, request in enumerate(requests)}
+            for event in stream.events():
+                if isinstance(event, CompletionEvent):
+                    yield places[event.request], event.index, event.completion
+                elif on_token:
+                    on_token(places[event.request], event.index, event.token)
+        finally:
+            stream.close()
 
 
 class EngineConfig(Protocol):

@@ -158,12 +158,7 @@ class Renderer:
     ) -> Sampling:
         """How to draw completions that end where they should."""
         drawn = Sampling(max_tokens, temperature, top_k, top_p, min_p)
-        pieces = self._token_bytes if self.stop_strings else ()
-        return replace(drawn, stop_tokens=self.stop_tokens, stop_strings=self.stop_strings, pieces=pieces)
-
-    @cached_property
-    def _token_bytes(self) -> tuple[bytes, ...]:
-        return self._pieces.spelled(len(self.tokenizer))
+        return replace(drawn, stop_tokens=self.stop_tokens, stop_strings=self.stop_strings)
 
     @property
     def pad_token(self) -> int:

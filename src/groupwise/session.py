@@ -28,6 +28,7 @@ from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import NewModel
+from groupwise.learners.threads import one_thread_plan
 from groupwise.loop import Progress, train
 from groupwise.opening import Opener
 from groupwise.protocols import Sink
@@ -60,7 +61,7 @@ def run(
     warnings = validate(recipe)
     share_freed_memory()
     place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
-    with place.claim(describe(recipe), fresh) as changes:
+    with place.claim(describe(recipe), fresh) as changes, one_thread_plan():
         return Session(recipe, place, sinks, changes, warnings).run()
 
 
@@ -239,7 +240,7 @@ class Session:
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
         try:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
-            keeper.ledger.drain()
+            keeper.drain()
         except Interrupted:
             keeper.give_up_step()
         finally:

@@ -17,7 +17,7 @@ A second turn simply goes on in the same rollout; what a tool or an environment 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from groupwise.tolerance import differ
@@ -79,8 +79,6 @@ class Sampling:
     """A completion ends after any of these; the stop token belongs to the completion."""
     stop_strings: tuple[str, ...] = ()
     """A completion ends with the token that completes any of these; all of that token belongs to it."""
-    pieces: tuple[bytes, ...] = ()
-    """The bytes that each id adds to a text, where there are stop strings; ids behind the last add none."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,25 @@ class Request:
 
     tokens: tuple[int, ...]
     seeds: tuple[int, ...]
-    """Each completion has a random stream of its own, so that neither batch size nor order changes it."""
+    """Each completion has a random stream of its own, so that neither batch size nor order changes it. The token at
+    place p behind the prompt takes number p of the stream."""
+    forced: tuple[int, ...] = ()
+    """Ids that each completion begins with, behind the prompt: what was drawn before, what an environment said. They
+    take their places in the random stream, and the ``Completion`` leaves them out."""
+    max_tokens: int | None = None
+    """Tokens to draw, where fewer than ``Sampling.max_tokens``."""
+    keep: bool = False
+    """Whether the engine may keep what it has computed of the completions, for a request that ``follows`` one. Until it
+    does, or this request is cancelled, or the stream closed, that takes memory."""
+    follows: tuple[int, int] | None = None
+    """The number of an earlier request of the stream and the index of its completion that this one goes on from. Only
+    a hint, which saves time: ``tokens`` and ``forced`` say everything."""
+
+    def resumed(self, number: int, index: int, drawn: Sequence[int], then: Sequence[int] = ()) -> Request:
+        """The request that goes on from completion ``index``, whose tokens are ``drawn``, with ``then`` behind it;
+        ``number`` is this request's in its stream."""
+        forced = (*self.forced, *drawn, *then)
+        return replace(self, seeds=(self.seeds[index],), forced=forced, follows=(number, index))
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,28 @@ class Completion:
     """Of the weights that drew it (``RolloutEngine.load``)."""
     support: tuple[tuple[int, ...], ...] | None = None
     """Where top-k, top-p or min-p narrowed the choice: for each token the ids that it was drawn from."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """A token was drawn."""
+
+    request: int  # the number that ``Stream.submit`` gave
+    index: int  # of the completion in its request
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionEvent:
+    """A completion has ended."""
+
+    request: int  # the number that ``Stream.submit`` gave
+    index: int
+    completion: Completion
+
+
+Event = TokenEvent | CompletionEvent
+"""What a stream of completions yields."""
 
 
 DEMONSTRATED = -1

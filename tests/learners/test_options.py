@@ -230,8 +230,7 @@ def test_a_target_that_is_not_there_is_named(open_learner: Open) -> None:
 
 
 @pytest.fixture
-def own_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(threads, "_CHOSEN", {})
+def own_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -250,19 +249,38 @@ def test_threads_are_chosen_by_trial_and_kept_by_a_resumed_run(
         return 2
 
     monkeypatch.setattr(threads, "fastest", fastest)
-    learner = open_learner()
-    assert gradients(learner) == {}
-    assert (learner.threads, tried) == (2, [3])
-    assert open_learner().threads == 2
-    assert tried == [3]
-    learn(learner, flatten(random_groups()), steps=1)
+    with threads.one_thread_plan():
+        learner = open_learner()
+        assert gradients(learner) == {}
+        assert (learner.threads, tried) == (2, [3])
+        assert open_learner().threads == 2
+        assert tried == [3]
+        learn(learner, flatten(random_groups()), steps=1)
+        assert torch.get_num_threads() == 2  # sampling goes on with as many
+    assert torch.get_num_threads() == 3
     torch.set_num_threads(1)
-    again = resumed(learner, tmp_path / "model")
-    assert again.threads == 2
-    learn(again, flatten(random_groups()), steps=1)
-    assert torch.get_num_threads() == 2  # sampling goes on with as many
+    with threads.one_thread_plan():
+        again = resumed(learner, tmp_path / "model")
+        assert again.threads == 2
+        learn(again, flatten(random_groups()), steps=1)
+        assert open_learner(threads=3).threads == torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.usefixtures("own_threads")
+def test_plans_are_tried_each_by_itself(open_learner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs in one process share no number; a learner outside of any run changes nothing around it."""
     torch.set_num_threads(3)
-    assert open_learner(threads=1).threads == torch.get_num_threads() == 1
+    answers = iter((2, 1, 3))
+    monkeypatch.setattr(threads, "fastest", lambda most, step: next(answers))
+    found = []
+    for _ in range(2):
+        with threads.one_thread_plan():
+            found.append((open_learner().threads, open_learner().threads, torch.get_num_threads()))
+    assert found == [(2, 2, 2), (1, 1, 1)]
+    assert open_learner().threads == torch.get_num_threads() == 3
+    assert open_learner(threads=1).threads == 1
+    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.usefixtures("own_threads")

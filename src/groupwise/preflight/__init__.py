@@ -19,6 +19,7 @@ from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
+from groupwise.learners.threads import one_thread_plan
 from groupwise.opening import Opener
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
@@ -53,7 +54,7 @@ def check_run(
     if whole.findings and whole.findings[-1].kind == "problem":
         return whole.findings
     findings = list(whole.findings)
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, one_thread_plan():
         models = Models(recipe, out, Path(scratch))
         for stage in recipe.stages:
             notes = Notebook(stage.name, told)
