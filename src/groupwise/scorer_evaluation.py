@@ -189,11 +189,11 @@ def evaluate_scorer(stage: Stage, learner: Learner, groups: Sequence[Group]) -> 
         ]
         return step_evaluation(stage.task.name, [row for row in rows if row])
     last = last_scores(scores, signals.mask).tolist()
-    by_prompt: dict[tuple[int, ...], list[tuple[float, bool | None]]] = {}  # its pairs hang together
+    by_prompt: dict[bytes, list[tuple[float, bool | None]]] = {}  # its pairs hang together
     for better, worse in zip(*(rows.tolist() for rows in better_pairs(signals)), strict=True):
         longer = sum(rollouts[better].mask) - sum(rollouts[worse].mask)
         pair = last[better] - last[worse], longer > 0 if longer else None
-        by_prompt.setdefault(rollouts[better].prompt.tokens, []).append(pair)
+        by_prompt.setdefault(rollouts[better].prompt.key, []).append(pair)
     return pair_evaluation(stage.task.name, list(by_prompt.values()))
 
 

@@ -16,8 +16,11 @@ A second turn simply goes on in the same rollout; what a tool or an environment 
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from groupwise.tolerance import differ
@@ -51,6 +54,11 @@ class Example:
     """The name of the set that it belongs to, where a task holds several out. Empty: its ``data_source``, if any."""
 
 
+def prompt_key(tokens: Sequence[int]) -> bytes:
+    """A hash of all that a network reads of a prompt: whoever needs to know whether two are the same compares this."""
+    return hashlib.blake2b(array("q", tokens).tobytes(), digest_size=16).digest()
+
+
 @dataclass(frozen=True)
 class Prompt:
     """An example whose prompt has been turned into tokens, once."""
@@ -59,6 +67,11 @@ class Prompt:
     tokens: tuple[int, ...]
     opens_thinking: bool = False
     """Whether it ends inside a thinking block that the chat template opened: the completion begins in it."""
+
+    @cached_property
+    def key(self) -> bytes:
+        """Equal keys are the same prompt to a network, whatever rows they came from."""
+        return prompt_key(self.tokens)
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,11 @@ class Request:
     tokens: tuple[int, ...]
     seeds: tuple[int, ...]
     """Each completion has a random stream of its own, so that neither batch size nor order changes it."""
+
+    @cached_property
+    def key(self) -> bytes:
+        """As ``Prompt.key``: requests with one key have one prompt, which an engine computes once."""
+        return prompt_key(self.tokens)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ class Running:
     """A completion."""
 
     owner: tuple[int, int]
-    prompt: Ids
+    prompt: bytes
+    """Its key."""
     seed: int
     seat: Seat
     limit: int
@@ -75,16 +76,16 @@ class Batch:
         self.trunk, self.prompts, self.lanes, self.context, self.lag = trunk, prompts, lanes, context, lag
         self.asked, self.sampling = asked, asked.sampling
         owners = [(n, i) for n, request in enumerate(asked.requests) for i in range(len(request.seeds))]
-        first: dict[Ids, int] = {}
+        first: dict[bytes, int] = {}
         for number, request in enumerate(asked.requests):
-            first.setdefault(request.tokens, number)
+            first.setdefault(request.key, number)
         # Equal prompts one after the other: then one that waits never needs the room of one that waits behind it.
-        self.waiting = deque(sorted(owners, key=lambda owner: first[asked.requests[owner[0]].tokens]))
-        self.unbegun = Counter(asked.requests[number].tokens for number, _ in owners)
+        self.waiting = deque(sorted(owners, key=lambda owner: first[asked.requests[owner[0]].key]))
+        self.unbegun = Counter(asked.requests[number].key for number, _ in owners)
         self.unended = Counter(self.unbegun)
         self.rows = list(range(lanes.cache.rows))[::-1]  # free ones, the lowest taken first
         self.room = Room(lanes.cache.prompt_tokens)
-        self.stored: dict[Ids, Stored] = {}
+        self.stored: dict[bytes, Stored] = {}
         self.running: list[Running] = []  # by lane; those that ended too, until others take their lanes
         self.unheard: deque[Said] = deque()
 
@@ -107,42 +108,43 @@ class Batch:
     def admit(self) -> None:
         """Seats those who wait where there are rows and room; each new prompt among theirs is computed once."""
         fresh, new = self.seat()
-        part: list[Ids] = []
-        for number, prompt in enumerate(new):
-            part.append(prompt)
-            if sum(map(len, part)) >= PREFILL_TOKENS or number == len(new) - 1:
+        part: list[Request] = []
+        for number, request in enumerate(new):
+            part.append(request)
+            if sum(len(each.tokens) for each in part) >= PREFILL_TOKENS or number == len(new) - 1:
                 self.prefill(part)
                 part = []
         if fresh:
             parts = [fresh[at : at + DRAWN_ROWS] for at in range(0, len(fresh), DRAWN_ROWS)]
             self.arrange(fresh, torch.cat([self.begin(some) for some in parts]))
 
-    def seat(self) -> tuple[list[Running], list[Ids]]:
-        """Those who get a row now, and prompts that were not in the cache."""
+    def seat(self) -> tuple[list[Running], list[Request]]:
+        """Those who get a row now, and requests whose prompts were not in the cache."""
         fresh: list[Running] = []
-        new: list[Ids] = []
+        new: list[Request] = []
         while self.waiting and self.rows:
             number, index = self.waiting[0]
             request = self.asked.requests[number]
-            prompt = request.tokens
+            prompt, length = request.key, len(request.tokens)
             if prompt not in self.stored:
-                start = self.room.take(len(prompt))
+                start = self.room.take(length)
                 if start is None:
                     break
                 self.stored[prompt] = Stored(start)
-                new.append(prompt)
+                new.append(request)
             self.waiting.popleft()
-            seat = Seat(self.rows.pop(), self.stored[prompt].start, len(prompt))
-            limit = min(self.sampling.max_tokens, self.context - len(prompt))
+            seat = Seat(self.rows.pop(), self.stored[prompt].start, length)
+            limit = min(self.sampling.max_tokens, self.context - length)
             text = StopText(self.sampling) if self.sampling.stop_strings else None
             fresh.append(Running((number, index), prompt, request.seeds[index], seat, limit, text))
         return fresh, new
 
-    def prefill(self, prompts: list[Ids]) -> None:
+    def prefill(self, requests: list[Request]) -> None:
         """Computes prompts side by side; their keys and values go to the stretches that were taken for them."""
         cache, parts = self.lanes.cache, self.trunk.blueprint
-        packing = Packing.of([(prompt, ()) for prompt in prompts], self.lanes.device)
-        stretches = [torch.arange(len(prompt)) + self.stored[prompt].start for prompt in prompts]
+        keys = [request.key for request in requests]
+        packing = Packing.of([(request.tokens, ()) for request in requests], self.lanes.device, keys)
+        stretches = [torch.arange(len(request.tokens)) + self.stored[request.key].start for request in requests]
         where, whole = self.lanes.send(torch.cat(stretches)), self.prompts(packing)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -151,7 +153,7 @@ class Batch:
 
         hidden = self.trunk.hidden(packing.tokens, packing.positions, attend)
         ends = self.lanes.send(torch.tensor(packing.ends))
-        for prompt, logits in zip(prompts, parts.logits(hidden[ends]), strict=True):
+        for prompt, logits in zip(keys, parts.logits(hidden[ends]), strict=True):
             self.stored[prompt].logits = logits
 
     def begin(self, fresh: Sequence[Running]) -> Tensor:
@@ -209,7 +211,7 @@ class Batch:
         self.rows.append(one.seat.row)
         self.unended[one.prompt] -= 1
         if not self.unended[one.prompt]:
-            self.room.give(self.stored.pop(one.prompt).start, len(one.prompt))
+            self.room.give(self.stored.pop(one.prompt).start, one.seat.length)
         support = tuple(one.support) or None
         return *one.owner, Completion(tuple(one.tokens), tuple(one.logprobs), finished, self.asked.version, support)
 

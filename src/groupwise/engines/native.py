@@ -91,7 +91,7 @@ class NativeEngine:
         They are this call's own until it is over, so that another may run meanwhile.
         """
         lanes, self._lanes = self._lanes, None
-        lengths = sorted({request.tokens: len(request.tokens) for request in requests}.values(), reverse=True)
+        lengths = sorted({request.key: len(request.tokens) for request in requests}.values(), reverse=True)
         slab = min(sampling.max_tokens, self.context_tokens - lengths[-1])
         rows = min(self.max_rows, sum(len(request.seeds) for request in requests))
         rows = self._fitting(rows, slab, lengths, lanes)
