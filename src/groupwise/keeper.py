@@ -23,7 +23,7 @@ from groupwise.rewards.model import scale_metrics
 from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
-from groupwise.sources import World
+from groupwise.sources import DrawContext
 from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, asked
@@ -39,7 +39,7 @@ class Keeper:
     def __init__(
         self,
         stage: Stage,
-        world: World,
+        world: DrawContext,
         learner: Learner,
         held_out: HeldOut,
         checkpoints: Checkpoints,
@@ -162,7 +162,7 @@ class Keeper:
         if not self.scorable:
             return {}
         try:
-            groups = held_out_groups(self.world, self.held_out.during)
+            groups = held_out_groups(self.stage, self.world, self.held_out.during)
         except UserError as error:
             self.scorable = False
             self.sink.note(f"{self.stage.name}: no quick evaluations on held-out rows: {error}")

@@ -33,7 +33,7 @@ from groupwise.learners import Local, Lora, NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
-from groupwise.loop import Progress, train
+from groupwise.loop import Progress, load_newest, train
 from groupwise.protocols import RolloutEngine, Sink
 from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
@@ -47,8 +47,9 @@ from groupwise.scaling import scaled
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
 from groupwise.sinks.trackers import About
-from groupwise.sources import World
-from groupwise.stage import Stage
+from groupwise.sources import DrawContext
+from groupwise.sources.world import after_prompts
+from groupwise.stage import Stage, draw_context, in_stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
 from groupwise.versions import conditions
 
@@ -177,13 +178,21 @@ class Session:
         today = first_day(self.place.read())
         renderer = renderer_of(task, learner.tokenizer, str(model), learner.stop_tokens, today)
         self.place.write_record(dated(renderer))
-        world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase, self.sink.note)
-        world = world.at(stage.steps, stage.steps * stage.prompts_per_step)  # evaluations judge as at the end
-        world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
-        world = scaled(
-            world, learner, self.place, self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
+        world = draw_context(stage, renderer, engine, self.recipe.seed)
+        world = world.at(
+            stage.steps, after_prompts(stage.steps * stage.prompts_per_step)
+        )  # evaluations judge at the end
+        world = replace(
+            world,
+            on_phase=self.sink.phase,
+            on_note=self.sink.note,
+            open_policy=partial(self._open_policy, learner.tokenizer),
+            serve=partial(load_newest, engine, learner),
+            store=self.place.gathered,
         )
-        stage = world.stage
+        most, begun = self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
+        stage = scaled(stage, world, learner, self.place, most, begun)
+        world = in_stage(stage, world)
         if not trained:
             for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, renderer))):
                 self.sink.note(line)
@@ -191,9 +200,9 @@ class Session:
         if self.evaluator.due(stage):
             engine.load(learner.weights(), learner.version)
             if isinstance(learner, ScorerLearner):
-                self.evaluator.evaluate_scorer(world, learner)
+                self.evaluator.evaluate_scorer(stage, world, learner)
             else:
-                self.evaluator.evaluate(world)
+                self.evaluator.evaluate(stage, world)
 
     def _adapters_beside(self, stage: Stage) -> bool:
         """Whether the policy is more than the weights of its saved model, which its dtype would round."""
@@ -226,7 +235,9 @@ class Session:
         if learner.slower:
             self.sink.note(f"learner: {learner.slower}; padding is computed and prompts are not shared, slower")
 
-    def _train(self, stage: Stage, world: World, learner: AnyLearner, resumed: Path | None, start: Path | str) -> None:
+    def _train(
+        self, stage: Stage, world: DrawContext, learner: AnyLearner, resumed: Path | None, start: Path | str
+    ) -> None:
         """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
         progress, algorithm = Progress(), stage.algorithm
         reference = algorithm.reference.model if algorithm.needs_reference else None
@@ -235,15 +246,15 @@ class Session:
             if resumed:
                 state, saved = load_state(resumed)
                 learner.load_state(state)
-                progress = Progress(**saved)
+                progress = Progress.of(saved)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage.task.train)}")
-        tried = rehearse(world, learner, self.recipe.learner.tokens_per_micro_batch)
+        tried = rehearse(stage, world, learner, self.recipe.learner.tokens_per_micro_batch)
         if tried:
             self.sink.note(f"{stage.name}: {tried}")
         if not resumed and isinstance(learner, LocalLearner):
-            self.evaluator.evaluate_start(world, learner, start)
+            self.evaluator.evaluate_start(stage, world, learner, start)
         self.sink.stage(stage.name, stage.steps, progress.step)
         plan, kept = self.recipe.evaluation, self.recipe.checkpoints
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)

@@ -14,12 +14,13 @@ from groupwise.learners.local import LocalLearner
 from groupwise.protocols import Reward
 from groupwise.render import Renderer
 from groupwise.rewards import as_reward
-from groupwise.sources import World
+from groupwise.sources import DrawContext
+from groupwise.stage import draw_context
 from groupwise.tasks.task import Task
 from groupwise.types import Example, Group, Prompt, Rollout, Score
 
 ROWS = tuple(Example(f"row:{n}", f"{n} + 1 =", completion=f"{n + 1}", answer=f"{n + 1}") for n in range(10))
-Open = Callable[..., World]
+Open = Callable[..., DrawContext]
 
 
 def length(completions: Sequence[str], **columns: Any) -> list[float]:
@@ -41,13 +42,13 @@ def world(tiny_model: Path, open_learner: Callable[..., LocalLearner]) -> Open:
         max_rows: int = 64,
         rewards: tuple[Reward, ...] = (as_reward(length),),
         **options: Any,
-    ) -> World:
+    ) -> DrawContext:
         learner = open_learner()
         stage = Stage(
             "stage", replace(recipes.grpo, source=source), Task("rows", rows, rewards), **{"steps": 3} | options
         )
         renderer = Renderer(learner.tokenizer, name=str(tiny_model), eos_tokens=learner.stop_tokens)
-        return World(stage, renderer, Native(max_rows=max_rows).open(learner.model), seed=7)
+        return draw_context(stage, renderer, Native(max_rows=max_rows).open(learner.model), seed=7)
 
     return make
 
