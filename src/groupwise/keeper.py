@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from groupwise.checkpoint import RECORD, complete_directory, require_space, sync, write_json
@@ -24,6 +25,7 @@ from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.sources import DrawContext
+from groupwise.sources.pending import write_pending
 from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, asked
@@ -137,8 +139,10 @@ class Keeper:
         return bool(every and len(self.stage.task.held_out)) and (step == 1 or step % every == 0)
 
     def _save(self, progress: Progress) -> None:
-        """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them."""
+        """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them. Draws that the
+        source has made ahead of it lie in it."""
         stage, state = self.stage, self.learner.state()
+        pending = stage.algorithm.source.pending(self.world, progress.position)
         path = self.place.checkpoint(stage.name, progress.step)
         needed = bytes_of(state) + self.learner.saved_bytes()
         require_space(path.parent, needed, f"the checkpoint of step {progress.step}")
@@ -149,7 +153,8 @@ class Keeper:
             self.learner.save(partial)
             asked = remembered(stage.task, self.world.renderer) | Questions.of(stage.task).record()
             write_json(partial / RECORD, self.place.lasting_record() | asked)
-            save_state(partial, state, vars(progress))
+            write_pending(partial, self.world, progress.position, pending)
+            save_state(partial, state, replace(progress, pending=len(pending)).plain())
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 
     def _evaluate(self) -> dict[str, float]:

@@ -46,6 +46,10 @@ class Progress:
     def controls(self) -> Controls:
         return Controls(self.kl_coefficient, self.entropy_coefficient)
 
+    def plain(self) -> dict[str, Any]:
+        """As a checkpoint says it."""
+        return vars(self) | {"position": dict(self.position)}
+
     @staticmethod
     def of(saved: Mapping[str, Any]) -> Progress:
         """What a checkpoint says of it. Older ones have a number in place of the position, ``cursor``: that of the

@@ -48,6 +48,7 @@ from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
 from groupwise.sinks.trackers import About
 from groupwise.sources import DrawContext
+from groupwise.sources.pending import restore_pending
 from groupwise.sources.world import after_prompts
 from groupwise.stage import Stage, draw_context, in_stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
@@ -247,6 +248,7 @@ class Session:
                 state, saved = load_state(resumed)
                 learner.load_state(state)
                 progress = Progress.of(saved)
+                restore_pending(algorithm.source, world, progress.position, resumed, progress.pending)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage.task.train)}")
@@ -265,6 +267,7 @@ class Session:
             keeper.give_up_step()
         finally:
             keeper.close()
+            algorithm.source.close(world)
         refuse_broken(stage.name, learner.weights())
         if stage.name in self.ends:
             keeper.keep_end()

@@ -170,7 +170,7 @@ def test_what_it_needs_of_a_task(world: Open) -> None:
         SOURCE.draw(world(SOURCE), {})
     here = world(SOURCE, rewards=())
     with pytest.raises(UserError, match="task rows has no rewards"):
-        SOURCE.draw(replace(here, task=replace(here.task, steps=Lines())), 0)
+        SOURCE.draw(replace(here, task=replace(here.task, steps=Lines())), {})
     with pytest.raises(UserError, match="continuations is 0"):
         MonteCarloSteps(continuations=0)
 

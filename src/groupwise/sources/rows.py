@@ -31,10 +31,17 @@ def prompt_stream(context: DrawContext, taken: int = 0) -> Iterator[tuple[Exampl
 
     Ends after ``MOST_ROWS`` a prompt, so that a stage which can use no row stops instead of looking for ever.
     """
-    rows, size = rows_of(context), epoch_size(context.task.shares) or len(context.task.train)
+    rows = rows_of(context)
+    for number, row in row_stream(context, taken):
+        yield rows[row], number
+
+
+def row_stream(context: DrawContext, taken: int) -> Iterator[tuple[int, int]]:
+    """Places in the stream and the numbers of the rows that stand there, as ``prompt_stream`` takes them."""
+    size = epoch_size(context.task.shares) or len(context.task.train)
     for number in range(taken, taken + MOST_ROWS * context.prompts_per_step):
         epoch, place = divmod(number, size)
-        yield rows[row_order(context, epoch)[place]], number
+        yield number, row_order(context, epoch)[place]
 
 
 def rows_of(context: DrawContext) -> Sequence[Example]:
@@ -120,13 +127,13 @@ def refuse_nothing(usable: int, context: DrawContext, faults: str = "") -> None:
     """Raises UserError where no row could be used. ``faults``: of those not too long, in words."""
     if usable:
         return
-    name, context = context.task.name, context.engine.context_tokens
+    name, room = context.task.name, context.engine.context_tokens
     if faults:
         raise UserError(
             f"{context.name}: no row of {name} that was tried can be used: {faults}, the others longer than the "
-            f"context of {context} tokens"
+            f"context of {room} tokens"
         )
     raise UserError(
         f"{context.name}: every row of {name} that was tried is too long: prompt and completion together exceed "
-        f"the context of {context} tokens; lower max_completion_tokens or take another model"
+        f"the context of {room} tokens; lower max_completion_tokens or take another model"
     )
