@@ -165,7 +165,7 @@ def test_draws_beside_learning_are_those_of_one_after_the_other(
         algorithm = replace(recipes.grpo, source=source)
         stage = Stage("stage", algorithm, Task("rows", ROWS, (as_reward(odd),)), 4, 2, learning_rate=1e-2)
         renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
-        engine = Native().open(copy.deepcopy(learner.model))
+        engine = Native().open(learner.directory, copy.deepcopy(learner.live_module()), learner.tokenizer)
         heard, context = Heard(), draw_context(stage, renderer, engine, seed=0)
         progress = train(stage, context, learner, heard, Progress(), lambda progress, record: {})
         assert [type(draw) for draw in source.pending(context, progress.position)] == [Draw]
