@@ -1,4 +1,4 @@
-"""What makes two prompts one prompt: their keys, wherever prompts are shared."""
+"""What makes two prompts one prompt, wherever prompts are shared; and which weights drew which tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from groupwise.engines.native import NativeEngine
 from groupwise.learners.batching import micro_batches, tokens_together
 from groupwise.learners.layout import Layout
 from groupwise.networks import blueprint_of
-from groupwise.types import Example, Prompt, Request, Rollout, Sampling
+from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Completion, Example, Prompt, Request, Rollout, Sampling
 
 ROW = Example("row", "question")
 
@@ -91,3 +91,35 @@ def test_an_engine_computes_each_of_them(tiny_model: Path, monkeypatch: pytest.M
         requests = [PicturedRequest((7, 8, 9), (number,), picture=kind) for number, kind in enumerate(kinds)]
         found = {number: one for number, _, one in engine.generate(requests, Sampling(4))}
         assert (sum(computed), len(found)) == (expected, 2)
+
+
+def test_spans_say_who_drew_what(make_rollout: Callable[..., Rollout]) -> None:
+    whole = Completion((7, 8, 9), (-1.0,) * 3, True, 5)
+    assert whole.spans == ((5, 3),)
+    begun = replace(whole, version=4, versions=((4, 1), (5, 3)))
+    assert begun.spans == begun.versions == ((4, 1), (5, 3))
+    rollout = replace(make_rollout((5,), (7, 8, 9)), version=4, versions=begun.versions)
+    assert rollout.spans == begun.spans
+    assert replace(rollout, version=ANOTHER_POLICY, versions=()).spans == ((ANOTHER_POLICY, 3),)
+    assert Completion((), (), True, 2, versions=((2, 0),)).spans == ((2, 0),)
+
+
+@pytest.mark.parametrize(
+    ("version", "versions", "said"),
+    [
+        (5, ((4, 1), (5, 3)), "the oldest"),
+        (4, ((4, 1), (5, 2)), "up to the last token"),
+        (4, ((4, 3), (5, 3)), "in order"),
+        (4, ((4, 0), (5, 3)), "in order"),
+        (4, ((4, 2), (5, 1)), "in order"),
+        (DEMONSTRATED, ((DEMONSTRATED, 1), (5, 3)), "a whole completion"),
+        (ANOTHER_POLICY, ((5, 1), (ANOTHER_POLICY, 3)), "a whole completion"),
+    ],
+)
+def test_spans_that_mean_nothing_are_refused(
+    version: int, versions: tuple[tuple[int, int], ...], said: str, make_rollout: Callable[..., Rollout]
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        Completion((7, 8, 9), (-1.0,) * 3, True, version, versions=versions)
+    with pytest.raises(ValueError, match=said):
+        replace(make_rollout((5,), (7, 8, 9)), version=version, versions=versions)

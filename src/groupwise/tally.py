@@ -115,13 +115,13 @@ def own_tokens(signals: Signals) -> Tensor:
     and none where nothing says whose completions these are."""
     if signals.off_policy is None or signals.demonstrated is None:
         return torch.zeros_like(signals.mask)
-    return signals.mask & ~(signals.off_policy | signals.demonstrated)[:, None]
+    return signals.mask & ~(signals.off_policy | signals.demonstrated[:, None])
 
 
 def _distance(logprobs: Tensor, signals: Signals, off_policy: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Sum and number of tokens of how far the learner is from other policies whose completions it learns from."""
     assert signals.behavior_logprobs is not None
-    mask = signals.mask & off_policy[:, None]
+    mask = signals.mask & off_policy
     return {"off_policy_kl": (mismatch(logprobs, signals.behavior_logprobs, mask)["engine_learner_kl"], mask.sum())}
 
 

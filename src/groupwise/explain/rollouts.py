@@ -130,6 +130,7 @@ def _rollout(row: Row) -> Rollout:
         text=row["text"],
         finished=row["finished"],
         version=row["version"],
+        versions=tuple((span["version"], span["end"]) for span in row.get("versions") or ()),
         rewards=_placed(row),
         scores={name: Score(value, statuses.get(name) or "scored") for name, value in (row["scores"] or {}).items()},
         correct=row["correct"],

@@ -204,7 +204,7 @@ def _replayed_files(source: Gatherer, context: DrawContext) -> list[Path]:
 def _of_another_policy(group: Group) -> Group:
     """The same group: versions of other weights are not counted with those of the policy that learns."""
     own = (
-        rollout if rollout.version == DEMONSTRATED else replace(rollout, version=ANOTHER_POLICY)
+        rollout if rollout.version == DEMONSTRATED else replace(rollout, version=ANOTHER_POLICY, versions=())
         for rollout in group.rollouts
     )
     return replace(group, rollouts=tuple(own))

@@ -251,4 +251,6 @@ class _Labelling:
         tokens = (begun + completion.tokens)[: self.source.max_completion_tokens]
         finished = completion.finished and len(tokens) == len(begun) + len(completion.tokens)
         renderer = self.context.renderer
-        return as_rollout(prompt, replace(completion, tokens=tokens, logprobs=(), finished=finished), renderer)
+        return as_rollout(
+            prompt, replace(completion, tokens=tokens, logprobs=(), finished=finished, versions=()), renderer
+        )

@@ -35,6 +35,7 @@ def as_rollout(
         text=renderer.decode(completion.tokens),
         finished=completion.finished,
         version=completion.version,
+        versions=completion.versions,
         support=completion.support,
     )
     return rollout if steps is None else with_steps(rollout, renderer, steps)

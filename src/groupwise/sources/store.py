@@ -115,7 +115,8 @@ def _plain_rollout(rollout: Rollout) -> dict[str, Any]:
         name: asdict(replace(score, cached=None)) | {"steps": list(score.steps.items())}
         for name, score in rollout.scores.items()
     }
-    values = {name: value for name, value in vars(rollout).items() if name != "prompt"}
+    left_out = {"prompt"} if rollout.versions else {"prompt", "versions"}
+    values = {name: value for name, value in vars(rollout).items() if name not in left_out}
     return values | {"rewards": list(rollout.rewards.items()), "scores": scores}
 
 
@@ -127,6 +128,7 @@ def _rollout(prompt: Prompt, values: Mapping[str, Any]) -> Rollout:
         "rewards": _indexed(values["rewards"]),
         "scores": scores,
         "support": None if support is None else tuple(map(tuple, support)),
+        "versions": tuple((version, end) for version, end in values.get("versions", ())),
     }
     return Rollout(**{**values, **changed, "prompt": prompt})
 
