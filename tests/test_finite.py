@@ -199,7 +199,7 @@ def test_one_bad_minibatch_leaves_the_other_and_the_weights_alone(open_learner: 
     assert metrics["grad_norm"] > 0
     assert learner.version == 1
     assert [flatten(groups).index(flatten(groups)[bad.row]) >= 3 for bad in record.bad if bad.row is not None] == [True]
-    assert all(bool(tensor.isfinite().all()) for tensor in learner.weights().values())
+    assert all(bool(tensor.isfinite().all()) for tensor in dict(learner.weights()).values())
     assert all(parameter.grad is None for parameter in learner.model.parameters())
 
 

@@ -103,6 +103,9 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("clock.py", set()),
         ("stopping.py", set()),
         ("saved_state.py", set()),
+        ("trainable.py", {"types"}),
+        ("train_batch.py", {"types", "algorithm"}),
+        ("tally.py", {"algorithm", "finite", "train_batch"}),
         ("manifest.py", set()),
         ("checkpoint.py", {"errors", "manifest", "masking"}),
         ("clearing.py", {"checkpoint", "manifest"}),
@@ -126,7 +129,8 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("ranges.py", {"errors"}),
         (
             "learners/",
-            {"types", "protocols", "errors", "hub", "nearest", "algorithm", "kernels", "networks", "learners"},
+            {"types", "protocols", "errors", "hub", "nearest", "algorithm", "kernels", "networks", "learners"}
+            | {"trainable", "train_batch", "tally", "finite", "saved_state"},
         ),
     ],
 )

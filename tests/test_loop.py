@@ -127,12 +127,12 @@ def test_it_goes_on_where_progress_stands(parts: Parts) -> None:
 def test_a_step_whose_groups_were_all_dropped_is_still_told(parts: Parts) -> None:
     stage, world, learner = parts(source=OnPolicy(2, 1.0, 4, without_signal="drop", signal=lambda group: False))
     heard, records = Heard(), []
-    before = {name: tensor.clone() for name, tensor in learner.weights().items()}
+    before = {name: tensor.clone() for name, tensor in learner.weights()}
     progress = train(stage, world, learner, heard, Progress(), lambda progress, record: records.append(record) or {})
     assert records == [None] * 4
     assert progress.position == {"prompts": 8}
     assert [row["groups_dropped"] for row in heard.rows] == [2.0] * 4
-    assert all((tensor == before[name]).all() for name, tensor in learner.weights().items())
+    assert all((tensor == before[name]).all() for name, tensor in learner.weights())
 
 
 def test_supervised_learning_goes_through_the_same_lines(parts: Parts) -> None:

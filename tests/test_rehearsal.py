@@ -132,13 +132,13 @@ def test_a_budget_that_shrank_is_that_of_the_resumed_run(
     saving = replace(recipe(tiny_model), stages=(replace(stage, checkpoint_every=1),))
     with pytest.raises(Killed):
         run(saving, out, sinks=[])
-    budgets, loaded = [], LocalLearner.load_state
+    budgets, passed_on = [], LocalLearner.read
 
-    def load_state(self: LocalLearner, state: Any) -> None:
-        loaded(self, state)
-        budgets.append(self.room.tokens)
+    def read(self: LocalLearner, directory: Path) -> None:
+        passed_on(self, directory)
+        budgets.append(self.memory.tokens_per_micro_batch)
 
-    monkeypatch.setattr(LocalLearner, "load_state", load_state)
+    monkeypatch.setattr(LocalLearner, "read", read)
     run(saving, out, sinks=[])
     assert len(budgets) == 1
     assert budgets[0] < 100

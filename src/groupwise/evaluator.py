@@ -11,8 +11,6 @@ from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, evaluate
 from groupwise.evaluations import Evaluations, changes, headline
 from groupwise.learners import NewModel
-from groupwise.learners.local import LocalLearner
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.moments import before
 from groupwise.protocols import Sink
 from groupwise.runs import Run
@@ -22,6 +20,7 @@ from groupwise.seeding import stable_seed
 from groupwise.sources import DrawContext
 from groupwise.stage import Stage
 from groupwise.stopping import given_up_at_once
+from groupwise.trainable import Trainable
 from groupwise.types import Rollout
 
 
@@ -35,7 +34,7 @@ class Evaluator:
         """Whether the model that the stage leaves can be evaluated, and is not yet."""
         return self._can_evaluate(stage) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
 
-    def evaluate_start(self, stage: Stage, world: DrawContext, learner: LocalLearner, start: Path | str) -> None:
+    def evaluate_start(self, stage: Stage, world: DrawContext, learner: Trainable, start: Path | str) -> None:
         """The model that the run's first policy stage begins with, once, where it is not one of random weights."""
         policies = [each.name for each in self.recipe.stages if not each.algorithm.trains_scorer]
         first = next((each for each in self.recipe.stages if each.name in policies and self._can_evaluate(each)), None)
@@ -85,7 +84,7 @@ class Evaluator:
         self.sink.completions(name, to_look_at(greedy, self.recipe.seed))
         return found
 
-    def evaluate_scorer(self, stage: Stage, world: DrawContext, learner: ScorerLearner) -> None:
+    def evaluate_scorer(self, stage: Stage, world: DrawContext, learner: Trainable) -> None:
         """On what the stage's source makes of held-out rows; where that is nothing, says so and goes on."""
         self.sink.note(f"{stage.name}: evaluating on held-out rows of {stage.task.name}")
         try:

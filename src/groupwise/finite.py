@@ -6,7 +6,7 @@ numbers are made of numbers: a NaN advantage makes a NaN coefficient and a NaN g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,12 +61,15 @@ class NotFinite(Exception):  # noqa: N818 - no error of ours: it leaves an updat
     number: BadNumber
 
 
-def all_finite(weights: Mapping[str, Tensor]) -> bool:
-    """Whether every weight is: what is not need not be kept."""
-    return all(bool(tensor.isfinite().all()) for tensor in weights.values())
+def all_finite(weights: Iterable[tuple[str, Tensor]]) -> bool:
+    """Whether every weight is: what is not need not be kept. Reads all of them, as ``Trainable.weights`` asks for."""
+    finite = True
+    for _, tensor in weights:
+        finite &= bool(tensor.isfinite().all())
+    return finite
 
 
-def refuse_broken(stage: str, weights: Mapping[str, Tensor]) -> None:
+def refuse_broken(stage: str, weights: Iterable[tuple[str, Tensor]]) -> None:
     """Raises UserError where the weights that a stage would leave are not finite."""
     if not all_finite(weights):
         raise UserError(

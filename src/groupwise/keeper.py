@@ -16,19 +16,20 @@ from groupwise.errors import UserError
 from groupwise.finite import BadBatches, all_finite
 from groupwise.ledger import Ledger, LedgerWriter, extras
 from groupwise.loop import Progress
-from groupwise.protocols import Learner, Sink
+from groupwise.protocols import Sink
 from groupwise.questions import Questions
 from groupwise.quick_evaluation import quick_evaluation
 from groupwise.rendering import remembered
 from groupwise.rewards.model import scale_metrics
 from groupwise.rotation import best_step, rotate
-from groupwise.saved_state import bytes_of, save_state
+from groupwise.saved_state import save_progress
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.sources import DrawContext
 from groupwise.sources.pending import write_pending
 from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, asked
+from groupwise.trainable import Trainable
 from groupwise.types import DEMONSTRATED, Group, flatten
 from groupwise.update import StepRecord
 
@@ -42,7 +43,7 @@ class Keeper:
         self,
         stage: Stage,
         world: DrawContext,
-        learner: Learner,
+        learner: Trainable,
         held_out: HeldOut,
         checkpoints: Checkpoints,
         place: RunDirectory,
@@ -125,9 +126,8 @@ class Keeper:
         problems = min(self.held_out.during, len(self.stage.task.held_out))
         judge = self.stage.task.judge
         judged = [(each.name, problems) for each in self.stage.task.rewards if judge and each is not judge.reward]
-        half = any(tensor.dtype.itemsize == 2 for tensor in self.learner.weights().values())
         frozen = self.stage.algorithm.source.sampled_by() == "another"  # old by design, and weighed or copied
-        return alarms(math.inf if frozen else updates_per_draw(self.stage), half, judged)
+        return alarms(math.inf if frozen else updates_per_draw(self.stage), self.learner.half_precision, judged)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -141,10 +141,10 @@ class Keeper:
     def _save(self, progress: Progress) -> None:
         """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them. Draws that the
         source has made ahead of it lie in it."""
-        stage, state = self.stage, self.learner.state()
+        stage, memory = self.stage, self.learner.memory
         pending = stage.algorithm.source.pending(self.world, progress.position)
         path = self.place.checkpoint(stage.name, progress.step)
-        needed = bytes_of(state) + self.learner.saved_bytes()
+        needed = memory.written_bytes() + memory.saved_bytes()
         require_space(path.parent, needed, f"the checkpoint of step {progress.step}")
         lines = (self.place.metrics, self.place.times)
         for written in (*self.ledger.drain(), *(path for path in lines if path.exists())):
@@ -154,7 +154,8 @@ class Keeper:
             asked = remembered(stage.task, self.world.renderer) | Questions.of(stage.task).record()
             write_json(partial / RECORD, self.place.lasting_record() | asked)
             write_pending(partial, self.world, progress.position, pending)
-            save_state(partial, state, replace(progress, pending=len(pending)).plain())
+            self.learner.write(partial)
+            save_progress(partial, replace(progress, pending=len(pending)).plain())
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 
     def _evaluate(self) -> dict[str, float]:

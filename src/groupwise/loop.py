@@ -13,11 +13,12 @@ from typing import Any
 
 from groupwise.algorithm import Signals
 from groupwise.controls import Controls
-from groupwise.protocols import Learner, RolloutEngine, Sink
+from groupwise.protocols import RolloutEngine, Sink
 from groupwise.sources import Draw, DrawContext, Position
 from groupwise.sources.world import after_prompts
 from groupwise.stage import Stage
 from groupwise.stopping import given_up_at_once, heed
+from groupwise.trainable import Trainable
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Rollout, flatten
 from groupwise.update import StepRecord, prepare, update
 
@@ -66,7 +67,7 @@ Checkpoint = Callable[[Progress], None]
 def train(
     stage: Stage,
     world: DrawContext,
-    learner: Learner,
+    learner: Trainable,
     sink: Sink,
     progress: Progress,
     after_step: AfterStep,
@@ -103,13 +104,13 @@ def train(
     return progress
 
 
-def load_newest(engine: RolloutEngine, learner: Learner) -> None:
+def load_newest(engine: RolloutEngine, learner: Trainable) -> None:
     """The engine samples from the learner's present weights from then on."""
     engine.load(learner.weights(), learner.version)
 
 
 def _learn(
-    stage: Stage, learner: Learner, draw: Draw, step: int, seed: int, sink: Sink
+    stage: Stage, learner: Trainable, draw: Draw, step: int, seed: int, sink: Sink
 ) -> tuple[StepRecord | None, dict[str, float]]:
     """All updates of one draw, and what they measured; nothing where every group was dropped.
 
@@ -129,8 +130,8 @@ def _learn(
     signals = prepare(stage, learner, draw.groups)
     of_policy = policy_metrics(stage, before, rollouts, signals)
     record, metrics = update(stage, learner, draw.groups, signals, step, seed, told)
-    if stage.algorithm.refreshes_reference(step + 1):
-        learner.refresh_reference()
+    if learner.policy and stage.algorithm.refreshes_reference(step + 1):
+        learner.policy.refresh_reference()
     return record, length_metrics(rollouts) | of_policy | metrics
 
 

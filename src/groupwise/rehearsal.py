@@ -7,28 +7,28 @@ from dataclasses import replace
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
-from groupwise.protocols import Learner
 from groupwise.sources import DrawContext
 from groupwise.stage import Stage, in_stage
+from groupwise.trainable import Memory
 from groupwise.types import Example, Prompt, Rollout, flatten
 
 LOOKED_AT = 2_000  # rows, evenly spread, by their letters
 LONGEST = 16  # of them, by their tokens
 
 
-def rehearse(stage: Stage, context: DrawContext, learner: Learner, tokens: int) -> str:
+def rehearse(stage: Stage, context: DrawContext, memory: Memory, tokens: int) -> str:
     """What was tried, in words; empty: nothing. ``tokens`` are those of a micro-batch.
 
     Raises UserError where memory has no room for one completion.
     """
-    if not learner.is_tight(max(tokens, 2 * context.engine.context_tokens)):
+    if not memory.is_tight(max(tokens, 2 * context.engine.context_tokens)):
         return ""
     algorithm = stage.algorithm
     rollouts = longest_rollouts(stage, context, tokens)
     if not rollouts:
         return ""
     together = in_pairs(rollouts) if algorithm.objective.joins_group() else None
-    return learner.rehearse(rollouts, algorithm.outputs, together)
+    return memory.rehearse(rollouts, algorithm.outputs, together)
 
 
 def in_pairs(rollouts: Sequence[Rollout]) -> list[int]:

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
-from groupwise.protocols import Learner
 from groupwise.rewards.model import with_scales
 from groupwise.rewards.scale import scales_from
 from groupwise.sources import DrawContext
 from groupwise.sources.reward_scale import measured, unmeasured
 from groupwise.stage import Stage
+from groupwise.trainable import Trainable
 
 
 def scaled(
-    stage: Stage, context: DrawContext, learner: Learner, place: RunDirectory, most_tokens: int, is_begun: bool
+    stage: Stage, context: DrawContext, learner: Trainable, place: RunDirectory, most_tokens: int, is_begun: bool
 ) -> Stage:
     """The stage with the scales of its learned rewards: measured now, before the stage's first step, on completions of
     at most ``most_tokens``, or as run.json has them.

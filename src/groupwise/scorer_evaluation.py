@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from groupwise.statistics import Interval, clustered_auc, clustered_share, mean, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from groupwise.protocols import Learner
     from groupwise.sources import DrawContext
     from groupwise.stage import Stage
+    from groupwise.trainable import Trainable
     from groupwise.types import Group
 
 BINS = 10
@@ -170,7 +170,7 @@ def calibration_error(chances: Sequence[float], came_true: Sequence[float], low:
     return sum(row.count * abs(row.predicted - row.observed) for row in table) / len(chances)
 
 
-def evaluate_scorer(stage: Stage, learner: Learner, groups: Sequence[Group]) -> ScorerEvaluation:
+def evaluate_scorer(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> ScorerEvaluation:
     """What ``learner``, a scorer, makes of the groups, read as its stage's objective reads them.
 
     Raises ValueError where they hold no pair and no label.

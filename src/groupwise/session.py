@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,9 +32,7 @@ from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import load_tokenizer
-from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.loop import Progress, load_newest, train
 from groupwise.protocols import RolloutEngine, Sink
 from groupwise.questions import Questions
@@ -43,7 +42,7 @@ from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_mod
 from groupwise.rewards.model import with_scorers
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
-from groupwise.saved_state import load_state
+from groupwise.saved_state import load_progress
 from groupwise.scaling import scaled
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
@@ -53,9 +52,8 @@ from groupwise.sources.pending import restore_pending
 from groupwise.sources.world import after_prompts
 from groupwise.stage import Stage, draw_context, in_stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
+from groupwise.trainable import Trainable
 from groupwise.versions import conditions
-
-AnyLearner = LocalLearner | ScorerLearner
 
 
 def run(
@@ -83,6 +81,7 @@ class Session:
 
         self.recipe, self.place, self.evaluations = recipe, place, Evaluations(place)
         self.named: dict[str, Path | str] = {}
+        self._open_learners = ExitStack()
         self.changes, last = changes, recipe.stages[-1]
         self.ends = {last.name: last.steps}
         shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
@@ -129,7 +128,8 @@ class Session:
                 refuse_damaged_model(self.place, stage.name)
             if not left.exists() or self.evaluator.due(stage):
                 self.named = {"first": first, "last": model}
-                self._stage(stage, self._left_by(stage.start))
+                with ExitStack() as self._open_learners:
+                    self._stage(stage, self._left_by(stage.start))
             rotate(self.place, stage.name, self.recipe.checkpoints, finished=True, end=self.ends.get(stage.name))
             model = left
         record = self.place.read()
@@ -170,8 +170,8 @@ class Session:
         with given_up_at_once():
             present = left if trained and not self._adapters_beside(stage) else resumed or model
             learner, engine = self._open(stage, present, model)
-            if trained and present != left and isinstance(learner, LocalLearner):
-                learner.load_left(left)
+            if trained and present != left and learner.policy:
+                learner.policy.load_left(left)
             opened = partial(
                 with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer
             )
@@ -200,23 +200,25 @@ class Session:
             self._train(stage, world, learner, resumed, model)
         if self.evaluator.due(stage):
             engine.load(learner.weights(), learner.version)
-            if isinstance(learner, ScorerLearner):
-                self.evaluator.evaluate_scorer(stage, world, learner)
-            else:
+            if learner.policy:
                 self.evaluator.evaluate(stage, world)
+            else:
+                self.evaluator.evaluate_scorer(stage, world, learner)
 
     def _adapters_beside(self, stage: Stage) -> bool:
         """Whether the policy is more than the weights of its saved model, which its dtype would round."""
         learner = self.recipe.learner
         return learner.lora.rank > 0 and learner.dtype == "bfloat16" and not stage.algorithm.trains_scorer
 
-    def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
+    def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[Trainable, RolloutEngine]:
         """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""
         if not stage.algorithm.trains_scorer:
             policy = self._learner.open(present, self.sink.note)
+            self._open_learners.callback(policy.close)
             self._tell(policy)
             return policy, self.recipe.engine.open(present, policy.live_module(), policy.tokenizer, self.sink.note)
         scorer = self._learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"), self.sink.note)
+        self._open_learners.callback(scorer.close)
         self._tell(scorer)
         return scorer, Lazy(scorer.context_tokens, partial(self._engine_on, scorer.tokenizer, begun))
 
@@ -226,18 +228,16 @@ class Session:
         given = self.recipe.learner
         return replace(given, threads=given.threads or self.place.read().get("threads", 0))
 
-    def _tell(self, learner: AnyLearner) -> None:
+    def _tell(self, learner: Trainable) -> None:
         """Once a run: the threads that were chosen, and why learning is slower than it could be."""
         if "threads" in self.place.read():
             return
         self.place.write_record({"threads": learner.threads})
-        if not self.recipe.learner.threads and learner.device == "cpu":
-            self.sink.note(f"learner: {learner.threads} CPU threads, the fastest in a trial")
-        if learner.slower:
-            self.sink.note(f"learner: {learner.slower}; padding is computed and prompts are not shared, slower")
+        for line in learner.remarks():
+            self.sink.note(f"learner: {line}")
 
     def _train(
-        self, stage: Stage, world: DrawContext, learner: AnyLearner, resumed: Path | None, start: Path | str
+        self, stage: Stage, world: DrawContext, learner: Trainable, resumed: Path | None, start: Path | str
     ) -> None:
         """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
         progress, algorithm = Progress(), stage.algorithm
@@ -245,17 +245,16 @@ class Session:
         with given_up_at_once():
             learner.start_stage(reference, algorithm.critic.network)
             if resumed:
-                state, saved = load_state(resumed)
-                learner.load_state(state)
-                progress = Progress.of(saved)
+                learner.read(resumed)
+                progress = Progress.of(load_progress(resumed))
                 restore_pending(algorithm.source, world, progress.position, resumed, progress.pending)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage.task.train)}")
-        tried = rehearse(stage, world, learner, self.recipe.learner.tokens_per_micro_batch)
+        tried = rehearse(stage, world, learner.memory, self.recipe.learner.tokens_per_micro_batch)
         if tried:
             self.sink.note(f"{stage.name}: {tried}")
-        if not resumed and isinstance(learner, LocalLearner):
+        if not resumed and learner.policy:
             self.evaluator.evaluate_start(stage, world, learner, start)
         self.sink.stage(stage.name, stage.steps, progress.step)
         plan, kept = self.recipe.evaluation, self.recipe.checkpoints
@@ -272,13 +271,13 @@ class Session:
         if stage.name in self.ends:
             keeper.keep_end()
         left = self.place.model(stage.name)
-        require_space(left.parent, learner.saved_bytes(), f"the model of {stage.name}")
+        require_space(left.parent, learner.memory.saved_bytes(), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
             asked = remembered(stage.task, world.renderer) | Questions.of(stage.task).record()
             write_json(aside / RECORD, self.place.lasting_record() | asked)
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
-        if isinstance(learner, LocalLearner) and (told := learner.merge_loss()):
+        if learner.policy and (told := learner.policy.merge_loss()):
             self.sink.note(f"{stage.name}: {told}")
 
     def _open_policy(self, ours: Any, name: str) -> RolloutEngine:

@@ -297,7 +297,7 @@ def test_new_weights_are_sampled_from_without_a_copy(make_model: Any, kind: Any)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
     model(torch.arange(12)[None]).logits.square().mean().backward()
     optimizer.step()
-    engine.load({name: parameter.detach() for name, parameter in model.named_parameters()}, 7)
+    engine.load(((name, parameter.detach()) for name, parameter in model.named_parameters()), 7)
     after = generate(engine, requests, Sampling(8))
     assert {completion.version for completion in after.values()} == {7}
     assert {name: parameter.data_ptr() for name, parameter in model.named_parameters()} == places
@@ -315,7 +315,7 @@ def test_weights_from_elsewhere_are_copied_in(make_model: Any, kind: Any) -> Non
         for parameter in source.parameters():
             parameter.mul_(1.1)
     engine = kind(target, max_rows=8)
-    engine.load(dict(source.named_parameters()), 1)
+    engine.load(source.named_parameters(), 1)
     requests = [Request(prompt, (3,)) for prompt in prompts(4)]
     expected = tokens_of(generate(kind(source, max_rows=8), requests, Sampling(8)))
     assert tokens_of(generate(engine, requests, Sampling(8))) == expected

@@ -47,7 +47,7 @@ rollouts = [
 def learn(learner):
     learner.start_stage("")
     learner.logprobs(rollouts, 1.0)
-    learner.accumulate(rollouts, 0.7, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
+    learner.backward(rollouts, 0.7, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
     assert learner.step(10.0, 1e-3)["skipped_updates"] == 0
 
 

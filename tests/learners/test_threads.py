@@ -23,7 +23,7 @@ def learned(learner: LocalLearner, rollouts: Any) -> list[Tensor]:
     found: list[Tensor] = []
     for _ in range(4):
         found.append(learner.logprobs(rollouts, 1.0))
-        learner.accumulate(rollouts, 1.0, lambda _, said: Outputs(said.logprobs.exp()))
+        learner.backward(rollouts, 1.0, lambda _, said: Outputs(said.logprobs.exp()))
         learner.step(float(len(rollouts)), 1e-3)
     return found + [parameter.detach().clone() for parameter in learner.model.parameters()]
 

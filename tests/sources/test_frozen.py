@@ -128,7 +128,7 @@ def test_the_union_of_two_models(world: Open, open_learner: Callable[..., LocalL
 
     def open_policy(name: str) -> RolloutEngine:
         learner = open_learner()
-        for tensor in learner.weights().values():
+        for tensor in dict(learner.weights()).values():
             tensor.data.mul_({"warmer": 0.5, "colder": 2.0}[name])
         return Native().open(learner.directory, learner.live_module(), learner.tokenizer)
 

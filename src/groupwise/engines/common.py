@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,13 +11,20 @@ from torch import Tensor
 from groupwise.types import Request
 
 
-def take_weights(model: Any, weights: Mapping[str, Tensor]) -> None:
-    """Copies into ``model`` what does not already share its memory; names are those of its parameters."""
+def take_weights(model: Any, weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Copies into ``model`` what does not already share its memory; names are those of its parameters.
+
+    Raises ValueError where one of them is not among the weights: it would be sampled from as it was."""
     own = dict(model.named_parameters())
+    stale = set(own)
     with torch.no_grad():
-        for name, tensor in weights.items():
+        for name, tensor in weights:
+            stale.discard(name)
             if name in own and own[name].data_ptr() != tensor.data_ptr():
                 own[name].copy_(tensor)
+    if stale:
+        more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
+        raise ValueError(f"the engine was given no new weights for {min(stale)}{more}, which it samples from")
 
 
 def refuse_misfits(requests: Sequence[Request], context_tokens: int) -> None:

@@ -7,7 +7,7 @@ the same ids and log-probabilities alone and among five hundred, on one core and
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ctypes import c_uint64, c_void_p
 from dataclasses import replace
 from typing import Any
@@ -54,7 +54,7 @@ class CompiledEngine:
         self.max_rows, self.threads, self.version = max_rows, threads, 0
         self.context_tokens = int(model.config.max_position_embeddings)
 
-    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Copies only what does not already share this model's memory."""
         take_weights(self.model, weights)
         self.version = version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ class GeneralEngine:
         self.model, self.max_rows, self.version = model, max_rows, 0
         self.context_tokens = stated_context(model)
 
-    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Copies only what does not already share this model's memory."""
         take_weights(self.model, weights)
         self.version = version

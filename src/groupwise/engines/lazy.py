@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from groupwise.protocols import RolloutEngine
@@ -34,6 +34,6 @@ class Lazy(RolloutEngine):
             self._engine = self._open()
         return self._engine.generate(requests, sampling, on_token)
 
-    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Closes what is open."""
         self._engine = None

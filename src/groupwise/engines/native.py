@@ -7,7 +7,7 @@ the host reads what a step drew while the device computes the next: a completion
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ class NativeEngine:
         self.notes.append(text)
         self._note(text)
 
-    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Copies only what does not already share this model's memory."""
         take_weights(self.model, weights)
         self.version = version

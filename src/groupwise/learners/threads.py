@@ -32,6 +32,13 @@ def _set_lanes(learner: Any, count: int) -> None:
 own_lanes: Any = property(lambda learner: learner.lanes.count, _set_lanes, doc="A learner's own CPU threads.")
 
 
+def remarks(threads: int, chosen: bool, slower: str) -> list[str]:
+    """What a person should know once a run: how many threads were ``chosen`` in a trial, and why learning is slower
+    than it could be."""
+    found = [f"{threads} CPU threads, the fastest in a trial"] if chosen else []
+    return found + ([f"{slower}; padding is computed and prompts are not shared, slower"] if slower else [])
+
+
 def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> list[Rollout]:
     """Two groups of four, for a fraction of a second in a network of so many parameters."""
     length = max(6, min(200, context_tokens // 2, int(TRIAL_FLOPS / (6 * max(parameters, 1)) / 10)))

@@ -7,6 +7,7 @@ looked at with the run's first model, and their pass rates are left open.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,7 @@ from groupwise.errors import UserError
 from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
 from groupwise.learners.loading import load_tokenizer
-from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
@@ -35,6 +34,7 @@ from groupwise.runs import Run, check
 from groupwise.seeding import stable_seed
 from groupwise.sources.reward_scale import measured, unmeasured
 from groupwise.stage import Stage, draw_context, in_stage
+from groupwise.trainable import Trainable
 from groupwise.types import flatten
 
 __all__ = ["Finding", "check_run"]
@@ -67,13 +67,14 @@ def check_run(
 
 def _look_at(recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
     """All of a stage; where its model cannot be opened, what its rows alone say."""
-    try:
-        checked = _StageCheck(recipe, stage, models, notes, limit)
-    except NoModel as error:
-        notes.problem("model", str(error))
-        tell_what_is_known(notes, stage)
-    else:
-        checked.run()
+    with ExitStack() as open_learners:
+        try:
+            checked = _StageCheck(recipe, stage, models, notes, limit, open_learners)
+        except NoModel as error:
+            notes.problem("model", str(error))
+            tell_what_is_known(notes, stage)
+        else:
+            checked.run()
 
 
 def _tell_recipe(notes: Notebook, recipe: Run) -> None:
@@ -140,11 +141,13 @@ class Models:
 class _StageCheck:
     """One stage, part by part."""
 
-    def __init__(self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
+    def __init__(
+        self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float, open_learners: ExitStack
+    ) -> None:
         self.recipe, self.models, self.notes, self.limit = recipe, models, notes, limit
         self.model, self.missing = models.begun(stage)
         try:
-            self.learner, self.engine = self._opened(stage)
+            self.learner, self.engine = self._opened(stage, open_learners)
         except UserError as error:
             raise NoModel(str(error)) from error
         self.stage, self.unheard = self._with_rewards(stage)
@@ -222,7 +225,7 @@ class _StageCheck:
         return 0 if self.stage.algorithm.trains_scorer else self.recipe.evaluation.problems
 
     def _cost(self, rollouts: Sequence[Any], drawn: probe.Probe | None) -> None:
-        per_token = cost.tell_cost(self.notes, self.stage, self.learner, rollouts, self.limit)
+        per_token = cost.tell_cost(self.notes, self.stage, self.learner.memory, rollouts, self.limit)
         cost.tell_time(self.notes, self.stage, rollouts, per_token, drawn, real=not self.missing)
 
     def _probe(self) -> probe.Probe | None:
@@ -248,14 +251,16 @@ class _StageCheck:
         done = self.notes.try_part("signal", work)
         return found if done else None
 
-    def _opened(self, stage: Stage) -> tuple[LocalLearner | ScorerLearner, RolloutEngine]:
+    def _opened(self, stage: Stage, open_learners: ExitStack) -> tuple[Trainable, RolloutEngine]:
         def note(text: str) -> None:
             self.notes.remark("machine", text)
 
         if not stage.algorithm.trains_scorer:
             policy = self.recipe.learner.open(self.model, note)
+            open_learners.callback(policy.close)
             return policy, self.recipe.engine.open(self.model, policy.live_module(), policy.tokenizer, note)
         scorer = self.recipe.learner.open_scorer(self.model, 0, note)
+        open_learners.callback(scorer.close)
         return scorer, Lazy(scorer.context_tokens, lambda: self._engine_on(self.model, note))
 
     def _open_policy(self, name: str) -> RolloutEngine:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
-from groupwise.learners.local import LocalLearner
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import DrawContext
 from groupwise.stage import Stage
+from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Trainable
 from groupwise.types import Group, flatten
-from groupwise.update import Tally, prepare
+from groupwise.update import prepare
 
 PROMPTS = 2
 """Sampled for at first; rows that hold their completions are drawn as the stage draws them."""
@@ -22,20 +22,19 @@ MORE = 4
 GROUPS = 4  # that a gradient is computed of
 
 
-def try_first_step(
-    notes: Notebook, stage: Stage, world: DrawContext, learner: LocalLearner | ScorerLearner, limit: float
-) -> None:
+def try_first_step(notes: Notebook, stage: Stage, world: DrawContext, learner: Trainable, limit: float) -> None:
     """Draws, and computes the gradient of a few groups. Raises what would stop a run."""
     groups = _drawn(notes, stage, world, limit)[:GROUPS]
     if not groups:
         return
     algorithm, signals = stage.algorithm, prepare(stage, learner, groups)
-    together = signals.group.tolist() if algorithm.objective.joins_group() else None
     try:
-        tally = Tally(algorithm, signals)
-        learner.accumulate(flatten(groups), algorithm.source.temperature, tally, algorithm.outputs, together)
+        tally = learner.accumulate(TrainBatch.of(algorithm, flatten(groups), signals), algorithm)
     finally:
         learner.discard()
+    if tally.bad:
+        notes.problem("first step", f"the gradient of {len(groups)} groups can't be used: {tally.bad.sentence()}")
+        return
     notes.fact("first step", f"{len(groups)} groups were drawn and their gradient computed, as the run will do it")
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from groupwise.doctor import MISMATCH
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.signal import SIZES, kinds, share_without_signal
-from groupwise.protocols import Learner
 from groupwise.sources import DrawContext
 from groupwise.sources.rows import prompt_stream
 from groupwise.sources.sampling import Sampler
 from groupwise.stage import Stage
+from groupwise.trainable import Trainable
 from groupwise.types import Group, Rollout, flatten
 
 PROMPTS = 24
@@ -102,7 +102,7 @@ def _tell_shares(notes: Notebook, stage: Stage, probe: Probe, numbers: dict[str,
 
 
 def tell_agreement(
-    notes: Notebook, temperature: float, learner: Learner, rollouts: Sequence[Rollout], half: bool
+    notes: Notebook, temperature: float, learner: Trainable, rollouts: Sequence[Rollout], half: bool
 ) -> None:
     """The mean difference of log-probabilities that the two give the same tokens."""
     chosen = [rollout for rollout in rollouts if rollout.tokens][:COMPARED]
