@@ -106,8 +106,10 @@ class Keeper:
             self.sink.note(f"{self.stage.name}: its end is not kept, so that it can't be lengthened: {error}")
 
     def close(self) -> None:
-        """Waits for what is still being written. Whoever ends in order has drained it and heard what went wrong there;
-        an error that ends a stage is the one to hear."""
+        """Waits for what is still being written and drawn. Whoever ends in order has drained it and heard what went
+        wrong there; an error that ends a stage is the one to hear."""
+        with suppress(Exception):
+            self.stage.algorithm.source.close(self.world)
         with suppress(Exception):
             self.ledger.close()
 

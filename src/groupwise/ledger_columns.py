@@ -25,7 +25,7 @@ def schema() -> pyarrow.Schema:
     import pyarrow as pa
 
     ids, float32s, float64s = pa.list_(pa.int32()), pa.list_(pa.float32()), pa.list_(pa.float64())
-    numbers = pa.map_(pa.string(), pa.float64())
+    numbers, spans = pa.map_(pa.string(), pa.float64()), pa.list_(pa.struct({"version": pa.int64(), "end": pa.int32()}))
     columns = {
         "stage": pa.string(),
         "step": pa.int64(),
@@ -39,7 +39,7 @@ def schema() -> pyarrow.Schema:
         "text": pa.string(),
         "finished": pa.bool_(),
         "version": pa.int64(),
-        "versions": pa.list_(pa.struct({"version": pa.int64(), "end": pa.int32()})),
+        "versions": spans,
         "reward": pa.float64(),
         "correct": pa.bool_(),
         "greedy_reward": pa.float64(),
@@ -53,10 +53,7 @@ def schema() -> pyarrow.Schema:
         "behavior_logprobs": float32s,
         "logprobs": float32s,
         "reads": pa.string(),
-        "old_logprobs": float32s,
-        "reference_logprobs": float32s,
-        "values": float32s,
-        "entropy": float32s,
+        **dict.fromkeys(("old_logprobs", "reference_logprobs", "values", "entropy"), float32s),
         "advantages": float64s,
         "coefficients": float32s,
     }

@@ -47,9 +47,7 @@ from groupwise.scaling import scaled
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
 from groupwise.sinks.trackers import About
-from groupwise.sources import DrawContext
-from groupwise.sources.pending import restore_pending
-from groupwise.sources.world import after_prompts
+from groupwise.sources import DrawContext, restore_pending
 from groupwise.stage import Stage, draw_context, in_stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
 from groupwise.trainable import Trainable
@@ -177,20 +175,13 @@ class Session:
             )
             task = replace(stage.task, rewards=opened(stage.task.rewards), referee=opened(stage.task.referee))
         stage, left_out = with_usable_rows(replace(stage, task=task))
-        today = first_day(self.place.read())
-        renderer = renderer_of(task, learner.tokenizer, str(model), learner.stop_tokens, today)
+        renderer = renderer_of(task, learner.tokenizer, str(model), learner.stop_tokens, first_day(self.place.read()))
         self.place.write_record(dated(renderer))
         world = draw_context(stage, renderer, engine, self.recipe.seed)
-        end = after_prompts(stage.steps * stage.prompts_per_step)
-        world = world.at(stage.steps, end)  # evaluations judge as at the end
-        world = replace(
-            world,
-            on_phase=self.sink.phase,
-            on_note=self.sink.note,
-            open_policy=partial(self._open_policy, learner.tokenizer),
-            serve=partial(load_newest, engine, learner),
-            store=self.place.gathered,
-        )
+        world = replace(world, on_phase=self.sink.phase, on_note=self.sink.note, store=self.place.gathered)
+        world = replace(world, open_policy=partial(self._open_policy, learner.tokenizer))
+        end = {"prompts": stage.steps * stage.prompts_per_step}  # evaluations judge as at the end
+        world = world.at(stage.steps, end, serve=partial(load_newest, engine, learner))
         most, begun = self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
         stage = scaled(stage, world, learner, self.place, most, begun)
         world = in_stage(stage, world)
@@ -251,8 +242,7 @@ class Session:
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage.task.train)}")
-        tried = rehearse(stage, world, learner.memory, self.recipe.learner.tokens_per_micro_batch)
-        if tried:
+        if tried := rehearse(stage, world, learner.memory, self.recipe.learner.tokens_per_micro_batch):
             self.sink.note(f"{stage.name}: {tried}")
         if not resumed and learner.policy:
             self.evaluator.evaluate_start(stage, world, learner, start)
@@ -266,7 +256,6 @@ class Session:
             keeper.give_up_step()
         finally:
             keeper.close()
-            algorithm.source.close(world)
         refuse_broken(stage.name, learner.weights())
         if stage.name in self.ends:
             keeper.keep_end()

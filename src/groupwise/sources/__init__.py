@@ -5,6 +5,7 @@ from groupwise.sources.frozen import FrozenPolicy
 from groupwise.sources.monte_carlo import MonteCarloSteps
 from groupwise.sources.on_policy import OnPolicy
 from groupwise.sources.pairs import Pairs
+from groupwise.sources.pending import restore_pending, write_pending
 from groupwise.sources.rows import prompt_stream, refuse_if_asked, row_order
 from groupwise.sources.sampling import as_rollout, with_steps
 from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths, Selected, Selection
@@ -34,7 +35,9 @@ __all__ = [
     "mixed",
     "prompt_stream",
     "refuse_if_asked",
+    "restore_pending",
     "reward_metrics",
     "row_order",
     "with_steps",
+    "write_pending",
 ]
