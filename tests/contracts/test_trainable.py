@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +17,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from groupwise import Native, recipes
+from groupwise import HeldOut, Native, NewModel, OnPolicy, Run, recipes
 from groupwise.algorithm import Algorithm, Entropy
 from groupwise.learners import Local, Lora
+from groupwise.rewards import as_reward
+from groupwise.session import run
 from groupwise.stage import Stage
 from groupwise.tally import Tally
 from groupwise.tasks.task import Task
 from groupwise.train_batch import TrainBatch
 from groupwise.trainable import Trainable
-from groupwise.types import Group, Rollout, flatten
+from groupwise.types import Example, Group, Rollout, flatten
 from groupwise.update import prepare
 
 pytestmark = pytest.mark.usefixtures("exact_norms")
@@ -40,7 +43,8 @@ def beside(name: str) -> Any:
     return module
 
 
-Elsewhere = beside("elsewhere").Elsewhere
+elsewhere = beside("elsewhere")
+Elsewhere, IDLE = elsewhere.Elsewhere, elsewhere.IDLE
 EXACT = {"device": "cpu", "threads": 1, "dtype": "float64", "tokens_per_micro_batch": 40}
 HALF = EXACT | {"dtype": "bfloat16"}
 GRPO = replace(recipes.grpo, entropy=Entropy(0.01))
@@ -68,7 +72,7 @@ KINDS = {
     "a critic of its own": Kind(Local(**EXACT).open, OWN_CRITIC),
     "half precision": Kind(Local(**HALF).open, rounding=0.05),
     "adapters in half precision": Kind(Local(**HALF, lora=Lora(rank=2)).open, rounding=0.05, names=False),
-    "8 bits, checkpointing": Kind(Local(**EXACT, optimizer_bits=8, checkpointing=True).open),
+    "8 bits, checkpointing": Kind(Local(**EXACT, optimizer_bits=8, checkpointing=True).open, rounding=1e-6),
     "pairs": Kind(Local(**EXACT).open, recipes.dpo),
     "a scorer": Kind(Local(**EXACT).open_scorer, recipes.reward_model),
     "a scorer of steps": Kind(Local(**EXACT).open_scorer, recipes.process_reward_model),
@@ -157,7 +161,7 @@ def splits(batch: TrainBatch, joined: bool) -> dict[str, list[Sequence[int]]]:
     """Ways to take a batch apart; groups that are seen together stay whole."""
     size, group = len(batch.rows), batch.signals.group.tolist()
     found: dict[str, list[Sequence[int]]] = {
-        "groups": [[row for row in range(size) if group[row] == number] for number in reversed(sorted(set(group)))],
+        "groups": [[row for row in range(size) if group[row] == number] for number in sorted(set(group), reverse=True)],
         "halves": [range(size // 2, size), range(size // 2)],
     }
     return found if joined else found | {"odd and even": [range(1, size, 2), range(0, size, 2)]}
@@ -173,29 +177,29 @@ def test_any_split_of_a_batch_gives_the_same_gradient_and_tally(bench: Bench, ki
     assert expected.rows != batch.rows  # micro-batches are made by length
     assert metrics["grad_norm"] > 0
     for name, parts in splits(batch, kind.algorithm.objective.joins_group()).items():
-        other = bench.learner()
-        bench.learned(other)
-        assert same(weights(other), start)
-        tallies = [other.accumulate(batch.part(part), kind.algorithm) for part in parts]
-        found = tallies[0]
-        for tally in tallies[1:]:
-            found = found + tally
-        close = {"rel": kind.rounding, "abs": kind.rounding}
-        for part in ("count", "tokens", "own_tokens"):
-            assert getattr(found, part) == pytest.approx(getattr(expected, part)), (name, part)
-        assert dict(found.sums) == pytest.approx(dict(expected.sums), **close), name
-        for measure, pair in expected.means.items():
-            assert found.means[measure] == pytest.approx(pair, **close), (name, measure)
-        assert sorted(found.rows) == list(range(len(batch.rows)))
-        for column in ("logprobs", "coefficients", "entropy"):
-            tables = [table(tally, column, len(batch.rows)) for tally in (found, expected)]
-            torch.testing.assert_close(*tables, rtol=max(kind.rounding, 1e-6), atol=max(kind.rounding, 1e-6))
-        again = other.step(found.count, 1e-3, 1e-3)
-        assert again == pytest.approx(metrics, rel=max(kind.rounding, 1e-8)), name
-        if kind.rounding < 1e-6:
-            moved = weights(other)
-            for weight, tensor in whole.weights():
-                torch.testing.assert_close(moved[weight], tensor, rtol=1e-7, atol=1e-7, msg=f"{name}: {weight}")
+        with closing(bench.learner()) as other:
+            bench.learned(other)
+            assert same(weights(other), start)
+            tallies = [other.accumulate(batch.part(part), kind.algorithm) for part in parts]
+            found = tallies[0]
+            for tally in tallies[1:]:
+                found = found + tally
+            close = {"rel": kind.rounding, "abs": kind.rounding}
+            for part in ("count", "tokens", "own_tokens"):
+                assert getattr(found, part) == pytest.approx(getattr(expected, part)), (name, part)
+            assert dict(found.sums) == pytest.approx(dict(expected.sums), **close), name
+            for measure, pair in expected.means.items():
+                assert found.means[measure] == pytest.approx(pair, **close), (name, measure)
+            assert sorted(found.rows) == list(range(len(batch.rows)))
+            for column in ("logprobs", "coefficients", "entropy"):
+                tables = [table(tally, column, len(batch.rows)) for tally in (found, expected)]
+                torch.testing.assert_close(*tables, rtol=max(kind.rounding, 1e-6), atol=max(kind.rounding, 1e-6))
+            again = other.step(found.count, 1e-3, 1e-3)
+            assert again == pytest.approx(metrics, rel=max(kind.rounding, 1e-8)), name
+            if kind.rounding < 1e-6:
+                moved = weights(other)
+                for weight, tensor in whole.weights():
+                    torch.testing.assert_close(moved[weight], tensor, rtol=1e-7, atol=1e-7, msg=f"{name}: {weight}")
 
 
 @every
@@ -254,7 +258,7 @@ def test_weights_are_those_of_the_checkpoint_and_a_tied_head_has_both_names(
     bench.learned(learner)
     names = [name for name, _ in learner.weights()]
     assert len(set(names)) == len(names)
-    assert learner.memory.saved_bytes() >= 4 * 30_000 // (2 if learner.half_precision else 1)
+    assert learner.memory.saved_bytes() >= sum(tensor.nbytes for tensor in set(dict(learner.weights()).values())) / 2
     if not kind.names:
         return
     learner.save(tmp_path)
@@ -352,21 +356,13 @@ def test_an_engine_with_a_head_of_its_own_gets_the_head(tiny_model: Path, groups
     assert copy.lm_head.weight is copy.model.embed_tokens.weight
     copy.lm_head.weight = nn.Parameter(copy.lm_head.weight.detach().clone(), requires_grad=False)
     engine = Native(threads=1).open(tiny_model, copy, learner.tokenizer)
-    bench = Bench(
-        Kind(Local().open, recipes.sft), tiny_model, [replace(g, rollouts=g.rollouts[:1]) for g in groups], []
-    )
+    ones = [replace(group, rollouts=group.rollouts[:1]) for group in groups]
+    bench = Bench(Kind(Local().open, recipes.sft), tiny_model, ones, [])
     bench.learned(learner, 2, rate=3e-2)
     engine.load(learner.weights(), learner.version)
     [(_, _, drawn)] = engine.generate([Request((5, 9, 13), (1,))], Sampling(8))
-    rollout = Rollout(
-        replace(groups[0].prompt, tokens=(5, 9, 13)),
-        drawn.tokens,
-        (True,) * len(drawn.tokens),
-        drawn.logprobs,
-        "",
-        True,
-        2,
-    )
+    prompt, size = replace(groups[0].prompt, tokens=(5, 9, 13)), len(drawn.tokens)
+    rollout = Rollout(prompt, drawn.tokens, (True,) * size, drawn.logprobs, "", True, 2)
     expected = learner.logprobs([rollout], 1.0)[0]
     torch.testing.assert_close(torch.tensor(drawn.logprobs), expected, rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match=r"no new weights for model\.embed_tokens\.weight"):
@@ -376,11 +372,7 @@ def test_an_engine_with_a_head_of_its_own_gets_the_head(tiny_model: Path, groups
 def bits(value: Any) -> Any:
     """What can be compared with ``==``, tensors by their bytes."""
     if isinstance(value, Tensor):
-        return (
-            str(value.dtype),
-            tuple(value.shape),
-            value.contiguous().view(torch.uint8).tolist() if value.numel() else [],
-        )
+        return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
     if isinstance(value, tuple | list):
         return [bits(part) for part in value]
     if isinstance(value, dict):
@@ -407,6 +399,37 @@ def test_a_batch_and_its_tally_are_the_same_bits_from_another_process(
         assert bits(tallies[0]) == bits(tallies[1])
         assert ours.step(tallies[0].count, 1e-3, 1e-3) == theirs.step(tallies[1].count, 1e-3, 1e-3)
         assert same(weights(ours), weights(theirs))
+
+
+def letters(completions: list[str], **columns: Any) -> list[float]:
+    return [float(sum(map(ord, text)) % 7) for text in completions]
+
+
+def test_a_run_with_its_learner_elsewhere_is_the_same_run(tmp_path: Path) -> None:
+    """Policy stages and a scorer's, broken off at no place: the engine has a model of its own, and the head comes by
+    both names."""
+    rows = [
+        Example(f"row:{n}", f"{n}+1=", f"{n + 1}", columns={"chosen": f"{n + 1}", "rejected": f"{n}"}) for n in range(6)
+    ]
+    source = OnPolicy(group_size=4, max_completion_tokens=6)
+    task, budget = Task("rows", tuple(rows), held_out=tuple(rows[:2])), {"steps": 2, "prompts_per_step": 3}
+    scored = replace(task, rewards=(as_reward(letters),))
+    stages = (
+        Stage("begin", recipes.sft, task, **budget, learning_rate=1e-2),
+        Stage("judge", recipes.reward_model, task, **budget, learning_rate=1e-2),
+        Stage("learn", replace(recipes.grpo, source=source), scored, **budget, minibatches=2, start="begin"),
+    )
+    model = NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=64)
+    found = []
+    for learner in (Local(device="cpu", threads=1), Elsewhere(device="cpu", threads=1)):
+        plan = Run("elsewhere", model, stages, learner, evaluation=HeldOut(problems=2, max_completion_tokens=6))
+        outcome = run(plan, tmp_path / type(learner).__name__, sinks=[])
+        models = [outcome.directory / "models" / stage.name / "model.safetensors" for stage in stages]
+        metrics = [json.loads(line) for line in (outcome.directory / "metrics.jsonl").read_text().splitlines()]
+        learned = [{name: row[name] for name in ("loss", "grad_norm", "learning_rate")} for row in metrics]
+        found.append(([path.read_bytes() for path in models], learned))
+    assert found[0] == found[1]
+    assert all(process.poll() is None for process in IDLE)  # let go by the runs, not lost
 
 
 @pytest.mark.parametrize("name", recipes.__all__)

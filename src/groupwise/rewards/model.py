@@ -130,7 +130,7 @@ class ModelReward:
         self._check_text(rollouts)
         fits = [self._fits(rollout) for rollout in rollouts]
         given = [rollout for rollout, fit in zip(rollouts, fits, strict=True) if fit]
-        rows = iter(self._scorer.score(given).tolist() if given else [])
+        rows = iter(self._scorer.logprobs(given, 1.0).tolist() if given else [])
         return [
             self._score(rollout, next(rows)) if fit else Score(None, "failed")
             for rollout, fit in zip(rollouts, fits, strict=True)
