@@ -1,64 +1,20 @@
-"""Numbers that are not finite: found before they reach the weights, and named where they first appear.
-
-An update one of whose numbers is NaN or infinite is left out whole. What came first is named, in the order in which
-numbers are made of numbers: a NaN advantage makes a NaN coefficient and a NaN gradient, and the advantage is the news.
-"""
+"""What is done about numbers that are not finite: no such model is left, and the batch of such an update is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from groupwise.algorithm import Coefficients, Outputs, Signals
 from groupwise.checkpoint import write_json
 from groupwise.errors import UserError
+from groupwise.ledger import Ledger
+from groupwise.record import StepRecord
 
-if TYPE_CHECKING:
-    from groupwise.update import StepRecord
-
-MADE_BEFORE = ("behavior_logprobs", "old_logprobs", "reference_logprobs", "old_values", "returns")
-"""Of ``Signals``, before advantages are made of them."""
-SAID = ("logprobs", "entropy", "values", "exact_kl")
-"""Of ``Outputs``."""
 MOST_KEPT = 20
 """Batches of a stage that are saved."""
-
-
-@dataclass(frozen=True)
-class BadNumber:
-    """The first number of an update that is not finite."""
-
-    kind: str
-    """What it is one of: squared_rewards, advantages, logprobs, coefficients, loss, gradient ..."""
-    value: float
-    count: int = 1
-    """How many of its kind are not finite in its micro-batch."""
-    row: int | None = None
-    """Of the step's draw; None: it belongs to no completion."""
-    token: int | None = None
-    """Index into the completion's tokens."""
-    example: str = ""
-    """The row of the data."""
-
-    def sentence(self) -> str:
-        if self.row is None:
-            return f"{self.kind} is {self.value:g}"
-        return (
-            f"{self.kind} is {self.value:g} at token {self.token} of completion {self.row} of the step, prompt "
-            f"{self.example} ({self.count} such in its micro-batch)"
-        )
-
-
-@dataclass
-class NotFinite(Exception):  # noqa: N818 - no error of ours: it leaves an update out
-    """An update must not be made. ``row`` is that of the minibatch."""
-
-    number: BadNumber
 
 
 def all_finite(weights: Iterable[tuple[str, Tensor]]) -> bool:
@@ -78,26 +34,6 @@ def refuse_broken(stage: str, weights: Iterable[tuple[str, Tensor]]) -> None:
         )
 
 
-def refuse_bad(signals: Signals, outputs: Outputs, found: Coefficients) -> None:
-    """Raises NotFinite for the first number of a micro-batch that is not finite, of tokens that count."""
-    for kind, tensor in _in_order(signals, outputs, found):
-        bad = signals.mask & ~tensor.isfinite()
-        if bad.any():
-            row, token = (int(index) for index in bad.nonzero()[0])
-            raise NotFinite(BadNumber(kind, float(tensor[row, token]), int(bad.sum()), row, token))
-    if not torch.isfinite(found.objective):
-        raise NotFinite(BadNumber("loss", -float(found.objective)))
-
-
-def _in_order(signals: Signals, outputs: Outputs, found: Coefficients) -> Iterator[tuple[str, Tensor]]:
-    """``[b, T]`` tensors that are there; what is made of others comes after them."""
-    named = [("squared_rewards", signals.rewards.square())]  # a group's spread is made of these
-    named += [(name, vars(signals)[name]) for name in (*MADE_BEFORE, "advantages")]
-    named += [(name, vars(outputs)[name]) for name in SAID]
-    named += [("coefficients", vars(found.cotangent)[name]) for name in SAID]
-    return ((name, tensor) for name, tensor in named if tensor is not None)
-
-
 @dataclass
 class BadBatches:
     """``directory/<stage>/<step>.parquet`` in the ledger's columns, and beside it ``<step>.json``: what and where."""
@@ -108,8 +44,6 @@ class BadBatches:
 
     def keep(self, stage: str, record: StepRecord, weights: Mapping[str, float]) -> str:
         """What was not finite in a step, in words, its batch saved: the first MOST_KEPT of a stage."""
-        from groupwise.ledger import Ledger
-
         ledger = Ledger(self.directory)
         words = "; ".join(dict.fromkeys(bad.sentence() for bad in record.bad))
         earlier = [step for step in ledger.steps(stage) if step < record.step]

@@ -19,6 +19,7 @@ from groupwise.loop import Progress
 from groupwise.protocols import Sink
 from groupwise.questions import Questions
 from groupwise.quick_evaluation import quick_evaluation
+from groupwise.record import StepRecord
 from groupwise.rendering import remembered
 from groupwise.rewards.model import scale_metrics
 from groupwise.rotation import best_step, rotate
@@ -31,7 +32,6 @@ from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, asked
 from groupwise.trainable import Trainable
 from groupwise.types import DEMONSTRATED, Group, flatten
-from groupwise.update import StepRecord
 
 SHOWN_GROUPS = 3  # of a step, in groups.json
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from groupwise.errors import UserError
-from groupwise.evaluation import Evaluation, evaluate
+from groupwise.evaluation import Evaluation, evaluate_plan
 from groupwise.seeding import stable_seed
 from groupwise.sources import DrawContext
 from groupwise.stage import Checkpoints, HeldOut, Stage
@@ -17,16 +17,11 @@ from groupwise.voting import can_vote
 
 def quick_evaluation(context: DrawContext, plan: HeldOut) -> dict[str, float]:
     """Metrics of the engine's present weights on the first held-out problems of each set."""
-    found = evaluate(
+    found = evaluate_plan(
         context.engine,
         context.renderer,
         context.task,
-        problems=plan.during,
-        samples=plan.during_samples,
-        sampled_problems=plan.during if plan.during_samples > 1 else 0,
-        temperature=plan.temperature,
-        max_tokens=plan.max_completion_tokens,
-        narrowed=plan.narrowed,
+        plan.quick,
         seed=stable_seed(context.seed, "evaluation"),
         on_progress=lambda done, total: context.on_phase("evaluate", done, total),
         state=context.state,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from groupwise.algorithm import Algorithm, Coefficients, Outputs, Signals, gradient_coefficient
-from groupwise.finite import BadNumber, NotFinite, refuse_bad
+from groupwise.nonfinite import NotFinite, refuse_bad
+from groupwise.record import BadNumber
 from groupwise.train_batch import TrainBatch, own_tokens
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from groupwise.algorithm import Algorithm, Outputs
-from groupwise.finite import NotFinite
+from groupwise.nonfinite import NotFinite
 from groupwise.tally import Tally, coefficients
 from groupwise.train_batch import TrainBatch
 from groupwise.types import Rollout

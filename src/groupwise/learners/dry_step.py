@@ -14,11 +14,11 @@ from groupwise.errors import MicroBatchTooLarge
 from groupwise.learners.backward import CoefficientFunction
 from groupwise.learners.batching import tokens_together
 from groupwise.learners.memory import Room, free_bytes, no_more_than_free
+from groupwise.learners.options import LearnerOptions
 from groupwise.saved_state import bytes_of
 from groupwise.types import Rollout
 
 if TYPE_CHECKING:
-    from groupwise.learners.config import Local
     from groupwise.learners.lora import Adapters
 
 SAFE_SHARE = 0.25
@@ -29,7 +29,7 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 class Learns(Protocol):
     """What is asked of a learner here."""
 
-    config: Local
+    config: LearnerOptions
     device: str
     model: Any
     room: Room

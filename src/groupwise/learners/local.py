@@ -14,7 +14,6 @@ from groupwise.algorithm import Algorithm, Outputs
 from groupwise.errors import MicroBatchTooLarge
 from groupwise.kernels.lanes import Lanes
 from groupwise.learners.backward import CoefficientFunction, accumulate, send_back
-from groupwise.learners.config import Local
 from groupwise.learners.critic import Critic
 from groupwise.learners.devices import pick_device
 from groupwise.learners.dry_step import LocalMemory
@@ -30,6 +29,7 @@ from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer, trained_parameters
+from groupwise.learners.options import LearnerOptions
 from groupwise.learners.reference import frozen_copy, load_reference
 from groupwise.learners.threads import choose_threads, own_lanes, remarks, trial_rollouts
 from groupwise.saved_state import load_state, save_state
@@ -44,11 +44,12 @@ class LocalLearner:
 
     threads = own_lanes
 
-    def __init__(self, config: Local, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self, config: LearnerOptions, directory: Path | str, note: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.config, self.directory, self.half_precision = config, directory, config.dtype == "bfloat16"
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
-        self.device = pick_device(config.device)
-        self.tokenizer = load_tokenizer(directory)
+        self.device, self.tokenizer = pick_device(config.device), load_tokenizer(directory)
         plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain

@@ -17,13 +17,13 @@ from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.kernels.lanes import Lanes
 from groupwise.learners.backward import CoefficientFunction, accumulate, send_back
 from groupwise.learners.bodies import body_of
-from groupwise.learners.config import Local
 from groupwise.learners.devices import pick_device
 from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.layout import Layout
 from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, refuse_lost_ids, save_model
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
+from groupwise.learners.options import LearnerOptions
 from groupwise.learners.threads import choose_threads, own_lanes, remarks, trial_rollouts
 from groupwise.saved_state import load_state, save_state
 from groupwise.tally import Tally
@@ -46,7 +46,7 @@ class ScorerLearner:
 
     def __init__(
         self,
-        config: Local,
+        config: LearnerOptions,
         directory: Path | str,
         seed: int = 0,
         note: Callable[[str], None] = lambda text: None,
