@@ -250,6 +250,10 @@ class Session:
         refuse_broken(stage.name, learner.weights())
         if stage.name in self.ends:
             keeper.keep_end()
+        self._leave(stage, world, learner)
+
+    def _leave(self, stage: Stage, world: DrawContext, learner: Trainable) -> None:
+        """Writes the model of a stage that is done, with what it was asked."""
         left = self.place.model(stage.name)
         require_space(left.parent, learner.memory.saved_bytes(), f"the model of {stage.name}")
         with complete_directory(left) as aside:

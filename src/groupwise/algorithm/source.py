@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-if TYPE_CHECKING:
-    from groupwise.algorithm.algorithm import Algorithm
-    from groupwise.render import Renderer
-    from groupwise.sources.selection import Selection
-    from groupwise.sources.world import Draw, DrawContext, Position
-    from groupwise.tasks.task import Task
-    from groupwise.types import Example, Group, Prompt, Sampling
+Algorithm: TypeAlias = Any
+Draw: TypeAlias = Any
+DrawContext: TypeAlias = Any
+Example: TypeAlias = Any
+Group: TypeAlias = Any
+Position: TypeAlias = Any
+Prompt: TypeAlias = Any
+Renderer: TypeAlias = Any
+Sampling: TypeAlias = Any
+Selection: TypeAlias = Any
+Task: TypeAlias = Any
+"""What lies above the mathematics, which imports nothing of it; sources state the types themselves."""
 
 
 @runtime_checkable
