@@ -166,7 +166,7 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("render.py", {"types", "errors", "pieces", "encoding", "chat_template", "transcript"}),
         (
             "sources/",
-            {"types", "protocols", "errors", "seeding", "render", "steps", "algorithm", "rewards", "tasks", "stage"}
+            {"types", "protocols", "errors", "seeding", "render", "steps", "algorithm", "rewards", "tasks"}
             | {"clock", "deadlines", "tolerance", "verdicts", "checkpoint", "sources"},
         ),
         ("foreign/", {"errors", "foreign"}),

@@ -19,6 +19,7 @@ import groupwise
 from groupwise import recipes
 from groupwise.collate import signals_of
 from groupwise.errors import UserError
+from groupwise.explain.rollouts import select
 from groupwise.ledger import Ledger, LedgerWriter, parts_of
 from groupwise.ledger_columns import VERSION
 from groupwise.record import StepRecord
@@ -134,6 +135,28 @@ def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
     row = {"group": 0, "scores": {"math": 1.0, "format": None}, "values": None, "logprobs": [-0.5, -0.25]}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "stage" / "000001.parquet")
     assert Ledger(tmp_path).read("stage", 1) == [row]
+
+
+def test_which_weights_drew_which_tokens(tmp_path: Path, groups: list[Group]) -> None:
+    first, second = groups[0].rollouts
+    groups[0] = replace(groups[0], rollouts=(replace(first, version=3, versions=((3, 1), (4, 3))), second))
+    ledger = Ledger(tmp_path)
+    ledger.write("stage", record_of(1, groups))
+    mixed, plain, _ = ledger.read("stage", 1)
+    assert (mixed["version"], mixed["versions"]) == (3, [{"version": 3, "end": 1}, {"version": 4, "end": 3}])
+    assert plain["versions"] == [{"version": plain["version"], "end": len(plain["tokens"])}]
+
+
+def test_a_file_of_the_second_version_is_read_and_explained(tmp_path: Path, groups: list[Group]) -> None:
+    """Which had no spans."""
+    ledger = Ledger(tmp_path)
+    path = ledger.write("stage", record_of(1, groups), {"math": 1.0})
+    table = pq.read_table(path).drop_columns(["versions"])
+    pq.write_table(table.replace_schema_metadata({"groupwise.ledger": "2"}), path)
+    rows = ledger.read("stage", 1)
+    assert "versions" not in rows[0]
+    assert rows[0]["version"] == groups[0].rollouts[0].version
+    assert select(rows, replace(recipes.grpo), "step 1").rows == [[0, 1], [2]]
 
 
 def test_two_writes_are_the_same_bytes(tmp_path: Path, groups: list[Group]) -> None:

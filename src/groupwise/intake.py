@@ -10,7 +10,6 @@ from groupwise.checks import needs_reward
 from groupwise.errors import UserError
 from groupwise.protocols import ReadsGold, Reward
 from groupwise.render import Renderer
-from groupwise.sources import Demonstrations, Pairs
 from groupwise.stage import Stage
 from groupwise.types import Example
 
@@ -55,9 +54,9 @@ def with_usable_rows(stage: Stage) -> tuple[Stage, list[str]]:
 
 def _without_bad(stage: Stage) -> tuple[Stage, list[str]]:
     rows = stage.task.train
-    if not isinstance(stage.algorithm.source, Demonstrations) or not isinstance(rows, list | tuple):
+    if not isinstance(rows, list | tuple):
         return stage, []
-    keep = [not row.is_bad for row in rows]
+    keep = [stage.algorithm.source.uses(row) for row in rows]
     bad = len(rows) - sum(keep)
     if not bad:
         return stage, []
@@ -93,18 +92,6 @@ def with_readable_golds(stage: Stage) -> tuple[Stage, list[str]]:
     return replace(stage, task=task), lines
 
 
-def learned_examples(stage: Stage, row: Example) -> list[Example]:
-    """The row once for each text of it that the stage learns from; none where it samples its own, or passes over rows
-    whose steps a template rewrites."""
-    source = stage.algorithm.source
-    if isinstance(source, Demonstrations):
-        return [row]
-    if isinstance(source, Pairs):
-        sides = [row.columns.get(name) for name in ("chosen", "rejected")]
-        return [replace(row, completion=side) for side in sides if isinstance(side, str | tuple)]
-    return []
-
-
 def template_notes(stage: Stage, renderer: Renderer) -> list[str]:
     """What the chat template adds to answers, and arguments of rows that it does not read.
 
@@ -112,7 +99,7 @@ def template_notes(stage: Stage, renderer: Renderer) -> list[str]:
     """
     rows = stage.task.train
     looked_at = [rows[place] for place in range(0, len(rows), max(1, -(-len(rows) // LOOKED_AT)))]
-    answers = [answer for row in looked_at for answer in learned_examples(stage, row)]
+    answers = [answer for row in looked_at for answer in stage.algorithm.source.texts_of(row)]
     answers = [answer for answer in answers if answer.completion is not None]
     added = Counter(filter(None, (renderer.transcript(answer).added for answer in answers)))
     unread = Counter(name for row in looked_at for name in renderer.unread_arguments(row))

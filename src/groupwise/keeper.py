@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,7 +27,8 @@ from groupwise.rotation import best_step, rotate
 from groupwise.saved_state import save_progress
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.shown_groups import ShownGroups
-from groupwise.sources import World
+from groupwise.sources import DrawContext
+from groupwise.sources.pending import write_pending
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, stop_signal
 from groupwise.trainable import Trainable
@@ -38,7 +40,7 @@ class Keeper:
     def __init__(
         self,
         stage: Stage,
-        world: World,
+        world: DrawContext,
         learner: Trainable,
         held_out: HeldOut,
         checkpoints: Checkpoints,
@@ -200,7 +202,7 @@ class Saver(Recorder):
     def __init__(
         self,
         stage: Stage,
-        world: World,
+        world: DrawContext,
         learner: Trainable,
         checkpoints: Checkpoints,
         place: RunDirectory,
@@ -224,8 +226,10 @@ class Saver(Recorder):
         return evaluation_due(self.stage, step) and best_step(self.place, self.stage.name, self.checkpoints) == step
 
     def save(self, progress: Progress) -> None:
-        """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them."""
+        """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them. Draws that the
+        source has made ahead of it lie in it."""
         stage, memory = self.stage, self.learner.memory
+        pending = stage.algorithm.source.pending(self.world, progress.position)
         path = self.place.checkpoint(stage.name, progress.step)
         needed = memory.written_bytes() + memory.saved_bytes()
         require_space(path.parent, needed, f"the checkpoint of step {progress.step}")
@@ -237,15 +241,20 @@ class Saver(Recorder):
             asked = Questions.of(stage.task, stage.algorithm.source).record()
             record = self.place.lasting_record() | remembered(stage.task, self.world.renderer) | asked
             write_json(partial / RECORD, record)
+            write_pending(partial, self.world, progress.position, pending)
             self.learner.write(partial)
-            save_progress(partial, vars(progress))
+            save_progress(partial, replace(progress, pending=len(pending)).plain())
         rotate(self.place, stage.name, self.checkpoints, finished=False)
+
+    def close(self) -> None:
+        """Waits for what the source still draws."""
+        self.stage.algorithm.source.close(self.world)
 
 
 class PolicyEvaluations(Recorder):
     """The quick evaluations of a policy."""
 
-    def __init__(self, stage: Stage, world: World, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
+    def __init__(self, stage: Stage, world: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
         self.stage, self.world, self.learner, self.held_out = stage, world, learner, held_out
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
@@ -259,7 +268,7 @@ class PolicyEvaluations(Recorder):
 class ScorerEvaluations(Recorder):
     """The quick evaluations of a scorer."""
 
-    def __init__(self, stage: Stage, world: World, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
+    def __init__(self, stage: Stage, world: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
         self.stage, self.world, self.learner, self.held_out, self.sink = stage, world, learner, held_out, sink
         self.scorable = True
 
@@ -271,7 +280,7 @@ class ScorerEvaluations(Recorder):
         if not self.scorable:
             return {}
         try:
-            groups = held_out_groups(self.world, self.held_out.during)
+            groups = held_out_groups(self.stage, self.world, self.held_out.during)
         except UserError as error:
             self.scorable = False
             self.sink.note(f"{self.stage.name}: no quick evaluations on held-out rows: {error}")

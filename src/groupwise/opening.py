@@ -17,8 +17,8 @@ from groupwise.rendering import first_day, recalled, renderer_of
 from groupwise.rewards.model import Scorers, with_scorers
 from groupwise.runs import Run
 from groupwise.seeding import stable_seed
-from groupwise.sources import World
-from groupwise.stage import Stage
+from groupwise.sources import DrawContext
+from groupwise.stage import Stage, draw_context
 from groupwise.tasks.task import Task
 from groupwise.trainable import Trainable
 
@@ -71,15 +71,12 @@ class Opener:
 
     def world(
         self, stage: Stage, learner: Trainable, engine: RolloutEngine, name: Path | str, record: Mapping[str, Any]
-    ) -> World:
+    ) -> DrawContext:
         """Makes what the stage's source draws from; ``name`` is what messages call the model, ``record`` run.json."""
         tokenizer = learner.tokenizer
         renderer = renderer_of(stage.task, tokenizer, str(name), learner.stop_tokens, first_day(record))
-        return World(
-            stage,
-            renderer,
-            engine,
-            self.recipe.seed,
+        return replace(
+            draw_context(stage, renderer, engine, self.recipe.seed),
             on_note=self.note,
             open_policy=lambda model: self.engine_on(self.find(model), tokenizer),
         )

@@ -12,7 +12,7 @@ from groupwise.counting import counted
 from groupwise.statistics import Interval, clustered_auc, clustered_share, mean, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from groupwise.sources import World
+    from groupwise.sources import DrawContext
     from groupwise.stage import Stage
     from groupwise.trainable import Trainable
     from groupwise.types import Group
@@ -190,37 +190,36 @@ def evaluate_scorer(stage: Stage, learner: Trainable, groups: Sequence[Group]) -
         ]
         return step_evaluation(stage.task.name, [row for row in rows if row])
     last = last_scores(scores, signals.mask).tolist()
-    by_prompt: dict[tuple[int, ...], list[tuple[float, bool | None]]] = {}  # its pairs hang together
+    by_prompt: dict[bytes, list[tuple[float, bool | None]]] = {}  # its pairs hang together
     for better, worse in zip(*(rows.tolist() for rows in better_pairs(signals)), strict=True):
         longer = sum(rollouts[better].mask) - sum(rollouts[worse].mask)
         pair = last[better] - last[worse], longer > 0 if longer else None
-        by_prompt.setdefault(rollouts[better].prompt.tokens, []).append(pair)
+        by_prompt.setdefault(rollouts[better].prompt.key, []).append(pair)
     return pair_evaluation(stage.task.name, list(by_prompt.values()))
 
 
-def held_out_groups(world: World, problems: int) -> list[Group]:
-    """What the stage's source makes of the first held-out rows, each group once; kept in ``world.gathered``.
+def held_out_groups(stage: Stage, context: DrawContext, problems: int) -> list[Group]:
+    """What the stage's source makes of the first held-out rows, each group once; kept in ``context.gathered``.
 
     Raises UserError where the source can make nothing of them.
     """
-    from groupwise.sources import FrozenPolicy, Gathered, MonteCarloSteps
+    from groupwise.sources import Gathered
+    from groupwise.stage import in_stage
 
-    key = f"{world.stage.name}: {counted(problems, 'held-out row')}"
-    if key not in world.gathered:
-        task, algorithm, count = world.stage.task, world.stage.algorithm, min(problems, len(world.stage.task.held_out))
+    key = f"{stage.name}: {counted(problems, 'held-out row')}"
+    if key not in context.gathered:
+        task, source, count = stage.task, stage.algorithm.source, min(problems, len(stage.task.held_out))
         task = replace(task, train=tuple(task.held_out[place] for place in range(count)), shares=())
-        source = algorithm.source
-        if isinstance(source, FrozenPolicy | MonteCarloSteps):
-            count *= source.samples_per_prompt * max(1, len(source.models))
-            algorithm = replace(algorithm, source=replace(source, replay=0.0))
-        stage = replace(world.stage, task=task, algorithm=algorithm, prompts_per_step=count)
-        there = replace(world, stage=stage, store=None)
-        drawn = there.stage.algorithm.source.draw(there, 0).groups
+        if asked := source.gathers(count):
+            count *= source.samples_per_prompt * len(source.samples_from())
+            source = source.on_trial(asked)
+        there = in_stage(replace(stage, task=task, prompts_per_step=count), replace(context, store=None))
+        drawn = source.draw(there, {}).groups
         once = {
             (group.prompt.example.id, tuple(rollout.tokens for rollout in group.rollouts)): group for group in drawn
         }
-        world.gathered[key] = Gathered(list(once.values()))
-    return world.gathered[key].groups
+        context.gathered[key] = Gathered(list(once.values()))
+    return context.gathered[key].groups
 
 
 def _won(margin: float) -> float:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from groupwise.card import model_card
@@ -29,7 +30,7 @@ from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import NewModel
 from groupwise.learners.threads import one_thread_plan
-from groupwise.loop import Progress, train
+from groupwise.loop import Progress, load_newest, train
 from groupwise.opening import Opener
 from groupwise.protocols import Sink
 from groupwise.questions import Questions
@@ -43,8 +44,8 @@ from groupwise.scaling import scaled
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
 from groupwise.sinks.trackers import About
-from groupwise.sources import World
-from groupwise.stage import Stage
+from groupwise.sources import DrawContext, restore_pending
+from groupwise.stage import Stage, in_stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
 from groupwise.trainable import Trainable
 from groupwise.versions import conditions
@@ -182,11 +183,11 @@ class Session:
         world = opener.world(stage, learner, engine, model, self.place.read())
         self.place.write_record(dated(world.renderer))
         world = replace(world, on_phase=self.sink.phase, store=self.place.gathered)
-        world = world.at(stage.steps, stage.steps * stage.prompts_per_step)  # evaluations judge as at the end
-        world = scaled(
-            world, learner, self.place, self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
-        )
-        stage = world.stage
+        end = {"prompts": stage.steps * stage.prompts_per_step}  # evaluations judge as at the end
+        world = world.at(stage.steps, end, serve=partial(load_newest, engine, learner))
+        most, begun = self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
+        stage = scaled(stage, world, learner, self.place, most, begun)
+        world = in_stage(stage, world)
         if not trained:
             for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, world.renderer))):
                 self.sink.note(line)
@@ -194,9 +195,9 @@ class Session:
         if self.evaluator.due(stage):
             engine.load(learner.weights(), learner.version)
             if learner.policy:
-                self.evaluator.evaluate(world)
+                self.evaluator.evaluate(stage, world)
             else:
-                self.evaluator.evaluate_scorer(world, learner)
+                self.evaluator.evaluate_scorer(stage, world, learner)
 
     def _adapters_beside(self, stage: Stage) -> bool:
         """Whether the policy is more than the weights of its saved model, which its dtype would round."""
@@ -218,7 +219,9 @@ class Session:
         for line in learner.remarks():
             self.sink.note(f"learner: {line}")
 
-    def _train(self, stage: Stage, world: World, learner: Trainable, resumed: Path | None, start: Path | str) -> None:
+    def _train(
+        self, stage: Stage, world: DrawContext, learner: Trainable, resumed: Path | None, start: Path | str
+    ) -> None:
         """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
         progress, algorithm = Progress(), stage.algorithm
         reference = algorithm.reference.model if algorithm.needs_reference else None
@@ -226,15 +229,15 @@ class Session:
             learner.start_stage(reference, algorithm.critic.network)
             if resumed:
                 learner.read(resumed)
-                progress = Progress(**load_progress(resumed))
+                progress = Progress.of(load_progress(resumed))
+                restore_pending(algorithm.source, world, progress.position, resumed, progress.pending)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage.task.train)}")
-        tried = rehearse(world, learner.memory, self.recipe.learner.tokens_per_micro_batch)
-        if tried:
+        if tried := rehearse(stage, world, learner.memory, self.recipe.learner.tokens_per_micro_batch):
             self.sink.note(f"{stage.name}: {tried}")
         if not resumed and learner.policy:
-            self.evaluator.evaluate_start(world, learner, start)
+            self.evaluator.evaluate_start(stage, world, learner, start)
         self.sink.stage(stage.name, stage.steps, progress.step)
         plan, kept = self.recipe.evaluation, self.recipe.checkpoints
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
@@ -248,6 +251,10 @@ class Session:
         refuse_broken(stage.name, learner.weights())
         if stage.name in self.ends:
             keeper.keep_end()
+        self._leave(stage, world, learner)
+
+    def _leave(self, stage: Stage, world: DrawContext, learner: Trainable) -> None:
+        """Writes the model of a stage that is done, with what it was asked."""
         left = self.place.model(stage.name)
         require_space(left.parent, learner.memory.saved_bytes(), f"the model of {stage.name}")
         with complete_directory(left) as aside:

@@ -12,7 +12,7 @@ from groupwise.ledger import extras, parts_of
 from groupwise.loop import Progress
 from groupwise.record import StepRecord
 from groupwise.recorders import Recorder, is_sampled
-from groupwise.sources import World
+from groupwise.sources import DrawContext
 from groupwise.sources.signal import signal_of
 from groupwise.stage import Stage
 from groupwise.types import Group
@@ -23,7 +23,7 @@ SHOWN_GROUPS = 3  # of a step
 class ShownGroups(Recorder):
     """A few groups of the first step, of the one in the middle and of the last, in groups.json."""
 
-    def __init__(self, stage: Stage, world: World, place: RunDirectory) -> None:
+    def __init__(self, stage: Stage, world: DrawContext, place: RunDirectory) -> None:
         self.stage, self.world, self.place = stage, world, place
         self.shown = {1, (stage.steps + 1) // 2, stage.steps}
 

@@ -148,7 +148,7 @@ def _stacked(tables: Sequence[Tensor]) -> Tensor:
 def _distance(logprobs: Tensor, signals: Signals, off_policy: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Sum and number of tokens of how far the learner is from other policies whose completions it learns from."""
     assert signals.behavior_logprobs is not None
-    mask = signals.mask & off_policy[:, None]
+    mask = signals.mask & off_policy
     return {"off_policy_kl": (mismatch(logprobs, signals.behavior_logprobs, mask)["engine_learner_kl"], mask.sum())}
 
 

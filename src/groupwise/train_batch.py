@@ -66,4 +66,4 @@ def own_tokens(signals: Signals) -> Tensor:
     and none where nothing says whose completions these are."""
     if signals.off_policy is None or signals.demonstrated is None:
         return torch.zeros_like(signals.mask)
-    return signals.mask & ~(signals.off_policy | signals.demonstrated)[:, None]
+    return signals.mask & ~(signals.off_policy | signals.demonstrated[:, None])

@@ -16,8 +16,11 @@ A second turn simply goes on in the same rollout; what a tool or an environment 
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from groupwise.tolerance import differ
@@ -54,6 +57,11 @@ class Example:
     """The name of the set that it belongs to, where a task holds several out. Empty: its ``data_source``, if any."""
 
 
+def prompt_key(tokens: Sequence[int]) -> bytes:
+    """A hash of all that a network reads of a prompt: whoever needs to know whether two are the same compares this."""
+    return hashlib.blake2b(array("q", tokens).tobytes(), digest_size=16).digest()
+
+
 @dataclass(frozen=True)
 class Prompt:
     """An example whose prompt has been turned into tokens, once."""
@@ -62,6 +70,11 @@ class Prompt:
     tokens: tuple[int, ...]
     opens_thinking: bool = False
     """Whether it ends inside a thinking block that the chat template opened: the completion begins in it."""
+
+    @cached_property
+    def key(self) -> bytes:
+        """Equal keys are the same prompt to a network, whatever rows they came from."""
+        return prompt_key(self.tokens)
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,38 @@ class Request:
         forced = (*self.forced, *drawn, *then)
         return replace(self, seeds=(self.seeds[index],), forced=forced, follows=(number, index))
 
+    @cached_property
+    def key(self) -> bytes:
+        """As ``Prompt.key``: requests with one key have one prompt, which an engine computes once."""
+        return prompt_key(self.tokens)
+
+    @cached_property
+    def prefix_key(self) -> bytes:
+        """Of the prompt and of what is forced behind it: all that an engine computes before it draws."""
+        if not self.forced:
+            return self.key
+        return hashlib.blake2b(self.key + array("q", self.forced).tobytes(), digest_size=16).digest()
+
+
+Span = tuple[int, int]
+"""``(version, end)``: the tokens up to the place ``end`` that no earlier span has were drawn by these weights."""
+
+
+def _checked(versions: tuple[Span, ...], version: int, length: int) -> None:
+    """Raises ValueError for spans that do not cover so many tokens in order, or whose oldest is not ``version``."""
+    if not versions:
+        return
+    ends = [end for _, end in versions]
+    oldest = min(version for version, _ in versions)
+    in_order = all(before < end for before, end in zip([0, *ends], ends, strict=False)) or ends == [0]
+    if not in_order or ends[-1] != length or oldest != version:
+        raise ValueError(
+            f"versions {versions} of {length} tokens with version {version}; expected (version, end) in order up to "
+            "the last token, and the oldest as version"
+        )
+    if oldest < 0 and len(versions) > 1:
+        raise ValueError(f"versions {versions}: what no version of the learner has drawn is a whole completion")
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -117,9 +162,19 @@ class Completion:
     finished: bool
     """True: a stop token ended it. False: truncated at ``max_tokens`` or at the end of the context."""
     version: int
-    """Of the weights that drew it (``RolloutEngine.load``)."""
+    """Of the weights that drew it (``RolloutEngine.load``), the oldest where there were several."""
     support: tuple[tuple[int, ...], ...] | None = None
     """Where top-k, top-p or min-p narrowed the choice: for each token the ids that it was drawn from."""
+    versions: tuple[Span, ...] = ()
+    """Which weights drew which tokens, where new ones came while it was sampled; empty: ``version`` drew them all."""
+
+    def __post_init__(self) -> None:
+        _checked(self.versions, self.version, len(self.tokens))
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Which weights drew which tokens: one span where no new ones came."""
+        return self.versions or ((self.version, len(self.tokens)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +261,7 @@ class Rollout:
     """The sampled tokens as text, special tokens left out: what rewards read."""
     finished: bool
     version: int
+    """Of the weights that drew it, the oldest where there were several; or ``DEMONSTRATED``, or ``ANOTHER_POLICY``."""
     rewards: Mapping[int, float] = field(default_factory=dict)
     """Token index -> reward; empty: not scored. Never overwritten by an advantage."""
     scores: Mapping[str, Score] = field(default_factory=dict)
@@ -217,6 +273,16 @@ class Rollout:
     renormalised over the same set. None: the whole vocabulary."""
     correct: bool | None = None
     """The verdict of the task's judge (``verdicts.Judge``); None where it was not asked or could not score."""
+    versions: tuple[Span, ...] = ()
+    """As ``Completion.versions``, of ``tokens``; what the policy has not sampled belongs to the span it stands in."""
+
+    def __post_init__(self) -> None:
+        _checked(self.versions, self.version, len(self.tokens))
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """As ``Completion.spans``."""
+        return self.versions or ((self.version, len(self.tokens)),)
 
     @property
     def last(self) -> int:

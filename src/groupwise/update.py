@@ -24,9 +24,9 @@ from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
 def prepare(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> Signals:
     """The numbers of a draw, with the log-probabilities that the algorithm needs, advantages and weights.
 
-    Whose completions these are is decided by ``Rollout.version``. Where the policy that learns drew them all, and
-    makes one update of them, π_old is π_θ itself and needs no forward pass of its own, unless an advantage is made of
-    it. Otherwise π_old is the learner's before its first update; but of completions that another policy drew, where no
+    Whose tokens these are is decided by ``Rollout.spans``. Where the policy that learns drew them all, and makes one
+    update of them, π_old is π_θ itself and needs no forward pass of its own, unless an advantage is made of it.
+    Otherwise π_old is the learner's before its first update; but of tokens that another policy drew, where no
     correction compares the two, π_old is the sampler (DeepSeekMath eq. 1), so that the ratio is the importance weight.
     Advantages are made of the learner's in any case.
 
@@ -38,7 +38,7 @@ def prepare(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> Signal
         _refuse_labels(stage, rollouts)
     temperature = algorithm.source.temperature
     signals = signals_of(groups, {reward.name: reward.weight for reward in stage.task.rewards})
-    signals = replace(signals, off_policy=off_policy(rollouts, learner.version))
+    signals = replace(signals, off_policy=off_policy(rollouts, learner.version) & signals.mask)
     if not algorithm.trains_scorer and _needs_old(stage, signals):
         signals = replace(signals, old_logprobs=learner.logprobs(rollouts, temperature).double())
     policy = learner.policy
@@ -52,8 +52,15 @@ def prepare(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> Signal
 
 
 def off_policy(rollouts: Sequence[Rollout], version: int) -> Tensor:
-    """``[B]`` bool: completions that were sampled, and not by the weights of that version."""
-    return torch.tensor([rollout.version not in (version, DEMONSTRATED) for rollout in rollouts])
+    """``[B, T]`` bool: tokens of completions that were sampled, and not by the weights of that version."""
+    found = torch.zeros(len(rollouts), max(len(rollout.tokens) for rollout in rollouts), dtype=torch.bool)
+    for row, rollout in enumerate(rollouts):
+        start = 0
+        for drawn_by, end in rollout.spans:
+            if drawn_by not in (version, DEMONSTRATED):
+                found[row, start:end] = True
+            start = end
+    return found
 
 
 def _needs_old(stage: Stage, signals: Signals) -> bool:
@@ -63,19 +70,20 @@ def _needs_old(stage: Stage, signals: Signals) -> bool:
     assert signals.off_policy is not None
     foreign = bool(signals.off_policy.any())
     if foreign and algorithm.needs_own_samples:
+        rows = signals.off_policy.any(dim=1)
         raise UserError(
-            f"stage {stage.name}: {int(signals.off_policy.sum())} of {len(signals.off_policy)} completions were drawn "
-            f"by another policy than the one that learns from them; {NO_WEIGHT}"
+            f"stage {stage.name}: {int(rows.sum())} of {len(rows)} completions were drawn by another "
+            f"policy than the one that learns from them; {NO_WEIGHT}"
         )
     weighted = algorithm.has_ratio or algorithm.has_anchor
     return updates_per_draw(stage) > 1 or algorithm.needs_old_first or (foreign and weighted)
 
 
 def _from_sampler(signals: Signals) -> Signals:
-    """π_old is the sampler where that was another policy."""
+    """π_old is the sampler at the tokens where that was another policy."""
     if signals.old_logprobs is None or signals.behavior_logprobs is None or signals.off_policy is None:
         return signals
-    old = torch.where(signals.off_policy[:, None], signals.behavior_logprobs, signals.old_logprobs)
+    old = torch.where(signals.off_policy, signals.behavior_logprobs, signals.old_logprobs)
     return replace(signals, old_logprobs=old)
 
 

@@ -39,6 +39,11 @@ class Ticket:
         return self.request.tokens + self.request.forced
 
     @property
+    def key(self) -> bytes:
+        """Equal keys are the same to compute."""
+        return self.request.prefix_key
+
+    @property
     def seed(self) -> int:
         """Of its random stream."""
         return self.request.seeds[self.owner[1]]
@@ -68,7 +73,6 @@ class Running:
     """A completion."""
 
     ticket: Ticket
-    prompt: Ids
     seat: Seat
     text: StopText | None
     tokens: list[int] = field(default_factory=list)
@@ -95,16 +99,16 @@ class Batch:
     ) -> None:
         self.trunk, self.prompts, self.lanes, self.how, self.lag = trunk, prompts, lanes, how, lag
         self.sampling = how.sampling
-        first: dict[Ids, int] = {}
+        first: dict[bytes, int] = {}
         for number, ticket in enumerate(tickets):
-            first.setdefault(ticket.prompt, number)
+            first.setdefault(ticket.key, number)
         # Equal prompts one after the other: then one that waits never needs the room of one that waits behind it.
-        self.waiting = deque(sorted(tickets, key=lambda ticket: first[ticket.prompt]))
-        self.unbegun = Counter(ticket.prompt for ticket in tickets)
+        self.waiting = deque(sorted(tickets, key=lambda ticket: first[ticket.key]))
+        self.unbegun = Counter(ticket.key for ticket in tickets)
         self.unended = Counter(self.unbegun)
         self.rows = list(range(lanes.cache.rows))[::-1]  # free ones, the lowest taken first
         self.room = Room(lanes.cache.prompt_tokens)
-        self.stored: dict[Ids, Stored] = {}
+        self.stored: dict[bytes, Stored] = {}
         self.running: list[Running] = []  # by lane; those that ended too, until others take their lanes
         self.unheard: deque[Said] = deque()
         self.cancelled: set[int] = set()
@@ -131,24 +135,24 @@ class Batch:
 
     def has_room(self, ticket: Ticket) -> bool:
         """Whether it can wait here: the cache has a place for its prompt and for as many tokens as it may have."""
-        cache, prompt = self.lanes.cache, ticket.prompt
-        is_over = prompt in self.stored and not self.unbegun[prompt]  # nothing stands behind it any more
-        return not is_over and len(prompt) <= cache.prompt_tokens and ticket.limit <= cache.slab
+        cache, key = self.lanes.cache, ticket.key
+        is_over = key in self.stored and not self.unbegun[key]  # nothing stands behind it any more
+        return not is_over and len(ticket.prompt) <= cache.prompt_tokens and ticket.limit <= cache.slab
 
     def join(self, ticket: Ticket) -> None:
         """One more waits, behind those of its prompt."""
-        places = [place for place, other in enumerate(self.waiting) if other.prompt == ticket.prompt]
+        places = [place for place, other in enumerate(self.waiting) if other.key == ticket.key]
         self.waiting.insert(places[-1] + 1 if places else len(self.waiting), ticket)
-        self.unbegun[ticket.prompt] += 1
-        self.unended[ticket.prompt] += 1
+        self.unbegun[ticket.key] += 1
+        self.unended[ticket.key] += 1
 
     def cancel(self, number: int) -> None:
         """Ends all completions of a request; nothing is heard of them any more."""
         self.cancelled.add(number)
         for ticket in [ticket for ticket in self.waiting if ticket.owner[0] == number]:
             self.waiting.remove(ticket)
-            self.unbegun[ticket.prompt] -= 1
-            self._give_back(ticket.prompt)
+            self.unbegun[ticket.key] -= 1
+            self._give_back(ticket)
         for one in self.running:
             if one.ticket.owner[0] == number and not one.ended:
                 self.end(one, False)
@@ -156,40 +160,40 @@ class Batch:
     def admit(self) -> None:
         """Seats those who wait where there are rows and room; each new prompt among theirs is computed once."""
         fresh, new = self.seat()
-        part: list[Ids] = []
-        for number, prompt in enumerate(new):
-            part.append(prompt)
-            if sum(map(len, part)) >= PREFILL_TOKENS or number == len(new) - 1:
+        part: list[Ticket] = []
+        for number, ticket in enumerate(new):
+            part.append(ticket)
+            if sum(len(ticket.prompt) for ticket in part) >= PREFILL_TOKENS or number == len(new) - 1:
                 self.prefill(part)
                 part = []
         if fresh:
             parts = [fresh[at : at + DRAWN_ROWS] for at in range(0, len(fresh), DRAWN_ROWS)]
             self.arrange(fresh, torch.cat([self.begin(some) for some in parts]))
 
-    def seat(self) -> tuple[list[Running], list[Ids]]:
-        """Those who get a row now, and prompts that were not in the cache."""
+    def seat(self) -> tuple[list[Running], list[Ticket]]:
+        """Those who get a row now, and of those whose prompts are not in the cache one a prompt."""
         fresh: list[Running] = []
-        new: list[Ids] = []
+        new: list[Ticket] = []
         while self.waiting and self.rows:
             ticket = self.waiting[0]
-            prompt = ticket.prompt
-            if prompt not in self.stored:
-                start = self.room.take(len(prompt))
+            length = len(ticket.prompt)
+            if ticket.key not in self.stored:
+                start = self.room.take(length)
                 if start is None:
                     break
-                self.stored[prompt] = Stored(start)
-                new.append(prompt)
+                self.stored[ticket.key] = Stored(start)
+                new.append(ticket)
             self.waiting.popleft()
-            seat = Seat(self.rows.pop(), self.stored[prompt].start, len(prompt))
+            seat = Seat(self.rows.pop(), self.stored[ticket.key].start, length)
             text = StopText(self.sampling, self.how.spelling) if self.sampling.stop_strings else None
-            fresh.append(Running(ticket, prompt, seat, text))
+            fresh.append(Running(ticket, seat, text))
         return fresh, new
 
-    def prefill(self, prompts: list[Ids]) -> None:
+    def prefill(self, tickets: list[Ticket]) -> None:
         """Computes prompts side by side; their keys and values go to the stretches that were taken for them."""
         cache, parts = self.lanes.cache, self.trunk.blueprint
-        packing = Packing.of([(prompt, ()) for prompt in prompts], self.lanes.device)
-        stretches = [torch.arange(len(prompt)) + self.stored[prompt].start for prompt in prompts]
+        packing = Packing.of([(one.prompt, ()) for one in tickets], self.lanes.device, [one.key for one in tickets])
+        stretches = [torch.arange(len(one.prompt)) + self.stored[one.key].start for one in tickets]
         where, whole = self.lanes.send(torch.cat(stretches)), self.prompts(packing)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -198,8 +202,8 @@ class Batch:
 
         hidden = self.trunk.hidden(packing.tokens, packing.positions, attend)
         ends = self.lanes.send(torch.tensor(packing.ends))
-        for prompt, logits in zip(prompts, parts.logits(hidden[ends]), strict=True):
-            self.stored[prompt].logits = logits
+        for ticket, logits in zip(tickets, parts.logits(hidden[ends]), strict=True):
+            self.stored[ticket.key].logits = logits
 
     def begin(self, fresh: Sequence[Running]) -> Tensor:
         """``[n]`` first tokens, drawn from what stands behind the prompts."""
@@ -209,11 +213,11 @@ class Batch:
         for stream, one in zip(streams, fresh, strict=True):
             limit, skipped = one.ticket.limit, len(one.ticket.request.forced)
             stream[:limit] = random_stream(one.ticket.seed, skipped + limit)[skipped:]
-            stored = self.stored[one.prompt]
+            stored = self.stored[one.ticket.key]
             assert stored.logits is not None
             behind.append(stored.logits)
-            self.unbegun[one.prompt] -= 1
-            if not self.unbegun[one.prompt]:
+            self.unbegun[one.ticket.key] -= 1
+            if not self.unbegun[one.ticket.key]:
                 stored.logits = None
         rows = lanes.send(torch.tensor([one.seat.row for one in fresh]))
         lanes.uniforms[rows] = lanes.send(streams)
@@ -256,16 +260,16 @@ class Batch:
         """Gives back what a completion has, and tells of it."""
         one.ended = True
         self.rows.append(one.seat.row)
-        self._give_back(one.prompt)
+        self._give_back(one.ticket)
         said = tuple(one.tokens), tuple(one.logprobs)
         completion = Completion(*said, finished, self.how.version, tuple(one.support) or None)
         return CompletionEvent(*one.ticket.owner, completion)
 
-    def _give_back(self, prompt: Ids) -> None:
+    def _give_back(self, ticket: Ticket) -> None:
         """One completion of a prompt is over, begun or not."""
-        self.unended[prompt] -= 1
-        if not self.unended[prompt] and prompt in self.stored:
-            self.room.give(self.stored.pop(prompt).start, len(prompt))
+        self.unended[ticket.key] -= 1
+        if not self.unended[ticket.key] and ticket.key in self.stored:
+            self.room.give(self.stored.pop(ticket.key).start, len(ticket.prompt))
 
     def leave(self) -> None:
         """Lanes of completions that ended go on unread where fewer would cost the same, or others will take them."""

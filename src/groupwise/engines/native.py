@@ -86,7 +86,7 @@ class NativeEngine(RolloutEngine):
         They are the caller's own until ``give_lanes``, so that another may run meanwhile.
         """
         lanes, self._lanes = self._lanes, None
-        lengths = sorted({one.prompt: len(one.prompt) for one in waiting}.values(), reverse=True)
+        lengths = sorted({one.key: len(one.prompt) for one in waiting}.values(), reverse=True)
         slab, rows = max(one.limit for one in waiting), min(self.max_rows, len(waiting))
         rows = self._fitting(rows, slab, lengths, lanes)
         sizes = sum(lengths[:rows]), rows, slab

@@ -20,7 +20,6 @@ from groupwise.algorithm import (
     Uncorrected,
 )
 from groupwise.counting import counted
-from groupwise.sources import OnPolicy
 
 SHOWN = (
     "group_size",
@@ -166,7 +165,7 @@ def _reward(algorithm: Algorithm) -> str:
 
 
 def _samples(algorithm: Algorithm) -> bool:
-    return isinstance(algorithm.source, OnPolicy) or "sampling_temperature" in vars(algorithm.source)
+    return algorithm.source.sampled_by() != "nobody"
 
 
 def _scope(algorithm: Algorithm) -> str:

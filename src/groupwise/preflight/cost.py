@@ -10,7 +10,7 @@ from groupwise.preflight.arithmetic import completions_per_prompt
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.probe import Probe
 from groupwise.rehearsal import in_pairs
-from groupwise.sources import World
+from groupwise.stage import Stage
 from groupwise.trainable import Memory
 from groupwise.types import Rollout, flatten
 
@@ -18,10 +18,10 @@ FORWARD = 1 / 3
 """Of a train step's time: a pass without a backward one."""
 
 
-def tell_cost(notes: Notebook, world: World, memory: Memory, rollouts: Sequence[Rollout], limit: float) -> float:
+def tell_cost(notes: Notebook, stage: Stage, memory: Memory, rollouts: Sequence[Rollout], limit: float) -> float:
     """Seconds that a token costs in learning. ``rollouts`` are the longest; with less than ``limit`` seconds for all of
     them only one is tried."""
-    joins, outputs = world.stage.algorithm.objective.joins_group(), world.stage.algorithm.outputs
+    joins, outputs = stage.algorithm.objective.joins_group(), stage.algorithm.outputs
     together = in_pairs(rollouts) if joins else None
     budget, first = memory.tokens_per_micro_batch, rollouts[: 2 if joins else 1]
     each = _timed(memory, first, outputs, [0, 0] if joins else None)
@@ -69,11 +69,10 @@ def _tell_memory(
 
 
 def tell_time(
-    notes: Notebook, world: World, rollouts: Sequence[Rollout], per_token: float, probe: Probe | None, real: bool
+    notes: Notebook, stage: Stage, rollouts: Sequence[Rollout], per_token: float, probe: Probe | None, real: bool
 ) -> None:
     """Of the whole stage at the longest length; and, where the probe's model is the ``real`` one, as long as its
     completions were."""
-    stage = world.stage
     rows = stage.prompts_per_step * completions_per_prompt(stage)
     passes = stage.epochs + FORWARD * len(stage.algorithm.needs() & {"old_logprobs", "reference_logprobs"})
     learned = rows * max(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts) * per_token * passes
