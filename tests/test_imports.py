@@ -114,7 +114,8 @@ def test_recipes_import_algorithm_and_sources() -> None:
     [
         ("tolerance.py", set()),
         ("counting.py", set()),
-        ("types.py", {"tolerance"}),
+        ("types.py", {"tolerance", "spans"}),
+        ("spans.py", set()),
         ("errors.py", set()),
         ("seeding.py", set()),
         ("deadlines.py", {"errors"}),

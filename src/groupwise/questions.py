@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from groupwise.algorithm import Source
 from groupwise.checkpoint import RECORD
-from groupwise.sources import OnPolicy
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 
@@ -56,7 +55,7 @@ class Questions:
             task.stop_strings,
             task.chat,
             begun.pop() if len(begun) == 1 else "",
-            source.temperature if isinstance(source, OnPolicy) else None,
+            source.temperature if source and source.sampled_by() == "learner" else None,
         )
 
     def in_words(self) -> str:

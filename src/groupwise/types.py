@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from groupwise.spans import Span, check_spans
 from groupwise.tolerance import differ
 
 Message = Mapping[str, str]
@@ -133,26 +134,6 @@ class Request:
         return hashlib.blake2b(self.key + array("q", self.forced).tobytes(), digest_size=16).digest()
 
 
-Span = tuple[int, int]
-"""``(version, end)``: the tokens up to the place ``end`` that no earlier span has were drawn by these weights."""
-
-
-def _checked(versions: tuple[Span, ...], version: int, length: int) -> None:
-    """Raises ValueError for spans that do not cover so many tokens in order, or whose oldest is not ``version``."""
-    if not versions:
-        return
-    ends = [end for _, end in versions]
-    oldest = min(version for version, _ in versions)
-    in_order = all(before < end for before, end in zip([0, *ends], ends, strict=False)) or ends == [0]
-    if not in_order or ends[-1] != length or oldest != version:
-        raise ValueError(
-            f"versions {versions} of {length} tokens with version {version}; expected (version, end) in order up to "
-            "the last token, and the oldest as version"
-        )
-    if oldest < 0 and len(versions) > 1:
-        raise ValueError(f"versions {versions}: what no version of the learner has drawn is a whole completion")
-
-
 @dataclass(frozen=True)
 class Completion:
     """What an engine returns: token ids and the log-probability each had when it was drawn."""
@@ -169,7 +150,7 @@ class Completion:
     """Which weights drew which tokens, where new ones came while it was sampled; empty: ``version`` drew them all."""
 
     def __post_init__(self) -> None:
-        _checked(self.versions, self.version, len(self.tokens))
+        check_spans(self.versions, self.version, len(self.tokens))
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -277,7 +258,7 @@ class Rollout:
     """As ``Completion.versions``, of ``tokens``; what the policy has not sampled belongs to the span it stands in."""
 
     def __post_init__(self) -> None:
-        _checked(self.versions, self.version, len(self.tokens))
+        check_spans(self.versions, self.version, len(self.tokens))
 
     @property
     def spans(self) -> tuple[Span, ...]:

@@ -115,7 +115,7 @@ def test_steps_that_a_template_rewrites_are_passed_over_and_counted(world: Open)
 @pytest.mark.parametrize(
     ("example", "message"),
     [
-        (row(["a", "b"], [True], "row:1"), "row:1: 1 labels for 2 steps; expected one a step"),
+        (row(["a", "b"], [True], "row:1"), "row:1: 1 label for 2 steps; expected one a step"),
         (row(["a", " "], [True, False], "row:1"), r"row:1: completions\[1\] is empty"),
         (row([], [], "row:1"), "row:1: completions is empty list"),
         (row(["a"], [2], "row:1"), r"row:1: labels\[0\] is int '2'; expected true, false or a number in 0 \.\. 1"),
