@@ -20,14 +20,15 @@ from groupwise.questions import Questions
 from groupwise.quick_evaluation import quick_evaluation
 from groupwise.rendering import remembered
 from groupwise.rewards.model import scale_metrics
-from groupwise.rotation import best_step, rotate
+from groupwise.rotation import best_so_far, rotate
+from groupwise.sample_completions import to_look_at
 from groupwise.saved_state import bytes_of, save_state
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.sources import World
 from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, asked
-from groupwise.types import DEMONSTRATED, Group, flatten
+from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
 from groupwise.update import StepRecord
 
 SHOWN_GROUPS = 3  # of a step, in groups.json
@@ -54,6 +55,8 @@ class Keeper:
         self.bad_batches = BadBatches(place.bad_batches)
         self.doctor = Doctor(stage.name, place.metrics, place.alarms, self._alarms())
         self.scorable = True
+        self.greedy: list[Rollout] = []
+        """Of the quick evaluation of this step, to be shown behind its numbers."""
         self.shown = {1, (stage.steps + 1) // 2, stage.steps}
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
@@ -75,6 +78,9 @@ class Keeper:
         """``loop.Checkpoint``, where one is due. Raises Stopped after it where a signal asked for it."""
         self.progress = progress
         stage, step = self.stage, progress.step
+        if self.greedy:
+            self.sink.completions(f"{stage.name} at step {step}", to_look_at(self.greedy, self.world.seed))
+            self.greedy = []
         if stage.most_skipped_steps and progress.skipped >= stage.most_skipped_steps:
             raise UserError(
                 f"stage {stage.name}: updates of {progress.skipped} steps in a row, up to step {step}, were left out "
@@ -117,7 +123,7 @@ class Keeper:
         raise Stopped(f"stopped {where if step else 'before the first step of ' + self.stage.name}")
 
     def _is_best(self, step: int) -> bool:
-        return self._evaluation_due(step) and best_step(self.place, self.stage.name, self.checkpoints) == step
+        return self._evaluation_due(step) and best_so_far(self.place, self.stage.name, self.checkpoints).step == step
 
     def _alarms(self) -> tuple[Alarm, ...]:
         problems = min(self.held_out.during, len(self.stage.task.held_out))
@@ -149,13 +155,14 @@ class Keeper:
             self.learner.save(partial)
             asked = remembered(stage.task, self.world.renderer) | Questions.of(stage.task).record()
             write_json(partial / RECORD, self.place.lasting_record() | asked)
-            save_state(partial, state, vars(progress))
+            best = best_so_far(self.place, stage.name, self.checkpoints)
+            save_state(partial, state, vars(progress) | best.record())
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 
     def _evaluate(self) -> dict[str, float]:
         """Of the present weights, on the first held-out problems."""
         self.world.engine.load(self.learner.weights(), self.learner.version)
-        return quick_evaluation(self.world, self.held_out)
+        return quick_evaluation(self.world, self.held_out, self.greedy.extend)
 
     def _evaluate_scorer(self) -> dict[str, float]:
         """Measures of the present weights on the first held-out rows; says so, once, where those hold nothing."""

@@ -40,7 +40,7 @@ from groupwise.rehearsal import rehearse
 from groupwise.rendering import dated, first_day, remembered, renderer_of
 from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
 from groupwise.rewards.model import with_scorers
-from groupwise.rotation import rotate
+from groupwise.rotation import BEST, rotate
 from groupwise.runs import Outcome, Run, as_record, check
 from groupwise.saved_state import load_state
 from groupwise.scaling import scaled
@@ -235,7 +235,7 @@ class Session:
             if resumed:
                 state, saved = load_state(resumed)
                 learner.load_state(state)
-                progress = Progress(**saved)
+                progress = Progress(**{name: value for name, value in saved.items() if name != BEST})
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage.task.train)}")
