@@ -28,6 +28,7 @@ from groupwise.evaluator import Evaluator
 from groupwise.finite import refuse_broken
 from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
+from groupwise.kernels.lanes import keep_to_available_threads
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import Local, Lora, NewModel
 from groupwise.learners.local import LocalLearner
@@ -112,6 +113,8 @@ class Session:
         else:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
             note_unreadable(self.place, self.sink.note)
+        if fewer := keep_to_available_threads():
+            self.sink.note(fewer)
         self._open_trackers()
         if self.place.kept:
             self.sink.note(f"kept, since no run wrote them: {', '.join(self.place.kept)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from groupwise.kernels.lanes import own_threads
+from groupwise.kernels.lanes import available_threads, own_threads
 from groupwise.types import Example, Prompt, Rollout
 
 TRIALS = 2
@@ -41,15 +41,23 @@ def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> lis
     return [Rollout(prompt, ids, *told) for prompt in prompts for _ in range(4)]
 
 
-def choose_threads(wanted: int, device: str, model: Any, step: Callable[[int], None]) -> int:
+def choose_threads(
+    wanted: int, device: str, model: Any, step: Callable[[int], None], note: Callable[[str], None] = lambda text: None
+) -> int:
     """``wanted``, or for 0 on the CPU the fastest for ``step(threads)``, up to the number that torch has. Torch then
     uses so many everywhere in this thread, in sampling too: a continued run, which is told the number, rounds alike.
 
     Models of one kind and size get one answer in a process, so that they round alike; two that are opened at once are
-    not tried against each other.
+    not tried against each other. ``note`` hears where the system gives fewer than are wanted.
     """
     most = _most()
     if wanted:
+        given = available_threads(wanted)
+        if given < wanted:
+            note(
+                f"learner: the system gives {given} of {wanted} CPU threads (a limit on processes or memory), which do "
+                "the work of all"
+            )
         own_threads(wanted)
         return wanted
     if device != "cpu":

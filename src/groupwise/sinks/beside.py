@@ -48,7 +48,7 @@ class Beside:
 
     def __init__(self, name: str, open_board: Callable[[], Board], heard: HeardSteps | None = None) -> None:
         self.name, self._heard = name, heard
-        self._helper = Helper(f"sink {name}")
+        self._helper = Helper(f"sink {name}", apart=True)
         self._pending: deque[Future[None]] = deque()
         self._begun = time.monotonic()
         self._opened: list[Board] = []
