@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,8 @@ def run(runs: int = RUNS) -> dict[str, Any]:
     """Inputs in all; by target, with seconds; ``lost``: the targets that crashed or hung."""
     names = ("data readers", "answer extraction", "case reader")
     guided = importlib.util.find_spec("atheris") is not None
-    found = {name: (_guided if guided else _mutated)(name, runs) for name in names}
+    with ThreadPoolExecutor(len(names)) as pool:  # of processes where it is guided
+        found = dict(zip(names, pool.map(partial(_guided if guided else _mutated, runs=runs), names), strict=True))
     lost = [f"{name}: {count} crashes or hangs" for name in names if (count := found[name]["crashes_and_hangs"])]
     return {"inputs": sum(one["inputs"] for one in found.values()), "by_target": found, "lost": lost}
 

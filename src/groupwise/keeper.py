@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from groupwise.checkpoint import RECORD, complete_directory, require_space, sync, write_json
+from groupwise.checkpoint import RECORD, complete_directory, read_json, require_space, sync, write_json
 from groupwise.directory import RunDirectory
 from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
@@ -180,8 +179,9 @@ class Keeper:
     def _show(self, record: StepRecord) -> None:
         """Adds a few groups of this step to groups.json, those with a signal first."""
         path = self.place.groups
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        kept = [row for row in kept if (row["stage"], row["step"]) != (self.stage.name, record.step)]
+        kept = [
+            row for row in read_json(path, list) or [] if (row["stage"], row["step"]) != (self.stage.name, record.step)
+        ]
         signal = signal_of(self.stage.algorithm)
         order = sorted(range(len(record.groups)), key=lambda number: not signal(record.groups[number]))
         starts = [sum(len(group.rollouts) for group in record.groups[:number]) for number in range(len(record.groups))]

@@ -164,7 +164,7 @@ def test_where_no_thread_can_be_made_torch_has_one() -> None:
     """Torch's own library ends the process where it finds none. The place is one that another user can read."""
     with tempfile.TemporaryDirectory() as place:
         said = run("processes", Path(place), UNTILED)
-    assert "the system gives 1 of 3 CPU threads (a limit on processes or memory)" in said
+    assert "learner: the system gives 1 threads, fewer than " in said
     assert "the numbers of one thread" in said
 
 

@@ -141,14 +141,14 @@ def _close(process: int, handle: int) -> None:
 
 
 def own_threads(count: int) -> Callable[[], None]:
-    """From now on torch's operations in this thread have ``count`` threads, or as many as the system gives; what is
-    returned makes it as it was.
+    """From now on torch's operations in this thread have ``count`` threads, or one where threads are few
+    (``keep_to_available_threads``); what is returned makes it as it was.
 
     ``torch.set_num_threads`` also sets what threads to come begin with, so that two that use it get in each other's
     way; the libraries beneath it keep a number for each thread.
     """
     before, functions = torch.get_num_threads(), _per_thread()
-    count = _made(count, functions)
+    count = 1 if _FEW.is_set() else count
     if functions is None:
         torch.set_num_threads(count)
         return lambda: torch.set_num_threads(before)
@@ -161,27 +161,6 @@ def own_threads(count: int) -> Callable[[], None]:
         mkl(products)
 
     return again
-
-
-def _made(count: int, functions: tuple[Any, Any] | None) -> int:
-    """``count``, or the number of threads that the system gives. OpenMP makes its threads when it first needs so many,
-    keeps them for the thread that called, and ends the process where there are none: so they are tried, and then made
-    at once."""
-    if count == 1 or getattr(_TEAM, "size", 1) == count:
-        return count
-    count = available_threads(count)
-    if count > 1 and functions is not None:
-        before = torch.get_num_threads()
-        functions[0](count)
-        torch.empty(count * LEAST_SHARE).fill_(0.0)
-        functions[0](before)
-        _TEAM.size = count
-    return count
-
-
-_TEAM = threading.local()
-LEAST_SHARE = 32768
-"""Numbers that torch gives to a thread at least, where an operation has several."""
 
 
 def available_threads(count: int) -> int:
@@ -201,26 +180,28 @@ def available_threads(count: int) -> int:
     return 1 + len(made)
 
 
-def keep_to_available_threads() -> str:
-    """Where the system gives fewer threads than torch, transformers and tokenizers make between them, each of which
-    ends a run that it finds none for: torch has fewer from now on, here and in threads to come, and the others none of
-    their own. Says so then; else empty."""
-    wanted, cores = torch.get_num_threads(), os.cpu_count() or 1
-    needed = wanted + cores + LOADING + SPARE
+def keep_to_available_threads(wanted: int = 0) -> str:
+    """Where the system gives fewer threads than torch, which may want ``wanted``, transformers and tokenizers make
+    between them: from now on they have none of their own, and torch works in the thread that calls it. Each of them
+    ends a run that it finds no thread for, and OpenMP makes its threads anew now and then. Says so then; else empty."""
+    needed = TEAMS * max(wanted, torch.get_num_threads()) + (os.cpu_count() or 1) + LOADING + SPARE
     found = available_threads(needed)
-    if found == needed:
+    if found == needed and not _FEW.is_set():
         return ""
-    torch.set_num_threads(max(1, min(wanted, found - SPARE)))
+    _FEW.set()
+    torch.set_num_threads(1)
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     return (
-        f"the system gives {found} threads, fewer than {needed} (a limit on processes, ulimit -u, or on memory): "
-        "models are read and texts encoded in one thread, slower"
+        f"the system gives {found} threads, fewer than {needed} (a limit on processes, ulimit -u, or on memory): torch "
+        "has one, models are read and texts encoded in one, slower"
     )
 
 
-LOADING, SPARE = 4, 3
-"""Threads in which transformers reads weights; those that write the ledger, score and write event files."""
+TEAMS, LOADING, SPARE = 2, 4, 3
+"""Threads that call torch, each of which has a team; those in which transformers reads weights; those that write the
+ledger, score and write event files."""
+_FEW = threading.Event()
 
 
 @functools.cache

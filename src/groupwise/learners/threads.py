@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from groupwise.kernels.lanes import available_threads, own_threads
+from groupwise.kernels.lanes import keep_to_available_threads, own_threads
 from groupwise.types import Example, Prompt, Rollout
 
 TRIALS = 2
@@ -52,12 +52,8 @@ def choose_threads(
     """
     most = _most()
     if wanted:
-        given = available_threads(wanted)
-        if given < wanted:
-            note(
-                f"learner: the system gives {given} of {wanted} CPU threads (a limit on processes or memory), which do "
-                "the work of all"
-            )
+        if fewer := keep_to_available_threads(wanted):
+            note(f"learner: {fewer}")
         own_threads(wanted)
         return wanted
     if device != "cpu":
