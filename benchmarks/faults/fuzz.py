@@ -70,7 +70,7 @@ def _guided(name: str, runs: int) -> dict[str, Any]:
             said, code = (late.stderr or b"").decode("utf-8", "replace"), -1
         words.unlink()
         shutil.rmtree(targets.SCRATCH, ignore_errors=True)
-        targets.SCRATCH.mkdir()
+        targets.SCRATCH.mkdir(exist_ok=True)
         found = [path.read_bytes().hex()[:400] for path in Path(corpus).glob("found-*")]
     tried = re.search(r"number_of_executed_units: (\d+)", said)
     coverage = re.findall(r"cov: (\d+)", said)
