@@ -182,6 +182,7 @@ def learned(
     renderer = Renderer(opened.tokenizer, eos_tokens=opened.stop_tokens)
     policy = opened if not algorithm.trains_scorer else learner.open(model)
     with tempfile.TemporaryDirectory() as store:
-        world = World(stage, renderer, gw.Native(threads=1).open(policy.model), seed=0, store=Path(store))
+        engine = gw.Native(threads=1).open(model, policy.live_module(), policy.tokenizer)
+        world = World(stage, renderer, engine, seed=0, store=Path(store))
         progress = train(stage, world, opened, sink, Progress(), lambda progress, record: {})
     return opened, before, progress.step
