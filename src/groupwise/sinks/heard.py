@@ -8,7 +8,6 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from groupwise.checkpoint import write_json
 from groupwise.clearing import TRACKERS
@@ -41,7 +40,7 @@ class HeardSteps:
         """It was told."""
         self.newest[stage] = step
         with _WRITING:
-            write_json(self.directory / TRACKERS, _kept(self.directory) | {self.name: self.newest})
+            write_json(self.directory / TRACKERS, {**_kept(self.directory), self.name: self.newest})
 
     def _read(self) -> dict[str, int]:
         """As it is recorded; where the record was lost, all that was made counts as heard."""
@@ -53,7 +52,7 @@ class HeardSteps:
         return {row["stage"]: row["step"] for row in read_metrics(self.directory)}
 
 
-def _kept(directory: Path) -> Mapping[str, Any]:
+def _kept(directory: Path) -> Mapping[str, Mapping[str, int]]:
     """The file's content; empty where it is none of ours any more."""
     try:
         found = json.loads((directory / TRACKERS).read_text(encoding="utf-8"))
