@@ -22,6 +22,8 @@ CUTS = 3  # of each file at random places, beside its two ends
 BLOCK = 4096
 MADE_AGAIN = ("groups.json", "evaluation.json")
 """Of these what was lost is lost: they begin anew."""
+TELL_OF_IT = {"metrics.jsonl": ("alarms.jsonl",), "evaluation.json": ("models/two/README.md",)}
+"""What is made of another file's rows; a model's card compares it with the one before the stage, which is lost."""
 SIDE_BY_SIDE = 2
 
 Harm = Callable[[Path, random.Random], None]
@@ -110,7 +112,7 @@ def judged(status: int, there: Path, run: Whole, each: Harmed) -> list[str]:
     name = f"{each.harm.__name__} {each.file}"
     if status:
         return [f"{name}: it did not continue: {said[-300:]}"]
-    touched = ("alarms.jsonl", "metrics.jsonl") if each.file == "metrics.jsonl" else (each.file,)
+    touched = (each.file, *TELL_OF_IT.get(each.file, ()))
     lost = [f"{name}: {what}" for what in different(run.files, kept(there / "run")) if what not in touched]
     lost += [f"{name}: not named"] * (each.file in MADE_AGAIN and each.harm is emptied and each.file not in said)
     shutil.rmtree(there)

@@ -15,7 +15,7 @@ from groupwise.step_rows import unreadable
 
 SHOWN_CHANGES = 6
 SHOWN_AGAIN = "the groups that it showed are in the ledger"
-EVALUATED_AGAIN = "what stages left is evaluated again"
+EVALUATED_AGAIN = "what stages left is evaluated again, the model that the run began with is not"
 
 
 def whole_checkpoint(place: RunDirectory, stage: str, tell: Callable[[str], None]) -> Path | None:
