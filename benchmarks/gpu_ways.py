@@ -23,7 +23,7 @@ from gpu import DRY, FULL, Bench, Local, Native, Plan, how
 from groupwise.engines.cache import Merged
 from groupwise.engines.lanes import Decoder, TrunkDecoder
 from groupwise.engines.native import NativeEngine
-from groupwise.engines.paths import differs, ways
+from groupwise.engines.paths import differs, experimental_ways, ways
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
         assert isinstance(engine, NativeEngine), how(engine)
         print(json.dumps({"torch": torch.__version__, "taken": how(engine)}), flush=True)
         plain = partial(TrunkDecoder, engine.trunk, Merged(engine.parts))
-        for name, make in {**ways(engine.trunk), "plain torch": plain}.items():
+        for name, make in {**ways(engine.trunk), **experimental_ways(engine.trunk), "plain torch": plain}.items():
             try:
                 found = way(bench, plan, make, plain())
             except Exception:  # of a compiler or a library

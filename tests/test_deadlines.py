@@ -108,3 +108,18 @@ def test_no_wait_in_the_library_is_without_a_deadline() -> None:
         if any(wait in line for wait in WAITS) and "seconds)" not in line and '"""' not in line
     }
     assert not {each for each in found if each.partition(":")[0] not in ENDS_OTHERWISE}
+
+
+def test_without_a_thread_the_work_is_done_where_it_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    helper = Helper("ledger")
+    assert helper.submit(threading.get_ident).result(timeout=0) == threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        helper.submit(lambda: 1 / 0).result(timeout=0)
+    helper.close()
+    assert helper.submit(lambda: 1).cancelled()
+    with pytest.raises(UserError, match=r"sink wandb: the system gives no further thread; raise the limit"):
+        Helper("sink wandb", apart=True)

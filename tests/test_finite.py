@@ -32,13 +32,14 @@ CALLS = {"huge": 0}
 
 
 def huge_at_first(completions: list[str], **columns: Any) -> list[float]:
-    """The first two draws' rewards are finite, and their spread is not."""
+    """The first two draws' rewards are finite, and float32 cannot hold what lies between them."""
     CALLS["huge"] += len(completions)
-    return [1e308 if CALLS["huge"] <= 16 else float(sum(map(ord, text)) % 7) for text in completions]
+    ordinary = [float(sum(map(ord, text)) % 7) for text in completions]
+    return [1e308 * (row % 2) if CALLS["huge"] <= 16 else ordinary[row] for row in range(len(completions))]
 
 
 def always_huge(completions: list[str], **columns: Any) -> list[float]:
-    return [1e308] * len(completions)
+    return [1e308 * (row % 2) for row in range(len(completions))]
 
 
 class Heard(Sinks):
@@ -62,17 +63,17 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(text) for text in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_rewards_whose_spread_overflows_cost_two_steps_and_not_the_run(tiny_model: Path, tmp_path: Path) -> None:
+def test_advantages_that_overflow_cost_two_steps_and_not_the_run(tiny_model: Path, tmp_path: Path) -> None:
     CALLS["huge"], heard, out = 0, Heard(), tmp_path / "run"
-    run(recipe(tiny_model, huge_at_first), out, sinks=[heard])
+    run(recipe(tiny_model, huge_at_first, recipes.dr_grpo), out, sinks=[heard])
     rows = rows_of(out)
     assert [row["skipped_updates"] for row in rows] == [1, 1, 0, 0]
-    assert [row.get("skipped_updates/squared_rewards") for row in rows] == [1, 1, None, None]
+    assert [row.get("skipped_updates/advantages") for row in rows] == [1, 1, None, None]
     assert "loss" not in rows[0]
     assert rows[2]["grad_norm"] > 0
     told = [note for note in heard.notes if "left out" in note]
     assert len(told) == 2
-    assert "squared_rewards is inf at token" in told[0]
+    assert "advantages is inf at token" in told[0] or "advantages is -inf at token" in told[0]
     assert f"prompt {ROWS[0].id}" in told[0] or "prompt row:" in told[0]
 
     batches = Ledger(out / "bad_batches")
@@ -80,19 +81,50 @@ def test_rewards_whose_spread_overflows_cost_two_steps_and_not_the_run(tiny_mode
     kept = batches.read("stage", 1)
     assert len(kept) == 8
     where = json.loads((out / "bad_batches/stage/000001.json").read_text())["not_finite"][0]
-    assert where["kind"] == "squared_rewards"
+    assert where["kind"] == "advantages"
     assert kept[where["row"]]["example"] == where["example"]
-    assert kept[where["row"]]["reward_tokens"] == [where["token"]]
-    assert kept[where["row"]]["reward_values"] == [1e308]
+    assert where["token"] == 0  # an outcome is that of every token
+    assert kept[where["row"]]["reward_values"] in ([1e308], [0.0])
+
+
+@pytest.mark.parametrize("high", [1e17, 1e39, 1e200, 1e308])
+def test_rewards_of_any_size_are_learned_from_where_a_group_normalises_them(
+    high: float, tiny_model: Path, tmp_path: Path
+) -> None:
+    def huge(completions: list[str], **columns: Any) -> list[float]:
+        return [high * (row % 2) - high / 2 for row in range(len(completions))]
+
+    rows = rows_of(run(recipe(tiny_model, huge, steps=2), tmp_path / "run", sinks=[]).directory)
+    assert [row["skipped_updates"] for row in rows] == [0, 0]
+    assert all(row["grad_norm"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+def test_a_reward_that_is_no_finite_number_costs_its_completion_and_is_named(
+    value: float, tiny_model: Path, tmp_path: Path
+) -> None:
+    def sometimes(completions: list[str], **columns: Any) -> list[float]:
+        return [value if row % 4 == 0 else float(row % 2) for row in range(len(completions))]
+
+    heard = Heard()
+    out = run(recipe(tiny_model, sometimes, steps=2), tmp_path / "run", sinks=[heard]).directory
+    rows, [told] = rows_of(out), [note for note in heard.notes if "gets no reward" in note]
+    assert [row["skipped_updates"] for row in rows] == [0, 0]
+    assert [row["rewards/sometimes/failed"] for row in rows] == [0.25, 0.25]
+    assert "reward 'sometimes' failed: " in told
+    assert "row:" in told
+    kept = Ledger(out / "ledger").read("stage", 1)
+    assert [row["reward"] for row in kept[::4]] == [None, None]
+    assert not any(any(row["advantages"]) for row in kept[::4])
 
 
 def test_a_stated_number_in_a_row_stops_the_run_and_names_the_evidence(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(UserError) as raised:
-        run(recipe(tiny_model, always_huge, steps=9, most_skipped_steps=3), out, sinks=[])
+        run(recipe(tiny_model, always_huge, recipes.dr_grpo, steps=9, most_skipped_steps=3), out, sinks=[])
     message = str(raised.value)
     assert "stage stage: updates of 3 steps in a row, up to step 3" in message
-    assert "squared_rewards is inf" in message
+    assert "advantages is " in message
     assert str(out / "bad_batches/stage/000003.parquet") in message
     assert "\n" not in message
     assert len(rows_of(out)) == 3
@@ -100,7 +132,9 @@ def test_a_stated_number_in_a_row_stops_the_run_and_names_the_evidence(tiny_mode
 
 
 def test_zero_never_stops(tiny_model: Path, tmp_path: Path) -> None:
-    outcome = run(recipe(tiny_model, always_huge, steps=7, most_skipped_steps=0), tmp_path / "run", sinks=[])
+    outcome = run(
+        recipe(tiny_model, always_huge, recipes.dr_grpo, steps=7, most_skipped_steps=0), tmp_path / "run", sinks=[]
+    )
     assert [row["skipped_updates"] for row in rows_of(outcome.directory)] == [1.0] * 7
 
 
@@ -129,7 +163,10 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("where", "name", "value", "kind"),
     [
-        ("signals", "rewards", 1e200, "squared_rewards"),
+        ("signals", "rewards", NAN, "rewards"),
+        ("signals", "advantages", 1e200, "advantages"),
+        ("signals", "returns", -1e39, "returns"),
+        ("cotangent", "logprobs", 1e39, "coefficients"),
         ("signals", "behavior_logprobs", NAN, "behavior_logprobs"),
         ("signals", "reference_logprobs", -INF, "reference_logprobs"),
         ("signals", "old_values", INF, "old_values"),
@@ -149,8 +186,10 @@ def test_each_kind_is_named_where_it_is_and_before_what_is_made_of_it(
 
     mask = torch.tensor([[True, True, True], [True, True, False]])
     parts: dict[str, dict[str, torch.Tensor]] = {
-        "signals": {n: zeros() for n in ("behavior_logprobs", "reference_logprobs", "old_values", "advantages")},
-        "outputs": {n: zeros() for n in ("logprobs", "entropy", "values")},
+        "signals": {
+            n: zeros() for n in ("behavior_logprobs", "reference_logprobs", "old_values", "returns", "advantages")
+        },
+        "outputs": {n: zeros().float() for n in ("logprobs", "entropy", "values")},
         "cotangent": {n: zeros() for n in ("logprobs", "values")},
     }
     parts["signals"] |= {"rewards": zeros()}

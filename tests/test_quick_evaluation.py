@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from groupwise.errors import UserError
 from groupwise.quick_evaluation import quick_metrics, refuse_unknown_best
 from groupwise.rewards import FinalAnswer, LengthPenalty
 from groupwise.runs import validate
+from groupwise.sample_completions import SampleCompletion
+from groupwise.sinks import Sinks
 from groupwise.sources import StepLabels
 from groupwise.tasks import held_out_sets
 from groupwise.types import Example
@@ -38,6 +41,37 @@ def test_every_metric_that_is_promised_is_said_and_no_other(tiny_model: Path, tm
         for name in names:  # three problems of each set
             mean = (row[f"eval/sums/{name}"] + row[f"eval/org/doubles/{name}"]) / 2
             assert row[f"eval/{name}"] == pytest.approx(mean)
+
+
+class Shown(Sinks):
+    """Hears steps and completions, in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[str, list[str]]] = []
+
+    def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        self.heard.append((f"step {step}", []))
+
+    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
+        self.heard.append((name, [*chosen]))
+
+
+def test_its_completions_are_shown_behind_the_numbers_of_their_step(tiny_model: Path, tmp_path: Path) -> None:
+    stage, shown = replace(STAGE, steps=5), Shown()
+    run = gw.Run("quick", str(tiny_model), (stage,), gw.Local(device="cpu", threads=1), evaluation=PLAN)
+    gw.run(run, tmp_path / "run", sinks=[shown])
+    kinds = ["best", "worst", "random"]
+    assert shown.heard == [
+        ("step 1", []),
+        ("grpo at step 1", kinds),
+        ("step 2", []),
+        ("grpo at step 2", kinds),
+        ("step 3", []),
+        ("step 4", []),
+        ("grpo at step 4", kinds),
+        ("step 5", []),
+    ]
 
 
 def test_with_one_sample_and_one_set_it_is_what_it_was() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
@@ -173,6 +174,48 @@ def test_some_stay_for_good(whole: Path, tmp_path: Path) -> None:
     best = max(found, key=lambda step: found[step])
     assert names(out) == sorted({"grpo-000004", f"grpo-{best:06d}", "grpo-000007"})
     same(out, whole)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[", b'[{"stage": "gr', b"\0" * 4096, b"{}", b'"x"', b"\xff\xfe", b"[" * 9999]
+)
+def test_a_file_that_holds_nothing_any_more_begins_anew(
+    content: bytes, whole: Path, broken_off: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(broken_off, tmp_path / "run", symlinks=True)
+    (out / "groups.json").write_bytes(content)
+    (out / "evaluation.json").write_bytes(content if content != b"{}" else b"[]")
+    heard = Hears()
+    gw.run(RECIPE, out, sinks=[heard])
+    told = [note for note in heard.notes if "can't be read and is begun anew" in note]
+    assert [note.partition(" ")[0] for note in told] == ["groups.json", "evaluation.json"]
+    assert (out / "evaluation.json").read_bytes() == (whole / "evaluation.json").read_bytes()
+    steps = {row["step"] for row in json.loads((out / "groups.json").read_text())}
+    assert steps == {7}
+    model = "models/grpo/model.safetensors"
+    assert (out / model).read_bytes() == (whole / model).read_bytes()
+
+
+@pytest.mark.parametrize("left", [0, 1, 400])
+def test_the_best_is_known_when_the_file_of_steps_was_cut(left: int, tmp_path: Path) -> None:
+    """At step 3 it is best; killed in step 6, and all that metrics.jsonl held is lost, or all but a part."""
+    values = iter([0.1, 0.5, 0.2, 0.3])
+    kept = gw.Checkpoints(keep_last=1, keep_best="eval/accuracy")
+    recipe = replace(RECIPE, checkpoints=kept)
+    out = tmp_path / "run"
+
+    def measured(*_: Any) -> dict[str, float]:
+        return {"eval/accuracy": next(values)}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("groupwise.keeper.quick_evaluation", measured)
+        with pytest.raises(BreakOff):
+            gw.run(recipe, out, sinks=[Hears(6, breaks)])
+        assert "grpo-000003" in names(out)
+        os.truncate(out / "metrics.jsonl", left)
+        gw.run(recipe, out, sinks=[])
+    assert "grpo-000003" in names(out)
+    assert "grpo-000006" not in names(out)
 
 
 def test_how_many_are_kept_is_a_number(tmp_path: Path) -> None:

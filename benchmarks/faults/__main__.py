@@ -1,7 +1,7 @@
 """Faults injected into real runs, and what was lost: nothing, or this says what.
 
 python benchmarks/faults                  all parts; writes benchmarks/faults.json
-    --only kills checkpoints              of processes, kills, checkpoints, rewards, fuzz, properties
+    --only kills checkpoints              of those parts alone; an unknown name lists them all
     --kills 60                            how many at least
     --stops 16                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --inputs 100000                       of each fuzz target
@@ -26,9 +26,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import methods
 import properties
+from caches import caches
 from damages import checkpoints
+from halves import halves
 from kills import kills, processes
+from limits import limits
+from trackers import trackers
 
 import fuzz
 import rewards
@@ -55,6 +60,11 @@ def main() -> int:
         "processes": processes,
         "kills": partial(kills, wanted=chosen.kills, seed=chosen.seed),
         "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
+        "files": partial(halves, seed=chosen.seed),
+        "limits": limits,
+        "trackers": trackers,
+        "caches": caches,
+        "methods": methods.run,
         "rewards": lambda place: rewards.run(),
         "fuzz": lambda place: fuzz.run(chosen.inputs),
         "properties": lambda place: properties.run(chosen.seed),
@@ -63,11 +73,22 @@ def main() -> int:
     if unknown:
         options.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     for name in chosen.only or parts:
-        started = time.monotonic()
+        started, worked, load = time.monotonic(), cpu_seconds(), round(os.getloadavg()[0], 1)
         with tempfile.TemporaryDirectory(prefix="faults-") as place:
             found = parts[name](Path(place))
-        merge(chosen.results, name, found | {"seconds": round(time.monotonic() - started)})
+        took = {
+            "seconds": round(time.monotonic() - started),
+            "cpu_seconds": round(cpu_seconds() - worked),
+            "load": load,
+        }
+        merge(chosen.results, name, found | took)
     return report(json.loads(chosen.results.read_text()))
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended: what a part costs, whatever else the machine does."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def merge(path: Path, name: str, found: dict[str, Any]) -> None:
@@ -75,6 +96,7 @@ def merge(path: Path, name: str, found: dict[str, Any]) -> None:
     old = json.loads(path.read_text()) if path.exists() else {}
     parts = {**old.get("faults", {}), name: found}
     about = {"machine": machine(), "versions": versions(), "date": datetime.now(UTC).date().isoformat()}
+    about |= {name: sum(part.get(name, 0) for part in parts.values()) for name in ("seconds", "cpu_seconds")}
     result = about | {"lost": sum(len(part["lost"]) for part in parts.values()), "faults": parts}
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 

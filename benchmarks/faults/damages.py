@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from compare import different, kept
 from forked import ended, in_child, spawned
 from kills import Whole, trapped, undisturbed
+from side_by_side import CORES, side_by_side
 from traps import Trap
 
 import groupwise as gw
@@ -42,12 +44,29 @@ class Notes(Sinks):
 
 def checkpoints(place: Path, stops: int, seed: int) -> dict[str, Any]:
     """What was injected, and what was lost by it."""
-    draw = random.Random(seed)
     runs = undisturbed(("grpo", "ppo"), place / "whole")
+    works = [
+        partial(counted_of, damaged_files, runs["ppo"]),
+        partial(counted_of, full_disks, runs["ppo"]),
+        *(partial(stops_of, runs["grpo"], stops // CORES, seed + number) for number in range(CORES)),
+    ]
+    found = side_by_side(works, place)
+    counts = sum((Counter(one["counts"]) for one in found), Counter[str]())
+    return {**dict(counts), "lost": [what for one in found for what in one["lost"]]}
+
+
+def counted_of(part: Callable[[Path, Whole, Counter[str]], list[str]], run: Whole, place: Path) -> dict[str, Any]:
+    """What a part counted and lost."""
     counts: Counter[str] = Counter()
-    lost = [*damaged_files(place / "damaged", runs["ppo"], counts), *full_disks(place / "full", runs["ppo"], counts)]
-    lost += stopped_runs(place / "stopped", "grpo", runs["grpo"], stops, draw, counts)
-    return {**dict(counts), "lost": lost}
+    lost = part(place, run, counts)
+    return {"counts": counts, "lost": lost}
+
+
+def stops_of(run: Whole, wanted: int, seed: int, place: Path) -> dict[str, Any]:
+    """The same of runs that are asked to stop."""
+    counts: Counter[str] = Counter()
+    lost = stopped_runs(place, "grpo", run, wanted, random.Random(seed), counts)
+    return {"counts": counts, "lost": lost}
 
 
 def damaged_files(place: Path, run: Whole, counts: Counter[str]) -> list[str]:

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,8 @@ def run(runs: int = RUNS) -> dict[str, Any]:
     """Inputs in all; by target, with seconds; ``lost``: the targets that crashed or hung."""
     names = ("data readers", "answer extraction", "case reader")
     guided = importlib.util.find_spec("atheris") is not None
-    found = {name: (_guided if guided else _mutated)(name, runs) for name in names}
+    with ThreadPoolExecutor(len(names)) as pool:  # of processes where it is guided
+        found = dict(zip(names, pool.map(partial(_guided if guided else _mutated, runs=runs), names), strict=True))
     lost = [f"{name}: {count} crashes or hangs" for name in names if (count := found[name]["crashes_and_hangs"])]
     return {"inputs": sum(one["inputs"] for one in found.values()), "by_target": found, "lost": lost}
 
@@ -67,7 +70,7 @@ def _guided(name: str, runs: int) -> dict[str, Any]:
             said, code = (late.stderr or b"").decode("utf-8", "replace"), -1
         words.unlink()
         shutil.rmtree(targets.SCRATCH, ignore_errors=True)
-        targets.SCRATCH.mkdir()
+        targets.SCRATCH.mkdir(exist_ok=True)
         found = [path.read_bytes().hex()[:400] for path in Path(corpus).glob("found-*")]
     tried = re.search(r"number_of_executed_units: (\d+)", said)
     coverage = re.findall(r"cov: (\d+)", said)

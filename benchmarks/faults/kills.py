@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from compare import different, kept
 from forked import import_all, in_child
+from side_by_side import CORES, side_by_side
 from traps import CLOCK, SPOTS, Trap, counted
 
 import groupwise as gw
@@ -78,20 +79,26 @@ def whole(kind: str, place: Path) -> Whole:
 
 def processes(place: Path) -> dict[str, Any]:
     """Each kind in two processes of their own, in which Python orders sets differently."""
-    lost, files = [], 0
-    for kind in PROCESSED:
-        found = []
-        for order in ("1", "2"):
-            there = place / f"{kind}-{order}"
-            there.mkdir()
-            code = f"import kills; kills.versions.revisions = lambda: {REVISIONS}; kills.complete({kind!r})"
-            paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-            environment = os.environ | {"PYTHONHASHSEED": order, "PYTHONPATH": paths}
-            subprocess.run([sys.executable, "-c", code], cwd=there, env=environment, check=True)
-            found.append(kept(there / "run"))
-        lost += [f"{kind}: {name}" for name in different(*found)]
-        files += len(found[0])
-    return {"processes": 2 * len(PROCESSED), "files_compared": files, "lost": lost}
+    works = [partial(in_two_processes, kind) for kind in PROCESSED]
+    found = [
+        one for start in range(0, len(works), CORES) for one in side_by_side(works[start:][:CORES], place / str(start))
+    ]
+    lost = [what for one in found for what in one["lost"]]
+    return {"processes": 2 * len(PROCESSED), "files_compared": sum(one["files"] for one in found), "lost": lost}
+
+
+def in_two_processes(kind: str, place: Path) -> dict[str, Any]:
+    """What differs between them, and how many files there are."""
+    found = []
+    for order in ("1", "2"):
+        there = place / f"{kind}-{order}"
+        there.mkdir()
+        code = f"import kills; kills.versions.revisions = lambda: {REVISIONS}; kills.complete({kind!r})"
+        paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = os.environ | {"PYTHONHASHSEED": order, "PYTHONPATH": paths}
+        subprocess.run([sys.executable, "-c", code], cwd=there, env=environment, check=True)
+        found.append(kept(there / "run"))
+    return {"files": len(found[0]), "lost": [f"{kind}: {name}" for name in different(*found)]}
 
 
 def trap(phase: str, run: Whole, draw: random.Random) -> Trap:
@@ -121,10 +128,29 @@ def killed_run(kind: str, run: Whole, phases: list[str], place: Path, draw: rand
 
 
 def kills(place: Path, wanted: int, seed: int) -> dict[str, Any]:
-    """At least ``wanted`` kills, over all kinds and phases in turn; what was lost is named."""
-    draw, found = random.Random(seed), []
-    order = draw.sample(list(KINDS), len(KINDS))
+    """At least ``wanted`` kills, over all kinds and phases in turn; what was lost is named. Kinds are shared out."""
+    order = random.Random(seed).sample(list(KINDS), len(KINDS))
     runs = undisturbed(order[:1], place / "whole")
+    share = -(-wanted // CORES)
+    works = [
+        partial(kills_of, order[number::CORES], dict(runs) if number == 0 else {}, share, seed + number)
+        for number in range(CORES)
+    ]
+    found = [one for part in side_by_side(works, place) for one in part]
+    return {
+        "kills": sum(len(one["killed"]) for one in found),
+        "runs": len(found),
+        "kinds": len({one["kind"] for one in found}),
+        "by_kind": dict(Counter(one["kind"] for one in found for _ in one["killed"])),
+        "by_phase": dict(sorted(Counter(phase for one in found for phase in one["killed"]).items())),
+        "files_compared": sum(one["files"] for one in found),
+        "lost": [f"{one['kind']}: {what}" for one in found for what in one["lost"]],
+    }
+
+
+def kills_of(order: Sequence[str], runs: dict[str, Whole], wanted: int, seed: int, place: Path) -> list[dict[str, Any]]:
+    """At least ``wanted`` kills over some kinds: each run that was killed, and how many files were compared."""
+    draw, found = random.Random(seed), list[dict[str, Any]]()
     every = [*SPOTS, *[CLOCK] * CLOCK_SHARE]
     left: dict[str, list[str]] = {}
     number, done = 0, 0
@@ -137,15 +163,7 @@ def kills(place: Path, wanted: int, seed: int) -> dict[str, Any]:
             left[kind] += draw.sample(plan, len(plan))
         phases = [left[kind].pop(0) for _ in range(KILLS_A_RUN)]
         result = killed_run(kind, runs[kind], phases, place / f"{number:03d}-{kind}", draw)
-        found.append(result)
+        found.append(result | {"files": len(runs[kind].files)})
         done, number = done + len(result["killed"]), number + 1
         print(f"{done}/{wanted} kills: {kind} in {', '.join(result['killed']) or 'none'}", *result["lost"], flush=True)
-    return {
-        "kills": done,
-        "runs": number,
-        "kinds": len(runs),
-        "by_kind": dict(Counter(one["kind"] for one in found for _ in one["killed"])),
-        "by_phase": dict(sorted(Counter(phase for one in found for phase in one["killed"]).items())),
-        "files_compared": sum(len(runs[one["kind"]].files) for one in found),
-        "lost": [f"{one['kind']}: {what}" for one in found for what in one["lost"]],
-    }
+    return found

@@ -22,7 +22,7 @@ MOST_SECONDS = 900
 def run(seed: int) -> dict[str, Any]:
     """How many property tests, the seed of their examples, and in ``lost`` those that failed and on what."""
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "@given" in path.read_text()]
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "hypothesis", "--tb=short"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "hypothesis", "--tb=short", "-n", "2"]
     command += ["--hypothesis-profile=search", f"--hypothesis-seed={seed}", *(str(path) for path in files)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)

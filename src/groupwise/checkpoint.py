@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from groupwise.errors import UserError
 from groupwise.manifest import write_manifest
@@ -27,6 +27,7 @@ FULL = {
     errno.EACCES: "permission is denied",
     errno.EPERM: "permission is denied",
 }
+J = TypeVar("J")
 SLACK_BYTES = 64 << 20
 """For all that is no tensor: tokenizer, config, manifest."""
 
@@ -112,6 +113,15 @@ def open_new(path: Path) -> BinaryIO:
 
 def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, kind: type[J]) -> J | None:
+    """What a file holds, where that is of the kind; None where there is no file, or it is cut, zeros or else's."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, kind) else None
 
 
 def sync(path: Path) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 from groupwise.checkpoint import remove_any
 from groupwise.manifest import MANIFEST, listed
 
-RECORD, LOCK = "run.json", ".lock"
+RECORD, LOCK, TRACKERS = "run.json", ".lock", "trackers.json"
 FOLDERS = ("tensorboard", "ledger", "gathered", "bad_batches", "models", "checkpoints")
-FILES = ("metrics.jsonl", "times.jsonl", "alarms.jsonl", "evaluation.json", "groups.json", "report.html")
+FILES = ("metrics.jsonl", "times.jsonl", "alarms.jsonl", "evaluation.json", "groups.json", "report.html", TRACKERS)
 _ANY_MODEL = re.compile(
     r"(config|generation_config|groupwise_\w+|tokenizer\w*|special_tokens_map)\.json|model.*\.safetensors"
 )

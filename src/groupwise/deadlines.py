@@ -18,6 +18,7 @@ PATIENCE_SECONDS = 600.0
 MOST_TIMES = 6
 """Then it is given up."""
 FRAMES = 6
+NO_THREAD = "the system gives no further thread; raise the limit on processes (ulimit -u) or on memory"
 
 
 def result(
@@ -61,16 +62,29 @@ def _frames(frame: Any) -> str:
 
 
 class Helper:
-    """One thread that does one thing after the other, and is left behind where it hangs: it keeps no process alive."""
+    """One thread that does one thing after the other, and is left behind where it hangs: it keeps no process alive.
 
-    def __init__(self, name: str) -> None:
+    Where the system gives no further thread, whoever hands something over does it there and then. With ``apart`` it
+    must not: then UserError is raised.
+    """
+
+    def __init__(self, name: str, apart: bool = False) -> None:
         self._orders: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._over = threading.Event()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._is_alone = False
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError as error:
+            if apart:
+                raise UserError(f"{name}: {NO_THREAD}") from error
+            self._is_alone = True
 
     def submit(self, do: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
-        self._orders.put((future, do))
+        if self._is_alone:
+            self._answer(future, do)
+        else:
+            self._orders.put((future, do))
         return future
 
     def close(self) -> None:
@@ -80,11 +94,13 @@ class Helper:
 
     def _work(self) -> None:
         while order := self._orders.get():  # ends with close()
-            future, do = order
-            if self._over.is_set():
-                future.cancel()
-            elif future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(do())
-                except BaseException as error:
-                    future.set_exception(error)
+            self._answer(*order)
+
+    def _answer(self, future: Future[Any], do: Callable[[], Any]) -> None:
+        if self._over.is_set():
+            future.cancel()
+        elif future.set_running_or_notify_cancel():
+            try:
+                future.set_result(do())
+            except BaseException as error:
+                future.set_exception(error)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from groupwise.changes import Changes, accepted
-from groupwise.checkpoint import PARTIAL, put_right, remove_any, remove_directory, write_json
+from groupwise.checkpoint import PARTIAL, put_right, read_json, remove_any, remove_directory, write_json
 from groupwise.clearing import FILES, LOCK, RECORD, remains, remove
 from groupwise.errors import UserError
 from groupwise.identity import unknowns
@@ -216,7 +216,7 @@ class RunDirectory:
         if self.evaluation.exists() and changes.evaluates_anew:
             self.evaluation.unlink()
         elif self.evaluation.exists() and changes.lengthened:
-            write_json(self.evaluation, _without(json.loads(self.evaluation.read_text()), changes.lengthened))
+            write_json(self.evaluation, _without(read_json(self.evaluation, dict) or {}, changes.lengthened))
         record = self.read()
         stages = [{"name": stage["name"], "steps": stage["steps"]} for stage in recipe.get("stages", ())]
         again = {"seconds": None} if changes.lengthened or changes.evaluates_anew else {}
@@ -283,5 +283,7 @@ def _mark(lock: TextIO) -> None:
 
 def _without(evaluations: dict[str, Any], stage: str) -> dict[str, Any]:
     """What evaluation.json holds of the other stages; a comparison is made again."""
-    others = {kind: [one for one in evaluations[kind] if one["stage"] != stage] for kind in ("models", "scorers")}
+    others = {
+        kind: [one for one in evaluations.get(kind) or () if one["stage"] != stage] for kind in ("models", "scorers")
+    }
     return evaluations | others | {"comparison": None}

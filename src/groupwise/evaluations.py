@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from groupwise.checkpoint import write_json
+from groupwise.checkpoint import read_json, write_json
 from groupwise.comparison import comparable, compare
 from groupwise.counting import counted
 from groupwise.directory import RunDirectory
@@ -61,8 +60,7 @@ class Evaluations:
 
     def _kept(self, part: str) -> Any:
         """Of evaluation.json; None where it has none."""
-        text = self.place.evaluation.read_text(encoding="utf-8") if self.place.evaluation.exists() else "{}"
-        return json.loads(text).get(part)
+        return (read_json(self.place.evaluation, dict) or {}).get(part)
 
 
 def changes(models: Mapping[str, Evaluation]) -> list[str]:

@@ -23,7 +23,8 @@ from groupwise.record import StepRecord
 from groupwise.recorders import Recorder, is_sampled
 from groupwise.rendering import remembered
 from groupwise.rewards.model import scale_metrics
-from groupwise.rotation import best_step, rotate
+from groupwise.rotation import best_so_far, rotate
+from groupwise.sample_completions import to_look_at
 from groupwise.saved_state import save_progress
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.shown_groups import ShownGroups
@@ -32,6 +33,7 @@ from groupwise.sources.pending import write_pending
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, stop_signal
 from groupwise.trainable import Trainable
+from groupwise.types import Rollout
 
 
 class Keeper:
@@ -223,7 +225,9 @@ class Saver(Recorder):
                 raise Stopped(f"stopped after step {step} of {stage.name}, saved")
 
     def _is_best(self, step: int) -> bool:
-        return evaluation_due(self.stage, step) and best_step(self.place, self.stage.name, self.checkpoints) == step
+        return (
+            evaluation_due(self.stage, step) and best_so_far(self.place, self.stage.name, self.checkpoints).step == step
+        )
 
     def save(self, progress: Progress) -> None:
         """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them. Draws that the
@@ -243,7 +247,8 @@ class Saver(Recorder):
             write_json(partial / RECORD, record)
             write_pending(partial, self.world, progress.position, pending)
             self.learner.write(partial)
-            save_progress(partial, replace(progress, pending=len(pending)).plain())
+            best = best_so_far(self.place, stage.name, self.checkpoints)
+            save_progress(partial, replace(progress, pending=len(pending)).plain() | best.record())
         rotate(self.place, stage.name, self.checkpoints, finished=False)
 
     def close(self) -> None:
@@ -255,14 +260,22 @@ class PolicyEvaluations(Recorder):
     """The quick evaluations of a policy."""
 
     def __init__(self, stage: Stage, world: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
-        self.stage, self.world, self.learner, self.held_out = stage, world, learner, held_out
+        self.stage, self.world, self.learner, self.held_out, self.sink = stage, world, learner, held_out, sink
+        self.greedy: list[Rollout] = []
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
         """Evaluates the present weights on the first held-out problems, where that is due."""
         if not evaluation_due(self.stage, progress.step):
             return {}
         self.world.engine.load(self.learner.weights(), self.learner.version)
-        return quick_evaluation(self.world, self.held_out)
+        return quick_evaluation(self.world, self.held_out, self.greedy.extend)
+
+    def checkpoint(self, progress: Progress) -> None:
+        """Shows the greedy completions of the step's evaluation, behind its numbers."""
+        if self.greedy:
+            chosen = to_look_at(self.greedy, self.world.seed)
+            self.sink.completions(f"{self.stage.name} at step {progress.step}", chosen)
+            self.greedy = []
 
 
 class ScorerEvaluations(Recorder):

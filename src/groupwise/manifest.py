@@ -37,7 +37,7 @@ def damage(directory: Path) -> str:
         hashes = {str(name): str(about["sha256"]) for name, about in files.items()}
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} cannot be read"
     found = (_damage_of(directory / name, name, size, hashes[name]) for name, size in sizes.items())
     return next(filter(None, found), "")

@@ -2,6 +2,8 @@
 
 An update one of whose numbers is NaN or infinite is left out whole. What came first is named, in the order in which
 numbers are made of numbers: a NaN advantage makes a NaN coefficient and a NaN gradient, and the advantage is the news.
+A number that the learner's precision cannot hold is infinite, too: rewards of 1e308, which a group's spread may still
+normalise, are no fault, and an advantage of 1e308 is one.
 """
 
 from __future__ import annotations
@@ -41,8 +43,10 @@ def refuse_bad(signals: Signals, outputs: Outputs, found: Coefficients) -> None:
 
 def _in_order(signals: Signals, outputs: Outputs, found: Coefficients) -> Iterator[tuple[str, Tensor]]:
     """``[b, T]`` tensors that are there; what is made of others comes after them."""
-    named = [("squared_rewards", signals.rewards.square())]  # a group's spread is made of these
-    named += [(name, vars(signals)[name]) for name in (*MADE_BEFORE, "advantages")]
-    named += [(name, vars(outputs)[name]) for name in SAID]
-    named += [("coefficients", vars(found.cotangent)[name]) for name in SAID]
-    return ((name, tensor) for name, tensor in named if tensor is not None)
+    learned = [(name, vars(signals)[name]) for name in (*MADE_BEFORE, "advantages")]
+    learned += [(name, vars(outputs)[name]) for name in SAID]
+    learned += [("coefficients", vars(found.cotangent)[name]) for name in SAID]
+    yield "rewards", signals.rewards
+    for name, tensor in learned:
+        if tensor is not None:
+            yield name, tensor.to(outputs.logprobs.dtype)

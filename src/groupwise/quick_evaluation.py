@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, evaluate_plan
@@ -12,11 +13,15 @@ from groupwise.sources import DrawContext
 from groupwise.stage import Checkpoints, HeldOut, Stage
 from groupwise.statistics import doubling
 from groupwise.tasks.held_out import first_of_each_set, places_by_set
+from groupwise.types import Rollout
 from groupwise.voting import can_vote
 
 
-def quick_evaluation(context: DrawContext, plan: HeldOut) -> dict[str, float]:
-    """Metrics of the engine's present weights on the first held-out problems of each set."""
+def quick_evaluation(
+    context: DrawContext, plan: HeldOut, on_greedy: Callable[[Sequence[Rollout]], Any] = lambda rollouts: None
+) -> dict[str, float]:
+    """Metrics of the engine's present weights on the first held-out problems of each set. ``on_greedy`` is given the
+    greedy completions, scored."""
     found = evaluate_plan(
         context.engine,
         context.renderer,
@@ -25,6 +30,7 @@ def quick_evaluation(context: DrawContext, plan: HeldOut) -> dict[str, float]:
         seed=stable_seed(context.seed, "evaluation"),
         on_progress=lambda done, total: context.on_phase("evaluate", done, total),
         state=context.state,
+        on_greedy=on_greedy,
     )
     means = found.reward_means if len(found.reward_means) > 1 else {}
     metrics = _measures(found, "eval") | {f"eval/rewards/{name}/mean": value for name, value in means.items()}

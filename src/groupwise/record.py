@@ -17,7 +17,7 @@ class BadNumber:
     """The first number of an update that is not finite."""
 
     kind: str
-    """What it is one of: squared_rewards, advantages, logprobs, coefficients, loss, gradient ..."""
+    """What it is one of: rewards, advantages, logprobs, coefficients, loss, gradient ..."""
     value: float
     count: int = 1
     """How many of its kind are not finite in its micro-batch."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from groupwise.checkpoint import read_json
 from groupwise.describe import differences
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
@@ -13,6 +14,8 @@ from groupwise.manifest import damage
 from groupwise.step_rows import unreadable
 
 SHOWN_CHANGES = 6
+SHOWN_AGAIN = "the groups that it showed are in the ledger"
+EVALUATED_AGAIN = "what stages left is evaluated again, the model that the run began with is not"
 
 
 def whole_checkpoint(place: RunDirectory, stage: str, tell: Callable[[str], None]) -> Path | None:
@@ -51,7 +54,12 @@ def note_changes(place: RunDirectory, now: Mapping[str, Any], tell: Callable[[st
 
 
 def note_unreadable(place: RunDirectory, tell: Callable[[str], None]) -> None:
-    """Says which lines of the run's files of steps are none: a machine that lost power leaves such."""
+    """Says which lines of the run's files of steps are none, and which other files hold nothing any more: a machine
+    that lost power leaves such."""
     for path in (place.metrics, place.times, place.alarms):
         if lost := unreadable(path):
             tell(f"{path.name}: {lost} lines that can't be read are left out")
+    for path, kind, then in ((place.groups, list, SHOWN_AGAIN), (place.evaluation, dict, EVALUATED_AGAIN)):
+        if path.exists() and read_json(path, kind) is None:
+            path.unlink()
+            tell(f"{path.name} can't be read and is begun anew: {then}")

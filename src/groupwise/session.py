@@ -27,6 +27,7 @@ from groupwise.evaluator import Evaluator
 from groupwise.finite import refuse_broken
 from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
+from groupwise.kernels.lanes import keep_to_available_threads
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import NewModel
 from groupwise.learners.threads import one_thread_plan
@@ -37,7 +38,7 @@ from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
 from groupwise.rendering import dated, remembered
 from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
-from groupwise.rotation import rotate
+from groupwise.rotation import BEST, rotate
 from groupwise.runs import Outcome, Run, as_record, validate
 from groupwise.saved_state import load_progress
 from groupwise.scaling import scaled
@@ -116,6 +117,8 @@ class Session:
         else:
             note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
             note_unreadable(self.place, self.sink.note)
+        if fewer := keep_to_available_threads():
+            self.sink.note(fewer)
         self._open_trackers()
         if self.place.kept:
             self.sink.note(f"kept, since no run wrote them: {', '.join(self.place.kept)}")
@@ -229,7 +232,7 @@ class Session:
             learner.start_stage(reference, algorithm.critic.network)
             if resumed:
                 learner.read(resumed)
-                progress = Progress.of(load_progress(resumed))
+                progress = Progress.of({name: value for name, value in load_progress(resumed).items() if name != BEST})
                 restore_pending(algorithm.source, world, progress.position, resumed, progress.pending)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from groupwise.checkpoint import write_json
+from groupwise.checkpoint import read_json, write_json
 from groupwise.directory import RunDirectory
 from groupwise.ledger import extras, parts_of
 from groupwise.loop import Progress
@@ -36,8 +35,8 @@ class ShownGroups(Recorder):
     def _show(self, record: StepRecord) -> None:
         """Those with a signal first."""
         path = self.place.groups
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        kept = [row for row in kept if (row["stage"], row["step"]) != (self.stage.name, record.step)]
+        there = read_json(path, list) or []
+        kept = [row for row in there if (row["stage"], row["step"]) != (self.stage.name, record.step)]
         signal = signal_of(self.stage.algorithm)
         order = sorted(range(len(record.groups)), key=lambda number: not signal(record.groups[number]))
         starts = [sum(len(group.rollouts) for group in record.groups[:number]) for number in range(len(record.groups))]

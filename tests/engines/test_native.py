@@ -15,7 +15,7 @@ from groupwise.engines.cache import Cache, Merged, Room, Stretches, View, evenly
 from groupwise.engines.graphs import Graphs
 from groupwise.engines.lanes import Lanes, TrunkDecoder
 from groupwise.engines.native import NativeEngine
-from groupwise.engines.paths import differs, example, ways
+from groupwise.engines.paths import differs, example, experimental_ways, ways
 from groupwise.networks import Blueprint, blueprint_of
 from groupwise.networks.trunk import Trunk
 from groupwise.types import Completion, Request, Sampling
@@ -276,10 +276,18 @@ def test_each_faster_way_is_right_or_says_why_not(make_model: Any, name: str, wa
     assert isinstance(parts, Blueprint)
     trunk = Trunk(parts, 64)
     try:
-        decoder = ways(trunk)[way]()
+        decoder = {**ways(trunk), **experimental_ways(trunk)}[way]()
     except (ImportError, ValueError) as error:
         pytest.skip(str(error))
     assert differs(lambda: decoder, TrunkDecoder(trunk, Merged(parts)), trunk, []) == ""
+
+
+def test_one_way_is_kept_and_the_other_is_experimental(make_model: Any) -> None:
+    parts = blueprint_of(make_model("qwen3"))
+    assert isinstance(parts, Blueprint)
+    trunk = Trunk(parts, 64)
+    assert list(ways(trunk)) == ["Triton"]
+    assert list(experimental_ways(trunk)) == ["flash attention"]
 
 
 @on_gpu

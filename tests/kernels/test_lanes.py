@@ -182,3 +182,47 @@ def test_own_threads_is_undone() -> None:
     assert torch.get_num_threads() == before + 2
     again()
     assert torch.get_num_threads() == before
+
+
+def no_more_than(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system gives so many further threads at once."""
+    real, alive = threading.Thread.start, list[threading.Thread]()
+
+    def start(thread: threading.Thread) -> None:
+        if sum(each.is_alive() for each in alive) >= count:
+            raise RuntimeError("can't start new thread")
+        real(thread)
+        alive.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+@pytest.mark.parametrize(("given", "found"), [(0, 1), (1, 2), (2, 3), (3, 4), (9, 4)])
+def test_threads_are_tried_before_they_are_promised(given: int, found: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_more_than(given, monkeypatch)
+    before = threading.active_count()
+    assert module.available_threads(4) == found
+    assert threading.active_count() == before
+    assert module.available_threads(1) == 1
+
+
+@pytest.mark.parametrize("given", [0, 2, 99])
+def test_where_threads_are_few_nobody_makes_some_of_their_own(given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
+    for name in ("HF_DEACTIVATE_ASYNC_LOAD", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.setenv(name, "")
+    no_more_than(given, monkeypatch)
+    before = torch.get_num_threads()
+    try:
+        said = module.keep_to_available_threads()
+        assert torch.get_num_threads() == (before if given == 99 else 1)
+        restore = module.own_threads(3)
+        assert torch.get_num_threads() == (3 if given == 99 else 1)
+        restore()
+    finally:
+        torch.set_num_threads(before)
+        module._FEW.clear()
+    few = given != 99
+    assert (f"the system gives {given + 1} threads, fewer than {2 * before + 4 + 4 + 3}" in said) == few
+    assert os.environ["HF_DEACTIVATE_ASYNC_LOAD"] == ("1" if few else "")
+    assert os.environ["TOKENIZERS_PARALLELISM"] == ("false" if few else "")

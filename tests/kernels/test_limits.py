@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -100,9 +101,56 @@ else:
 """
 
 
-def run(limit: str, place: Path) -> str:
+UNTILED = """
+import os, resource, sys
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+from groupwise import Local
+from groupwise.algorithm import Outputs
+from groupwise.learners import NewModel
+from groupwise.learners.loading import load_tokenizer
+from groupwise.types import Example, Prompt, Rollout
+
+NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=64).save(sys.argv[2])
+config = GPT2Config(vocab_size=300, n_positions=64, n_embd=256, n_layer=2, n_head=2)
+GPT2LMHeadModel(config).save_pretrained(sys.argv[2])
+told = (True,) * 40, (-1.0,) * 40, "", True, 0
+prompts = [Prompt(Example(str(row), "q"), tuple((row + place) % 250 + 5 for place in range(20))) for row in range(9)]
+rollouts = [Rollout(prompt, prompt.tokens * 2, *told) for prompt in prompts]
+
+
+def learned(threads, note=print):
+    learner = Local(device="cpu", threads=threads).open(sys.argv[2], note)
+    learner.accumulate(rollouts, 1.0, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
+    return [parameter.grad.clone() for parameter in learner.model.parameters()]
+
+
+def limited():
+    for folder, _, names in os.walk(sys.argv[2]):
+        for name in (folder, *(os.path.join(folder, name) for name in names)):
+            os.chmod(name, 0o755)
+    if os.getuid() == 0:  # whom no limit binds
+        os.setuid(65534)
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+    return learned(3)
+
+
+torch.set_num_threads(1)
+one = learned(1, lambda text: None)
+child = os.fork()  # what has computed in one thread can be forked
+if child == 0:
+    found = limited()
+    assert all(map(torch.equal, found, one))
+    print("the numbers of one thread", flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def run(limit: str, place: Path, program: str = PROGRAM) -> str:
+    place.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, limit, str(place / "model")], capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", program, limit, str(place / "model")], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -110,6 +158,14 @@ def run(limit: str, place: Path) -> str:
 
 def test_where_no_thread_can_be_made_the_caller_does_the_work(tmp_path: Path) -> None:
     assert run("processes", tmp_path) == "learned the same\nsampled the same\n"
+
+
+def test_where_no_thread_can_be_made_torch_has_one() -> None:
+    """Torch's own library ends the process where it finds none. The place is one that another user can read."""
+    with tempfile.TemporaryDirectory() as place:
+        said = run("processes", Path(place), UNTILED)
+    assert "learner: the system gives 1 threads, fewer than " in said
+    assert "the numbers of one thread" in said
 
 
 def test_where_memory_ends_it_is_named_and_nothing_else_is_lost(tmp_path: Path) -> None:

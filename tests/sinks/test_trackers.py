@@ -29,9 +29,9 @@ def needs(package: str) -> pytest.MarkDecorator:
 
 
 def told(tracker: Any, place: Path) -> None:
-    """Two steps, a continuation with a third, and a table."""
+    """Two steps, a continuation that makes the second again and a third, and a table."""
     about = About("mine", place, "mine-1", {"seed": 0, "stages": [{"name": "grpo"}]})
-    for steps in ((1, 2), (3,)):
+    for steps in ((1, 2), (2, 3)):
         sink = tracker.open(about)
         sink.stage("grpo", 3, steps[0] - 1)
         for step in steps:

@@ -207,6 +207,7 @@ def _on_case(methods: Sequence[Method], chosen: Namespace) -> None:
         page.name_missing_steps(method, case)
     worked = "A worked example, one prompt" if scores else WORKED
     page.tokens(case, found, case.name if chosen.case else worked)
+    page.scale(case)
     if chosen.case is None:
         page.effects()
     return None

@@ -16,7 +16,17 @@ from groupwise.combinations import remarks
 from groupwise.commands.explanation_tables import against_columns, token_columns, token_tables
 from groupwise.commands.methods import documentation
 from groupwise.counting import counted
-from groupwise.explain import Case, Numbers, contrast, definitions, effects, objective, premises, table_row
+from groupwise.explain import (
+    Case,
+    Numbers,
+    contrast,
+    definitions,
+    effects,
+    objective,
+    premises,
+    scale_effect,
+    table_row,
+)
 from groupwise.visible import visible
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ MISSING_STEPS = (
     "no completion here has step scores, only one at its last token, so this is outcome supervision; its steps are "
     "seen where a reward scores them (process:DIR, or steps with --data stepwise)"
 )
+SCALE_OF_A_RUN = "the scale that a run gave a learned reward is shown by --run DIR"
 LABEL = 20  # columns
 
 
@@ -78,6 +89,16 @@ class Page:
             first, second = ([v for tokens in rows for v in tokens.coefficients] for rows in responses)
             self.contrast(first, second)
         self._blank()
+
+    def scale(self, case: Case) -> None:
+        """What the scale of rewards does to each method, and where that of a learned one is seen."""
+        found = {method.name: scale_effect(method.algorithm, case, method.name) for method in self.methods}
+        for name, said in found.items():
+            if said:
+                self.labelled("reward scale", f"{name}: {said}" if len(found) > 1 else said)
+        if any(found.values()):
+            self.labelled("", SCALE_OF_A_RUN)
+            self._blank()
 
     def contrast(self, first: Sequence[float], second: Sequence[float]) -> None:
         """How far two gradients agree."""

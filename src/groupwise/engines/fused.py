@@ -2,7 +2,7 @@
 
 Twelve launches a layer where separate operations would be about forty: at these sizes launches cost the time.
 Not run on a GPU when written: that the kernels compile (Triton 3.6, sm_90) and, in its interpreter, compute what they
-should is known; how fast they are is not. ``paths.py`` tries them at opening and goes another way if they fail.
+should is known; how fast they are is not. ``paths.py`` tries them at opening and decodes in plain torch if they fail.
 """
 
 from __future__ import annotations

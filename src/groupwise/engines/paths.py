@@ -53,8 +53,18 @@ def paths_for(trunk: Trunk, note: Callable[[str], None]) -> Paths:
 
 
 def ways(trunk: Trunk) -> dict[str, Callable[[], Decoder]]:
-    """Decoders for a GPU that may be faster than plain torch, the one to be preferred first; making one may fail."""
-    return {"Triton": partial(_fused, trunk), "flash attention": partial(_flashed, trunk)}
+    """Decoders for a GPU that may be faster than plain torch, the one to be preferred first; making one may fail.
+
+    No way of ours was measured on a GPU yet. Triton's is kept, since it was shown to compile, and in its interpreter to
+    compute what it should, for every family, window and precision.
+    """
+    return {"Triton": partial(_fused, trunk)}
+
+
+def experimental_ways(trunk: Trunk) -> dict[str, Callable[[], Decoder]]:
+    """Decoders that no run takes: ``benchmarks/gpu_ways.py`` compares them with ``ways``. Flash attention's leans on
+    what torch does not promise, and has neither windows, caps nor single precision."""
+    return {"flash attention": partial(_flashed, trunk)}
 
 
 def _tried(name: str, differs: Callable[[], str], note: Callable[[str], None]) -> str:

@@ -7,6 +7,7 @@ from groupwise.explain.differences import Contrast, contrast
 from groupwise.explain.formula import definitions, objective, table_row
 from groupwise.explain.numbers import Numbers, Tokens, compute
 from groupwise.explain.reading import case_from, read_case
+from groupwise.explain.reward_scale import scale_effect
 from groupwise.explain.rollouts import Drawn, reward_scales, select, step_rows
 from groupwise.explain.totals import Totals, totals
 from groupwise.explain.words import effects, premises
@@ -32,6 +33,7 @@ __all__ = [
     "premises",
     "read_case",
     "reward_scales",
+    "scale_effect",
     "select",
     "step_rows",
     "table_row",

@@ -141,12 +141,14 @@ def _close(process: int, handle: int) -> None:
 
 
 def own_threads(count: int) -> Callable[[], None]:
-    """From now on torch's operations in this thread have ``count`` threads; what is returned makes it as it was.
+    """From now on torch's operations in this thread have ``count`` threads, or one where threads are few
+    (``keep_to_available_threads``); what is returned makes it as it was.
 
     ``torch.set_num_threads`` also sets what threads to come begin with, so that two that use it get in each other's
     way; the libraries beneath it keep a number for each thread.
     """
     before, functions = torch.get_num_threads(), _per_thread()
+    count = 1 if _FEW.is_set() else count
     if functions is None:
         torch.set_num_threads(count)
         return lambda: torch.set_num_threads(before)
@@ -159,6 +161,47 @@ def own_threads(count: int) -> Callable[[], None]:
         mkl(products)
 
     return again
+
+
+def available_threads(count: int) -> int:
+    """``count``, or how many threads this process can have now, the calling one among them: a limit on processes, or on
+    memory, may leave fewer."""
+    end, made = threading.Event(), list[threading.Thread]()
+    for _ in range(count - 1):
+        thread = threading.Thread(target=end.wait, name="trial", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            break
+        made.append(thread)
+    end.set()
+    for thread in made:
+        thread.join()
+    return 1 + len(made)
+
+
+def keep_to_available_threads(wanted: int = 0) -> str:
+    """Where the system gives fewer threads than torch, which may want ``wanted``, transformers and tokenizers make
+    between them: from now on they have none of their own, and torch works in the thread that calls it. Each of them
+    ends a run that it finds no thread for, and OpenMP makes its threads anew now and then. Says so then; else empty."""
+    needed = TEAMS * max(wanted, torch.get_num_threads()) + (os.cpu_count() or 1) + LOADING + SPARE
+    found = available_threads(needed)
+    if found == needed and not _FEW.is_set():
+        return ""
+    _FEW.set()
+    torch.set_num_threads(1)
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    return (
+        f"the system gives {found} threads, fewer than {needed} (a limit on processes, ulimit -u, or on memory): torch "
+        "has one, models are read and texts encoded in one, slower"
+    )
+
+
+TEAMS, LOADING, SPARE = 2, 4, 3
+"""Threads that call torch, each of which has a team; those in which transformers reads weights; those that write the
+ledger, score and write event files."""
+_FEW = threading.Event()
 
 
 @functools.cache

@@ -161,6 +161,10 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) 
     quiet_transformers()
     import torch
 
+    from groupwise.kernels.lanes import keep_to_available_threads
+
+    keep_to_available_threads()
+
     name, how = fetched(source)
     with one_line(f"{source}: the model can't be loaded", _offline_hint()):
         if not Path(name).exists():

@@ -62,7 +62,7 @@ class LocalLearner:
         self._reference: LanguageModel | PastPolicy | None = None
         self._reference_was_policy = False
         self._critic: Critic | None = None
-        self.threads = choose_threads(config.threads, self.device, trained, self._trial)
+        self.threads = choose_threads(config.threads, self.device, trained, self._trial, note)
         self._optimizer = self._new_optimizer()
 
     @property

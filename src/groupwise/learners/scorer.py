@@ -71,7 +71,7 @@ class ScorerLearner:
         self.version = 0
         self.lanes = Lanes(config.threads or 1)
         self._body = body_of(self.model, config.checkpointing, self.lanes)
-        self.threads = choose_threads(config.threads, self.device, self.model, self._trial)
+        self.threads = choose_threads(config.threads, self.device, self.model, self._trial, note)
         self._optimizer = self._new_optimizer()
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:

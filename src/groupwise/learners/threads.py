@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from groupwise.counting import counted
-from groupwise.kernels.lanes import own_threads
+from groupwise.kernels.lanes import keep_to_available_threads, own_threads
 from groupwise.types import Example, Prompt, Rollout
 
 TRIALS = 2
@@ -85,8 +85,13 @@ def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> lis
     return [Rollout(prompt, ids, *told) for prompt in prompts for _ in range(4)]
 
 
-def choose_threads(wanted: int, device: str, model: Any, step: Callable[[int], None]) -> int:
-    """The number of CPU threads for a learner, by the plan of what it is opened in, or by one of its own."""
+def choose_threads(
+    wanted: int, device: str, model: Any, step: Callable[[int], None], note: Callable[[str], None] = lambda text: None
+) -> int:
+    """The number of CPU threads for a learner, by the plan of what it is opened in, or by one of its own. ``note`` is
+    called where the system gives fewer than are wanted."""
+    if wanted and (fewer := keep_to_available_threads(wanted)):
+        note(f"learner: {fewer}")
     plan = _current.get()
     count = (plan or ThreadPlan()).choose(wanted, device, model, step)
     if plan and (wanted or device == "cpu"):

@@ -130,8 +130,13 @@ class Judge:
                 done.put((row, self._ask(rollouts[row], headers)))
 
         threads = min(self.concurrency, len(rollouts))
-        for _ in range(threads):
-            threading.Thread(target=work, daemon=True, name=f"{self.name} reward").start()
+        for number in range(threads):
+            try:
+                threading.Thread(target=work, daemon=True, name=f"{self.name} reward").start()
+            except RuntimeError:  # the system gives no more
+                if number == 0:
+                    work()
+                break
         turns = -(-len(rollouts) // max(threads, 1))
         verdicts: list[_Verdict] = []
         for row, verdict in _collected(

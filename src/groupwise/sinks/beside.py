@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from groupwise.deadlines import Helper
 from groupwise.masking import masked
 from groupwise.protocols import Sink
+from groupwise.sinks.heard import HeardSteps
 
 if TYPE_CHECKING:
     from groupwise.sample_completions import SampleCompletion
@@ -41,19 +42,22 @@ class Board(Protocol):
 
 class Beside(Sink):
     """Hands everything to a ``Board`` that is opened and called in one thread. Raises, at a later call, what went wrong
-    there, and TimeoutError where it hangs."""
+    there, and TimeoutError where it hangs.
 
-    def __init__(self, name: str, open_board: Callable[[], Board]) -> None:
-        self.name = name
-        self._helper = Helper(f"sink {name}")
+    ``heard`` knows what the board has from before: then it is told what it lacks when it is opened, and no step twice.
+    """
+
+    def __init__(self, name: str, open_board: Callable[[], Board], heard: HeardSteps | None = None) -> None:
+        self.name, self._heard = name, heard
+        self._helper = Helper(f"sink {name}", apart=True)
         self._pending: deque[Future[None]] = deque()
         self._begun = time.monotonic()
         self._opened: list[Board] = []
-        self._do(lambda: self._opened.append(open_board()))
+        self._do(lambda: self._open(open_board()))
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         told = dict(values)
-        self._do(lambda: self._opened[0].log(stage, step, told))
+        self._do(lambda: self._log(stage, step, told))
 
     def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
         rows = [
@@ -74,6 +78,17 @@ class Beside(Sink):
             raise TimeoutError(f"did not finish within {CLOSING_SECONDS:g} s of the run's end") from None
         finally:
             self._helper.close()
+
+    def _open(self, board: Board) -> None:
+        self._opened.append(board)
+        for missed in self._heard.missed() if self._heard else ():
+            self._log(*missed)
+
+    def _log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        if self._heard is None or self._heard.lacks(stage, step):
+            self._opened[0].log(stage, step, values)
+            if self._heard is not None:
+                self._heard.add(stage, step)
 
     def _do(self, call: Callable[[], None]) -> None:
         """Raises what an earlier call raised."""

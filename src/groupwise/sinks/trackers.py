@@ -16,6 +16,7 @@ from groupwise.errors import UserError
 from groupwise.masking import masked
 from groupwise.protocols import Sink
 from groupwise.sinks.beside import Beside, Board
+from groupwise.sinks.heard import HeardSteps
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Wandb(Tracker):
         refuse_missing("wandb", "wandb")
 
     def open(self, about: About) -> Sink:
-        return Beside("wandb", lambda: _WandbRun(self, about))
+        return Beside("wandb", lambda: _WandbRun(self, about), HeardSteps(about.directory, str(self)))
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Trackio(Tracker):
         refuse_missing("trackio", "trackio")
 
     def open(self, about: About) -> Sink:
-        return Beside("trackio", lambda: _TrackioRun(self, about))
+        return Beside("trackio", lambda: _TrackioRun(self, about), HeardSteps(about.directory, str(self)))
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class MLflow(Tracker):
             )
 
     def open(self, about: About) -> Sink:
-        return Beside("mlflow", lambda: _MLflowRun(self, about))
+        return Beside("mlflow", lambda: _MLflowRun(self, about), HeardSteps(about.directory, str(self)))
 
 
 BY_NAME: Mapping[str, type[Any]] = {
