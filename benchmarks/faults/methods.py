@@ -137,7 +137,7 @@ def tried(name: str, fault: Fault, model: Path, left_out: LeftOut) -> str:
     except Exception as error:
         told = isinstance(error, gw.UserError) and any(words in str(error) for words in NOTHING_GATHERED)
         return "" if told else f"{type(error).__name__}: {error}"
-    now = learner.weights()
+    now = dict(learner.weights())
     if steps != STEPS:
         return f"{steps} steps of {STEPS}"
     if not all_finite(now):
