@@ -140,7 +140,7 @@ def tried(name: str, fault: Fault, model: Path, left_out: LeftOut) -> str:
     now = dict(learner.weights())
     if steps != STEPS:
         return f"{steps} steps of {STEPS}"
-    if not all_finite(now):
+    if not all_finite(now.items()):
         return "the weights are not finite"
     moved = any(not torch.equal(tensor, before[key]) for key, tensor in now.items())
     algorithm = vars(recipes)[name]
