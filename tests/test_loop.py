@@ -48,7 +48,8 @@ def parts(open_learner: Callable[..., LocalLearner]) -> Callable[..., tuple[Stag
         algorithm = replace(recipes.grpo, **({"source": source} | slots))
         stage = Stage("stage", algorithm, Task("rows", ROWS, (as_reward(digits),)), 4, 2, learning_rate=1e-2)
         renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
-        return stage, World(stage, renderer, Native().open(learner.model), seed=0), learner
+        engine = Native().open(learner.directory, learner.live_module(), learner.tokenizer)
+        return stage, World(stage, renderer, engine, seed=0), learner
 
     return make
 

@@ -29,7 +29,8 @@ from groupwise.finite import refuse_broken
 from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
-from groupwise.learners import Local, Lora, NewModel
+from groupwise.learners import Local, NewModel
+from groupwise.learners.loading import load_tokenizer
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
@@ -205,7 +206,7 @@ class Session:
         if not stage.algorithm.trains_scorer:
             policy = self._learner.open(present, self.sink.note)
             self._tell(policy)
-            return policy, self.recipe.engine.open(policy.model, self.sink.note)
+            return policy, self.recipe.engine.open(present, policy.live_module(), policy.tokenizer, self.sink.note)
         scorer = self._learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"), self.sink.note)
         self._tell(scorer)
         return scorer, Lazy(scorer.context_tokens, partial(self._engine_on, scorer.tokenizer, begun))
@@ -283,9 +284,10 @@ class Session:
         return self.place.model(name)
 
     def _engine_on(self, ours: Any, source: Path | str) -> RolloutEngine:
-        other = replace(self._learner, lora=Lora()).open(source, self.sink.note)  # sampled from alone
-        check_same_ids(str(source), other.tokenizer.get_vocab(), ours.get_vocab())
-        return self.recipe.engine.open(other.model, self.sink.note)
+        tokenizer, learner = load_tokenizer(source), self.recipe.learner
+        check_same_ids(str(source), tokenizer.get_vocab(), ours.get_vocab())
+        how = {"dtype": learner.dtype, "device": learner.device}
+        return self.recipe.engine.open(source, None, tokenizer, self.sink.note, **how)
 
     def _report(self) -> None:
         from groupwise.sinks.report import write_report

@@ -28,12 +28,11 @@ def open_model(
     """
     from groupwise.engines import Native
     from groupwise.learners.devices import pick_device
-    from groupwise.learners.loading import generation_stops, load_model, load_tokenizer, refuse_lost_ids
+    from groupwise.learners.loading import generation_stops, load_policy, load_tokenizer
 
     tokenizer = load_tokenizer(source)
-    model = load_model(source, dtype, pick_device(device)).requires_grad_(False)
-    refuse_lost_ids(source, model, tokenizer)
-    engine = Native().open(model, lambda text: print(visible(text), file=sys.stderr))
+    model = load_policy(source, dtype, pick_device(device), tokenizer).requires_grad_(False)
+    engine = Native().open(source, model, tokenizer, lambda text: print(visible(text), file=sys.stderr))
     remembered, today = recalled(source)
     return engine, Renderer(
         tokenizer,

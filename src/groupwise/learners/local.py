@@ -22,15 +22,12 @@ from groupwise.learners.layout import Layout
 from groupwise.learners.loading import (
     context_of,
     generation_stops,
-    load_model,
+    load_policy,
     load_tokenizer,
-    parts_left_out,
-    refuse_lost_ids,
     save_model,
 )
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
-from groupwise.learners.lora_loss import rounded_away
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.reference import frozen_copy, load_reference
@@ -45,17 +42,13 @@ class LocalLearner:
     threads = own_lanes
 
     def __init__(self, config: Local, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> None:
-        self.config = config
+        self.config, self.directory = config, directory
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
-        plain = load_model(directory, config.dtype, self.device)
         self.tokenizer = load_tokenizer(directory)
-        refuse_lost_ids(directory, plain, self.tokenizer)
-        for told in filter(None, (parts_left_out(directory), rounded_away(directory, config.dtype))):
-            note(f"{directory}: {told}")
+        plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
-        """What engines are opened on."""
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.stop_tokens = generation_stops(self.model)
         self.version = 0
@@ -86,6 +79,10 @@ class LocalLearner:
         self._critic = None if critic == "none" else Critic(self._policy, own=critic == "own")
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
+
+    def live_module(self) -> nn.Module:
+        """See ``protocols.Learner``."""
+        return self.model  # type: ignore[no-any-return]
 
     def refresh_reference(self) -> None:
         """See ``protocols.Learner``."""

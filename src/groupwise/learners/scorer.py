@@ -77,6 +77,9 @@ class ScorerLearner:
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
+    def live_module(self) -> None:
+        """A scorer has no module that completions could be sampled from."""
+
     def refresh_reference(self) -> None:
         """Raises RuntimeError: there is none."""
         raise RuntimeError(NO_POLICY)

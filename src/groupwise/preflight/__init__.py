@@ -18,6 +18,7 @@ from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
+from groupwise.learners.loading import load_tokenizer
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
@@ -254,9 +255,9 @@ class _StageCheck:
 
         if not stage.algorithm.trains_scorer:
             policy = self.recipe.learner.open(self.model, note)
-            return policy, self.recipe.engine.open(policy.model, note)
+            return policy, self.recipe.engine.open(self.model, policy.live_module(), policy.tokenizer, note)
         scorer = self.recipe.learner.open_scorer(self.model, 0, note)
-        return scorer, Lazy(scorer.context_tokens, lambda: self._policy_engine(note))
+        return scorer, Lazy(scorer.context_tokens, lambda: self._engine_on(self.model, note))
 
     def _open_policy(self, name: str) -> RolloutEngine:
         """Another model to sample from; the run's first model where the stage of that name has not run."""
@@ -264,12 +265,12 @@ class _StageCheck:
             source = self.models.named(name, self.model)
         except NotTrainedYet:
             source = self.models.first()
-        other = self.recipe.learner.open(source)
-        check_same_ids(str(source), other.tokenizer.get_vocab(), self.learner.tokenizer.get_vocab())
-        return self.recipe.engine.open(other.model)
+        return self._engine_on(source)
 
-    def _policy_engine(self, note: Told) -> RolloutEngine:
-        return self.recipe.engine.open(self.recipe.learner.open(self.model, note).model, note)
+    def _engine_on(self, source: Path | str, note: Told = lambda text: None) -> RolloutEngine:
+        tokenizer, learner = load_tokenizer(source), self.recipe.learner
+        check_same_ids(str(source), tokenizer.get_vocab(), self.learner.tokenizer.get_vocab())
+        return self.recipe.engine.open(source, None, tokenizer, note, dtype=learner.dtype, device=learner.device)
 
     def _with_rewards(self, stage: Stage) -> tuple[Stage, str]:
         """With learned rewards opened; without any, and why, where one has not been trained."""
