@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from attempts import Seen, data, directories, models, names
 from attempts.commands import Attempt, Place
 from callers import PLAIN_ID
 from forked import import_all, spawned
-from surroundings import TOKEN, changed, make_home, snapshot
+from surroundings import TOKEN, Files, changed, make_home, snapshot
 
 import groupwise as gw
 
@@ -73,9 +75,10 @@ def tried(number: int, name: str, attempt: Attempt, place: Path, model: Path, us
     there = Place(place / f"{number:03}", model, make_home(place / f"home-{number:03}"))
     there.path.mkdir()
     plain = any(word in name for word in directories.AS_PLAIN)
-    before: dict[str, Any] = {}
+    before: Files = {}
     try:
-        arguments = attempt(there)
+        arguments = laid_out(there, attempt)
+        there = replace(there, asked=str(there.home) in arguments)
         before = snapshot(there.home)
         status, seconds, memory, said = ended(there, arguments, plain)
         seen = judged(there, before, status, memory - usual, said)
@@ -85,6 +88,16 @@ def tried(number: int, name: str, attempt: Attempt, place: Path, model: Path, us
     shutil.rmtree(there.path, ignore_errors=True)
     shutil.rmtree(there.home.parent, ignore_errors=True)
     return {"name": name, "caller": "here", "seconds": round(seconds, 2), **seen._asdict()}
+
+
+def laid_out(there: Place, attempt: Attempt) -> list[str]:
+    """What the attempt lays out is made in a child, so that this process stays small; the arguments come back."""
+    told = there.home.parent / "arguments.json"
+    child = spawned(lambda: told.write_text(json.dumps(attempt(there))) and None, there.path)
+    if (status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) != 0:
+        raise RuntimeError(f"status {status}: {(there.path / 'said.txt').read_text()[-160:]}")
+    (there.path / "said.txt").unlink()
+    return list(json.loads(told.read_text()))
 
 
 def ended(there: Place, arguments: list[str], plain: bool) -> tuple[int | None, float, int, str]:
@@ -122,7 +135,7 @@ def command(arguments: list[str], plain: bool) -> None:
     raise SystemExit(status)
 
 
-def judged(there: Place, before: dict[str, Any], status: int | None, memory: int, said: str) -> Seen:
+def judged(there: Place, before: Files, status: int | None, memory: int, said: str) -> Seen:
     """The worst of all that can be seen of it."""
     problems = list(problems_of(there, before, status, memory, said))
     last = said.strip().splitlines()[-1:] or [""]
@@ -131,10 +144,13 @@ def judged(there: Place, before: dict[str, Any], status: int | None, memory: int
     return Seen("refused" if status else "held", "" if not status else printable(last[0])[:160])
 
 
-def problems_of(there: Place, before: dict[str, Any], status: int | None, memory: int, said: str) -> Iterator[Seen]:
+def problems_of(there: Place, before: Files, status: int | None, memory: int, said: str) -> Iterator[Seen]:
     if there.mark.exists():
         yield Seen("ESCAPED", "a program ran that nobody asked for")
-    if differences := changed(before, snapshot(there.home)):
+    after = snapshot(there.home)
+    if there.asked:  # for a run there: what it adds is no harm
+        after = {name: content for name, content in (after | record_of(before)).items() if name in before}
+    if differences := changed(before, after):
         yield Seen("TOUCHED", differences)
     if TOKEN in said:
         yield Seen("ESCAPED", "a secret was shown")
@@ -146,6 +162,11 @@ def problems_of(there: Place, before: dict[str, Any], status: int | None, memory
         yield Seen("HUNG", f"no end after {ALLOWED_SECONDS:.0f} s: {printable(said[-80:])}")
     if "Traceback (most recent call last)" in said or (status is not None and status < 0):
         yield Seen("TRACEBACK", printable(" | ".join(said.strip().splitlines()[-3:]))[-300:] or f"signal {status}")
+
+
+def record_of(files: Files) -> Files:
+    """A run's record, which a run that is told to start over writes anew."""
+    return {name: content for name, content in files.items() if name == "run.json"}
 
 
 def is_control(letter: str) -> bool:

@@ -19,6 +19,8 @@ class Place:
     path: Path
     whole_model: Path
     home: Path
+    asked: bool = False
+    """Whether the command is told to write into the home."""
 
     @property
     def mark(self) -> Path:

@@ -83,6 +83,7 @@ def _dataset(place: Place, change: Callable[[Path], None]) -> list[str]:
     import datasets
 
     path = place.path / "saved"
+    datasets.disable_progress_bars()
     datasets.Dataset.from_list([_ROW] * 4).save_to_disk(str(path))
     change(path)
     return train(place, path)
