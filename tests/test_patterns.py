@@ -25,12 +25,22 @@ import groupwise
 ROOT = Path(groupwise.__file__).parent
 FUNCTIONS = {"compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"}
 ANCHORED = {"match", "fullmatch"}
-FLAGS_AT = {"compile": 1, "match": 2, "fullmatch": 2, "search": 2, "findall": 2, "finditer": 2, "split": 3, "sub": 4, "subn": 4}
+FLAGS_AT = {
+    "compile": 1,
+    "match": 2,
+    "fullmatch": 2,
+    "search": 2,
+    "findall": 2,
+    "finditer": 2,
+    "split": 3,
+    "sub": 4,
+    "subn": 4,
+}
 SHORT = (16, 22, 28, 40, 64)
 """Letters at which what doubles with every letter is seen before it hangs."""
 SMALL, FACTOR = 2_000, 8
 GROWTH, FREE = 28.0, 0.015
-"""8 times the text may take so many times the time (a square takes 64 times); below so many seconds nothing is compared."""
+"""8 times the text may take so many times the time (a square takes 64 times); nothing is compared below so many seconds."""
 MISFITS = ("", "!", "\n")
 MOST_UNITS = 40
 """Of a pattern, drawn evenly from all."""
@@ -40,7 +50,7 @@ class Use(NamedTuple):
     """A pattern, and how it is used: from where it stands on alone, or anywhere in a text."""
 
     where: str
-    pattern: re.Pattern[str]
+    pattern: re.Pattern[Any]
     anchored: bool
     longest: int | None = None
 
@@ -190,14 +200,16 @@ def units(nodes: Any, before: str = "") -> Iterator[tuple[str, str]]:
             yield from (("", letter) for letter in members(value))
 
 
-def attacks(pattern: re.Pattern[str]) -> list[tuple[str, str, str]]:
+def attacks(pattern: re.Pattern[Any]) -> list[tuple[str, str, str]]:
     """Beginning, what is repeated, end."""
-    found = dict.fromkeys((before, unit) for before, unit in units(_parser.parse(pattern.pattern, pattern.flags)) if unit)
+    found = dict.fromkeys(
+        (before, unit) for before, unit in units(_parser.parse(pattern.pattern, pattern.flags)) if unit
+    )
     few = list(found)[:: -(-len(found) // MOST_UNITS)] if found else []
     return [(before, unit, end) for before, unit in few for end in MISFITS]
 
 
-def read(one: Use) -> list[Callable[[str], object]]:
+def read(one: Use) -> list[Callable[[Any], object]]:
     """What the package does with the pattern."""
     if one.anchored:
         return [one.pattern.match, one.pattern.fullmatch]
@@ -211,12 +223,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def growth(reads: Callable[[str], object], attack: tuple[str, str, str], longest: int | None) -> str:
+def growth(
+    reads: Callable[[Any], object], attack: tuple[str, str, str], longest: int | None, is_bytes: bool = False
+) -> str:
     """What is wrong with the time that it takes, or nothing."""
     begin, unit, end = attack
 
     def work(size: int) -> Callable[[], object]:
-        return partial(reads, begin + unit * max(1, size // len(unit)) + end)
+        text = begin + unit * max(1, size // len(unit)) + end
+        return partial(reads, text.encode("latin-1", "replace") if is_bytes else text)
 
     for size in (each for each in SHORT if longest is None or each <= longest):
         if seconds(work(size)) > 0.1 and min(seconds(work(size)) for _ in range(3)) > 0.1:
@@ -227,7 +242,11 @@ def growth(reads: Callable[[str], object], attack: tuple[str, str, str], longest
         return ""
     taken = min(taken, *(seconds(work(SMALL * FACTOR)) for _ in range(2)))  # a pause of the machine comes once
     first = min(seconds(work(SMALL)) for _ in range(5))
-    return "" if taken < max(GROWTH * first, FREE) else f"{SMALL:,} letters take {first:.4f} s, {FACTOR} times as many {taken:.4f}"
+    return (
+        ""
+        if taken < max(GROWTH * first, FREE)
+        else f"{SMALL:,} letters take {first:.4f} s, {FACTOR} times as many {taken:.4f}"
+    )
 
 
 USES = list(uses())
@@ -243,7 +262,7 @@ def test_patterns_are_found() -> None:
 def test_time_grows_as_the_text_does(one: Use) -> None:
     for attack in attacks(one.pattern):
         for reads in read(one):
-            wrong = growth(reads, attack, one.longest)
+            wrong = growth(reads, attack, one.longest, isinstance(one.pattern.pattern, bytes))
             assert not wrong, (one.pattern.pattern, attack, wrong)
 
 

@@ -15,11 +15,17 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-JUDGE_KEY, WANDB_KEY, HUB_TOKEN, PASSWORD = "Jq4willowHALF19amber", "Wz7meadowTEN33copper", "Hf2riverONE88silver", "Pw5stone66marble"
+JUDGE_KEY, WANDB_KEY, HUB_TOKEN, PASSWORD = (
+    "Jq4willowHALF19amber",
+    "Wz7meadowTEN33copper",
+    "Hf2riverONE88silver",
+    "Pw5stone66marble",
+)
 SECRETS = (JUDGE_KEY, WANDB_KEY, HUB_TOKEN, PASSWORD)
 URL_TOKEN = "Ut9harborSIX41bronze"
 RECIPE = """
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import groupwise as gw
@@ -29,9 +35,9 @@ if Path("key.txt").exists():
     os.environ["JUDGE_SECRET"] = Path("key.txt").read_text().strip()
 ROWS = [Example(f"row:{number}", f"{number} + 1 =", answer=str(number + 1)) for number in range(4)]
 judge = gw.rewards.Judge("URL", "m", key_variable="JUDGE_SECRET", retries=0, timeout_seconds=60)
-task = gw.Task("judged", ROWS, (gw.rewards.Cached(judge, "scores.sqlite"), gw.rewards.FinalAnswer(weight=0.1)), held_out=ROWS)
+rewards = (gw.rewards.Cached(judge, "scores.sqlite"), gw.rewards.FinalAnswer(weight=0.1))
+task = gw.Task("judged", ROWS, rewards, held_out=ROWS)
 source = gw.OnPolicy(group_size=2, max_completion_tokens=4)
-from dataclasses import replace
 stage = gw.Stage("grpo", replace(gw.recipes.grpo, source=source), task, steps=2, prompts_per_step=2, checkpoint_every=1)
 model = gw.NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=64)
 plan = gw.HeldOut(problems=2, sampled_problems=1, samples=2, max_completion_tokens=4)
@@ -108,7 +114,9 @@ def holds(directory: Path, secrets: tuple[str, ...]) -> list[str]:
     for path in sorted(directory.rglob("*")):
         if path.is_file() and path.name not in ("key.txt", "recipe.py"):
             data = content(path).lower()
-            found += [f"{path.relative_to(directory)}: {secret}" for secret in secrets if secret[:12].lower().encode() in data]
+            found += [
+                f"{path.relative_to(directory)}: {secret}" for secret in secrets if secret[:12].lower().encode() in data
+            ]
     return found
 
 
@@ -127,10 +135,28 @@ def test_a_run_keeps_its_keys_to_itself(server: str, command: Command, tmp_path:
     assert f"Bearer {JUDGE_KEY}" in Echo.heard
     assert not said(text)
     written = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    assert {"run.json", "report.html", "metrics.jsonl", "groupwise_run.json", "README.md", "model.safetensors"} <= written
+    assert {
+        "run.json",
+        "report.html",
+        "metrics.jsonl",
+        "groupwise_run.json",
+        "README.md",
+        "model.safetensors",
+    } <= written
     for words in (
         ("explain", "grpo", "--run", "run"),
-        ("evaluate", "run/models/grpo", "--task", "stepwise", "--problems", "2", "--sampled_problems", "0", "--json", "out.json"),
+        (
+            "evaluate",
+            "run/models/grpo",
+            "--task",
+            "stepwise",
+            "--problems",
+            "2",
+            "--sampled_problems",
+            "0",
+            "--json",
+            "out.json",
+        ),
         ("chat", "run/models/grpo", "--prompt", "1 + 1 =", "--max_completion_tokens", "4"),
         ("run", "recipe.py", "--out", "run"),
     ):
@@ -156,7 +182,9 @@ def test_a_server_that_refuses_is_quoted_without_the_key(
 
 @pytest.mark.parametrize("form", ["{url}?token={token}", "{url}#{token}", "http://me:{token}@127.0.0.1:1/v1"])
 def test_a_key_in_an_address_is_refused(command: Command, tmp_path: Path, form: str) -> None:
-    (tmp_path / "recipe.py").write_text(RECIPE.replace("URL", form.format(url="http://127.0.0.1:1/v1", token=URL_TOKEN)))
+    (tmp_path / "recipe.py").write_text(
+        RECIPE.replace("URL", form.format(url="http://127.0.0.1:1/v1", token=URL_TOKEN))
+    )
     code, text = command("run", "recipe.py", "--out", "run", JUDGE_SECRET=JUDGE_KEY)
     assert code == 2
     assert "url" in text

@@ -1,7 +1,7 @@
 """Faults injected into real runs, and what was lost: nothing, or this says what.
 
 python benchmarks/faults                  all parts; writes benchmarks/faults.json
-    --only kills checkpoints              of processes, kills, checkpoints, rewards, fuzz, properties
+    --only kills checkpoints              of processes, kills, checkpoints, rewards, fuzz, properties, strangers
     --kills 60                            how many at least
     --stops 16                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --inputs 100000                       of each fuzz target
@@ -29,6 +29,7 @@ from typing import Any
 import properties
 from damages import checkpoints
 from kills import kills, processes
+from strangers import strangers
 
 import fuzz
 import rewards
@@ -58,6 +59,7 @@ def main() -> int:
         "rewards": lambda place: rewards.run(),
         "fuzz": lambda place: fuzz.run(chosen.inputs),
         "properties": lambda place: properties.run(chosen.seed),
+        "strangers": strangers,
     }
     unknown = set(chosen.only or ()) - set(parts)
     if unknown:

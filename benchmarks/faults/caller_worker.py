@@ -1,6 +1,6 @@
 """What a caller tries: programs, answers and texts, by the public rewards. A line of JSON for each attempt.
 
-    python caller_worker.py PLACE < NAMES        NAMES: a JSON list of attempts, or nothing: their list is printed
+python caller_worker.py PLACE < NAMES        NAMES: a JSON list of attempts, or nothing: their list is printed
 """
 
 from __future__ import annotations
@@ -109,13 +109,17 @@ def control(name: str, surroundings: Surroundings, facts: dict[str, Any]) -> See
     said = subprocess.run(command, capture_output=True, text=True, timeout=LATE_SECONDS, check=False)
     time.sleep(0.05)
     surroundings.heard.clear()
-    return Seen("held", "it works where nothing guards") if said.stdout == "GOT" else Seen("TRACEBACK", said.stderr[-160:])
+    return (
+        Seen("held", "it works where nothing guards") if said.stdout == "GOT" else Seen("TRACEBACK", said.stderr[-160:])
+    )
 
 
 def program_attempt(kind: str, sources: tuple[str, ...], surroundings: Surroundings, facts: dict[str, Any]) -> Seen:
     seconds = ENDLESS_SECONDS if kind == "endless" else PROGRAM_SECONDS
     code = Code(time_limit_seconds=seconds, memory_bytes=MEMORY_BYTES)
-    rollouts = [rollout(fenced(programs.source(body, facts)), tests=[{"input": "", "output": "GOT"}]) for body in sources]
+    rollouts = [
+        rollout(fenced(programs.source(body, facts)), tests=[{"input": "", "output": "GOT"}]) for body in sources
+    ]
     if kind == "together":
         *_, score = code.score(rollouts)
     else:
@@ -177,7 +181,9 @@ def forged_answer(what: str, surroundings: Surroundings, facts: dict[str, Any]) 
 
 
 def mathematics(what: str, surroundings: Surroundings, facts: dict[str, Any]) -> Seen:
-    score = Math(time_limit_seconds=ANSWER_SECONDS).score([rollout(answers.MATHEMATICS[what].replace("MARK", facts["mark"]))])[0]
+    score = Math(time_limit_seconds=ANSWER_SECONDS).score(
+        [rollout(answers.MATHEMATICS[what].replace("MARK", facts["mark"]))]
+    )[0]
     return Seen("FORGED", f"{score.value} for a wrong answer") if score.value else Seen("held", score.status)
 
 

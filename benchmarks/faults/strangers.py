@@ -78,9 +78,19 @@ def by_caller(caller: str, place: Path, names: list[str] | None = None) -> list[
         done, began = run_worker(caller, there, left)
         rows += [row | {"caller": caller} for row in done]
         if began is None and not done:
-            raise RuntimeError(f"{caller}: nothing could be tried: {(there.parent / f'{there.name}.err').read_text()[-800:]}")
+            raise RuntimeError(
+                f"{caller}: nothing could be tried: {(there.parent / f'{there.name}.err').read_text()[-800:]}"
+            )
         if began is not None:
-            rows.append({"name": began, "caller": caller, "outcome": "HUNG", "seconds": SILENT_SECONDS, "detail": "it was ended"})
+            rows.append(
+                {
+                    "name": began,
+                    "caller": caller,
+                    "outcome": "HUNG",
+                    "seconds": SILENT_SECONDS,
+                    "detail": "it was ended",
+                }
+            )
         tried = {row["name"] for row in rows}
         left = [name for name in left if name not in tried]
         number += 1

@@ -64,7 +64,7 @@ def warm_up(place: Path, model: Path) -> int:
     for number, make in enumerate((train, lambda one: train(one, method="sft"), lambda one: chat(one.whole_model))):
         there = Place(place / f"warm-{number}", model, make_home(place / f"warm-home-{number}"))
         there.path.mkdir()
-        status, seconds, memory, said = ended(there, make(there), plain=False)
+        status, _, memory, said = ended(there, make(there), plain=False)
         if status != 0:
             raise RuntimeError(f"a harmless command fails: {said}")
         import_all((there.path / "modules.txt").read_text().split())

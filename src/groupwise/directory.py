@@ -170,7 +170,9 @@ class RunDirectory:
         link = next((name for name in (RECORD, *FILES) if (self.path / name).is_symlink()), None)
         if link:
             raise UserError(f"{self.path / link}: is a link, and no run writes through one; remove it")
-        other = next((path for name in (RECORD, *FILES) if (path := self.path / name).exists() and not path.is_file()), None)
+        other = next(
+            (path for name in (RECORD, *FILES) if (path := self.path / name).exists() and not path.is_file()), None
+        )
         if other:
             raise UserError(f"{other}: is no file, and a run writes one there; remove it, or choose another --out")
         record = self.read()

@@ -64,12 +64,25 @@ def evaluate(model: Path | str, task: Path | str = "stepwise") -> list[str]:
     return ["evaluate", str(model), "--task", str(task), *few, "--device", "cpu"]
 
 
-def train(place: Place, data: Path | str | None = None, *more: str, model: Path | str = "", method: str = "grpo") -> list[str]:
+def train(
+    place: Place, data: Path | str | None = None, *more: str, model: Path | str = "", method: str = "grpo"
+) -> list[str]:
     """A step of a method."""
     short = ["--algorithm.source.group_size", "2", "--algorithm.source.max_completion_tokens", "4"]
     return [
         *("run", method, "--model", str(model or place.whole_model), "--data", str(data or place.data())),
-        *("--reward", "answer", "--out", "run", "--steps", "1", "--prompts_per_step", "2", "--evaluation.problems", "0"),
+        *(
+            "--reward",
+            "answer",
+            "--out",
+            "run",
+            "--steps",
+            "1",
+            "--prompts_per_step",
+            "2",
+            "--evaluation.problems",
+            "0",
+        ),
         *(short if method == "grpo" else []),
         *more,
     ]

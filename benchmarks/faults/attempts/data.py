@@ -22,7 +22,11 @@ def _text(place: Place, name: str, content: str | bytes, *more: str) -> list[str
 
 
 def _rows(place: Place, row: dict[str, Any], *more: str) -> list[str]:
-    return train(place, place.write("train.jsonl", rows([row | {"question": f"{n}: {row.get('question', 'q')}"} for n in range(8)])), *more)
+    return train(
+        place,
+        place.write("train.jsonl", rows([row | {"question": f"{n}: {row.get('question', 'q')}"} for n in range(8)])),
+        *more,
+    )
 
 
 def _zeros(place: Place, name: str, megabytes: int, head: bytes = b"", tail: bytes = b"") -> list[str]:
@@ -48,7 +52,9 @@ def _parquet(place: Place, make: Callable[[Any], Any], *more: str) -> list[str]:
 def _large(pa: Any) -> Any:
     """Few kinds of bytes, often: small on the disk."""
     one = pa.array(["x" * 100_000], pa.string())
-    return pa.table({"question": pa.DictionaryArray.from_arrays(pa.array([0] * 12_000, pa.int32()), one), "answer": ["2"] * 12_000})
+    return pa.table(
+        {"question": pa.DictionaryArray.from_arrays(pa.array([0] * 12_000, pa.int32()), one), "answer": ["2"] * 12_000}
+    )
 
 
 def _plain(pa: Any) -> Any:
@@ -60,7 +66,9 @@ def _lists(pa: Any) -> Any:
 
 
 def _many(pa: Any) -> Any:
-    return pa.table({"question": pa.array(["q"] * 20_000_000).dictionary_encode(), "answer": pa.nulls(20_000_000, pa.string())})
+    return pa.table(
+        {"question": pa.array(["q"] * 20_000_000).dictionary_encode(), "answer": pa.nulls(20_000_000, pa.string())}
+    )
 
 
 def _nested(pa: Any) -> Any:
@@ -120,9 +128,15 @@ def _named_file(place: Place, name: str) -> list[str]:
 
 KINDS: dict[str, Attempt] = {
     "jsonl.gz that grows to a gigabyte": partial(_zeros, name="train.jsonl.gz", megabytes=1000),
-    "jsonl.gz of one long text": partial(_zeros, name="train.jsonl.gz", megabytes=600, head=b'{"question": "', tail=b'", "answer": "2"}\n'),
-    "jsonl.gz that is cut": lambda place: train(place, place.write("train.jsonl.gz", gzip.compress(rows([_ROW] * 99).encode())[:-9])),
-    "jsonl.gz within jsonl.gz": lambda place: train(place, place.write("train.jsonl.gz", gzip.compress(gzip.compress(b" " * 9999)))),
+    "jsonl.gz of one long text": partial(
+        _zeros, name="train.jsonl.gz", megabytes=600, head=b'{"question": "', tail=b'", "answer": "2"}\n'
+    ),
+    "jsonl.gz that is cut": lambda place: train(
+        place, place.write("train.jsonl.gz", gzip.compress(rows([_ROW] * 99).encode())[:-9])
+    ),
+    "jsonl.gz within jsonl.gz": lambda place: train(
+        place, place.write("train.jsonl.gz", gzip.compress(gzip.compress(b" " * 9999)))
+    ),
     "jsonl.gz that is none": partial(_broken, name="train.jsonl.gz", start=b"\x1f\x8b\x08"),
     "parquet of one text that is repeated": partial(_parquet, make=_large),
     "parquet of plain text that is repeated": partial(_parquet, make=_plain),
@@ -132,33 +146,57 @@ KINDS: dict[str, Attempt] = {
     "parquet with names of control characters": partial(_parquet, make=_named),
     "parquet that is none": partial(_broken, name="train.parquet", start=b"PAR1"),
     "parquet of nothing": partial(_text, name="train.parquet", content=b""),
-    "a saved data set with a link out of it": partial(_dataset, change=lambda path: _state(path, _data_files=[{"filename": "../../../etc/passwd"}])),
+    "a saved data set with a link out of it": partial(
+        _dataset, change=lambda path: _state(path, _data_files=[{"filename": "../../../etc/passwd"}])
+    ),
     "a saved data set of no files": partial(_dataset, change=lambda path: _state(path, _data_files=[])),
-    "a saved data set with a format of code": partial(_dataset, change=lambda path: _state(path, _format_type="torch", _format_kwargs={"dtype": "x"})),
-    "a saved data set with wrong state": partial(_dataset, change=lambda path: (path / "state.json").write_text("[]") and None),
+    "a saved data set with a format of code": partial(
+        _dataset, change=lambda path: _state(path, _format_type="torch", _format_kwargs={"dtype": "x"})
+    ),
+    "a saved data set with wrong state": partial(
+        _dataset, change=lambda path: (path / "state.json").write_text("[]") and None
+    ),
     "a saved data set with a script": partial(_dataset, change=_script),
-    "a saved data set that is broken": partial(_dataset, change=lambda path: next(path.glob("*.arrow")).write_bytes(b"ARROW1" + os.urandom(999)) and None),
-    "a saved data set without schema": partial(_dataset, change=lambda path: (path / "dataset_info.json").write_text("{}") and None),
+    "a saved data set that is broken": partial(
+        _dataset, change=lambda path: next(path.glob("*.arrow")).write_bytes(b"ARROW1" + os.urandom(999)) and None
+    ),
+    "a saved data set without schema": partial(
+        _dataset, change=lambda path: (path / "dataset_info.json").write_text("{}") and None
+    ),
     "json nested deeply": partial(_text, name="train.json", content="[" * _DEEP + "]" * _DEEP),
-    "jsonl nested deeply": partial(_text, name="train.jsonl", content='{"question": ' + "[" * _DEEP + "]" * _DEEP + "}\n"),
+    "jsonl nested deeply": partial(
+        _text, name="train.jsonl", content='{"question": ' + "[" * _DEEP + "]" * _DEEP + "}\n"
+    ),
     "jsonl of objects in objects": partial(_text, name="train.jsonl", content='{"a":' * 900 + "1" + "}" * 900 + "\n"),
     "a long number": partial(_text, name="train.jsonl", content='{"question": "q", "answer": ' + "9" * 100_000 + "}\n"),
     "an exponent": partial(_text, name="train.jsonl", content='{"question": "q", "answer": 1e999999}\n' * 4),
     "nan": partial(_text, name="train.jsonl", content='{"question": "q", "answer": NaN}\n' * 4),
-    "infinity for a weight": partial(_text, name="train.jsonl", content='{"question": "q", "answer": "2", "weight": Infinity}\n' * 4),
-    "names that are repeated": partial(_text, name="train.jsonl", content='{"question": "q", "question": "r", "answer": "2"}\n' * 4),
+    "infinity for a weight": partial(
+        _text, name="train.jsonl", content='{"question": "q", "answer": "2", "weight": Infinity}\n' * 4
+    ),
+    "names that are repeated": partial(
+        _text, name="train.jsonl", content='{"question": "q", "question": "r", "answer": "2"}\n' * 4
+    ),
     "a name of control characters": partial(_rows, row=_ROW | {_ESCAPES: "x"}),
     "values of control characters": partial(_rows, row={"question": _ESCAPES, "answer": _ESCAPES}),
     "an answer of control characters": partial(_rows, row={"question": "q", "answer": [_ESCAPES]}),
     "surrogates": partial(_text, name="train.jsonl", content='{"question": "\\ud800 q", "answer": "\\udfff"}\n' * 4),
     "zeros": partial(_text, name="train.jsonl", content=b"\0" * 100_000),
     "bytes": partial(_text, name="train.jsonl", content=bytes(range(256)) * 40),
-    "a line of megabytes": partial(_text, name="train.jsonl", content='{"question": "' + "x" * 20_000_000 + '", "answer": "2"}\n'),
-    "a hundred thousand columns": lambda place: train(place, place.write("train.jsonl", json.dumps(_ROW | {f"c{n}": n for n in range(100_000)}) + "\n")),
+    "a line of megabytes": partial(
+        _text, name="train.jsonl", content='{"question": "' + "x" * 20_000_000 + '", "answer": "2"}\n'
+    ),
+    "a hundred thousand columns": lambda place: train(
+        place, place.write("train.jsonl", json.dumps(_ROW | {f"c{n}": n for n in range(100_000)}) + "\n")
+    ),
     "an answer that is an object": partial(_rows, row={"question": "q", "answer": {"__class__": "x", "a": {"b": [1]}}}),
     "a prompt of roles": partial(_rows, row={"prompt": [{"role": "\x1b[2J", "content": {"x": 1}}], "answer": "2"}),
-    "arguments of a template": partial(_rows, row=_ROW | {"chat_template_kwargs": {"messages": [], "self": 1, "\x1b": 2}}),
-    "csv with control characters": partial(_text, name="train.csv", content=f"question,answer,{_ESCAPES}\n1,2,3\n4,5,6\n"),
+    "arguments of a template": partial(
+        _rows, row=_ROW | {"chat_template_kwargs": {"messages": [], "self": 1, "\x1b": 2}}
+    ),
+    "csv with control characters": partial(
+        _text, name="train.csv", content=f"question,answer,{_ESCAPES}\n1,2,3\n4,5,6\n"
+    ),
     "csv of one open quote": partial(_text, name="train.csv", content='question,answer\n"' + "x\n" * 100_000),
     "csv with formulas": partial(_text, name="train.csv", content='question,answer\n"=cmd|calc",2\n@x,3\n'),
     "csv of a long field": partial(_text, name="train.csv", content="question,answer\n" + "x" * 1_000_000 + ",2\n"),

@@ -122,7 +122,12 @@ def _special(place: Place, name: str) -> list[str]:
 
 _FORGED = json.dumps({"recipe": "x", "recipe_sha256": "0" * 64, "run": "run"})
 _ESC = "\x1b]0;x\x07\u202e"
-_RECORD: dict[str, Any] = {"recipe": {"name": _ESC}, "recipe_sha256": "0" * 64, "stages": [{"name": _ESC}], "seconds": 1}
+_RECORD: dict[str, Any] = {
+    "recipe": {"name": _ESC},
+    "recipe_sha256": "0" * 64,
+    "stages": [{"name": _ESC}],
+    "seconds": 1,
+}
 KINDS: dict[str, Attempt] = {
     "a link for the lock": partial(_linked, name=".lock"),
     "a link for the record": partial(_linked, name="run.json"),
@@ -144,7 +149,10 @@ KINDS: dict[str, Attempt] = {
     "fresh in a home with a forged record": partial(_home, run__json=_FORGED),
     "fresh in a home with a record of control characters": partial(_home, run__json=json.dumps(_RECORD)),
     "fresh in the root": lambda place: ["run", str(recipe(place)), "--out", "/", "--fresh"],
-    "fresh with a forged record and links": lambda place: (_linked(place, "models", to="Documents"), _written(place, "run.json", _FORGED, "--fresh"))[1],
+    "fresh with a forged record and links": lambda place: (
+        _linked(place, "models", to="Documents"),
+        _written(place, "run.json", _FORGED, "--fresh"),
+    )[1],
     "fresh with a link for the checkpoints": partial(_folder_link, name="checkpoints"),
     "fresh with a link for the models": partial(_folder_link, name="models"),
     "fresh with a link for the ledger": partial(_folder_link, name="ledger"),
@@ -168,21 +176,31 @@ KINDS: dict[str, Attempt] = {
     "git: a filter": partial(_git, config='[filter "x"]\n\tclean = touch MARK; cat\n\tsmudge = touch MARK; cat\n'),
     "git: a process of a filter": partial(_git, config='[filter "x"]\n\tprocess = touch MARK\n\trequired = true\n'),
     "git: hooks": partial(_git, config="", hooks=True),
-    "git: a pager and an editor": partial(_git, config="[core]\n\tpager = touch MARK\n\teditor = touch MARK\n\tsshCommand = touch MARK\n"),
+    "git: a pager and an editor": partial(
+        _git, config="[core]\n\tpager = touch MARK\n\teditor = touch MARK\n\tsshCommand = touch MARK\n"
+    ),
     "git: an alias": partial(_git, config='[alias]\n\tstatus = "!touch MARK"\n\trev-parse = "!touch MARK"\n'),
     "git: an included config": partial(_git, config="[include]\n\tpath = ../recipe.py\n"),
-    "git: a difference by a program": partial(_git, config='[diff "x"]\n\ttextconv = touch MARK\n\tcommand = touch MARK\n', attributes="* diff=x\n"),
+    "git: a difference by a program": partial(
+        _git, config='[diff "x"]\n\ttextconv = touch MARK\n\tcommand = touch MARK\n', attributes="* diff=x\n"
+    ),
     "git: a file that leads away": partial(_git_link, content="gitdir: HOME/.ssh"),
     "git: a file of bytes": partial(_git_link, content="\udcff\0"),
     "git: a pipe for the head": _git_pipe,
     "not to be written: the run's": partial(_mode, mode=0o555),
     "not to be read: the run's": partial(_mode, mode=0o000),
     "not to be written: the folder": partial(_closed, make=_run),
-    "not to be written: a result": partial(_closed, make=lambda place: [*evaluate(place.whole_model), "--json", "x.json"]),
-    "not to be written: a file of options": partial(_closed, make=lambda place: train(place, None, "--write_options", "x.toml")),
+    "not to be written: a result": partial(
+        _closed, make=lambda place: [*evaluate(place.whole_model), "--json", "x.json"]
+    ),
+    "not to be written: a file of options": partial(
+        _closed, make=lambda place: train(place, None, "--write_options", "x.toml")
+    ),
     "not to be written: a project": partial(_closed, make=lambda place: ["new", "x"]),
     "not to be read: data": lambda place: (place.data().chmod(0), train(place, place.path / "train.jsonl"))[1],
-    "not to be read: a model": lambda place: ((model := place.model()), (model / "config.json").chmod(0), chat(model))[2],
+    "not to be read: a model": lambda place: ((model := place.model()), (model / "config.json").chmod(0), chat(model))[
+        2
+    ],
     "not to be read: a recipe": lambda place: (recipe(place).chmod(0), _run(place))[1],
     "a full device for a result": lambda place: [*evaluate(place.whole_model), "--json", "/dev/full"],
     "the null device for a run": lambda place: ["run", str(recipe(place)), "--out", "/dev/null"],
@@ -190,7 +208,9 @@ KINDS: dict[str, Attempt] = {
     "a folder with a long name": lambda place: ["run", str(recipe(place)), "--out", "x" * 300],
     "a folder with many parts": lambda place: ["run", str(recipe(place)), "--out", "/".join(["x"] * 3000)],
     "explained: a record of control characters": partial(_explained, run__json=json.dumps(_RECORD)),
-    "explained: metrics of control characters": partial(_explained, run__json=json.dumps(_RECORD), metrics__jsonl=json.dumps({"stage": _ESC, "step": 1}) + "\n"),
+    "explained: metrics of control characters": partial(
+        _explained, run__json=json.dumps(_RECORD), metrics__jsonl=json.dumps({"stage": _ESC, "step": 1}) + "\n"
+    ),
     "explained: no record": _explained,
     "explained: a ledger of nothing": partial(_explained, run__json=_FORGED, ledgerSLASHgrpoSLASH0__json="[]"),
     "a folder that is taken away": lambda place: shutil.rmtree(place.path / "run", ignore_errors=True) or _run(place),

@@ -131,11 +131,15 @@ KINDS: dict[str, Attempt] = {
     "weights by a whole path": partial(_by_index, name="/etc/passwd"),
     "pickles alone": _only_pickles,
     "pickles beside": _beside,
-    "an adapter beside": partial(_beside, adapter_config__json='{"base_model_name_or_path": "x/y", "peft_type": "LORA"}'),
+    "an adapter beside": partial(
+        _beside, adapter_config__json='{"base_model_name_or_path": "x/y", "peft_type": "LORA"}'
+    ),
     "an adapter with a class of its own": partial(
         _beside, adapter_config__json='{"auto_mapping": {"base_model_class": "x", "parent_library": "evil"}}'
     ),
-    "a program beside that Python would import": partial(_beside, torch__py="raise SystemExit", os__py="raise SystemExit"),
+    "a program beside that Python would import": partial(
+        _beside, torch__py="raise SystemExit", os__py="raise SystemExit"
+    ),
     "a template with loops": partial(_template, template=_LOOPS),
     "a template with a long text": partial(_template, template="{{ 'x' * 400000000 }}"),
     "a template with a long list": partial(_template, template="{{ ([0] * 30000000) | join }}"),
@@ -145,10 +149,10 @@ KINDS: dict[str, Attempt] = {
     "a template with a library": partial(_template, template=_LIBRARY),
     "a template that reads the environment": partial(_template, template="{{ self.__init__.__globals__ }}"),
     "a template that includes a file": partial(_template, template="{% include '/etc/passwd' %}"),
-    "a template that calls itself": partial(
-        _template, template="{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"
+    "a template that calls itself": partial(_template, template="{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
+    "a template with control characters": partial(
+        _template, template="\x1b[2J\u202e{{ raise_exception('\x1b]0;x\x07') }}"
     ),
-    "a template with control characters": partial(_template, template="\x1b[2J\u202e{{ raise_exception('\x1b]0;x\x07') }}"),
     "a template nested deeply": partial(_template, template="{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}"),
     "a template that is no template": partial(_template, template="{% if %}"),
     "a tokenizer that never ends": partial(_linked, name="tokenizer.json", to="/dev/zero"),
@@ -180,7 +184,9 @@ KINDS: dict[str, Attempt] = {
     "a kind with control characters": partial(_file, name="config.json", content={"model_type": "\x1b]0;x\x07\u202e"}),
     "architectures that are numbers": partial(_file, name="config.json", content={"architectures": [3]}),
     "scaling that is a text": partial(_file, name="config.json", content={"rope_scaling": "x"}),
-    "quantised by something": partial(_file, name="config.json", content={"quantization_config": {"quant_method": "evil"}}),
+    "quantised by something": partial(
+        _file, name="config.json", content={"quantization_config": {"quant_method": "evil"}}
+    ),
     "an attention from the hub": partial(_file, name="config.json", content={"_attn_implementation": "someone/kernel"}),
     "a context of billions": partial(_file, name="config.json", content={"max_position_embeddings": 1 << 40}),
     "a type of numbers that is a function": partial(_file, name="config.json", content={"dtype": "load"}),
@@ -189,7 +195,9 @@ KINDS: dict[str, Attempt] = {
     "a config of bytes": partial(_file, name="config.json", content=b"\xff\xfe{}"),
     "a tokenizer that is a list": partial(_file, name="tokenizer.json", content="[]"),
     "a tokenizer of nothing": partial(_file, name="tokenizer.json", content="{}"),
-    "a tokenizer's class by name": partial(_file, name="tokenizer_config.json", content={"tokenizer_class": "os.system"}),
+    "a tokenizer's class by name": partial(
+        _file, name="tokenizer_config.json", content={"tokenizer_class": "os.system"}
+    ),
     "a thousand ends": partial(_file, name="generation_config.json", content={"eos_token_id": list(range(100_000))}),
     "an end that is no token": partial(_file, name="generation_config.json", content={"eos_token_id": 1 << 40}),
     "an end below nothing": partial(_file, name="generation_config.json", content={"eos_token_id": -5}),

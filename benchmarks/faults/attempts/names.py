@@ -56,9 +56,18 @@ _BAD = "\x1b]0;x\x07\u202e"
 KINDS: dict[str, Attempt] = {
     **{f"a run: {what}": partial(_recipe, command="run", word="run", name=name) for what, name in WRONG.items()},
     **{f"a stage: {what}": partial(_recipe, command="run", word="stage", name=name) for what, name in WRONG.items()},
-    **{f"a stage, checked: {what}": partial(_recipe, command="check", word="stage", name=WRONG[what]) for what in ("ESC", "another direction", "the folder above")},
-    **{f"a task: {what}": partial(_recipe, command="run", word="task", name=WRONG[what]) for what in ("ESC", "a newline", "another direction", "markup")},
-    **{f"a reward: {what}": partial(_reward, name=WRONG[what]) for what in ("ESC", "a newline", "another direction", "markup", "nothing")},
+    **{
+        f"a stage, checked: {what}": partial(_recipe, command="check", word="stage", name=WRONG[what])
+        for what in ("ESC", "another direction", "the folder above")
+    },
+    **{
+        f"a task: {what}": partial(_recipe, command="run", word="task", name=WRONG[what])
+        for what in ("ESC", "a newline", "another direction", "markup")
+    },
+    **{
+        f"a reward: {what}": partial(_reward, name=WRONG[what])
+        for what in ("ESC", "a newline", "another direction", "markup", "nothing")
+    },
     "a directory: ESC": lambda place: train(place, None, "--out", f"run{_BAD}"),
     "a directory: a newline": lambda place: train(place, None, "--out", "run\nx"),
     "a model: ESC": lambda place: chat(f"no{_BAD}"),
@@ -78,13 +87,26 @@ KINDS: dict[str, Attempt] = {
     "a reward's module: ESC": lambda place: train(place, None, "--reward", f"re{_BAD}:score"),
     "a reward's weight: nan": lambda place: train(place, None, "--reward", "answer*nan"),
     "an audit: ESC": lambda place: ["audit", f"re{_BAD}.py:score"],
-    "a script: ESC": lambda place: ["convert", str(place.write("x.py", f"model = '{_BAD}'\nargs = GRPOConfig(beta={_BAD!r})\n"))],
-    "a script: another direction": lambda place: ["convert", str(place.write("x.sh", f"python -m verl.trainer.main_ppo algorithm.{_BAD}=1\n"))],
+    "a script: ESC": lambda place: [
+        "convert",
+        str(place.write("x.py", f"model = '{_BAD}'\nargs = GRPOConfig(beta={_BAD!r})\n")),
+    ],
+    "a script: another direction": lambda place: [
+        "convert",
+        str(place.write("x.sh", f"python -m verl.trainer.main_ppo algorithm.{_BAD}=1\n")),
+    ],
     "an error of a recipe's": partial(_raises, text=f"x{_BAD}"),
     "a sentence of a recipe's": partial(_refuses, text=f"x{_BAD}\x1b[2J"),
     "a file of options: ESC": partial(_options, text=f'"ste\\u001bps" = 3\n"{_BAD[-1]}" = 4\n'),
     "a file of options: nested": partial(_options, text="a = " + "[" * 5000 + "]" * 5000 + "\n"),
-    "a file of options: aliases": partial(_options, name="options.yaml", text="a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))),
-    "a file of options: a program": partial(_options, name="options.yaml", text="a: !!python/object/apply:os.system ['touch MARK']\n"),
+    "a file of options: aliases": partial(
+        _options,
+        name="options.yaml",
+        text="a: &a [x,x,x,x,x,x,x,x,x]\n"
+        + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+    ),
+    "a file of options: a program": partial(
+        _options, name="options.yaml", text="a: !!python/object/apply:os.system ['touch MARK']\n"
+    ),
     "a name with markup": lambda place: ["run", str(recipe(place, run="x", task="[bold]", model=NEW)), "--out", "run"],
 }

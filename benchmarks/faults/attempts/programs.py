@@ -123,13 +123,13 @@ MEMORY = {
     + "import mmap\nkept = []\nfor _ in range(most >> 24):\n    one = os.memfd_create('x')\n    os.ftruncate(one, 1 << 24)\n"
     "    with mmap.mmap(one, 1 << 24) as at: at.write(b'x' * (1 << 24))\n    kept.append(one)\ngot()",
     "a secret file in memory": "one = call('memfd_secret', 0)\nassert one >= 0\nos.ftruncate(one, 1 << 24)\ngot()",
-    "buffers of sockets": "ends = []\ntotal = 0\nwhile total < 64 << 20:\n    a, b = socket.socketpair()\n"
+    "buffers of sockets": "ends = []\ntotal = 0\nwhile total < facts['memory_bytes']:\n    a, b = socket.socketpair()\n"
     "    a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)\n    ends += [a, b]\n    total += fills([a, b], 1 << 22)\n"
     "got()",
-    "buffers of datagrams": "ends = []\ntotal = 0\nwhile total < 64 << 20:\n"
+    "buffers of datagrams": "ends = []\ntotal = 0\nwhile total < facts['memory_bytes']:\n"
     "    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n    ends += [a, b]\n    total += fills([a], 1 << 21)\n"
     "got()",
-    "pipes, made wide": "import fcntl\ntotal = 0\nkept = []\nwhile total < 64 << 20:\n    r, w = os.pipe()\n"
+    "pipes, made wide": "import fcntl\ntotal = 0\nkept = []\nwhile total < facts['memory_bytes']:\n    r, w = os.pipe()\n"
     "    os.set_blocking(w, False)\n    fcntl.fcntl(w, 1031, 1 << 20)\n    kept += [r, w]\n"
     "    total += os.write(w, bytes(1 << 20))\ngot()",
     "contexts of asynchronous reading": "one = (ctypes.c_ulong * 1)()\nmade = 0\n"
@@ -313,7 +313,7 @@ CARRIED = {
     "a lock on the library": (
         "import fcntl\nfcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX)\nif os.fork() == 0: time.sleep(3)",
         "import fcntl\ntry: fcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-        "except OSError: got()",
+        "except BlockingIOError: got()",
     ),
 }
 TOGETHER = {
@@ -334,7 +334,7 @@ TOGETHER = {
     "through a lock on a file that both read": (
         "import fcntl\nfcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX)\ntime.sleep(1.2)",
         "import fcntl\nfor _ in range(10):\n    time.sleep(0.1)\n    one = os.open(os.__file__, os.O_RDONLY)\n"
-        "    try: fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except OSError: got()\n    os.close(one)",
+        "    try: fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except BlockingIOError: got()\n    os.close(one)",
     ),
     "sees the other's process": (
         "time.sleep(1)",

@@ -49,7 +49,9 @@ def parquet_batches(file: Any, path: Path, size: int) -> Iterator[Any]:
     least = file.metadata.num_rows * ROW_BYTES + values * VALUE_BYTES
     refuse_growth(max(least, sum(chunk.total_uncompressed_size for chunk in chunks)), path, size)
     # No value is larger than the chunk in which it stands, however often a dictionary repeats it.
-    largest = sum(max((group.column(n).total_uncompressed_size for group in groups), default=0) for n in _columns(groups))
+    largest = sum(
+        max((group.column(n).total_uncompressed_size for group in groups), default=0) for n in _columns(groups)
+    )
     rows = max(1, min(1 << 14, limit_bytes(size) // max(largest, 1)))
     grown = 0
     for batch in file.iter_batches(batch_size=rows):
@@ -63,7 +65,7 @@ def _columns(groups: list[Any]) -> range:
 
 
 def batch_bytes(batch: Any) -> int:
-    """What a record batch takes as rows of Python's, at the least; dictionaries are counted as often as they are used."""
+    """What a record batch takes as rows of Python's, at the least; a dictionary's values as often as they are used."""
     return batch.num_rows * ROW_BYTES + sum(_array_bytes(column) for column in batch.columns)
 
 

@@ -206,9 +206,8 @@ def _from_directory(directory: Path, split: str) -> Rows:
     try:
         saved = datasets.load_from_disk(str(directory))
     except Exception as error:  # whatever its files make of the library that reads them
-        raise UserError(
-            f"{directory}: not a data set that can be read ({_shown(f'{type(error).__name__}: {error}')}); save it again"
-        ) from error
+        why = _shown(f"{type(error).__name__}: {error}")
+        raise UserError(f"{directory}: not a data set that can be read ({why}); save it again") from error
     wanted = split or "train"
     if not isinstance(saved, datasets.Dataset) and wanted not in saved:
         raise UserError(f"{directory}: no split {wanted}; seen: {_listed(saved)}; name one as {directory}:SPLIT")
