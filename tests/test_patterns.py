@@ -55,7 +55,11 @@ class Use(NamedTuple):
     longest: int | None = None
 
 
-LONGEST: dict[str, int] = {}
+LONGEST: dict[str, int] = {
+    "groupwise.rewards.guarded:_FRAME": 2_000,  # a line of the interpreter's own report
+    "groupwise.rewards.reading.quantities:": 400,
+    "groupwise.rewards.reading.parsing:": 2_000,
+}
 """Patterns that see so many letters at most, by the beginning of their place."""
 LOCAL: dict[str, dict[str, Any]] = {
     "groupwise.changes:pattern": {"pattern": r"stages\[\d+\]\.steps"},
