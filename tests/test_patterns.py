@@ -40,7 +40,7 @@ SHORT = (16, 22, 28, 40, 64)
 """Letters at which what doubles with every letter is seen before it hangs."""
 SMALL, FACTOR = 2_000, 8
 GROWTH, FREE = 28.0, 0.015
-"""8 times the text may take so many times the time (a square takes 64 times); nothing is compared below so many seconds."""
+"""8 times the text may take so many times the time (a square takes 64 times), from so many seconds on."""
 MISFITS = ("", "!", "\n")
 MOST_UNITS = 40
 """Of a pattern, drawn evenly from all."""
