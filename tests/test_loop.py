@@ -10,14 +10,15 @@ import pytest
 
 from groupwise import Native, OnPolicy, Stage, recipes
 from groupwise.learners.local import LocalLearner
-from groupwise.loop import Progress, length_metrics, train
+from groupwise.loop import Progress, train
+from groupwise.record import StepRecord
 from groupwise.render import Renderer
 from groupwise.rewards import as_reward
 from groupwise.sinks import Sinks
 from groupwise.sources import World
+from groupwise.step_metrics import length_metrics
 from groupwise.tasks.task import Task
 from groupwise.types import Example, Rollout
-from groupwise.update import StepRecord
 
 ROWS = tuple(Example(f"row:{n}", f"{n} + 1 =", completion=f"{n + 1}") for n in range(6))
 

@@ -223,28 +223,29 @@ class ReadsGold(Protocol):
 
 
 class Sink(Protocol):
-    """Receives what a run has to say: the terminal, files, dashboards, the report."""
+    """Receives what a run has to say: the terminal, files, dashboards. A class that inherits it writes the methods that
+    it has a use for; the others do nothing."""
 
     def stage(self, name: str, steps: int, start: int) -> None:
         """A stage begins (at ``start`` > 0 when it is resumed)."""
-        ...
+        return
 
     def phase(self, name: str, done: int, total: int) -> None:
         """Progress inside a step: ``sample``, ``reward``, ``train``, ``evaluate`` ..."""
-        ...
+        return
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """The numbers of one finished step (1-based), under the names of docs/metrics.md."""
-        ...
+        return
 
     def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
         """The ``best``, the ``worst`` and a ``random`` greedy completion of an evaluation; ``name`` says of what."""
-        ...
+        return
 
     def note(self, text: str) -> None:
         """One line a person should see."""
-        ...
+        return
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """The run is over, or stops here."""
-        ...
+        return

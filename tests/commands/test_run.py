@@ -407,7 +407,7 @@ def test_a_misspelt_name_is_named_before_what_it_leaves_missing(refused):
 
 
 def test_the_help_of_reward_names_every_kind():
-    from groupwise.cli import REWARDS
+    from groupwise.commands.parser import REWARDS
     from groupwise.rewards.named import BUILT_IN, SCORERS
 
     assert all(name in REWARDS for name in (*BUILT_IN, *SCORERS, "FILE.py:function", "module:function"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from groupwise.algorithm import Outputs
 from groupwise.errors import MicroBatchTooLarge
 from groupwise.kernels.lanes import Lanes
-from groupwise.learners.config import Local
+from groupwise.learners.backward import send_back
 from groupwise.learners.critic import Critic
 from groupwise.learners.devices import pick_device
 from groupwise.learners.dry_step import is_tight, rehearse
@@ -30,6 +29,7 @@ from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
+from groupwise.learners.options import LearnerOptions
 from groupwise.learners.reference import frozen_copy, load_reference
 from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
@@ -41,7 +41,9 @@ class LocalLearner:
 
     threads = own_lanes
 
-    def __init__(self, config: Local, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self, config: LearnerOptions, directory: Path | str, note: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.config, self.directory = config, directory
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
@@ -276,17 +278,6 @@ class LocalLearner:
     def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
         shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
         return torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
-
-
-def send_back(said: Outputs, cotangent: Outputs) -> None:
-    """One backward pass from every output that has a cotangent, with the minus sign that makes the objective a loss."""
-    given = {field.name: getattr(cotangent, field.name) for field in fields(Outputs)}
-    given = {name: tensor for name, tensor in given.items() if tensor is not None}
-    ends = {name: getattr(said, name) for name in given}
-    for name, end in ends.items():
-        if end is None or not end.requires_grad:
-            raise ValueError(f"a cotangent of {name} would be lost: accumulate(outputs=...) must name it")
-    torch.autograd.backward(list(ends.values()), [-given[name].to(end) for name, end in ends.items()])
 
 
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
