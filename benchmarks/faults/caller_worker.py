@@ -134,8 +134,8 @@ def fenced(source: str) -> str:
 def verdict_attempt(verdict: verdicts.Verdict, surroundings: Surroundings, facts: dict[str, Any]) -> Seen:
     code = Code(time_limit_seconds=PROGRAM_SECONDS)
     score = code.score([rollout(fenced(verdict.program) if verdict.program else "", **verdict.columns)])[0]
-    if score.value == float(verdict.right):
-        return Seen("held")
+    if score.value == 1.0 if verdict.right else not score.value:
+        return Seen("held", score.status)
     return Seen("FORGED", f"{score.value} instead of {float(verdict.right)} ({score.status} {score.reason})")
 
 

@@ -107,7 +107,7 @@ def known() -> list[str]:
 def run_worker(caller: str, place: Path, names: list[str]) -> tuple[list[Row], str | None]:
     """What it has tried, and what it was at when it said nothing more (None: it came to its end)."""
     command, environment = callers.opened(callers.present()[caller], place.parent)
-    environment = os.environ | environment | {"PYTHONPATH": str(callers.ROOT / "src")}
+    environment = os.environ | environment | {"PYTHONPATH": os.environ.get("PYTHONPATH") or str(callers.ROOT / "src")}
     with (place.parent / f"{place.name}.err").open("w") as errors:
         process = subprocess.Popen(
             [*command, sys.executable, str(WORKER), str(place)],
