@@ -234,8 +234,8 @@ FILES = {
     "reads this package": "reads(facts['package'])",
     "lists the home": "got(bool(os.listdir(facts['home'])))",
     "imports what is installed": "sys.path += [facts['packages'], '/python/lib/python3/dist-packages']\nimport numpy\ngot()",
-    "finds packages beside the library": "import sysconfig\nplace = os.path.join(sysconfig.get_path('stdlib'), 'site-packages')\n"
-    "got(len(os.listdir(place)) > 0)",
+    "reads packages beside the library": "import sysconfig\nplace = os.path.join(sysconfig.get_path('stdlib'), 'site-packages')\n"
+    "import glob\ngot(any(open(one, 'rb').read(1) for one in glob.glob(place + '/*/*.py')))",
     "finds packages of the distribution": "import glob\n"
     "got(bool([one for place in ('/usr/lib', '/usr/local/lib', '/usr/lib64') for one in glob.glob(place + '/python3*/*-packages/*')]))",
     "reads the processes": "got(any(name.isdigit() for name in os.listdir('/proc')))",
@@ -244,7 +244,7 @@ FILES = {
     "reads its own environment": "got(facts['secret'] in str(os.environ) or facts['secret'].encode() in open('/proc/self/environ', 'rb').read())",
     "reads memory of its own process": "reads('/proc/self/mem')",
     "reads the machine": "got(bool(os.listdir('/sys')))",
-    "reads a disk": "got(any(os.path.exists('/dev/' + one) for one in ('sda', 'vda', 'nvme0n1', 'mem', 'kmsg', 'kvm', 'fuse')))",
+    "reads a disk": "for one in ('sda', 'vda', 'nvme0n1', 'mem', 'kmsg', 'kvm', 'fuse'):\n    try: os.open('/dev/' + one, os.O_RDONLY)\n    except OSError: continue\n    got()",
     "writes a file of the user's": "open(facts['precious'], 'w').write('x')\ngot()",
     "appends to a file of the user's": "open(facts['precious'], 'a').write('x')\ngot()",
     "truncates a file of the user's": "os.truncate(facts['precious'], 0)\ngot()",
@@ -336,10 +336,10 @@ TOGETHER = {
         "import fcntl\nfor _ in range(10):\n    time.sleep(0.1)\n    one = os.open(os.__file__, os.O_RDONLY)\n"
         "    try: fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except BlockingIOError: got()\n    os.close(one)",
     ),
-    "sees the other's process": (
+    "signals the other's process": (
         "time.sleep(1)",
         "time.sleep(0.3)\nfor n in range(1, 40000):\n    if n in (1, 2, os.getpid(), os.getppid()): continue\n"
-        "    try: os.kill(n, 0)\n    except ProcessLookupError: continue\n    except PermissionError: pass\n    got()",
+        "    try: os.kill(n, 0)\n    except OSError: continue\n    got()",
     ),
 }
 ENDLESS = {
