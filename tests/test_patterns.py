@@ -67,6 +67,7 @@ LOCAL: dict[str, dict[str, Any]] = {
     "groupwise.commands.flags:": {"flag": SimpleNamespace(name="steps")},
     "groupwise.directory:": {"stage": "sft"},
     "groupwise.rewards.http:": {"spelled": "key"},
+    "groupwise.tasks.choices:": {"letter": "A", "text": "one"},
 }
 """Values of what a pattern is made of inside a function, by place."""
 NOT_OURS = ("groupwise.rewards.format:self.pattern",)
