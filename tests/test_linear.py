@@ -45,9 +45,10 @@ UNITS = [
     *("<answer>1</answer>", "</think>", "1,", "1.", "1. ", "-", "*", "**", "`", "```\n", "```python\n", "A:", "A: 1\n"),
     *("the answer is ", "x=", "\\\\", "^", "1/", "， ", "是", "答案是", "\\left(", "\\begin{matrix}", "&", "or "),
     *('"score":', '"score": 1', "1e", "://", "http://", "?key=", "sk-", "_", "final answer", "final ", "* ", "e.g."),
+    *("选", "选 ", "ans", "结果 ", "答 "),
     *("! ", "。", "\u202e", "a, ", "10%"),
 ]
-FRAMES = (("", ""), (" ", "!"), ("1", ". "), ("\n", "\n"))
+FRAMES = (("", ""), (" ", "!"), ("1", ". "), ("\n", "\n"), ("选", "x"))
 SMALL, FACTOR = 4_000, 8
 GROWTH = 28.0
 """8 times the text may take so many times the time; a square would take 64 times."""

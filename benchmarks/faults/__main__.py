@@ -33,6 +33,7 @@ from damages import checkpoints
 from halves import halves
 from kills import kills, processes
 from limits import limits
+from strangers import strangers
 from trackers import trackers
 
 import fuzz
@@ -68,6 +69,7 @@ def main() -> int:
         "rewards": lambda place: rewards.run(),
         "fuzz": lambda place: fuzz.run(chosen.inputs),
         "properties": lambda place: properties.run(chosen.seed),
+        "strangers": strangers,
     }
     unknown = set(chosen.only or ()) - set(parts)
     if unknown:

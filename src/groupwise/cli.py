@@ -20,7 +20,10 @@ COMMANDS = {
     "methods": "the methods that ship, a line each",
 }
 
-UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO),
+)
 """What a user mends by writing elsewhere."""
 HELP = """usage: groupwise COMMAND ...
 

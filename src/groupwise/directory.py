@@ -98,7 +98,7 @@ class RunDirectory:
         if not self.record.exists():
             return {}
         try:
-            found = json.loads(self.record.read_text(encoding="utf-8"))
+            found = json.loads(self.record.read_text(encoding="utf-8")) if self.record.is_file() else None
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
@@ -171,6 +171,11 @@ class RunDirectory:
         link = next((name for name in (RECORD, *FILES) if (self.path / name).is_symlink()), None)
         if link:
             raise UserError(f"{self.path / link}: is a link, and no run writes through one; remove it")
+        other = next(
+            (path for name in (RECORD, *FILES) if (path := self.path / name).exists() and not path.is_file()), None
+        )
+        if other:
+            raise UserError(f"{other}: is no file, and a run writes one there; remove it, or choose another --out")
         record = self.read()
         if self.record.exists() and not _is_record(record):
             raise UserError(f"{self.record}: no run wrote it (it names no recipe); choose another --out")

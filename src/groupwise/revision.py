@@ -21,7 +21,7 @@ from pathlib import Path
 SECONDS = 10.0
 READ_BYTES = 16 << 20
 _NAME = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_SHA256 = re.compile(r"^\s*objectformat\s*=\s*sha256\s*$", re.IGNORECASE | re.MULTILINE)
+_SHA256 = re.compile(r"^[ \t]*objectformat[ \t]*=[ \t]*sha256[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 
 
 def revision(directory: Path, tracked: bool = False) -> str:

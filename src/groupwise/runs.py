@@ -108,7 +108,7 @@ def validate(recipe: Run) -> list[str]:
 
 def _is_name(name: str) -> bool:
     allowed = all(letter.isalnum() or letter in "-_." for letter in name)
-    return 0 < len(name.encode()) <= LONGEST_NAME and allowed and name[0] not in "-."
+    return 0 < len(name.encode("utf-8", "surrogatepass")) <= LONGEST_NAME and allowed and name[0] not in "-."
 
 
 def _uncomparable(recipe: Run) -> Iterator[str]:

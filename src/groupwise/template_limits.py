@@ -1,6 +1,7 @@
 """What a chat template may take: steps, and letters at a time. It is a program, and comes with somebody's model.
 
-Steps are counted, not seconds: the same template passes on every machine. A single operation is not cut short.
+Steps are counted, not seconds: the same template passes on every machine. What a single operation would make is
+reckoned before it is done (``template_operations``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from types import FrameType
 from typing import Any
 
 from jinja2.utils import Namespace
+
+from groupwise.template_operations import bounded
 
 STEPS = 2_000_000
 """Lines of Python that filling in one conversation may take; a template of 100 lines takes some 50 a message."""
@@ -33,7 +36,8 @@ def limited() -> Iterator[None]:
     before = sys.gettrace()
     sys.settrace(_Counter().step)
     try:
-        yield
+        with bounded(LETTERS, TemplateTooLong):
+            yield
     finally:
         sys.settrace(before)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from groupwise.commands.parser import parser
 from groupwise.errors import UserError
+from groupwise.visible import visible
 
 EXAMPLES = """  groupwise convert train_grpo.py
   groupwise convert config.yaml --trainer grpo --out my_run.py
@@ -79,6 +80,6 @@ def _write(out: Path, text: str, fresh: bool) -> None:
 def _tell(out: Path, found) -> None:  # type: ignore[no-untyped-def]
     for title, lines in (("assumed", found.assumed), ("no place", found.unplaced), ("not read", found.unread)):
         for line in lines:
-            print(f"{title}: {line}")
+            print(visible(f"{title}: {line}"))
     missing = "".join(f" --{name} ..." for name in found.missing)
-    print(f"{out} is written; now: groupwise run {shlex.quote(str(out))}{missing} --dry_run", file=sys.stdout)
+    print(visible(f"{out} is written; now: groupwise run {shlex.quote(str(out))}{missing} --dry_run"), file=sys.stdout)

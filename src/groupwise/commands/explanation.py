@@ -163,5 +163,5 @@ def documented(name: str) -> tuple[str, list[str]]:
     """Of a recipe's docstring: its first line, and how it differs, the heading and a line for each number."""
     text = documentation(name)
     found = re.search(r"^(?:How it differs|It is the row).*?(?=\n\n(?!\d+\. )|\Z)", text, re.DOTALL | re.MULTILINE)
-    parts = re.split(r"\n+(?=\d+\. )", found.group()) if found else []
+    parts = re.split(r"(?<!\n)\n++(?=\d++\. )", found.group()) if found else []
     return text.splitlines()[0] if text else name, [" ".join(part.replace("``", "").split()) for part in parts]

@@ -91,6 +91,8 @@ def _from_toml(path: str, text: str) -> Iterator[Flag]:
         table = tomllib.loads(text, parse_float=_Number)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: nested more deeply than can be read; options are flat") from error
     yield from _of_table(table, "", path)
 
 
@@ -137,6 +139,8 @@ def _from_yaml(path: str, text: str) -> Iterator[Flag]:
 
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError as error:
+        raise UserError(f"{path}: nested more deeply than can be read; options are flat") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if root is None:

@@ -6,7 +6,6 @@ It is one column at every width, and of at most 100 letters, since a longer line
 from __future__ import annotations
 
 import pydoc
-import re
 import shutil
 import sys
 import textwrap
@@ -249,8 +248,8 @@ def _heading(prefix: str) -> str:
 
 def _default(action: Action | Any) -> str:
     """What an option is if it is not given, as its help has it."""
-    found = re.search(r"\(default: (.*)\)$", " ".join(str(action.help).split()))
-    return found[1] if found else ""
+    _, mark, rest = " ".join(str(action.help).split()).partition("(default: ")
+    return rest[:-1] if mark and rest.endswith(")") else ""
 
 
 def _entry(option: str, text: str, width: int, indent: int = INDENT) -> Sequence[str]:

@@ -11,8 +11,8 @@ from groupwise.foreign.table import TABLE, entries_of, plain, said, value_of
 
 WITHOUT_VALUE = frozenset({"--fresh", "--dry_run", "--dry-run", "--help", "--help_all"})
 OVERRIDE = re.compile(r"(\+\+|\+|~)?[A-Za-z_]\w*(\.\w+)+=.*", re.DOTALL)
-IMPORTED = re.compile(r"^\s*(from|import)\s+(trl|unsloth|verl|openrlhf)\b", re.MULTILINE)
-OURS = re.compile(r"^\s*(from|import)\s+groupwise\b", re.MULTILINE)
+IMPORTED = re.compile(r"^[ \t]*(from|import)\s+(trl|unsloth|verl|openrlhf)\b", re.MULTILINE)
+OURS = re.compile(r"^[ \t]*(from|import)\s+groupwise\b", re.MULTILINE)
 MOST = 4  # meanings in one message
 NEAR = 0.88  # how much alike a mistyped name is
 CONVERT = "groupwise convert makes a recipe of a whole script or command line"

@@ -63,7 +63,7 @@ def _docstring(draft: Draft, name: str, source: str) -> str:
 
 def _imports(carried: Sequence[str], body: str) -> str:
     """Of the standard library and others, then ours."""
-    used = set(CALLED.findall(re.sub(r"\w+\.\w+\(", "", body))) - ELSEWHERE
+    used = set(CALLED.findall(re.sub(r"(?<!\w)\w++\.\w++\(", "", body))) - ELSEWHERE
     marks = {"Checkpoints(": "Checkpoints", "HeldOut(": "HeldOut", "Local(": "Local", "OnPolicy(": "OnPolicy"}
     marks |= {"Run": "Run", "Stage(": "Stage", "Task": "Task", "=mixed": "mixed", "recipes.": "recipes"}
     marks |= {"rewards.": "rewards", "tasks.": "tasks"}

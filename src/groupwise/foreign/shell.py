@@ -102,7 +102,7 @@ def plain_value(text: str) -> object:
 
 def number(value: object) -> object:
     """YAML takes 1e-6 for a text."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", value):
+    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d++\.?\d*+|\.\d++)[eE][+-]?\d+", value):
         return float(value)
     return value
 

@@ -13,7 +13,7 @@ from groupwise.foreign.script import TRAINERS, Script, Setting, flat
 from groupwise.foreign.shell import number
 from groupwise.foreign.table import SYSTEMS, entries_of
 
-REFERENCE = re.compile(r"\$\{(?:oc\.select:)?\.?([\w.]+)(?:,\s*([^{}]*))?\}")
+REFERENCE = re.compile(r"\$\{(?:oc\.select:)?\.?([\w.]+)(?:,\s*+([^{}]*+))?\}")
 
 
 def read_yaml(text: str, path: str, trainer: str = "") -> Script:

@@ -18,6 +18,8 @@ NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """Said, so that transformers does not ask on the terminal whether to run what lies beside a model."""
 OTHER_PARTS = ("vision_config", "audio_config", "speech_config", "video_config", "image_config")
 HEAD = "score.weight"
+LONGEST_CONTEXT = 1 << 25
+"""In tokens; the longest that models are published with is 10 million."""
 """Of a sequence classifier, as transformers names it."""
 
 
@@ -172,7 +174,18 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) 
         model, report = kind.from_pretrained(
             name, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True, **how, **options
         )
+    _refuse_context(source, model.config.get_text_config())
     return model, sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+
+
+def _refuse_context(source: Path | str, config: Any) -> None:
+    """Tables are made of all positions that a model says it has."""
+    said = getattr(config, "max_position_embeddings", None)  # architectures without positions have none
+    if isinstance(said, int) and not 0 < said <= LONGEST_CONTEXT:
+        raise UserError(
+            f"{source}: config.json says a context of {said:,} tokens (max_position_embeddings); expected 1 to "
+            f"{LONGEST_CONTEXT:,}"
+        )
 
 
 def _in_memory(model: Any, device: str) -> Any:

@@ -12,6 +12,7 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ from typing import Any
 
 from groupwise import hub
 from groupwise.errors import UserError
+from groupwise.tasks.expansion import limit_bytes, parquet_batches, refuse_growth, refuse_saved
 
 Row = tuple[str, dict[str, Any]]
 """``(id, {column: value})``."""
@@ -28,9 +30,6 @@ Rows = Iterable[dict[str, Any]]
 
 NEWLINE = b"\n"
 
-MOST_EXPANSION, SMALL_BYTES = 100, 64 << 20
-"""A compressed file may grow so many times, and any so much: text shrinks to a tenth, a file that is made to fill the
-memory to a thousandth."""
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?::(?P<split>[^/]+))?")
 
 
@@ -75,15 +74,13 @@ def _read_lines(path: Path) -> list[Row]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     number = read = 0
-    most = SMALL_BYTES + MOST_EXPANSION * path.stat().st_size
+    size = path.stat().st_size
+    most = limit_bytes(size) + 1
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(most), b""), 1):
                 read += len(line)
-                if read > most or len(line) == most:
-                    raise UserError(
-                        f"{path}: holds over {MOST_EXPANSION} times its own size; unpack it yourself if it is meant"
-                    )
+                refuse_growth(read, path, size)
                 yield number, _decode(line, path, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: broken gzip after line {number} ({error}); fetch or write the file again") from error
@@ -163,7 +160,7 @@ def _delimiter(header: str) -> str:
 
 def _header(fields: list[str], where: str) -> list[str]:
     fields = [field.strip() for field in fields]
-    repeated = {field for field in fields if fields.count(field) > 1}
+    repeated = {field for field, count in Counter(fields).items() if count > 1}
     if repeated:
         raise UserError(f"{where}: the header repeats {_listed(repeated)}; expected every column once")
     return fields
@@ -175,8 +172,10 @@ def _read_parquet(path: Path) -> list[Row]:
 
     from groupwise.tasks.arrow import python_rows
 
+    size = path.stat().st_size
     try:
-        rows = python_rows(parquet.read_table(path))
+        with parquet.ParquetFile(path) as file:
+            rows = [row for batch in parquet_batches(file, path, size) for row in python_rows(batch)]
     except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # ValueError: a text that is not UTF-8
         raise UserError(f"{path}: not a readable parquet file ({_shown(str(error))}); write it again") from error
     return [(f"{path.name}#{index}", row) for index, row in enumerate(rows)]
@@ -205,7 +204,12 @@ def _from_directory(directory: Path, split: str) -> Rows:
     if not any((directory / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")):
         raise UserError(f"{directory}: a directory; expected a file, or a dataset saved by Dataset.save_to_disk")
     datasets = _datasets(str(directory))
-    saved = datasets.load_from_disk(str(directory))
+    refuse_saved(directory)
+    try:
+        saved = datasets.load_from_disk(str(directory))
+    except Exception as error:  # whatever its files make of the library that reads them
+        why = _shown(f"{type(error).__name__}: {error}")
+        raise UserError(f"{directory}: not a data set that can be read ({why}); save it again") from error
     wanted = split or "train"
     if not isinstance(saved, datasets.Dataset) and wanted not in saved:
         raise UserError(f"{directory}: no split {wanted}; seen: {_listed(saved)}; name one as {directory}:SPLIT")

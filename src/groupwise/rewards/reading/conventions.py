@@ -45,7 +45,7 @@ _FINAL = re.compile(r"\b(?:final|最终|最后的?)[\s*_]*$", re.IGNORECASE)
 _OUTPUT = re.compile(r"^[ \t]*```(?P<kind>[^\n`]*)$", re.MULTILINE)
 _MARKER = re.compile(
     r"\banswer(?![a-z])|\bans\b(?=\.?\s*[:=])|\b(?:option|choice)(?=\s+(?:is|are)\b)|(?:最终|最后)?(?:的)?答案|(?<![\u4e00-\u9fff])答(?=\s*[:：])"
-    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*[:：]?\s*[(（]?[A-J](?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))",
+    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*+(?:[:：]\s*+)?[(（]?[A-J](?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))",
     re.IGNORECASE,
 )
 _AFTER_ENGLISH = re.compile(

@@ -86,7 +86,9 @@ _RELATIONS = {
     "varnothing": r"\emptyset",
 }
 _SHORT_FRACTION = re.compile(r"\\frac\s*(?:(?P<a>[0-9])\s*(?P<b>[0-9])|(?P<c>[0-9])\s*(?=\{)|(?P<open>(?=\{)))")
-_E_NOTATION = re.compile(r"(?<![\w.])(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)[eE](?P<power>[-+]?[0-9]{1,3})(?![\w.])")
+_E_NOTATION = re.compile(
+    r"(?<![\w.])(?P<number>[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)[eE](?P<power>[-+]?[0-9]{1,3})(?![\w.])"
+)
 _DELIMITERS = (("$$", "$$"), (r"\[", r"\]"), (r"\(", r"\)"), ("$", "$"))
 _MARKDOWN = (
     ('\\"', '\\"'),

@@ -38,7 +38,7 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _AND = re.compile(
-    r"\s*(?:,\s*)?(?:\\text\{\s*,?\s*(?:and|or|和|或)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|和|或者?|以及|与)\s*(?:,\s*)?|\s*;\s*|\s*\\(?:quad|qquad)\s*"
+    r"\s*+(?:,\s*+)?(?:\\text\{\s*+(?:,\s*+)?(?:and|or|和|或)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|和|或者?|以及|与)\s*(?:,\s*)?|\s*;\s*|\s*\\(?:quad|qquad)\s*"
 )
 _NAMES_BEFORE = re.compile(
     r"\(\s*[a-zA-Z](?:_\{?\w\}?)?(?:\s*,\s*[a-zA-Z](?:_\{?\w\}?)?){1,5}\s*\)\s*=\s*|[a-zA-Z](?:_\{?\w\}?)?\s*(?:\\in|=)\s*(?=[\[({\\])"

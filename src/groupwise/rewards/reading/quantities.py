@@ -25,14 +25,14 @@ _NUMBER = re.compile(
 )
 _POWER = re.compile(r"(?:\^|\*\*)\s*\{\s*(?P<power>[-+]?[0-9]{1,4})\s*\}|\*\*(?=-?[0-9])")
 _FRACTION = re.compile(
-    r"(?P<before>[0-9]?)\s*\\frac\{\s*(?P<top>[-+0-9.,^]+)\s*\}\s*\{?\s*"
+    r"(?P<before>[0-9]?)\s*+\\frac\{\s*(?P<top>[-+0-9.,^]+)\s*\}\s*\{?\s*"
     r"(?P<bottom>(?<=\{)[-+0-9.,^]+|(?<=\{ )[-+0-9.,^]+|[0-9])\s*\}?"
 )
 _REPEATING = re.compile(
     r"(?P<whole>[0-9]{0,9})\.(?P<fixed>[0-9]{0,9})\\(?:overline|bar|dot)\s*(?:\{(?P<again>[0-9]{1,9})\}|(?P<digit>[0-9]))"
 )
 _UNIT_FRACTION = re.compile(
-    r"^\s*\\frac\{\s*(?:\\(?:text|mathrm)\{)?\s*([a-zA-Z]{1,12})\s*\}{1,2}\{\s*(?:\\(?:text|mathrm)\{)?\s*([a-zA-Z]{1,12})\s*\}{1,2}$"
+    r"^\s*\\frac\{\s*+(?:\\(?:text|mathrm)\{\s*+)?([a-zA-Z]{1,12})\s*\}{1,2}\{\s*+(?:\\(?:text|mathrm)\{\s*+)?([a-zA-Z]{1,12})\s*\}{1,2}$"
 )
 """``\\frac{m}{s}`` after a number."""
 _NAME = re.compile(

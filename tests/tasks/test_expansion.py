@@ -1,0 +1,117 @@
+"""A small file does not fill the memory, and a large one that is meant is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from groupwise.errors import UserError
+from groupwise.tasks.expansion import VARIABLE, batch_bytes, limit_bytes
+from groupwise.tasks.files import read_rows
+
+
+def repeated(text: str, times: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([text]))
+
+
+BOMBS: dict[str, Callable[[], Any]] = {
+    "one text, often": lambda: pa.table({"prompt": repeated("x" * 100_000, 5_000)}),
+    "plain texts": lambda: pa.table({"prompt": ["x" * 100_000] * 5_000}),
+    "lists": lambda: pa.table({"prompt": [[7] * 200_000] * 100}),
+    "many rows": lambda: pa.table({"prompt": pa.nulls(2_000_000, pa.string())}),
+    "texts within objects": lambda: pa.table({"prompt": [{"x": "x" * 100_000}] * 5_000}),
+    "one long text": lambda: pa.table({"prompt": ["x" * 400_000_000]}),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_parquet_file_that_fills_the_memory_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(BOMBS[name](), path, compression="zstd")
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(UserError, match=rf"a\.parquet: its [\d,]+ bytes hold over [\d,]+; .* {VARIABLE}"):
+        read_rows(path)
+
+
+def test_the_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"prompt": ["x" * 100_000] * 1_000}), path, compression="zstd")
+    with pytest.raises(UserError, match=VARIABLE):
+        read_rows(path)
+    monkeypatch.setenv(VARIABLE, "100000")
+    assert len(read_rows(path)) == 1_000
+    monkeypatch.setenv(VARIABLE, "much")
+    with pytest.raises(UserError, match=f"{VARIABLE} is 'much'"):
+        read_rows(path)
+
+
+def test_files_as_they_are_come_through(tmp_path: Path) -> None:
+    """In batches, and in the same order, whatever they are kept as."""
+    rows = [{"prompt": f"{n} + 1 = ?" * 30, "tags": [str(n % 3)], "n": n} for n in range(3_000)]
+    for number, options in enumerate(({}, {"row_group_size": 100}, {"use_dictionary": False}, {"compression": "zstd"})):
+        path = tmp_path / f"{number}.parquet"
+        parquet.write_table(pa.Table.from_pylist(rows), path, **options)
+        assert [row for _, row in read_rows(path)] == rows
+
+
+def test_bytes_of_a_batch_count_a_dictionary_as_often_as_it_is_used() -> None:
+    batch = pa.record_batch({"a": repeated("x" * 1000, 50)})
+    assert batch.nbytes < 3_000
+    assert 50_000 < batch_bytes(batch) < 70_000
+    assert limit_bytes(10) == (64 << 20) + 300
+
+
+def saved(directory: Path) -> Path:
+    datasets = pytest.importorskip("datasets")
+    path = directory / "saved"
+    datasets.Dataset.from_list([{"question": "1 + 1", "answer": "2"}] * 4).save_to_disk(str(path))
+    return path
+
+
+def state(path: Path, **words: Any) -> None:
+    there = path / "state.json"
+    there.write_text(json.dumps(json.loads(there.read_text()) | words))
+
+
+def linked(path: Path) -> None:
+    arrow = next(path.glob("*.arrow"))
+    arrow.rename(path.parent / "elsewhere")
+    arrow.symlink_to(path.parent / "elsewhere")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a file elsewhere": lambda path: state(path, _data_files=[{"filename": "../../etc/passwd"}]),
+    "a whole path": lambda path: state(path, _data_files=[{"filename": "/etc/passwd"}]),
+    "no file": lambda path: state(path, _data_files=[]),
+    "a number": lambda path: state(path, _data_files=3),
+    "a list": lambda path: (path / "state.json").write_text("[]"),
+    "deep": lambda path: (path / "state.json").write_text("[" * 100_000),
+    "no JSON": lambda path: (path / "state.json").write_text("{"),
+    "broken": lambda path: next(path.glob("*.arrow")).write_bytes(b"ARROW1" + bytes(99)),
+    "a link": linked,
+    "no columns": lambda path: (path / "dataset_info.json").write_text('{"features": 3}'),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_saved_data_set_of_a_stranger_is_one_line(name: str, tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    assert len(read_rows(path)) == 4
+    DAMAGES[name](path)
+    with pytest.raises(UserError, match="save"):
+        read_rows(path)
+
+
+def test_a_saved_data_set_that_fills_the_memory_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    table = pa.table({"question": repeated("x" * 100_000, 5_000), "answer": ["2"] * 5_000})
+    with pa.OSFile(str(next(path.glob("*.arrow"))), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    with pytest.raises(UserError, match=VARIABLE):
+        read_rows(path)
