@@ -6,16 +6,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from groupwise.identity import identity, ours, source_hash
 from groupwise.masking import MASK, masked, names_secret
 
-if TYPE_CHECKING:
-    from groupwise.render import Renderer
-    from groupwise.types import Example
-
-SHOWN_LETTERS = 300  # of the first prompt
 SHOWN_ROWS = 3  # of a task's examples that are hashed at each end
 
 
@@ -87,12 +82,3 @@ def _short(value: Any) -> str:
 def _rows_hash(rows: Sequence[Any]) -> str:
     shown = [rows[index] for index in sorted({*range(min(SHOWN_ROWS, len(rows)))} | {*range(len(rows))[-SHOWN_ROWS:]})]
     return hashlib.sha256(repr(shown).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def shown_prompt(renderer: Renderer, rows: Sequence[Example]) -> str:
-    """The first prompt as the model gets it, special tokens and all, on one line."""
-    if not len(rows):
-        return "no prompt: the task has no rows"
-    tokens = renderer.prompt(rows[0]).tokens
-    text = repr(renderer.tokenizer.decode(list(tokens), skip_special_tokens=False))
-    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 40]} ... {text[-35:]}"

@@ -12,6 +12,9 @@ from typing import Any
 from groupwise.checkpoint import RECORD
 from groupwise.render import Renderer
 from groupwise.tasks.task import Task
+from groupwise.types import Example
+
+SHOWN_LETTERS = 300  # of the first prompt
 
 KEY = "chat_template"
 """Of run.json and of the record in a model's directory: ``{"today": "2026-11-29", "arguments": {...}}``."""
@@ -61,3 +64,12 @@ def recalled(source: str) -> tuple[dict[str, Any], date | None]:
     found = json.loads(path.read_text(encoding="utf-8")).get(KEY, {})
     today = found.get("today")
     return dict(found.get("arguments", {})), date.fromisoformat(today) if today else None
+
+
+def shown_prompt(renderer: Renderer, rows: Sequence[Example]) -> str:
+    """The first prompt as the model gets it, special tokens and all, on one line."""
+    if not len(rows):
+        return "no prompt: the task has no rows"
+    tokens = renderer.prompt(rows[0]).tokens
+    text = repr(renderer.tokenizer.decode(list(tokens), skip_special_tokens=False))
+    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 40]} ... {text[-35:]}"

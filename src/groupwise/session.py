@@ -19,7 +19,7 @@ from groupwise.checkpoint import (
     write_atomically,
     write_json,
 )
-from groupwise.describe import describe, shown_prompt
+from groupwise.describe import describe
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.evaluations import Evaluations
@@ -36,7 +36,7 @@ from groupwise.opening import Opener
 from groupwise.protocols import Sink
 from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
-from groupwise.rendering import dated, remembered
+from groupwise.rendering import dated, remembered, shown_prompt
 from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
 from groupwise.rotation import BEST, rotate
 from groupwise.runs import Outcome, Run, as_record, validate
