@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +12,10 @@ from typing import Any
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.rewards import Code, by_name, sandbox
+from groupwise.isolation.running import Ran
+from groupwise.isolation.sandbox import Sandbox
+from groupwise.rewards import Code, by_name
 from groupwise.rewards.programs import Talk, program, row_tests
-from groupwise.rewards.sandbox import Ran, Sandbox
 from groupwise.rewards.scoring import prepare
 from groupwise.types import Rollout, Score
 
@@ -101,50 +99,6 @@ def test_no_program_can_say_that_it_is_right(source: str, rollout: Make) -> None
 
 
 @needs_sandbox
-@pytest.mark.parametrize(
-    ("source", "trouble"),
-    [
-        ("while True: pass", "time"),
-        ("import time; time.sleep(60)", "time"),
-        ("import os\nwhile True: os.fork()", "exit status"),
-        ("import os\nif os.fork() == 0:\n    while True: pass", "exit status"),
-        ("x = []\nwhile True: x.append(bytearray(10 ** 6))", "exit status"),
-        ("10 ** 10 ** 10", "time"),
-        ("while True: print('x' * 10000)", "output"),
-        ("def f(n): return f(n + 1)\nf(0)", "exit status"),
-        ("(" * 50_000 + ")" * 5000, "exit status"),
-        ("print(open('/etc/passwd').read())", "exit status"),
-        (f"import os; print(os.listdir({os.path.expanduser('~')!r}))", "exit status"),
-        (f"print(open({__file__!r}).read())", "exit status"),
-        ("open('x', 'w')", "exit status"),
-        ("import socket; socket.create_connection(('127.0.0.1', 80), 1)", "exit status"),
-        ("import os, signal; os.kill(os.getppid(), 9); print('still')", "exit status"),
-        ("import subprocess; print(subprocess.check_output(['/bin/sh', '-c', 'id']))", "exit status"),
-        ("import os; os.setuid(0)", "exit status"),
-        ("import os\nos.close(1)\nos.close(0)\nwhile True: pass", "time"),
-        ("\x00\ud800", "exit status"),
-    ],
-)
-def test_hostile_programs_end_in_time_and_get_nothing(source: str, trouble: str) -> None:
-    started = time.monotonic()
-    ran = Sandbox(time_limit_seconds=1.0, memory_bytes=128 << 20).program(source.encode("utf-8", "surrogatepass"), b"")
-    assert time.monotonic() - started < 50.0
-    assert ran.trouble.startswith(trouble)
-    assert ran.output == b"" or trouble == "output"
-    assert len(ran.output) <= (1 << 20) + (1 << 16)
-
-
-@needs_sandbox
-def test_it_sees_no_environment_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_KEY", "secret")
-    source = "import os; print(sorted(os.environ), os.getuid(), os.listdir('/empty'), os.getpid() < 9)"
-    ran = Sandbox().program(source.encode(), b"")
-    assert b"API_KEY" not in ran.output
-    assert b"HOME" not in ran.output
-    assert ran.output.split(b"]", 1)[1].strip() == b"65534 [] True"
-
-
-@needs_sandbox
 def test_a_hanging_program_is_tried_twice_and_a_missing_one_is_told_apart(rollout: Make) -> None:
     started = time.monotonic()
     reward = Code(time_limit_seconds=0.8)
@@ -174,46 +128,10 @@ def _command(pid: str) -> str:
         return ""
 
 
-def test_without_a_sandbox_nothing_is_run(tmp_path: Path) -> None:
-    assert "there is no bwrap on the PATH; install it" in refused_with(PATH=str(tmp_path))
-    useless = tmp_path / "bwrap"
-    useless.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
-    useless.chmod(0o755)
-    line = refused_with(PATH=str(tmp_path))
-    assert "cannot work here (bwrap: No permissions to create new namespace)" in line
-
-
-@needs_sandbox
-def test_a_sandbox_that_grants_anything_is_refused(tmp_path: Path) -> None:
-    """The real one with two holes."""
-    fake = tmp_path / "bwrap"
-    fake.write_text(
-        f"#!{sys.executable}\nimport os, sys\n"
-        "arguments = [word for word in sys.argv[1:] if word != '--unshare-net']\n"
-        "end = arguments.index('--')\n"
-        "arguments[end:end] = ['--ro-bind', '/etc', '/etc']\n"
-        f"os.execv({shutil.which('bwrap')!r}, ['bwrap', *arguments])\n"
-    )
-    fake.chmod(0o755)
-    line = refused_with(PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert "a program in it could read /etc/passwd, reach the machine's network; programs that" in line
-    assert "are not run without these guards" in line
-
-
-def refused_with(**environment: str) -> str:
-    """The last line of what a fresh process says."""
-    code = "from groupwise.rewards import Code\nCode().prepare()"
-    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
-    return done.stderr.splitlines()[-1]
-
-
 @needs_sandbox
 def test_it_is_tried_out_before_a_run_and_named_on_the_command_line() -> None:
     assert by_name("code") == Code()
     prepare([Code()])
-    assert sandbox._granted(Sandbox()) == ()
 
 
 @pytest.mark.parametrize(
