@@ -23,25 +23,24 @@ _NEW_USER, _PRIVATE, _PIPE_SIZE, _SET_OWNER = 0x10000000, 0, 1031, 8
 _OWN, _USER_KEYRING, _SEIZE = -3, -4, 0x4206
 
 
-def main() -> None:
-    known = json.loads(sys.stdin.readline())
-    granted: list[str] = []
-    for what, deed in (
-        *_files(known),
-        *_processes(known),
-        *_network(known),
-        *_memory(known),
-        *_calls(known["calls"], known["process"]),
-    ):
-        try:
-            deed()
-        except BaseException:
-            continue
-        granted.append(what)
-    print(json.dumps(list(dict.fromkeys(granted))))
-
-
 Attempts = list[tuple[str, Callable[[], Any]]]
+
+
+def main() -> None:
+    print(json.dumps(granted(json.loads(sys.stdin.readline()))))
+
+
+def granted(known: dict[str, Any]) -> list[str]:
+    """Names of what this process was granted."""
+    found: list[str] = []
+    for attempts in (_files, _processes, _network, _memory, _calls):
+        for what, deed in attempts(known):
+            try:
+                deed()
+            except BaseException:
+                continue
+            found.append(what)
+    return list(dict.fromkeys(found))
 
 
 def _files(known: dict[str, Any]) -> Attempts:
@@ -92,10 +91,7 @@ def _network(known: dict[str, Any]) -> Attempts:
 
     local, stream, datagrams = "127.0.0.1", socket.SOCK_STREAM, socket.SOCK_DGRAM
     return [
-        (
-            "reach the machine's network",
-            lambda: reach(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", known["port"])),
-        ),
+        ("reach the machine's network", lambda: reach(socket.AF_INET, stream, (local, known["port"]))),
         ("reach the machine's network", lambda: reach(socket.AF_INET, datagrams, (local, 9))),
         ("reach the machine's network", lambda: reach(socket.AF_UNIX, stream, known["socket"])),
         ("open a socket", lambda: socket.socket(socket.AF_UNIX)),
@@ -112,9 +108,9 @@ def _memory(known: dict[str, Any]) -> Attempts:
     ]
 
 
-def _calls(numbers: dict[str, int], process: int) -> Attempts:
+def _calls(known: dict[str, Any]) -> Attempts:
     """What has no name in Python. A call that the kernel knows and finds wrongly asked was let through."""
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc, numbers, process = ctypes.CDLL(None, use_errno=True), known["calls"], known["process"]
 
     def call(name: str, *arguments: Any) -> None:
         if libc.syscall(numbers[name], *arguments) < 0 and ctypes.get_errno() != 22:
@@ -152,4 +148,5 @@ def _calls(numbers: dict[str, int], process: int) -> Attempts:
     return [(what, lambda name=name, given=given: call(name, *given)) for name, (what, given) in asked.items()]
 
 
-main()
+if __name__ == "__main__":
+    main()

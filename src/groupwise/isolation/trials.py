@@ -10,7 +10,8 @@ import site
 import socket
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from groupwise.isolation.walls import Kind, Walls, candidates, why_no_candidate
 ATTEMPTS = Path(__file__).with_name("attempts.py")
 MEMORY_BYTES = 256 << 20
 TRIAL_SECONDS = 6 * START_SECONDS
+_TEXT = "a file of the user's"
 REFUSED = "what a model wrote is not run without guards"
 
 
@@ -43,30 +45,41 @@ def walls() -> Walls:
 
 def why_not(kind: Kind) -> str:
     """Empty where these walls hold; else what they grant, or why they do not stand."""
+    with bait(MEMORY_BYTES) as known:
+        try:
+            ran, complaint = _tried(Walls(kind), json.dumps(known).encode() + b"\n")
+        except OSError as error:  # an interpreter that may not be run again, say
+            return f"it cannot work here ({error.strerror}: {error.filename})"
+        harm = ["write a file"] if is_harmed(known) else []
+    with suppress(ValueError):
+        granted = dict.fromkeys([*json.loads(ran.output), *harm])
+        return f"it does not hold: a program in it could {', '.join(granted)}" if granted else ""
+    return f"it cannot work here ({complaint or ran.trouble})"
+
+
+@contextmanager
+def bait(memory_bytes: int) -> Iterator[dict[str, Any]]:
+    """What ``attempts.py`` goes for, as it reads it: a file, sockets and a process of ours."""
     with tempfile.TemporaryDirectory(prefix="groupwise-") as folder, _port() as server, _named(folder) as named:
         file = Path(folder, "file")
-        file.write_text("a file of the user's")
+        file.write_text(_TEXT)
         for path, mode in ((Path(folder), 0o755), (file, 0o644)):
             path.chmod(mode)
-        known = {
+        yield {
             "file": str(file),
             "home": os.path.expanduser("~"),
             "installed": _installed(),
             "port": server.getsockname()[1],
             "socket": named.getsockname(),
             "process": os.getpid(),
-            "memory": MEMORY_BYTES,
+            "memory": memory_bytes,
             "calls": seccomp.calls(platform.machine(), *seccomp.DENIED),
         }
-        try:
-            ran, complaint = _tried(Walls(kind), json.dumps(known).encode() + b"\n")
-        except OSError as error:  # an interpreter that may not be run again, say
-            return f"it cannot work here ({error.strerror}: {error.filename})"
-        harmed = not file.exists() or file.read_text() != "a file of the user's" or len(os.listdir(folder)) != 2
-    with suppress(ValueError):
-        granted = [*json.loads(ran.output), *(["write a file"] if harmed else [])]
-        return f"it does not hold: a program in it could {', '.join(dict.fromkeys(granted))}" if granted else ""
-    return f"it cannot work here ({complaint or ran.trouble})"
+
+
+def is_harmed(known: dict[str, Any]) -> bool:
+    file = Path(known["file"])
+    return not file.exists() or file.read_text() != _TEXT or len(os.listdir(file.parent)) != 2
 
 
 def _tried(walls: Walls, known: bytes) -> tuple[Ran, str]:

@@ -10,11 +10,15 @@ import sys
 import time
 from typing import Any
 
+from groupwise.isolation.attempts import granted
+
 PRELOADED = time.time()
 
 
 def act(item: Any) -> Any:
-    """Runs the deed of that name, or gives the item back."""
+    """Runs the deed of that name, tries all that the bait is for, or gives the item back."""
+    if isinstance(item, dict):
+        return granted(item)
     deed = DEEDS.get(item) if isinstance(item, str) else None
     return deed() if deed else item
 
