@@ -38,7 +38,7 @@ from groupwise.protocols import RolloutEngine, Sink
 from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
 from groupwise.rendering import dated, first_day, remembered, renderer_of
-from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
+from groupwise.resuming import note_changes, note_unreadable, record_guards, refuse_damaged_model, whole_checkpoint
 from groupwise.rewards.model import with_scorers
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, check
@@ -119,6 +119,7 @@ class Session:
             self.sink.note(f"goes on with {words}")
         for warning in check(self.recipe):
             self.sink.note(warning)
+        record_guards(self.place)
         model = first = self._first_model()
         for stage in self.recipe.stages:
             left = self.place.model(stage.name)

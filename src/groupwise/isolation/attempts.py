@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import functools
 import json
 import os
 import resource
@@ -145,7 +146,7 @@ def _calls(known: dict[str, Any]) -> Attempts:
         "kcmp": ("compare processes", (os.getpid(), os.getpid(), 0, 0, 1)),
         "syslog": ("read the kernel's log", (10, None, 0)),
     }
-    return [(what, lambda name=name, given=given: call(name, *given)) for name, (what, given) in asked.items()]
+    return [(what, functools.partial(call, name, *given)) for name, (what, given) in asked.items()]
 
 
 if __name__ == "__main__":

@@ -32,8 +32,13 @@ def drop_privileges() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     header, none = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)()
     _done(libc.capset(header, none))
-    _done(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+    give_up_new_privileges()
     _done(libc.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
+
+
+def give_up_new_privileges() -> None:
+    """A program that is started gets none; without that only root may have a filter."""
+    _done(ctypes.CDLL(None, use_errno=True).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
 
 
 def landlock_version() -> int:

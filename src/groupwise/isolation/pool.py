@@ -245,15 +245,20 @@ def _shown(reason: Any) -> str:
 def _command(function: str, within: Walls | None) -> tuple[list[str], dict[str, Any]]:
     """An interpreter behind these walls, and what its items need to know of them."""
     path = [os.path.abspath(folder) for folder in sys.path if folder]
-    more: dict[str, Any] = {"filter": None, "readable": [], "path": path, "scratch": ""}
+    more: dict[str, Any] = {"filters": [], "readable": [], "path": path, "scratch": ""}
     if within is None:
         return [sys.executable], more
     folders, readable = places.packages(function.partition(":")[0])
-    more |= {"filter": call_filter(last=True), "path": folders}
+    more |= {"filters": _filters(), "path": folders}
     if within.is_bubblewrap:
         command = bubblewrap.worker_command(within.kind == "bubblewrap", readable)
         return [*command, "-S"], more | {"scratch": bubblewrap.SCRATCH}
     return [places.interpreter(), "-S"], more | {"readable": [*places.readable(), *readable]}
+
+
+def _filters() -> list[bytes]:
+    """A worker's, which forks items, and what they have besides."""
+    return [call_filter(last=False, processes=False), call_filter(last=True, common=False)]
 
 
 def _environment() -> dict[str, str]:

@@ -48,7 +48,6 @@ kcmp 312 272, pidfd_open 434 434, pidfd_getfd 438 438, pidfd_send_signal 424 424
 move_pages 279 239, mbind 237 235, set_mempolicy 238 237, set_mempolicy_home_node 450 450, setpriority 141 140
 ioprio_set 251 30, sched_setparam 142 118, sched_setscheduler 144 119, sched_setattr 314 274
 socket 41 198, connect 42 203, bind 49 200, listen 50 201, accept 43 202, accept4 288 242
-fork 57 -, vfork 58 -
 """
 _FILES = """
 chmod 90 -, fchmod 91 52, fchmodat 268 53, fchmodat2 452 452, chown 92 -, fchown 93 55, lchown 94 -, fchownat 260 54
@@ -61,46 +60,60 @@ symlink 88 -, symlinkat 266 36, mknod 133 -, mknodat 259 33, flock 73 32, sync 1
 """
 FOREIGN = "tkill 200 130, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, execve 59 221, execveat 322 281"
 
+_FORKS = "fork 57 -, vfork 58 -"
 JUDGED = """
 ioctl 16 29, fcntl 72 25, socketpair 53 199, clone3 435 435, clone 56 220, kill 62 129, tgkill 234 131
 prlimit64 302 261, sched_setaffinity 203 122
 """
 
-DENIED = (_MEMORY, _PRIVILEGE, _OTHERS, _FILES)
+DENIED = (_MEMORY, _PRIVILEGE, _OTHERS, _FILES, _FORKS)
 _SEND_INPUT, _SET_OWNER = (0x5412, 0x541C), (0x8901, 0x8902)
 _PIPE_SIZE, _SIGNAL_OWNERS = 1031, (8, 10, 15)
 _UNIX, _STREAM, _SOCKET_TYPE = 1, 1, 0xF
 
 
-def call_filter(*, last: bool, threads: bool = False, machine: str = "") -> bytes:
+def call_filter(
+    *, last: bool, threads: bool = False, common: bool = True, processes: bool = True, machine: str = ""
+) -> bytes:
     """The filter as an array of ``struct sock_filter``.
 
     ``last``: nothing has to be started under it any more, and it alone keeps the process from signalling others: no
     further program, and signals only to itself (``confinement.OWN_PROCESS``). Otherwise whoever applies it starts one
-    program. ``threads`` may be started, processes never. ``machine``: another architecture than this one's, as
-    ``platform.machine()`` names it. Raises UserError where its calls are not known here.
+    program. ``threads`` may be started, processes never. Whoever forks many processes takes the part that they have in
+    ``common`` itself and leaves them the rest, about ``processes``: the kernel reads a short one faster. ``machine``:
+    another architecture than this one's, as ``platform.machine()`` names it. Raises UserError where its calls are not
+    known here.
     """
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
         raise UserError(f"no filter on system calls is known for {machine}; expected {' or '.join(_ARCHITECTURES)}")
-    judged, denied = calls(machine, JUDGED), calls(machine, *DENIED, *([FOREIGN] if last else []))
     rules = [_op(_LOAD, _ARCHITECTURE), _op(_EQUAL, _ARCHITECTURES[machine], 1, 0), _op(_RETURN, _KILL)]
     rules += [_op(_LOAD, _NUMBER)]
     if machine == "x86_64":
         rules += [_op(_AT_LEAST, _X32, 0, 1), _refuse()]
-    for number in denied.values():
-        rules += [_op(_EQUAL, number, 0, 1), _refuse()]
-    rules += _when(judged["ioctl"], _unless(1, (*_SEND_INPUT, *_SET_OWNER)))
-    rules += _when(judged["fcntl"], _unless(1, (_PIPE_SIZE, *_SIGNAL_OWNERS)))
-    rules += _when(judged["socketpair"], _pair())
+    if processes:
+        rules += _about_processes(machine, last, threads)
+    if common:
+        judged = calls(machine, JUDGED)
+        for number in calls(machine, _MEMORY, _PRIVILEGE, _OTHERS, _FILES).values():
+            rules += [_op(_EQUAL, number, 0, 1), _refuse()]
+        rules += _when(judged["ioctl"], _unless(1, (*_SEND_INPUT, *_SET_OWNER)))
+        rules += _when(judged["fcntl"], _unless(1, (_PIPE_SIZE, *_SIGNAL_OWNERS)))
+        rules += _when(judged["socketpair"], _pair())
+    return b"".join([*rules, _op(_RETURN, _ALLOW)])
+
+
+def _about_processes(machine: str, last: bool, threads: bool) -> list[bytes]:
+    judged, own = calls(machine, JUDGED), [OWN_PROCESS]
+    denied = calls(machine, _FORKS, *([FOREIGN] if last else []))
+    rules = [word for number in denied.values() for word in (_op(_EQUAL, number, 0, 1), _refuse())]
     rules += _when(judged["clone3"], [_refuse(errno.ENOSYS)])  # its flags can't be seen; C libraries then use clone
     rules += _when(judged["clone"], _clone() if threads else [_refuse()])
     if last:
-        own = [OWN_PROCESS]
         rules += _when(judged["kill"], _only(0, own)) + _when(judged["tgkill"], _only(0, own))
         rules += _when(judged["prlimit64"], _only(0, [bytes(4), *own]))
         rules += _when(judged["sched_setaffinity"], _only(0, [bytes(4), *own]))
-    return b"".join([*rules, _op(_RETURN, _ALLOW)])
+    return rules
 
 
 def _op(code: int, value: int | bytes, then: int = 0, otherwise: int = 0) -> bytes:

@@ -125,7 +125,9 @@ def _named(folder: str) -> socket.socket:
     return server
 
 
-def as_record() -> dict[str, Any]:
-    """For a run's record: which walls hold here and what they guard."""
+def found() -> dict[str, Any] | None:
+    """For a record: what shuts in whatever is run here of a model's; None where nothing has asked for it so far."""
+    if not walls.cache_info().currsize:
+        return None
     held = walls()
     return {"by": held.kind, "guards": list(held.guards)}

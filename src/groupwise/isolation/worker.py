@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from groupwise.isolation.confinement import drop_privileges, enter, filter_calls, ruleset
+from groupwise.isolation.confinement import drop_privileges, enter, filter_calls, give_up_new_privileges, ruleset
 from groupwise.isolation.limits import become_nobody, limit
 
 REPLY_BYTES = 16 << 20
@@ -37,6 +37,9 @@ def main(setup: dict[str, Any]) -> None:
     os.dup2(nothing, 1)
     try:
         function = _prepare(setup)
+        if setup["filters"]:
+            give_up_new_privileges()
+            filter_calls(setup["filters"][0])
         setup["rules"] = ruleset(setup["readable"]) if setup["readable"] else None
     except Exception as error:
         _write(replies, {"broken": f"{type(error).__name__}: {error}"})
@@ -59,7 +62,7 @@ def _prepare(setup: dict[str, Any]) -> Callable[[Any], Any]:
     if setup["scratch"]:
         for folder, _, _ in os.walk(setup["scratch"]):
             os.chmod(folder, 0o555)
-    if setup["filter"] is None:
+    if not setup["filters"]:
         nowhere = tempfile.mkdtemp(prefix="groupwise-")
         os.chmod(nowhere, 0o555)
         os.chdir(nowhere)
@@ -138,8 +141,8 @@ def _restrict(seconds: float, setup: dict[str, Any]) -> None:
         drop_privileges()
     if setup["rules"] is not None:
         enter(_RULES)
-    if setup["filter"] is not None:
-        filter_calls(setup["filter"])
+    if setup["filters"]:
+        filter_calls(setup["filters"][1])
 
 
 def _kill(child: int) -> None:

@@ -9,12 +9,13 @@ from functools import partial
 from groupwise.audit.cases import FORMS, gold, right_cases
 from groupwise.audit.scoring import Verdict, judge
 from groupwise.checks import needs_reward
+from groupwise.isolation.trials import found
 from groupwise.preflight.data import named, spread
 from groupwise.preflight.findings import Notebook
 from groupwise.protocols import Reward
 from groupwise.rewards.judge import Judge as ModelJudge
 from groupwise.rewards.model import ModelReward
-from groupwise.rewards.scoring import score_rollouts
+from groupwise.rewards.scoring import MayDoWithout, score_rollouts
 from groupwise.sources import World, as_rollout
 from groupwise.types import Completion, Example, Rollout, Score
 from groupwise.verdicts import Judge, bare
@@ -29,6 +30,7 @@ def tell_gold(notes: Notebook, world: World) -> None:
     """In the form in which each reward reads most of them: the row's own solution, ``#### N``, ``\\boxed{N}`` ..."""
     answered = [row for row in spread(world.stage.task.train, ASKED) if gold(row) is not None]
     task = world.stage.task
+    tell_guards(notes, task.judges)
     judging = [task.judge.reward] if task.judge else []
     for reward in task.judges:
         if isinstance(bare(reward), ModelReward):
@@ -39,6 +41,17 @@ def tell_gold(notes: Notebook, world: World) -> None:
             )
         else:
             _tell_one(notes, reward, answered, first=reward in judging)
+
+
+def tell_guards(notes: Notebook, rewards: Sequence[Reward]) -> None:
+    """What stands around a reward that runs what a model wrote, and which one does without."""
+    if held := found():
+        words = ", ".join(held["guards"])
+        notes.fact("guards", f"what a model writes is run behind {held['by']}: {words}", **held)
+    for reward in rewards:
+        plain: object = bare(reward)
+        if isinstance(plain, MayDoWithout) and plain.unguarded:
+            notes.remark("guards", f"'{reward.name}' is unguarded: what a model writes may read, write and send")
 
 
 def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], first: bool) -> None:
