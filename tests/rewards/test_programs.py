@@ -21,6 +21,7 @@ from groupwise.types import Rollout, Score
 
 Make = Callable[..., Rollout]
 DOUBLES = [{"input": "21\n", "output": "42\n"}, {"input": "0", "output": "0"}]
+RAISES = "try:\n    f(-1)\n    raise AssertionError\nexcept ValueError:\n    pass"
 ASSERTS = ["assert f(2) == 4", "assert f([1]) == [1, 1]", "assert f((1,)) == (1, 1)"]
 
 
@@ -99,6 +100,85 @@ def test_no_program_can_say_that_it_is_right(source: str, rollout: Make) -> None
 
 
 @needs_sandbox
+@pytest.mark.parametrize(
+    ("source", "test"),
+    [
+        ("def f(x): raise StopIteration", "assert all(map(lambda c: f(c[0]) == c[1], [(1, 2)]))"),
+        ("def f(x): raise StopIteration", "for got, want in zip(map(f, [1, 2]), [2, 4]): assert got == want"),
+        ("def f(x): raise StopIteration", "assert list(map(f, [1, 2])) in ([], [2, 4])"),
+        ("def f(x): raise StopIteration", "assert next(map(f, [1]), 2) == 2"),
+        ("def f(x): raise StopIteration", "assert not any(f(x) != 2 * x for x in [1, 2])"),
+        ("class Stop(StopIteration): pass\ndef f(x): raise Stop", "assert all(map(f, [1]))"),
+        ("def f(x): raise StopAsyncIteration", "assert all(map(f, [1]))"),
+        ("import os\ndef f(x): os._exit(0)", RAISES),
+        ("def f(x): raise KeyboardInterrupt", RAISES),
+        ("def f(x): raise GeneratorExit", RAISES),
+        ("import sys\ndef f(x): sys.exit(0)", RAISES),
+        ("import os\ndef f(x): os.closerange(0, 64)", RAISES),
+        ("def f(x):\n    import gc\n    while True: x = [x] * 10 ** 6", RAISES.replace("ValueError", "OSError")),
+        (
+            "import os\ndef f(x):\n    for n in range(3, 9):\n"
+            '        try: os.write(n, b\'["value", {"set": [[1]]}]\\n\')\n        except OSError: pass',
+            RAISES.replace("ValueError", "TypeError"),
+        ),
+        (
+            "import os\ndef f(x):\n    for n in range(3, 9):\n        try: os.write(n, b'no json\\n')\n"
+            "        except OSError: pass",
+            RAISES,
+        ),
+    ],
+)
+def test_no_way_of_failing_passes_for_another(source: str, test: str, rollout: Make) -> None:
+    assert scored(Code(time_limit_seconds=5.0), rollout, source, tests=[test]) == [0.0]
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(x): raise ValueError",
+        "def f(x): return int('x')",
+        "def f(x): return b'\\xff'.decode()",
+        "class Bad(ValueError): pass\ndef f(x): raise Bad(1, 2)",
+    ],
+)
+def test_the_right_way_of_failing_passes(source: str, rollout: Make) -> None:
+    assert scored(Code(time_limit_seconds=60.0), rollout, source, tests=[RAISES]) == [1.0]
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    "test",
+    [
+        "print('checking')\nassert f(1) == 2",
+        "import sys\nsys.stdout.write('x' * 3_000_000)\nassert f(1) == 2",
+        "import os\nos.write(1, b'passed')\nassert f(1) == 2\nprint('done')",
+        "import sys\nprint('to nobody', file=sys.stderr)\nassert f(1) == 2",
+        "def check(g):\n    print(g(1))\n    assert g(1) == 2\ncheck(f)",
+        "import sys\nsys.stdout.close()\nassert f(1) == 2",
+    ],
+)
+def test_a_test_may_print(test: str, rollout: Make) -> None:
+    reward = Code(time_limit_seconds=60.0)
+    assert scored(reward, rollout, "def f(x): return 2 * x", "def f(x): return 3", tests=[test]) == [1.0, 0.0]
+
+
+@needs_sandbox
+def test_a_judge_that_nobody_defines_is_not_the_answers(rollout: Make) -> None:
+    forger = "def f(x): return 0\ndef is_close(a, b): return True"
+    tests = ["assert is_close(f(1), 2)"]
+    (score,) = Code().score([rollout(fenced(forger), tests=tests)])
+    assert (score.value, score.status) == (None, "failed")
+    assert "its tests use is_close, which neither they nor the row's prompt or reference define" in (score.reason or "")
+    reference = "import math\ndef f(x): return 2 * x"
+    (score,) = Code().score([rollout(fenced(forger), tests=tests, reference=reference)])
+    assert score.status == "failed"
+    own = "def is_close(a, b): return abs(a - b) < 1e-6"
+    assert scored(Code(), rollout, forger, "def f(x): return 2 * x", tests=tests, test_setup_code=own) == [0.0, 1.0]
+    assert scored(Code(), rollout, forger, tests=["assert is_close(1, 2)"], entry_point="is_close") == [1.0]
+
+
+@needs_sandbox
 def test_a_hanging_program_is_tried_twice_and_a_missing_one_is_told_apart(rollout: Make) -> None:
     started = time.monotonic()
     reward = Code(time_limit_seconds=0.8)
@@ -111,7 +191,7 @@ def test_a_hanging_program_is_tried_twice_and_a_missing_one_is_told_apart(rollou
 @needs_sandbox
 def test_nothing_is_left_of_a_sandbox(rollout: Make) -> None:
     def sandboxes() -> set[str]:
-        return {pid for pid in os.listdir("/proc") if pid.isdigit() and "bwrap" in _command(pid)}
+        return {pid for pid in os.listdir("/proc") if pid.isdigit() and "bwrap" in _command(pid) and _is_ours(int(pid))}
 
     reward, before = Code(time_limit_seconds=0.3), sandboxes()
     scored(reward, rollout, "while True: pass", "exit(0)", tests=ASSERTS[:1])
@@ -119,6 +199,16 @@ def test_nothing_is_left_of_a_sandbox(rollout: Make) -> None:
     while sandboxes() - before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert sandboxes() <= before
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether it descends from this process: others may have sandboxes, too."""
+    while pid > 1 and pid != os.getpid():
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return pid == os.getpid()
 
 
 def _command(pid: str) -> str:

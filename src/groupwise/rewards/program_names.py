@@ -43,9 +43,8 @@ def names_of(example: Example, tests: Sequence[str], tested: str) -> Names:
     lines = {line for text in texts for line in _IMPORT.findall(text) if _bound(line) & (free - defined)}
     free -= set().union(*map(_bound, lines)) - defined if lines else set()
     unknown = free - defined if defined & used else set().union(*(_judges(test, free) for test in tests))
-    if any("import *" in test for test in tests):
-        unknown = set()
-    return Names(tuple(sorted((free | defined & used) - unknown)), tuple(sorted(unknown)), tuple(sorted(lines)))
+    told = () if any("import *" in test for test in tests) else sorted(unknown)  # a star may define anything
+    return Names(tuple(sorted((free | defined & used) - unknown)), tuple(told), tuple(sorted(lines)))
 
 
 def _undefined(test: str) -> set[str]:

@@ -28,6 +28,7 @@ EXPECTED = (
 )
 TIMEOUTS_TRIED = 2
 """Of one program; its further tests then count as not passed."""
+_CHECK = re.compile(r"^(?:def[ \t]+check\b|check[ \t]*=)", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*```[^\n]*$", re.MULTILINE)
 
 
@@ -184,7 +185,10 @@ def row_tests(example: Example, column: str = "") -> list[Talk | str]:
     setup = [*_texts(columns.get("test_imports")), *_texts(columns.get("test_setup_code"))]
     entry = columns.get("entry_point")
     call = [f"check({entry})"] if isinstance(entry, str) and entry.isidentifier() else []
-    tests = ["\n".join([*setup, test, *call]) if isinstance(test, str) else test for test in found]
+    tests = [
+        "\n".join([*setup, test, *(call if _CHECK.search(test) else [])]) if isinstance(test, str) else test
+        for test in found
+    ]
     if any(isinstance(test, str) and len(test.encode("utf-8", "surrogatepass")) > SOURCE_BYTES for test in tests):
         raise UserError(f"{example.id}: a test in column '{name}' is longer than {SOURCE_BYTES} bytes; split it")
     return tests
