@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from groupwise.errors import UserError
 from groupwise.isolation.sandbox import Sandbox
 from groupwise.isolation.trials import walls
+
+from .callers import HOUSE
 
 WITHOUT_LANDLOCK = Path(__file__).with_name("without_landlock.py")
 
@@ -179,3 +182,30 @@ def test_walls_that_grant_anything_are_refused(tmp_path: Path) -> None:
     assert "a program in it could read /etc/passwd, reach the machine's network, open a socket" in line
     assert "share memory, make semaphores" in line
     assert "have a namespace" in line
+
+
+@needs_sandbox
+@pytest.mark.parametrize("place", ["/usr/local/lib", "/usr/lib/python3/dist-packages", "/opt"])
+def test_it_works_wherever_it_is_installed(place: str) -> None:
+    """And shows nobody what else is installed there."""
+    cover = ["bwrap", "--dev-bind", "/", "/", "--cap-add", "ALL", "--tmpfs", place, "--dir", f"{place}/groupwise"]
+    cover += ["--ro-bind", str(HOUSE / "src" / "groupwise"), f"{place}/groupwise", "--"]
+    if os.geteuid() != 0 or shutil.which("bwrap") is None:
+        pytest.skip("it takes root and bubblewrap to install it elsewhere")
+    if not os.path.isdir(place) or sysconfig.get_path("stdlib").startswith(place):
+        pytest.skip("that folder is missing, or is the interpreter's own")
+    code = (
+        "import groupwise.isolation.sandbox as s\n"
+        f"assert s.__file__.startswith({place!r}), s.__file__\n"
+        "sandbox = s.Sandbox(60.0)\nsandbox.check()\n"
+        f"print(sandbox.program(b'import os; print(os.listdir(\"{place}\"))', b''))\n"
+        "from groupwise.isolation.pool import WorkerPool\n"
+        "print(WorkerPool('groupwise.isolation.pool:_shown', size=1).run(['seen'], 60.0))"
+    )
+    command = [*cover, sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": place}, capture_output=True, text=True, timeout=1200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Ran(output=b'', trouble='exit status 1')" in done.stdout
+    assert "value='seen'" in done.stdout

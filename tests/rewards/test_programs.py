@@ -179,6 +179,34 @@ def test_a_judge_that_nobody_defines_is_not_the_answers(rollout: Make) -> None:
 
 
 @needs_sandbox
+def test_containers_types_and_objects_of_an_answer_can_be_tested(rollout: Make) -> None:
+    source = (
+        "import collections, enum\n"
+        "class Node:\n    def __init__(self, data):\n        self.data, self.left = data, None\n"
+        "    def doubled(self): return 2 * self.data\n"
+        "class Level(enum.IntEnum):\n    HIGH = 3\n"
+        "def height(node): return 0 if node is None else 1 + height(node.left)\n"
+        "def count(xs): return collections.Counter(xs)\n"
+        "def level(): return Level.HIGH\n"
+        "def keep(xs, kind): return [x for x in xs if isinstance(x, kind)]\n"
+    )
+    tests = [
+        "root = Node(1)\nroot.left = Node(2)\nroot.left.left = Node(3)\nassert height(root) == 3",
+        "node = Node(4)\nassert (node.data, node.doubled(), node.left) == (4, 8, None)",
+        "try:\n    Node(1).nothing\n    raise ValueError\nexcept AttributeError:\n    pass",
+        "assert count('aab') == {'a': 2, 'b': 1}",
+        "assert level() == 3",
+        "assert keep([1, 'a', 2.5], str) == ['a']",
+    ]
+    assert scored(Code(time_limit_seconds=60.0), rollout, source, tests=tests) == [1.0]
+    forger = (
+        "class Yes:\n    def __eq__(self, other): return True\n    def __len__(self): return 0\ndef f(x): return Yes()"
+    )
+    wrong = ["assert f(2) == 4", "assert 4 == f(2)", "assert not f(2)", "assert f(2) == f(2)", "assert f(2) in [4]"]
+    assert scored(Code(time_limit_seconds=60.0), rollout, forger, tests=wrong) == [0.0]
+
+
+@needs_sandbox
 def test_a_hanging_program_is_tried_twice_and_a_missing_one_is_told_apart(rollout: Make) -> None:
     started = time.monotonic()
     reward = Code(time_limit_seconds=0.8)

@@ -23,7 +23,7 @@ from groupwise.isolation.limits import become_nobody, limit
 
 LINE_BYTES = 1 << 20
 PASSED = b"passed"
-_SEQUENCES: dict[str, Callable[[Any], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_SEQUENCES: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -55,21 +55,48 @@ def restrict(settings: dict[str, Any]) -> None:
 
 
 def _serve(text: str) -> None:
-    """Line after line: ``[name, arguments, named arguments]`` -> ``["value", v]`` or ``["raised", type's name]``."""
+    """Line after line, a request as ``_Answer`` has it -> ``["value", v]``, ``["method"]`` or ``["raised", type]``."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 0)  # standard error leads nowhere
     os.dup2(2, 1)
     names: dict[str, Any] = {"__name__": "answer", "__builtins__": builtins}
     exec(compile(text, "answer.py", "exec"), names)
+    answer = _Answer(names)
     while line := requests.readline(LINE_BYTES):
-        name, arguments, named = _decoded(json.loads(line))
+        what, *request = _decoded(json.loads(line), answer.objects.__getitem__)
         try:
-            function = names[name] if name in names else getattr(names["Solution"](), name)
-            reply: list[Any] = ["value", _encoded(function(*arguments, **named))]
+            reply = getattr(answer, what)(*request)
         except Exception as error:
             reply = ["raised", _kind(error)]
         replies.write(json.dumps(reply).encode() + b"\n")
         replies.flush()
+
+
+class _Answer:
+    """The answer's functions, and those of its objects that a test has seen, by number."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names = names
+        self.objects: list[Any] = []
+
+    def call(self, name: str, arguments: list[Any], named: dict[str, Any]) -> list[Any]:
+        function = self.names[name] if name in self.names else getattr(self.names["Solution"](), name)
+        return ["value", _encoded(function(*arguments, **named), self._kept)]
+
+    def method(self, thing: Any, name: str, arguments: list[Any], named: dict[str, Any]) -> list[Any]:
+        return ["value", _encoded(getattr(thing, name)(*arguments, **named), self._kept)]
+
+    def get(self, thing: Any, name: str) -> list[Any]:
+        value = getattr(thing, name)
+        return ["method"] if callable(value) else ["value", _encoded(value, self._kept)]
+
+    def set(self, thing: Any, name: str, value: Any) -> list[Any]:
+        setattr(thing, name, value)
+        return ["value", None]
+
+    def _kept(self, value: Any) -> int:
+        self.objects.append(value)
+        return len(self.objects) - 1
 
 
 def _kind(error: Exception) -> str:
@@ -86,32 +113,56 @@ class _Names(dict[str, Any]):
         self._replies, self._requests = os.fdopen(read, "rb"), os.fdopen(write, "wb")
 
     def __missing__(self, name: str) -> Any:
-        if name not in self._expected:
-            if hasattr(builtins, name):
-                return getattr(builtins, name)
-            raise NameError(f"name {name!r} is not defined")
+        if name in self._expected:
+            return lambda *arguments, **named: self.ask("call", name, list(arguments), named)
+        if hasattr(builtins, name):
+            return getattr(builtins, name)
+        raise NameError(f"name {name!r} is not defined")
 
-        def call(*arguments: Any, **named: Any) -> Any:
-            request = json.dumps(_encoded([name, list(arguments), named])).encode() + b"\n"
-            value, kind = self._reply(request)
-            if kind is not None:
-                raise _exception(kind)
-            return value
+    def ask(self, what: str, *request: Any) -> Any:
+        line = json.dumps(_encoded([what, *request], _number)).encode() + b"\n"
+        said, value = self._reply(line)
+        if said == "raised":
+            raise _exception(value)
+        if said == "method":
+            thing, name = request
+            return lambda *arguments, **named: self.ask("method", thing, name, list(arguments), named)
+        return value
 
-        return call
-
-    def _reply(self, request: bytes) -> tuple[Any, str | None]:
-        """The value, or what was raised. An answer's process that is dead or talks nonsense ends the test at once: an
-        exception could be what the test waits for."""
+    def _reply(self, line: bytes) -> tuple[str, Any]:
+        """An answer's process that is dead or talks nonsense ends the test at once: an exception could be what the test
+        waits for."""
         try:
-            self._requests.write(request)
+            self._requests.write(line)
             self._requests.flush()
-            said, value = json.loads(self._replies.readline(LINE_BYTES))
+            said, *value = json.loads(self._replies.readline(LINE_BYTES))
             if said == "value":
-                return _decoded(value), None
-            return None, str(value)
+                return said, _decoded(value[0], lambda number: _Object(number, self.ask))
+            if said != "method":
+                return "raised", str(value[0])
+            return said, None
         except BaseException:
             os._exit(1)
+
+
+class _Object:
+    """An object of the answer's class, which stays there: its attributes are asked for, and it equals itself alone."""
+
+    def __init__(self, number: int, ask: Callable[..., Any]) -> None:
+        vars(self).update(_number=number, _ask=ask)
+
+    def __getattr__(self, name: str) -> Any:
+        return vars(self)["_ask"]("get", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        vars(self)["_ask"]("set", self, name, value)
+
+
+def _number(value: Any) -> int:
+    """Of an object of the answer's. Raises TypeError for any other thing that is no plain value."""
+    if type(value) is _Object:
+        return int(vars(value)["_number"])
+    raise TypeError(type(value).__name__)
 
 
 def _exception(name: str) -> Exception:
@@ -135,31 +186,43 @@ def _test(text: str, expected: list[str], read: int, write: int) -> NoReturn:
     os._exit(0)
 
 
-def _encoded(value: Any) -> Any:
-    """Plain values as JSON that keeps their types. Raises TypeError for any other, and for a subclass of them."""
+def _encoded(value: Any, keep: Callable[[Any], int]) -> Any:
+    """Plain values as JSON that keeps their types, also of what is one of them (a Counter is a dictionary); of anything
+    else the number that ``keep`` gives it."""
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if type(value) is list:
-        return [_encoded(item) for item in value]
-    if type(value) is dict:
-        return {"dict": [[_encoded(key), _encoded(item)] for key, item in value.items()]}
-    if type(value) is complex:
-        return {"complex": [value.real, value.imag]}
-    if type(value) is bytes:
-        return {"bytes": value.hex()}
-    if type(value).__name__ in _SEQUENCES and type(value).__module__ == "builtins":
-        return {type(value).__name__: [_encoded(item) for item in value]}
-    raise TypeError(type(value).__name__)
-
-
-def _decoded(value: Any) -> Any:
+    for kind, plain in ((int, int.__int__), (float, float.__float__), (str, str.__str__)):
+        if isinstance(value, kind):
+            return plain(value)
     if isinstance(value, list):
-        return [_decoded(item) for item in value]
+        return [_encoded(item, keep) for item in value]
+    if isinstance(value, dict):
+        return {"dict": [[_encoded(key, keep), _encoded(item, keep)] for key, item in value.items()]}
+    if isinstance(value, complex):
+        return {"complex": [value.real, value.imag]}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    for name, sequence in _SEQUENCES.items():
+        if isinstance(value, sequence):
+            return {name: [_encoded(item, keep) for item in value]}
+    if isinstance(value, type) and vars(builtins).get(value.__name__) is value:
+        return {"type": value.__name__}
+    return {"object": keep(value)}
+
+
+def _decoded(value: Any, thing: Callable[[int], Any]) -> Any:
+    if isinstance(value, list):
+        return [_decoded(item, thing) for item in value]
     if not isinstance(value, dict):
         return value
     ((kind, inner),) = value.items()
     if kind == "dict":
-        return {_decoded(key): _decoded(item) for key, item in inner}
+        return {_decoded(key, thing): _decoded(item, thing) for key, item in inner}
     if kind == "complex":
         return complex(*inner)
-    return bytes.fromhex(inner) if kind == "bytes" else _SEQUENCES[kind](map(_decoded, inner))
+    if kind == "type":
+        found = getattr(builtins, inner)
+        return found if isinstance(found, type) else None
+    if kind == "object":
+        return thing(inner)
+    return bytes.fromhex(inner) if kind == "bytes" else _SEQUENCES[kind](_decoded(item, thing) for item in inner)
