@@ -23,7 +23,7 @@ from groupwise.isolation.limits import become_nobody, limit
 
 LINE_BYTES = 1 << 20
 PASSED = b"passed"
-_SEQUENCES: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -191,9 +191,9 @@ def _encoded(value: Any, keep: Callable[[Any], int]) -> Any:
     else the number that ``keep`` gives it."""
     if value is None or type(value) in (bool, int, float, str):
         return value
-    for kind, plain in ((int, int.__int__), (float, float.__float__), (str, str.__str__)):
-        if isinstance(value, kind):
-            return plain(value)
+    if isinstance(value, int | float | str):
+        kinds: tuple[Any, ...] = (int, float, str)
+        return next(kind.__getnewargs__(value)[0] for kind in kinds if isinstance(value, kind))  # of no subclass
     if isinstance(value, list):
         return [_encoded(item, keep) for item in value]
     if isinstance(value, dict):
@@ -202,11 +202,12 @@ def _encoded(value: Any, keep: Callable[[Any], int]) -> Any:
         return {"complex": [value.real, value.imag]}
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
-    for name, sequence in _SEQUENCES.items():
-        if isinstance(value, sequence):
-            return {name: [_encoded(item, keep) for item in value]}
-    if isinstance(value, type) and vars(builtins).get(value.__name__) is value:
-        return {"type": value.__name__}
+    if isinstance(value, tuple | set | frozenset):
+        name = next(name for name, kind in _SEQUENCES.items() if isinstance(value, kind))
+        return {name: [_encoded(item, keep) for item in value]}
+    names = [name for name, one in vars(builtins).items() if one is value and isinstance(one, type)]
+    if names:
+        return {"type": names[0]}
     return {"object": keep(value)}
 
 
