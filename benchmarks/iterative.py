@@ -138,7 +138,8 @@ def auc(right: Sequence[Mapping[int, float]], scores: Sequence[Mapping[int, floa
 def samples(policy: Path, each: int = 8) -> list[Rollout]:
     """For every held-out question."""
     learner = RUN.learner.open(policy)
-    renderer, engine = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens), RUN.engine.open(learner.model)
+    renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
+    engine = RUN.engine.open(policy, learner.live_module(), learner.tokenizer)
     prompts = [renderer.prompt(row) for row in TASK.held_out]
     requests = [Request(prompt.tokens, tuple(range(each))) for prompt in prompts]
     found = engine.generate(requests, Sampling(48, stop_tokens=renderer.stop_tokens))

@@ -141,7 +141,8 @@ def invented() -> Any:
     import torch
 
     from groupwise import recipes
-    from groupwise.update import StepRecord, signals_of
+    from groupwise.collate import signals_of
+    from groupwise.record import StepRecord
 
     groups = completions(GROUPS * SIZE, SIZE)
     signals = recipes.grpo.prepare(signals_of(groups))

@@ -36,7 +36,7 @@ from groupwise.algorithm import (
 )
 from groupwise.algorithm import kl as estimators
 from groupwise.algorithm.objectives import ratio_of
-from groupwise.learners import local, optimizer
+from groupwise.learners import backward, optimizer
 from groupwise.rewards import scoring
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -218,5 +218,5 @@ def _together(algorithm: Algorithm) -> Iterator[Row]:
     yield "w, counts", algorithm.aggregation.formula(), whole(type(algorithm.aggregation).weights)
     yield "J", "Σ w · terms", assigned(gradient_coefficient, "objective")
     yield "GC = ∂J/∂log π_θ", "autograd on a leaf", assigned(gradient_coefficient, "cotangent")
-    yield "-GC · ∂log π_θ/∂θ", "back through the network", whole(local.send_back)
+    yield "-GC · ∂log π_θ/∂θ", "back through the network", whole(backward.send_back)
     yield "/ Σ counts", "divided by once", whole(optimizer.divide_and_clip)

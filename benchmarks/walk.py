@@ -20,6 +20,7 @@ import torch
 from transformers import AutoTokenizer
 
 from groupwise.algorithm import Outputs, Signals, gradient_coefficient
+from groupwise.collate import padded, placed
 from groupwise.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +37,7 @@ def main() -> None:
     stage = recipe.stages[-1]
     rows = Ledger(place / "ledger").read(stage.name, STEP)
     signals = stage.algorithm.prepare(signals_of(rows))
-    found = gradient_coefficient(stage.algorithm, signals, Outputs(padded(rows, "logprobs")))
+    found = gradient_coefficient(stage.algorithm, signals, Outputs(column(rows, "logprobs")))
     assert signals.counts is not None
     count = float(signals.counts.sum())
     index = next(i for i, row in enumerate(rows) if row["advantages"][0] > 0)
@@ -151,31 +152,25 @@ to `ledger/grpo/000002.parquet`. Computed again from there in float64, the coeff
 {w[recomputed_gap]:.0e}."""
 
 
-def padded(rows: list[dict[str, Any]], name: str) -> torch.Tensor:
-    """``[B, T]`` float64 of a ragged column."""
-    lists = [torch.tensor(row[name], dtype=torch.float64) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(lists, batch_first=True)
+def column(rows: list[dict[str, Any]], name: str) -> torch.Tensor:
+    """``[B, T]`` float64 of a ragged one."""
+    return padded([row[name] for row in rows])
 
 
 def signals_of(rows: list[dict[str, Any]]) -> Signals:
     """What the ledger knows of a draw, as the mathematics wants it."""
-    mask = padded(rows, "mask").bool()
-    rewards = torch.zeros(mask.shape, dtype=torch.float64)
-    for index, row in enumerate(rows):
-        for place, value in zip(row["reward_tokens"], row["reward_values"], strict=True):
-            rewards[index, place] = value
+    mask = column(rows, "mask").bool()
+    places = [dict(zip(row["reward_tokens"], row["reward_values"], strict=True)) for row in rows]
+    rewards, rewarded = placed(places, mask.shape[1])
     has_reference = rows[0]["reference_logprobs"] is not None
-    last = mask.sum(dim=1) - 1
-    rewarded = torch.zeros_like(mask)
-    rewarded[torch.arange(len(rows)), last] = True
     return Signals(
         mask=mask,
         group=torch.tensor([row["group"] for row in rows]),
         rewards=rewards,
         rewarded=rewarded,
         finished=torch.tensor([row["finished"] for row in rows]),
-        behavior_logprobs=padded(rows, "behavior_logprobs"),
-        reference_logprobs=padded(rows, "reference_logprobs") if has_reference else None,
+        behavior_logprobs=column(rows, "behavior_logprobs"),
+        reference_logprobs=column(rows, "reference_logprobs") if has_reference else None,
     )
 
 

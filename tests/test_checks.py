@@ -23,7 +23,7 @@ from groupwise.algorithm import (
     Whitening,
 )
 from groupwise.rewards import ModelReward
-from groupwise.runs import check
+from groupwise.runs import validate
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 
@@ -102,17 +102,17 @@ REFUSED: dict[str, tuple[Run, str]] = {
 def test_refused(name: str) -> None:
     recipe, words = REFUSED[name]
     with pytest.raises(UserError) as caught:
-        check(recipe)
+        validate(recipe)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_named() -> None:
     """Unweighted k3 off-policy, and a clip that never applies."""
-    assert any("k3" in warning for warning in check(of(replace(STAGE, epochs=2))))
-    assert any("never apply" in warning for warning in check(of(STAGE)))
+    assert any("k3" in warning for warning in validate(of(replace(STAGE, epochs=2))))
+    assert any("never apply" in warning for warning in validate(of(STAGE)))
     weighted = algorithm(kl=KL(0.04, weight="live"))
-    assert check(of(replace(weighted, epochs=2))) == []
+    assert validate(of(replace(weighted, epochs=2))) == []
 
 
 NAMED: dict[str, tuple[Stage, str]] = {
@@ -128,19 +128,19 @@ NAMED: dict[str, tuple[Stage, str]] = {
 @pytest.mark.parametrize("name", NAMED)
 def test_named_one_by_one(name: str) -> None:
     stage, words = NAMED[name]
-    assert any(words in warning for warning in check(of(stage)))
+    assert any(words in warning for warning in validate(of(stage)))
 
 
 @pytest.mark.parametrize("name", [name for name in recipes.__all__ if name != "on_policy_distillation"])
 def test_every_recipe_passes_as_it_ships(name: str) -> None:
     """Nothing refused, and no gradient that is another than it seems, but that of a method for several updates a draw
     (tests/recipes/test_settings.py)."""
-    said = check(of(replace(STAGE, algorithm=vars(recipes)[name])))
+    said = validate(of(replace(STAGE, algorithm=vars(recipes)[name])))
     assert not [each for each in said if "gradient" in each and "every ratio is 1, and" not in each]
 
 
 def test_a_sound_recipe_says_nothing() -> None:
     supervised = replace(STAGE, algorithm=recipes.sft)
     assert isinstance(supervised.algorithm.source, Demonstrations)
-    assert check(of(supervised)) == []
-    assert check(of(replace(STAGE, algorithm=replace(recipes.grpo, kl=KL(0.1, "k1", "live")), epochs=2))) == []
+    assert validate(of(supervised)) == []
+    assert validate(of(replace(STAGE, algorithm=replace(recipes.grpo, kl=KL(0.1, "k1", "live")), epochs=2))) == []

@@ -9,7 +9,8 @@ from importlib.metadata import version
 
 import pytest
 
-from groupwise.cli import COMMANDS, main, underscored
+from groupwise.cli import COMMANDS, main
+from groupwise.commands.flags import underscored
 
 HEAVY = ("torch", "transformers", "tyro", "rich", "numpy", "pyarrow", "datasets")
 

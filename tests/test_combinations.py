@@ -12,7 +12,7 @@ from groupwise import NewModel, Run, Stage, recipes, tasks
 from groupwise.algorithm import KL, Accepted, GroupRelative, NormalisedRewards, ProcessRelative, Signals
 from groupwise.cli import main
 from groupwise.combinations import complaints, remarks
-from groupwise.runs import check
+from groupwise.runs import validate
 
 TASK = tasks.stepwise(level=1)
 
@@ -114,10 +114,10 @@ def test_no_recipe_is_refused_as_it_ships(recipe: str) -> None:
 
 def test_process_supervision_without_step_scores_is_named() -> None:
     run = Run("mine", NewModel(), (Stage("rl", recipes.grpo_process, TASK, steps=2),))
-    [said] = [warning for warning in check(run) if "step" in warning and "process" in warning]
+    [said] = [warning for warning in validate(run) if "step" in warning and "process" in warning]
     assert "no reward of task stepwise (answer) says that it scores steps" in said
     assert "this is outcome supervision" in said
     judged = replace(TASK, rewards=(tasks.StepRule(), *TASK.rewards))
-    assert not [w for w in check(replace(run, stages=(replace(run.stages[0], task=judged),))) if "process sup" in w]
+    assert not [w for w in validate(replace(run, stages=(replace(run.stages[0], task=judged),))) if "process sup" in w]
     outcome = replace(run, stages=(replace(run.stages[0], algorithm=recipes.grpo),))
-    assert not [warning for warning in check(outcome) if "process supervision" in warning]
+    assert not [warning for warning in validate(outcome) if "process supervision" in warning]

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from groupwise.comparison import Comparison, compare
 from groupwise.errors import UserError
-from groupwise.evaluation import Comparison, Evaluation, Measure, compare, evaluate
+from groupwise.evaluation import Evaluation, evaluate
 from groupwise.evaluations import headline
+from groupwise.measure import Measure
 from groupwise.protocols import Reward
 from groupwise.rewards import LengthPenalty, as_reward, score_rollouts
 from groupwise.statistics import maj_at_k

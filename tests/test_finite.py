@@ -14,9 +14,10 @@ import torch
 from groupwise import HeldOut, Local, OnPolicy, Run, Stage, recipes
 from groupwise.algorithm import Coefficients, Outputs, Signals
 from groupwise.errors import UserError
-from groupwise.finite import MOST_KEPT, BadBatches, BadNumber, NotFinite, refuse_bad
+from groupwise.finite import MOST_KEPT, BadBatches, NotFinite, refuse_bad
 from groupwise.learners.local import LocalLearner
 from groupwise.ledger import Ledger
+from groupwise.record import BadNumber
 from groupwise.rewards import as_reward
 from groupwise.session import run
 from groupwise.sinks import Sinks

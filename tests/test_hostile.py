@@ -17,11 +17,12 @@ from rich.console import Console
 from groupwise import recipes
 from groupwise.audit import audit
 from groupwise.checkpoint import write_json
+from groupwise.collate import signals_of
 from groupwise.commands.audit import _shown
 from groupwise.commands.conversation import TextStream
-from groupwise.evaluation import SampleCompletion
 from groupwise.ledger import Ledger
 from groupwise.protocols import Reward
+from groupwise.record import StepRecord
 from groupwise.rewards import (
     Cached,
     FinalAnswer,
@@ -37,13 +38,13 @@ from groupwise.rewards.answers import parse_number, parse_quantity
 from groupwise.rewards.judge import parse_score
 from groupwise.rewards.programs import program
 from groupwise.rewards.reasoning_gym import submitted_answer
+from groupwise.sample_completions import SampleCompletion
 from groupwise.sinks.console import Terminal
 from groupwise.sinks.report import write_report
 from groupwise.sources import store
 from groupwise.sources.world import Gathered
 from groupwise.steps import Delimiter, Lines, Sentences
 from groupwise.types import Example, Group, Prompt, Rollout
-from groupwise.update import StepRecord, signals_of
 from groupwise.visible import visible
 
 MEGABYTE = 1 << 20

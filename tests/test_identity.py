@@ -225,7 +225,7 @@ def test_it_is_the_same_in_every_process(tmp_path: Path) -> None:
 
 def test_a_run_whose_reward_cannot_be_compared_says_so_and_is_not_continued(tiny_model: Path, tmp_path: Path) -> None:
     from groupwise import Local, Run, Stage, recipes, run
-    from groupwise.runs import check
+    from groupwise.runs import validate
     from groupwise.tasks.task import Task
     from groupwise.types import Example
 
@@ -233,7 +233,7 @@ def test_a_run_whose_reward_cannot_be_compared_says_so_and_is_not_continued(tiny
     source = replace(recipes.grpo.source, group_size=2, max_completion_tokens=2)
     stage = Stage("grpo", replace(recipes.grpo, source=source), task, steps=1, prompts_per_step=1)
     recipe = Run("mine", str(tiny_model), (stage,), Local(device="cpu", threads=1))
-    (said,) = [line for line in check(recipe) if "_thread.lock" in line]
+    (said,) = [line for line in validate(recipe) if "_thread.lock" in line]
     assert "cannot be continued after a stop" in said
     run(recipe, tmp_path / "out", sinks=[])
     with pytest.raises(UserError, match=r"holds a _thread\.lock, .* so the run cannot be continued"):

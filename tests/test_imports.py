@@ -52,6 +52,51 @@ def inside(name: str, lazy: bool) -> set[str]:
     return {parts[1] for parts in modules if parts[0] == "groupwise" and len(parts) > 1}
 
 
+def arrows(folder: Path, prefix: str) -> dict[str, set[str]]:
+    """Every module below ``folder`` and those of them that it imports, anywhere in its text, for type checkers too."""
+    paths = {path.relative_to(folder).with_suffix("").parts: path for path in folder.rglob("*.py")}
+    named = {prefix + ".".join(parts).removesuffix("__init__").rstrip("."): path for parts, path in paths.items()}
+    modules = {name.rstrip("."): ast.parse(path.read_text(encoding="utf-8")) for name, path in named.items()}
+    found: dict[str, set[str]] = {name: set() for name in modules}
+    for name, tree in modules.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names} & modules.keys()
+            elif isinstance(node, ast.ImportFrom):
+                longer = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name] |= longer & modules.keys() or {str(node.module)} & modules.keys()
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other round and round; empty where there are none."""
+    while alone := {name for name, imported in graph.items() if not imported & graph.keys()}:
+        graph = {name: imported for name, imported in graph.items() if name not in alone}
+    path = list(graph)[:1]
+    while path and (following := sorted(graph[path[-1]] & graph.keys())[0]) not in path:
+        path.append(following)
+    return path[path.index(following) :] if path else []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}, "e": {"a"}}) == ["b", "d"]
+    graph = arrows(HOUSE, "groupwise.")
+    assert circle(graph) == []
+    rooms = {name: ".".join(name.split(".")[:2]) for name in graph}
+    between: dict[str, set[str]] = {room: set() for room in rooms.values()}
+    for name, imported in graph.items():
+        between[rooms[name]] |= {rooms[other] for other in imported} - {rooms[name]}
+    assert circle(between) == [], "rooms"
+
+
+def test_no_benchmark_imports_itself_by_way_of_others() -> None:
+    benchmarks = HOUSE.parents[1] / "benchmarks"
+    if not benchmarks.is_dir():
+        pytest.skip("no benchmarks beside the package")
+    for folder in {path.parent for path in benchmarks.rglob("*.py")}:
+        assert circle(arrows(folder, "")) == [], folder.name
+
+
 def test_the_mathematics_imports_torch_and_itself() -> None:
     for name in rooms("algorithm/"):
         assert outside(name, lazy=True) <= {"torch"}, name
@@ -75,6 +120,9 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("masking.py", set()),
         ("visible.py", {"masking"}),
         ("protocols.py", {"types"}),
+        ("_version.py", set()),
+        ("collate.py", {"types", "algorithm"}),
+        ("record.py", {"types", "algorithm"}),
         ("verdicts.py", {"types", "protocols", "tolerance", "errors"}),
         ("identity.py", set()),
         ("describe.py", {"identity", "masking"}),
@@ -122,7 +170,10 @@ def test_recipes_import_algorithm_and_sources() -> None:
         ("kernels/", {"kernels"}),
         ("networks/", {"kernels", "networks"}),
         ("engines/", {"types", "errors", "protocols", "kernels", "networks", "engines"}),
-        ("explain/", {"types", "tolerance", "verdicts", "errors", "algorithm", "sources", "ledger", "explain"}),
+        (
+            "explain/",
+            {"types", "tolerance", "verdicts", "errors", "algorithm", "sources", "ledger", "collate", "explain"},
+        ),
         ("hub.py", {"errors", "visible"}),
         ("nearest.py", set()),
         ("ranges.py", {"errors"}),
@@ -133,7 +184,8 @@ def test_recipes_import_algorithm_and_sources() -> None:
     ],
 )
 def test_a_room_imports_what_lies_below_it(room: str, allowed: set[str]) -> None:
-    opens_networks = {"rewards/model.py": {"learners"}}  # a learned reward, when it first scores
+    # A learned reward, when it first scores; an engine, on a model that no learner holds.
+    opens_networks = {"rewards/model.py": {"learners"}, "engines/config.py": {"learners"}}
     for name in rooms(room):
         assert inside(name, lazy=True) <= allowed | opens_networks.get(name, set()), name
         assert inside(name, lazy=False) <= allowed, name

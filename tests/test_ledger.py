@@ -17,11 +17,12 @@ import torch
 
 import groupwise
 from groupwise import recipes
+from groupwise.collate import signals_of
 from groupwise.errors import UserError
 from groupwise.ledger import Ledger, LedgerWriter
 from groupwise.ledger_columns import VERSION
+from groupwise.record import StepRecord
 from groupwise.types import Example, Group, Prompt, Rollout, Score
-from groupwise.update import StepRecord, signals_of
 
 
 def record_of(step: int, groups: list[Group]) -> StepRecord:

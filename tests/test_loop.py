@@ -10,14 +10,15 @@ import pytest
 
 from groupwise import Native, OnPolicy, Stage, recipes
 from groupwise.learners.local import LocalLearner
-from groupwise.loop import Progress, length_metrics, train
+from groupwise.loop import Progress, train
+from groupwise.record import StepRecord
 from groupwise.render import Renderer
 from groupwise.rewards import as_reward
 from groupwise.sinks import Sinks
 from groupwise.sources import World
+from groupwise.step_metrics import length_metrics
 from groupwise.tasks.task import Task
 from groupwise.types import Example, Rollout
-from groupwise.update import StepRecord
 
 ROWS = tuple(Example(f"row:{n}", f"{n} + 1 =", completion=f"{n + 1}") for n in range(6))
 
@@ -48,7 +49,8 @@ def parts(open_learner: Callable[..., LocalLearner]) -> Callable[..., tuple[Stag
         algorithm = replace(recipes.grpo, **({"source": source} | slots))
         stage = Stage("stage", algorithm, Task("rows", ROWS, (as_reward(digits),)), 4, 2, learning_rate=1e-2)
         renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
-        return stage, World(stage, renderer, Native().open(learner.model), seed=0), learner
+        engine = Native().open(learner.directory, learner.live_module(), learner.tokenizer)
+        return stage, World(stage, renderer, engine, seed=0), learner
 
     return make
 

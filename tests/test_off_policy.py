@@ -26,11 +26,11 @@ from groupwise.algorithm import (
 )
 from groupwise.errors import UserError
 from groupwise.learners.local import LocalLearner
-from groupwise.loop import policy_metrics
-from groupwise.runs import check
+from groupwise.runs import validate
 from groupwise.sinks import Sinks
 from groupwise.sources import AllRollouts, BestAndWorst, FrozenPolicy
 from groupwise.stage import Stage
+from groupwise.step_metrics import policy_metrics
 from groupwise.tasks.task import Task
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Example, Group, Rollout
 from groupwise.update import prepare, update
@@ -201,7 +201,7 @@ REFUSED: dict[str, Algorithm] = {
 def test_no_weight_at_all_is_refused_by_name(name: str, open_learner: Open, make_rollout: Make) -> None:
     algorithm = replace(REFUSED[name], source=FROZEN)
     with pytest.raises(UserError, match=r"FrozenPolicy draws completions of another policy.*TruncateMismatch"):
-        check(recipe(algorithm))
+        validate(recipe(algorithm))
     learner = open_learner()
     with pytest.raises(UserError, match=r"1 of 2 completions were drawn by another policy.*OnPolicy\(\)"):
         prepare(stage_of(algorithm), learner, drawn(learner, make_rollout, 0, 3))
@@ -219,16 +219,16 @@ ACCEPTED: dict[str, Algorithm] = {
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_the_others_pass_in_silence(name: str) -> None:
-    assert not [line for line in check(recipe(ACCEPTED[name])) if "another policy" in line]
+    assert not [line for line in validate(recipe(ACCEPTED[name])) if "another policy" in line]
 
 
 def test_a_ratio_that_weighs_is_named() -> None:
-    [said] = [line for line in check(recipe(replace(PLAIN, source=FROZEN))) if "another policy" in line]
+    [said] = [line for line in validate(recipe(replace(PLAIN, source=FROZEN))) if "another policy" in line]
     assert "π_old is that sampler" in said
     weighed = replace(PLAIN, source=FROZEN, correction=TruncateMismatch())
-    [said] = [line for line in check(recipe(weighed)) if "another policy" in line]
+    [said] = [line for line in validate(recipe(weighed)) if "another policy" in line]
     assert "the correction is their importance weight" in said
-    assert not [line for line in check(recipe(weighed)) if "never apply" in line or "correction is 1" in line]
+    assert not [line for line in validate(recipe(weighed)) if "never apply" in line or "correction is 1" in line]
 
 
 # Metrics

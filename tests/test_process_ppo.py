@@ -15,11 +15,11 @@ import torch
 import groupwise as gw
 from groupwise import recipes
 from groupwise.algorithm import GAE, KL, Whitening
+from groupwise.collate import signals_of
 from groupwise.ledger import Ledger
 from groupwise.rewards import ModelReward, score_rollouts
 from groupwise.steps import Lines
 from groupwise.types import Example, Group, Rollout, Score
-from groupwise.update import signals_of
 
 LETTERS = "abcd"
 

@@ -13,7 +13,7 @@ from groupwise.algorithm import KL
 from groupwise.errors import UserError
 from groupwise.quick_evaluation import quick_metrics, refuse_unknown_best
 from groupwise.rewards import FinalAnswer, LengthPenalty
-from groupwise.runs import check
+from groupwise.runs import validate
 from groupwise.sources import StepLabels
 from groupwise.tasks import held_out_sets
 from groupwise.types import Example
@@ -86,7 +86,7 @@ def test_keep_best_names_any_of_them(name: str) -> None:
 def test_another_name_is_refused_with_the_list(name: str, message: str, tiny_model: Path) -> None:
     run = gw.Run("quick", str(tiny_model), (STAGE,), evaluation=PLAN, checkpoints=gw.Checkpoints(keep_best=name))
     with pytest.raises(UserError, match=message):
-        check(run)
+        validate(run)
 
 
 def test_and_so_is_one_without_quick_evaluations(tiny_model: Path) -> None:
@@ -95,10 +95,10 @@ def test_and_so_is_one_without_quick_evaluations(tiny_model: Path) -> None:
     with pytest.raises(
         UserError, match="no stage makes quick evaluations on held-out problems; set a stage's evaluate"
     ):
-        check(gw.Run("quick", str(tiny_model), (stage,), checkpoints=kept))
+        validate(gw.Run("quick", str(tiny_model), (stage,), checkpoints=kept))
 
 
 def test_no_sample_is_no_evaluation(tiny_model: Path) -> None:
     recipe = gw.Run("quick", str(tiny_model), (STAGE,), evaluation=gw.HeldOut(during_samples=0))
     with pytest.raises(UserError, match=r"--evaluation\.during_samples is 0; expected a whole number, at least 1"):
-        check(recipe)
+        validate(recipe)

@@ -14,7 +14,7 @@ from groupwise.cli import main
 from groupwise.learners.config import Lora
 from groupwise.ranges import _declared, in_words, numbers, refuse_number, refuse_numbers
 from groupwise.rewards import as_reward
-from groupwise.runs import check, refuse_ranges
+from groupwise.runs import refuse_ranges, validate
 from groupwise.stage import Checkpoints, HeldOut
 
 TASK = tasks.stepwise(level=1)
@@ -131,7 +131,7 @@ def test_on_the_command_line(
 def test_a_reward_weighs_a_finite_number() -> None:
     task = replace(TASK, rewards=(as_reward(lambda completion: 1.0, name="odd", weight=NAN),))
     with pytest.raises(UserError, match="the weight of reward 'odd' is nan; expected a finite number"):
-        check(replace(of("grpo"), stages=(Stage("rl", recipes.grpo, task, 2),)))
+        validate(replace(of("grpo"), stages=(Stage("rl", recipes.grpo, task, 2),)))
 
 
 def test_a_class_of_the_users_own_has_finite_numbers() -> None:

@@ -42,7 +42,7 @@ def world(open_learner: Any, algorithm: Any, rows: Any = ROWS) -> World:
     learner = open_learner(threads=1)
     stage = Stage("stage", algorithm, Task("rows", rows, (as_reward(letters),)), 2, 3)
     renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
-    return World(stage, renderer, Native().open(learner.model), seed=0)
+    return World(stage, renderer, Native().open(learner.directory, learner.live_module(), learner.tokenizer), seed=0)
 
 
 def test_sampled_completions_are_as_long_as_they_may_get_behind_the_longest_prompt(open_learner: Any) -> None:

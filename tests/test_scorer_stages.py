@@ -19,7 +19,7 @@ from groupwise.algorithm import KL, BradleyTerry, Constant, StepCrossEntropy
 from groupwise.errors import UserError
 from groupwise.ledger import Ledger
 from groupwise.rewards import ModelReward
-from groupwise.runs import check
+from groupwise.runs import validate
 from groupwise.sinks import Sinks
 from groupwise.sources import AllRollouts, FrozenPolicy
 from groupwise.tasks.task import Task
@@ -177,7 +177,7 @@ def test_a_scorer_samples_only_from_a_policy(tmp_path: Path) -> None:
 
 def refused(*stages: gw.Stage) -> str:
     with pytest.raises(UserError) as error:
-        check(replace(RECIPE, stages=stages))
+        validate(replace(RECIPE, stages=stages))
     return str(error.value)
 
 
@@ -187,10 +187,10 @@ def test_what_begins_with_a_scorer_or_samples_from_one_is_refused() -> None:
     assert refused(begin, pairs, policy) == (
         "stage policy: begins with the scorer that pairs left; expected first or a policy's stage: begin as start"
     )
-    check(replace(RECIPE, stages=(begin, pairs, replace(policy, start="begin"))))
+    validate(replace(RECIPE, stages=(begin, pairs, replace(policy, start="begin"))))
     assert "would sample from the scorer that pairs left" in refused(begin, pairs, stage("best", BEST, RULE))
     named = replace(BEST, source=replace(BEST.source, models=("begin",)))
-    check(replace(RECIPE, stages=(begin, pairs, stage("best", named, RULE))))
+    validate(replace(RECIPE, stages=(begin, pairs, stage("best", named, RULE))))
     last = replace(BEST, source=replace(BEST.source, models=("last",)))
     assert "would sample from the scorer that pairs left" in refused(begin, pairs, stage("best", last, RULE))
     assert "a stage is named first" in refused(replace(begin, name="first"), replace(policy, start="first"))
@@ -203,7 +203,7 @@ def test_a_reward_that_listens_to_no_earlier_scorer_is_refused() -> None:
     def told(name: str) -> gw.Stage:
         return stage("policy", recipes.grpo, replace(RULE, rewards=(ModelReward(name),)), start="begin")
 
-    check(replace(RECIPE, stages=(begin, pairs, told("pairs"))))
+    validate(replace(RECIPE, stages=(begin, pairs, told("pairs"))))
     said = "stage policy: its reward 'model' is the model of stage {}; expected an earlier stage that trains a scorer"
     assert refused(begin, told("pairs"), pairs).startswith(said.format("pairs"))
     assert refused(begin, pairs, told("begin")).startswith(said.format("begin") + ": pairs")

@@ -27,13 +27,15 @@ from groupwise.algorithm import (
     SequenceSum,
     TokenMean,
 )
+from groupwise.collate import signals_of
 from groupwise.controls import Controls
 from groupwise.learners.local import LocalLearner
+from groupwise.record import StepRecord
 from groupwise.stage import Stage
 from groupwise.tally import Tally, mismatch
 from groupwise.tasks.task import Task
 from groupwise.types import Group, Rollout, flatten
-from groupwise.update import StepRecord, minibatches, prepare, signals_of, update
+from groupwise.update import minibatches, prepare, update
 
 pytestmark = pytest.mark.usefixtures("exact_norms")
 Open = Callable[..., LocalLearner]
@@ -310,7 +312,7 @@ def test_an_update_with_nothing_to_learn_from_is_counted_and_not_made(
 def test_adaptive_coefficients_stay_where_nothing_was_learned_from(random_groups: RandomGroups) -> None:
     algorithm = replace(recipes.grpo, kl=KL(0.1, target=0.1), entropy=Entropy(0.01, target=2.0))
     groups = random_groups(groups=1)
-    record = StepRecord.empty(stage_of(algorithm), groups, signals_of(groups), 0)
+    record = StepRecord.empty(groups, signals_of(groups), 0)
     assert Controls(0.3, 0.2).after(algorithm, record, {"empty_updates": 1.0}) == Controls(0.3, 0.2)
 
 

@@ -22,7 +22,7 @@ from draws import Draw, Found, draw, draws
 from page import write
 
 if TYPE_CHECKING:
-    from cases import Case
+    from case import Case
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-10  # everything is float64

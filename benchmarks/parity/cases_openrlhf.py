@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from cases import Case, equal_rewards, large_rewards, on_policy
+from case import Case, equal_rewards, large_rewards, on_policy
 from explained import (
     gated_by_sequence,
     k3_with_unbiased_gradient,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from cases import Case, on_policy
+from case import Case, on_policy
 from explained import average_count, bonus_by_tokens, means_of_halves, sequence_weighted
 from their_trl import trl
 

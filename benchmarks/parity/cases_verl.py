@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from cases import Case, alone, on_policy
+from case import Case, alone, on_policy
 from explained import k3_with_gradient_of_k2, lengths_with_more, raw_where_alone, whitened_by_counts
 from their_verl import verl_
 

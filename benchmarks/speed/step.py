@@ -44,7 +44,7 @@ class Bench:
     def __init__(self, directory: Path, learner: Local, engine: Native, device: str) -> None:
         self.device = device
         self.learner = learner.open(directory)
-        self.engine = engine.open(self.learner.model, print)
+        self.engine = engine.open(directory, self.learner.live_module(), self.learner.tokenizer, print)
         self.learner.start_stage(None)
 
     def prompts(self, shape: Shape) -> list[Prompt]:

@@ -12,11 +12,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from groupwise._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from groupwise import algorithm, engines, learners, recipes, rewards, tasks
+    from groupwise.comparison import compare
     from groupwise.engines import Native
     from groupwise.errors import UserError
-    from groupwise.evaluation import compare, evaluate
+    from groupwise.evaluation import evaluate
     from groupwise.iterative import iterative
     from groupwise.learners import Local, Lora, NewModel
     from groupwise.rewards import ModelReward, as_reward
@@ -39,12 +42,10 @@ if TYPE_CHECKING:
     from groupwise.stage import Checkpoints, HeldOut, Stage
     from groupwise.tasks.task import Task
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Native": "engines",
     "UserError": "errors",
-    "compare": "evaluation",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "Local": "learners",
     "Lora": "learners",

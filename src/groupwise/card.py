@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from groupwise import __version__
+from groupwise._version import __version__
 from groupwise.checkpoint import RECORD
 from groupwise.comparison import comparable
 from groupwise.describe import describe
-from groupwise.evaluation import Evaluation, Measure
+from groupwise.evaluation import Evaluation
 from groupwise.learners import NewModel
+from groupwise.measure import Measure
 from groupwise.moments import moment
 from groupwise.runs import Run
 from groupwise.scorer_evaluation import ScorerEvaluation

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from groupwise.describe import differences, parts_that_differ
 from groupwise.errors import UserError
 from groupwise.manifest import damage
-
-if TYPE_CHECKING:
-    from groupwise.directory import RunDirectory
 
 SHOWN = 3
 Recipe = Mapping[str, Any]
@@ -38,6 +36,20 @@ REASONS = {
 """Why another value would be another run, by the option; the first that fits."""
 
 
+class Place(Protocol):
+    """What is asked here of a run's directory: ``directory.RunDirectory`` answers."""
+
+    path: Path
+
+    def begun(self, stage: str) -> bool: ...
+
+    def model(self, stage: str) -> Path: ...
+
+    def checkpoint(self, stage: str, step: int) -> Path: ...
+
+    def checkpoints(self, stage: str) -> dict[int, Path]: ...
+
+
 @dataclass(frozen=True)
 class Changes:
     """What a continued run does otherwise from now on."""
@@ -50,7 +62,7 @@ class Changes:
     """Whether all models are evaluated again, under another plan."""
 
 
-def accepted(place: RunDirectory, ours: Recipe, theirs: Recipe) -> Changes:
+def accepted(place: Place, ours: Recipe, theirs: Recipe) -> Changes:
     """What may change from ``theirs``, the recipe recorded in ``place``, to ``ours``. Raises UserError, with the reason
     for each option, where something may not."""
     refused: list[str] = []
@@ -74,7 +86,7 @@ def accepted(place: RunDirectory, ours: Recipe, theirs: Recipe) -> Changes:
 class _Option:
     """One place in which two recipes differ."""
 
-    def __init__(self, place: RunDirectory, ours: Recipe, theirs: Recipe, path: str) -> None:
+    def __init__(self, place: Place, ours: Recipe, theirs: Recipe, path: str) -> None:
         self.place, self.path = place, path
         of_stage = re.match(r"stages\.(\d+)\.", path)
         self.number = int(of_stage[1]) if of_stage else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import errno
 import importlib
@@ -23,15 +22,6 @@ COMMANDS = {
 
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 """What a user mends by writing elsewhere."""
-RUN = "groupwise run"
-REWARDS = (
-    "math[:TOLERANCE], answer, code, format[:PATTERN], length[:TOKENS], a published rule (gsm8k, deepseekmath, tora, "
-    "pal, math_verify), process:DIR, outcome:DIR, FILE.py:function, module:function"
-)
-"""What a reward can be called on the command line (``rewards.by_name``)."""
-WEIGHT = "its weight after a star: 'math*0.5'"
-JUDGE = "the reward that says what is right (the first): one of them, or another, which is then no part of the reward"
-
 HELP = """usage: groupwise COMMAND ...
 
 Post-trains language models with reinforcement learning, centred on GRPO.
@@ -56,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP.format(commands="\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())), end="")
         return 0
     if arguments[0] in ("-V", "--version"):
-        from groupwise import __version__
+        from groupwise._version import __version__
 
         print(f"groupwise {__version__}")
         return 0
@@ -89,62 +79,6 @@ def _run_command(name: str, arguments: list[str]) -> int:
             raise
         print(visible(f"groupwise {name}: {error.filename}: {error.strerror}; choose another place"), file=sys.stderr)
         return 2
-
-
-def parser(name: str, description: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
-    """An argument parser in the style of every command: a summary, the options, examples; errors as UserError."""
-    made = _Parser(
-        prog=f"groupwise {name}",
-        description=description,
-        epilog=f"examples:\n{examples}",
-        usage=usage,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
-        allow_abbrev=False,
-    )
-    return made
-
-
-def underscored(word: str) -> str:
-    """``--dry-run=1`` as ``--dry_run=1``; what is no option stays as it is."""
-    name, equals, value = word.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word
-
-
-class _Parser(argparse.ArgumentParser):
-    """Dashes and underscores alike in the names of options; one line for a mistake, with the nearest name."""
-
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        words = [underscored(word) for word in args or ()]
-        self._refuse_twice(words)
-        return super().parse_known_args(words, namespace)
-
-    def _refuse_twice(self, words: Sequence[str]) -> None:
-        """An option that takes one value would forget the first without a word."""
-        from groupwise.commands.flags import flags_of, refuse_twice
-
-        known = self._option_string_actions
-        mine = [flag for flag in flags_of(words)[1] if f"--{flag.name}" in known]
-        several = argparse._AppendAction | argparse._StoreTrueAction
-        refuse_twice(mine, [flag.name for flag in mine if isinstance(known[f"--{flag.name}"], several)])
-
-    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        chosen, rest = self.parse_known_args(args, namespace)
-        unknown = next((word for word in rest if word.startswith("-")), None)
-        if unknown is not None:
-            from groupwise.foreign import explain
-
-            name, known = unknown.partition("=")[0], self._option_string_actions
-            near = difflib.get_close_matches(name, known, n=1)
-            suggestion = f": perhaps you meant {near[0]}" if near else ""
-            self.error(f"unknown option {name}{explain(rest[rest.index(unknown) :], known, RUN) or suggestion}")
-        if rest:
-            self.error(f"unexpected {rest[0]!r}")
-        return chosen
-
-    def error(self, message: str):  # type: ignore[no-untyped-def]
-        from groupwise.errors import UserError
-
-        raise UserError(f"{message}; {self.prog} --help lists the options")
 
 
 if __name__ == "__main__":

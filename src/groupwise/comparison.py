@@ -12,7 +12,8 @@ from groupwise.errors import UserError
 from groupwise.statistics import Interval, paired_difference
 
 if TYPE_CHECKING:
-    from groupwise.evaluation import Evaluation, Measure
+    from groupwise.evaluation import Evaluation
+    from groupwise.measure import Measure
 
 NEARLY_ALL = 0.95
 """From here on a share of solved problems has little room left to rise."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from groupwise.algorithm import Algorithm
-from groupwise.update import StepRecord
+from groupwise.record import StepRecord
 
 
 @dataclass(frozen=True)

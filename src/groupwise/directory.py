@@ -19,6 +19,7 @@ from groupwise.checkpoint import PARTIAL, put_right, remove_any, remove_director
 from groupwise.clearing import FILES, LOCK, RECORD, remains, remove
 from groupwise.errors import UserError
 from groupwise.identity import unknowns
+from groupwise.step_rows import read_rows
 from groupwise.versions import recipe_hash
 
 HALF_RECORD = f"{PARTIAL}{RECORD}"
@@ -191,8 +192,7 @@ class RunDirectory:
         """Whether anything of a stage is there: a step, a checkpoint, what it gathered, its model."""
         kept = self.model(stage).exists() or bool(self.checkpoints(stage)) or (self.ledger / stage).exists()
         gathered = [path for path in self.gathered.glob("*") if path.name in (f"{stage}.jsonl", f".parts-{stage}")]
-        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
-        return kept or bool(gathered) or any(f'"stage": {json.dumps(stage)}' in line for line in lines)
+        return kept or bool(gathered) or any(row["stage"] == stage for row in read_rows(self.metrics))
 
     def _changes(self, recipe: dict[str, Any]) -> Changes:
         """What is otherwise than recorded. Raises UserError where that is another run."""

@@ -1,7 +1,7 @@
 """How good a model is on problems it never trained on: greedy accuracy, pass@1, unbiased pass@k and maj@k.
 
 DeepSeekMath (arXiv 2402.03300, section 5.2.2 and figure 7) asks whether reinforcement learning raised Maj@K or also
-Pass@K; ``compare`` answers it for two evaluations of the same problems.
+Pass@K; ``comparison.compare`` answers it for two evaluations of the same problems.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.comparison import Comparison, compare
 from groupwise.errors import UserError
+from groupwise.evaluation_plan import HeldOut
 from groupwise.measure import Measure
 from groupwise.problems import fitting_prompts, sets_of
 from groupwise.protocols import RolloutEngine
@@ -38,8 +38,6 @@ Sampled = Callable[[Sequence[Sequence[Rollout]]], None]
 """Hears of each problem's samples."""
 
 SHOWN_COMPLETIONS = 8
-
-__all__ = ["Comparison", "Evaluation", "Measure", "SampleCompletion", "Settings", "compare", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -160,21 +158,45 @@ def evaluate(
     narrowed: tuple[int, float, float] = (0, 1.0, 0.0),
     on_greedy: Callable[[Sequence[Rollout]], Any] = lambda rollouts: None,
 ) -> Evaluation:
-    """Evaluate the engine's present weights on the first ``problems`` of ``task.held_out``, of each of its sets.
+    """Evaluates the engine's present weights, its plan given by numbers: ``evaluate_plan`` says what they mean.
+
+    ``max_tokens`` are those of a completion, ``narrowed`` is top-k, top-p and min-p.
+    """
+    top_k, top_p, min_p = narrowed
+    plan = HeldOut(problems, sampled_problems, samples, temperature, max_tokens, top_k=top_k, top_p=top_p, min_p=min_p)
+    hooks = on_progress, on_sampled, state, on_greedy
+    return evaluate_plan(engine, renderer, task, plan, seed, correct_at, canonical, *hooks)
+
+
+def evaluate_plan(
+    engine: RolloutEngine,
+    renderer: Renderer,
+    task: Task,
+    plan: HeldOut,
+    seed: int = 0,
+    correct_at: float | None = None,
+    canonical: Canonical | None = None,
+    on_progress: Progress | None = None,
+    on_sampled: Sampled = lambda samples: None,
+    state: TrainerState = OVER,
+    on_greedy: Callable[[Sequence[Rollout]], Any] = lambda rollouts: None,
+) -> Evaluation:
+    """Evaluates the engine's present weights on the first ``problems`` of ``task.held_out``, of each of its sets.
 
     Each gets one greedy completion and one at ``temperature``; the first ``sampled_problems``, of each set, get
     ``samples`` of the latter. The task's judge alone says what is correct, from the score on that its reward states or
     ``correct_at``; its reward, or ``canonical``, says which answers are the same, and without either there is no maj@k.
     The same seed asks for the same random streams, whatever the batch. ``on_greedy`` and ``on_sampled`` are given the
-    scored completions. ``state``: where training stands, for rewards that ask. ``narrowed``: see ``Settings``.
+    scored completions. ``state``: where training stands, for rewards that ask.
 
     Raises UserError where the task has no held-out problems or no judge that can tell, or no prompt fits the context.
     """
     started, judge = time.perf_counter(), able_judge(task, correct_at)
-    prompts, too_long = fitting_prompts(engine, renderer, task, problems)
-    deep = min(sampled_problems * max(1, len(sets_of(prompts))), len(prompts)) if samples > 1 else 0
-    settings = Settings(samples, deep, temperature, max_tokens, seed, judge.threshold, narrowed)
-    counts = [samples if row < settings.sampled_problems else 1 for row in range(len(prompts))]
+    prompts, too_long = fitting_prompts(engine, renderer, task, plan.problems)
+    deep = min(plan.sampled_problems * max(1, len(sets_of(prompts))), len(prompts)) if plan.samples > 1 else 0
+    drawn = plan.temperature, plan.max_completion_tokens, seed
+    settings = Settings(plan.samples, deep, *drawn, judge.threshold, plan.narrowed)
+    counts = [plan.samples if row < settings.sampled_problems else 1 for row in range(len(prompts))]
     advance = _counter(on_progress, len(prompts) + sum(counts))
     draw = partial(_draw, engine, renderer, task, judge, prompts, on_completion=advance, state=state)
     greedy, sampled = draw([1] * len(prompts), replace(settings, temperature=0.0)), draw(counts, settings)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from groupwise.checkpoint import write_json
-from groupwise.comparison import comparable
+from groupwise.comparison import comparable, compare
 from groupwise.directory import RunDirectory
-from groupwise.evaluation import Evaluation, compare
+from groupwise.evaluation import Evaluation
 from groupwise.moments import moment
 from groupwise.scorer_evaluation import ScorerEvaluation
 

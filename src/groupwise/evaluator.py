@@ -8,7 +8,7 @@ from groupwise.card import model_card
 from groupwise.checkpoint import write_atomically
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
-from groupwise.evaluation import Evaluation, evaluate
+from groupwise.evaluation import Evaluation, evaluate_plan
 from groupwise.evaluations import Evaluations, changes, headline
 from groupwise.learners import NewModel
 from groupwise.learners.local import LocalLearner
@@ -62,20 +62,15 @@ class Evaluator:
             self.sink.note(line)
 
     def _evaluated(self, world: World, name: str) -> Evaluation:
-        stage, plan = world.stage, self.recipe.evaluation
+        stage = world.stage
         self.sink.note(f"{name}: evaluating on held-out problems of {stage.task.name}")
         greedy: list[Rollout] = []
         with given_up_at_once():
-            found = evaluate(
+            found = evaluate_plan(
                 world.engine,
                 world.renderer,
                 stage.task,
-                problems=plan.problems,
-                samples=plan.samples,
-                sampled_problems=plan.sampled_problems,
-                temperature=plan.temperature,
-                max_tokens=plan.max_completion_tokens,
-                narrowed=plan.narrowed,
+                self.recipe.evaluation,
                 seed=stable_seed(self.recipe.seed, "evaluation"),
                 on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
                 state=world.state,

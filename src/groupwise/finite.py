@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,9 +16,8 @@ from torch import Tensor
 from groupwise.algorithm import Coefficients, Outputs, Signals
 from groupwise.checkpoint import write_json
 from groupwise.errors import UserError
-
-if TYPE_CHECKING:
-    from groupwise.update import StepRecord
+from groupwise.ledger import Ledger
+from groupwise.record import BadNumber, StepRecord
 
 MADE_BEFORE = ("behavior_logprobs", "old_logprobs", "reference_logprobs", "old_values", "returns")
 """Of ``Signals``, before advantages are made of them."""
@@ -27,31 +25,6 @@ SAID = ("logprobs", "entropy", "values", "exact_kl")
 """Of ``Outputs``."""
 MOST_KEPT = 20
 """Batches of a stage that are saved."""
-
-
-@dataclass(frozen=True)
-class BadNumber:
-    """The first number of an update that is not finite."""
-
-    kind: str
-    """What it is one of: squared_rewards, advantages, logprobs, coefficients, loss, gradient ..."""
-    value: float
-    count: int = 1
-    """How many of its kind are not finite in its micro-batch."""
-    row: int | None = None
-    """Of the step's draw; None: it belongs to no completion."""
-    token: int | None = None
-    """Index into the completion's tokens."""
-    example: str = ""
-    """The row of the data."""
-
-    def sentence(self) -> str:
-        if self.row is None:
-            return f"{self.kind} is {self.value:g}"
-        return (
-            f"{self.kind} is {self.value:g} at token {self.token} of completion {self.row} of the step, prompt "
-            f"{self.example} ({self.count} such in its micro-batch)"
-        )
 
 
 @dataclass
@@ -105,8 +78,6 @@ class BadBatches:
 
     def keep(self, stage: str, record: StepRecord, weights: Mapping[str, float]) -> str:
         """What was not finite in a step, in words, its batch saved: the first MOST_KEPT of a stage."""
-        from groupwise.ledger import Ledger
-
         ledger = Ledger(self.directory)
         words = "; ".join(dict.fromkeys(bad.sentence() for bad in record.bad))
         earlier = [step for step in ledger.steps(stage) if step < record.step]

@@ -18,6 +18,7 @@ from groupwise.loop import Progress
 from groupwise.protocols import Learner, Sink
 from groupwise.questions import Questions
 from groupwise.quick_evaluation import quick_evaluation
+from groupwise.record import StepRecord
 from groupwise.rendering import remembered
 from groupwise.rewards.model import scale_metrics
 from groupwise.rotation import best_step, rotate
@@ -28,7 +29,6 @@ from groupwise.sources.signal import signal_of
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 from groupwise.stopping import Stopped, asked
 from groupwise.types import DEMONSTRATED, Group, flatten
-from groupwise.update import StepRecord
 
 SHOWN_GROUPS = 3  # of a step, in groups.json
 

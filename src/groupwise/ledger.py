@@ -12,7 +12,7 @@ from typing import Any
 from groupwise.checkpoint import open_new
 from groupwise.deadlines import Helper, result
 from groupwise.ledger_columns import extras, table_of
-from groupwise.update import StepRecord
+from groupwise.record import StepRecord
 
 __all__ = ["Ledger", "LedgerWriter", "extras"]
 

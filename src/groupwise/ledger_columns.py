@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from groupwise.masking import masked
+from groupwise.record import StepRecord
 from groupwise.types import Rollout, Text, flatten
-from groupwise.update import StepRecord
 
 if TYPE_CHECKING:
     import numpy

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from groupwise.types import Completion, Example, Request, Rollout, Sampling, Score, TrainerState
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from groupwise.algorithm import Outputs
     from groupwise.sample_completions import SampleCompletion
@@ -40,6 +40,29 @@ class RolloutEngine(Protocol):
         ...
 
 
+class EngineConfig(Protocol):
+    """The engine slot of a recipe: its options, and how an engine is opened with them."""
+
+    def open(
+        self,
+        directory: Path | str,
+        live: nn.Module | None,
+        tokenizer: Any,
+        note: Callable[[str], None] = lambda text: None,
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+    ) -> RolloutEngine:
+        """Opens an engine on the model in ``directory`` (or of a hub name), whose tokenizer is ``tokenizer``.
+
+        ``live`` is that model in this process where a learner holds one: an engine may sample from the same memory, and
+        what ``directory`` holds then need not be read. Where it is None the engine loads the model itself, in ``dtype``
+        and on ``device``. ``note`` is called with what a person should know. Raises UserError where there is no such
+        model.
+        """
+        ...
+
+
 Network = Literal["none", "head", "own"]
 """Where a critic's values come from: nowhere, a scalar head on the policy's last hidden states, or its own network."""
 
@@ -53,8 +76,6 @@ class Learner(Protocol):
 
     version: int
     """Counts optimiser updates."""
-    model: Any
-    """What an engine in this process samples from."""
     tokenizer: Any
     stop_tokens: tuple[int, ...]
     """Ids that end a completion by the model's generation config."""
@@ -62,6 +83,10 @@ class Learner(Protocol):
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
         """A fresh optimizer; a frozen reference policy (``""``: the present policy, else a model directory or hub name;
         None: none); and a critic whose values begin at 0."""
+        ...
+
+    def live_module(self) -> nn.Module | None:
+        """Returns the model in this process that an engine may sample from; None where there is none."""
         ...
 
     def refresh_reference(self) -> None:
@@ -198,28 +223,29 @@ class ReadsGold(Protocol):
 
 
 class Sink(Protocol):
-    """Receives what a run has to say: the terminal, files, dashboards, the report."""
+    """Receives what a run has to say: the terminal, files, dashboards. A class that inherits it writes the methods that
+    it has a use for; the others do nothing."""
 
     def stage(self, name: str, steps: int, start: int) -> None:
         """A stage begins (at ``start`` > 0 when it is resumed)."""
-        ...
+        return
 
     def phase(self, name: str, done: int, total: int) -> None:
         """Progress inside a step: ``sample``, ``reward``, ``train``, ``evaluate`` ..."""
-        ...
+        return
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """The numbers of one finished step (1-based), under the names of docs/metrics.md."""
-        ...
+        return
 
     def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
         """The ``best``, the ``worst`` and a ``random`` greedy completion of an evaluation; ``name`` says of what."""
-        ...
+        return
 
     def note(self, text: str) -> None:
         """One line a person should see."""
-        ...
+        return
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """The run is over, or stops here."""
-        ...
+        return

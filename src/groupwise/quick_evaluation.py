@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from groupwise.errors import UserError
-from groupwise.evaluation import Evaluation, evaluate
+from groupwise.evaluation import Evaluation, evaluate_plan
 from groupwise.seeding import stable_seed
 from groupwise.sources import StepLabels, World
 from groupwise.sources.monte_carlo import MonteCarloSteps
@@ -18,16 +18,11 @@ from groupwise.voting import can_vote
 
 def quick_evaluation(world: World, plan: HeldOut) -> dict[str, float]:
     """Metrics of the engine's present weights on the first held-out problems of each set."""
-    found = evaluate(
+    found = evaluate_plan(
         world.engine,
         world.renderer,
         world.stage.task,
-        problems=plan.during,
-        samples=plan.during_samples,
-        sampled_problems=plan.during if plan.during_samples > 1 else 0,
-        temperature=plan.temperature,
-        max_tokens=plan.max_completion_tokens,
-        narrowed=plan.narrowed,
+        plan.quick,
         seed=stable_seed(world.seed, "evaluation"),
         on_progress=lambda done, total: world.on_phase("evaluate", done, total),
         state=world.state,

@@ -73,8 +73,8 @@ class Outcome:
     """Of stages that trained one."""
 
 
-def check(recipe: Run) -> list[str]:
-    """Warnings about a recipe. Raises UserError where it cannot mean what it says, or a reward cannot work here."""
+def validate(recipe: Run) -> list[str]:
+    """Warns about a recipe. Raises UserError where it cannot mean what it says, or a reward cannot work here."""
     if not recipe.stages:
         raise UserError(f"run {recipe.name} has no stages; expected at least one Stage")
     if isinstance(recipe.model, str):

@@ -176,8 +176,8 @@ def evaluate_scorer(stage: Stage, learner: Learner, groups: Sequence[Group]) -> 
     Raises ValueError where they hold no pair and no label.
     """
     from groupwise.algorithm.preferences import better_pairs, last_scores
+    from groupwise.collate import signals_of
     from groupwise.types import flatten
-    from groupwise.update import signals_of
 
     rollouts = flatten(groups)
     scores, signals = learner.logprobs(rollouts, 1.0), stage.algorithm.prepare(signals_of(groups))

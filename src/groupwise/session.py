@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from groupwise.card import model_card
 from groupwise.changes import Changes
@@ -21,7 +19,6 @@ from groupwise.checkpoint import (
 )
 from groupwise.describe import describe, shown_prompt
 from groupwise.directory import RunDirectory
-from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.evaluations import Evaluations
 from groupwise.evaluator import Evaluator
@@ -29,19 +26,18 @@ from groupwise.finite import refuse_broken
 from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
-from groupwise.learners import Local, Lora, NewModel
+from groupwise.learners import NewModel
 from groupwise.learners.local import LocalLearner
-from groupwise.learners.reference import check_same_ids
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.loop import Progress, train
-from groupwise.protocols import RolloutEngine, Sink
+from groupwise.opening import AnyLearner, Opener
+from groupwise.protocols import Sink
 from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
-from groupwise.rendering import dated, first_day, remembered, renderer_of
+from groupwise.rendering import dated, remembered
 from groupwise.resuming import note_changes, note_unreadable, record_guards, refuse_damaged_model, whole_checkpoint
-from groupwise.rewards.model import with_scorers
 from groupwise.rotation import rotate
-from groupwise.runs import Outcome, Run, as_record, check
+from groupwise.runs import Outcome, Run, as_record, validate
 from groupwise.saved_state import load_state
 from groupwise.scaling import scaled
 from groupwise.seeding import stable_seed
@@ -52,8 +48,6 @@ from groupwise.stage import Stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
 from groupwise.versions import conditions
 
-AnyLearner = LocalLearner | ScorerLearner
-
 
 def run(
     recipe: Run, out: Path | str | None = None, fresh: bool = False, sinks: Sequence[Sink] | None = None
@@ -63,24 +57,31 @@ def run(
     ``sinks`` hear of it beside metrics.jsonl and the report, which are always written, and the trackers of the recipe;
     None: the terminal. Raises UserError for what the user can mend; then nothing has been written.
     """
-    check(recipe)
+    warnings = validate(recipe)
     share_freed_memory()
     place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
     with place.claim(describe(recipe), fresh) as changes:
-        return Session(recipe, place, sinks, changes).run()
+        return Session(recipe, place, sinks, changes, warnings).run()
 
 
 class Session:
     """One call of ``run`` on a claimed directory."""
 
-    def __init__(self, recipe: Run, place: RunDirectory, sinks: Sequence[Sink] | None, changes: Changes) -> None:
+    def __init__(
+        self,
+        recipe: Run,
+        place: RunDirectory,
+        sinks: Sequence[Sink] | None,
+        changes: Changes,
+        warnings: Sequence[str],
+    ) -> None:
         from groupwise.sinks.console import Terminal
         from groupwise.sinks.jsonl import JsonLines
         from groupwise.sinks.trackers import TensorBoard, is_installed
 
         self.recipe, self.place, self.evaluations = recipe, place, Evaluations(place)
         self.named: dict[str, Path | str] = {}
-        self.changes, last = changes, recipe.stages[-1]
+        self.changes, self.warnings, last = changes, warnings, recipe.stages[-1]
         self.ends = {last.name: last.steps}
         shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
         self.trackers = recipe.sinks
@@ -117,7 +118,7 @@ class Session:
             self.sink.note(f"kept, since no run wrote them: {', '.join(self.place.kept)}")
         for words in self.changes.words:
             self.sink.note(f"goes on with {words}")
-        for warning in check(self.recipe):
+        for warning in self.warnings:
             self.sink.note(warning)
         record_guards(self.place)
         model = first = self._first_model()
@@ -167,26 +168,24 @@ class Session:
         resumed = None if trained else whole_checkpoint(self.place, stage.name, self.sink.note)
         with given_up_at_once():
             present = left if trained and not self._adapters_beside(stage) else resumed or model
-            learner, engine = self._open(stage, present, model)
+            learner = self._opener.learner(stage, present)
+            self._tell(learner)
+            opener = self._opener  # with the threads that the run has from now on
+            engine = opener.engine(stage, learner, present, model)
             if trained and present != left and isinstance(learner, LocalLearner):
                 learner.load_left(left)
-            opened = partial(
-                with_scorers, directory_of=self._left_by, learner=self._learner, tokenizer=learner.tokenizer
-            )
-            task = replace(stage.task, rewards=opened(stage.task.rewards), referee=opened(stage.task.referee))
+            task = opener.task(stage.task, learner.tokenizer)
         stage, left_out = with_usable_rows(replace(stage, task=task))
-        today = first_day(self.place.read())
-        renderer = renderer_of(task, learner.tokenizer, str(model), learner.stop_tokens, today)
-        self.place.write_record(dated(renderer))
-        world = World(stage, renderer, engine, self.recipe.seed, self.sink.phase, self.sink.note)
+        world = opener.world(stage, learner, engine, model, self.place.read())
+        self.place.write_record(dated(world.renderer))
+        world = replace(world, on_phase=self.sink.phase, store=self.place.gathered)
         world = world.at(stage.steps, stage.steps * stage.prompts_per_step)  # evaluations judge as at the end
-        world = replace(world, store=self.place.gathered, open_policy=partial(self._open_policy, learner.tokenizer))
         world = scaled(
             world, learner, self.place, self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
         )
         stage = world.stage
         if not trained:
-            for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, renderer))):
+            for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, world.renderer))):
                 self.sink.note(line)
             self._train(stage, world, learner, resumed, model)
         if self.evaluator.due(stage):
@@ -201,21 +200,12 @@ class Session:
         learner = self.recipe.learner
         return learner.lora.rank > 0 and learner.dtype == "bfloat16" and not stage.algorithm.trains_scorer
 
-    def _open(self, stage: Stage, present: Path | str, begun: Path | str) -> tuple[AnyLearner, RolloutEngine]:
-        """A policy and its engine; or a scorer, and an engine on the policy whose trunk it begins with."""
-        if not stage.algorithm.trains_scorer:
-            policy = self._learner.open(present, self.sink.note)
-            self._tell(policy)
-            return policy, self.recipe.engine.open(policy.model, self.sink.note)
-        scorer = self._learner.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"), self.sink.note)
-        self._tell(scorer)
-        return scorer, Lazy(scorer.context_tokens, partial(self._engine_on, scorer.tokenizer, begun))
-
     @property
-    def _learner(self) -> Local:
+    def _opener(self) -> Opener:
         """With the CPU threads that the run began with: another number of them rounds differently."""
         given = self.recipe.learner
-        return replace(given, threads=given.threads or self.place.read().get("threads", 0))
+        learner = replace(given, threads=given.threads or self.place.read().get("threads", 0))
+        return Opener(replace(self.recipe, learner=learner), self._left_by, self.sink.note)
 
     def _tell(self, learner: AnyLearner) -> None:
         """Once a run: the threads that were chosen, and why learning is slower than it could be."""
@@ -268,10 +258,6 @@ class Session:
         if isinstance(learner, LocalLearner) and (told := learner.merge_loss()):
             self.sink.note(f"{stage.name}: {told}")
 
-    def _open_policy(self, ours: Any, name: str) -> RolloutEngine:
-        """An engine on another model of our tokenizer, by the names of ``_left_by``."""
-        return self._engine_on(ours, self._left_by(name))
-
     def _left_by(self, name: str) -> Path | str:
         """The model of the stage of that name; the run's first model, or what the stage before left; where there is no
         such stage, it is a directory or hub name itself."""
@@ -282,11 +268,6 @@ class Session:
         if not self.place.model(name).exists():
             raise UserError(f"stage {name} has left no model yet; expected the name of an earlier stage")
         return self.place.model(name)
-
-    def _engine_on(self, ours: Any, source: Path | str) -> RolloutEngine:
-        other = replace(self._learner, lora=Lora()).open(source, self.sink.note)  # sampled from alone
-        check_same_ids(str(source), other.tokenizer.get_vocab(), ours.get_vocab())
-        return self.recipe.engine.open(other.model, self.sink.note)
 
     def _report(self) -> None:
         from groupwise.sinks.report import write_report

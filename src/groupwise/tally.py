@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from groupwise.algorithm import Algorithm, Coefficients, Outputs, Signals, gradient_coefficient
-from groupwise.finite import BadNumber, NotFinite, refuse_bad
+from groupwise.finite import NotFinite, refuse_bad
 from groupwise.protocols import Learner
+from groupwise.record import BadNumber
 from groupwise.types import Rollout
 
 

@@ -3,93 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from groupwise.algorithm import Signals
+from groupwise.collate import signals_of
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.finite import BadNumber
 from groupwise.protocols import Learner
+from groupwise.record import BadNumber, StepRecord
 from groupwise.seeding import stable_seed
 from groupwise.stage import NO_WEIGHT, Stage, updates_per_draw
 from groupwise.tally import Tally, summary
 from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What one step leaves behind, for the ledger and the report: numbers of the first pass over the draw."""
-
-    step: int
-    groups: Sequence[Group]
-    signals: Signals
-    logprobs: Tensor  # [B, T]
-    coefficients: Tensor  # [B, T] ∂J/∂logprobs, every normaliser in it
-    reads: str = "logprobs"  # or scores, which then stand where log-probabilities do
-    bad: list[BadNumber] = field(default_factory=list)  # why updates were left out, one for each
-    entropy: Tensor | None = None  # [B, T] nats of the next-token distribution, where it was computed
-
-    @staticmethod
-    def empty(stage: Stage, groups: Sequence[Group], signals: Signals, step: int) -> StepRecord:
-        """Of the 0-based ``step``, before its first update."""
-        logprobs, coefficients = torch.zeros(signals.mask.shape), torch.zeros(signals.mask.shape)
-        return StepRecord(step + 1, groups, signals, logprobs, coefficients, stage.algorithm.objective.reads())
-
-
-def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = None) -> Signals:
-    """Ragged rollouts as ``[B, T]`` tensors, padded on the right with masked zeros.
-
-    ``weights`` are those of the task's rewards by name; with several, each one's own scores become ``parts``.
-    """
-    rollouts = flatten(groups)
-    shape = (len(rollouts), max(len(rollout.tokens) for rollout in rollouts))
-    mask, rewarded = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
-    rewards, behavior = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
-    for row, rollout in enumerate(rollouts):
-        length = len(rollout.tokens)
-        mask[row, :length] = torch.tensor(rollout.mask)
-        behavior[row, :length] = torch.tensor(rollout.behavior_logprobs, dtype=torch.float64)
-        for index, reward in rollout.rewards.items():
-            rewards[row, index], rewarded[row, index] = reward, True
-    parts = _parts(rollouts, weights) if weights and len(weights) > 1 else {}
-    return Signals(
-        **parts,
-        mask=mask,
-        group=torch.tensor([number for number, group in enumerate(groups) for _ in group.rollouts]),
-        greedy_rewards=_greedy(groups),
-        rewards=rewards,
-        rewarded=rewarded,
-        finished=torch.tensor([rollout.finished for rollout in rollouts]),
-        correct=torch.tensor([_verdict(rollout) for rollout in rollouts], dtype=torch.float64),
-        demonstrated=torch.tensor([rollout.version == DEMONSTRATED for rollout in rollouts]),
-        behavior_logprobs=behavior if any(rollout.version != DEMONSTRATED for rollout in rollouts) else None,
-    )
-
-
-def _verdict(rollout: Rollout) -> float:
-    """1 right, 0 wrong; NaN where the judge gave none."""
-    return float("nan") if rollout.correct is None else float(rollout.correct)
-
-
-def _greedy(groups: Sequence[Group]) -> Tensor:
-    """``[B]`` float64; NaN where a group's greedy completion has no reward, or there is none."""
-    rewards = [group.greedy_reward for group in groups for _ in group.rollouts]
-    return torch.tensor([float("nan") if reward is None else reward for reward in rewards], dtype=torch.float64)
-
-
-def _parts(rollouts: Sequence[Rollout], weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """``parts`` and ``part_weights`` ``[B, K]``; NaN where a reward gave no value."""
-    rows = [[_value(rollout, name) for name in weights] for rollout in rollouts]
-    parts = torch.tensor(rows, dtype=torch.float64)
-    return {"parts": parts, "part_weights": torch.tensor([*weights.values()], dtype=torch.float64).expand_as(parts)}
-
-
-def _value(rollout: Rollout, name: str) -> float:
-    score = rollout.scores.get(name)
-    return float("nan") if score is None or score.value is None else score.value
 
 
 def prepare(stage: Stage, learner: Learner, groups: Sequence[Group]) -> Signals:
@@ -173,7 +101,7 @@ def update(
     """All optimiser updates of one draw, and their metrics. ``on_phase("train", rows done, rows in all)``."""
     algorithm, rollouts = stage.algorithm, flatten(groups)
     rate = stage.learning_rate_at(step)
-    record = StepRecord.empty(stage, groups, signals, step)
+    record = StepRecord.empty(groups, signals, step, algorithm.objective.reads())
     tallies: list[Tally] = []
     entropy: Tensor | None = None
     heard = 0

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.evaluation import Measure
+from groupwise.measure import Measure
 from groupwise.protocols import Reward
 from groupwise.rewards.model import ModelReward
 from groupwise.rewards.scale import sigmoid

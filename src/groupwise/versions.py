@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise import __version__
+from groupwise._version import __version__
 from groupwise.revision import revision
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from groupwise.commands.evaluation_rows import set_rows
-from groupwise.evaluation import Evaluation, Measure, Settings
+from groupwise.evaluation import Evaluation, Settings
+from groupwise.measure import Measure
 
 
 def found(values: list[float]) -> Evaluation:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pty
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from groupwise import recipes
 from groupwise.cli import main
 
 HEAD = "from groupwise import NewModel, Run, Stage, recipes, tasks\n"
@@ -188,6 +191,31 @@ def test_help_of_a_method_begins_with_what_matters_first(capsys, monkeypatch, co
     assert "off; --critic.network {none,head,own} turns it on" in " ".join(shown.split())
     assert "--critic.clip" not in shown
     assert shown.endswith("more: groupwise run grpo --help_all\n")
+
+
+@pytest.mark.parametrize("name", recipes.__all__)
+def test_what_matters_first_fits_a_terminal_of_24_lines(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["run", name, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    end = next(place for place, line in enumerate(lines, 1) if line.startswith("╰"))
+    box = [line for line in lines[:end] if line.startswith("│")]
+    assert end <= 24
+    assert len(box) == len(OPTION.findall("\n".join(box))), "a line each"
+
+
+def test_help_that_a_terminal_is_too_low_for_goes_through_a_pager():
+    """So that its first lines are seen first: here a pager that shows three lines and ends."""
+    shown, terminal = pty.openpty()
+    place = {**os.environ, "PAGER": "head -n 3", "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    words = [sys.executable, "-m", "groupwise.cli", "run", "grpo", "--help"]
+    process = subprocess.Popen(words, stdin=terminal, stdout=terminal, env=place)
+    assert process.wait() == 0
+    os.close(terminal)
+    lines = os.read(shown, 10000).decode().splitlines()
+    os.close(shown)
+    assert lines[0].startswith("usage: groupwise run grpo")
+    assert len(lines) == 3
 
 
 @pytest.mark.parametrize("name", ["grpo", "ppo", "dpo", "rft", "openrlhf_0_11_ppo", "deepseek_v3_2"])
@@ -379,7 +407,7 @@ def test_a_misspelt_name_is_named_before_what_it_leaves_missing(refused):
 
 
 def test_the_help_of_reward_names_every_kind():
-    from groupwise.cli import REWARDS
+    from groupwise.commands.parser import REWARDS
     from groupwise.rewards.named import BUILT_IN, SCORERS
 
     assert all(name in REWARDS for name in (*BUILT_IN, *SCORERS, "FILE.py:function", "module:function"))

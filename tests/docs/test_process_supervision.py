@@ -7,7 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from groupwise.runs import check
+from groupwise.runs import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,5 +30,5 @@ def test_the_page_is_made_of_the_numbers() -> None:
 
 def test_the_example_scores_steps() -> None:
     recipe = runpy.run_path(str(ROOT / "examples" / "process.py"))["run"]
-    assert not [said for said in check(recipe) if "step scores" in said]
+    assert not [said for said in validate(recipe) if "step scores" in said]
     assert [stage.name for stage in recipe.stages] == ["sft", "process"]

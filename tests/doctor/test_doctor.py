@@ -16,10 +16,10 @@ from groupwise.doctor import Alarm, Doctor, alarms, news
 from groupwise.doctor.hacking import RewardHacking
 from groupwise.doctor.learning import DISTANCE, GRADIENT, ClippedShare, MaskedShare, Mismatch, Staleness
 from groupwise.doctor.policy import EntropyCollapse, LengthDrift, NoSignal, Repetition, Truncation
-from groupwise.loop import repeats
 from groupwise.rewards import as_reward
 from groupwise.session import run
 from groupwise.sinks import Sinks
+from groupwise.step_metrics import repeats
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 
@@ -241,10 +241,10 @@ def test_an_engine_that_stays_behind(
     """It takes new weights only at first: rollouts are stale; or, where it says they are new, not the learner's."""
     opened = Native.open
 
-    def stuck(self: Native, model: Any, *rest: Any) -> Any:
+    def stuck(self: Native, directory: Path, live: Any, *rest: Any) -> Any:
         import copy
 
-        engine = opened(self, copy.deepcopy(model), *rest)
+        engine = opened(self, directory, copy.deepcopy(live), *rest)
         claimed = (lambda version: None) if honest else lambda version: setattr(engine, "version", version)
         monkeypatch.setattr(engine, "load", lambda weights, version: claimed(version))
         return engine

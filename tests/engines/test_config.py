@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ from groupwise.engines import Native
 from groupwise.engines.compiled import CompiledEngine
 from groupwise.engines.general import GeneralEngine
 from groupwise.engines.native import NativeEngine
+from groupwise.errors import UserError
 from groupwise.kernels import build
+from groupwise.learners import Local
+from groupwise.learners.loading import load_tokenizer
 from groupwise.types import Request, Sampling
 
 FAMILIES = ["llama", "llama, biases everywhere", "mistral", "qwen2", "qwen3, tied head, yarn rope", "gemma", "gemma2"]
@@ -20,7 +24,7 @@ FAMILIES = ["llama", "llama, biases everywhere", "mistral", "qwen2", "qwen3, tie
 
 def opened(model: Any) -> tuple[Any, list[str]]:
     notes: list[str] = []
-    return Native().open(model, notes.append), notes
+    return Native().open("made here", model, None, notes.append), notes
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, "gemma3_text"])
@@ -103,7 +107,7 @@ def _half_as_sure(forward: Any) -> Any:
 
 
 def test_threads_are_as_asked(make_model: Any) -> None:
-    engine = Native(threads=3).open(make_model("qwen3"))
+    engine = Native(threads=3).open("made here", make_model("qwen3"), None)
     assert isinstance(engine, CompiledEngine)
     assert engine.threads == 3
 
@@ -115,3 +119,34 @@ def test_a_short_context_needs_no_probe(make_model: Any) -> None:
     [(_, _, completion)] = engine.generate([Request((5, 6), (1,))], Sampling(9))
     assert len(completion.tokens) == 4
     assert torch.isfinite(torch.tensor(completion.logprobs)).all()
+
+
+def test_without_a_live_module_an_engine_loads_the_directory_itself(tiny_model: Path) -> None:
+    """The same completions as on the module of a learner; ``dtype`` is its own."""
+    learner = Local(device="cpu", threads=1).open(tiny_model)
+    requests = [Request((5, 6, 7), (1, 2, 3)), Request((8, 9), (4,))]
+
+    def said(live: Any, **options: str) -> tuple[Any, dict[tuple[int, int], Any]]:
+        engine = Native().open(tiny_model, live, learner.tokenizer, device="cpu", **options)
+        return engine, {(n, i): (c.tokens, c.logprobs) for n, i, c in engine.generate(requests, Sampling(12))}
+
+    (shared, expected), (own, found) = said(learner.live_module()), said(None)
+    assert found == expected
+    assert shared.model is learner.model
+    assert own.model is not learner.model
+    assert not any(parameter.requires_grad for parameter in own.model.parameters())
+    assert next(said(None, dtype="float64")[0].model.parameters()).dtype == torch.float64
+
+
+def test_a_directory_without_a_model_is_named(tmp_path: Path, tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        Native().open(tmp_path, None, tokenizer)
+    lost = len(tokenizer)
+    tokenizer.add_tokens(["<beyond>"])
+    with pytest.raises(UserError, match=rf"<beyond>' \({lost}\)"):
+        Native().open(tiny_model, None, tokenizer, device="cpu")
+
+
+def test_a_scorer_has_no_module_to_sample_from(tiny_model: Path) -> None:
+    assert Local(device="cpu", threads=1).open_scorer(tiny_model).live_module() is None

@@ -13,11 +13,12 @@ import torch
 from groupwise import recipes
 from groupwise.algorithm import KL, Algorithm, Outputs, gradient_coefficient
 from groupwise.cli import main
+from groupwise.collate import signals_of
 from groupwise.errors import UserError
 from groupwise.explain import compute, contrast, select, step_rows
 from groupwise.ledger import Ledger
+from groupwise.record import StepRecord
 from groupwise.types import Group, Rollout, Score
-from groupwise.update import StepRecord, signals_of
 
 MakeRollout = Callable[..., Rollout]
 REWARDS = ((1.0, 0.0, 0.0, 1.0), (1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.0))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from groupwise.cli import parser
+from groupwise.commands.parser import parser
 from groupwise.commands.recipe_file import read as read_recipe
 from groupwise.foreign.convert import Conversion, convert
 from groupwise.foreign.reading import read

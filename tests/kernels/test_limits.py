@@ -32,7 +32,7 @@ ctypes.CDLL(None).mallopt(-3, 65536)
 NewModel(hidden_size=64, layers=2, heads=4, intermediate_size=512, context_tokens=256).save(sys.argv[2])
 learner = Local(device="cpu", threads=3, tokens_per_micro_batch=100_000).open(sys.argv[2])
 learner.start_stage("")
-engine = Native(threads=3).open(learner.model)
+engine = Native(threads=3).open(learner.directory, learner.live_module(), learner.tokenizer)
 assert isinstance(engine, CompiledEngine)
 told = (True,) * 100, (-1.0,) * 100, "", True, 0
 prompts = [Prompt(Example(str(row), "q"), tuple((row + place) % 250 + 5 for place in range(20))) for row in range(60)]

@@ -52,7 +52,7 @@ def learn(learner):
 
 
 def sample(learner):
-    engine = Native(threads=2, max_rows=5).open(learner.model)
+    engine = Native(threads=2, max_rows=5).open(learner.directory, learner.live_module(), learner.tokenizer)
     assert isinstance(engine, CompiledEngine)
     requests = [Request(prompt.tokens, (1, 2, 3)) for prompt in prompts]
     pieces = tuple(bytes([number % 256]) for number in range(300))

@@ -31,7 +31,7 @@ ADAPTERS = pytest.mark.parametrize(
 
 def sampled(learner: LocalLearner, model: Any = None, count: int = 8) -> list[Rollout]:
     """By an engine on what the learner gives to engines."""
-    engine = Native().open(model if model is not None else learner.model)
+    engine = Native().open(learner.directory, learner.live_module() if model is None else model, learner.tokenizer)
     if model is None:
         engine.load(learner.weights(), learner.version)
     prompt = Prompt(Example("row", "?"), PROMPT)
@@ -107,7 +107,7 @@ def test_weights_have_the_names_of_the_model_that_engines_are_opened_on(open_lea
     learner, other = (open_learner(lora=lora, dtype="bfloat16", threads=1) for _ in range(2))
     learn(learner, 1e-2)
     assert learner.weights().keys() == dict(other.model.named_parameters()).keys()
-    Native().open(other.model).load(learner.weights(), 7)
+    Native().open(other.directory, other.live_module(), other.tokenizer).load(learner.weights(), 7)
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
         assert torch.equal(other.model(ids).logits, learner.model(ids).logits)

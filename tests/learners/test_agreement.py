@@ -49,7 +49,7 @@ def test_of_every_sampled_token_to_a_hundred_thousandth(family: str) -> None:
     policy = LanguageModel(model)
     assert bool(policy.body.why_padded) == (family == "Cohere")
     prompts = [tuple(range(3, 3 + length)) for length in (4, 11)]
-    engine = Native().open(model)
+    engine = Native().open("made here", model, None)
     rollouts, said = [], []
     requests = [Request(prompt, (7, 8, 9)) for prompt in prompts]
     for number, _, completion in engine.generate(requests, Sampling(max_tokens=24, temperature=0.8)):

@@ -186,7 +186,7 @@ def test_what_is_saved_gives_the_same_logits_to_the_bit(
     from groupwise.engines import Native
 
     learner = open_learner()
-    Native().open(learner.model)
+    Native().open(learner.directory, learner.live_module(), learner.tokenizer)
     learn(learner, random_groups())
     learner.save(tmp_path / "model")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")

@@ -70,7 +70,7 @@ def test_two_learners_at_once_learn_what_each_learns_alone(
 def test_a_learner_and_a_sampler_at_once(open_learner: Open, random_groups: Any) -> None:
     rollouts = [rollout for group in random_groups(3, 9, 4) for rollout in group.rollouts]
     learner, other = open_learner(threads=2), open_learner(threads=1)
-    engine = Native(threads=2).open(other.model)
+    engine = Native(threads=2).open(other.directory, other.live_module(), other.tokenizer)
     requests = [Request((5, 6, number), tuple(range(9))) for number in range(9)]
 
     def sampled() -> list[Any]:

@@ -80,7 +80,7 @@ def learn(model: Path, algorithm: Algorithm, task: Task, steps: int, rate: float
     learner.start_stage(algorithm.reference.model if needs_reference else None, algorithm.critic.network)
     plan = Stage("toy", algorithm, task, steps, **{"prompts_per_step": 8, "learning_rate": rate} | stage)
     renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
-    world = World(plan, renderer, Native().open(learner.model), seed=0)
+    world = World(plan, renderer, Native().open(learner.directory, learner.live_module(), learner.tokenizer), seed=0)
     train(plan, world, learner, Sinks(), Progress(), lambda progress, record: {})
     return learner
 
@@ -88,7 +88,7 @@ def learn(model: Path, algorithm: Algorithm, task: Task, steps: int, rate: float
 def pass_rate(learner: LocalLearner) -> float:
     """Of 64 samples for each letter."""
     renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
-    engine, known = Native().open(learner.model), rows(["??"])
+    engine, known = Native().open(learner.directory, learner.live_module(), learner.tokenizer), rows(["??"])
     requests = [Request(renderer.prompt(row).tokens, tuple(range(64))) for row in known]
     found = engine.generate(requests, Sampling(4, stop_tokens=renderer.stop_tokens))
     return sum(renderer.decode(sample.tokens) == known[row].answer for row, _, sample in found) / 256

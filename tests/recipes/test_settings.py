@@ -133,3 +133,14 @@ def test_imitation_learns_on_its_own_settings(tmp_path: Path) -> None:
     run(replace(made, evaluation=HeldOut(problems=0)), tmp_path / "run", sinks=[])
     losses = [row["loss"] for row in read_metrics(tmp_path / "run")]
     assert losses[0] - losses[-1] > 1.0
+
+
+@pytest.mark.parametrize("name", ["trl_1_16", "verl_0_9", "rft", "grpo"])
+def test_a_run_of_a_method_has_its_learners_settings_too(name: str) -> None:
+    from groupwise.commands.run import _one_stage
+
+    made, wished = _one_stage(name, presets()[name], "model", TASK), run_defaults(name)
+    for part in (made.learner, made.stages[0]):
+        known = {field.name for field in fields(part)} & wished.keys()
+        assert {key: getattr(part, key) for key in known} == {key: wished[key] for key in known}
+    assert {field.name for field in fields(Local)} & wished.keys() or name == "grpo"

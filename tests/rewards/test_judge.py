@@ -58,8 +58,8 @@ class Handler(BaseHTTPRequestHandler):
                 record.several.set()
         asked = body["messages"][0]["content"]
         mood = asked.partition("MOOD ")[2].split()[0] if "MOOD " in asked else "good"
-        if mood == "slow":
-            record.several.wait(300)  # for another request beside it
+        if mood == "beside":
+            record.several.wait(300)  # for another request, which only who asks several at once sends
             time.sleep(0.02)
         if mood == "hang":
             time.sleep(HANGS_SECONDS)
@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         if mood == "drip":
             return self._drip()
         replies = {"garbage": b"\xff\xfenot json", "list": b"[1]", "flood": b"[" * (5 << 20), "deep": b"[" * 100_000}
-        texts = {"silent": "I would rather not say.", "high": '{"score": 11}', "low": "-1", "slow": '{"score": 5}'}
+        texts = {"silent": "I would rather not say.", "high": '{"score": 11}', "low": "-1", "middling": '{"score": 5}'}
         self._send(200, replies.get(mood) or completion(texts.get(mood, '{"score": 10}')))
 
     def _send(self, status: int, data: bytes) -> None:
@@ -115,13 +115,13 @@ def judge(server: Server) -> Judge:
 
 
 def test_a_grade_becomes_a_number_from_0_to_1(judge: Judge, server: Server, rollout: Make) -> None:
-    scores = judge.score([rollout("MOOD good"), rollout("MOOD slow"), rollout("MOOD good")])
+    scores = judge.score([rollout("MOOD good"), rollout("MOOD middling"), rollout("MOOD good")])
     assert scores == [Score(1.0), Score(0.5), Score(1.0)]
     (body, *_) = server.requests
     assert body["model"] == "grader"
     assert body["temperature"] == 0
     assert server.keys == [None, None, None]
-    assert replace(judge, scale=(5.0, 10.0)).score([rollout("MOOD slow")]) == [Score(0.0)]
+    assert replace(judge, scale=(5.0, 10.0)).score([rollout("MOOD middling")]) == [Score(0.0)]
     assert judge.score([]) == []
 
 
@@ -147,8 +147,8 @@ def test_a_completion_cannot_write_the_mark_that_ends_it(judge: Judge, rollout: 
 
 
 def test_requests_go_side_by_side_and_no_more_than_allowed(judge: Judge, server: Server, rollout: Make) -> None:
-    scores = replace(judge, concurrency=4).score([rollout(f"MOOD slow {row}") for row in range(12)])
-    assert scores == [Score(0.5)] * 12
+    scores = replace(judge, concurrency=4).score([rollout(f"MOOD beside {row}") for row in range(12)])
+    assert scores == [Score(1.0)] * 12
     assert 2 <= server.most_at_once <= 4
 
 

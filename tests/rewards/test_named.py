@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from groupwise.cli import REWARDS
+from groupwise.commands.parser import REWARDS
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards import Cached, FinalAnswer, Format, LengthPenalty, Math, by_name

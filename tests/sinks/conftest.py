@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from groupwise.comparison import Comparison, compare
-from groupwise.evaluation import Evaluation, Measure, SampleCompletion, Settings
+from groupwise.evaluation import Evaluation, Settings
+from groupwise.measure import Measure
+from groupwise.sample_completions import SampleCompletion
 from groupwise.statistics import maj_at_k, pass_at_k
 
 KS = (1, 2, 4, 8, 16, 32)

@@ -47,7 +47,9 @@ def world(tiny_model: Path, open_learner: Callable[..., LocalLearner]) -> Open:
             "stage", replace(recipes.grpo, source=source), Task("rows", rows, rewards), **{"steps": 3} | options
         )
         renderer = Renderer(learner.tokenizer, name=str(tiny_model), eos_tokens=learner.stop_tokens)
-        return World(stage, renderer, Native(max_rows=max_rows).open(learner.model), seed=7)
+        live = learner.live_module()
+        engine = Native(max_rows=max_rows).open(learner.directory, live, learner.tokenizer)
+        return World(stage, renderer, engine, seed=7)
 
     return make
 

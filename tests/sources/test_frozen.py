@@ -130,7 +130,7 @@ def test_the_union_of_two_models(world: Open, open_learner: Callable[..., LocalL
         learner = open_learner()
         for tensor in learner.weights().values():
             tensor.data.mul_({"warmer": 0.5, "colder": 2.0}[name])
-        return Native().open(learner.model)
+        return Native().open(learner.directory, learner.live_module(), learner.tokenizer)
 
     def sampled(*models: str) -> dict[str, Any]:
         source = replace(SOURCE, models=models)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from groupwise import BestAndWorst, OnPolicy, informative, mixed, recipes
+from groupwise.collate import signals_of
 from groupwise.engines.general import GeneralEngine
 from groupwise.rewards import as_reward
 from groupwise.sources import World, reward_metrics, with_steps
 from groupwise.sources.signal import signal_of
 from groupwise.types import Example, Group, Request, Rollout, Sampling, Score, flatten
-from groupwise.update import signals_of
 
 Open = Callable[..., World]
 Drawn = Callable[[Sequence[Group]], list[Any]]

@@ -82,7 +82,8 @@ def world_once(tmp_path_factory: pytest.TempPathFactory) -> World:
     NewModel(hidden_size=16, layers=1, heads=1, intermediate_size=16, context_tokens=512).save(directory)
     learner = Local(device="cpu").open(directory)
     stage = Stage("stage", replace(recipes.grpo, source=SOURCE), Task("rows", ()), steps=1)
-    return World(stage, Renderer(learner.tokenizer), Native().open(learner.model), seed=7)
+    engine = Native().open(learner.directory, learner.live_module(), learner.tokenizer)
+    return World(stage, Renderer(learner.tokenizer), engine, seed=7)
 
 
 def test_a_conversation_has_its_steps_in_the_assistants_turn(world: Open) -> None:

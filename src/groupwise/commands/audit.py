@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.cli import REWARDS, parser
+from groupwise.commands.parser import REWARDS, parser
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
 from groupwise.visible import visible

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from groupwise.cli import parser
+from groupwise.commands.parser import parser
 from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from groupwise.cli import parser
+from groupwise.commands.parser import parser
 from groupwise.errors import UserError
 
 EXAMPLES = """  groupwise convert train_grpo.py

@@ -10,16 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
+from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
 from groupwise.errors import UserError
+from groupwise.evaluation_plan import HeldOut
 from groupwise.ranges import refuse_number
 from groupwise.visible import visible
 
 if TYPE_CHECKING:
-    from groupwise.evaluation import Comparison, Evaluation, Measure
+    from groupwise.comparison import Comparison
+    from groupwise.evaluation import Evaluation
+    from groupwise.measure import Measure
     from groupwise.protocols import Reward
     from groupwise.tasks.task import Task
     from groupwise.types import Rollout
@@ -32,6 +35,14 @@ EXAMPLES = """  groupwise evaluate runs/quickstart/models/grpo --task stepwise
   groupwise evaluate runs/iterative/models/sft --task stepwise --verifier process:runs/iterative/models/prm-2"""
 
 PIPED_WIDTH = 110
+PLAN = {
+    "problems": "with one greedy and one sampled answer each",
+    "sampled_problems": "the first of them, for pass@k, maj@k",
+    "samples": "answers to each of those",
+    "temperature": "of the sampled answers",
+    "max_completion_tokens": "an answer is cut there",
+}
+"""Options that are those of a recipe's ``evaluation``, with its defaults; those of ``add_sampling`` are, too."""
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -41,7 +52,7 @@ def execute(arguments: Sequence[str]) -> int:
     _refuse(chosen)
     from groupwise.commands.models import labels
     from groupwise.commands.verifier import opened
-    from groupwise.evaluation import compare
+    from groupwise.comparison import compare
     from groupwise.learners import Local
     from groupwise.learners.loading import check_model
     from groupwise.tasks import by_name
@@ -90,18 +101,11 @@ def _parser() -> ArgumentParser:
         "--verifier", metavar="REWARD", help="chooses among the samples: process:DIR, outcome:DIR, FILE.py:function"
     )
     known.add_argument("--system", metavar="TEXT", help="a system message before every problem")
-    known.add_argument(
-        "--problems", type=int, metavar="N", default=500, help="with one greedy and one sampled answer each (500)"
-    )
-    known.add_argument(
-        "--sampled_problems", type=int, metavar="N", default=100, help="the first of them, for pass@k, maj@k (100)"
-    )
-    known.add_argument("--samples", type=int, metavar="N", default=32, help="answers to each of those (32)")
-    known.add_argument("--temperature", type=float, metavar="X", default=1.0, help="of the sampled answers (1.0)")
+    for name, words in PLAN.items():
+        value = vars(HeldOut())[name]
+        letter = "N" if isinstance(value, int) else "X"
+        known.add_argument(f"--{name}", type=type(value), metavar=letter, default=value, help=f"{words} ({value})")
     add_sampling(known)
-    known.add_argument(
-        "--max_completion_tokens", type=int, metavar="N", default=256, help="an answer is cut there (256)"
-    )
     known.add_argument("--seed", type=int, metavar="N", default=0, help="of the sampled answers (0)")
     known.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: cuda where there is one"
@@ -142,7 +146,7 @@ def _evaluate(
 ) -> tuple[Evaluation, Verification | None]:
     from groupwise.commands.models import open_model
     from groupwise.commands.verifier import speaking
-    from groupwise.evaluation import evaluate
+    from groupwise.evaluation import evaluate_plan
     from groupwise.rewards.scoring import prepare
     from groupwise.verification import verify
     from groupwise.voting import able_judge
@@ -152,16 +156,11 @@ def _evaluate(
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
     with _progress(f"evaluating {name} on {task.name}") as advance:
-        evaluation = evaluate(
+        evaluation = evaluate_plan(
             engine,
             replace(renderer, stop_strings=task.stop_strings),
             task,
-            problems=chosen.problems,
-            samples=chosen.samples,
-            sampled_problems=chosen.sampled_problems,
-            temperature=chosen.temperature,
-            max_tokens=chosen.max_completion_tokens,
-            narrowed=(chosen.top_k, chosen.top_p, chosen.min_p),
+            HeldOut(**{name: vars(chosen)[name] for name in (*PLAN, "top_k", "top_p", "min_p")}),
             seed=chosen.seed,
             on_progress=advance,
             on_sampled=samples.extend,

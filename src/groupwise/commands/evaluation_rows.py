@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from groupwise.evaluation import Comparison, Evaluation, Measure
+    from groupwise.comparison import Comparison
+    from groupwise.evaluation import Evaluation
+    from groupwise.measure import Measure
     from groupwise.statistics import Interval
 
 
@@ -31,7 +33,7 @@ def measure_rows(done: Sequence[Evaluation], comparison: Comparison | None) -> I
 
 def set_rows(done: Sequence[Evaluation], paired: bool) -> Iterator[list[str]]:
     """The first two measures, and those of the largest k, on each held-out set by itself."""
-    from groupwise.evaluation import compare
+    from groupwise.comparison import compare
 
     for name in done[0].sets:
         parts = [each.of_set(name) for each in done]

@@ -7,10 +7,11 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from groupwise.cli import parser, underscored
+from groupwise.commands.flags import underscored
+from groupwise.commands.method import Method
+from groupwise.commands.parser import parser
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,16 +72,6 @@ what --json prints:
 
 OWN = ("--case", "--run", "--step", "--stage", "--against", "--judge", "--json")
 WORKED = "A worked example, one prompt at the second update of a draw"
-
-
-@dataclass(frozen=True)
-class Method:
-    """A recipe with the options in force."""
-
-    name: str
-    algorithm: Algorithm
-    changed: Sequence[str]
-    """What the options changed, a line each."""
 
 
 def execute(arguments: Sequence[str]) -> int:

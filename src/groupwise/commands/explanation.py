@@ -19,7 +19,7 @@ from groupwise.explain import Case, Numbers, contrast, definitions, effects, obj
 from groupwise.visible import visible
 
 if TYPE_CHECKING:
-    from groupwise.commands.explain import Method
+    from groupwise.commands.method import Method
 
 PIPED_WIDTH = 100
 MISSING_STEPS = (

@@ -6,7 +6,6 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
-from groupwise.cli import underscored
 from groupwise.errors import UserError
 
 SHOWN_LETTERS = 60
@@ -54,6 +53,12 @@ def flags_of(words: Sequence[str]) -> tuple[list[str], list[Flag]]:
         else:
             before.append(word)
     return before, [Flag(name, tuple(values)) for name, values in found]
+
+
+def underscored(word: str) -> str:
+    """``--dry-run=1`` as ``--dry_run=1``; what is no option stays as it is."""
+    name, equals, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word
 
 
 def is_option(word: str) -> bool:

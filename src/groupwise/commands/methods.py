@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from groupwise.algorithm import Algorithm
-from groupwise.cli import parser
+from groupwise.commands.parser import parser
 from groupwise.errors import UserError
 from groupwise.foreign import CONVERT, convertible
 

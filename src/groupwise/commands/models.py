@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
-from groupwise.rendering import recalled
 from groupwise.visible import visible
 
 
@@ -21,29 +20,14 @@ def open_model(
     chat: Literal["auto", "always", "never"] = "auto",
     template_arguments: Mapping[str, Any] | None = None,
 ) -> tuple[RolloutEngine, Renderer]:
-    """An engine on the model and its renderer. Raises UserError where there is no such model.
-
-    A model that a run has left is prompted with the template arguments and the date that it was trained with;
-    ``template_arguments`` go before those, argument by argument.
-    """
+    """As ``opening.open_model``; what a person should know is printed beside the results."""
+    from groupwise import opening
     from groupwise.engines import Native
-    from groupwise.learners.devices import pick_device
-    from groupwise.learners.loading import generation_stops, load_model, load_tokenizer, refuse_lost_ids
 
-    tokenizer = load_tokenizer(source)
-    model = load_model(source, dtype, pick_device(device)).requires_grad_(False)
-    refuse_lost_ids(source, model, tokenizer)
-    engine = Native().open(model, lambda text: print(visible(text), file=sys.stderr))
-    remembered, today = recalled(source)
-    return engine, Renderer(
-        tokenizer,
-        system,
-        chat,
-        name=source,
-        eos_tokens=generation_stops(model),
-        template_arguments={**remembered, **(template_arguments or {})},
-        today=today,
-    )
+    def note(text: str) -> None:
+        print(visible(text), file=sys.stderr)
+
+    return opening.open_model(source, Native(), note, device, dtype, system, chat, template_arguments)
 
 
 def labels(*sources: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from groupwise.cli import parser
+from groupwise.commands.parser import parser
 from groupwise.visible import visible
 
 

@@ -5,8 +5,10 @@ It is one column at every width, and of at most 100 letters, since a longer line
 
 from __future__ import annotations
 
+import pydoc
 import re
 import shutil
+import sys
 import textwrap
 from argparse import Action, ArgumentParser
 from collections.abc import Iterator, Sequence
@@ -45,6 +47,23 @@ IN_SHORT = {
 }
 """What options say where their own words presuppose the class that they belong to."""
 
+IN_A_LINE = {
+    "model": "a model directory or hub name",
+    "data": "jsonl, json, csv, parquet or hub name",
+    "reward": "math, answer, code, FILE.py:function ...",
+    "out": "the run's directory (runs/NAME)",
+    "steps": "draws of prompts",
+    "prompts_per_step": "prompts a draw",
+    "source.group_size": "completions a prompt",
+    "source.max_completion_tokens": "where completions are cut",
+    "source.temperature": "in sampling and learning",
+    "learning_rate": "AdamW's, after the warm-up",
+    "kl.coefficient": "weight of the KL; 0: none",
+    "objective.beta": "strength of the reference",
+    "lora.rank": "rank of adapters; 0: none",
+}
+"""What the first box says, where every option has one line of at most 47 letters, its default included."""
+
 SWITCHES = {
     "kl": ("coefficient", "target"),
     "whitening": ("unit",),
@@ -73,9 +92,14 @@ SELDOM = frozenset(_SELDOM.split())
 
 
 def show(recipe: Run, request: Request, own: ArgumentParser) -> None:
-    """Prints the page for a recipe and the command's own options."""
-    for line in Page(Options(recipe), own, everything=request.help == "help_all").lines(request.subject):
-        print(line)
+    """Prints the page for a recipe and the command's own options: on a terminal that it is too tall for, in a pager, so
+    that its first lines are what is seen first."""
+    lines = list(Page(Options(recipe), own, everything=request.help == "help_all").lines(request.subject))
+    tall = len(lines) >= shutil.get_terminal_size((80, 24)).lines
+    if tall and sys.stdin.isatty() and sys.stdout.isatty():
+        pydoc.pager("\n".join(lines))
+    else:
+        print("\n".join(lines))
 
 
 class Page:
@@ -95,12 +119,12 @@ class Page:
         example = " --model MODEL --data FILE" * ("model" in self.own) + " [options]"
         yield from self._wrapped(f"usage: {self.program} {subject}{example}")
         yield from self._about(subject)
+        yield from self._box("most used", self._first_rows())
+        yield ""
         yield from self._wrapped(
             "A name may be cut to any ending that is unique: --group_size is --algorithm.source.group_size. --options "
             "FILE.toml takes them all from a file."
         )
-        yield ""
-        yield from self._box("most used", self._first_rows())
         yield from self._section("the command", self._own_rows())
         yield from self._sections()
         if not self.everything:
@@ -137,12 +161,22 @@ class Page:
         return {prefix: groups[prefix] for prefix in sorted(groups, key=place)}
 
     def _first_rows(self) -> list[tuple[str, str]]:
+        """The first box: every option in one line."""
         own = [[self._own_row(name) for name in names if name in self.own] for names in (OWN_FIRST, OWN_LAST)]
-        return [*own[0], *(self._row(name, self._briefest(name)) for name in self.first), *own[1]]
+        rows = [*own[0], *(self._row(name, self._briefest(name)) for name in self.first), *own[1]]
+        names = [*(name for name in OWN_FIRST if name in self.own), *self.first]
+        return [(row[0], self._in_a_line(name, row[1])) for name, row in zip([*names, *OWN_LAST], rows, strict=False)]
+
+    def _in_a_line(self, name: str, text: str) -> str:
+        words = next((words for ending, words in IN_A_LINE.items() if f".{name}".endswith(f".{ending}")), text)
+        default = _default(self.options.actions[name]) if name in self.options.actions else ""
+        return f"{words} (default: {default})" if default else words
 
     def _own_rows(self) -> list[tuple[str, str]]:
         seldom = () if self.everything else OWN_SELDOM
-        return [self._own_row(name) for name in self.own if name not in (*OWN_FIRST, *OWN_LAST, *seldom)]
+        whole = [name for name in OWN_FIRST if name in self.own and self._own_row(name)[1] != IN_A_LINE[name]]
+        others = [name for name in self.own if name not in (*OWN_FIRST, *OWN_LAST, *seldom)]
+        return [self._own_row(name) for name in (*whole, *others)]
 
     def _own_row(self, name: str) -> tuple[str, str]:
         action = self.own[name]

@@ -7,14 +7,14 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.cli import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
+from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
 from groupwise.visible import visible
@@ -126,12 +126,12 @@ def _write_options(request: Request, recipe: Run, kept: Sequence[Flag], others: 
 
 
 def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
-    from groupwise.runs import check
+    from groupwise.runs import validate
     from groupwise.session import run
     from groupwise.stopping import Stopped, stop_on_signals
 
     if chosen.dry_run:
-        check(recipe)
+        validate(recipe)
         return _dry_run(recipe, chosen.out)
     try:
         with stop_on_signals():
@@ -214,8 +214,9 @@ def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: T
     from groupwise.stage import HeldOut, Stage
 
     wished: dict[str, Any] = dict(run_defaults(method))
-    of_stage = {name: value for name, value in wished.items() if name in Stage.__annotations__}
-    of_learner = {name: value for name, value in wished.items() if name in Local.__annotations__}
+    of_stage, of_learner = (
+        {field.name: wished[field.name] for field in fields(kind) if field.name in wished} for kind in (Stage, Local)
+    )
     stage = replace(Stage(method, algorithm, task, steps=100), **of_stage)
     held_out = HeldOut(problems=100, sampled_problems=100, samples=1)
     return Run(method, model, (stage,), replace(Local(), **of_learner), evaluation=held_out)

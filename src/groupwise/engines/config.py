@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from groupwise.protocols import RolloutEngine
+from groupwise.protocols import EngineConfig, RolloutEngine
 
 if TYPE_CHECKING:
     from groupwise.networks import Blueprint
 
 
 @dataclass(frozen=True)
-class Native:
+class Native(EngineConfig):
     """Samples inside the learner's process, from the learner's own weights."""
 
     max_rows: Annotated[int, "[1, inf)"] = 512
@@ -22,18 +23,36 @@ class Native:
     threads: Annotated[int, "[0, inf)"] = 0
     """CPU threads that sample side by side; 0: one a core. No number depends on it."""
 
-    def open(self, model: Any, note: Callable[[str], None] = lambda text: None) -> RolloutEngine:
-        """An engine on a transformers causal LM; ``note`` hears why where it has to be a slower one.
+    def open(
+        self,
+        directory: Path | str,
+        live: Any | None,
+        tokenizer: Any,
+        note: Callable[[str], None] = lambda text: None,
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+    ) -> RolloutEngine:
+        """Opens an engine on a transformers causal LM; ``note`` hears why where it has to be a slower one.
 
         Each of our own forward passes is compared with the model's on a probe: one that differs is not taken.
         """
         from groupwise.networks import blueprint_of
 
+        model = self._loaded(directory, tokenizer, dtype, device, note) if live is None else live
         parts = blueprint_of(model)
         if isinstance(parts, str):
             note(f"engine: {parts}; sampling through transformers' own forward pass, slower")
             return self._general(model)
         return self._compiled(model, parts, note) or self._plain(model, parts, note) or self._general(model)
+
+    def _loaded(
+        self, directory: Path | str, tokenizer: Any, dtype: str, device: str, note: Callable[[str], None]
+    ) -> Any:
+        from groupwise.learners.devices import pick_device
+        from groupwise.learners.loading import load_policy
+
+        return load_policy(directory, dtype, pick_device(device), tokenizer, note).requires_grad_(False)
 
     def _compiled(self, model: Any, parts: Blueprint, note: Callable[[str], None]) -> RolloutEngine | None:
         from groupwise.engines.compiled import CompiledEngine, decoder_for

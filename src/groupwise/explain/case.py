@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from groupwise.algorithm import GAE, Algorithm, Outputs, Preference, RewardToGo, Signals
+from groupwise.collate import longest, numbers, padded, parts, placed
 from groupwise.errors import UserError
 from groupwise.tolerance import reaches
 from groupwise.verdicts import CORRECT_AT
@@ -102,52 +103,36 @@ def signals_of(case: Case, algorithm: Algorithm, method: str) -> tuple[Signals, 
     """
     _require(case, algorithm, method)
     rows = [response for _, response in case.rows()]
-    width = max(len(response.logprobs) for response in rows)
-    placed = [_placed(response, algorithm) for response in rows]
-
-    def tensor(lists: Sequence[Sequence[float]]) -> Tensor:
-        return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in lists], dtype=torch.float64)
+    width = longest(response.logprobs for response in rows)
+    rewards, rewarded = placed([_places(response, algorithm) for response in rows], width)
 
     def given(name: str) -> Tensor | None:
         if any(name not in response.lists for response in rows):
             return None
-        return tensor([response.lists[name] for response in rows])
+        return padded([response.lists[name] for response in rows])
 
-    sizes = [len(group) for group in case.groups]
-    greedy = case.greedy_rewards
+    sizes = torch.tensor([len(group) for group in case.groups])
+    greedy, weights = case.greedy_rewards, case.reward_weights
     signals = Signals(
-        mask=tensor([response.sampled for response in rows]) > 0,
-        group=torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)),
-        rewards=tensor([[where.get(t, 0.0) for t in range(width)] for where in placed]),
-        rewarded=tensor([[float(t in where) for t in range(width)] for where in placed]) > 0,
+        mask=padded([response.sampled for response in rows], torch.bool),
+        group=torch.arange(len(sizes)).repeat_interleave(sizes),
+        rewards=rewards,
+        rewarded=rewarded,
         finished=torch.tensor([not response.truncated for response in rows]),
-        correct=torch.tensor([_number(case.verdict(response)) for response in rows], dtype=torch.float64),
+        correct=numbers(case.verdict(response) for response in rows),
         demonstrated=torch.tensor([response.demonstrated for response in rows]),
-        greedy_rewards=None if greedy is None else torch.tensor(greedy).double().repeat_interleave(torch.tensor(sizes)),
+        greedy_rewards=None if greedy is None else torch.tensor(greedy).double().repeat_interleave(sizes),
         behavior_logprobs=given("behavior_logprobs"),
         old_logprobs=given("old_logprobs"),
         reference_logprobs=given("reference_logprobs"),
         old_values=given("values") if given("old_values") is None else given("old_values"),
-        **_parts(case, rows),
+        **parts([[response.parts.get(name) for name in weights] for response in rows], weights),
     )
     outputs = {name: given(name) for name in ("values", "entropy", "exact_kl")}
-    return signals, Outputs(tensor([response.logprobs for response in rows]), **outputs)
+    return signals, Outputs(padded([response.logprobs for response in rows]), **outputs)
 
 
-def _parts(case: Case, rows: Sequence[Response]) -> dict[str, Tensor]:
-    if len(case.reward_weights) < 2:
-        return {}
-    table = [[_number(response.parts.get(name)) for name in case.reward_weights] for response in rows]
-    parts = torch.tensor(table, dtype=torch.float64)
-    weights = torch.tensor([*case.reward_weights.values()], dtype=torch.float64)
-    return {"parts": parts, "part_weights": weights.expand_as(parts)}
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
-def _placed(response: Response, algorithm: Algorithm) -> Mapping[int, float]:
+def _places(response: Response, algorithm: Algorithm) -> Mapping[int, float]:
     """Token index -> reward: a step's score on its last token where steps are asked for, else the whole completion's on
     its last sampled one."""
     if response.placed is not None:

@@ -1,58 +1,24 @@
-"""The learner slot of a recipe: plain options, no heavy import."""
+"""The learner slot of a recipe: options that open a learner, no heavy import."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
+
+from groupwise.learners.options import LearnerOptions, Lora
 
 if TYPE_CHECKING:
     from groupwise.learners.local import LocalLearner
     from groupwise.learners.scorer import ScorerLearner
 
-
-@dataclass(frozen=True)
-class Lora:
-    """Low-rank adapters (arXiv 2106.09685) in place of all parameters: W + scale · B A, W frozen (docs/lora.md)."""
-
-    rank: Annotated[int, "[0, inf)"] = 0
-    """0: no adapters, every parameter is trained."""
-    alpha: Annotated[float, "(0, inf)"] = 32.0
-    """scale = alpha / rank."""
-    targets: tuple[str, ...] = ("all-linear",)
-    """Last names of the layers that get one, such as q_proj v_proj; all-linear: every linear layer of the blocks."""
-    rslora: bool = False
-    """scale = alpha / √rank (arXiv 2312.03732): a larger rank then learns at the same rate."""
+__all__ = ["Local", "Lora"]
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(LearnerOptions):
     """One process, one device: every parameter in ``dtype``, or adapters beside them; AdamW."""
-
-    tokens_per_micro_batch: Annotated[int, "[1, inf)"] = 8_192
-    """Tokens that go through the network at once, a shared prompt counted once (where the architecture is not known by
-    its parts: padding and every prompt counted). Memory only: the gradient does not depend on it."""
-    max_grad_norm: Annotated[float, "[0, inf)"] = 1.0
-    """The gradient is scaled down to this norm, a critic's own by itself; 0: never."""
-    weight_decay: Annotated[float, "[0, inf)"] = 0.0
-    """AdamW's."""
-    betas: Annotated[tuple[float, float], "[0, 1)"] = (0.9, 0.95)
-    """AdamW's."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: cuda where there is one, else cpu."""
-    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
-    """Of parameters. AdamW steps a float32 copy of those in bfloat16, which are that copy rounded."""
-    optimizer_bits: Literal[32, 8] = 32
-    """Of each number of AdamW's state; 8: blocks of 256 with a scale each."""
-    checkpointing: bool = False
-    """Keep the inputs of blocks alone and compute the rest again in the backward pass: less memory, more time."""
-    lora: Lora = Lora()
-    """Adapters."""
-    threads: Annotated[int, "[0, inf)"] = 0
-    """CPU threads; 0: as many as a short trial of this model finds fastest, and a resumed run those it began with.
-    Where blocks are computed in tiles, and all else in compiled code, no number depends on it; elsewhere different
-    counts round differently."""
 
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> LocalLearner:
         """A learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none. ``note``

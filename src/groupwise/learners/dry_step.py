@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -12,11 +12,9 @@ from groupwise.algorithm import Outputs
 from groupwise.errors import MicroBatchTooLarge
 from groupwise.learners.batching import tokens_together
 from groupwise.learners.memory import Room, free_bytes, no_more_than_free
+from groupwise.learners.options import LearnerOptions
 from groupwise.protocols import CoefficientFunction
 from groupwise.types import Rollout
-
-if TYPE_CHECKING:
-    from groupwise.learners.config import Local
 
 SAFE_SHARE = 0.25
 """Of free memory: what is estimated at less is not tried on a CPU. The estimate is right within a factor of two."""
@@ -26,7 +24,7 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 class Learns(Protocol):
     """What is asked of a learner here."""
 
-    config: Local
+    config: LearnerOptions
     device: str
     model: Any
     room: Room

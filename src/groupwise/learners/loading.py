@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,22 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") 
     model, lost = _from_pretrained(AutoModelForCausalLM, source, dtype)
     _refuse_lost(source, lost, "a complete causal language model")
     return _in_memory(model, device).eval()
+
+
+def load_policy(
+    source: Path | str, dtype: str, device: str, tokenizer: Any, note: Callable[[str], None] = lambda text: None
+) -> Any:
+    """Loads a causal LM to go with ``tokenizer``; ``note`` is called with what of it is left out or rounded.
+
+    Raises UserError where there is none, and where the tokenizer has tokens that it does not know.
+    """
+    from groupwise.learners.lora_loss import rounded_away
+
+    model = load_model(source, dtype, device)
+    refuse_lost_ids(source, model, tokenizer)
+    for told in filter(None, (parts_left_out(source), rounded_away(source, dtype))):
+        note(f"{source}: {told}")
+    return model
 
 
 def load_scorer(source: Path | str, dtype: str = "float32", device: str = "cpu") -> tuple[Any, bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from groupwise.algorithm import Outputs
 from groupwise.errors import MicroBatchTooLarge
 from groupwise.kernels.lanes import Lanes
-from groupwise.learners.config import Local
+from groupwise.learners.backward import send_back
 from groupwise.learners.critic import Critic
 from groupwise.learners.devices import pick_device
 from groupwise.learners.dry_step import is_tight, rehearse
@@ -22,17 +21,15 @@ from groupwise.learners.layout import Layout
 from groupwise.learners.loading import (
     context_of,
     generation_stops,
-    load_model,
+    load_policy,
     load_tokenizer,
-    parts_left_out,
-    refuse_lost_ids,
     save_model,
 )
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
-from groupwise.learners.lora_loss import rounded_away
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
+from groupwise.learners.options import LearnerOptions
 from groupwise.learners.reference import frozen_copy, load_reference
 from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
@@ -44,18 +41,16 @@ class LocalLearner:
 
     threads = own_lanes
 
-    def __init__(self, config: Local, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> None:
-        self.config = config
+    def __init__(
+        self, config: LearnerOptions, directory: Path | str, note: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.config, self.directory = config, directory
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
-        plain = load_model(directory, config.dtype, self.device)
         self.tokenizer = load_tokenizer(directory)
-        refuse_lost_ids(directory, plain, self.tokenizer)
-        for told in filter(None, (parts_left_out(directory), rounded_away(directory, config.dtype))):
-            note(f"{directory}: {told}")
+        plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
-        """What engines are opened on."""
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.stop_tokens = generation_stops(self.model)
         self.version = 0
@@ -86,6 +81,10 @@ class LocalLearner:
         self._critic = None if critic == "none" else Critic(self._policy, own=critic == "own")
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
+
+    def live_module(self) -> nn.Module:
+        """See ``protocols.Learner``."""
+        return self.model  # type: ignore[no-any-return]
 
     def refresh_reference(self) -> None:
         """See ``protocols.Learner``."""
@@ -279,17 +278,6 @@ class LocalLearner:
     def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
         shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
         return torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
-
-
-def send_back(said: Outputs, cotangent: Outputs) -> None:
-    """One backward pass from every output that has a cotangent, with the minus sign that makes the objective a loss."""
-    given = {field.name: getattr(cotangent, field.name) for field in fields(Outputs)}
-    given = {name: tensor for name, tensor in given.items() if tensor is not None}
-    ends = {name: getattr(said, name) for name in given}
-    for name, end in ends.items():
-        if end is None or not end.requires_grad:
-            raise ValueError(f"a cotangent of {name} would be lost: accumulate(outputs=...) must name it")
-    torch.autograd.backward(list(ends.values()), [-given[name].to(end) for name, end in ends.items()])
 
 
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:

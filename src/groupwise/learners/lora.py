@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.errors import UserError
-from groupwise.learners.config import Lora
 from groupwise.learners.layout import Layout
 from groupwise.learners.logprobs import LanguageModel, States
 from groupwise.learners.lora_loss import ADAPTER
 from groupwise.learners.lora_targets import Conv1D, last_names, left_out, named_briefly, target_modules
+from groupwise.learners.options import Lora
 
 
 class Adapters:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.learners.adamw8 import AdamW8
-from groupwise.learners.config import Local
+from groupwise.learners.options import LearnerOptions
 
 SMALL = 2**22
 """Parameters. A step of so few is over before threads within its operations have met, and late where a core is busy."""
@@ -22,7 +22,7 @@ class Optimizer:
     the parameter becomes the copy rounded. ``close`` before another one is made on the same parameters.
     """
 
-    def __init__(self, groups: Sequence[Sequence[nn.Parameter]], config: Local) -> None:
+    def __init__(self, groups: Sequence[Sequence[nn.Parameter]], config: LearnerOptions) -> None:
         self.max_norm = config.max_grad_norm
         self.masters: list[tuple[nn.Parameter, nn.Parameter]] = []
         self._hooks: list[Any] = []
@@ -30,7 +30,7 @@ class Optimizer:
         self.small = sum(parameter.numel() for group in self.groups for parameter in group) <= SMALL
         self._adamw = self._made(config)
 
-    def _made(self, config: Local) -> Any:
+    def _made(self, config: LearnerOptions) -> Any:
         if config.optimizer_bits == 8:
             return AdamW8(self.groups, config.betas, config.weight_decay)
         groups = [{"params": group} for group in self.groups if group]

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from groupwise.algorithm import Outputs
 from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.kernels.lanes import Lanes
+from groupwise.learners.backward import send_back
 from groupwise.learners.bodies import body_of
-from groupwise.learners.config import Local
 from groupwise.learners.devices import pick_device
 from groupwise.learners.dry_step import is_tight, rehearse
 from groupwise.learners.layout import Layout
 from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, refuse_lost_ids, save_model
-from groupwise.learners.local import send_back
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
+from groupwise.learners.options import LearnerOptions
 from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
 from groupwise.protocols import CoefficientFunction, Network
 from groupwise.types import Rollout
@@ -42,7 +42,7 @@ class ScorerLearner:
 
     def __init__(
         self,
-        config: Local,
+        config: LearnerOptions,
         directory: Path | str,
         seed: int = 0,
         note: Callable[[str], None] = lambda text: None,
@@ -76,6 +76,9 @@ class ScorerLearner:
             raise RuntimeError(NO_POLICY)
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
+
+    def live_module(self) -> None:
+        """A scorer has no module that completions could be sampled from."""
 
     def refresh_reference(self) -> None:
         """Raises RuntimeError: there is none."""

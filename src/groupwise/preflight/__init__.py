@@ -14,25 +14,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from groupwise.directory import RunDirectory
-from groupwise.engines.lazy import Lazy
 from groupwise.errors import UserError
 from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
-from groupwise.learners.local import LocalLearner
-from groupwise.learners.reference import check_same_ids
-from groupwise.learners.scorer import ScorerLearner
+from groupwise.opening import Opener
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
 from groupwise.preflight.without_model import tell_what_is_known
-from groupwise.protocols import Reward, RolloutEngine
 from groupwise.rehearsal import longest_rollouts
-from groupwise.rendering import first_day, renderer_of
-from groupwise.rewards.model import with_scales, with_scorers
-from groupwise.runs import Run, check
+from groupwise.rewards.model import with_scales
+from groupwise.runs import Run, validate
 from groupwise.seeding import stable_seed
-from groupwise.sources import OnPolicy, World
+from groupwise.sources import OnPolicy
 from groupwise.sources.reward_scale import measured, unmeasured
 from groupwise.stage import Stage
 from groupwise.types import flatten
@@ -77,7 +72,7 @@ def _look_at(recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: 
 
 
 def _tell_recipe(notes: Notebook, recipe: Run) -> None:
-    for warning in check(recipe):
+    for warning in validate(recipe):
         name, _, words = warning.removeprefix("stage ").partition(": ")
         notes.findings.append(Finding(name, "options", "remark", words))
 
@@ -143,22 +138,19 @@ class _StageCheck:
     def __init__(self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
         self.recipe, self.models, self.notes, self.limit = recipe, models, notes, limit
         self.model, self.missing = models.begun(stage)
+        opener = Opener(recipe, self._named, lambda text: notes.remark("machine", text))
         try:
-            self.learner, self.engine = self._opened(stage)
+            self.learner = opener.learner(stage, self.model)
+            engine = opener.engine(stage, self.learner, self.model, self.model)
         except UserError as error:
             raise NoModel(str(error)) from error
         self.stage, self.unheard = self._with_rewards(stage)
         notes.try_part("data", self._leave_out_unusable)
-        task, tokenizer = stage.task, self.learner.tokenizer
-        today = first_day(models.record())
-        renderer = renderer_of(task, tokenizer, str(self.model), self.learner.stop_tokens, today)
-        self.world = World(
-            self.stage,
-            renderer,
-            self.engine,
-            recipe.seed,
-            on_note=lambda text: notes.remark("first step", text.removeprefix(f"{stage.name}: ")),
-            open_policy=self._open_policy,
+        world = replace(opener, note=lambda text: None).world(
+            self.stage, self.learner, engine, self.model, models.record()
+        )
+        self.world = replace(
+            world, on_note=lambda text: notes.remark("first step", text.removeprefix(f"{stage.name}: "))
         )
 
     def run(self) -> None:
@@ -248,39 +240,17 @@ class _StageCheck:
         done = self.notes.try_part("signal", work)
         return found if done else None
 
-    def _opened(self, stage: Stage) -> tuple[LocalLearner | ScorerLearner, RolloutEngine]:
-        def note(text: str) -> None:
-            self.notes.remark("machine", text)
-
-        if not stage.algorithm.trains_scorer:
-            policy = self.recipe.learner.open(self.model, note)
-            return policy, self.recipe.engine.open(policy.model, note)
-        scorer = self.recipe.learner.open_scorer(self.model, 0, note)
-        return scorer, Lazy(scorer.context_tokens, lambda: self._policy_engine(note))
-
-    def _open_policy(self, name: str) -> RolloutEngine:
+    def _named(self, name: str) -> Path | str:
         """Another model to sample from; the run's first model where the stage of that name has not run."""
         try:
-            source = self.models.named(name, self.model)
+            return self.models.named(name, self.model)
         except NotTrainedYet:
-            source = self.models.first()
-        other = self.recipe.learner.open(source)
-        check_same_ids(str(source), other.tokenizer.get_vocab(), self.learner.tokenizer.get_vocab())
-        return self.recipe.engine.open(other.model)
-
-    def _policy_engine(self, note: Told) -> RolloutEngine:
-        return self.recipe.engine.open(self.recipe.learner.open(self.model, note).model, note)
+            return self.models.first()
 
     def _with_rewards(self, stage: Stage) -> tuple[Stage, str]:
         """With learned rewards opened; without any, and why, where one has not been trained."""
-        opened = partial(
-            with_scorers,
-            directory_of=self.models.left_by,
-            learner=self.recipe.learner,
-            tokenizer=self.learner.tokenizer,
-        )
         try:
-            heard: tuple[Reward, ...] = opened(stage.task.rewards)
+            opened = Opener(self.recipe, self.models.left_by).task(stage.task, self.learner.tokenizer)
         except NotTrainedYet as error:
             return replace(stage, task=replace(stage.task, rewards=())), f"its reward is learned, and {error}"
-        return replace(stage, task=replace(stage.task, rewards=heard)), ""
+        return replace(stage, task=opened), ""

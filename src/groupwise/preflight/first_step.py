@@ -11,8 +11,9 @@ from groupwise.learners.local import LocalLearner
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, World
+from groupwise.tally import Tally
 from groupwise.types import Group, flatten
-from groupwise.update import Tally, prepare
+from groupwise.update import prepare
 
 PROMPTS = 2
 """Sampled for at first; rows that hold their completions are drawn as the stage draws them."""

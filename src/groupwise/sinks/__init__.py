@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from groupwise.sample_completions import SampleCompletion
 
 
-class Sinks:
+class Sinks(Sink):
     """Several sinks as one, each called in order.
 
     One that raises is named once, with its error, and hears no more: the run goes on. Not so the ``essential`` ones,

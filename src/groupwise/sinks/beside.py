@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from groupwise.deadlines import Helper
 from groupwise.masking import masked
+from groupwise.protocols import Sink
 
 if TYPE_CHECKING:
     from groupwise.sample_completions import SampleCompletion
@@ -38,7 +39,7 @@ class Board(Protocol):
         ...
 
 
-class Beside:
+class Beside(Sink):
     """Hands everything to a ``Board`` that is opened and called in one thread. Raises, at a later call, what went wrong
     there, and TimeoutError where it hangs."""
 
@@ -50,12 +51,6 @@ class Beside:
         self._opened: list[Board] = []
         self._do(lambda: self._opened.append(open_board()))
 
-    def stage(self, name: str, steps: int, start: int) -> None:
-        """Not told."""
-
-    def phase(self, name: str, done: int, total: int) -> None:
-        """Not told."""
-
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         told = dict(values)
         self._do(lambda: self._opened[0].log(stage, step, told))
@@ -66,9 +61,6 @@ class Beside:
             for which, each in chosen.items()
         ]
         self._do(lambda: self._opened[0].table(name, COLUMNS, rows))
-
-    def note(self, text: str) -> None:
-        """Not told."""
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Waits for what is not told yet, but not for long."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from groupwise.protocols import Sink
 from groupwise.sinks.step_lines import StepTable, cells, not_finite, wrapped
 from groupwise.visible import visible
 
@@ -33,7 +34,7 @@ BAR = (8, 28)
 """Places of the live display's bar: at least, at most."""
 
 
-class Terminal:
+class Terminal(Sink):
     """Follows a run in the terminal. ``live`` None: live where the console is a terminal and NO_COLOR is not set."""
 
     def __init__(self, run: str, console: Console | None = None, live: bool | None = None) -> None:

@@ -7,18 +7,16 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from groupwise.clock import timed, untimed
+from groupwise.protocols import Sink
 from groupwise.step_rows import read_rows, truncate_after
-
-if TYPE_CHECKING:
-    from groupwise.sample_completions import SampleCompletion
 
 METRICS, TIMES = "metrics.jsonl", "times.jsonl"
 
 
-class JsonLines:
+class JsonLines(Sink):
     """Appends ``{"stage", "step", metric: value ...}`` to ``path``, and to ``times.jsonl`` beside it ``{"stage",
     "step", "time_seconds", metric: value ...}`` with the metrics that a clock makes (``groupwise.clock``).
 
@@ -40,18 +38,6 @@ class JsonLines:
         place: dict[str, Any] = {"stage": stage, "step": step}
         _append(self.times, place | {"time_seconds": round(time.time(), 3)} | timed(numbers))
         _append(self.path, place | untimed(numbers))
-
-    def phase(self, name: str, done: int, total: int) -> None:
-        """Not written."""
-
-    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
-        """Not written."""
-
-    def note(self, text: str) -> None:
-        """Not written."""
-
-    def close(self, summary: Mapping[str, Any]) -> None:
-        """Nothing stays open between steps."""
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:

@@ -18,7 +18,8 @@ def parts_by_set(
     names = models[-1]["evaluation"].get("sets") or {}
     if not names:
         return
-    from groupwise.evaluation import Evaluation, compare
+    from groupwise.comparison import compare
+    from groupwise.evaluation import Evaluation
 
     found = [
         (model["stage"], Evaluation.from_json({"seconds": 0.0, **model["evaluation"]}))

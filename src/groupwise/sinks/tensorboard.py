@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from groupwise.sample_completions import SampleCompletion
+from groupwise.protocols import Sink
 
 if TYPE_CHECKING:
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 
-class TensorBoard:
+class TensorBoard(Sink):
     """Writes each stage to ``directory/stage``; flushed at every step. ``tensorboard --logdir DIRECTORY`` shows it."""
 
     def __init__(self, directory: Path) -> None:
@@ -39,15 +38,6 @@ class TensorBoard:
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self.writer.add_event(_stamped(Event(step=step, summary=Summary(value=scalars))))
         self.writer.flush()
-
-    def phase(self, name: str, done: int, total: int) -> None:
-        """Not written."""
-
-    def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
-        """Not written."""
-
-    def note(self, text: str) -> None:
-        """Not written."""
 
     def close(self, summary: Mapping[str, Any]) -> None:
         if self.writer:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from groupwise.errors import UserError
 from groupwise.masking import masked
 from groupwise.protocols import Sink
-from groupwise.sinks.beside import Beside
+from groupwise.sinks.beside import Beside, Board
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True)
-class TensorBoard:
+class TensorBoard(Tracker):
     """Event files in the run's directory, under tensorboard/. Written without being named where it is installed."""
 
     def refuse(self) -> None:
@@ -55,7 +55,7 @@ class TensorBoard:
 
 
 @dataclass(frozen=True)
-class Wandb:
+class Wandb(Tracker):
     """Weights & Biases. Who is not logged in sets WANDB_MODE=offline, or ``mode``."""
 
     project: str = "groupwise"
@@ -71,7 +71,7 @@ class Wandb:
 
 
 @dataclass(frozen=True)
-class Trackio:
+class Trackio(Tracker):
     """Trackio: files on this machine, and a dashboard on them by ``trackio show``."""
 
     project: str = "groupwise"
@@ -84,7 +84,7 @@ class Trackio:
 
 
 @dataclass(frozen=True)
-class MLflow:
+class MLflow(Tracker):
     """MLflow. Without ``tracking_uri`` its own rules say where, MLFLOW_TRACKING_URI first."""
 
     project: str = "groupwise"
@@ -133,7 +133,7 @@ def refuse_missing(package: str, extra: str) -> None:
         raise UserError(f"sink {package}: the package is not installed; {how}, or leave the sink out")
 
 
-class _WandbRun:
+class _WandbRun(Board):
     def __init__(self, config: Wandb, about: About) -> None:
         import wandb
 
@@ -163,7 +163,7 @@ class _WandbRun:
         self.run.finish()
 
 
-class _TrackioRun:
+class _TrackioRun(Board):
     def __init__(self, config: Trackio, about: About) -> None:
         import trackio
 
@@ -183,7 +183,7 @@ class _TrackioRun:
         self.run.finish()
 
 
-class _MLflowRun:
+class _MLflowRun(Board):
     def __init__(self, config: MLflow, about: About) -> None:
         from mlflow import MlflowClient
 
