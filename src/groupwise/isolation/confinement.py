@@ -25,26 +25,31 @@ _READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 """All that Landlock governs, from that version of it on."""
 _NETWORK_RIGHTS, _SCOPES = {4: 3}, {6: 3}
+_LIBC = ctypes.CDLL(None, use_errno=True)  # once, and not in each of the processes that are forked
+_HEADER, _NONE = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)()
+
+
+class _Program(ctypes.Structure):
+    """``struct sock_fprog``."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
 def drop_privileges() -> None:
     """No capability, none to be had by a program that is started, and the end with whoever started this process."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    header, none = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)()
-    _done(libc.capset(header, none))
+    _done(_LIBC.capset(_HEADER, _NONE))
     give_up_new_privileges()
-    _done(libc.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
+    _done(_LIBC.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
 
 
 def give_up_new_privileges() -> None:
     """A program that is started gets none; without that only root may have a filter."""
-    _done(ctypes.CDLL(None, use_errno=True).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+    _done(_LIBC.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
 
 
 def landlock_version() -> int:
     """0: the kernel has none, or does not grant it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    return max(0, int(libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
+    return max(0, int(_LIBC.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
 
 
 def ruleset(readable: Sequence[str], listed: Sequence[str] = ()) -> int:
@@ -55,17 +60,16 @@ def ruleset(readable: Sequence[str], listed: Sequence[str] = ()) -> int:
         raise OSError("the kernel grants no Landlock")
     files, network, scopes = (_newest(rights, version) for rights in (_FILE_RIGHTS, _NETWORK_RIGHTS, _SCOPES))
     size = 8 if version < 4 else 16 if version < 6 else 24
-    libc = ctypes.CDLL(None, use_errno=True)
     handled = struct.pack("=QQQ", files, network, scopes)[:size]
-    rules = _done(libc.syscall(_CREATE_RULESET, handled, ctypes.c_size_t(size), 0))
+    rules = _done(_LIBC.syscall(_CREATE_RULESET, handled, ctypes.c_size_t(size), 0))
     for path in readable:
-        _allow(libc, rules, path, _READ_FILE | _READ_FOLDER)
+        _allow(rules, path, _READ_FILE | _READ_FOLDER)
     for path in listed:
-        _allow(libc, rules, path, _READ_FOLDER)
+        _allow(rules, path, _READ_FOLDER)
     return rules
 
 
-def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
+def _allow(rules: int, path: str, rights: int) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -73,14 +77,14 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
     try:
         if not os.path.isdir(path):
             rights &= ~_READ_FOLDER
-        _done(libc.syscall(_ADD_RULE, rules, _BENEATH, struct.pack("=Qi", rights, place), 0))
+        _done(_LIBC.syscall(_ADD_RULE, rules, _BENEATH, struct.pack("=Qi", rights, place), 0))
     finally:
         os.close(place)
 
 
 def enter(rules: int) -> None:
     """From here on that ruleset holds."""
-    _done(ctypes.CDLL(None, use_errno=True).syscall(_RESTRICT_SELF, rules, 0))
+    _done(_LIBC.syscall(_RESTRICT_SELF, rules, 0))
     os.close(rules)
 
 
@@ -88,12 +92,8 @@ def filter_calls(program: bytes) -> None:
     """From here on that filter of ``seccomp.call_filter`` holds."""
     code = program.replace(OWN_PROCESS, struct.pack("<I", os.getpid()))
     kept = ctypes.create_string_buffer(code, len(code))
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-    given = Program(len(code) // 8, ctypes.addressof(kept))
-    _done(ctypes.CDLL(None, use_errno=True).prctl(_SET_SECCOMP, _FILTER, ctypes.byref(given), 0, 0))
+    given = _Program(len(code) // 8, ctypes.addressof(kept))
+    _done(_LIBC.prctl(_SET_SECCOMP, _FILTER, ctypes.byref(given), 0, 0))
 
 
 def _newest(rights: dict[int, int], version: int) -> int:
