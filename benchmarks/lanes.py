@@ -159,7 +159,7 @@ def worker(place: Path, lanes: int) -> None:
     print("ready", flush=True)
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
-        learner.accumulate(rollouts, 1.0, coefficients)
+        learner.backward(rollouts, 1.0, coefficients)
         learner.step(len(rollouts), 1e-5)
         print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}), flush=True)
 

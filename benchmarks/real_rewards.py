@@ -28,7 +28,7 @@ from groupwise.learners.devices import machine
 from groupwise.learners.scorer import ScorerLearner
 from groupwise.render import Renderer
 from groupwise.scorer_evaluation import held_out_groups
-from groupwise.sources import World
+from groupwise.stage import draw_context
 from groupwise.tasks import Task
 from groupwise.types import flatten
 from groupwise.versions import versions
@@ -100,8 +100,8 @@ def score_steps(run: gw.Run, scorer: ScorerLearner) -> list[tuple[Any, list[tupl
         raise RuntimeError("labelled steps need no sampling")
 
     stage = next(stage for stage in run.stages if stage.name == "prm")
-    world = World(stage, renderer_of(scorer), Lazy(scorer.context_tokens, nothing_to_sample), run.seed)
-    rollouts = flatten(held_out_groups(world, len(stage.task.held_out)))
+    world = draw_context(stage, renderer_of(scorer), Lazy(scorer.context_tokens, nothing_to_sample), run.seed)
+    rollouts = flatten(held_out_groups(stage, world, len(stage.task.held_out)))
     scores = scorer.score(rollouts)
     return [
         (rollout.prompt.example, [(label, float(row[at])) for at, label in rollout.rewards.items()])

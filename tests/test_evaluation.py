@@ -15,7 +15,7 @@ import pytest
 from groupwise.comparison import Comparison, compare
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, evaluate
-from groupwise.evaluations import headline
+from groupwise.evaluations import headline, never_right
 from groupwise.measure import Measure
 from groupwise.protocols import Reward
 from groupwise.rewards import LengthPenalty, as_reward, score_rollouts
@@ -196,6 +196,40 @@ def test_the_judge_states_its_threshold() -> None:
     found = evaluate(KnownEngine(0.0), DigitRenderer(), replace(digits(6), rewards=(half,)), samples=2)
     assert found.greedy.value == 1.0
     assert found.settings.correct_at == 0.5
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "told"),
+    [
+        (0.8, 1.0, "no answer was right: the highest score of scaled is 0.8, and an answer is right from 1 on (state "),
+        (
+            0.4,
+            0.5,
+            "no answer was right: the highest score of scaled is 0.4, and an answer is right from 0.5 on (state ",
+        ),
+        (-2.0, 0.0, "no answer was right: the highest score of scaled is -2, and an answer is right from 0 on"),
+        (0.0, 1.0, "no answer was right: the highest score of scaled is 0, and an answer is right from 1 on"),
+        (0.5, 0.5, ""),
+        (1.0 - 1e-12, 1.0, ""),
+        (3.0, 1.0, ""),
+    ],
+)
+def test_a_judge_that_never_reaches_its_threshold_is_told(score: float, threshold: float, told: str) -> None:
+    @dataclass(frozen=True)
+    class Scaled:
+        name: str = "scaled"
+        weight: float = 1.0
+        correct_at: float = threshold
+
+        def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+            return [Score(score if number % 3 == 0 else score - 0.5) for number, _ in enumerate(rollouts)]
+
+    task = replace(digits(6), rewards=(Scaled(),))
+    found = evaluate(KnownEngine(0.5), DigitRenderer(), task, samples=2, sampled_problems=2)
+    assert never_right(found).startswith(told) if told else never_right(found) == ""
+    assert found.highest == score
+    assert never_right(Evaluation.from_json(json.loads(json.dumps(found.to_json())))) == never_right(found)
+    assert never_right(replace(found, highest=None)) == ""  # a file from before it was kept
 
 
 def test_without_an_equality_there_is_no_vote() -> None:

@@ -14,9 +14,10 @@ import torch
 from groupwise import HeldOut, Local, OnPolicy, Run, Stage, recipes
 from groupwise.algorithm import Coefficients, Outputs, Signals
 from groupwise.errors import UserError
-from groupwise.finite import MOST_KEPT, BadBatches, NotFinite, refuse_bad
+from groupwise.finite import MOST_KEPT, BadBatches
 from groupwise.learners.local import LocalLearner
 from groupwise.ledger import Ledger
+from groupwise.nonfinite import NotFinite, refuse_bad
 from groupwise.record import BadNumber
 from groupwise.rewards import as_reward
 from groupwise.session import run
@@ -200,7 +201,7 @@ def test_one_bad_minibatch_leaves_the_other_and_the_weights_alone(open_learner: 
     assert metrics["grad_norm"] > 0
     assert learner.version == 1
     assert [flatten(groups).index(flatten(groups)[bad.row]) >= 3 for bad in record.bad if bad.row is not None] == [True]
-    assert all(bool(tensor.isfinite().all()) for tensor in learner.weights().values())
+    assert all(bool(tensor.isfinite().all()) for tensor in dict(learner.weights()).values())
     assert all(parameter.grad is None for parameter in learner.model.parameters())
 
 

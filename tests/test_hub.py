@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from groupwise import hub
 from groupwise.errors import UserError
+from groupwise.tasks.files import read_rows
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
@@ -79,3 +81,39 @@ def test_offline_it_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_can_be_no_name() -> None:
     with pytest.raises(UserError, match="no name that the hub could have"):
         hub.answers("not a name!", "models")
+
+
+def test_a_data_set_is_asked_for_once_and_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    made = client(monkeypatch, ConnectionError("no net"))
+    with pytest.raises(
+        UserError, match=r"org/set: no file here, and the hub can't be reached .*; give the path of a file"
+    ):
+        read_rows("org/set:test")
+    assert [address.rpartition("/api/")[2] for address in made.asked] == ["datasets/org/set"]
+    assert capsys.readouterr().err == "asking the hub for org/set\n"
+    client(monkeypatch, 404)
+    hub.answers.cache_clear()
+    with pytest.raises(
+        UserError, match=r"org/set: no file here, and the hub has no dataset of that name for you \(404\)"
+    ):
+        read_rows("org/set")
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_data_set_that_was_fetched_earlier_is_read_without_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reached: bool
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    (tmp_path / "org___some_set" / "default" / "0.0.0" / "0123").mkdir(parents=True)
+    client(monkeypatch, 200 if reached else ConnectionError("no net"))
+    offline: list[tuple[bool, bool]] = []
+
+    def load(name: str, config: str | None, split: str) -> list[dict[str, str]]:
+        offline.append((datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE))
+        return [{"question": name, "answer": split}]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert read_rows("org/SomeSet:test") == [("org/SomeSet:test#0", {"question": "org/SomeSet", "answer": "test"})]
+    assert offline == [(not reached, not reached)]
+    assert (datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE) == (False, False)

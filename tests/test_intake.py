@@ -80,9 +80,9 @@ def test_demonstrations_that_are_labelled_bad_are_not_learned_from() -> None:
     rows = [replace(row, completion=None, is_bad=True) if place < 4 else row for place, row in enumerate(ROWS)]
     left, lines = with_usable_rows(stage(rows, method="sft"))
     assert [row.id for row in left.task.train] == [row.id for row in ROWS[4:]]
-    assert lines == ["sft: 4 of 9 demonstrations are labelled bad and not learned from"]
+    assert lines == ["sft: 4 of 9 demonstrations are bad by their label or weight and not learned from"]
     assert len(with_usable_rows(stage(rows))[0].task.train) == 6  # sampled anew: only golds count
-    with pytest.raises(UserError, match="sft: all 4 demonstrations are labelled bad"):
+    with pytest.raises(UserError, match="sft: all 4 demonstrations are bad by their label or weight"):
         with_usable_rows(stage(rows[:4], method="sft"))
 
 

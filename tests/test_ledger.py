@@ -19,7 +19,8 @@ import groupwise
 from groupwise import recipes
 from groupwise.collate import signals_of
 from groupwise.errors import UserError
-from groupwise.ledger import Ledger, LedgerWriter
+from groupwise.explain.rollouts import select
+from groupwise.ledger import Ledger, LedgerWriter, parts_of
 from groupwise.ledger_columns import VERSION
 from groupwise.record import StepRecord
 from groupwise.types import Example, Group, Prompt, Rollout, Score
@@ -136,6 +137,28 @@ def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
     assert Ledger(tmp_path).read("stage", 1) == [row]
 
 
+def test_which_weights_drew_which_tokens(tmp_path: Path, groups: list[Group]) -> None:
+    first, second = groups[0].rollouts
+    groups[0] = replace(groups[0], rollouts=(replace(first, version=3, versions=((3, 1), (4, 3))), second))
+    ledger = Ledger(tmp_path)
+    ledger.write("stage", record_of(1, groups))
+    mixed, plain, _ = ledger.read("stage", 1)
+    assert (mixed["version"], mixed["versions"]) == (3, [{"version": 3, "end": 1}, {"version": 4, "end": 3}])
+    assert plain["versions"] == [{"version": plain["version"], "end": len(plain["tokens"])}]
+
+
+def test_a_file_of_the_second_version_is_read_and_explained(tmp_path: Path, groups: list[Group]) -> None:
+    """Which had no spans."""
+    ledger = Ledger(tmp_path)
+    path = ledger.write("stage", record_of(1, groups), {"math": 1.0})
+    table = pq.read_table(path).drop_columns(["versions"])
+    pq.write_table(table.replace_schema_metadata({"groupwise.ledger": "2"}), path)
+    rows = ledger.read("stage", 1)
+    assert "versions" not in rows[0]
+    assert rows[0]["version"] == groups[0].rollouts[0].version
+    assert select(rows, replace(recipes.grpo), "step 1").rows == [[0, 1], [2]]
+
+
 def test_two_writes_are_the_same_bytes(tmp_path: Path, groups: list[Group]) -> None:
     one, two = Ledger(tmp_path / "one"), Ledger(tmp_path / "two")
     paths = [ledger.write("stage", record_of(1, groups), {"math": 1.0}) for ledger in (one, two)]
@@ -203,3 +226,10 @@ def test_a_full_disk_under_the_writer_stops_the_run_with_its_reason(
     run = groupwise.Run("full", str(tiny_model), (stage,), evaluation=groupwise.HeldOut(problems=0))
     with pytest.raises(UserError, match="the disk is full"):
         groupwise.run(run, tmp_path / "run", sinks=())
+
+
+def test_the_parts_of_a_reward_are_those_that_are_summed() -> None:
+    """A referee that is asked beside the rewards adds nothing."""
+    scores = {"math": Score(1.0), "length": Score(-0.5), "referee": Score(1.0), "none": Score(None)}
+    rollout = Rollout(Prompt(Example("a", "q"), (1,)), (2,), (True,), (-1.0,), "", True, 0, scores=scores)
+    assert parts_of(rollout, {"math": 1.0, "length": 0.2, "none": 2.0}) == {"math": 1.0, "length": -0.1, "none": None}

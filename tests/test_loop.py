@@ -15,7 +15,8 @@ from groupwise.record import StepRecord
 from groupwise.render import Renderer
 from groupwise.rewards import as_reward
 from groupwise.sinks import Sinks
-from groupwise.sources import World
+from groupwise.sources import DrawContext
+from groupwise.stage import draw_context, in_stage
 from groupwise.step_metrics import length_metrics
 from groupwise.tasks.task import Task
 from groupwise.types import Example, Rollout
@@ -41,8 +42,8 @@ class Heard(Sinks):
 
 
 @pytest.fixture
-def parts(open_learner: Callable[..., LocalLearner]) -> Callable[..., tuple[Stage, World, LocalLearner]]:
-    def make(**slots: Any) -> tuple[Stage, World, LocalLearner]:
+def parts(open_learner: Callable[..., LocalLearner]) -> Callable[..., tuple[Stage, DrawContext, LocalLearner]]:
+    def make(**slots: Any) -> tuple[Stage, DrawContext, LocalLearner]:
         learner = open_learner()
         learner.start_stage(reference="")
         source = OnPolicy(group_size=4, max_completion_tokens=8)
@@ -50,12 +51,12 @@ def parts(open_learner: Callable[..., LocalLearner]) -> Callable[..., tuple[Stag
         stage = Stage("stage", algorithm, Task("rows", ROWS, (as_reward(digits),)), 4, 2, learning_rate=1e-2)
         renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
         engine = Native().open(learner.directory, learner.live_module(), learner.tokenizer)
-        return stage, World(stage, renderer, engine, seed=0), learner
+        return stage, draw_context(stage, renderer, engine, seed=0), learner
 
     return make
 
 
-Parts = Callable[..., tuple[Stage, World, LocalLearner]]
+Parts = Callable[..., tuple[Stage, DrawContext, LocalLearner]]
 
 
 def test_rewards_see_where_training_stands(parts: Parts) -> None:
@@ -72,14 +73,14 @@ def test_rewards_see_where_training_stands(parts: Parts) -> None:
         stage, world, learner = parts()
         stage = replace(stage, task=replace(stage.task, rewards=(as_reward(f, isolated=False),)))
         heard = Heard()
-        train(stage, replace(world, stage=stage), learner, heard, start, lambda progress, record: {})
+        train(stage, in_stage(stage, world), learner, heard, start, lambda progress, record: {})
         return heard.rows
 
     found = rows(Progress())
     assert [row["rewards/f/at"] for row in found] == [row["reward"] for row in found] == [0, 1, 2, 3]
     assert [row["rewards/f/epoch"] for row in found] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert {row["rewards/f/ends"] for row in found} == {4 + 2}
-    later = rows(Progress(step=2, cursor=4))
+    later = rows(Progress(step=2, position={"prompts": 4}))
     assert [row["rewards/f/epoch"] for row in later] == [row["rewards/f/epoch"] for row in found[2:]]
 
 
@@ -103,7 +104,7 @@ def test_each_step_samples_from_the_newest_weights(parts: Parts) -> None:
     assert [row["step"] for row in heard.rows] == [1, 2, 3, 4]
     assert all(row["mine"] == 1.0 and row["engine_learner_gap"] < 1e-5 for row in heard.rows)
     assert progress.step == 4
-    assert progress.cursor == 8
+    assert progress.position == {"prompts": 8}
     assert progress.num_tokens == heard.rows[-1]["num_tokens"] > heard.rows[0]["num_tokens"] > 0
     assert heard.rows[0]["kl"] == pytest.approx(0, abs=1e-6)
     assert heard.rows[-1]["kl"] > 1e-6
@@ -112,7 +113,14 @@ def test_each_step_samples_from_the_newest_weights(parts: Parts) -> None:
 def test_it_goes_on_where_progress_stands(parts: Parts) -> None:
     stage, world, learner = parts()
     heard = Heard()
-    train(stage, world, learner, heard, Progress(step=3, cursor=6, num_tokens=100), lambda progress, record: {})
+    train(
+        stage,
+        world,
+        learner,
+        heard,
+        Progress(step=3, position={"prompts": 6}, num_tokens=100),
+        lambda progress, record: {},
+    )
     assert [row["step"] for row in heard.rows] == [4]
     assert heard.rows[0]["num_tokens"] > 100
 
@@ -120,19 +128,19 @@ def test_it_goes_on_where_progress_stands(parts: Parts) -> None:
 def test_a_step_whose_groups_were_all_dropped_is_still_told(parts: Parts) -> None:
     stage, world, learner = parts(source=OnPolicy(2, 1.0, 4, without_signal="drop", signal=lambda group: False))
     heard, records = Heard(), []
-    before = {name: tensor.clone() for name, tensor in learner.weights().items()}
+    before = {name: tensor.clone() for name, tensor in learner.weights()}
     progress = train(stage, world, learner, heard, Progress(), lambda progress, record: records.append(record) or {})
     assert records == [None] * 4
-    assert progress.cursor == 8
+    assert progress.position == {"prompts": 8}
     assert [row["groups_dropped"] for row in heard.rows] == [2.0] * 4
-    assert all((tensor == before[name]).all() for name, tensor in learner.weights().items())
+    assert all((tensor == before[name]).all() for name, tensor in learner.weights())
 
 
 def test_supervised_learning_goes_through_the_same_lines(parts: Parts) -> None:
     stage, world, learner = parts()
     stage = replace(stage, algorithm=recipes.sft, prompts_per_step=6)
     heard = Heard()
-    train(stage, replace(world, stage=stage), learner, heard, Progress(), lambda progress, record: {})
+    train(stage, in_stage(stage, world), learner, heard, Progress(), lambda progress, record: {})
     losses = [row["loss"] for row in heard.rows]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0] - 0.1

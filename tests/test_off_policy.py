@@ -30,7 +30,7 @@ from groupwise.runs import validate
 from groupwise.sinks import Sinks
 from groupwise.sources import AllRollouts, BestAndWorst, FrozenPolicy
 from groupwise.stage import Stage
-from groupwise.step_metrics import policy_metrics
+from groupwise.step_metrics import policy_metrics, staleness
 from groupwise.tasks.task import Task
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Example, Group, Rollout
 from groupwise.update import prepare, update
@@ -104,8 +104,24 @@ def test_a_draw_that_is_learned_from_later_is_another_policys(open_learner: Open
     assert learner.version == 1
     signals = prepare(stage_of(PLAIN), learner, groups)
     assert signals.off_policy is not None
-    assert signals.off_policy.all()
+    assert torch.equal(signals.off_policy, signals.mask)
     torch.testing.assert_close(signals.old_logprobs, signals.behavior_logprobs)
+
+
+def test_each_token_is_weighed_by_its_own_version(open_learner: Open, make_rollout: Make) -> None:
+    """Row 1 was begun by version 1 of a learner that now stands at 3: only its first token has a weight, e^0.5, which
+    the clip leaves without gradient; the two that the present weights drew have ratio 1. So has row 0."""
+    learner = open_learner(dtype="float64")
+    learner.version = 3
+    [group] = drawn(learner, make_rollout, 3, 1)
+    mixed = replace(group.rollouts[1], versions=((1, 1), (3, 3)))
+    groups = [replace(group, rollouts=(group.rollouts[0], mixed))]
+    signals = prepare(stage_of(PLAIN), learner, groups)
+    assert signals.off_policy is not None
+    assert signals.off_policy.tolist() == [[False] * 3, [True, False, False]]
+    found = coefficients(learner, PLAIN, groups)
+    expected = [[-A / 4, -A / 4, 0.0], [0.0, A / 6, A / 6]]
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("objective", [PLAIN.objective, LogLikelihood()], ids=["ratio", "no ratio"])
@@ -256,6 +272,25 @@ def test_metrics_follow_versions(open_learner: Open, make_rollout: Make) -> None
     assert "engine_learner_gap" not in metrics
     shown = [replace(rollout, version=DEMONSTRATED) for rollout in old]
     assert policy_metrics(stage, 0, shown, signals) == {}
+
+
+def test_metrics_count_tokens_by_their_versions(open_learner: Open, make_rollout: Make) -> None:
+    """Of five tokens three are the learner's own, of version 4: gaps 0.1, 0.05 and 0; one is two updates old, with 0.5,
+    and one a single update, with -0.5."""
+    learner = open_learner(dtype="float64")
+    learner.version = 4
+    [group] = drawn(learner, make_rollout, 4, 2)
+    mixed = replace(group.rollouts[1], versions=((2, 1), (3, 2), (4, 3)))
+    groups = [replace(group, rollouts=(group.rollouts[0], mixed))]
+    stage = stage_of(PLAIN)
+    signals = prepare(stage, learner, groups)
+    told = policy_metrics(stage, 4, groups[0].rollouts, signals)
+    assert (told["staleness"], told["staleness/mean"], told["off_policy_ratio"]) == (2.0, 3 / 5, 0.5)
+    _, metrics = update(stage, learner, groups, signals, step=0, seed=0)
+    assert metrics["engine_learner_gap"] == pytest.approx(0.15 / 3, rel=1e-5)
+    assert metrics["off_policy_kl"] == pytest.approx((math.exp(0.5) - 1.5 + math.exp(-0.5) - 0.5) / 2, rel=1e-5)
+    masked = replace(mixed, mask=(False, True, True))
+    assert staleness(4, [masked]) == {"staleness": 2.0, "staleness/mean": 1 / 2}
 
 
 # A run

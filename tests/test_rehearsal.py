@@ -18,7 +18,8 @@ from groupwise.render import Renderer
 from groupwise.rewards import as_reward
 from groupwise.session import run
 from groupwise.sinks import Sinks
-from groupwise.sources import World
+from groupwise.sources import DrawContext
+from groupwise.stage import draw_context
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 
@@ -38,42 +39,44 @@ def letters(completions: list[str], **columns: Any) -> list[float]:
     return [float(sum(map(ord, text)) % 7) for text in completions]
 
 
-def world(open_learner: Any, algorithm: Any, rows: Any = ROWS) -> World:
+def world(open_learner: Any, algorithm: Any, rows: Any = ROWS) -> tuple[Stage, DrawContext]:
     learner = open_learner(threads=1)
     stage = Stage("stage", algorithm, Task("rows", rows, (as_reward(letters),)), 2, 3)
     renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
-    return World(stage, renderer, Native().open(learner.directory, learner.live_module(), learner.tokenizer), seed=0)
+    return stage, draw_context(
+        stage, renderer, Native().open(learner.directory, learner.live_module(), learner.tokenizer), seed=0
+    )
 
 
 def test_sampled_completions_are_as_long_as_they_may_get_behind_the_longest_prompt(open_learner: Any) -> None:
     there = world(open_learner, replace(recipes.grpo, source=OnPolicy(group_size=4, max_completion_tokens=9)))
-    rollouts = longest_rollouts(there, 60)
+    rollouts = longest_rollouts(*there, 60)
     assert {len(rollout.tokens) for rollout in rollouts} == {9}
-    longest = len(there.renderer.prompt(ROWS[-1]).tokens)
+    longest = len(there[1].renderer.prompt(ROWS[-1]).tokens)
     assert {len(rollout.prompt.tokens) for rollout in rollouts} == {longest}
     assert sum(len(rollout.tokens) for rollout in rollouts) + longest >= 60
     assert len(rollouts) <= 3 * 4
-    assert len(longest_rollouts(there, 10**9)) == 3 * 4  # a step has no more
+    assert len(longest_rollouts(*there, 10**9)) == 3 * 4  # a step has no more
 
 
 def test_demonstrations_are_the_longest_rows(open_learner: Any) -> None:
     there = world(open_learner, recipes.sft)
-    sizes = {len(each.prompt.tokens) + len(each.tokens) for each in longest_rollouts(there, 100)}
-    every = [there.renderer.demonstration(row) for row in ROWS]
+    sizes = {len(each.prompt.tokens) + len(each.tokens) for each in longest_rollouts(*there, 100)}
+    every = [there[1].renderer.demonstration(row) for row in ROWS]
     assert max(sizes) == max(len(each.prompt.tokens) + len(each.tokens) for each in every)
 
 
 def test_pairs_stand_together(open_learner: Any) -> None:
     rows = [replace(row, columns={"chosen": "yes" * n, "rejected": "no"}) for n, row in enumerate(ROWS, 1)]
-    rollouts = longest_rollouts(world(open_learner, recipes.dpo, rows), 100)
+    rollouts = longest_rollouts(*world(open_learner, recipes.dpo, rows), 100)
     assert len(rollouts) % 2 == 0
     assert len(rollouts[0].tokens) > len(rollouts[1].tokens)
 
 
 def test_what_no_row_allows_is_left_to_the_stage_itself(open_learner: Any) -> None:
-    assert longest_rollouts(world(open_learner, recipes.dpo), 100) == []
+    assert longest_rollouts(*world(open_learner, recipes.dpo), 100) == []
     there = world(open_learner, replace(recipes.grpo, source=OnPolicy(max_completion_tokens=1000)))
-    assert longest_rollouts(there, 100) == []
+    assert longest_rollouts(*there, 100) == []
 
 
 def recipe(model: Path, steps: int = 2) -> Run:
@@ -129,13 +132,13 @@ def test_a_budget_that_shrank_is_that_of_the_resumed_run(
     saving = replace(recipe(tiny_model), stages=(replace(stage, checkpoint_every=1),))
     with pytest.raises(Killed):
         run(saving, out, sinks=[])
-    budgets, loaded = [], LocalLearner.load_state
+    budgets, passed_on = [], LocalLearner.read
 
-    def load_state(self: LocalLearner, state: Any) -> None:
-        loaded(self, state)
-        budgets.append(self.room.tokens)
+    def read(self: LocalLearner, directory: Path) -> None:
+        passed_on(self, directory)
+        budgets.append(self.memory.tokens_per_micro_batch)
 
-    monkeypatch.setattr(LocalLearner, "load_state", load_state)
+    monkeypatch.setattr(LocalLearner, "read", read)
     run(saving, out, sinks=[])
     assert len(budgets) == 1
     assert budgets[0] < 100

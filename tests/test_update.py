@@ -32,8 +32,9 @@ from groupwise.controls import Controls
 from groupwise.learners.local import LocalLearner
 from groupwise.record import StepRecord
 from groupwise.stage import Stage
-from groupwise.tally import Tally, mismatch
+from groupwise.tally import mismatch
 from groupwise.tasks.task import Task
+from groupwise.train_batch import TrainBatch
 from groupwise.types import Group, Rollout, flatten
 from groupwise.update import minibatches, prepare, update
 
@@ -66,8 +67,7 @@ def gradient(
     if old_shift:
         signals = replace(signals, old_logprobs=old_of(learner, rollouts, old_shift))
     learner.model.zero_grad()
-    tally = Tally(algorithm, signals)
-    learner.accumulate(rollouts, TEMPERATURE, tally)
+    tally = learner.accumulate(TrainBatch.of(algorithm, rollouts, signals), algorithm)
     return collected(learner, tally.count)
 
 
@@ -305,8 +305,8 @@ def test_an_update_with_nothing_to_learn_from_is_counted_and_not_made(
     said = learners[2].logprobs(flatten(groups), algorithm.source.temperature)
     torch.testing.assert_close(nothing.logprobs, said, rtol=1e-5, atol=1e-5)  # the ledger shows what the policy says
     fresh = open_learner()
-    for name, tensor in learners[2].weights().items():
-        assert torch.equal(tensor, fresh.weights()[name]), name
+    for name, tensor in learners[2].weights():
+        assert torch.equal(tensor, dict(fresh.weights())[name]), name
 
 
 def test_adaptive_coefficients_stay_where_nothing_was_learned_from(random_groups: RandomGroups) -> None:

@@ -31,18 +31,24 @@ SPOTS: dict[str, list[tuple[Any, str]]] = {
     "backward": [(groupwise.learners.local, "send_back"), (groupwise.learners.scorer, "send_back")],
     "optimiser": [(groupwise.learners.optimizer.Optimizer, "step")],
     "checkpoint writing": [
-        (groupwise.keeper, "save_state"),
+        (groupwise.keeper, "save_progress"),
         (groupwise.checkpoint, "write_manifest"),
         (groupwise.checkpoint, "sync"),
         (groupwise.learners.local.LocalLearner, "save"),
+        (groupwise.learners.local.LocalLearner, "write"),
         (groupwise.learners.scorer.ScorerLearner, "save"),
+        (groupwise.learners.scorer.ScorerLearner, "write"),
     ],
     "renaming": [(os, "replace")],
     "rotation": [(groupwise.directory, "remove_directory"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir")],
     "ledger and metrics": [(groupwise.ledger.Ledger, "write"), (groupwise.sinks.jsonl, "_append")],
     "gathering": [(groupwise.sources.store, "write")],
     "evaluation": [(groupwise.evaluations.Evaluations, "_write")],
-    "opening": [(groupwise.session, "load_state"), (groupwise.session, "whole_checkpoint")],
+    "opening": [
+        (groupwise.learners.local.LocalLearner, "read"),
+        (groupwise.learners.scorer.ScorerLearner, "read"),
+        (groupwise.session, "whole_checkpoint"),
+    ],
 }
 CLOCK = "any instant"
 

@@ -24,7 +24,7 @@ from groupwise.algorithm import Source
 from groupwise.engines import Native
 from groupwise.learners import Local
 from groupwise.rewards.scoring import score_rollouts
-from groupwise.sources import Draw, World, as_rollout, prompt_stream
+from groupwise.sources import Draw, DrawContext, Position, as_rollout, prompt_stream
 from groupwise.types import Completion, Example, Group, Request, Rollout, Sampling, Score
 
 CANDIDATES = 48  # completions of each prompt among which those of the wanted lengths are found
@@ -84,8 +84,9 @@ class Ordered(Source):
     stop_tokens: tuple[int, ...] = ()
     orders: ClassVar[Orders]
 
-    def draw(self, world: World, cursor: int) -> Draw:
-        rows = [world.renderer.prompt(example) for example, _ in zip_rows(world, cursor)]
+    def draw(self, world: DrawContext, position: Position) -> Draw:
+        world.serve()
+        rows = [world.renderer.prompt(example) for example, _ in zip_rows(world)]
         order = self.orders.next(lambda targets: self.plan(world, [row.tokens for row in rows], targets))
         sampling = Sampling(min(self.max_completion_tokens, order["cut"]), stop_tokens=self.stop_tokens)
         requests = [Request(row.tokens, seeds) for row, seeds in zip(rows, self.orders.seeds, strict=True)]
@@ -93,13 +94,13 @@ class Ordered(Source):
         found = sampled(world, requests, sampling)
         self.orders.sampling = time.perf_counter() - begun
         rollouts = [as_rollout(rows[number], completion, world.renderer) for (number, _), completion in found]
-        rollouts, metrics = score_rollouts(rollouts, world.stage.task.rewards)
+        rollouts, metrics = score_rollouts(rollouts, world.task.rewards)
         self.orders.tokens = sum(len(rollout.tokens) for rollout in rollouts)
         groups = [Group(row, tuple(rollouts[i * GROUP : (i + 1) * GROUP])) for i, row in enumerate(rows)]
         seconds = {"sample": self.orders.sampling}
-        return Draw(groups, cursor, metrics, seconds, self.orders.tokens)
+        return Draw(groups, position, metrics, seconds, self.orders.tokens)
 
-    def plan(self, world: World, tokens: list[tuple[int, ...]], targets: Sequence[int]) -> list[list[int]]:
+    def plan(self, world: DrawContext, tokens: list[tuple[int, ...]], targets: Sequence[int]) -> list[list[int]]:
         """Chooses each prompt's seeds among many; the lengths that they give."""
         if not self.stop_tokens:
             return [list(targets) for _ in tokens]
@@ -114,15 +115,17 @@ class Ordered(Source):
         return [[own[seed] for seed in seeds] for own, seeds in zip(lengths, chosen, strict=True)]
 
 
-def sampled(world: World, requests: Sequence[Request], sampling: Sampling) -> list[tuple[tuple[int, int], Completion]]:
+def sampled(
+    world: DrawContext, requests: Sequence[Request], sampling: Sampling
+) -> list[tuple[tuple[int, int], Completion]]:
     """In the order of requests and seeds."""
     found = [((number, index), said) for number, index, said in world.engine.generate(requests, sampling)]
     return sorted(found, key=lambda one: one[0])
 
 
-def zip_rows(world: World, cursor: int) -> list[tuple[Example, int]]:
+def zip_rows(world: DrawContext) -> list[tuple[Example, int]]:
     """The task's rows in their own order."""
-    stream = prompt_stream(world, cursor)
+    stream = prompt_stream(world)
     return sorted((next(stream) for _ in range(PROMPTS)), key=lambda one: one[0].id)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from groupwise._version import __version__
 from groupwise.checkpoint import RECORD
 from groupwise.comparison import comparable
+from groupwise.counting import counted
 from groupwise.describe import describe
 from groupwise.evaluation import Evaluation
 from groupwise.learners import NewModel
@@ -30,7 +31,7 @@ def model_card(
     done = recipe.stages[: [each.name for each in recipe.stages].index(stage.name) + 1]
     begun = "a new model with random weights" if isinstance(recipe.model, NewModel) else f"`{recipe.model}`"
     stages = "\n".join(
-        f"{number}. `{each.name}`: {_counted(each.steps, 'step')} of {_counted(each.prompts_per_step, 'prompt')} "
+        f"{number}. `{each.name}`: {counted(each.steps, 'step')} of {counted(each.prompts_per_step, 'prompt')} "
         f"from `{each.task.name}`, learning rate {each.learning_rate:g}"
         for number, each in enumerate(done, start=1)
     )
@@ -56,16 +57,12 @@ The resolved recipe, machine and versions are in `{RECORD}`.
 {_of_scorer(evaluation) if isinstance(evaluation, ScorerEvaluation) else _results(evaluation, first)}"""
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 def _rows(data: Any) -> str:
     """In words: how many rows and their hash, or what makes them on demand."""
     if not isinstance(data, Mapping):
-        return _counted(len(data), "row")
+        return counted(len(data), "row")
     if set(data) == {"rows", "sha256"}:
-        return f"{_counted(data['rows'], 'row')}, SHA-256 begins `{data['sha256']}`"
+        return f"{counted(data['rows'], 'row')}, SHA-256 begins `{data['sha256']}`"
     settings = ", ".join(f"{name} {value}" for name, value in data.items() if not isinstance(value, Mapping | list))
     return f"made on demand, {settings}"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from groupwise.counting import counted
 from groupwise.describe import differences, parts_that_differ
 from groupwise.errors import UserError
 from groupwise.manifest import damage
@@ -121,7 +122,7 @@ class _Option:
         taken = before if self._is_done else max(self.place.checkpoints(self.stage), default=0)
         schedule = self.theirs["schedule"]
         if schedule != "constant" and falls_over(self.ours) != falls_over(self.theirs):
-            before_it = f"{schedule}, over {falls_over(self.theirs)} steps"
+            before_it = f"{schedule}, over {counted(falls_over(self.theirs), 'step')}"
             yield (
                 f"the learning rate of the steps already taken falls ({before_it}); with --"
                 f"{self._option('schedule_steps')} {falls_over(self.theirs)} it does so, too, and then stays low"

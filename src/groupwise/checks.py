@@ -16,12 +16,6 @@ from groupwise.combinations import complaints, remarks
 from groupwise.errors import UserError
 from groupwise.protocols import Reward, StepScoring
 from groupwise.rewards.model import learned
-from groupwise.sources import (
-    AllRollouts,
-    FrozenPolicy,
-    MonteCarloSteps,
-    OnPolicy,
-)
 from groupwise.stage import NO_WEIGHT, Stage, updates_per_draw
 from groupwise.verdicts import bare
 
@@ -47,21 +41,14 @@ def warnings(stage: Stage) -> Iterator[str]:
 
 def needs_reward(algorithm: Algorithm) -> bool:
     """Whether what its source samples must be scored: for an advantage, or to choose among completions or groups."""
-    source = algorithm.source
-    labelled = isinstance(source, FrozenPolicy) and "step_rewards" in algorithm.objective.needs()
-    if labelled or isinstance(source, MonteCarloSteps):
-        return True
-    if isinstance(source, OnPolicy | FrozenPolicy):
-        redraws = isinstance(source, OnPolicy) and source.without_signal != "keep"
-        return redraws or algorithm.advantage.judges() or not isinstance(source.select, AllRollouts)
-    return False
+    return algorithm.source.needs_reward(algorithm)
 
 
 def refuse_order(stages: Sequence[Stage]) -> None:
     """Raises UserError for a stage that cannot begin with what it names, or sample from it."""
     trained: dict[str, bool] = {}  # by stage so far: whether it trains a scorer
     last = ""
-    asked_for = {name for stage in stages for name in (stage.start, *(_models(stage) or ()))}
+    asked_for = {name for stage in stages for name in (stage.start, *stage.algorithm.source.samples_from())}
     for stage in stages:
         if stage.name in {"first", "last"} & asked_for:
             raise UserError(
@@ -77,21 +64,14 @@ def refuse_order(stages: Sequence[Stage]) -> None:
         expected = f"expected first or a policy's stage{_listed(others)}"
         if own and not stage.algorithm.trains_scorer:
             raise UserError(f"stage {stage.name}: begins with the scorer that {begins} left; {expected} as start")
-        named = _models(stage)
-        asked = None if named is None else [{"": begins, "last": last}.get(name, name) for name in named or ("",)]
-        scorer = next((name for name in asked or () if trained.get(name)), None)
+        asked = [{"": begins, "last": last}.get(name, name) for name in stage.algorithm.source.samples_from()]
+        scorer = next((name for name in asked if trained.get(name)), None)
         if scorer:
             raise UserError(
                 f"stage {stage.name}: would sample from the scorer that {scorer} left; {expected} in models"
             )
         _refuse_listening(stage, [each.name for each in stages], trained)
         trained[stage.name], last = stage.algorithm.trains_scorer, stage.name
-
-
-def _models(stage: Stage) -> Sequence[str] | None:
-    """Those that it says it samples from; None where it samples from none or from itself."""
-    source = stage.algorithm.source
-    return source.models if isinstance(source, FrozenPolicy | MonteCarloSteps) else None
 
 
 def _refuse_listening(stage: Stage, names: Sequence[str], trained: Mapping[str, bool]) -> None:
@@ -151,24 +131,12 @@ def _complaints(stage: Stage) -> Iterator[str]:
 
 def _source_complaints(stage: Stage) -> Iterator[str]:
     algorithm, source = stage.algorithm, stage.algorithm.source
-    if isinstance(source, OnPolicy) and not stage.task.rewards and needs_reward(algorithm):
-        yield f"task {stage.task.name} has no reward, and sampled completions need one"
+    yield from source.task_complaints(algorithm, stage.task)
     for reward in learned(stage.task.rewards):
         if reward.kind == "process" and stage.task.steps is None:
             yield f"reward {reward.name} scores steps, and task {stage.task.name} does not say what one is: Task.steps"
-    if isinstance(source, FrozenPolicy):
-        yield from _frozen_complaints(stage, source)
     if source.sampled_by() == "another" and algorithm.needs_own_samples:
         yield f"{type(source).__name__} draws completions of another policy than the one that learns; {NO_WEIGHT}"
-    if isinstance(source, MonteCarloSteps) and not stage.task.rewards:
-        yield f"task {stage.task.name} has no reward, and what becomes of a step is judged by one"
-
-
-def _frozen_complaints(stage: Stage, source: FrozenPolicy) -> Iterator[str]:
-    if not stage.task.rewards and needs_reward(stage.algorithm):
-        yield f"task {stage.task.name} has no reward, and the samples of a frozen policy are chosen by one"
-    if source.demonstrations and stage.algorithm.objective.joins_group():
-        yield "demonstrations are groups of one and cannot stand among pairs; leave source.demonstrations out"
 
 
 def _remarks(stage: Stage) -> Iterator[str]:

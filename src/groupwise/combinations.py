@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from groupwise.algorithm import GAE, Algorithm, ClippedRatio, ConstantLength, GroupRelative, Uncorrected
-from groupwise.sources import AllRollouts, Demonstrations, FrozenPolicy, MonteCarloSteps, OnPolicy, Pairs, StepLabels
+from groupwise.algorithm import GAE, Algorithm, ClippedRatio, GroupRelative, Uncorrected
 
 
 def complaints(algorithm: Algorithm) -> Iterator[str]:
     """A sentence for each thing that cannot mean what it says."""
-    yield from _group_complaints(algorithm)
+    yield from algorithm.source.complaints(algorithm)
     yield from _kl_complaints(algorithm)
     yield from _slot_complaints(algorithm)
     if algorithm.trains_scorer:
@@ -19,7 +18,7 @@ def complaints(algorithm: Algorithm) -> Iterator[str]:
 
 def remarks(algorithm: Algorithm) -> Iterator[str]:
     """A sentence for each thing that works but may not be meant."""
-    kl, source = algorithm.kl, algorithm.source
+    kl = algorithm.kl
     if kl.in_objective and (kl.estimator, kl.weight) in (("k2", "live"), ("k3", "stopped")):
         yield (
             f"{kl.estimator} with a {kl.weight} weight has another gradient than that of KL(π_θ‖π_ref); k3 live and "
@@ -28,44 +27,14 @@ def remarks(algorithm: Algorithm) -> Iterator[str]:
     if kl.in_reward and kl.estimator in ("k2", "k3"):
         yield f"{kl.estimator} in the reward has another gradient than that of KL(π_θ‖π_ref); k1 has it"
 
-    if isinstance(source, OnPolicy) and isinstance(algorithm.aggregation, ConstantLength):
-        length, most = algorithm.aggregation.length, source.max_completion_tokens
-        if length != most:
-            yield f"aggregation.length {length:g} and source.max_completion_tokens {most} are meant to be equal"
+    yield from algorithm.source.remarks(algorithm)
     twice = isinstance(algorithm.advantage, GroupRelative) and algorithm.advantage.scale == "group"
     if twice and algorithm.whitening.unit != "none":
         yield "advantages are normalised twice, by the group's std and then over the draw"
 
 
-def _group_complaints(algorithm: Algorithm) -> Iterator[str]:
-    source, advantage = algorithm.source, algorithm.advantage
-    if isinstance(source, OnPolicy) and advantage.compares() and source.group_size < 2:
-        yield (
-            f"group_size is {source.group_size} with an advantage that compares a group's completions: every one "
-            "would be 0; use group_size 2 or more"
-        )
-    if isinstance(source, OnPolicy) and "greedy_rewards" in algorithm.needs() and not source.greedy_baseline:
-        yield "the greedy baseline needs greedy completions: source.greedy_baseline True samples them"
-    if isinstance(source, Demonstrations) and (advantage.compares() or advantage.judges()):
-        yield "demonstrations have no rewards and no group, so this advantage has nothing to compare"
-    if isinstance(source, Pairs) and advantage.judges():
-        yield "preference pairs have no rewards; an objective on pairs takes the advantage Preference()"
-
-
 def _scorer_complaints(algorithm: Algorithm) -> Iterator[str]:
-    source, objective = algorithm.source, algorithm.objective
-    if isinstance(source, OnPolicy):
-        yield "OnPolicy samples from the policy that learns, and here a scorer does; FrozenPolicy samples for one"
-    if isinstance(source, Demonstrations):
-        yield "demonstrations have neither a better one nor a label, and a scorer learns from one of them"
-    labelled = "step_rewards" in objective.needs()
-    if labelled and isinstance(source, Pairs):
-        yield "pairs have no labels, which this objective learns from; BradleyTerry learns from pairs"
-    if labelled and isinstance(source, FrozenPolicy) and not isinstance(source.select, AllRollouts):
-        yield "every sample has a label, so none needs to be chosen: select AllRollouts"
-    if objective.joins_group() and isinstance(source, StepLabels | MonteCarloSteps):
-        yield "labelled solutions stand alone and make no pair; StepCrossEntropy learns from their labels"
-    if objective.joins_group() and not algorithm.advantage.compares():
+    if algorithm.objective.joins_group() and not algorithm.advantage.compares():
         yield "this advantage makes no completion better than another; Preference, Ranking or GroupRelative do"
     if algorithm.kl.coefficient or algorithm.kl.target or algorithm.entropy.active or algorithm.critic.active:
         yield "a scorer has no policy, so there is no KL, no entropy bonus and no critic"

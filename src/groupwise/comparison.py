@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.statistics import Interval, paired_difference
 
@@ -128,7 +129,8 @@ def _sentence(before: Evaluation, pass_at: Mapping[int, Interval], maj_at: Mappi
         parts += [_told(f"maj@{k}", maj_at[k])] if maj_at else []
         parts.append(_told(f"pass@{k}", pass_at[k]))
     settings = before.settings
-    facts = f"On {settings.sampled_problems} problems with {settings.samples} samples each: {'; '.join(parts)}."
+    on = f"On {counted(settings.sampled_problems, 'problem')} with {counted(settings.samples, 'sample')} each"
+    facts = f"{on}: {'; '.join(parts)}."
     if k == first:
         return facts
     if not maj_at:

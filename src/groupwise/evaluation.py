@@ -88,6 +88,8 @@ class Evaluation:
     """The reward whose verdict is meant by correct; empty: not known, in a file from before it was kept."""
     reward_means: Mapping[str, float] = field(default_factory=dict)
     """Of each reward that was asked, by its name: its mean over problems, of each the mean of its samples."""
+    highest: float | None = None
+    """The highest of the judge's scores that any completion had."""
     sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Where the problems of each held-out set stand in ``ids``, by its name; empty where there is one set."""
 
@@ -285,6 +287,7 @@ def _summary(
         completions=tuple(shown(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
         judge=judge.name,
         reward_means=reward_means(sampled),
+        highest=judge.highest(everything),
         sets=sets_of(prompts),
     )
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from groupwise.checkpoint import write_json
 from groupwise.comparison import comparable, compare
+from groupwise.counting import counted
 from groupwise.directory import RunDirectory
 from groupwise.evaluation import Evaluation
 from groupwise.moments import moment
 from groupwise.scorer_evaluation import ScorerEvaluation
+from groupwise.tolerance import reaches
 
 SECONDS = "evaluation_seconds"
 
@@ -93,8 +95,23 @@ def headline(evaluation: Evaluation) -> str:
     greedy, sampled = evaluation.greedy, evaluation.pass_at_1
     return (
         f"greedy accuracy {greedy.value:.3f} [{greedy.low:.3f}, {greedy.high:.3f}], "
-        f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on {evaluation.problems} problems"
-        f"{judged_by(evaluation)}"
+        f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on "
+        f"{counted(evaluation.problems, 'problem')}{judged_by(evaluation)}"
+    )
+
+
+def never_right(evaluation: Evaluation) -> str:
+    """What to know where no answer at all was right: how far the judge's scores went, and where right begins.
+
+    Empty where one was, or where that was not kept.
+    """
+    highest, threshold = evaluation.highest, evaluation.settings.correct_at
+    if highest is None or reaches(highest, threshold):
+        return ""
+    otherwise = " (state another correct_at in the reward, or name another judge)" if highest > 0 else ""
+    return (
+        f"no answer was right: the highest score of {evaluation.judge} is {highest:.4g}, and an answer is right from "
+        f"{threshold:.4g} on{otherwise}"
     )
 
 

@@ -9,19 +9,18 @@ from groupwise.checkpoint import write_atomically
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, evaluate_plan
-from groupwise.evaluations import Evaluations, changes, headline
+from groupwise.evaluations import Evaluations, changes, headline, never_right
 from groupwise.learners import NewModel
-from groupwise.learners.local import LocalLearner
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.moments import before
 from groupwise.protocols import Sink
 from groupwise.runs import Run
 from groupwise.sample_completions import to_look_at
 from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
-from groupwise.sources import FrozenPolicy, MonteCarloSteps, World
+from groupwise.sources import DrawContext
 from groupwise.stage import Stage
 from groupwise.stopping import given_up_at_once
+from groupwise.trainable import Trainable
 from groupwise.types import Rollout
 
 
@@ -35,9 +34,8 @@ class Evaluator:
         """Whether the model that the stage leaves can be evaluated, and is not yet."""
         return self._can_evaluate(stage) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
 
-    def evaluate_start(self, world: World, learner: LocalLearner, start: Path | str) -> None:
+    def evaluate_start(self, stage: Stage, world: DrawContext, learner: Trainable, start: Path | str) -> None:
         """The model that the run's first policy stage begins with, once, where it is not one of random weights."""
-        stage = world.stage
         policies = [each.name for each in self.recipe.stages if not each.algorithm.trains_scorer]
         first = next((each for each in self.recipe.stages if each.name in policies and self._can_evaluate(each)), None)
         is_new = isinstance(self.recipe.model, NewModel) and start == self.place.model("new")
@@ -47,22 +45,20 @@ class Evaluator:
             return
         world.engine.load(learner.weights(), learner.version)
         try:
-            self.evaluations.add_model(before(stage.name), self._evaluated(world, before(stage.name)))
+            self.evaluations.add_model(before(stage.name), self._evaluated(stage, world, before(stage.name)))
         except UserError as error:  # the training will say what is wrong, where it is
             self.sink.note(f"{before(stage.name)}: not evaluated: {error}")
 
-    def evaluate(self, world: World) -> None:
+    def evaluate(self, stage: Stage, world: DrawContext) -> None:
         """The policy that the stage leaves, and how it differs from the first one that was evaluated."""
-        stage = world.stage
-        found = self._evaluated(world, stage.name)
+        found = self._evaluated(stage, world, stage.name)
         first = next(iter(self.evaluations.models.items()), None)
         write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found, first))
         self.evaluations.add_model(stage.name, found)  # after the card: what is there is not made again
         for line in changes(self.evaluations.models):
             self.sink.note(line)
 
-    def _evaluated(self, world: World, name: str) -> Evaluation:
-        stage = world.stage
+    def _evaluated(self, stage: Stage, world: DrawContext, name: str) -> Evaluation:
         self.sink.note(f"{name}: evaluating on held-out problems of {stage.task.name}")
         greedy: list[Rollout] = []
         with given_up_at_once():
@@ -77,18 +73,19 @@ class Evaluator:
                 on_greedy=greedy.extend,
             )
         self.sink.note(f"{name}: {headline(found)}")
+        if told := never_right(found):
+            self.sink.note(f"{name}: {told}")
         for part in found.sets:
             self.sink.note(f"{name}, {part}: {headline(found.of_set(part))}")
         self.sink.completions(name, to_look_at(greedy, self.recipe.seed))
         return found
 
-    def evaluate_scorer(self, world: World, learner: ScorerLearner) -> None:
+    def evaluate_scorer(self, stage: Stage, world: DrawContext, learner: Trainable) -> None:
         """On what the stage's source makes of held-out rows; where that is nothing, says so and goes on."""
-        stage = world.stage
         self.sink.note(f"{stage.name}: evaluating on held-out rows of {stage.task.name}")
         try:
             with given_up_at_once():
-                found = evaluate_scorer(stage, learner, held_out_groups(world, self._held_out_rows(stage)))
+                found = evaluate_scorer(stage, learner, held_out_groups(stage, world, self._held_out_rows(stage)))
         except (UserError, ValueError) as error:
             self.sink.note(f"{stage.name}: not evaluated on held-out rows: {error}")
             return
@@ -102,5 +99,5 @@ class Evaluator:
 
     def _held_out_rows(self, stage: Stage) -> int:
         """Fewer where each is sampled many times over, as in an evaluation of a policy."""
-        plan, samples = self.recipe.evaluation, isinstance(stage.algorithm.source, FrozenPolicy | MonteCarloSteps)
+        plan, samples = self.recipe.evaluation, stage.algorithm.source.max_completion_tokens > 0
         return min(plan.problems, plan.sampled_problems) if samples and plan.sampled_problems else plan.problems

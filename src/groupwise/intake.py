@@ -10,11 +10,10 @@ from groupwise.checks import needs_reward
 from groupwise.errors import UserError
 from groupwise.protocols import ReadsGold, Reward
 from groupwise.render import Renderer
-from groupwise.rewards.cache import Cached
-from groupwise.sources import Demonstrations, Pairs
 from groupwise.stage import Stage
 from groupwise.types import Example
 
+BAD = "bad by their label or weight"
 SHOWN = 3  # rows that are named
 LOOKED_AT = 300  # rows, evenly spread, whose answers are rendered
 
@@ -37,10 +36,9 @@ def unreadable(rows: Sequence[Example], rewards: Sequence[Reward]) -> dict[int, 
     rewards that do not say what they can read, are not asked."""
     found: dict[int, Unreadable] = {}
     for reward in rewards if isinstance(rows, list | tuple) else ():
-        reader = reward.reward if isinstance(reward, Cached) else reward
-        if not isinstance(reader, ReadsGold):
+        if not isinstance(reward, ReadsGold):
             continue
-        for place, reason in enumerate(reader.unreadable(rows)):
+        for place, reason in enumerate(reward.unreadable(rows)):
             if reason:
                 found.setdefault(place, Unreadable(rows[place], reward.name, reason))
     return dict(sorted(found.items()))
@@ -56,15 +54,15 @@ def with_usable_rows(stage: Stage) -> tuple[Stage, list[str]]:
 
 def _without_bad(stage: Stage) -> tuple[Stage, list[str]]:
     rows = stage.task.train
-    if not isinstance(stage.algorithm.source, Demonstrations) or not isinstance(rows, list | tuple):
+    if not isinstance(rows, list | tuple):
         return stage, []
-    keep = [not row.is_bad for row in rows]
+    keep = [stage.algorithm.source.uses(row) for row in rows]
     bad = len(rows) - sum(keep)
     if not bad:
         return stage, []
     if bad == len(rows):
-        raise UserError(f"{stage.name}: all {bad:,} demonstrations are labelled bad; expected some that are good")
-    line = f"{stage.name}: {bad:,} of {len(rows):,} demonstrations are labelled bad and not learned from"
+        raise UserError(f"{stage.name}: all {bad:,} demonstrations are {BAD}; expected some that are good")
+    line = f"{stage.name}: {bad:,} of {len(rows):,} demonstrations are {BAD} and not learned from"
     return replace(stage, task=stage.task.with_rows(keep)), [line]
 
 
@@ -94,18 +92,6 @@ def with_readable_golds(stage: Stage) -> tuple[Stage, list[str]]:
     return replace(stage, task=task), lines
 
 
-def learned_examples(stage: Stage, row: Example) -> list[Example]:
-    """The row once for each text of it that the stage learns from; none where it samples its own, or passes over rows
-    whose steps a template rewrites."""
-    source = stage.algorithm.source
-    if isinstance(source, Demonstrations):
-        return [row]
-    if isinstance(source, Pairs):
-        sides = [row.columns.get(name) for name in ("chosen", "rejected")]
-        return [replace(row, completion=side) for side in sides if isinstance(side, str | tuple)]
-    return []
-
-
 def template_notes(stage: Stage, renderer: Renderer) -> list[str]:
     """What the chat template adds to answers, and arguments of rows that it does not read.
 
@@ -113,7 +99,7 @@ def template_notes(stage: Stage, renderer: Renderer) -> list[str]:
     """
     rows = stage.task.train
     looked_at = [rows[place] for place in range(0, len(rows), max(1, -(-len(rows) // LOOKED_AT)))]
-    answers = [answer for row in looked_at for answer in learned_examples(stage, row)]
+    answers = [answer for row in looked_at for answer in stage.algorithm.source.texts_of(row)]
     answers = [answer for answer in answers if answer.completion is not None]
     added = Counter(filter(None, (renderer.transcript(answer).added for answer in answers)))
     unread = Counter(name for row in looked_at for name in renderer.unread_arguments(row))

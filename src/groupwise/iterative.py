@@ -12,7 +12,6 @@ from typing import Literal
 
 from groupwise.errors import UserError
 from groupwise.rewards.model import ModelReward
-from groupwise.sources import FrozenPolicy, MonteCarloSteps
 from groupwise.stage import Stage
 
 
@@ -45,13 +44,13 @@ def iterative(
 
 def _scorer(stage: Stage, number: int, policy: str, before: list[str], replay: float) -> Stage:
     """One iteration's: data of ``policy``, weights of the last scorer (of the policy, the first time)."""
+    old = tuple(before[1:])
     source = stage.algorithm.source
-    if not isinstance(source, FrozenPolicy | MonteCarloSteps):
+    fresh = source.of_policy((policy,), replay if old else 0.0, old)
+    if fresh is None:
         raise UserError(
             f"stage {stage.name}: iterative training labels samples of the policy, so its source is FrozenPolicy or "
             f"MonteCarloSteps; it is {type(source).__name__}"
         )
-    old = tuple(before[1:])
-    fresh = replace(source, models=(policy,), replay=replay if old else 0.0, replay_from=old)
     algorithm = replace(stage.algorithm, source=fresh)
     return replace(stage, name=f"{stage.name}-{number}", algorithm=algorithm, start=before[-1])

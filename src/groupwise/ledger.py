@@ -11,10 +11,10 @@ from typing import Any
 
 from groupwise.checkpoint import open_new
 from groupwise.deadlines import Helper, result
-from groupwise.ledger_columns import extras, table_of
+from groupwise.ledger_columns import extras, parts_of, table_of
 from groupwise.record import StepRecord
 
-__all__ = ["Ledger", "LedgerWriter", "extras"]
+__all__ = ["Ledger", "LedgerWriter", "extras", "parts_of"]
 
 
 class Ledger:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import pyarrow
     from torch import Tensor
 
-VERSION = "2"
-"""Of the schema, in each file's metadata under ``groupwise.ledger``; files of version 1 have none."""
+VERSION = "3"
+"""Of the schema, in each file's metadata under ``groupwise.ledger``; files of version 1 have none. From 3 on there are
+``versions``: which weights drew which tokens (``Rollout.spans``)."""
 
 
 def schema() -> pyarrow.Schema:
@@ -24,7 +25,7 @@ def schema() -> pyarrow.Schema:
     import pyarrow as pa
 
     ids, float32s, float64s = pa.list_(pa.int32()), pa.list_(pa.float32()), pa.list_(pa.float64())
-    numbers = pa.map_(pa.string(), pa.float64())
+    numbers, spans = pa.map_(pa.string(), pa.float64()), pa.list_(pa.struct({"version": pa.int64(), "end": pa.int32()}))
     columns = {
         "stage": pa.string(),
         "step": pa.int64(),
@@ -38,6 +39,7 @@ def schema() -> pyarrow.Schema:
         "text": pa.string(),
         "finished": pa.bool_(),
         "version": pa.int64(),
+        "versions": spans,
         "reward": pa.float64(),
         "correct": pa.bool_(),
         "greedy_reward": pa.float64(),
@@ -51,10 +53,7 @@ def schema() -> pyarrow.Schema:
         "behavior_logprobs": float32s,
         "logprobs": float32s,
         "reads": pa.string(),
-        "old_logprobs": float32s,
-        "reference_logprobs": float32s,
-        "values": float32s,
-        "entropy": float32s,
+        **dict.fromkeys(("old_logprobs", "reference_logprobs", "values", "entropy"), float32s),
         "advantages": float64s,
         "coefficients": float32s,
     }
@@ -91,6 +90,7 @@ def _plain(stage: str, record: StepRecord) -> dict[str, Any]:
         "text": [_encodable(rollout.text) for rollout in rollouts],
         "finished": [rollout.finished for rollout in rollouts],
         "version": [rollout.version for rollout in rollouts],
+        "versions": [[{"version": drawn_by, "end": end} for drawn_by, end in each.spans] for each in rollouts],
         "correct": [rollout.correct for rollout in rollouts],
         "greedy_reward": [group.greedy_reward for group in record.groups for _ in group.rollouts],
         "extras": [extras(rollout) for rollout in rollouts],
@@ -112,6 +112,11 @@ def _rewards(record: StepRecord, weights: Mapping[str, float]) -> dict[str, Any]
         "parts": [row and [(n, _part(value, weights.get(n, 1.0))) for n, value in row] for row in scores],
         "statuses": [_by_name({n: s.status for n, s in rollout.scores.items()}, names) for rollout in rollouts],
     }
+
+
+def parts_of(rollout: Rollout, weights: Mapping[str, float]) -> dict[str, float | None]:
+    """What each reward of the sum added to it, by name."""
+    return {name: _part(rollout.scores[name].value, each) for name, each in weights.items() if name in rollout.scores}
 
 
 def _by_name(values: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]] | None:

@@ -6,16 +6,20 @@ draw → prepare → for each minibatch: forward, coefficient, backward, step �
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from groupwise.controls import Controls
-from groupwise.protocols import Learner, Sink
+from groupwise.protocols import RolloutEngine, Sink
 from groupwise.record import StepRecord
-from groupwise.sources import Draw, World
+from groupwise.sources import Draw, DrawContext, Position
+from groupwise.sources.world import after_prompts
 from groupwise.stage import Stage
 from groupwise.step_metrics import length_metrics, policy_metrics, time_metrics
 from groupwise.stopping import given_up_at_once, heed
+from groupwise.trainable import Trainable
 from groupwise.types import flatten
 from groupwise.update import prepare, update
 
@@ -26,8 +30,8 @@ class Progress:
 
     step: int = 0
     """Steps done."""
-    cursor: int = 0
-    """Position in the stream of prompts."""
+    position: Position = field(default_factory=dict)
+    """Where the source stands."""
     num_tokens: int = 0
     """Prompt and completion tokens learned from so far."""
     kl_coefficient: float | None = None
@@ -37,9 +41,24 @@ class Progress:
     skipped: int = 0
     """Steps in a row, up to the last, of which an update was left out because a number was not finite."""
 
+    pending: int = 0
+    """Draws made ahead that lie in the checkpoint."""
+
     @property
     def controls(self) -> Controls:
         return Controls(self.kl_coefficient, self.entropy_coefficient)
+
+    def plain(self) -> dict[str, Any]:
+        """As a checkpoint says it."""
+        return vars(self) | {"position": dict(self.position)}
+
+    @staticmethod
+    def of(saved: Mapping[str, Any]) -> Progress:
+        """What a checkpoint says of it. Older ones have a number in place of the position, ``cursor``: that of the
+        prompts taken."""
+        values = dict(saved)
+        cursor = values.pop("cursor", None)
+        return Progress(**values if cursor is None else values | {"position": after_prompts(cursor)})
 
 
 AfterStep = Callable[[Progress, StepRecord | None], dict[str, float]]
@@ -48,8 +67,8 @@ Checkpoint = Callable[[Progress], None]
 
 def train(
     stage: Stage,
-    world: World,
-    learner: Learner,
+    world: DrawContext,
+    learner: Trainable,
     sink: Sink,
     progress: Progress,
     after_step: AfterStep,
@@ -59,13 +78,12 @@ def train(
 
     ``checkpoint`` comes when the step's numbers are out: whoever continues from it has lost none of them.
     """
-    started = time.perf_counter()
+    started, serve = time.perf_counter(), partial(load_newest, world.engine, learner)
     for step in range(progress.step, stage.steps):
         controls = progress.controls
         now = replace(stage, algorithm=controls.applied(stage.algorithm))
-        world.engine.load(learner.weights(), learner.version)
         with given_up_at_once():
-            draw = now.algorithm.source.draw(world.at(step, progress.cursor), progress.cursor)
+            draw = now.algorithm.source.draw(world.at(step, progress.position, serve), progress.position)
         drawn = time.perf_counter()
 
         record, learned = _learn(now, learner, draw, step, world.seed, sink)
@@ -78,7 +96,7 @@ def train(
         tokens = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts)
         skipped = 0 if record is not None and not record.bad else progress.skipped + (record is not None)
         learned_from = progress.num_tokens + tokens
-        progress = Progress(step + 1, draw.cursor, learned_from, controls.kl, controls.entropy, skipped)
+        progress = Progress(step + 1, draw.position, learned_from, controls.kl, controls.entropy, skipped)
         metrics |= after_step(progress, record) | {"num_tokens": float(progress.num_tokens)}
         metrics |= time_metrics(draw, tokens, drawn - started, trained - drawn, time.perf_counter() - trained)
         started = time.perf_counter()
@@ -87,8 +105,13 @@ def train(
     return progress
 
 
+def load_newest(engine: RolloutEngine, learner: Trainable) -> None:
+    """The engine samples from the learner's present weights from then on."""
+    engine.load(learner.weights(), learner.version)
+
+
 def _learn(
-    stage: Stage, learner: Learner, draw: Draw, step: int, seed: int, sink: Sink
+    stage: Stage, learner: Trainable, draw: Draw, step: int, seed: int, sink: Sink
 ) -> tuple[StepRecord | None, dict[str, float]]:
     """All updates of one draw, and what they measured; nothing where every group was dropped.
 
@@ -108,6 +131,6 @@ def _learn(
     signals = prepare(stage, learner, draw.groups)
     of_policy = policy_metrics(stage, before, rollouts, signals)
     record, metrics = update(stage, learner, draw.groups, signals, step, seed, told)
-    if stage.algorithm.refreshes_reference(step + 1):
-        learner.refresh_reference()
+    if learner.policy and stage.algorithm.refreshes_reference(step + 1):
+        learner.policy.refresh_reference()
     return record, length_metrics(rollouts) | of_policy | metrics

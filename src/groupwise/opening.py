@@ -10,20 +10,18 @@ from typing import Any, Literal
 
 from groupwise.engines.lazy import Lazy
 from groupwise.learners.loading import load_tokenizer
-from groupwise.learners.local import LocalLearner
 from groupwise.learners.reference import check_same_ids
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.protocols import EngineConfig, Reward, RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rendering import first_day, recalled, renderer_of
-from groupwise.rewards.model import with_scorers
+from groupwise.rewards.model import Scorers, with_scorers
 from groupwise.runs import Run
 from groupwise.seeding import stable_seed
-from groupwise.sources import World
-from groupwise.stage import Stage
+from groupwise.sources import DrawContext
+from groupwise.stage import Stage, draw_context
 from groupwise.tasks.task import Task
+from groupwise.trainable import Trainable
 
-AnyLearner = LocalLearner | ScorerLearner
 Note = Callable[[str], None]
 Find = Callable[[str], Path | str]
 
@@ -39,19 +37,19 @@ class Opener:
     note: Note = lambda text: None
     """Hears what a person should know."""
 
-    def learner(self, stage: Stage, present: Path | str) -> AnyLearner:
+    def learner(self, stage: Stage, present: Path | str) -> Trainable:
         """Opens what the stage trains, a policy or a scorer, on the model in ``present``."""
         options = self.recipe.learner
         if stage.algorithm.trains_scorer:
             return options.open_scorer(present, stable_seed(self.recipe.seed, stage.name, "head"), self.note)
         return options.open(present, self.note)
 
-    def engine(self, stage: Stage, learner: AnyLearner, present: Path | str, begun: Path | str) -> RolloutEngine:
+    def engine(self, stage: Stage, learner: Trainable, present: Path | str, begun: Path | str) -> RolloutEngine:
         """Opens an engine on the policy in ``present``; for a scorer, when it is first asked, one on the policy in
         ``begun``, whose trunk the scorer began with."""
-        if stage.algorithm.trains_scorer:
+        if learner.policy is None:
             return Lazy(learner.context_tokens, lambda: self.engine_on(begun, learner.tokenizer))
-        return self.recipe.engine.open(present, learner.live_module(), learner.tokenizer, self.note)
+        return self.recipe.engine.open(present, learner.policy.live_module(), learner.tokenizer, self.note)
 
     def engine_on(self, source: Path | str, ours: Any) -> RolloutEngine:
         """Opens an engine on a policy that nothing trains. Raises UserError where it does not speak the tokens of the
@@ -63,21 +61,22 @@ class Opener:
     def task(self, task: Task, tokenizer: Any) -> Task:
         """Opens its learned rewards, on the models that they name."""
         opened: Callable[[tuple[Reward, ...]], tuple[Reward, ...]] = partial(
-            with_scorers, directory_of=self.find, learner=self.recipe.learner, tokenizer=tokenizer
+            with_scorers,
+            directory_of=self.find,
+            learner=self.recipe.learner,
+            tokenizer=tokenizer,
+            scorers=Scorers(),
         )
         return replace(task, rewards=opened(task.rewards), referee=opened(task.referee))
 
     def world(
-        self, stage: Stage, learner: AnyLearner, engine: RolloutEngine, name: Path | str, record: Mapping[str, Any]
-    ) -> World:
+        self, stage: Stage, learner: Trainable, engine: RolloutEngine, name: Path | str, record: Mapping[str, Any]
+    ) -> DrawContext:
         """Makes what the stage's source draws from; ``name`` is what messages call the model, ``record`` run.json."""
         tokenizer = learner.tokenizer
         renderer = renderer_of(stage.task, tokenizer, str(name), learner.stop_tokens, first_day(record))
-        return World(
-            stage,
-            renderer,
-            engine,
-            self.recipe.seed,
+        return replace(
+            draw_context(stage, renderer, engine, self.recipe.seed),
             on_note=self.note,
             open_policy=lambda model: self.engine_on(self.find(model), tokenizer),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine
 from groupwise.tasks.held_out import first_of_each_set, places_by_set
@@ -26,8 +27,8 @@ def fitting_prompts(engine: RolloutEngine, renderer: Renderer, task: Task, probl
     fitting = [prompt for prompt in asked if len(prompt.tokens) < engine.context_tokens]
     if not fitting:
         raise UserError(
-            f"task {task.name!r}: none of {len(asked)} held-out prompts fits the model's context of "
-            f"{engine.context_tokens} tokens: shorten the prompts or take a model with a longer context"
+            f"task {task.name!r}: none of {counted(len(asked), 'held-out prompt')} fits the model's context of "
+            f"{counted(engine.context_tokens, 'token')}: shorten the prompts or take a model with a longer context"
         )
     return fitting, len(asked) - len(fitting)
 

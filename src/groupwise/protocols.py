@@ -1,26 +1,62 @@
-"""What the parts promise each other. Implementations live in engines/, learners/, rewards/ and sinks/."""
+"""What the parts promise each other. Implementations live in engines/, rewards/ and sinks/; learners: trainable.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from groupwise.types import Completion, Example, Request, Rollout, Sampling, Score, TrainerState
+from groupwise.types import Completion, CompletionEvent, Event, Example, Request, Rollout, Sampling, Score, TrainerState
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from groupwise.algorithm import Outputs
     from groupwise.sample_completions import SampleCompletion
 
 
+class Stream(Protocol):
+    """Completions under way in an engine, all drawn from the same weights in the same way. Requests may come, and be
+    cancelled, while events are read.
+
+    A completion depends on its request's prompt, its forced tokens and its seed alone, never on what is beside it.
+    """
+
+    def submit(self, request: Request) -> int:
+        """Takes a request and numbers it: 0, 1, 2 ... Raises ValueError for one that does not fit."""
+        ...
+
+    def events(self) -> Iterator[Event]:
+        """Yields what happens, in no promised order but that of a completion's own tokens, until nothing is under way;
+        after a further ``submit`` it can be read again. Of one thread."""
+        ...
+
+    def cancel(self, number: int) -> None:
+        """Ends what is under way of a request and gives back what the engine holds or keeps of it. No event of it
+        comes any more. Nothing for a request that is over."""
+        ...
+
+    def close(self) -> None:
+        """Ends everything; called again, nothing."""
+        ...
+
+
 class RolloutEngine(Protocol):
-    """Token ids in, token ids and log-probabilities out."""
+    """Token ids in, token ids and log-probabilities out. An engine writes ``stream`` and ``load``."""
 
     version: int
     context_tokens: int
     """Prompt and completion together are at most this long."""
+
+    def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
+        """Opens a stream of completions that are drawn by ``sampling`` from the weights that are loaded; it is to be
+        closed before others are. With ``every_token`` its events hold every token, else completions alone."""
+        ...
+
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Samples from these weights from now on; names are those of the model's parameters, which are those of the
+        Hugging Face checkpoint unless adapters stand beside them. A matrix that two layers share comes by both names.
+        An engine reads them to their end, or not at all."""
+        ...
 
     def generate(
         self,
@@ -30,14 +66,19 @@ class RolloutEngine(Protocol):
     ) -> Iterator[tuple[int, int, Completion]]:
         """Yields ``(request index, completion index, completion)`` as each finishes, in no promised order.
 
-        ``on_token(request index, completion index, token)`` hears every token as it is drawn.
+        ``on_token(request index, completion index, token)`` hears every token as it is drawn. This is the same for all
+        engines.
         """
-        ...
-
-    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
-        """Sample from these weights from now on; names are those of the model's parameters, which are those of the
-        Hugging Face checkpoint unless adapters stand beside them."""
-        ...
+        stream = self.stream(sampling, on_token is not None)
+        try:
+            places = {stream.submit(request): place for place, request in enumerate(requests)}
+            for event in stream.events():
+                if isinstance(event, CompletionEvent):
+                    yield places[event.request], event.index, event.completion
+                elif on_token:
+                    on_token(places[event.request], event.index, event.token)
+        finally:
+            stream.close()
 
 
 class EngineConfig(Protocol):
@@ -60,106 +101,6 @@ class EngineConfig(Protocol):
         and on ``device``. ``note`` is called with what a person should know. Raises UserError where there is no such
         model.
         """
-        ...
-
-
-Network = Literal["none", "head", "own"]
-"""Where a critic's values come from: nowhere, a scalar head on the policy's last hidden states, or its own network."""
-
-CoefficientFunction = Callable[[Sequence[int], "Outputs"], "Outputs"]
-"""``(rows, outputs) -> cotangents``: row numbers of the micro-batch, what the network said of them (``[b, T]``),
-and the gradient coefficient ∂J/∂outputs in the same shape."""
-
-
-class Learner(Protocol):
-    """Holds the network that is trained. The only code that touches one."""
-
-    version: int
-    """Counts optimiser updates."""
-    tokenizer: Any
-    stop_tokens: tuple[int, ...]
-    """Ids that end a completion by the model's generation config."""
-
-    def start_stage(self, reference: str | None, critic: Network = "none") -> None:
-        """A fresh optimizer; a frozen reference policy (``""``: the present policy, else a model directory or hub name;
-        None: none); and a critic whose values begin at 0."""
-        ...
-
-    def live_module(self) -> nn.Module | None:
-        """Returns the model in this process that an engine may sample from; None where there is none."""
-        ...
-
-    def refresh_reference(self) -> None:
-        """The present policy becomes the reference."""
-        ...
-
-    def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """``[B, T]`` log-probabilities of every token after the prompt, without gradient; 0 where the mask is 0.
-
-        Renormalised over ``Rollout.support`` where a rollout has one.
-        """
-        ...
-
-    def values(self, rollouts: Sequence[Rollout]) -> Tensor:
-        """``[B, T]`` the critic's value of the state before each token, without gradient; 0 where the mask is 0."""
-        ...
-
-    def accumulate(
-        self,
-        rollouts: Sequence[Rollout],
-        temperature: float,
-        coefficients: CoefficientFunction,
-        outputs: frozenset[str] = frozenset(),
-        together: Sequence[int] | None = None,
-    ) -> None:
-        """Forward and backward, a micro-batch at a time: adds ``-coefficient · ∂outputs/∂θ`` to the gradient.
-
-        The minus sign of the whole project is here. The sum is not divided; ``step`` does that. ``outputs`` names what
-        must carry a gradient beside ``logprobs``: ``entropy``, ``values``, ``exact_kl``. Rows with one number in
-        ``together`` go through the network in one micro-batch. Raises MicroBatchTooLarge where memory runs out: no
-        gradient is left, and the same can be asked again.
-        """
-        ...
-
-    def is_tight(self, tokens: int) -> bool:
-        """Whether a step with micro-batches of so many tokens might not fit the memory."""
-        ...
-
-    def rehearse(
-        self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
-    ) -> str:
-        """Tries a step on rollouts as long as they can be and forgets it, so that memory fails now or never; smaller
-        micro-batches from then on where it does. What was tried, in words. Raises UserError where not even one
-        completion fits."""
-        ...
-
-    def discard(self) -> None:
-        """Forgets the gradient that was accumulated."""
-        ...
-
-    def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
-        """One optimiser update with the accumulated gradient divided by ``count``. Returns its metrics."""
-        ...
-
-    def weights(self) -> Mapping[str, Tensor]:
-        """The parameters of the model that engines are opened on, by its names for them, shared and not copied: the
-        checkpoint's names, or, where adapters stand beside weights in half precision, peft's."""
-        ...
-
-    def save(self, directory: Path) -> None:
-        """Writes model, tokenizer and generation config as transformers loads them."""
-        ...
-
-    def saved_bytes(self) -> int:
-        """What the weights take on the disk that ``save`` writes."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """Everything beside the saved model that the next step depends on: tensors and plain values."""
-        ...
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of ``state``, on the model it was taken with."""
         ...
 
 

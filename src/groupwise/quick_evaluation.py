@@ -8,24 +8,23 @@ from collections.abc import Sequence
 from groupwise.errors import UserError
 from groupwise.evaluation import Evaluation, evaluate_plan
 from groupwise.seeding import stable_seed
-from groupwise.sources import StepLabels, World
-from groupwise.sources.monte_carlo import MonteCarloSteps
+from groupwise.sources import DrawContext
 from groupwise.stage import Checkpoints, HeldOut, Stage
 from groupwise.statistics import doubling
 from groupwise.tasks.held_out import first_of_each_set, places_by_set
 from groupwise.voting import can_vote
 
 
-def quick_evaluation(world: World, plan: HeldOut) -> dict[str, float]:
+def quick_evaluation(context: DrawContext, plan: HeldOut) -> dict[str, float]:
     """Metrics of the engine's present weights on the first held-out problems of each set."""
     found = evaluate_plan(
-        world.engine,
-        world.renderer,
-        world.stage.task,
+        context.engine,
+        context.renderer,
+        context.task,
         plan.quick,
-        seed=stable_seed(world.seed, "evaluation"),
-        on_progress=lambda done, total: world.on_phase("evaluate", done, total),
-        state=world.state,
+        seed=stable_seed(context.seed, "evaluation"),
+        on_progress=lambda done, total: context.on_phase("evaluate", done, total),
+        state=context.state,
     )
     means = found.reward_means if len(found.reward_means) > 1 else {}
     metrics = _measures(found, "eval") | {f"eval/rewards/{name}/mean": value for name, value in means.items()}
@@ -46,7 +45,7 @@ def quick_metrics(stage: Stage, plan: HeldOut) -> list[str]:
     if not stage.evaluate_every or not len(stage.task.held_out):
         return []
     if stage.algorithm.trains_scorer:
-        steps = isinstance(stage.algorithm.source, StepLabels | MonteCarloSteps)
+        steps = stage.algorithm.source.labels_steps()
         return ["eval/accuracy", *(["eval/auc", "eval/first_error"] if steps else [])]
     ks = [k for k in doubling(plan.during_samples) if k > 1]
     judge = stage.task.judge

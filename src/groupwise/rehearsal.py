@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
+from groupwise.algorithm import Source
 from groupwise.errors import UserError
-from groupwise.protocols import Learner
-from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, World
+from groupwise.sources import DrawContext
+from groupwise.stage import Stage, in_stage
+from groupwise.trainable import Memory
 from groupwise.types import Example, Prompt, Rollout, flatten
 
 LOOKED_AT = 2_000  # rows, evenly spread, by their letters
 LONGEST = 16  # of them, by their tokens
 
 
-def rehearse(world: World, learner: Learner, tokens: int) -> str:
+def rehearse(stage: Stage, context: DrawContext, memory: Memory, tokens: int) -> str:
     """What was tried, in words; empty: nothing. ``tokens`` are those of a micro-batch.
 
     Raises UserError where memory has no room for one completion.
     """
-    if not learner.is_tight(max(tokens, 2 * world.engine.context_tokens)):
+    if not memory.is_tight(max(tokens, 2 * context.engine.context_tokens)):
         return ""
-    algorithm = world.stage.algorithm
-    rollouts = longest_rollouts(world, tokens)
+    algorithm = stage.algorithm
+    rollouts = longest_rollouts(stage, context, tokens)
     if not rollouts:
         return ""
     together = in_pairs(rollouts) if algorithm.objective.joins_group() else None
-    return learner.rehearse(rollouts, algorithm.outputs, together)
+    return memory.rehearse(rollouts, algorithm.outputs, together)
 
 
 def in_pairs(rollouts: Sequence[Rollout]) -> list[int]:
@@ -36,23 +37,23 @@ def in_pairs(rollouts: Sequence[Rollout]) -> list[int]:
     return [numbers[rollout.prompt.example.id] for rollout in rollouts]
 
 
-def longest_rollouts(world: World, tokens: int) -> list[Rollout]:
+def longest_rollouts(stage: Stage, context: DrawContext, tokens: int) -> list[Rollout]:
     """As long as the stage's can be, enough to fill a micro-batch of ``tokens``; none where no row can be read.
 
     Prompts are the longest by tokens among the LONGEST by letters of LOOKED_AT rows. What is sampled is as long as it
     may get; what rows demonstrate is the longest of them.
     """
-    source = world.stage.algorithm.source
-    sampled = isinstance(source, OnPolicy | FrozenPolicy | MonteCarloSteps)
-    rows = longest_rows(world.stage.task.train, prompts_alone=sampled)
+    source = stage.algorithm.source
+    sampled = source.max_completion_tokens > 0
+    rows = longest_rows(stage.task.train, prompts_alone=sampled)
     try:
-        found = _sampled(world, source, rows) if sampled else _shown(world, rows)
+        found = _sampled(context, source, rows) if sampled else _shown(stage, context, rows)
     except UserError:  # the stage's own draw says it better
         return []
     if not found:
         return []
     each = max(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in found)
-    copies = min(-(-tokens // (each * len(found))) + 1, world.stage.prompts_per_step)
+    copies = min(-(-tokens // (each * len(found))) + 1, stage.prompts_per_step)
     return [_renamed(rollout, number) for number in range(copies) for rollout in found]
 
 
@@ -67,24 +68,23 @@ def longest_rows(rows: Sequence[Example], prompts_alone: bool) -> list[Example]:
     return sorted(looked_at, key=letters, reverse=True)[:LONGEST]
 
 
-def _sampled(world: World, source: Any, rows: Sequence[Example]) -> list[Rollout]:
+def _sampled(context: DrawContext, source: Source, rows: Sequence[Example]) -> list[Rollout]:
     """A group behind the longest prompt that leaves room for its completions."""
-    room = world.engine.context_tokens - source.max_completion_tokens
-    prompts = [prompt for row in rows if len((prompt := world.renderer.prompt(row)).tokens) <= room]
+    room = context.engine.context_tokens - source.max_completion_tokens
+    prompts = [prompt for row in rows if len((prompt := context.renderer.prompt(row)).tokens) <= room]
     if not prompts:
         return []
     prompt, most = max(prompts, key=lambda prompt: len(prompt.tokens)), source.max_completion_tokens
     ids = tuple(place % 64 for place in range(most))
-    size = source.group_size if isinstance(source, OnPolicy) else source.samples_per_prompt
     told = (True,) * most, (0.0,) * most, "", False, 0
-    return [Rollout(prompt, ids, *told, rewards={most - 1: 0.0}) for _ in range(size)]
+    return [Rollout(prompt, ids, *told, rewards={most - 1: 0.0}) for _ in range(source.samples_per_prompt)]
 
 
-def _shown(world: World, rows: Sequence[Example]) -> list[Rollout]:
+def _shown(stage: Stage, context: DrawContext, rows: Sequence[Example]) -> list[Rollout]:
     """The longest group that rows hold themselves."""
-    task = replace(world.stage.task, train=rows, shares=())
-    stage = replace(world.stage, task=task, prompts_per_step=len(rows), long_prompts="skip")
-    groups = stage.algorithm.source.draw(replace(world, stage=stage), 0).groups
+    task = replace(stage.task, train=rows, shares=())
+    small = replace(stage, task=task, prompts_per_step=len(rows), long_prompts="skip")
+    groups = stage.algorithm.source.draw(in_stage(small, context), {}).groups
     return flatten([max(groups, key=lambda group: sum(len(rollout.tokens) for rollout in group.rollouts))])
 
 

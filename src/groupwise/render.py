@@ -114,7 +114,9 @@ class Renderer:
             text = joined(begun, rest, self._encoder.guarded)
             turns = [{**turns[0], "content": text[len(begun) :]}, *turns[1:]]
         writer = self._writer(example, learned=True)
-        return (writer.appended if self.demonstrations == "appended" else writer.written)(messages, turns)
+        if self.demonstrations == "appended":
+            return writer.appended(messages, turns)
+        return writer.written(messages, turns, example.context_turns)
 
     def unread_arguments(self, example: Example) -> list[str]:
         """Names of the row's own template arguments that change nothing here."""
@@ -156,12 +158,7 @@ class Renderer:
     ) -> Sampling:
         """How to draw completions that end where they should."""
         drawn = Sampling(max_tokens, temperature, top_k, top_p, min_p)
-        pieces = self._token_bytes if self.stop_strings else ()
-        return replace(drawn, stop_tokens=self.stop_tokens, stop_strings=self.stop_strings, pieces=pieces)
-
-    @cached_property
-    def _token_bytes(self) -> tuple[bytes, ...]:
-        return self._pieces.spelled(len(self.tokenizer))
+        return replace(drawn, stop_tokens=self.stop_tokens, stop_strings=self.stop_strings)
 
     @property
     def pad_token(self) -> int:

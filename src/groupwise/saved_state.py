@@ -15,30 +15,38 @@ STATE = "groupwise_state.json"
 PROGRESS = "groupwise_progress.json"
 
 
-def save_state(directory: Path, state: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
-    """Optimizer and run state beside a model: nested dicts, lists and tuples of tensors and plain values.
-
-    Raises TypeError for anything else.
-    """
+def save_state(directory: Path, state: Mapping[str, Any]) -> None:
+    """Writes nested dicts, lists and tuples of tensors and plain values. Raises TypeError for anything else."""
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {}
     shape = _taken_apart(dict(state), "state", tensors, {})
     save_file({name: _alone(tensor) for name, tensor in tensors.items()}, directory / TENSORS)
     (directory / STATE).write_text(json.dumps(shape, indent=1) + "\n", encoding="utf-8")
-    (directory / PROGRESS).write_text(json.dumps(progress, indent=1) + "\n", encoding="utf-8")
 
 
-def load_state(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What ``save_state`` wrote, its tensors on the CPU, each in memory of its own.
+def load_state(directory: Path) -> dict[str, Any]:
+    """Reads what ``save_state`` wrote, its tensors on the CPU, each in memory of its own.
 
     In the mapped file a tensor begins at any byte, and a matrix product rounds by where its factors begin.
     """
     from safetensors.torch import load_file
 
-    shape, progress = (json.loads((directory / name).read_text(encoding="utf-8")) for name in (STATE, PROGRESS))
+    shape = json.loads((directory / STATE).read_text(encoding="utf-8"))
     tensors = {name: tensor.clone() for name, tensor in load_file(directory / TENSORS).items()}
-    return _put_together(shape, tensors), progress
+    state: dict[str, Any] = _put_together(shape, tensors)
+    return state
+
+
+def save_progress(directory: Path, progress: Mapping[str, Any]) -> None:
+    """Writes where a stage stands: plain values."""
+    (directory / PROGRESS).write_text(json.dumps(progress, indent=1) + "\n", encoding="utf-8")
+
+
+def load_progress(directory: Path) -> dict[str, Any]:
+    """Reads what ``save_progress`` wrote."""
+    progress: dict[str, Any] = json.loads((directory / PROGRESS).read_text(encoding="utf-8"))
+    return progress
 
 
 def _alone(tensor: Tensor) -> Tensor:

@@ -6,24 +6,27 @@ from dataclasses import replace
 
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
-from groupwise.protocols import Learner
 from groupwise.rewards.model import with_scales
 from groupwise.rewards.scale import scales_from
-from groupwise.sources import World
+from groupwise.sources import DrawContext
 from groupwise.sources.reward_scale import measured, unmeasured
+from groupwise.stage import Stage
+from groupwise.trainable import Trainable
 
 
-def scaled(world: World, learner: Learner, place: RunDirectory, most_tokens: int, is_begun: bool) -> World:
-    """The world with the scales of its learned rewards: measured now, before the stage's first step, on completions of
+def scaled(
+    stage: Stage, context: DrawContext, learner: Trainable, place: RunDirectory, most_tokens: int, is_begun: bool
+) -> Stage:
+    """The stage with the scales of its learned rewards: measured now, before the stage's first step, on completions of
     at most ``most_tokens``, or as run.json has them.
 
     Raises UserError where the stage is under way and they are not there: its policy is no longer the one to ask.
     """
-    task, name = world.stage.task, world.stage.name
+    task, name = stage.task, stage.name
     rewards = (*task.rewards, *task.referee)
     wanted, record = unmeasured(rewards), place.read().get("reward_scales", {})
     if not wanted:
-        return world
+        return stage
     kept = record.get(name)
     missing = kept is None or not wanted.keys() <= kept.keys()
     if missing and is_begun:
@@ -32,13 +35,13 @@ def scaled(world: World, learner: Learner, place: RunDirectory, most_tokens: int
             "policy has changed since; bring the file back (a checkpoint has a copy) or start the stage over"
         )
     if missing:
-        world.engine.load(learner.weights(), learner.version)
-        found = measured(world, rewards, most_tokens)
+        context.engine.load(learner.weights(), learner.version)
+        found = measured(stage.algorithm.source, context, rewards, most_tokens)
         kept = {reward: scale.numbers() for reward, scale in found.items()}
         place.write_record({"reward_scales": record | {name: kept}})
     scales = {reward: scales_from(kept[reward], scale) for reward, scale in wanted.items()}
     for reward, scale in scales.items():
         on = f"{scale.prompts} prompts x {scale.completions} completions of the policy it begins with"
-        world.on_note(f"{name}: reward {reward} is standardised to {scale.formula()}, measured on up to {on}")
+        context.on_note(f"{name}: reward {reward} is standardised to {scale.formula()}, measured on up to {on}")
     changed = replace(task, rewards=with_scales(task.rewards, scales), referee=with_scales(task.referee, scales))
-    return replace(world, stage=replace(world.stage, task=changed))
+    return replace(stage, task=changed)

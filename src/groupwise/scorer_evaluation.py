@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from math import exp, log, log1p
 from typing import TYPE_CHECKING, Any, Literal
 
+from groupwise.counting import counted
 from groupwise.statistics import Interval, clustered_auc, clustered_share, mean, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from groupwise.protocols import Learner
-    from groupwise.sources import World
+    from groupwise.sources import DrawContext
     from groupwise.stage import Stage
+    from groupwise.trainable import Trainable
     from groupwise.types import Group
 
 BINS = 10
@@ -170,7 +171,7 @@ def calibration_error(chances: Sequence[float], came_true: Sequence[float], low:
     return sum(row.count * abs(row.predicted - row.observed) for row in table) / len(chances)
 
 
-def evaluate_scorer(stage: Stage, learner: Learner, groups: Sequence[Group]) -> ScorerEvaluation:
+def evaluate_scorer(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> ScorerEvaluation:
     """What ``learner``, a scorer, makes of the groups, read as its stage's objective reads them.
 
     Raises ValueError where they hold no pair and no label.
@@ -189,37 +190,36 @@ def evaluate_scorer(stage: Stage, learner: Learner, groups: Sequence[Group]) -> 
         ]
         return step_evaluation(stage.task.name, [row for row in rows if row])
     last = last_scores(scores, signals.mask).tolist()
-    by_prompt: dict[tuple[int, ...], list[tuple[float, bool | None]]] = {}  # its pairs hang together
+    by_prompt: dict[bytes, list[tuple[float, bool | None]]] = {}  # its pairs hang together
     for better, worse in zip(*(rows.tolist() for rows in better_pairs(signals)), strict=True):
         longer = sum(rollouts[better].mask) - sum(rollouts[worse].mask)
         pair = last[better] - last[worse], longer > 0 if longer else None
-        by_prompt.setdefault(rollouts[better].prompt.tokens, []).append(pair)
+        by_prompt.setdefault(rollouts[better].prompt.key, []).append(pair)
     return pair_evaluation(stage.task.name, list(by_prompt.values()))
 
 
-def held_out_groups(world: World, problems: int) -> list[Group]:
-    """What the stage's source makes of the first held-out rows, each group once; kept in ``world.gathered``.
+def held_out_groups(stage: Stage, context: DrawContext, problems: int) -> list[Group]:
+    """What the stage's source makes of the first held-out rows, each group once; kept in ``context.gathered``.
 
     Raises UserError where the source can make nothing of them.
     """
-    from groupwise.sources import FrozenPolicy, Gathered, MonteCarloSteps
+    from groupwise.sources import Gathered
+    from groupwise.stage import in_stage
 
-    key = f"{world.stage.name}: {problems} held-out rows"
-    if key not in world.gathered:
-        task, algorithm, count = world.stage.task, world.stage.algorithm, min(problems, len(world.stage.task.held_out))
+    key = f"{stage.name}: {counted(problems, 'held-out row')}"
+    if key not in context.gathered:
+        task, source, count = stage.task, stage.algorithm.source, min(problems, len(stage.task.held_out))
         task = replace(task, train=tuple(task.held_out[place] for place in range(count)), shares=())
-        source = algorithm.source
-        if isinstance(source, FrozenPolicy | MonteCarloSteps):
-            count *= source.samples_per_prompt * max(1, len(source.models))
-            algorithm = replace(algorithm, source=replace(source, replay=0.0))
-        stage = replace(world.stage, task=task, algorithm=algorithm, prompts_per_step=count)
-        there = replace(world, stage=stage, store=None)
-        drawn = there.stage.algorithm.source.draw(there, 0).groups
+        if asked := source.gathers(count):
+            count *= source.samples_per_prompt * len(source.samples_from())
+            source = source.on_trial(asked)
+        there = in_stage(replace(stage, task=task, prompts_per_step=count), replace(context, store=None))
+        drawn = source.draw(there, {}).groups
         once = {
             (group.prompt.example.id, tuple(rollout.tokens for rollout in group.rollouts)): group for group in drawn
         }
-        world.gathered[key] = Gathered(list(once.values()))
-    return world.gathered[key].groups
+        context.gathered[key] = Gathered(list(once.values()))
+    return context.gathered[key].groups
 
 
 def _won(margin: float) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from groupwise.card import model_card
@@ -27,10 +29,9 @@ from groupwise.intake import template_notes, with_usable_rows
 from groupwise.keeper import Keeper
 from groupwise.kernels.memory import share_freed_memory
 from groupwise.learners import NewModel
-from groupwise.learners.local import LocalLearner
-from groupwise.learners.scorer import ScorerLearner
-from groupwise.loop import Progress, train
-from groupwise.opening import AnyLearner, Opener
+from groupwise.learners.threads import one_thread_plan
+from groupwise.loop import Progress, load_newest, train
+from groupwise.opening import Opener
 from groupwise.protocols import Sink
 from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
@@ -38,14 +39,15 @@ from groupwise.rendering import dated, remembered
 from groupwise.resuming import note_changes, note_unreadable, record_guards, refuse_damaged_model, whole_checkpoint
 from groupwise.rotation import rotate
 from groupwise.runs import Outcome, Run, as_record, validate
-from groupwise.saved_state import load_state
+from groupwise.saved_state import load_progress
 from groupwise.scaling import scaled
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
 from groupwise.sinks.trackers import About
-from groupwise.sources import World
-from groupwise.stage import Stage
+from groupwise.sources import DrawContext, restore_pending
+from groupwise.stage import Stage, in_stage
 from groupwise.stopping import Interrupted, Stopped, given_up_at_once
+from groupwise.trainable import Trainable
 from groupwise.versions import conditions
 
 
@@ -60,7 +62,7 @@ def run(
     warnings = validate(recipe)
     share_freed_memory()
     place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
-    with place.claim(describe(recipe), fresh) as changes:
+    with place.claim(describe(recipe), fresh) as changes, one_thread_plan():
         return Session(recipe, place, sinks, changes, warnings).run()
 
 
@@ -81,6 +83,7 @@ class Session:
 
         self.recipe, self.place, self.evaluations = recipe, place, Evaluations(place)
         self.named: dict[str, Path | str] = {}
+        self._open_learners = ExitStack()
         self.changes, self.warnings, last = changes, warnings, recipe.stages[-1]
         self.ends = {last.name: last.steps}
         shown = [Terminal(recipe.name)] if sinks is None else list(sinks)
@@ -128,7 +131,8 @@ class Session:
                 refuse_damaged_model(self.place, stage.name)
             if not left.exists() or self.evaluator.due(stage):
                 self.named = {"first": first, "last": model}
-                self._stage(stage, self._left_by(stage.start))
+                with ExitStack() as self._open_learners:
+                    self._stage(stage, self._left_by(stage.start))
             rotate(self.place, stage.name, self.recipe.checkpoints, finished=True, end=self.ends.get(stage.name))
             model = left
         record = self.place.read()
@@ -169,31 +173,32 @@ class Session:
         with given_up_at_once():
             present = left if trained and not self._adapters_beside(stage) else resumed or model
             learner = self._opener.learner(stage, present)
+            self._open_learners.callback(learner.close)
             self._tell(learner)
             opener = self._opener  # with the threads that the run has from now on
             engine = opener.engine(stage, learner, present, model)
-            if trained and present != left and isinstance(learner, LocalLearner):
-                learner.load_left(left)
+            if trained and present != left and learner.policy:
+                learner.policy.load_left(left)
             task = opener.task(stage.task, learner.tokenizer)
         stage, left_out = with_usable_rows(replace(stage, task=task))
         world = opener.world(stage, learner, engine, model, self.place.read())
         self.place.write_record(dated(world.renderer))
         world = replace(world, on_phase=self.sink.phase, store=self.place.gathered)
-        world = world.at(stage.steps, stage.steps * stage.prompts_per_step)  # evaluations judge as at the end
-        world = scaled(
-            world, learner, self.place, self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
-        )
-        stage = world.stage
+        end = {"prompts": stage.steps * stage.prompts_per_step}  # evaluations judge as at the end
+        world = world.at(stage.steps, end, serve=partial(load_newest, engine, learner))
+        most, begun = self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
+        stage = scaled(stage, world, learner, self.place, most, begun)
+        world = in_stage(stage, world)
         if not trained:
             for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, world.renderer))):
                 self.sink.note(line)
             self._train(stage, world, learner, resumed, model)
         if self.evaluator.due(stage):
             engine.load(learner.weights(), learner.version)
-            if isinstance(learner, ScorerLearner):
-                self.evaluator.evaluate_scorer(world, learner)
+            if learner.policy:
+                self.evaluator.evaluate(stage, world)
             else:
-                self.evaluator.evaluate(world)
+                self.evaluator.evaluate_scorer(stage, world, learner)
 
     def _adapters_beside(self, stage: Stage) -> bool:
         """Whether the policy is more than the weights of its saved model, which its dtype would round."""
@@ -207,40 +212,39 @@ class Session:
         learner = replace(given, threads=given.threads or self.place.read().get("threads", 0))
         return Opener(replace(self.recipe, learner=learner), self._left_by, self.sink.note)
 
-    def _tell(self, learner: AnyLearner) -> None:
+    def _tell(self, learner: Trainable) -> None:
         """Once a run: the threads that were chosen, and why learning is slower than it could be."""
         if "threads" in self.place.read():
             return
         self.place.write_record({"threads": learner.threads})
-        if not self.recipe.learner.threads and learner.device == "cpu":
-            self.sink.note(f"learner: {learner.threads} CPU threads, the fastest in a trial")
-        if learner.slower:
-            self.sink.note(f"learner: {learner.slower}; padding is computed and prompts are not shared, slower")
+        for line in learner.remarks():
+            self.sink.note(f"learner: {line}")
 
-    def _train(self, stage: Stage, world: World, learner: AnyLearner, resumed: Path | None, start: Path | str) -> None:
+    def _train(
+        self, stage: Stage, world: DrawContext, learner: Trainable, resumed: Path | None, start: Path | str
+    ) -> None:
         """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
         progress, algorithm = Progress(), stage.algorithm
         reference = algorithm.reference.model if algorithm.needs_reference else None
         with given_up_at_once():
             learner.start_stage(reference, algorithm.critic.network)
             if resumed:
-                state, saved = load_state(resumed)
-                learner.load_state(state)
-                progress = Progress(**saved)
+                learner.read(resumed)
+                progress = Progress.of(load_progress(resumed))
+                restore_pending(algorithm.source, world, progress.position, resumed, progress.pending)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage.task.train)}")
-        tried = rehearse(world, learner, self.recipe.learner.tokens_per_micro_batch)
-        if tried:
+        if tried := rehearse(stage, world, learner.memory, self.recipe.learner.tokens_per_micro_batch):
             self.sink.note(f"{stage.name}: {tried}")
-        if not resumed and isinstance(learner, LocalLearner):
-            self.evaluator.evaluate_start(world, learner, start)
+        if not resumed and learner.policy:
+            self.evaluator.evaluate_start(stage, world, learner, start)
         self.sink.stage(stage.name, stage.steps, progress.step)
         plan, kept = self.recipe.evaluation, self.recipe.checkpoints
         keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
         try:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
-            keeper.ledger.drain()
+            keeper.drain()
         except Interrupted:
             keeper.give_up_step()
         finally:
@@ -248,14 +252,18 @@ class Session:
         refuse_broken(stage.name, learner.weights())
         if stage.name in self.ends:
             keeper.keep_end()
+        self._leave(stage, world, learner)
+
+    def _leave(self, stage: Stage, world: DrawContext, learner: Trainable) -> None:
+        """Writes the model of a stage that is done, with what it was asked."""
         left = self.place.model(stage.name)
-        require_space(left.parent, learner.saved_bytes(), f"the model of {stage.name}")
+        require_space(left.parent, learner.memory.saved_bytes(), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
-            asked = remembered(stage.task, world.renderer) | Questions.of(stage.task).record()
+            asked = remembered(stage.task, world.renderer) | Questions.of(stage.task, stage.algorithm.source).record()
             write_json(aside / RECORD, self.place.lasting_record() | asked)
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
-        if isinstance(learner, LocalLearner) and (told := learner.merge_loss()):
+        if learner.policy and (told := learner.policy.merge_loss()):
             self.sink.note(f"{stage.name}: {told}")
 
     def _left_by(self, name: str) -> Path | str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm
 from groupwise.evaluation_plan import HeldOut
+from groupwise.protocols import RolloutEngine
+from groupwise.render import Renderer
+from groupwise.sources.signal import signal_of
+from groupwise.sources.world import DrawContext
 from groupwise.tasks.task import Task
 
 __all__ = ["Checkpoints", "HeldOut", "Stage", "updates_per_draw"]
@@ -83,6 +87,26 @@ class Stage:
 def updates_per_draw(stage: Stage) -> int:
     """Optimiser updates made on one draw."""
     return stage.minibatches * stage.epochs
+
+
+def draw_context(stage: Stage, renderer: Renderer, engine: RolloutEngine, seed: int) -> DrawContext:
+    """What the stage's source may use; ``dataclasses.replace`` adds who hears of it, and where it may keep things."""
+    return in_stage(stage, DrawContext(stage.name, stage.task, stage.prompts_per_step, renderer, engine, seed))
+
+
+def in_stage(stage: Stage, context: DrawContext) -> DrawContext:
+    """The same for another stage, or for the same one with other options."""
+    return replace(
+        context,
+        name=stage.name,
+        task=stage.task,
+        prompts_per_step=stage.prompts_per_step,
+        steps=stage.steps,
+        long_prompts=stage.long_prompts,
+        most_unscored=stage.most_unscored,
+        signal=signal_of(stage.algorithm),
+        asks_verdicts=stage.algorithm.needs_verdicts,
+    )
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,26 @@ def policy_metrics(stage: Stage, version: int, rollouts: Sequence[Rollout], sign
         return {}
     assert signals.learned is not None
     left_out = 1 - float(signals.learned.sum()) / max(float(signals.mask.sum()), 1.0)
-    versions = [rollout.version for rollout in sampled if rollout.version != ANOTHER_POLICY]
-    metrics = {"staleness": float(version - min(versions))} if versions else {}
+    metrics = staleness(version, [rollout for rollout in sampled if rollout.version != ANOTHER_POLICY])
     foreign = sum(rollout.version != version for rollout in sampled) / len(sampled)
     if foreign:
         metrics["off_policy_ratio"] = foreign
     metrics["completions/repetitive_ratio"] = sum(repeats(rollout.tokens) for rollout in sampled) / len(sampled)
     return metrics | {"masked_ratio": left_out}
+
+
+def staleness(version: int, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """By how many updates tokens are behind the weights that learn from them: the oldest, and the mean of all."""
+    if not rollouts:
+        return {}
+    behind = count = 0
+    for rollout in rollouts:
+        start = 0
+        for drawn_by, end in rollout.spans:
+            tokens = sum(rollout.mask[start:end])
+            behind, count, start = behind + tokens * (version - drawn_by), count + tokens, end
+    oldest = min(rollout.version for rollout in rollouts)
+    return {"staleness": float(version - oldest), "staleness/mean": behind / max(count, 1)}
 
 
 def repeats(tokens: Sequence[int]) -> bool:

@@ -1,4 +1,8 @@
-"""Stopping when asked: SIGINT and SIGTERM are heeded where nothing is lost by it."""
+"""Stopping when asked: SIGINT and SIGTERM are heeded where nothing is lost by it.
+
+Who listens to signals makes a ``StopRequest``; what runs inside that ``with`` reads it, and nothing else does: another
+run in another thread of this process goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -13,13 +19,33 @@ class Interrupted(BaseException):
     """Raised at a place that can be given up: what follows it is done again, to the same bits."""
 
 
-class _Asked:
-    signal = 0
+@dataclass(eq=False)
+class StopRequest:
+    """Whether what runs was asked to stop."""
+
+    signal: int = 0
     """What asked; 0: nothing did."""
-    at_once = False
+    at_once: bool = False
+    """Whether what runs can be given up wherever it is."""
+
+    def ask(self, number: int, frame: Any = None) -> None:
+        """Asks, as a signal's handler. A second signal ends the process as if nobody listened."""
+        if self.signal:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.signal = number
+        if self.at_once:
+            self.at_once = False
+            raise Interrupted
 
 
-asked = _Asked()
+_current: ContextVar[StopRequest | None] = ContextVar("stop request", default=None)
+
+
+def stop_signal() -> int:
+    """Returns the signal that asked what runs here to stop; 0: none did, or nobody listens."""
+    request = _current.get()
+    return request.signal if request else 0
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error
@@ -27,12 +53,12 @@ class Stopped(Exception):  # noqa: N818 - it is no error
 
     def __init__(self, where: str) -> None:
         super().__init__(where)
-        self.signal = asked.signal
+        self.signal = stop_signal()
 
 
 def heed() -> None:
     """Raises Interrupted where a stop was asked for."""
-    if asked.signal:
+    if stop_signal():
         raise Interrupted
 
 
@@ -40,30 +66,35 @@ def heed() -> None:
 def given_up_at_once() -> Iterator[None]:
     """Nothing in here changes what is kept: a signal raises Interrupted wherever it is."""
     heed()
-    asked.at_once = True
+    request = _current.get() or StopRequest()
+    request.at_once = True
     try:
         yield
     finally:
-        asked.at_once = False
+        request.at_once = False
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """SIGINT or SIGTERM: save and stop, as soon as nothing is lost by it. A second one ends the process at once."""
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.signal:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        asked.signal = number
-        if asked.at_once:
-            asked.at_once = False
-            raise Interrupted
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+def stopped_by(request: StopRequest) -> Iterator[None]:
+    """What runs in here is stopped by this request, and by no other."""
+    inside = _current.set(request)
     try:
         yield
     finally:
-        asked.signal, asked.at_once = 0, False
+        _current.reset(inside)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """SIGINT or SIGTERM: save and stop, as soon as nothing is lost by it. A second one ends the process at once.
+
+    Of the main thread, which alone hears signals.
+    """
+    request = StopRequest()
+    before = {number: signal.signal(number, request.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with stopped_by(request):
+            yield request
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)

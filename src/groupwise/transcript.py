@@ -59,8 +59,9 @@ class Writer:
         text = before + turns[0]["content"] + self.tail[:end]
         return Transcript(text, ((len(before), len(text)),), ended=bool(self.ends))
 
-    def written(self, messages: Sequence[Message], turns: Sequence[Message]) -> Transcript:
-        """The conversation as the template writes it: ``turns`` begin and end with the assistant's.
+    def written(self, messages: Sequence[Message], turns: Sequence[Message], context: Sequence[int] = ()) -> Transcript:
+        """The conversation as the template writes it: ``turns`` begin and end with the assistant's, and those in
+        ``context`` are no answers, whoever speaks.
 
         Raises UserError where the template rewrites what stands before an answer once it follows, and AnswerRewritten
         where it drops or changes a part of an answer.
@@ -71,7 +72,7 @@ class Writer:
         whole = self.fill(given, False, False)
         answers, added = [], ""
         for place, turn in enumerate(turns):
-            if turn["role"] != "assistant":
+            if turn["role"] != "assistant" or place in context:
                 continue
             number = len(given) - len(turns) + place
             before = self.prompt(messages) if place == 0 else self.fill(given[:number], True, False)

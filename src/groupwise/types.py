@@ -16,8 +16,11 @@ A second turn simply goes on in the same rollout; what a tool or an environment 
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from groupwise.tolerance import differ
@@ -47,8 +50,16 @@ class Example:
     """Further reference answers, each as right as ``answer``."""
     is_bad: bool = False
     """The row labels its own completion a bad one, which is therefore no demonstration."""
+    context_turns: tuple[int, ...] = field(default=(), repr=False)
+    """Where in the messages of ``completion`` turns of the assistant's stand that are context, as what others say: they
+    have mask 0. Neither its first nor its last message is one."""
     held_out_set: str = field(default="", repr=False)
     """The name of the set that it belongs to, where a task holds several out. Empty: its ``data_source``, if any."""
+
+
+def prompt_key(tokens: Sequence[int]) -> bytes:
+    """A hash of all that a network reads of a prompt: whoever needs to know whether two are the same compares this."""
+    return hashlib.blake2b(array("q", tokens).tobytes(), digest_size=16).digest()
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,11 @@ class Prompt:
     tokens: tuple[int, ...]
     opens_thinking: bool = False
     """Whether it ends inside a thinking block that the chat template opened: the completion begins in it."""
+
+    @cached_property
+    def key(self) -> bytes:
+        """Equal keys are the same prompt to a network, whatever rows they came from."""
+        return prompt_key(self.tokens)
 
 
 @dataclass(frozen=True)
@@ -76,8 +92,6 @@ class Sampling:
     """A completion ends after any of these; the stop token belongs to the completion."""
     stop_strings: tuple[str, ...] = ()
     """A completion ends with the token that completes any of these; all of that token belongs to it."""
-    pieces: tuple[bytes, ...] = ()
-    """The bytes that each id adds to a text, where there are stop strings; ids behind the last add none."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,57 @@ class Request:
 
     tokens: tuple[int, ...]
     seeds: tuple[int, ...]
-    """Each completion has a random stream of its own, so that neither batch size nor order changes it."""
+    """Each completion has a random stream of its own, so that neither batch size nor order changes it. The token at
+    place p behind the prompt takes number p of the stream."""
+    forced: tuple[int, ...] = ()
+    """Ids that each completion begins with, behind the prompt: what was drawn before, what an environment said. They
+    take their places in the random stream, and the ``Completion`` leaves them out."""
+    max_tokens: int | None = None
+    """Tokens to draw, where fewer than ``Sampling.max_tokens``."""
+    keep: bool = False
+    """Whether the engine may keep what it has computed of the completions, for a request that ``follows`` one. Until it
+    does, or this request is cancelled, or the stream closed, that takes memory."""
+    follows: tuple[int, int] | None = None
+    """The number of an earlier request of the stream and the index of its completion that this one goes on from. Only
+    a hint, which saves time: ``tokens`` and ``forced`` say everything."""
+
+    def resumed(self, number: int, index: int, drawn: Sequence[int], then: Sequence[int] = ()) -> Request:
+        """The request that goes on from completion ``index``, whose tokens are ``drawn``, with ``then`` behind it;
+        ``number`` is this request's in its stream."""
+        forced = (*self.forced, *drawn, *then)
+        return replace(self, seeds=(self.seeds[index],), forced=forced, follows=(number, index))
+
+    @cached_property
+    def key(self) -> bytes:
+        """As ``Prompt.key``: requests with one key have one prompt, which an engine computes once."""
+        return prompt_key(self.tokens)
+
+    @cached_property
+    def prefix_key(self) -> bytes:
+        """Of the prompt and of what is forced behind it: all that an engine computes before it draws."""
+        if not self.forced:
+            return self.key
+        return hashlib.blake2b(self.key + array("q", self.forced).tobytes(), digest_size=16).digest()
+
+
+Span = tuple[int, int]
+"""``(version, end)``: the tokens up to the place ``end`` that no earlier span has were drawn by these weights."""
+
+
+def _checked(versions: tuple[Span, ...], version: int, length: int) -> None:
+    """Raises ValueError for spans that do not cover so many tokens in order, or whose oldest is not ``version``."""
+    if not versions:
+        return
+    ends = [end for _, end in versions]
+    oldest = min(version for version, _ in versions)
+    in_order = all(before < end for before, end in zip([0, *ends], ends, strict=False)) or ends == [0]
+    if not in_order or ends[-1] != length or oldest != version:
+        raise ValueError(
+            f"versions {versions} of {length} tokens with version {version}; expected (version, end) in order up to "
+            "the last token, and the oldest as version"
+        )
+    if oldest < 0 and len(versions) > 1:
+        raise ValueError(f"versions {versions}: what no version of the learner has drawn is a whole completion")
 
 
 @dataclass(frozen=True)
@@ -98,9 +162,41 @@ class Completion:
     finished: bool
     """True: a stop token ended it. False: truncated at ``max_tokens`` or at the end of the context."""
     version: int
-    """Of the weights that drew it (``RolloutEngine.load``)."""
+    """Of the weights that drew it (``RolloutEngine.load``), the oldest where there were several."""
     support: tuple[tuple[int, ...], ...] | None = None
     """Where top-k, top-p or min-p narrowed the choice: for each token the ids that it was drawn from."""
+    versions: tuple[Span, ...] = ()
+    """Which weights drew which tokens, where new ones came while it was sampled; empty: ``version`` drew them all."""
+
+    def __post_init__(self) -> None:
+        _checked(self.versions, self.version, len(self.tokens))
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Which weights drew which tokens: one span where no new ones came."""
+        return self.versions or ((self.version, len(self.tokens)),)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """A token was drawn."""
+
+    request: int  # the number that ``Stream.submit`` gave
+    index: int  # of the completion in its request
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionEvent:
+    """A completion has ended."""
+
+    request: int  # the number that ``Stream.submit`` gave
+    index: int
+    completion: Completion
+
+
+Event = TokenEvent | CompletionEvent
+"""What a stream of completions yields."""
 
 
 DEMONSTRATED = -1
@@ -165,6 +261,7 @@ class Rollout:
     """The sampled tokens as text, special tokens left out: what rewards read."""
     finished: bool
     version: int
+    """Of the weights that drew it, the oldest where there were several; or ``DEMONSTRATED``, or ``ANOTHER_POLICY``."""
     rewards: Mapping[int, float] = field(default_factory=dict)
     """Token index -> reward; empty: not scored. Never overwritten by an advantage."""
     scores: Mapping[str, Score] = field(default_factory=dict)
@@ -176,6 +273,16 @@ class Rollout:
     renormalised over the same set. None: the whole vocabulary."""
     correct: bool | None = None
     """The verdict of the task's judge (``verdicts.Judge``); None where it was not asked or could not score."""
+    versions: tuple[Span, ...] = ()
+    """As ``Completion.versions``, of ``tokens``; what the policy has not sampled belongs to the span it stands in."""
+
+    def __post_init__(self) -> None:
+        _checked(self.versions, self.version, len(self.tokens))
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """As ``Completion.spans``."""
+        return self.versions or ((self.version, len(self.tokens)),)
 
     @property
     def last(self) -> int:

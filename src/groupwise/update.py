@@ -9,23 +9,24 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from groupwise.algorithm import Signals
+from groupwise.algorithm import Algorithm, Signals
 from groupwise.collate import signals_of
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.protocols import Learner
 from groupwise.record import BadNumber, StepRecord
 from groupwise.seeding import stable_seed
 from groupwise.stage import NO_WEIGHT, Stage, updates_per_draw
-from groupwise.tally import Tally, summary
+from groupwise.tally import Tally, Update, summary
+from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Trainable
 from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
 
 
-def prepare(stage: Stage, learner: Learner, groups: Sequence[Group]) -> Signals:
+def prepare(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> Signals:
     """The numbers of a draw, with the log-probabilities that the algorithm needs, advantages and weights.
 
-    Whose completions these are is decided by ``Rollout.version``. Where the policy that learns drew them all, and
-    makes one update of them, π_old is π_θ itself and needs no forward pass of its own, unless an advantage is made of
-    it. Otherwise π_old is the learner's before its first update; but of completions that another policy drew, where no
+    Whose tokens these are is decided by ``Rollout.spans``. Where the policy that learns drew them all, and makes one
+    update of them, π_old is π_θ itself and needs no forward pass of its own, unless an advantage is made of it.
+    Otherwise π_old is the learner's before its first update; but of tokens that another policy drew, where no
     correction compares the two, π_old is the sampler (DeepSeekMath eq. 1), so that the ratio is the importance weight.
     Advantages are made of the learner's in any case.
 
@@ -37,21 +38,29 @@ def prepare(stage: Stage, learner: Learner, groups: Sequence[Group]) -> Signals:
         _refuse_labels(stage, rollouts)
     temperature = algorithm.source.temperature
     signals = signals_of(groups, {reward.name: reward.weight for reward in stage.task.rewards})
-    signals = replace(signals, off_policy=off_policy(rollouts, learner.version))
+    signals = replace(signals, off_policy=off_policy(rollouts, learner.version) & signals.mask)
     if not algorithm.trains_scorer and _needs_old(stage, signals):
         signals = replace(signals, old_logprobs=learner.logprobs(rollouts, temperature).double())
-    if algorithm.needs_reference_logprobs:
-        reference = learner.logprobs(rollouts, temperature, reference=True)
+    policy = learner.policy
+    if policy and algorithm.needs_reference_logprobs:
+        reference = policy.logprobs(rollouts, temperature, reference=True)
         signals = replace(signals, reference_logprobs=reference.double())
-    if algorithm.critic.active:
-        signals = replace(signals, old_values=learner.values(rollouts).double())
+    if policy and algorithm.critic.active:
+        signals = replace(signals, old_values=policy.values(rollouts).double())
     prepared = algorithm.prepare(signals)
     return prepared if algorithm.has_anchor else _from_sampler(prepared)
 
 
 def off_policy(rollouts: Sequence[Rollout], version: int) -> Tensor:
-    """``[B]`` bool: completions that were sampled, and not by the weights of that version."""
-    return torch.tensor([rollout.version not in (version, DEMONSTRATED) for rollout in rollouts])
+    """``[B, T]`` bool: tokens of completions that were sampled, and not by the weights of that version."""
+    found = torch.zeros(len(rollouts), max(len(rollout.tokens) for rollout in rollouts), dtype=torch.bool)
+    for row, rollout in enumerate(rollouts):
+        start = 0
+        for drawn_by, end in rollout.spans:
+            if drawn_by not in (version, DEMONSTRATED):
+                found[row, start:end] = True
+            start = end
+    return found
 
 
 def _needs_old(stage: Stage, signals: Signals) -> bool:
@@ -61,19 +70,20 @@ def _needs_old(stage: Stage, signals: Signals) -> bool:
     assert signals.off_policy is not None
     foreign = bool(signals.off_policy.any())
     if foreign and algorithm.needs_own_samples:
+        rows = signals.off_policy.any(dim=1)
         raise UserError(
-            f"stage {stage.name}: {int(signals.off_policy.sum())} of {len(signals.off_policy)} completions were drawn "
-            f"by another policy than the one that learns from them; {NO_WEIGHT}"
+            f"stage {stage.name}: {int(rows.sum())} of {len(rows)} completions were drawn by another "
+            f"policy than the one that learns from them; {NO_WEIGHT}"
         )
     weighted = algorithm.has_ratio or algorithm.has_anchor
     return updates_per_draw(stage) > 1 or algorithm.needs_old_first or (foreign and weighted)
 
 
 def _from_sampler(signals: Signals) -> Signals:
-    """π_old is the sampler where that was another policy."""
+    """π_old is the sampler at the tokens where that was another policy."""
     if signals.old_logprobs is None or signals.behavior_logprobs is None or signals.off_policy is None:
         return signals
-    old = torch.where(signals.off_policy[:, None], signals.behavior_logprobs, signals.old_logprobs)
+    old = torch.where(signals.off_policy, signals.behavior_logprobs, signals.old_logprobs)
     return replace(signals, old_logprobs=old)
 
 
@@ -91,7 +101,7 @@ def _refuse_labels(stage: Stage, rollouts: Sequence[Rollout]) -> None:
 
 def update(
     stage: Stage,
-    learner: Learner,
+    learner: Trainable,
     groups: Sequence[Group],
     signals: Signals,
     step: int,
@@ -102,49 +112,58 @@ def update(
     algorithm, rollouts = stage.algorithm, flatten(groups)
     rate = stage.learning_rate_at(step)
     record = StepRecord.empty(groups, signals, step, algorithm.objective.reads())
-    tallies: list[Tally] = []
+    draw, updates = TrainBatch.of(algorithm, rollouts, signals), list[Update]()
     entropy: Tensor | None = None
-    heard = 0
+    done = 0
 
-    def hear(rows: int) -> None:
-        nonlocal heard
-        heard = min(heard + rows, len(rollouts) * stage.epochs)  # rows of a repeated step are heard twice
-        on_phase("train", heard, len(rollouts) * stage.epochs)
+    def progress(rows: int) -> None:
+        nonlocal done
+        done = min(done + rows, len(rollouts) * stage.epochs)  # rows of a repeated step are heard twice
+        on_phase("train", done, len(rollouts) * stage.epochs)
 
     for epoch in range(stage.epochs):
         order = random.Random(stable_seed(seed, stage.name, "minibatches", step, epoch))
-        for rows in minibatches(signals.group.tolist(), stage.minibatches, order):
-            part, chosen = signals.rows(torch.tensor(rows)), [rollouts[row] for row in rows]
-            tally = _learned(lambda part=part: Tally(algorithm, part, hear), learner, chosen, rate)  # type: ignore[misc]
-            tallies.append(tally)
-            if tally.bad:
-                record.bad.append(located(tally.bad, rows, rollouts))
+        for places in minibatches(signals.group.tolist(), stage.minibatches, order):
+            updates.append(made := _updated(learner, draw.part(places), algorithm, rate, progress))
+            if made.bad:
+                record.bad.append(made.bad)
             if epoch == 0:
-                record.logprobs[rows] = tally.logprobs
-                record.coefficients[rows] = tally.coefficients / (tally.count or 1.0)
+                tally = made.tally
+                rows, width = torch.tensor(tally.rows, dtype=torch.long), tally.logprobs.shape[1]
+                record.logprobs[rows, :width] = tally.logprobs
+                record.coefficients[rows, :width] = tally.coefficients / (tally.count or 1.0)
                 if tally.entropy is not None:
                     entropy = torch.zeros(signals.mask.shape) if entropy is None else entropy
-                    entropy[rows] = tally.entropy
-    return replace(record, entropy=entropy), summary(tallies, rate)
+                    entropy[rows, :width] = tally.entropy
+    return replace(record, entropy=entropy), summary(updates, rate)
 
 
-def _learned(new: Callable[[], Tally], learner: Learner, rollouts: Sequence[Rollout], rate: float) -> Tally:
-    """One update; from its beginning where its micro-batches were too large for the memory."""
+def _updated(
+    learner: Trainable, batch: TrainBatch, algorithm: Algorithm, rate: float, on_rows: Callable[[int], None]
+) -> Update:
+    """One update with the gradient of these rows; none where a number is not finite, or nothing is learned from: the
+    optimizer's momentum and decay would move the weights all the same."""
+    if batch.is_empty:
+        logprobs = learner.logprobs(batch.rollouts, batch.temperature).float()
+        on_rows(len(batch.rows))
+        seen = Tally(rows=batch.rows, logprobs=logprobs, coefficients=torch.zeros_like(logprobs))
+        return Update(Tally.counts(batch) + seen, is_empty=True)
+    tally = _accumulated(learner, batch, algorithm, on_rows)
+    if tally.bad:
+        learner.discard()
+        return Update(tally, bad=tally.bad)
+    metrics = learner.step(tally.count, rate, rate * algorithm.critic.learning_rate_factor)
+    bad = BadNumber("gradient", metrics["grad_norm"]) if metrics["skipped_updates"] else None
+    return Update(tally, metrics, bad)
+
+
+def _accumulated(learner: Trainable, batch: TrainBatch, algorithm: Algorithm, on_rows: Callable[[int], None]) -> Tally:
+    """From its beginning where its micro-batches were too large for the memory."""
     while True:
-        tally = new()
         try:
-            tally.learn(learner, rollouts, rate)
-            return tally
+            return learner.accumulate(batch, algorithm, on_rows=on_rows)
         except MicroBatchTooLarge:
             continue
-
-
-def located(bad: BadNumber, rows: Sequence[int], rollouts: Sequence[Rollout]) -> BadNumber:
-    """The same, by its row of the draw and with its example's name; ``rows`` are those of its minibatch."""
-    if bad.row is None:
-        return bad
-    row = rows[bad.row]
-    return replace(bad, row=row, example=rollouts[row].prompt.example.id)
 
 
 def minibatches(group: Sequence[int], parts: int, order: random.Random) -> list[list[int]]:

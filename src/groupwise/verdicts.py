@@ -89,12 +89,19 @@ class Judge:
         """Whether any score of its reward means that an answer is right."""
         return not math.isnan(self.threshold)
 
-    def verdict(self, score: Score) -> bool | None:
-        """Whether the answer with this score, one of the reward's, is right; None where it could not be scored.
+    @staticmethod
+    def value(score: Score) -> float | None:
+        """What a verdict goes by: the score's value, or of a score that is of steps alone the lowest."""
+        return min(score.steps.values(), default=None) if score.value is None else score.value
 
-        Of a score that is of steps alone the lowest counts.
-        """
-        value = min(score.steps.values(), default=None) if score.value is None else score.value
+    def highest(self, rollouts: Sequence[Rollout]) -> float | None:
+        """The highest value among scored rollouts; None where there is none."""
+        values = [self.value(rollout.scores[self.name]) for rollout in rollouts]
+        return max((value for value in values if value is not None), default=None)
+
+    def verdict(self, score: Score) -> bool | None:
+        """Whether the answer with this score, one of the reward's, is right; None where it could not be scored."""
+        value = self.value(score)
         return None if value is None or not self.can_tell else reaches(value, self.threshold)
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None] | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.measure import Measure
 from groupwise.protocols import Reward
@@ -28,7 +29,7 @@ from groupwise.voting import Canonical, candidates
 def weighted_totals(answers: Sequence[Hashable | None], scores: Sequence[float]) -> dict[Hashable | None, float]:
     """Answer -> sum of the scores of those who gave it. Raises ValueError unless each has a score of at least 0."""
     if len(answers) != len(scores) or not all(score >= 0 for score in scores):
-        raise ValueError(f"a weighted vote needs a score of at least 0 for each of {len(answers)} answers")
+        raise ValueError(f"a weighted vote needs a score of at least 0 for each of {counted(len(answers), 'answer')}")
     given: dict[Hashable | None, list[float]] = {}
     for answer, score in zip(answers, scores, strict=True):
         given.setdefault(answer, []).append(score)
@@ -97,10 +98,13 @@ class Verification:
 
         unscored = f" {self.unscored_fraction:.1%} of the samples got no score from it." * bool(self.unscored_fraction)
         if self.best_of_against_majority is None or self.vote_against_majority is None:
-            choice = f"best of {self.samples} is right on {self.best_of.value:.3f} of {self.problems} problems"
+            choice = (
+                f"best of {self.samples} is right on {self.best_of.value:.3f} of {counted(self.problems, 'problem')}"
+            )
             return f"{self.scorer}: {choice}; there is no majority vote to set beside it.{unscored}"
+        on = f"{self.samples} on {counted(self.problems, 'problem')}"
         return (
-            f"{self.scorer} against the majority vote of {self.samples} on {self.problems} problems: best of "
+            f"{self.scorer} against the majority vote of {on}: best of "
             f"{self.samples} {said(self.best_of_against_majority)}, weighted vote {said(self.vote_against_majority)}."
             f"{unscored}"
         )

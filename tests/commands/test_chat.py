@@ -397,6 +397,76 @@ def test_it_says_what_it_can_be_asked(trained, capsys, monkeypatch):
     assert "It was trained on single questions, so each line is a conversation of its own" in shown
 
 
+def asked_otherwise(tiny_model: Path, tmp_path: Path, **task: object) -> Path:
+    """A model that a run left which asked it in a way of its own."""
+    from groupwise import OnPolicy
+    from groupwise.tasks.task import Task
+    from groupwise.types import Example
+
+    rows = [
+        Example(f"row:{n}", ({"role": "user", "content": text}, {"role": "assistant", "content": "So"}))
+        for n, text in enumerate(("x", "y"))
+    ]
+    shutil.copytree(tiny_model, tmp_path / "left", dirs_exist_ok=True)
+    kept = Questions.of(Task("sums", rows, **task), OnPolicy(temperature=0.6)).record()  # type: ignore[arg-type]
+    kept["chat_template"] = {"arguments": {"enable_thinking": False}}
+    (tmp_path / "left" / "groupwise_run.json").write_text(json.dumps(kept))
+    template = tmp_path / "left" / "chat_template.jinja"
+    template.write_text("{% set told = enable_thinking %}" + template.read_text(encoding="utf-8"), encoding="utf-8")
+    return tmp_path / "left"
+
+
+@pytest.mark.parametrize(
+    ("words", "system", "stops", "told"),
+    [
+        ([], "Calculate.", ("</a>", "\n\n"), ["the system message 'Calculate.'", "also end with '</a>', '\\n\\n'"]),
+        (["--system", "Be brief."], "Be brief.", ("</a>", "\n\n"), ["also end with '</a>'"]),
+        (["--system", ""], None, ("</a>", "\n\n"), ["also end with '</a>'"]),
+        (["--stop", "!"], "Calculate.", ("!",), ["the system message 'Calculate.'"]),
+        (["--stop", ""], "Calculate.", (), ["the system message 'Calculate.'"]),
+        (["--system", "", "--stop", ""], None, (), []),
+    ],
+)
+@pytest.mark.parametrize("command", ["chat", "evaluate"])
+def test_a_model_is_asked_as_it_was_trained(
+    command, words, system, stops, told, tiny_model, tmp_path, capsys, monkeypatch
+):
+    """What is recalled is told in a line, and what the user says goes before it, part by part."""
+    from groupwise.render import Renderer
+
+    seen = []
+    real = Renderer.sampling
+    monkeypatch.setattr(
+        Renderer, "sampling", lambda self, *rest, **more: (seen.append(self), real(self, *rest, **more))[1]
+    )
+    left = asked_otherwise(tiny_model, tmp_path, system="Calculate.", stop_strings=("</a>", "\n\n"))
+    few = ["--max_completion_tokens", "4"]
+    if command == "chat":
+        assert main(["chat", str(left), "--prompt", "1 + 1 = ?", *few, *words]) == 0
+    else:
+        few += ["--problems", "2", "--sampled_problems", "0", "--samples", "1"]
+        assert main(["evaluate", str(left), "--task", "stepwise:1", *few, *words]) == 0
+    assert {(renderer.system, renderer.stop_strings) for renderer in seen} == {(system, stops)}
+    assert {renderer.template_arguments["enable_thinking"] for renderer in seen} == {False}
+    shown = capsys.readouterr()
+    (line,) = [line for line in shown.err.splitlines() if "asked as in training" in line]
+    assert "enable_thinking False" in line
+    assert all(part in line for part in told)
+    assert ("system message" in line, "also end with" in line) == (
+        any("system" in part for part in told),
+        any("also end" in part for part in told),
+    )
+    if command == "chat":
+        assert shown.out.startswith("So")  # as every answer was begun in training
+    else:
+        assert "left: in training it sampled at temperature 0.6" in shown.err
+
+
+def test_a_model_from_elsewhere_is_asked_as_it_comes(tiny_model, capsys):
+    assert main(["chat", str(tiny_model), "--prompt", "1 + 1 = ?", "--max_completion_tokens", "4"]) == 0
+    assert "asked as in training" not in capsys.readouterr().err
+
+
 def test_what_a_model_was_asked(tmp_path):
     from groupwise.tasks.task import Task
     from groupwise.types import Example

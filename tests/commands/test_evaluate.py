@@ -58,6 +58,10 @@ def test_one_model(tiny_model, capsys):
     assert float(cells(shown.out, "tokens per second").replace(",", "")) > 0
     assert "4 samples of each of the first 2 problems at temperature 1" in shown.out
     assert "evaluating model on stepwise" in shown.err
+    assert (
+        "model: no answer was right: the highest score of answer is 0, and an answer is right from 1 on."
+        in " ".join(shown.out.split())
+    )
 
 
 def test_two_models_are_paired(tiny_model, other_model, capsys, tmp_path):

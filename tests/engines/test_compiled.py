@@ -154,12 +154,23 @@ class Failing:
         self.decoder, self.room, self.heard = decoder, room, heard
         self.rows: list[int] = []
 
-    def events(self, weights: Any, requests: Any) -> Any:
-        self.rows.append(requests.max_rows)
-        for number, event in enumerate(self.decoder.events(weights, requests)):
-            if requests.max_rows > self.room and number >= self.heard:
+    def begin(self, weights: Any, rules: Any) -> Any:
+        self.rows.append(rules.max_rows)
+        batch, said = self.decoder.begin(weights, rules), 0
+        hear = batch.hear
+
+        def failing(seconds: float) -> Any:
+            nonlocal said
+            if rules.max_rows > self.room and said >= self.heard:
                 raise MemoryError("out of memory in sampling")
-            yield event
+            events, over = hear(seconds)
+            if rules.max_rows > self.room:
+                events = events[: self.heard - said]
+            said += len(events)
+            return events, over
+
+        batch.hear = failing  # type: ignore[method-assign]
+        return batch
 
 
 @pytest.mark.parametrize("heard", [0, 1, 40])

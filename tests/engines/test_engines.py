@@ -43,15 +43,15 @@ def blueprint(model: Any) -> Blueprint:
     return parts
 
 
-def compiled(model: Any, max_rows: int, threads: int = 2) -> CompiledEngine:
+def compiled(model: Any, max_rows: int, threads: int = 2, **options: Any) -> CompiledEngine:
     parts = blueprint(model)
     decoder = decoder_for(parts)
     assert not isinstance(decoder, str), decoder
-    return CompiledEngine(model, parts, decoder, max_rows, threads)
+    return CompiledEngine(model, parts, decoder, max_rows, threads, **options)
 
 
-def native(model: Any, max_rows: int) -> NativeEngine:
-    return NativeEngine(model, blueprint(model), max_rows)
+def native(model: Any, max_rows: int, **options: Any) -> NativeEngine:
+    return NativeEngine(model, blueprint(model), max_rows, **options)
 
 
 CASES = [(kind, name) for kind in (compiled, native) for name in NATIVE] + [
@@ -297,7 +297,7 @@ def test_new_weights_are_sampled_from_without_a_copy(make_model: Any, kind: Any)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
     model(torch.arange(12)[None]).logits.square().mean().backward()
     optimizer.step()
-    engine.load({name: parameter.detach() for name, parameter in model.named_parameters()}, 7)
+    engine.load(((name, parameter.detach()) for name, parameter in model.named_parameters()), 7)
     after = generate(engine, requests, Sampling(8))
     assert {completion.version for completion in after.values()} == {7}
     assert {name: parameter.data_ptr() for name, parameter in model.named_parameters()} == places
@@ -315,7 +315,7 @@ def test_weights_from_elsewhere_are_copied_in(make_model: Any, kind: Any) -> Non
         for parameter in source.parameters():
             parameter.mul_(1.1)
     engine = kind(target, max_rows=8)
-    engine.load(dict(source.named_parameters()), 1)
+    engine.load(source.named_parameters(), 1)
     requests = [Request(prompt, (3,)) for prompt in prompts(4)]
     expected = tokens_of(generate(kind(source, max_rows=8), requests, Sampling(8)))
     assert tokens_of(generate(engine, requests, Sampling(8))) == expected
@@ -327,9 +327,9 @@ def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(make_m
     t % 5 is 0; ids from 90 on spell nothing."""
     pieces = tuple(bytes([97 + t % 6]) * (2 if t % 5 == 0 else 1) for t in range(90))
     stops = ("ab", "ccd", "fff")
-    sampling = Sampling(30, stop_strings=stops, pieces=pieces)
+    sampling = Sampling(30, stop_strings=stops)
     requests = [Request(prompt, (1, 2, 3, 4)) for prompt in prompts(12)]
-    found = generate(kind(make_model("qwen3"), max_rows=7), requests, sampling).values()
+    found = generate(kind(make_model("qwen3"), max_rows=7, spelling=lambda: pieces), requests, sampling).values()
     for completion in found:
         said = [b"".join(pieces[t] for t in completion.tokens[:end] if t < 90).decode() for end in range(1, 31)]
         ends = [any(stop in text for stop in stops) for text in said]

@@ -41,7 +41,7 @@ requests = [Request(prompt.tokens, tuple(range(9))) for prompt in prompts]
 
 
 def learned():
-    learner.accumulate(rollouts, 1.0, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
+    learner.backward(rollouts, 1.0, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
     found = [parameter.grad.clone() for parameter in learner.model.parameters()]
     learner.discard()
     return found + [learner.logprobs(rollouts, 1.0, reference=True)]

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(not COMPILER, reason="no C++ compiler")
 
 PROGRAM = """
 import sys
+from dataclasses import replace
 import torch
 from groupwise import Local
 from groupwise.algorithm import Outputs
@@ -31,7 +32,7 @@ from groupwise.kernels import build
 from groupwise.learners import NewModel
 from groupwise.learners import chances
 from groupwise.learners.config import Lora
-from groupwise.types import Example, Prompt, Request, Rollout, Sampling
+from groupwise.types import CompletionEvent, Example, Prompt, Request, Rollout, Sampling
 
 build.FLAGS = tuple(sys.argv[2].split())
 torch.set_num_threads(1)
@@ -47,7 +48,7 @@ rollouts = [
 def learn(learner):
     learner.start_stage("")
     learner.logprobs(rollouts, 1.0)
-    learner.accumulate(rollouts, 0.7, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
+    learner.backward(rollouts, 0.7, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
     assert learner.step(10.0, 1e-3)["skipped_updates"] == 0
 
 
@@ -55,12 +56,22 @@ def sample(learner):
     engine = Native(threads=2, max_rows=5).open(learner.directory, learner.live_module(), learner.tokenizer)
     assert isinstance(engine, CompiledEngine)
     requests = [Request(prompt.tokens, (1, 2, 3)) for prompt in prompts]
-    pieces = tuple(bytes([number % 256]) for number in range(300))
     rules = [{}, {"temperature": 0.0}, {"top_k": 5}, {"top_p": 0.8, "min_p": 0.01}]
-    rules.append({"stop_tokens": (7, 8), "stop_strings": ("ab", "c"), "pieces": pieces})
+    rules.append({"stop_tokens": (7, 8), "stop_strings": ("ab", "c")})
     for rule in rules:
         assert len(list(engine.generate(requests, Sampling(20, **rule), lambda *_: None))) == 12
     next(iter(engine.generate(requests, Sampling(20))))
+    stream = engine.stream(Sampling(20), every_token=True)
+    first = [replace(request, keep=True) for request in requests]
+    numbers = [stream.submit(request) for request in first]
+    for number, event in enumerate(stream.events()):
+        if isinstance(event, CompletionEvent) and event.request in numbers[:3]:
+            said = event.completion.tokens
+            stream.submit(first[event.request].resumed(event.request, event.index, said, (9,) * 40 * event.index))
+        if number == 30:
+            stream.cancel(numbers[3])
+    assert stream.held() > 0
+    stream.close()
 
 
 models = [

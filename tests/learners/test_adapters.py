@@ -35,7 +35,7 @@ def likelihood(rows: Any, outputs: Outputs) -> Outputs:
 
 def learn(learner: LocalLearner, rollouts: list[Rollout], steps: int = 3) -> None:
     for _ in range(steps):
-        learner.accumulate(rollouts, 1.0, likelihood)
+        learner.backward(rollouts, 1.0, likelihood)
         learner.step(float(len(rollouts)), 1e-2)
 
 
@@ -66,7 +66,7 @@ def test_an_exact_kl_counts_what_the_head_has_learned(
         found[torch.tensor(rows)] = outputs.exact_kl.sum(dim=1).float()
         return Outputs(torch.zeros_like(outputs.logprobs))
 
-    learner.accumulate(rollouts, 1.0, keep, outputs=frozenset({"exact_kl"}))
+    learner.backward(rollouts, 1.0, keep, outputs=frozenset({"exact_kl"}))
     learner.weights()  # brings the sampled model up to date
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     for row, rollout in enumerate(rollouts):
@@ -111,9 +111,9 @@ def test_an_adapter_names_the_model_that_it_belongs_on_also_after_a_continuation
     learn(learner, rollouts, steps=1)
     checkpoint, ends = tmp_path / "checkpoint", [tmp_path / "one", tmp_path / "other"]
     learner.save(checkpoint)
-    save_state(checkpoint, learner.state(), {})
+    learner.write(checkpoint)
     again = learner.config.open(checkpoint)
-    again.load_state(load_state(checkpoint)[0])
+    again.read(checkpoint)
     for one, end in zip((learner, again), ends, strict=True):
         learn(one, rollouts, steps=1)
         one.save(end)
@@ -147,7 +147,7 @@ def test_adapter_files_are_the_same_whatever_order_sets_have(tiny_model: Path, t
 
 def test_what_is_read_back_begins_where_any_tensor_does(tmp_path: Path) -> None:
     """A file's tensors lie at any byte, and matrix products round by where their factors begin."""
-    save_state(tmp_path, {"a": torch.zeros(3), "b": torch.arange(7.0), "c": torch.ones(5, 5)}, {})
-    state, _ = load_state(tmp_path)
+    save_state(tmp_path, {"a": torch.zeros(3), "b": torch.arange(7.0), "c": torch.ones(5, 5)})
+    state = load_state(tmp_path)
     assert all(tensor.data_ptr() % 64 == 0 for tensor in state.values())
     assert torch.equal(state["b"], torch.arange(7.0))

@@ -40,7 +40,7 @@ def likelihood_and_values(rows: Any, outputs: Outputs) -> Outputs:
 
 
 def parameters(learner: LocalLearner) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in learner.weights().items()}
+    return {name: tensor.clone() for name, tensor in learner.weights()}
 
 
 @both_critics
@@ -51,7 +51,7 @@ def test_values_begin_at_zero_and_learn_the_return(
     learner.start_stage(reference=None, critic=critic)
     assert not learner.values(rollouts).any()
     for _ in range(60):
-        learner.accumulate(rollouts, 1.0, towards(2.0), outputs=VALUES)
+        learner.backward(rollouts, 1.0, towards(2.0), outputs=VALUES)
         learner.step(sum(map(len, (rollout.tokens for rollout in rollouts))), 0.0, critic_learning_rate=3e-2)
     values = learner.values(rollouts)
     assert values.shape == (len(rollouts), max(len(rollout.tokens) for rollout in rollouts))
@@ -114,7 +114,7 @@ def test_one_backward_pass_equals_autograd_of_the_whole_loss(
         return Outputs(ones, entropy=0.3 * ones, values=1 - outputs.values, exact_kl=-0.7 * ones)
 
     everything = [*learner.model.parameters(), *learner._critic.parameters()]
-    learner.accumulate(rollouts, 1.3, all_four, outputs=wanted)
+    learner.backward(rollouts, 1.3, all_four, outputs=wanted)
     found = [None if parameter.grad is None else parameter.grad.clone() for parameter in everything]
     for parameter in everything:
         parameter.grad = None
@@ -138,9 +138,9 @@ def test_a_head_moves_the_trunk_and_an_own_network_does_not(
     learner.start_stage(reference=None, critic=critic)
     for _ in range(2):  # at first the head's weights are 0 and hold the gradient back
         before = parameters(learner)
-        learner.accumulate(rollouts, 1.0, towards(1.0), outputs=VALUES)
+        learner.backward(rollouts, 1.0, towards(1.0), outputs=VALUES)
         learner.step(9, 1e-2, critic_learning_rate=1e-2)
-    moved = [name for name, tensor in learner.weights().items() if not torch.equal(tensor, before[name])]
+    moved = [name for name, tensor in learner.weights() if not torch.equal(tensor, before[name])]
     assert bool(moved) == (critic == "head")
 
 
@@ -152,18 +152,18 @@ def test_policy_and_critic_have_their_own_learning_rate_and_norm(
     learner.start_stage(reference=None, critic=critic)
     assert learner._critic is not None
     policy, head = parameters(learner), learner._critic.head.weight.clone()
-    learner.accumulate(rollouts, 1.0, likelihood_and_values, outputs=VALUES)
+    learner.backward(rollouts, 1.0, likelihood_and_values, outputs=VALUES)
     metrics = learner.step(9, 1e-3, critic_learning_rate=0.0)
     assert metrics["grad_norm"] > 0
     assert metrics["critic_grad_norm"] > 0
     assert metrics["learning_rate"] == 1e-3
     assert torch.equal(learner._critic.head.weight, head)
-    assert any(not torch.equal(tensor, policy[name]) for name, tensor in learner.weights().items())
+    assert any(not torch.equal(tensor, policy[name]) for name, tensor in learner.weights())
     policy = parameters(learner)
-    learner.accumulate(rollouts, 1.0, likelihood_and_values, outputs=VALUES)
+    learner.backward(rollouts, 1.0, likelihood_and_values, outputs=VALUES)
     learner.step(9, 0.0, critic_learning_rate=1e-3)
     assert not torch.equal(learner._critic.head.weight, head)
-    assert all(torch.equal(tensor, policy[name]) for name, tensor in learner.weights().items())
+    assert all(torch.equal(tensor, policy[name]) for name, tensor in learner.weights())
 
 
 def test_each_is_clipped_by_its_own_norm(open_learner: Open, random_groups: RandomGroups) -> None:
@@ -178,9 +178,9 @@ def test_each_is_clipped_by_its_own_norm(open_learner: Open, random_groups: Rand
             assert outputs.values is not None
             return Outputs(torch.ones_like(outputs.logprobs), values=torch.full_like(outputs.values, size))
 
-        learner.accumulate(rollouts, 1.0, loud, outputs=VALUES)
+        learner.backward(rollouts, 1.0, loud, outputs=VALUES)
         learner.step(9, 1e-3, critic_learning_rate=1e-3)
-        steps.append({name: tensor - before[name] for name, tensor in learner.weights().items()})
+        steps.append({name: tensor - before[name] for name, tensor in learner.weights()})
     for name, step in steps[0].items():
         assert torch.equal(step, steps[1][name])
 
@@ -199,13 +199,13 @@ def test_where_either_gradient_is_not_finite_nothing_moves(
         return Outputs(bad if poisoned == "logprobs" else ones, values=bad if poisoned == "values" else ones)
 
     policy, head = parameters(learner), learner._critic.head.weight.clone()
-    learner.accumulate(rollouts, 1.0, poison, outputs=VALUES)
+    learner.backward(rollouts, 1.0, poison, outputs=VALUES)
     metrics = learner.step(9, 1e-2, critic_learning_rate=1e-2)
     assert metrics["skipped_updates"] == 1.0
     assert learner.version == 0
     assert torch.equal(learner._critic.head.weight, head)
-    assert all(torch.equal(tensor, policy[name]) for name, tensor in learner.weights().items())
-    learner.accumulate(rollouts, 1.0, likelihood_and_values, outputs=VALUES)
+    assert all(torch.equal(tensor, policy[name]) for name, tensor in learner.weights())
+    learner.backward(rollouts, 1.0, likelihood_and_values, outputs=VALUES)
     assert learner.step(9, 1e-2, critic_learning_rate=1e-2)["skipped_updates"] == 0.0
 
 
@@ -223,11 +223,11 @@ def test_half_precision_keeps_values_in_float32(open_learner: Open, random_group
         return Outputs(ones, entropy=ones, values=1.2345 - outputs.values, exact_kl=-ones)
 
     for _ in range(3):
-        learner.accumulate(rollouts, 1.0, everything, outputs=wanted)
+        learner.backward(rollouts, 1.0, everything, outputs=wanted)
         metrics = learner.step(9, 1e-3, critic_learning_rate=1e-2)
         assert metrics["skipped_updates"] == 0.0
     assert learner.values(rollouts).abs().max() > 0.01
-    assert {tensor.dtype for tensor in learner.weights().values()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in dict(learner.weights()).values()} == {torch.bfloat16}
 
 
 def test_without_a_critic_there_are_no_values(open_learner: Open, random_groups: RandomGroups) -> None:
@@ -237,7 +237,7 @@ def test_without_a_critic_there_are_no_values(open_learner: Open, random_groups:
     with pytest.raises(RuntimeError, match="no critic"):
         learner.values(rollouts)
     with pytest.raises(RuntimeError, match="no critic"):
-        learner.accumulate(rollouts, 1.0, likelihood_and_values, outputs=VALUES)
+        learner.backward(rollouts, 1.0, likelihood_and_values, outputs=VALUES)
 
 
 @pytest.mark.parametrize("own", [False, True])

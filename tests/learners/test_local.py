@@ -33,12 +33,12 @@ def gradients(learner: LocalLearner) -> dict[str, Tensor]:
 def learn(learner: LocalLearner, groups: list[Group], steps: int = 2) -> None:
     rollouts = flatten(groups)
     for _ in range(steps):
-        learner.accumulate(rollouts, 1.0, likelihood)
+        learner.backward(rollouts, 1.0, likelihood)
         learner.step(len(rollouts), 1e-2)
 
 
 def parameters(learner: LocalLearner) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in learner.weights().items()}
+    return {name: tensor.clone() for name, tensor in learner.weights()}
 
 
 def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
@@ -48,7 +48,7 @@ def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 def test_accumulate_is_minus_the_gradient_of_the_objective(open_learner: Open, random_groups: RandomGroups) -> None:
     """Autograd of Σ log π on the whole batch, with the one minus sign."""
     learner, rollouts = open_learner(dtype="float64"), flatten(random_groups())
-    learner.accumulate(rollouts, 1.3, likelihood)
+    learner.backward(rollouts, 1.3, likelihood)
     found = gradients(learner)
     learner.model.zero_grad()
     whole = learner._outputs(learner._layout(rollouts, range(len(rollouts))), 1.3, frozenset())
@@ -68,7 +68,7 @@ def test_the_objective_is_asked_about_every_row_once(open_learner: Open, random_
         assert outputs.entropy is not None
         return likelihood(rows, outputs)
 
-    learner.accumulate(rollouts, 1.0, objective)
+    learner.backward(rollouts, 1.0, objective)
     assert sorted(asked) == list(range(len(rollouts)))
     assert asked != list(range(len(rollouts)))
 
@@ -82,7 +82,7 @@ def test_a_cotangent_that_would_be_lost_is_refused(open_learner: Open, random_gr
     learner = open_learner()
     learner.start_stage(reference="", critic="head")
     with pytest.raises(ValueError, match=f"cotangent of {name} would be lost"):
-        learner.accumulate(flatten(random_groups()), 1.0, unasked)
+        learner.backward(flatten(random_groups()), 1.0, unasked)
 
 
 def test_an_entropy_bonus_raises_entropy(open_learner: Open, random_groups: RandomGroups) -> None:
@@ -96,7 +96,7 @@ def test_an_entropy_bonus_raises_entropy(open_learner: Open, random_groups: Rand
         return Outputs(torch.zeros_like(outputs.logprobs), entropy=torch.ones_like(outputs.logprobs))
 
     for _ in range(3):
-        learner.accumulate(rollouts, 1.0, bonus, outputs=frozenset({"entropy"}))
+        learner.backward(rollouts, 1.0, bonus, outputs=frozenset({"entropy"}))
         learner.step(len(rollouts), 1e-3)
     assert means[0] < means[1] < means[2]
 
@@ -106,7 +106,7 @@ def test_an_output_that_was_asked_for_may_get_no_cotangent(open_learner: Open, r
     plain, asked = open_learner(), open_learner()
     for learner, wanted in ((plain, frozenset()), (asked, frozenset({"entropy", "exact_kl", "values"}))):
         learner.start_stage(reference="", critic="head")
-        learner.accumulate(flatten(random_groups()), 1.0, likelihood, outputs=wanted)
+        learner.backward(flatten(random_groups()), 1.0, likelihood, outputs=wanted)
     for name, gradient in gradients(asked).items():
         torch.testing.assert_close(gradient, gradients(plain)[name], rtol=1e-4, atol=1e-5, msg=name)
 
@@ -120,7 +120,7 @@ def test_rows_that_belong_together_are_asked_about_together(open_learner: Open, 
         asked.append(list(rows))
         return likelihood(rows, outputs)
 
-    learner.accumulate(rollouts, 1.0, objective, together=together)
+    learner.backward(rollouts, 1.0, objective, together=together)
     assert sorted(row for rows in asked for row in rows) == list(range(len(rollouts)))
     assert len({(together[row], number) for number, rows in enumerate(asked) for row in rows}) == 4
 
@@ -142,7 +142,7 @@ def test_a_step_divides_by_the_count(open_learner: Open, random_groups: RandomGr
     norms = []
     for count in (1.0, 8.0):
         learner = open_learner(max_grad_norm=0.5)
-        learner.accumulate(flatten(random_groups()), 1.0, likelihood)
+        learner.backward(flatten(random_groups()), 1.0, likelihood)
         norms.append(learner.step(count, 1e-3)["grad_norm"])
     assert norms[0] == pytest.approx(8 * norms[1], rel=1e-5)
 
@@ -160,21 +160,21 @@ def test_an_update_that_is_not_finite_is_left_out_and_counted(
 ) -> None:
     learner, rollouts = open_learner(), flatten(random_groups())
     before = parameters(learner)
-    learner.accumulate(rollouts, 1.0, lambda rows, outputs: Outputs(torch.full_like(outputs.logprobs, poison)))
+    learner.backward(rollouts, 1.0, lambda rows, outputs: Outputs(torch.full_like(outputs.logprobs, poison)))
     metrics = learner.step(9, 1e-2)
     assert metrics["skipped_updates"] == 1.0
     assert same(parameters(learner), before)
     assert learner.version == 0
-    learner.accumulate(rollouts, 1.0, likelihood)
+    learner.backward(rollouts, 1.0, likelihood)
     assert learner.step(9, 1e-2)["skipped_updates"] == 0.0
     assert not same(parameters(learner), before)
-    assert all(tensor.isfinite().all() for tensor in learner.weights().values())
+    assert all(tensor.isfinite().all() for tensor in dict(learner.weights()).values())
 
 
 def test_weights_are_shared_and_bear_checkpoint_names(open_learner: Open) -> None:
     learner = open_learner()
-    own = dict(learner.model.named_parameters())
-    for name, tensor in learner.weights().items():
+    own = dict(learner.model.named_parameters(remove_duplicate=False))
+    for name, tensor in learner.weights():
         assert tensor.data_ptr() == own[name].data_ptr()
         assert not tensor.requires_grad
 
@@ -209,7 +209,7 @@ def everything(rows: Any, outputs: Outputs) -> Outputs:
 def go_on(learner: LocalLearner, groups: list[Group], critic: str) -> None:
     rollouts, wanted = flatten(groups), {"exact_kl"} | ({"values"} if critic != "none" else set())
     for _ in range(2):
-        learner.accumulate(rollouts, 1.0, everything, frozenset(wanted))
+        learner.backward(rollouts, 1.0, everything, frozenset(wanted))
         learner.step(len(rollouts), 1e-2, critic_learning_rate=2e-2)
 
 
@@ -224,7 +224,6 @@ def test_a_state_on_the_disk_continues_to_the_bit(
 ) -> None:
     """Saved after two steps as a run saves it, and two more in another learner: the same bits as four in one go."""
     from groupwise.learners import Local, NewModel
-    from groupwise.saved_state import load_state, save_state
 
     teacher = ""
     if reference.startswith("path"):
@@ -237,12 +236,12 @@ def test_a_state_on_the_disk_continues_to_the_bit(
         straight.refresh_reference()
         go_on(straight, random_groups(3), critic)
     straight.save(tmp_path / "model")
-    save_state(tmp_path / "model", straight.state(), {"step": 2})
+    straight.write(tmp_path / "model")
     go_on(straight, random_groups(1), critic)
 
     resumed = Local(device="cpu").open(tmp_path / "model")
     resumed.start_stage(teacher, critic)
-    resumed.load_state(load_state(tmp_path / "model")[0])
+    resumed.read(tmp_path / "model")
     go_on(resumed, random_groups(1), critic)
     assert same(parameters(resumed), parameters(straight))
     assert same(critic_of(resumed), critic_of(straight))

@@ -64,7 +64,7 @@ def test_a_step_that_ran_out_of_memory_is_the_same_step(
             record, metrics = update(stage(), learner, groups, signals, step, seed=0)
             assert not record.bad
             assert (metrics.get("engine_learner_gap", 0) > 0) is (step == 0)  # then the weights are other ones
-        weights.append({name: tensor.clone() for name, tensor in learner.weights().items()})
+        weights.append({name: tensor.clone() for name, tensor in learner.weights()})
     whole, split = weights
     for name, tensor in whole.items():
         assert float((tensor - split[name]).abs().max()) <= 1e-6 * float(tensor.abs().max()), name
@@ -79,7 +79,7 @@ def test_what_is_no_matter_of_memory_is_raised(open_learner: Any, random_groups:
     learner = open_learner(threads=1)
     short_of_memory(learner, 1, RuntimeError("a kernel is broken"), monkeypatch)
     with pytest.raises(RuntimeError, match="a kernel is broken"):
-        learner.accumulate(flatten(random_groups()), 1.0, lambda rows, said: said)
+        learner.backward(flatten(random_groups()), 1.0, lambda rows, said: said)
 
 
 def test_one_completion_that_does_not_fit_is_said_with_what_to_do(
@@ -107,7 +107,7 @@ def test_pairs_that_must_stay_together_are_not_taken_apart(
 
     for _ in range(3):
         try:
-            learner.accumulate(rollouts, 1.0, heard, together=[0, 0, 1, 1, 2, 2, 3, 3])
+            learner.backward(rollouts, 1.0, heard, together=[0, 0, 1, 1, 2, 2, 3, 3])
             break
         except MicroBatchTooLarge:
             seen.clear()
@@ -127,7 +127,7 @@ def test_a_scorer_goes_on_as_well(tiny_model: Path, random_groups: Any, monkeypa
 
         monkeypatch.setattr(learner, "_scores", scores)
         values = learner.score(rollouts)
-        learner.accumulate(rollouts, 1.0, lambda rows, said: said.map(torch.ones_like))
+        learner.backward(rollouts, 1.0, lambda rows, said: said.map(torch.ones_like))
         gradients.append((values, learner.model.score.weight.grad.clone(), learner.room.tokens))
     (whole, one, _), (split, other, tokens) = gradients
     assert torch.allclose(whole, split, atol=1e-12)
@@ -155,15 +155,15 @@ def test_a_rehearsal_leaves_nothing_behind(
     notes: list[str] = []
     learner, rollouts = Local(device="cpu", threads=1).open(tiny_model, notes.append), flatten(random_groups())
     learner.start_stage(None)
-    assert not learner.is_tight(8192)
-    assert learner.is_tight(10**12)
+    assert not learner.memory.is_tight(8192)
+    assert learner.memory.is_tight(10**12)
     short_of_memory(learner, 4, MEMORY[1], monkeypatch)
-    before, random = {k: v.clone() for k, v in learner.weights().items()}, torch.random.get_rng_state()
-    told = learner.rehearse(rollouts, frozenset({"entropy"}))
+    before, random = {k: v.clone() for k, v in learner.weights()}, torch.random.get_rng_state()
+    told = learner.memory.rehearse(rollouts, frozenset({"entropy"}))
     assert "the longest there can be, fits: tried in" in told
     assert len(notes) >= 1
     assert learner.room.tokens < 8192
-    assert all(bool((tensor == before[name]).all()) for name, tensor in learner.weights().items())
+    assert all(bool((tensor == before[name]).all()) for name, tensor in learner.weights())
     assert bool((torch.random.get_rng_state() == random).all())
     assert all(parameter.grad is None for parameter in learner.model.parameters())
     assert learner.version == 0
@@ -267,7 +267,7 @@ def peak(rows, budget):
     learner.room.tokens = budget
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again
     before = megabytes("VmRSS")
-    learner.accumulate(list(batch(rows)), 1.0, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
+    learner.backward(list(batch(rows)), 1.0, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
     learner.discard()
     return megabytes("VmHWM") - before
 

@@ -30,7 +30,7 @@ def likelihood(rows: Any, outputs: Outputs) -> Outputs:
 
 def learn(learner: LocalLearner, rollouts: list[Rollout], steps: int = 2, rate: float = 1e-2) -> None:
     for _ in range(steps):
-        learner.accumulate(rollouts, 1.0, likelihood)
+        learner.backward(rollouts, 1.0, likelihood)
         learner.step(len(rollouts), rate)
 
 
@@ -43,13 +43,11 @@ def mean(learner: LocalLearner, rollouts: list[Rollout], **options: Any) -> floa
 
 
 def resumed(learner: LocalLearner, directory: Path, **options: Any) -> LocalLearner:
-    from groupwise.saved_state import load_state, save_state
-
     learner.save(directory)
-    save_state(directory, learner.state(), {})
+    learner.write(directory)
     other = Local(**{"device": "cpu"} | options).open(directory)
     other.start_stage("")
-    other.load_state(load_state(directory)[0])
+    other.read(directory)
     return other
 
 
@@ -58,7 +56,7 @@ def test_checkpointing_changes_no_bit(open_learner: Open, random_groups: RandomG
     rollouts, found = flatten(random_groups()), []
     for checkpointing in (False, True):
         learner = open_learner(checkpointing=checkpointing, lora=lora)
-        learner.accumulate(rollouts, 1.0, likelihood)
+        learner.backward(rollouts, 1.0, likelihood)
         found.append(gradients(learner))
     assert found[0].keys() == found[1].keys() != set()
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
@@ -83,13 +81,13 @@ def test_checkpointing_keeps_less(open_learner: Open, random_groups: RandomGroup
 def test_small_steps_are_not_lost_to_rounding(open_learner: Open, random_groups: RandomGroups) -> None:
     """Steps of 1e-5 on weights in bfloat16, which has three digits: only their float32 copies can add them up."""
     learner, rollouts = open_learner(dtype="bfloat16"), flatten(random_groups())
-    before = {name: tensor.clone() for name, tensor in learner.weights().items()}
+    before = {name: tensor.clone() for name, tensor in learner.weights()}
     learn(learner, rollouts, steps=30, rate=1e-5)
     masters = learner._optimizer.masters
     assert {parameter.dtype for parameter, _ in masters} == {torch.bfloat16}
     assert {master.dtype for _, master in masters} == {torch.float32}
     assert all(torch.equal(parameter, master.bfloat16()) for parameter, master in masters)
-    moved = sum(int((tensor != before[name]).sum()) for name, tensor in learner.weights().items())
+    moved = sum(int((tensor != before[name]).sum()) for name, tensor in learner.weights())
     assert moved > 0
     assert sum(float((m - p.float()).detach().abs().sum()) for p, m in masters) > 0
 
@@ -98,7 +96,7 @@ def test_gradients_of_micro_batches_are_summed_in_float32(open_learner: Open, ra
     rollouts = flatten(random_groups(groups=4))
     exact, rounded = open_learner(), open_learner(dtype="bfloat16", tokens_per_micro_batch=1)
     for learner in (exact, rounded):
-        learner.accumulate(rollouts, 1.0, likelihood)
+        learner.backward(rollouts, 1.0, likelihood)
     masters = {id(parameter): master for parameter, master in rounded._optimizer.masters}
     for name, parameter in rounded.model.named_parameters():
         theirs, ours = dict(exact.model.named_parameters())[name].grad, masters[id(parameter)].grad
@@ -127,7 +125,7 @@ def test_a_state_on_the_disk_continues_to_the_bit(
     again = resumed(straight, tmp_path / "model", **options)
     for learner in (straight, again):
         learn(learner, rollouts)
-    ours, theirs = straight.weights(), again.weights()
+    ours, theirs = dict(straight.weights()), dict(again.weights())
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     references = [learner.logprobs(rollouts, 1.0, reference=True) for learner in (straight, again)]
     assert torch.equal(*references)
@@ -181,13 +179,13 @@ def test_adapters_alone_learn(open_learner: Open, random_groups: RandomGroups) -
     """What is sampled from moves where the adapters are, and nowhere else; the reference is the model without them."""
     learner, rollouts = open_learner(lora=LORA), flatten(random_groups())
     learner.start_stage("")
-    before = {name: tensor.clone() for name, tensor in learner.weights().items()}
+    before = {name: tensor.clone() for name, tensor in learner.weights()}
     start = mean(learner, rollouts)
     assert mean(learner, rollouts, reference=True) == start
     learn(learner, rollouts, steps=8, rate=2e-2)
     assert mean(learner, rollouts) > start + 0.1
     assert mean(learner, rollouts, reference=True) == start
-    moved = {name for name, tensor in learner.weights().items() if not torch.equal(tensor, before[name])}
+    moved = {name for name, tensor in learner.weights() if not torch.equal(tensor, before[name])}
     in_blocks = {name for name in before if ".layers." in name and "norm" not in name and name.endswith(".weight")}
     assert moved == in_blocks
     learner.refresh_reference()
@@ -201,8 +199,8 @@ def test_the_model_that_is_sampled_from_has_the_adapters_in(open_learner: Open, 
     learn(learner, rollouts)
     plain = open_learner(dtype="float64")
     with torch.no_grad():
-        for name, tensor in learner.weights().items():
-            dict(plain.model.named_parameters())[name].copy_(tensor)
+        for name, tensor in learner.weights():
+            plain.model.get_parameter(name).copy_(tensor)
     torch.testing.assert_close(plain.logprobs(rollouts, 1.0), learner.logprobs(rollouts, 1.0), rtol=1e-7, atol=1e-7)
 
 
@@ -232,8 +230,7 @@ def test_a_target_that_is_not_there_is_named(open_learner: Open) -> None:
 
 
 @pytest.fixture
-def own_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(threads, "_CHOSEN", {})
+def own_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -252,19 +249,38 @@ def test_threads_are_chosen_by_trial_and_kept_by_a_resumed_run(
         return 2
 
     monkeypatch.setattr(threads, "fastest", fastest)
-    learner = open_learner()
-    assert gradients(learner) == {}
-    assert (learner.threads, tried) == (2, [3])
-    assert open_learner().threads == 2
-    assert tried == [3]
-    learn(learner, flatten(random_groups()), steps=1)
+    with threads.one_thread_plan():
+        learner = open_learner()
+        assert gradients(learner) == {}
+        assert (learner.threads, tried) == (2, [3])
+        assert open_learner().threads == 2
+        assert tried == [3]
+        learn(learner, flatten(random_groups()), steps=1)
+        assert torch.get_num_threads() == 2  # sampling goes on with as many
+    assert torch.get_num_threads() == 3
     torch.set_num_threads(1)
-    again = resumed(learner, tmp_path / "model")
-    assert again.threads == 2
-    learn(again, flatten(random_groups()), steps=1)
-    assert torch.get_num_threads() == 2  # sampling goes on with as many
+    with threads.one_thread_plan():
+        again = resumed(learner, tmp_path / "model")
+        assert again.threads == 2
+        learn(again, flatten(random_groups()), steps=1)
+        assert open_learner(threads=3).threads == torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.usefixtures("own_threads")
+def test_plans_are_tried_each_by_itself(open_learner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs in one process share no number; a learner outside of any run changes nothing around it."""
     torch.set_num_threads(3)
-    assert open_learner(threads=1).threads == torch.get_num_threads() == 1
+    answers = iter((2, 1, 3))
+    monkeypatch.setattr(threads, "fastest", lambda most, step: next(answers))
+    found = []
+    for _ in range(2):
+        with threads.one_thread_plan():
+            found.append((open_learner().threads, open_learner().threads, torch.get_num_threads()))
+    assert found == [(2, 2, 2), (1, 1, 1)]
+    assert open_learner().threads == torch.get_num_threads() == 3
+    assert open_learner(threads=1).threads == 1
+    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.usefixtures("own_threads")

@@ -33,7 +33,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def learn(learner: LocalLearner, groups: list[Group]) -> None:
     rollouts = flatten(groups)
-    learner.accumulate(rollouts, 1.0, lambda rows, outputs: Outputs(torch.ones_like(outputs.logprobs)))
+    learner.backward(rollouts, 1.0, lambda rows, outputs: Outputs(torch.ones_like(outputs.logprobs)))
     learner.step(len(rollouts), 1e-2)
 
 
@@ -84,14 +84,14 @@ def test_a_policy_that_minimises_exact_kl_comes_to_its_teacher(
         return Outputs(torch.zeros_like(outputs.logprobs), exact_kl=-torch.ones_like(outputs.logprobs))
 
     for _ in range(15):
-        learner.accumulate(rollouts, 1.0, minus_kl, outputs=frozenset({"exact_kl"}))
+        learner.backward(rollouts, 1.0, minus_kl, outputs=frozenset({"exact_kl"}))
         learner.step(len(rollouts), 1e-2)
     assert means[-1] < means[0] / 4
 
 
 def test_exact_kl_needs_a_reference(open_learner: Open, random_groups: RandomGroups) -> None:
     with pytest.raises(RuntimeError, match="no reference policy"):
-        open_learner().accumulate(flatten(random_groups()), 1.0, lambda rows, outputs: outputs, frozenset({"exact_kl"}))
+        open_learner().backward(flatten(random_groups()), 1.0, lambda rows, outputs: outputs, frozenset({"exact_kl"}))
 
 
 def test_a_teacher_with_another_vocabulary_is_refused(open_learner: Open, teacher: Path, tmp_path: Path) -> None:

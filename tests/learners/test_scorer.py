@@ -25,7 +25,6 @@ from groupwise.errors import UserError
 from groupwise.learners import Local
 from groupwise.learners.scorer import ScorerLearner, pad_token
 from groupwise.learners.scratch import byte_tokenizer
-from groupwise.saved_state import load_state, save_state
 from groupwise.seeding import stable_seed
 from groupwise.tasks.task import Task
 from groupwise.types import Group, Rollout, flatten
@@ -173,14 +172,14 @@ def test_a_state_continues_to_the_bit(tiny_model: Path, tmp_path: Path, random_g
         update(plan, whole, groups, prepare(plan, whole, groups), step, 0)
         if step == 1:
             whole.save(tmp_path / "half")
-            save_state(tmp_path, whole.state(), {})
+            whole.write(tmp_path)
     half = open_scorer(tmp_path / "half", seed=9)
     half.start_stage(None)
-    half.load_state(load_state(tmp_path)[0])
+    half.read(tmp_path)
     for step in (2, 3):
         update(plan, half, groups, prepare(plan, half, groups), step, 0)
     assert half.version == whole.version == 4
-    assert all(torch.equal(half.weights()[name], tensor) for name, tensor in whole.weights().items())
+    assert all(torch.equal(dict(half.weights())[name], tensor) for name, tensor in whole.weights())
 
 
 LETTERS = range(10, 18)
@@ -231,14 +230,12 @@ def test_what_a_scorer_cannot_do_is_said(tiny_model: Path, tmp_path: Path, rando
     for ask in (
         lambda: learner.start_stage(""),
         lambda: learner.start_stage(None, "head"),
-        learner.refresh_reference,
-        lambda: learner.values(rollouts),
-        lambda: learner.logprobs(rollouts, 1.0, reference=True),
     ):
         with pytest.raises(RuntimeError, match="a scorer has no policy"):
             ask()
+    assert learner.policy is None  # so that nobody asks it for values, a reference or a module to sample from
     with pytest.raises(ValueError, match="nothing of entropy"):
-        learner.accumulate(rollouts, 1.0, lambda rows, outputs: outputs, outputs=frozenset({"entropy"}))
+        learner.backward(rollouts, 1.0, lambda rows, outputs: outputs, outputs=frozenset({"entropy"}))
     learner.save(tmp_path / "scorer")
     with pytest.raises(UserError, match="holds a scorer"):
         Local(device="cpu").open(tmp_path / "scorer")

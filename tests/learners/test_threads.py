@@ -23,7 +23,7 @@ def learned(learner: LocalLearner, rollouts: Any) -> list[Tensor]:
     found: list[Tensor] = []
     for _ in range(4):
         found.append(learner.logprobs(rollouts, 1.0))
-        learner.accumulate(rollouts, 1.0, lambda _, said: Outputs(said.logprobs.exp()))
+        learner.backward(rollouts, 1.0, lambda _, said: Outputs(said.logprobs.exp()))
         learner.step(float(len(rollouts)), 1e-3)
     return found + [parameter.detach().clone() for parameter in learner.model.parameters()]
 
@@ -59,7 +59,6 @@ def test_two_learners_at_once_learn_what_each_learns_alone(
     before = torch.get_num_threads()
     alone = [learned(make(), batch) for make, batch in zip(opened, batches, strict=True)]
     learners = [make() for make in opened]
-    torch.set_num_threads(before)  # a learner with a number of threads sets it in the thread that opens it
     found = together(*(lambda n=n: learned(learners[n], batches[n]) for n in (0, 1)))
     for ours, theirs in zip(found, alone, strict=True):
         assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
@@ -78,7 +77,6 @@ def test_a_learner_and_a_sampler_at_once(open_learner: Open, random_groups: Any)
 
     expected = sampled(), learned(open_learner(threads=2), rollouts)
     found = together(sampled, lambda: learned(learner, rollouts))
-    torch.set_num_threads(1)
     assert found[0] == expected[0]
     assert all(torch.equal(*pair) for pair in zip(found[1], expected[1], strict=True))
 
@@ -92,4 +90,3 @@ def test_the_number_of_threads_changes_no_bit(open_learner: Open, random_groups:
     for count in (2, 5):
         found = learned(open_learner(threads=count, lora=Lora(rank=lora)), rollouts)
         assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
-    torch.set_num_threads(1)

@@ -96,6 +96,19 @@ def test_a_reward_that_raises_is_named_with_its_row(tiny_model: Path) -> None:
     assert words(found, "fact", "memory")  # and the check goes on
 
 
+def huge(completion: str, answer: str) -> float:
+    return 1e308 * (1 if len(completion) % 2 else -1)
+
+
+def test_a_gradient_that_could_not_be_used_is_named_by_its_first_number(tiny_model: Path) -> None:
+    """Rewards that are finite, and whose spread is not: every update would be left out."""
+    found = check(recipe(tiny_model, task(reward=huge)))
+    said = words(found, "problem", "first step")
+    assert "the gradient of" in said
+    assert "squared_rewards is inf at token" in said
+    assert "prompt row:" in said
+
+
 def test_rows_that_fit_no_context(tiny_model: Path) -> None:
     rows = (*ROWS, Example("row:long", "1 + " * 60, answer="1"))
     skipped = check(recipe(tiny_model, task(rows)))

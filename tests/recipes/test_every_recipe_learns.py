@@ -22,7 +22,8 @@ from groupwise.loop import Progress, train
 from groupwise.render import Renderer
 from groupwise.rewards import as_reward
 from groupwise.sinks import Sinks
-from groupwise.sources import FrozenPolicy, OnPolicy, World
+from groupwise.sources import FrozenPolicy, OnPolicy
+from groupwise.stage import draw_context
 from groupwise.tasks.task import Task
 from groupwise.types import Example, Request, Rollout, Sampling, Score
 
@@ -80,7 +81,9 @@ def learn(model: Path, algorithm: Algorithm, task: Task, steps: int, rate: float
     learner.start_stage(algorithm.reference.model if needs_reference else None, algorithm.critic.network)
     plan = Stage("toy", algorithm, task, steps, **{"prompts_per_step": 8, "learning_rate": rate} | stage)
     renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
-    world = World(plan, renderer, Native().open(learner.directory, learner.live_module(), learner.tokenizer), seed=0)
+    world = draw_context(
+        plan, renderer, Native().open(learner.directory, learner.live_module(), learner.tokenizer), seed=0
+    )
     train(plan, world, learner, Sinks(), Progress(), lambda progress, record: {})
     return learner
 

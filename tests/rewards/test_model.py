@@ -116,10 +116,16 @@ def test_a_scorer_is_opened_once_while_it_is_used_and_anew_once_it_has_changed(
     place = tmp_path / "scorer"
     shutil.copytree(scorer, place)
     rows = [attempt("4")]
-    one, two = ModelReward(place, learner=CPU), ModelReward(place, learner=CPU, name="two")
+    named = ModelReward("rm"), ModelReward("rm", name="two")
+    one, two = with_scorers(named, lambda name: place, CPU)
     before = one.score(rows)
     assert two.score(rows) == before
+    assert isinstance(one, ModelReward)
+    assert isinstance(two, ModelReward)
     assert one._scorer is two._scorer
+    other = ModelReward(place, learner=CPU)  # of nobody's task
+    assert other.score(rows) == before
+    assert other._scorer is not one._scorer
     again = CPU.open_scorer(place)
     again.model.score.weight.data.mul_(2)
     again.save(place)

@@ -112,6 +112,39 @@ def test_the_report_names_the_judge_and_shows_each_reward(run_directory: Write) 
     assert not any(attributes.get("class") == "good" for _, attributes in page.elements)
 
 
+def test_groups_show_what_each_reward_added(run_directory: Write) -> None:
+    """The sum alone does not say whether an answer was right and long, or wrong and short."""
+    directory = run_directory()
+    row = json.loads((directory / "groups.json").read_text())[0]
+    for rollout in row["rollouts"]:
+        rollout["parts"] = {"math": 1.0, "length": -0.2, "judge": None}
+    row["rollouts"][1] = row["rollouts"][0] | {"parts": {"math": 0.5, "length": 0.3, "judge": 0.0}}  # the same sum
+    (directory / "groups.json").write_text(json.dumps([row]))
+    shown = write_report(directory).read_text(encoding="utf-8")
+    assert "math +1 · length −0.200 · judge –" in shown
+    assert "math +0.500 · length +0.300 · judge 0" in shown
+
+
+def test_the_header_names_data_rewards_and_adapters(run_directory: Write) -> None:
+    directory = run_directory()
+    run = json.loads((directory / "run.json").read_text())
+    rewards = [
+        {"is": "Math", "name": "math", "weight": 1.0},
+        {"is": "Weighted", "reward": {"is": "Cached", "reward": {"is": "Judge", "name": "judge"}}, "weight": 0.2},
+    ]
+    task = {"rewards": rewards, "referee": [], "source": "a.jsonl: 5 rows; prompt: question"}
+    run["recipe"] |= {"stages": [{"task": task}, {"task": task | {"referee": [rewards[1]]}}]}
+    run["recipe"]["learner"] = {"lora": {"rank": 16, "alpha": 32.0, "targets": ["q_proj", "v_proj"]}}
+    (directory / "run.json").write_text(json.dumps(run))
+    shown = write_report(directory).read_text(encoding="utf-8")
+    assert "<dt>Data</dt><dd>a.jsonl: 5 rows; prompt: question</dd>" in shown
+    assert "math, judge × 0.2; correct: by math · math, judge × 0.2; correct: by judge" in shown
+    assert "LoRA of rank 16 and alpha 32 on q_proj, v_proj" in shown
+    run["recipe"]["learner"] = {"lora": {"rank": 0, "alpha": 32.0, "targets": []}}
+    (directory / "run.json").write_text(json.dumps(run))
+    assert "LoRA" not in write_report(directory).read_text(encoding="utf-8").partition("Resolved recipe")[0]
+
+
 def test_huge_numbers_have_a_curve(run_directory: Write) -> None:
     directory = run_directory()
     rows = [json.loads(row) for row in (directory / "metrics.jsonl").read_text().splitlines()]

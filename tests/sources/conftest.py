@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from groupwise import Native, Stage, recipes
+from groupwise.algorithm import Source
 from groupwise.learners.local import LocalLearner
 from groupwise.protocols import Reward
 from groupwise.render import Renderer
 from groupwise.rewards import as_reward
-from groupwise.sources import World
+from groupwise.sources import Draw, DrawContext, OnPolicy, PendingDraw, Position
+from groupwise.stage import draw_context
 from groupwise.tasks.task import Task
-from groupwise.types import Example, Group, Prompt, Rollout, Score
+from groupwise.types import Example, Group, Prompt, Rollout, Sampling, Score
 
 ROWS = tuple(Example(f"row:{n}", f"{n} + 1 =", completion=f"{n + 1}", answer=f"{n + 1}") for n in range(10))
-Open = Callable[..., World]
+Open = Callable[..., DrawContext]
 
 
 def length(completions: Sequence[str], **columns: Any) -> list[float]:
@@ -41,7 +44,7 @@ def world(tiny_model: Path, open_learner: Callable[..., LocalLearner]) -> Open:
         max_rows: int = 64,
         rewards: tuple[Reward, ...] = (as_reward(length),),
         **options: Any,
-    ) -> World:
+    ) -> DrawContext:
         learner = open_learner()
         stage = Stage(
             "stage", replace(recipes.grpo, source=source), Task("rows", rows, rewards), **{"steps": 3} | options
@@ -49,7 +52,7 @@ def world(tiny_model: Path, open_learner: Callable[..., LocalLearner]) -> Open:
         renderer = Renderer(learner.tokenizer, name=str(tiny_model), eos_tokens=learner.stop_tokens)
         live = learner.live_module()
         engine = Native(max_rows=max_rows).open(learner.directory, live, learner.tokenizer)
-        return World(stage, renderer, engine, seed=7)
+        return draw_context(stage, renderer, engine, seed=7)
 
     return make
 
@@ -84,3 +87,70 @@ def scored_group() -> Callable[..., Group]:
         return Group(prompt, tuple(rollouts))
 
     return make
+
+
+@dataclass(frozen=True)
+class DrawnAhead(Source):
+    """A source that draws ahead: draw n + ``steps`` is sampled from the weights before update n."""
+
+    inner: OnPolicy
+    steps: int = 1
+    threads: bool = False
+    """Whether draws are made beside learning; the engine must then have weights of its own."""
+
+    @property
+    def temperature(self) -> float:
+        return self.inner.temperature
+
+    def draw(self, context: DrawContext, position: Position) -> Draw:
+        pending = context.pending
+        pending[:] = self._from(context, position)
+        while len(pending) <= self.steps:
+            start = pending[-1].draw.result().position if pending else position
+            context.serve()
+            there = context.at(context.state.global_step + len(pending), start, serve=lambda: None)
+            pending.append(PendingDraw(start, self._begun(there, start)))
+        return pending[0].draw.result()
+
+    def pending(self, context: DrawContext, position: Position) -> Sequence[Draw]:
+        return [each.draw.result() for each in self._from(context, position)]
+
+    def restore(self, context: DrawContext, position: Position, pending: Sequence[Draw]) -> bool:
+        for draw in pending:
+            done: Future[Draw] = Future()
+            done.set_result(draw)
+            context.pending.append(PendingDraw(position, done))
+            position = draw.position
+        return True
+
+    def close(self, context: DrawContext) -> None:
+        for each in context.pending:
+            each.draw.result()
+
+    def sampled_by(self) -> Literal["learner", "another", "nobody"]:
+        return "another" if self.steps else "learner"
+
+    def completions_per_prompt(self) -> int:
+        return self.inner.group_size
+
+    def sampling(self, renderer: Renderer) -> Sampling | None:
+        return self.inner.sampling(renderer)
+
+    def needs_reward(self, algorithm: Any) -> bool:
+        return self.inner.needs_reward(algorithm)
+
+    def _from(self, context: DrawContext, position: Position) -> list[PendingDraw]:
+        """Those that begin there or later."""
+        starts = [dict(each.start) for each in context.pending]
+        return context.pending[starts.index(dict(position)) :] if dict(position) in starts else []
+
+    def _begun(self, context: DrawContext, start: Position) -> Future[Draw]:
+        pool = ThreadPoolExecutor(1)
+        future = pool.submit(self.inner.draw, context, start)
+        pool.shutdown(wait=not self.threads)
+        return future
+
+
+@pytest.fixture
+def drawn_ahead() -> type[DrawnAhead]:
+    return DrawnAhead

@@ -14,10 +14,10 @@ from groupwise.clock import untimed
 from groupwise.learners.local import LocalLearner
 from groupwise.protocols import RolloutEngine
 from groupwise.rewards import as_reward
-from groupwise.sources import World
+from groupwise.sources import DrawContext
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Completion, Example, Group, Request, Sampling
 
-Open = Callable[..., World]
+Open = Callable[..., DrawContext]
 SOURCE = FrozenPolicy(samples_per_prompt=4, max_completion_tokens=6, select=AllRollouts())
 
 
@@ -38,8 +38,8 @@ class Counted:
 
 
 @pytest.fixture
-def counted(world: Open) -> Callable[..., tuple[World, Counted]]:
-    def make(source: Any, *args: Any, **options: Any) -> tuple[World, Counted]:
+def counted(world: Open) -> Callable[..., tuple[DrawContext, Counted]]:
+    def make(source: Any, *args: Any, **options: Any) -> tuple[DrawContext, Counted]:
         here = world(source, *args, **{"prompts_per_step": 4} | options)
         engine = Counted(here.engine)
         return replace(here, engine=engine), engine
@@ -52,14 +52,14 @@ def ids(groups: Sequence[Group]) -> list[str]:
 
 
 def test_everything_is_sampled_at_the_first_draw_and_then_drawn_in_epochs(
-    counted: Callable[..., tuple[World, Counted]], rows: tuple[Example, ...]
+    counted: Callable[..., tuple[DrawContext, Counted]], rows: tuple[Example, ...]
 ) -> None:
     here, engine = counted(SOURCE, prompts_per_step=5)
     phases: list[tuple[str, int, int]] = []
     here = replace(here, on_phase=lambda *phase: phases.append(phase))
-    draws = [SOURCE.draw(here, 0)]
+    draws = [SOURCE.draw(here, {})]
     for _ in range(3):
-        draws.append(SOURCE.draw(here, draws[-1].cursor))
+        draws.append(SOURCE.draw(here, draws[-1].position))
     assert engine.requests == 10
     assert [phase for phase in phases if phase[0] == "gather"] == [("gather", done, 10) for done in range(1, 11)]
     assert [phase for phase in phases if phase[0] == "sample"] == [("sample", done, 40) for done in (16, 32, 40)]
@@ -80,8 +80,8 @@ def test_everything_is_sampled_at_the_first_draw_and_then_drawn_in_epochs(
 def test_samples_depend_on_seed_row_and_place_only(world: Open, drawn: Callable[..., Any]) -> None:
     """Not on the engine's batch size, nor on how many rows or samples there are."""
 
-    def sampled(source: FrozenPolicy, here: World) -> dict[str, Any]:
-        return dict(drawn(source.draw(here, 0).groups))
+    def sampled(source: FrozenPolicy, here: DrawContext) -> dict[str, Any]:
+        return dict(drawn(source.draw(here, {}).groups))
 
     whole = sampled(SOURCE, world(SOURCE, prompts_per_step=10))
     assert sampled(SOURCE, world(SOURCE, prompts_per_step=10, max_rows=3)) == whole
@@ -93,15 +93,15 @@ def test_samples_depend_on_seed_row_and_place_only(world: Open, drawn: Callable[
 
 
 def test_a_resumed_run_reads_the_same_groups_and_samples_nothing(
-    counted: Callable[..., tuple[World, Counted]], tmp_path: Path
+    counted: Callable[..., tuple[DrawContext, Counted]], tmp_path: Path
 ) -> None:
     source = replace(SOURCE, select=BestAndWorst())
     before, _ = counted(source)
     before = replace(before, store=tmp_path / "gathered")
-    draws = [source.draw(before, 0), source.draw(before, 4)]
+    draws = [source.draw(before, {}), source.draw(before, {"prompts": 4})]
     after, engine = counted(source)
     after = replace(after, store=tmp_path / "gathered")
-    again = [source.draw(after, 0), source.draw(after, 4)]
+    again = [source.draw(after, {}), source.draw(after, {"prompts": 4})]
     assert engine.requests == 0
     assert [draw.groups for draw in again] == [draw.groups for draw in draws]
     assert again[0].metrics == untimed(draws[0].metrics)
@@ -111,16 +111,16 @@ def test_a_resumed_run_reads_the_same_groups_and_samples_nothing(
 
 def test_what_cannot_be_continued_is_refused(world: Open, rows: tuple[Example, ...], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="kept in memory only"):
-        SOURCE.draw(world(SOURCE), 4)
+        SOURCE.draw(world(SOURCE), {"prompts": 4})
     here = replace(world(SOURCE), store=tmp_path)
     with pytest.raises(UserError, match=r"stage\.jsonl"):
-        SOURCE.draw(here, 4)
-    SOURCE.draw(here, 0)
+        SOURCE.draw(here, {"prompts": 4})
+    SOURCE.draw(here, {})
     with pytest.raises(UserError, match=r"samples_per_prompt=4.*remove the file"):
-        replace(SOURCE, samples_per_prompt=2).draw(replace(here), 0)
+        replace(SOURCE, samples_per_prompt=2).draw(replace(here), {})
     other = replace(world(SOURCE, rows[:3]), store=tmp_path)
     with pytest.raises(UserError, match=r"other rows: row \d was row:\d"):
-        SOURCE.draw(other, 0)
+        SOURCE.draw(other, {})
 
 
 def test_the_union_of_two_models(world: Open, open_learner: Callable[..., LocalLearner], drawn: Any) -> None:
@@ -128,13 +128,13 @@ def test_the_union_of_two_models(world: Open, open_learner: Callable[..., LocalL
 
     def open_policy(name: str) -> RolloutEngine:
         learner = open_learner()
-        for tensor in learner.weights().values():
+        for tensor in dict(learner.weights()).values():
             tensor.data.mul_({"warmer": 0.5, "colder": 2.0}[name])
         return Native().open(learner.directory, learner.live_module(), learner.tokenizer)
 
     def sampled(*models: str) -> dict[str, Any]:
         source = replace(SOURCE, models=models)
-        return dict(drawn(source.draw(replace(world(source, prompts_per_step=10), open_policy=open_policy), 0).groups))
+        return dict(drawn(source.draw(replace(world(source, prompts_per_step=10), open_policy=open_policy), {}).groups))
 
     union = sampled("warmer", "", "colder")
     warmer, plain = sampled("warmer"), sampled()
@@ -146,54 +146,54 @@ def test_the_union_of_two_models(world: Open, open_learner: Callable[..., LocalL
     assert sampled("", "warmer") != sampled("warmer", "")
     elsewhere = replace(SOURCE, models=("elsewhere",))
     with pytest.raises(UserError, match="cannot sample from elsewhere"):
-        elsewhere.draw(world(elsewhere), 0)
+        elsewhere.draw(world(elsewhere), {})
 
 
 def test_demonstrations_beside_the_kept_paths(world: Open, rows: tuple[Example, ...]) -> None:
     """D' = D + kept: every asked row's own completion once, without a reward."""
     rewards = (as_reward(finished_short),)
     source = replace(SOURCE, max_completion_tokens=40, select=DistinctPaths(duplicates="text"))
-    paths = source.draw(world(source, prompts_per_step=1, rewards=rewards), 0)
+    paths = source.draw(world(source, prompts_per_step=1, rewards=rewards), {})
     both = replace(source, demonstrations=True)
-    whole = both.draw(world(both, prompts_per_step=1, rewards=rewards), 0)
+    whole = both.draw(world(both, prompts_per_step=1, rewards=rewards), {})
     kept = int(paths.metrics["gathered_groups"])
     assert kept == paths.metrics["paths/kept"] > 0
     assert sum(value for name, value in paths.metrics.items() if name.startswith("paths/")) == 40
     assert whole.metrics["gathered_groups"] == kept + 10
-    groups = both.draw(world(both, prompts_per_step=kept + 10, rewards=rewards), 0).groups
+    groups = both.draw(world(both, prompts_per_step=kept + 10, rewards=rewards), {}).groups
     shown = [group.rollouts[0] for group in groups if group.rollouts[0].version == DEMONSTRATED]
     assert sorted(rollout.text for rollout in shown) == sorted(str(row.completion) for row in rows)
     assert all(rollout.reward is None for rollout in shown)
     with pytest.raises(UserError, match="row:0 has no demonstration"):
-        both.draw(world(both, [replace(rows[0], completion=None)], rewards=rewards), 0)
+        both.draw(world(both, [replace(rows[0], completion=None)], rewards=rewards), {})
 
 
 def test_nothing_kept_says_why(world: Open) -> None:
     source = replace(SOURCE, select=DistinctPaths(), max_completion_tokens=40)
     with pytest.raises(UserError, match=r"of 40 completions of 10 prompts none was kept \(.*paths/wrong \d+"):
-        source.draw(world(source, rewards=(as_reward(finished_short, correct_at=2.0),)), 0)
+        source.draw(world(source, rewards=(as_reward(finished_short, correct_at=2.0),)), {})
 
 
 def test_a_task_without_rewards_can_be_imitated(world: Open) -> None:
-    draw = SOURCE.draw(world(SOURCE, prompts_per_step=2, rewards=()), 0)
+    draw = SOURCE.draw(world(SOURCE, prompts_per_step=2, rewards=()), {})
     assert all(rollout.rewards == {} for group in draw.groups for rollout in group.rollouts)
 
 
 def test_stages_share_a_store(world: Open, tmp_path: Path) -> None:
     """Each has its own samples there."""
     first = replace(world(SOURCE), store=tmp_path)
-    second = replace(first, stage=replace(first.stage, name="second"))
-    assert SOURCE.draw(first, 0).groups != SOURCE.draw(second, 0).groups
+    second = replace(first, name="second")
+    assert SOURCE.draw(first, {}).groups != SOURCE.draw(second, {}).groups
     assert sorted(path.name for path in tmp_path.iterdir()) == ["second.jsonl", "stage.jsonl"]
 
 
 def test_a_gathering_that_was_cut_short_samples_the_rest_alone(
-    counted: Callable[..., tuple[World, Counted]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    counted: Callable[..., tuple[DrawContext, Counted]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four rows a part; the first two parts are on the disk when it ends, and the result is the same file."""
     monkeypatch.setattr("groupwise.sources.gathering.SAMPLED_TOGETHER", 4 * SOURCE.samples_per_prompt)
     straight, engine = counted(SOURCE)
-    expected = SOURCE.draw(replace(straight, store=tmp_path / "straight"), 0)
+    expected = SOURCE.draw(replace(straight, store=tmp_path / "straight"), {})
     requests = engine.requests
 
     def end(name: str, done: int, total: int) -> None:
@@ -202,11 +202,11 @@ def test_a_gathering_that_was_cut_short_samples_the_rest_alone(
 
     cut, engine = counted(SOURCE)
     with pytest.raises(ConnectionError):
-        SOURCE.draw(replace(cut, store=tmp_path / "cut", on_phase=end), 0)
+        SOURCE.draw(replace(cut, store=tmp_path / "cut", on_phase=end), {})
     assert len(list((tmp_path / "cut").rglob("*.jsonl"))) == 2
     before = engine.requests
     after, engine = counted(SOURCE)
-    found = SOURCE.draw(replace(after, store=tmp_path / "cut"), 0)
+    found = SOURCE.draw(replace(after, store=tmp_path / "cut"), {})
     assert (before, engine.requests) == (8, requests - 8)
     assert found.groups == expected.groups
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["stage.jsonl"]

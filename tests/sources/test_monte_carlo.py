@@ -13,11 +13,11 @@ from groupwise import UserError
 from groupwise.clock import untimed
 from groupwise.render import Renderer
 from groupwise.rewards import FinalAnswer, as_reward
-from groupwise.sources import MonteCarloSteps, World
+from groupwise.sources import DrawContext, MonteCarloSteps
 from groupwise.steps import Lines
 from groupwise.types import Completion, Example, Group, Request, Rollout, Sampling, Score
 
-Open = Callable[..., World]
+Open = Callable[..., DrawContext]
 ROW = Example("sum", "1 + 1 + 1 =", answer="3")
 SOURCE = MonteCarloSteps(samples_per_prompt=4, continuations=4, max_completion_tokens=12)
 
@@ -62,10 +62,12 @@ class Scripted:
 
 
 @pytest.fixture
-def scripted(world: Open) -> Callable[..., tuple[World, Scripted]]:
-    def make(source: MonteCarloSteps, script: Mapping[str, Sequence[str]], **options: Any) -> tuple[World, Scripted]:
+def scripted(world: Open) -> Callable[..., tuple[DrawContext, Scripted]]:
+    def make(
+        source: MonteCarloSteps, script: Mapping[str, Sequence[str]], **options: Any
+    ) -> tuple[DrawContext, Scripted]:
         here = world(source, [ROW], rewards=(FinalAnswer(),), **{"prompts_per_step": 3} | options)
-        here = replace(here, stage=replace(here.stage, task=replace(here.stage.task, steps=Lines())))
+        here = replace(here, task=replace(here.task, steps=Lines()))
         engine = Scripted(here.renderer, script)
         return replace(here, engine=engine), engine
 
@@ -87,7 +89,7 @@ def test_labels_by_hand(scripted: Any, estimate: Any, first: Any, second: Any, t
     """The final step has the verdict on the solution; of the truncated one the last step is open."""
     source = replace(SOURCE, estimate=estimate)
     here, engine = scripted(source, SCRIPT)
-    draw = source.draw(here, 0)
+    draw = source.draw(here, {})
     # Twelve tokens are all that the fourth may have: its last line is the one that it was cut off in.
     assert labels(draw.groups) == {SOLUTIONS[0]: first, SOLUTIONS[1]: second, "2\n\n3\n4\n4\n4\n4": third}
     rollouts = {rollout.text: rollout for group in draw.groups for rollout in group.rollouts}
@@ -108,7 +110,7 @@ def test_labels_by_hand(scripted: Any, estimate: Any, first: Any, second: Any, t
 
 def test_every_sampled_token_is_counted(scripted: Any) -> None:
     here, _ = scripted(SOURCE, SCRIPT)
-    draw = SOURCE.draw(here, 0)
+    draw = SOURCE.draw(here, {})
     solutions = 3 * 11 + 12
     assert draw.sampled_tokens == solutions + draw.metrics["continuation_tokens"]
     # From "2" and "2\n3" by hand: no more than 12 - 1 tokens each, EOS included.
@@ -120,7 +122,7 @@ def test_an_attempt_is_no_longer_than_a_solution_may_be(scripted: Any) -> None:
     """A continuation that is right only beyond ``max_completion_tokens`` of the whole attempt is not."""
     late = CONTINUATIONS | {"2\n3": ("\n\n\n\n#### 3",) * 4}
     here, _ = scripted(SOURCE, SCRIPT | late)
-    assert labels(SOURCE.draw(here, 0).groups)[SOLUTIONS[0]] == [1, 0, 1]
+    assert labels(SOURCE.draw(here, {}).groups)[SOLUTIONS[0]] == [1, 0, 1]
 
 
 def test_what_the_rule_cannot_judge_is_no_label(scripted: Any) -> None:
@@ -138,8 +140,8 @@ def test_what_the_rule_cannot_judge_is_no_label(scripted: Any) -> None:
 
     source = replace(SOURCE, estimate="soft")
     here, _ = scripted(source, SCRIPT)
-    here = replace(here, stage=replace(here.stage, task=replace(here.stage.task, rewards=(Unsure(),))))
-    draw = source.draw(here, 0)
+    here = replace(here, task=replace(here.task, rewards=(Unsure(),)))
+    draw = source.draw(here, {})
     assert labels(draw.groups)[SOLUTIONS[0]] == [pytest.approx(1 / 2), 1, 1]
     assert labels(draw.groups)[SOLUTIONS[1]] == [pytest.approx(1 / 2)]
     assert draw.metrics["steps/unknown"] == 2
@@ -147,28 +149,28 @@ def test_what_the_rule_cannot_judge_is_no_label(scripted: Any) -> None:
 
 def test_the_text_of_a_solution_may_have_no_step(scripted: Any) -> None:
     here, _ = scripted(SOURCE, SCRIPT | {"": ("\n \n", *SOLUTIONS[:3])})
-    draw = SOURCE.draw(here, 0)
+    draw = SOURCE.draw(here, {})
     assert draw.metrics["solutions/without_steps"] == 1
     assert set(labels(draw.groups)) == {*SOLUTIONS[:2]}
     here, _ = scripted(SOURCE, {"": ("\n",) * 4})
     with pytest.raises(
         UserError, match=r"no step could be labelled \(solutions/duplicate 3, solutions/without_steps 1"
     ):
-        SOURCE.draw(here, 0)
+        SOURCE.draw(here, {})
 
 
 def test_one_label_everywhere_says_what_to_do(scripted: Any) -> None:
     here, _ = scripted(SOURCE, {"": ("2\n3\n#### 3",) * 4, "2": ("\n#### 3",) * 4, "2\n3": ("\n#### 3",) * 4})
     with pytest.raises(UserError, match=r"every step of rows has the label 1\.0.*samples_per_prompt"):
-        SOURCE.draw(here, 0)
+        SOURCE.draw(here, {})
 
 
 def test_what_it_needs_of_a_task(world: Open) -> None:
     with pytest.raises(UserError, match="task rows has no steps"):
-        SOURCE.draw(world(SOURCE), 0)
+        SOURCE.draw(world(SOURCE), {})
     here = world(SOURCE, rewards=())
     with pytest.raises(UserError, match="task rows has no rewards"):
-        SOURCE.draw(replace(here, stage=replace(here.stage, task=replace(here.stage.task, steps=Lines()))), 0)
+        SOURCE.draw(replace(here, task=replace(here.task, steps=Lines())), {})
     with pytest.raises(UserError, match="continuations is 0"):
         MonteCarloSteps(continuations=0)
 
@@ -185,12 +187,12 @@ class EveryThird:
 
 
 @pytest.fixture
-def real(world: Open) -> Callable[..., World]:
+def real(world: Open) -> Callable[..., DrawContext]:
     """An untrained model under a rule that it meets by chance."""
 
-    def make(source: MonteCarloSteps, **options: Any) -> World:
+    def make(source: MonteCarloSteps, **options: Any) -> DrawContext:
         here = world(source, rewards=(as_reward(even),), **{"prompts_per_step": 8} | options)
-        return replace(here, stage=replace(here.stage, task=replace(here.stage.task, steps=EveryThird())))
+        return replace(here, task=replace(here.task, steps=EveryThird()))
 
     return make
 
@@ -199,24 +201,24 @@ def tokens_and_labels(groups: Sequence[Group]) -> list[Any]:
     return [(rollout.tokens, rollout.rewards) for group in groups for rollout in group.rollouts]
 
 
-def test_labels_do_not_depend_on_the_engines_batches(real: Callable[..., World]) -> None:
+def test_labels_do_not_depend_on_the_engines_batches(real: Callable[..., DrawContext]) -> None:
     source = replace(SOURCE, samples_per_prompt=2, estimate="soft", max_completion_tokens=16)
-    whole, narrow = (source.draw(real(source, max_rows=rows), 0) for rows in (64, 3))
+    whole, narrow = (source.draw(real(source, max_rows=rows), {}) for rows in (64, 3))
     assert tokens_and_labels(whole.groups) == tokens_and_labels(narrow.groups)
     assert whole.sampled_tokens == narrow.sampled_tokens
     shares = {label for group in whole.groups for label in group.rollouts[0].rewards.values()}
     assert len(shares) > 2
-    assert tokens_and_labels(source.draw(replace(real(source), seed=8), 0).groups) != tokens_and_labels(whole.groups)
+    assert tokens_and_labels(source.draw(replace(real(source), seed=8), {}).groups) != tokens_and_labels(whole.groups)
 
 
-def test_what_was_kept_comes_back_exactly(real: Callable[..., World], tmp_path: Path) -> None:
+def test_what_was_kept_comes_back_exactly(real: Callable[..., DrawContext], tmp_path: Path) -> None:
     source = replace(SOURCE, samples_per_prompt=2, prompts=4)
-    first = source.draw(replace(real(source), store=tmp_path), 0)
+    first = source.draw(replace(real(source), store=tmp_path), {})
     phases: list[tuple[str, int, int]] = []
     there = replace(real(source), store=tmp_path, on_phase=lambda *phase: phases.append(phase))
-    again = source.draw(there, 0)
+    again = source.draw(there, {})
     assert again.groups == first.groups
     assert again.metrics == untimed(first.metrics)
     assert (again.sampled_tokens, phases) == (0, [])
     with pytest.raises(UserError, match=r"continuations=4.*remove the file"):
-        replace(source, continuations=2).draw(replace(there), 0)
+        replace(source, continuations=2).draw(replace(there), {})

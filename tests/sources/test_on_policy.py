@@ -13,11 +13,12 @@ from groupwise import BestAndWorst, OnPolicy, informative, mixed, recipes
 from groupwise.collate import signals_of
 from groupwise.engines.general import GeneralEngine
 from groupwise.rewards import as_reward
-from groupwise.sources import World, reward_metrics, with_steps
+from groupwise.sources import DrawContext, reward_metrics, with_steps
 from groupwise.sources.signal import signal_of
+from groupwise.stage import Stage, in_stage
 from groupwise.types import Example, Group, Request, Rollout, Sampling, Score, flatten
 
-Open = Callable[..., World]
+Open = Callable[..., DrawContext]
 Drawn = Callable[[Sequence[Group]], list[Any]]
 SHORT = OnPolicy(group_size=2, max_completion_tokens=1)
 
@@ -33,8 +34,8 @@ def digit_first(completions: Sequence[str], **columns: Any) -> list[float]:
 def test_on_policy_groups_are_sampled_and_scored(world: Open) -> None:
     source = OnPolicy(group_size=3, max_completion_tokens=6)
     here = world(source, prompts_per_step=4)
-    draw = source.draw(here, 0)
-    assert draw.cursor == 4
+    draw = source.draw(here, {})
+    assert draw.position["prompts"] == 4
     assert [len(group.rollouts) for group in draw.groups] == [3] * 4
     rollouts = [rollout for group in draw.groups for rollout in group.rollouts]
     for rollout in rollouts:
@@ -54,21 +55,21 @@ def test_on_policy_groups_are_sampled_and_scored(world: Open) -> None:
     assert set(draw.seconds) == {"sample", "reward"}
 
 
-def test_a_draw_is_a_function_of_seed_stage_and_cursor(world: Open, drawn: Drawn) -> None:
+def test_a_draw_is_a_function_of_seed_stage_and_position(world: Open, drawn: Drawn) -> None:
     """Neither the engine's batch size nor what was drawn before changes it."""
     source = OnPolicy(group_size=3, max_completion_tokens=6)
     here = world(source, prompts_per_step=4)
-    expected = drawn(source.draw(here, 4).groups)
-    source.draw(here, 0)
-    assert drawn(source.draw(here, 4).groups) == expected
-    assert drawn(source.draw(world(source, prompts_per_step=4, max_rows=2), 4).groups) == expected
-    assert drawn(source.draw(replace(here, seed=8), 4).groups) != expected
-    assert drawn(source.draw(here, 14).groups) != expected
+    expected = drawn(source.draw(here, {"prompts": 4}).groups)
+    source.draw(here, {})
+    assert drawn(source.draw(here, {"prompts": 4}).groups) == expected
+    assert drawn(source.draw(world(source, prompts_per_step=4, max_rows=2), {"prompts": 4}).groups) == expected
+    assert drawn(source.draw(replace(here, seed=8), {"prompts": 4}).groups) != expected
+    assert drawn(source.draw(here, {"prompts": 14}).groups) != expected
 
 
 def test_larger_groups_begin_with_the_smaller_ones(world: Open, drawn: Drawn) -> None:
     one, few, many = (OnPolicy(group_size=size, max_completion_tokens=6) for size in (1, 2, 4))
-    found = [drawn(source.draw(world(source, prompts_per_step=2), 0).groups) for source in (one, few, many)]
+    found = [drawn(source.draw(world(source, prompts_per_step=2), {}).groups) for source in (one, few, many)]
     for size, smaller in ((1, found[0]), (2, found[1])):
         assert [(name, tokens[:size]) for name, tokens in found[2]] == smaller
 
@@ -76,12 +77,12 @@ def test_larger_groups_begin_with_the_smaller_ones(world: Open, drawn: Drawn) ->
 def test_groups_without_signal_are_dropped_and_counted(world: Open) -> None:
     source = replace(SHORT, without_signal="drop")
     here = world(source, prompts_per_step=10)
-    draw, whole = source.draw(here, 0), SHORT.draw(here, 0)
+    draw, whole = source.draw(here, {}), SHORT.draw(here, {})
     assert len(whole.groups) == 10
     assert draw.metrics["groups_dropped"] == 10 - len(draw.groups) > 0
     assert all(group.informative for group in draw.groups)
     assert draw.metrics["reward"] == whole.metrics["reward"]
-    assert (draw.sampled_tokens, draw.cursor) == (whole.sampled_tokens, 10)
+    assert (draw.sampled_tokens, draw.position["prompts"]) == (whole.sampled_tokens, 10)
     assert "sampling_rounds" not in draw.metrics
 
 
@@ -90,13 +91,13 @@ def test_a_redraw_goes_on_until_every_group_has_a_signal(world: Open, drawn: Dra
     plain = OnPolicy(group_size=2, max_completion_tokens=2)
     source = replace(plain, without_signal="redraw", most_rounds=50)
     here = world(source, prompts_per_step=5)
-    draw = source.draw(here, 0)
+    draw = source.draw(here, {})
     assert len(draw.groups) == 5
     assert all(group.informative for group in draw.groups)
     assert draw.metrics["sampling_rounds"] > 1
     assert draw.metrics["groups_short"] == 0
-    assert draw.metrics["groups_dropped"] == draw.cursor - 5 > 0
-    stream = plain.draw(replace(here, stage=replace(here.stage, prompts_per_step=draw.cursor)), 0)
+    assert draw.metrics["groups_dropped"] == draw.position["prompts"] - 5 > 0
+    stream = plain.draw(replace(here, prompts_per_step=draw.position["prompts"]), {})
     assert drawn(draw.groups) == drawn([group for group in stream.groups if group.informative])
     timed = {"rewards/length/seconds", "groups_dropped", "sampling_rounds", "groups_short"}
     assert {name: value for name, value in draw.metrics.items() if name not in timed} == pytest.approx(
@@ -108,9 +109,9 @@ def test_a_redraw_goes_on_until_every_group_has_a_signal(world: Open, drawn: Dra
 def test_a_redraw_is_bounded(world: Open) -> None:
     """A task on which every answer is right ends in an empty draw, not in a hang."""
     source = replace(SHORT, without_signal="redraw", most_rounds=3)
-    draw = source.draw(world(source, prompts_per_step=4, rewards=(as_reward(always_right),)), 0)
+    draw = source.draw(world(source, prompts_per_step=4, rewards=(as_reward(always_right),)), {})
     assert draw.groups == []
-    assert draw.cursor == 12
+    assert draw.position["prompts"] == 12
     assert draw.metrics["sampling_rounds"] == 3
     assert draw.metrics["groups_short"] == 4
     assert draw.metrics["groups_dropped"] == 12
@@ -121,7 +122,7 @@ def test_a_greedy_completion_beside_every_group(world: Open) -> None:
     """Scored by the same rewards, outside the group and its metrics, counted among the sampled tokens."""
     source = OnPolicy(group_size=2, max_completion_tokens=6)
     here = world(source, prompts_per_step=3)
-    plain, draw = source.draw(here, 0), replace(source, greedy_baseline=True).draw(here, 0)
+    plain, draw = source.draw(here, {}), replace(source, greedy_baseline=True).draw(here, {})
     sampling = Sampling(6, 0.0, stop_tokens=here.renderer.stop_tokens)
     tokens = 0
     for group, before in zip(draw.groups, plain.groups, strict=True):
@@ -136,7 +137,7 @@ def test_a_greedy_completion_beside_every_group(world: Open) -> None:
 
 def test_the_narrowed_choice_stays_on_the_rollout(world: Open) -> None:
     source = OnPolicy(group_size=2, max_completion_tokens=5, top_k=3)
-    for group in source.draw(world(source, prompts_per_step=2), 0).groups:
+    for group in source.draw(world(source, prompts_per_step=2), {}).groups:
         for rollout in group.rollouts:
             assert rollout.support is not None
             assert len(rollout.support) == len(rollout.tokens)
@@ -151,7 +152,7 @@ def test_every_way_to_narrow_reaches_the_rollouts(world: Open, narrowed: dict[st
     source = OnPolicy(group_size=2, max_completion_tokens=5, **narrowed)  # type: ignore[arg-type]
     here = world(source, prompts_per_step=2)
     vocabulary = len(here.renderer.tokenizer)
-    for rollout in flatten(source.draw(here, 0).groups):
+    for rollout in flatten(source.draw(here, {}).groups):
         assert rollout.support is not None
         for logprob, left in zip(rollout.behavior_logprobs, rollout.support, strict=True):
             assert 1 <= len(left) < vocabulary
@@ -160,14 +161,14 @@ def test_every_way_to_narrow_reaches_the_rollouts(world: Open, narrowed: dict[st
 
 def test_a_task_without_rewards(world: Open) -> None:
     source = OnPolicy(group_size=1, max_completion_tokens=4)
-    draw = source.draw(world(source, prompts_per_step=3, rewards=()), 0)
+    draw = source.draw(world(source, prompts_per_step=3, rewards=()), {})
     assert [group.rollouts[0].rewards for group in draw.groups] == [{}] * 3
     assert set(draw.metrics) == {"prompts_too_long", "groups_dropped"}
 
 
 def test_pairs_of_the_policys_own_samples(world: Open) -> None:
     source = OnPolicy(group_size=4, max_completion_tokens=6, select=BestAndWorst())
-    draw = source.draw(world(source, prompts_per_step=6), 0)
+    draw = source.draw(world(source, prompts_per_step=6), {})
     assert draw.metrics["pairs/kept"] == len(draw.groups) > 0
     assert draw.metrics["pairs/kept"] + draw.metrics["pairs/none"] == 6
     for group in draw.groups:
@@ -182,7 +183,7 @@ def test_the_stop_token_of_the_template_reaches_the_engine(world: Open) -> None:
     source = OnPolicy(group_size=32, max_completion_tokens=40)
     here = world(source, prompts_per_step=2)
     assert not isinstance(here.engine, GeneralEngine)
-    finished = [rollout.finished for group in source.draw(here, 0).groups for rollout in group.rollouts]
+    finished = [rollout.finished for group in source.draw(here, {}).groups for rollout in group.rollouts]
     assert any(finished)
 
 
@@ -208,7 +209,7 @@ def test_mixed_on_real_scores(world: Open, rows: tuple[Example, ...]) -> None:
         as_reward(lambda completions, **columns: [len(t) / 100 for t in completions], name="bonus"),
     )
     source = OnPolicy(group_size=8, max_completion_tokens=2, without_signal="drop", signal=mixed)
-    draw = source.draw(world(source, prompts_per_step=10, rewards=rewards), 0)
+    draw = source.draw(world(source, prompts_per_step=10, rewards=rewards), {})
     assert 0 < draw.metrics["groups_dropped"] < 10
     for group in draw.groups:
         assert len({rollout.text[:1].isdigit() for rollout in group.rollouts}) == 2
@@ -270,7 +271,9 @@ def test_a_method_of_steps_sees_a_signal_in_steps(make_rollout: Callable[..., Ro
         advantages = recipes.grpo_process.advantage.advantages(signals_of([given]))
         assert bool((advantages != 0).any()) is process
     assert not signal_of(recipes.grpo_process)(group({0: 0.1 + 0.2}, {0: 0.3}))
-    assert signal_of(recipes.grpo_process, mixed) is mixed
+    stated = OnPolicy(without_signal="drop", signal=mixed)
+    assert not stated.keeps(alike_in_sum, signal_of(recipes.grpo_process))  # what is stated counts alone
+    assert replace(stated, signal=informative).keeps(alike_in_sum, signal_of(recipes.grpo_process))
 
 
 def test_a_method_of_several_rewards_sees_a_signal_in_one_of_them(scored_group: Callable[..., Group]) -> None:
@@ -293,8 +296,8 @@ def test_the_referee_is_asked_in_training_only_where_a_verdict_is_needed(world: 
     source = OnPolicy(group_size=8, max_completion_tokens=2)
     here = world(source, prompts_per_step=4, rewards=(pleased,))
     algorithm = replace(recipes.online_rft if needed else recipes.grpo, source=source)
-    task = replace(here.stage.task, referee=(rule,))
-    draw = source.draw(replace(here, stage=replace(here.stage, algorithm=algorithm, task=task)), 0)
+    task = replace(here.task, referee=(rule,))
+    draw = source.draw(in_stage(Stage("stage", algorithm, task, 3, 4), here), {})
     rollouts = flatten(draw.groups)
     assert {rollout.reward for rollout in rollouts} == {0.25}
     verdicts = [rollout.text[:1].isdigit() if needed else None for rollout in rollouts]
@@ -317,10 +320,10 @@ def test_steps_are_found_where_tokens_are_made(world: Open) -> None:
     """With the task's segmentation; without one nobody looks. EOS and parts of characters show nothing."""
     source = replace(SHORT, max_completion_tokens=24)
     here = world(source, prompts_per_step=4)
-    plain = flatten(source.draw(here, 0).groups)
+    plain = flatten(source.draw(here, {}).groups)
     assert all(rollout.steps == () for rollout in plain)
-    here = replace(here, stage=replace(here.stage, task=replace(here.stage.task, steps=Characters())))
-    rollouts = flatten(source.draw(here, 0).groups)
+    here = replace(here, task=replace(here.task, steps=Characters()))
+    rollouts = flatten(source.draw(here, {}).groups)
     assert [replace(rollout, steps=()) for rollout in rollouts] == plain
     for rollout in rollouts:
         pieces = here.renderer.pieces(rollout.tokens)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from groupwise import Pairs, UserError, tasks
-from groupwise.sources import World
+from groupwise.sources import DrawContext
 from groupwise.types import DEMONSTRATED, Example
 
-Open = Callable[..., World]
+Open = Callable[..., DrawContext]
 USER = {"role": "user", "content": "2+2="}
 FOUR, FIVE = ({"role": "assistant", "content": text} for text in "45")
 SHAPES = {
@@ -33,7 +33,7 @@ def of_file(path: Path, *rows: dict[str, Any]) -> list[Example]:
 def test_a_group_is_chosen_then_rejected(world: Open, tmp_path: Path, shape: str) -> None:
     rows = of_file(tmp_path / "pairs.jsonl", SHAPES[shape])
     here = world(Pairs(), rows, prompts_per_step=1, rewards=())
-    draw = Pairs().draw(here, 0)
+    draw = Pairs().draw(here, {})
     ((chosen, rejected),) = (group.rollouts for group in draw.groups)
     assert (chosen.text, rejected.text) == ("4", "5")
     for rollout in (chosen, rejected):
@@ -48,14 +48,14 @@ def test_a_group_is_chosen_then_rejected(world: Open, tmp_path: Path, shape: str
 
 def test_an_implicit_prompt_is_what_both_texts_begin_with(world: Open, tmp_path: Path) -> None:
     rows = of_file(tmp_path / "pairs.jsonl", {"chosen": "two and two is four", "rejected": "two and two is five"})
-    (group,) = Pairs().draw(world(Pairs(), rows, prompts_per_step=1, rewards=()), 0).groups
+    (group,) = Pairs().draw(world(Pairs(), rows, prompts_per_step=1, rewards=()), {}).groups
     assert group.prompt.example.prompt == "two and two is"
     assert [rollout.text.strip() for rollout in group.rollouts] == ["four", "five"]
 
 
 def test_hand_made_examples_may_bring_messages(world: Open) -> None:
     row = Example("mine:0", (USER,), columns={"chosen": (FOUR,), "rejected": (FIVE,)})
-    (group,) = Pairs().draw(world(Pairs(), [row], prompts_per_step=1, rewards=()), 0).groups
+    (group,) = Pairs().draw(world(Pairs(), [row], prompts_per_step=1, rewards=()), {}).groups
     assert [rollout.text for rollout in group.rollouts] == ["4", "5"]
     assert group.prompt.example == row
 
@@ -66,7 +66,7 @@ def test_sides_that_part_early_are_learned_from_all_turns_after_it(world: Open, 
     row = {"chosen": [USER, FOUR, why, FOUR], "rejected": [USER, FIVE, how, FIVE]}
     rows = of_file(tmp_path / "pairs.jsonl", row)
     here = world(Pairs(), rows, prompts_per_step=1, rewards=())
-    (group,) = Pairs().draw(here, 0).groups
+    (group,) = Pairs().draw(here, {}).groups
     assert group.prompt.example.prompt == (USER,)
     decode = here.renderer.tokenizer.decode
     for rollout, answer, other in zip(group.rollouts, "45", ("why?", "how so?"), strict=True):
@@ -81,11 +81,11 @@ def test_sides_that_part_early_are_learned_from_all_turns_after_it(world: Open, 
 def test_equal_sides_are_passed_over_and_counted(world: Open, tmp_path: Path) -> None:
     same = {"prompt": "1+1=", "chosen": "2", "rejected": "2"}
     rows = of_file(tmp_path / "pairs.jsonl", same, SHAPES["explicit"], same)
-    draw = Pairs().draw(world(Pairs(), rows, prompts_per_step=2, rewards=()), 0)
+    draw = Pairs().draw(world(Pairs(), rows, prompts_per_step=2, rewards=()), {})
     assert [group.prompt.example.id for group in draw.groups] == [rows[1].id] * 2
-    assert draw.metrics["pairs_equal"] + draw.metrics["prompts_too_long"] == draw.cursor - 2 > 0
+    assert draw.metrics["pairs_equal"] + draw.metrics["prompts_too_long"] == draw.position["prompts"] - 2 > 0
     with pytest.raises(UserError, match="can be used: 50 with equal sides"):
-        Pairs().draw(world(Pairs(), [rows[0]], prompts_per_step=1, rewards=()), 0)
+        Pairs().draw(world(Pairs(), [rows[0]], prompts_per_step=1, rewards=()), {})
 
 
 @pytest.mark.parametrize(
@@ -101,5 +101,5 @@ def test_equal_sides_are_passed_over_and_counted(world: Open, tmp_path: Path) ->
 def test_a_row_without_a_pair_is_named(world: Open, columns: dict[str, Any], said: str) -> None:
     row = replace(Example("mine:0", (USER,)), columns=columns)
     with pytest.raises(UserError, match=said) as error:
-        Pairs().draw(world(Pairs(), [row], prompts_per_step=1, rewards=()), 0)
+        Pairs().draw(world(Pairs(), [row], prompts_per_step=1, rewards=()), {})
     assert "\n" not in str(error.value)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from groupwise import Demonstrations, FrozenPolicy, OnPolicy, Pairs, UserError
-from groupwise.sources import AllRollouts, World, prompt_stream
+from groupwise.sources import AllRollouts, DrawContext, prompt_stream
 from groupwise.types import Example
 
-Open = Callable[..., World]
+Open = Callable[..., DrawContext]
 
 
 def test_every_epoch_takes_every_row_once_in_an_order_of_its_own(world: Open, rows: tuple[Example, ...]) -> None:
@@ -28,9 +28,9 @@ def test_every_epoch_takes_every_row_once_in_an_order_of_its_own(world: Open, ro
 
 def test_demonstrations_go_on_where_the_last_draw_ended(world: Open) -> None:
     here = world(Demonstrations(), prompts_per_step=4)
-    first = Demonstrations().draw(here, 0)
-    second = Demonstrations().draw(here, first.cursor)
-    assert (first.cursor, second.cursor) == (4, 8)
+    first = Demonstrations().draw(here, {})
+    second = Demonstrations().draw(here, first.position)
+    assert (first.position["prompts"], second.position["prompts"]) == (4, 8)
     order = [example.id for example, _ in islice(prompt_stream(here, 0), 10)]
     assert [group.prompt.example.id for group in (*first.groups, *second.groups)] == order[:8]
     for group in first.groups:
@@ -44,7 +44,7 @@ def test_demonstrations_go_on_where_the_last_draw_ended(world: Open) -> None:
 def test_a_row_without_a_demonstration_is_named(world: Open, rows: tuple[Example, ...]) -> None:
     lacking = [replace(rows[0], completion=None, id="mine.jsonl:3")]
     with pytest.raises(UserError, match=r"mine\.jsonl:3 has no demonstration"):
-        Demonstrations().draw(world(Demonstrations(), lacking), 0)
+        Demonstrations().draw(world(Demonstrations(), lacking), {})
 
 
 LONG = Example("mine.jsonl:9", "9" * 200, completion="1", columns={"chosen": "1", "rejected": "2"})
@@ -60,13 +60,15 @@ SOURCES = [
 def test_rows_that_do_not_fit(world: Open, rows: tuple[Example, ...], source: Any) -> None:
     """Skipped and counted, or an error by option; a task of nothing else is an error."""
     short = [replace(row, columns={"chosen": "a", "rejected": "b"}) for row in rows[:4]]
-    draw = source.draw(world(source, [*short, LONG], prompts_per_step=4), 0)
+    draw = source.draw(world(source, [*short, LONG], prompts_per_step=4), {})
     assert len(draw.groups) == 4
     assert LONG.id not in {group.prompt.example.id for group in draw.groups}
-    assert draw.metrics["prompts_too_long"] + (draw.cursor == 4 and not isinstance(source, FrozenPolicy)) == 1
+    assert (
+        draw.metrics["prompts_too_long"] + (draw.position["prompts"] == 4 and not isinstance(source, FrozenPolicy)) == 1
+    )
     with pytest.raises(UserError, match=r"mine\.jsonl:9 needs \d+ tokens"):
-        source.draw(world(source, [LONG], prompts_per_step=4, long_prompts="error"), 0)
+        source.draw(world(source, [LONG], prompts_per_step=4, long_prompts="error"), {})
     with pytest.raises(UserError, match="every row of rows that was tried is too long"):
-        source.draw(world(source, [LONG], prompts_per_step=4), 0)
+        source.draw(world(source, [LONG], prompts_per_step=4), {})
     with pytest.raises(UserError, match="no training rows"):
-        source.draw(world(source, []), 0)
+        source.draw(world(source, []), {})

@@ -13,10 +13,10 @@ import pytest
 from groupwise import OnPolicy, deadlines
 from groupwise.errors import UserError
 from groupwise.rewards import as_reward
-from groupwise.sources import World
+from groupwise.sources import DrawContext
 from groupwise.types import Completion, Request, Sampling
 
-Open = Callable[..., World]
+Open = Callable[..., DrawContext]
 
 
 class Told:
@@ -38,12 +38,12 @@ class Told:
 
 def opened(
     world: Open, reward: Any, ahead: threading.Semaphore | None = None, prompts: int = 5
-) -> tuple[World, Told, OnPolicy]:
+) -> tuple[DrawContext, Told, OnPolicy]:
     source = OnPolicy(group_size=3, max_completion_tokens=4)
     here = world(source, prompts_per_step=prompts)
-    task = replace(here.stage.task, rewards=(as_reward(reward, isolated=False),))
+    task = replace(here.task, rewards=(as_reward(reward, isolated=False),))
     told = Told(here.engine, ahead)
-    return replace(here, engine=told, stage=replace(here.stage, task=task)), told, source
+    return replace(here, engine=told, task=task), told, source
 
 
 def test_groups_are_scored_while_others_are_sampled(world: Open) -> None:
@@ -58,7 +58,7 @@ def test_groups_are_scored_while_others_are_sampled(world: Open) -> None:
         return [float(len(text)) for text in completions]
 
     here, told, source = opened(world, heard, two_ahead)
-    draw = source.draw(here, 0)
+    draw = source.draw(here, {})
     assert calls == [[rollout.text for rollout in group.rollouts] for group in draw.groups]
     assert [rollout.reward for group in draw.groups for rollout in group.rollouts] == [
         len(rollout.text) for group in draw.groups for rollout in group.rollouts
@@ -77,7 +77,7 @@ def test_too_many_failures_end_the_sampling(world: Open) -> None:
     two_ahead = threading.Semaphore(2)
     here, told, source = opened(world, fails, two_ahead, prompts=8)
     with pytest.raises(UserError, match=r"(15|18) of a step's 24 completions .*returned 1 values for 3"):
-        source.draw(here, 0)
+        source.draw(here, {})
     assert told.taken < 24
 
 
@@ -87,10 +87,10 @@ def test_a_reward_that_fails_on_too_many_stops_the_draw_and_few_are_counted(worl
 
     here, _, source = opened(world, fails)
     with pytest.raises(UserError, match=r"of a step's 15 completions have no reward.*ValueError: never"):
-        source.draw(here, 0)
+        source.draw(here, {})
     notes: list[str] = []
-    patient = replace(here, stage=replace(here.stage, most_unscored=1.0), on_note=notes.append)
-    draw = source.draw(patient, 0)
+    patient = replace(here, most_unscored=1.0, on_note=notes.append)
+    draw = source.draw(patient, {})
     assert draw.metrics["completions/unscored"] == 15.0
     assert draw.metrics["rewards/fails/failed"] == 1.0
     assert len(notes) == 1
@@ -111,7 +111,7 @@ def test_a_reward_in_this_process_that_never_ends_is_named_with_its_stack(
     here, _, source = opened(world, never)
     notes: list[str] = []
     with pytest.raises(UserError, match=r"stage has waited 0\.4 s for the rewards of a group and gives up; .*never \("):
-        source.draw(replace(here, on_note=notes.append), 0)
+        source.draw(replace(here, on_note=notes.append), {})
     over.set()
     assert len(notes) == 2
     assert "rewards stands in wait" in notes[0]

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from groupwise import UserError
 from groupwise.render import Renderer
-from groupwise.sources import StepLabels, World
+from groupwise.sources import DrawContext, StepLabels
+from groupwise.stage import draw_context
 from groupwise.tasks import from_file
 from groupwise.types import DEMONSTRATED, Example
 
-Open = Callable[..., World]
+Open = Callable[..., DrawContext]
 DATA = Path(__file__).resolve().parents[2] / "../shared/data/big-bench-mistake"
 SOURCE = StepLabels()
 
@@ -35,7 +36,7 @@ def shown(renderer: Renderer, tokens: Sequence[int]) -> str:
 
 def test_a_row_by_hand(world: Open) -> None:
     here = world(SOURCE, [BOTH], prompts_per_step=1)
-    draw = SOURCE.draw(here, 0)
+    draw = SOURCE.draw(here, {})
     ((rollout,),) = [group.rollouts for group in draw.groups]
     assert rollout.text == "one\ntwo words"
     assert (rollout.version, rollout.finished, rollout.prompt.example) == (DEMONSTRATED, True, BOTH)
@@ -59,13 +60,13 @@ def test_a_row_by_hand(world: Open) -> None:
     data=st.data(),
 )
 def test_the_text_up_to_a_label_ends_with_its_step(
-    world_once: World, steps: list[str], separator: str, data: st.DataObject
+    world_once: DrawContext, steps: list[str], separator: str, data: st.DataObject
 ) -> None:
     labels = [data.draw(st.sampled_from([True, False, 0, 1, 0.25])) for _ in steps]
     examples = [row(steps, labels), row(["a", "b"], [0, 1], "row:1")]
-    here = replace(world_once, stage=replace(world_once.stage, prompts_per_step=2))
-    here = replace(here, stage=replace(here.stage, task=replace(here.stage.task, train=examples)))
-    groups = StepLabels(separator).draw(here, 0).groups
+    here = replace(world_once, prompts_per_step=2)
+    here = replace(here, task=replace(here.task, train=examples))
+    groups = StepLabels(separator).draw(here, {}).groups
     (rollout,) = (group.rollouts[0] for group in groups if group.prompt.example.id == "row:0")
     beginnings = [separator.join(steps[: place + 1]).rstrip() for place in range(len(steps))]
     assert [shown(here.renderer, rollout.tokens[: end + 1]) for end in rollout.steps] == beginnings
@@ -74,7 +75,7 @@ def test_the_text_up_to_a_label_ends_with_its_step(
 
 
 @pytest.fixture(scope="module")
-def world_once(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world_once(tmp_path_factory: pytest.TempPathFactory) -> DrawContext:
     """As ``world``, one for all examples of a property."""
     from groupwise import Local, Native, NewModel, Stage, Task, recipes
 
@@ -83,7 +84,7 @@ def world_once(tmp_path_factory: pytest.TempPathFactory) -> World:
     learner = Local(device="cpu").open(directory)
     stage = Stage("stage", replace(recipes.grpo, source=SOURCE), Task("rows", ()), steps=1)
     engine = Native().open(learner.directory, learner.live_module(), learner.tokenizer)
-    return World(stage, Renderer(learner.tokenizer), engine, seed=7)
+    return draw_context(stage, Renderer(learner.tokenizer), engine, seed=7)
 
 
 def test_a_conversation_has_its_steps_in_the_assistants_turn(world: Open) -> None:
@@ -91,7 +92,7 @@ def test_a_conversation_has_its_steps_in_the_assistants_turn(world: Open) -> Non
     template += "{% if add_generation_prompt %}[assistant]{% endif %}"
     here = world(SOURCE, [row([" a", "b "], [1, 0], prompt=[{"role": "user", "content": "q"}])], prompts_per_step=1)
     here.renderer.tokenizer.chat_template = template
-    (group,) = SOURCE.draw(here, 0).groups
+    (group,) = SOURCE.draw(here, {}).groups
     (rollout,) = group.rollouts
     assert rollout.text.startswith("a\nb")
     assert rollout.rewards == {0: 1.0, 2: 0.0}
@@ -102,13 +103,13 @@ def test_steps_that_a_template_rewrites_are_passed_over_and_counted(world: Open)
     template += "{% if add_generation_prompt %}[assistant]{% endif %}"
     here = world(SOURCE, [row(["x"], [1]), row(["b"], [0], "row:1")], prompts_per_step=2)
     here.renderer.tokenizer.chat_template = template
-    draw = SOURCE.draw(here, 0)
+    draw = SOURCE.draw(here, {})
     assert {group.prompt.example.id for group in draw.groups} == {"row:1"}
     assert draw.metrics["steps/rewritten"] > 0
     none = world(SOURCE, [row(["x"], [1]), row(["x"], [0], "row:1")])
     none.renderer.tokenizer.chat_template = template
     with pytest.raises(UserError, match=r"no row of rows that was tried can be used: .* whose steps the chat template"):
-        SOURCE.draw(none, 0)
+        SOURCE.draw(none, {})
 
 
 @pytest.mark.parametrize(
@@ -126,29 +127,29 @@ def test_steps_that_a_template_rewrites_are_passed_over_and_counted(world: Open)
 )
 def test_a_row_that_is_no_row_is_named(world: Open, example: Example, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        SOURCE.draw(world(SOURCE, [example, example]), 0)
+        SOURCE.draw(world(SOURCE, [example, example]), {})
 
 
 @pytest.mark.parametrize("label", [True, False, 0.5])
 def test_one_label_everywhere_is_nothing_to_learn_from(world: Open, label: Any) -> None:
     with pytest.raises(UserError, match=rf"every step of rows has the label {float(label)}"):
-        SOURCE.draw(world(SOURCE, [row(["a", "b"], [label, label]), row(["c"], [label])]), 0)
+        SOURCE.draw(world(SOURCE, [row(["a", "b"], [label, label]), row(["c"], [label])]), {})
 
 
 def test_rows_that_are_too_long_are_counted_and_epochs_go_on(world: Open) -> None:
     here = world(SOURCE, [BOTH, row(["long" * 50], [1], "row:1")], prompts_per_step=3)
-    draw = SOURCE.draw(here, 0)
+    draw = SOURCE.draw(here, {})
     assert [group.prompt.example.id for group in draw.groups] == ["row:0"] * 3
     assert draw.metrics["prompts_too_long"] >= 2
-    assert SOURCE.draw(here, draw.cursor).groups == draw.groups
+    assert SOURCE.draw(here, draw.position).groups == draw.groups
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the real step labels are not here")
-def test_real_step_labels(world_once: World) -> None:
+def test_real_step_labels(world_once: DrawContext) -> None:
     """Labels are true before the first mistake and false from it on; every label sits where its step ends."""
     task = from_file(DATA / "multistep_arithmetic.jsonl")
-    here = replace(world_once, stage=replace(world_once.stage, prompts_per_step=30, task=task))
-    draw = SOURCE.draw(here, 0)
+    here = replace(world_once, prompts_per_step=30, task=task)
+    draw = SOURCE.draw(here, {})
     assert draw.metrics["steps/rewritten"] == draw.metrics["steps/merged"] == 0
     assert 0 < draw.metrics["steps/right_share"] < 1
     for group in draw.groups:

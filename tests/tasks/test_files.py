@@ -181,7 +181,7 @@ def test_a_hub_name_that_cannot_be_reached():
     result = subprocess.run(
         [sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=False
     )
-    assert "UserError: some/dataset: neither a file here nor a dataset that the hub gives" in result.stderr
+    assert "UserError: some/dataset: no file here, and HF_HUB_OFFLINE is set" in result.stderr
 
 
 @given(content=st.binary(max_size=200), name=st.sampled_from(["a.jsonl", "a.json", "a.csv", "a.jsonl.gz"]))

@@ -136,7 +136,7 @@ def test_tools_and_template_arguments_are_read() -> None:
 def test_what_is_not_used_is_named() -> None:
     words = described({"prompt": "p", "question": "q", "answer": "4", "messages": [USER, FOUR], "note": "n"})
     assert words.endswith("for rewards by name: question, messages, note; not used: question, messages")
-    for name in ("choices", "Options", "documents"):
+    for name in ("documents", "Article"):
         words = described({"question": "q", "answer": "B", name: ["3", "4"]})
         assert words.endswith(f"for rewards by name: {name}; not used: {name}")
     assert described({"prompt": "q", "system": "s", "completion": "c"}).endswith("system message: system")

@@ -21,7 +21,7 @@ from groupwise.algorithm.aggregation import (
     SequenceSum,
     TokenMean,
 )
-from groupwise.algorithm.algorithm import Algorithm, Coefficients, Source, gradient_coefficient
+from groupwise.algorithm.algorithm import Algorithm, Coefficients, gradient_coefficient
 from groupwise.algorithm.corrections import (
     Correction,
     GeometricReject,
@@ -46,6 +46,7 @@ from groupwise.algorithm.regularised import RegularisedRatio
 from groupwise.algorithm.returns import GAE, RewardToGo, TeacherGap
 from groupwise.algorithm.sequences import ClippedGeometricMean, ClippedSequenceRatio, PreferenceMargin
 from groupwise.algorithm.signals import Outputs, Signals
+from groupwise.algorithm.source import Source
 from groupwise.algorithm.whitening import Whitening
 
 __all__ = [

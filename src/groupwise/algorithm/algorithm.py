@@ -10,7 +10,7 @@ network     backward   torch.autograd.backward(logprobs, -GC)
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,30 +22,8 @@ from groupwise.algorithm.extras import Critic, Entropy, Reference
 from groupwise.algorithm.kl import KL
 from groupwise.algorithm.objectives import Objective
 from groupwise.algorithm.signals import Outputs, Signals
+from groupwise.algorithm.source import Source
 from groupwise.algorithm.whitening import Whitening
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Where the data comes from. The mathematics carries this slot and never opens it: see groupwise.sources."""
-
-    @property
-    def temperature(self) -> float:
-        """Of every log-probability of this algorithm: logits are divided by it."""
-        ...
-
-    def draw(self, world: Any, cursor: int) -> Any:
-        """The groups of one step."""
-        ...
-
-    def asks_verdict(self) -> bool:
-        """Whether it chooses by which completions are right."""
-        return False
-
-    def sampled_by(self) -> Literal["learner", "another", "nobody"]:
-        """Who draws its completions: the policy that learns, as it is at each draw; another policy, or the same one as
-        it was at another time or temperature; or no policy of ours."""
-        return "nobody"
 
 
 @dataclass(frozen=True)

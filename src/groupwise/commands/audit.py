@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.commands.parser import REWARDS, parser
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
 from groupwise.visible import visible
@@ -170,7 +171,7 @@ def _print(done: Audit, data: str) -> None:
         console = Console(highlight=False, width=PIPED_WIDTH)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
-    console.print(f"reward {_shown(done.reward)} on {done.rows} rows of {_shown(data)}", markup=False)
+    console.print(f"reward {_shown(done.reward)} on {counted(done.rows, 'row')} of {_shown(data)}", markup=False)
     sections = {
         "right answers": [each for each in done.findings if each.expected == "full"],
         "wrong, missing and hostile": [each for each in done.findings if each.expected == "none"],

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from groupwise.commands.parser import parser
-from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings
+from groupwise.commands.prompt_options import add_sampling, apart, asked_as_trained, refuse_narrowed
 from groupwise.errors import UserError
 from groupwise.ranges import refuse_number
 from groupwise.visible import visible
@@ -82,19 +82,19 @@ def _parser() -> ArgumentParser:
 def _open(chosen: Namespace, said: dict[str, Any]) -> list[Conversation]:
     from groupwise.commands.conversation import Conversation
     from groupwise.commands.models import labels, open_model
-    from groupwise.questions import asked
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     conversations = []
     for source, label in zip(sources, labels(*sources), strict=True):
-        known = asked(source)
-        system = known.system or None if chosen.system is None else chosen.system
-        engine, renderer = open_model(source, chosen.device, chosen.dtype, system, template_arguments=said)
-        renderer = replace(renderer, stop_strings=stop_strings(chosen.stop))
+        known = asked_as_trained(source, chosen.system, chosen.stop)
+        opened = open_model(
+            source, chosen.device, chosen.dtype, known.system or None, known.chat, template_arguments=said
+        )
+        engine, renderer = opened[0], replace(opened[1], stop_strings=known.stop_strings)
         tokens, temperature, remembers = chosen.max_completion_tokens, chosen.temperature, not known.single
         narrowed = chosen.top_k, chosen.top_p, chosen.min_p
         conversation = Conversation(label, engine, renderer, tokens, temperature, chosen.seed, narrowed)
-        conversation.remembers = chosen.remember or remembers
+        conversation.remembers, conversation.begun = chosen.remember or remembers, known.begun
         conversations.append(conversation)
     return conversations
 

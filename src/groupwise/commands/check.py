@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from groupwise.counting import counted
 from groupwise.ranges import refuse_number
 from groupwise.visible import visible
 
@@ -112,7 +113,7 @@ def _alike(found: Sequence[Finding]) -> dict[tuple[str, str], list[str]]:
 def _verdict(problems: int) -> str:
     if not problems:
         return "Nothing was found that would break."
-    return f"{problems} problem{'s' * (problems > 1)}: mend what stands first, and check again."
+    return f"{counted(problems, 'problem')}: mend what stands first, and check again."
 
 
 def _line(label: str, words: str, bullet: str = "") -> None:

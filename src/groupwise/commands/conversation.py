@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine
 from groupwise.render import Renderer
@@ -58,6 +59,8 @@ class Conversation:
     """top-k, top-p and min-p."""
     remembers: bool = True
     """Whether what was said before is shown to it again; a model of single questions has never seen that."""
+    begun: str = ""
+    """How every answer begins: what the model was given of it in training. Left out without a chat template."""
     messages: list[Message] = field(default_factory=list)
 
     @property
@@ -75,10 +78,14 @@ class Conversation:
         tokens = self.renderer.prompt(Example("the conversation", self._shown_to_model(messages))).tokens
         if len(tokens) >= self.engine.context_tokens:
             raise UserError(
-                f"{self.label}: the conversation has {len(tokens)} tokens, and its context of "
+                f"{self.label}: the conversation has {counted(len(tokens), 'token')}, and its context of "
                 f"{self.engine.context_tokens} leaves no room for an answer; say less, or start anew with /new"
             )
+        begun = self.begun if self.has_template else ""
+        if begun:
+            on_text(begun)
         answer = self._draw(tokens, len(messages), on_text, is_stopped)
+        answer = replace(answer, text=begun + answer.text)
         self.messages = [*messages, {"role": "assistant", "content": answer.text}]
         return answer
 
@@ -87,7 +94,9 @@ class Conversation:
         self.messages = []
 
     def _shown_to_model(self, messages: list[Message]) -> str | tuple[Message, ...]:
-        return tuple(messages) if self.has_template else "\n".join(message["content"] for message in messages)
+        if not self.has_template:
+            return "\n".join(message["content"] for message in messages)
+        return (*messages, *([{"role": "assistant", "content": self.begun}] if self.begun else []))
 
     def _draw(
         self, tokens: tuple[int, ...], turn: int, on_text: Callable[[str], None], is_stopped: Callable[[], bool]

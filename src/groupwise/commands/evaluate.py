@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
-from groupwise.commands.prompt_options import add_sampling, apart, refuse_narrowed, stop_strings, task_with
+from groupwise.commands.prompt_options import add_sampling, apart, asked_as_trained, refuse_narrowed, task_with
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.evaluation_plan import HeldOut
 from groupwise.ranges import refuse_number
@@ -70,7 +71,7 @@ def execute(arguments: Sequence[str]) -> int:
         **reading_of(chosen),
     )
     able_judge(task)
-    task = task_with(task, said, stop_strings(chosen.stop))
+    task = task_with(task, said, ())
     learner = Local(device=chosen.device, dtype=chosen.dtype)
     verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)
@@ -152,13 +153,19 @@ def _evaluate(
     from groupwise.voting import able_judge
 
     prepare(task.judges)
-    engine, renderer = open_model(source, chosen.device, chosen.dtype, task.system, task.chat, task.template_arguments)
+    said = task.system if chosen.system is None else chosen.system
+    known = asked_as_trained(source, said, chosen.stop, task.chat)
+    stops = (known.stop_strings or task.stop_strings) if chosen.stop is None else known.stop_strings
+    if known.temperature not in (None, chosen.temperature):
+        print(f"{name}: in training it sampled at temperature {known.temperature:g}", file=sys.stderr)
+    device, dtype, arguments = chosen.device, chosen.dtype, task.template_arguments
+    engine, renderer = open_model(source, device, dtype, known.system or None, known.chat, arguments)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
     with _progress(f"evaluating {name} on {task.name}") as advance:
         evaluation = evaluate_plan(
             engine,
-            replace(renderer, stop_strings=task.stop_strings),
+            replace(renderer, stop_strings=stops),
             task,
             HeldOut(**{name: vars(chosen)[name] for name in (*PLAN, "top_k", "top_p", "min_p")}),
             seed=chosen.seed,
@@ -188,7 +195,7 @@ def _print(
         console = Console(highlight=False, width=PIPED_WIDTH)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     first = done[0]
-    table.add_column(f"{escape(first.task)}, {first.problems} problems")
+    table.add_column(f"{escape(first.task)}, {counted(first.problems, 'problem')}")
     for name in names:
         table.add_column(escape(name), justify="right")
     if comparison:
@@ -205,7 +212,7 @@ def _print(
     for row in _facts(done):
         table.add_row(*row, *[""] * bool(comparison))
     console.print(table)
-    for line in _remarks(first, asked):
+    for line in [*_remarks(first, asked), *_never_right(names, done)]:
         console.print(line, markup=False)
     for name, found in zip(names[: len(chosen_by)], chosen_by, strict=True):
         console.print(f"{name}: {found.sentence}", markup=False)
@@ -255,20 +262,26 @@ def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
     if evaluation.pass_at and settings.samples > 1:
         both = "pass@k and maj@k" if evaluation.maj_at else "pass@k"
         lines.append(
-            f"{both}: {settings.samples} samples of each of the first {settings.sampled_problems} problems "
+            f"{both}: {settings.samples} samples of each of the first {counted(settings.sampled_problems, 'problem')} "
             f"at temperature {settings.temperature:g}. Brackets: 95 % intervals."
         )
         if not evaluation.maj_at:
             lines.append(f"maj@k is left out: {no_votes(evaluation)}.")
     if evaluation.prompts_too_long:
-        lines.append(f"{evaluation.prompts_too_long} problems left out: they leave no room in the context.")
+        lines.append(f"{counted(evaluation.prompts_too_long, 'problem')} left out: they leave no room in the context.")
     if evaluation.problems + evaluation.prompts_too_long < asked:
         lines.append(
-            f"{asked} problems were asked for; the task has {evaluation.problems + evaluation.prompts_too_long}."
+            f"{counted(asked, 'problem')} asked for; the task has {evaluation.problems + evaluation.prompts_too_long}."
         )
     if evaluation.unscored_fraction:
         lines.append(f"{evaluation.unscored_fraction:.1%} of the answers got no score and count as wrong.")
     return lines
+
+
+def _never_right(names: Sequence[str], done: Sequence[Evaluation]) -> list[str]:
+    from groupwise.evaluations import never_right
+
+    return [f"{name}: {told}." for name, each in zip(names, done, strict=True) if (told := never_right(each))]
 
 
 def _write(

@@ -15,6 +15,7 @@ from rich.text import Text
 from groupwise.combinations import remarks
 from groupwise.commands.explanation_tables import against_columns, token_columns, token_tables
 from groupwise.commands.methods import documentation
+from groupwise.counting import counted
 from groupwise.explain import Case, Numbers, contrast, definitions, effects, objective, premises, table_row
 from groupwise.visible import visible
 
@@ -60,7 +61,7 @@ class Page:
     def tokens(self, case: Case, found: Sequence[Numbers], title: str) -> None:
         """Every number of every token."""
         count = sum(len(response.logprobs) for _, response in case.rows())
-        self.heading(f"{title}: {len(case.rows())} responses, {count} tokens")
+        self.heading(f"{title}: {counted(len(case.rows()), 'response')}, {counted(count, 'token')}")
         responses = [numbers.responses() for numbers in found]
         if len(found) == 1:
             columns = list(token_columns(self.methods[0].algorithm, case, responses[0]))
@@ -70,7 +71,7 @@ class Page:
         for table in tables:
             self.table(table)
         if hidden:
-            self.paragraph(f"and {hidden} more responses; --json prints all of them", 2)
+            self.paragraph(f"and {counted(hidden, 'more response')}; --json prints all of them", 2)
         for method, numbers in zip(self.methods, found, strict=True):
             self.labelled(method.name, f"J = {numbers.objective:.6g}, loss = {-numbers.objective:.6g}")
         if len(found) > 1:

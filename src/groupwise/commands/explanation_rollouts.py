@@ -12,6 +12,7 @@ from rich.text import Text
 
 from groupwise.commands.explanation import Page
 from groupwise.commands.explanation_tables import folded, push, short
+from groupwise.counting import counted
 from groupwise.explain import Drawn, Numbers, Tokens, Totals, contrast, totals
 from groupwise.visible import visible
 
@@ -34,17 +35,18 @@ class Line:
 def show(page: Page, name: str, rows: Sequence[Row], drawn: Sequence[Drawn], found: Sequence[Numbers]) -> None:
     """What each method would have done with a step's rows."""
     by_row = [_by_row(*pair) for pair in zip(drawn, found, strict=True)]
-    page.heading(f"{name}: {len(rows)} rollouts in {len({row['group'] for row in rows})} groups")
+    groups = len({row["group"] for row in rows})
+    page.heading(f"{name}: {counted(len(rows), 'rollout')} in {counted(groups, 'group')}")
     for method, one in zip(page.methods, drawn, strict=True):
         for reason, count in one.left_out.items():
-            page.labelled(method.name, f"leaves out {count} of {len(rows)} rollouts, {reason}")
+            page.labelled(method.name, f"leaves out {count} of {counted(len(rows), 'rollout')}, {reason}")
     lines, names = _lines(rows, by_row), [method.name for method in page.methods]
     room = page.console.width - page.console.measure(_table(names, lines[:MOST_LINES], 0)).maximum - 2
     page.table(_table(names, lines[:MOST_LINES], room if room >= LEAST_TEXT else 0))
     page.paragraph("push: Σ ∂J/∂log π of a completion's tokens; held: how many of them a clip holds", 2, "dim")
     hidden = sum(line.times for line in lines[MOST_LINES:])
     if hidden:
-        page.paragraph(f"and {hidden} more rollouts; --json prints the numbers of all of them", 2)
+        page.paragraph(f"and {counted(hidden, 'more rollout')}; --json prints the numbers of all of them", 2)
     for method, one, numbers in zip(page.methods, drawn, found, strict=True):
         page.labelled(method.name, _said(totals(one.case, numbers), numbers))
     if len(found) > 1:
@@ -109,7 +111,7 @@ def _said(found: Totals, numbers: Numbers) -> str:
         for kind, value in (("right", found.right), ("other", found.wrong))
         if value is not None
     ]
-    shares = f"{found.pushed:.1%} of {found.tokens} tokens pushed, {found.clipped:.1%} held by a clip"
+    shares = f"{found.pushed:.1%} of {counted(found.tokens, 'token')} pushed, {found.clipped:.1%} held by a clip"
     return "; ".join([f"J = {numbers.objective:.6g}", shares, *sizes])
 
 

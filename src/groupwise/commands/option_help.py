@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from groupwise.commands.request import Request
     from groupwise.runs import Run
 
-MOST_WIDTH, LEAST_WIDTH, INDENT, COLUMN = 100, 50, 2, 30
+MOST_WIDTH, LEAST_WIDTH, INDENT, COLUMN, SHORTEST = 100, 50, 2, 30, 47
 
 MOST_USED = (
     "steps",
@@ -59,7 +59,7 @@ IN_A_LINE = {
     "source.temperature": "in sampling and learning",
     "learning_rate": "AdamW's, after the warm-up",
     "kl.coefficient": "weight of the KL; 0: none",
-    "objective.beta": "strength of the reference",
+    "objective.coefficient": "weight of the reference",
     "lora.rank": "rank of adapters; 0: none",
 }
 """What the first box says, where every option has one line of at most 47 letters, its default included."""
@@ -168,7 +168,9 @@ class Page:
         return [(row[0], self._in_a_line(name, row[1])) for name, row in zip([*names, *OWN_LAST], rows, strict=False)]
 
     def _in_a_line(self, name: str, text: str) -> str:
-        words = next((words for ending, words in IN_A_LINE.items() if f".{name}".endswith(f".{ending}")), text)
+        words = next((words for ending, words in IN_A_LINE.items() if f".{name}".endswith(f".{ending}")), "")
+        if not words:
+            return textwrap.shorten(text, SHORTEST, placeholder=" ...")
         default = _default(self.options.actions[name]) if name in self.options.actions else ""
         return f"{words} (default: {default})" if default else words
 

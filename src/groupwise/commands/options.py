@@ -15,6 +15,7 @@ import tyro
 
 from groupwise.commands.flags import Flag, flags_of, twice, with_place, words_of
 from groupwise.commands.option_names import NOT_OFFERED, OptionNames
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.foreign import explain, refusal
 from groupwise.runs import Run
@@ -117,7 +118,7 @@ class Options:
 
 
 def _count(values: int) -> str:
-    return "one value" if values == 1 else f"{values} values"
+    return "one value" if values == 1 else f"{counted(values, 'value')}"
 
 
 def _view(recipe: Run) -> tuple[type, Any]:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from groupwise.commands.flags import Flag, flags_of, is_option, refuse_twice
+from groupwise.counting import counted
 from groupwise.errors import UserError
+from groupwise.visible import visible
 
 if TYPE_CHECKING:
+    from groupwise.questions import Questions
     from groupwise.tasks.task import Task
+
+Chat = Literal["auto", "always", "never"]
 
 CHAT = "chat."
 STOP_HELP = r"a completion also ends with this text, such as '</answer>' or '\n\n'; repeatable"
@@ -52,7 +58,7 @@ def template_arguments(flags: Sequence[Flag], taken: Sequence[str] = ()) -> tupl
                 "--chat.enable_thinking false"
             )
         if len(flag.values) != 1:
-            raise UserError(f"{flag.spelling} has {len(flag.values)} values; expected one (JSON, or text)")
+            raise UserError(f"{flag.spelling} has {counted(len(flag.values), 'value')}; expected one (JSON, or text)")
         said[name] = template_value(flag.values[0])
     return said, [flag for flag in flags if flag not in mine]
 
@@ -78,6 +84,33 @@ def stop_strings(given: Sequence[str] | None) -> tuple[str, ...]:
     if not all(found):
         raise UserError("--stop is an empty text; expected what ends a completion, such as '</answer>'")
     return found
+
+
+def asked_as_trained(source: str, system: str | None, stops: Sequence[str] | None, chat: Chat = "auto") -> Questions:
+    """How the model is asked: as the run that left it asked it, but for what the caller says. ``--system ""`` and
+    ``--stop ""``: none. What is recalled is told in one line on standard error."""
+    from groupwise.questions import asked
+    from groupwise.rendering import recalled
+
+    known, (arguments, today) = asked(source), recalled(source)
+    if system is not None:
+        known = replace(known, system="")
+    if stops is not None:
+        known = replace(known, stop_strings=())
+    if chat != "auto":
+        known = replace(known, chat="auto")
+    told = [known.in_words(), *(f"{name} {value}" for name, value in arguments.items())]
+    told += [f"the date {today.isoformat()}"] if today else []
+    if said := ", ".join(filter(None, told)):
+        line = f"{source}: asked as in training: {said} (--system, --stop and --chat.NAME say otherwise)"
+        print(visible(line), file=sys.stderr)
+    given = () if list(stops or ()) == [""] else stop_strings(stops)
+    return replace(
+        known,
+        system=known.system if system is None else system,
+        stop_strings=known.stop_strings if stops is None else given,
+        chat=known.chat if chat == "auto" else chat,
+    )
 
 
 def unescaped(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from groupwise.counting import counted
 from groupwise.doctor.history import WINDOW, Row, last_mean, robust_z, values
 
 
@@ -37,7 +38,7 @@ class Jump:
         if factor <= self.factor or deviations <= self.deviations:
             return None
         return (
-            f"{self.metric} is {value:.3g}, {factor:.0f} times the median of the last {len(before)} steps "
+            f"{self.metric} is {value:.3g}, {factor:.0f} times the median of the last {counted(len(before), 'step')} "
             f"({deviations:.0f} robust standard deviations on a logarithmic scale); {self.knob}"
         )
 
@@ -128,5 +129,5 @@ class Staleness:
             return None
         return (
             f"completions were sampled from weights {behind:.1f} updates behind (more than {self.most:g} over "
-            f"{self.window} steps): sample from newer weights, or weigh it with algorithm.correction"
+            f"{counted(self.window, 'step')}): sample from newer weights, or weigh it with algorithm.correction"
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from groupwise.protocols import EngineConfig, RolloutEngine
 
 if TYPE_CHECKING:
+    from groupwise.engines.stops import Spelling
     from groupwise.networks import Blueprint
 
 
@@ -37,14 +38,20 @@ class Native(EngineConfig):
 
         Each of our own forward passes is compared with the model's on a probe: one that differs is not taken.
         """
+        from groupwise.engines.stops import spelling_of
         from groupwise.networks import blueprint_of
 
+        spelling = spelling_of(tokenizer)
         model = self._loaded(directory, tokenizer, dtype, device, note) if live is None else live
         parts = blueprint_of(model)
         if isinstance(parts, str):
             note(f"engine: {parts}; sampling through transformers' own forward pass, slower")
-            return self._general(model)
-        return self._compiled(model, parts, note) or self._plain(model, parts, note) or self._general(model)
+            return self._general(model, spelling)
+        return (
+            self._compiled(model, parts, spelling, note)
+            or self._plain(model, parts, spelling, note)
+            or self._general(model, spelling)
+        )
 
     def _loaded(
         self, directory: Path | str, tokenizer: Any, dtype: str, device: str, note: Callable[[str], None]
@@ -54,7 +61,9 @@ class Native(EngineConfig):
 
         return load_policy(directory, dtype, pick_device(device), tokenizer, note).requires_grad_(False)
 
-    def _compiled(self, model: Any, parts: Blueprint, note: Callable[[str], None]) -> RolloutEngine | None:
+    def _compiled(
+        self, model: Any, parts: Blueprint, spelling: Spelling, note: Callable[[str], None]
+    ) -> RolloutEngine | None:
         from groupwise.engines.compiled import CompiledEngine, decoder_for
         from groupwise.engines.probe import gap
 
@@ -63,26 +72,28 @@ class Native(EngineConfig):
             if parts.embedding.weight.device.type == "cpu":
                 note(f"engine: {decoder}; sampling in plain torch, slower")
             return None
-        engine = CompiledEngine(model, parts, decoder, self.max_rows, self.threads or cores(), note)
+        engine = CompiledEngine(model, parts, decoder, self.max_rows, self.threads or cores(), note, spelling)
         wrong = gap(engine, model)
         if wrong:
             note(f"engine: compiled code {wrong}; sampling in plain torch, slower")
         return None if wrong else engine
 
-    def _plain(self, model: Any, parts: Blueprint, note: Callable[[str], None]) -> RolloutEngine | None:
+    def _plain(
+        self, model: Any, parts: Blueprint, spelling: Spelling, note: Callable[[str], None]
+    ) -> RolloutEngine | None:
         from groupwise.engines.native import NativeEngine
         from groupwise.engines.probe import gap
 
-        engine = NativeEngine(model, parts, self.max_rows, note)
+        engine = NativeEngine(model, parts, self.max_rows, note, spelling)
         wrong = gap(engine, model)
         if wrong:
             note(f"engine: plain torch {wrong}; sampling through transformers' own forward pass, slower")
         return None if wrong else engine
 
-    def _general(self, model: Any) -> RolloutEngine:
+    def _general(self, model: Any, spelling: Spelling) -> RolloutEngine:
         from groupwise.engines.general import GeneralEngine
 
-        return GeneralEngine(model, self.max_rows)
+        return GeneralEngine(model, self.max_rows, spelling)
 
 
 def cores() -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from groupwise.protocols import RolloutEngine
-from groupwise.types import Completion, Request, Sampling
+from groupwise.protocols import RolloutEngine, Stream
+from groupwise.types import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,17 +23,12 @@ class Lazy(RolloutEngine):
         self._open = open
         self._engine: RolloutEngine | None = None
 
-    def generate(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        on_token: Callable[[int, int, int], None] | None = None,
-    ) -> Iterator[tuple[int, int, Completion]]:
+    def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
         """See ``protocols.RolloutEngine``. Raises what ``open`` raises."""
         if self._engine is None:
             self._engine = self._open()
-        return self._engine.generate(requests, sampling, on_token)
+        return self._engine.stream(sampling, every_token)
 
-    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Closes what is open."""
         self._engine = None

@@ -3,26 +3,32 @@
 A step is admit → step → hear → arrange. A group's prompt is computed once and stands in the cache once; a finished
 completion leaves at once, and the next that waits takes its place. On a GPU a step is one launch of a CUDA graph, and
 the host reads what a step drew while the device computes the next: a completion that ended is cut where it ended.
+
+What a request forces is computed with its prompt, whether it ``follows`` another or not: nothing is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from groupwise.engines.batch import Asked, Batch
+from groupwise.counting import counted
+from groupwise.engines.batch import Batch, Manner, Ticket
 from groupwise.engines.cache import Cache
-from groupwise.engines.common import refuse_misfits, take_weights
+from groupwise.engines.common import limit_of, refuse_misfit, take_weights
 from groupwise.engines.graphs import Graphs
 from groupwise.engines.lanes import Lanes
 from groupwise.engines.paths import Paths, paths_for
 from groupwise.engines.sampler import narrows
+from groupwise.engines.stops import Spelling, no_spelling
 from groupwise.networks import Blueprint
 from groupwise.networks.trunk import Trunk
-from groupwise.types import Completion, Request, Sampling
+from groupwise.protocols import RolloutEngine, Stream
+from groupwise.types import Event, Request, Sampling
 
 USED = 0.7
 """Share of a GPU's free memory that a cache may take; where more would be needed, fewer rows run side by side."""
@@ -31,14 +37,19 @@ KEPT = 0.1
 nothing; a larger one is given back, so that the learner has the memory."""
 
 
-class NativeEngine:
-    """A ``protocols.RolloutEngine`` for the families of ``networks.blueprint``; ``how`` says which way it decodes and
-    ``notes`` why not a faster one."""
+class NativeEngine(RolloutEngine):
+    """Samples from the families of ``networks.blueprint``; ``how`` says which way it decodes and ``notes`` why not a
+    faster one."""
 
     def __init__(
-        self, model: Any, parts: Blueprint, max_rows: int, note: Callable[[str], None] = lambda text: None
+        self,
+        model: Any,
+        parts: Blueprint,
+        max_rows: int,
+        note: Callable[[str], None] = lambda text: None,
+        spelling: Spelling = no_spelling,
     ) -> None:
-        self.model, self.parts, self.max_rows, self.version = model, parts, max_rows, 0
+        self.model, self.parts, self.max_rows, self.version, self.spelling = model, parts, max_rows, 0, spelling
         self.notes: list[str] = []
         self._note = note
         self.context_tokens = int(model.config.max_position_embeddings)
@@ -60,40 +71,23 @@ class NativeEngine:
         self.notes.append(text)
         self._note(text)
 
-    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Copies only what does not already share this model's memory."""
         take_weights(self.model, weights)
         self.version = version
 
-    def generate(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        on_token: Callable[[int, int, int], None] | None = None,
-    ) -> Iterator[tuple[int, int, Completion]]:
-        """See ``protocols.RolloutEngine``. A prompt that fills the context raises ValueError."""
-        refuse_misfits(requests, self.context_tokens)
-        if not any(request.seeds for request in requests):
-            return
-        with torch.inference_mode():
-            lanes = self._open(requests, sampling)
-        asked = Asked(requests, sampling, on_token, self.version)
-        lag = 0 if narrows(sampling) else self.lag
-        try:
-            yield from Batch(self.trunk, self.paths.prompts, lanes, asked, self.context_tokens, lag).run()
-        finally:
-            if lanes.cache.bytes <= self.kept_bytes:
-                self._lanes = lanes
+    def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
+        """See ``protocols.RolloutEngine``."""
+        return NativeStream(self, sampling, every_token)
 
-    def _open(self, requests: Sequence[Request], sampling: Sampling) -> Lanes:
-        """Lanes for what is asked: those of the last call where they are large enough, else new ones.
+    def take_lanes(self, waiting: Sequence[Ticket]) -> Lanes:
+        """Lanes for what waits: those that were used last where they are large enough, else new ones.
 
-        They are this call's own until it is over, so that another may run meanwhile.
+        They are the caller's own until ``give_lanes``, so that another may run meanwhile.
         """
         lanes, self._lanes = self._lanes, None
-        lengths = sorted({request.tokens: len(request.tokens) for request in requests}.values(), reverse=True)
-        slab = min(sampling.max_tokens, self.context_tokens - lengths[-1])
-        rows = min(self.max_rows, sum(len(request.seeds) for request in requests))
+        lengths = sorted({one.key: len(one.prompt) for one in waiting}.values(), reverse=True)
+        slab, rows = max(one.limit for one in waiting), min(self.max_rows, len(waiting))
         rows = self._fitting(rows, slab, lengths, lanes)
         sizes = sum(lengths[:rows]), rows, slab
         before = lanes.cache.sizes if lanes is not None else (0, 0, 0)
@@ -110,6 +104,11 @@ class NativeEngine:
         cache = Cache(self.parts, *sizes)
         return Lanes(self.parts, self.paths.decoder, cache, Graphs(self.device, self.note), self.padded)
 
+    def give_lanes(self, lanes: Lanes) -> None:
+        """Takes back what ``take_lanes`` gave."""
+        if lanes.cache.bytes <= self.kept_bytes:
+            self._lanes = lanes
+
     def _fitting(self, rows: int, slab: int, lengths: Sequence[int], lanes: Lanes | None) -> int:
         """``rows``, or as many of them as a GPU has memory for."""
         if self.device.type != "cuda":
@@ -120,10 +119,75 @@ class NativeEngine:
         while rows > 1 and Cache.bytes_for(self.parts, sum(lengths[:rows]), rows, slab) > USED * free:
             rows = -(-rows // 2)
         if rows < wanted:
-            self.note(f"engine: memory for {rows} completions side by side, not {wanted}")
+            self.note(f"engine: memory for {counted(rows, 'completion')} side by side, not {wanted}")
         return rows
 
     def _moved(self) -> bool:
         """Whether a parameter lies elsewhere than when this was last asked: recorded graphs hold addresses."""
         before, self._addresses = self._addresses, [parameter.data_ptr() for parameter in self.model.parameters()]
         return before != self._addresses
+
+
+class NativeStream(Stream):
+    """A ``protocols.Stream`` of one thread. What is submitted while a batch runs joins it where its cache has room for
+    that, else waits for the next."""
+
+    def __init__(self, engine: NativeEngine, sampling: Sampling, every_token: bool) -> None:
+        self._engine, self._sampling, self._every_token = engine, sampling, every_token
+        self._count, self._version = 0, engine.version
+        self._waiting: deque[Ticket] = deque()
+        self._batch: Batch | None = None
+
+    def submit(self, request: Request) -> int:
+        """See ``protocols.Stream``. A prompt that fills the context raises ValueError."""
+        number, context = self._count, self._engine.context_tokens
+        refuse_misfit(number, request, context)
+        self._count += 1
+        limit = limit_of(request, self._sampling, context)
+        for index in range(len(request.seeds)):
+            self._waiting.append(Ticket((number, index), request, limit))
+        return number
+
+    def events(self) -> Iterator[Event]:
+        """See ``protocols.Stream``."""
+        while self._waiting or self._batch:
+            if self._batch is None:
+                self._begin()
+            assert self._batch is not None
+            for event in self._batch.step():
+                if self._batch is None or event.request in self._batch.cancelled:
+                    continue
+                yield event
+            if self._batch is not None and not self._batch.is_busy:
+                self._end()
+            elif self._batch is not None:
+                self._join(self._batch)
+
+    def cancel(self, number: int) -> None:
+        """See ``protocols.Stream``."""
+        self._waiting = deque(one for one in self._waiting if one.owner[0] != number)
+        if self._batch is not None:
+            self._batch.cancel(number)
+
+    def close(self) -> None:
+        """See ``protocols.Stream``."""
+        self._waiting.clear()
+        self._end()
+
+    def _begin(self) -> None:
+        engine, waiting = self._engine, list(self._waiting)
+        self._waiting.clear()
+        with torch.inference_mode():
+            lanes = engine.take_lanes(waiting)
+        lag = 0 if narrows(self._sampling) else engine.lag
+        how = Manner(self._sampling, engine.spelling, self._every_token, self._version)
+        self._batch = Batch(engine.trunk, engine.paths.prompts, lanes, how, waiting, lag)
+
+    def _join(self, batch: Batch) -> None:
+        while self._waiting and batch.has_room(self._waiting[0]):
+            batch.join(self._waiting.popleft())
+
+    def _end(self) -> None:
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            self._engine.give_lanes(batch.lanes)

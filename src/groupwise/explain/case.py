@@ -10,6 +10,7 @@ from torch import Tensor
 
 from groupwise.algorithm import GAE, Algorithm, Outputs, Preference, RewardToGo, Signals
 from groupwise.collate import longest, numbers, padded, parts, placed
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.tolerance import reaches
 from groupwise.verdicts import CORRECT_AT
@@ -186,7 +187,7 @@ def _require_pairs(case: Case, algorithm: Algorithm, method: str) -> None:
     odd = next((n for n, group in enumerate(case.groups) if len(group) < 2 or (len(group) > 2 and not ranked)), None)
     if odd is not None:
         raise UserError(
-            f"{case.name}: group {odd} has {len(case.groups[odd])} responses; {method} takes "
+            f"{case.name}: group {odd} has {counted(len(case.groups[odd]), 'response')}; {method} takes "
             + ("two or more" if ranked else "pairs, the chosen and then the rejected")
         )
 

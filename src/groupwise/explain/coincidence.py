@@ -11,7 +11,6 @@ from groupwise.errors import UserError
 from groupwise.explain.case import Case, Response
 from groupwise.explain.numbers import compute
 from groupwise.explain.worked import alone, worked_case
-from groupwise.sources import OnPolicy
 
 REWARDS = ((1.0, 0.0, 0.0, 1.0), (0.9, 0.1, 0.4, 0.3))
 TOLERANCE = 1e-9
@@ -37,7 +36,7 @@ def coincidences(algorithm: Algorithm, updates: int, others: Mapping[str, Algori
         return []
     found: list[Coincidence] = []
     for name, other in others.items():
-        if not isinstance(other.source, OnPolicy) or alone(other) != alone(algorithm) or itself(other, algorithm):
+        if other.source.sampled_by() != "learner" or alone(other) != alone(algorithm) or itself(other, algorithm):
             continue
         for variant, there in _variants(name, other, algorithm):
             same = _alike(first, _coefficients(there, False))
@@ -63,7 +62,7 @@ def _variants(name: str, other: Algorithm, algorithm: Algorithm) -> Iterator[tup
 
 def _coefficients(algorithm: Algorithm, later: bool) -> list[float] | None:
     """Of an update with the policy as it was when it drew, or of a ``later`` one; None where it does not apply."""
-    if not isinstance(algorithm.source, OnPolicy) or algorithm.objective.joins_group() or algorithm.trains_scorer:
+    if algorithm.source.sampled_by() != "learner" or algorithm.objective.joins_group() or algorithm.trains_scorer:
         return None
     try:
         found = compute(algorithm, _case(alone(algorithm), later)).responses()

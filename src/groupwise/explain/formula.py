@@ -19,7 +19,7 @@ from groupwise.algorithm import (
     TeacherGap,
     Uncorrected,
 )
-from groupwise.sources import OnPolicy
+from groupwise.counting import counted
 
 SHOWN = (
     "group_size",
@@ -106,7 +106,7 @@ def _reference(algorithm: Algorithm) -> str:
         else "the policy as the stage began"
     )
     every = algorithm.reference.refresh_every
-    return f"{who}, replaced by the policy every {every} steps" if every else who
+    return f"{who}, replaced by the policy every {counted(every, 'step')}" if every else who
 
 
 def _truncated(algorithm: Algorithm) -> str:
@@ -165,7 +165,7 @@ def _reward(algorithm: Algorithm) -> str:
 
 
 def _samples(algorithm: Algorithm) -> bool:
-    return isinstance(algorithm.source, OnPolicy) or "sampling_temperature" in vars(algorithm.source)
+    return algorithm.source.sampled_by() != "nobody"
 
 
 def _scope(algorithm: Algorithm) -> str:

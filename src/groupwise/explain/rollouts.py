@@ -12,7 +12,7 @@ from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
 from groupwise.explain.case import LISTS, Case, Response
 from groupwise.ledger import Ledger
-from groupwise.sources import AllRollouts, BestAndWorst, FrozenPolicy, OnPolicy
+from groupwise.sources import AllRollouts, BestAndWorst
 from groupwise.sources.selection import select_from
 from groupwise.sources.signal import signal_of
 from groupwise.tolerance import reaches
@@ -104,13 +104,11 @@ def select(rows: Sequence[Row], algorithm: Algorithm, name: str, judge: str = ""
 
 def _kept(groups: list[Group], algorithm: Algorithm) -> tuple[list[Group], dict[str, int]]:
     source, left_out = algorithm.source, {}
-    kept = groups
-    if isinstance(source, OnPolicy) and source.without_signal != "keep":
-        signal = signal_of(algorithm, source.signal)
-        kept = [group for group in groups if signal(group)]
-        left_out["in groups without signal"] = _count(groups) - _count(kept)
-    selection = source.select if isinstance(source, OnPolicy | FrozenPolicy) else AllRollouts()
-    if algorithm.objective.joins_group() and isinstance(selection, AllRollouts):
+    signal = signal_of(algorithm)
+    kept = [group for group in groups if source.keeps(group, signal)]
+    left_out["in groups without signal"] = _count(groups) - _count(kept)
+    selection = source.selection() or AllRollouts()
+    if algorithm.objective.joins_group() and not selection.chooses():
         selection = BestAndWorst()
     chosen, _ = select_from(kept, selection)
     left_out["not selected"] = _count(kept) - _count(chosen)
@@ -132,6 +130,7 @@ def _rollout(row: Row) -> Rollout:
         text=row["text"],
         finished=row["finished"],
         version=row["version"],
+        versions=tuple((span["version"], span["end"]) for span in row.get("versions") or ()),
         rewards=_placed(row),
         scores={name: Score(value, statuses.get(name) or "scored") for name, value in (row["scores"] or {}).items()},
         correct=row["correct"],

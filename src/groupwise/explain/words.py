@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from groupwise.algorithm import Algorithm, TeacherGap
 from groupwise.explain.numbers import Tokens, compute
 from groupwise.explain.worked import alone, scenario
-from groupwise.sources import DistinctPaths, OnPolicy
+from groupwise.sources import DistinctPaths
 
 LENGTH, LONG, SHORT = 4, 8, 2
 NOTHING = 1e-12
@@ -43,7 +43,7 @@ def _suppositions(algorithm: Algorithm) -> Iterator[str]:
         yield "The greedy completion has reward 0.5."
     if "step_rewards" in needs:
         yield "Each answer has two steps; those of a right one score 1, of a wrong one 0."
-    if isinstance(_selection(algorithm), DistinctPaths):
+    if isinstance(algorithm.source.selection(), DistinctPaths):
         yield "The right ones differ in their calculations."
 
 
@@ -60,13 +60,9 @@ def effects(algorithm: Algorithm) -> list[tuple[str, str]]:
     ]
 
 
-def _selection(algorithm: Algorithm) -> object:
-    return vars(algorithm.source).get("select")
-
-
 def _run(algorithm: Algorithm, answers: Sequence[Answer]) -> list[Tokens]:
     """One for each answer; untouched where the source drops it."""
-    chooses = isinstance(_selection(algorithm), DistinctPaths)
+    chooses = isinstance(algorithm.source.selection(), DistinctPaths)
     kept = [answer for answer in answers if not chooses or (answer[0] and not answer[2])]
     found = iter(compute(algorithm, scenario(kept, algorithm)).responses() if kept else ())
     return [next(found) if answer in kept else UNTOUCHED for answer in answers]
@@ -88,11 +84,8 @@ def _equal(algorithm: Algorithm) -> str:
         f"all {kind}, {_short(_run(algorithm, [answer] * 4)[0])}"
         for answer, kind in ((RIGHT, "right"), (WRONG, "wrong"))
     )
-    source = algorithm.source
-    if isinstance(source, OnPolicy) and source.without_signal != "keep":
-        said += f"; the source {source.without_signal}s such a group" + (
-            f", at most {source.most_rounds} times" if source.without_signal == "redraw" else ""
-        )
+    if words := algorithm.source.without_signal_words():
+        said += f"; the source {words}"
     return f"{said}."
 
 
@@ -137,7 +130,7 @@ def _of_pairs(algorithm: Algorithm) -> Iterator[tuple[str, str]]:
     long_chosen, short_rejected = _run(algorithm, [(True, LONG, False), (False, SHORT, False)])
     short_chosen, long_rejected = _run(algorithm, [(True, SHORT, False), (False, LONG, False)])
     cut = _run(algorithm, [(True, LENGTH, True), WRONG])
-    if _selection(algorithm) is None:
+    if algorithm.source.selection() is None:
         among = "the pairs come with the data"
     else:
         among = "of several, the best and the worst make the pair; the others teach nothing, and equal ones make none"

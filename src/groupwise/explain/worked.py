@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from groupwise.algorithm import Algorithm, TeacherGap
 from groupwise.explain.case import Case, Response
-from groupwise.sources import Demonstrations, OnPolicy
 
 LOGPROBS = ((-0.4, -0.9), (-1.2, -0.3, -0.7), (-0.6, -1.5), (-0.2,))
 MOVED = ((0.3, 0.1), (0.25, -0.1, 0.0), (-0.35, 0.05), (-0.1,))  # log π_θ - log π_old
@@ -69,9 +68,9 @@ def scenario(answers: Sequence[tuple[bool, int, bool]], algorithm: Algorithm) ->
 
 def alone(algorithm: Algorithm) -> bool:
     """Whether every prompt has one completion only."""
-    return isinstance(algorithm.source, Demonstrations) or (
-        isinstance(algorithm.source, OnPolicy) and algorithm.source.group_size == 1
-    )
+    source = algorithm.source
+    several = source.sampled_by() == "another" or source.labels_steps()
+    return not several and source.completions_per_prompt() == 1
 
 
 def _plain(right: bool, length: int, truncated: bool, share: float, gap: float) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.foreign.draft import Draft, passes, shown
 from groupwise.foreign.script import DataPath, RewardCall, Script
@@ -80,8 +81,9 @@ def _rows(draft: Draft) -> tuple[float, int]:
 
 def _devices(draft: Draft) -> int:
     devices = draft.script.devices
-    many = "" if devices == 1 else "s"
-    draft.assume(f"The script ran on {devices} device{many}: its batch is per_device_train_batch_size times that.")
+    draft.assume(
+        f"The script ran on {counted(devices, 'device')}: its batch is per_device_train_batch_size times that."
+    )
     return devices
 
 

@@ -1,56 +1,19 @@
 // Threads that sample side by side. Each holds rows of its own and decodes them together; prompts are computed once, by
-// whoever is free; a thread with much to do gives half of it to one that has run dry.
+// whoever is free; a thread with much to do gives half of it to one that has run dry. Groups come and are cancelled at any
+// time. A completion that was kept goes on where it ended: only what is new to it is computed, and its keys and values are
+// those that a row which begins with the same tokens would have, to the bit.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <map>
 #include <string>
 
-#include "sampling.h"
-#include "transformer.h"
+#include "groups.h"
 #include "workers.h"
 
 namespace groupwise {
-
-struct Asked {
-    std::vector<int> prompt;
-    std::vector<uint64_t> seeds;  // the low and the high half of each completion's key
-};
-
-struct Work {
-    std::vector<Asked> asked;
-    Rule rule;
-    std::vector<int> stop_tokens;
-    std::vector<std::string> stop_strings, pieces;  // pieces: the bytes of each token, where there are stop strings
-    int threads, max_rows, context;
-    bool every_token;
-};
-
-// A completion on its way.
-struct Row {
-    Row(int request, int index, const Asked& asked, std::shared_ptr<Stretch> before,
-        std::shared_ptr<std::vector<float>> logits, Pool* pool)
-        : request(request), index(index), prompt(int(asked.prompt.size())), before(std::move(before)),
-          first_logits(std::move(logits)), own(std::make_unique<Stretch>(pool)),
-          stream(asked.seeds[2 * index], asked.seeds[2 * index + 1]) {}
-
-    int request, index, prompt;
-    std::shared_ptr<Stretch> before;
-    std::shared_ptr<std::vector<float>> first_logits;  // of the prompt's last token
-    std::unique_ptr<Stretch> own;
-    Stream stream;
-    std::vector<int> tokens, kept, kept_sizes;
-    std::vector<double> logprobs;
-    std::string text;  // where stop strings are looked for
-    bool finished = false;
-};
-
-// What the caller hears: every token if it asked for them, and each completion as it ends.
-struct News {
-    int request, index, token;
-    std::unique_ptr<Row> row;
-};
 
 class Crew {
   public:
@@ -65,11 +28,45 @@ class Crew {
 
     ~Crew() { stop(nullptr); }
 
-    // All that is new, after at most about `seconds`; `over` once nothing more will come. Throws what a thread threw.
+    // Takes groups of at least one completion each.
+    void submit(const Groups& groups) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        for (const std::shared_ptr<Group>& group : groups) {
+            group->left = size_t(group->completions()), group->origin = group->number;
+            groups_[group->number] = group;
+            const auto from = kept_.find(group->follows);
+            if (from == kept_.end() || !from->second.leads_to(*group)) {
+                waiting_.push_back(group);
+                continue;
+            }
+            Kept& kept = from->second;
+            group->origin = kept.group->origin;
+            ready_.push_back(std::make_unique<Row>(group, 0, kept.before, nullptr, std::move(kept.own), kept.computed));
+            kept_.erase(from);
+        }
+        more_.notify_all();
+    }
+
+    // Nothing more is drawn for this group, and what was kept of it is given back.
+    void cancel(int number) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        kept_.erase(kept_.lower_bound({number, 0}), kept_.lower_bound({number + 1, 0}));
+        const auto found = groups_.find(number);
+        if (found == groups_.end()) return;
+        found->second->cancelled = true;
+        groups_.erase(found);
+        const auto its = [&](const auto& group) { return group->number == number; };
+        waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), its), waiting_.end());
+        const auto of_it = [&](const auto& row) { return row->group->number == number; };
+        ready_.erase(std::remove_if(ready_.begin(), ready_.end(), of_it), ready_.end());
+        more_.notify_all(), heard_.notify_all();
+    }
+
+    // All that is new, after at most about `seconds`; `over` while nothing is under way. Throws what a thread threw.
     std::vector<News> hear(double seconds, bool& over) {
         const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
         if (!threads_.size()) {
-            if (!own_) own_ = std::make_unique<Worker>(model_, work_);
+            if (!own_) own_ = std::make_unique<Worker>(model_, work_, false);
             while (news_.empty() && std::chrono::steady_clock::now() < until && turn(*own_)) continue;
         }
         std::unique_lock<std::mutex> lock(mutex_);
@@ -83,17 +80,19 @@ class Crew {
 
   private:
     typedef std::vector<std::unique_ptr<Row>> Rows;
-    static constexpr int PASS = 192;  // prompt tokens computed together
+    static constexpr int PASS = 192;  // tokens of prompts, or of what completions begin with, computed together
 
     struct Worker {
-        Worker(Transformer& model, const Work& work) : forward(model), sampler(work.rule, model.shape.vocabulary) {}
+        Worker(Transformer& model, const Work& work, bool waits)
+            : forward(model), sampler(work.rule, model.shape.vocabulary), waits(waits) {}
         Forward forward;
         Sampler sampler;
+        const bool waits;  // where there is nothing to do; else it says so
         Rows mine;
-        std::vector<size_t> prompts;
+        Groups prompts;
     };
 
-    bool done() const { return next_ == work_.asked.size() && !computing_ && ready_.empty() && !running_; }
+    bool done() const { return waiting_.empty() && !computing_ && ready_.empty() && !running_; }
 
     void stop(std::exception_ptr error) noexcept {
         std::lock_guard<std::mutex> lock(mutex_);
@@ -103,43 +102,45 @@ class Crew {
 
     void labour() noexcept {
         try {
-            Worker worker(model_, work_);
+            Worker worker(model_, work_, true);
             while (turn(worker)) continue;
         } catch (...) {
             stop(std::current_exception());
         }
     }
 
-    // One piece of work; false when all is done.
+    // One piece of work; false where there is none and the worker does not wait, and at the end.
     bool turn(Worker& worker) {
-        if (!next(worker.mine, worker.prompts)) return false;
+        if (!next(worker)) return false;
         if (worker.prompts.empty()) step(worker.forward, worker.sampler, worker.mine);
         else compute(worker.forward, worker.prompts);
         return true;
     }
 
-    // Waits for something to do: prompts to compute, or rows to go on with. False when all is done.
-    bool next(Rows& mine, std::vector<size_t>& prompts) {
+    // Finds something to do: prompts to compute, or rows to go on with.
+    bool next(Worker& worker) {
         std::unique_lock<std::mutex> lock(mutex_);
+        Groups& prompts = worker.prompts;
+        Rows& mine = worker.mine;
         prompts.clear();
-        while (!stopping_ && !done()) {
+        while (!stopping_) {
             take_prompts(prompts);
             if (prompts.empty() && !computing_) take_rows(mine);
             if (prompts.empty()) share(mine);
             if (!prompts.empty() || !mine.empty()) return true;
+            if (!worker.waits) return false;
             ++idle_, more_.wait(lock), --idle_;
         }
-        more_.notify_all(), heard_.notify_all();
         return false;
     }
 
     // While there is room for their completions: rows decoded together cost less than rows decoded one after another.
-    void take_prompts(std::vector<size_t>& prompts) {
+    void take_prompts(Groups& prompts) {
         size_t tokens = 0, taken = running_ + ready_.size();
-        while (next_ < work_.asked.size() && taken < size_t(work_.max_rows) && tokens < PASS) {
-            const Asked& asked = work_.asked[next_];
-            tokens += asked.prompt.size(), taken += asked.seeds.size() / 2;
-            prompts.push_back(next_++), ++computing_;
+        while (!waiting_.empty() && taken < size_t(work_.max_rows) && tokens < PASS) {
+            tokens += waiting_.front()->prompt.size(), taken += size_t(waiting_.front()->completions());
+            prompts.push_back(std::move(waiting_.front()));
+            waiting_.pop_front(), ++computing_;
         }
     }
 
@@ -150,7 +151,8 @@ class Crew {
             ready_.pop_front();
         }
         // Rows of one prompt side by side.
-        std::sort(mine.begin(), mine.end(), [](const auto& a, const auto& b) { return a->request < b->request; });
+        const auto before = [](const auto& a, const auto& b) { return a->group->origin < b->group->origin; };
+        std::sort(mine.begin(), mine.end(), before);
     }
 
     void share(Rows& mine) {
@@ -160,77 +162,115 @@ class Crew {
     }
 
     // Prompts one after the other in passes of equal size.
-    void compute(Forward& forward, const std::vector<size_t>& prompts) {
+    void compute(Forward& forward, const Groups& groups) {
         std::vector<std::shared_ptr<Stretch>> stretches;
-        std::vector<std::shared_ptr<std::vector<float>>> logits;
+        std::vector<std::shared_ptr<std::vector<float>>> logits(groups.size());
         std::vector<Token> tokens;
         std::vector<int> ends;
+        std::vector<size_t> whose;
         const auto pass = [&] {
             forward.run(tokens);
             const float* found = ends.empty() ? nullptr : forward.logits(ends);
             for (size_t i = 0; i < ends.size(); ++i, found += forward.stride())
-                logits.push_back(std::make_shared<std::vector<float>>(found, found + model_.shape.vocabulary));
-            tokens.clear(), ends.clear();
+                logits[whose[i]] = std::make_shared<std::vector<float>>(found, found + model_.shape.vocabulary);
+            tokens.clear(), ends.clear(), whose.clear();
         };
-        for (const size_t number : prompts) {
-            const std::vector<int>& prompt = work_.asked[number].prompt;
+        for (size_t number = 0; number < groups.size(); ++number) {
+            const std::vector<int>& prompt = groups[number]->prompt;
             stretches.push_back(std::make_shared<Stretch>(&model_.pool));
-            for (int i = 0; i < int(prompt.size()) && !stopping_; ++i) {
+            for (int i = 0; i < int(prompt.size()) && !stopping_ && !groups[number]->cancelled; ++i) {
                 stretches.back()->reach(i);
-                tokens.push_back({prompt[i], i, stretches.back().get(), nullptr, i + 1, 0});
-                if (i + 1 == int(prompt.size())) ends.push_back(int(tokens.size()) - 1);
+                tokens.push_back({prompt[size_t(i)], i, stretches.back().get(), nullptr, i + 1, 0});
+                if (i + 1 == int(prompt.size())) ends.push_back(int(tokens.size()) - 1), whose.push_back(number);
                 if (int(tokens.size()) == PASS) pass();
             }
         }
         if (!tokens.empty()) pass();
         std::lock_guard<std::mutex> lock(mutex_);
-        computing_ -= int(prompts.size());
-        for (size_t i = 0; i < prompts.size() && !stopping_; ++i) wait_in_line(int(prompts[i]), stretches[i], logits[i]);
+        computing_ -= int(groups.size());
+        for (size_t i = 0; i < groups.size() && !stopping_; ++i)
+            if (!groups[i]->cancelled) wait_in_line(groups[i], stretches[i], logits[i]);
         more_.notify_all();
+        if (done()) heard_.notify_all();
     }
 
-    void wait_in_line(int number, std::shared_ptr<Stretch> before, std::shared_ptr<std::vector<float>> logits) {
-        const Asked& asked = work_.asked[number];
-        for (int i = 0; i < int(asked.seeds.size()) / 2; ++i)
-            ready_.push_back(std::make_unique<Row>(number, i, asked, before, logits, &model_.pool));
-    }
-
-    // One token more for every row of this thread.
-    void step(Forward& forward, Sampler& sampler, Rows& mine) {
-        std::vector<Token> tokens;
-        std::vector<int> numbers;
-        for (const auto& row : mine) {
-            const int seen = int(row->tokens.size());
-            if (!seen) continue;
-            row->own->reach(seen - 1);
-            numbers.push_back(int(tokens.size()));
-            tokens.push_back({row->tokens.back(), row->prompt + seen - 1, row->before.get(), row->own.get(), row->prompt, seen});
+    void wait_in_line(const std::shared_ptr<Group>& group, const std::shared_ptr<Stretch>& before,
+                      const std::shared_ptr<std::vector<float>>& logits) {
+        for (int i = 0; i < group->completions(); ++i) {
+            auto own = std::make_unique<Stretch>(&model_.pool);
+            ready_.push_back(std::make_unique<Row>(group, i, before, logits, std::move(own)));
         }
+    }
+
+    // What each row's next token depends on: the token drawn last, or as much as fits of what it began with. Returns
+    // where in `tokens` each row's last one is; -1 where it is not its last, or where it has none.
+    std::vector<int> inputs(const Rows& mine, std::vector<Token>& tokens) const {
+        std::vector<int> lasts;
+        size_t room = PASS;
+        for (const auto& row : mine) {
+            const size_t size = row->tokens.size(), more = size > row->computed ? size - row->computed - 1 : 0;
+            const size_t to = size - more + std::min(more, room);
+            for (room -= std::min(more, room); row->computed < to; ++row->computed) {
+                const int at = int(row->computed);
+                row->own->reach(at);
+                tokens.push_back({row->tokens[row->computed], row->prompt + at, row->before.get(), row->own.get(),
+                                  row->prompt, at + 1});
+            }
+            lasts.push_back(size && to == size ? int(tokens.size()) - 1 : -1);
+        }
+        return lasts;
+    }
+
+    // One token more for every row of this thread, but for those that have not taken in what they began with.
+    void step(Forward& forward, Sampler& sampler, Rows& mine) {
+        const size_t all = mine.size();
+        mine.erase(std::remove_if(mine.begin(), mine.end(), [](const auto& row) { return row->cancelled(); }), mine.end());
+        std::vector<Token> tokens;
+        const std::vector<int> lasts = inputs(mine, tokens);
+        std::vector<int> numbers;
+        std::copy_if(lasts.begin(), lasts.end(), std::back_inserter(numbers), [](int last) { return last >= 0; });
         const float* logits = nullptr;
-        if (!tokens.empty()) forward.run(tokens), logits = forward.logits(numbers);
+        if (!tokens.empty()) forward.run(tokens);
+        if (!numbers.empty()) logits = forward.logits(numbers);
         std::vector<News> news;
         Rows left;
-        for (auto& row : mine) {
+        for (size_t number = 0; number < mine.size(); ++number) {
+            std::unique_ptr<Row>& row = mine[number];
             const bool fresh = row->tokens.empty();
-            const bool ended = extend(*row, fresh ? row->first_logits->data() : logits, sampler);
-            if (fresh) row->first_logits.reset();
-            else logits += forward.stride();
-            if (work_.every_token) news.push_back({row->request, row->index, row->tokens.back(), nullptr});
-            if (!ended) {
-                left.push_back(std::move(row));
-                continue;
+            bool ended = false;
+            if (fresh || lasts[number] >= 0) {
+                ended = extend(*row, fresh ? row->first_logits->data() : logits, sampler);
+                if (!fresh) logits += forward.stride();
+                row->first_logits.reset();
+                if (work_.every_token) news.push_back({row->group->number, row->index, row->tokens.back(), nullptr});
             }
-            row->own.reset(), row->before.reset();
-            news.push_back({row->request, row->index, 0, std::move(row)});
+            if (ended) news.push_back({row->group->number, row->index, 0, std::move(row)});
+            else left.push_back(std::move(row));
         }
-        const size_t ended = mine.size() - left.size();
+        const size_t gone = all - left.size();
         mine.swap(left);
-        if (news.empty()) return;
+        if (!news.empty() || gone) tell(news, gone);
+    }
+
+    // `gone`: rows that this thread no longer holds.
+    void tell(std::vector<News>& news, size_t gone) {
         std::lock_guard<std::mutex> lock(mutex_);
-        running_ -= ended;
-        std::move(news.begin(), news.end(), std::back_inserter(news_));
+        running_ -= gone;
+        for (News& each : news) {
+            if (each.row) put_away(*each.row);
+            news_.push_back(std::move(each));
+        }
         heard_.notify_all();
-        if (ended) more_.notify_all();
+        if (gone) more_.notify_all();
+    }
+
+    // Gives back what a row that ended has, or keeps it.
+    void put_away(Row& row) {
+        Group& group = *row.group;
+        if (group.keeps && !group.cancelled)
+            kept_[{group.number, row.index}] = {row.group, row.before, std::move(row.own), row.tokens, row.computed};
+        row.own.reset(), row.before.reset();
+        if (!--group.left) groups_.erase(group.number);
     }
 
     // Draws a token; true where the row ends with it.
@@ -243,12 +283,14 @@ class Crew {
         }
         const std::vector<int>& stops = work_.stop_tokens;
         row.finished = std::find(stops.begin(), stops.end(), drawn.token) != stops.end() || said_stop(row);
-        return row.finished || int(row.tokens.size()) >= std::min(work_.rule.max_tokens, work_.context - row.prompt);
+        const int before = row.prompt + int(row.forced());
+        const int most = std::min({work_.rule.max_tokens, row.group->most, work_.context - before});
+        return row.finished || int(row.tokens.size() - row.forced()) >= most;
     }
 
     bool said_stop(Row& row) const {
         if (work_.stop_strings.empty()) return false;
-        const size_t token = row.tokens.back();
+        const size_t token = size_t(row.tokens.back());
         if (token >= work_.pieces.size()) return false;
         const std::string& piece = work_.pieces[token];
         row.text += piece;
@@ -264,11 +306,14 @@ class Crew {
     const Work work_;
     std::mutex mutex_;
     std::condition_variable more_, heard_;
+    std::deque<std::shared_ptr<Group>> waiting_;
     std::deque<std::unique_ptr<Row>> ready_;
+    std::map<int, std::shared_ptr<Group>> groups_;  // that have not ended
+    std::map<std::pair<int, int>, Kept> kept_;
     std::vector<News> news_;
     std::exception_ptr error_;
     std::atomic<bool> stopping_{false};
-    size_t next_ = 0, running_ = 0, workers_ = 1;  // requests taken; rows that a thread holds
+    size_t running_ = 0, workers_ = 1;  // running: rows that a thread holds
     int computing_ = 0, idle_ = 0;
     std::unique_ptr<Worker> own_;
     Threads threads_;  // last: they end before what they use does

@@ -1,5 +1,5 @@
-// What Python calls: begin a batch of completions, hear of them as they end, end it. Every function says by its code
-// whether it could; none throws, none ends the process.
+// What Python calls: begin a batch of completions, submit some at any time, hear of them as they end, cancel some, end
+// it. Every function says by its code whether it could; none throws, none ends the process.
 
 #include "crew.h"
 
@@ -25,10 +25,8 @@ struct Weights {
     const float *const *cosines, *const *sines;  // [positions, head_dim] of each rope
 };
 
-struct Requests {
-    int32_t count;
-    const int32_t *prompts, *prompt_sizes, *group_sizes;
-    const uint64_t* seeds;  // two halves of each completion's key
+// How a batch is drawn.
+struct Rules {
     Rule rule;
     int32_t stop_tokens, stop_strings, pieces;
     const int32_t* stop_ids;
@@ -37,6 +35,15 @@ struct Requests {
     const char* const* piece_bytes;
     const int32_t* piece_sizes;
     int32_t threads, max_rows, context, every_token;
+};
+
+// Groups of at least one completion each. All that is of one kind lies one after the other.
+struct Requests {
+    int32_t count;
+    const int32_t *numbers, *prompts, *prompt_sizes, *forced, *forced_sizes, *group_sizes;
+    const uint64_t* seeds;  // two halves of each completion's key
+    const int32_t *most, *keeps;
+    const int32_t* follows;  // number and index of the completion that each goes on from; -1: none
 };
 
 struct Event {
@@ -73,12 +80,6 @@ void fill(Layer& layer, const LayerWeights& from, const Shape& shape) {
     layer.window = from.window, layer.rope = from.rope;
 }
 
-Buffer copy(const float* from, size_t floats) {
-    Buffer made = allocate(floats);
-    std::memcpy(made.get(), from, floats * sizeof(float));
-    return made;
-}
-
 struct Batch {
     Transformer model;
     std::unique_ptr<Crew> crew;
@@ -93,30 +94,43 @@ struct Batch {
         fill(model.head, shape.width, {&head});
         model.norm.take(weights.norm, shape.width, shape.norm_offset);
         model.embedding = weights.embedding;
-        for (int i = 0; i < shape.ropes; ++i) {
-            model.cos.push_back(copy(weights.cosines[i], size_t(shape.positions) * shape.head_dim));
-            model.sin.push_back(copy(weights.sines[i], size_t(shape.positions) * shape.head_dim));
-        }
+        model.ropes.shape(shape.ropes);
+        reach(shape.positions, weights.cosines, weights.sines);
         model.pool.shape(shape.layers, shape.kv_heads, shape.head_room);
+    }
+
+    void reach(int positions, const float* const* cosines, const float* const* sines) {
+        model.ropes.take(cosines, sines, size_t(positions) * size_t(model.shape.head_dim));
     }
 };
 
-Work work_of(const Requests& from) {
+Work work_of(const Rules& from) {
     Work work;
-    const int32_t* prompt = from.prompts;
-    const uint64_t* seeds = from.seeds;
-    for (int i = 0; i < from.count; ++i) {
-        const int keys = 2 * from.group_sizes[i];
-        work.asked.push_back({{prompt, prompt + from.prompt_sizes[i]}, {seeds, seeds + keys}});
-        prompt += from.prompt_sizes[i], seeds += keys;
-    }
     work.rule = from.rule;
     work.stop_tokens.assign(from.stop_ids, from.stop_ids + from.stop_tokens);
-    for (int i = 0; i < from.stop_strings; ++i) work.stop_strings.emplace_back(from.stops[i], from.stop_sizes[i]);
-    for (int i = 0; i < from.pieces; ++i) work.pieces.emplace_back(from.piece_bytes[i], from.piece_sizes[i]);
+    for (int i = 0; i < from.stop_strings; ++i) work.stop_strings.emplace_back(from.stops[i], size_t(from.stop_sizes[i]));
+    for (int i = 0; i < from.pieces; ++i) work.pieces.emplace_back(from.piece_bytes[i], size_t(from.piece_sizes[i]));
     work.threads = from.threads, work.max_rows = from.max_rows, work.context = from.context;
     work.every_token = from.every_token;
     return work;
+}
+
+Groups groups_of(const Requests& from) {
+    Groups groups;
+    const int32_t *prompt = from.prompts, *forced = from.forced;
+    const uint64_t* seeds = from.seeds;
+    for (int i = 0; i < from.count; ++i) {
+        const auto group = std::make_shared<Group>();
+        const int keys = 2 * from.group_sizes[i];
+        group->number = from.numbers[i], group->most = from.most[i], group->keeps = from.keeps[i];
+        group->prompt.assign(prompt, prompt + from.prompt_sizes[i]);
+        group->forced.assign(forced, forced + from.forced_sizes[i]);
+        group->seeds.assign(seeds, seeds + keys);
+        group->follows = {from.follows[2 * i], from.follows[2 * i + 1]};
+        groups.push_back(group);
+        prompt += from.prompt_sizes[i], forced += from.forced_sizes[i], seeds += keys;
+    }
+    return groups;
 }
 
 }  // namespace
@@ -125,15 +139,33 @@ extern "C" {
 
 const char* groupwise_error() { return last_error; }
 
-int32_t groupwise_begin(const Weights* weights, const Requests* requests, void** handle) noexcept {
+int32_t groupwise_begin(const Weights* weights, const Rules* rules, void** handle) noexcept {
     return guarded([&] {
-        auto batch = std::make_unique<Batch>(*weights, requests->threads);
-        batch->crew = std::make_unique<Crew>(batch->model, work_of(*requests));
+        auto batch = std::make_unique<Batch>(*weights, rules->threads);
+        batch->crew = std::make_unique<Crew>(batch->model, work_of(*rules));
         *handle = batch.release();
     });
 }
 
-// Waits at most about `seconds`. There are `count` events; they live until the next call. `over`: nothing more will come.
+// Longer tables for the ropes, before prompts come that are longer than any before.
+int32_t groupwise_reach(void* handle, int32_t positions, const float* const* cosines, const float* const* sines) noexcept {
+    return guarded([&] { static_cast<Batch*>(handle)->reach(positions, cosines, sines); });
+}
+
+int32_t groupwise_submit(void* handle, const Requests* requests) noexcept {
+    return guarded([&] { static_cast<Batch*>(handle)->crew->submit(groups_of(*requests)); });
+}
+
+int32_t groupwise_cancel(void* handle, int32_t number) noexcept {
+    return guarded([&] { static_cast<Batch*>(handle)->crew->cancel(number); });
+}
+
+// Pages of sixteen positions that prompts and completions have, those that are kept among them.
+int32_t groupwise_held(void* handle, int64_t* pages) noexcept {
+    return guarded([&] { *pages = int64_t(static_cast<Batch*>(handle)->model.pool.held()); });
+}
+
+// Waits at most about `seconds`. There are `count` events; they live until the next call. `over`: nothing is under way.
 int32_t groupwise_hear(void* handle, double seconds, const Event** events, int32_t* count, int32_t* over) noexcept {
     return guarded([&] {
         Batch& batch = *static_cast<Batch*>(handle);
@@ -143,9 +175,9 @@ int32_t groupwise_hear(void* handle, double seconds, const Event** events, int32
         for (const News& news : batch.news) {
             Event event{news.request, news.index, news.token, 0, 0, 0, nullptr, nullptr, nullptr, nullptr};
             if (const Row* row = news.row.get()) {
-                event.finished = row->finished, event.length = int32_t(row->tokens.size());
+                event.finished = row->finished, event.length = int32_t(row->tokens.size() - row->forced());
                 event.kept = int32_t(row->kept.size());
-                event.tokens = row->tokens.data(), event.logprobs = row->logprobs.data();
+                event.tokens = row->tokens.data() + row->forced(), event.logprobs = row->logprobs.data();
                 event.kept_sizes = row->kept_sizes.data(), event.kept_ids = row->kept.data();
             }
             batch.events.push_back(event);

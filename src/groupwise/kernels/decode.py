@@ -1,11 +1,14 @@
-"""``decode.cpp`` as Python sees it: its structures, and a batch of completions as a context manager."""
+"""``decode.cpp`` as Python sees it: its structures, and a batch of completions under way."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_uint64, c_void_p
+import os
+import weakref
+from collections.abc import Sequence
+from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
 from dataclasses import dataclass
+from typing import Any
 
 from groupwise.kernels.build import library
 from groupwise.kernels.calls import check
@@ -56,11 +59,8 @@ class Rule(ctypes.Structure):
     ]
 
 
-class Requests(ctypes.Structure):
+class Rules(ctypes.Structure):
     _fields_ = [
-        ("count", c_int32),
-        *((name, Ints) for name in ("prompts", "prompt_sizes", "group_sizes")),
-        ("seeds", POINTER(c_uint64)),
         ("rule", Rule),
         *((name, c_int32) for name in ("stop_tokens", "stop_strings", "pieces")),
         ("stop_ids", Ints),
@@ -69,6 +69,15 @@ class Requests(ctypes.Structure):
         ("piece_bytes", POINTER(c_char_p)),
         ("piece_sizes", Ints),
         *((name, c_int32) for name in ("threads", "max_rows", "context", "every_token")),
+    ]
+
+
+class Requests(ctypes.Structure):
+    _fields_ = [
+        ("count", c_int32),
+        *((name, Ints) for name in ("numbers", "prompts", "prompt_sizes", "forced", "forced_sizes", "group_sizes")),
+        ("seeds", POINTER(c_uint64)),
+        *((name, Ints) for name in ("most", "keeps", "follows")),
     ]
 
 
@@ -92,9 +101,13 @@ class Decoder:
         functions = library("decode")
         if isinstance(functions, str):
             return functions
-        counts = [POINTER(c_int32), POINTER(c_int32)]
+        tables, counts = POINTER(c_void_p), [POINTER(c_int32), POINTER(c_int32)]
         arguments = {
-            "begin": [POINTER(Weights), POINTER(Requests), POINTER(c_void_p)],
+            "begin": [POINTER(Weights), POINTER(Rules), POINTER(c_void_p)],
+            "reach": [c_void_p, c_int32, tables, tables],
+            "submit": [c_void_p, POINTER(Requests)],
+            "cancel": [c_void_p, c_int32],
+            "held": [c_void_p, POINTER(c_int64)],
             "hear": [c_void_p, c_double, POINTER(POINTER(Event)), *counts],
             "end": [c_void_p],
             "uniforms": [c_uint64, c_uint64, c_int32, POINTER(c_double)],
@@ -105,26 +118,67 @@ class Decoder:
         functions.groupwise_error.argtypes, functions.groupwise_error.restype = [], c_char_p
         return Decoder(functions)
 
-    def events(self, weights: Weights, requests: Requests) -> Iterator[Event]:
-        """Each is good until the next is asked for. Closing the iterator ends the threads. Raises MemoryError where
-        there is none left, RuntimeError for whatever else goes wrong in there."""
-        handle, events, count, over = c_void_p(), POINTER(Event)(), c_int32(0), c_int32(0)
-        begin = self.functions.groupwise_begin
-        check(self.functions, "sampling", begin(*map(ctypes.byref, (weights, requests, handle))))
-        try:
-            heard = ctypes.byref(events), ctypes.byref(count), ctypes.byref(over)
-            while not over.value:
-                check(self.functions, "sampling", self.functions.groupwise_hear(handle, 0.2, *heard))
-                for number in range(count.value):
-                    yield events[number]
-        finally:
-            self.functions.groupwise_end(handle)
+    def begin(self, weights: Weights, rules: Rules) -> Batch:
+        """A batch that nothing was submitted to yet. Raises as every call of a batch does."""
+        return Batch(self.functions, weights, rules)
 
     def uniforms(self, seed: int, count: int) -> list[float]:
         """Of the random stream with this key, as ``engines.sampler.random_stream`` draws them."""
         drawn = (c_double * count)()
         self.functions.groupwise_uniforms(*halves(seed), count, drawn)
         return list(drawn)
+
+
+class Batch:
+    """Completions under way in compiled code, on threads of its own until it is closed.
+
+    Every call raises MemoryError where there is none left, RuntimeError for whatever else goes wrong in there. Calls
+    may come from several threads, but ``close`` from none while another is in here.
+    """
+
+    def __init__(self, functions: ctypes.CDLL, weights: Weights, rules: Rules) -> None:
+        self._functions, self._handle = functions, c_void_p()
+        check(functions, "sampling", functions.groupwise_begin(byref(weights), byref(rules), byref(self._handle)))
+        self._closing = weakref.finalize(self, _end, functions, os.getpid(), self._handle.value)
+
+    def submit(self, requests: Requests) -> None:
+        """Takes groups, which may begin at once."""
+        self._call("submit", byref(requests))
+
+    def reach(self, positions: int, cosines: Any, sines: Any) -> None:
+        """Takes longer tables for the ropes."""
+        self._call("reach", positions, cosines, sines)
+
+    def cancel(self, number: int) -> None:
+        """Gives back what a group has, and what was kept of it; nothing where there is no such group."""
+        self._call("cancel", number)
+
+    def hear(self, seconds: float) -> tuple[list[Event], bool]:
+        """What happened, after at most about so long, and whether nothing is under way. Events are good until the next
+        call."""
+        events, count, over = POINTER(Event)(), c_int32(0), c_int32(0)
+        self._call("hear", seconds, byref(events), byref(count), byref(over))
+        return events[: count.value] if count.value else [], bool(over.value)
+
+    def held(self) -> int:
+        """Pages of sixteen positions that prompts and completions have, those that are kept among them."""
+        pages = c_int64(0)
+        self._call("held", byref(pages))
+        return pages.value
+
+    def close(self) -> None:
+        """Ends the threads and gives everything back; again, nothing."""
+        self._closing()
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        assert self._closing.alive, "the batch is closed"
+        check(self._functions, "sampling", getattr(self._functions, f"groupwise_{name}")(self._handle, *arguments))
+
+
+def _end(functions: ctypes.CDLL, process: int, handle: int | None) -> None:
+    """In a child of the process that began it a batch has no threads, and nothing is to be ended."""
+    if process == os.getpid():
+        functions.groupwise_end(handle)
 
 
 def halves(seed: int) -> tuple[int, int]:

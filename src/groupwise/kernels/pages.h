@@ -24,13 +24,19 @@ class Pool {
             for (size_t i = count; i--;) free_.push_back(chunks_.back().get() + floats_ * i);
         }
         float* page = free_.back();
-        free_.pop_back();
+        free_.pop_back(), ++held_;
         return page;
     }
 
     void give(const std::vector<float*>& pages) {
         std::lock_guard<std::mutex> lock(mutex_);
-        free_.insert(free_.end(), pages.begin(), pages.end());
+        free_.insert(free_.end(), pages.begin(), pages.end()), held_ -= pages.size();
+    }
+
+    // Pages that some sequence has.
+    size_t held() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        return held_;
     }
 
     // [head_dim][16]: position last, so that a query meets sixteen keys at once.
@@ -43,7 +49,7 @@ class Pool {
   private:
     static constexpr size_t CHUNK = size_t(1) << 20;  // floats asked for at a time
     int kv_heads_ = 0, head_dim_ = 0;
-    size_t floats_ = 0;
+    size_t floats_ = 0, held_ = 0;
     std::mutex mutex_;
     std::vector<float*> free_;
     std::vector<Buffer> chunks_;

@@ -20,6 +20,12 @@ class Stream {
   public:
     Stream(uint64_t low, uint64_t high) : key_{low, high} {}
 
+    // As after so many calls of `next`, from the beginning.
+    void skip(uint64_t count) {
+        counter_[0] = count / 4, counter_[1] = counter_[2] = counter_[3] = 0, at_ = 4;
+        if (count % 4) fill(), at_ = int(count % 4);
+    }
+
     double next() {
         if (at_ == 4) fill();
         return double(block_[at_++] >> 11) * 0x1.0p-53;

@@ -1,6 +1,8 @@
 // The forward pass of a decoder-only transformer for a few tokens at a time.
 #pragma once
 
+#include <atomic>
+
 #include "attention.h"
 
 namespace groupwise {
@@ -43,13 +45,42 @@ inline void rotate(float* x, const float* cosine, const float* sine, int size) {
     }
 }
 
+// The angles of each rope, [positions, head_dim]. They may become longer while others read: what was there stays.
+class Ropes {
+  public:
+    void shape(int count) { tables_ = std::vector<Table>(size_t(count)); }
+
+    // Copies tables of so many floats each.
+    void take(const float* const* cosines, const float* const* sines, size_t floats) {
+        for (size_t i = 0; i < tables_.size(); ++i)
+            tables_[i].cos = copied(cosines[i], floats), tables_[i].sin = copied(sines[i], floats);
+    }
+
+    const float* cos(int rope) const { return tables_[size_t(rope)].cos.load(std::memory_order_acquire); }
+    const float* sin(int rope) const { return tables_[size_t(rope)].sin.load(std::memory_order_acquire); }
+
+  private:
+    struct Table {
+        std::atomic<const float*> cos{nullptr}, sin{nullptr};
+    };
+
+    const float* copied(const float* from, size_t floats) {
+        held_.push_back(allocate(floats));
+        std::memcpy(held_.back().get(), from, floats * sizeof(float));
+        return held_.back().get();
+    }
+
+    std::vector<Table> tables_;
+    std::vector<Buffer> held_;
+};
+
 struct Transformer {
     Shape shape;
     std::vector<Layer> layers;
     Norm norm;
     Matrix head;
-    const float* embedding;         // [vocabulary, width], the model's own memory
-    std::vector<Buffer> cos, sin;  // [positions, head_dim] of each rope
+    const float* embedding;  // [vocabulary, width], the model's own memory
+    Ropes ropes;
     Pool pool;
 };
 
@@ -139,8 +170,8 @@ class Forward {
     void place(int number, const Token& token, float* qkv) {
         const Layer& layer = m_.layers[number];
         const int room = s_.head_room, at = token.own ? token.seen_own - 1 : token.seen_before - 1;
-        const float* cosine = &m_.cos[layer.rope][size_t(token.position) * s_.head_dim];
-        const float* sine = &m_.sin[layer.rope][size_t(token.position) * s_.head_dim];
+        const float* cosine = m_.ropes.cos(layer.rope) + size_t(token.position) * size_t(s_.head_dim);
+        const float* sine = m_.ropes.sin(layer.rope) + size_t(token.position) * size_t(s_.head_dim);
         for (int head = 0; head < s_.heads + s_.kv_heads; ++head) {
             float* x = qkv + head * room;
             const Norm& norm = head < s_.heads ? layer.q : layer.k;

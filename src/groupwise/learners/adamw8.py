@@ -48,6 +48,7 @@ class AdamW8:
     def _change(self, state: _State, piece: slice, gradient: Tensor) -> Tensor:
         """Adam's direction (arXiv 1412.6980, algorithm 1), its state moved on."""
         first, second = state.read(piece)
+        gradient = gradient.to(first.dtype)
         first.lerp_(gradient, 1 - self.betas[0])
         second.mul_(self.betas[1]).addcmul_(gradient, gradient, value=1 - self.betas[1])
         state.write(piece, first, second)

@@ -1,12 +1,57 @@
-"""The one place where a gradient is made: from cotangents of what a network said, back to its parameters."""
+"""From gradient coefficients to a gradient: what learners share whose network lies in this process."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields
+from typing import Protocol
 
 import torch
 
-from groupwise.algorithm import Outputs
+from groupwise.algorithm import Algorithm, Outputs
+from groupwise.nonfinite import NotFinite
+from groupwise.tally import Tally, coefficients
+from groupwise.train_batch import TrainBatch
+from groupwise.types import Rollout
+
+CoefficientFunction = Callable[[Sequence[int], Outputs], Outputs]
+"""``(rows, outputs) -> cotangents``: row numbers of the micro-batch, what the network said of them (``[b, T]``),
+and the gradient coefficient ∂J/∂outputs in the same shape."""
+
+
+class Backward(Protocol):
+    """Forward and backward of a network, a micro-batch at a time."""
+
+    def __call__(
+        self,
+        rollouts: Sequence[Rollout],
+        temperature: float,
+        coefficients: CoefficientFunction,
+        outputs: frozenset[str] = frozenset(),
+        together: Sequence[int] | None = None,
+    ) -> None:
+        """Adds ``-coefficient · ∂outputs/∂θ`` to the gradient. ``outputs`` names what must carry a gradient beside
+        ``logprobs``: ``entropy``, ``values``, ``exact_kl``. Rows with one number in ``together`` go through the
+        network in one micro-batch."""
+        ...
+
+
+def accumulate(backward: Backward, batch: TrainBatch, algorithm: Algorithm, on_rows: Callable[[int], None]) -> Tally:
+    """Does what ``trainable.Trainable.accumulate`` promises, with this ``backward``."""
+    tallies = [Tally.counts(batch)]
+
+    def asked(rows: Sequence[int], outputs: Outputs) -> Outputs:
+        cotangent, tally = coefficients(batch.part(rows), algorithm, outputs)
+        tallies.append(tally)
+        if tally.bad is not None:
+            raise NotFinite(tally.bad)
+        on_rows(len(rows))
+        return cotangent
+
+    with suppress(NotFinite):  # the tally says so
+        backward(batch.rollouts, batch.temperature, asked, algorithm.outputs, batch.together)
+    return Tally.total(tallies)
 
 
 def send_back(said: Outputs, cotangent: Outputs) -> None:
@@ -16,5 +61,5 @@ def send_back(said: Outputs, cotangent: Outputs) -> None:
     ends = {name: getattr(said, name) for name in given}
     for name, end in ends.items():
         if end is None or not end.requires_grad:
-            raise ValueError(f"a cotangent of {name} would be lost: accumulate(outputs=...) must name it")
+            raise ValueError(f"a cotangent of {name} would be lost: backward(outputs=...) must name it")
     torch.autograd.backward(list(ends.values()), [-given[name].to(end) for name, end in ends.items()])

@@ -42,7 +42,7 @@ class _Batch:
     def __init__(self, rollouts: Sequence[Rollout], padded: bool) -> None:
         self.rollouts, self.padded = rollouts, padded
         self.rows: list[int] = []
-        self.prompts: set[tuple[int, ...]] = set()
+        self.prompts: set[bytes] = set()
         self.tokens = self.longest = 0
 
     def size(self, more: Sequence[int]) -> int:
@@ -51,15 +51,16 @@ class _Batch:
         longest = max(self.longest, *(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts))
         if self.padded:
             return (len(self.rows) + len(more)) * longest
-        prompts = {rollout.prompt.tokens for rollout in rollouts} - self.prompts
-        return self.tokens + sum(map(len, prompts)) + sum(len(rollout.tokens) for rollout in rollouts)
+        prompts = {rollout.prompt.key: len(rollout.prompt.tokens) for rollout in rollouts}
+        new = sum(length for key, length in prompts.items() if key not in self.prompts)
+        return self.tokens + new + sum(len(rollout.tokens) for rollout in rollouts)
 
     def add(self, more: Sequence[int]) -> None:
         rollouts = [self.rollouts[row] for row in more]
         self.tokens = 0 if self.padded else self.size(more)
         self.longest = max(self.longest, *(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts))
         self.rows += more
-        self.prompts.update(rollout.prompt.tokens for rollout in rollouts)
+        self.prompts.update(rollout.prompt.key for rollout in rollouts)
 
 
 def _families(rollouts: Sequence[Rollout], together: Sequence[int] | None) -> list[list[list[int]]]:
@@ -68,7 +69,7 @@ def _families(rollouts: Sequence[Rollout], together: Sequence[int] | None) -> li
     units: dict[int, list[int]] = {}
     for row in sorted(range(len(rollouts)), key=lambda row: (-lengths[row], row)):
         units.setdefault(row if together is None else together[row], []).append(row)
-    families: dict[tuple[int, ...], list[list[int]]] = {}
+    families: dict[bytes, list[list[int]]] = {}
     for unit in units.values():
-        families.setdefault(rollouts[unit[0]].prompt.tokens, []).append(unit)
+        families.setdefault(rollouts[unit[0]].prompt.key, []).append(unit)
     return list(families.values())

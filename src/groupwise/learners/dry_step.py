@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import Tensor
 
 from groupwise.algorithm import Outputs
 from groupwise.errors import MicroBatchTooLarge
+from groupwise.learners.backward import CoefficientFunction
 from groupwise.learners.batching import tokens_together
 from groupwise.learners.memory import Room, free_bytes, no_more_than_free
 from groupwise.learners.options import LearnerOptions
-from groupwise.protocols import CoefficientFunction
+from groupwise.saved_state import bytes_of
 from groupwise.types import Rollout
+
+if TYPE_CHECKING:
+    from groupwise.learners.lora import Adapters
 
 SAFE_SHARE = 0.25
 """Of free memory: what is estimated at less is not tried on a CPU. The estimate is right within a factor of two."""
@@ -29,7 +34,10 @@ class Learns(Protocol):
     model: Any
     room: Room
 
-    def accumulate(
+    @property
+    def slower(self) -> str: ...
+
+    def backward(
         self,
         rollouts: Sequence[Rollout],
         temperature: float,
@@ -38,24 +46,66 @@ class Learns(Protocol):
         together: Sequence[int] | None = None,
     ) -> None: ...
 
+    def weights(self) -> Iterator[tuple[str, Tensor]]: ...
 
-def is_tight(learner: Learns, tokens: int) -> bool:
-    """See ``protocols.Learner``. On a CPU: the estimate is above SAFE_SHARE of what is free."""
-    return learner.device != "cpu" or expected_bytes(learner, tokens) >= SAFE_SHARE * free_bytes(learner.device)
+    def state(self) -> dict[str, Any]: ...
 
 
-def rehearse(
-    learner: Learns,
-    rollouts: Sequence[Rollout],
-    outputs: frozenset[str],
-    together: Sequence[int] | None,
-    padded: bool,
-) -> str:
-    """See ``protocols.Learner``."""
-    started = time.perf_counter()
-    dry_step(learner, rollouts, outputs, together)
-    tokens, seconds = largest_tokens(learner, rollouts, together, padded), time.perf_counter() - started
-    return f"learner: a micro-batch of {tokens:,} tokens, the longest there can be, fits: tried in {seconds:.1f} s"
+class LocalMemory:
+    """The memory of a learner whose network lies in this process (``trainable.Memory``)."""
+
+    def __init__(self, learner: Learns, adapters: Adapters | None = None) -> None:
+        self._learner, self._adapters = learner, adapters
+
+    @property
+    def tokens_per_micro_batch(self) -> int:
+        """See ``trainable.Memory``."""
+        return self._learner.room.tokens
+
+    def is_tight(self, tokens: int) -> bool:
+        """See ``trainable.Memory``. On a CPU: the estimate is above SAFE_SHARE of what is free."""
+        return self._learner.device != "cpu" or self.step_bytes(tokens) >= SAFE_SHARE * self.free_bytes()
+
+    def rehearse(
+        self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
+    ) -> str:
+        """See ``trainable.Memory``."""
+        started = time.perf_counter()
+        self.try_step(rollouts, outputs, together)
+        tokens, seconds = self.largest_micro_batch(rollouts, together), time.perf_counter() - started
+        return f"learner: a micro-batch of {tokens:,} tokens, the longest there can be, fits: tried in {seconds:.1f} s"
+
+    def try_step(
+        self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
+    ) -> None:
+        """See ``trainable.Memory``."""
+        dry_step(self._learner, rollouts, outputs, together)
+
+    def largest_micro_batch(self, rollouts: Sequence[Rollout], together: Sequence[int] | None = None) -> int:
+        """See ``trainable.Memory``."""
+        padded = bool(self._learner.slower)
+        parts = self._learner.room.parts(rollouts, padded, together)
+        return max(tokens_together(rollouts, rows, padded) for rows in parts)
+
+    def step_bytes(self, tokens: int) -> float:
+        """See ``trainable.Memory``."""
+        return expected_bytes(self._learner, tokens)
+
+    def free_bytes(self) -> float:
+        """See ``trainable.Memory``."""
+        return free_bytes(self._learner.device)
+
+    def weight_bytes(self) -> int:
+        """See ``trainable.Memory``."""
+        return sum(parameter.numel() * parameter.itemsize for parameter in self._learner.model.parameters())
+
+    def saved_bytes(self) -> int:
+        """See ``trainable.Memory``."""
+        return self._adapters.saved_bytes() if self._adapters else bytes_of(dict(self._learner.weights()))
+
+    def written_bytes(self) -> int:
+        """See ``trainable.Memory``."""
+        return bytes_of(self._learner.state())
 
 
 def dry_step(
@@ -72,19 +122,13 @@ def dry_step(
         try:
             with torch.random.fork_rng(), no_more_than_free(learner.device):
                 held = torch.empty(int(state_bytes(learner)), dtype=torch.uint8, device=learner.device)
-                learner.accumulate(rollouts, 1.0, nothing, outputs, together)
+                learner.backward(rollouts, 1.0, nothing, outputs, together)
                 del held
             return
         except MicroBatchTooLarge:
             continue
         finally:
             learner.room.discard()
-
-
-def largest_tokens(learner: Learns, rollouts: Sequence[Rollout], together: Sequence[int] | None, padded: bool) -> int:
-    """Of the micro-batches that these rollouts make."""
-    parts = learner.room.parts(rollouts, padded, together)
-    return max(tokens_together(rollouts, rows, padded) for rows in parts)
 
 
 def state_bytes(learner: Learns) -> float:

@@ -84,7 +84,8 @@ class Layout:
         places = steps + torch.tensor([len(rollout.prompt.tokens) for rollout in rollouts])[rows]
         targets = ids[rows, places]
         support = Support.of(rollouts, targets)
-        packing = Packing.of([(rollout.prompt.tokens, _seen(rollout, after)) for rollout in rollouts], device)
+        pairs = [(rollout.prompt.tokens, _seen(rollout, after)) for rollout in rollouts]
+        packing = Packing.of(pairs, device, [rollout.prompt.key for rollout in rollouts])
         starts, ends = torch.tensor(packing.starts), torch.tensor(packing.ends)
         where = starts[rows] + steps
         if not after:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from groupwise.algorithm import Outputs
+from groupwise.algorithm import Algorithm, Outputs
 from groupwise.errors import MicroBatchTooLarge
 from groupwise.kernels.lanes import Lanes
-from groupwise.learners.backward import send_back
+from groupwise.learners.backward import CoefficientFunction, accumulate, send_back
 from groupwise.learners.critic import Critic
 from groupwise.learners.devices import pick_device
-from groupwise.learners.dry_step import is_tight, rehearse
+from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.layout import Layout
 from groupwise.learners.loading import (
     context_of,
@@ -28,26 +28,28 @@ from groupwise.learners.loading import (
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import Room
-from groupwise.learners.optimizer import Optimizer
+from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.options import LearnerOptions
 from groupwise.learners.reference import frozen_copy, load_reference
-from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
-from groupwise.protocols import CoefficientFunction, Network
+from groupwise.learners.threads import choose_threads, own_lanes, remarks, trial_rollouts
+from groupwise.saved_state import load_state, save_state
+from groupwise.tally import Tally
+from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Network
 from groupwise.types import Rollout
 
 
 class LocalLearner:
-    """A ``protocols.Learner``."""
+    """A ``trainable.Policy``."""
 
     threads = own_lanes
 
     def __init__(
         self, config: LearnerOptions, directory: Path | str, note: Callable[[str], None] = lambda text: None
     ) -> None:
-        self.config, self.directory = config, directory
+        self.config, self.directory, self.half_precision = config, directory, config.dtype == "bfloat16"
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
-        self.device = pick_device(config.device)
-        self.tokenizer = load_tokenizer(directory)
+        self.device, self.tokenizer = pick_device(config.device), load_tokenizer(directory)
         plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
@@ -64,12 +66,26 @@ class LocalLearner:
         self._optimizer = self._new_optimizer()
 
     @property
+    def policy(self) -> LocalLearner:
+        """See ``trainable.Trainable``."""
+        return self
+
+    @property
+    def memory(self) -> LocalMemory:
+        """See ``trainable.Trainable``."""
+        return LocalMemory(self, self._adapters)
+
+    def remarks(self) -> list[str]:
+        """See ``trainable.Trainable``."""
+        return remarks(self.threads, chosen=not self.config.threads and self.device == "cpu", slower=self.slower)
+
+    @property
     def slower(self) -> str:
         """Why padding is computed, and every prompt as often as it occurs; empty: neither is."""
         return self._policy.body.why_padded
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
-        """See ``protocols.Learner``. Raises UserError for a reference that speaks other tokens than the policy, and for
+        """See ``trainable.Policy``. Raises UserError for a reference that speaks other tokens than the policy, and for
         a critic on an architecture whose last hidden state can't be reached."""
         self._reference = None
         if reference == "":
@@ -83,11 +99,11 @@ class LocalLearner:
         self._optimizer = self._new_optimizer()
 
     def live_module(self) -> nn.Module:
-        """See ``protocols.Learner``."""
+        """See ``trainable.Policy``."""
         return self.model  # type: ignore[no-any-return]
 
     def refresh_reference(self) -> None:
-        """See ``protocols.Learner``."""
+        """See ``trainable.Policy``."""
         self._reference = None  # its memory is free before the copy is made
         if self._adapters:
             self._reference = PastPolicy(self._adapters, self._policy, self._adapters.values())
@@ -97,13 +113,13 @@ class LocalLearner:
 
     @torch.no_grad()
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """See ``protocols.Learner``. Raises RuntimeError for a reference that the stage did not start."""
+        """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
         network = self._known_reference() if reference else self._policy
         return self._read(rollouts, lambda layout: token_outputs(network(layout), layout, temperature).logprobs)
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
-        """See ``protocols.Learner``. Raises RuntimeError where the stage has no critic."""
+        """See ``trainable.Policy``. Raises RuntimeError where the stage has no critic."""
         return self._read(rollouts, self._values)
 
     def _read(self, rollouts: Sequence[Rollout], said: Callable[[Layout], Tensor]) -> Tensor:
@@ -123,6 +139,12 @@ class LocalLearner:
                 continue
 
     def accumulate(
+        self, batch: TrainBatch, algorithm: Algorithm, *, on_rows: Callable[[int], None] = lambda rows: None
+    ) -> Tally:
+        """See ``trainable.Trainable``. Raises RuntimeError for values or exact_kl without a critic or a reference."""
+        return accumulate(self.backward, batch, algorithm, on_rows)
+
+    def backward(
         self,
         rollouts: Sequence[Rollout],
         temperature: float,
@@ -130,7 +152,7 @@ class LocalLearner:
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
     ) -> None:
-        """See ``protocols.Learner``. Raises ValueError for the cotangent of an output that was not named, and
+        """See ``backward.Backward``. Raises ValueError for the cotangent of an output that was not named, and
         RuntimeError for values or exact_kl without a critic or a reference."""
 
         def learn(rows: list[int]) -> None:
@@ -159,22 +181,12 @@ class LocalLearner:
             return self._critic(layout, None)
         return self._critic(layout, policy or self._policy(layout))
 
-    def is_tight(self, tokens: int) -> bool:
-        """See ``protocols.Learner``."""
-        return is_tight(self, tokens)
-
-    def rehearse(
-        self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
-    ) -> str:
-        """See ``protocols.Learner``."""
-        return rehearse(self, rollouts, outputs, together, padded=bool(self.slower))
-
     def discard(self) -> None:
-        """See ``protocols.Learner``."""
+        """See ``trainable.Policy``."""
         self._optimizer.discard()
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
-        """See ``protocols.Learner``. Policy and critic are clipped each by its own norm; where one of them is not
+        """See ``trainable.Policy``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
         with self.lanes.inside(tiled=self._optimizer.small):
             norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
@@ -182,12 +194,12 @@ class LocalLearner:
         metrics = dict(zip(("grad_norm", "critic_grad_norm"), norms, strict=False))
         return metrics | {"learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
-    def weights(self) -> Mapping[str, Tensor]:
-        """See ``protocols.Learner``; with adapters, of the model that has them in its weights, or, in half precision,
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """See ``trainable.Trainable``; with adapters, of the model that has them in its weights, or, in half precision,
         of the one that has them beside its weights."""
         if self._adapters:
             self._adapters.merge()
-        return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        return ((name, weight.detach()) for name, weight in self.model.named_parameters(remove_duplicate=False))
 
     def save(self, directory: Path) -> None:
         """Writes what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load: the same logits to the bit. Adapters are in
@@ -200,12 +212,6 @@ class LocalLearner:
             save_model(self.model, directory)
         self.tokenizer.save_pretrained(directory)
 
-    def saved_bytes(self) -> int:
-        """See ``protocols.Learner``."""
-        if self._adapters:
-            return self._adapters.saved_bytes()
-        return sum(weight.numel() * weight.itemsize for weight in self.weights().values())
-
     def merge_loss(self) -> str:
         """What a saved model lacks of the adapters, in a few words; empty without adapters."""
         return self._adapters.loss_in_words() if self._adapters else ""
@@ -215,8 +221,22 @@ class LocalLearner:
         if self._adapters:
             self._adapters.load(directory)
 
+    def write(self, directory: Path) -> None:
+        """See ``trainable.Trainable``."""
+        save_state(directory, self.state())
+
+    def read(self, directory: Path) -> None:
+        """See ``trainable.Trainable``."""
+        self.load_state(load_state(directory))
+
+    def close(self) -> None:
+        """See ``trainable.Trainable``."""
+        self.discard()
+        self._optimizer.close()
+
     def state(self) -> dict[str, Any]:
-        """See ``protocols.Learner``. A reference with a directory of its own is read from there again, not kept."""
+        """Everything that ``write`` writes: tensors and plain values. A reference with a directory of its own is read
+        from there again, not kept."""
         kept: Any = None
         if self._reference_was_policy and self._reference:
             past = isinstance(self._reference, PastPolicy)
@@ -278,8 +298,3 @@ class LocalLearner:
     def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
         shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
         return torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
-
-
-def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """Those that take a gradient."""
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]

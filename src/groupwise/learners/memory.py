@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from groupwise.counting import counted
 from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.learners.batching import micro_batches, tokens_together
 from groupwise.types import Rollout
@@ -59,7 +60,7 @@ class Room:
     def _shrink(self, size: int, units: int, said: str) -> None:
         if units == 1:
             raise UserError(
-                f"memory ran out on {size:,} tokens that must go through the network together ({said}); lower "
+                f"memory ran out on {counted(size, 'token')} that must go through the network together ({said}); lower "
                 "max_completion_tokens, set learner.checkpointing True or learner.optimizer_bits 8, or take a machine "
                 "with more memory"
             )

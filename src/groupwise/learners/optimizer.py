@@ -98,3 +98,8 @@ def divide_and_clip(parameters: Sequence[nn.Parameter], count: float, max_norm: 
         return 0.0
     torch._foreach_div_([parameter.grad for parameter in present if parameter.grad is not None], max(count, 1e-12))
     return float(nn.utils.clip_grad_norm_(present, max_norm or float("inf")))
+
+
+def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """Those that take a gradient."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]

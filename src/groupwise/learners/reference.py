@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.kernels.lanes import Lanes
 from groupwise.learners.loading import load_model, load_tokenizer
@@ -28,7 +29,7 @@ def load_reference(
     theirs, ours = (network.config.get_text_config().vocab_size for network in (model, policy))
     if theirs != ours:
         raise UserError(
-            f"reference {source}: its vocabulary has {theirs} entries and the policy's {ours}; "
+            f"reference {source}: its vocabulary has {counted(theirs, 'entry', 'entries')} and the policy's {ours}; "
             "expected the same size: resize one of the two output matrices"
         )
     return LanguageModel(model.requires_grad_(False), lanes=lanes)
@@ -40,7 +41,7 @@ def check_same_ids(source: str, theirs: dict[str, int], ours: dict[str, int]) ->
     if different:
         token = different[0]
         raise UserError(
-            f"{source}: its tokenizer is another one: {len(different)} tokens differ, {token!r} first (id "
+            f"{source}: its tokenizer is another one: {counted(len(different), 'token')} differ, {token!r} first (id "
             f"{theirs.get(token, 'none')} there, {ours.get(token, 'none')} in the policy's); expected a model with the "
             "policy's tokenizer"
         )

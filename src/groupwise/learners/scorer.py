@@ -5,40 +5,44 @@ Its scores stand where a policy's log-probabilities stand, and their cotangent g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from groupwise.algorithm import Outputs
+from groupwise.algorithm import Algorithm, Outputs
 from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.kernels.lanes import Lanes
-from groupwise.learners.backward import send_back
+from groupwise.learners.backward import CoefficientFunction, accumulate, send_back
 from groupwise.learners.bodies import body_of
 from groupwise.learners.devices import pick_device
-from groupwise.learners.dry_step import is_tight, rehearse
+from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.layout import Layout
 from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, refuse_lost_ids, save_model
 from groupwise.learners.memory import Room
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.options import LearnerOptions
-from groupwise.learners.threads import choose_threads, own_lanes, trial_rollouts
-from groupwise.protocols import CoefficientFunction, Network
+from groupwise.learners.threads import choose_threads, own_lanes, remarks, trial_rollouts
+from groupwise.saved_state import load_state, save_state
+from groupwise.tally import Tally
+from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Network
 from groupwise.types import Rollout
 
-NO_POLICY = "a scorer has no policy: no reference, no critic and no values"
+NO_POLICY = "a scorer has no policy: no reference and no critic"
 
 
 class ScorerLearner:
-    """A ``protocols.Learner`` whose ``logprobs`` are scores, read after each token: of its own hidden state.
+    """A ``trainable.Trainable`` whose ``logprobs`` are scores, read after each token: of its own hidden state.
 
     The model is transformers' sequence classifier with one label, so what ``save`` writes is what
     ``AutoModelForSequenceClassification`` loads. A new head's weights are drawn from N(0, 1/√(d + 1)).
     """
 
     threads = own_lanes
+    policy = None
 
     def __init__(
         self,
@@ -49,7 +53,7 @@ class ScorerLearner:
     ) -> None:
         if config.lora.rank:
             raise UserError("lora.rank: a scorer is trained whole; expected 0 in a stage that trains one")
-        self.config = config
+        self.config, self.half_precision = config, config.dtype == "bfloat16"
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
         self.model, new = load_scorer(directory, config.dtype, self.device)
@@ -77,13 +81,6 @@ class ScorerLearner:
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
-    def live_module(self) -> None:
-        """A scorer has no module that completions could be sampled from."""
-
-    def refresh_reference(self) -> None:
-        """Raises RuntimeError: there is none."""
-        raise RuntimeError(NO_POLICY)
-
     def score(self, rollouts: Sequence[Rollout]) -> Tensor:
         """``[B, T]`` the score of each sampled token, without gradient; 0 where the mask is 0. Any real number."""
         shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
@@ -101,17 +98,17 @@ class ScorerLearner:
             except MicroBatchTooLarge:
                 continue
 
-    def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """Scores, whatever the temperature. Raises RuntimeError for a reference's."""
-        if reference:
-            raise RuntimeError(NO_POLICY)
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> Tensor:
+        """Scores, whatever the temperature."""
         return self.score(rollouts)
 
-    def values(self, rollouts: Sequence[Rollout]) -> Tensor:
-        """Raises RuntimeError: there is no critic."""
-        raise RuntimeError(NO_POLICY)
-
     def accumulate(
+        self, batch: TrainBatch, algorithm: Algorithm, *, on_rows: Callable[[int], None] = lambda rows: None
+    ) -> Tally:
+        """See ``trainable.Trainable``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
+        return accumulate(self.backward, batch, algorithm, on_rows)
+
+    def backward(
         self,
         rollouts: Sequence[Rollout],
         temperature: float,
@@ -119,7 +116,7 @@ class ScorerLearner:
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
     ) -> None:
-        """See ``protocols.Learner``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
+        """See ``backward.Backward``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
         if outputs:
             raise ValueError(f"a scorer says nothing of {', '.join(sorted(outputs))}")
 
@@ -130,6 +127,15 @@ class ScorerLearner:
                 send_back(said, cotangent)
 
         self.room.each(rollouts, learn, bool(self.slower), together)
+
+    @property
+    def memory(self) -> LocalMemory:
+        """See ``trainable.Trainable``."""
+        return LocalMemory(self)
+
+    def remarks(self) -> list[str]:
+        """See ``trainable.Trainable``."""
+        return remarks(self.threads, chosen=not self.config.threads and self.device == "cpu", slower=self.slower)
 
     @property
     def slower(self) -> str:
@@ -155,30 +161,21 @@ class ScorerLearner:
     def _new_optimizer(self) -> Optimizer:
         return Optimizer([list(self.model.parameters())], self.config)
 
-    def is_tight(self, tokens: int) -> bool:
-        """See ``protocols.Learner``."""
-        return is_tight(self, tokens)
-
-    def rehearse(
-        self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
-    ) -> str:
-        """See ``protocols.Learner``."""
-        return rehearse(self, rollouts, outputs, together, padded=bool(self.slower))
-
     def discard(self) -> None:
-        """See ``protocols.Learner``."""
+        """See ``trainable.Trainable``."""
         self._optimizer.discard()
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
-        """See ``protocols.Learner``. An update whose gradient is not finite is left out and counted."""
+        """See ``trainable.Trainable``. An update whose gradient is not finite is left out and counted."""
         with self.lanes.inside(tiled=self._optimizer.small):
             (norm,), finite = self._optimizer.step(count, (learning_rate,))
         self.version += finite
         return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
-    def weights(self) -> Mapping[str, Tensor]:
-        """See ``protocols.Learner``."""
-        return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """See ``trainable.Trainable``."""
+        named = self.model.named_parameters(remove_duplicate=False)
+        return ((name, parameter.detach()) for name, parameter in named)
 
     def save(self, directory: Path) -> None:
         """Writes what ``AutoModelForSequenceClassification`` and ``AutoTokenizer`` load: the same weights to the
@@ -188,12 +185,21 @@ class ScorerLearner:
         if self._generation is not None:
             self._generation.save_pretrained(directory)
 
-    def saved_bytes(self) -> int:
-        """See ``protocols.Learner``."""
-        return sum(weight.numel() * weight.itemsize for weight in self.weights().values())
+    def write(self, directory: Path) -> None:
+        """See ``trainable.Trainable``."""
+        save_state(directory, self.state())
+
+    def read(self, directory: Path) -> None:
+        """See ``trainable.Trainable``."""
+        self.load_state(load_state(directory))
+
+    def close(self) -> None:
+        """See ``trainable.Trainable``."""
+        self.discard()
+        self._optimizer.close()
 
     def state(self) -> dict[str, Any]:
-        """See ``protocols.Learner``."""
+        """Everything that ``write`` writes: tensors and plain values."""
         kept = {"threads": self.threads, "tokens_per_micro_batch": self.room.tokens, "version": self.version}
         return {"optimizer": self._optimizer.state_dict(), **kept}
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 
+from groupwise.counting import counted
 from groupwise.kernels.lanes import own_threads
 from groupwise.types import Example, Prompt, Rollout
 
@@ -20,9 +23,43 @@ WORTH = 0.85
 QUIET = 1.2
 """Where one thread's step takes so many times its CPU time, others are at work on the machine. They will be gone some
 time, and a trial against them says nothing: then a step is taken to cost its CPU time, divided among its threads."""
-_CHOSEN: dict[tuple[str, int, int], int] = {}
-_TRIAL = threading.Lock()
-_LOWERED = threading.local()
+
+
+class ThreadPlan:
+    """How many CPU threads the learners of one run have. Models of one kind and size get one answer, so that they round
+    alike; two that are opened at once are not tried against each other."""
+
+    def __init__(self) -> None:
+        self.most = torch.get_num_threads()
+        self._chosen: dict[tuple[str, int], int] = {}
+        self._trial = threading.Lock()
+
+    def choose(self, wanted: int, device: str, model: Any, step: Callable[[int], None]) -> int:
+        """``wanted``, or for 0 on the CPU the fastest for ``step(threads)``, up to the number that torch had."""
+        if wanted or device != "cpu":
+            return wanted or self.most
+        key = type(model).__name__, model.num_parameters()
+        with self._trial:
+            if key not in self._chosen:
+                self._chosen[key] = fastest(self.most, step)
+        return self._chosen[key]
+
+
+_current: ContextVar[ThreadPlan | None] = ContextVar("thread plan", default=None)
+
+
+@contextmanager
+def one_thread_plan() -> Iterator[ThreadPlan]:
+    """Learners that are opened in here share a plan. Torch has as many threads as the newest of them everywhere in this
+    thread, in sampling too: a continued run, which is told the number, rounds alike. At the end it is as it was."""
+    plan = ThreadPlan()
+    again = own_threads(plan.most)
+    inside = _current.set(plan)
+    try:
+        yield plan
+    finally:
+        _current.reset(inside)
+        again()
 
 
 def _set_lanes(learner: Any, count: int) -> None:
@@ -30,6 +67,13 @@ def _set_lanes(learner: Any, count: int) -> None:
 
 
 own_lanes: Any = property(lambda learner: learner.lanes.count, _set_lanes, doc="A learner's own CPU threads.")
+
+
+def remarks(threads: int, chosen: bool, slower: str) -> list[str]:
+    """What a person should know once a run: how many threads were ``chosen`` in a trial, and why learning is slower
+    than it could be."""
+    found = [f"{counted(threads, 'CPU thread')}, the fastest in a trial"] if chosen else []
+    return found + ([f"{slower}; padding is computed and prompts are not shared, slower"] if slower else [])
 
 
 def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> list[Rollout]:
@@ -42,32 +86,12 @@ def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> lis
 
 
 def choose_threads(wanted: int, device: str, model: Any, step: Callable[[int], None]) -> int:
-    """``wanted``, or for 0 on the CPU the fastest for ``step(threads)``, up to the number that torch has. Torch then
-    uses so many everywhere in this thread, in sampling too: a continued run, which is told the number, rounds alike.
-
-    Models of one kind and size get one answer in a process, so that they round alike; two that are opened at once are
-    not tried against each other.
-    """
-    most = _most()
-    if wanted:
-        own_threads(wanted)
-        return wanted
-    if device != "cpu":
-        return most
-    key = type(model).__name__, model.num_parameters(), most
-    with _TRIAL:
-        if key not in _CHOSEN:
-            _CHOSEN[key] = fastest(most, step)
-    own_threads(_CHOSEN[key])
-    _LOWERED.by = (_CHOSEN[key], most)
-    return _CHOSEN[key]
-
-
-def _most() -> int:
-    """Threads that torch has in this thread, or had before a trial of ours took fewer."""
-    now = torch.get_num_threads()
-    lowered = getattr(_LOWERED, "by", None)
-    return int(lowered[1]) if lowered and lowered[0] == now else now
+    """The number of CPU threads for a learner, by the plan of what it is opened in, or by one of its own."""
+    plan = _current.get()
+    count = (plan or ThreadPlan()).choose(wanted, device, model, step)
+    if plan and (wanted or device == "cpu"):
+        own_threads(count)
+    return count
 
 
 def fastest(most: int, step: Callable[[int], None]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -43,18 +43,26 @@ class Packing:
         return len(self.prompts)
 
     @staticmethod
-    def of(sequences: Sequence[tuple[Ids, Ids]], device: torch.device | str = "cpu") -> Packing:
-        """Of (prompt, completion) pairs; prompts are not empty."""
-        rows: dict[tuple[int, ...], list[int]] = {}
+    def of(
+        sequences: Sequence[tuple[Ids, Ids]],
+        device: torch.device | str = "cpu",
+        keys: Sequence[Hashable] | None = None,
+    ) -> Packing:
+        """Packs (prompt, completion) pairs; prompts are not empty.
+
+        Those with one of the ``keys`` share their prompt; without keys those whose prompts have the same tokens.
+        """
+        rows: dict[Hashable, list[int]] = {}
         for row, (prompt, _) in enumerate(sequences):
-            rows.setdefault(tuple(prompt), []).append(row)
+            rows.setdefault(tuple(prompt) if keys is None else keys[row], []).append(row)
         parts: list[Ids] = []
         positions: list[range] = []
         prompts: list[tuple[int, int, int, int]] = []
         completions: list[tuple[int, int]] = []
         at = 0
         ends, starts = [0] * len(sequences), [0] * len(sequences)
-        for prompt, members in rows.items():
+        for members in rows.values():
+            prompt = sequences[members[0]][0]
             prompts.append((at, len(prompt), len(completions), len(completions) + len(members)))
             parts.append(prompt)
             positions.append(range(len(prompt)))

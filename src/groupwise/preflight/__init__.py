@@ -7,16 +7,19 @@ looked at with the run's first model, and their pass rates are left open.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from groupwise.counting import counted
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
 from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
+from groupwise.learners.threads import one_thread_plan
 from groupwise.opening import Opener
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
@@ -27,9 +30,8 @@ from groupwise.rehearsal import longest_rollouts
 from groupwise.rewards.model import with_scales
 from groupwise.runs import Run, validate
 from groupwise.seeding import stable_seed
-from groupwise.sources import OnPolicy
 from groupwise.sources.reward_scale import measured, unmeasured
-from groupwise.stage import Stage
+from groupwise.stage import Stage, in_stage
 from groupwise.types import flatten
 
 __all__ = ["Finding", "check_run"]
@@ -51,7 +53,7 @@ def check_run(
     if whole.findings and whole.findings[-1].kind == "problem":
         return whole.findings
     findings = list(whole.findings)
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, one_thread_plan():
         models = Models(recipe, out, Path(scratch))
         for stage in recipe.stages:
             notes = Notebook(stage.name, told)
@@ -62,13 +64,14 @@ def check_run(
 
 def _look_at(recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
     """All of a stage; where its model cannot be opened, what its rows alone say."""
-    try:
-        checked = _StageCheck(recipe, stage, models, notes, limit)
-    except NoModel as error:
-        notes.problem("model", str(error))
-        tell_what_is_known(notes, stage)
-    else:
-        checked.run()
+    with ExitStack() as open_learners:
+        try:
+            checked = _StageCheck(recipe, stage, models, notes, limit, open_learners)
+        except NoModel as error:
+            notes.problem("model", str(error))
+            tell_what_is_known(notes, stage)
+        else:
+            checked.run()
 
 
 def _tell_recipe(notes: Notebook, recipe: Run) -> None:
@@ -135,12 +138,15 @@ class Models:
 class _StageCheck:
     """One stage, part by part."""
 
-    def __init__(self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float) -> None:
+    def __init__(
+        self, recipe: Run, stage: Stage, models: Models, notes: Notebook, limit: float, open_learners: ExitStack
+    ) -> None:
         self.recipe, self.models, self.notes, self.limit = recipe, models, notes, limit
         self.model, self.missing = models.begun(stage)
         opener = Opener(recipe, self._named, lambda text: notes.remark("machine", text))
         try:
             self.learner = opener.learner(stage, self.model)
+            open_learners.callback(self.learner.close)
             engine = opener.engine(stage, self.learner, self.model, self.model)
         except UserError as error:
             raise NoModel(str(error)) from error
@@ -156,10 +162,12 @@ class _StageCheck:
     def run(self) -> None:
         """Each part by itself, so that one that breaks hides no other."""
         stage, notes, world = self.stage, self.notes, self.world
-        rollouts = longest_rollouts(world, self.recipe.learner.tokens_per_micro_batch) if len(stage.task.train) else []
+        rollouts = (
+            longest_rollouts(stage, world, self.recipe.learner.tokens_per_micro_batch) if len(stage.task.train) else []
+        )
         longest = max((len(each.prompt.tokens) + len(each.tokens) for each in rollouts), default=0)
         notes.try_part("batch", lambda: tell_batch(notes, stage, self.recipe.learner, longest))
-        notes.try_part("data", lambda: data.tell_rows(notes, world, self.limit))
+        notes.try_part("data", lambda: data.tell_rows(notes, stage, world, self.limit))
         if not len(stage.task.train):
             return
         begun = notes.try_part("reference", self._start)
@@ -167,14 +175,14 @@ class _StageCheck:
             notes.try_part("reward", self._measure_scales)
         world, stage = self.world, self.stage
         if self._all_readable():
-            notes.try_part("template", lambda: data.tell_template(notes, world))
+            notes.try_part("template", lambda: data.tell_template(notes, stage, world))
         if stage.task.rewards and not self.unheard:
-            notes.try_part("reward", lambda: rewards.tell_gold(notes, world))
+            notes.try_part("reward", lambda: rewards.tell_gold(notes, stage.task))
             if not any(each.part == "reward" and each.kind == "problem" for each in notes.findings):
-                notes.try_part("reward", lambda: rewards.ask_about_rows(world, self._evaluated(), self.limit))
-        drawn = self._probe() if isinstance(stage.algorithm.source, OnPolicy) and rollouts else None
+                notes.try_part("reward", lambda: rewards.ask_about_rows(stage, world, self._evaluated(), self.limit))
+        drawn = self._probe() if stage.algorithm.source.sampled_by() == "learner" and rollouts else None
         if begun and self._all_readable() and not self.unheard:
-            notes.try_part("first step", lambda: try_first_step(notes, world, self.learner, self.limit))
+            notes.try_part("first step", lambda: try_first_step(notes, stage, world, self.learner, self.limit))
         if begun and rollouts:
             notes.try_part("memory", partial(self._cost, rollouts, drawn))
 
@@ -192,14 +200,14 @@ class _StageCheck:
             return
         self.world.engine.load(self.learner.weights(), self.learner.version)
         most = self.recipe.evaluation.max_completion_tokens
-        scales = measured(self.world, with_scales(rewards, few), most)
+        scales = measured(self.stage.algorithm.source, self.world, with_scales(rewards, few), most)
         for name, scale in scales.items():
             self.notes.fact(
-                "reward", f"{name} is standardised: {scale.formula()} as measured on {scale.prompts} prompts"
+                "reward", f"{name} is standardised: {scale.formula()} as measured on {counted(scale.prompts, 'prompt')}"
             )
         changed = replace(task, rewards=with_scales(task.rewards, scales), referee=with_scales(task.referee, scales))
         self.stage = replace(self.stage, task=changed)
-        self.world = replace(self.world, stage=self.stage)
+        self.world = in_stage(self.stage, self.world)
 
     def _all_readable(self) -> bool:
         return not any(each.part == "data" and each.kind == "problem" for each in self.notes.findings)
@@ -215,8 +223,8 @@ class _StageCheck:
         return 0 if self.stage.algorithm.trains_scorer else self.recipe.evaluation.problems
 
     def _cost(self, rollouts: Sequence[Any], drawn: probe.Probe | None) -> None:
-        per_token = cost.tell_cost(self.notes, self.world, self.learner, rollouts, self.limit)
-        cost.tell_time(self.notes, self.world, rollouts, per_token, drawn, real=not self.missing)
+        per_token = cost.tell_cost(self.notes, self.stage, self.learner.memory, rollouts, self.limit)
+        cost.tell_time(self.notes, self.stage, rollouts, per_token, drawn, real=not self.missing)
 
     def _probe(self) -> probe.Probe | None:
         """Sampled groups; of a model that only stands in, fewer, and their rewards say nothing."""
@@ -224,9 +232,10 @@ class _StageCheck:
 
         def work() -> None:
             nonlocal found
-            found = probe.sampled(self.world, self.limit, 2 if self.missing else probe.PROMPTS)
+            found = probe.sampled(self.stage, self.world, self.limit, 2 if self.missing else probe.PROMPTS)
             half = self.recipe.learner.dtype == "bfloat16"
-            probe.tell_agreement(self.notes, self.world, self.learner, flatten(found.groups), half)
+            temperature = self.stage.algorithm.source.temperature
+            probe.tell_agreement(self.notes, temperature, self.learner, flatten(found.groups), half)
             if self.missing:
                 self.notes.fact(
                     "signal",
@@ -235,7 +244,7 @@ class _StageCheck:
             elif self.unheard:
                 self.notes.fact("signal", f"open: {self.unheard}")
             elif self.stage.task.rewards:
-                probe.tell_signal(self.notes, self.world, found)
+                probe.tell_signal(self.notes, self.stage, found)
 
         done = self.notes.try_part("signal", work)
         return found if done else None

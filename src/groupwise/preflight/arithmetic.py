@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from groupwise.counting import counted
 from groupwise.learners import Local
 from groupwise.preflight.findings import Notebook
-from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, Pairs
 from groupwise.stage import Stage
 from groupwise.tasks.shares import epoch_size
 
@@ -14,17 +14,8 @@ from groupwise.tasks.shares import epoch_size
 def completions_per_prompt(stage: Stage) -> int:
     """Of a step, as they are trained on: before a selection leaves some out."""
     source = stage.algorithm.source
-    if isinstance(source, OnPolicy):
-        return source.group_size
-    if isinstance(source, Pairs) or stage.algorithm.objective.joins_group():
-        return 2
-    return 1
-
-
-def longest_completion(stage: Stage) -> int:
-    """That may be sampled; 0: none is."""
-    source = stage.algorithm.source
-    return source.max_completion_tokens if isinstance(source, OnPolicy | FrozenPolicy | MonteCarloSteps) else 0
+    paired = stage.algorithm.objective.joins_group() and source.sampled_by() != "learner"
+    return 2 if paired else source.completions_per_prompt()
 
 
 def tell_batch(notes: Notebook, stage: Stage, learner: Local, tokens_each: int) -> None:
@@ -45,24 +36,18 @@ def tell_batch(notes: Notebook, stage: Stage, learner: Local, tokens_each: int) 
 
 def _words(stage: Stage, learner: Local, rows: int, each: int, most: int) -> Iterator[str]:
     completions, updates = stage.prompts_per_step * each, stage.minibatches * stage.epochs
-    kind = "completion" if each != 2 or isinstance(stage.algorithm.source, OnPolicy) else "side"
-    by = f"{stage.prompts_per_step:,} prompts x {counted(each, kind)} = {completions:,} a step"
-    yield by if each > 1 else f"{stage.prompts_per_step:,} prompts a step, one completion each"
+    kind = "completion" if each != 2 or stage.algorithm.source.sampled_by() == "learner" else "side"
+    by = f"{counted(stage.prompts_per_step, 'prompt')} x {counted(each, kind)} = {completions:,} a step"
+    yield by if each > 1 else f"{counted(stage.prompts_per_step, 'prompt')} a step, one completion each"
     shares = counted(stage.minibatches, "minibatch", "minibatches")
     passes = f", {stage.epochs} passes over each draw" if stage.epochs > 1 else ""
     yield f"{shares} of {-(-completions // stage.minibatches):,}{passes}: {counted(updates, 'update')} a step"
     parts = counted(most, "micro-batch", "micro-batches")
-    yield f"at most {parts} an update at {learner.tokens_per_micro_batch:,} tokens each"
+    yield f"at most {parts} an update at {counted(learner.tokens_per_micro_batch, 'token')} each"
     source = stage.algorithm.source
-    if isinstance(source, FrozenPolicy | MonteCarloSteps):
-        asked, models = min(source.prompts or rows, rows), max(1, len(source.models))
-        yield f"before the first step {asked * source.samples_per_prompt * models:,} completions are sampled once"
+    if asked := source.gathers(rows):
+        sampled = asked * source.samples_per_prompt * len(source.samples_from())
+        yield f"before the first step {sampled:,} completions are sampled once"
     drawn = stage.steps * stage.prompts_per_step
-    yield f"in {stage.steps:,} steps {updates * stage.steps:,} updates, {drawn:,} prompts from {rows:,} rows: " + (
-        f"{drawn / rows:.3g} epochs" if rows else "no rows"
-    )
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """``1 step``, ``3 steps``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    done = f"{counted(updates * stage.steps, 'update')}, {counted(drawn, 'prompt')} from {counted(rows, 'row')}"
+    yield f"in {counted(stage.steps, 'step')} {done}: " + (f"{drawn / rows:.3g} epochs" if rows else "no rows")

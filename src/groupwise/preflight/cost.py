@@ -5,66 +5,61 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from groupwise.learners.dry_step import dry_step, expected_bytes, largest_tokens
-from groupwise.learners.local import LocalLearner
-from groupwise.learners.memory import free_bytes
-from groupwise.learners.scorer import ScorerLearner
+from groupwise.counting import counted
 from groupwise.preflight.arithmetic import completions_per_prompt
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.probe import Probe
 from groupwise.rehearsal import in_pairs
-from groupwise.sources import World
+from groupwise.stage import Stage
+from groupwise.trainable import Memory
 from groupwise.types import Rollout, flatten
 
 FORWARD = 1 / 3
 """Of a train step's time: a pass without a backward one."""
 
 
-def tell_cost(
-    notes: Notebook, world: World, learner: LocalLearner | ScorerLearner, rollouts: Sequence[Rollout], limit: float
-) -> float:
+def tell_cost(notes: Notebook, stage: Stage, memory: Memory, rollouts: Sequence[Rollout], limit: float) -> float:
     """Seconds that a token costs in learning. ``rollouts`` are the longest; with less than ``limit`` seconds for all of
     them only one is tried."""
-    joins, outputs = world.stage.algorithm.objective.joins_group(), world.stage.algorithm.outputs
+    joins, outputs = stage.algorithm.objective.joins_group(), stage.algorithm.outputs
     together = in_pairs(rollouts) if joins else None
-    budget, first = learner.room.tokens, rollouts[: 2 if joins else 1]
-    each = _timed(learner, first, outputs, [0, 0] if joins else None)
+    budget, first = memory.tokens_per_micro_batch, rollouts[: 2 if joins else 1]
+    each = _timed(memory, first, outputs, [0, 0] if joins else None)
     if each < limit:
-        each = _timed(learner, first, outputs, [0, 0] if joins else None)  # the first one warmed up
+        each = _timed(memory, first, outputs, [0, 0] if joins else None)  # the first one warmed up
     tried, seconds = first, each
     if each * len(rollouts) / len(first) < limit:
-        tried, seconds = rollouts, min(_timed(learner, rollouts, outputs, together) for _ in range(2))
+        tried, seconds = rollouts, min(_timed(memory, rollouts, outputs, together) for _ in range(2))
     tokens = sum(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in tried)
-    _tell_memory(notes, learner, rollouts, together, whole=tried is rollouts)
-    if learner.room.tokens < budget:
+    _tell_memory(notes, memory, rollouts, together, whole=tried is rollouts)
+    if (fits := memory.tokens_per_micro_batch) < budget:
         notes.remark(
             "memory",
-            f"at most {learner.room.tokens:,} tokens fit at once, of {budget:,} asked for: slower, no other gradient",
+            f"at most {fits:,} tokens fit at once, of {budget:,} asked for: slower, no other gradient",
         )
     return seconds / tokens
 
 
 def _timed(
-    learner: LocalLearner | ScorerLearner,
+    memory: Memory,
     rollouts: Sequence[Rollout],
     outputs: frozenset[str],
     together: Sequence[int] | None,
 ) -> float:
     started = time.perf_counter()
-    dry_step(learner, rollouts, outputs, together)
+    memory.try_step(rollouts, outputs, together)
     return time.perf_counter() - started
 
 
 def _tell_memory(
     notes: Notebook,
-    learner: LocalLearner | ScorerLearner,
+    memory: Memory,
     rollouts: Sequence[Rollout],
     together: Sequence[int] | None,
     whole: bool,
 ) -> None:
-    most = largest_tokens(learner, rollouts, together, padded=bool(learner.slower))
-    expected, free = expected_bytes(learner, most), free_bytes(learner.device)
-    weights = sum(parameter.numel() * parameter.itemsize for parameter in learner.model.parameters())
+    most = memory.largest_micro_batch(rollouts, together)
+    expected, free, weights = memory.step_bytes(most), memory.free_bytes(), memory.weight_bytes()
     words = (
         f"weights {size(weights)}; a step on {most:,} tokens, the longest micro-batch, needs about {size(expected)} "
     )
@@ -74,11 +69,10 @@ def _tell_memory(
 
 
 def tell_time(
-    notes: Notebook, world: World, rollouts: Sequence[Rollout], per_token: float, probe: Probe | None, real: bool
+    notes: Notebook, stage: Stage, rollouts: Sequence[Rollout], per_token: float, probe: Probe | None, real: bool
 ) -> None:
     """Of the whole stage at the longest length; and, where the probe's model is the ``real`` one, as long as its
     completions were."""
-    stage = world.stage
     rows = stage.prompts_per_step * completions_per_prompt(stage)
     passes = stage.epochs + FORWARD * len(stage.algorithm.needs() & {"old_logprobs", "reference_logprobs"})
     learned = rows * max(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts) * per_token * passes
@@ -86,7 +80,7 @@ def tell_time(
     if probe and probe.tokens:
         sampled = rows * max(len(rollout.tokens) for rollout in rollouts) * probe.seconds / probe.tokens
         words, most = f"{words}, sampling at most {duration(sampled)}", learned + sampled
-    words += f": at the longest length {duration(most * stage.steps)} in {stage.steps:,} steps"
+    words += f": at the longest length {duration(most * stage.steps)} in {counted(stage.steps, 'step')}"
     numbers = {"seconds_per_step_at_most": most}
     if probe and probe.tokens and real:
         drawn = flatten(probe.groups)

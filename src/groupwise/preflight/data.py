@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
-from groupwise.intake import learned_examples, template_notes
-from groupwise.preflight.arithmetic import counted, longest_completion
+from groupwise.intake import template_notes
 from groupwise.preflight.findings import Notebook
-from groupwise.sources import FrozenPolicy, RowSource, World, row_order
-from groupwise.sources.demonstrations import demonstrated
+from groupwise.sources import DrawContext, row_order
+from groupwise.stage import Stage
 from groupwise.tasks.task import Task
 from groupwise.types import Example, Message, Prompt
 
@@ -33,35 +33,35 @@ def named(ids: Sequence[str]) -> str:
     return ", ".join(ids[:SHOWN]) + more
 
 
-def tell_rows(notes: Notebook, world: World, limit: float) -> None:
+def tell_rows(notes: Notebook, stage: Stage, world: DrawContext, limit: float) -> None:
     """Rows that cannot be used, do not fit, or stand twice. Every row is read as the stage's source reads it, in the
     order in which the stage takes them, for at most ``limit`` seconds; of rows that are made on demand a few hundred.
     """
-    task = world.stage.task
+    task = stage.task
     if not len(task.train):
         notes.problem("data", f"task {task.name} has no training rows")
         return
     rows, held_out = _in_order(world), spread(task.held_out, LOOKED_AT) if len(task.held_out) else []
-    prompts, looked_at, refused = _read(world, rows, reader(world), limit)
+    prompts, looked_at, refused = _read(stage, world, rows, reader(stage, world), limit)
     for reason, ids in refused.items():
         notes.problem("data", f"{len(ids)} of {looked_at} rows looked at cannot be used ({named(ids)}): {reason}")
-    _, evaluated, unread = _read(world, held_out, world.renderer.prompt, limit)
+    _, evaluated, unread = _read(stage, world, held_out, world.renderer.prompt, limit)
     for reason, ids in unread.items():
         notes.problem("data", f"{len(ids)} of {evaluated} held-out rows cannot be evaluated ({named(ids)}): {reason}")
-    _tell_too_long(notes, world, prompts)
+    _tell_too_long(notes, stage, world, prompts)
     tell_repeated(notes, task)
     if prompts:
         lengths = sorted(len(prompt.tokens) for prompt in prompts)
         middle = lengths[len(lengths) // 2]
-        spelled = f"{lengths[0]} to {lengths[-1]} tokens, half of them at most {middle}"
+        spelled = f"{lengths[0]} to {counted(lengths[-1], 'token')}, half of them at most {middle}"
         words = f"{len(task.train):,} rows, {len(task.held_out):,} held out; of {looked_at:,} looked at, prompts of "
-        words += spelled if lengths[0] < lengths[-1] else f"{middle} tokens"
+        words += spelled if lengths[0] < lengths[-1] else f"{counted(middle, 'token')}"
         notes.fact("data", words, rows=len(task.train), held_out=len(task.held_out), longest_prompt=lengths[-1])
 
 
-def _in_order(world: World) -> Iterator[Example]:
+def _in_order(world: DrawContext) -> Iterator[Example]:
     """As the stage takes them, where all of them are there; else evenly spread."""
-    rows = world.stage.task.train
+    rows = world.task.train
     if isinstance(rows, list | tuple):
         return (rows[place] for place in row_order(world, 0))
     return iter(spread(rows, LOOKED_AT))
@@ -70,18 +70,13 @@ def _in_order(world: World) -> Iterator[Example]:
 Reader = Callable[[Example], Prompt | None]
 
 
-def reader(world: World) -> Reader:
+def reader(stage: Stage, world: DrawContext) -> Reader:
     """What the stage's source makes of a row before anything is sampled. Raises UserError as the source does."""
-    source = world.stage.algorithm.source
-    if isinstance(source, RowSource):
-        return lambda row: next((rollout.prompt for rollout in source.rollouts(world, row)), None)
-    if isinstance(source, FrozenPolicy) and source.demonstrations:
-        return lambda row: demonstrated(world, row).prompt
-    return world.renderer.prompt
+    return lambda row: stage.algorithm.source.prompt_of(world, row)
 
 
 def _read(
-    world: World, rows: Iterable[Example], read: Reader, limit: float
+    stage: Stage, world: DrawContext, rows: Iterable[Example], read: Reader, limit: float
 ) -> tuple[list[Prompt], int, dict[str, list[str]]]:
     """Prompts, how many rows were looked at, and those that are refused by why: of reasons that quote a row, the
     first."""
@@ -96,10 +91,10 @@ def _read(
         try:
             prompt = read(row)
             prompts += [prompt] if prompt else []
-            for answer in learned_examples(world.stage, row):
+            for answer in stage.algorithm.source.texts_of(row):
                 world.renderer.demonstration(answer)
         except UserError as error:
-            reason = _without_row(str(error), world.stage.name, row.id)
+            reason = _without_row(str(error), stage.name, row.id)
             refused.setdefault(kinds.setdefault(reason.partition("'")[0], reason), []).append(row.id)
     return prompts, looked_at, refused
 
@@ -112,16 +107,16 @@ def _without_row(words: str, stage: str, row: str) -> str:
     return words
 
 
-def _tell_too_long(notes: Notebook, world: World, prompts: Sequence[Prompt]) -> None:
-    room = world.engine.context_tokens - longest_completion(world.stage)
+def _tell_too_long(notes: Notebook, stage: Stage, world: DrawContext, prompts: Sequence[Prompt]) -> None:
+    room = world.engine.context_tokens - stage.algorithm.source.max_completion_tokens
     ids = [prompt.example.id for prompt in prompts if len(prompt.tokens) > room]
     if not ids:
         return
     words = (
         f"{len(ids)} of {len(prompts)} rows looked at ({named(ids)}) leave no room for a completion in the context of "
-        f"{world.engine.context_tokens:,} tokens"
+        f"{counted(world.engine.context_tokens, 'token')}"
     )
-    if len(ids) == len(prompts) or world.stage.long_prompts == "error":
+    if len(ids) == len(prompts) or stage.long_prompts == "error":
         notes.problem("data", f"{words}; lower max_completion_tokens, or take a model with a longer context")
     else:
         notes.remark("data", f"{words}: they are skipped and counted")
@@ -157,21 +152,21 @@ def tell_repeated(notes: Notebook, task: Task) -> None:
         )
 
 
-def tell_template(notes: Notebook, world: World) -> None:
+def tell_template(notes: Notebook, stage: Stage, world: DrawContext) -> None:
     """Whether prompts and answers come back from their tokens as they went in, each turn ended by a stop token."""
-    rows = spread(world.stage.task.train, LOOKED_AT)
-    broken = {why: [row.id for row in rows if fails(world, row)] for why, fails in _faults().items()}
+    rows = spread(stage.task.train, LOOKED_AT)
+    broken = {why: [row.id for row in rows if fails(stage, world, row)] for why, fails in _faults().items()}
     for why, ids in broken.items():
         if ids:
-            notes.problem("template", f"{len(ids)} of {len(rows)} rows ({named(ids)}): {why}")
-    for line in template_notes(world.stage, world.renderer):
+            notes.problem("template", f"{len(ids)} of {counted(len(rows), 'row')} ({named(ids)}): {why}")
+    for line in template_notes(stage, world.renderer):
         notes.remark("template", line)
     if not any(broken.values()):
         kind = "chat template" if world.renderer.tokenizer.chat_template is not None else "plain prompts"
         notes.fact("template", f"{kind}: {len(rows)} of {len(rows)} prompts come back from their tokens, answers too")
 
 
-def _faults() -> dict[str, Callable[[World, Example], bool]]:
+def _faults() -> dict[str, Callable[[Stage, DrawContext, Example], bool]]:
     return {
         "the prompt's text is not what its tokens spell": _loses_prompt,
         "an answer's text is not what its tokens spell": _loses_answer,
@@ -179,7 +174,7 @@ def _faults() -> dict[str, Callable[[World, Example], bool]]:
     }
 
 
-def _loses_prompt(world: World, row: Example) -> bool:
+def _loses_prompt(stage: Stage, world: DrawContext, row: Example) -> bool:
     tokens = list(world.renderer.prompt(row).tokens)
     text = str(world.renderer.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
     return not all(part.strip() in text for part in _contents(row))
@@ -192,9 +187,9 @@ def _contents(row: Example) -> Iterator[str]:
     return (str(message["content"]) for message in said if message.get("content"))
 
 
-def _loses_answer(world: World, row: Example) -> bool:
+def _loses_answer(stage: Stage, world: DrawContext, row: Example) -> bool:
     """Of answers that are learned; blanks, and what a template adds, are no loss."""
-    for answer in learned_examples(world.stage, row):
+    for answer in stage.algorithm.source.texts_of(row):
         shown = world.renderer.demonstration(answer)
         given = answer.completion if isinstance(answer.completion, str) else _learned_text(answer)
         if "".join(given.split()) not in "".join(shown.text.split()):
@@ -209,6 +204,6 @@ def _learned_text(answer: Example) -> str:
     return "".join(turn["content"] for turn in turns if turn["role"] == "assistant")
 
 
-def _begins_twice(world: World, row: Example) -> bool:
+def _begins_twice(stage: Stage, world: DrawContext, row: Example) -> bool:
     tokens, begin = world.renderer.prompt(row).tokens, world.renderer.tokenizer.bos_token_id
     return begin is not None and tokens[:2] == (begin, begin)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
+from groupwise.algorithm import Source
 from groupwise.errors import UserError
-from groupwise.learners.local import LocalLearner
-from groupwise.learners.scorer import ScorerLearner
 from groupwise.preflight.findings import Notebook
-from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy, World
-from groupwise.tally import Tally
+from groupwise.sources import DrawContext
+from groupwise.stage import Stage
+from groupwise.train_batch import TrainBatch
+from groupwise.trainable import Trainable
 from groupwise.types import Group, flatten
 from groupwise.update import prepare
 
@@ -22,47 +22,40 @@ MORE = 4
 GROUPS = 4  # that a gradient is computed of
 
 
-def try_first_step(notes: Notebook, world: World, learner: LocalLearner | ScorerLearner, limit: float) -> None:
+def try_first_step(notes: Notebook, stage: Stage, world: DrawContext, learner: Trainable, limit: float) -> None:
     """Draws, and computes the gradient of a few groups. Raises what would stop a run."""
-    groups = _drawn(notes, world, limit)[:GROUPS]
+    groups = _drawn(notes, stage, world, limit)[:GROUPS]
     if not groups:
         return
-    algorithm, signals = world.stage.algorithm, prepare(world.stage, learner, groups)
-    together = signals.group.tolist() if algorithm.objective.joins_group() else None
+    algorithm, signals = stage.algorithm, prepare(stage, learner, groups)
     try:
-        tally = Tally(algorithm, signals)
-        learner.accumulate(flatten(groups), algorithm.source.temperature, tally, algorithm.outputs, together)
+        tally = learner.accumulate(TrainBatch.of(algorithm, flatten(groups), signals), algorithm)
     finally:
         learner.discard()
+    if tally.bad:
+        notes.problem("first step", f"the gradient of {len(groups)} groups can't be used: {tally.bad.sentence()}")
+        return
     notes.fact("first step", f"{len(groups)} groups were drawn and their gradient computed, as the run will do it")
 
 
-def _drawn(notes: Notebook, world: World, limit: float) -> list[Group]:
+def _drawn(notes: Notebook, stage: Stage, world: DrawContext, limit: float) -> list[Group]:
     """Of the stage's first draw; of one that samples, for PROMPTS of its prompts."""
-    source: Any = world.stage.algorithm.source
-    if isinstance(source, FrozenPolicy | MonteCarloSteps):
-        return _gathered(notes, world, source, limit)
-    few = world.stage.prompts_per_step
-    if isinstance(source, OnPolicy):
-        source, few = replace(source, most_rounds=1), min(PROMPTS, few)
-    return source.draw(_with(world, source, few), 0).groups
+    source, few = stage.algorithm.source, stage.prompts_per_step
+    if wanted := source.gathers(len(stage.task.train)):
+        return _gathered(notes, source, wanted, replace(world, prompts_per_step=PROMPTS), limit)
+    if source.samples_per_prompt:
+        few = min(PROMPTS, few)
+    return source.on_trial(few).draw(replace(world, prompts_per_step=few), {}).groups
 
 
-def _with(world: World, source: Any, prompts_per_step: int) -> World:
-    algorithm = replace(world.stage.algorithm, source=source)
-    return replace(world, stage=replace(world.stage, algorithm=algorithm, prompts_per_step=prompts_per_step))
-
-
-def _gathered(notes: Notebook, world: World, source: Any, limit: float) -> list[Group]:
+def _gathered(notes: Notebook, source: Source, wanted: int, world: DrawContext, limit: float) -> list[Group]:
     """Samples for more and more prompts until something is kept, all were asked, or the time is over. The seeds are the
     run's, so that what of all prompts leaves nothing to learn from would stop the run."""
-    rows = len(world.stage.task.train)
-    wanted, asked, started = min(source.prompts or rows, rows), PROMPTS, time.perf_counter()
+    asked, started = PROMPTS, time.perf_counter()
     while True:
-        small = replace(source, prompts=min(asked, wanted), replay=0.0, replay_from=())
         heard = _Gathered()
         try:
-            return small.draw(replace(_with(world, small, PROMPTS), on_phase=heard), 0).groups
+            return source.on_trial(min(asked, wanted)).draw(replace(world, on_phase=heard), {}).groups
         except UserError as error:
             if not heard.whole or asked >= wanted:
                 raise

@@ -6,13 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from groupwise.counting import counted
 from groupwise.doctor import MISMATCH
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.signal import SIZES, kinds, share_without_signal
-from groupwise.protocols import Learner
-from groupwise.sources import OnPolicy, World
+from groupwise.sources import DrawContext
 from groupwise.sources.rows import prompt_stream
 from groupwise.sources.sampling import Sampler
+from groupwise.stage import Stage
+from groupwise.trainable import Trainable
 from groupwise.types import Group, Rollout, flatten
 
 PROMPTS = 24
@@ -29,19 +31,18 @@ class Probe:
     prompts: int = 0
 
 
-def sampled(world: World, limit_seconds: float, prompts: int = PROMPTS) -> Probe:
+def sampled(stage: Stage, world: DrawContext, limit_seconds: float, prompts: int = PROMPTS) -> Probe:
     """Groups of the stage's first prompts, one after the other until so many are done or the time is over."""
-    source = world.stage.algorithm.source
-    assert isinstance(source, OnPolicy)
+    source = stage.algorithm.source
     found, started, sampler = Probe(), time.perf_counter(), Sampler(world)
-    narrowed = source.top_k, source.top_p, source.min_p
-    how = world.renderer.sampling(source.max_completion_tokens, source.temperature, *narrowed)
+    how, size = source.sampling(world.renderer), source.samples_per_prompt
+    assert how is not None
     room = world.engine.context_tokens - source.max_completion_tokens
-    prompts = min(prompts, len(world.stage.task.train))
-    for prompt in (world.renderer.prompt(example) for example, _ in prompt_stream(world, 0)):
+    prompts = min(prompts, len(stage.task.train))
+    for prompt in (world.renderer.prompt(example) for example, _ in prompt_stream(world)):
         if len(prompt.tokens) > room:
             continue
-        seeds = tuple(range(found.prompts * source.group_size, (found.prompts + 1) * source.group_size))
+        seeds = tuple(range(found.prompts * size, (found.prompts + 1) * size))
         [rollouts] = sampler.sample(world.engine, [prompt], [seeds], how)
         found.groups.append(Group(prompt, tuple(sampler.score(rollouts))))
         found.prompts += 1
@@ -51,14 +52,13 @@ def sampled(world: World, limit_seconds: float, prompts: int = PROMPTS) -> Probe
     return found
 
 
-def tell_signal(notes: Notebook, world: World, probe: Probe) -> None:
+def tell_signal(notes: Notebook, stage: Stage, probe: Probe) -> None:
     """Rewards, truncation, and what share of groups will have no signal at this and other group sizes."""
-    source = world.stage.algorithm.source
-    assert isinstance(source, OnPolicy)
+    source = stage.algorithm.source
     rollouts = flatten(probe.groups)
     rewards = [rollout.reward for rollout in rollouts if rollout.reward is not None]
     cut = sum(not rollout.finished for rollout in rollouts) / max(1, len(rollouts))
-    probed = f"{len(probe.groups)} prompts x {source.group_size}"
+    probed = f"{counted(len(probe.groups), 'prompt')} x {source.samples_per_prompt}"
     if cut > 0.25:
         notes.remark(
             "signal", f"{cut:.0%} of {probed} completions were cut off at {source.max_completion_tokens} tokens"
@@ -70,28 +70,27 @@ def tell_signal(notes: Notebook, world: World, probe: Probe) -> None:
     numbers = {"reward": sum(rewards) / len(rewards), "truncated": cut}
     numbers |= {"right": sum(verdicts) / len(verdicts)} if verdicts else {}
     words = f"of {probed} probed, the mean reward is {numbers['reward']:.3g}"
-    if world.stage.algorithm.advantage.compares():
-        _tell_shares(notes, world, probe, numbers, words)
+    if stage.algorithm.advantage.compares():
+        _tell_shares(notes, stage, probe, numbers, words)
     else:
         right = f" and {numbers['right']:.0%} are right" if verdicts else ""
         notes.fact("signal", words + right, **numbers)
 
 
-def _tell_shares(notes: Notebook, world: World, probe: Probe, numbers: dict[str, float], words: str) -> None:
+def _tell_shares(notes: Notebook, stage: Stage, probe: Probe, numbers: dict[str, float], words: str) -> None:
     """Of groups without signal, where completions of a group are compared."""
-    source = world.stage.algorithm.source
-    assert isinstance(source, OnPolicy)
-    rewards = kinds(probe.groups, world.stage.algorithm)
-    now = share_without_signal(rewards, source.group_size)
+    size = stage.algorithm.source.samples_per_prompt
+    rewards = kinds(probe.groups, stage.algorithm)
+    now = share_without_signal(rewards, size)
     if now is None:
         return
-    words += f"; at group_size {source.group_size} expect {now.value:.0%} [{now.low:.0%}, {now.high:.0%}] of the "
+    words += f"; at group_size {size} expect {now.value:.0%} [{now.low:.0%}, {now.high:.0%}] of the "
     words += "groups without signal"
-    others = {size: share_without_signal(rewards, size) for size in SIZES if size != source.group_size}
-    told = [f"{size}: {share.value:.0%}" for size, share in others.items() if share is not None]
+    others = {other: share_without_signal(rewards, other) for other in SIZES if other != size}
+    told = [f"{other}: {share.value:.0%}" for other, share in others.items() if share is not None]
     words += f" (at {', '.join(told)})" if told else ""
     numbers = numbers | {"without_signal": now.value, "low": now.low, "high": now.high}
-    numbers |= {f"without_signal_at_{size}": share.value for size, share in others.items() if share is not None}
+    numbers |= {f"without_signal_at_{other}": share.value for other, share in others.items() if share is not None}
     notes.fact("signal", words, **numbers)
     if now.low > 0.5 or now.value == 1.0:
         hard = numbers.get("right", numbers["reward"]) < 0.5
@@ -103,10 +102,12 @@ def _tell_shares(notes: Notebook, world: World, probe: Probe, numbers: dict[str,
         )
 
 
-def tell_agreement(notes: Notebook, world: World, learner: Learner, rollouts: Sequence[Rollout], half: bool) -> None:
+def tell_agreement(
+    notes: Notebook, temperature: float, learner: Trainable, rollouts: Sequence[Rollout], half: bool
+) -> None:
     """The mean difference of log-probabilities that the two give the same tokens."""
     chosen = [rollout for rollout in rollouts if rollout.tokens][:COMPARED]
-    learned = learner.logprobs(chosen, world.stage.algorithm.source.temperature)
+    learned = learner.logprobs(chosen, temperature)
     gaps = [
         abs(float(learned[row, place]) - said)
         for row, rollout in enumerate(chosen)

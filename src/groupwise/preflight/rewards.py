@@ -8,7 +8,7 @@ from functools import partial
 
 from groupwise.audit.cases import FORMS, gold, right_cases
 from groupwise.audit.scoring import Verdict, judge
-from groupwise.checks import needs_reward
+from groupwise.counting import counted
 from groupwise.isolation.trials import found
 from groupwise.preflight.data import named, spread
 from groupwise.preflight.findings import Notebook
@@ -16,7 +16,9 @@ from groupwise.protocols import Reward
 from groupwise.rewards.judge import Judge as ModelJudge
 from groupwise.rewards.model import ModelReward
 from groupwise.rewards.scoring import MayDoWithout, score_rollouts
-from groupwise.sources import World, as_rollout
+from groupwise.sources import DrawContext, as_rollout
+from groupwise.stage import Stage
+from groupwise.tasks.task import Task
 from groupwise.types import Completion, Example, Rollout, Score
 from groupwise.verdicts import Judge, bare
 
@@ -26,11 +28,10 @@ TOGETHER = 32  # rows in one call
 LIMIT_SECONDS = 5.0  # of one answer
 
 
-def tell_gold(notes: Notebook, world: World) -> None:
+def tell_gold(notes: Notebook, task: Task) -> None:
     """In the form in which each reward reads most of them: the row's own solution, ``#### N``, ``\\boxed{N}`` ..."""
-    answered = [row for row in spread(world.stage.task.train, ASKED) if gold(row) is not None]
-    task = world.stage.task
     tell_guards(notes, task.judges)
+    answered = [row for row in spread(task.train, ASKED) if gold(row) is not None]
     judging = [task.judge.reward] if task.judge else []
     for reward in task.judges:
         if isinstance(bare(reward), ModelReward):
@@ -67,7 +68,7 @@ def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], firs
             break
     full, form, verdicts, rows = best
     missed = [row.id for row, verdict in zip(rows, verdicts, strict=True) if not is_full(verdict)]
-    words = f"'{reward.name}' gives {full} of {len(rows)} gold answers full reward, written as {form}"
+    words = f"'{reward.name}' gives {full} of {counted(len(rows), 'gold answer')} full reward, written as {form}"
     share = full / max(1, len(rows))
     if missed and not first and not full:
         notes.fact("reward", f"'{reward.name}' gives no gold answer full reward, and judges none", gold=share)
@@ -85,12 +86,12 @@ def _is_full(judge: Judge, verdict: Verdict) -> bool:
     return bool(judge.verdict(Score(verdict.value)))
 
 
-def ask_about_rows(world: World, evaluated: int, limit: float) -> None:
+def ask_about_rows(stage: Stage, context: DrawContext, evaluated: int, limit: float) -> None:
     """Asks the rewards about every row that a run asks them about, for at most ``limit`` seconds: of the training rows
     where samples are scored, and of the first ``evaluated`` held-out rows. Raises the UserError that would stop it."""
-    task, started = world.stage.task, time.perf_counter()
+    task, started = stage.task, time.perf_counter()
     asked: list[tuple[Sequence[Example], Sequence[Reward]]] = []
-    if needs_reward(world.stage.algorithm):
+    if stage.algorithm.source.needs_reward(stage.algorithm):
         asked.append((spread(task.train, MOST_ROWS), task.rewards))
     if len(task.held_out) and evaluated:
         asked.append((spread(task.held_out[:evaluated], MOST_ROWS), task.judges))
@@ -100,12 +101,12 @@ def ask_about_rows(world: World, evaluated: int, limit: float) -> None:
         for start in range(0, len(rows), TOGETHER):
             if time.perf_counter() - started > limit:
                 return
-            score_rollouts([_attempt(world, row) for row in rows[start : start + TOGETHER]], rewards)
+            score_rollouts([_attempt(context, row) for row in rows[start : start + TOGETHER]], rewards)
 
 
-def _attempt(world: World, row: Example) -> Rollout:
+def _attempt(context: DrawContext, row: Example) -> Rollout:
     """The row's reference answer as a completion that a policy might have sampled."""
-    prompt = world.renderer.prompt(row)
-    tokens = tuple(world.renderer.tokenizer.encode(row.answer or "0", add_special_tokens=False)) or (0,)
+    prompt = context.renderer.prompt(row)
+    tokens = tuple(context.renderer.tokenizer.encode(row.answer or "0", add_special_tokens=False)) or (0,)
     completion = Completion(tokens, (0.0,) * len(tokens), True, 0)
-    return as_rollout(prompt, completion, world.renderer, world.stage.task.steps)
+    return as_rollout(prompt, completion, context.renderer, context.task.steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from groupwise.counting import counted
 from groupwise.intake import with_usable_rows
 from groupwise.preflight.data import tell_repeated
 from groupwise.preflight.findings import Notebook
@@ -25,5 +26,5 @@ def _tell_rows(notes: Notebook, stage: Stage) -> None:
         notes.remark("data", line.removeprefix(f"{stage.name}: "))
     task = usable.task
     tell_repeated(notes, task)
-    words = f"{len(task.train):,} rows, {len(task.held_out):,} held out"
+    words = f"{counted(len(task.train), 'row')}, {len(task.held_out):,} held out"
     notes.fact("data", words, rows=len(task.train), held_out=len(task.held_out))

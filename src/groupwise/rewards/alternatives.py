@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
-from groupwise.protocols import ReadsGold, Reward, Votes
-from groupwise.rewards.scoring import prepare
-from groupwise.types import Example, Rollout, Score
-
-
-@runtime_checkable
-class _Graded(Protocol):
-    """A reward that says from which score on an answer is right."""
-
-    @property
-    def correct_at(self) -> float: ...
+from groupwise.protocols import ReadsGold, Reward
+from groupwise.rewards.decorator import Decorator
+from groupwise.rewards.scoring import said_at
+from groupwise.types import OVER, Example, Rollout, Score, TrainerState
+from groupwise.verdicts import bare
 
 
 def any_of(reward: Reward) -> Reward:
     """The reward, where it reads reference answers, as one that takes the best of a row's several. Other rewards
     receive the row's own columns and stay as they are."""
-    return AnyAnswer(reward) if isinstance(reward, ReadsGold) else reward
+    return AnyAnswer(reward) if isinstance(bare(reward), ReadsGold) else reward
 
 
 @dataclass(frozen=True)
-class AnyAnswer:
+class AnyAnswer(Decorator):
     """A reward that reads reference answers: a completion has the score of the answer that it fits best."""
 
     reward: Reward
@@ -39,23 +32,18 @@ class AnyAnswer:
     def weight(self) -> float:
         return self.reward.weight
 
-    @property
-    def correct_at(self) -> float:
-        return self.reward.correct_at if isinstance(self.reward, _Graded) else 1.0
-
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return self.score_at(rollouts, OVER)
+
+    def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
         """Of each the highest score by any answer of its row; the first where none has a value."""
         asked = [(row, answer) for row, rollout in enumerate(rollouts) for answer in answers(rollout.prompt.example)]
-        scores = self.reward.score([_with_answer(rollouts[row], answer) for row, answer in asked])
+        scores = said_at(self.reward, [_with_answer(rollouts[row], answer) for row, answer in asked], state)
         found: dict[int, Score] = {}
         for (row, _), score in zip(asked, scores, strict=True):
             if row not in found or _value(score) > _value(found[row]):
                 found[row] = score
         return [found[row] for row in range(len(rollouts))]
-
-    def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """By the reward's own equality, which no reference answer changes."""
-        return self.reward.votes(rollouts) if isinstance(self.reward, Votes) else [None] * len(rollouts)
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
         """Of each the first reason where none of its answers can be read."""
@@ -67,10 +55,6 @@ class AnyAnswer:
         for (row, _), reason in zip(asked, reasons, strict=True):
             found[row] = reason and found.get(row, reason)
         return [found[row] for row in range(len(examples))]
-
-    def prepare(self) -> None:
-        """As the reward itself."""
-        prepare([self.reward])
 
 
 def answers(example: Example) -> Iterable[str | None]:

@@ -16,6 +16,7 @@ from groupwise.describe import describe
 from groupwise.errors import UserError
 from groupwise.identity import unknowns
 from groupwise.protocols import Reward
+from groupwise.rewards.decorator import Decorator
 from groupwise.rewards.scoring import prepare, said_at
 from groupwise.types import OVER, Rollout, Score, TrainerState
 
@@ -44,7 +45,7 @@ class Streaming(Protocol):
 
 @runtime_checkable
 class StreamingAt(Protocol):
-    """The same of a reward that may depend on where training stands."""
+    """A reward that can say each score as soon as it is known, and may depend on where training stands."""
 
     def stream_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
         """As ``Streaming.stream``, of completions drawn at that state."""
@@ -52,7 +53,7 @@ class StreamingAt(Protocol):
 
 
 @dataclass(frozen=True)
-class Cached:
+class Cached(Decorator):
     """``reward``, asked once for each content; for judges and slow rewards.
 
     Two rollouts are the same where prompt, sampled text, tokens, steps, ``finished`` and every column of the row are,

@@ -30,8 +30,8 @@ AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
     "product": math.prod,
 }
 
-_opened: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDictionary()
-"""Scorers by their files and options, for as long as some reward uses them."""
+Scorers = weakref.WeakValueDictionary[tuple[Any, ...], Any]
+"""Scorers that are open, by their files and options, for as long as some reward uses them."""
 
 
 def solution_score(steps: Sequence[float], aggregate: Aggregate = "min") -> float:
@@ -56,9 +56,9 @@ class ModelReward:
     A completion that, with its prompt, is longer than the scorer's context has no value and the status ``failed``; so
     has one whose score is not finite.
 
-    The scorer is opened at the first score, once for all rewards that name it, on the learner's device, and scores all
-    completions of a call in batches. Raises UserError where there is no such scorer, and where it speaks other tokens
-    than the policy whose tokens it is given.
+    The scorer is opened at the first score, once for all rewards of a task that name it, on the learner's device, and
+    scores all completions of a call in batches. Raises UserError where there is no such scorer, and where it speaks
+    other tokens than the policy whose tokens it is given.
     """
 
     model: str | Path
@@ -76,6 +76,8 @@ class ModelReward:
     """How it is opened: device, precision, tokens at once. None: as a learner with default options is."""
     tokenizer: Any = field(default=None, repr=False, compare=False)
     """Of the policy, where it is known: every id is compared."""
+    scorers: Scorers = field(default_factory=Scorers, repr=False, compare=False)
+    """Those that are open, shared with the rewards that this one was made together with."""
 
     @property
     def scores_steps(self) -> bool:
@@ -130,7 +132,7 @@ class ModelReward:
         self._check_text(rollouts)
         fits = [self._fits(rollout) for rollout in rollouts]
         given = [rollout for rollout, fit in zip(rollouts, fits, strict=True) if fit]
-        rows = iter(self._scorer.score(given).tolist() if given else [])
+        rows = iter(self._scorer.logprobs(given, 1.0).tolist() if given else [])
         return [
             self._score(rollout, next(rows)) if fit else Score(None, "failed")
             for rollout, fit in zip(rollouts, fits, strict=True)
@@ -179,10 +181,9 @@ class ModelReward:
                 "reward model's stage left"
             )
         key = (str(self.model), self.learner, _changed(Path(self.model)))
-        scorer = _opened.get(key)
+        scorer = self.scorers.get(key)
         if scorer is None:
-            scorer = (self.learner or Local()).open_scorer(self.model)
-            _opened[key] = scorer
+            scorer = self.scorers[key] = (self.learner or Local()).open_scorer(self.model)
         if self.tokenizer is not None:
             theirs, ours = scorer.tokenizer.get_vocab(), self.tokenizer.get_vocab()
             check_same_ids(f"reward '{self.name}', {self.model}", theirs, ours)
@@ -194,10 +195,16 @@ def with_scorers(
     directory_of: Callable[[str], str | Path],
     learner: Local | None = None,
     tokenizer: Any = None,
+    scorers: Scorers | None = None,
 ) -> tuple[Reward, ...]:
     """The same rewards, each :class:`ModelReward` (also one that is cached) with the directory that ``directory_of``
-    gives for its name, opened as ``learner`` says."""
-    return _rewritten(rewards, lambda reward: reward.resolved(directory_of(str(reward.model)), learner, tokenizer))
+    gives for its name, opened as ``learner`` says, once for all that share ``scorers``."""
+    shared = Scorers() if scorers is None else scorers
+
+    def resolved(reward: ModelReward) -> ModelReward:
+        return replace(reward.resolved(directory_of(str(reward.model)), learner, tokenizer), scorers=shared)
+
+    return _rewritten(rewards, resolved)
 
 
 def with_scales(rewards: Sequence[Reward], scales: Mapping[str, Scale]) -> tuple[Reward, ...]:

@@ -8,12 +8,12 @@ from typing import Any
 
 from groupwise.protocols import Reward
 from groupwise.rewards.cache import Cached
-from groupwise.rewards.scoring import prepare, said_at
-from groupwise.types import Rollout, Score, TrainerState
+from groupwise.rewards.decorator import Decorator
+from groupwise.types import Rollout, Score
 
 
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(Decorator):
     """``reward`` with a weight that it does not take itself."""
 
     reward: Reward
@@ -23,16 +23,8 @@ class Weighted:
     def name(self) -> str:
         return self.reward.name
 
-    def prepare(self) -> None:
-        """See ``scoring.Prepared``."""
-        prepare([self.reward])
-
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         return self.reward.score(rollouts)
-
-    def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-        """See ``protocols.FollowsTraining``."""
-        return said_at(self.reward, rollouts, state)
 
 
 def weighted(reward: Reward, weight: float) -> Reward:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from groupwise.counting import counted
 from groupwise.protocols import Sink
 from groupwise.sinks.step_lines import StepTable, cells, not_finite, wrapped
 from groupwise.visible import visible
@@ -55,7 +56,8 @@ class Terminal(Sink):
         self.name, self.steps, self.start, self.step = name, steps, start, start
         self.stage_started, self.current, self.newest = time.monotonic(), ("", 0, 0), {}
         self.table, self.header = StepTable(name, steps), ""
-        self.note(f"{self.run} · {name}: {steps} steps" + (f", continued after step {start}" if start else ""))
+        after = f", continued after step {start}" if start else ""
+        self.note(f"{self.run} · {name}: {counted(steps, 'step')}{after}")
         self._go_live()
 
     def phase(self, name: str, done: int, total: int) -> None:

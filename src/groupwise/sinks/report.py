@@ -13,12 +13,13 @@ from string import Template
 from typing import Any
 
 from groupwise.checkpoint import write_atomically
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.sinks.jsonl import read_metrics
 from groupwise.sinks.report_alarms import alarms
 from groupwise.sinks.report_evaluation import evaluation, summary
 from groupwise.sinks.report_groups import groups
-from groupwise.sinks.report_markup import Html, counted, duration, element, join
+from groupwise.sinks.report_markup import Html, duration, element, join, number
 from groupwise.sinks.report_scorers import scorers
 from groupwise.sinks.report_training import training
 from groupwise.step_rows import read_rows
@@ -73,9 +74,13 @@ def _asset(name: str) -> str:
 
 def _header(run: Json, result: Html) -> Html:
     recipe = run.get("recipe", {})
+    tasks = [stage["task"] for stage in recipe.get("stages", []) if stage.get("task")]
     facts = {
         "Model": _words(run.get("model", recipe.get("model"))),
         "Stages": " → ".join(f"{stage['name']}, {counted(stage['steps'], 'step')}" for stage in run.get("stages", [])),
+        "Data": " · ".join(dict.fromkeys(filter(None, (task.get("source") for task in tasks)))),
+        "Rewards": " · ".join(dict.fromkeys(filter(None, map(_rewards, tasks)))),
+        "Adapters": _adapters(recipe.get("learner", {}).get("lora") or {}),
         "Machine": _words(run.get("machine")),
         "Versions": _words(run.get("versions")),
         "Started": _when(run.get("started")),
@@ -86,6 +91,27 @@ def _header(run: Json, result: Html) -> Html:
     folded = element("details", element("summary", "Resolved recipe"), element("pre", resolved, class_="recipe"))
     title = [element("p", "Groupwise run", class_="eyebrow"), element("h1", run["name"])]
     return element("header", *title, result, element("dl", *rows, class_="about"), folded)
+
+
+def _rewards(task: Json) -> str:
+    """``math, format × 0.2; correct: by math``."""
+    rewards = [_inner(each) for each in task.get("rewards", ())]
+    said = ", ".join(name if weight == 1 else f"{name} × {weight:g}" for name, weight in rewards)
+    judge = next(iter([*map(_inner, task.get("referee", ())), *rewards]), ("", 1.0))[0]
+    return f"{said}; correct: by {judge}" if said else ""
+
+
+def _inner(reward: Json) -> tuple[str, float]:
+    """Name and weight, also of one that is kept or weighted by another around it."""
+    name, weight = _inner(reward["reward"]) if isinstance(reward.get("reward"), Mapping) else (str(reward["is"]), 1.0)
+    return str(reward.get("name", name)), float(reward.get("weight", weight))
+
+
+def _adapters(lora: Json) -> str:
+    """Empty where all weights are trained."""
+    if not lora.get("rank"):
+        return ""
+    return f"LoRA of rank {lora['rank']} and alpha {number(lora['alpha'])} on {', '.join(lora['targets'])}"
 
 
 def _words(value: Any) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from groupwise.counting import counted
 from groupwise.moments import moment
 from groupwise.sinks.report_charts import Frame, Series, chart
 from groupwise.sinks.report_held_out import parts_by_set
@@ -20,12 +21,12 @@ def summary(models: Sequence[Json], comparison: Json | None) -> Html:
     """The run in one figure and one sentence."""
     first, last = models[0], models[-1]
     before, after = first["evaluation"]["pass_at_1"], last["evaluation"]["pass_at_1"]
-    problems = last["evaluation"]["problems"]
+    problems = counted(last["evaluation"]["problems"], "held-out problem")
     if not comparison or len(models) == 1:
-        text = f"On {problems} held-out problems pass@1 is {_interval(after)} {moment(last['stage'])}{_judged(last)}."
+        text = f"On {problems} pass@1 is {_interval(after)} {moment(last['stage'])}{_judged(last)}."
         return element("div", element("p", share(after["value"]), class_="hero"), element("p", text, class_="lead"))
     change = _change(before, after, first, last, comparison["pass_at_1"])
-    text = f"On {problems} held-out problems{_judged(last)}, {change}"
+    text = f"On {problems}{_judged(last)}, {change}"
     hero = element(
         "p",
         element("span", share(before["value"]), class_="was"),
@@ -223,7 +224,7 @@ def _answers(models: Sequence[Json], shown: Sequence[Sequence[Json]]) -> Html:
             cells.append(element("td", element("pre", answer["text"]), element("small", verdict, class_=good)))
         rows.append(element("tr", *cells))
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="answers")
-    title = element("summary", f"Greedy answers to {len(rows)} held-out problems")
+    title = element("summary", f"Greedy answers to {counted(len(rows), 'held-out problem')}")
     return element("details", title, element("div", table, class_="scroll"))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from groupwise.sinks.report_markup import Html, counted, element, number
+from groupwise.counting import counted
+from groupwise.sinks.report_markup import Html, element, number
 
 Json = Mapping[str, Any]
 
@@ -62,7 +63,8 @@ def _distinct(rollouts: Sequence[Json]) -> list[tuple[Json, int]]:
     """Completions that are alike in tokens, reward and advantage are shown once, with their number."""
     counts: dict[tuple[Any, ...], tuple[Json, int]] = {}
     for rollout in rollouts:
-        key = (tuple(rollout["tokens"]), rollout["reward"], rollout["advantage"], rollout.get("extras"))
+        parts = tuple(rollout.get("parts", {}).items())
+        key = (tuple(rollout["tokens"]), rollout["reward"], rollout["advantage"], parts, rollout.get("extras"))
         first, count = counts.get(key, (rollout, 0))
         counts[key] = (first, count + 1)
     return list(counts.values())
@@ -90,7 +92,13 @@ def _card(rollout: Json, count: int, largest: float) -> Html:
         "p", *tokens, class_="tokens", tabindex="0", role="group", aria_label=f"Completion: {rollout['text']}"
     )
     beside = [element("p", rollout["extras"], class_="note")] if rollout.get("extras") else []
-    return element("article", head, body, *beside)
+    return element("article", head, *_parts(rollout), body, *beside)
+
+
+def _parts(rollout: Json) -> list[Html]:
+    """What each reward added to the sum, times its weight; one that gave no value has a dash."""
+    said = [f"{name} {number(value, signed=True)}" for name, value in rollout.get("parts", {}).items()]
+    return [element("p", " · ".join(said), class_="note parts")] if said else []
 
 
 def _token(token: str, coefficient: float | None, logprob: float | None, largest: float) -> Html:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from groupwise.sinks.report_markup import Html, counted, element, share
+from groupwise.counting import counted
+from groupwise.sinks.report_markup import Html, element, share
 
 Json = Mapping[str, Any]
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from groupwise.counting import counted
 from groupwise.sinks.report_charts import Frame, Series, chart, span, stacked
-from groupwise.sinks.report_markup import Html, counted, element, number
+from groupwise.sinks.report_markup import Html, element, number
 
 Row = Mapping[str, Any]
 Range = tuple[float | None, float | None]

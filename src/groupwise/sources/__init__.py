@@ -5,12 +5,13 @@ from groupwise.sources.frozen import FrozenPolicy
 from groupwise.sources.monte_carlo import MonteCarloSteps
 from groupwise.sources.on_policy import OnPolicy
 from groupwise.sources.pairs import Pairs
-from groupwise.sources.rows import RowSource, prompt_stream, refuse_if_asked, row_order
+from groupwise.sources.pending import restore_pending, write_pending
+from groupwise.sources.rows import prompt_stream, refuse_if_asked, row_order
 from groupwise.sources.sampling import as_rollout, with_steps
 from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths, Selected, Selection
 from groupwise.sources.signal import informative, mixed, reward_metrics
 from groupwise.sources.step_labels import StepLabels
-from groupwise.sources.world import Draw, Gathered, World
+from groupwise.sources.world import Draw, DrawContext, Gathered, PendingDraw, Position
 
 __all__ = [
     "AllRollouts",
@@ -18,22 +19,25 @@ __all__ = [
     "Demonstrations",
     "DistinctPaths",
     "Draw",
+    "DrawContext",
     "FrozenPolicy",
     "Gathered",
     "MonteCarloSteps",
     "OnPolicy",
     "Pairs",
-    "RowSource",
+    "PendingDraw",
+    "Position",
     "Selected",
     "Selection",
     "StepLabels",
-    "World",
     "as_rollout",
     "informative",
     "mixed",
     "prompt_stream",
     "refuse_if_asked",
+    "restore_pending",
     "reward_metrics",
     "row_order",
     "with_steps",
+    "write_pending",
 ]

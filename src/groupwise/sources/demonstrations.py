@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from groupwise.algorithm import Source
+from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
 from groupwise.sources.rows import draw_rows
-from groupwise.sources.world import Draw, World
-from groupwise.types import Example, Rollout
+from groupwise.sources.world import Draw, DrawContext, Position
+from groupwise.types import Example, Prompt, Rollout
 
 
 @dataclass(frozen=True)
@@ -19,21 +20,36 @@ class Demonstrations(Source):
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
-    def draw(self, world: World, cursor: int) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> Draw:
         """Groups of one. Raises UserError for a row without a demonstration."""
-        found = draw_rows(world, cursor, lambda example: self.rollouts(world, example))
-        return Draw(found.groups, found.cursor, {"prompts_too_long": float(found.too_long)})
+        found = draw_rows(context, position, lambda example: self.rollouts(context, example))
+        return Draw(found.groups, found.position, {"prompts_too_long": float(found.too_long)})
 
-    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
-        """See ``rows.RowSource``."""
-        return (demonstrated(world, example),)
+    def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
+        """The group that one row is. Raises UserError for a row without a demonstration."""
+        return (demonstrated(context, example),)
+
+    def uses(self, example: Example) -> bool:
+        return not example.is_bad
+
+    def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
+        return demonstrated(context, example).prompt
+
+    def texts_of(self, example: Example) -> Sequence[Example]:
+        return [example]
+
+    def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        if algorithm.advantage.compares() or algorithm.advantage.judges():
+            yield "demonstrations have no rewards and no group, so this advantage has nothing to compare"
+        if algorithm.trains_scorer:
+            yield "demonstrations have neither a better one nor a label, and a scorer learns from one of them"
 
 
-def demonstrated(world: World, example: Example) -> Rollout:
+def demonstrated(context: DrawContext, example: Example) -> Rollout:
     """The row's own completion. Raises UserError where it has none."""
     if example.completion is None:
         raise UserError(
-            f"{world.stage.name}: row {example.id} has no demonstration; supervised fine-tuning needs a completion "
+            f"{context.name}: row {example.id} has no demonstration; supervised fine-tuning needs a completion "
             "with every prompt (a column such as completion, or messages that end with the assistant)"
         )
-    return world.renderer.demonstration(example)
+    return context.renderer.demonstration(example)

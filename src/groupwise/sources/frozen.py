@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from groupwise.algorithm import Source
+from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
+from groupwise.render import Renderer
 from groupwise.sources.demonstrations import demonstrated
 from groupwise.sources.gathering import asked_prompts, check_replay, gathered_once, samples, take
 from groupwise.sources.rows import fits
 from groupwise.sources.sampling import Sampler
 from groupwise.sources.selection import DistinctPaths, Selection, select_from
-from groupwise.sources.world import Draw, Gathered, World
-from groupwise.types import Group, Rollout
+from groupwise.sources.world import Draw, DrawContext, Gathered, Position
+from groupwise.tasks.task import Task
+from groupwise.types import Example, Group, Prompt, Rollout, Sampling
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class FrozenPolicy(Source):
     """q ~ P, o ~ π_sft: completions of policies that no longer change.
 
     The first draw samples them all, scores them with the task's rewards, selects, and keeps what is left in
-    ``World.store``; every draw then takes ``prompts_per_step`` of the kept groups, epoch after epoch in seeded order.
+    ``DrawContext.store``; every draw then takes ``prompts_per_step`` of the kept groups, epoch after epoch in seeded
+    order.
     ``Rollout.version`` and ``behavior_logprobs`` are the sampler's, at ``sampling_temperature``.
     """
 
@@ -52,12 +55,12 @@ class FrozenPolicy(Source):
     def __post_init__(self) -> None:
         check_replay(self.replay)
 
-    def draw(self, world: World, cursor: int) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> Draw:
         """Gathers at the first draw, whose metrics tell of it.
 
         Raises UserError where no sample was kept, and for what ``gathered_once`` raises.
         """
-        return take(gathered_once(self, world, cursor, self._gather), world, cursor)
+        return take(gathered_once(self, context, position, self._gather), context, position)
 
     def asks_verdict(self) -> bool:
         return self.select.asks_verdict()
@@ -65,31 +68,67 @@ class FrozenPolicy(Source):
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:
         return "another"
 
-    def _gather(self, world: World) -> Gathered:
-        prompts, too_long = asked_prompts(self, world)
-        own = [demonstrated(world, prompt.example) for prompt in prompts.values()] if self.demonstrations else []
-        fitting = [rollout for rollout in own if fits(world, (rollout,))]
-        sampler, done, wanted = Sampler(world), 0, len(prompts) * len(self.models or ("",))
+    def samples_from(self) -> tuple[str, ...]:
+        return self.models or ("",)
+
+    def sampling(self, renderer: Renderer) -> Sampling | None:
+        return renderer.sampling(self.max_completion_tokens, self.sampling_temperature)
+
+    def gathers(self, rows: int) -> int:
+        return min(self.prompts or rows, rows)
+
+    def on_trial(self, prompts: int) -> Source:
+        return replace(self, prompts=prompts, replay=0.0, replay_from=())
+
+    def of_policy(self, models: tuple[str, ...], replay: float, replay_from: tuple[str, ...]) -> Source | None:
+        return replace(self, models=models, replay=replay, replay_from=replay_from)
+
+    def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
+        return demonstrated(context, example).prompt if self.demonstrations else context.renderer.prompt(example)
+
+    def needs_reward(self, algorithm: Algorithm) -> bool:
+        labelled = "step_rewards" in algorithm.objective.needs()
+        return labelled or algorithm.advantage.judges() or self.select.chooses()
+
+    def selection(self) -> Selection | None:
+        return self.select
+
+    def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        labelled = algorithm.trains_scorer and "step_rewards" in algorithm.objective.needs()
+        if labelled and self.select.chooses():
+            yield "every sample has a label, so none needs to be chosen: select AllRollouts"
+
+    def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
+        if not task.rewards and self.needs_reward(algorithm):
+            yield f"task {task.name} has no reward, and the samples of a frozen policy are chosen by one"
+        if self.demonstrations and algorithm.objective.joins_group():
+            yield "demonstrations are groups of one and cannot stand among pairs; leave source.demonstrations out"
+
+    def _gather(self, context: DrawContext) -> Gathered:
+        prompts, too_long = asked_prompts(self, context)
+        own = [demonstrated(context, prompt.example) for prompt in prompts.values()] if self.demonstrations else []
+        fitting = [rollout for rollout in own if fits(context, (rollout,))]
+        sampler, done, wanted = Sampler(context), 0, len(prompts) * len(self.samples_from())
         pools: dict[int, list[Rollout]] = {row: [] for row in prompts}
-        for sampled in samples(self, world, sampler, prompts):
+        for sampled in samples(self, context, sampler, prompts):
             for row, rollouts in sampled.rollouts.items():
                 pools[row] += rollouts
                 done += 1
-                world.on_phase("gather", done, wanted)
+                context.on_phase("gather", done, wanted)
         pooled = [Group(prompts[row], tuple(rollouts)) for row, rollouts in pools.items()]
         groups, counts = select_from(pooled, self.select)
         if not groups:
-            raise UserError(_nothing_kept(world, pooled, counts))
+            raise UserError(_nothing_kept(context, pooled, counts))
         groups += [Group(rollout.prompt, (rollout,)) for rollout in fitting]
         too_long += wanted - done + len(own) - len(fitting)
         metrics = sampler.metrics(pooled) | counts | {"prompts_too_long": float(too_long)}
         return Gathered(groups, metrics, sampler.seconds, sampler.tokens)
 
 
-def _nothing_kept(world: World, pooled: Sequence[Group], counts: Mapping[str, float]) -> str:
+def _nothing_kept(context: DrawContext, pooled: Sequence[Group], counts: Mapping[str, float]) -> str:
     sampled = sum(len(group.rollouts) for group in pooled)
     said = ", ".join(f"{name} {count:g}" for name, count in counts.items()) or "none selected"
     return (
-        f"{world.stage.name}: of {sampled} completions of {len(pooled)} prompts none was kept ({said}); begin with a "
+        f"{context.name}: of {sampled} completions of {len(pooled)} prompts none was kept ({said}); begin with a "
         "better model, or raise samples_per_prompt or max_completion_tokens"
     )

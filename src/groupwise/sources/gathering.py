@@ -16,7 +16,7 @@ from groupwise.seeding import shuffled, stable_seed
 from groupwise.sources import store
 from groupwise.sources.rows import has_room, refuse_nothing, row_order, rows_of
 from groupwise.sources.sampling import Sampler
-from groupwise.sources.world import Draw, Gathered, World
+from groupwise.sources.world import Draw, DrawContext, Gathered, Position, after_prompts, prompts_taken
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Example, Group, Prompt, Rollout
 
 SAMPLED_TOGETHER = 4096  # completions, then they are scored
@@ -35,8 +35,7 @@ class Gatherer(Protocol):
     def max_completion_tokens(self) -> int: ...
     @property
     def prompts(self) -> int: ...
-    @property
-    def models(self) -> tuple[str, ...]: ...
+    def samples_from(self) -> tuple[str, ...]: ...
     @property
     def replay(self) -> float: ...
     @property
@@ -59,63 +58,67 @@ def check_replay(replay: float) -> None:
         raise UserError(f"replay is {replay}; expected a share of the mix, 0 <= replay < 1")
 
 
-def gathered_once(source: Gatherer, world: World, cursor: int, gather: Callable[[World], Gathered]) -> Gathered:
+def gathered_once(
+    source: Gatherer, context: DrawContext, position: Position, gather: Callable[[DrawContext], Gathered]
+) -> Gathered:
     """From memory, from the store, or made now; with the source's share of what earlier stages gathered.
 
     Raises UserError where a later draw does not find what the first gathered, where the store holds something else,
     and where a stage to replay from left nothing.
     """
-    made_by = _made_by(source, world)
-    if made_by in world.gathered:
-        return world.gathered[made_by]
-    old = _replayed_files(source, world)  # a wrong name is said before hours of sampling
-    rows, path = rows_of(world), world.store / f"{world.stage.name}.jsonl" if world.store else None
+    made_by = _made_by(source, context)
+    if made_by in context.gathered:
+        return context.gathered[made_by]
+    old = _replayed_files(source, context)  # a wrong name is said before hours of sampling
+    rows, path = rows_of(context), context.store / f"{context.name}.jsonl" if context.store else None
     gathered = store.read(path, rows, made_by) if path else None
-    if gathered is None and cursor:
+    if gathered is None and prompts_taken(position):
         raise UserError(
-            f"{world.stage.name}: what its first step sampled is not there any more "
+            f"{context.name}: what its first step sampled is not there any more "
             f"({path or 'it was kept in memory only'}), and the policy has changed since; start the stage over"
         )
     if gathered is None:
-        gathered = gather(world)
+        gathered = gather(context)
+        context.serve()  # nobody is sampled from again: what was opened for it can go
         if path:
-            store.write(path, gathered, {rows[row].id: row for row in asked_rows(source, world)}, made_by)
-    parts = _parts(world)
+            store.write(path, gathered, {rows[row].id: row for row in asked_rows(source, context)}, made_by)
+    parts = _parts(context)
     if parts and parts.exists():
         shutil.rmtree(parts)
-    world.gathered[made_by] = _with_replay(gathered, source.replay, old, rows, world)
-    return world.gathered[made_by]
+    context.gathered[made_by] = _with_replay(gathered, source.replay, old, rows, context)
+    return context.gathered[made_by]
 
 
-def take(gathered: Gathered, world: World, cursor: int) -> Draw:
+def take(gathered: Gathered, context: DrawContext, position: Position) -> Draw:
     """``prompts_per_step`` of the groups, epoch after epoch in seeded order. The first draw's metrics tell of all."""
-    groups, epochs = gathered.groups, (world.seed, world.stage.name, "gathered")
-    end, chosen = cursor + world.stage.prompts_per_step, []
-    for position in range(cursor, end):
-        epoch, place = divmod(position, len(groups))
+    groups, epochs = gathered.groups, (context.seed, context.name, "gathered")
+    taken = prompts_taken(position)
+    end, chosen = taken + context.prompts_per_step, []
+    for number in range(taken, end):
+        epoch, place = divmod(number, len(groups))
         chosen.append(groups[shuffled(len(groups), stable_seed(*epochs, epoch))[place]])
     metrics = {"gathered_groups": float(len(groups))}
-    if cursor:
-        return Draw(chosen, end, metrics)
-    return Draw(chosen, end, metrics | gathered.metrics, gathered.seconds, gathered.sampled_tokens)
+    if taken:
+        return Draw(chosen, after_prompts(end), metrics)
+    return Draw(chosen, after_prompts(end), metrics | gathered.metrics, gathered.seconds, gathered.sampled_tokens)
 
 
-def asked_rows(source: Gatherer, world: World) -> tuple[int, ...]:
+def asked_rows(source: Gatherer, context: DrawContext) -> tuple[int, ...]:
     """The numbers of the rows that are asked, in order."""
-    return row_order(world, 0)[: source.prompts or None]
+    return row_order(context, 0)[: source.prompts or None]
 
 
-def asked_prompts(source: Gatherer, world: World) -> tuple[dict[int, Prompt], int]:
+def asked_prompts(source: Gatherer, context: DrawContext) -> tuple[dict[int, Prompt], int]:
     """Prompts by row number, and how many did not fit. Raises UserError where none does."""
-    rows, asked = rows_of(world), asked_rows(source, world)
-    prompts = {row: world.renderer.prompt(rows[row]) for row in asked}
-    fitting = {row: prompt for row, prompt in prompts.items() if _has_room(source, world, prompt)}
-    refuse_nothing(len(fitting), world)
+    rows, asked = rows_of(context), asked_rows(source, context)
+    prompts = {row: context.renderer.prompt(rows[row]) for row in asked}
+    fitting = {row: prompt for row, prompt in prompts.items() if _has_room(source, context, prompt)}
+    refuse_nothing(len(fitting), context)
     return fitting, len(prompts) - len(fitting)
 
 
 def samples(
-    source: Gatherer, world: World, sampler: Sampler, prompts: Mapping[int, Prompt], together: int = 0
+    source: Gatherer, context: DrawContext, sampler: Sampler, prompts: Mapping[int, Prompt], together: int = 0
 ) -> Iterator[Sampled]:
     """Model after model, of each the rows that fit its context, about ``together`` completions at a time (0: 4,096).
 
@@ -123,20 +126,20 @@ def samples(
     others alone.
     """
     size, done = source.samples_per_prompt, 0
-    wanted = size * len(prompts) * len(source.models or ("",))
-    how = world.renderer.sampling(source.max_completion_tokens, source.sampling_temperature)
+    wanted = size * len(prompts) * len(source.samples_from())
+    how = context.renderer.sampling(source.max_completion_tokens, source.sampling_temperature)
     count = max(1, (together or SAMPLED_TOGETHER) // size)
-    for number, model in enumerate(source.models or ("",)):
-        there = replace(world, engine=world.open_policy(model)) if model else world
+    for number, model in enumerate(source.samples_from()):
+        there = replace(context, engine=context.open_policy(model)) if model else context
         rows = [row for row, prompt in prompts.items() if _has_room(source, there, prompt)]
-        stream = (world.seed, world.stage.name, "gather", number)
+        stream = (context.seed, context.name, "gather", number)
         for start in range(0, len(rows), count):
             part = rows[start : start + count]
-            kept = _Part(source, world, number, start)
+            kept = _Part(source, context, number, start)
             groups = kept.read()
             if groups is None:
                 seeds = [tuple(stable_seed(*stream, row, index) for index in range(size)) for row in part]
-                told = partial(_told, world, done, wanted)
+                told = partial(_told, context, done, wanted)
                 found = sampler.sample(there.engine, [prompts[row] for row in part], seeds, how, told)
                 scored = iter(sampler.score([rollout for rollouts in found for rollout in rollouts]))
                 groups = [Group(prompts[row], tuple(next(scored) for _ in range(size))) for row in part]
@@ -149,12 +152,12 @@ def samples(
 
 
 class _Part:
-    """What was sampled at one time, on the disk where the world has a store."""
+    """What was sampled at one time, on the disk where the context has a store."""
 
-    def __init__(self, source: Gatherer, world: World, model: int, start: int) -> None:
-        self.rows = rows_of(world)
-        self.made_by = f"{_made_by(source, world)}, model {model}, from row {start}"
-        folder = _parts(world)
+    def __init__(self, source: Gatherer, context: DrawContext, model: int, start: int) -> None:
+        self.rows = rows_of(context)
+        self.made_by = f"{_made_by(source, context)}, model {model}, from row {start}"
+        folder = _parts(context)
         self.path = folder / f"{model}-{start:09d}.jsonl" if folder else None
 
     def read(self) -> list[Group] | None:
@@ -166,32 +169,32 @@ class _Part:
             store.write(self.path, Gathered(groups), {self.rows[row].id: row for row in rows}, self.made_by)
 
 
-def _parts(world: World) -> Path | None:
-    return world.store / f".parts-{world.stage.name}" if world.store else None
+def _parts(context: DrawContext) -> Path | None:
+    return context.store / f".parts-{context.name}" if context.store else None
 
 
-def _made_by(source: Gatherer, world: World) -> str:
-    return f"{world.stage.name}: {source!r} with seed {world.seed}"
+def _made_by(source: Gatherer, context: DrawContext) -> str:
+    return f"{context.name}: {source!r} with seed {context.seed}"
 
 
-def _told(world: World, before: int, wanted: int, done: int) -> None:
-    world.on_phase("sample", before + done, wanted)
+def _told(context: DrawContext, before: int, wanted: int, done: int) -> None:
+    context.on_phase("sample", before + done, wanted)
 
 
-def _has_room(source: Gatherer, world: World, prompt: Prompt) -> bool:
-    return has_room(world, prompt.example, len(prompt.tokens) + source.max_completion_tokens)
+def _has_room(source: Gatherer, context: DrawContext, prompt: Prompt) -> bool:
+    return has_room(context, prompt.example, len(prompt.tokens) + source.max_completion_tokens)
 
 
-def _replayed_files(source: Gatherer, world: World) -> list[Path]:
+def _replayed_files(source: Gatherer, context: DrawContext) -> list[Path]:
     """Of the stages to replay from. Raises UserError where one is missing."""
     if not source.replay:
         return []
     found = []
     for name in source.replay_from:
-        path = world.store / f"{name}.jsonl" if world.store and name != world.stage.name else None
+        path = context.store / f"{name}.jsonl" if context.store and name != context.name else None
         if path is None or not path.exists():
             raise UserError(
-                f"{world.stage.name}: nothing to replay from {name} ({path or 'nothing of it is kept'}); expected "
+                f"{context.name}: nothing to replay from {name} ({path or 'nothing of it is kept'}); expected "
                 "names of earlier stages of this run whose source gathers, in replay_from"
             )
         found.append(path)
@@ -201,23 +204,23 @@ def _replayed_files(source: Gatherer, world: World) -> list[Path]:
 def _of_another_policy(group: Group) -> Group:
     """The same group: versions of other weights are not counted with those of the policy that learns."""
     own = (
-        rollout if rollout.version == DEMONSTRATED else replace(rollout, version=ANOTHER_POLICY)
+        rollout if rollout.version == DEMONSTRATED else replace(rollout, version=ANOTHER_POLICY, versions=())
         for rollout in group.rollouts
     )
     return replace(group, rollouts=tuple(own))
 
 
 def _with_replay(
-    gathered: Gathered, share: float, files: Sequence[Path], rows: Sequence[Example], world: World
+    gathered: Gathered, share: float, files: Sequence[Path], rows: Sequence[Example], context: DrawContext
 ) -> Gathered:
     """Old groups so that they are ``share`` of the mix: none twice while there are others."""
     if not files:
         return gathered
     buffer: list[Group] = [group for path in files for group in store.groups_in(path, rows)]
     if not buffer:
-        raise UserError(f"{world.stage.name}: nothing to replay: {', '.join(map(str, files))} hold no group")
+        raise UserError(f"{context.name}: nothing to replay: {', '.join(map(str, files))} hold no group")
     count = round(share / (1 - share) * len(gathered.groups))
-    random = Random(stable_seed(world.seed, world.stage.name, "replay"))
+    random = Random(stable_seed(context.seed, context.name, "replay"))
     old = buffer * (count // len(buffer)) + random.sample(buffer, count % len(buffer))
     old = [_of_another_policy(group) for group in old]
     metrics = gathered.metrics | {"replay/groups": float(count)}

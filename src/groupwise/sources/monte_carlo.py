@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Annotated, Literal, NamedTuple
 
-from groupwise.algorithm import Source
+from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
+from groupwise.render import Renderer
 from groupwise.seeding import stable_seed
 from groupwise.sources.gathering import (
     SAMPLED_TOGETHER,
@@ -22,9 +23,10 @@ from groupwise.sources.gathering import (
     take,
 )
 from groupwise.sources.sampling import TOLD_EVERY, Sampler, as_rollout
-from groupwise.sources.step_labels import label_metrics, refuse_one_label
-from groupwise.sources.world import Draw, Gathered, World
-from groupwise.types import Completion, Group, Prompt, Request, Rollout, flatten
+from groupwise.sources.step_labels import ALONE, label_metrics, refuse_one_label
+from groupwise.sources.world import Draw, DrawContext, Gathered, Position, prompts_taken
+from groupwise.tasks.task import Task
+from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, flatten
 
 COUNTED = (
     "solutions/duplicate",
@@ -77,49 +79,78 @@ class MonteCarloSteps(Source):
         if self.continuations < 1:
             raise UserError(f"continuations is {self.continuations}; expected 1 or more")
 
-    def draw(self, world: World, cursor: int) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> Draw:
         """Gathers at the first draw, whose metrics tell of it.
 
         Raises UserError where the task has no rewards or does not say what a step is, where no step could be labelled
         or all have one label, and for what ``gathered_once`` raises.
         """
-        gathered = gathered_once(self, world, cursor, self._gather)
-        if not cursor:
+        gathered = gathered_once(self, context, position, self._gather)
+        if not prompts_taken(position):
             labels = (label for rollout in flatten(gathered.groups) for label in rollout.rewards.values())
             advice = "both; take more prompts, samples_per_prompt or temperature, or another model"
-            refuse_one_label(labels, world, advice)
-        return take(gathered, world, cursor)
+            refuse_one_label(labels, context, advice)
+        return take(gathered, context, position)
 
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:
         return "another"
 
+    def samples_from(self) -> tuple[str, ...]:
+        return self.models or ("",)
+
+    def sampling(self, renderer: Renderer) -> Sampling | None:
+        return renderer.sampling(self.max_completion_tokens, self.sampling_temperature)
+
+    def gathers(self, rows: int) -> int:
+        return min(self.prompts or rows, rows)
+
+    def on_trial(self, prompts: int) -> Source:
+        return replace(self, prompts=prompts, replay=0.0, replay_from=())
+
+    def of_policy(self, models: tuple[str, ...], replay: float, replay_from: tuple[str, ...]) -> Source | None:
+        return replace(self, models=models, replay=replay, replay_from=replay_from)
+
+    def labels_steps(self) -> bool:
+        return True
+
+    def needs_reward(self, algorithm: Algorithm) -> bool:
+        return True
+
+    def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        if algorithm.trains_scorer and algorithm.objective.joins_group():
+            yield ALONE
+
+    def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
+        if not task.rewards:
+            yield f"task {task.name} has no reward, and what becomes of a step is judged by one"
+
     def asks_verdict(self) -> bool:
         return True
 
-    def _gather(self, world: World) -> Gathered:
-        if world.stage.task.steps is None or not world.stage.task.rewards:
-            missing = "rewards" if world.stage.task.steps else "steps"
+    def _gather(self, context: DrawContext) -> Gathered:
+        if context.task.steps is None or not context.task.rewards:
+            missing = "rewards" if context.task.steps else "steps"
             raise UserError(
-                f"{world.stage.name}: task {world.stage.task.name} has no {missing}; expected a reward, which judges "
+                f"{context.name}: task {context.task.name} has no {missing}; expected a reward, which judges "
                 "what becomes of a step, and steps, such as Lines()"
             )
-        prompts, too_long = asked_prompts(self, world)
-        sampler, done, wanted = Sampler(world), 0, len(prompts) * len(self.models or ("",))
-        labelling = _Labelling(self, world, sampler)
+        prompts, too_long = asked_prompts(self, context)
+        sampler, done, wanted = Sampler(context), 0, len(prompts) * len(self.samples_from())
+        labelling = _Labelling(self, context, sampler)
         solutions: dict[int, list[Rollout]] = {row: [] for row in prompts}
         everything: list[Group] = []
         together = max(1, SAMPLED_TOGETHER // self.continuations)
-        for sampled in samples(self, world, sampler, prompts, together):
+        for sampled in samples(self, context, sampler, prompts, together):
             everything += [Group(prompts[row], tuple(rollouts)) for row, rollouts in sampled.rollouts.items()]
             for row, rollout in labelling.labelled(sampled):
                 solutions[row].append(rollout)
             done += len(sampled.rollouts)
-            world.on_phase("gather", done, wanted)
+            context.on_phase("gather", done, wanted)
         groups = [Group(prompts[row], (rollout,)) for row, rollouts in solutions.items() for rollout in rollouts]
         metrics = sampler.metrics(everything) | labelling.metrics() | label_metrics(groups)
         if not groups:
             said = ", ".join(f"{name} {count:g}" for name, count in labelling.metrics().items())
-            raise UserError(f"{world.stage.name}: no step could be labelled ({said}); begin with a better model")
+            raise UserError(f"{context.name}: no step could be labelled ({said}); begin with a better model")
         too_long += wanted - done
         metrics |= {"prompts_too_long": float(too_long), "solutions": float(len(groups))}
         return Gathered(groups, metrics, sampler.seconds, sampler.tokens)
@@ -137,7 +168,7 @@ class _Labelling:
     """Labels the steps of samples, part by part, and keeps account."""
 
     source: MonteCarloSteps
-    world: World
+    context: DrawContext
     sampler: Sampler
     counts: Counter[str] = field(default_factory=Counter)
     texts: set[tuple[int, str]] = field(default_factory=set)
@@ -179,7 +210,7 @@ class _Labelling:
             for end in solution.steps[:-1]
         }
         attempts = self._continued(sampled, prompts)
-        judge = self.world.stage.task.judge
+        judge = self.context.task.judge
         assert judge is not None
         scores = self.sampler.judged(judge.reward, [attempt for _, attempt in attempts])
         verdicts: dict[Prefix, list[float]] = {prefix: [] for prefix in prompts}
@@ -194,14 +225,14 @@ class _Labelling:
         if not prompts:
             return []
         started, prefixes = time.perf_counter(), list(prompts)
-        stream = (self.world.seed, self.world.stage.name, "continue", sampled.model)
+        stream = (self.context.seed, self.context.name, "continue", sampled.model)
         places = range(self.source.continuations)
         requests = [
             Request(prompts[prefix].tokens + prefix.tokens, tuple(stable_seed(*stream, *prefix, n) for n in places))
             for prefix in prefixes
         ]
         most = self.source.max_completion_tokens - min(len(prefix.tokens) for prefix in prefixes)
-        how = self.world.renderer.sampling(most, self.source.sampling_temperature)
+        how = self.context.renderer.sampling(most, self.source.sampling_temperature)
         attempts: list[tuple[Prefix, Rollout]] = []
         total = len(prefixes) * len(places)
         for number, _, completion in sampled.engine.generate(requests, how):
@@ -210,7 +241,7 @@ class _Labelling:
             self.counts["continuation_tokens"] += len(completion.tokens)
             self.sampler.tokens += len(completion.tokens)
             if len(attempts) % TOLD_EVERY == 0 or len(attempts) == total:
-                self.world.on_phase("continue", len(attempts), total)
+                self.context.on_phase("continue", len(attempts), total)
         self.counts["continuations"] += total
         self.sampler.seconds["sample"] += time.perf_counter() - started
         return attempts
@@ -219,5 +250,7 @@ class _Labelling:
         """What the policy would have left of it: no longer than a solution may be."""
         tokens = (begun + completion.tokens)[: self.source.max_completion_tokens]
         finished = completion.finished and len(tokens) == len(begun) + len(completion.tokens)
-        renderer = self.world.renderer
-        return as_rollout(prompt, replace(completion, tokens=tokens, logprobs=(), finished=finished), renderer)
+        renderer = self.context.renderer
+        return as_rollout(
+            prompt, replace(completion, tokens=tokens, logprobs=(), finished=finished, versions=()), renderer
+        )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from groupwise.algorithm import Source
+from groupwise.algorithm import Algorithm, ConstantLength, Source
+from groupwise.render import Renderer
 from groupwise.seeding import stable_seed
 from groupwise.sources.rows import has_room, prompt_stream, refuse_nothing
 from groupwise.sources.sampling import Sampler
 from groupwise.sources.selection import AllRollouts, Selection, select_from
-from groupwise.sources.signal import informative, signal_of
-from groupwise.sources.world import Draw, World
-from groupwise.types import Group, Prompt
+from groupwise.sources.signal import informative
+from groupwise.sources.world import Draw, DrawContext, Position, after_prompts, prompts_taken
+from groupwise.tasks.task import Task
+from groupwise.types import Group, Prompt, Sampling
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,26 @@ class OnPolicy(Source):
     select: Selection = field(default_factory=AllRollouts)
     """What of a group is trained on: all of it, a pair, or the distinct right answers."""
 
-    def draw(self, world: World, cursor: int) -> Draw:
+    @property
+    def samples_per_prompt(self) -> int:
+        return self.group_size
+
+    def draw(self, context: DrawContext, position: Position) -> Draw:
         """Samples and scores ``prompts_per_step`` groups; a redraw goes on for those that are missing.
 
         Metrics are of all sampled groups. The draw may be empty. Raises UserError where no prompt fits the context.
         """
-        sampler, too_long, rounds = Sampler(world), 0, 0
+        context.serve()
+        sampler, too_long, rounds = Sampler(context), 0, 0
+        taken = prompts_taken(position)
         sampled: list[Group] = []
         kept: list[Group] = []
-        wanted, redraws = world.stage.prompts_per_step, self.without_signal == "redraw"
-        signal = signal_of(world.stage.algorithm, self.signal)
+        wanted, redraws = context.prompts_per_step, self.without_signal == "redraw"
         while len(kept) < wanted and rounds < (self.most_rounds if redraws else 1):
-            places, cursor, passed_over = self._prompts(world, cursor, wanted - len(kept))
-            groups = self._groups(world, sampler, places)
+            places, taken, passed_over = self._prompts(context, taken, wanted - len(kept))
+            groups = self._groups(context, sampler, places)
             sampled += groups
-            kept += [group for group in groups if self.without_signal == "keep" or signal(group)]
+            kept += [group for group in groups if self.keeps(group, context.signal)]
             too_long, rounds = too_long + passed_over, rounds + 1
         chosen, counts = select_from(kept, self.select)
         metrics = sampler.metrics(sampled) | counts
@@ -71,7 +78,7 @@ class OnPolicy(Source):
         metrics |= {"prompts_too_long": float(too_long), "groups_dropped": float(len(sampled) - len(kept))}
         if redraws:
             metrics |= {"sampling_rounds": float(rounds), "groups_short": float(wanted - len(kept))}
-        return Draw(chosen, cursor, metrics, sampler.seconds, sampler.tokens)
+        return Draw(chosen, after_prompts(taken), metrics, sampler.seconds, sampler.tokens)
 
     def asks_verdict(self) -> bool:
         return self.select.asks_verdict() or (self.without_signal != "keep" and self.signal is not informative)
@@ -79,39 +86,89 @@ class OnPolicy(Source):
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:
         return "learner"
 
-    def _prompts(self, world: World, cursor: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
-        """Prompts by their position in the stream, the next position, and how many did not fit."""
+    def completions_per_prompt(self) -> int:
+        return self.group_size
+
+    def sampling(self, renderer: Renderer) -> Sampling | None:
+        narrowed = self.top_k, self.top_p, self.min_p
+        return renderer.sampling(self.max_completion_tokens, self.temperature, *narrowed)
+
+    def on_trial(self, prompts: int) -> Source:
+        return replace(self, most_rounds=1)
+
+    def needs_reward(self, algorithm: Algorithm) -> bool:
+        return self.without_signal != "keep" or algorithm.advantage.judges() or self.select.chooses()
+
+    def selection(self) -> Selection | None:
+        return self.select
+
+    def keeps(self, group: Group, signal: Callable[[Group], bool]) -> bool:
+        stated = signal if self.signal is informative else self.signal
+        return self.without_signal == "keep" or stated(group)
+
+    def without_signal_words(self) -> str:
+        return {
+            "keep": "",
+            "drop": "drops such a group",
+            "redraw": f"redraws such a group, at most {self.most_rounds} times",
+        }[self.without_signal]
+
+    def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        if algorithm.advantage.compares() and self.group_size < 2:
+            yield (
+                f"group_size is {self.group_size} with an advantage that compares a group's completions: every one "
+                "would be 0; use group_size 2 or more"
+            )
+        if "greedy_rewards" in algorithm.needs() and not self.greedy_baseline:
+            yield "the greedy baseline needs greedy completions: source.greedy_baseline True samples them"
+        if algorithm.trains_scorer:
+            yield "OnPolicy samples from the policy that learns, and here a scorer does; FrozenPolicy samples for one"
+
+    def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
+        if not task.rewards and self.needs_reward(algorithm):
+            yield f"task {task.name} has no reward, and sampled completions need one"
+
+    def remarks(self, algorithm: Algorithm) -> Iterator[str]:
+        aggregation, most = algorithm.aggregation, self.max_completion_tokens
+        if isinstance(aggregation, ConstantLength) and aggregation.length != most:
+            yield (
+                f"aggregation.length {aggregation.length:g} and source.max_completion_tokens {most} are meant to be "
+                "equal"
+            )
+
+    def _prompts(self, context: DrawContext, taken: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
+        """Prompts by their place in the stream, how many of it are taken then, and how many did not fit."""
         prompts: dict[int, Prompt] = {}
         too_long = 0
-        for example, position in prompt_stream(world, cursor):
-            cursor = position + 1
-            prompt = world.renderer.prompt(example)
-            if has_room(world, example, len(prompt.tokens) + self.max_completion_tokens):
-                prompts[position] = prompt
+        for example, number in prompt_stream(context, taken):
+            taken = number + 1
+            prompt = context.renderer.prompt(example)
+            if has_room(context, example, len(prompt.tokens) + self.max_completion_tokens):
+                prompts[number] = prompt
             else:
                 too_long += 1
             if len(prompts) == wanted:
                 break
-        refuse_nothing(len(prompts), world)
-        return prompts, cursor, too_long
+        refuse_nothing(len(prompts), context)
+        return prompts, taken, too_long
 
-    def _groups(self, world: World, sampler: Sampler, places: dict[int, Prompt]) -> list[Group]:
+    def _groups(self, context: DrawContext, sampler: Sampler, places: dict[int, Prompt]) -> list[Group]:
         """One for each prompt, scored."""
         prompts, size = list(places.values()), self.group_size
-        stream = (world.seed, world.stage.name, "sample")
+        stream = (context.seed, context.name, "sample")
         seeds = [tuple(stable_seed(*stream, place, index) for index in range(size)) for place in places]
         total = len(prompts) * size
-        narrowed = self.top_k, self.top_p, self.min_p
-        how = world.renderer.sampling(self.max_completion_tokens, self.temperature, *narrowed)
+        how = self.sampling(context.renderer)
+        assert how is not None
 
         def heard(done: int) -> None:
-            world.on_phase("sample", done, total)
+            context.on_phase("sample", done, total)
 
-        samples = sampler.sample_and_score(world.engine, prompts, seeds, how, heard)
+        samples = sampler.sample_and_score(context.engine, prompts, seeds, how, heard)
         baselines: list[float | None] = [None] * len(prompts)
         if self.greedy_baseline:
-            how = world.renderer.sampling(self.max_completion_tokens, temperature=0.0)
-            greedy = sampler.sample_and_score(world.engine, prompts, [(0,)] * len(prompts), how)
+            how = context.renderer.sampling(self.max_completion_tokens, temperature=0.0)
+            greedy = sampler.sample_and_score(context.engine, prompts, [(0,)] * len(prompts), how)
             baselines = [rollout.reward for [rollout] in greedy]  # None costs its group the advantage, not the run
         return [Group(*of_prompt) for of_prompt in zip(prompts, map(tuple, samples), baselines, strict=True)]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from groupwise.algorithm import Source
+from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
-from groupwise.sources.rows import draw_rows
-from groupwise.sources.world import Draw, World
+from groupwise.sources.rows import draw_rows, first_prompt
+from groupwise.sources.world import Draw, DrawContext, Position
 from groupwise.tasks.messages import completion_of
-from groupwise.types import Example, Rollout
+from groupwise.types import Example, Prompt, Rollout
 
 
 @dataclass(frozen=True)
@@ -24,29 +25,45 @@ class Pairs(Source):
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
-    def draw(self, world: World, cursor: int) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> Draw:
         """Groups of two. A pair whose sides are the same tokens has no gradient: passed over, ``pairs_equal``.
 
         Raises UserError for a row that has no pair.
         """
-        found = draw_rows(world, cursor, lambda example: self.rollouts(world, example))
+        found = draw_rows(context, position, lambda example: self.rollouts(context, example))
         metrics = {"prompts_too_long": float(found.too_long), "pairs_equal": float(found.without_signal)}
-        return Draw(found.groups, found.cursor, metrics)
+        return Draw(found.groups, found.position, metrics)
 
-    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
-        """See ``rows.RowSource``."""
-        chosen, rejected = _side(world, example, "chosen"), _side(world, example, "rejected")
+    def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
+        """The group that one row is; none where its sides are equal. Raises UserError for a row without a pair."""
+        chosen, rejected = _side(context, example, "chosen"), _side(context, example, "rejected")
         return () if chosen.tokens == rejected.tokens else (chosen, replace(rejected, prompt=chosen.prompt))
 
+    def completions_per_prompt(self) -> int:
+        return 2
 
-def _side(world: World, example: Example, column: str) -> Rollout:
+    def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
+        return first_prompt(self.rollouts(context, example))
+
+    def texts_of(self, example: Example) -> Sequence[Example]:
+        sides = [example.columns.get(name) for name in ("chosen", "rejected")]
+        return [replace(example, completion=side) for side in sides if isinstance(side, str | tuple)]
+
+    def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        if algorithm.advantage.judges():
+            yield "preference pairs have no rewards; an objective on pairs takes the advantage Preference()"
+        if algorithm.trains_scorer and "step_rewards" in algorithm.objective.needs():
+            yield "pairs have no labels, which this objective learns from; BradleyTerry learns from pairs"
+
+
+def _side(context: DrawContext, example: Example, column: str) -> Rollout:
     if example.columns.get(column) is None:
         seen = ", ".join(example.columns) or "none"
         raise UserError(
-            f"{world.stage.name}: row {example.id} has no {column}; expected the columns chosen and rejected, both "
+            f"{context.name}: row {example.id} has no {column}; expected the columns chosen and rejected, both "
             f"following one prompt; seen: {seen}"
         )
-    where = f"{world.stage.name}: row {example.id}: {column}"
+    where = f"{context.name}: row {example.id}: {column}"
     completion = completion_of(example.columns[column], where)
-    rollout = world.renderer.demonstration(replace(example, completion=completion))
+    rollout = context.renderer.demonstration(replace(example, completion=completion))
     return replace(rollout, prompt=replace(rollout.prompt, example=example))

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
+from groupwise.algorithm import Source
 from groupwise.protocols import Reward
 from groupwise.rewards.model import learned
 from groupwise.rewards.scale import Standardised, Unscaled
 from groupwise.seeding import stable_seed
-from groupwise.sources.frozen import FrozenPolicy
-from groupwise.sources.monte_carlo import MonteCarloSteps
-from groupwise.sources.on_policy import OnPolicy
 from groupwise.sources.rows import has_room, prompt_stream
 from groupwise.sources.sampling import Sampler
-from groupwise.sources.world import World
+from groupwise.sources.world import DrawContext
 from groupwise.types import Prompt, Rollout, Sampling
 
 
@@ -25,47 +23,38 @@ def unmeasured(rewards: Sequence[Reward]) -> dict[str, Standardised]:
     return {name: scale for name, scale in scales.items() if isinstance(scale, Standardised) and not scale.is_known()}
 
 
-def measured(world: World, rewards: Sequence[Reward], otherwise: int = 256) -> dict[str, Standardised]:
-    """Those of ``unmeasured`` with the mean and the spread of what ``world.engine`` samples now.
+def measured(
+    source: Source, context: DrawContext, rewards: Sequence[Reward], otherwise: int = 256
+) -> dict[str, Standardised]:
+    """Those of ``unmeasured`` with the mean and the spread of what ``context.engine`` samples now.
 
     ``otherwise``: the completions' length in tokens where the stage's source samples none. Scores that failed are left
     out. Raises UserError where the others do not differ.
     """
     asked = unmeasured(rewards)
+    how = source.sampling(context.renderer) or context.renderer.sampling(otherwise, source.temperature)
     found: dict[str, Standardised] = {}
     for reward in learned(rewards):
         scale = asked.get(reward.name)
         if scale is None or reward.name in found:
             continue
-        scores = replace(reward, scale=Unscaled()).score(_sampled(world, scale, otherwise))
+        scores = replace(reward, scale=Unscaled()).score(_sampled(context, scale, how))
         found[reward.name] = scale.measured([score.value for score in scores if score.value is not None], reward.name)
     return found
 
 
-def _sampled(world: World, scale: Standardised, otherwise: int) -> list[Rollout]:
+def _sampled(context: DrawContext, scale: Standardised, how: Sampling) -> list[Rollout]:
     """The first prompts of the stage's stream, with streams of random numbers that no draw of it has."""
-    how = _sampling(world, otherwise)
     prompts: list[Prompt] = []
-    for example, _ in islice(prompt_stream(world, 0), len(world.stage.task.train)):
-        prompt = world.renderer.prompt(example)
-        if has_room(world, example, len(prompt.tokens) + how.max_tokens):
+    for example, _ in islice(prompt_stream(context), len(context.task.train)):
+        prompt = context.renderer.prompt(example)
+        if has_room(context, example, len(prompt.tokens) + how.max_tokens):
             prompts.append(prompt)
         if len(prompts) == scale.prompts:
             break
-    stream = (world.seed, world.stage.name, "reward scale")
+    stream = (context.seed, context.name, "reward scale")
     seeds = [
         tuple(stable_seed(*stream, place, index) for index in range(scale.completions)) for place in range(len(prompts))
     ]
-    groups = Sampler(world).sample(world.engine, prompts, seeds, how)
+    groups = Sampler(context).sample(context.engine, prompts, seeds, how)
     return [rollout for group in groups for rollout in group]
-
-
-def _sampling(world: World, otherwise: int) -> Sampling:
-    """As the stage's own samples are drawn."""
-    source = world.stage.algorithm.source
-    if isinstance(source, OnPolicy):
-        narrowed = source.top_k, source.top_p, source.min_p
-        return world.renderer.sampling(source.max_completion_tokens, source.temperature, *narrowed)
-    if isinstance(source, FrozenPolicy | MonteCarloSteps):
-        return world.renderer.sampling(source.max_completion_tokens, source.sampling_temperature)
-    return world.renderer.sampling(otherwise, source.temperature)

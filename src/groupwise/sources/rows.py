@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.seeding import shuffled, stable_seed
-from groupwise.sources.world import World
+from groupwise.sources.world import DrawContext, Position, after_prompts, prompts_taken
 from groupwise.tasks.shares import Share, epoch_size, rows_of_epoch
-from groupwise.types import Example, Group, Rollout
+from groupwise.types import Example, Group, Prompt, Rollout
 
 MOST_ROWS = 50  # looked at for each prompt that a step wants
-
-
-@runtime_checkable
-class RowSource(Protocol):
-    """A source whose groups are in the rows themselves: nothing is sampled."""
-
-    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
-        """The group that one row is; none where it has no signal. Raises UserError for a row that holds no such."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -30,36 +21,44 @@ class FromRows:
     """Groups, the position after the last row that was looked at, and how many rows were passed over."""
 
     groups: list[Group]
-    cursor: int
+    position: Position
     too_long: int = 0
     without_signal: int = 0
 
 
-def prompt_stream(world: World, cursor: int) -> Iterator[tuple[Example, int]]:
-    """Examples and their positions from ``cursor`` on: epoch after epoch, each in its own seeded order.
+def prompt_stream(context: DrawContext, taken: int = 0) -> Iterator[tuple[Example, int]]:
+    """Examples and their places in the stream, after so many that were taken: epoch after epoch, each in its own seeded
+    order.
 
     Ends after ``MOST_ROWS`` a prompt, so that a stage which can use no row stops instead of looking for ever.
     """
-    rows, size = rows_of(world), epoch_size(world.stage.task.shares) or len(world.stage.task.train)
-    for position in range(cursor, cursor + MOST_ROWS * world.stage.prompts_per_step):
-        epoch, place = divmod(position, size)
-        yield rows[row_order(world, epoch)[place]], position
+    rows = rows_of(context)
+    for number, row in row_stream(context, taken):
+        yield rows[row], number
 
 
-def rows_of(world: World) -> Sequence[Example]:
+def row_stream(context: DrawContext, taken: int) -> Iterator[tuple[int, int]]:
+    """Places in the stream and the numbers of the rows that stand there, as ``prompt_stream`` takes them."""
+    size = epoch_size(context.task.shares) or len(context.task.train)
+    for number in range(taken, taken + MOST_ROWS * context.prompts_per_step):
+        epoch, place = divmod(number, size)
+        yield number, row_order(context, epoch)[place]
+
+
+def rows_of(context: DrawContext) -> Sequence[Example]:
     """The task's training rows. Raises UserError where there are none."""
-    rows = world.stage.task.train
+    rows = context.task.train
     if len(rows) == 0:
-        raise UserError(f"{world.stage.name}: task {world.stage.task.name} has no training rows")
+        raise UserError(f"{context.name}: task {context.task.name} has no training rows")
     return rows
 
 
-def row_order(world: World, epoch: int) -> tuple[int, ...]:
+def row_order(context: DrawContext, epoch: int) -> tuple[int, ...]:
     """Row numbers as an epoch takes them: every row once, or of each file as many as its weight says."""
-    shares, seed = world.stage.task.shares, (world.seed, world.stage.name)
+    shares, seed = context.task.shares, (context.seed, context.name)
     order = stable_seed(*seed, "order", epoch)
     if not shares:
-        return shuffled(len(world.stage.task.train), order)
+        return shuffled(len(context.task.train), order)
     return _mixed(shares, epoch, tuple(stable_seed(*seed, "turns", number) for number in range(len(shares))), order)
 
 
@@ -70,8 +69,8 @@ def _mixed(shares: tuple[Share, ...], epoch: int, turns: tuple[int, ...], order:
 
 
 def draw_rows(
-    world: World,
-    cursor: int,
+    context: DrawContext,
+    position: Position,
     rollouts_of: Callable[[Example], tuple[Rollout, ...]],
     fault: str = "with equal sides (pairs that differ are expected)",
 ) -> FromRows:
@@ -81,55 +80,61 @@ def draw_rows(
     """
     groups: list[Group] = []
     too_long = without_signal = 0
-    for example, position in prompt_stream(world, cursor):
-        cursor = position + 1
+    taken = prompts_taken(position)
+    for example, number in prompt_stream(context, taken):
+        taken = number + 1
         rollouts = rollouts_of(example)
         if not rollouts:
             without_signal += 1
-        elif fits(world, rollouts):
+        elif fits(context, rollouts):
             groups.append(Group(rollouts[0].prompt, rollouts))
         else:
             too_long += 1
-        if len(groups) == world.stage.prompts_per_step:
+        if len(groups) == context.prompts_per_step:
             break
-    refuse_nothing(len(groups), world, f"{without_signal} {fault}" if without_signal else "")
-    return FromRows(groups, cursor, too_long, without_signal)
+    refuse_nothing(len(groups), context, f"{without_signal} {fault}" if without_signal else "")
+    return FromRows(groups, after_prompts(taken), too_long, without_signal)
 
 
-def fits(world: World, rollouts: Sequence[Rollout]) -> bool:
+def first_prompt(rollouts: Sequence[Rollout]) -> Prompt | None:
+    """Of the group that a row is; None where it is none."""
+    return rollouts[0].prompt if rollouts else None
+
+
+def fits(context: DrawContext, rollouts: Sequence[Rollout]) -> bool:
     """Whether all of them fit the context. Raises UserError for one that does not, where the stage says so."""
     longest = max(rollouts, key=lambda rollout: len(rollout.prompt.tokens) + len(rollout.tokens))
-    return has_room(world, longest.prompt.example, len(longest.prompt.tokens) + len(longest.tokens))
+    return has_room(context, longest.prompt.example, len(longest.prompt.tokens) + len(longest.tokens))
 
 
-def has_room(world: World, example: Example, needed: int) -> bool:
+def has_room(context: DrawContext, example: Example, needed: int) -> bool:
     """Whether so many tokens fit the context. Raises UserError where they do not and the stage says so."""
-    if needed <= world.engine.context_tokens:
+    if needed <= context.engine.context_tokens:
         return True
-    refuse_if_asked(world, example, needed)
+    refuse_if_asked(context, example, needed)
     return False
 
 
-def refuse_if_asked(world: World, example: Example, needed: int) -> None:
+def refuse_if_asked(context: DrawContext, example: Example, needed: int) -> None:
     """Raises UserError for a row that does not fit, where the stage says so."""
-    if world.stage.long_prompts == "error":
+    if context.long_prompts == "error":
         raise UserError(
-            f"{world.stage.name}: row {example.id} needs {needed} tokens, prompt and completion together; the context "
-            f"has {world.engine.context_tokens}; shorten it, lower max_completion_tokens, or set long_prompts to skip"
+            f"{context.name}: row {example.id} needs {needed} tokens, prompt and completion together; the context "
+            f"has {context.engine.context_tokens}; shorten it, lower max_completion_tokens, or set long_prompts to skip"
         )
 
 
-def refuse_nothing(usable: int, world: World, faults: str = "") -> None:
+def refuse_nothing(usable: int, context: DrawContext, faults: str = "") -> None:
     """Raises UserError where no row could be used. ``faults``: of those not too long, in words."""
     if usable:
         return
-    name, context = world.stage.task.name, world.engine.context_tokens
+    name, room = context.task.name, context.engine.context_tokens
     if faults:
         raise UserError(
-            f"{world.stage.name}: no row of {name} that was tried can be used: {faults}, the others longer than the "
-            f"context of {context} tokens"
+            f"{context.name}: no row of {name} that was tried can be used: {faults}, the others longer than the "
+            f"context of {counted(room, 'token')}"
         )
     raise UserError(
-        f"{world.stage.name}: every row of {name} that was tried is too long: prompt and completion together exceed "
-        f"the context of {context} tokens; lower max_completion_tokens or take another model"
+        f"{context.name}: every row of {name} that was tried is too long: prompt and completion together exceed "
+        f"the context of {counted(room, 'token')}; lower max_completion_tokens or take another model"
     )

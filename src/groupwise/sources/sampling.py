@@ -14,9 +14,8 @@ from groupwise.protocols import Reward, RolloutEngine
 from groupwise.render import Renderer
 from groupwise.rewards.failures import Failures, unscored
 from groupwise.rewards.scoring import asked, score_metrics, score_rollouts
-from groupwise.sources.signal import reward_metrics, signal_of
-from groupwise.sources.world import World
-from groupwise.stage import Stage
+from groupwise.sources.signal import reward_metrics
+from groupwise.sources.world import DrawContext
 from groupwise.steps import Segmentation, step_ends
 from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, Score, flatten
 from groupwise.verdicts import Judge
@@ -36,6 +35,7 @@ def as_rollout(
         text=renderer.decode(completion.tokens),
         finished=completion.finished,
         version=completion.version,
+        versions=completion.versions,
         support=completion.support,
     )
     return rollout if steps is None else with_steps(rollout, renderer, steps)
@@ -46,23 +46,23 @@ def with_steps(rollout: Rollout, renderer: Renderer, steps: Segmentation) -> Rol
     return replace(rollout, steps=step_ends(renderer.pieces(rollout.tokens), steps.ends(rollout.text)))
 
 
-def _judge(stage: Stage) -> Judge | None:
+def _judge(context: DrawContext) -> Judge | None:
     """The task's, where its reward is asked anyway or the stage asks for verdicts."""
-    judge = stage.task.judge
-    asked = judge is not None and (judge.reward in stage.task.rewards or stage.algorithm.needs_verdicts)
+    judge = context.task.judge
+    asked = judge is not None and (judge.reward in context.task.rewards or context.asks_verdicts)
     return judge if asked else None
 
 
 class Sampler:
     """Samples and scores for one draw, part by part, and keeps account of it."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, context: DrawContext) -> None:
+        self.context = context
         self.tokens = 0
         self.seconds = {"sample": 0.0, "reward": 0.0}
         self._seconds_by_reward: Counter[str] = Counter()
-        self._judge = _judge(world.stage)
-        self._failures = Failures(world.stage.name, world.stage.most_unscored, world.told, world.on_note)
+        self._judge = _judge(context)
+        self._failures = Failures(context.name, context.most_unscored, context.told, context.on_note)
 
     def sample(
         self,
@@ -77,13 +77,13 @@ class Sampler:
 
         ``on_group(prompt's number, its rollouts)`` comes as soon as they are complete, prompt after prompt.
         """
-        started, steps = time.perf_counter(), self.world.stage.task.steps
+        started, steps = time.perf_counter(), self.context.task.steps
         requests = [Request(prompt.tokens, own) for prompt, own in zip(prompts, seeds, strict=True)]
         found: dict[tuple[int, int], Rollout] = {}
         groups: list[list[Rollout]] = []
         missing, total = [len(own) for own in seeds], sum(map(len, seeds))
         for number, index, completion in engine.generate(requests, sampling):
-            found[number, index] = as_rollout(prompts[number], completion, self.world.renderer, steps)
+            found[number, index] = as_rollout(prompts[number], completion, self.context.renderer, steps)
             self.tokens += len(completion.tokens)
             if len(found) % TOLD_EVERY == 0 or len(found) == total:
                 on_done(len(found))
@@ -100,7 +100,7 @@ class Sampler:
 
         Raises UserError where rewards time out or fail on more of them than the stage allows.
         """
-        rewards = self.world.stage.task.rewards
+        rewards = self.context.task.rewards
         if not rewards:
             return list(rollouts)
         started = time.perf_counter()
@@ -110,7 +110,7 @@ class Sampler:
         return scored
 
     def _scored(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        scored, metrics = score_rollouts(rollouts, self.world.stage.task.rewards, self._judge, state=self.world.state)
+        scored, metrics = score_rollouts(rollouts, self.context.task.rewards, self._judge, state=self.context.state)
         names = [reward.name for reward in self._rewards]
         self._seconds_by_reward.update({name: metrics[f"rewards/{name}/seconds"] for name in names})
         self._failures.hear(scored)
@@ -126,7 +126,7 @@ class Sampler:
     ) -> list[list[Rollout]]:
         """As ``sample``, and scored while sampling goes on: each group in one call, prompt after prompt, so that a
         reward hears the same whatever finished first. On the account of rewards is what is left to wait for."""
-        if not self.world.stage.task.rewards:
+        if not self.context.task.rewards:
             return self.sample(engine, prompts, seeds, sampling, on_done)
         self._failures.expected += sum(map(len, seeds))
         scorer, scored = Helper("rewards"), list[Future[list[Rollout]]]()
@@ -138,8 +138,8 @@ class Sampler:
 
         try:
             self.sample(engine, prompts, seeds, sampling, on_done, begin)
-            started, name = time.perf_counter(), self.world.stage.name
-            groups = [result(group, name, "the rewards of a group", self.world.on_note) for group in scored]
+            started, name = time.perf_counter(), self.context.name
+            groups = [result(group, name, "the rewards of a group", self.context.on_note) for group in scored]
         finally:
             scorer.close()
         self.seconds["reward"] += time.perf_counter() - started
@@ -148,7 +148,7 @@ class Sampler:
     def judged(self, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
         """What one reward says, its time on the account of this draw."""
         started = time.perf_counter()
-        scores = asked(reward, rollouts, self.world.state)
+        scores = asked(reward, rollouts, self.context.state)
         seconds = time.perf_counter() - started
         self.seconds["reward"] += seconds
         self._seconds_by_reward.update({reward.name: seconds})
@@ -160,13 +160,13 @@ class Sampler:
         for reward in self._rewards:
             scores = [rollout.scores[reward.name] for rollout in flatten(groups)]
             metrics |= score_metrics(reward.name, scores, self._seconds_by_reward[reward.name])
-        if not self.world.stage.task.rewards:
+        if not self.context.task.rewards:
             return {}
         metrics["completions/unscored"] = float(sum(map(unscored, flatten(groups))))
-        return metrics | reward_metrics(groups, signal_of(self.world.stage.algorithm))
+        return metrics | reward_metrics(groups, self.context.signal)
 
     @property
     def _rewards(self) -> Sequence[Reward]:
         """All that are asked."""
-        rewards = self.world.stage.task.rewards
+        rewards = self.context.task.rewards
         return rewards if self._judge is None or self._judge.reward in rewards else (*rewards, self._judge.reward)

@@ -29,6 +29,10 @@ class Selection(Protocol):
         """Any number of groups on the same prompt; the same for the same group."""
         ...
 
+    def chooses(self) -> bool:
+        """Whether it leaves anything out."""
+        return True
+
     def asks_verdict(self) -> bool:
         """Whether it chooses by ``Rollout.correct``."""
         return False
@@ -49,6 +53,9 @@ class AllRollouts(Selection):
 
     def select(self, group: Group) -> Selected:
         return Selected([group], {})
+
+    def chooses(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,10 @@ def parts_differ(group: Group) -> bool:
     return any(differ(_values(scored, name)) for name in names) if names else group.informative
 
 
-def signal_of(algorithm: Algorithm, stated: Callable[[Group], bool] = informative) -> Callable[[Group], bool]:
-    """Which groups have a signal: where ``stated`` is ``informative``, it is the differences that the algorithm's
-    advantage sees."""
+def signal_of(algorithm: Algorithm) -> Callable[[Group], bool]:
+    """Which groups have a signal: those in which the algorithm's advantage sees differences."""
     seen = {"sum": informative, "steps": steps_differ, "parts": parts_differ, "verdicts": mixed}
-    return seen[algorithm.advantage.sees()] if stated is informative else stated
+    return seen[algorithm.advantage.sees()]
 
 
 def reward_metrics(groups: list[Group], signal: Callable[[Group], bool] = informative) -> dict[str, float]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from groupwise.algorithm import Source
+from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import AnswerRewritten, UserError
-from groupwise.sources.rows import draw_rows, rows_of
-from groupwise.sources.world import Draw, World
+from groupwise.sources.rows import draw_rows, first_prompt, rows_of
+from groupwise.sources.world import Draw, DrawContext, Position, prompts_taken
 from groupwise.steps import step_ends
 from groupwise.tasks.step_labels import LabelledStep, labelled_steps
-from groupwise.types import Example, Group, Rollout, flatten
+from groupwise.types import Example, Group, Prompt, Rollout, flatten
 
 REWRITTEN = "whose steps the chat template or the tokenizer rewrites (steps that stay as they are are expected)"
+
+
+ALONE = "labelled solutions stand alone and make no pair; StepCrossEntropy learns from their labels"
+"""Of a source of labelled solutions where the objective joins a group."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +34,40 @@ class StepLabels(Source):
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of log-probabilities, where an objective reads any."""
 
-    def draw(self, world: World, cursor: int) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> Draw:
         """Groups of one. A row whose steps a tokenizer or chat template rewrites is passed over, ``steps/rewritten``;
         two steps that end in one token are one with the lower label, ``steps/merged``.
 
         Raises UserError for a row whose labels do not match its steps, where all steps of all rows have one label, and
         where no row can be used.
         """
-        if not cursor:
-            labels = (step.label for example in rows_of(world) for step in labelled_steps(example.id, example.columns))
-            refuse_one_label(labels, world, "rows with right and with wrong steps")
-        reader = _Reader(world, self.separator)
-        found = draw_rows(world, cursor, reader.rollouts, REWRITTEN)
+        if not prompts_taken(position):
+            labels = (
+                step.label for example in rows_of(context) for step in labelled_steps(example.id, example.columns)
+            )
+            refuse_one_label(labels, context, "rows with right and with wrong steps")
+        reader = _Reader(context, self.separator)
+        found = draw_rows(context, position, reader.rollouts, REWRITTEN)
         metrics = {
             "prompts_too_long": float(found.too_long),
             "steps/rewritten": float(found.without_signal),
             "steps/merged": float(reader.merged),
         }
-        return Draw(found.groups, found.cursor, metrics | label_metrics(found.groups))
+        return Draw(found.groups, found.position, metrics | label_metrics(found.groups))
 
-    def rollouts(self, world: World, example: Example) -> tuple[Rollout, ...]:
-        """See ``rows.RowSource``."""
-        return _Reader(world, self.separator).rollouts(example)
+    def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
+        """The group that one row is; none where its steps are rewritten."""
+        return _Reader(context, self.separator).rollouts(example)
+
+    def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
+        return first_prompt(self.rollouts(context, example))
+
+    def labels_steps(self) -> bool:
+        return True
+
+    def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        if algorithm.trains_scorer and algorithm.objective.joins_group():
+            yield ALONE
 
 
 def label_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -61,13 +77,13 @@ def label_metrics(groups: Sequence[Group]) -> dict[str, float]:
     return {"steps/labelled": float(len(labels))} | share
 
 
-def refuse_one_label(labels: Iterable[float], world: World, expected: str) -> None:
+def refuse_one_label(labels: Iterable[float], context: DrawContext, expected: str) -> None:
     """Raises UserError where all of them are the same. Reads no further than the first that differs."""
     stream = iter(labels)
     first = next(stream, None)
     if all(label == first for label in stream):
         raise UserError(
-            f"{world.stage.name}: every step of {world.stage.task.name} has the label {first}; nothing can be learned "
+            f"{context.name}: every step of {context.task.name} has the label {first}; nothing can be learned "
             f"from that; expected {expected}"
         )
 
@@ -76,7 +92,7 @@ def refuse_one_label(labels: Iterable[float], world: World, expected: str) -> No
 class _Reader:
     """Makes rollouts of rows and keeps count."""
 
-    world: World
+    context: DrawContext
     separator: str
     merged: int = field(default=0)
 
@@ -85,14 +101,14 @@ class _Reader:
         steps = labelled_steps(example.id, example.columns)
         whole = self.separator.join(step.text for step in steps)
         try:
-            rollout = self.world.renderer.demonstration(replace(example, completion=whole))
+            rollout = self.context.renderer.demonstration(replace(example, completion=whole))
         except AnswerRewritten:
             return ()
         start = rollout.text.find(whole.strip())
         if start < 0:
             return ()
         ends = self._ends(steps, start - (len(whole) - len(whole.lstrip())))
-        pieces = self.world.renderer.pieces(rollout.tokens)
+        pieces = self.context.renderer.pieces(rollout.tokens)
         labels: dict[int, float] = {}
         for end, step in zip(ends, steps, strict=True):
             (token,) = step_ends(pieces, (end,))

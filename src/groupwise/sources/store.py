@@ -22,12 +22,16 @@ def write(path: Path, gathered: Gathered, rows: Mapping[str, int], made_by: str)
     """A file that is either whole or not there, the same bytes whenever it is made. ``rows`` gives each example's row
     number by its id. The last line is a hash of all before it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_lines(path, {"made_by": made_by, "metrics": untimed(gathered.metrics)}, gathered.groups, rows)
+
+
+def write_lines(path: Path, head: Mapping[str, Any], groups: Sequence[Group], rows: Mapping[str, int]) -> None:
+    """Such a file with any first line; see ``write``."""
     partial = path.with_name(f".partial-{path.name}")
     digest = hashlib.sha256()
-    head = {"made_by": made_by, "metrics": untimed(gathered.metrics)}
-    groups = ({"row": rows[group.prompt.example.id]} | plain(group) for group in gathered.groups)
+    numbered = ({"row": rows[group.prompt.example.id]} | plain(group) for group in groups)
     with open_new(partial) as file:
-        for values in itertools.chain([head], groups):
+        for values in itertools.chain([head], numbered):
             line = json.dumps(values).encode() + b"\n"
             digest.update(line)
             file.write(line)
@@ -44,18 +48,23 @@ def read(path: Path, rows: Sequence[Example], made_by: str) -> Gathered | None:
     """
     if not path.exists():
         return None
-    head, *groups = _lines(path)
-    about = json.loads(head)
+    about, groups = read_lines(path, rows)
     if about["made_by"] != made_by:
         raise UserError(
             f"{path}: holds what {about['made_by']} gathered; expected {made_by}; remove the file to gather anew"
         )
-    return Gathered(list(_groups(path, groups, rows)), about["metrics"])
+    return Gathered(list(groups), about["metrics"])
 
 
 def groups_in(path: Path, rows: Sequence[Example]) -> list[Group]:
     """Whatever made the file; the rows are the same. Raises UserError where they are not, or it is damaged."""
-    return list(_groups(path, _lines(path)[1:], rows))
+    return list(read_lines(path, rows)[1])
+
+
+def read_lines(path: Path, rows: Sequence[Example]) -> tuple[dict[str, Any], Iterator[Group]]:
+    """The first line, and the groups, which are made as they are taken. Raises UserError for a damaged file."""
+    head, *groups = _lines(path)
+    return json.loads(head), _groups(path, groups, rows)
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -72,17 +81,18 @@ def _lines(path: Path) -> list[bytes]:
 
 def plain(group: Group) -> dict[str, Any]:
     """As JSON takes it; of the prompt's example only the id."""
-    return {
+    values = {
         "example": group.prompt.example.id,
         "prompt_tokens": group.prompt.tokens,
         "greedy_reward": group.greedy_reward,
         "rollouts": [_plain_rollout(rollout) for rollout in group.rollouts],
     }
+    return values | ({"opens_thinking": True} if group.prompt.opens_thinking else {})
 
 
 def from_plain(values: Mapping[str, Any], example: Example) -> Group:
     """The inverse of ``plain``."""
-    prompt = Prompt(example, tuple(values["prompt_tokens"]))
+    prompt = Prompt(example, tuple(values["prompt_tokens"]), values.get("opens_thinking", False))
     rollouts = tuple(_rollout(prompt, rollout) for rollout in values["rollouts"])
     return Group(prompt, rollouts, values["greedy_reward"])
 
@@ -105,7 +115,8 @@ def _plain_rollout(rollout: Rollout) -> dict[str, Any]:
         name: asdict(replace(score, cached=None)) | {"steps": list(score.steps.items())}
         for name, score in rollout.scores.items()
     }
-    values = {name: value for name, value in vars(rollout).items() if name != "prompt"}
+    left_out = {"prompt"} if rollout.versions else {"prompt", "versions"}
+    values = {name: value for name, value in vars(rollout).items() if name not in left_out}
     return values | {"rewards": list(rollout.rewards.items()), "scores": scores}
 
 
@@ -117,6 +128,7 @@ def _rollout(prompt: Prompt, values: Mapping[str, Any]) -> Rollout:
         "rewards": _indexed(values["rewards"]),
         "scores": scores,
         "support": None if support is None else tuple(map(tuple, support)),
+        "versions": tuple((version, end) for version, end in values.get("versions", ())),
     }
     return Rollout(**{**values, **changed, "prompt": prompt})
 

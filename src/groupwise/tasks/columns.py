@@ -33,7 +33,8 @@ MEANINGFUL = (
     *ANSWERS,
     *(name for pair in PAIRS for name in pair),
     *LABELS,
-    *("choices", "options", "documents", "document", "article", "paragraph", "story"),
+    *("choices", "options", "endings", "documents", "document", "article", "paragraph", "story"),
+    *("weight", "weights", "sample_weight", "loss_weight", "loss_mask"),
 )
 """Names of what can be asked or learned, or belongs to a question: where nothing uses such a column, that is said."""
 
@@ -71,3 +72,12 @@ class Columns:
     def of(self, names: Sequence[str], without: Sequence[str] = ()) -> tuple[str, ...]:
         """Every column that has one of the names."""
         return tuple(name for name in self.names if name.lower() in names and name not in without)
+
+    def series(self, start: str, ends: str) -> tuple[str, ...]:
+        """The columns ``start`` followed by each of ``ends``, as long as they are there."""
+        found = []
+        for end in ends:
+            if start + end not in self._by_name:
+                break
+            found.append(self._by_name[start + end])
+        return tuple(found)

@@ -16,6 +16,7 @@ OpenAI, ShareGPT  ``messages``, ``conversations`` ...                         co
 GSM8K             ``question, answer``, every answer with ``####``            completion = answer, answer = after mark
 Alpaca            ``instruction, input, output``                              prompt = both, a blank line between
 plain             one of PROMPTS, of COMPLETIONS, of ANSWERS                  as named; the last two for each other
+choices           a question, and choices in any shape of ``offers``          lettered in the prompt; answer = a letter
 ================  ==========================================================  ======================================
 
 Around any of them ``system``, ``history``, ``context``, ``tools`` and ``chat_template_kwargs`` (``surroundings``).
@@ -25,23 +26,32 @@ Prompts, completions, chosen and rejected are text or messages. All columns stay
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.tasks import columns as usual
+from groupwise.tasks.choices import choices_of
 from groupwise.tasks.columns import Columns
 from groupwise.tasks.golds import Structured, alternatives_of, answer_of
-from groupwise.tasks.messages import completion_of, conversation_of, is_conversation, nobody_asks, prompt_of, unspelled
+from groupwise.tasks.messages import (
+    completion_of,
+    conversation_of,
+    is_conversation,
+    prompt_of,
+    said_by,
+    says_weight,
+    unspelled,
+)
+from groupwise.tasks.parting import Completed, completed, parted
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.surroundings import Convention, Surrounded
+from groupwise.tasks.surroundings import Convention, surrounded
 from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
-from groupwise.types import Example, Message, Text
+from groupwise.tasks.weights import Turns
+from groupwise.types import Example, Text
 
 ANSWER_MARK = "####"
-Turns = Literal["last", "all"]
-"""Which of the assistant's turns in a conversation are learned."""
 
 
 @dataclass(frozen=True)
@@ -75,36 +85,33 @@ class Plain:
         return tuple(dict.fromkeys(filter(None, (*self.prompt, self.completion, self.answer, answer, self.label))))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        prompt = joined_prompt(id, row, self.prompt)
-        completion: Text | None = None
-        answer: str | None = None
-        others: tuple[str, ...] = ()
-        if self.completion is not None:
-            own = self.completion != self.answer
-            value = row.get(self.completion) if own else cell(id, row, self.completion)
-            prompt, completion = self._completed(prompt, value, f"{id}: {self.completion}")
-        if self.answer is not None:
-            where = f"{id}: {self.answer}"
-            value = cell(id, row, self.answer)
-            if self.answer == self.completion and is_conversation(unspelled(value, where)):
-                value = completion
-            answer = self._final(answer_of(value, where, self.structured), where)
-            others = alternatives_of(value, where, self.structured)
+        prompt, where = joined_prompt(id, row, self.prompt), f"{id}: {self.completion}"
         bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
-        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
+        value = row.get(self.completion) if self.completion else None
+        if self.completion and self.completion == self.answer:
+            value = cell(id, row, self.completion)
+        found = self._completed(prompt, value, where) if self.completion else Completed(prompt)
+        bad = bad or found.is_bad
+        answer, others = self._gold(id, row, found)
+        completion, context = (None, ()) if bad else (found.completion, found.context_turns)
+        return Example(id, found.prompt, completion, answer, dict(row), others, bad, context)
 
-    def _completed(self, prompt: Text, value: Any, where: str) -> tuple[Text, Text | None]:
+    def _gold(self, id: str, row: Mapping[str, Any], found: Completed) -> tuple[str | None, tuple[str, ...]]:
+        if self.answer is None:
+            return None, ()
+        where, value = f"{id}: {self.answer}", cell(id, row, self.answer)
+        if self.answer == self.completion and is_conversation(unspelled(value, where)):
+            value = conversation_of(value, where)[-1]["content"]
+        answer = self._final(answer_of(value, where, self.structured), where)
+        return answer, alternatives_of(value, where, self.structured)
+
+    def _completed(self, prompt: Text, value: Any, where: str) -> Completed:
         if value is None and self.completion != self.answer:
-            return prompt, None
+            return Completed(prompt)
         value = unspelled(value, where)
         if not is_conversation(value):
-            return prompt, completion_of(answer_of(value, where, self.structured), where)
-        completion = completion_of(value, where)
-        if isinstance(completion, str):
-            return prompt, completion
-        if isinstance(prompt, str):
-            raise UserError(f"{where} has {len(completion)} messages; expected one, by the assistant")
-        return (*prompt, *completion[:-1]), completion[-1]["content"]
+            return Completed(prompt, completion_of(answer_of(value, where, self.structured), where))
+        return completed(prompt, value, where)
 
     def _final(self, answer: str, where: str) -> str:
         if not self.marked:
@@ -125,10 +132,13 @@ class Messages:
     """False in this column: the assistant's turns are no demonstration."""
     turns: Turns = "last"
     structured: Structured = "error"
+    weighted: bool = False
+    """Some messages say themselves whether they are learned."""
 
     @property
     def description(self) -> str:
         learned = ", all turns of the assistant's" if self.turns == "all" else ""
+        learned += ", learned or not as their weights say" if self.weighted else ""
         parts = [f"OpenAI messages{'' if self.column == 'messages' else f' in {self.column}'}{learned}"]
         parts += [f"where {self.label} is true"] if self.label else []
         return "; ".join([*parts, *([f"answer: {self.answer}"] if self.answer else [])])
@@ -145,19 +155,12 @@ class Messages:
             value, where = cell(id, row, self.answer), f"{id}: {self.answer}"
             answer = answer_of(value, where, self.structured)
             others = alternatives_of(value, where, self.structured)
-        prompt, completion = self._parted(messages, id)
+        where = f"{id}: {self.column}"
+        found = parted(messages, said_by(row[self.column], where), where, self.turns)
         bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
-        return Example(id, prompt, None if bad else completion, answer, dict(row), others, bad)
-
-    def _parted(self, messages: tuple[Message, ...], id: str) -> tuple[tuple[Message, ...], Text | None]:
-        if messages[-1]["role"] != "assistant":
-            return messages, None
-        asked = next((place for place, message in enumerate(messages) if message["role"] == "user"), len(messages))
-        first = next((place for place in range(asked, len(messages)) if messages[place]["role"] == "assistant"), 0)
-        if first == 0:
-            raise UserError(f"{id}: {self.column}: {nobody_asks(messages)}; expected a user's message before it")
-        cut = first if self.turns == "all" else len(messages) - 1
-        return messages[:cut], completion_of(messages[cut:], f"{id}: {self.column}")
+        completion, context = (None, ()) if bad else (found.completion, found.context_turns)
+        bad = bad or found.is_bad
+        return Example(id, found.prompt, completion, answer, dict(row), others, bad, context)
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,7 @@ def recognise(
     ignored = set(reading.ignored)
     seen = Columns({name: value for name, value in row.items() if name not in ignored} for _, row in rows)
     convention = _convention(rows, seen, reading)
-    return _surrounded(convention, seen)
+    return surrounded(convention, seen)
 
 
 def examples(rows: Iterable[tuple[str, Mapping[str, Any]]], convention: Convention) -> list[Example]:
@@ -258,7 +261,11 @@ def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, re
     answers = (*usual.COMPLETIONS, *usual.ANSWERS)
     if conversation and not named and (not _prompt(seen) or not seen.first(answers, without=_prompt(seen))):
         answer = reading.answer or seen.first(usual.ANSWERS)
-        return Messages(conversation, answer, seen.first(usual.LABELS), reading.turns, reading.structured)
+        weighted = any(says_weight(row.get(conversation)) for _, row in rows)
+        return Messages(conversation, answer, seen.first(usual.LABELS), reading.turns, reading.structured, weighted)
+    choices = choices_of(rows, seen, named, reading.answer)
+    if choices:
+        return replace(choices, otherwise=_plain(rows, seen, replace(reading, prompt=choices.stem)))
     return _plain(rows, seen, reading)
 
 
@@ -277,18 +284,6 @@ def _plain(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading
     used = (*prompt, completion, answer, label)
     others = tuple(column for column in seen.names if column not in used)
     return Plain(prompt, completion, answer, label, 2 * sum(marks) > len(marks), others, reading.structured)
-
-
-def _surrounded(convention: Convention, seen: Columns) -> Convention:
-    """With the columns around its prompt, and those whose names mean something and that it leaves."""
-    used = convention.used
-    media = seen.of(usual.MEDIA, used)
-    names = (usual.SYSTEM, usual.HISTORY, usual.CONTEXT, usual.TOOLS, usual.ARGUMENTS)
-    system, history, context, tools, arguments = (seen.first(each, without=used) for each in names)
-    unused = seen.of(usual.MEANINGFUL, (*used, *filter(None, (system, history, context))))
-    if not any((system, history, context, tools, arguments, media, unused)):
-        return convention
-    return Surrounded(convention, system, history, context, tools, arguments, media, unused)
 
 
 def _prompt(seen: Columns) -> tuple[str, ...]:

@@ -13,10 +13,12 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from groupwise import hub
 from groupwise.errors import UserError
 
 Row = tuple[str, dict[str, Any]]
@@ -213,8 +215,10 @@ def _from_directory(directory: Path, split: str) -> Rows:
 
 def _from_hub(name: str, config: str | None, split: str) -> Rows:
     datasets = _datasets(name)
+    reached = hub.answers(name, "datasets")
     try:
-        rows: Rows = datasets.load_dataset(name, config, split=split)
+        with nullcontext() if reached else hub.unreachable():
+            rows: Rows = datasets.load_dataset(name, config, split=split)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{name}: neither a file here nor a dataset that the hub gives ({_shown(str(error))}); "

@@ -13,15 +13,17 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.steps import Lines, Segmentation
-from groupwise.tasks.conventions import Reading, Turns, duplicates, examples, recognise
+from groupwise.tasks.conventions import Reading, duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
 from groupwise.tasks.golds import Structured
 from groupwise.tasks.held_out import held_out_sets
 from groupwise.tasks.shares import Share, epoch_size, weight_of
 from groupwise.tasks.task import Task
+from groupwise.tasks.weights import Turns
 from groupwise.types import Example
 
 RewardLike = Reward | Callable[..., Any] | str
@@ -165,7 +167,9 @@ def _read(path: str, weight: float, reading: Reading, limit: int | None) -> _Fil
     repeated = duplicates(found)
     again = f", {repeated} of them asked before" if repeated else ""
     weighted = f", weight {weight:g}" if weight != 1 else ""
-    return _File(path, found, weight, f"{path}: {len(found)} rows{again}{weighted}; {convention.description}")
+    return _File(
+        path, found, weight, f"{path}: {counted(len(found), 'row')}{again}{weighted}; {convention.description}"
+    )
 
 
 def _who_says(
@@ -197,7 +201,7 @@ def judge_of(
 
 def _epoch_words(shares: Sequence[Share]) -> list[str]:
     each = ", ".join(f"{share.per_epoch:,} of {Path(share.name).name}" for share in shares)
-    return [f"an epoch takes {epoch_size(shares):,} rows: {each}"] if shares else []
+    return [f"an epoch takes {counted(epoch_size(shares), 'row')}: {each}"] if shares else []
 
 
 def _as_reward(reward: RewardLike, structured: Structured) -> Reward:

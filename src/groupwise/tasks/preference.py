@@ -8,7 +8,15 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.tasks.golds import Structured, answer_of
-from groupwise.tasks.messages import completion_of, conversation_of, is_conversation, mentions, prompt_of, unspelled
+from groupwise.tasks.messages import (
+    completion_of,
+    conversation_of,
+    is_conversation,
+    mentions,
+    prompt_of,
+    said_by,
+    unspelled,
+)
 from groupwise.tasks.values import cell, is_nothing, text_of
 from groupwise.types import Example, Text
 
@@ -41,6 +49,7 @@ class Preference:
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
         names = (self.chosen, self.rejected)
         chosen, rejected = (unspelled(cell(id, row, name), f"{id}: {name}") for name in names)
+        said = [said_by(side, id) if is_conversation(side) else () for side in (chosen, rejected)]
         prompt: Text | None = joined_prompt(id, row, self.prompt) if self.prompt else None
         if prompt is None or opens_with_prompt(chosen):
             given = prompt
@@ -54,6 +63,11 @@ class Preference:
             "chosen": completion_of(chosen, f"{id}: {self.chosen}"),
             "rejected": completion_of(rejected, f"{id}: {self.rejected}"),
         }
+        for name, side, own in zip(names, sides.values(), said, strict=True):
+            if False in own[-1 if isinstance(side, str) else -len(side) :]:
+                raise UserError(
+                    f"{id}: {name}: a turn after the prompt has weight 0; a pair is learned from all of them"
+                )
         answer = None
         if self.answer and not is_nothing(row.get(self.answer)):
             answer = answer_of(row[self.answer], f"{id}: {self.answer}", self.structured)

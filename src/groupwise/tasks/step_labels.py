@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.tasks.golds import answer_of
 from groupwise.tasks.messages import prompt_of
@@ -36,8 +37,8 @@ def labelled_steps(id: str, row: Mapping[str, Any]) -> tuple[LabelledStep, ...]:
     if not isinstance(steps, list | tuple) or not steps:
         raise UserError(f"{id}: {STEPS} is {shown(steps)}; expected a list of steps")
     if not isinstance(labels, list | tuple) or len(labels) != len(steps):
-        seen = f"{len(labels)} labels" if isinstance(labels, list | tuple) else f"labels is {shown(labels)}"
-        raise UserError(f"{id}: {seen} for {len(steps)} steps; expected one a step")
+        seen = f"{counted(len(labels), 'label')}" if isinstance(labels, list | tuple) else f"labels is {shown(labels)}"
+        raise UserError(f"{id}: {seen} for {counted(len(steps), 'step')}; expected one a step")
     for index, label in enumerate(labels):
         if not isinstance(label, int | float) or not 0 <= label <= 1:
             raise UserError(f"{id}: {LABELS}[{index}] is {shown(label)}; expected true, false or a number in 0 .. 1")

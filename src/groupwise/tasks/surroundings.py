@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from groupwise.errors import UserError
 from groupwise.tasks import columns
+from groupwise.tasks.columns import Columns
 from groupwise.tasks.messages import turns_of
 from groupwise.tasks.values import is_nothing, shown, structure_of, text_of
 from groupwise.types import Example, Message, Text
@@ -89,6 +90,18 @@ class Surrounded:
         if self.system in said:
             prompt = _with_system(prompt, text_of(said[self.system], f"{id}: {self.system}"), f"{id}: {self.system}")
         return prompt
+
+
+def surrounded(convention: Convention, seen: Columns) -> Convention:
+    """With the columns around its prompt, and those whose names mean something and that it leaves."""
+    used = convention.used
+    media = seen.of(columns.MEDIA, used)
+    names = (columns.SYSTEM, columns.HISTORY, columns.CONTEXT, columns.TOOLS, columns.ARGUMENTS)
+    system, history, context, tools, arguments = (seen.first(each, without=used) for each in names)
+    unused = seen.of(columns.MEANINGFUL, (*used, *filter(None, (system, history, context))))
+    if not any((system, history, context, tools, arguments, media, unused)):
+        return convention
+    return Surrounded(convention, system, history, context, tools, arguments, media, unused)
 
 
 def _messages(prompt: Text) -> tuple[Message, ...]:
