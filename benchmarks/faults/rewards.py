@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import groupwise as gw
+from groupwise.isolation.sandbox import Sandbox
 from groupwise.ledger import Ledger
 from groupwise.rewards import Code
-from groupwise.rewards.sandbox import Sandbox
 from groupwise.tasks.stepwise import Difficulty
 
 STEPS, PROMPTS, GROUP = 20, 8, 8

@@ -10,6 +10,7 @@ from groupwise.checkpoint import read_json
 from groupwise.describe import differences
 from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
+from groupwise.isolation.trials import found
 from groupwise.manifest import damage
 from groupwise.step_rows import unreadable
 
@@ -51,6 +52,13 @@ def note_changes(place: RunDirectory, now: Mapping[str, Any], tell: Callable[[st
     more = f" and {len(found) - SHOWN_CHANGES} more" if len(found) > SHOWN_CHANGES else ""
     tell(f"continued under other conditions, so bits may differ: {'; '.join(found[:SHOWN_CHANGES])}{more}")
     place.write_record({**now, "continued": [*record.get("continued", ()), before]})
+
+
+def record_guards(place: RunDirectory) -> None:
+    """What shuts in whatever this run executes of a model's text; nothing where it executes none."""
+    guards = found()
+    if guards is not None and place.read().get("guards") != guards:
+        place.write_record({"guards": guards})
 
 
 def note_unreadable(place: RunDirectory, tell: Callable[[str], None]) -> None:

@@ -37,7 +37,7 @@ from groupwise.protocols import Sink
 from groupwise.questions import Questions
 from groupwise.rehearsal import rehearse
 from groupwise.rendering import dated, remembered, shown_prompt
-from groupwise.resuming import note_changes, note_unreadable, refuse_damaged_model, whole_checkpoint
+from groupwise.resuming import note_changes, note_unreadable, record_guards, refuse_damaged_model, whole_checkpoint
 from groupwise.rotation import BEST, rotate
 from groupwise.runs import Outcome, Run, as_record, validate
 from groupwise.saved_state import load_progress
@@ -126,6 +126,7 @@ class Session:
             self.sink.note(f"goes on with {words}")
         for warning in self.warnings:
             self.sink.note(warning)
+        record_guards(self.place)
         model = first = self._first_model()
         for stage in self.recipe.stages:
             left = self.place.model(stage.name)

@@ -118,7 +118,7 @@ def test_references_are_read_before_a_run(rollout: Make) -> None:
 
 
 def test_plain_numbers_need_no_worker(rollout: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_pool(function: str, warm_up: str) -> object:
+    def no_pool(function: str, warm_up: str, unguarded: bool) -> object:
         class Unused:
             def run(self, items: Sequence[object], seconds: float) -> list[object]:
                 assert not items

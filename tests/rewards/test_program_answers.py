@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from groupwise.errors import UserError
+from groupwise.isolation.sandbox import Sandbox
 from groupwise.rewards import Code, ProgramAnswer, by_name
-from groupwise.rewards.sandbox import Sandbox
 from groupwise.types import Rollout, Score
 
 Make = Callable[..., Rollout]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +12,16 @@ from typing import Any
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.rewards import Code, by_name, sandbox
+from groupwise.isolation.running import Ran
+from groupwise.isolation.sandbox import Sandbox
+from groupwise.rewards import Code, by_name
 from groupwise.rewards.programs import Talk, program, row_tests
-from groupwise.rewards.sandbox import Ran, Sandbox
 from groupwise.rewards.scoring import prepare
 from groupwise.types import Rollout, Score
 
 Make = Callable[..., Rollout]
 DOUBLES = [{"input": "21\n", "output": "42\n"}, {"input": "0", "output": "0"}]
+RAISES = "try:\n    f(-1)\n    raise AssertionError\nexcept ValueError:\n    pass"
 ASSERTS = ["assert f(2) == 4", "assert f([1]) == [1, 1]", "assert f((1,)) == (1, 1)"]
 
 
@@ -102,46 +101,109 @@ def test_no_program_can_say_that_it_is_right(source: str, rollout: Make) -> None
 
 @needs_sandbox
 @pytest.mark.parametrize(
-    ("source", "trouble"),
+    ("source", "test"),
     [
-        ("while True: pass", "time"),
-        ("import time; time.sleep(60)", "time"),
-        ("import os\nwhile True: os.fork()", "exit status"),
-        ("import os\nif os.fork() == 0:\n    while True: pass", "exit status"),
-        ("x = []\nwhile True: x.append(bytearray(10 ** 6))", "exit status"),
-        ("10 ** 10 ** 10", "time"),
-        ("while True: print('x' * 10000)", "output"),
-        ("def f(n): return f(n + 1)\nf(0)", "exit status"),
-        ("(" * 50_000 + ")" * 5000, "exit status"),
-        ("print(open('/etc/passwd').read())", "exit status"),
-        (f"import os; print(os.listdir({os.path.expanduser('~')!r}))", "exit status"),
-        (f"print(open({__file__!r}).read())", "exit status"),
-        ("open('x', 'w')", "exit status"),
-        ("import socket; socket.create_connection(('127.0.0.1', 80), 1)", "exit status"),
-        ("import os, signal; os.kill(os.getppid(), 9); print('still')", "exit status"),
-        ("import subprocess; print(subprocess.check_output(['/bin/sh', '-c', 'id']))", "exit status"),
-        ("import os; os.setuid(0)", "exit status"),
-        ("import os\nos.close(1)\nos.close(0)\nwhile True: pass", "time"),
-        ("\x00\ud800", "exit status"),
+        ("def f(x): raise StopIteration", "assert all(map(lambda c: f(c[0]) == c[1], [(1, 2)]))"),
+        ("def f(x): raise StopIteration", "for got, want in zip(map(f, [1, 2]), [2, 4]): assert got == want"),
+        ("def f(x): raise StopIteration", "assert list(map(f, [1, 2])) in ([], [2, 4])"),
+        ("def f(x): raise StopIteration", "assert next(map(f, [1]), 2) == 2"),
+        ("def f(x): raise StopIteration", "assert not any(f(x) != 2 * x for x in [1, 2])"),
+        ("class Stop(StopIteration): pass\ndef f(x): raise Stop", "assert all(map(f, [1]))"),
+        ("def f(x): raise StopAsyncIteration", "assert all(map(f, [1]))"),
+        ("import os\ndef f(x): os._exit(0)", RAISES),
+        ("def f(x): raise KeyboardInterrupt", RAISES),
+        ("def f(x): raise GeneratorExit", RAISES),
+        ("import sys\ndef f(x): sys.exit(0)", RAISES),
+        ("import os\ndef f(x): os.closerange(0, 64)", RAISES),
+        ("def f(x):\n    import gc\n    while True: x = [x] * 10 ** 6", RAISES.replace("ValueError", "OSError")),
+        (
+            "import os\ndef f(x):\n    for n in range(3, 9):\n"
+            '        try: os.write(n, b\'["value", {"set": [[1]]}]\\n\')\n        except OSError: pass',
+            RAISES.replace("ValueError", "TypeError"),
+        ),
+        (
+            "import os\ndef f(x):\n    for n in range(3, 9):\n        try: os.write(n, b'no json\\n')\n"
+            "        except OSError: pass",
+            RAISES,
+        ),
     ],
 )
-def test_hostile_programs_end_in_time_and_get_nothing(source: str, trouble: str) -> None:
-    started = time.monotonic()
-    ran = Sandbox(time_limit_seconds=1.0, memory_bytes=128 << 20).program(source.encode("utf-8", "surrogatepass"), b"")
-    assert time.monotonic() - started < 50.0
-    assert ran.trouble.startswith(trouble)
-    assert ran.output == b"" or trouble == "output"
-    assert len(ran.output) <= (1 << 20) + (1 << 16)
+def test_no_way_of_failing_passes_for_another(source: str, test: str, rollout: Make) -> None:
+    assert scored(Code(time_limit_seconds=5.0), rollout, source, tests=[test]) == [0.0]
 
 
 @needs_sandbox
-def test_it_sees_no_environment_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_KEY", "secret")
-    source = "import os; print(sorted(os.environ), os.getuid(), os.listdir('/empty'), os.getpid() < 9)"
-    ran = Sandbox().program(source.encode(), b"")
-    assert b"API_KEY" not in ran.output
-    assert b"HOME" not in ran.output
-    assert ran.output.split(b"]", 1)[1].strip() == b"65534 [] True"
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(x): raise ValueError",
+        "def f(x): return int('x')",
+        "def f(x): return b'\\xff'.decode()",
+        "class Bad(ValueError): pass\ndef f(x): raise Bad(1, 2)",
+    ],
+)
+def test_the_right_way_of_failing_passes(source: str, rollout: Make) -> None:
+    assert scored(Code(time_limit_seconds=60.0), rollout, source, tests=[RAISES]) == [1.0]
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    "test",
+    [
+        "print('checking')\nassert f(1) == 2",
+        "import sys\nsys.stdout.write('x' * 3_000_000)\nassert f(1) == 2",
+        "import os\nos.write(1, b'passed')\nassert f(1) == 2\nprint('done')",
+        "import sys\nprint('to nobody', file=sys.stderr)\nassert f(1) == 2",
+        "def check(g):\n    print(g(1))\n    assert g(1) == 2\ncheck(f)",
+        "import sys\nsys.stdout.close()\nassert f(1) == 2",
+    ],
+)
+def test_a_test_may_print(test: str, rollout: Make) -> None:
+    reward = Code(time_limit_seconds=60.0)
+    assert scored(reward, rollout, "def f(x): return 2 * x", "def f(x): return 3", tests=[test]) == [1.0, 0.0]
+
+
+@needs_sandbox
+def test_a_judge_that_nobody_defines_is_not_the_answers(rollout: Make) -> None:
+    forger = "def f(x): return 0\ndef is_close(a, b): return True"
+    tests = ["assert is_close(f(1), 2)"]
+    (score,) = Code().score([rollout(fenced(forger), tests=tests)])
+    assert (score.value, score.status) == (None, "failed")
+    assert "its tests use is_close, which neither they nor the row's prompt or reference define" in (score.reason or "")
+    reference = "import math\ndef f(x): return 2 * x"
+    (score,) = Code().score([rollout(fenced(forger), tests=tests, reference=reference)])
+    assert score.status == "failed"
+    own = "def is_close(a, b): return abs(a - b) < 1e-6"
+    assert scored(Code(), rollout, forger, "def f(x): return 2 * x", tests=tests, test_setup_code=own) == [0.0, 1.0]
+    assert scored(Code(), rollout, forger, tests=["assert is_close(1, 2)"], entry_point="is_close") == [1.0]
+
+
+@needs_sandbox
+def test_containers_types_and_objects_of_an_answer_can_be_tested(rollout: Make) -> None:
+    source = (
+        "import collections, enum\n"
+        "class Node:\n    def __init__(self, data):\n        self.data, self.left = data, None\n"
+        "    def doubled(self): return 2 * self.data\n"
+        "class Level(enum.IntEnum):\n    HIGH = 3\n"
+        "def height(node): return 0 if node is None else 1 + height(node.left)\n"
+        "def count(xs): return collections.Counter(xs)\n"
+        "def level(): return Level.HIGH\n"
+        "def keep(xs, kind): return [x for x in xs if isinstance(x, kind)]\n"
+    )
+    tests = [
+        "root = Node(1)\nroot.left = Node(2)\nroot.left.left = Node(3)\nassert height(root) == 3",
+        "node = Node(4)\nassert (node.data, node.doubled(), node.left) == (4, 8, None)",
+        "try:\n    Node(1).nothing\n    raise ValueError\nexcept AttributeError:\n    pass",
+        "assert count('aab') == {'a': 2, 'b': 1}",
+        "assert level() == 3",
+        "assert keep([1, 'a', 2.5], str) == ['a']",
+    ]
+    assert scored(Code(time_limit_seconds=60.0), rollout, source, tests=tests) == [1.0]
+    forger = (
+        "class Yes:\n    def __eq__(self, other): return True\n    def __len__(self): return 0\ndef f(x): return Yes()"
+    )
+    wrong = ["assert f(2) == 4", "assert 4 == f(2)", "assert not f(2)", "assert f(2) == f(2)", "assert f(2) in [4]"]
+    assert scored(Code(time_limit_seconds=60.0), rollout, forger, tests=wrong) == [0.0]
 
 
 @needs_sandbox
@@ -157,7 +219,7 @@ def test_a_hanging_program_is_tried_twice_and_a_missing_one_is_told_apart(rollou
 @needs_sandbox
 def test_nothing_is_left_of_a_sandbox(rollout: Make) -> None:
     def sandboxes() -> set[str]:
-        return {pid for pid in os.listdir("/proc") if pid.isdigit() and "bwrap" in _command(pid)}
+        return {pid for pid in os.listdir("/proc") if pid.isdigit() and "bwrap" in _command(pid) and _is_ours(int(pid))}
 
     reward, before = Code(time_limit_seconds=0.3), sandboxes()
     scored(reward, rollout, "while True: pass", "exit(0)", tests=ASSERTS[:1])
@@ -167,6 +229,16 @@ def test_nothing_is_left_of_a_sandbox(rollout: Make) -> None:
     assert sandboxes() <= before
 
 
+def _is_ours(pid: int) -> bool:
+    """Whether it descends from this process: others may have sandboxes, too."""
+    while pid > 1 and pid != os.getpid():
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return pid == os.getpid()
+
+
 def _command(pid: str) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text()
@@ -174,46 +246,10 @@ def _command(pid: str) -> str:
         return ""
 
 
-def test_without_a_sandbox_nothing_is_run(tmp_path: Path) -> None:
-    assert "there is no bwrap on the PATH; install it" in refused_with(PATH=str(tmp_path))
-    useless = tmp_path / "bwrap"
-    useless.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
-    useless.chmod(0o755)
-    line = refused_with(PATH=str(tmp_path))
-    assert "cannot work here (bwrap: No permissions to create new namespace)" in line
-
-
-@needs_sandbox
-def test_a_sandbox_that_grants_anything_is_refused(tmp_path: Path) -> None:
-    """The real one with two holes."""
-    fake = tmp_path / "bwrap"
-    fake.write_text(
-        f"#!{sys.executable}\nimport os, sys\n"
-        "arguments = [word for word in sys.argv[1:] if word != '--unshare-net']\n"
-        "end = arguments.index('--')\n"
-        "arguments[end:end] = ['--ro-bind', '/etc', '/etc']\n"
-        f"os.execv({shutil.which('bwrap')!r}, ['bwrap', *arguments])\n"
-    )
-    fake.chmod(0o755)
-    line = refused_with(PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert "a program in it could read /etc/passwd, reach the machine's network; programs that" in line
-    assert "are not run without these guards" in line
-
-
-def refused_with(**environment: str) -> str:
-    """The last line of what a fresh process says."""
-    code = "from groupwise.rewards import Code\nCode().prepare()"
-    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
-    return done.stderr.splitlines()[-1]
-
-
 @needs_sandbox
 def test_it_is_tried_out_before_a_run_and_named_on_the_command_line() -> None:
     assert by_name("code") == Code()
     prepare([Code()])
-    assert sandbox._granted(Sandbox()) == ()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.rewards import score_rollouts
-from groupwise.rewards.reasoning_gym import worker_pool
 from groupwise.tasks.reasoning_gym import reasoning_gym
 from groupwise.tasks.task import Task
 from groupwise.types import Example, Prompt, Rollout
@@ -64,9 +63,7 @@ def test_a_shell_command_in_an_answer_does_no_harm(matrices: Task) -> None:
     scores = task.rewards[0].score(rows)
     assert all(score.value in (0.0, None) for score in scores)
     assert [score.status for score in scores].count("timeout") == 0
-    if "read-only disk" in worker_pool("binary_matrix", {"max_n": 4}).guards:
-        assert not MARK.exists()
-    assert not MARK.exists() or MARK.stat().st_size == 0
+    assert not MARK.exists()
 
 
 def test_an_answer_that_hangs_is_killed_and_counted(matrices: Task) -> None:

@@ -9,12 +9,13 @@ from functools import partial
 from groupwise.audit.cases import FORMS, gold, right_cases
 from groupwise.audit.scoring import Verdict, judge
 from groupwise.counting import counted
+from groupwise.isolation.trials import found
 from groupwise.preflight.data import named, spread
 from groupwise.preflight.findings import Notebook
 from groupwise.protocols import Reward
 from groupwise.rewards.judge import Judge as ModelJudge
 from groupwise.rewards.model import ModelReward
-from groupwise.rewards.scoring import score_rollouts
+from groupwise.rewards.scoring import MayDoWithout, score_rollouts
 from groupwise.sources import DrawContext, as_rollout
 from groupwise.stage import Stage
 from groupwise.tasks.task import Task
@@ -29,6 +30,7 @@ LIMIT_SECONDS = 5.0  # of one answer
 
 def tell_gold(notes: Notebook, task: Task) -> None:
     """In the form in which each reward reads most of them: the row's own solution, ``#### N``, ``\\boxed{N}`` ..."""
+    tell_guards(notes, task.judges)
     answered = [row for row in spread(task.train, ASKED) if gold(row) is not None]
     judging = [task.judge.reward] if task.judge else []
     for reward in task.judges:
@@ -40,6 +42,17 @@ def tell_gold(notes: Notebook, task: Task) -> None:
             )
         else:
             _tell_one(notes, reward, answered, first=reward in judging)
+
+
+def tell_guards(notes: Notebook, rewards: Sequence[Reward]) -> None:
+    """What stands around a reward that runs what a model wrote, and which one does without."""
+    if held := found():
+        words = ", ".join(held["guards"])
+        notes.fact("guards", f"what a model writes is run behind {held['by']}: {words}", **held)
+    for reward in rewards:
+        plain: object = bare(reward)
+        if isinstance(plain, MayDoWithout) and plain.unguarded:
+            notes.remark("guards", f"'{reward.name}' is unguarded: what a model writes may read, write and send")
 
 
 def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], first: bool) -> None:

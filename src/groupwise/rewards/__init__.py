@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from groupwise.isolation.pool import Outcome, WorkerPool
 from groupwise.rewards.answers import FinalAnswer, final_answer, numbers_equal, parse_number
 from groupwise.rewards.cache import Cached
 from groupwise.rewards.format import Format, LengthPenalty
-from groupwise.rewards.isolation import Outcome, WorkerPool
 from groupwise.rewards.judge import Judge
 from groupwise.rewards.math import Math
 from groupwise.rewards.model import ModelReward, solution_score, with_scales, with_scorers

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from groupwise.isolation.pool import Outcome, WorkerPool, require_guards, shared_pool
 from groupwise.rewards.answers import check_options, references_of
-from groupwise.rewards.isolation import Outcome, WorkerPool, shared_pool
 from groupwise.rewards.reading.algebra import WARM_UP, as_item
 from groupwise.rewards.reading.conventions import CONVENTIONS
 from groupwise.rewards.reading.equality import Verdict, compare_values, tolerance
@@ -35,7 +35,8 @@ class Math:
     brackets, powers or factorials of more than three digits, towers of powers), gets 0 and ``unparseable``. A row whose
     answer cannot be read is ``failed``, with the reason.
 
-    Raises UserError where a row has no answer at all.
+    Raises UserError where a row has no answer at all, and where nothing on this machine guards the process that reads
+    formulas (:mod:`groupwise.isolation.pool`), unless ``unguarded``.
     """
 
     name: str = "math"
@@ -51,9 +52,15 @@ class Math:
     """The chat template opens the thinking block: a completion that never closes it has no answer."""
     several: str = ""
     """What a row's JSON list of several answers means: ``any`` of them is right, or they are ``all`` one."""
+    unguarded: bool = False
+    """Compare formulas where no guards are."""
 
     def __post_init__(self) -> None:
         check_options(self.tolerance, self.conventions, self.several)
+
+    def prepare(self) -> None:
+        """See ``scoring.Prepared``: whether there are guards for what reads formulas."""
+        require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         golds = references_of(rollouts, self.name, self._reference)
@@ -62,7 +69,7 @@ class Math:
         slow = [(row, value) for row, score in enumerate(scores) if score is None for value in golds[row].values]
         items = [self._item(gold=as_item(value), answer=as_item(_some(answers[row]))) for row, value in slow]
         outcomes: dict[int, list[Outcome]] = {}
-        for (row, _), outcome in zip(slow, _pool().run(items, self.time_limit_seconds), strict=True):
+        for (row, _), outcome in zip(slow, _pool(self.unguarded).run(items, self.time_limit_seconds), strict=True):
             outcomes.setdefault(row, []).append(outcome)
         return [_slow_score(outcomes[row]) if score is None else score for row, score in enumerate(scores)]
 
@@ -94,7 +101,9 @@ class Math:
             return {}
         parts = [values[start : start + READ_AT_ONCE] for start in range(0, len(values), READ_AT_ONCE)]
         pool = shared_pool(
-            "groupwise.rewards.reading.algebra:readable", json.dumps([[item["gold"] for item in WARM_UP]])
+            "groupwise.rewards.reading.algebra:readable",
+            json.dumps([[item["gold"] for item in WARM_UP]]),
+            self.unguarded,
         )
         outcomes = pool.run([[as_item(value) for value in part] for part in parts], self.time_limit_seconds)
         found: dict[Value, bool] = {}
@@ -138,15 +147,15 @@ class Math:
     def _same(self, pairs: Sequence[tuple[Value, list[Value]]]) -> list[list[bool]]:
         """For each value which of the others equal it, by algebra where it takes that."""
         items = [self._item(answer=as_item(value), answers=[as_item(one) for one in others]) for value, others in pairs]
-        outcomes = _pool().run(items, self.time_limit_seconds * 2) if items else []
+        outcomes = _pool(self.unguarded).run(items, self.time_limit_seconds * 2) if items else []
         return [
             outcome.value if outcome.status == "done" else [False] * len(others)
             for outcome, (_, others) in zip(outcomes, pairs, strict=True)
         ]
 
 
-def _pool() -> WorkerPool:
-    return shared_pool("groupwise.rewards.reading.algebra:compare", json.dumps(WARM_UP))
+def _pool(unguarded: bool) -> WorkerPool:
+    return shared_pool("groupwise.rewards.reading.algebra:compare", json.dumps(WARM_UP), unguarded)
 
 
 def _some(value: Value | None) -> Value:
@@ -156,7 +165,7 @@ def _some(value: Value | None) -> Value:
 
 def _slow_score(outcomes: Sequence[Outcome]) -> Score:
     """Of one answer against each of the references that count."""
-    verdicts = {outcome.value for outcome in outcomes if outcome.status == "done"}
+    verdicts = {str(outcome.value) for outcome in outcomes if outcome.status == "done"}
     if "equal" in verdicts:
         return Score(1.0)
     for outcome in outcomes:

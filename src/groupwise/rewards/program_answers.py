@@ -10,15 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from groupwise.isolation.guarded import Guarded
+from groupwise.isolation.pool import Outcome
+from groupwise.isolation.running import START_SECONDS
+from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
 from groupwise.rewards.answers import FinalAnswer, references_of
-from groupwise.rewards.guarded import Guarded
-from groupwise.rewards.isolation import Outcome
 from groupwise.rewards.programs import program
 from groupwise.rewards.reading.equality import compare_values, tolerance
 from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.spans import Reference
 from groupwise.rewards.reading.values import Value, is_plain
-from groupwise.rewards.sandbox import SOURCE_BYTES, START_SECONDS, Sandbox
 from groupwise.types import Example, Rollout, Score
 
 _SOLUTION = re.compile(rb"^def\s+solution\s*\(", re.MULTILINE)
@@ -30,7 +31,7 @@ class ProgramAnswer:
     """1 where the completion's Python program computes the example's answer, otherwise 0.
 
     The program is the last fenced block, or all of the completion. Its answer is what ``solution()`` returns where it
-    defines that, else the last line that it prints. It runs in a sandbox (:mod:`groupwise.rewards.sandbox`). One that
+    defines that, else the last line that it prints. It runs in a sandbox (:mod:`groupwise.isolation.sandbox`). One that
     raises, hangs or prints nothing that can be read gets 0 and ``unparseable``; a row whose answer cannot be read is
     ``failed``. Raises UserError where a row has no answer at all or no sandbox works.
     """

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.isolation.guarded import Guarded
+from groupwise.isolation.pool import Outcome
+from groupwise.isolation.running import START_SECONDS, Ran
+from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
 from groupwise.rewards.answers import TEXT_CHARACTERS
-from groupwise.rewards.guarded import Guarded
-from groupwise.rewards.isolation import Outcome
-from groupwise.rewards.sandbox import SOURCE_BYTES, START_SECONDS, Ran, Sandbox
+from groupwise.rewards.program_names import Names, names_of
 from groupwise.types import Example, Rollout, Score
 
 COLUMNS = ("tests", "test_list", "test_cases", "input_output", "test")
@@ -26,6 +28,7 @@ EXPECTED = (
 )
 TIMEOUTS_TRIED = 2
 """Of one program; its further tests then count as not passed."""
+_CHECK = re.compile(r"^(?:def[ \t]+check\b|check[ \t]*=)", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*```[^\n]*$", re.MULTILINE)
 
 
@@ -37,8 +40,8 @@ class Talk:
     expected: str
 
 
-Call = tuple[bytes, Sequence[Talk | str], bool]
-"""A program, its tests, and whether to stop at the first that it does not pass."""
+Call = tuple[bytes, Sequence[Talk | str], Names, bool]
+"""A program, its tests, the names that they take from it, and whether to stop at the first that it does not pass."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Code:
 
     A program that raises, hangs, dies, takes too much memory or writes too much has not passed that test: that is a
     wrong answer, and no failure of the reward. Without a program: 0 and ``unparseable``. What the sandbox is, and
-    that it is tried out before the run begins: :mod:`groupwise.rewards.sandbox`. Raises UserError where none works,
+    that it is tried out before the run begins: :mod:`groupwise.isolation.sandbox`. Raises UserError where none works,
     and for a row whose tests cannot be read.
     """
 
@@ -66,10 +69,12 @@ class Code:
     """Of one test."""
     memory_bytes: int = 512 << 20
     output_bytes: int = 1 << 20
+    threads: bool = False
+    """Programs may start threads, where bubblewrap and namespaces are to be had; further processes never."""
 
     @property
     def sandbox(self) -> Sandbox:
-        return Sandbox(self.time_limit_seconds, self.memory_bytes, self.output_bytes)
+        return Sandbox(self.time_limit_seconds, self.memory_bytes, self.output_bytes, self.threads)
 
     def prepare(self) -> None:
         """See ``scoring.Prepared``: whether there is a sandbox that holds."""
@@ -77,7 +82,12 @@ class Code:
         self._guarded.start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        return [_as_score(outcome) for outcome in self._outcomes(rollouts, self.all_or_nothing)]
+        reasons = [unjudged(rollout.prompt.example, self.column) for rollout in rollouts]
+        outcomes = self._outcomes(rollouts, self.all_or_nothing)
+        return [
+            Score(None, "failed", reason=reason) if reason else _as_score(outcome)
+            for reason, outcome in zip(reasons, outcomes, strict=True)
+        ]
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
         """Programs that do the same in all tests are one answer: they write the same, or pass the same asserts.
@@ -99,7 +109,8 @@ class Code:
         self.sandbox.check()
         sources = [program(rollout.text).encode("utf-8", "surrogatepass") for rollout in rollouts]
         tests = [row_tests(rollout.prompt.example, self.column) for rollout in rollouts]
-        calls = [(source, row, stops) for source, row in zip(sources, tests, strict=True)]
+        names = [_names(rollout.prompt.example, self.column) for rollout in rollouts]
+        calls = [(*call, stops) for call in zip(sources, tests, names, strict=True)]
         longest = (self.time_limit_seconds + 3 * START_SECONDS) * max(map(len, tests), default=1)
         outcomes = dict(self._guarded.run(calls, longest))
         return [outcomes[row] for row in range(len(rollouts))]
@@ -115,13 +126,13 @@ class Code:
 
     def _share(self, call: Call) -> dict[str, Any]:
         """Plain JSON: the value, None where there is no program; and in a few letters what it did in each test."""
-        source, tests, stops = call
+        source, tests, names, stops = call
         if not source.strip() or len(source) > SOURCE_BYTES:
             return {"value": None}
         results: list[str] = []
         passed = slow = 0
         for test in tests:
-            ran = self._run(source, test)
+            ran = self._run(source, test, names)
             passed += ran == Ran(PASSED)
             slow += ran.trouble == "time"
             results.append(ran.trouble or (ran.output.decode() if isinstance(test, Talk) else str(ran == Ran(PASSED))))
@@ -129,9 +140,10 @@ class Code:
                 break
         return {"value": float(passed == len(tests)) if stops else passed / len(tests), "results": results}
 
-    def _run(self, source: bytes, test: Talk | str) -> Ran:
+    def _run(self, source: bytes, test: Talk | str, names: Names) -> Ran:
         if isinstance(test, str):
-            return self.sandbox.test(source, test.encode("utf-8", "surrogatepass"))
+            whole = "\n".join((*names.imports, test))
+            return self.sandbox.test(source, whole.encode("utf-8", "surrogatepass"), names.expected)
         ran = self.sandbox.program(source, test.given.encode("utf-8", "surrogatepass"))
         written = _lines(ran.output.decode("utf-8", "replace"))
         if ran.trouble or written == _lines(test.expected):
@@ -173,10 +185,29 @@ def row_tests(example: Example, column: str = "") -> list[Talk | str]:
     setup = [*_texts(columns.get("test_imports")), *_texts(columns.get("test_setup_code"))]
     entry = columns.get("entry_point")
     call = [f"check({entry})"] if isinstance(entry, str) and entry.isidentifier() else []
-    tests = ["\n".join([*setup, test, *call]) if isinstance(test, str) else test for test in found]
+    tests = [
+        "\n".join([*setup, test, *(call if _CHECK.search(test) else [])]) if isinstance(test, str) else test
+        for test in found
+    ]
     if any(isinstance(test, str) and len(test.encode("utf-8", "surrogatepass")) > SOURCE_BYTES for test in tests):
         raise UserError(f"{example.id}: a test in column '{name}' is longer than {SOURCE_BYTES} bytes; split it")
     return tests
+
+
+def unjudged(example: Example, column: str = "") -> str:
+    """Empty, or why a row's tests can say nothing: they leave the verdict to a name that no one defines."""
+    unknown = _names(example, column).unknown
+    if not unknown:
+        return ""
+    return (
+        f"{example.id}: its tests use {', '.join(unknown)}, which neither they nor the row's prompt or reference "
+        "define, so that an answer could define it and pass; add it to test_setup_code, or name it in entry_point"
+    )
+
+
+def _names(example: Example, column: str) -> Names:
+    name = column or next((name for name in COLUMNS if example.columns.get(name)), COLUMNS[0])
+    return names_of(example, [test for test in row_tests(example, column) if isinstance(test, str)], name)
 
 
 def _read(value: Any) -> list[Talk | str]:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from groupwise.isolation.pool import require_guards, shared_pool
 from groupwise.protocols import Reward
 from groupwise.rewards.answers import FinalAnswer, references_of
-from groupwise.rewards.isolation import shared_pool
 from groupwise.rewards.math import Math
 from groupwise.rewards.program_answers import ProgramAnswer
 from groupwise.rewards.reading.algebra import WARM_UP
@@ -32,6 +32,12 @@ class MathVerify:
     name: str = "math_verify"
     weight: float = 1.0
     time_limit_seconds: float = 5.0
+    unguarded: bool = False
+    """Read answers where no guards are."""
+
+    def prepare(self) -> None:
+        """See ``scoring.Prepared``: whether there are guards for what reads answers."""
+        require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         references_of(rollouts, self.name, lambda _: Reference())
@@ -41,7 +47,7 @@ class MathVerify:
             {"gold": rollouts[row].prompt.example.answer or "", "answer": texts[row], "published": True}
             for row in asked
         ]
-        pool = shared_pool("groupwise.rewards.reading.algebra:compare", json.dumps(WARM_UP))
+        pool = shared_pool("groupwise.rewards.reading.algebra:compare", json.dumps(WARM_UP), self.unguarded)
         outcomes = dict(zip(asked, pool.run(items, self.time_limit_seconds), strict=True))
         scores: list[Score] = []
         for row in range(len(rollouts)):
@@ -57,7 +63,7 @@ class MathVerify:
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
         """For each example "" where math-verify reads its answer, else why not."""
-        return Math().unreadable(examples)
+        return Math(unguarded=self.unguarded).unreadable(examples)
 
 
 PRESETS: dict[str, Callable[[], Reward]] = {

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.isolation.pool import Outcome, WorkerPool, require_guards, shared_pool
+from groupwise.isolation.trials import walls
 from groupwise.rewards.answers import TEXT_CHARACTERS, final_answer
-from groupwise.rewards.isolation import Outcome, WorkerPool, shared_pool
 from groupwise.types import Rollout, Score
 
 _TAG = re.compile(r"<answer>|</answer>")
@@ -21,17 +21,17 @@ _TAG = re.compile(r"<answer>|</answer>")
 
 @dataclass(frozen=True)
 class ReasoningGym:
-    """A family's own ``score_answer``, usually from 0 to 1, on :func:`submitted_answer` of the completion.
+    """A family's own ``score_answer``, from 0 to 1, on :func:`submitted_answer` of the completion.
 
     ``eval`` on the answer is how some families score (binary_matrix, countdown, puzzle24 and others). So each answer
-    is scored in a process of its own that is killed after it; what that process can and cannot do is written at the
-    head of :mod:`groupwise.rewards.isolation`. In short: it has no secrets, no network, nothing it can write to and
-    no way to start a program or outlast its limits, where the kernel allows all guards; it can read what its user
-    may read, and an answer that is a program can still give *itself* any score.
+    is scored in a process of its own that is shut in and killed after it (:mod:`groupwise.isolation.pool`): it has no
+    secrets, no network, nothing to read but installed packages, nothing it can write to, and no way to start a program
+    or outlast its limits. An answer that is a program can still give *itself* a score, from 0 to 1.
 
     An answer that takes longer than ``time_limit_seconds`` has no value and the status ``timeout``; one on which the
-    scorer raises, dies or returns no finite number has none and ``failed``. Made by
-    :func:`groupwise.tasks.reasoning_gym`, whose examples say by their columns which question they are.
+    scorer raises, dies or returns no number from 0 to 1 has none and ``failed``. Raises UserError where nothing on this
+    machine guards such a process, unless ``unguarded``. Made by :func:`groupwise.tasks.reasoning_gym`, whose examples
+    say by their columns which question they are.
     """
 
     family: str
@@ -39,10 +39,16 @@ class ReasoningGym:
     name: str = "reasoning_gym"
     weight: float = 1.0
     time_limit_seconds: float = 10.0
+    unguarded: bool = False
+    """Score where no guards are: answers may then read and write what you may, and send it away."""
+
+    def prepare(self) -> None:
+        """See ``scoring.Prepared``: whether there are guards."""
+        require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         items = [self._item(rollout) for rollout in rollouts]
-        outcomes = worker_pool(self.family, self.config).run(items, self.time_limit_seconds)
+        outcomes = worker_pool(self.family, self.config, self.unguarded).run(items, self.time_limit_seconds)
         return [_score(outcome) for outcome in outcomes]
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
@@ -71,10 +77,19 @@ def submitted_answer(text: str) -> str:
     return final_answer(text) or text.strip()
 
 
-def worker_pool(family: str, config: Mapping[str, Any]) -> WorkerPool:
+def worker_pool(family: str, config: Mapping[str, Any], unguarded: bool = False) -> WorkerPool:
     """Workers that have the family loaded."""
     warm_up = [{"family": family, "config": dict(config), "seed": 0, "size": 1, "start": 0, "stop": 1}]
-    return shared_pool("groupwise.rewards.reasoning_gym:respond", json.dumps(warm_up))
+    return shared_pool("groupwise.rewards.reasoning_gym:respond", json.dumps(warm_up), unguarded)
+
+
+def are_there_guards() -> bool:
+    """Whether this machine has any for a worker."""
+    try:
+        walls()
+    except UserError:
+        return False
+    return True
 
 
 def respond(item: dict[str, Any]) -> Any:
@@ -96,5 +111,9 @@ def _dataset(family: str, config: str, seed: int, size: int) -> Any:
 def _score(outcome: Outcome) -> Score:
     if outcome.status == "timeout":
         return Score(None, "timeout", reason=outcome.reason)
-    number = isinstance(outcome.value, float) and math.isfinite(outcome.value)
-    return Score(outcome.value) if number else Score(None, "failed", reason=outcome.reason or "its score is no number")
+    value = outcome.value
+    if isinstance(value, float) and 0.0 <= value <= 1.0:
+        return Score(value)
+    if outcome.status == "done" and isinstance(value, float):
+        return Score(None, "failed", reason=f"its score is {value:g}; expected 0 to 1")
+    return Score(None, "failed", reason=outcome.reason or "its score is no number")

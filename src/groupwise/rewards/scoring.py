@@ -32,6 +32,16 @@ class Prepared(Protocol):
         ...
 
 
+@runtime_checkable
+class MayDoWithout(Protocol):
+    """A reward that needs guards around what a model wrote, unless it is told to do without."""
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether it was told so."""
+        ...
+
+
 def prepare(rewards: Iterable[Reward]) -> None:
     """All that must be ready before a model is opened. Raises UserError where a reward cannot work here."""
     for reward in rewards:

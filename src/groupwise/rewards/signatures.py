@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from groupwise.describe import describe
 from groupwise.errors import UserError
+from groupwise.isolation.guarded import Guarded, answered
+from groupwise.isolation.pool import MEMORY_BYTES, Outcome
 from groupwise.protocols import Reward
 from groupwise.rewards.calls import Calls, shortened
-from groupwise.rewards.guarded import Guarded, answered
-from groupwise.rewards.isolation import MEMORY_BYTES, Outcome
 from groupwise.rewards.notes import OFFERED
 from groupwise.types import OVER, Rollout, Score, Text, TrainerState
 
@@ -71,7 +71,7 @@ def as_reward(
 class FunctionReward:
     """A user's function as a reward. It gets copies of all it is given, so it may change them.
 
-    It runs in a process of its own (:mod:`groupwise.rewards.guarded`), which keeps what the function keeps from call
+    It runs in a process of its own (:mod:`groupwise.isolation.guarded`), which keeps what the function keeps from call
     to call and is replaced when it must be; its global random numbers depend on what it is asked alone. A completion on
     which it raises, dies, takes too much memory or returns something that is no finite number, bool or None has no
     value and the status ``failed``; one that it takes too long for, ``timeout``; ``Score.reason`` says why. Raises

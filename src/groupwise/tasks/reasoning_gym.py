@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.rewards.reasoning_gym import ReasoningGym, worker_pool
+from groupwise.rewards.reasoning_gym import ReasoningGym, are_there_guards, worker_pool
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 
@@ -54,7 +54,8 @@ def _draw(source: Mapping[str, Any], split: str) -> Iterator[Example]:
     """All questions of one stream, in order, a few chunks at a time."""
     family, size = source["family"], source["size"]
     chunks = [{**source, "start": start, "stop": min(start + CHUNK, size)} for start in range(0, size, CHUNK)]
-    for outcome, chunk in zip(worker_pool(family, source["config"]).run(chunks, MAKING_SECONDS), chunks, strict=True):
+    pool = worker_pool(family, source["config"], unguarded=not are_there_guards())  # no model has written any of it
+    for outcome, chunk in zip(pool.run(chunks, MAKING_SECONDS), chunks, strict=True):
         if outcome.status != "done":
             raise UserError(
                 f"reasoning-gym family '{family}' could not make its questions from {chunk['start']} on: "

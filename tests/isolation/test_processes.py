@@ -11,9 +11,10 @@ import pytest
 
 import groupwise as gw
 from groupwise.errors import UserError
-from groupwise.rewards.isolation import _Worker
-from groupwise.rewards.processes import asked_of_the_system
-from groupwise.rewards.sandbox import Sandbox
+from groupwise.isolation.pool import _Worker
+from groupwise.isolation.processes import asked_of_the_system
+from groupwise.isolation.sandbox import Sandbox
+from groupwise.isolation.walls import Walls
 from groupwise.types import Example, Prompt, Rollout
 
 
@@ -32,8 +33,8 @@ def test_an_isolated_reward(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_verifier_and_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", refused)
     with pytest.raises(UserError, match="a process for a reward's verifier can't be made"):
-        _Worker({})
-    monkeypatch.setattr("groupwise.rewards.sandbox._bubblewrap", list)
+        _Worker({"function": "hostile:act"}, None)
+    monkeypatch.setattr("groupwise.isolation.sandbox.walls", lambda: Walls("Landlock"))
     with pytest.raises(UserError, match="a process for a program in the sandbox can't be made"):
         Sandbox().program(b"", b"")
 

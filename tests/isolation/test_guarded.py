@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.rewards import Cached, as_reward, guarded
-from groupwise.rewards.process_tree import tasks_below
+from groupwise.isolation import guarded
+from groupwise.isolation.process_tree import tasks_below
+from groupwise.rewards import Cached, as_reward
 from groupwise.rewards.scoring import prepare
 from groupwise.types import Rollout, Score
 

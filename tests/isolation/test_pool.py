@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.rewards.isolation import Outcome, WorkerPool
+from groupwise.isolation.pool import Outcome, WorkerPool
+from groupwise.isolation.trials import walls
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
@@ -96,32 +97,31 @@ def test_an_item_has_no_secret_no_input_no_file_and_no_privilege(
     (outcome,) = run(fresh, "describe")
     seen = outcome.value
     fresh.close()
-    assert "API_KEY" not in seen["environment"]
-    assert "HOME" not in seen["environment"]
+    threads = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
+    known = threads | {"PATH", "LANG", "PYTHONHASHSEED", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "PWD", "LC_CTYPE"}
+    assert {*seen["environment"]} <= known
+    assert seen["home"] in ("/scratch", None)
     assert (seen["folder"], seen["input"]) == ([], "")
-    assert seen["files"] == [0, 1, 2, 3]  # 3 is the reply and 4 the listing itself, or 3 both
-    assert os.getuid() != 0 or seen["user"] == 65534
-    assert (seen["user"] != os.getuid()) or "another user" not in fresh.guards
-    if "own process tree" in fresh.guards:
-        assert seen["processes"] == 2
+    assert seen["files"] == [0, 1, 2, 3]
+    assert seen["user"] == 65534 or not walls().is_bubblewrap
+    assert "proc" not in seen["root"]
 
 
 @pytest.mark.skipif(not LINUX, reason="these guards are Linux's")
 def test_an_item_can_start_no_process_and_write_no_file(pool: WorkerPool) -> None:
     MARK.unlink(missing_ok=True)
     shell, fork, write = run(pool, "shell", "fork", "write")
-    assert (shell.value, fork.status, write.status) != (0, "done", "done")
-    assert "BlockingIOError" in fork.reason
-    assert not MARK.exists() or MARK.stat().st_size == 0
+    assert shell.value not in (0, None)
+    assert (fork.status, write.status) == ("failed", "failed")
+    assert "PermissionError" in fork.reason
+    assert not MARK.exists()
 
 
 @pytest.mark.skipif(not LINUX, reason="these guards are Linux's")
-def test_an_item_reaches_no_network_where_the_kernel_allows(pool: WorkerPool) -> None:
+def test_an_item_reaches_no_network_(pool: WorkerPool) -> None:
     run(pool, "warm")
-    if "no network" not in pool.guards:
-        pytest.skip("this kernel grants no network namespace")
     (outcome,) = run(pool, "connect")
-    assert "Network is unreachable" in outcome.reason
+    assert "PermissionError" in outcome.reason
 
 
 def test_a_worker_killed_from_outside_or_inside_is_replaced(pool: WorkerPool) -> None:
@@ -137,7 +137,7 @@ def test_a_worker_killed_from_outside_or_inside_is_replaced(pool: WorkerPool) ->
 def test_a_stopped_worker_is_killed_after_its_grace_and_replaced(
     pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groupwise.rewards.isolation.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("groupwise.isolation.pool.GRACE_SECONDS", 0.2)
     single = WorkerPool("hostile:act", size=1)
     run(single, "warm")
     os.killpg(single._workers[0]._process.pid, signal.SIGSTOP)
@@ -185,7 +185,7 @@ def test_a_worker_that_cannot_start_says_why(function: str, warm_up: list[str], 
 def test_the_death_of_the_parent_leaves_no_orphans(tmp_path: Path) -> None:
     program = (
         "import sys, threading, time; sys.path[:0] = sys.argv[1:]\n"
-        "from groupwise.rewards.isolation import WorkerPool\n"
+        "from groupwise.isolation.pool import WorkerPool\n"
         "pool = WorkerPool('hostile:act', size=2)\n"
         "pool.run([1, 2], 5)\n"
         "print(*[worker._process.pid for worker in pool._workers], flush=True)\n"

@@ -29,10 +29,10 @@ from contextlib import suppress
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.rewards.guarded_child import FORK, KILL, READY, Respond, keep_house
-from groupwise.rewards.isolation import MEMORY_BYTES, START_SECONDS, Outcome
-from groupwise.rewards.process_tree import tasks_below, tasks_of_machine
-from groupwise.rewards.processes import asked_of_the_system
+from groupwise.isolation.guarded_child import FORK, KILL, READY, Respond, keep_house
+from groupwise.isolation.pool import MEMORY_BYTES, START_SECONDS, Outcome
+from groupwise.isolation.process_tree import tasks_below, tasks_of_machine
+from groupwise.isolation.processes import asked_of_the_system
 
 GRACE_SECONDS = 1.0
 """A call that watches its own limit says so by then."""

@@ -10,11 +10,15 @@ import sys
 import time
 from typing import Any
 
+from groupwise.isolation.attempts import granted
+
 PRELOADED = time.time()
 
 
 def act(item: Any) -> Any:
-    """Runs the deed of that name, or gives the item back."""
+    """Runs the deed of that name, tries all that the bait is for, or gives the item back."""
+    if isinstance(item, dict):
+        return granted(item)
     deed = DEEDS.get(item) if isinstance(item, str) else None
     return deed() if deed else item
 
@@ -46,11 +50,20 @@ def describe() -> dict[str, Any]:
     return {
         "user": os.getuid(),
         "environment": sorted(os.environ),
+        "home": os.environ.get("HOME"),
         "folder": os.listdir("."),
-        "files": sorted(int(name) for name in os.listdir("/proc/self/fd"))[:4],
-        "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
+        "files": [number for number in range(60) if is_open(number)],
+        "root": sorted(os.listdir("/")) if os.access("/python", os.F_OK) else [],
         "input": sys.stdin.read(),
     }
+
+
+def is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 DEEDS: dict[str, Any] = {

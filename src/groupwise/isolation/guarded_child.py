@@ -1,4 +1,4 @@
-"""What runs in the processes of :mod:`groupwise.rewards.guarded`: a house that forks workers, and a worker.
+"""What runs in the processes of :mod:`groupwise.isolation.guarded`: a house that forks workers, and a worker.
 
 The house is forked from the caller once. It runs no code of a user's and has one thread, so the workers that it forks
 begin clean, however the caller's threads stand by then. Where we are root the house is process 1 of a process tree of

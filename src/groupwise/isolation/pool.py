@@ -1,21 +1,15 @@
-"""Processes that can be killed: where anything runs that a model's text might make hang, grow or misbehave.
+"""Processes that can be killed: where our own functions read what a model wrote, which may make them hang, grow or
+execute it.
 
 A :class:`WorkerPool` runs one of *our* functions on plain values, in other processes, each item under a hard limit
-of wall-clock time. What an item's process has, on Linux:
+of wall-clock time. An item's process is forked for it, is killed after it with all it started, and has what a
+program has in the :class:`~groupwise.isolation.sandbox.Sandbox`: no network, no file to read but the interpreter's and
+the installed packages', nothing to write, no other process to signal or start, no privilege, no secret in its
+environment, and limits. Where nothing on this machine gives that (:func:`groupwise.isolation.trials.walls`), a pool
+does not start. ``unguarded=True`` is a pool of processes with limits and an empty environment and no more: what runs
+there can read and write what its user may, and reach the network.
 
-* a process of its own, forked for it and killed after it with all it started: nothing reaches the next item;
-* no secrets in its environment, standard input and output that lead nowhere, no open file of ours, an empty working
-  directory that cannot be written to;
-* limits: memory, CPU time, no file of more than 0 bytes, and no further processes;
-* another user (nobody) where we are root; otherwise it stays the same user, in a user namespace;
-* where the kernel grants namespaces (``WorkerPool.guards`` says which it did; an unprivileged container often grants
-  none): no network, the whole disk read-only, and a process tree of its own, in which it sees and can signal nobody
-  else's processes.
-
-What it does not have: a file system of its own (what its user may read, it can read), a filter on system calls, or
-protection from a kernel's faults. Code that runs *inside* an item's process can forge that item's own result; it
-cannot touch another's. On macOS only processes, limits, environment and time hold. This is a seat belt for scorers,
-not a prison for programs: a virtual machine is one.
+Code that runs *inside* an item's process can forge that item's own result; it cannot touch another's.
 """
 
 from __future__ import annotations
@@ -34,16 +28,21 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from groupwise.errors import UserError
-from groupwise.rewards.processes import asked_of_the_system
+from groupwise.isolation import bubblewrap, places
+from groupwise.isolation.parcel import START, packed
+from groupwise.isolation.processes import asked_of_the_system
+from groupwise.isolation.seccomp import call_filter
+from groupwise.isolation.trials import walls
+from groupwise.isolation.walls import Walls, environment
 
 GRACE_SECONDS = 2.0
 """How much later than an item's own limit a worker that says nothing is killed, whatever it is doing."""
 START_SECONDS = 120.0
 MEMORY_BYTES = 2 << 30
+REASON_CHARACTERS = 240
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,20 @@ class WorkerPool:
     Workers start at the first call, are used again by later ones, and end with :meth:`close`, with the interpreter,
     or with the death of this process, however sudden. ``warm_up`` holds items, of ours and not of a model's, that
     each worker runs once unguarded, so that what the function loads lazily is loaded: nobody may be unable to read it.
-    Threads may share a pool.
+    Threads may share a pool. Raises UserError at the first call where nothing here guards a process.
     """
 
     def __init__(
-        self, function: str, warm_up: Sequence[Any] = (), size: int | None = None, memory_bytes: int = MEMORY_BYTES
+        self,
+        function: str,
+        warm_up: Sequence[Any] = (),
+        size: int | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+        *,
+        unguarded: bool = False,
     ) -> None:
-        self.guards: tuple[str, ...] = ()
-        self._setup = {"function": function, "warm_up": list(warm_up), "memory_bytes": memory_bytes}
+        self.unguarded = unguarded
+        self._setup = {"function": function, "warm_up": json.dumps(list(warm_up)), "memory_bytes": memory_bytes}
         self._size = size or min(8, os.cpu_count() or 1)
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
@@ -110,10 +115,12 @@ class WorkerPool:
     def _open(self, size: int) -> None:
         """Bury the dead, then have ``size`` workers; they start side by side."""
         self._workers = [worker for worker in self._workers if worker.alive()]
-        fresh = [_Worker(self._setup) for _ in range(size - len(self._workers))]
+        wanted = size - len(self._workers)
+        within = None if self.unguarded or wanted <= 0 else walls()
+        fresh = [_Worker(self._setup, within) for _ in range(wanted)]
         self._workers += fresh
         for worker in fresh:
-            self.guards = worker.hello()
+            worker.hello()
 
     def _collect(self, outcomes: dict[int, Outcome]) -> None:
         """Wait for news of any item under way."""
@@ -128,32 +135,36 @@ class WorkerPool:
 class _Worker:
     """One process of worker.py, doing at most one item at a time."""
 
-    def __init__(self, setup: dict[str, Any]) -> None:
+    def __init__(self, setup: dict[str, Any], within: Walls | None) -> None:
         self.index: int | None = None
         self.deadline = time.monotonic() + START_SECONDS
         self._buffer = b""
-        with asked_of_the_system("a reward's verifier"):
-            self._process = subprocess.Popen(
-                [sys.executable, "-s", "-P", str(Path(__file__).with_name("worker.py"))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=_environment(),
-                start_new_session=True,
-            )
+        command, more = _command(setup["function"], within)
+        parcel = packed(("limits", "confinement", "worker"), setup | more)
+        try:
+            with asked_of_the_system("a reward's verifier"):
+                self._process = subprocess.Popen(
+                    [*command, "-s", "-P", "-B", "-c", START, str(parcel)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env=_environment(),
+                    pass_fds=(parcel,),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(parcel)
         self._requests, self.replies = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         os.set_blocking(self.replies.fileno(), False)
         os.set_blocking(self._requests.fileno(), False)
-        self._write({**setup, "path": [os.path.abspath(folder) for folder in sys.path if folder]})
 
-    def hello(self) -> tuple[str, ...]:
-        """Wait until it is ready; the guards it has."""
+    def hello(self) -> None:
+        """Wait until it is ready."""
         while (reply := self.receive()) is None:
             _wait([self])
-        if "guards" not in reply:
+        if "ready" not in reply:
             self._kill()
             raise UserError(f"a worker process for rewards could not start: {reply.get('broken', 'it died or hung')}")
-        return tuple(reply["guards"])
 
     def alive(self) -> bool:
         return self._process.poll() is None
@@ -220,21 +231,54 @@ def _wait(workers: Sequence[_Worker]) -> None:
 def _outcome(reply: dict[str, Any]) -> Outcome:
     if "value" in reply:
         return Outcome("done", reply["value"])
-    return (
-        Outcome("timeout", reason="no answer in time")
-        if "timeout" in reply
-        else Outcome("failed", reason=reply["failed"])
-    )
+    if "timeout" in reply:
+        return Outcome("timeout", reason="no answer in time")
+    return Outcome("failed", reason=_shown(reply["failed"]))
+
+
+def _shown(reason: Any) -> str:
+    """An item may have written it: one line of letters, not too long."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(reason)[: 2 * REASON_CHARACTERS])
+    return " ".join(text.split())[:REASON_CHARACTERS]
+
+
+def _command(function: str, within: Walls | None) -> tuple[list[str], dict[str, Any]]:
+    """An interpreter behind these walls, and what its items need to know of them."""
+    path = [os.path.abspath(folder) for folder in sys.path if folder]
+    more: dict[str, Any] = {"filters": [], "readable": [], "path": path, "scratch": ""}
+    if within is None:
+        return [sys.executable], more
+    folders, readable = places.packages(function.partition(":")[0])
+    more |= {"filters": _filters(), "path": folders}
+    if within.is_bubblewrap:
+        command = bubblewrap.worker_command(within.kind == "bubblewrap", readable)
+        return [*command, "-S"], more | {"scratch": bubblewrap.SCRATCH}
+    return [places.interpreter(), "-S"], more | {"readable": [*places.readable(), *readable]}
+
+
+def _filters() -> list[bytes]:
+    """A worker's, which forks items, and what they have besides."""
+    return [call_filter(last=False, processes=False), call_filter(last=True, common=False)]
 
 
 def _environment() -> dict[str, str]:
-    """All a worker is told. With one hash seed, what depends on the order of a set is the same in every run."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+    """With one hash seed, what depends on the order of a set is the same in every run."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **threads, **kept}
+    return {"PYTHONHASHSEED": "0", **threads, **environment()}
 
 
 @functools.cache
-def shared_pool(function: str, warm_up: str = "[]") -> WorkerPool:
+def shared_pool(function: str, warm_up: str = "[]", unguarded: bool = False) -> WorkerPool:
     """One pool for all who run ``function`` after the same ``warm_up`` (a list, as JSON)."""
-    return WorkerPool(function, json.loads(warm_up))
+    return WorkerPool(function, json.loads(warm_up), unguarded=unguarded)
+
+
+def require_guards(name: str, unguarded: bool) -> None:
+    """Raises UserError where nothing on this machine guards the processes of that reward and it was not told to do
+    without."""
+    if unguarded:
+        return
+    try:
+        walls()
+    except UserError as error:
+        raise UserError(f"reward '{name}': {error}; unguarded=True does without guards") from error
