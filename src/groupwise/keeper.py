@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from groupwise.checkpoint import RECORD, complete_directory, require_space, sync, write_json
 from groupwise.directory import RunDirectory
 from groupwise.doctor import Alarm, Doctor, alarms
 from groupwise.errors import UserError
-from groupwise.finite import BadBatches, all_finite
+from groupwise.evaluation_recorders import PolicyEvaluations, ScorerEvaluations
+from groupwise.finite import BadBatches
 from groupwise.ledger import Ledger, LedgerWriter
 from groupwise.loop import Progress
 from groupwise.protocols import Sink
-from groupwise.questions import Questions
-from groupwise.quick_evaluation import quick_evaluation
 from groupwise.record import StepRecord
 from groupwise.recorders import Recorder, is_sampled
-from groupwise.rendering import remembered
 from groupwise.rewards.model import scale_metrics
-from groupwise.rotation import best_so_far, rotate
-from groupwise.sample_completions import to_look_at
-from groupwise.saved_state import save_progress
-from groupwise.scorer_evaluation import evaluate_scorer, held_out_groups
+from groupwise.saver import Saver
 from groupwise.shown_groups import ShownGroups
 from groupwise.sources import DrawContext
-from groupwise.sources.pending import write_pending
 from groupwise.stage import Checkpoints, HeldOut, Stage, updates_per_draw
-from groupwise.stopping import Stopped, stop_signal
+from groupwise.stopping import Stopped
 from groupwise.trainable import Trainable
-from groupwise.types import Rollout
 
 
 class Keeper:
@@ -190,113 +180,3 @@ class Alarms(Recorder):
 def weights_of(stage: Stage) -> dict[str, float]:
     """Of the task's rewards, by name."""
     return {reward.name: reward.weight for reward in stage.task.rewards}
-
-
-def evaluation_due(stage: Stage, step: int) -> bool:
-    """Whether a step ends with a quick evaluation."""
-    every = stage.evaluate_every
-    return bool(every and len(stage.task.held_out)) and (step == 1 or step % every == 0)
-
-
-class Saver(Recorder):
-    """Checkpoints. ``drain`` waits for what other recorders write."""
-
-    def __init__(
-        self,
-        stage: Stage,
-        world: DrawContext,
-        learner: Trainable,
-        checkpoints: Checkpoints,
-        place: RunDirectory,
-        drain: Callable[[], list[Path]],
-    ) -> None:
-        self.stage, self.world, self.learner = stage, world, learner
-        self.checkpoints, self.place, self._drain = checkpoints, place, drain
-
-    def checkpoint(self, progress: Progress) -> None:
-        """Saves where that is due. Raises Stopped after it where a signal asked for it."""
-        stage, step = self.stage, progress.step
-        if step < stage.steps:
-            due = stage.checkpoint_every and step % stage.checkpoint_every == 0
-            worth_it = (due or self._is_best(step)) and not progress.skipped
-            if stop_signal() or (worth_it and all_finite(self.learner.weights())):
-                self.save(progress)
-            if stop_signal():
-                raise Stopped(f"stopped after step {step} of {stage.name}, saved")
-
-    def _is_best(self, step: int) -> bool:
-        return (
-            evaluation_due(self.stage, step) and best_so_far(self.place, self.stage.name, self.checkpoints).step == step
-        )
-
-    def save(self, progress: Progress) -> None:
-        """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them. Draws that the
-        source has made ahead of it lie in it."""
-        stage, memory = self.stage, self.learner.memory
-        pending = stage.algorithm.source.pending(self.world, progress.position)
-        path = self.place.checkpoint(stage.name, progress.step)
-        needed = memory.written_bytes() + memory.saved_bytes()
-        require_space(path.parent, needed, f"the checkpoint of step {progress.step}")
-        lines = (self.place.metrics, self.place.times)
-        for written in (*self._drain(), *(path for path in lines if path.exists())):
-            sync(written)
-        with complete_directory(path) as partial:
-            self.learner.save(partial)
-            asked = Questions.of(stage.task, stage.algorithm.source).record()
-            record = self.place.lasting_record() | remembered(stage.task, self.world.renderer) | asked
-            write_json(partial / RECORD, record)
-            write_pending(partial, self.world, progress.position, pending)
-            self.learner.write(partial)
-            best = best_so_far(self.place, stage.name, self.checkpoints)
-            save_progress(partial, replace(progress, pending=len(pending)).plain() | best.record())
-        rotate(self.place, stage.name, self.checkpoints, finished=False)
-
-    def close(self) -> None:
-        """Waits for what the source still draws."""
-        self.stage.algorithm.source.close(self.world)
-
-
-class PolicyEvaluations(Recorder):
-    """The quick evaluations of a policy."""
-
-    def __init__(self, stage: Stage, world: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
-        self.stage, self.world, self.learner, self.held_out, self.sink = stage, world, learner, held_out, sink
-        self.greedy: list[Rollout] = []
-
-    def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
-        """Evaluates the present weights on the first held-out problems, where that is due."""
-        if not evaluation_due(self.stage, progress.step):
-            return {}
-        self.world.engine.load(self.learner.weights(), self.learner.version)
-        return quick_evaluation(self.world, self.held_out, self.greedy.extend)
-
-    def checkpoint(self, progress: Progress) -> None:
-        """Shows the greedy completions of the step's evaluation, behind its numbers."""
-        if self.greedy:
-            chosen = to_look_at(self.greedy, self.world.seed)
-            self.sink.completions(f"{self.stage.name} at step {progress.step}", chosen)
-            self.greedy = []
-
-
-class ScorerEvaluations(Recorder):
-    """The quick evaluations of a scorer."""
-
-    def __init__(self, stage: Stage, world: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
-        self.stage, self.world, self.learner, self.held_out, self.sink = stage, world, learner, held_out, sink
-        self.scorable = True
-
-    def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
-        """Measures the present weights on the first held-out rows, where that is due; says so, once, where those hold
-        nothing."""
-        if not evaluation_due(self.stage, progress.step):
-            return {}
-        if not self.scorable:
-            return {}
-        try:
-            groups = held_out_groups(self.stage, self.world, self.held_out.during)
-        except UserError as error:
-            self.scorable = False
-            self.sink.note(f"{self.stage.name}: no quick evaluations on held-out rows: {error}")
-            return {}
-        found = evaluate_scorer(self.stage, self.learner, groups)
-        return {f"eval/{name}": measure.value for name, measure in found.measures.items()}
