@@ -35,10 +35,10 @@ from step import Bench, Shape, regrouped  # noqa: E402
 from talk import Worker  # noqa: E402
 
 from groupwise.engines import Native  # noqa: E402
-from groupwise.engines.native import NativeEngine  # noqa: E402
+from groupwise.engines.torch_engine import NativeEngine  # noqa: E402
 from groupwise.learners import Local  # noqa: E402
-from groupwise.learners.devices import machine  # noqa: E402
-from groupwise.learners.scratch import byte_tokenizer  # noqa: E402
+from groupwise.learners.device import machine  # noqa: E402
+from groupwise.learners.new_model import byte_tokenizer  # noqa: E402
 
 DATASHEET = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12}
 """Dense bf16 FLOP/s by NVIDIA's data sheets (SXM where there are several)."""

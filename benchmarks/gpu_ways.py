@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from gpu import DRY, FULL, Bench, Local, Native, Plan, how
 
-from groupwise.engines.cache import Merged
-from groupwise.engines.lanes import Decoder, TrunkDecoder
-from groupwise.engines.native import NativeEngine
-from groupwise.engines.paths import differs, experimental_ways, ways
+from groupwise.engines.backends import differs, experimental_ways, ways
+from groupwise.engines.decode_step import Decoder, TrunkDecoder
+from groupwise.engines.kv_cache import Merged
+from groupwise.engines.torch_engine import NativeEngine
 
 
 def main() -> int:

@@ -23,16 +23,16 @@ from iterative_page import write_page
 
 import groupwise as gw
 from groupwise import recipes
-from groupwise.learners.devices import machine
-from groupwise.render import Renderer
+from groupwise.evaluation.statistics import paired_difference
+from groupwise.learners.device import machine
 from groupwise.rewards import ModelReward
-from groupwise.scorer_evaluation import step_evaluation
+from groupwise.runs.environment import versions
+from groupwise.runs.scorer_evaluation import step_evaluation
 from groupwise.sinks.jsonl import read_metrics
-from groupwise.sources import FrozenPolicy, as_rollout, store
-from groupwise.statistics import paired_difference
+from groupwise.sources import FrozenPolicy, as_rollout, offline_files
 from groupwise.tasks.stepwise import StepRule
+from groupwise.tokens.renderer import Renderer
 from groupwise.types import Request, Rollout, Sampling
-from groupwise.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = runpy.run_path(str(ROOT / "examples" / "iterative.py"))
@@ -106,7 +106,7 @@ def judged(run: Path, prm: str, policy: str) -> dict[str, Any]:
     and of the policy whose samples it was trained on; on some of those against the truth and against its own labels;
     and those labels against the truth."""
     scorer = RUN.learner.open_scorer(run / "models" / prm)
-    groups = store.groups_in(run / "gathered" / f"{prm}.jsonl", TASK.train)[:SCORED]
+    groups = offline_files.groups_in(run / "gathered" / f"{prm}.jsonl", TASK.train)[:SCORED]
     seen = [group.rollouts[0] for group in groups]
     labels = [rollout.rewards for rollout in seen]
     fresh = {name: samples(run / "models" / name) for name in ("sft", policy)}

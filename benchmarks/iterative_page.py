@@ -11,7 +11,7 @@ from typing import Any
 
 from method_svg import FAINT, INK
 
-from groupwise.sinks.report_markup import Html, element
+from groupwise.report.markup import Html, element
 
 COLOURS = {"GRPO+PS": "#3b82f6", "GRPO+OS": "#e5534b", "Online RFT": "#2f9e63", "RFT": "#c08412"}
 TOP, BOTTOM, SEED_PITCH = 40, 250, 14

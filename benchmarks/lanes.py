@@ -187,7 +187,7 @@ def completions() -> list[Any]:
 def machine() -> dict[str, Any]:
     import torch
 
-    from groupwise.learners.devices import machine as facts
+    from groupwise.learners.device import machine as facts
 
     return {**facts(), "torch": torch.__version__, "load_before": os.getloadavg()[0]}
 

@@ -73,7 +73,7 @@ def measured() -> dict[str, float]:
     """One side's seconds; or those of learning."""
     if sys.argv[-1] == "step":
         return {"step": learning_seconds()}
-    import groupwise.ledger as ledger
+    import groupwise.ledger.files as ledger
 
     record = invented()
     with tempfile.TemporaryDirectory() as place:
@@ -141,8 +141,8 @@ def invented() -> Any:
     import torch
 
     from groupwise import recipes
-    from groupwise.collate import signals_of
-    from groupwise.record import StepRecord
+    from groupwise.learning.collate import signals_of
+    from groupwise.learning.record import StepRecord
 
     groups = completions(GROUPS * SIZE, SIZE)
     signals = recipes.grpo.prepare(signals_of(groups))
@@ -156,9 +156,9 @@ def learning_seconds() -> float:
     """Of one update on all completions, from those of a few: GRPO, one thread."""
     from groupwise import recipes
     from groupwise.learners import Local, NewModel
-    from groupwise.stage import Stage
     from groupwise.tasks import Task
-    from groupwise.update import prepare, update
+    from groupwise.training.stage import Stage
+    from groupwise.training.update import prepare, update
 
     with tempfile.TemporaryDirectory() as place:
         sizes = {"hidden_size": 128, "layers": 4, "heads": 4, "intermediate_size": 512}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from groupwise.sinks.report_markup import Html, element
+from groupwise.report.markup import Html, element
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400, 290, 46, 76, 34, 46
 INK, FAINT, UP, DOWN = "#757d87", "#757d8755", "#3b82f6", "#e5534b"

@@ -55,7 +55,7 @@ def beside(recipe: Any, directory: Path) -> dict[str, Any]:
     """What each learning rate makes of the run's first stage, and the two controls, all on the questions of choice."""
     import groupwise as gw
     from groupwise.commands.models import open_model
-    from groupwise.evaluation import evaluate
+    from groupwise.evaluation.evaluate import evaluate
     from groupwise.rewards import as_reward
 
     first, last = recipe.stages

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from real_data import Solution
 
-from groupwise.statistics import mean_interval, paired_difference
+from groupwise.evaluation.statistics import mean_interval, paired_difference
 from groupwise.types import Example
 
 DRAWS = 1000

@@ -24,14 +24,14 @@ from real_page import page
 import groupwise as gw
 from groupwise import recipes
 from groupwise.engines.lazy import Lazy
-from groupwise.learners.devices import machine
+from groupwise.learners.device import machine
 from groupwise.learners.scorer import ScorerLearner
-from groupwise.render import Renderer
-from groupwise.scorer_evaluation import held_out_groups
-from groupwise.stage import draw_context
+from groupwise.runs.environment import versions
+from groupwise.runs.scorer_evaluation import held_out_groups
 from groupwise.tasks import Task
+from groupwise.tokens.renderer import Renderer
+from groupwise.training.stage import draw_context
 from groupwise.types import flatten
-from groupwise.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT, PAGE = ROOT / "benchmarks" / "real_rewards.json", ROOT / "docs" / "real-rewards.md"

@@ -32,7 +32,7 @@ from step import Bench, Shape  # noqa: E402
 
 from groupwise.engines import Native  # noqa: E402
 from groupwise.learners import Local  # noqa: E402
-from groupwise.learners.devices import machine  # noqa: E402
+from groupwise.learners.device import machine  # noqa: E402
 
 CONTEXT = 1536
 

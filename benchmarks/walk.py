@@ -20,8 +20,8 @@ import torch
 from transformers import AutoTokenizer
 
 from groupwise.algorithm import Outputs, Signals, gradient_coefficient
-from groupwise.collate import padded, placed
-from groupwise.ledger import Ledger
+from groupwise.learning.collate import padded, placed
+from groupwise.ledger.files import Ledger
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,8 +14,8 @@ from dataclasses import replace
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, recipes, tasks
 from groupwise.algorithm import KL
-from groupwise.iterative import iterative
 from groupwise.sources import MonteCarloSteps
+from groupwise.training.iterative import iterative
 
 task = tasks.stepwise(level=tasks.Difficulty(operands=(3, 3), largest=9), slips=0.25, held_out_size=100)
 

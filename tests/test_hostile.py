@@ -16,13 +16,15 @@ from rich.console import Console
 
 from groupwise import recipes
 from groupwise.audit import audit
-from groupwise.checkpoint import write_json
-from groupwise.collate import signals_of
 from groupwise.commands.audit import _shown
 from groupwise.commands.conversation import TextStream
-from groupwise.ledger import Ledger
+from groupwise.learning.collate import signals_of
+from groupwise.learning.record import StepRecord
+from groupwise.ledger.files import Ledger
+from groupwise.output.printable import visible
+from groupwise.output.sample_completions import SampleCompletion
 from groupwise.protocols import Reward
-from groupwise.record import StepRecord
+from groupwise.report.page import write_report
 from groupwise.rewards import (
     Cached,
     FinalAnswer,
@@ -38,14 +40,12 @@ from groupwise.rewards.answers import parse_number, parse_quantity
 from groupwise.rewards.judge import parse_score
 from groupwise.rewards.programs import program
 from groupwise.rewards.reasoning_gym import submitted_answer
-from groupwise.sample_completions import SampleCompletion
 from groupwise.sinks.console import Terminal
-from groupwise.sinks.report import write_report
-from groupwise.sources import store
-from groupwise.sources.world import Gathered
-from groupwise.steps import Delimiter, Lines, Sentences
+from groupwise.sources import offline_files
+from groupwise.sources.draw import Gathered
+from groupwise.storage.atomic import write_json
+from groupwise.tokens.segmentation import Delimiter, Lines, Sentences
 from groupwise.types import Example, Group, Prompt, Rollout
-from groupwise.visible import visible
 
 MEGABYTE = 1 << 20
 HOSTILE = {
@@ -175,8 +175,8 @@ def test_what_is_streamed_and_listed_is_made_visible(name: str) -> None:
 def test_it_is_kept_and_read_back(attempt: Make, tmp_path: Path) -> None:
     rollouts = [replace(attempt(text), rewards={1: float(n % 2)}) for n, text in enumerate(HOSTILE.values())]
     group = Group(rollouts[0].prompt, tuple(rollouts))
-    store.write(tmp_path / "gathered.jsonl", Gathered([group]), {"row:1": 0}, "test")
-    kept = store.read(tmp_path / "gathered.jsonl", [group.prompt.example], "test")
+    offline_files.write(tmp_path / "gathered.jsonl", Gathered([group]), {"row:1": 0}, "test")
+    kept = offline_files.read(tmp_path / "gathered.jsonl", [group.prompt.example], "test")
     assert kept is not None
     assert kept.groups == [group]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from groupwise.masking import masked
+from groupwise.output.masking import masked
+from groupwise.output.printable import visible
 from groupwise.rewards import answers, judge, programs, reasoning_gym
 from groupwise.rewards.reading import conventions, endings, reader, structure
 from groupwise.sources import equations
-from groupwise.steps import Delimiter, Lines, Sentences
-from groupwise.visible import visible
+from groupwise.tokens.segmentation import Delimiter, Lines, Sentences
 
 READERS: dict[str, Callable[[str], object]] = {
     "calculations": equations.calculations,

@@ -62,10 +62,10 @@ LONGEST: dict[str, int] = {
 }
 """Patterns that see so many letters at most, by the beginning of their place."""
 LOCAL: dict[str, dict[str, Any]] = {
-    "groupwise.changes:pattern": {"pattern": r"stages\[\d+\]\.steps"},
-    "groupwise.clearing:": {"stage": "sft", "top": "run|json"},
+    "groupwise.runs.changes:pattern": {"pattern": r"stages\[\d+\]\.steps"},
+    "groupwise.storage.clearing:": {"stage": "sft", "top": "run|json"},
     "groupwise.commands.flags:": {"flag": SimpleNamespace(name="steps")},
-    "groupwise.directory:": {"stage": "sft"},
+    "groupwise.runs.directory:": {"stage": "sft"},
     "groupwise.rewards.http:": {"spelled": "key"},
     "groupwise.tasks.choices:": {"letter": "A", "text": "one"},
 }

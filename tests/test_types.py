@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from groupwise.engines.native import NativeEngine
+from groupwise.engines.torch_engine import NativeEngine
 from groupwise.learners.batching import micro_batches, tokens_together
-from groupwise.learners.layout import Layout
+from groupwise.learners.micro_batch import Layout
 from groupwise.networks import blueprint_of
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Completion, Example, Prompt, Request, Rollout, Sampling
 
@@ -72,20 +72,20 @@ def test_two_pictures_behind_the_same_ids_stay_two_prompts(pictures: list[Rollou
 
 def test_an_engine_computes_each_of_them(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests with one key are one prompt in the cache; with two keys two."""
-    from groupwise.engines import batch
+    from groupwise.engines import scheduler
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     parts = blueprint_of(model)
     assert not isinstance(parts, str)
     engine = NativeEngine(model, parts, 8)
     computed: list[int] = []
-    prefill = batch.Batch.prefill
+    prefill = scheduler.Batch.prefill
 
-    def counted(self: batch.Batch, requests: list[Request]) -> None:
+    def counted(self: scheduler.Batch, requests: list[Request]) -> None:
         computed.append(len(requests))
         prefill(self, requests)
 
-    monkeypatch.setattr(batch.Batch, "prefill", counted)
+    monkeypatch.setattr(scheduler.Batch, "prefill", counted)
     for kinds, expected in ((("a", "b"), 2), (("a", "a"), 1)):
         computed.clear()
         requests = [PicturedRequest((7, 8, 9), (number,), picture=kind) for number, kind in enumerate(kinds)]

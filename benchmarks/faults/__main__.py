@@ -38,8 +38,8 @@ from trackers import trackers
 
 import fuzz
 import rewards
-from groupwise.learners.devices import machine
-from groupwise.versions import versions
+from groupwise.learners.device import machine
+from groupwise.runs.environment import versions
 
 RESULTS = Path(__file__).resolve().parents[1] / "faults.json"
 

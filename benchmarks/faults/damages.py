@@ -21,11 +21,11 @@ from side_by_side import CORES, side_by_side
 from traps import Trap
 
 import groupwise as gw
-import groupwise.keeper
-import groupwise.session
-from groupwise.directory import RunDirectory
-from groupwise.manifest import damage
+import groupwise.runs.session
+import groupwise.runs.stage_recorder
+from groupwise.runs.directory import RunDirectory
 from groupwise.sinks import Sinks
+from groupwise.storage.manifest import damage
 from recipes import KINDS
 
 NEW_USER, NEW_MOUNTS, PRIVATE = 0x10000000, 0x00020000, 0x44000  # <linux/sched.h>, <sys/mount.h>
@@ -142,7 +142,7 @@ def on_small_disk(kilobytes: int, checked: bool) -> None:
     if not alone or libc.mount(b"none", b"disk", b"tmpfs", 0, f"size={kilobytes}k".encode()):
         raise SystemExit(NO_MOUNTS)
     if not checked:  # as where another process takes the room in between
-        for module in (groupwise.keeper, groupwise.session):
+        for module in (groupwise.runs.stage_recorder, groupwise.runs.session):
             module.require_space = lambda *arguments: None  # type: ignore[attr-defined]
     try:
         gw.run(KINDS["ppo"](), "disk/run", sinks=[])

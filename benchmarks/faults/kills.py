@@ -21,13 +21,13 @@ from side_by_side import CORES, side_by_side
 from traps import CLOCK, SPOTS, Trap, counted
 
 import groupwise as gw
-from groupwise import versions
-from groupwise.sources import gathering
+from groupwise.runs import environment
+from groupwise.sources import offline_rollouts
 from recipes import CROSSED, KINDS
 
-gathering.SAMPLED_TOGETHER = 8  # so that what is gathered comes in parts
-REVISIONS = versions.revisions()
-versions.revisions = lambda: REVISIONS  # whoever edits the checkout meanwhile changes no record
+offline_rollouts.SAMPLED_TOGETHER = 8  # so that what is gathered comes in parts
+REVISIONS = environment.revisions()
+environment.revisions = lambda: REVISIONS  # whoever edits the checkout meanwhile changes no record
 KILLS_A_RUN = 2
 PROCESSED = [kind for kind in KINDS if kind not in CROSSED or "lora on the head, bfloat16" in kind]
 CLOCK_SHARE = 4  # of instants by the clock, to one of each phase

@@ -18,15 +18,15 @@ import torch
 import groupwise as gw
 from groupwise import recipes
 from groupwise.algorithm import Algorithm, ConstantLength
-from groupwise.finite import all_finite
 from groupwise.learners.local import LocalLearner
-from groupwise.loop import Progress, train
-from groupwise.render import Renderer
+from groupwise.runs.bad_batches import all_finite
 from groupwise.sinks import Sinks
 from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy
-from groupwise.stage import draw_context
-from groupwise.steps import Lines
 from groupwise.tasks.task import Task
+from groupwise.tokens.renderer import Renderer
+from groupwise.tokens.segmentation import Lines
+from groupwise.training.loop import Progress, train
+from groupwise.training.stage import draw_context
 from groupwise.types import Example, Score
 
 STEPS, PROMPTS = 2, 2

@@ -13,10 +13,10 @@ from combinations import Combination, covering, name_of
 import groupwise as gw
 from groupwise import recipes
 from groupwise.algorithm import KL, Critic, Entropy, Reference
-from groupwise.iterative import iterative as rounds
 from groupwise.rewards import Cached
 from groupwise.sources import AllRollouts, FrozenPolicy
 from groupwise.tasks.task import Task
+from groupwise.training.iterative import iterative as rounds
 from groupwise.types import Example
 
 LETTERS = "abcdefgh"

@@ -21,7 +21,7 @@ from typing import Any
 
 import groupwise as gw
 from groupwise.isolation.sandbox import Sandbox
-from groupwise.ledger import Ledger
+from groupwise.ledger.files import Ledger
 from groupwise.rewards import Code
 from groupwise.tasks.stepwise import Difficulty
 

@@ -16,6 +16,7 @@ from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
 from groupwise.explain.case import signals_of
 from groupwise.explain.reading import read_case
+from groupwise.output.printable import visible
 from groupwise.rewards.answers import final_answer, numbers_equal, parse_number, parse_quantity
 from groupwise.rewards.judge import parse_score
 from groupwise.rewards.programs import program, row_tests
@@ -23,10 +24,9 @@ from groupwise.rewards.reading.equality import compare_values, tolerance
 from groupwise.rewards.reading.reader import Reader
 from groupwise.rewards.reading.references import read_reference
 from groupwise.rewards.reasoning_gym import submitted_answer
-from groupwise.steps import Lines, Sentences
 from groupwise.tasks.from_file import from_file
+from groupwise.tokens.segmentation import Lines, Sentences
 from groupwise.types import Example
-from groupwise.visible import visible
 
 KINDS = (".jsonl", ".json", ".csv", ".jsonl.gz", ".parquet")
 METHODS: tuple[Algorithm, ...] = (recipes.grpo, recipes.ppo, recipes.dpo, recipes.grpo_process)

@@ -12,42 +12,42 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import groupwise.checkpoint
-import groupwise.directory
-import groupwise.evaluations
-import groupwise.keeper
 import groupwise.learners.local
 import groupwise.learners.optimizer
 import groupwise.learners.scorer
-import groupwise.ledger
-import groupwise.session
+import groupwise.ledger.files
+import groupwise.runs.directory
+import groupwise.runs.evaluations
+import groupwise.runs.session
+import groupwise.runs.stage_recorder
 import groupwise.sinks.jsonl
-import groupwise.sources.sampling
-import groupwise.sources.store
+import groupwise.sources.offline_files
+import groupwise.sources.rollouts
+import groupwise.storage.atomic
 
 SPOTS: dict[str, list[tuple[Any, str]]] = {
-    "sampling": [(groupwise.sources.sampling, "as_rollout")],
-    "reward": [(groupwise.sources.sampling, "score_rollouts")],
+    "sampling": [(groupwise.sources.rollouts, "as_rollout")],
+    "reward": [(groupwise.sources.rollouts, "score_rollouts")],
     "backward": [(groupwise.learners.local, "send_back"), (groupwise.learners.scorer, "send_back")],
     "optimiser": [(groupwise.learners.optimizer.Optimizer, "step")],
     "checkpoint writing": [
-        (groupwise.keeper, "save_progress"),
-        (groupwise.checkpoint, "write_manifest"),
-        (groupwise.checkpoint, "sync"),
+        (groupwise.runs.stage_recorder, "save_progress"),
+        (groupwise.storage.atomic, "write_manifest"),
+        (groupwise.storage.atomic, "sync"),
         (groupwise.learners.local.LocalLearner, "save"),
         (groupwise.learners.local.LocalLearner, "write"),
         (groupwise.learners.scorer.ScorerLearner, "save"),
         (groupwise.learners.scorer.ScorerLearner, "write"),
     ],
     "renaming": [(os, "replace")],
-    "rotation": [(groupwise.directory, "remove_directory"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir")],
-    "ledger and metrics": [(groupwise.ledger.Ledger, "write"), (groupwise.sinks.jsonl, "_append")],
-    "gathering": [(groupwise.sources.store, "write")],
-    "evaluation": [(groupwise.evaluations.Evaluations, "_write")],
+    "rotation": [(groupwise.runs.directory, "remove_directory"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir")],
+    "ledger and metrics": [(groupwise.ledger.files.Ledger, "write"), (groupwise.sinks.jsonl, "_append")],
+    "gathering": [(groupwise.sources.offline_files, "write")],
+    "evaluation": [(groupwise.runs.evaluations.Evaluations, "_write")],
     "opening": [
         (groupwise.learners.local.LocalLearner, "read"),
         (groupwise.learners.scorer.ScorerLearner, "read"),
-        (groupwise.session, "whole_checkpoint"),
+        (groupwise.runs.session, "whole_checkpoint"),
     ],
 }
 CLOCK = "any instant"

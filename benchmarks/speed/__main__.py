@@ -121,7 +121,7 @@ def tune(bench: Bench, chosen: list[Case]) -> int:
 
 def about() -> dict[str, Any]:
     """Where and with what."""
-    from groupwise.learners.devices import machine
+    from groupwise.learners.device import machine
 
     return {
         "command": "make bench",

@@ -39,7 +39,7 @@ class Size:
         import torch
         from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-        from groupwise.learners.scratch import byte_tokenizer
+        from groupwise.learners.new_model import byte_tokenizer
 
         config = Qwen3Config(
             vocab_size=self.vocabulary,

@@ -9,7 +9,7 @@ from cases import cases as planned
 from figures import Figures, Row, bars, figures, times, tokens_per_second
 from page_further import WORK, further, table
 
-from groupwise.sinks.report_markup import Html, element
+from groupwise.report.markup import Html, element
 
 NAMES = {
     "ours": "Groupwise",

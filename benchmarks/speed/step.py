@@ -15,8 +15,8 @@ import groupwise as gw
 from groupwise import recipes
 from groupwise.engines import Native
 from groupwise.learners import Local
+from groupwise.training.update import prepare, update
 from groupwise.types import Example, Group, Prompt, Request, Rollout, Sampling, flatten
-from groupwise.update import prepare, update
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def import_all() -> None:
     """What a run imports when it first needs it."""
     for name in (
         "transformers.models.qwen3.modeling_qwen3", "transformers.models.auto.tokenization_auto", "pyarrow.parquet",
-        "pandas", "tensorboard", "torch.utils.tensorboard", "groupwise.learners.local", "groupwise.session",
+        "pandas", "tensorboard", "torch.utils.tensorboard", "groupwise.learners.local", "groupwise.runs.session",
     ):  # fmt: skip
         importlib.import_module(name)
 

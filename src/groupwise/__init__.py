@@ -12,19 +12,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from groupwise._version import __version__ as __version__
+from groupwise.values.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from groupwise import algorithm, engines, learners, recipes, rewards, tasks
-    from groupwise.comparison import compare
     from groupwise.engines import Native
     from groupwise.errors import UserError
-    from groupwise.evaluation import evaluate
-    from groupwise.iterative import iterative
+    from groupwise.evaluation.comparison import compare
+    from groupwise.evaluation.evaluate import evaluate
     from groupwise.learners import Local, Lora, NewModel
     from groupwise.rewards import ModelReward, as_reward
-    from groupwise.runs import Outcome, Run
-    from groupwise.session import run
+    from groupwise.runs.recipe import Outcome, Run
+    from groupwise.runs.session import run
     from groupwise.sinks.trackers import MLflow, TensorBoard, Trackio, Wandb
     from groupwise.sources import (
         AllRollouts,
@@ -39,23 +38,24 @@ if TYPE_CHECKING:
         informative,
         mixed,
     )
-    from groupwise.stage import Checkpoints, HeldOut, Stage
     from groupwise.tasks.task import Task
+    from groupwise.training.iterative import iterative
+    from groupwise.training.stage import Checkpoints, HeldOut, Stage
 
 _HOMES = {
     "Native": "engines",
     "UserError": "errors",
-    "compare": "comparison",
-    "evaluate": "evaluation",
+    "compare": "evaluation.comparison",
+    "evaluate": "evaluation.evaluate",
     "Local": "learners",
     "Lora": "learners",
     "NewModel": "learners",
-    "iterative": "iterative",
+    "iterative": "training.iterative",
     "ModelReward": "rewards",
     "as_reward": "rewards",
-    "Outcome": "runs",
-    "Run": "runs",
-    "run": "session",
+    "Outcome": "runs.recipe",
+    "Run": "runs.recipe",
+    "run": "runs.session",
     "AllRollouts": "sources",
     "BestAndWorst": "sources",
     "Demonstrations": "sources",
@@ -71,9 +71,9 @@ _HOMES = {
     "TensorBoard": "sinks.trackers",
     "Trackio": "sinks.trackers",
     "Wandb": "sinks.trackers",
-    "Checkpoints": "stage",
-    "HeldOut": "stage",
-    "Stage": "stage",
+    "Checkpoints": "training.stage",
+    "HeldOut": "training.stage",
+    "Stage": "training.stage",
     "Task": "tasks.task",
 }
 _ROOMS = ("algorithm", "engines", "learners", "recipes", "rewards", "tasks")

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP.format(commands="\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())), end="")
         return 0
     if arguments[0] in ("-V", "--version"):
-        from groupwise._version import __version__
+        from groupwise.values.version import __version__
 
         print(f"groupwise {__version__}")
         return 0
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
-    from groupwise.visible import visible
+    from groupwise.output.printable import visible
 
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -11,7 +11,7 @@ from groupwise.types import Completion, CompletionEvent, Event, Example, Request
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from groupwise.sample_completions import SampleCompletion
+    from groupwise.output.sample_completions import SampleCompletion
 
 
 class Stream(Protocol):

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from groupwise.spans import Span, check_spans
-from groupwise.tolerance import differ
+from groupwise.values.spans import Span, check_spans
+from groupwise.values.tolerance import differ
 
 Message = Mapping[str, str]
 """One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from groupwise import recipes, tolerance
+from groupwise import recipes
 from groupwise.algorithm import (
     Accepted,
     Advantage,
@@ -19,6 +19,7 @@ from groupwise.algorithm import (
 )
 from groupwise.algorithm.preferences import better_pairs
 from groupwise.algorithm.rounding import TOLERANCE
+from groupwise.values import tolerance
 
 ADVANTAGES: dict[str, Advantage] = {
     "grpo": GroupRelative(),

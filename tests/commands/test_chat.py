@@ -24,9 +24,9 @@ from groupwise.commands.models import open_model
 from groupwise.commands.side_by_side import Pair
 from groupwise.errors import UserError
 from groupwise.learners.loading import load_tokenizer
-from groupwise.questions import Questions, asked
+from groupwise.output.printable import visible
+from groupwise.tasks.questions import Questions, asked
 from groupwise.types import Completion, Request
-from groupwise.visible import visible
 
 
 class Scripted:
@@ -218,8 +218,8 @@ def test_ctrl_c_ends_a_command_that_is_no_dialogue(tiny_model, capsys, monkeypat
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr("groupwise.engines.compiled.CompiledEngine.generate", interrupted)
-    monkeypatch.setattr("groupwise.engines.probe.gap", lambda engine, model: "")
+    monkeypatch.setattr("groupwise.engines.cpp.CompiledEngine.generate", interrupted)
+    monkeypatch.setattr("groupwise.engines.agreement.gap", lambda engine, model: "")
     assert main(["chat", str(tiny_model), "--prompt", "hi"]) == 130
     shown = capsys.readouterr()
     assert shown.out == "h\n"
@@ -432,7 +432,7 @@ def test_a_model_is_asked_as_it_was_trained(
     command, words, system, stops, told, tiny_model, tmp_path, capsys, monkeypatch
 ):
     """What is recalled is told in a line, and what the user says goes before it, part by part."""
-    from groupwise.render import Renderer
+    from groupwise.tokens.renderer import Renderer
 
     seen = []
     real = Renderer.sampling

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from groupwise.commands.evaluation_rows import set_rows
-from groupwise.evaluation import Evaluation, Settings
-from groupwise.measure import Measure
+from groupwise.evaluation.evaluate import Evaluation, Settings
+from groupwise.evaluation.measure import Measure
 
 
 def found(values: list[float]) -> Evaluation:

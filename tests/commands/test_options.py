@@ -11,7 +11,7 @@ from groupwise import HeldOut, NewModel, OnPolicy, Run, Stage, recipes, tasks
 from groupwise.commands.flags import Flag
 from groupwise.commands.option_files import read_options
 from groupwise.commands.options import Options, tune
-from groupwise.describe import describe, differences
+from groupwise.config.describe import describe, differences
 from groupwise.errors import UserError
 
 TASK = tasks.stepwise(train_size=10)

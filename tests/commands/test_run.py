@@ -480,8 +480,8 @@ def test_any_other_file_that_cannot_be_written_is_one_line(tiny_model, tmp_path,
 
 def test_a_dry_run_without_its_model_says_what_the_rows_say(sums, monkeypatch, capsys):
     """The recipe, findings on data, what was left open, and 1 for a model that cannot be fetched."""
-    from groupwise import hub
     from groupwise.errors import UserError
+    from groupwise.storage import hub
 
     def unreachable(name: str, kind: str) -> bool:
         raise UserError(f"{name}: the hub can't be reached")
@@ -542,7 +542,7 @@ def fmt(completion):
 )
 def test_only_the_judge_makes_an_answer_right(words, correct, tiny_model, capsys, tmp_path):
     """In what online RFT imitates, in quick evaluations, in the evaluation, in the ledger and in the step line."""
-    from groupwise.ledger import Ledger
+    from groupwise.ledger.files import Ledger
 
     (tmp_path / "rewards.py").write_text(REWARDS)
     rows = [{"question": f"{n} + 1 = ?", "answer": str(n + 1)} for n in range(12)]

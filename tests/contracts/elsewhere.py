@@ -20,8 +20,8 @@ from torch import Tensor
 from groupwise.algorithm import Algorithm
 from groupwise.learners import Local, Lora
 from groupwise.learners.loading import load_tokenizer
-from groupwise.tally import Tally
-from groupwise.train_batch import TrainBatch
+from groupwise.learning.tally import Tally
+from groupwise.learning.train_batch import TrainBatch
 
 Process = subprocess.Popen[bytes]
 IDLE: list[Process] = []

@@ -16,9 +16,9 @@ import torch
 import transformers
 
 from groupwise.engines import Native
-from groupwise.engines.compiled import CompiledEngine, decoder_for
-from groupwise.engines.general import GeneralEngine
-from groupwise.engines.native import NativeEngine
+from groupwise.engines.cpp import CompiledEngine, decoder_for
+from groupwise.engines.torch_engine import NativeEngine
+from groupwise.engines.transformers_engine import GeneralEngine
 from groupwise.networks import blueprint_of
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.types import Completion, CompletionEvent, Request, Sampling, TokenEvent

@@ -1,4 +1,4 @@
-"""What every recorder of a stage promises; one more joins by one line in ``keeper.Keeper``."""
+"""What every recorder of a stage promises; one more joins by one line in ``stage_recorder.Keeper``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import pytest
 
 import groupwise as gw
-from groupwise import keeper, recipes, rewards
-from groupwise.keeper import Keeper
-from groupwise.loop import Progress
-from groupwise.record import StepRecord
-from groupwise.recorders import Recorder
+from groupwise import recipes, rewards
+from groupwise.learning.record import StepRecord
+from groupwise.runs import stage_recorder
+from groupwise.runs.recorder import Recorder
+from groupwise.runs.stage_recorder import Keeper
 from groupwise.sinks import Sinks
+from groupwise.training.loop import Progress
 from groupwise.types import Example
 
 
@@ -79,7 +80,7 @@ def test_one_more_recorder_is_one_line(recipe: gw.Run, tmp_path: Path, monkeypat
             super().__init__(*arguments)
             self.recorders.insert(0, Lengths(tmp_path / "longest.json"))
 
-    monkeypatch.setattr("groupwise.session.Keeper", Longer)
+    monkeypatch.setattr("groupwise.runs.session.Keeper", Longer)
     sink = Numbers()
     gw.run(recipe, tmp_path / "run", sinks=[sink])
     [made] = Lengths.made
@@ -104,11 +105,11 @@ def test_every_recorder_does_without_a_record(recipe: gw.Run, tmp_path: Path, mo
             seen.extend(self.recorders)
             return super().after_step(progress, record)
 
-    monkeypatch.setattr("groupwise.session.Keeper", Emptied)
+    monkeypatch.setattr("groupwise.runs.session.Keeper", Emptied)
     gw.run(recipe, tmp_path / "run", sinks=[])
     kinds = {type(recorder) for recorder in seen}
-    own = {value for value in vars(keeper).values() if isinstance(value, type) and Recorder in value.__bases__}
-    assert kinds == own - {keeper.ScorerEvaluations}
+    own = {value for value in vars(stage_recorder).values() if isinstance(value, type) and Recorder in value.__bases__}
+    assert kinds == own - {stage_recorder.ScorerEvaluations}
 
 
 def test_a_recorder_writes_what_it_needs_and_no_more() -> None:

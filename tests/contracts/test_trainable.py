@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from groupwise import HeldOut, Native, NewModel, OnPolicy, Run, recipes
 from groupwise.algorithm import Algorithm, Entropy
 from groupwise.learners import Local, Lora
+from groupwise.learning.tally import Tally
+from groupwise.learning.train_batch import TrainBatch
+from groupwise.learning.trainable import Trainable
 from groupwise.rewards import as_reward
-from groupwise.session import run
-from groupwise.stage import Stage
-from groupwise.tally import Tally
+from groupwise.runs.session import run
 from groupwise.tasks.task import Task
-from groupwise.train_batch import TrainBatch
-from groupwise.trainable import Trainable
+from groupwise.training.stage import Stage
+from groupwise.training.update import prepare
 from groupwise.types import Example, Group, Rollout, flatten
-from groupwise.update import prepare
 
 pytestmark = pytest.mark.usefixtures("exact_norms")
 

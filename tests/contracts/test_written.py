@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from groupwise.learners import Local, NewModel
-from groupwise.saved_state import STATE, TENSORS, load_progress
+from groupwise.storage.tensors import STATE, TENSORS, load_progress
 
 WRITTEN = Path(__file__).with_name("written")
 MODEL = NewModel(hidden_size=4, layers=1, heads=1, intermediate_size=4, context_tokens=32)

@@ -7,7 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from groupwise.runs import validate
+from groupwise.runs.recipe import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,10 +17,10 @@ from groupwise.doctor.hacking import RewardHacking
 from groupwise.doctor.learning import DISTANCE, GRADIENT, ClippedShare, MaskedShare, Mismatch, Staleness
 from groupwise.doctor.policy import EntropyCollapse, LengthDrift, NoSignal, Repetition, Truncation
 from groupwise.rewards import as_reward
-from groupwise.session import run
+from groupwise.runs.session import run
 from groupwise.sinks import Sinks
-from groupwise.step_metrics import repeats
 from groupwise.tasks.task import Task
+from groupwise.training.metrics import repeats
 from groupwise.types import Example
 
 QUICKSTART = Path(__file__).parent / "quickstart.jsonl"

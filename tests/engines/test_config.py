@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from groupwise.engines import Native
-from groupwise.engines.compiled import CompiledEngine
-from groupwise.engines.general import GeneralEngine
-from groupwise.engines.native import NativeEngine
+from groupwise.engines.cpp import CompiledEngine
+from groupwise.engines.torch_engine import NativeEngine
+from groupwise.engines.transformers_engine import GeneralEngine
 from groupwise.errors import UserError
 from groupwise.kernels import build
 from groupwise.learners import Local

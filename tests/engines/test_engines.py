@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from groupwise.engines.compiled import CompiledEngine, decoder_for
-from groupwise.engines.general import GeneralEngine
-from groupwise.engines.native import NativeEngine
+from groupwise.engines.cpp import CompiledEngine, decoder_for
+from groupwise.engines.torch_engine import NativeEngine
+from groupwise.engines.transformers_engine import GeneralEngine
 from groupwise.networks import Blueprint, blueprint_of
 from groupwise.types import Completion, Example, Prompt, Request, Rollout, Sampling
 
@@ -339,7 +339,7 @@ def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(make_m
 
 
 def test_an_architecture_without_a_cache_is_refused_by_its_name() -> None:
-    from groupwise.engines.general import _cache_of
+    from groupwise.engines.transformers_engine import _cache_of
     from groupwise.errors import UserError
 
     class Forgetful:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from groupwise.engines.stops import StopText, no_spelling, spelling_of
-from groupwise.learners.scratch import byte_tokenizer
+from groupwise.learners.new_model import byte_tokenizer
 from groupwise.types import Sampling
 
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from groupwise import NewModel
 from groupwise.cli import main
-from groupwise.ledger import Ledger
+from groupwise.ledger.files import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "gsm8k.py"

@@ -13,11 +13,11 @@ import torch
 from groupwise import recipes
 from groupwise.algorithm import KL, Algorithm, Outputs, gradient_coefficient
 from groupwise.cli import main
-from groupwise.collate import signals_of
 from groupwise.errors import UserError
 from groupwise.explain import compute, contrast, select, step_rows
-from groupwise.ledger import Ledger
-from groupwise.record import StepRecord
+from groupwise.learning.collate import signals_of
+from groupwise.learning.record import StepRecord
+from groupwise.ledger.files import Ledger
 from groupwise.types import Group, Rollout, Score
 
 MakeRollout = Callable[..., Rollout]

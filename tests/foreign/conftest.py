@@ -12,7 +12,7 @@ from groupwise.commands.parser import parser
 from groupwise.commands.recipe_file import read as read_recipe
 from groupwise.foreign.convert import Conversion, convert
 from groupwise.foreign.reading import read
-from groupwise.runs import Run
+from groupwise.runs.recipe import Run
 
 ROWS = [{"question": f"{n} + 1 = ?", "answer": str(n + 1)} for n in range(40)]
 

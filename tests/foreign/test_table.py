@@ -16,10 +16,10 @@ from groupwise.cli import main
 from groupwise.foreign import TABLE, VALUES, Entry, entries_of
 from groupwise.foreign.convert import TRANSLATORS
 from groupwise.foreign.table import SYSTEMS, plain
-from groupwise.runs import Run
+from groupwise.runs.recipe import Run
 from groupwise.sources import Demonstrations
-from groupwise.stage import Stage
 from groupwise.tasks.task import Task
+from groupwise.training.stage import Stage
 
 
 def leaves(value: Any, prefix: str = "--") -> set[str]:

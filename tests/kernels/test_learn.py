@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from groupwise.kernels import learn
-from groupwise.kernels.lanes import Lanes
-from groupwise.networks import plain
+from groupwise.kernels.tile_threads import Lanes
+from groupwise.networks import torch_ops
 from groupwise.networks.packing import Packing
 
 pytestmark = pytest.mark.skipif(bool(learn.why_not()), reason=f"no kernels here: {learn.why_not()}")
@@ -34,11 +34,11 @@ def alike(ours: Any, theirs: Any, tolerance: float = 2e-6) -> None:
 @pytest.mark.parametrize("width", [16, 48, 128])
 def test_norms(width: int) -> None:
     x, weight, dy = numbers(ROWS, width), numbers(width), numbers(ROWS, width)
-    alike([learn.norm(x, weight, 1e-6, LANES)], [plain.norm(x, weight, 1e-6)])
+    alike([learn.norm(x, weight, 1e-6, LANES)], [torch_ops.norm(x, weight, 1e-6)])
     (ours, theirs) = (numbers(ROWS, width).fill_(0.5) for _ in range(2))
     weights = [
         learn.norm_backward(x, weight, 1e-6, dy, ours, LANES),
-        plain.norm_backward(x, weight, 1e-6, dy, theirs),
+        torch_ops.norm_backward(x, weight, 1e-6, dy, theirs),
     ]
     alike([ours, weights[0]], [theirs, weights[1]])
 
@@ -51,17 +51,17 @@ def test_heads(shape: tuple[int, int, int], normed: bool) -> None:
     weights = (numbers(size), numbers(size)) if normed else (None, None)
     angles = numbers(50, size // 2).repeat(1, 2)
     turns = angles.cos(), angles.sin(), torch.randint(50, (ROWS,), generator=DRAW)
-    alike([learn.heads(x, weights, turns, shape, 1e-6, LANES)], [plain.heads(x, weights, turns, shape, 1e-6)])
+    alike([learn.heads(x, weights, turns, shape, 1e-6, LANES)], [torch_ops.heads(x, weights, turns, shape, 1e-6)])
     gradients = [numbers(ROWS, heads, size) for heads in (q, kv, kv)]
     given = (x if normed else None, weights, turns, shape, 1e-6, gradients)
-    alike(learn.heads_backward(*given, LANES), plain.heads_backward(*given))
+    alike(learn.heads_backward(*given, LANES), torch_ops.heads_backward(*given))
 
 
 def test_gates() -> None:
     """Also where the gate is far from 0, on both sides."""
     x, dy = 30 * numbers(ROWS, 96), numbers(ROWS, 48)
-    alike([learn.gated(x, LANES)], [plain.gated(x)])
-    alike(learn.gated_backward(x, dy, LANES), plain.gated_backward(x, dy))
+    alike([learn.gated(x, LANES)], [torch_ops.gated(x)])
+    alike(learn.gated_backward(x, dy, LANES), torch_ops.gated_backward(x, dy))
 
 
 @pytest.mark.parametrize("count", [2, 5])

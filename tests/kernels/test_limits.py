@@ -22,7 +22,7 @@ import torch
 from groupwise import Local
 from groupwise.algorithm import Outputs
 from groupwise.engines import Native
-from groupwise.engines.compiled import CompiledEngine
+from groupwise.engines.cpp import CompiledEngine
 from groupwise.learners import NewModel
 from groupwise.learners.memory import _address_space, ran_out
 from groupwise.types import Example, Prompt, Request, Rollout, Sampling

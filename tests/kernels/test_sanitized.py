@@ -27,10 +27,10 @@ import torch
 from groupwise import Local
 from groupwise.algorithm import Outputs
 from groupwise.engines import Native
-from groupwise.engines.compiled import CompiledEngine
+from groupwise.engines.cpp import CompiledEngine
 from groupwise.kernels import build
 from groupwise.learners import NewModel
-from groupwise.learners import chances
+from groupwise.learners import token_logprobs
 from groupwise.learners.config import Lora
 from groupwise.types import CompletionEvent, Example, Prompt, Request, Rollout, Sampling
 
@@ -85,11 +85,11 @@ for number, (model, options) in enumerate(models):
         learner = Local(device="cpu", threads=threads, tokens_per_micro_batch=300, **options).open(
             f"{sys.argv[1]}/{number}")
         learn(learner)
-    chances.KEPT_ELEMENTS = 0 if number else chances.KEPT_ELEMENTS
+    token_logprobs.KEPT_ELEMENTS = 0 if number else token_logprobs.KEPT_ELEMENTS
     sample(learner)
 torch.manual_seed(0)
 hidden, matrix = torch.randn(70, 32, requires_grad=True), torch.randn(9000, 32, requires_grad=True)
-chances.token_chances(hidden, matrix, torch.arange(70), 1.0, learner.lanes)[0].sum().backward()
+token_logprobs.token_chances(hidden, matrix, torch.arange(70), 1.0, learner.lanes)[0].sum().backward()
 print("clean")
 """
 

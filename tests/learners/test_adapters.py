@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from groupwise.algorithm import Outputs
 from groupwise.learners.config import Lora
 from groupwise.learners.local import LocalLearner
-from groupwise.saved_state import load_state, save_state
+from groupwise.storage.tensors import load_state, save_state
 from groupwise.types import Group, Rollout, flatten
 
 Open = Callable[..., LocalLearner]

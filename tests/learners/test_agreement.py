@@ -9,8 +9,8 @@ import torch
 import transformers
 
 from groupwise.engines import Native
-from groupwise.learners.layout import Layout
 from groupwise.learners.logprobs import LanguageModel, token_outputs
+from groupwise.learners.micro_batch import Layout
 from groupwise.types import Example, Prompt, Request, Rollout, Sampling
 
 SIZES = {

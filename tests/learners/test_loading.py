@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from groupwise import hub
 from groupwise.errors import UserError
 from groupwise.learners import Local
 from groupwise.learners.loading import check_model, context_of, load_model, load_tokenizer, parts_left_out
 from groupwise.networks.context import UNLIMITED
+from groupwise.storage import hub
 
 
 def copy_of(model: Path, to: Path) -> Path:

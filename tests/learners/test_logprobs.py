@@ -13,8 +13,8 @@ from torch import Tensor
 
 from groupwise.algorithm import Outputs
 from groupwise.learners import logprobs as module
-from groupwise.learners.layout import Layout
 from groupwise.learners.logprobs import LanguageModel, token_outputs
+from groupwise.learners.micro_batch import Layout
 from groupwise.types import Group, Rollout, flatten
 
 RandomGroups = Callable[..., list[Group]]

@@ -19,8 +19,8 @@ from groupwise.learners import dry_step
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.memory import free_bytes, no_more_than_free, ran_out
 from groupwise.tasks.task import Task
+from groupwise.training.update import prepare, update
 from groupwise.types import flatten
-from groupwise.update import prepare, update
 
 MEMORY = [
     MemoryError(),
@@ -196,7 +196,7 @@ from groupwise.learners import NewModel
 from groupwise.learners.memory import _address_space
 from groupwise.tasks.task import Task
 from groupwise.types import Example, Group, Prompt, Rollout
-from groupwise.update import prepare, update
+from groupwise.training.update import prepare, update
 
 torch.set_num_threads(1)
 NewModel(hidden_size=64, layers=4, intermediate_size=512, context_tokens=512).save(sys.argv[1])

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from groupwise import Lora
 from groupwise.algorithm import Outputs
 from groupwise.errors import UserError
-from groupwise.learners import Local, threads
+from groupwise.learners import Local, thread_trial
 from groupwise.learners.adamw8 import AdamW8
 from groupwise.learners.local import LocalLearner
 from groupwise.types import Group, Rollout, flatten
@@ -248,8 +248,8 @@ def test_threads_are_chosen_by_trial_and_kept_by_a_resumed_run(
         tried.append(most)
         return 2
 
-    monkeypatch.setattr(threads, "fastest", fastest)
-    with threads.one_thread_plan():
+    monkeypatch.setattr(thread_trial, "fastest", fastest)
+    with thread_trial.one_thread_plan():
         learner = open_learner()
         assert gradients(learner) == {}
         assert (learner.threads, tried) == (2, [3])
@@ -259,7 +259,7 @@ def test_threads_are_chosen_by_trial_and_kept_by_a_resumed_run(
         assert torch.get_num_threads() == 2  # sampling goes on with as many
     assert torch.get_num_threads() == 3
     torch.set_num_threads(1)
-    with threads.one_thread_plan():
+    with thread_trial.one_thread_plan():
         again = resumed(learner, tmp_path / "model")
         assert again.threads == 2
         learn(again, flatten(random_groups()), steps=1)
@@ -272,10 +272,10 @@ def test_plans_are_tried_each_by_itself(open_learner: Open, monkeypatch: pytest.
     """Two runs in one process share no number; a learner outside of any run changes nothing around it."""
     torch.set_num_threads(3)
     answers = iter((2, 1, 3))
-    monkeypatch.setattr(threads, "fastest", lambda most, step: next(answers))
+    monkeypatch.setattr(thread_trial, "fastest", lambda most, step: next(answers))
     found = []
     for _ in range(2):
-        with threads.one_thread_plan():
+        with thread_trial.one_thread_plan():
             found.append((open_learner().threads, open_learner().threads, torch.get_num_threads()))
     assert found == [(2, 2, 2), (1, 1, 1)]
     assert open_learner().threads == torch.get_num_threads() == 3
@@ -290,13 +290,13 @@ def test_fewer_threads_are_taken_only_where_they_are_faster_by_far(
 ) -> None:
     """With 1, 2 and 3 threads; a tenth less may be chance."""
     clock = [0.0]
-    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(threads.time, "process_time", lambda: clock[0])
+    monkeypatch.setattr(thread_trial.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(thread_trial.time, "process_time", lambda: clock[0])
 
     def step(count: int) -> None:
         clock[0] += costs[count - 1]
 
-    assert threads.fastest(3, step) == chosen
+    assert thread_trial.fastest(3, step) == chosen
 
 
 @pytest.mark.usefixtures("own_threads")
@@ -307,11 +307,11 @@ def test_a_trial_among_others_at_work_goes_by_cpu_time(
     """One thread and two take four seconds each on a busy machine; two are twice as fast once it is quiet, unless they
     spend the time on waiting for each other."""
     clock, spent = [0.0], [0.0]
-    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(threads.time, "process_time", lambda: spent[0])
+    monkeypatch.setattr(thread_trial.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(thread_trial.time, "process_time", lambda: spent[0])
 
     def step(count: int) -> None:
         clock[0] += 4
         spent[0] += work[count - 1]
 
-    assert threads.fastest(2, step) == chosen
+    assert thread_trial.fastest(2, step) == chosen

@@ -23,12 +23,12 @@ from groupwise import Stage, recipes
 from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
 from groupwise.learners import Local
+from groupwise.learners.new_model import byte_tokenizer
 from groupwise.learners.scorer import ScorerLearner, pad_token
-from groupwise.learners.scratch import byte_tokenizer
 from groupwise.seeding import stable_seed
 from groupwise.tasks.task import Task
+from groupwise.training.update import prepare, update
 from groupwise.types import Group, Rollout, flatten
-from groupwise.update import prepare, update
 
 RandomGroups = Callable[..., list[Group]]
 END = 1
@@ -203,7 +203,7 @@ def test_toy_pairs_are_learned(tiny_model: Path, make_rollout: Any) -> None:
 
 def test_toy_steps_are_learned_and_generalise(tiny_model: Path, make_rollout: Any) -> None:
     """A step is two letters, right where they are alike; the solutions of the test were never seen."""
-    from groupwise.scorer_evaluation import evaluate_scorer
+    from groupwise.runs.scorer_evaluation import evaluate_scorer
 
     def solution(number: int) -> Group:
         draw = [stable_seed("toy", number, place) for place in range(6)]

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
-from groupwise.kernels import halves, learn
-from groupwise.kernels.lanes import Lanes
+from groupwise.kernels import half_blocks, learn
+from groupwise.kernels.tile_threads import Lanes
 from groupwise.networks import Blueprint, blueprint_of
 from groupwise.networks import steps as steps_module
 from groupwise.networks.attention import packed_attention
@@ -156,12 +156,12 @@ def test_equals_transformers_one_sequence_at_a_time(family: str) -> None:
 )
 def test_float32_equals_float64_to_rounding(family: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A half block in one call, kernel by kernel, and in torch alone."""
-    if way.startswith("whole") and not halves.multiply():
+    if way.startswith("whole") and not half_blocks.multiply():
         pytest.skip("no MKL, whose matrix products these calls use")
     if way == "whole, small tiles":
-        monkeypatch.setattr(halves, "TILE", 7)
+        monkeypatch.setattr(half_blocks, "TILE", 7)
     if way == "step by step":
-        monkeypatch.setattr(halves, "multiply", lambda: False)
+        monkeypatch.setattr(half_blocks, "multiply", lambda: False)
     if way == "torch":
         monkeypatch.setattr(learn, "fits", lambda *_: False)
     given = sequences()
@@ -195,7 +195,7 @@ def test_adapters_get_the_gradient_that_float64_gives(
     family: str, threads: int, targets: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within the calls where there are such, and beside layers that compute the one without the other."""
-    monkeypatch.setattr(halves, "TILE", 50)
+    monkeypatch.setattr(half_blocks, "TILE", 50)
     given = sequences()
     exact, model = adapt(make(family), targets), adapt(make(family, torch.float32), targets)
     expected = packed(exact, given)
@@ -211,7 +211,7 @@ def test_adapters_get_the_gradient_that_float64_gives(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_computed_in_tiles(family: str) -> None:
     """But where layers beside q, k and v have biases."""
-    if not halves.multiply():
+    if not half_blocks.multiply():
         pytest.skip("no MKL, whose matrix products these calls use")
     assert Trunk(parts_of(make(family, torch.float32)), 8).tiled == (family != "llama, biases")
 
@@ -226,7 +226,7 @@ def test_layers_that_learn_learn_beside_their_adapters(monkeypatch: pytest.Monke
 
 def test_blocks_with_adapters_are_tiled_where_the_calls_are() -> None:
     parts = parts_of(adapt(make("qwen3", torch.float32), ADAPTED))
-    assert Trunk(parts, 8).tiled == halves.multiply()
+    assert Trunk(parts, 8).tiled == half_blocks.multiply()
     assert not Trunk(parts_of(adapt(make("qwen3"), ADAPTED)), 8).tiled
 
 
@@ -305,7 +305,7 @@ def test_the_number_of_lanes_changes_no_bit(
 ) -> None:
     """Nor does who of them computes which tile, which is never the same twice."""
     monkeypatch.setattr(steps_module, "TILE", 20)
-    monkeypatch.setattr(halves, "TILE", 9)
+    monkeypatch.setattr(half_blocks, "TILE", 9)
     model, given = make(family, dtype), sequences()
     if adapted:
         model = adapt(model, ADAPTED).requires_grad_()

@@ -10,7 +10,7 @@ import pytest
 
 from groupwise import HeldOut, Local, Run, Stage, recipes
 from groupwise.preflight import Finding, check_run
-from groupwise.session import run
+from groupwise.runs.session import run
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 

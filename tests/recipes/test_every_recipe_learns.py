@@ -18,13 +18,13 @@ from groupwise import Native, NewModel, Stage, recipes
 from groupwise.algorithm import Algorithm, ConstantLength
 from groupwise.learners import Local
 from groupwise.learners.local import LocalLearner
-from groupwise.loop import Progress, train
-from groupwise.render import Renderer
 from groupwise.rewards import as_reward
 from groupwise.sinks import Sinks
 from groupwise.sources import FrozenPolicy, OnPolicy
-from groupwise.stage import draw_context
 from groupwise.tasks.task import Task
+from groupwise.tokens.renderer import Renderer
+from groupwise.training.loop import Progress, train
+from groupwise.training.stage import draw_context
 from groupwise.types import Example, Request, Rollout, Sampling, Score
 
 LETTERS = "abcd"

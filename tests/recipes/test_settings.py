@@ -13,13 +13,13 @@ import pytest
 
 from groupwise import HeldOut, Local, NewModel, Run, Stage, recipes, run
 from groupwise.algorithm import KL
-from groupwise.checks import refuse
 from groupwise.cli import main
 from groupwise.explain import coincidences
-from groupwise.presets import coincidence, presets, run_defaults
+from groupwise.explain.presets import coincidence, presets, run_defaults
 from groupwise.rewards import FinalAnswer
 from groupwise.sinks.jsonl import read_metrics
 from groupwise.tasks.task import Task
+from groupwise.training.checks import refuse
 from groupwise.types import Example
 
 TASK = Task("sums", (Example("1", "1+1="),), (FinalAnswer(),))

@@ -15,14 +15,14 @@ from typing import Any, Protocol
 import pytest
 
 import groupwise
+from groupwise.evaluation.voting import can_vote
 from groupwise.protocols import Reward, Votes
 from groupwise.rewards import FinalAnswer, Math
 from groupwise.rewards.alternatives import AnyAnswer, any_of
 from groupwise.rewards.cache import Cached
+from groupwise.rewards.verdicts import Judge, correct_at
 from groupwise.rewards.weighted import Weighted, weighted
 from groupwise.types import OVER, Example, Prompt, Rollout
-from groupwise.verdicts import Judge, correct_at
-from groupwise.voting import can_vote
 
 OWN = {
     "Identified": "the cache asks it of what it holds, and keeps that",

@@ -13,7 +13,6 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.learners import Local
-from groupwise.render import Renderer
 from groupwise.rewards import (
     Cached,
     FinalAnswer,
@@ -24,6 +23,7 @@ from groupwise.rewards import (
     with_scorers,
 )
 from groupwise.rewards.scale import sigmoid
+from groupwise.tokens.renderer import Renderer
 from groupwise.types import Example, Prompt, Rollout, Score
 
 CPU = Local(device="cpu")

@@ -10,8 +10,8 @@ from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards import Cached, FinalAnswer, Format, LengthPenalty, Math, by_name
 from groupwise.rewards.named import BUILT_IN, SCORERS
+from groupwise.rewards.verdicts import Judge
 from groupwise.types import Rollout, Score
-from groupwise.verdicts import Judge
 
 SOURCE = """
 from groupwise.rewards import Cached, Format

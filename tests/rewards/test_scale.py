@@ -14,10 +14,10 @@ from groupwise import recipes
 from groupwise.algorithm import Algorithm, Signals, Whitening
 from groupwise.errors import UserError
 from groupwise.learners import Local
-from groupwise.render import Renderer
 from groupwise.rewards import Cached, Clipped, ModelReward, Sigmoid, Standardised, Unscaled, by_name, with_scales
 from groupwise.rewards.model import scale_metrics
 from groupwise.rewards.scale import Scale, scale_named
+from groupwise.tokens.renderer import Renderer
 from groupwise.types import Example, Rollout
 
 CPU = Local(device="cpu")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from groupwise.comparison import Comparison, compare
-from groupwise.evaluation import Evaluation, Settings
-from groupwise.measure import Measure
-from groupwise.sample_completions import SampleCompletion
-from groupwise.statistics import maj_at_k, pass_at_k
+from groupwise.evaluation.comparison import Comparison, compare
+from groupwise.evaluation.evaluate import Evaluation, Settings
+from groupwise.evaluation.measure import Measure
+from groupwise.evaluation.statistics import maj_at_k, pass_at_k
+from groupwise.output.sample_completions import SampleCompletion
 
 KS = (1, 2, 4, 8, 16, 32)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from groupwise.sample_completions import SampleCompletion
+from groupwise.output.sample_completions import SampleCompletion
 from groupwise.sinks import Sinks, beside
 from groupwise.sinks.beside import Beside
 

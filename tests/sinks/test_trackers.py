@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import groupwise as gw
-from groupwise.changes import FREE
 from groupwise.cli import main
 from groupwise.errors import UserError
-from groupwise.sample_completions import SampleCompletion, to_look_at
+from groupwise.output.sample_completions import SampleCompletion, to_look_at
+from groupwise.runs.changes import FREE
 from groupwise.sinks import trackers
 from groupwise.sinks.trackers import About, MLflow, TensorBoard, Trackio, Wandb, by_name
 from groupwise.types import Rollout

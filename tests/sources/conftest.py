@@ -14,11 +14,11 @@ from groupwise import Native, Stage, recipes
 from groupwise.algorithm import Source
 from groupwise.learners.local import LocalLearner
 from groupwise.protocols import Reward
-from groupwise.render import Renderer
 from groupwise.rewards import as_reward
 from groupwise.sources import Draw, DrawContext, OnPolicy, PendingDraw, Position
-from groupwise.stage import draw_context
 from groupwise.tasks.task import Task
+from groupwise.tokens.renderer import Renderer
+from groupwise.training.stage import draw_context
 from groupwise.types import Example, Group, Prompt, Rollout, Sampling, Score
 
 ROWS = tuple(Example(f"row:{n}", f"{n} + 1 =", completion=f"{n + 1}", answer=f"{n + 1}") for n in range(10))

@@ -15,7 +15,6 @@ import pytest
 
 from groupwise import recipes
 from groupwise.algorithm import Algorithm, Source
-from groupwise.clock import untimed
 from groupwise.sources import (
     AllRollouts,
     Demonstrations,
@@ -27,10 +26,11 @@ from groupwise.sources import (
     Pairs,
     StepLabels,
 )
-from groupwise.stage import Stage
-from groupwise.steps import Lines
 from groupwise.tasks.task import Task
+from groupwise.tokens.segmentation import Lines
+from groupwise.training.stage import Stage
 from groupwise.types import DEMONSTRATED, Example, flatten
+from groupwise.values.metric_names import untimed
 
 METRICS = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 

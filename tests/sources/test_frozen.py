@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from groupwise import AllRollouts, BestAndWorst, DistinctPaths, FrozenPolicy, Native, UserError
-from groupwise.clock import untimed
 from groupwise.learners.local import LocalLearner
 from groupwise.protocols import RolloutEngine
 from groupwise.rewards import as_reward
 from groupwise.sources import DrawContext
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Completion, Example, Group, Request, Sampling
+from groupwise.values.metric_names import untimed
 
 Open = Callable[..., DrawContext]
 SOURCE = FrozenPolicy(samples_per_prompt=4, max_completion_tokens=6, select=AllRollouts())
@@ -191,7 +191,7 @@ def test_a_gathering_that_was_cut_short_samples_the_rest_alone(
     counted: Callable[..., tuple[DrawContext, Counted]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four rows a part; the first two parts are on the disk when it ends, and the result is the same file."""
-    monkeypatch.setattr("groupwise.sources.gathering.SAMPLED_TOGETHER", 4 * SOURCE.samples_per_prompt)
+    monkeypatch.setattr("groupwise.sources.offline_rollouts.SAMPLED_TOGETHER", 4 * SOURCE.samples_per_prompt)
     straight, engine = counted(SOURCE)
     expected = SOURCE.draw(replace(straight, store=tmp_path / "straight"), {})
     requests = engine.requests

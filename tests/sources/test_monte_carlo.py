@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from groupwise import UserError
-from groupwise.clock import untimed
-from groupwise.render import Renderer
 from groupwise.rewards import FinalAnswer, as_reward
 from groupwise.sources import DrawContext, MonteCarloSteps
-from groupwise.steps import Lines
+from groupwise.tokens.renderer import Renderer
+from groupwise.tokens.segmentation import Lines
 from groupwise.types import Completion, Example, Group, Request, Rollout, Sampling, Score
+from groupwise.values.metric_names import untimed
 
 Open = Callable[..., DrawContext]
 ROW = Example("sum", "1 + 1 + 1 =", answer="3")

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from groupwise import BestAndWorst, OnPolicy, informative, mixed, recipes
-from groupwise.collate import signals_of
-from groupwise.engines.general import GeneralEngine
+from groupwise.engines.transformers_engine import GeneralEngine
+from groupwise.learning.collate import signals_of
 from groupwise.rewards import as_reward
 from groupwise.sources import DrawContext, reward_metrics, with_steps
-from groupwise.sources.signal import signal_of
-from groupwise.stage import Stage, in_stage
+from groupwise.sources.reward_metrics import signal_of
+from groupwise.training.stage import Stage, in_stage
 from groupwise.types import Example, Group, Request, Rollout, Sampling, Score, flatten
 
 Open = Callable[..., DrawContext]

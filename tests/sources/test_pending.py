@@ -14,18 +14,18 @@ import pytest
 
 import groupwise as gw
 from groupwise import Native, OnPolicy, Stage, recipes
-from groupwise.clock import untimed
 from groupwise.errors import UserError
 from groupwise.learners.local import LocalLearner
-from groupwise.loop import Progress, train
-from groupwise.render import Renderer
 from groupwise.rewards import as_reward
 from groupwise.sinks import Sinks
 from groupwise.sources import Demonstrations, Draw, DrawContext
 from groupwise.sources.pending import read_pending, restore_pending, write_pending
-from groupwise.stage import draw_context
 from groupwise.tasks.task import Task
+from groupwise.tokens.renderer import Renderer
+from groupwise.training.loop import Progress, train
+from groupwise.training.stage import draw_context
 from groupwise.types import Example
+from groupwise.values.metric_names import untimed
 
 Open = Callable[..., DrawContext]
 INNER = OnPolicy(group_size=3, max_completion_tokens=6)

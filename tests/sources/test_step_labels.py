@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from groupwise import UserError
-from groupwise.render import Renderer
 from groupwise.sources import DrawContext, StepLabels
-from groupwise.stage import draw_context
 from groupwise.tasks import from_file
+from groupwise.tokens.renderer import Renderer
+from groupwise.training.stage import draw_context
 from groupwise.types import DEMONSTRATED, Example
 
 Open = Callable[..., DrawContext]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from groupwise.errors import UserError
 from groupwise.sources.rows import row_order
-from groupwise.stage import Stage
 from groupwise.tasks import Task, from_file
 from groupwise.tasks.shares import Share, epoch_size, rows_of_epoch, weight_of
+from groupwise.training.stage import Stage
 from groupwise.types import Example
 
 
@@ -123,7 +123,7 @@ def test_parts_of_a_file_take_turns(rows: int, wanted: int) -> None:
 
 def test_the_order_is_a_function_of_seed_and_epoch(files: tuple[Path, Path]) -> None:
     from groupwise import recipes
-    from groupwise.stage import draw_context
+    from groupwise.training.stage import draw_context
 
     task = from_file([f"{files[0]}*0.5", files[1]], held_out_fraction=0)
     stage = Stage("sft", recipes.sft, task, 1)

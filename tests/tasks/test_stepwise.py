@@ -10,7 +10,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from groupwise.errors import UserError
-from groupwise.steps import Lines, step_ends
 from groupwise.tasks.stepwise import (
     LEVELS,
     Difficulty,
@@ -22,6 +21,7 @@ from groupwise.tasks.stepwise import (
     split_of,
     stepwise,
 )
+from groupwise.tokens.segmentation import Lines, step_ends
 from groupwise.types import Example, Prompt, Rollout, Score
 
 QUESTION = "37 + 58 - 46 = ?"

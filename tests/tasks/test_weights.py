@@ -12,8 +12,8 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.learners.loading import load_tokenizer
-from groupwise.render import Renderer
 from groupwise.tasks.conventions import Reading, examples, recognise
+from groupwise.tokens.renderer import Renderer
 from groupwise.types import Example
 
 

@@ -2,7 +2,7 @@
 
 0.1 + 0.2 is not 0.3 in floating point. Divided by its own standard deviation such a difference would be an advantage of
 full strength, so numbers of a unit (a group, a batch) that differ by at most ``TOLERANCE`` of the largest magnitude
-among them count as equal. It is the tolerance of ``groupwise.tolerance``, in tensors.
+among them count as equal. It is the tolerance of ``groupwise.values.tolerance``, in tensors.
 """
 
 from __future__ import annotations

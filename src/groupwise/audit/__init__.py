@@ -17,10 +17,10 @@ from groupwise.audit.cases import FORMS, Case, Expected, gold, right_cases, wron
 from groupwise.audit.labels import Graded, graded_outputs
 from groupwise.audit.scoring import Verdict, Written, as_rollout, judge
 from groupwise.errors import UserError
+from groupwise.evaluation.statistics import Interval, wilson_interval
 from groupwise.protocols import Reward
-from groupwise.statistics import Interval, wilson_interval
-from groupwise.tolerance import reaches
 from groupwise.types import Example
+from groupwise.values.tolerance import reaches
 
 __all__ = ["Audit", "Finding", "Mistake", "Rate", "audit"]
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from groupwise.audit.cases import Case
 from groupwise.audit.scoring import Written
-from groupwise.render import Renderer
 from groupwise.sources import with_steps
-from groupwise.steps import Segmentation
+from groupwise.tokens.renderer import Renderer
+from groupwise.tokens.segmentation import Segmentation
 from groupwise.types import Rollout
 
 CHARACTERS_A_TOKEN = 100

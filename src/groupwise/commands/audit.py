@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.commands.parser import REWARDS, parser
-from groupwise.counting import counted
+from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
-from groupwise.ranges import refuse_number
-from groupwise.visible import visible
+from groupwise.output.counting import counted
+from groupwise.output.printable import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +67,7 @@ def execute(arguments: Sequence[str]) -> int:
     )
     _print(done, chosen.data)
     if chosen.json:
-        from groupwise.checkpoint import write_json
+        from groupwise.storage.atomic import write_json
 
         write_json(Path(chosen.json), {"data": Path(chosen.data).name} | done.to_json())
     return _verdict(done, chosen.max_false_positives)
@@ -114,7 +114,7 @@ def _refuse(chosen: Namespace) -> None:
 
 def _correct_at(reward: Reward, asked: float | None) -> float:
     """As the reward itself says, as in an evaluation. Raises UserError where no score of it makes an answer right."""
-    from groupwise.verdicts import Judge
+    from groupwise.rewards.verdicts import Judge
 
     judge = Judge.of(reward)
     if asked is None and not judge.can_tell:
@@ -129,9 +129,9 @@ def _written(reward: Reward, task: Task) -> Written:
     """As text; for a learned reward in the tokens of its own directory's tokenizer."""
     from groupwise.audit.scoring import as_rollout
     from groupwise.audit.tokens import with_tokens
-    from groupwise.render import Renderer
-    from groupwise.rendering import recalled
     from groupwise.rewards import ModelReward
+    from groupwise.tasks.task_renderer import recalled
+    from groupwise.tokens.renderer import Renderer
 
     if not isinstance(reward, ModelReward):
         return as_rollout

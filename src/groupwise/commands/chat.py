@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.commands.parser import parser
 from groupwise.commands.prompt_options import add_sampling, apart, asked_as_trained, refuse_narrowed
+from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
-from groupwise.ranges import refuse_number
-from groupwise.visible import visible
+from groupwise.output.printable import visible
 
 if TYPE_CHECKING:
     from groupwise.commands.conversation import Answer, Conversation
@@ -117,7 +117,7 @@ def _answer_once(conversations: Sequence[Conversation], said: str) -> None:
 
 def _introduced(chosen: Namespace) -> Iterator[str]:
     """What the model was asked in training, with an example from its held-out rows."""
-    from groupwise.questions import asked
+    from groupwise.tasks.questions import asked
 
     known = asked(chosen.model)
     if known.example:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.counting import counted
-from groupwise.ranges import refuse_number
-from groupwise.visible import visible
+from groupwise.config.ranges import refuse_number
+from groupwise.output.counting import counted
+from groupwise.output.printable import visible
 
 if TYPE_CHECKING:
     from groupwise.preflight import Finding
@@ -46,7 +46,7 @@ def execute(arguments: Sequence[str]) -> int:
     found = check_run(recipe, Path(chosen.out) if chosen.out else None, chosen.limit_seconds, _told())
     _print(recipe.name, found, [stage.name for stage in recipe.stages])
     if chosen.json:
-        from groupwise.checkpoint import write_json
+        from groupwise.storage.atomic import write_json
 
         write_json(Path(chosen.json), {"run": recipe.name, "findings": [each.to_json() for each in found]})
     return BREAKS if any(each.kind == "problem" for each in found) else 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from groupwise.counting import counted
 from groupwise.errors import UserError
+from groupwise.output.counting import counted
+from groupwise.output.printable import UNFINISHED
 from groupwise.protocols import RolloutEngine
-from groupwise.render import Renderer
 from groupwise.seeding import stable_seed
+from groupwise.tokens.renderer import Renderer
 from groupwise.types import Example, Message, Request
-from groupwise.visible import UNFINISHED
 
 
 class TextStream:

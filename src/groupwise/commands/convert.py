@@ -11,7 +11,7 @@ from pathlib import Path
 
 from groupwise.commands.parser import parser
 from groupwise.errors import UserError
-from groupwise.visible import visible
+from groupwise.output.printable import visible
 
 EXAMPLES = """  groupwise convert train_grpo.py
   groupwise convert config.yaml --trainer grpo --out my_run.py

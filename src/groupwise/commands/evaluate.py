@@ -14,20 +14,20 @@ from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.prompt_options import add_sampling, apart, asked_as_trained, refuse_narrowed, task_with
-from groupwise.counting import counted
+from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
-from groupwise.evaluation_plan import HeldOut
-from groupwise.ranges import refuse_number
-from groupwise.visible import visible
+from groupwise.evaluation.plan import HeldOut
+from groupwise.output.counting import counted
+from groupwise.output.printable import visible
 
 if TYPE_CHECKING:
-    from groupwise.comparison import Comparison
-    from groupwise.evaluation import Evaluation
-    from groupwise.measure import Measure
+    from groupwise.evaluation.best_of_n import Verification
+    from groupwise.evaluation.comparison import Comparison
+    from groupwise.evaluation.evaluate import Evaluation
+    from groupwise.evaluation.measure import Measure
     from groupwise.protocols import Reward
     from groupwise.tasks.task import Task
     from groupwise.types import Rollout
-    from groupwise.verification import Verification
 
 EXAMPLES = """  groupwise evaluate runs/quickstart/models/grpo --task stepwise
   groupwise evaluate runs/quickstart/models/grpo --against runs/quickstart/models/sft --task stepwise:3
@@ -53,11 +53,11 @@ def execute(arguments: Sequence[str]) -> int:
     _refuse(chosen)
     from groupwise.commands.models import labels
     from groupwise.commands.verifier import opened
-    from groupwise.comparison import compare
+    from groupwise.evaluation.comparison import compare
+    from groupwise.evaluation.voting import able_judge
     from groupwise.learners import Local
     from groupwise.learners.loading import check_model
     from groupwise.tasks import by_name
-    from groupwise.voting import able_judge
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
@@ -147,10 +147,10 @@ def _evaluate(
 ) -> tuple[Evaluation, Verification | None]:
     from groupwise.commands.models import open_model
     from groupwise.commands.verifier import speaking
-    from groupwise.evaluation import evaluate_plan
+    from groupwise.evaluation.best_of_n import verify
+    from groupwise.evaluation.evaluate import evaluate_plan
+    from groupwise.evaluation.voting import able_judge
     from groupwise.rewards.scoring import prepare
-    from groupwise.verification import verify
-    from groupwise.voting import able_judge
 
     prepare(task.judges)
     said = task.system if chosen.system is None else chosen.system
@@ -222,7 +222,7 @@ def _print(
 
 def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
     """What a verifier makes of the samples; beside it stands maj@k of the same samples."""
-    from groupwise.statistics import paired_difference
+    from groupwise.evaluation.statistics import paired_difference
 
     def row(name: str, measures: Sequence[Measure]) -> list[str]:
         several = len(measures) > 1
@@ -254,7 +254,7 @@ def _facts(done: Sequence[Evaluation]) -> list[list[str]]:
 
 def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
     """What a reader must know to read the table right."""
-    from groupwise.comparison import no_votes
+    from groupwise.evaluation.comparison import no_votes
 
     settings = evaluation.settings
     at = "" if settings.correct_at == 1 else f", from {settings.correct_at:g} on"
@@ -279,7 +279,7 @@ def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
 
 
 def _never_right(names: Sequence[str], done: Sequence[Evaluation]) -> list[str]:
-    from groupwise.evaluations import never_right
+    from groupwise.runs.evaluations import never_right
 
     return [f"{name}: {told}." for name, each in zip(names, done, strict=True) if (told := never_right(each))]
 
@@ -291,7 +291,7 @@ def _write(
     comparison: Comparison | None,
     chosen_by: Sequence[Verification],
 ) -> None:
-    from groupwise.checkpoint import write_json
+    from groupwise.storage.atomic import write_json
 
     models = [{"model": source, "evaluation": each.to_json()} for source, each in zip(sources, done, strict=True)]
     for model, found in zip(models[: len(chosen_by)], chosen_by, strict=True):

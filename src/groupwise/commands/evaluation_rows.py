@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from groupwise.comparison import Comparison
-    from groupwise.evaluation import Evaluation
-    from groupwise.measure import Measure
-    from groupwise.statistics import Interval
+    from groupwise.evaluation.comparison import Comparison
+    from groupwise.evaluation.evaluate import Evaluation
+    from groupwise.evaluation.measure import Measure
+    from groupwise.evaluation.statistics import Interval
 
 
 def row_of(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
@@ -33,7 +33,7 @@ def measure_rows(done: Sequence[Evaluation], comparison: Comparison | None) -> I
 
 def set_rows(done: Sequence[Evaluation], paired: bool) -> Iterator[list[str]]:
     """The first two measures, and those of the largest k, on each held-out set by itself."""
-    from groupwise.comparison import compare
+    from groupwise.evaluation.comparison import compare
 
     for name in done[0].sets:
         parts = [each.of_set(name) for each in done]

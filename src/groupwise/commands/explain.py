@@ -147,7 +147,7 @@ def _method(name: str, options: Sequence[str]) -> Method:
         return Method(recipe, known, ())
     from groupwise.commands.flags import flags_of
     from groupwise.commands.options import Options, tune
-    from groupwise.describe import describe, differences
+    from groupwise.config.describe import describe, differences
 
     run = _as_run(recipe, known)
     names = Options(run).names
@@ -162,8 +162,8 @@ def _method(name: str, options: Sequence[str]) -> Method:
 
 def _refuse_as_run(recipe: str, algorithm: Algorithm) -> None:
     """Raises UserError for what a run refuses, whatever the task: no number could say what it would do."""
-    from groupwise.combinations import complaints
-    from groupwise.ranges import refuse_numbers
+    from groupwise.config.ranges import refuse_numbers
+    from groupwise.training.combinations import complaints
 
     refuse_numbers(algorithm, "--algorithm.")
     complaint = next(complaints(algorithm), None)
@@ -183,9 +183,9 @@ def _stray(option: str) -> str:
 def _as_run(name: str, algorithm: Algorithm) -> Any:
     """The one-stage recipe whose options are the method's."""
     from groupwise.learners import NewModel
-    from groupwise.runs import Run
-    from groupwise.stage import Stage
+    from groupwise.runs.recipe import Run
     from groupwise.tasks.task import Task
+    from groupwise.training.stage import Stage
 
     return Run(name, NewModel(), (Stage(name, algorithm, Task("data", ()), steps=1),))
 

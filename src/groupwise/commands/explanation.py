@@ -12,10 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from groupwise.combinations import remarks
 from groupwise.commands.explanation_tables import against_columns, token_columns, token_tables
 from groupwise.commands.methods import documentation
-from groupwise.counting import counted
 from groupwise.explain import (
     Case,
     Numbers,
@@ -27,7 +25,9 @@ from groupwise.explain import (
     scale_effect,
     table_row,
 )
-from groupwise.visible import visible
+from groupwise.output.counting import counted
+from groupwise.output.printable import visible
+from groupwise.training.combinations import remarks
 
 if TYPE_CHECKING:
     from groupwise.commands.method import Method

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from groupwise.commands.explanation import Page
 from groupwise.commands.explanation_tables import folded, push, short
-from groupwise.counting import counted
 from groupwise.explain import Drawn, Numbers, Tokens, Totals, contrast, totals
-from groupwise.visible import visible
+from groupwise.output.counting import counted
+from groupwise.output.printable import visible
 
 MOST_LINES = 60
 TEXT = 60  # letters of a completion

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from groupwise.output.printable import visible
 from groupwise.protocols import RolloutEngine
-from groupwise.render import Renderer
-from groupwise.visible import visible
+from groupwise.tokens.renderer import Renderer
 
 
 def open_model(
@@ -21,8 +21,8 @@ def open_model(
     template_arguments: Mapping[str, Any] | None = None,
 ) -> tuple[RolloutEngine, Renderer]:
     """As ``opening.open_model``; what a person should know is printed beside the results."""
-    from groupwise import opening
     from groupwise.engines import Native
+    from groupwise.runs import opening
 
     def note(text: str) -> None:
         print(visible(text), file=sys.stderr)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from groupwise.commands.parser import parser
-from groupwise.visible import visible
+from groupwise.output.printable import visible
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -18,7 +18,7 @@ def execute(arguments: Sequence[str]) -> int:
     )
     known.add_argument("name", help="of the task and of the directory that is made")
     chosen = known.parse_args(arguments)
-    from groupwise.scaffold import new
+    from groupwise.commands.scaffold import new
 
     for path in new(chosen.name, Path()):
         print(visible(str(path)))

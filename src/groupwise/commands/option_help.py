@@ -18,7 +18,7 @@ from groupwise.commands.request import is_recipe_file
 
 if TYPE_CHECKING:
     from groupwise.commands.request import Request
-    from groupwise.runs import Run
+    from groupwise.runs.recipe import Run
 
 MOST_WIDTH, LEAST_WIDTH, INDENT, COLUMN, SHORTEST = 100, 50, 2, 30, 47
 

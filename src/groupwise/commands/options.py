@@ -15,12 +15,12 @@ import tyro
 
 from groupwise.commands.flags import Flag, flags_of, twice, with_place, words_of
 from groupwise.commands.option_names import NOT_OFFERED, OptionNames
-from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.foreign import explain, refusal
-from groupwise.runs import Run
-from groupwise.stage import Stage
+from groupwise.output.counting import counted
+from groupwise.runs.recipe import Run
 from groupwise.tasks.task import Task
+from groupwise.training.stage import Stage
 
 CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed, tyro.conf.FlagConversionOff)
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from groupwise.commands.flags import Flag, flags_of, is_option, refuse_twice
-from groupwise.counting import counted
 from groupwise.errors import UserError
-from groupwise.visible import visible
+from groupwise.output.counting import counted
+from groupwise.output.printable import visible
 
 if TYPE_CHECKING:
-    from groupwise.questions import Questions
+    from groupwise.tasks.questions import Questions
     from groupwise.tasks.task import Task
 
 Chat = Literal["auto", "always", "never"]
@@ -89,8 +89,8 @@ def stop_strings(given: Sequence[str] | None) -> tuple[str, ...]:
 def asked_as_trained(source: str, system: str | None, stops: Sequence[str] | None, chat: Chat = "auto") -> Questions:
     """How the model is asked: as the run that left it asked it, but for what the caller says. ``--system ""`` and
     ``--stop ""``: none. What is recalled is told in one line on standard error."""
-    from groupwise.questions import asked
-    from groupwise.rendering import recalled
+    from groupwise.tasks.questions import asked
+    from groupwise.tasks.task_renderer import recalled
 
     known, (arguments, today) = asked(source), recalled(source)
     if system is not None:

@@ -18,8 +18,8 @@ from typing import Any
 import groupwise
 from groupwise.errors import UserError
 from groupwise.foreign import trains_elsewhere
-from groupwise.runs import Run
-from groupwise.visible import visible
+from groupwise.output.printable import visible
+from groupwise.runs.recipe import Run
 
 OURS = Path(groupwise.__file__).parent.resolve()
 KINDS = (str, int, float, bool, Path)

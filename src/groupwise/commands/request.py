@@ -14,7 +14,7 @@ from groupwise.errors import UserError
 from groupwise.foreign import CONVERT, refusal
 
 if TYPE_CHECKING:
-    from groupwise.runs import Run
+    from groupwise.runs.recipe import Run
 
 HELP = ("-h", "help", "help_all")
 NEVER_IN_A_FILE = ("options", "write_options", "fresh", "dry_run", *HELP)

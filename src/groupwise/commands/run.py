@@ -17,14 +17,14 @@ from groupwise.commands.held_out import read_held_out
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
-from groupwise.visible import visible
+from groupwise.output.printable import visible
 
 if TYPE_CHECKING:
     from groupwise.algorithm import Algorithm
     from groupwise.commands.flags import Flag
     from groupwise.commands.request import Request
     from groupwise.learners import NewModel
-    from groupwise.runs import Run
+    from groupwise.runs.recipe import Run
     from groupwise.tasks.task import Task
 
 EXAMPLES = """  groupwise run examples/quickstart.py
@@ -126,9 +126,9 @@ def _write_options(request: Request, recipe: Run, kept: Sequence[Flag], others: 
 
 
 def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
-    from groupwise.runs import validate
-    from groupwise.session import run
-    from groupwise.stopping import Stopped, stop_on_signals
+    from groupwise.runs.recipe import validate
+    from groupwise.runs.session import run
+    from groupwise.training.interrupts import Stopped, stop_on_signals
 
     if chosen.dry_run:
         validate(recipe)
@@ -149,7 +149,7 @@ def _dry_run(recipe: Run, out: str | None) -> int:
     """Prints the recipe, and what a short look at its model and data finds. 1 where something would break."""
     import json
 
-    from groupwise.describe import describe
+    from groupwise.config.describe import describe
     from groupwise.preflight import check_run
 
     print(visible(json.dumps(describe(recipe), indent=1, ensure_ascii=False)))
@@ -185,10 +185,10 @@ def _from_file(request: Request) -> tuple[Run, Request, list[Flag], list[str]]:
 
 def _from_method(request: Request) -> Run:
     """A one-stage recipe of a method, a model, data and rewards."""
-    from groupwise.checks import needs_reward
     from groupwise.commands.methods import canonical, method
     from groupwise.learners import NewModel
     from groupwise.tasks.task import Task
+    from groupwise.training.checks import needs_reward
 
     chosen = request.chosen
     algorithm, name = method(chosen.recipe), canonical(chosen.recipe)
@@ -208,10 +208,10 @@ def _from_method(request: Request) -> Run:
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
     """With the numbers that the method's module has in ``run_defaults``: fields of Stage and Local by name."""
+    from groupwise.explain.presets import run_defaults
     from groupwise.learners import Local
-    from groupwise.presets import run_defaults
-    from groupwise.runs import Run
-    from groupwise.stage import HeldOut, Stage
+    from groupwise.runs.recipe import Run
+    from groupwise.training.stage import HeldOut, Stage
 
     wished: dict[str, Any] = dict(run_defaults(method))
     of_stage, of_learner = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from groupwise.commands.conversation import Answer, Conversation
-from groupwise.visible import visible
+from groupwise.output.printable import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

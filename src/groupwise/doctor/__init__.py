@@ -16,7 +16,7 @@ from groupwise.doctor.hacking import RewardHacking
 from groupwise.doctor.history import Row
 from groupwise.doctor.learning import DISTANCE, GRADIENT, ClippedShare, MaskedShare, Mismatch, Staleness
 from groupwise.doctor.policy import EntropyCollapse, LengthDrift, NoSignal, Repetition, Truncation
-from groupwise.step_rows import Follower, truncate_after
+from groupwise.storage.json_rows import Follower, truncate_after
 
 MISMATCH = {False: 1e-3, True: 0.1}
 """Nats a token, in float32 and in half precision: a thousand times, and a few times, what rounding makes."""

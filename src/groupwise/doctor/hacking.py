@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from groupwise.alarms import HackingWatch, observations
+from groupwise.doctor.alarms import HackingWatch, observations
 from groupwise.doctor.history import Row
 
 

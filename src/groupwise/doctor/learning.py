@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from groupwise.counting import counted
 from groupwise.doctor.history import WINDOW, Row, last_mean, robust_z, values
+from groupwise.output.counting import counted
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Native(EngineConfig):
     def _loaded(
         self, directory: Path | str, tokenizer: Any, dtype: str, device: str, note: Callable[[str], None]
     ) -> Any:
-        from groupwise.learners.devices import pick_device
+        from groupwise.learners.device import pick_device
         from groupwise.learners.loading import load_policy
 
         return load_policy(directory, dtype, pick_device(device), tokenizer, note).requires_grad_(False)
@@ -64,8 +64,8 @@ class Native(EngineConfig):
     def _compiled(
         self, model: Any, parts: Blueprint, spelling: Spelling, note: Callable[[str], None]
     ) -> RolloutEngine | None:
-        from groupwise.engines.compiled import CompiledEngine, decoder_for
-        from groupwise.engines.probe import gap
+        from groupwise.engines.agreement import gap
+        from groupwise.engines.cpp import CompiledEngine, decoder_for
 
         decoder = decoder_for(parts)
         if isinstance(decoder, str):
@@ -81,8 +81,8 @@ class Native(EngineConfig):
     def _plain(
         self, model: Any, parts: Blueprint, spelling: Spelling, note: Callable[[str], None]
     ) -> RolloutEngine | None:
-        from groupwise.engines.native import NativeEngine
-        from groupwise.engines.probe import gap
+        from groupwise.engines.agreement import gap
+        from groupwise.engines.torch_engine import NativeEngine
 
         engine = NativeEngine(model, parts, self.max_rows, note, spelling)
         wrong = gap(engine, model)
@@ -91,7 +91,7 @@ class Native(EngineConfig):
         return None if wrong else engine
 
     def _general(self, model: Any, spelling: Spelling) -> RolloutEngine:
-        from groupwise.engines.general import GeneralEngine
+        from groupwise.engines.transformers_engine import GeneralEngine
 
         return GeneralEngine(model, self.max_rows, spelling)
 

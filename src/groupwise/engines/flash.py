@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from groupwise.engines.cache import Stretches, View
+from groupwise.engines.kv_cache import Stretches, View
 from groupwise.networks import Blueprint
 
 

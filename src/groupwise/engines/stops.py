@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from groupwise.pieces import Pieces
+from groupwise.tokens.token_text import Pieces
 from groupwise.types import Sampling
 
 Spelling = Callable[[], tuple[bytes, ...]]

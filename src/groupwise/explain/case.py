@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from groupwise.algorithm import GAE, Algorithm, Outputs, Preference, RewardToGo, Signals
-from groupwise.collate import longest, numbers, padded, parts, placed
-from groupwise.counting import counted
 from groupwise.errors import UserError
-from groupwise.tolerance import reaches
-from groupwise.verdicts import CORRECT_AT
+from groupwise.learning.collate import longest, numbers, padded, parts, placed
+from groupwise.output.counting import counted
+from groupwise.rewards.verdicts import CORRECT_AT
+from groupwise.values.tolerance import reaches
 
 LISTS = {
     "old_logprobs": "of the policy when the draw was made",

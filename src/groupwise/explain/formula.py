@@ -19,7 +19,7 @@ from groupwise.algorithm import (
     TeacherGap,
     Uncorrected,
 )
-from groupwise.counting import counted
+from groupwise.output.counting import counted
 
 SHOWN = (
     "group_size",

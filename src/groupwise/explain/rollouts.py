@@ -11,13 +11,13 @@ from typing import Any
 from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
 from groupwise.explain.case import LISTS, Case, Response
-from groupwise.ledger import Ledger
+from groupwise.ledger.files import Ledger
+from groupwise.rewards.verdicts import CORRECT_AT
 from groupwise.sources import AllRollouts, BestAndWorst
+from groupwise.sources.reward_metrics import signal_of
 from groupwise.sources.selection import select_from
-from groupwise.sources.signal import signal_of
-from groupwise.tolerance import reaches
 from groupwise.types import DEMONSTRATED, Example, Group, Prompt, Rollout, Score
-from groupwise.verdicts import CORRECT_AT
+from groupwise.values.tolerance import reaches
 
 Row = Mapping[str, Any]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from groupwise.counting import counted
 from groupwise.errors import UserError
 from groupwise.foreign.draft import Draft, passes, shown
 from groupwise.foreign.script import DataPath, RewardCall, Script
 from groupwise.foreign.trl_loss import LOSSES, METHODS
+from groupwise.output.counting import counted
 
 RATES = {"GRPO": 1e-6, "RLOO": 1e-6, "DPO": 1e-6, "SFT": 2e-5, "Reward": 1e-4}
 GROUPS = {"GRPO": 8, "RLOO": 2}

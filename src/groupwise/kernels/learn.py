@@ -14,7 +14,7 @@ from torch import Tensor
 
 from groupwise.kernels import calls
 from groupwise.kernels.calls import AttentionCall, AttentionGradients, ChancesCall, Numbers, Spans, Turns, View, call
-from groupwise.kernels.lanes import Lanes
+from groupwise.kernels.tile_threads import Lanes
 
 BLOCK = 64
 """Rows of one unit of work in ``learn.cpp``: gradients of norm weights come back as a sum for each."""

@@ -1,6 +1,6 @@
 """Trainers of one network. ``Local``: in this process, on CPU or CUDA. ``NewModel``: a small model to begin with."""
 
 from groupwise.learners.config import Local, Lora
-from groupwise.learners.scratch import NewModel
+from groupwise.learners.new_model import NewModel
 
 __all__ = ["Local", "Lora", "NewModel"]

@@ -10,9 +10,9 @@ from typing import Protocol
 import torch
 
 from groupwise.algorithm import Algorithm, Outputs
-from groupwise.nonfinite import NotFinite
-from groupwise.tally import Tally, coefficients
-from groupwise.train_batch import TrainBatch
+from groupwise.learning.nonfinite import NotFinite
+from groupwise.learning.tally import Tally, coefficients
+from groupwise.learning.train_batch import TrainBatch
 from groupwise.types import Rollout
 
 CoefficientFunction = Callable[[Sequence[int], Outputs], Outputs]

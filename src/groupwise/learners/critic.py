@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.errors import UserError
-from groupwise.learners.bodies import body_of
-from groupwise.learners.layout import Layout
+from groupwise.learners.hidden_states import body_of
 from groupwise.learners.logprobs import LanguageModel, States
+from groupwise.learners.micro_batch import Layout
 
 
 class Critic(nn.Module):

@@ -15,7 +15,7 @@ from groupwise.learners.backward import CoefficientFunction
 from groupwise.learners.batching import tokens_together
 from groupwise.learners.memory import Room, free_bytes, no_more_than_free
 from groupwise.learners.options import LearnerOptions
-from groupwise.saved_state import bytes_of
+from groupwise.storage.tensors import bytes_of
 from groupwise.types import Rollout
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from groupwise import hub
 from groupwise.errors import UserError
 from groupwise.learners.safe_files import one_line, refuse_directory, refuse_fetched
-from groupwise.nearest import nearest_model
 from groupwise.networks.context import UNLIMITED, stated_context
+from groupwise.storage import hub
+from groupwise.storage.nearest import nearest_model
 
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """Said, so that transformers does not ask on the terminal whether to run what lies beside a model."""
@@ -163,7 +163,7 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) 
     quiet_transformers()
     import torch
 
-    from groupwise.kernels.lanes import keep_to_available_threads
+    from groupwise.kernels.tile_threads import keep_to_available_threads
 
     keep_to_available_threads()
 

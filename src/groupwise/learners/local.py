@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Algorithm, Outputs
 from groupwise.errors import MicroBatchTooLarge
-from groupwise.kernels.lanes import Lanes
+from groupwise.kernels.tile_threads import Lanes
 from groupwise.learners.backward import CoefficientFunction, accumulate, send_back
 from groupwise.learners.critic import Critic
-from groupwise.learners.devices import pick_device
+from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
-from groupwise.learners.layout import Layout
 from groupwise.learners.loading import (
     context_of,
     generation_stops,
@@ -28,14 +27,15 @@ from groupwise.learners.loading import (
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import Room
+from groupwise.learners.micro_batch import Layout
 from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.options import LearnerOptions
 from groupwise.learners.reference import frozen_copy, load_reference
-from groupwise.learners.threads import choose_threads, own_lanes, remarks, trial_rollouts
-from groupwise.saved_state import load_state, save_state
-from groupwise.tally import Tally
-from groupwise.train_batch import TrainBatch
-from groupwise.trainable import Network
+from groupwise.learners.thread_trial import choose_threads, own_lanes, remarks, trial_rollouts
+from groupwise.learning.tally import Tally
+from groupwise.learning.train_batch import TrainBatch
+from groupwise.learning.trainable import Network
+from groupwise.storage.tensors import load_state, save_state
 from groupwise.types import Rollout
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from groupwise.algorithm import Outputs
-from groupwise.kernels.lanes import Lanes
-from groupwise.learners.bodies import PackedBody, body_of
-from groupwise.learners.chances import token_chances
-from groupwise.learners.layout import Layout, Support
+from groupwise.kernels.tile_threads import Lanes
+from groupwise.learners.hidden_states import PackedBody, body_of
+from groupwise.learners.micro_batch import Layout, Support
+from groupwise.learners.token_logprobs import token_chances
 
 CHUNK_ELEMENTS = 2**26  # of [tokens, vocabulary] logits that exist at once
 

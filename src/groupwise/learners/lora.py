@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.errors import UserError
-from groupwise.learners.layout import Layout
 from groupwise.learners.logprobs import LanguageModel, States
 from groupwise.learners.lora_loss import ADAPTER
 from groupwise.learners.lora_targets import Conv1D, last_names, left_out, named_briefly, target_modules
+from groupwise.learners.micro_batch import Layout
 from groupwise.learners.options import Lora
 
 

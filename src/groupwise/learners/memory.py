@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from groupwise.counting import counted
 from groupwise.errors import MicroBatchTooLarge, UserError
 from groupwise.learners.batching import micro_batches, tokens_together
+from groupwise.output.counting import counted
 from groupwise.types import Rollout
 
 RAN_OUT = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "alloc_failed", "out_of_memory")

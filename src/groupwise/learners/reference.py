@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from groupwise.counting import counted
 from groupwise.errors import UserError
-from groupwise.kernels.lanes import Lanes
+from groupwise.kernels.tile_threads import Lanes
 from groupwise.learners.loading import load_model, load_tokenizer
 from groupwise.learners.logprobs import LanguageModel
+from groupwise.output.counting import counted
 
 
 def frozen_copy(model: Any, lanes: Lanes | None = None) -> LanguageModel:

@@ -14,21 +14,21 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Algorithm, Outputs
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.kernels.lanes import Lanes
+from groupwise.kernels.tile_threads import Lanes
 from groupwise.learners.backward import CoefficientFunction, accumulate, send_back
-from groupwise.learners.bodies import body_of
-from groupwise.learners.devices import pick_device
+from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
-from groupwise.learners.layout import Layout
+from groupwise.learners.hidden_states import body_of
 from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, refuse_lost_ids, save_model
 from groupwise.learners.memory import Room
+from groupwise.learners.micro_batch import Layout
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.options import LearnerOptions
-from groupwise.learners.threads import choose_threads, own_lanes, remarks, trial_rollouts
-from groupwise.saved_state import load_state, save_state
-from groupwise.tally import Tally
-from groupwise.train_batch import TrainBatch
-from groupwise.trainable import Network
+from groupwise.learners.thread_trial import choose_threads, own_lanes, remarks, trial_rollouts
+from groupwise.learning.tally import Tally
+from groupwise.learning.train_batch import TrainBatch
+from groupwise.learning.trainable import Network
+from groupwise.storage.tensors import load_state, save_state
 from groupwise.types import Rollout
 
 NO_POLICY = "a scorer has no policy: no reference and no critic"

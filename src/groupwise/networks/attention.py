@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groupwise.kernels import learn
-from groupwise.kernels.lanes import Lanes
+from groupwise.kernels.tile_threads import Lanes
 from groupwise.networks import varlen
-from groupwise.networks.fused import Again
+from groupwise.networks.fused_blocks import Again
 from groupwise.networks.packing import Packing
 
 

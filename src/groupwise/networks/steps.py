@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from groupwise.kernels import learn
-from groupwise.kernels.halves import FinishKept, FinishParts, LayerSums, ProjectParts
-from groupwise.kernels.lanes import Lanes
-from groupwise.networks import plain
+from groupwise.kernels.half_blocks import FinishKept, FinishParts, LayerSums, ProjectParts
+from groupwise.kernels.tile_threads import Lanes
+from groupwise.networks import torch_ops
 
 TILE = 512  # tokens: what a tile makes between its matrix products stays in a core's cache
 FEWEST = 4  # tiles, so that there is something to share
@@ -24,7 +24,7 @@ class StepByStep:
     """A ``networks.ways.Half``. ``kernels``: compiled ones between the matrix products, else torch alone."""
 
     def __init__(self, kernels: bool, lanes: Lanes) -> None:
-        self.steps: Any = learn if kernels else plain
+        self.steps: Any = learn if kernels else torch_ops
         self.lanes, self.alone = lanes, (Lanes(1),) if kernels else ()
 
     def project(self, x: Tensor, parts: ProjectParts, how: Any) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from groupwise.kernels.lanes import Lanes
+from groupwise.kernels.tile_threads import Lanes
+from groupwise.networks.block_backend import fusible, settings
 from groupwise.networks.blueprint import Blueprint, LayerParts
-from groupwise.networks.fused import finish, project
+from groupwise.networks.fused_blocks import finish, project
 from groupwise.networks.linear import linears, share_storage
-from groupwise.networks.plain import at_positions, turn
-from groupwise.networks.ways import fusible, settings
+from groupwise.networks.torch_ops import at_positions, turn
 
 Attend = Callable[..., Tensor]
 """``(layer, q [N, H, D], k [N, Hkv, D], v [N, Hkv, D]) -> [N, H, D]``: who sees whom is the caller's. With gradient,

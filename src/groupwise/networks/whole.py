@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groupwise.kernels import halves, learn
-from groupwise.kernels.halves import FinishKept, FinishParts, ProjectParts
-from groupwise.kernels.lanes import Lanes
+from groupwise.kernels import half_blocks, learn
+from groupwise.kernels.half_blocks import FinishKept, FinishParts, ProjectParts
+from groupwise.kernels.tile_threads import Lanes
 
 
 class WholeHalf:
@@ -21,7 +21,7 @@ class WholeHalf:
 
     def project(self, x: Tensor, parts: ProjectParts, how: Any) -> tuple[Tensor, Tensor]:
         raw, made = (x.new_empty(len(x), len(parts.linear.weight)) for _ in range(2))
-        halves.project(x, parts, how, raw, made, self.lanes)
+        half_blocks.project(x, parts, how, raw, made, self.lanes)
         return raw, made
 
     def turned(self, raw: Tensor, parts: ProjectParts, how: Any) -> Tensor:
@@ -31,16 +31,16 @@ class WholeHalf:
         self, x: Tensor, raw: Tensor | None, parts: ProjectParts, how: Any, gradients: Sequence[Tensor]
     ) -> tuple[Tensor, ProjectParts]:
         gradients = [learn.side_by_side(gradient) for gradient in gradients]
-        return halves.project_backward(x, raw, parts, how, gradients, self.lanes)
+        return half_blocks.project_backward(x, raw, parts, how, gradients, self.lanes)
 
     def finish(self, x: Tensor, mixed: Tensor, parts: FinishParts, how: Any, keep: bool) -> tuple[Tensor, FinishKept]:
         attended, added = (None if norm is None else torch.empty_like(x) for norm in (parts[0], parts[2]))
         rows = x.new_empty(len(x), len(parts.gate_up.weight)) if keep else None
         kept, result = FinishKept(attended, torch.empty_like(x), rows, added), torch.empty_like(x)
-        halves.finish(x, mixed, parts, how, kept, result, self.lanes)
+        half_blocks.finish(x, mixed, parts, how, kept, result, self.lanes)
         return result, kept
 
     def finish_backward(
         self, dy: Tensor, mixed: Tensor, parts: FinishParts, how: Any, kept: FinishKept
     ) -> tuple[Tensor, Tensor, FinishParts]:
-        return halves.finish_backward(dy, mixed, parts, how, kept, self.lanes)
+        return half_blocks.finish_backward(dy, mixed, parts, how, kept, self.lanes)

@@ -14,24 +14,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from groupwise.counting import counted
-from groupwise.directory import RunDirectory
 from groupwise.errors import UserError
-from groupwise.intake import with_usable_rows
 from groupwise.learners import NewModel
-from groupwise.learners.threads import one_thread_plan
-from groupwise.opening import Opener
+from groupwise.learners.thread_trial import one_thread_plan
+from groupwise.output.counting import counted
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
 from groupwise.preflight.without_model import tell_what_is_known
-from groupwise.rehearsal import longest_rollouts
 from groupwise.rewards.model import with_scales
-from groupwise.runs import Run, validate
+from groupwise.runs.directory import RunDirectory
+from groupwise.runs.opening import Opener
+from groupwise.runs.recipe import Run, validate
 from groupwise.seeding import stable_seed
 from groupwise.sources.reward_scale import measured, unmeasured
-from groupwise.stage import Stage, in_stage
+from groupwise.training.intake import with_usable_rows
+from groupwise.training.memory_trial import longest_rollouts
+from groupwise.training.stage import Stage, in_stage
 from groupwise.types import flatten
 
 __all__ = ["Finding", "check_run"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from groupwise.counting import counted
 from groupwise.learners import Local
+from groupwise.output.counting import counted
 from groupwise.preflight.findings import Notebook
-from groupwise.stage import Stage
 from groupwise.tasks.shares import epoch_size
+from groupwise.training.stage import Stage
 
 
 def completions_per_prompt(stage: Stage) -> int:

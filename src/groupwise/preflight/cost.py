@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from groupwise.counting import counted
+from groupwise.learning.trainable import Memory
+from groupwise.output.counting import counted
 from groupwise.preflight.arithmetic import completions_per_prompt
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.probe import Probe
-from groupwise.rehearsal import in_pairs
-from groupwise.stage import Stage
-from groupwise.trainable import Memory
+from groupwise.training.memory_trial import in_pairs
+from groupwise.training.stage import Stage
 from groupwise.types import Rollout, flatten
 
 FORWARD = 1 / 3

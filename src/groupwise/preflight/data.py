@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from groupwise.counting import counted
 from groupwise.errors import UserError
-from groupwise.intake import template_notes
+from groupwise.output.counting import counted
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import DrawContext, row_order
-from groupwise.stage import Stage
 from groupwise.tasks.task import Task
+from groupwise.training.intake import template_notes
+from groupwise.training.stage import Stage
 from groupwise.types import Example, Message, Prompt
 
 LOOKED_AT = 300  # rows, evenly spread, that are rendered

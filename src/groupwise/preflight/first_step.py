@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
+from groupwise.learning.train_batch import TrainBatch
+from groupwise.learning.trainable import Trainable
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import DrawContext
-from groupwise.stage import Stage
-from groupwise.train_batch import TrainBatch
-from groupwise.trainable import Trainable
+from groupwise.training.stage import Stage
+from groupwise.training.update import prepare
 from groupwise.types import Group, flatten
-from groupwise.update import prepare
 
 PROMPTS = 2
 """Sampled for at first; rows that hold their completions are drawn as the stage draws them."""

@@ -6,15 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from groupwise.counting import counted
 from groupwise.doctor import MISMATCH
+from groupwise.learning.trainable import Trainable
+from groupwise.output.counting import counted
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.signal import SIZES, kinds, share_without_signal
 from groupwise.sources import DrawContext
+from groupwise.sources.rollouts import Sampler
 from groupwise.sources.rows import prompt_stream
-from groupwise.sources.sampling import Sampler
-from groupwise.stage import Stage
-from groupwise.trainable import Trainable
+from groupwise.training.stage import Stage
 from groupwise.types import Group, Rollout, flatten
 
 PROMPTS = 24

@@ -8,19 +8,19 @@ from functools import partial
 
 from groupwise.audit.cases import FORMS, gold, right_cases
 from groupwise.audit.scoring import Verdict, judge
-from groupwise.counting import counted
 from groupwise.isolation.trials import found
+from groupwise.output.counting import counted
 from groupwise.preflight.data import named, spread
 from groupwise.preflight.findings import Notebook
 from groupwise.protocols import Reward
 from groupwise.rewards.judge import Judge as ModelJudge
 from groupwise.rewards.model import ModelReward
 from groupwise.rewards.scoring import MayDoWithout, score_rollouts
+from groupwise.rewards.verdicts import Judge, bare
 from groupwise.sources import DrawContext, as_rollout
-from groupwise.stage import Stage
 from groupwise.tasks.task import Task
+from groupwise.training.stage import Stage
 from groupwise.types import Completion, Example, Rollout, Score
-from groupwise.verdicts import Judge, bare
 
 ASKED = 64  # rows
 MOST_ROWS = 20_000

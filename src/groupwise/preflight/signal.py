@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from math import comb, exp, inf, lgamma
 
 from groupwise.algorithm import Algorithm
-from groupwise.statistics import Interval, mean_interval
-from groupwise.tolerance import classes, differ
+from groupwise.evaluation.statistics import Interval, mean_interval
 from groupwise.types import Group, Rollout
+from groupwise.values.tolerance import classes, differ
 
 SIZES = (2, 4, 8, 16, 32, 64)
 

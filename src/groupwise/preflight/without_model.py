@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from groupwise.counting import counted
-from groupwise.intake import with_usable_rows
+from groupwise.output.counting import counted
 from groupwise.preflight.data import tell_repeated
 from groupwise.preflight.findings import Notebook
-from groupwise.stage import Stage
+from groupwise.training.intake import with_usable_rows
+from groupwise.training.stage import Stage
 
 OPEN = "the lengths of prompts, the chat template, rewards on answers, a first step, memory and time"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from groupwise.protocols import ReadsGold, Reward
 from groupwise.rewards.decorator import Decorator
 from groupwise.rewards.scoring import said_at
+from groupwise.rewards.verdicts import bare
 from groupwise.types import OVER, Example, Rollout, Score, TrainerState
-from groupwise.verdicts import bare
 
 
 def any_of(reward: Reward) -> Reward:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from groupwise.describe import describe
+from groupwise.config.describe import describe
+from groupwise.config.identity import unknowns
 from groupwise.errors import UserError
-from groupwise.identity import unknowns
 from groupwise.protocols import Reward
 from groupwise.rewards.decorator import Decorator
 from groupwise.rewards.scoring import prepare, said_at

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from groupwise.protocols import ReadsGold, Reward, StepScoring, Votes
 from groupwise.rewards.scoring import prepare, said_at
+from groupwise.rewards.verdicts import Graded
 from groupwise.types import Example, Rollout, Score, TrainerState
-from groupwise.verdicts import Graded
 
 
 class Decorator(Protocol):

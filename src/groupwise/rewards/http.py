@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from groupwise.masking import MASK, masked
+from groupwise.output.masking import MASK, masked
 
 Reply = Any
 """Plain JSON."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from groupwise.deadlines import stacks
 from groupwise.errors import UserError
-from groupwise.masking import names_secret
+from groupwise.isolation.deadlines import stacks
+from groupwise.output.masking import names_secret
 from groupwise.rewards.http import Refused, Reply, Unreachable, post_json
 from groupwise.types import Rollout, Score
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards.scale import Scale, Standardised, Unscaled, sigmoid
+from groupwise.rewards.verdicts import NEVER, bare
 from groupwise.types import DEMONSTRATED, Rollout, Score
-from groupwise.verdicts import NEVER, bare
 
 if TYPE_CHECKING:
     from groupwise.learners import Local

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from groupwise.errors import UserError
-from groupwise.tolerance import differ
+from groupwise.values.tolerance import differ
 
 
 @runtime_checkable

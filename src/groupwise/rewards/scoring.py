@@ -15,9 +15,9 @@ from groupwise.errors import UserError
 from groupwise.protocols import FollowsTraining, Reward
 from groupwise.rewards.calls import place
 from groupwise.rewards.failures import unscored
-from groupwise.tolerance import TOLERANCE
+from groupwise.rewards.verdicts import Judge, among
 from groupwise.types import OVER, Rollout, Score, ScoreStatus, TrainerState
-from groupwise.verdicts import Judge, among
+from groupwise.values.tolerance import TOLERANCE
 
 LARGEST = sys.float_info.max
 COUNTED: tuple[ScoreStatus, ...] = ("unparseable", "timeout", "failed")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from groupwise.describe import describe
+from groupwise.config.describe import describe
 from groupwise.errors import UserError
 from groupwise.isolation.guarded import Guarded, answered
 from groupwise.isolation.pool import MEMORY_BYTES, Outcome

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from groupwise.protocols import Sink
 
 if TYPE_CHECKING:
-    from groupwise.sample_completions import SampleCompletion
+    from groupwise.output.sample_completions import SampleCompletion
 
 
 class Sinks(Sink):

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from groupwise.deadlines import Helper
-from groupwise.masking import masked
+from groupwise.isolation.deadlines import Helper
+from groupwise.output.masking import masked
 from groupwise.protocols import Sink
 from groupwise.sinks.heard import HeardSteps
 
 if TYPE_CHECKING:
-    from groupwise.sample_completions import SampleCompletion
+    from groupwise.output.sample_completions import SampleCompletion
 
 PATIENCE_SECONDS = 300.0
 """A tracker that has been at one thing for so long hangs."""

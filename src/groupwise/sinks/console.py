@@ -7,16 +7,16 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from groupwise.counting import counted
+from groupwise.output.counting import counted
+from groupwise.output.printable import visible
 from groupwise.protocols import Sink
 from groupwise.sinks.step_lines import StepTable, cells, not_finite, wrapped
-from groupwise.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from groupwise.sample_completions import SampleCompletion
+    from groupwise.output.sample_completions import SampleCompletion
 
 PHASES = {
     "sample": "sampling",

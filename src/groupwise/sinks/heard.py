@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from groupwise.checkpoint import write_json
-from groupwise.clearing import TRACKERS
 from groupwise.sinks.jsonl import read_metrics
+from groupwise.storage.atomic import write_json
+from groupwise.storage.clearing import TRACKERS
 
 _WRITING = threading.Lock()
 """Each tracker has a thread of its own, and all of them one file."""

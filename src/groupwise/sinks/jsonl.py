@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from groupwise.clock import timed, untimed
 from groupwise.protocols import Sink
-from groupwise.step_rows import read_rows, truncate_after
+from groupwise.storage.json_rows import read_rows, truncate_after
+from groupwise.values.metric_names import timed, untimed
 
 METRICS, TIMES = "metrics.jsonl", "times.jsonl"
 
 
 class JsonLines(Sink):
     """Appends ``{"stage", "step", metric: value ...}`` to ``path``, and to ``times.jsonl`` beside it ``{"stage",
-    "step", "time_seconds", metric: value ...}`` with the metrics that a clock makes (``groupwise.clock``).
+    "step", "time_seconds", metric: value ...}`` with the metrics that a clock makes (``metric_names``).
 
     So the first is the same for every run of a recipe. ``time_seconds`` is Unix time. A value that is not finite is
     written as null, which every JSON reader takes. ``read_metrics`` reads both.

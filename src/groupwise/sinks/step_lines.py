@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from groupwise.visible import visible
+from groupwise.output.printable import visible
 
 COLUMNS = {
     "reward": ("reward", "{:.3f}"),

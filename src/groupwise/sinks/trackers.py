@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from groupwise.errors import UserError
-from groupwise.masking import masked
+from groupwise.output.masking import masked
 from groupwise.protocols import Sink
 from groupwise.sinks.beside import Beside, Board
 from groupwise.sinks.heard import HeardSteps

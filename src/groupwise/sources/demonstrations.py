@@ -8,8 +8,8 @@ from typing import Annotated
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
+from groupwise.sources.draw import Draw, DrawContext, Position
 from groupwise.sources.rows import draw_rows
-from groupwise.sources.world import Draw, DrawContext, Position
 from groupwise.types import Example, Prompt, Rollout
 
 

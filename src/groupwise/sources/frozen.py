@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
-from groupwise.render import Renderer
 from groupwise.sources.demonstrations import demonstrated
-from groupwise.sources.gathering import asked_prompts, check_replay, gathered_once, samples, take
+from groupwise.sources.draw import Draw, DrawContext, Gathered, Position
+from groupwise.sources.offline_rollouts import asked_prompts, check_replay, gathered_once, samples, take
+from groupwise.sources.rollouts import Sampler
 from groupwise.sources.rows import fits
-from groupwise.sources.sampling import Sampler
 from groupwise.sources.selection import DistinctPaths, Selection, select_from
-from groupwise.sources.world import Draw, DrawContext, Gathered, Position
 from groupwise.tasks.task import Task
+from groupwise.tokens.renderer import Renderer
 from groupwise.types import Example, Group, Prompt, Rollout, Sampling
 
 

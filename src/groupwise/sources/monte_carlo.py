@@ -11,9 +11,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
-from groupwise.render import Renderer
 from groupwise.seeding import stable_seed
-from groupwise.sources.gathering import (
+from groupwise.sources.draw import Draw, DrawContext, Gathered, Position, prompts_taken
+from groupwise.sources.offline_rollouts import (
     SAMPLED_TOGETHER,
     Sampled,
     asked_prompts,
@@ -22,10 +22,10 @@ from groupwise.sources.gathering import (
     samples,
     take,
 )
-from groupwise.sources.sampling import TOLD_EVERY, Sampler, as_rollout
+from groupwise.sources.rollouts import TOLD_EVERY, Sampler, as_rollout
 from groupwise.sources.step_labels import ALONE, label_metrics, refuse_one_label
-from groupwise.sources.world import Draw, DrawContext, Gathered, Position, prompts_taken
 from groupwise.tasks.task import Task
+from groupwise.tokens.renderer import Renderer
 from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, flatten
 
 COUNTED = (

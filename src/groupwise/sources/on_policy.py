@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm, ConstantLength, Source
-from groupwise.render import Renderer
 from groupwise.seeding import stable_seed
+from groupwise.sources.draw import Draw, DrawContext, Position, after_prompts, prompts_taken
+from groupwise.sources.reward_metrics import informative
+from groupwise.sources.rollouts import Sampler
 from groupwise.sources.rows import has_room, prompt_stream, refuse_nothing
-from groupwise.sources.sampling import Sampler
 from groupwise.sources.selection import AllRollouts, Selection, select_from
-from groupwise.sources.signal import informative
-from groupwise.sources.world import Draw, DrawContext, Position, after_prompts, prompts_taken
 from groupwise.tasks.task import Task
+from groupwise.tokens.renderer import Renderer
 from groupwise.types import Group, Prompt, Sampling
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
-from groupwise.sources import store
+from groupwise.sources import offline_files
+from groupwise.sources.draw import Draw, DrawContext, Position, prompts_taken
 from groupwise.sources.rows import row_stream, rows_of
-from groupwise.sources.world import Draw, DrawContext, Position, prompts_taken
 
 
 def write_pending(directory: Path, context: DrawContext, position: Position, draws: Sequence[Draw]) -> None:
@@ -27,7 +27,7 @@ def write_pending(directory: Path, context: DrawContext, position: Position, dra
             "seconds": draw.seconds,
             "sampled_tokens": draw.sampled_tokens,
         }
-        store.write_lines(_path(directory, number), head, draw.groups, rows)
+        offline_files.write_lines(_path(directory, number), head, draw.groups, rows)
         position = draw.position
 
 
@@ -39,7 +39,7 @@ def read_pending(directory: Path, context: DrawContext, count: int) -> list[Draw
         path = _path(directory, number)
         if not path.exists():
             raise UserError(f"{path}: draw {number} of {count} that were made ahead is missing; bring the file back")
-        head, groups = store.read_lines(path, rows_of(context))
+        head, groups = offline_files.read_lines(path, rows_of(context))
         draws.append(Draw(list(groups), head["position"], head["metrics"], head["seconds"], head["sampled_tokens"]))
     return draws
 

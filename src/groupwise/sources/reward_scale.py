@@ -11,9 +11,9 @@ from groupwise.protocols import Reward
 from groupwise.rewards.model import learned
 from groupwise.rewards.scale import Standardised, Unscaled
 from groupwise.seeding import stable_seed
+from groupwise.sources.draw import DrawContext
+from groupwise.sources.rollouts import Sampler
 from groupwise.sources.rows import has_room, prompt_stream
-from groupwise.sources.sampling import Sampler
-from groupwise.sources.world import DrawContext
 from groupwise.types import Prompt, Rollout, Sampling
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from groupwise.counting import counted
 from groupwise.errors import UserError
+from groupwise.output.counting import counted
 from groupwise.seeding import shuffled, stable_seed
-from groupwise.sources.world import DrawContext, Position, after_prompts, prompts_taken
+from groupwise.sources.draw import DrawContext, Position, after_prompts, prompts_taken
 from groupwise.tasks.shares import Share, epoch_size, rows_of_epoch
 from groupwise.types import Example, Group, Prompt, Rollout
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 from groupwise.sources.distance import levenshtein
 from groupwise.sources.equations import calculations, calculations_hold
-from groupwise.tolerance import TOLERANCE, same
 from groupwise.types import Group, Rollout
+from groupwise.values.tolerance import TOLERANCE, same
 
 
 class Selected(NamedTuple):

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import AnswerRewritten, UserError
+from groupwise.sources.draw import Draw, DrawContext, Position, prompts_taken
 from groupwise.sources.rows import draw_rows, first_prompt, rows_of
-from groupwise.sources.world import Draw, DrawContext, Position, prompts_taken
-from groupwise.steps import step_ends
 from groupwise.tasks.step_labels import LabelledStep, labelled_steps
+from groupwise.tokens.segmentation import step_ends
 from groupwise.types import Example, Group, Prompt, Rollout, flatten
 
 REWRITTEN = "whose steps the chat template or the tokenizer rewrites (steps that stay as they are are expected)"

@@ -19,8 +19,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from groupwise import hub
 from groupwise.errors import UserError
+from groupwise.storage import hub
 from groupwise.tasks.expansion import limit_bytes, parquet_batches, refuse_growth, refuse_saved
 
 Row = tuple[str, dict[str, Any]]

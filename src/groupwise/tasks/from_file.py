@@ -13,10 +13,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from groupwise.counting import counted
 from groupwise.errors import UserError
+from groupwise.output.counting import counted
 from groupwise.protocols import Reward
-from groupwise.steps import Lines, Segmentation
 from groupwise.tasks.conventions import Reading, duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
 from groupwise.tasks.golds import Structured
@@ -24,6 +23,7 @@ from groupwise.tasks.held_out import held_out_sets
 from groupwise.tasks.shares import Share, epoch_size, weight_of
 from groupwise.tasks.task import Task
 from groupwise.tasks.weights import Turns
+from groupwise.tokens.segmentation import Lines, Segmentation
 from groupwise.types import Example
 
 RewardLike = Reward | Callable[..., Any] | str

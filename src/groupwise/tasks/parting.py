@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.counting import counted
 from groupwise.errors import UserError
+from groupwise.output.counting import counted
 from groupwise.tasks.messages import completion_of, conversation_of, nobody_asks, said_by
 from groupwise.tasks.weights import Turns, learned_places
 from groupwise.types import Message, Text

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from groupwise.counting import counted
 from groupwise.errors import UserError
+from groupwise.output.counting import counted
 from groupwise.tasks.golds import answer_of
 from groupwise.tasks.messages import prompt_of
 from groupwise.tasks.values import cell, place_of, shown, structure_of, text_of

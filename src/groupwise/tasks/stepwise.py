@@ -21,8 +21,8 @@ from random import Random
 from typing import Literal, overload
 
 from groupwise.errors import UserError
-from groupwise.steps import Lines
 from groupwise.tasks.task import Task
+from groupwise.tokens.segmentation import Lines
 from groupwise.types import Example, Rollout, Score
 
 Split = Literal["train", "held_out"]

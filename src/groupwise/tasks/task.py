@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from groupwise.protocols import Reward
-from groupwise.steps import Segmentation
+from groupwise.rewards.verdicts import Judge, among
 from groupwise.tasks.shares import Share
+from groupwise.tokens.segmentation import Segmentation
 from groupwise.types import Example
-from groupwise.verdicts import Judge, among
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""The engine on a CPU: a stream of completions in compiled code, on every core, in the learner's own process.
+
+Its threads share no step and no lock while they compute, and no number depends on how many there are: a completion has
+the same ids and log-probabilities alone and among five hundred, on one core and on sixteen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groupwise.engines.common import take_weights
+from groupwise.engines.cpp_stream import CompiledStream, Means
+from groupwise.engines.stops import Spelling, no_spelling
+from groupwise.kernels.decode import Decoder
+from groupwise.networks import Blueprint
+from groupwise.protocols import RolloutEngine, Stream
+from groupwise.types import Sampling
+
+
+class CompiledEngine(RolloutEngine):
+    """Samples from float32 weights in this machine's memory.
+
+    Every stream reads the weights where they lie, when its first events are read, and lays them out for its matrix
+    products: that takes as long as copying them, and is given back when it is closed.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        parts: Blueprint,
+        decoder: Decoder,
+        max_rows: int,
+        threads: int,
+        note: Callable[[str], None] = lambda text: None,
+        spelling: Spelling = no_spelling,
+    ) -> None:
+        self.model, self.parts, self.decoder, self.note = model, parts, decoder, note
+        self.max_rows, self.threads, self.version, self.spelling = max_rows, threads, 0, spelling
+        self.context_tokens = int(model.config.max_position_embeddings)
+
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Copies only what does not already share this model's memory."""
+        take_weights(self.model, weights)
+        self.version = version
+
+    def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
+        """See ``protocols.RolloutEngine``; ``CompiledStream`` says what is special."""
+        means = Means(
+            self.parts, self.decoder, self.context_tokens, self.max_rows, self.threads, self.spelling, self.note
+        )
+        return CompiledStream(means, self.version, sampling, every_token)
+
+
+def decoder_for(parts: Blueprint) -> Decoder | str:
+    """The compiled code, or why it can't stand in for this model."""
+    weight = parts.embedding.weight
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return f"weights are {str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
+    return Decoder.load()

@@ -1,0 +1,1 @@
+"""What a learner is given and what it gives back, as plain values; what a learner promises."""

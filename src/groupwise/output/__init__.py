@@ -1,0 +1,1 @@
+"""Text on its way out, to a terminal, a file or a report: printable, and without keys."""

@@ -1,0 +1,71 @@
+"""What a result depends on beside its recipe: packages, revisions of the code, the data, the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groupwise.runs.revision import revision
+from groupwise.values.version import __version__
+
+if TYPE_CHECKING:
+    from groupwise.training.stage import Stage
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow")
+ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "GROUPWISE_KERNELS")
+"""Variables on which rounding depends."""
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of Groupwise and of the packages that compute."""
+    return {
+        "python": platform.python_version(),
+        "groupwise": __version__,
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
+    """What run.json records of them, and what a continued run compares."""
+    from groupwise.learners.device import machine
+
+    environment = {name: os.environ.get(name, "") for name in ENVIRONMENT}
+    about = {"machine": machine(), "environment": environment, "versions": versions(), "revisions": revisions()}
+    return about | {"data": data_hashes(stages)}
+
+
+def revisions() -> dict[str, str]:
+    """Git's, of the checkout that Groupwise runs from and of the working directory; empty where there is none."""
+    here = Path(__file__).parent
+    return {"groupwise": revision(here, tracked=True), "working directory": revision(Path.cwd())}
+
+
+def recipe_hash(described: Any) -> str:
+    """Of ``describe``'s plain data."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def data_hashes(stages: Sequence[Stage]) -> dict[str, str]:
+    """Of every row of each task's data, by stage. Rows that are made on demand have none: the recipe makes them."""
+    known: dict[int, str] = {}
+    found = {}
+    for stage in stages:
+        for kind, rows in (("train", stage.task.train), ("held out", stage.task.held_out)):
+            if isinstance(rows, list | tuple) and rows:
+                if id(rows) not in known:
+                    known[id(rows)] = _rows_hash(rows)
+                found[f"{stage.name} {kind}"] = known[id(rows)]
+    return found
+
+
+def _rows_hash(rows: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr(row).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Numbers and names that everything may use: these modules import nothing of ours."""
