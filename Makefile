@@ -1,5 +1,6 @@
 # make quickstart   from nothing to a better model, on a CPU, in minutes
 # make test         everything the software promises
+# make check        in a minute, before a commit: style, types, who imports whom, and the quick tests
 # make docs         a page for every method, from the recipes and the code (docs/methods), and other systems' names
 # make parity       losses and gradients of other systems, by their own code, against ours (docs/parity.md)
 # make faults       runs killed, harmed and stopped a hundred times, and what was lost (benchmarks/faults.json)
@@ -7,13 +8,16 @@
 PYTHON ?= python3
 RECIPE ?= examples/quickstart.py
 
-.PHONY: quickstart test docs parity faults bench lint format clean
+.PHONY: quickstart test check docs parity faults bench lint format clean
 
 quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
 
 test: .venv/.installed-dev
 	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+check: lint
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 docs: .venv/.installed-dev
 	.venv/bin/python benchmarks/method_docs.py

@@ -110,9 +110,9 @@ def told(walk: dict[str, Any]) -> str:
 
 WALK = """\
 **1. Draw** (`sources/on_policy.py`, `OnPolicy.draw`). Step 2 of the GRPO stage takes {w[prompts_per_step]} prompts. One of them is
-row `{w[example]}`. The renderer (`render.py`) makes it {prompt_length} tokens, once: {prompt_pieces}.
+row `{w[example]}`. The renderer (`tokens/renderer.py`) makes it {prompt_length} tokens, once: {prompt_pieces}.
 
-**2. Sample** (`engines/compiled.py`). The prompt is computed once; its keys and values are read by all
+**2. Sample** (`engines/cpp.py`). The prompt is computed once; its keys and values are read by all
 {w[group_size]} completions, each with a random stream of its own. The engine returns ids and the log-probability that
 each id had when it was drawn. One completion is {length} tokens long; the longest of the {w[B]} is T = {w[T]}, so every
 tensor below is `[B, T]` = `[{w[B]}, {w[T]}]`. What was sampled is what is trained, id for id.
@@ -147,7 +147,7 @@ objective that is maximised into the gradient that an optimizer descends.
 **9. Step** (`learners/local.py`, `step`). The accumulated gradient is divided by {w[count]:g}, clipped to norm 1, and AdamW
 updates the parameters in place. The engine samples from the same memory, so the next draw needs no copy.
 
-**10. Keep** (`keeper.py`, `ledger.py`). Ids, log-probabilities, reward, advantage and coefficients of all {w[B]} rollouts go
+**10. Keep** (`runs/stage_recorder.py`, `ledger/files.py`). Ids, log-probabilities, reward, advantage and coefficients of all {w[B]} rollouts go
 to `ledger/grpo/000002.parquet`. Computed again from there in float64, the coefficients differ by at most
 {w[recomputed_gap]:.0e}."""
 
