@@ -60,7 +60,7 @@ def test_a_file_that_a_page_names_is_there(page: Path) -> None:
 
 
 def test_what_newcomers_look_for_is_two_clicks_from_the_readme() -> None:
-    """The objective, the KL, the sampler, the checkpoint and the minus sign: links of a page that the README links to."""
+    """Objective, KL, sampler, checkpoint and minus sign: on a page that the README links to."""
     assert "](docs/reading.md)" in (ROOT / "README.md").read_text()
     linked = re.findall(r"\]\(\.\./src/groupwise/(.*?)\)", (ROOT / "docs" / "reading.md").read_text())
     sought = "algorithm/objectives.py algorithm/kl.py engines/cpp.py runs/saver.py learners/backward.py"
