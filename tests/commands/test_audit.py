@@ -72,7 +72,7 @@ def test_a_learned_reward_is_audited_in_its_own_tokens(data, tiny_model, tmp_pat
     Local(device="cpu").open_scorer(tiny_model).save(directory)
     report = tmp_path / "audit.json"
     assert main(["audit", f"process:{directory}", "--data", str(data), "--limit", "1", "--json", str(report)]) == 0
-    assert "reward prm on 1 rows" in capsys.readouterr().out
+    assert "reward prm on 1 row of" in capsys.readouterr().out
     found = {each["kind"]: each for each in json.loads(report.read_text())["findings"]}
     assert found["the row's solution"]["full"] + found["the row's solution"]["less"] == 1
     assert found["empty"]["statuses"] == {"unparseable": 1}  # no step

@@ -148,5 +148,5 @@ def test_a_directory_without_a_model_is_named(tmp_path: Path, tiny_model: Path) 
         Native().open(tiny_model, None, tokenizer, device="cpu")
 
 
-def test_a_scorer_has_no_module_to_sample_from(tiny_model: Path) -> None:
-    assert Local(device="cpu", threads=1).open_scorer(tiny_model).live_module() is None
+def test_a_scorer_is_no_policy_to_sample_from(tiny_model: Path) -> None:
+    assert Local(device="cpu", threads=1).open_scorer(tiny_model).policy is None

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import groupwise
 from groupwise.errors import UserError
-from groupwise.isolation import deadlines
 from groupwise.isolation.deadlines import Helper, result, stacks
 
 
@@ -90,20 +90,23 @@ def test_a_thread_that_hangs_keeps_no_process_alive() -> None:
 WAITS = (".join()", ".wait()", ".result()", ".communicate()", ".acquire()", "select.select([", ".get()")
 ENDS_OTHERWISE = {
     "calls.py": "a coroutine of the user's, not isolated: nothing limits it, as it says",
-    "sampling.py": "of a future that is done",
+    "rollouts.py": "of a future that is done",
     "beside.py": "of a future that is done",
     "deadlines.py": "the helper's own: ends with close()",
     "worker.py": "until its caller hangs up, and with a deadline",
     "run.py": "options of a recipe",
-    "lanes.py": "its threads compute, and wait for nobody",
+    "interrupts.py": "of a context's variable",
+    "thread_trial.py": "of a context's variable",
+    "template_operations.py": "of a context's variable",
+    "tile_threads.py": "its threads compute, and wait for nobody",
 }
 
 
 def test_no_wait_in_the_library_is_without_a_deadline() -> None:
-    house = Path(deadlines.__file__).parent
+    package = Path(groupwise.__file__).parent
     found = {
         f"{path.name}:{number} {line.strip()}"
-        for path in house.rglob("*.py")
+        for path in package.rglob("*.py")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if any(wait in line for wait in WAITS) and "seconds)" not in line and '"""' not in line
     }

@@ -121,7 +121,7 @@ rollouts = [Rollout(prompt, prompt.tokens * 2, *told) for prompt in prompts]
 
 def learned(threads, note=print):
     learner = Local(device="cpu", threads=threads).open(sys.argv[2], note)
-    learner.accumulate(rollouts, 1.0, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
+    learner.backward(rollouts, 1.0, lambda _, said: Outputs(torch.ones_like(said.logprobs)))
     return [parameter.grad.clone() for parameter in learner.model.parameters()]
 
 

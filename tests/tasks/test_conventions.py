@@ -145,8 +145,8 @@ LONE = "a\ud800"
         ({"chosen": "x", "rejected": "y"}, "a.jsonl:1: the common beginning of chosen and rejected is empty"),
         ({"chosen": [USER, FOUR], "rejected": None}, "a.jsonl:1: rejected is null"),
         ({"chosen": [], "rejected": []}, "a.jsonl:1: chosen is empty list"),
-        ({"prompt": "a", "completions": ["b"], "labels": [True, False]}, "a.jsonl:1: 2 labels for 1 steps"),
-        ({"prompt": "a", "completions": ["b"], "labels": None}, "a.jsonl:1: labels is null for 1 steps"),
+        ({"prompt": "a", "completions": ["b"], "labels": [True, False]}, "a.jsonl:1: 2 labels for 1 step;"),
+        ({"prompt": "a", "completions": ["b"], "labels": None}, "a.jsonl:1: labels is null for 1 step;"),
         (
             {"prompt": "a", "completions": ["b"], "labels": ["yes"]},
             "a.jsonl:1: labels[0] is str 'yes'; expected true, false or a number in 0 .. 1",

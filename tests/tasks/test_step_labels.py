@@ -80,7 +80,7 @@ def test_labels_may_be_shares():
         (error(1, steps=[]), "a.jsonl:1: model_output_solution_first_error_step is int '1'; expected 1 .. 0"),
         (error(1) | {"model_output_steps": "a"}, "a.jsonl:1: model_output_steps is str 'a'; expected a list of steps"),
         ({"prompt": "q", "completions": ["a"], "labels": [1.5]}, "a.jsonl:1: labels[0] is float '1.5'"),
-        ({"prompt": "q", "completions": ["a"], "labels": 1}, "a.jsonl:1: labels is int '1' for 1 steps"),
+        ({"prompt": "q", "completions": ["a"], "labels": 1}, "a.jsonl:1: labels is int '1' for 1 step;"),
     ],
 )
 def test_what_a_row_breaks_is_said(row, message):

@@ -41,7 +41,7 @@ def check_same_ids(source: str, theirs: dict[str, int], ours: dict[str, int]) ->
     if different:
         token = different[0]
         raise UserError(
-            f"{source}: its tokenizer is another one: {counted(len(different), 'token')} differ, {token!r} first (id "
-            f"{theirs.get(token, 'none')} there, {ours.get(token, 'none')} in the policy's); expected a model with the "
-            "policy's tokenizer"
+            f"{source}: its tokenizer is another one: {counted(len(different), 'token')} not the same, {token!r} first "
+            f"(id {theirs.get(token, 'none')} there, {ours.get(token, 'none')} in the policy's); expected a model with "
+            "the policy's tokenizer"
         )
