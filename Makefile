@@ -20,8 +20,8 @@ check: lint
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 docs: .venv/.installed-dev
-	.venv/bin/python benchmarks/method_docs.py
-	.venv/bin/python benchmarks/foreign_docs.py
+	.venv/bin/python tools/docs/method_docs.py
+	.venv/bin/python tools/docs/foreign_docs.py
 
 parity: .venv-parity/.installed
 	PYTHONPATH=src .venv-parity/bin/python benchmarks/parity

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / "speed"))
+sys.path[:0] = [str(HERE / "speed"), str(HERE.parent / "tools" / "docs")]
 
 from cases import TINY, M, S, Size  # noqa: E402
 from ceiling import Weights, copy_bytes, matrix_flops  # noqa: E402

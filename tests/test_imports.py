@@ -95,10 +95,10 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 def test_no_benchmark_imports_itself_by_way_of_others() -> None:
-    benchmarks = HOUSE.parents[1] / "benchmarks"
-    if not benchmarks.is_dir():
+    beside = [HOUSE.parents[1] / name for name in ("benchmarks", "tools")]
+    if not all(folder.is_dir() for folder in beside):
         pytest.skip("no benchmarks beside the package")
-    for folder in {path.parent for path in benchmarks.rglob("*.py")}:
+    for folder in {path.parent for place in beside for path in place.rglob("*.py")}:
         assert circle(arrows(folder, "")) == [], folder.name
 
 

@@ -58,7 +58,7 @@ def test_the_readme_shows_each_command_it_is_about() -> None:
     shown = " ".join(CONSOLE)
     for words in ("run examples/", "run grpo --model", "evaluate", "chat"):
         assert words in shown
-    assert "<!-- quickstart -->\n```text\n" in README, "run python benchmarks/readme.py --quickstart"
+    assert "<!-- quickstart -->\n```text\n" in README, "run python tools/docs/readme.py --quickstart"
 
 
 @pytest.mark.parametrize("code", PYTHON)

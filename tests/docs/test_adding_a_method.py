@@ -24,7 +24,7 @@ LISTED = re.findall(r"^--- (\S+)\n\+(from .+)\n\+    (\".+\",)$", TEXT, re.MULTI
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library with what the page adds to it, its tests of recipes, and what makes its pages."""
     root = tmp_path_factory.mktemp("copy")
-    for folder in ("src/groupwise", "tests/recipes", "benchmarks"):
+    for folder in ("src/groupwise", "tests/recipes", "tools/docs"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "parity*"))
     for name, code in FILES.items():
         assert not (root / name).exists(), f"{name} is in the library already"
@@ -102,7 +102,7 @@ def test_the_new_method_is_explained(copy: Path) -> None:
 
 def test_the_new_method_gets_its_page(copy: Path) -> None:
     write = "import method_page as m; print(m.page(m.read('topr'), ('topr', 'rloo'))[m.FOLDER / 'topr.md'])"
-    page = run(copy, "-c", f"import sys; sys.path.insert(0, 'benchmarks'); {write}")
+    page = run(copy, "-c", f"import sys; sys.path.insert(0, 'tools/docs'); {write}")
     assert page.splitlines()[2].startswith("# TOPR, tapered off-policy REINFORCE")
     assert re.search(r"tapered\.py#L\d+", page)
     assert "`--algorithm.objective.cap`" in page

@@ -15,7 +15,7 @@ PAGES = ("from-trl.md", "from-verl.md", "from-openrlhf.md")
 
 
 def test_the_pages_are_up_to_date() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "foreign_docs.py"), "--check"]
+    command = [sys.executable, str(ROOT / "tools" / "docs" / "foreign_docs.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 

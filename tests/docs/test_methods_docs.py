@@ -44,13 +44,13 @@ steps = Steps()
 @pytest.fixture
 def generator(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Its modules by name."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "tools" / "docs")
     return importlib.import_module
 
 
 def test_the_pages_are_what_the_code_says() -> None:
     """Where this fails, ``make docs`` mends it."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "method_docs.py"), "--check"]
+    command = [sys.executable, str(ROOT / "tools" / "docs" / "method_docs.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,7 +1,7 @@
 """Writes docs/from-trl.md, docs/from-verl.md and docs/from-openrlhf.md from the table of foreign names. ``make docs``.
 
-.venv/bin/python benchmarks/foreign_docs.py            # writes what has changed
-.venv/bin/python benchmarks/foreign_docs.py --check    # writes nothing; 1, and names, where something would change
+.venv/bin/python tools/docs/foreign_docs.py            # writes what has changed
+.venv/bin/python tools/docs/foreign_docs.py --check    # writes nothing; 1, and names, where something would change
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from groupwise.foreign import TABLE, VALUES, Entry
 from groupwise.foreign.convert import convert
 from groupwise.foreign.reading import read
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = "<!-- Written by `make docs` from src/groupwise/foreign: change that, not this. -->"
 
 

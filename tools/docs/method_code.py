@@ -39,7 +39,7 @@ from groupwise.algorithm.objectives import ratio_of
 from groupwise.learners import backward, optimizer
 from groupwise.rewards import scoring
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Writes docs/methods: a page and a picture for every recipe, and the index. ``make docs``.
 
-.venv/bin/python benchmarks/method_docs.py            # writes what has changed, removes what has no recipe any more
-.venv/bin/python benchmarks/method_docs.py --check    # writes nothing; 1, and names, where something would change
+.venv/bin/python tools/docs/method_docs.py            # writes what has changed, removes what has no recipe any more
+.venv/bin/python tools/docs/method_docs.py --check    # writes nothing; 1, and names, where something would change
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs what README.md shows and puts what was really printed into it; makes its tables from files and code.
 
-.venv/bin/python benchmarks/readme.py            # commands, Python and tables; needs runs/quickstart
-.venv/bin/python benchmarks/readme.py --all      # first make quickstart --fresh and make test too
+.venv/bin/python tools/docs/readme.py            # commands, Python and tables; needs runs/quickstart
+.venv/bin/python tools/docs/readme.py --all      # first make quickstart --fresh and make test too
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 HEAD, TAIL = 14, 12  # lines kept of a long output
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]*)\n.*?```", re.DOTALL)
