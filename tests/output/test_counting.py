@@ -10,7 +10,7 @@ import pytest
 
 from groupwise.output.counting import counted
 
-SOURCE = Path(__file__).resolve().parents[1] / "src" / "groupwise"
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "groupwise"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-FAULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "faults"
+FAULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "faults"
 RECIPE = f"import sys\nsys.path.insert(0, {str(FAULTS)!r})\nfrom recipes import KINDS\nrun = KINDS['grpo']()\n"
 
 

@@ -15,7 +15,7 @@ from groupwise.tokens.encoding import GUARD, Encoder
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import Example
 
-DATA = Path(__file__).resolve().parents[1] / "../shared/data"
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 ZEPHYR = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"

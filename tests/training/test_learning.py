@@ -8,7 +8,7 @@ from pathlib import Path
 
 import groupwise as gw
 
-QUICKSTART = Path(__file__).resolve().parents[1] / "examples" / "quickstart.py"
+QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart.py"
 
 
 def test_the_quickstart_in_a_shortened_form_ends_better_than_its_demonstrations(tmp_path: Path) -> None:
