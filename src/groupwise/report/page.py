@@ -69,7 +69,7 @@ def _page(title: str, body: Html) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("groupwise.sinks").joinpath(name).read_text(encoding="utf-8")
+    return files("groupwise.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _header(run: Json, result: Html) -> Html:

@@ -42,7 +42,7 @@ def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
 
 def revisions() -> dict[str, str]:
     """Git's, of the checkout that Groupwise runs from and of the working directory; empty where there is none."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     return {"groupwise": revision(here, tracked=True), "working directory": revision(Path.cwd())}
 
 
