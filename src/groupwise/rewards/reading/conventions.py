@@ -158,7 +158,7 @@ def _marked_lines(text: str) -> Iterator[tuple[re.Match[str], Span]]:
     """Each marker, from the end, with the line that follows it."""
     for match in _last(_MARKER, text):
         after = text[match.end() : match.end() + SPAN_CHARACTERS]
-        ends = (_AFTER_ENGLISH if match[0].isascii() else _AFTER_CHINESE).match(after)
+        ends = _AFTER_ENGLISH.match(after) if match[0].isascii() else _AFTER_CHINESE.match(after)
         if ends and (line := _line(after[ends.end() :])):
             yield match, Span(line, is_marked=False)
 
