@@ -55,7 +55,7 @@ _AFTER_ENGLISH = re.compile(
     r"|[:：=→➜]+|[-–—]{1,2}(?=\s)|(?=\\boxed)|(?=\n))",
     re.IGNORECASE,
 )
-_AFTER_CHINESE = re.compile(r"[*_`]*\s*(?:应该|应当|应|就|即|便|选项)*\s*(?:是|为|等于|选)?\s*[:：=]?")
+_AFTER_CHINESE = re.compile(r"[*_`]*+\s*+(?:应该|应当|应|就|即|便|选项)*+\s*+(?:是|为|等于|选)?\s*+[:：=]?")
 _FILLERS = re.compile(
     r"(?:[\s*_:：=>→➜≈`~]++|(?:therefore|thus|hence|then|so|simply|just|exactly|approximately|about|roughly|indeed"
     r"|clearly|given by|found to be|equal to|equals|also|now|only|actually|obviously|definitely|still|in fact|option"
