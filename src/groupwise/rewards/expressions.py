@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,8 +45,10 @@ def scoring(entry: Mapping[str, Any]) -> Iterator[None]:
         _entry.reset(token)
 
 
+@functools.cache
 def guard(package: str) -> None:
-    """Put these readers into all loaded modules of the package, and into sympy's parser. Twice is once."""
+    """Put these readers into all loaded modules of the package, and into sympy's parser; once in a process and in all
+    that are forked from it."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == package:
             vars(module)["eval"] = evaluate
@@ -53,6 +56,7 @@ def guard(package: str) -> None:
 
     if sympy_parser.stringify_expr is not stringify:
         _sympys["stringify"], sympy_parser.stringify_expr = sympy_parser.stringify_expr, stringify
+    check_formula("1 + 1")  # the first use takes milliseconds, here instead of in each process that is forked
 
 
 _sympys: dict[str, Any] = {}
