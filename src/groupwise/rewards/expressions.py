@@ -45,12 +45,18 @@ def scoring(entry: Mapping[str, Any]) -> Iterator[None]:
         _entry.reset(token)
 
 
-@functools.cache
 def guard(package: str) -> None:
-    """Put these readers into all loaded modules of the package, and into sympy's parser; once in a process and in all
-    that are forked from it."""
+    """Put these readers into all loaded modules of the package, and into sympy's parser.
+
+    Nothing is left to do where none was loaded since the last time, be it in the process that this one was forked from.
+    """
+    _guard(package, len(sys.modules))
+
+
+@functools.cache
+def _guard(package: str, loaded: int) -> None:
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == package:
+        if name.partition(".")[0] == package and vars(module).get("eval") is not evaluate:
             vars(module)["eval"] = evaluate
     from sympy.parsing import sympy_parser
 

@@ -99,9 +99,11 @@ def respond(item: dict[str, Any]) -> Any:
     dataset = _dataset(item["family"], json.dumps(item["config"]), item["seed"], item["size"])
     if "answer" in item:
         entry = dataset[item["index"]]
+        expressions.guard("reasoning_gym")
         with expressions.scoring(entry):
             return float(dataset.score_answer(item["answer"], entry))
     entries = [dataset[index] for index in range(item["start"], item["stop"])]
+    expressions.guard("reasoning_gym")  # here, at the warm-up, so that a process for an answer begins with it
     return [[entry["question"], entry["answer"] if isinstance(entry["answer"], str) else None] for entry in entries]
 
 
@@ -109,7 +111,6 @@ def respond(item: dict[str, Any]) -> Any:
 def _dataset(family: str, config: str, seed: int, size: int) -> Any:
     from reasoning_gym import create_dataset
 
-    expressions.guard("reasoning_gym")
     return create_dataset(family, seed=seed, size=size, **json.loads(config))
 
 
