@@ -84,7 +84,7 @@ def test_equal_sides_are_passed_over_and_counted(world: Open, tmp_path: Path) ->
     draw = Pairs().draw(world(Pairs(), rows, prompts_per_step=2, rewards=()), {})
     assert [group.prompt.example.id for group in draw.groups] == [rows[1].id] * 2
     assert draw.metrics["pairs_equal"] + draw.metrics["prompts_too_long"] == draw.position["prompts"] - 2 > 0
-    with pytest.raises(UserError, match="can be used: 50 with equal sides"):
+    with pytest.raises(UserError, match="can be used: 2 with equal sides"):
         Pairs().draw(world(Pairs(), [rows[0]], prompts_per_step=1, rewards=()), {})
 
 

@@ -26,6 +26,14 @@ def test_every_epoch_takes_every_row_once_in_an_order_of_its_own(world: Open, ro
     assert [example.id for example, _ in islice(prompt_stream(replace(here, seed=8), 0), 10)] != epochs[0]
 
 
+def test_a_step_looks_at_few_rows_twice_a_prompt_and_at_many_fifty_times(
+    world: Open, rows: tuple[Example, ...]
+) -> None:
+    for size, looks in ((1, 2), (4, 8), (10, 20), (30, 50)):
+        here = world(Demonstrations(), (rows * 3)[:size], prompts_per_step=3)
+        assert len(list(prompt_stream(here, 5))) == 3 * looks
+
+
 def test_demonstrations_go_on_where_the_last_draw_ended(world: Open) -> None:
     here = world(Demonstrations(), prompts_per_step=4)
     first = Demonstrations().draw(here, {})

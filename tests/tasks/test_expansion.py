@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,76 @@ import pytest
 from pyarrow import parquet
 
 from groupwise.errors import UserError
-from groupwise.tasks.expansion import VARIABLE, batch_bytes, limit_bytes
+from groupwise.tasks.expansion import ROW_VARIABLE, VARIABLE, batch_bytes, limit_bytes
 from groupwise.tasks.files import read_rows
+
+LONG = "x" * 5_000_000
+
+
+def csv_of(text: str, path: Path) -> None:
+    path.write_text(f'question,answer\n1,2\n"{text}",2\n')
+
+
+def table_of(row: dict[str, Any], path: Path) -> None:
+    parquet.write_table(
+        pa.Table.from_pylist([{name: value[:0] for name, value in row.items()}, row]), path, compression="none"
+    )
+
+
+ROWS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "a line": ("a.jsonl:2", lambda path: path.write_text(f'{{"a": 1}}\n{{"a": "{LONG}"}}\n')),
+    "a line of blanks": ("a.jsonl:1", lambda path: path.write_text(" " * 5_000_000)),
+    "a line of short texts": ("a.jsonl:1", lambda path: path.write_text(json.dumps({"a": ["xxxx"] * 900_000}))),
+    "a line that is compressed": (
+        "a.jsonl.gz:2",
+        lambda path: path.write_bytes(gzip.compress(f'{{"a": 1}}\n{{"a": "{LONG}"}}\n'.encode())),
+    ),
+    "an object of a list": ("a.json#1", lambda path: path.write_text(json.dumps([{"a": 1}, {"a": {"b": [LONG]}}]))),
+    "lines after all": ("a.json:2", lambda path: path.write_text(f'{{"a": 1}}\n{{"a": "{LONG}"}}\n')),
+    "a name of a column": ("a.json#0", lambda path: path.write_text(json.dumps([{LONG: 1}]))),
+    "a cell": ("a.csv:3", lambda path: csv_of(LONG, path)),
+    "cells": ("a.csv:2", lambda path: path.write_text("a,b\n" + ",".join(["x" * 3_000_000] * 2))),
+    "a cell of a table": ("a.parquet#1", lambda path: table_of({"question": LONG}, path)),
+    "a list in a table": ("a.parquet#1", lambda path: table_of({"question": "1", "more": ["xxxx"] * 900_000}, path)),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_that_would_fill_the_memory_is_refused_by_its_place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, write = ROWS[name]
+    path = tmp_path / where.partition(":")[0].partition("#")[0]
+    write(path)
+    with pytest.raises(UserError, match=rf"/{re.escape(where)}: the row holds over 4 MiB; .* {ROW_VARIABLE}"):
+        read_rows(path)
+    monkeypatch.setenv(ROW_VARIABLE, "16")
+    if name != "a line of blanks":
+        assert len(read_rows(path)) in (1, 2)
+
+
+def test_a_cell_of_a_book_is_read(tmp_path: Path) -> None:
+    """Python's own bound is 128 KiB, for all of the process."""
+    before = csv.field_size_limit()
+    csv_of("x" * 1_000_000, tmp_path / "a.csv")
+    assert [len(row["question"]) for _, row in read_rows(tmp_path / "a.csv")] == [1, 1_000_000]
+    assert csv.field_size_limit() == before
+
+
+def test_the_bound_of_a_row_is_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
+    for said in ("much", "-1", "inf", "nan"):
+        monkeypatch.setenv(ROW_VARIABLE, said)
+        with pytest.raises(UserError, match=f"{ROW_VARIABLE} is '{said}'; expected how many MiB"):
+            read_rows(tmp_path / "a.jsonl")
+
+
+def test_many_rows_of_nothing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}\n" * 600_000)
+    with pytest.raises(UserError, match=rf"a\.jsonl: its 1,800,000 bytes hold over [\d,]+; .* {VARIABLE}"):
+        read_rows(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_text("\n" * 900_000 + "{}\n")
+    assert len(read_rows(tmp_path / "a.jsonl")) == 1
 
 
 def repeated(text: str, times: int) -> pa.DictionaryArray:

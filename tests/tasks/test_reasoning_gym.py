@@ -66,12 +66,12 @@ def test_a_shell_command_in_an_answer_does_no_harm(matrices: Task) -> None:
     assert not MARK.exists()
 
 
-def test_an_answer_that_hangs_is_killed_and_counted(matrices: Task) -> None:
-    reward = dataclasses.replace(matrices.rewards[0], time_limit_seconds=1.5)  # type: ignore[type-var]
-    hanging, right = matrices.train[:2]
-    (first, second), metrics = score_rollouts(
-        [attempt(hanging, "<answer>10**10**10</answer>"), attempt(right, f"<answer>{right.answer}</answer>")], [reward]
-    )
+def test_an_answer_that_hangs_is_killed_and_counted() -> None:
+    task = reasoning_gym("countdown", size=2, held_out=0)
+    reward = dataclasses.replace(task.rewards[0], time_limit_seconds=1.5)  # type: ignore[type-var]
+    hanging, right = task.train
+    texts = ("<answer>factorial(10**8)</answer>", f"<answer>{right.answer}</answer>")
+    (first, second), metrics = score_rollouts([attempt(hanging, texts[0]), attempt(right, texts[1])], [reward])
     assert (first.reward, second.reward) == (None, 1.0)
     assert first.scores["reasoning_gym"].status == "timeout"
     assert metrics["rewards/reasoning_gym/timeout"] == 0.5

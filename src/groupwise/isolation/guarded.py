@@ -39,7 +39,7 @@ GRACE_SECONDS = 1.0
 MOST_PROCESSES = 1000
 """More than these, threads included, in the reward's own process tree end the call; other people's do not count."""
 WATCH_SECONDS = 0.1
-_FRAME = re.compile(r'File "(.*)", line (\d+) in (.*)')
+_FRAME = re.compile(r'File "([^"\n]*)", line (\d+) in (.*)')
 _ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 

@@ -1,4 +1,4 @@
-"""The verifiers of reasoning-gym, isolated: several of them run the model's answer as a program, some hang on it."""
+"""The verifiers of reasoning-gym, isolated: several would run the model's answer as a program, some hang on it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from groupwise.errors import UserError
 from groupwise.isolation.pool import Outcome, WorkerPool, require_guards, shared_pool
 from groupwise.isolation.trials import walls
+from groupwise.rewards import expressions
 from groupwise.rewards.answers import TEXT_CHARACTERS, final_answer
 from groupwise.types import Rollout, Score
 
@@ -23,10 +24,11 @@ _TAG = re.compile(r"<answer>|</answer>")
 class ReasoningGym:
     """A family's own ``score_answer``, from 0 to 1, on :func:`submitted_answer` of the completion.
 
-    ``eval`` on the answer is how some families score (binary_matrix, countdown, puzzle24 and others). So each answer
-    is scored in a process of its own that is shut in and killed after it (:mod:`groupwise.isolation.pool`): it has no
-    secrets, no network, nothing to read but installed packages, nothing it can write to, and no way to start a program
-    or outlast its limits. An answer that is a program can still give *itself* a score, from 0 to 1.
+    ``eval`` on the answer is how some families score (binary_matrix, countdown, puzzle24 and others). Here it reads
+    literals and formulas and runs nothing (:mod:`groupwise.rewards.expressions`), so that no answer can write its own
+    score. Beyond that each answer is scored in a process of its own that is shut in and killed after it
+    (:mod:`groupwise.isolation.pool`): it has no secrets, no network, nothing to read but installed packages, nothing it
+    can write to, and no way to start a program or outlast its limits.
 
     An answer that takes longer than ``time_limit_seconds`` has no value and the status ``timeout``; one on which the
     scorer raises, dies or returns no number from 0 to 1 has none and ``failed``. Raises UserError where nothing on this
@@ -96,8 +98,12 @@ def respond(item: dict[str, Any]) -> Any:
     """Runs in a worker. With ``answer``: its score at ``index``; without: ``[question, answer]`` of a range."""
     dataset = _dataset(item["family"], json.dumps(item["config"]), item["seed"], item["size"])
     if "answer" in item:
-        return float(dataset.score_answer(item["answer"], dataset[item["index"]]))
+        entry = dataset[item["index"]]
+        expressions.guard("reasoning_gym")
+        with expressions.scoring(entry):
+            return float(dataset.score_answer(item["answer"], entry))
     entries = [dataset[index] for index in range(item["start"], item["stop"])]
+    expressions.guard("reasoning_gym")  # here, at the warm-up, so that a process for an answer begins with it
     return [[entry["question"], entry["answer"] if isinstance(entry["answer"], str) else None] for entry in entries]
 
 

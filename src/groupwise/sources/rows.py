@@ -13,7 +13,7 @@ from groupwise.sources.draw import DrawContext, Position, after_prompts, prompts
 from groupwise.tasks.shares import Share, epoch_size, rows_of_epoch
 from groupwise.types import Example, Group, Prompt, Rollout
 
-MOST_ROWS = 50  # looked at for each prompt that a step wants
+MOST_ROWS, MOST_EPOCHS = 50, 2  # looked at for each prompt that a step wants
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ def prompt_stream(context: DrawContext, taken: int = 0) -> Iterator[tuple[Exampl
     """Examples and their places in the stream, after so many that were taken: epoch after epoch, each in its own seeded
     order.
 
-    Ends after ``MOST_ROWS`` a prompt, so that a stage which can use no row stops instead of looking for ever.
+    Ends after ``MOST_ROWS`` a prompt, or ``MOST_EPOCHS`` of fewer rows, so that a stage which can use no row stops
+    instead of looking for ever.
     """
     rows = rows_of(context)
     for number, row in row_stream(context, taken):
@@ -40,7 +41,7 @@ def prompt_stream(context: DrawContext, taken: int = 0) -> Iterator[tuple[Exampl
 def row_stream(context: DrawContext, taken: int) -> Iterator[tuple[int, int]]:
     """Places in the stream and the numbers of the rows that stand there, as ``prompt_stream`` takes them."""
     size = epoch_size(context.task.shares) or len(context.task.train)
-    for number in range(taken, taken + MOST_ROWS * context.prompts_per_step):
+    for number in range(taken, taken + min(MOST_ROWS, MOST_EPOCHS * size) * context.prompts_per_step):
         epoch, place = divmod(number, size)
         yield number, row_order(context, epoch)[place]
 

@@ -1,7 +1,9 @@
-"""How large a file of data may become: a small file can be made to fill the memory.
+"""How large a file of data and a row of it may become: a small file can be made to fill the memory.
 
 Text shrinks to a tenth when it is compressed, a file that is made to do harm to a ten-thousandth. So a file may hold
-``SMALL_BYTES``, and so many times its own size: 30, or what ``GROUPWISE_EXPANSION`` says in the environment.
+``SMALL_BYTES``, and so many times its own size: 30, or what ``GROUPWISE_EXPANSION`` says in the environment. What is
+done with a row takes a hundred times its size and more, so a row may hold 4 MiB, or as many as ``GROUPWISE_ROW_MIB``
+says: a million tokens.
 """
 
 from __future__ import annotations
@@ -16,20 +18,56 @@ from groupwise.errors import UserError
 
 EXPANSION, SMALL_BYTES = 30.0, 64 << 20
 VARIABLE = "GROUPWISE_EXPANSION"
+ROW_VARIABLE, ROW_MIB = "GROUPWISE_ROW_MIB", 4.0
 ROW_BYTES, VALUE_BYTES = 256, 8
 """What a row, and a value in it, take at the least."""
 
 
 def limit_bytes(size: int) -> int:
     """What a file of so many bytes may become. Raises UserError where the environment says no number for it."""
-    said = os.environ.get(VARIABLE, "")
+    return SMALL_BYTES + int(
+        _number(VARIABLE, EXPANSION, "how many times its own size a file may hold, such as 100") * size
+    )
+
+
+def limit_row_bytes() -> int:
+    """What a row may hold. Raises UserError where the environment says no number for it."""
+    return int(_number(ROW_VARIABLE, ROW_MIB, "how many MiB a row may hold, such as 16") * (1 << 20))
+
+
+def _number(variable: str, usual: float, expected: str) -> float:
+    said = os.environ.get(variable, "")
     try:
-        times = float(said) if said else EXPANSION
+        number = float(said) if said else usual
     except ValueError:
-        times = -1.0
-    if not 0 <= times < float("inf"):
-        raise UserError(f"{VARIABLE} is {said!r}; expected how many times its own size a file may hold, such as 100")
-    return SMALL_BYTES + int(times * size)
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise UserError(f"{variable} is {said!r}; expected {expected}")
+    return number
+
+
+def refuse_row(size: int, where: str) -> None:
+    """Raises UserError where a row of ``size`` bytes holds more than it may."""
+    if size > (most := limit_row_bytes()):
+        raise UserError(
+            f"{where}: the row holds over {most / (1 << 20):g} MiB; if that is meant, set {ROW_VARIABLE} to how many "
+            "MiB a row may hold"
+        )
+
+
+def row_size(row: Any) -> int:
+    """The letters that a row has as JSON, at the least."""
+    size, left = 0, [row]
+    while left:
+        value = left.pop()
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            left += value
+        size += 1
+    return size
 
 
 def refuse_growth(grown: int, path: Path, size: int) -> None:

@@ -21,7 +21,15 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.storage import hub
-from groupwise.tasks.expansion import limit_bytes, parquet_batches, refuse_growth, refuse_saved
+from groupwise.tasks.expansion import (
+    ROW_BYTES,
+    limit_row_bytes,
+    parquet_batches,
+    refuse_growth,
+    refuse_row,
+    refuse_saved,
+    row_size,
+)
 
 Row = tuple[str, dict[str, Any]]
 """``(id, {column: value})``."""
@@ -42,12 +50,15 @@ def read_rows(source: str | Path) -> list[Row]:
     CRLF are no matter.
 
     Raises UserError naming file and line for what cannot be read: a file that is missing, empty, truncated or not
-    UTF-8, a line that is not JSON, a row that is not an object, fields that do not match a csv's header.
+    UTF-8, a line that is not JSON, a row that is not an object or holds too much, fields that do not match a csv's
+    header.
     """
     path = Path(source).expanduser()
     rows = _read_file(path) if path.is_file() else _read_dataset(str(source), path)
     if not rows:
         raise UserError(f"{source}: no rows; expected at least one")
+    for name, row in rows:
+        refuse_row(row_size(row), f"{path.parent / name}" if path.is_file() else name)
     return rows
 
 
@@ -75,11 +86,12 @@ def _read_lines(path: Path) -> list[Row]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     number = read = 0
     size = path.stat().st_size
-    most = limit_bytes(size) + 1
+    most = limit_row_bytes() + 1
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(most), b""), 1):
-                read += len(line)
+                refuse_row(len(line), f"{path}:{number}")
+                read += max(len(line), ROW_BYTES) if line.strip() else len(line)
                 refuse_growth(read, path, size)
                 yield number, _decode(line, path, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -137,6 +149,7 @@ def _read_csv(path: Path) -> list[Row]:
     rows: list[Row] = []
     header: list[str] = []
     line = 1
+    before = csv.field_size_limit(limit_row_bytes())
     try:
         for fields in reader:
             where, line = line, reader.line_num + 1
@@ -149,7 +162,11 @@ def _read_csv(path: Path) -> list[Row]:
             else:
                 rows.append((f"{path.name}:{where}", dict(zip(header, fields, strict=True))))
     except csv.Error as error:
+        if "field limit" in str(error):
+            refuse_row(limit_row_bytes() + 1, f"{path}:{line}")
         raise UserError(f"{path}:{line}: not CSV: {error}") from error
+    finally:
+        csv.field_size_limit(before)
     return rows
 
 

@@ -55,7 +55,7 @@ _AFTER_ENGLISH = re.compile(
     r"|[:：=→➜]+|[-–—]{1,2}(?=\s)|(?=\\boxed)|(?=\n))",
     re.IGNORECASE,
 )
-_AFTER_CHINESE = re.compile(r"[*_`]*\s*(?:应该|应当|应|就|即|便|选项)*\s*(?:是|为|等于|选)?\s*[:：=]?")
+_AFTER_CHINESE = re.compile(r"[*_`]*+\s*+(?:应该|应当|应|就|即|便|选项)*+\s*+(?:是|为|等于|选)?\s*+[:：=]?")
 _FILLERS = re.compile(
     r"(?:[\s*_:：=>→➜≈`~]++|(?:therefore|thus|hence|then|so|simply|just|exactly|approximately|about|roughly|indeed"
     r"|clearly|given by|found to be|equal to|equals|also|now|only|actually|obviously|definitely|still|in fact|option"
@@ -158,7 +158,7 @@ def _marked_lines(text: str) -> Iterator[tuple[re.Match[str], Span]]:
     """Each marker, from the end, with the line that follows it."""
     for match in _last(_MARKER, text):
         after = text[match.end() : match.end() + SPAN_CHARACTERS]
-        ends = (_AFTER_ENGLISH if match[0].isascii() else _AFTER_CHINESE).match(after)
+        ends = _AFTER_ENGLISH.match(after) if match[0].isascii() else _AFTER_CHINESE.match(after)
         if ends and (line := _line(after[ends.end() :])):
             yield match, Span(line, is_marked=False)
 

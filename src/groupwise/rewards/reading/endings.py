@@ -16,7 +16,7 @@ _ANY_NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
     r"(?:\s?/\s?[0-9]+(?![0-9]*[./]))?%?"
 )
-_JOINED = re.compile(r"\s*(?:,|、|，)?\s*(?:(?:or|and|either|to|nor|或者?|和|、)(?![a-z]))?\s*|,\s*")
+_JOINED = re.compile(r"\s*+(?:,|、|，)?\s*+(?:(?:or|and|either|to|nor|或者?|和|、)(?![a-z]))?\s*+|,\s*+")
 _NEGATED = re.compile(
     r"(?:\bnot|n't|\bnever|\bno longer|不是|不等于|并非|≠|!=|\\neq?)\s*"
     r"(?:be\s+|equals?\s+(?:to\s+)?|simply\s+|just\s+)?[$*]*\s*$",

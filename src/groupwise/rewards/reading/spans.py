@@ -26,8 +26,8 @@ _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
 
 _CLAUSE = re.compile(
-    r",?\s+(?:because|since|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
-    r"|\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
+    r"(?:,|(?<!\s))\s+(?:because|since|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
+    r"|(?<!\s)\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|(?<!\s)\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(
