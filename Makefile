@@ -14,7 +14,7 @@ quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
 
 test: .venv/.installed-dev
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 2 --dist loadfile --durations=30 --durations-min=1
 
 check: lint
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -45,6 +45,17 @@ def pytest_runtest_call(item: pytest.Item) -> None:
     seed_everything(item.nodeid)
 
 
+SLOW = Path(__file__).with_name("slow.txt")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of the files in slow.txt, which ``make check`` leaves out."""
+    listed = {Path(__file__).parents[1] / line for line in SLOW.read_text().splitlines() if line[:1] != "#"}
+    for item in items:
+        if item.path in listed:
+            item.add_marker(pytest.mark.slow)
+
+
 SMALL = NewModel(hidden_size=32, layers=2, heads=2, intermediate_size=64, context_tokens=128)
 
 

@@ -21,8 +21,8 @@ from side_by_side import CORES, side_by_side
 from traps import Trap
 
 import groupwise as gw
+import groupwise.runs.saver
 import groupwise.runs.session
-import groupwise.runs.stage_recorder
 from groupwise.runs.directory import RunDirectory
 from groupwise.sinks import Sinks
 from groupwise.storage.manifest import damage
@@ -142,7 +142,7 @@ def on_small_disk(kilobytes: int, checked: bool) -> None:
     if not alone or libc.mount(b"none", b"disk", b"tmpfs", 0, f"size={kilobytes}k".encode()):
         raise SystemExit(NO_MOUNTS)
     if not checked:  # as where another process takes the room in between
-        for module in (groupwise.runs.stage_recorder, groupwise.runs.session):
+        for module in (groupwise.runs.saver, groupwise.runs.session):
             module.require_space = lambda *arguments: None  # type: ignore[attr-defined]
     try:
         gw.run(KINDS["ppo"](), "disk/run", sinks=[])

@@ -18,8 +18,8 @@ import groupwise.learners.scorer
 import groupwise.ledger.files
 import groupwise.runs.directory
 import groupwise.runs.evaluations
+import groupwise.runs.saver
 import groupwise.runs.session
-import groupwise.runs.stage_recorder
 import groupwise.sinks.jsonl
 import groupwise.sources.offline_files
 import groupwise.sources.rollouts
@@ -31,7 +31,7 @@ SPOTS: dict[str, list[tuple[Any, str]]] = {
     "backward": [(groupwise.learners.local, "send_back"), (groupwise.learners.scorer, "send_back")],
     "optimiser": [(groupwise.learners.optimizer.Optimizer, "step")],
     "checkpoint writing": [
-        (groupwise.runs.stage_recorder, "save_progress"),
+        (groupwise.runs.saver, "save_progress"),
         (groupwise.storage.atomic, "write_manifest"),
         (groupwise.storage.atomic, "sync"),
         (groupwise.learners.local.LocalLearner, "save"),

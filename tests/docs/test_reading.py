@@ -66,3 +66,8 @@ def test_what_newcomers_look_for_is_two_clicks_from_the_readme() -> None:
     sought = "algorithm/objectives.py algorithm/kl.py engines/cpp.py runs/saver.py learners/backward.py"
     assert set(sought.split()) <= set(linked)
     assert all((PACKAGE / name).exists() for name in linked)
+
+
+def test_every_file_that_is_marked_slow_is_there() -> None:
+    listed = (ROOT / "tests" / "slow.txt").read_text().splitlines()
+    assert [name for name in listed if name[:1] != "#" and not (ROOT / name).exists()] == []

@@ -95,6 +95,7 @@ ENDS_OTHERWISE = {
     "deadlines.py": "the helper's own: ends with close()",
     "worker.py": "until its caller hangs up, and with a deadline",
     "run.py": "options of a recipe",
+    "expressions.py": "of a context's variable",
     "interrupts.py": "of a context's variable",
     "thread_trial.py": "of a context's variable",
     "template_operations.py": "of a context's variable",

@@ -147,7 +147,7 @@ def test_another_tokenizer_is_refused(
     ids = text["model"]["vocab"]
     ids["4"], ids["5"] = ids["5"], ids["4"]
     (other / "tokenizer.json").write_text(json.dumps(text), encoding="utf-8")
-    with pytest.raises(UserError, match="its tokenizer is another one: 2 tokens differ, '4' first"):
+    with pytest.raises(UserError, match="its tokenizer is another one: 2 tokens not the same, '4' first"):
         ModelReward("rm").resolved(other, CPU, policy).score([attempt("4")])
     with pytest.raises(UserError, match="another tokenizer: it reads '5' where the completion is '4'"):
         ModelReward(other, learner=CPU).score([attempt("4")])

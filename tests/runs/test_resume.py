@@ -208,7 +208,7 @@ def test_the_best_is_known_when_the_file_of_steps_was_cut(left: int, tmp_path: P
         return {"eval/accuracy": next(values)}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("groupwise.runs.stage_recorder.quick_evaluation", measured)
+        patch.setattr("groupwise.runs.evaluation_recorders.quick_evaluation", measured)
         with pytest.raises(BreakOff):
             gw.run(recipe, out, sinks=[Hears(6, breaks)])
         assert "grpo-000003" in names(out)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from groupwise.protocols import ReadsGold, Reward, StepScoring, Votes
-from groupwise.rewards.scoring import prepare, said_at
+from groupwise.rewards.scoring import MayDoWithout, prepare, said_at
 from groupwise.rewards.verdicts import Graded
 from groupwise.types import Example, Rollout, Score, TrainerState
 
@@ -27,6 +27,11 @@ class Decorator(Protocol):
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
         """See ``protocols.FollowsTraining``."""
         return said_at(self.reward, rollouts, state)
+
+    @property
+    def unguarded(self) -> bool:
+        """See ``scoring.MayDoWithout``."""
+        return isinstance(self.reward, MayDoWithout) and self.reward.unguarded
 
     @property
     def correct_at(self) -> float | None:
