@@ -49,11 +49,14 @@ SLOW = Path(__file__).with_name("slow.txt")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of the files in slow.txt, which ``make check`` leaves out."""
-    listed = {Path(__file__).parents[1] / line for line in SLOW.read_text().splitlines() if line[:1] != "#"}
+    """Marks the tests of the files in slow.txt, which ``make check`` leaves out, and begins with the slowest of them, so
+    that no worker is left with it at the end."""
+    lines = [line for line in SLOW.read_text().splitlines() if line[:1] != "#"]
+    places = {Path(__file__).parents[1] / line: place for place, line in enumerate(lines)}
     for item in items:
-        if item.path in listed:
+        if item.path in places:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 SMALL = NewModel(hidden_size=32, layers=2, heads=2, intermediate_size=64, context_tokens=128)
