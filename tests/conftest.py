@@ -49,7 +49,7 @@ SLOW = Path(__file__).with_name("slow.txt")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of the files in slow.txt, which ``make check`` leaves out, and begins with the slowest of them, so
+    """Marks the tests of the files in slow.txt, which ``make check`` leaves out, and begins with the slowest, so
     that no worker is left with it at the end."""
     lines = [line for line in SLOW.read_text().splitlines() if line[:1] != "#"]
     places = {Path(__file__).parents[1] / line: place for place, line in enumerate(lines)}
