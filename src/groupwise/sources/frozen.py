@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from groupwise.algorithm import Algorithm, Source
+from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
 from groupwise.sources.demonstrations import demonstrated
 from groupwise.sources.draw import Draw, DrawContext, Gathered, Position
+from groupwise.sources.gathering_source import GatheringSource
 from groupwise.sources.offline_rollouts import asked_prompts, check_replay, gathered_once, samples, take
 from groupwise.sources.rollouts import Sampler
 from groupwise.sources.rows import fits
 from groupwise.sources.selection import DistinctPaths, Selection, select_from
 from groupwise.tasks.task import Task
-from groupwise.tokens.renderer import Renderer
-from groupwise.types import Example, Group, Prompt, Rollout, Sampling
+from groupwise.types import Example, Group, Prompt, Rollout
 
 
 @dataclass(frozen=True)
-class FrozenPolicy(Source):
+class FrozenPolicy(GatheringSource):
     """q ~ P, o ~ π_sft: completions of policies that no longer change.
 
     The first draw samples them all, scores them with the task's rewards, selects, and keeps what is left in
@@ -64,24 +64,6 @@ class FrozenPolicy(Source):
 
     def asks_verdict(self) -> bool:
         return self.select.asks_verdict()
-
-    def sampled_by(self) -> Literal["learner", "another", "nobody"]:
-        return "another"
-
-    def samples_from(self) -> tuple[str, ...]:
-        return self.models or ("",)
-
-    def sampling(self, renderer: Renderer) -> Sampling | None:
-        return renderer.sampling(self.max_completion_tokens, self.sampling_temperature)
-
-    def gathers(self, rows: int) -> int:
-        return min(self.prompts or rows, rows)
-
-    def on_trial(self, prompts: int) -> Source:
-        return replace(self, prompts=prompts, replay=0.0, replay_from=())
-
-    def of_policy(self, models: tuple[str, ...], replay: float, replay_from: tuple[str, ...]) -> Source | None:
-        return replace(self, models=models, replay=replay, replay_from=replay_from)
 
     def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
         return demonstrated(context, example).prompt if self.demonstrations else context.renderer.prompt(example)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Annotated, Literal, NamedTuple
 
-from groupwise.algorithm import Algorithm, Source
+from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
 from groupwise.seeding import stable_seed
 from groupwise.sources.draw import Draw, DrawContext, Gathered, Position, prompts_taken
+from groupwise.sources.gathering_source import GatheringSource
 from groupwise.sources.offline_rollouts import (
     SAMPLED_TOGETHER,
     Sampled,
@@ -25,8 +26,7 @@ from groupwise.sources.offline_rollouts import (
 from groupwise.sources.rollouts import TOLD_EVERY, Sampler, as_rollout
 from groupwise.sources.step_labels import ALONE, label_metrics, refuse_one_label
 from groupwise.tasks.task import Task
-from groupwise.tokens.renderer import Renderer
-from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, flatten
+from groupwise.types import Completion, Group, Prompt, Request, Rollout, flatten
 
 COUNTED = (
     "solutions/duplicate",
@@ -40,7 +40,7 @@ COUNTED = (
 
 
 @dataclass(frozen=True)
-class MonteCarloSteps(Source):
+class MonteCarloSteps(GatheringSource):
     """q ~ P, o ~ π_frozen: solutions of policies that no longer change, each step labelled by what becomes of it.
 
     Math-Shepherd (arXiv 2312.08935, eq. 3 and 4): a step's prefix is continued N times, and its label is 1 where any of
@@ -91,24 +91,6 @@ class MonteCarloSteps(Source):
             advice = "both; take more prompts, samples_per_prompt or temperature, or another model"
             refuse_one_label(labels, context, advice)
         return take(gathered, context, position)
-
-    def sampled_by(self) -> Literal["learner", "another", "nobody"]:
-        return "another"
-
-    def samples_from(self) -> tuple[str, ...]:
-        return self.models or ("",)
-
-    def sampling(self, renderer: Renderer) -> Sampling | None:
-        return renderer.sampling(self.max_completion_tokens, self.sampling_temperature)
-
-    def gathers(self, rows: int) -> int:
-        return min(self.prompts or rows, rows)
-
-    def on_trial(self, prompts: int) -> Source:
-        return replace(self, prompts=prompts, replay=0.0, replay_from=())
-
-    def of_policy(self, models: tuple[str, ...], replay: float, replay_from: tuple[str, ...]) -> Source | None:
-        return replace(self, models=models, replay=replay, replay_from=replay_from)
 
     def labels_steps(self) -> bool:
         return True

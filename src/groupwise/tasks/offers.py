@@ -73,12 +73,12 @@ class Offers(Protocol):
     @property
     def says_right(self) -> bool:
         """Whether they say themselves which one is right."""
-        ...
+        return False
 
     @property
     def uncertain(self) -> bool:
         """Whether their names may mean anything, so that only a gold shows that they are choices."""
-        ...
+        return False
 
     def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
         """None where the row has none. Raises UserError for choices that cannot be shown."""
@@ -86,7 +86,7 @@ class Offers(Protocol):
 
 
 @dataclass(frozen=True)
-class InOneColumn:
+class InOneColumn(Offers):
     """A list of texts, a mapping of letters to texts, lists ``text`` and ``label``, or a list of such objects."""
 
     column: str
@@ -98,14 +98,6 @@ class InOneColumn:
     @property
     def words(self) -> str:
         return f"choices: {self.column}"
-
-    @property
-    def says_right(self) -> bool:
-        return False
-
-    @property
-    def uncertain(self) -> bool:
-        return False
 
     def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
         found = _listed(row.get(self.column))
@@ -122,35 +114,35 @@ class InOneColumn:
 
 
 @dataclass(frozen=True)
-class InColumns:
+class InColumns(Offers):
     """A column for each choice, named by letters or numbers; the last may be empty."""
 
-    columns: tuple[str, ...]
+    each: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.each
 
     @property
     def words(self) -> str:
-        return f"choices: {', '.join(self.columns)}"
-
-    @property
-    def says_right(self) -> bool:
-        return False
+        return f"choices: {', '.join(self.each)}"
 
     @property
     def uncertain(self) -> bool:
-        return len(self.columns[0]) == 1
+        return len(self.each[0]) == 1
 
     def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
-        values = [row.get(column) for column in self.columns]
+        values = [row.get(column) for column in self.each]
         while values and is_nothing(values[-1]):
             values.pop()
         if not values:
             return None
-        own = [column[-1] for column in self.columns]
+        own = [column[-1] for column in self.each]
         return _offer(values, where, own if own[0].isalpha() else None)
 
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(Offers):
     """Choices with 1 beside the right one and 0 beside the others."""
 
     column: str
@@ -167,10 +159,6 @@ class Targets:
     def says_right(self) -> bool:
         return True
 
-    @property
-    def uncertain(self) -> bool:
-        return False
-
     def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
         found, where = _listed(row.get(self.column)), f"{where}: {self.column}"
         if is_nothing(found):
@@ -184,7 +172,7 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class RightAndWrong:
+class RightAndWrong(Offers):
     """A column with the right answer, and one or several with wrong ones."""
 
     right: str
@@ -201,10 +189,6 @@ class RightAndWrong:
     @property
     def says_right(self) -> bool:
         return True
-
-    @property
-    def uncertain(self) -> bool:
-        return False
 
     def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
         values = [_listed(row.get(column)) for column in self.wrong]
