@@ -13,8 +13,8 @@ import pytest
 import groupwise
 from groupwise import recipes
 
-HOUSE = Path(groupwise.__file__).parent
-TEXTS = {path.relative_to(HOUSE).as_posix(): path.read_text(encoding="utf-8") for path in HOUSE.rglob("*.py")}
+PACKAGE = Path(groupwise.__file__).parent
+TEXTS = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
 FILES = {name: ast.parse(text) for name, text in TEXTS.items()}
 HEAVY = {"torch", "transformers", "pyarrow", "datasets", "math_verify", "reasoning_gym", "tensorboard", "numpy"}
 
@@ -85,7 +85,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}, "e": {"a"}}) == ["b", "d"]
-    graph = arrows(HOUSE, "groupwise.")
+    graph = arrows(PACKAGE, "groupwise.")
     assert circle(graph) == []
     rooms = {name: ".".join(name.split(".")[:2]) for name in graph}
     between: dict[str, set[str]] = {room: set() for room in rooms.values()}
@@ -95,7 +95,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 def test_no_benchmark_imports_itself_by_way_of_others() -> None:
-    beside = [HOUSE.parents[1] / name for name in ("benchmarks", "tools")]
+    beside = [PACKAGE.parents[1] / name for name in ("benchmarks", "tools")]
     if not all(folder.is_dir() for folder in beside):
         pytest.skip("no benchmarks beside the package")
     for folder in {path.parent for place in beside for path in place.rglob("*.py")}:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import groupwise
 
-HOUSE = Path(groupwise.__file__).parent
+PACKAGE = Path(groupwise.__file__).parent
 FILES = {
-    path.relative_to(HOUSE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in HOUSE.rglob("*.py")
+    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")
 }
 PROTOCOLS = {"Source", "RolloutEngine", "Stream", "Learner", "Trainable", "Policy", "Selection"}
 ROOMS = ("sources/", "engines/", "learners/")

@@ -1,4 +1,4 @@
-"""What every recorder of a stage promises; one more joins by one line in ``stage_recorder.Keeper``."""
+"""What every recorder of a stage promises; one more joins by one line in ``stage_recorder.StageRecorder``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from groupwise import recipes, rewards
 from groupwise.learning.record import StepRecord
 from groupwise.runs import stage_recorder
 from groupwise.runs.recorder import Recorder
-from groupwise.runs.stage_recorder import Keeper
+from groupwise.runs.stage_recorder import StageRecorder
 from groupwise.sinks import Sinks
 from groupwise.training.loop import Progress
 from groupwise.types import Example
@@ -75,12 +75,12 @@ def test_one_more_recorder_is_one_line(recipe: gw.Run, tmp_path: Path, monkeypat
     """It is asked after every step, its metrics are the run's, it is drained before a checkpoint is written, and closed
     at the end, where what it raises hides nothing."""
 
-    class Longer(Keeper):
+    class Longer(StageRecorder):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self.recorders.insert(0, Lengths(tmp_path / "longest.json"))
 
-    monkeypatch.setattr("groupwise.runs.session.Keeper", Longer)
+    monkeypatch.setattr("groupwise.runs.session.StageRecorder", Longer)
     sink = Numbers()
     gw.run(recipe, tmp_path / "run", sinks=[sink])
     [made] = Lengths.made
@@ -96,7 +96,7 @@ def test_every_recorder_does_without_a_record(recipe: gw.Run, tmp_path: Path, mo
     """Where a step's groups were all dropped: each of those that a stage has, called as the loop calls them."""
     seen: list[Recorder] = []
 
-    class Emptied(Keeper):
+    class Emptied(StageRecorder):
         def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
             for recorder in self.recorders:
                 found = recorder.after_step(progress, None)
@@ -105,7 +105,7 @@ def test_every_recorder_does_without_a_record(recipe: gw.Run, tmp_path: Path, mo
             seen.extend(self.recorders)
             return super().after_step(progress, record)
 
-    monkeypatch.setattr("groupwise.runs.session.Keeper", Emptied)
+    monkeypatch.setattr("groupwise.runs.session.StageRecorder", Emptied)
     gw.run(recipe, tmp_path / "run", sinks=[])
     kinds = {type(recorder) for recorder in seen}
     own = {value for value in vars(stage_recorder).values() if isinstance(value, type) and Recorder in value.__bases__}

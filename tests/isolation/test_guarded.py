@@ -299,7 +299,7 @@ def test_the_death_of_the_caller_leaves_no_orphans(tmp_path: Path) -> None:
         while not mark.exists():
             assert process.poll() is None
             time.sleep(0.01)
-        assert _running(str(script)) >= 3  # the caller, the house and the worker
+        assert _running(str(script)) >= 3  # the caller, the fork server and the worker
         process.kill()
     deadline = time.monotonic() + 300.0
     while _running(str(script)) and time.monotonic() < deadline:

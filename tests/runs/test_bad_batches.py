@@ -15,7 +15,7 @@ from groupwise import HeldOut, Local, OnPolicy, Run, Stage, recipes
 from groupwise.algorithm import Coefficients, Outputs, Signals
 from groupwise.errors import UserError
 from groupwise.learners.local import LocalLearner
-from groupwise.learning.nonfinite import NotFinite, refuse_bad
+from groupwise.learning.nonfinite import NonFiniteUpdate, refuse_bad
 from groupwise.learning.record import BadNumber
 from groupwise.ledger.files import Ledger
 from groupwise.rewards import as_reward
@@ -202,7 +202,7 @@ def test_each_kind_is_named_where_it_is_and_before_what_is_made_of_it(
         found = Coefficients(torch.tensor(0.0), Outputs(**parts["cotangent"]), zeros(), zeros(), zeros())
         try:
             refuse_bad(signals, Outputs(**parts["outputs"]), found)
-        except NotFinite as bad:
+        except NonFiniteUpdate as bad:
             return bad.number
         return None
 
@@ -220,7 +220,7 @@ def test_a_loss_alone_is_named_too() -> None:
     empty = torch.zeros(1, 1, dtype=torch.float64)
     signals = Signals(empty == 0, torch.zeros(1), empty, empty == 0, empty[:, 0] == 0)
     found = Coefficients(torch.tensor(INF), Outputs(empty), empty, empty, empty)
-    with pytest.raises(NotFinite) as raised:
+    with pytest.raises(NonFiniteUpdate) as raised:
         refuse_bad(signals, Outputs(empty), found)
     assert raised.value.number.sentence() == "loss is -inf"
 

@@ -35,7 +35,7 @@ def _split(code: str) -> tuple[list[str], str]:
 
 
 def _quoted(text: str) -> str:
-    """With double quotes, as the house writes them: token by token, so that no text ends anywhere but where it did."""
+    """With double quotes, as ruff writes them: token by token, so that no text ends anywhere but where it did."""
     lines = text.splitlines()
     for token in reversed(list(tokenize.generate_tokens(io.StringIO(text).readline))):
         plain = token.string.strip("'")

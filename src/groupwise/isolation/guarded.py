@@ -29,7 +29,7 @@ from contextlib import suppress
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.isolation.guarded_child import FORK, KILL, READY, Respond, keep_house
+from groupwise.isolation.guarded_child import FORK, KILL, READY, Respond, serve_forks
 from groupwise.isolation.pool import MEMORY_BYTES, START_SECONDS, Outcome
 from groupwise.isolation.process_tree import tasks_below, tasks_of_machine
 from groupwise.isolation.processes import asked_of_the_system
@@ -48,7 +48,7 @@ class Guarded:
 
     def __init__(self, respond: Respond, memory_bytes: int = MEMORY_BYTES) -> None:
         self._respond, self._memory_bytes = respond, memory_bytes
-        self._house: _House | None = None
+        self._server: _ForkServer | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -67,29 +67,29 @@ class Guarded:
         with self._lock:
             try:
                 while waiting:
-                    house = self._open()
-                    for number, outcome in house.ask(waiting, seconds, together):
+                    server = self._open()
+                    for number, outcome in server.ask(waiting, seconds, together):
                         waiting.pop(number)
                         yield number, outcome
             finally:
-                if waiting and self._house:
-                    self._house.drop_worker()
+                if waiting and self._server:
+                    self._server.drop_worker()
 
     def close(self) -> None:
         """End the process. The next call starts another."""
         with self._lock:
-            if self._house:
-                self._house.end()
+            if self._server:
+                self._server.end()
 
-    def _open(self) -> _House:
-        if self._house is None or not self._house.alive():
-            self._house = _House(self._respond, self._memory_bytes)
-            weakref.finalize(self, self._house.end)
-        return self._house
+    def _open(self) -> _ForkServer:
+        if self._server is None or not self._server.alive():
+            self._server = _ForkServer(self._respond, self._memory_bytes)
+            weakref.finalize(self, self._server.end)
+        return self._server
 
 
-class _House:
-    """The caller's side of one house, and of the worker in it."""
+class _ForkServer:
+    """The caller's side of one fork server, and of the worker in it."""
 
     def __init__(self, respond: Respond, memory_bytes: int) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -102,7 +102,7 @@ class _House:
         with asked_of_the_system("a reward, isolated as it is by default,"):
             self._pid = os.fork()
         if not self._pid:
-            keep_house(theirs, respond, memory_bytes, strangers)
+            serve_forks(theirs, respond, memory_bytes, strangers)
         theirs.close()
         _ours.add(self._control)
         self._control.settimeout(START_SECONDS)
@@ -149,7 +149,7 @@ class _House:
             self._end_worker()
 
     def end(self) -> None:
-        """The house and all in it."""
+        """The fork server and all in it."""
         if self._owner != os.getpid() or self._control.fileno() < 0:
             return
         self._control.close()
@@ -171,7 +171,7 @@ class _House:
         return worker
 
     def _end_worker(self) -> str:
-        """Where it stood, in words. A house that does not answer is ended with it."""
+        """Where it stood, in words. A fork server that does not answer is ended with it."""
         worker, self._worker = self._worker, None
         assert worker is not None
         with suppress(OSError):
@@ -199,7 +199,7 @@ class _Worker:
         self._buffer = b""
         _ours.add(self.connection)
 
-    def send(self, calls: list[Any], seconds: float, house: _House) -> str:
+    def send(self, calls: list[Any], seconds: float, server: _ForkServer) -> str:
         """What went wrong, if anything did."""
         try:
             request = pickle.dumps((calls, seconds))
@@ -215,10 +215,10 @@ class _Worker:
             return _DIED
         return ""
 
-    def receive(self, seconds: float, house: int) -> tuple[tuple[int, dict[str, Any]] | None, str]:
+    def receive(self, seconds: float, server: int) -> tuple[tuple[int, dict[str, Any]] | None, str]:
         """The next answer, or what is wrong: it died, said nothing for so long, or starts processes without end.
 
-        ``house``: the process below which all that it starts stands.
+        ``server``: the process below which all that it starts stands.
         """
         deadline, before = time.monotonic() + seconds, tasks_of_machine()
         with selectors.DefaultSelector() as selector:
@@ -232,7 +232,7 @@ class _Worker:
                     if not chunk:
                         return None, _DIED
                     self._buffer += chunk
-                elif _too_many(house, before):
+                elif _too_many(server, before):
                     return None, f"it started more than {MOST_PROCESSES} processes"
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
@@ -269,9 +269,9 @@ def answered(answer: dict[str, Any], seconds: float) -> Outcome:
     return Outcome("done", answer) if reason is None else Outcome("failed", reason=reason)
 
 
-def _too_many(house: int, before: int | None) -> bool:
-    """Whether the tree below ``house`` has outgrown its bound. It is counted only where the machine's own count, one
+def _too_many(server: int, before: int | None) -> bool:
+    """Whether the tree below ``server`` has outgrown its bound. It is counted only where the machine's own count, one
     short read, has grown as much since ``before``."""
     now = tasks_of_machine()
     grown = now is None or before is None or now - before > MOST_PROCESSES
-    return grown and tasks_below(house) > MOST_PROCESSES
+    return grown and tasks_below(server) > MOST_PROCESSES

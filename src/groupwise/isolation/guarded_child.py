@@ -1,8 +1,9 @@
-"""What runs in the processes of :mod:`groupwise.isolation.guarded`: a house that forks workers, and a worker.
+"""What runs in the processes of :mod:`groupwise.isolation.guarded`: a server that forks workers, and a worker.
 
-The house is forked from the caller once. It runs no code of a user's and has one thread, so the workers that it forks
-begin clean, however the caller's threads stand by then. Where we are root the house is process 1 of a process tree of
-its own: nothing in it can signal it or anything outside, and all that a worker ever started ends with that worker.
+The fork server is forked from the caller once. It runs no code of a user's and has one thread, so the workers that it
+forks begin clean, however the caller's threads stand by then. Where we are root the fork server is process 1 of a
+process tree of its own: nothing in it can signal it or anything outside, and all that a worker ever started ends with
+that worker.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _DEATH_SIGNAL, _SUBREAPER = 1, 36
 _DUMP_SECONDS = 0.05
 
 
-def keep_house(control: socket.socket, respond: Respond, memory_bytes: int, strangers: Sequence[int]) -> NoReturn:
+def serve_forks(control: socket.socket, respond: Respond, memory_bytes: int, strangers: Sequence[int]) -> NoReturn:
     """Follows orders: fork a worker on this connection, or kill it. Ends with the caller's end of ``control``.
 
     ``strangers``: descriptors of the caller's that a process which outlives it must not hold open.

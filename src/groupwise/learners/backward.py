@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from groupwise.algorithm import Algorithm, Outputs
-from groupwise.learning.nonfinite import NotFinite
+from groupwise.learning.nonfinite import NonFiniteUpdate
 from groupwise.learning.tally import Tally, coefficients
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.types import Rollout
@@ -45,11 +45,11 @@ def accumulate(backward: Backward, batch: TrainBatch, algorithm: Algorithm, on_r
         cotangent, tally = coefficients(batch.part(rows), algorithm, outputs)
         tallies.append(tally)
         if tally.bad is not None:
-            raise NotFinite(tally.bad)
+            raise NonFiniteUpdate(tally.bad)
         on_rows(len(rows))
         return cotangent
 
-    with suppress(NotFinite):  # the tally says so
+    with suppress(NonFiniteUpdate):  # the tally says so
         backward(batch.rollouts, batch.temperature, asked, algorithm.outputs, batch.together)
     return Tally.total(tallies)
 

@@ -24,21 +24,21 @@ SAID = ("logprobs", "entropy", "values", "exact_kl")
 
 
 @dataclass
-class NotFinite(Exception):  # noqa: N818 - no error of ours: it leaves an update out
+class NonFiniteUpdate(Exception):  # noqa: N818 - no error of ours: it leaves an update out
     """An update must not be made. ``row`` is that of the minibatch."""
 
     number: BadNumber
 
 
 def refuse_bad(signals: Signals, outputs: Outputs, found: Coefficients) -> None:
-    """Raises NotFinite for the first number of a micro-batch that is not finite, of tokens that count."""
+    """Raises NonFiniteUpdate for the first number of a micro-batch that is not finite, of tokens that count."""
     for kind, tensor in _in_order(signals, outputs, found):
         bad = signals.mask & ~tensor.isfinite()
         if bad.any():
             row, token = (int(index) for index in bad.nonzero()[0])
-            raise NotFinite(BadNumber(kind, float(tensor[row, token]), int(bad.sum()), row, token))
+            raise NonFiniteUpdate(BadNumber(kind, float(tensor[row, token]), int(bad.sum()), row, token))
     if not torch.isfinite(found.objective):
-        raise NotFinite(BadNumber("loss", -float(found.objective)))
+        raise NonFiniteUpdate(BadNumber("loss", -float(found.objective)))
 
 
 def _in_order(signals: Signals, outputs: Outputs, found: Coefficients) -> Iterator[tuple[str, Tensor]]:

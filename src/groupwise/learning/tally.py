@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from groupwise.algorithm import Algorithm, Coefficients, Outputs, Signals, gradient_coefficient
-from groupwise.learning.nonfinite import NotFinite, refuse_bad
+from groupwise.learning.nonfinite import NonFiniteUpdate, refuse_bad
 from groupwise.learning.record import BadNumber
 from groupwise.learning.train_batch import TrainBatch, own_tokens
 
@@ -92,7 +92,7 @@ def coefficients(batch: TrainBatch, algorithm: Algorithm, outputs: Outputs) -> t
     )
     try:
         refuse_bad(signals, outputs, found)
-    except NotFinite as bad:
+    except NonFiniteUpdate as bad:
         return found.cotangent, replace(tally, bad=_located(bad.number, batch))
     measures = {**algorithm.objective.measures(outputs.logprobs, signals)}
     if signals.off_policy is not None and signals.off_policy.any() and not algorithm.trains_scorer:

@@ -1,4 +1,4 @@
-"""What every recorder of a stage has: it keeps one thing, step by step. ``keeper.Keeper`` lists them."""
+"""What every recorder of a stage has: it keeps one thing, step by step. ``keeper.StageRecorder`` lists them."""
 
 from __future__ import annotations
 

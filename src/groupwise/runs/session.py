@@ -29,7 +29,7 @@ from groupwise.runs.recipe import Outcome, Run, as_record, validate
 from groupwise.runs.resume import note_changes, note_unreadable, record_guards, refuse_damaged_model, whole_checkpoint
 from groupwise.runs.retention import BEST, rotate
 from groupwise.runs.reward_scales import scaled
-from groupwise.runs.stage_recorder import Keeper
+from groupwise.runs.stage_recorder import StageRecorder
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
 from groupwise.sinks.trackers import About
@@ -244,7 +244,7 @@ class Session:
             self.evaluator.evaluate_start(stage, world, learner, start)
         self.sink.stage(stage.name, stage.steps, progress.step)
         plan, kept = self.recipe.evaluation, self.recipe.checkpoints
-        keeper = Keeper(stage, world, learner, plan, kept, self.place, self.sink, progress)
+        keeper = StageRecorder(stage, world, learner, plan, kept, self.place, self.sink, progress)
         try:
             train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
             keeper.drain()

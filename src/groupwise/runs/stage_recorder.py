@@ -26,7 +26,7 @@ from groupwise.training.loop import Progress
 from groupwise.training.stage import Checkpoints, HeldOut, Stage, updates_per_draw
 
 
-class Keeper:
+class StageRecorder:
     """One stage's memory: a list of recorders. One more is a file of its own and a line in here."""
 
     def __init__(
