@@ -17,22 +17,31 @@ ROOMS = ("sources/", "engines/", "learners/")
 
 
 def kinds() -> dict[str, str]:
-    """Every class that can stand in such a slot, by what makes it one: it inherits a protocol, or does its work."""
+    """Every class that can stand in such a slot, by what makes it one: it inherits a protocol, from it or by way of
+    another class, or does its work."""
     found: dict[str, str] = dict.fromkeys(PROTOCOLS, "protocol")
-    for name, tree in FILES.items():
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.ClassDef) or not name.startswith(ROOMS):
-                continue
-            methods = {child.name for child in node.body if isinstance(child, ast.FunctionDef)}
-            bases = {ast.unparse(base) for base in node.bases}
-            if (
-                bases & PROTOCOLS
-                or {"generate", "load"} <= methods
-                or {"accumulate", "step"} <= methods
-                or ("open" in methods and name.endswith("config.py"))
-            ):
-                found[node.name] = name
+    classes = [
+        (name, node)
+        for name, tree in FILES.items()
+        if name.startswith(ROOMS)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+    before = 0
+    while before < len(found):
+        before = len(found)
+        found |= {node.name: name for name, node in classes if _is_one(name, node, found)}
     return found
+
+
+def _is_one(name: str, node: ast.ClassDef, known: dict[str, str]) -> bool:
+    methods = {child.name for child in node.body if isinstance(child, ast.FunctionDef)}
+    return (
+        bool({ast.unparse(base) for base in node.bases} & known.keys())
+        or {"generate", "load"} <= methods
+        or {"accumulate", "step"} <= methods
+        or ("open" in methods and name.endswith("config.py"))
+    )
 
 
 def asked(tree: ast.AST) -> Iterator[tuple[int, str]]:
