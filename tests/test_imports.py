@@ -131,6 +131,7 @@ ROOMS = {
     "config": "errors output",
     "foreign": "errors output",
     "storage": "errors output",
+    "environments": "errors isolation output types values",
     "doctor": "output storage",
     "learners": "algorithm errors kernels learning networks output storage types",
     "ledger": "isolation learning output storage types",
