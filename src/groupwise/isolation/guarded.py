@@ -13,34 +13,25 @@ a model writes is not run here but by :class:`groupwise.rewards.Code`.
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import re
 import selectors
-import signal
-import socket
-import sys
-import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.isolation.guarded_child import FORK, KILL, READY, Respond, serve_forks
-from groupwise.isolation.pool import MEMORY_BYTES, START_SECONDS, Outcome
+from groupwise.isolation.fork_server import GRACE_SECONDS, ForkServer, Worker
+from groupwise.isolation.guarded_child import Respond, answer_batches
+from groupwise.isolation.pool import MEMORY_BYTES, Outcome
 from groupwise.isolation.process_tree import tasks_below, tasks_of_machine
-from groupwise.isolation.processes import asked_of_the_system
 
-GRACE_SECONDS = 1.0
-"""A call that watches its own limit says so by then."""
 MOST_PROCESSES = 1000
 """More than these, threads included, in the reward's own process tree end the call; other people's do not count."""
 WATCH_SECONDS = 0.1
-_FRAME = re.compile(r'File "([^"\n]*)", line (\d+) in (.*)')
-_ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+WITHOUT = "; isolated=False does without one"
 
 
 class Guarded:
@@ -48,7 +39,7 @@ class Guarded:
 
     def __init__(self, respond: Respond, memory_bytes: int = MEMORY_BYTES) -> None:
         self._respond, self._memory_bytes = respond, memory_bytes
-        self._server: _ForkServer | None = None
+        self._server: _Caller | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -79,65 +70,45 @@ class Guarded:
         """End the process. The next call starts another."""
         with self._lock:
             if self._server:
-                self._server.end()
+                self._server.forks.end()
 
-    def _open(self) -> _ForkServer:
-        if self._server is None or not self._server.alive():
-            self._server = _ForkServer(self._respond, self._memory_bytes)
-            weakref.finalize(self, self._server.end)
+    def _open(self) -> _Caller:
+        if self._server is None or not self._server.forks.alive():
+            self._server = _Caller(self._respond, self._memory_bytes)
+            weakref.finalize(self, self._server.forks.end)
         return self._server
 
 
-class _ForkServer:
-    """The caller's side of one fork server, and of the worker in it."""
+class _Caller:
+    """Asks the worker of one fork server."""
 
     def __init__(self, respond: Respond, memory_bytes: int) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # whatever stands there; what waits in it would be written twice
-                stream.flush()
-        self._control, theirs = socket.socketpair()
-        self._worker: _Worker | None = None
-        self._owner = os.getpid()
-        strangers = [number for each in (*_ours, self._control) if (number := each.fileno()) >= 0]  # closed: -1
-        with asked_of_the_system("a reward, isolated as it is by default,"):
-            self._pid = os.fork()
-        if not self._pid:
-            serve_forks(theirs, respond, memory_bytes, strangers)
-        theirs.close()
-        _ours.add(self._control)
-        self._control.settimeout(START_SECONDS)
-        if self._reply() != READY:
-            self.end()
-            raise UserError(
-                f"a process for a reward did not start in {START_SECONDS:g} s, or died; isolated=False does without one"
-            )
-
-    def alive(self) -> bool:
-        return self._owner == os.getpid() and self._control.fileno() >= 0
+        serve = partial(answer_batches, respond=respond)
+        self.forks = ForkServer(serve, memory_bytes, "a reward, isolated as it is by default,", WITHOUT)
 
     def ask(self, waiting: dict[int, Any], seconds: float, together: bool) -> Iterator[tuple[int, Outcome]]:
         """Until every call is answered, or the worker had to be ended: then what ended it is answered too."""
-        worker = self._worker = self._worker or self._new_worker()
+        worker = self.forks.worker or self.forks.new_worker()
         calls, fresh = dict(waiting), worker.fresh
         worker.fresh = False
-        trouble = worker.send([*calls.values()], seconds, self)
+        trouble = _send(worker, [*calls.values()], seconds)
         numbers = list(calls)
         while calls and not trouble:
-            answer, trouble = worker.receive(seconds + together * GRACE_SECONDS, self._pid)
+            answer, trouble = _receive(worker, seconds + together * GRACE_SECONDS, self.forks.pid)
             if answer is None:
                 break
             number = numbers[answer[0]]
             if "memory" in answer[1]:
-                self._end_worker()
+                self.forks.end_worker()
                 if not fresh and not together:
                     return
             fresh = False
             calls.pop(number)
             yield number, answered(answer[1], seconds)
-            if self._worker is None:
+            if self.forks.worker is None:
                 return
         if trouble:
-            place = self._end_worker()
+            place = self.forks.end_worker()
             outcome = Outcome("failed", reason=f"{trouble}{place}")
             if trouble == _SILENT:
                 outcome = Outcome("timeout", reason=f"no answer within {seconds:g} s{place}")
@@ -145,117 +116,52 @@ class _ForkServer:
 
     def drop_worker(self) -> None:
         """In the middle of a batch that nobody waits for any more."""
-        if self._worker and self.alive():
-            self._end_worker()
-
-    def end(self) -> None:
-        """The fork server and all in it."""
-        if self._owner != os.getpid() or self._control.fileno() < 0:
-            return
-        self._control.close()
-        if self._worker:
-            self._worker.close()
-        deadline = time.monotonic() + GRACE_SECONDS
-        with suppress(ChildProcessError):
-            while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
-                if time.monotonic() > deadline:
-                    os.kill(self._pid, signal.SIGKILL)
-                time.sleep(0.001)
-
-    def _new_worker(self) -> _Worker:
-        worker = _Worker()
-        with suppress(OSError):
-            socket.send_fds(self._control, [FORK], [worker.theirs.fileno(), worker.notes.fileno()])
-        worker.theirs.close()
-        self._reply()
-        return worker
-
-    def _end_worker(self) -> str:
-        """Where it stood, in words. A fork server that does not answer is ended with it."""
-        worker, self._worker = self._worker, None
-        assert worker is not None
-        with suppress(OSError):
-            self._control.sendall(KILL)
-        if self._reply() != KILL:
-            self.end()
-        place = worker.place()
-        worker.close()
-        return place
-
-    def _reply(self) -> bytes:
-        try:
-            return self._control.recv(1)
-        except OSError:
-            return b""
+        if self.forks.worker and self.forks.alive():
+            self.forks.end_worker()
 
 
-class _Worker:
-    """The caller's end of a worker's connection."""
+def _send(worker: Worker, calls: list[Any], seconds: float) -> str:
+    """What went wrong, if anything did."""
+    try:
+        request = pickle.dumps((calls, seconds))
+    except Exception as error:  # pickle raises whatever an object's own methods raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"a row's columns cannot be sent to another process ({what}); give plain values") from error
+    try:
+        worker.connection.settimeout(seconds + GRACE_SECONDS)
+        worker.connection.sendall(len(request).to_bytes(8, "big") + request)
+    except TimeoutError:
+        return _SILENT
+    except OSError:
+        return _DIED
+    return ""
 
-    def __init__(self) -> None:
-        self.connection, self.theirs = socket.socketpair()
-        self.notes = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
-        self.fresh = True
-        self._buffer = b""
-        _ours.add(self.connection)
 
-    def send(self, calls: list[Any], seconds: float, server: _ForkServer) -> str:
-        """What went wrong, if anything did."""
-        try:
-            request = pickle.dumps((calls, seconds))
-        except Exception as error:  # pickle raises whatever an object's own methods raise
-            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise UserError(f"a row's columns cannot be sent to another process ({what}); give plain values") from error
-        try:
-            self.connection.settimeout(seconds + GRACE_SECONDS)
-            self.connection.sendall(len(request).to_bytes(8, "big") + request)
-        except TimeoutError:
-            return _SILENT
-        except OSError:
-            return _DIED
-        return ""
+def _receive(worker: Worker, seconds: float, server: int) -> tuple[tuple[int, dict[str, Any]] | None, str]:
+    """The next answer, or what is wrong: it died, said nothing for so long, or starts processes without end.
 
-    def receive(self, seconds: float, server: int) -> tuple[tuple[int, dict[str, Any]] | None, str]:
-        """The next answer, or what is wrong: it died, said nothing for so long, or starts processes without end.
-
-        ``server``: the process below which all that it starts stands.
-        """
-        deadline, before = time.monotonic() + seconds, tasks_of_machine()
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.connection, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return None, _SILENT
-                if selector.select(min(left, WATCH_SECONDS)):
-                    chunk = self._read()
-                    if not chunk:
-                        return None, _DIED
-                    self._buffer += chunk
-                elif _too_many(server, before):
-                    return None, f"it started more than {MOST_PROCESSES} processes"
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        try:
-            number, answer = json.loads(line)
-            return (number, answer), ""
-        except (ValueError, TypeError, RecursionError):
-            return None, "its answer cannot be read"
-
-    def place(self) -> str:
-        """What the worker wrote down of where it stood: the innermost frame."""
-        self.notes.seek(0)
-        frame = _FRAME.search(self.notes.read(1 << 16).decode("utf-8", "replace"))
-        return f", it stood in {frame[3]} at {frame[1]}:{frame[2]}" if frame else ""
-
-    def close(self) -> None:
-        self.connection.close()
-        self.notes.close()
-
-    def _read(self) -> bytes:
-        try:
-            return self.connection.recv(1 << 16)
-        except OSError:
-            return b""
+    ``server``: the process below which all that it starts stands.
+    """
+    deadline, before = time.monotonic() + seconds, tasks_of_machine()
+    with selectors.DefaultSelector() as selector:
+        selector.register(worker.connection, selectors.EVENT_READ)
+        while b"\n" not in worker.buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None, _SILENT
+            if selector.select(min(left, WATCH_SECONDS)):
+                chunk = worker.read()
+                if not chunk:
+                    return None, _DIED
+                worker.buffer += chunk
+            elif _too_many(server, before):
+                return None, f"it started more than {MOST_PROCESSES} processes"
+    line, _, worker.buffer = worker.buffer.partition(b"\n")
+    try:
+        number, answer = json.loads(line)
+        return (number, answer), ""
+    except (ValueError, TypeError, RecursionError):
+        return None, "its answer cannot be read"
 
 
 _SILENT, _DIED = "it said nothing", "its process ended"
