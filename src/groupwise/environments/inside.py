@@ -23,7 +23,7 @@ from mmap import mmap
 from random import Random
 from typing import Any
 
-from groupwise.environments.plain import Plain, Wrong, raised, result, shortened, utterance
+from groupwise.environments.plain import Plain, WrongWordsError, raised, result, shortened, utterance
 from groupwise.environments.protocol import Ended, Environment, Reply
 
 BEGIN, SAY, CLOSE = "begin", "say", "close"
@@ -113,7 +113,7 @@ class _Episode:
             with self.running(seed):
                 made = self.host.environment(row, Random(seed))
             if not inspect.isasyncgen(made) and not isinstance(made, Generator):
-                raise Wrong(
+                raise WrongWordsError(
                     f"is no generator: it gave {shortened(made)} ({type(made).__name__}); expected a function that "
                     "yields what it says and returns the reward"
                 )
@@ -158,7 +158,7 @@ class _Episode:
     def _ended(self, returned: Any) -> Plain:
         try:
             return {"ends": result(returned)}
-        except Wrong as wrong:
+        except WrongWordsError as wrong:
             return {"failed": str(wrong)}
 
     @contextmanager

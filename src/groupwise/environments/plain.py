@@ -18,47 +18,49 @@ CUT = "\n[... {count:,} characters left out ...]\n"
 RESULT = "a number, None, or a mapping with score or reward"
 
 
-class Wrong(ValueError):
+class WrongWordsError(ValueError):
     """Something that no environment may say or return."""
 
 
 def utterance(said: Any) -> list[Plain]:
-    """The messages of what was yielded. Raises Wrong."""
+    """The messages of what was yielded. Raises WrongWordsError."""
     if said is None:
         return []
     if isinstance(said, str | Says):
         return [_message(said)]
     if isinstance(said, Sequence) and not isinstance(said, bytes | bytearray):
         return [_message(each) for each in said]
-    raise Wrong(f"said {shortened(said)} ({type(said).__name__}); expected text, Says, several Says or None")
+    raise WrongWordsError(f"said {shortened(said)} ({type(said).__name__}); expected text, Says, several Says or None")
 
 
 def _message(said: Any) -> Plain:
     if isinstance(said, str):
         return {"role": "user", "content": fitting(str(said))}
     if not isinstance(said, Says) or not isinstance(said.text, str) or not isinstance(said.role, str):
-        raise Wrong(f"said {shortened(said)} ({type(said).__name__}); expected text or Says(text)")
+        raise WrongWordsError(f"said {shortened(said)} ({type(said).__name__}); expected text or Says(text)")
     if said.role == "assistant":
-        raise Wrong("said something as the assistant, whose turns are the model's; expected another role")
+        raise WrongWordsError("said something as the assistant, whose turns are the model's; expected another role")
     reward = number(said.reward)
     if reward is None:
-        raise Wrong(f"gave the reward {shortened(said.reward)}; expected a finite number")
+        raise WrongWordsError(f"gave the reward {shortened(said.reward)}; expected a finite number")
     named = {"name": str(said.name)} if said.name is not None else {}
     earned = {"reward": reward} if reward else {}
     return {"role": said.role, "content": fitting(said.text), **named, **earned}
 
 
 def result(returned: Any) -> Plain:
-    """The reward (``value``), ``success`` and further numbers (``logged``) of what was returned. Raises Wrong."""
+    """The reward (``value``), ``success`` and further numbers (``logged``) of what was returned.
+
+    Raises WrongWordsError."""
     if not isinstance(returned, Mapping):
         return {"value": _value(returned)}
     names = [name for name in ("score", "reward") if name in returned]
     if len(names) != 1:
         found = ", ".join(map(str, returned)) or "nothing"
-        raise Wrong(f"returned a mapping with {found}; expected {RESULT}")
+        raise WrongWordsError(f"returned a mapping with {found}; expected {RESULT}")
     rest = {str(name): value for name, value in returned.items() if name not in (*names, "success")}
     logged = {name: float(found) for name, value in rest.items() if (found := number(value)) is not None}
-    extras = {name: str(value) for name, value in rest.items() if name not in logged and isinstance(value, str)}
+    extras = {name: text for name, text in rest.items() if name not in logged and isinstance(text, str)}
     success = returned.get("success")
     said = {} if success is None else {"success": bool(success)}
     return {"value": _value(returned[names[0]]), "logged": logged, "extras": extras, **said}
@@ -69,7 +71,7 @@ def _value(returned: Any) -> float | None:
         return None
     value = number(returned)
     if value is None:
-        raise Wrong(f"returned {shortened(returned)} ({type(returned).__name__}); expected {RESULT}")
+        raise WrongWordsError(f"returned {shortened(returned)} ({type(returned).__name__}); expected {RESULT}")
     return value
 
 
@@ -101,7 +103,7 @@ def shortened(value: Any) -> str:
 
 def raised(error: BaseException, function: Callable[..., Any] | None = None) -> str:
     """What went wrong and where: the innermost frame in the environment's own file, or of all."""
-    if isinstance(error, Wrong):
+    if isinstance(error, WrongWordsError):
         return str(error)
     code = getattr(function, "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)

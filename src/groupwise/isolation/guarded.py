@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.isolation.fork_server import GRACE_SECONDS, ForkServer, Worker
+from groupwise.isolation.forks import GRACE_SECONDS, ForkServer, Worker
 from groupwise.isolation.guarded_child import Respond, answer_batches
 from groupwise.isolation.pool import MEMORY_BYTES, Outcome
 from groupwise.isolation.process_tree import tasks_below, tasks_of_machine
