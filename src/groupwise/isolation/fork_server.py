@@ -1,10 +1,10 @@
 """A user's own function in a process of its own: what it does there costs one answer, never the run.
 
 It reaches that process by fork, with all that it closes over, so a lambda and a notebook's function go there as well
-as a module's. The fork is made by :meth:`Guarded.start`, or else by the first call; a run starts its rewards before it
-opens a model, so that no weights and no threads stand in the way. One process answers call after call, in order, and
-keeps what the function keeps; it is replaced when a call takes too long or too much memory, ends it, or starts
-processes without end.
+as a module's. The fork is made by :meth:`GuardedCalls.start`, or else by the first call; a run starts its rewards
+before it opens a model, so that no weights and no threads stand in the way. One process answers call after call, in
+order, and keeps what the function keeps; it is replaced when a call takes too long or too much memory, ends it, or
+starts processes without end.
 
 These guards are against accidents. The function is the user's: it may use files, the network and other programs. What
 a model writes is not run here but by :class:`groupwise.rewards.Code`.
@@ -29,10 +29,10 @@ from contextlib import suppress
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.isolation.guarded_child import FORK, KILL, READY, Respond, serve_forks
+from groupwise.isolation.fork_server_child import FORK, KILL, READY, Respond, serve_forks
 from groupwise.isolation.pool import MEMORY_BYTES, START_SECONDS, Outcome
 from groupwise.isolation.process_tree import tasks_below, tasks_of_machine
-from groupwise.isolation.processes import asked_of_the_system
+from groupwise.isolation.processes import process_creation
 
 GRACE_SECONDS = 1.0
 """A call that watches its own limit says so by then."""
@@ -43,7 +43,7 @@ _FRAME = re.compile(r'File "([^"\n]*)", line (\d+) in (.*)')
 _ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
-class Guarded:
+class GuardedCalls:
     """Runs ``respond`` (see :data:`Respond`) in a process that can be killed. Threads may share it."""
 
     def __init__(self, respond: Respond, memory_bytes: int = MEMORY_BYTES) -> None:
@@ -99,7 +99,7 @@ class _ForkServer:
         self._worker: _Worker | None = None
         self._owner = os.getpid()
         strangers = [number for each in (*_ours, self._control) if (number := each.fileno()) >= 0]  # closed: -1
-        with asked_of_the_system("a reward, isolated as it is by default,"):
+        with process_creation("a reward, isolated as it is by default,"):
             self._pid = os.fork()
         if not self._pid:
             serve_forks(theirs, respond, memory_bytes, strangers)
