@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groupwise.engines.cpp import CompiledEngine, decoder_for
+from groupwise.engines.cpp import CppEngine, decoder_for
 from groupwise.engines.sampler import draw, ids_of, random_stream, support
 from groupwise.kernels.decode import Decoder
 from groupwise.networks import Blueprint, blueprint_of
@@ -21,15 +21,15 @@ from groupwise.types import Completion, Request, Sampling
 Found = dict[tuple[int, int], Completion]
 
 
-def engine(model: Any, max_rows: int = 64, threads: int = 2) -> CompiledEngine:
+def engine(model: Any, max_rows: int = 64, threads: int = 2) -> CppEngine:
     parts = blueprint_of(model)
     assert isinstance(parts, Blueprint)
     decoder = decoder_for(parts)
     assert isinstance(decoder, Decoder), decoder
-    return CompiledEngine(model, parts, decoder, max_rows, threads)
+    return CppEngine(model, parts, decoder, max_rows, threads)
 
 
-def generate(found_by: CompiledEngine, requests: list[Request], sampling: Sampling) -> Found:
+def generate(found_by: CppEngine, requests: list[Request], sampling: Sampling) -> Found:
     return {(number, index): completion for number, index, completion in found_by.generate(requests, sampling)}
 
 

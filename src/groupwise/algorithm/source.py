@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 Algorithm: TypeAlias = Any
-Draw: TypeAlias = Any
+RolloutBatch: TypeAlias = Any
 DrawContext: TypeAlias = Any
 Example: TypeAlias = Any
 Group: TypeAlias = Any
@@ -42,7 +42,7 @@ class Source(Protocol):
         """Completions that it samples of a prompt, and of each model that it samples from; 0: none."""
         return 0
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         """Makes the groups of one step. The same position, seed and weights give the same groups, and the position that
         comes back continues exactly where this draw ends.
 
@@ -53,12 +53,12 @@ class Source(Protocol):
 
     # Draws made ahead
 
-    def pending(self, context: DrawContext, position: Position) -> Sequence[Draw]:
+    def pending(self, context: DrawContext, position: Position) -> Sequence[RolloutBatch]:
         """Draws that it has made already and that begin at ``position`` or later, in order; waits for those under way.
         A checkpoint keeps them, since the weights that drew them are gone when it is continued."""
         return ()
 
-    def restore(self, context: DrawContext, position: Position, pending: Sequence[Draw]) -> bool:
+    def restore(self, context: DrawContext, position: Position, pending: Sequence[RolloutBatch]) -> bool:
         """Takes up what ``pending`` gave at that position, before the first draw of a run that continues; False where
         it makes no draws ahead and has no use for them."""
         return not pending

@@ -63,7 +63,7 @@ def template_arguments(flags: Sequence[Flag], taken: Sequence[str] = ()) -> tupl
     return said, [flag for flag in flags if flag not in mine]
 
 
-def apart(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def split_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The template's arguments among the words of a command, and the other words."""
     mine: list[str] = []
     rest: list[str] = []
@@ -86,13 +86,15 @@ def stop_strings(given: Sequence[str] | None) -> tuple[str, ...]:
     return found
 
 
-def asked_as_trained(source: str, system: str | None, stops: Sequence[str] | None, chat: Chat = "auto") -> Questions:
+def trained_prompt_options(
+    source: str, system: str | None, stops: Sequence[str] | None, chat: Chat = "auto"
+) -> Questions:
     """How the model is asked: as the run that left it asked it, but for what the caller says. ``--system ""`` and
     ``--stop ""``: none. What is recalled is told in one line on standard error."""
-    from groupwise.tasks.questions import asked
-    from groupwise.tasks.task_renderer import recalled
+    from groupwise.tasks.questions import read_questions
+    from groupwise.tasks.task_renderer import read_template_record
 
-    known, (arguments, today) = asked(source), recalled(source)
+    known, (arguments, today) = read_questions(source), read_template_record(source)
     if system is not None:
         known = replace(known, system="")
     if stops is not None:

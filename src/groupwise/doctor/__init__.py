@@ -51,7 +51,7 @@ def alarms(updates_per_draw: float, half_precision: bool, hacked: Sequence[tuple
     )
 
 
-def news(rows: Sequence[Row], watched: Sequence[Alarm]) -> Iterator[tuple[str, str]]:
+def new_alarms(rows: Sequence[Row], watched: Sequence[Alarm]) -> Iterator[tuple[str, str]]:
     """Name and sentence of each alarm that holds now and did not one row before."""
     for alarm in watched:
         sentence = alarm.sentence(rows)
@@ -67,12 +67,12 @@ class Doctor:
         self._follower = Follower(metrics, stage)
         self._begun = False
 
-    def hear(self, step: int) -> list[str]:
+    def observe(self, step: int) -> list[str]:
         """After a step whose row is written: a sentence for each alarm that begins there."""
         if not self._begun:
             self._forget(step)
         told = []
-        for name, sentence in news(self._follower.newest(), self.watched):
+        for name, sentence in new_alarms(self._follower.newest(), self.watched):
             line = json.dumps({"stage": self.stage, "step": step, "alarm": name, "sentence": sentence})
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

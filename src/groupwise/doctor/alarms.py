@@ -79,12 +79,12 @@ class HackingWatch:
             "best-scored completions, and stop, penalise the KL more or train the reward on new samples"
         )
 
-    def news(self, name: str, history: Sequence[Observation]) -> str | None:
+    def new_alarm(self, name: str, history: Sequence[Observation]) -> str | None:
         """``sentence``, where it could not be said before the last observation: told once, until it has stopped."""
         return None if self.sentence(name, history[:-1]) else self.sentence(name, history)
 
 
-def observed(step: int, learned: Sequence[float], accuracy: float, problems: int) -> Observation:
+def observe(step: int, learned: Sequence[float], accuracy: float, problems: int) -> Observation:
     """An observation from the reward's mean at each step since the last.
 
     Raises ValueError where there is no such mean, one is not finite, or ``accuracy`` is no share.
@@ -105,7 +105,7 @@ def observations(rows: Sequence[Mapping[str, Any]], name: str, problems: int) ->
         if mean is not None:
             learned.append(mean)
         if row.get("eval/accuracy") is not None and learned:
-            found.append(observed(row["step"], learned, row["eval/accuracy"], problems))
+            found.append(observe(row["step"], learned, row["eval/accuracy"], problems))
             learned = []
     return found
 

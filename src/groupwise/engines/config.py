@@ -65,14 +65,14 @@ class Native(EngineConfig):
         self, model: Any, parts: Blueprint, spelling: Spelling, note: Callable[[str], None]
     ) -> RolloutEngine | None:
         from groupwise.engines.agreement import gap
-        from groupwise.engines.cpp import CompiledEngine, decoder_for
+        from groupwise.engines.cpp import CppEngine, decoder_for
 
         decoder = decoder_for(parts)
         if isinstance(decoder, str):
             if parts.embedding.weight.device.type == "cpu":
                 note(f"engine: {decoder}; sampling in plain torch, slower")
             return None
-        engine = CompiledEngine(model, parts, decoder, self.max_rows, self.threads or cores(), note, spelling)
+        engine = CppEngine(model, parts, decoder, self.max_rows, self.threads or cores(), note, spelling)
         wrong = gap(engine, model)
         if wrong:
             note(f"engine: compiled code {wrong}; sampling in plain torch, slower")
@@ -82,18 +82,18 @@ class Native(EngineConfig):
         self, model: Any, parts: Blueprint, spelling: Spelling, note: Callable[[str], None]
     ) -> RolloutEngine | None:
         from groupwise.engines.agreement import gap
-        from groupwise.engines.torch_engine import NativeEngine
+        from groupwise.engines.torch_engine import TorchEngine
 
-        engine = NativeEngine(model, parts, self.max_rows, note, spelling)
+        engine = TorchEngine(model, parts, self.max_rows, note, spelling)
         wrong = gap(engine, model)
         if wrong:
             note(f"engine: plain torch {wrong}; sampling through transformers' own forward pass, slower")
         return None if wrong else engine
 
     def _general(self, model: Any, spelling: Spelling) -> RolloutEngine:
-        from groupwise.engines.transformers_engine import GeneralEngine
+        from groupwise.engines.transformers_engine import TransformersEngine
 
-        return GeneralEngine(model, self.max_rows, spelling)
+        return TransformersEngine(model, self.max_rows, spelling)
 
 
 def cores() -> int:

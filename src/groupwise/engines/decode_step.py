@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from groupwise.engines.graphs import Graphs
-from groupwise.engines.kv_cache import Cache, Stretches, View, evenly, over
-from groupwise.engines.sampler import Draw, draw, narrows
+from groupwise.engines.kv_cache import Cache, KVSpans, View, evenly, over
+from groupwise.engines.sampler import SampledTokens, draw, narrows
 from groupwise.networks import Blueprint
 from groupwise.networks.trunk import Trunk
 from groupwise.types import Sampling
@@ -39,7 +39,7 @@ class Decoder(Protocol):
     @property
     def attention(self) -> Attention: ...
 
-    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
+    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
         """As ``sampler.draw``."""
         ...
 
@@ -52,7 +52,7 @@ class TrunkDecoder:
     def __init__(self, trunk: Trunk, attention: Attention) -> None:
         self.trunk, self.attention = trunk, attention
 
-    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
+    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
         return draw(logits, uniforms, sampling)
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor:
@@ -66,7 +66,7 @@ class TrunkDecoder:
         return self.trunk.hidden(tokens, view.positions, attend)
 
 
-class Seat(NamedTuple):
+class KVLocation(NamedTuple):
     """Where the cache has what a lane needs."""
 
     row: int  # whose slab
@@ -100,7 +100,7 @@ class Lanes:
         wide = 1 << (lanes - 1).bit_length() if lanes <= 64 else -(-lanes // 64) * 64
         return min(wide, self.cache.rows)
 
-    def arrange(self, seats: Sequence[Seat], sources: Sequence[int], fresh: Tensor, reach: int) -> None:
+    def arrange(self, seats: Sequence[KVLocation], sources: Sequence[int], fresh: Tensor, reach: int) -> None:
         """Seats in the order of the lanes, those of one prompt side by side. Lane i goes on with the token of lane
         ``sources[i]`` as it was, or, where that is not below ``cache.rows``, with one of ``fresh``, its first.
 
@@ -161,7 +161,7 @@ class Lanes:
     def _uniforms(self, wide: int) -> Tensor:
         return self.uniforms[self.table[1, :wide], self.places[:wide] + 1]
 
-    def _take(self, wide: int, found: Draw) -> None:
+    def _take(self, wide: int, found: SampledTokens) -> None:
         self.tokens[:wide] = found.tokens
         self.said[0, :wide] = found.tokens
         self.said[1, :wide] = found.logprobs
@@ -183,8 +183,8 @@ class Lanes:
             spacings = evenly(first) if first[-1] + longest <= cache.keys.shape[1] else None, evenly(self.slabs)
         own_starts, own_lengths = self.table[0, : wide + 1].int(), (places + 1).int()
         return View(
-            Stretches(bounds[: count + 1], starts[: count + 1], sizes[:count], widest, longest, spacings[0]),
-            Stretches(
+            KVSpans(bounds[: count + 1], starts[: count + 1], sizes[:count], widest, longest, spacings[0]),
+            KVSpans(
                 self.each[: wide + 1], own_starts, own_lengths, 1, reach, None if wide > self.lanes else spacings[1]
             ),
             lengths + places,

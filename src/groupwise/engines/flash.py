@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from groupwise.engines.kv_cache import Stretches, View
+from groupwise.engines.kv_cache import KVSpans, View
 from groupwise.networks import Blueprint
 
 
@@ -24,7 +24,7 @@ def available() -> str:
 
 
 class Flash:
-    """As ``cache.Merged``; windows and caps are not in it."""
+    """As ``cache.TorchAttention``; windows and caps are not in it."""
 
     name, static, most_lanes = "flash attention", True, 16
 
@@ -36,7 +36,7 @@ class Flash:
         b, log_b = self._over(q, keys, values, view.own)
         return torch.lerp(b.float(), a.float(), torch.sigmoid(log_a - log_b).T[..., None]).to(q.dtype)
 
-    def _over(self, q: Tensor, keys: Tensor, values: Tensor, seen: Stretches) -> tuple[Tensor, Tensor]:
+    def _over(self, q: Tensor, keys: Tensor, values: Tensor, seen: KVSpans) -> tuple[Tensor, Tensor]:
         found = torch.ops.aten._flash_attention_forward(
             q, keys, values, seen.bounds, seen.starts, min(seen.widest, self.most_lanes), seen.longest, 0.0, False,
             False, scale=self.scale, seqused_k=seen.lengths,

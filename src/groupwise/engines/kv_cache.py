@@ -12,7 +12,7 @@ from torch import Tensor
 from groupwise.networks import Blueprint
 
 
-class Room:
+class KVAllocator:
     """Stretches of places 0 .. size - 1, the first that is long enough taken first."""
 
     def __init__(self, size: int) -> None:
@@ -64,7 +64,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Stretches:
+class KVSpans:
     """T tiles of neighbouring lanes; each tile sees one stretch of the cache, from its start on."""
 
     bounds: Tensor  # [T + 1] int32: tile t is lanes bounds[t] .. bounds[t + 1] - 1; may be none
@@ -82,8 +82,8 @@ class Stretches:
 class View:
     """What R lanes, one new token each, see and where they write."""
 
-    prompts: Stretches
-    own: Stretches  # a tile a lane
+    prompts: KVSpans
+    own: KVSpans  # a tile a lane
     positions: Tensor  # [R] int64: of the new token in its sequence, prompt included
     places: Tensor  # [R] int64: in its own slab
     write: Tensor  # [R] int64: in the cache
@@ -109,7 +109,7 @@ def over(prompts: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int, 
     return tiles
 
 
-class Merged:
+class TorchAttention:
     """Attention of one token a lane over two stretches, in plain torch: on any device, in any precision.
 
     softmax over both = the two softmaxes weighted by their sums of exponentials, which is exact. Reads lengths on the
@@ -121,7 +121,7 @@ class Merged:
     def __init__(self, parts: Blueprint) -> None:
         self.parts = parts
         self.view: View | None = None
-        self.spreads: dict[int, tuple[_Spread, _Spread]] = {}
+        self.spreads: dict[int, tuple[_PaddedSpans, _PaddedSpans]] = {}
 
     def __call__(self, layer: int, q: Tensor, keys: Tensor, values: Tensor, view: View) -> Tensor:
         """``[R, H, D]`` of q ``[R, H, D]``, keys and values ``[places, Hkv, D]``."""
@@ -130,8 +130,8 @@ class Merged:
         window = self.parts.layers[layer].window
         if window not in self.spreads:
             self.spreads[window] = (
-                _Spread(view.prompts, view.positions, window),
-                _Spread(view.own, view.places, window),
+                _PaddedSpans(view.prompts, view.positions, window),
+                _PaddedSpans(view.own, view.places, window),
             )
         scale, cap = self.parts.attention_scale, self.parts.attention_cap
         (a, total_a, peak_a), (b, total_b, peak_b) = (
@@ -143,10 +143,10 @@ class Merged:
         return (mixed / (total_a * weight_a + total_b * weight_b)[..., None]).to(q.dtype)
 
 
-class _Spread:
+class _PaddedSpans:
     """Stretches as padded rectangles. ``relative`` ``[R]``: where a lane's token stands, counted from the start."""
 
-    def __init__(self, stretches: Stretches, relative: Tensor, window: int) -> None:
+    def __init__(self, stretches: KVSpans, relative: Tensor, window: int) -> None:
         self.stretches = stretches
         device, tiles = relative.device, len(stretches.lengths)
         bounds = stretches.bounds[: tiles + 1].long()

@@ -16,7 +16,7 @@ def random_stream(seed: int, length: int) -> Tensor:
     return torch.from_numpy(np.random.Generator(np.random.Philox(key=seed)).random(length))
 
 
-class Draw(NamedTuple):
+class SampledTokens(NamedTuple):
     """One token for each of R rows."""
 
     tokens: Tensor  # [R]
@@ -24,7 +24,7 @@ class Draw(NamedTuple):
     kept: Tensor | None  # [R, V] bool: what the choice was narrowed to
 
 
-def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
+def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
     """Of ``logits`` ``[R, V]`` and ``uniforms`` ``[R]``.
 
     Greedy decoding (temperature 0) reports log-probabilities at temperature 1 over the whole vocabulary.
@@ -33,7 +33,7 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
     if sampling.temperature == 0:
         logprobs = torch.log_softmax(logits, dim=-1)
         best, tokens = logprobs.max(dim=-1)
-        return Draw(tokens, best, None)
+        return SampledTokens(tokens, best, None)
     logprobs, kept = torch.log_softmax(logits / sampling.temperature, dim=-1), None
     if narrows(sampling):
         kept = support(logprobs, sampling)
@@ -42,7 +42,7 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
     # Inverse transform. The first token whose cumulative probability exceeds u: never one of probability 0.
     threshold = uniforms.to(logits.device)[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
-    return Draw(tokens, logprobs.gather(1, tokens[:, None]).squeeze(1), kept)
+    return SampledTokens(tokens, logprobs.gather(1, tokens[:, None]).squeeze(1), kept)
 
 
 def narrows(sampling: Sampling) -> bool:

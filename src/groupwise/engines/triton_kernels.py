@@ -38,7 +38,7 @@ def put(pointer, half, first, second, real):
 
 
 @triton.jit
-def turn(
+def apply_rope(
     raw, q, keys, values, cos, sin, positions, write, q_weight, k_weight, eps, offset,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, NORMED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip

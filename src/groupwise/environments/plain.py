@@ -56,8 +56,8 @@ def result(returned: Any) -> Plain:
         return {"value": _value(returned)}
     names = [name for name in ("score", "reward") if name in returned]
     if len(names) != 1:
-        found = ", ".join(map(str, returned)) or "nothing"
-        raise WrongWordsError(f"returned a mapping with {found}; expected {RESULT}")
+        keys = ", ".join(map(str, returned)) or "nothing"
+        raise WrongWordsError(f"returned a mapping with {keys}; expected {RESULT}")
     rest = {str(name): value for name, value in returned.items() if name not in (*names, "success")}
     logged = {name: float(found) for name, value in rest.items() if (found := number(value)) is not None}
     extras = {name: text for name, text in rest.items() if name not in logged and isinstance(text, str)}

@@ -21,7 +21,7 @@ from groupwise.output.counting import counted
 from groupwise.protocols import Reward
 from groupwise.rewards.model import ModelReward
 from groupwise.rewards.scale import sigmoid
-from groupwise.rewards.verdicts import Judge, bare
+from groupwise.rewards.verdicts import Judge, unwrap
 from groupwise.types import Rollout
 from groupwise.values.tolerance import classes, same
 
@@ -145,7 +145,7 @@ def verify(
 
 
 def _usual_weight(scorer: Reward) -> Callable[[float], float]:
-    reward = bare(scorer)
+    reward = unwrap(scorer)
     return sigmoid if isinstance(reward, ModelReward) and reward.kind == "outcome" else float
 
 

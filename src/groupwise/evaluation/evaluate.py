@@ -20,8 +20,8 @@ from groupwise.evaluation.measure import Measure
 from groupwise.evaluation.plan import HeldOut
 from groupwise.evaluation.problems import fitting_prompts, sets_of
 from groupwise.evaluation.statistics import doubling, maj_at_k, mean, pass_at_k
-from groupwise.evaluation.voting import Canonical, able_judge, candidates
-from groupwise.output.sample_completions import SampleCompletion, shown
+from groupwise.evaluation.voting import Canonical, candidates, voting_judge
+from groupwise.output.sample_completions import SampleCompletion, sample_of
 from groupwise.protocols import RolloutEngine
 from groupwise.rewards.verdicts import Judge
 from groupwise.seeding import stable_seed
@@ -193,7 +193,7 @@ def evaluate_plan(
 
     Raises UserError where the task has no held-out problems or no judge that can tell, or no prompt fits the context.
     """
-    started, judge = time.perf_counter(), able_judge(task, correct_at)
+    started, judge = time.perf_counter(), voting_judge(task, correct_at)
     prompts, too_long = fitting_prompts(engine, renderer, task, plan.problems, seed)
     deep = min(plan.sampled_problems * max(1, len(sets_of(prompts))), len(prompts)) if plan.samples > 1 else 0
     drawn = plan.temperature, plan.max_completion_tokens, seed
@@ -284,7 +284,7 @@ def _summary(
         unparseable_fraction=mean([_unread(rollout, judge) for rollouts in sampled for rollout in rollouts]),
         unscored_fraction=mean([rollout.correct is None for rollout in everything]),
         prompts_too_long=too_long,
-        completions=tuple(shown(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
+        completions=tuple(sample_of(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
         judge=judge.name,
         reward_means=reward_means(sampled),
         highest=judge.highest(everything),

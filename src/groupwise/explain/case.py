@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groupwise.algorithm import GAE, Algorithm, Outputs, Preference, RewardToGo, Signals
 from groupwise.errors import UserError
-from groupwise.learning.collate import longest, numbers, padded, parts, placed
+from groupwise.learning.collate import longest, numbers, padded, parts, place_rewards
 from groupwise.output.counting import counted
 from groupwise.rewards.verdicts import CORRECT_AT
 from groupwise.values.tolerance import reaches
@@ -105,7 +105,7 @@ def signals_of(case: Case, algorithm: Algorithm, method: str) -> tuple[Signals, 
     _require(case, algorithm, method)
     rows = [response for _, response in case.rows()]
     width = longest(response.logprobs for response in rows)
-    rewards, rewarded = placed([_places(response, algorithm) for response in rows], width)
+    rewards, rewarded = place_rewards([_places(response, algorithm) for response in rows], width)
 
     def given(name: str) -> Tensor | None:
         if any(name not in response.lists for response in rows):

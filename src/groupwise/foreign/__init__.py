@@ -2,7 +2,7 @@
 
 from groupwise.foreign.entry import Entry
 from groupwise.foreign.explain import CONVERT, convertible, explain, refusal, trains_elsewhere
-from groupwise.foreign.table import TABLE, entries_of, said
+from groupwise.foreign.table import TABLE, entries_of, sentence
 from groupwise.foreign.values import VALUES
 
 __all__ = [
@@ -14,6 +14,6 @@ __all__ = [
     "entries_of",
     "explain",
     "refusal",
-    "said",
+    "sentence",
     "trains_elsewhere",
 ]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.foreign.carried import Module, carried
 from groupwise.foreign.literals import Unknown, shown, value_of
 from groupwise.foreign.rows import data_path
 from groupwise.foreign.script import DataPath, RewardCall, Script, Setting
+from groupwise.foreign.user_code import Module, carry_over
 
 TRAINERS = {"GRPOTrainer": "GRPO", "RLOOTrainer": "RLOO", "DPOTrainer": "DPO", "SFTTrainer": "SFT"}
 TRAINERS |= {"RewardTrainer": "Reward"}
@@ -86,7 +86,7 @@ class _Reader:
         for name in ("processing_class", "tokenizer"):
             given.pop(name, None)
         self._settings(given.items())
-        code, missing = carried(self.module, self.needed)
+        code, missing = carry_over(self.module, self.needed)
         unread = [*self.unread, *missing]
         unsloth = any(line.lstrip().startswith(("from unsloth", "import unsloth")) for line in self.module.lines)
         return Script("TRL", trainer, self.settings, data, held_out, rewards, code, unread, unsloth=unsloth)

@@ -51,7 +51,7 @@ def value_of(entry: Entry, value: object) -> Entry | None:
     return None
 
 
-def said(entry: Entry) -> str:
+def sentence(entry: Entry) -> str:
     """What it is here, as the rest of a sentence."""
     if not entry.ours:
         return f"has no place here: {entry.words}"

@@ -27,7 +27,7 @@ _AS_ROOT = ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
 _AS_USER = ("--unshare-user", "--uid", "65534", "--gid", "65534")
 
 
-def found() -> str | None:
+def executable() -> str | None:
     return shutil.which("bwrap") if sys.platform == "linux" else None
 
 
@@ -54,7 +54,7 @@ def worker_command(as_root: bool, readable: Sequence[str]) -> list[str]:
 
 
 def _command(as_root: bool) -> list[str]:
-    return [str(found()), *_NAMESPACES, "--cap-drop", "ALL", *(_AS_ROOT if as_root else _AS_USER)]
+    return [str(executable()), *_NAMESPACES, "--cap-drop", "ALL", *(_AS_ROOT if as_root else _AS_USER)]
 
 
 def _end() -> list[str]:

@@ -1,6 +1,6 @@
 """A fork server as its caller sees it, and the one worker in it: a process that can be killed with all it started.
 
-See :mod:`groupwise.isolation.guarded_child` for what runs there.
+See :mod:`groupwise.isolation.fork_server_child` for what runs there.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import weakref
 from contextlib import suppress
 
 from groupwise.errors import UserError
-from groupwise.isolation.guarded_child import FORK, KILL, READY, Serve, serve_forks
+from groupwise.isolation.fork_server_child import FORK, KILL, READY, Serve, serve_forks
 from groupwise.isolation.pool import START_SECONDS
-from groupwise.isolation.processes import asked_of_the_system
+from groupwise.isolation.processes import process_creation
 
 GRACE_SECONDS = 1.0
 """A call that watches its own limit says so by then."""
@@ -38,7 +38,7 @@ class ForkServer:
         self.worker: Worker | None = None
         self._owner = os.getpid()
         strangers = [number for each in (*_ours, self._control) if (number := each.fileno()) >= 0]  # closed: -1
-        with asked_of_the_system(what):
+        with process_creation(what):
             self.pid = os.fork()
         if not self.pid:
             serve_forks(theirs, serve, memory_bytes, strangers)

@@ -22,7 +22,7 @@ START = (
 """For ``python -c``, with the descriptor as the argument: runs ``main`` of the last module."""
 
 
-def packed(modules: Sequence[str], settings: dict[str, Any]) -> int:
+def pack(modules: Sequence[str], settings: dict[str, Any]) -> int:
     """A descriptor to read both from, whose end is there: whoever writes it never waits for a reader."""
     return in_memory(marshal.dumps([[(f"groupwise.isolation.{name}", _code(name)) for name in modules], settings]))
 

@@ -32,8 +32,8 @@ from typing import IO, Any, Literal, cast
 
 from groupwise.errors import UserError
 from groupwise.isolation import bubblewrap, places
-from groupwise.isolation.parcel import START, packed
-from groupwise.isolation.processes import asked_of_the_system
+from groupwise.isolation.parcel import START, pack
+from groupwise.isolation.processes import process_creation
 from groupwise.isolation.seccomp import call_filter
 from groupwise.isolation.trials import walls
 from groupwise.isolation.walls import Walls, environment
@@ -140,9 +140,9 @@ class _Worker:
         self.deadline = time.monotonic() + START_SECONDS
         self._buffer = b""
         command, more = _command(setup["function"], within)
-        parcel = packed(("limits", "confinement", "worker"), setup | more)
+        parcel = pack(("limits", "confinement", "worker"), setup | more)
         try:
-            with asked_of_the_system("a reward's verifier"):
+            with process_creation("a reward's verifier"):
                 self._process = subprocess.Popen(
                     [*command, "-s", "-P", "-B", "-c", START, str(parcel)],
                     stdin=subprocess.PIPE,

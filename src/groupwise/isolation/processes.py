@@ -12,7 +12,7 @@ NONE_LEFT = (errno.EAGAIN, errno.ENOMEM)
 
 
 @contextmanager
-def asked_of_the_system(what: str) -> Iterator[None]:
+def process_creation(what: str) -> Iterator[None]:
     """Raises UserError where a process can't be made within; ``what`` it was for."""
     try:
         yield

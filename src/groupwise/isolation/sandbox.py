@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.isolation.running import Ran, end, watch
+from groupwise.isolation.program_process import ProgramOutput, end, watch
 from groupwise.isolation.trials import walls
 
 SOURCE_BYTES = 60_000
@@ -37,7 +37,7 @@ class Sandbox:
         """Raises UserError where nothing here holds a program."""
         walls().refuse_threads(self.threads)
 
-    def program(self, source: bytes, given: bytes) -> Ran:
+    def program(self, source: bytes, given: bytes) -> ProgramOutput:
         """Standard output of a program that reads ``given``."""
         reader, writer = os.pipe()
         try:
@@ -52,7 +52,7 @@ class Sandbox:
         finally:
             end(process)
 
-    def test(self, source: bytes, test: bytes, names: Sequence[str]) -> Ran:
+    def test(self, source: bytes, test: bytes, names: Sequence[str]) -> ProgramOutput:
         """``passed`` where a test runs to its end with those functions of ``source``, which run in another sandbox."""
         (questions, asks), (answers, says) = os.pipe(), os.pipe()
         try:

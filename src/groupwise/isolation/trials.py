@@ -17,7 +17,7 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.isolation import seccomp
-from groupwise.isolation.running import START_SECONDS, Ran, end, watch
+from groupwise.isolation.program_process import START_SECONDS, ProgramOutput, end, watch
 from groupwise.isolation.walls import Kind, Walls, candidates, why_no_candidate
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")
@@ -82,7 +82,7 @@ def is_harmed(known: dict[str, Any]) -> bool:
     return not file.exists() or file.read_text() != _TEXT or len(os.listdir(file.parent)) != 2
 
 
-def _tried(walls: Walls, known: bytes) -> tuple[Ran, str]:
+def _tried(walls: Walls, known: bytes) -> tuple[ProgramOutput, str]:
     """What the attempts say, and the last line on standard error."""
     reader, writer = os.pipe()
     settings = {
@@ -125,7 +125,7 @@ def _named(folder: str) -> socket.socket:
     return server
 
 
-def found() -> dict[str, Any] | None:
+def isolation_record() -> dict[str, Any] | None:
     """For a record: what shuts in whatever is run here of a model's; None where nothing has asked for it so far."""
     if not walls.cache_info().currsize:
         return None

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from groupwise.errors import UserError
 from groupwise.isolation import bubblewrap, places
 from groupwise.isolation.confinement import landlock_version
-from groupwise.isolation.parcel import START, in_memory, packed
-from groupwise.isolation.processes import asked_of_the_system
+from groupwise.isolation.parcel import START, in_memory, pack
+from groupwise.isolation.processes import process_creation
 from groupwise.isolation.seccomp import call_filter
 
 Kind = Literal["bubblewrap", "bubblewrap in a user namespace", "Landlock"]
@@ -71,7 +71,7 @@ class Walls:
                 command = bubblewrap.program_command(self.kind == "bubblewrap", given[1])
             else:
                 command = [places.interpreter()]
-            with asked_of_the_system("a program in the sandbox"):
+            with process_creation("a program in the sandbox"):
                 return subprocess.Popen(
                     [*command, *_ISOLATED, str(given[0])],
                     stdin=subprocess.DEVNULL if stdin is None else stdin,
@@ -88,12 +88,12 @@ class Walls:
 
     def _parcel(self, settings: dict[str, Any]) -> int:
         if self.is_bubblewrap:
-            return packed(("limits", "inside"), settings | {"filter": None})
+            return pack(("limits", "inside"), settings | {"filter": None})
         self.refuse_threads(settings["threads"])
-        return packed(("limits", "confinement", "inside"), settings | confined())
+        return pack(("limits", "confinement", "inside"), settings | confinement_settings())
 
 
-def confined() -> dict[str, Any]:
+def confinement_settings() -> dict[str, Any]:
     """What a process needs that shuts itself in with Landlock and its own filter."""
     return {
         "filter": call_filter(last=True),
@@ -111,7 +111,7 @@ def environment() -> dict[str, str]:
 def candidates() -> list[Kind]:
     """What may be tried here, the thickest first."""
     found: list[Kind] = []
-    if bubblewrap.found():
+    if bubblewrap.executable():
         found += ["bubblewrap"] if os.geteuid() == 0 else []
         found += ["bubblewrap in a user namespace"]
     return [*found, "Landlock"] if landlock_version() else found
@@ -119,5 +119,5 @@ def candidates() -> list[Kind]:
 
 def why_no_candidate() -> dict[str, str]:
     """Of each way that cannot even be tried: why."""
-    missing = {} if bubblewrap.found() else {"bubblewrap": "there is no bwrap on the PATH, or this is not Linux"}
+    missing = {} if bubblewrap.executable() else {"bubblewrap": "there is no bwrap on the PATH, or this is not Linux"}
     return missing if landlock_version() else missing | {"Landlock": "the kernel has none, or does not grant it"}

@@ -78,7 +78,7 @@ def fields(**kinds: Any) -> list[tuple[str, Any]]:
     return list(kinds.items())
 
 
-class Turns(ctypes.Structure):
+class RopeArguments(ctypes.Structure):
     _fields_ = [
         *fields(cos=View, sin=View, positions=Numbers, q_norm=View, k_norm=View),
         *fields(q=c_int32, kv=c_int32, size=c_int32, eps=c_float),
@@ -91,7 +91,7 @@ class LayerViews(ctypes.Structure):
 
 class ProjectCall(ctypes.Structure):
     _fields_ = fields(
-        x=View, norm=View, qkv=LayerViews, turns=Turns, raw=View, made=View, tile=c_int32, eps=c_float
+        x=View, norm=View, qkv=LayerViews, rope=RopeArguments, raw=View, made=View, tile=c_int32, eps=c_float
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ class AttentionGradients(ctypes.Structure):
     _fields_ = fields(dout=View, dq=View, dk=View, dv=View)
 
 
-class ChancesCall(ctypes.Structure):
+class TokenLogprobsCall(ctypes.Structure):
     _fields_ = [
         *fields(hidden=View, matrix=View, targets=Numbers, scale=c_float, tile=c_int32, strands=c_int32),
         *fields(kept=View, found=View),
@@ -143,8 +143,8 @@ ARGUMENTS: dict[str, list[Any]] = {
     "lanes_close": [LANES],
     "norm_forward": [View, View, c_float, View, LANES],
     "norm_backward": [View, View, c_float, View, View, View, LANES],
-    "heads_forward": [View, POINTER(Turns), View, LANES],
-    "heads_backward": [View, POINTER(Turns), View, View, View, View, View, View, LANES],
+    "heads_forward": [View, POINTER(RopeArguments), View, LANES],
+    "heads_backward": [View, POINTER(RopeArguments), View, View, View, View, View, View, LANES],
     "gated_forward": [View, View, LANES],
     "gated_backward": [View, View, View, View, LANES],
     "chance_forward": [View, Numbers, c_float, View, LANES],
@@ -155,8 +155,8 @@ ARGUMENTS: dict[str, list[Any]] = {
     "project_backward": [POINTER(ProjectCall), POINTER(ProjectGradients), LANES],
     "finish": [POINTER(FinishCall), LANES],
     "finish_backward": [POINTER(FinishCall), POINTER(FinishGradients), LANES],
-    "chances": [POINTER(ChancesCall), LANES],
-    "chances_backward": [POINTER(ChancesCall), View, View, View, LANES],
+    "chances": [POINTER(TokenLogprobsCall), LANES],
+    "chances_backward": [POINTER(TokenLogprobsCall), View, View, View, LANES],
 }
 
 

@@ -153,7 +153,7 @@ class Batch:
         """Gives back what a group has, and what was kept of it; nothing where there is no such group."""
         self._call("cancel", number)
 
-    def hear(self, seconds: float) -> tuple[list[Event], bool]:
+    def poll(self, seconds: float) -> tuple[list[Event], bool]:
         """What happened, after at most about so long, and whether nothing is under way. Events are good until the next
         call."""
         events, count, over = POINTER(Event)(), c_int32(0), c_int32(0)

@@ -1,4 +1,4 @@
-"""Lanes: the threads of one learner, which share the work of an operation unit by unit.
+"""The threads of one learner, which share the work of an operation unit by unit.
 
 Threads inside a matrix product wait for each other thousands of times a second, and wait long where a core is busy
 elsewhere; these take what is next as they get to it, each with matrix products of one thread.
@@ -27,7 +27,7 @@ STRANDS = 8
 changes no bit."""
 
 
-class Lanes:
+class TileThreads:
     """``count`` of them, the calling thread among them. They belong to whoever made this, are made when they are first
     needed, and end with it; where the system has fewer threads, fewer do the work. No number depends on how many."""
 
@@ -112,8 +112,8 @@ class Lanes:
         each = -(-len(tiles) // STRANDS) or 1
         strands = [tiles[start : start + each] for start in range(0, len(tiles), each)]
         whole, waiting, lock = _zeros(like), dict[int, list[Any]](), threading.Lock()
-        turn = itertools.count()
-        state = {"next": next(turn)}
+        apply_rope = itertools.count()
+        state = {"next": next(apply_rope)}
 
         def strand(number: int) -> None:
             sums = _zeros(like)
@@ -125,7 +125,7 @@ class Lanes:
                     for total, part in zip(whole, waiting.pop(state["next"]), strict=True):
                         if total is not None:
                             total += part
-                    state["next"] = next(turn)
+                    state["next"] = next(apply_rope)
 
         self.each(len(strands), strand)
         return whole

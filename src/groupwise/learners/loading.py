@@ -124,11 +124,11 @@ def load_policy(
 
     Raises UserError where there is none, and where the tokenizer has tokens that it does not know.
     """
-    from groupwise.learners.lora_loss import rounded_away
+    from groupwise.learners.lora_loss import rounding_loss
 
     model = load_model(source, dtype, device)
     refuse_lost_ids(source, model, tokenizer)
-    for told in filter(None, (parts_left_out(source), rounded_away(source, dtype))):
+    for told in filter(None, (excluded_parts(source), rounding_loss(source, dtype))):
         note(f"{source}: {told}")
     return model
 
@@ -276,7 +276,7 @@ def refuse_lost_ids(source: Path | str, model: Any, tokenizer: Any) -> None:
         )
 
 
-def parts_left_out(source: Path | str) -> str:
+def excluded_parts(source: Path | str) -> str:
     """What of a model beside its text is not opened, trained or saved here (a vision tower, say), in words; empty:
     nothing is."""
     from transformers import AutoConfig

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from groupwise.errors import UserError
 from groupwise.learners.logprobs import LanguageModel, States
 from groupwise.learners.lora_loss import ADAPTER
-from groupwise.learners.lora_targets import Conv1D, last_names, left_out, named_briefly, target_modules
-from groupwise.learners.micro_batch import Layout
+from groupwise.learners.lora_targets import Conv1D, excluded_layers, last_names, named_briefly, target_modules
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.options import Lora
 
 
@@ -63,7 +63,7 @@ class Adapters:
         trained = sum(parameter.numel() for parameter in self.parameters())
         note(
             f"lora: rank {lora.rank} on {len(targets)} layers ({', '.join(last_names(targets))}): {trained:,} "
-            f"parameters are trained beside {frozen:,} frozen ones{left_out(model, targets)}"
+            f"parameters are trained beside {frozen:,} frozen ones{excluded_layers(model, targets)}"
         )
 
     def parameters(self) -> list[nn.Parameter]:
@@ -164,7 +164,7 @@ class Adapters:
     def head_at(self, values: list[Tensor]) -> nn.Module | None:
         """The output head with other values in its adapter's place; None where it has no adapter."""
         head = self.trained.get_output_embeddings()
-        return HeadAt(self, head, values) if hasattr(head, "get_base_layer") else None
+        return PastHead(self, head, values) if hasattr(head, "get_base_layer") else None
 
     @contextmanager
     def at(self, values: list[Tensor]) -> Iterator[None]:
@@ -180,7 +180,7 @@ class Adapters:
                 parameter.data = other
 
 
-class HeadAt(nn.Module):
+class PastHead(nn.Module):
     """Logits of hidden states by the output head as its adapter once was, whenever they are asked for."""
 
     def __init__(self, adapters: Adapters, head: Any, values: list[Tensor]) -> None:
@@ -222,9 +222,9 @@ class PastPolicy:
     def __init__(self, adapters: Adapters, policy: LanguageModel, values: list[Tensor]) -> None:
         self.adapters, self.policy, self.values = adapters, policy, values
 
-    def __call__(self, layout: Layout) -> States:
+    def __call__(self, micro_batch: MicroBatch) -> States:
         with self.adapters.at(self.values):
-            states = self.policy(layout)
+            states = self.policy(micro_batch)
         head = self.adapters.head_at(
             self.values
         )  # which is applied later, when the adapters are the present ones again

@@ -14,7 +14,7 @@ STATE = "groupwise_state.json"
 """A directory that holds it is a checkpoint, whose state brings the frozen weights and the adapters back."""
 
 
-def rounded_away(directory: Path | str, dtype: str) -> str:
+def rounding_loss(directory: Path | str, dtype: str) -> str:
     """In a few words, how much of what adapters added to the weights in ``directory`` is lost in ``dtype``; empty where
     nothing is, or no adapters lie there."""
     place, kind = Path(directory), getattr(torch, dtype)

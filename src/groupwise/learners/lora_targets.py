@@ -53,7 +53,7 @@ def named_briefly(model: Any, chosen: Sequence[str]) -> list[str]:
     return short if meant == set(chosen) else list(chosen)
 
 
-def left_out(model: Any, chosen: Sequence[str]) -> str:
+def excluded_layers(model: Any, chosen: Sequence[str]) -> str:
     """In words, the linear layers and experts of the blocks that have no adapter; empty: none."""
     experts = set(_experts(model))
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]

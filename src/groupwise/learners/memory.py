@@ -20,7 +20,7 @@ RAN_OUT = ("can't allocate memory", "not enough memory", "out of memory", "bad_a
 SHOWN_LETTERS = 200  # of what the allocator said
 
 
-class Room:
+class MicroBatchBudget:
     """How many tokens go through the network at once: as many as asked for, and fewer once memory has run out."""
 
     def __init__(self, tokens: int, discard: Callable[[], None], note: Callable[[str], None]) -> None:

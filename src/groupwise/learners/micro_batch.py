@@ -57,7 +57,7 @@ class Support:
 
 
 @dataclass(frozen=True)
-class Layout:
+class MicroBatch:
     """A micro-batch of B rollouts, of whose tokens the policy sampled N.
 
     A policy's state is read at the token before, which predicts it; a scorer's (``after``) at the token itself. What
@@ -75,7 +75,7 @@ class Layout:
     support: Support | None
 
     @staticmethod
-    def of(rollouts: Sequence[Rollout], device: torch.device | str, after: bool = False) -> Layout:
+    def of(rollouts: Sequence[Rollout], device: torch.device | str, after: bool = False) -> MicroBatch:
         """Raises ValueError for a support that does not fit its tokens."""
         sequences = [torch.tensor([*rollout.prompt.tokens, *rollout.tokens]) for rollout in rollouts]
         ids = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
@@ -91,7 +91,7 @@ class Layout:
         if not after:
             places, where = places - 1, torch.where(steps == 0, ends[rows], where - 1)
         where, ids, rows, places, targets, mask = (x.to(device) for x in (where, ids, rows, places, targets, mask))
-        return Layout(packing, where, ids, rows, places, targets, mask, support)
+        return MicroBatch(packing, where, ids, rows, places, targets, mask, support)
 
     def spread(self, values: Tensor) -> Tensor:
         """``[N]`` values of the sampled tokens as ``[B, T]``, 0 elsewhere."""

@@ -62,11 +62,11 @@ def one_thread_plan() -> Iterator[ThreadPlan]:
         again()
 
 
-def _set_lanes(learner: Any, count: int) -> None:
-    learner.lanes.count = count
+def _set_thread_count(learner: Any, count: int) -> None:
+    learner.pool.count = count
 
 
-own_lanes: Any = property(lambda learner: learner.lanes.count, _set_lanes, doc="A learner's own CPU threads.")
+pool_threads: Any = property(lambda learner: learner.pool.count, _set_thread_count, doc="A learner's own CPU threads.")
 
 
 def remarks(threads: int, chosen: bool, slower: str) -> list[str]:

@@ -17,7 +17,7 @@ def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = No
     ``weights`` are those of the task's rewards by name; with several, each one's own scores become ``parts``.
     """
     rollouts = flatten(groups)
-    rewards, rewarded = placed([rollout.rewards for rollout in rollouts], longest(r.tokens for r in rollouts))
+    rewards, rewarded = place_rewards([rollout.rewards for rollout in rollouts], longest(r.tokens for r in rollouts))
     sampled = any(rollout.version != DEMONSTRATED for rollout in rollouts)
     return Signals(
         **parts([[_value(rollout, name) for name in weights or ()] for rollout in rollouts], weights or {}),
@@ -46,7 +46,7 @@ def padded(rows: Sequence[Sequence[float]], dtype: torch.dtype = torch.float64) 
     return table
 
 
-def placed(rewards: Sequence[Mapping[int, float]], width: int) -> tuple[Tensor, Tensor]:
+def place_rewards(rewards: Sequence[Mapping[int, float]], width: int) -> tuple[Tensor, Tensor]:
     """``[B, width]`` rewards at their tokens, 0 elsewhere, and which tokens have one."""
     table = torch.zeros((len(rewards), width), dtype=torch.float64)
     rewarded = torch.zeros((len(rewards), width), dtype=torch.bool)

@@ -25,8 +25,8 @@ def share_storage(modules: Sequence[nn.Module]) -> None:
         parameters = [parameter for module in modules if (parameter := module._parameters.get(name)) is not None]
         if len(parameters) != len(modules) or side_by_side([parameter.data for parameter in parameters]):
             continue
-        together = torch.cat([parameter.data for parameter in parameters])
-        for parameter, part in zip(parameters, together.split([len(p) for p in parameters]), strict=True):
+        joint = torch.cat([parameter.data for parameter in parameters])
+        for parameter, part in zip(parameters, joint.split([len(p) for p in parameters]), strict=True):
             parameter.data = part
 
 
@@ -71,7 +71,7 @@ def known(modules: Sequence[nn.Module]) -> bool:
     return plain(bases) and kinds <= {bases[0].weight.dtype}
 
 
-class Joined(NamedTuple):
+class StackedLinear(NamedTuple):
     """Layers on one input as one, row after row: ``y = weight x + bias + b (a x)``."""
 
     weight: Tensor
@@ -88,7 +88,7 @@ class Joined(NamedTuple):
 
 
 def tensors_of(modules: Sequence[nn.Module]) -> list[Tensor | None]:
-    """Weights, biases, adapters' a and b, in this order: what ``joined`` takes apart."""
+    """Weights, biases, adapters' a and b, in this order: what ``stack`` takes apart."""
     bases, adapters = [base_of(module) for module in modules], [adapter_of(module) for module in modules]
     into, out_of = ([adapter and adapter[side] for adapter in adapters] for side in (0, 1))
     return [*(base.weight for base in bases), *(base.bias for base in bases), *into, *out_of]
@@ -99,9 +99,9 @@ def scales_of(modules: Sequence[nn.Module]) -> tuple[float, ...]:
     return tuple(adapter.scale if (adapter := adapter_of(module)) else 0.0 for module in modules)
 
 
-def joined(tensors: Sequence[Any], scales: Sequence[float]) -> Joined:
+def stack(tensors: Sequence[Any], scales: Sequence[float]) -> StackedLinear:
     weights, biases, into, out_of = _columns(tensors, len(scales))
-    bias = None if biases[0] is None else together(biases)
+    bias = None if biases[0] is None else concatenate(biases)
     learns, a, b = any(weight.requires_grad for weight in weights), None, None
     present = [part for part in into if part is not None]
     if present:
@@ -109,11 +109,11 @@ def joined(tensors: Sequence[Any], scales: Sequence[float]) -> Joined:
         b = a.new_zeros(sum(map(len, weights)), len(a))
         for rows, ranks, part, scale in _blocks(weights, out_of, scales):
             torch.mul(part, scale, out=b[rows, ranks])
-    return Joined(together(weights).contiguous(), bias, a, b, learns)
+    return StackedLinear(concatenate(weights).contiguous(), bias, a, b, learns)
 
 
-def apart(tensors: Sequence[Any], scales: Sequence[float], found: Joined) -> list[Tensor | None]:
-    """Gradients of ``tensors``, in their order, of what was ``joined``."""
+def unstack(tensors: Sequence[Any], scales: Sequence[float], found: StackedLinear) -> list[Tensor | None]:
+    """Gradients of ``tensors``, in their order, of what ``stack`` made of them."""
     weights, _, into, out_of = _columns(tensors, len(scales))
     none: list[Any] = [None] * len(scales)
     sizes = list(map(len, weights))
@@ -142,7 +142,7 @@ def _blocks(weights: Sequence[Tensor], out_of: Sequence[Any], scales: Sequence[f
         row += len(weight)
 
 
-def together(tensors: Sequence[Tensor]) -> Tensor:
+def concatenate(tensors: Sequence[Tensor]) -> Tensor:
     """One tensor of several, row after row: a view where they lie side by side, else a copy."""
     if len(tensors) == 1 or not side_by_side(tensors):
         return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
@@ -166,26 +166,26 @@ def linears(modules: Sequence[nn.Module], x: Tensor) -> tuple[Tensor, ...]:
     weights: list[Any] = [module.weight for module in modules]
     biases: list[Any] = [module.bias for module in modules]
     if torch.is_grad_enabled():
-        joined = _Together.apply(x, len(weights), *weights, *biases)
+        outputs = _Stacked.apply(x, len(weights), *weights, *biases)
     else:
-        joined = F.linear(x, together(weights), None if biases[0] is None else together(biases))
-    return joined.split([len(weight) for weight in weights], dim=-1)
+        outputs = F.linear(x, concatenate(weights), None if biases[0] is None else concatenate(biases))
+    return outputs.split([len(weight) for weight in weights], dim=-1)
 
 
-class _Together(torch.autograd.Function):
+class _Stacked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, count: int, *parameters: Tensor | None) -> Tensor:
         weights, biases = parameters[:count], parameters[count:]
         ctx.save_for_backward(x, *weights)
         ctx.biased = biases[0] is not None
-        bias = together(biases) if ctx.biased else None  # type: ignore[arg-type]
-        return F.linear(x, together(weights), bias)  # type: ignore[arg-type]
+        bias = concatenate(biases) if ctx.biased else None  # type: ignore[arg-type]
+        return F.linear(x, concatenate(weights), bias)  # type: ignore[arg-type]
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, *weights = ctx.saved_tensors
         sizes = [len(weight) for weight in weights]
-        dx = dy @ together(weights) if ctx.needs_input_grad[0] else None
+        dx = dy @ concatenate(weights) if ctx.needs_input_grad[0] else None
         dweights = (dy.T @ x).split(sizes) if ctx.needs_input_grad[2] else (None,) * len(sizes)
         dbiases = dy.sum(0).split(sizes) if ctx.biased else (None,) * len(sizes)
         return dx, None, *dweights, *dbiases

@@ -41,7 +41,7 @@ def fits(q: Tensor) -> bool:
 
 def varlen_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
     """``networks.packed_attention`` without a cap or a window; differentiable."""
-    return _Merged.apply(q, k, v, parts_of(packing), scale)
+    return _TwoPartAttention.apply(q, k, v, parts_of(packing), scale)
 
 
 def parts_of(packing: Packing) -> tuple[Part, Part]:
@@ -77,7 +77,7 @@ def _ends(lengths: Tensor, device: torch.device) -> Tensor:
     return torch.cat((lengths.new_zeros(1), lengths.cumsum(0))).to(device, torch.int32)
 
 
-class _Merged(torch.autograd.Function):
+class _TwoPartAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, parts: tuple[Part, Part], scale: float) -> Tensor:
         q, k, v = (x.contiguous() for x in (q, k, v))

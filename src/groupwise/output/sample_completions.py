@@ -32,10 +32,10 @@ def to_look_at(rollouts: Sequence[Rollout], seed: int) -> dict[str, SampleComple
     others = sorted({*range(len(rollouts))} - {*chosen.values()})
     if others:
         chosen["random"] = others[stable_seed(seed, "to look at") % len(others)]
-    return {name: shown(rollouts[number]) for name, number in chosen.items()}
+    return {name: sample_of(rollouts[number]) for name, number in chosen.items()}
 
 
-def shown(rollout: Rollout) -> SampleCompletion:
+def sample_of(rollout: Rollout) -> SampleCompletion:
     """With its question, to look at."""
     prompt = rollout.prompt.example.prompt
     question = prompt if isinstance(prompt, str) else prompt[-1]["content"]

@@ -28,7 +28,7 @@ from groupwise.runs.directory import RunDirectory
 from groupwise.runs.opening import Opener
 from groupwise.runs.recipe import Run, validate
 from groupwise.seeding import stable_seed
-from groupwise.sources.reward_scale import measured, unmeasured
+from groupwise.sources.reward_scale import measure_scales, unmeasured
 from groupwise.training.intake import with_usable_rows
 from groupwise.training.memory_trial import longest_rollouts
 from groupwise.training.stage import Stage, in_stage
@@ -152,37 +152,39 @@ class _StageCheck:
             raise NoModel(str(error)) from error
         self.stage, self.unheard = self._with_rewards(stage)
         notes.try_part("data", self._leave_out_unusable)
-        world = replace(opener, note=lambda text: None).world(
+        context = replace(opener, note=lambda text: None).context(
             self.stage, self.learner, engine, self.model, models.record()
         )
-        self.world = replace(
-            world, on_note=lambda text: notes.remark("first step", text.removeprefix(f"{stage.name}: "))
+        self.context = replace(
+            context, on_note=lambda text: notes.remark("first step", text.removeprefix(f"{stage.name}: "))
         )
 
     def run(self) -> None:
         """Each part by itself, so that one that breaks hides no other."""
-        stage, notes, world = self.stage, self.notes, self.world
+        stage, notes, context = self.stage, self.notes, self.context
         rollouts = (
-            longest_rollouts(stage, world, self.recipe.learner.tokens_per_micro_batch) if len(stage.task.train) else []
+            longest_rollouts(stage, context, self.recipe.learner.tokens_per_micro_batch)
+            if len(stage.task.train)
+            else []
         )
         longest = max((len(each.prompt.tokens) + len(each.tokens) for each in rollouts), default=0)
         notes.try_part("batch", lambda: tell_batch(notes, stage, self.recipe.learner, longest))
-        notes.try_part("data", lambda: data.tell_rows(notes, stage, world, self.limit))
+        notes.try_part("data", lambda: data.tell_rows(notes, stage, context, self.limit))
         if not len(stage.task.train):
             return
         begun = notes.try_part("reference", self._start)
         if self._all_readable() and not self.unheard:
             notes.try_part("reward", self._measure_scales)
-        world, stage = self.world, self.stage
+        context, stage = self.context, self.stage
         if self._all_readable():
-            notes.try_part("template", lambda: data.tell_template(notes, stage, world))
+            notes.try_part("template", lambda: data.tell_template(notes, stage, context))
         if stage.task.rewards and not self.unheard:
             notes.try_part("reward", lambda: rewards.tell_gold(notes, stage.task))
             if not any(each.part == "reward" and each.kind == "problem" for each in notes.findings):
-                notes.try_part("reward", lambda: rewards.ask_about_rows(stage, world, self._evaluated(), self.limit))
+                notes.try_part("reward", lambda: rewards.ask_about_rows(stage, context, self._evaluated(), self.limit))
         drawn = self._probe() if stage.algorithm.source.sampled_by() == "learner" and rollouts else None
         if begun and self._all_readable() and not self.unheard:
-            notes.try_part("first step", lambda: try_first_step(notes, stage, world, self.learner, self.limit))
+            notes.try_part("first step", lambda: try_first_step(notes, stage, context, self.learner, self.limit))
         if begun and rollouts:
             notes.try_part("memory", partial(self._cost, rollouts, drawn))
 
@@ -198,16 +200,16 @@ class _StageCheck:
         few = {name: replace(scale, prompts=min(PROBED, scale.prompts)) for name, scale in unmeasured(rewards).items()}
         if not few:
             return
-        self.world.engine.load(self.learner.weights(), self.learner.version)
+        self.context.engine.load(self.learner.weights(), self.learner.version)
         most = self.recipe.evaluation.max_completion_tokens
-        scales = measured(self.stage.algorithm.source, self.world, with_scales(rewards, few), most)
+        scales = measure_scales(self.stage.algorithm.source, self.context, with_scales(rewards, few), most)
         for name, scale in scales.items():
             self.notes.fact(
                 "reward", f"{name} is standardised: {scale.formula()} as measured on {counted(scale.prompts, 'prompt')}"
             )
         changed = replace(task, rewards=with_scales(task.rewards, scales), referee=with_scales(task.referee, scales))
         self.stage = replace(self.stage, task=changed)
-        self.world = in_stage(self.stage, self.world)
+        self.context = in_stage(self.stage, self.context)
 
     def _all_readable(self) -> bool:
         return not any(each.part == "data" and each.kind == "problem" for each in self.notes.findings)
@@ -232,7 +234,7 @@ class _StageCheck:
 
         def work() -> None:
             nonlocal found
-            found = probe.sampled(self.stage, self.world, self.limit, 2 if self.missing else probe.PROMPTS)
+            found = probe.sampled(self.stage, self.context, self.limit, 2 if self.missing else probe.PROMPTS)
             half = self.recipe.learner.dtype == "bfloat16"
             temperature = self.stage.algorithm.source.temperature
             probe.tell_agreement(self.notes, temperature, self.learner, flatten(found.groups), half)

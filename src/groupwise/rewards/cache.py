@@ -17,7 +17,7 @@ from groupwise.config.identity import unknowns
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards.decorator import Decorator
-from groupwise.rewards.scoring import prepare, said_at
+from groupwise.rewards.scoring import prepare, scores_at
 from groupwise.types import OVER, Rollout, Score, TrainerState
 
 LOCK_SECONDS = 30.0
@@ -80,7 +80,7 @@ class Cached(Decorator):
         return self.reward.weight
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``."""
+        """See ``scoring.NeedsPreparation``."""
         _ = self._about
         prepare([self.reward])
 
@@ -127,7 +127,7 @@ class Cached(Decorator):
         if isinstance(self.reward, Streaming):
             yield from ([one] for one in self.reward.stream(rollouts))
             return
-        scores = said_at(self.reward, rollouts, state)
+        scores = scores_at(self.reward, rollouts, state)
         if len(scores) != len(rollouts):
             raise UserError(f"reward '{self.name}' returned {len(scores)} scores for {len(rollouts)} completions")
         yield list(enumerate(scores))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groupwise.rewards.neighbours import folder_of, importable
-from groupwise.rewards.notes import Notes, beside, finite
+from groupwise.rewards.notes import Notes, finite, remarks_of
 
 Answer = dict[str, Any]
 """Plain JSON: ``value`` (a number, or None where the reward does not apply), ``failed`` (why), ``timeout``, ``memory``;
@@ -22,7 +22,7 @@ list of these."""
 
 @dataclass(frozen=True)
 class Calls:
-    """A function, and what its values may look like. ``guarded_child.Respond``."""
+    """A function, and what its values may look like. ``fork_server_child.Respond``."""
 
     function: Callable[..., Any]
     batch: bool = False
@@ -86,7 +86,7 @@ class Calls:
     def _checked(self, value: Any) -> Answer:
         is_mapping = self.mappings and isinstance(value, Mapping) and "score" in value
         number = value["score"] if is_mapping else value
-        said = beside(value) if is_mapping else {}
+        said = remarks_of(value) if is_mapping else {}
         if number is None:
             return {"value": None, **said}
         if (found := finite(number)) is not None:

@@ -25,7 +25,7 @@ class Failures:
     count: int = 0
     shown: list[str] = field(default_factory=list)
 
-    def hear(self, rollouts: Sequence[Rollout]) -> None:
+    def add(self, rollouts: Sequence[Rollout]) -> None:
         """Raises UserError, with rows and reasons, as soon as it is certain that the step has too many."""
         for rollout in rollouts:
             self.count += unscored(rollout)

@@ -44,7 +44,7 @@ class Format:
         return FunctionReward(matches, self.name, self.weight, "simple", time_limit_seconds=self.time_limit_seconds)
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``."""
+        """See ``scoring.NeedsPreparation``."""
         self._matching.prepare()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:

@@ -186,7 +186,7 @@ class Judge:
             return _Verdict(Score(None, "failed"), str(error), unreachable=True)
         except Refused as error:
             return _Verdict(Score(None, "failed"), str(error), final=not error.may_pass, refused=error.by_server)
-        text = said(reply)
+        text = reply_text(reply)
         if text is None:
             return _Verdict(Score(None, "failed"), "the reply is no chat completion")
         value = self._value(text)
@@ -250,7 +250,7 @@ def parse_score(text: str, high: float) -> float | None:
     return float(of if of and float(of) != high else number)
 
 
-def said(reply: Reply) -> str | None:
+def reply_text(reply: Reply) -> str | None:
     """The text of a chat completion; None where the reply is none."""
     match reply:
         case {"choices": [{"message": {"content": str(text)}}, *_]}:

@@ -59,7 +59,7 @@ class Math:
         check_options(self.tolerance, self.conventions, self.several)
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: whether there are guards for what reads formulas."""
+        """See ``scoring.NeedsPreparation``: whether there are guards for what reads formulas."""
         require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards.scale import Scale, Standardised, Unscaled, sigmoid
-from groupwise.rewards.verdicts import NEVER, bare
+from groupwise.rewards.verdicts import NEVER, unwrap
 from groupwise.types import DEMONSTRATED, Rollout, Score
 
 if TYPE_CHECKING:
@@ -212,14 +212,14 @@ def with_scales(rewards: Sequence[Reward], scales: Mapping[str, Scale]) -> tuple
     return _rewritten(rewards, lambda reward: replace(reward, scale=scales.get(reward.name, reward.scale)))
 
 
-def learned(rewards: Sequence[Reward]) -> list[ModelReward]:
+def model_rewards(rewards: Sequence[Reward]) -> list[ModelReward]:
     """Those that are reward models; also those that are cached."""
-    return [reward for each in rewards if isinstance(reward := bare(each), ModelReward)]
+    return [reward for each in rewards if isinstance(reward := unwrap(each), ModelReward)]
 
 
 def scale_metrics(rewards: Sequence[Reward]) -> dict[str, float]:
     """The numbers of each learned reward that is standardised, the same at every step of a stage."""
-    found = {(reward.name, reward.scale) for reward in learned(rewards)}
+    found = {(reward.name, reward.scale) for reward in model_rewards(rewards)}
     pairs = [(name, scale) for name, scale in found if isinstance(scale, Standardised)]
     metrics = {f"rewards/{name}/scale_mean": scale.mean for name, scale in pairs}
     metrics |= {f"rewards/{name}/scale_spread": scale.spread for name, scale in pairs}

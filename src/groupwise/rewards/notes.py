@@ -81,7 +81,7 @@ class ReadState:
         return vars(state)[name]
 
 
-def beside(mapping: Mapping[Any, Any]) -> dict[str, Any]:
+def remarks_of(mapping: Mapping[Any, Any]) -> dict[str, Any]:
     """What a dictionary with ``score`` says besides: numbers are logged, and all of it is kept."""
     others = {str(name): value for name, value in mapping.items() if name != "score"}
     numbers_found = {name: finite(value) for name, value in others.items() if name not in TAKEN}

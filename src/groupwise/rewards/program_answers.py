@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.isolation.guarded import Guarded
+from groupwise.isolation.fork_server import GuardedCalls
 from groupwise.isolation.pool import Outcome
-from groupwise.isolation.running import START_SECONDS
+from groupwise.isolation.program_process import START_SECONDS
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
 from groupwise.rewards.answers import FinalAnswer, references_of
 from groupwise.rewards.programs import program
@@ -51,7 +51,7 @@ class ProgramAnswer:
         return Sandbox(self.time_limit_seconds, self.memory_bytes, output_bytes=1 << 16)
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: whether there is a sandbox that holds."""
+        """See ``scoring.NeedsPreparation``: whether there is a sandbox that holds."""
         self.sandbox.check()
         self._guarded.start()
 
@@ -102,9 +102,9 @@ class ProgramAnswer:
         return [outcomes[row] for row in range(len(rollouts))]
 
     @functools.cached_property
-    def _guarded(self) -> Guarded:
+    def _guarded(self) -> GuardedCalls:
         """What a sandbox leaves behind ends up there and is buried there."""
-        return Guarded(self._run_all)
+        return GuardedCalls(self._run_all)
 
     def _run_all(self, sources: Sequence[bytes], seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "programs") as pool:

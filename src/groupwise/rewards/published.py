@@ -36,7 +36,7 @@ class MathVerify:
     """Read answers where no guards are."""
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: whether there are guards for what reads answers."""
+        """See ``scoring.NeedsPreparation``: whether there are guards for what reads answers."""
         require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:

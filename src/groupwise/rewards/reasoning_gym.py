@@ -45,7 +45,7 @@ class ReasoningGym:
     """Score where no guards are: answers may then read and write what you may, and send it away."""
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: whether there are guards."""
+        """See ``scoring.NeedsPreparation``: whether there are guards."""
         require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:

@@ -43,7 +43,7 @@ class Wrapper(Protocol):
     def reward(self) -> Reward: ...
 
 
-def bare(reward: Reward) -> Reward:
+def unwrap(reward: Reward) -> Reward:
     """The reward itself, without what is around it."""
     while isinstance(reward, Wrapper) and isinstance(reward.reward, Reward):
         reward = reward.reward
@@ -52,12 +52,12 @@ def bare(reward: Reward) -> Reward:
 
 def correct_at(reward: Reward) -> float:
     """The smallest score of a right answer: what the reward states, or 1."""
-    asked = bare(reward)
+    asked = unwrap(reward)
     stated = asked.correct_at if isinstance(asked, Graded) else None
     return CORRECT_AT if stated is None else stated
 
 
-def among(reward: Reward, rewards: Sequence[Reward]) -> Reward | None:
+def equal_reward(reward: Reward, rewards: Sequence[Reward]) -> Reward | None:
     """Which of ``rewards`` it is, whatever its weight there; None where it is none of them."""
     return next((each for each in rewards if each is reward or _unweighted(each) == _unweighted(reward)), None)
 
@@ -111,7 +111,7 @@ class Judge:
 
         Raises UserError where it says another number of votes than there are rollouts.
         """
-        asked = bare(self.reward)
+        asked = unwrap(self.reward)
         if not isinstance(asked, Votes):
             return None
         said = asked.votes(rollouts)

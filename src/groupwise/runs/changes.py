@@ -37,7 +37,7 @@ REASONS = {
 """Why another value would be another run, by the option; the first that fits."""
 
 
-class Place(Protocol):
+class RunFiles(Protocol):
     """What is asked here of a run's directory: ``directory.RunDirectory`` answers."""
 
     path: Path
@@ -63,7 +63,7 @@ class Changes:
     """Whether all models are evaluated again, under another plan."""
 
 
-def accepted(place: Place, ours: Recipe, theirs: Recipe) -> Changes:
+def accepted(place: RunFiles, ours: Recipe, theirs: Recipe) -> Changes:
     """What may change from ``theirs``, the recipe recorded in ``place``, to ``ours``. Raises UserError, with the reason
     for each option, where something may not."""
     refused: list[str] = []
@@ -87,7 +87,7 @@ def accepted(place: Place, ours: Recipe, theirs: Recipe) -> Changes:
 class _Option:
     """One place in which two recipes differ."""
 
-    def __init__(self, place: Place, ours: Recipe, theirs: Recipe, path: str) -> None:
+    def __init__(self, place: RunFiles, ours: Recipe, theirs: Recipe, path: str) -> None:
         self.place, self.path = place, path
         of_stage = re.match(r"stages\.(\d+)\.", path)
         self.number = int(of_stage[1]) if of_stage else None

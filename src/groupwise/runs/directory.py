@@ -19,7 +19,7 @@ from groupwise.errors import UserError
 from groupwise.runs.changes import Changes, accepted
 from groupwise.runs.environment import recipe_hash
 from groupwise.storage.atomic import PARTIAL, put_right, read_json, remove_any, remove_directory, write_json
-from groupwise.storage.clearing import FILES, LOCK, RECORD, remains, remove
+from groupwise.storage.clearing import FILES, LOCK, RECORD, remove, run_contents
 from groupwise.storage.json_rows import read_rows
 
 HALF_RECORD = f"{PARTIAL}{RECORD}"
@@ -243,7 +243,7 @@ class RunDirectory:
         record = self.read()
         if not record:
             return
-        found = remains(self.path, _stages_of(record))
+        found = run_contents(self.path, _stages_of(record))
         if found.inside:
             more = f" and {len(found.inside) - 1} more" if len(found.inside) > 1 else ""
             raise UserError(
@@ -258,7 +258,7 @@ class RunDirectory:
 
     def _undo(self, recipe: dict[str, Any], absent: list[Path]) -> None:
         """Leaves the directory as it was before a new run began in it."""
-        found = remains(self.path, _stages_of(self.read() or recipe))
+        found = run_contents(self.path, _stages_of(self.read() or recipe))
         remove(self.path, found)
         if not (found.inside or found.others):
             self.lock.unlink()

@@ -32,7 +32,7 @@ from groupwise.runs.environment import conditions, recipe_hash
 from groupwise.runs.quick_evaluation import refuse_unknown_best
 from groupwise.runs.scorer_evaluation import ScorerEvaluation
 from groupwise.sinks.trackers import Tracker
-from groupwise.training.checks import learned_from, refuse, refuse_order, warnings
+from groupwise.training.checks import refuse, refuse_order, reward_models, warnings
 from groupwise.training.stage import Checkpoints, HeldOut, Stage
 
 LONGEST_NAME = 100
@@ -98,7 +98,7 @@ def validate(recipe: Run) -> list[str]:
         refuse(stage)
     refuse_order(recipe.stages)
     refuse_unknown_best(recipe.stages, recipe.evaluation, recipe.checkpoints)
-    for directory in learned_from(recipe.stages):
+    for directory in reward_models(recipe.stages):
         check_model(directory)
     prepare(reward for stage in recipe.stages for reward in (*stage.task.rewards, *stage.task.referee))
     others = ((stage.name, coincidence(stage)) for stage in recipe.stages)

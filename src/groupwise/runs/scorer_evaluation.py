@@ -210,7 +210,7 @@ def held_out_groups(stage: Stage, context: DrawContext, problems: int) -> list[G
 
     Raises UserError where the source can make nothing of them.
     """
-    from groupwise.sources import Gathered
+    from groupwise.sources import OfflineGroups
     from groupwise.training.stage import in_stage
 
     key = f"{stage.name}: {counted(problems, 'held-out row')}"
@@ -225,7 +225,7 @@ def held_out_groups(stage: Stage, context: DrawContext, problems: int) -> list[G
         once = {
             (group.prompt.example.id, tuple(rollout.tokens for rollout in group.rollouts)): group for group in drawn
         }
-        context.gathered[key] = Gathered(list(once.values()))
+        context.gathered[key] = OfflineGroups(list(once.values()))
     return context.gathered[key].groups
 
 

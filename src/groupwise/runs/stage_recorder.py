@@ -32,7 +32,7 @@ class StageRecorder:
     def __init__(
         self,
         stage: Stage,
-        world: DrawContext,
+        context: DrawContext,
         learner: Trainable,
         held_out: HeldOut,
         checkpoints: Checkpoints,
@@ -42,14 +42,14 @@ class StageRecorder:
     ) -> None:
         self.stage, self.checkpoints, self.place, self.sink = stage, checkpoints, place, sink
         self.progress = progress
-        self.saver = Saver(stage, world, learner, checkpoints, place, self.drain)
+        self.saver = Saver(stage, context, learner, checkpoints, place, self.drain)
         evaluations = ScorerEvaluations if stage.algorithm.trains_scorer else PolicyEvaluations
         self.recorders: list[Recorder] = [
-            LeftOut(stage, place, sink),
+            BadBatchRecorder(stage, place, sink),
             LedgerRecorder(stage, place, sink),
-            ShownGroups(stage, world, place),
+            ShownGroups(stage, context, place),
             Scales(stage),
-            evaluations(stage, world, learner, held_out, sink),
+            evaluations(stage, context, learner, held_out, sink),
             Alarms(stage, learner, held_out, place, sink),
             self.saver,
         ]
@@ -97,7 +97,7 @@ class StageRecorder:
         raise Stopped(f"stopped {where if step else 'before the first step of ' + self.stage.name}")
 
 
-class LeftOut(Recorder):
+class BadBatchRecorder(Recorder):
     """Batches whose updates were left out because a number was not finite."""
 
     def __init__(self, stage: Stage, place: RunDirectory, sink: Sink) -> None:
@@ -166,7 +166,7 @@ class Alarms(Recorder):
 
     def checkpoint(self, progress: Progress) -> None:
         """Says which alarms begin with this step."""
-        for sentence in self.doctor.hear(progress.step):
+        for sentence in self.doctor.observe(progress.step):
             self.sink.note(f"{self.stage.name}: after step {progress.step}, {sentence}")
 
     def _alarms(self) -> tuple[Alarm, ...]:

@@ -68,7 +68,7 @@ class Terminal(Sink):
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         self.step, self.newest = step, values
-        self.table.hear(values)
+        self.table.add(values)
         every = max(1, self.steps // LINES_PER_STAGE)
         if step % every == 0 or step in (self.start + 1, self.steps) or "eval/accuracy" in values:
             self._tell(step, values)

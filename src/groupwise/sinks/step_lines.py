@@ -57,7 +57,7 @@ class StepTable:
     """Of each metric that has a column."""
     widths: dict[str, int] = field(default_factory=dict, init=False)
 
-    def hear(self, values: Mapping[str, float]) -> None:
+    def add(self, values: Mapping[str, float]) -> None:
         """Makes the columns that a step needs."""
         for name, (title, _) in _present(values, "reward" in self.titles).items():
             self.titles.setdefault(name, title)

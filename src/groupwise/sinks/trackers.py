@@ -15,12 +15,12 @@ from typing import Any, Protocol
 from groupwise.errors import UserError
 from groupwise.output.masking import masked
 from groupwise.protocols import Sink
-from groupwise.sinks.beside import Beside, Board
-from groupwise.sinks.heard import HeardSteps
+from groupwise.sinks.background import BackgroundSink, TrackerRun
+from groupwise.sinks.delivery import DeliveryRecord
 
 
 @dataclass(frozen=True)
-class About:
+class RunInfo:
     """What a tracker is told of a run when it opens."""
 
     name: str
@@ -37,7 +37,7 @@ class Tracker(Protocol):
         """Raises UserError where it cannot work here, before anything has begun."""
         ...
 
-    def open(self, about: About) -> Sink:
+    def open(self, about: RunInfo) -> Sink:
         """What hears of the run."""
         ...
 
@@ -49,7 +49,7 @@ class TensorBoard(Tracker):
     def refuse(self) -> None:
         refuse_missing("tensorboard", "tensorboard")
 
-    def open(self, about: About) -> Sink:
+    def open(self, about: RunInfo) -> Sink:
         from groupwise.sinks import tensorboard
 
         return tensorboard.TensorBoard(about.directory / "tensorboard")
@@ -67,8 +67,8 @@ class Wandb(Tracker):
     def refuse(self) -> None:
         refuse_missing("wandb", "wandb")
 
-    def open(self, about: About) -> Sink:
-        return Beside("wandb", lambda: _WandbRun(self, about), HeardSteps(about.directory, str(self)))
+    def open(self, about: RunInfo) -> Sink:
+        return BackgroundSink("wandb", lambda: _WandbRun(self, about), DeliveryRecord(about.directory, str(self)))
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class Trackio(Tracker):
     def refuse(self) -> None:
         refuse_missing("trackio", "trackio")
 
-    def open(self, about: About) -> Sink:
-        return Beside("trackio", lambda: _TrackioRun(self, about), HeardSteps(about.directory, str(self)))
+    def open(self, about: RunInfo) -> Sink:
+        return BackgroundSink("trackio", lambda: _TrackioRun(self, about), DeliveryRecord(about.directory, str(self)))
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class MLflow(Tracker):
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
 
-    def open(self, about: About) -> Sink:
-        return Beside("mlflow", lambda: _MLflowRun(self, about), HeardSteps(about.directory, str(self)))
+    def open(self, about: RunInfo) -> Sink:
+        return BackgroundSink("mlflow", lambda: _MLflowRun(self, about), DeliveryRecord(about.directory, str(self)))
 
 
 BY_NAME: Mapping[str, type[Any]] = {
@@ -134,8 +134,8 @@ def refuse_missing(package: str, extra: str) -> None:
         raise UserError(f"sink {package}: the package is not installed; {how}, or leave the sink out")
 
 
-class _WandbRun(Board):
-    def __init__(self, config: Wandb, about: About) -> None:
+class _WandbRun(TrackerRun):
+    def __init__(self, config: Wandb, about: RunInfo) -> None:
         import wandb
 
         self.run = wandb.init(
@@ -164,8 +164,8 @@ class _WandbRun(Board):
         self.run.finish()
 
 
-class _TrackioRun(Board):
-    def __init__(self, config: Trackio, about: About) -> None:
+class _TrackioRun(TrackerRun):
+    def __init__(self, config: Trackio, about: RunInfo) -> None:
         import trackio
 
         self.run = trackio.init(
@@ -184,8 +184,8 @@ class _TrackioRun(Board):
         self.run.finish()
 
 
-class _MLflowRun(Board):
-    def __init__(self, config: MLflow, about: About) -> None:
+class _MLflowRun(TrackerRun):
+    def __init__(self, config: MLflow, about: RunInfo) -> None:
         from mlflow import MlflowClient
 
         self.client = MlflowClient(tracking_uri=config.tracking_uri or None)

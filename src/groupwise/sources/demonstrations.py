@@ -8,7 +8,7 @@ from typing import Annotated
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
-from groupwise.sources.draw import Draw, DrawContext, Position
+from groupwise.sources.draw import DrawContext, Position, RolloutBatch
 from groupwise.sources.rows import draw_rows
 from groupwise.types import Example, Prompt, Rollout
 
@@ -20,10 +20,10 @@ class Demonstrations(Source):
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         """Groups of one. Raises UserError for a row without a demonstration."""
         found = draw_rows(context, position, lambda example: self.rollouts(context, example))
-        return Draw(found.groups, found.position, {"prompts_too_long": float(found.too_long)})
+        return RolloutBatch(found.groups, found.position, {"prompts_too_long": float(found.too_long)})
 
     def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
         """The group that one row is. Raises UserError for a row without a demonstration."""

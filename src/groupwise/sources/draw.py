@@ -36,7 +36,7 @@ def after_prompts(taken: int) -> Position:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class OfflineGroups:
     """What a source made once, to draw from step after step."""
 
     groups: list[Group]
@@ -46,7 +46,7 @@ class Gathered:
 
 
 @dataclass(frozen=True)
-class Draw:
+class RolloutBatch:
     """The groups of one step, and where the source stands after it."""
 
     groups: list[Group]
@@ -62,7 +62,7 @@ class PendingDraw(NamedTuple):
 
     start: Position
     """Where the source stands before it."""
-    draw: Future[Draw]
+    draw: Future[RolloutBatch]
     """It, or what it will be."""
 
 
@@ -105,7 +105,7 @@ class DrawContext:
     """Where a source may keep what it gathered once, in a file of the stage's name; None: in memory only."""
     state: TrainerState = OVER
     """Where training stands, for rewards that ask."""
-    gathered: dict[str, Gathered] = field(default_factory=dict, init=False, compare=False, repr=False)
+    gathered: dict[str, OfflineGroups] = field(default_factory=dict, init=False, compare=False, repr=False)
     """By what gathered it; a context made from another one begins without."""
     told: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
     """What was noted and need not be again."""

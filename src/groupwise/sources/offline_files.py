@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.sources.draw import Gathered
+from groupwise.sources.draw import OfflineGroups
 from groupwise.storage.atomic import open_new
 from groupwise.types import Example, Group, Prompt, Rollout, Score
 from groupwise.values.metric_names import untimed
@@ -21,7 +21,7 @@ LATER = ("versions", "stop", "turns", "messages")
 """Fields of a rollout that are written where they say something."""
 
 
-def write(path: Path, gathered: Gathered, rows: Mapping[str, int], made_by: str) -> None:
+def write(path: Path, gathered: OfflineGroups, rows: Mapping[str, int], made_by: str) -> None:
     """A file that is either whole or not there, the same bytes whenever it is made. ``rows`` gives each example's row
     number by its id. The last line is a hash of all before it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def write_lines(path: Path, head: Mapping[str, Any], groups: Sequence[Group], ro
     os.replace(partial, path)
 
 
-def read(path: Path, rows: Sequence[Example], made_by: str) -> Gathered | None:
+def read(path: Path, rows: Sequence[Example], made_by: str) -> OfflineGroups | None:
     """The inverse of ``write`` on the same rows; None where there is no file.
 
     Raises UserError where it is damaged, was made by something else, or from other rows.
@@ -56,7 +56,7 @@ def read(path: Path, rows: Sequence[Example], made_by: str) -> Gathered | None:
         raise UserError(
             f"{path}: holds what {about['made_by']} gathered; expected {made_by}; remove the file to gather anew"
         )
-    return Gathered(list(groups), about["metrics"])
+    return OfflineGroups(list(groups), about["metrics"])
 
 
 def groups_in(path: Path, rows: Sequence[Example]) -> list[Group]:

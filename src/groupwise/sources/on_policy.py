@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm, ConstantLength, Source
 from groupwise.seeding import stable_seed
-from groupwise.sources.draw import Draw, DrawContext, Position, after_prompts, prompts_taken
+from groupwise.sources.draw import DrawContext, Position, RolloutBatch, after_prompts, prompts_taken
 from groupwise.sources.reward_metrics import informative
 from groupwise.sources.rollouts import Sampler
 from groupwise.sources.rows import has_room, prompt_stream, prompts_of, refuse_nothing
@@ -55,7 +55,7 @@ class OnPolicy(Source):
     def samples_per_prompt(self) -> int:
         return self.group_size
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         """Samples and scores ``prompts_per_step`` groups; a redraw goes on for those that are missing.
 
         Metrics are of all sampled groups. The draw may be empty. Raises UserError where no prompt fits the context.
@@ -79,7 +79,7 @@ class OnPolicy(Source):
         metrics |= {"prompts_too_long": float(too_long), "groups_dropped": float(len(sampled) - len(kept))}
         if redraws:
             metrics |= {"sampling_rounds": float(rounds), "groups_short": float(wanted - len(kept))}
-        return Draw(chosen, after_prompts(taken), metrics, sampler.seconds, sampler.tokens)
+        return RolloutBatch(chosen, after_prompts(taken), metrics, sampler.seconds, sampler.tokens)
 
     def asks_verdict(self) -> bool:
         return self.select.asks_verdict() or (self.without_signal != "keep" and self.signal is not informative)

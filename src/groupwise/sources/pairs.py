@@ -8,7 +8,7 @@ from typing import Annotated
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
-from groupwise.sources.draw import Draw, DrawContext, Position
+from groupwise.sources.draw import DrawContext, Position, RolloutBatch
 from groupwise.sources.rows import draw_rows, first_prompt
 from groupwise.tasks.messages import completion_of
 from groupwise.types import Example, Prompt, Rollout
@@ -25,14 +25,14 @@ class Pairs(Source):
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         """Groups of two. A pair whose sides are the same tokens has no gradient: passed over, ``pairs_equal``.
 
         Raises UserError for a row that has no pair.
         """
         found = draw_rows(context, position, lambda example: self.rollouts(context, example))
         metrics = {"prompts_too_long": float(found.too_long), "pairs_equal": float(found.without_signal)}
-        return Draw(found.groups, found.position, metrics)
+        return RolloutBatch(found.groups, found.position, metrics)
 
     def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
         """The group that one row is; none where its sides are equal. Raises UserError for a row without a pair."""

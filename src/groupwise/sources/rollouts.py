@@ -12,7 +12,7 @@ from functools import partial
 from groupwise.isolation.deadlines import Helper, result
 from groupwise.protocols import Reward, RolloutEngine
 from groupwise.rewards.failures import Failures, unscored
-from groupwise.rewards.scoring import asked, score_metrics, score_rollouts
+from groupwise.rewards.scoring import checked_scores, score_metrics, score_rollouts
 from groupwise.rewards.verdicts import Judge
 from groupwise.sources.draw import DrawContext
 from groupwise.sources.episodes import play
@@ -71,8 +71,8 @@ def drawn(
 def _judge(context: DrawContext) -> Judge | None:
     """The task's, where its reward is asked anyway or the stage asks for verdicts."""
     judge = context.task.judge
-    asked = judge is not None and (judge.reward in context.task.rewards or context.asks_verdicts)
-    return judge if asked else None
+    is_among_scores = judge is not None and (judge.reward in context.task.rewards or context.asks_verdicts)
+    return judge if is_among_scores else None
 
 
 class Sampler:
@@ -134,7 +134,7 @@ class Sampler:
         scored, metrics = score_rollouts(rollouts, self.context.task.rewards, self._judge, state=self.context.state)
         names = [reward.name for reward in self._rewards]
         self._seconds_by_reward.update({name: metrics[f"rewards/{name}/seconds"] for name in names})
-        self._failures.hear(scored)
+        self._failures.add(scored)
         return scored
 
     def sample_and_score(
@@ -169,7 +169,7 @@ class Sampler:
     def judged(self, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
         """What one reward says, its time on the account of this draw."""
         started = time.perf_counter()
-        scores = asked(reward, rollouts, self.context.state)
+        scores = checked_scores(reward, rollouts, self.context.state)
         seconds = time.perf_counter() - started
         self.seconds["reward"] += seconds
         self._seconds_by_reward.update({reward.name: seconds})

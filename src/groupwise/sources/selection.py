@@ -14,7 +14,7 @@ from groupwise.types import Group, Rollout
 from groupwise.values.tolerance import TOLERANCE, same
 
 
-class Selected(NamedTuple):
+class SelectionResult(NamedTuple):
     """The groups that a group became, and how many of its rollouts (or pairs) went which way, by metric name."""
 
     groups: list[Group]
@@ -25,7 +25,7 @@ class Selected(NamedTuple):
 class Selection(Protocol):
     """Makes groups of a scored group."""
 
-    def select(self, group: Group) -> Selected:
+    def select(self, group: Group) -> SelectionResult:
         """Any number of groups on the same prompt; the same for the same group."""
         ...
 
@@ -51,8 +51,8 @@ def select_from(groups: Sequence[Group], selection: Selection) -> tuple[list[Gro
 class AllRollouts(Selection):
     """The group as it is."""
 
-    def select(self, group: Group) -> Selected:
-        return Selected([group], {})
+    def select(self, group: Group) -> SelectionResult:
+        return SelectionResult([group], {})
 
     def chooses(self) -> bool:
         return False
@@ -65,14 +65,14 @@ class BestAndWorst(Selection):
     margin: Annotated[float, "[0, inf)"] = 0.0
     """Their rewards must differ by more, and by more than rounding does; otherwise there is no pair, ``pairs/none``."""
 
-    def select(self, group: Group) -> Selected:
+    def select(self, group: Group) -> SelectionResult:
         scored = [(rollout.reward, rollout) for rollout in group.rollouts if rollout.reward is not None]
         if scored:
             high, low = max(reward for reward, _ in scored), min(reward for reward, _ in scored)
             if high - low > self.margin + TOLERANCE * max(abs(high), abs(low)):
                 best, worst = (_first(scored, reward) for reward in (high, low))
-                return Selected([Group(group.prompt, (best, worst))], {"pairs/kept": 1, "pairs/none": 0})
-        return Selected([], {"pairs/kept": 0, "pairs/none": 1})
+                return SelectionResult([Group(group.prompt, (best, worst))], {"pairs/kept": 1, "pairs/none": 0})
+        return SelectionResult([], {"pairs/kept": 0, "pairs/none": 1})
 
 
 def _first(scored: Sequence[tuple[float, Rollout]], reward: float) -> Rollout:
@@ -96,7 +96,7 @@ class DistinctPaths(Selection):
     same text. Of two with the same list that stays which has the larger sum of Levenshtein distances to the others
     kept so far."""
 
-    def select(self, group: Group) -> Selected:
+    def select(self, group: Group) -> SelectionResult:
         kept: dict[Hashable, Rollout] = {}
         counts = dict.fromkeys(("truncated", "wrong", "false_calculation", "duplicate"), 0)
         distance = cache(levenshtein)
@@ -115,7 +115,7 @@ class DistinctPaths(Selection):
             if key not in kept or apart(rollout.text, key) > apart(kept[key].text, key):
                 kept[key] = rollout
         counted = {f"paths/{name}": count for name, count in counts.items()} | {"paths/kept": len(kept)}
-        return Selected([Group(group.prompt, (rollout,)) for rollout in kept.values()], counted)
+        return SelectionResult([Group(group.prompt, (rollout,)) for rollout in kept.values()], counted)
 
     def asks_verdict(self) -> bool:
         return True

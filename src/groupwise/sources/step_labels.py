@@ -8,7 +8,7 @@ from typing import Annotated
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import AnswerRewritten, UserError
-from groupwise.sources.draw import Draw, DrawContext, Position, prompts_taken
+from groupwise.sources.draw import DrawContext, Position, RolloutBatch, prompts_taken
 from groupwise.sources.rows import draw_rows, first_prompt, rows_of
 from groupwise.tasks.step_labels import LabelledStep, labelled_steps
 from groupwise.tokens.segmentation import step_ends
@@ -34,7 +34,7 @@ class StepLabels(Source):
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of log-probabilities, where an objective reads any."""
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         """Groups of one. A row whose steps a tokenizer or chat template rewrites is passed over, ``steps/rewritten``;
         two steps that end in one token are one with the lower label, ``steps/merged``.
 
@@ -53,7 +53,7 @@ class StepLabels(Source):
             "steps/rewritten": float(found.without_signal),
             "steps/merged": float(reader.merged),
         }
-        return Draw(found.groups, found.position, metrics | label_metrics(found.groups))
+        return RolloutBatch(found.groups, found.position, metrics | label_metrics(found.groups))
 
     def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
         """The group that one row is; none where its steps are rewritten."""

@@ -21,7 +21,7 @@ def write_manifest(directory: Path) -> None:
     (directory / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n", encoding="utf-8")
 
 
-def listed(directory: Path) -> frozenset[str] | None:
+def listed_files(directory: Path) -> frozenset[str] | None:
     """Names of all files that were written into ``directory``, with ``/``; None where its manifest says nothing."""
     try:
         return UNLISTED | frozenset(json.loads((directory / MANIFEST).read_bytes())["files"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.tasks.values import is_nothing, shown, structure_of, text_of
-from groupwise.tasks.weights import CONTEXT, LEARNED, said_of
+from groupwise.tasks.weights import CONTEXT, LEARNED, learn_flag
 from groupwise.types import Message, Text
 
 ROLES = {
@@ -61,11 +61,11 @@ def conversation_of(value: Any, where: str) -> tuple[Message, ...]:
     return tuple(_message(message, f"{where}, message {index}") for index, message in enumerate(value))
 
 
-def said_by(value: Any, where: str) -> tuple[bool | None, ...]:
-    """Of each message of ``conversation_of`` whether it says itself that it is learned (``weights.said_of``)."""
+def learn_flags(value: Any, where: str) -> tuple[bool | None, ...]:
+    """Of each message of ``conversation_of`` whether it says itself that it is learned (``weights.learn_flag``)."""
     messages = conversation_of(value, where)
     given = zip(unspelled(value, where), messages, strict=True)
-    return tuple(said_of(raw, message["role"], where) for raw, message in given)
+    return tuple(learn_flag(raw, message["role"], where) for raw, message in given)
 
 
 def says_weight(value: Any) -> bool:
@@ -106,7 +106,7 @@ def turns_of(value: Any, where: str) -> tuple[Message, ...]:
         return tuple({"role": role, "content": text_of(text, f"{where}: {role}")} for role, text in said)
     if not is_conversation(value):
         raise UserError(f"{where} is {shown(value)}; expected messages, or pairs of a question and its answer")
-    if any(said_by(value, where)):
+    if any(learn_flags(value, where)):
         raise UserError(
             f"{where}: a message says that it is learned (weight 1); expected context: put it into messages"
         )
@@ -137,7 +137,7 @@ def _message(value: Any, where: str) -> Message:
         raise UserError(f"{where} {what}; expected content only, put it into that as text")
     known = role is not None and (share_gpt or role in ("user", "assistant"))
     named = role if known and role is not None else said
-    said_of(value, named, where)
+    learn_flag(value, named, where)
     content = value.get(keys[1])
     if content == "" and named != "user":
         return {"role": named, "content": ""}

@@ -12,9 +12,9 @@ from groupwise.tasks.messages import (
     completion_of,
     conversation_of,
     is_conversation,
+    learn_flags,
     mentions,
     prompt_of,
-    said_by,
     unspelled,
 )
 from groupwise.tasks.values import cell, is_nothing, text_of
@@ -49,7 +49,7 @@ class Preference:
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
         names = (self.chosen, self.rejected)
         chosen, rejected = (unspelled(cell(id, row, name), f"{id}: {name}") for name in names)
-        said = [said_by(side, id) if is_conversation(side) else () for side in (chosen, rejected)]
+        said = [learn_flags(side, id) if is_conversation(side) else () for side in (chosen, rejected)]
         prompt: Text | None = joined_prompt(id, row, self.prompt) if self.prompt else None
         if prompt is None or opens_with_prompt(chosen):
             given = prompt

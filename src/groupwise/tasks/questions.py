@@ -71,7 +71,7 @@ class Questions:
         return {KEY: asdict(self)}
 
 
-def asked(source: str) -> Questions:
+def read_questions(source: str) -> Questions:
     """What the model in a directory was asked; without a word of it, as of a model from elsewhere, nothing is known."""
     path = Path(source).expanduser() / RECORD
     try:

@@ -10,7 +10,7 @@ from groupwise.environments.forms import resolved
 from groupwise.environments.turns import Turns
 from groupwise.protocols import Reward
 from groupwise.rewards.episodes import EpisodeReward, among_rewards
-from groupwise.rewards.verdicts import Judge, among
+from groupwise.rewards.verdicts import Judge, equal_reward
 from groupwise.tasks.shares import Share
 from groupwise.tokens.segmentation import Segmentation
 from groupwise.types import Example
@@ -93,7 +93,7 @@ class Task:
     def judge(self) -> Judge | None:
         """Who says whether an answer is right, wherever that is asked; None where the task has no reward."""
         first = next(iter((*self.referee, *self.rewards)), None)
-        return None if first is None else Judge.of(among(first, self.rewards) or first)
+        return None if first is None else Judge.of(equal_reward(first, self.rewards) or first)
 
     @property
     def is_judged(self) -> bool:
@@ -103,7 +103,7 @@ class Task:
     @property
     def judges(self) -> tuple[Reward, ...]:
         """All that an evaluation asks: the rewards, and those of the referee that are not among them."""
-        return (*self.rewards, *(reward for reward in self.referee if among(reward, self.rewards) is None))
+        return (*self.rewards, *(reward for reward in self.referee if equal_reward(reward, self.rewards) is None))
 
 
 def as_examples(rows: Sequence[Any], where: str) -> Sequence[Example]:

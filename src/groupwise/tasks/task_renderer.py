@@ -44,20 +44,20 @@ def first_day(record: Mapping[str, Any]) -> date:
     return date.fromisoformat(found) if found else date.fromtimestamp(record.get("started", time.time()))
 
 
-def dated(renderer: Renderer) -> dict[str, Any]:
+def date_record(renderer: Renderer) -> dict[str, Any]:
     """What run.json says of the date; empty where the chat template does not ask for it."""
     return {KEY: {"today": renderer.today.isoformat()}} if renderer.today is not None and renderer.tells_date else {}
 
 
-def remembered(task: Task, renderer: Renderer) -> dict[str, Any]:
+def template_record(task: Task, renderer: Renderer) -> dict[str, Any]:
     """What a model's directory says of its prompts; empty where nothing but the template decides."""
-    found: dict[str, Any] = dated(renderer).get(KEY, {})
+    found: dict[str, Any] = date_record(renderer).get(KEY, {})
     if task.template_arguments:
         found |= {"arguments": dict(task.template_arguments)}
     return {KEY: found} if found else {}
 
 
-def recalled(source: str) -> tuple[dict[str, Any], date | None]:
+def read_template_record(source: str) -> tuple[dict[str, Any], date | None]:
     """Template arguments and date that the model in a directory was trained with; none of any other model."""
     path = Path(source) / RECORD
     if not path.is_file():

@@ -24,7 +24,7 @@ REFUSED = ("train_detail", "training_detail", "weights", "loss_scale", "loss_mas
 _TRUTH = {True: True, False: False, "1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}
 
 
-def said_of(message: Mapping[str, Any], role: str, where: str) -> bool | None:
+def learn_flag(message: Mapping[str, Any], role: str, where: str) -> bool | None:
     """Whether a message says of itself that it is learned (True) or context (False); None: it says nothing.
 
     Raises UserError for a weight between 0 and 1, for one that says which part of a turn counts, for two that

@@ -56,16 +56,16 @@ class Stopped(Exception):  # noqa: N818 - it is no error
         self.signal = stop_signal()
 
 
-def heed() -> None:
+def raise_if_stopped() -> None:
     """Raises Interrupted where a stop was asked for."""
     if stop_signal():
         raise Interrupted
 
 
 @contextmanager
-def given_up_at_once() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Nothing in here changes what is kept: a signal raises Interrupted wherever it is."""
-    heed()
+    raise_if_stopped()
     request = _current.get() or StopRequest()
     request.at_once = True
     try:
@@ -75,7 +75,7 @@ def given_up_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def stopped_by(request: StopRequest) -> Iterator[None]:
+def stop_scope(request: StopRequest) -> Iterator[None]:
     """What runs in here is stopped by this request, and by no other."""
     inside = _current.set(request)
     try:
@@ -93,7 +93,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     request = StopRequest()
     before = {number: signal.signal(number, request.ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with stopped_by(request):
+        with stop_scope(request):
             yield request
     finally:
         for number, handler in before.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from groupwise.algorithm import Signals
-from groupwise.sources import Draw
+from groupwise.sources import RolloutBatch
 from groupwise.training.stage import Stage
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Rollout
 
@@ -59,7 +59,7 @@ def repeats(tokens: Sequence[int]) -> bool:
     return len(tokens) >= 16 and 2 * len(set(grams)) < len(grams)
 
 
-def time_metrics(draw: Draw, tokens: int, drawing: float, training: float, after: float) -> dict[str, float]:
+def time_metrics(draw: RolloutBatch, tokens: int, drawing: float, training: float, after: float) -> dict[str, float]:
     """Where a step's seconds went, and tokens a second."""
     sampling = draw.seconds.get("sample", 0.0)
     metrics = {f"seconds/{name}": seconds for name, seconds in draw.seconds.items()}

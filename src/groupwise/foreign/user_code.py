@@ -127,7 +127,7 @@ def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[ast.stmt, bool]]:
             yield from ((inner, False) for inner, _ in _assignments(node.body))
 
 
-def carried(module: Module, needed: Sequence[ast.AST]) -> tuple[str, list[str]]:
+def carry_over(module: Module, needed: Sequence[ast.AST]) -> tuple[str, list[str]]:
     """The code of ``needed`` functions and of what they use, in the script's order; and what is missing, in words."""
     nodes: dict[int, ast.AST] = {}
     missing: dict[str, str] = {}

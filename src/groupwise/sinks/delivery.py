@@ -17,7 +17,7 @@ _WRITING = threading.Lock()
 """Each tracker has a thread of its own, and all of them one file."""
 
 
-class HeardSteps:
+class DeliveryRecord:
     """Of one tracker, which ``name`` tells from the others of the run."""
 
     def __init__(self, directory: Path, name: str) -> None:

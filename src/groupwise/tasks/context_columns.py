@@ -33,7 +33,7 @@ class Convention(Protocol):
 
 
 @dataclass(frozen=True)
-class Surrounded:
+class ContextColumns:
     """A convention, and the columns around its prompt. Cells that say nothing change nothing."""
 
     convention: Convention
@@ -92,7 +92,7 @@ class Surrounded:
         return prompt
 
 
-def surrounded(convention: Convention, seen: Columns) -> Convention:
+def with_context_columns(convention: Convention, seen: Columns) -> Convention:
     """With the columns around its prompt, and those whose names mean something and that it leaves."""
     used = convention.used
     media = seen.of(columns.MEDIA, used)
@@ -101,7 +101,7 @@ def surrounded(convention: Convention, seen: Columns) -> Convention:
     unused = seen.of(columns.MEANINGFUL, (*used, *filter(None, (system, history, context))))
     if not any((system, history, context, tools, arguments, media, unused)):
         return convention
-    return Surrounded(convention, system, history, context, tools, arguments, media, unused)
+    return ContextColumns(convention, system, history, context, tools, arguments, media, unused)
 
 
 def _messages(prompt: Text) -> tuple[Message, ...]:

@@ -1,10 +1,10 @@
 """A user's own function in a process of its own: what it does there costs one answer, never the run.
 
 It reaches that process by fork, with all that it closes over, so a lambda and a notebook's function go there as well
-as a module's. The fork is made by :meth:`Guarded.start`, or else by the first call; a run starts its rewards before it
-opens a model, so that no weights and no threads stand in the way. One process answers call after call, in order, and
-keeps what the function keeps; it is replaced when a call takes too long or too much memory, ends it, or starts
-processes without end.
+as a module's. The fork is made by :meth:`GuardedCalls.start`, or else by the first call; a run starts its rewards
+before it opens a model, so that no weights and no threads stand in the way. One process answers call after call, in
+order, and keeps what the function keeps; it is replaced when a call takes too long or too much memory, ends it, or
+starts processes without end.
 
 These guards are against accidents. The function is the user's: it may use files, the network and other programs. What
 a model writes is not run here but by :class:`groupwise.rewards.Code`.
@@ -24,7 +24,7 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.isolation.forks import GRACE_SECONDS, ForkServer, Worker
-from groupwise.isolation.guarded_child import Respond, answer_batches
+from groupwise.isolation.fork_server_child import Respond, answer_batches
 from groupwise.isolation.pool import MEMORY_BYTES, Outcome
 from groupwise.isolation.process_tree import tasks_below, tasks_of_machine
 
@@ -34,7 +34,7 @@ WATCH_SECONDS = 0.1
 WITHOUT = "; isolated=False does without one"
 
 
-class Guarded:
+class GuardedCalls:
     """Runs ``respond`` (see :data:`Respond`) in a process that can be killed. Threads may share it."""
 
     def __init__(self, respond: Respond, memory_bytes: int = MEMORY_BYTES) -> None:

@@ -10,7 +10,7 @@ from groupwise.tokens.renderer import Renderer
 from groupwise.types import Sampling
 
 
-class GatheringSource(Source, Protocol):
+class OfflineSource(Source, Protocol):
     """A source whose samples are gathered at the first draw and kept. Its answers follow from its options."""
 
     @property
