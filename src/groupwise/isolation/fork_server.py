@@ -23,8 +23,8 @@ from functools import partial
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.isolation.forks import GRACE_SECONDS, ForkServer, Worker
 from groupwise.isolation.fork_server_child import Respond, answer_batches
+from groupwise.isolation.forks import GRACE_SECONDS, ForkServer, Worker
 from groupwise.isolation.pool import MEMORY_BYTES, Outcome
 from groupwise.isolation.process_tree import tasks_below, tasks_of_machine
 

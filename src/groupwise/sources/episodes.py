@@ -28,7 +28,7 @@ Place = tuple[int, int]
 def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple[Example, int]]) -> list[Prompt | str]:
     """For each row and the seed of its world the prompt that its environment opens, or why it did not."""
     worlds = reward.worlds
-    numbers = {worlds.begin(example.columns, seed): place for place, (example, seed) in enumerate(rows)}
+    numbers = {worlds.begin(row_of(example), seed): place for place, (example, seed) in enumerate(rows)}
     found: dict[int, Prompt | str] = {}
     try:
         while len(found) < len(rows):
@@ -40,6 +40,12 @@ def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple
         for number in numbers:
             worlds.close_episode(number)
     return [found[place] for place in range(len(rows))]
+
+
+def row_of(example: Example) -> dict[str, Any]:
+    """What an environment is told of a row: its columns, and its prompt and answer under these names."""
+    own = {"prompt": example.prompt, "answer": example.answer}
+    return own | dict(example.columns)
 
 
 def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Prompt | str:
@@ -131,7 +137,7 @@ class _Game:
         at = self.stream.submit(request)
         self.held[at] = len(seeds)
         for index in range(len(seeds)):
-            world = self.worlds.begin(prompt.example.columns, prompt.world)
+            world = self.worlds.begin(row_of(prompt.example), prompt.world)
             episode = Episode((number, index), prompt, world, request, (at, index))
             self.living[world] = self.drawing[at, index] = episode
 
