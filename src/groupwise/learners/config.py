@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from groupwise.learners.options import LearnerOptions, Lora
 
@@ -19,6 +19,15 @@ __all__ = ["Local", "Lora"]
 @dataclass(frozen=True)
 class Local(LearnerOptions):
     """One process, one device: every parameter in ``dtype``, or adapters beside them; AdamW."""
+
+    @property
+    def rounds_adapters(self) -> bool:
+        """See ``trainable.LearnerConfig``."""
+        return self.lora.rank > 0 and self.dtype == "bfloat16"
+
+    def with_threads(self, threads: int) -> Self:
+        """See ``trainable.LearnerConfig``."""
+        return replace(self, threads=self.threads or threads)
 
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> LocalLearner:
         """A learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none. ``note``

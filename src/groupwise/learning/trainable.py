@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from groupwise.types import Rollout
 
@@ -168,6 +168,46 @@ class Trainable(Protocol):
 
     def close(self) -> None:
         """Ends what computes for it: other processes, hooks on the network. May be called twice."""
+        ...
+
+
+class LearnerConfig(Protocol):
+    """The learner slot of a recipe: a frozen dataclass of options, and how a learner is opened with them."""
+
+    @property
+    def tokens_per_micro_batch(self) -> int:
+        """Tokens that go through the network at once, at most."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it computes: ``auto``, ``cpu`` or ``cuda``."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The precision of its parameters, by torch's name."""
+        ...
+
+    @property
+    def rounds_adapters(self) -> bool:
+        """Whether the policy is more than the weights of its saved model, since ``dtype`` rounds what adapters add."""
+        ...
+
+    def with_threads(self, threads: int) -> Self:
+        """Returns these options with so many CPU threads, unless they name a number of their own."""
+        ...
+
+    def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> Policy:
+        """Opens a policy on the model in ``directory`` (or of a hub name). ``note`` is called with what a person should
+        know. Raises UserError where there is no such model."""
+        ...
+
+    def open_scorer(
+        self, directory: Path | str, seed: int = 0, note: Callable[[str], None] = lambda text: None
+    ) -> Trainable:
+        """Opens a scorer on the scorer, or on the trunk of the causal LM, in ``directory`` (or of a hub name); ``seed``
+        draws the head of a new one. Raises UserError where there is no such model."""
         ...
 
 

@@ -23,7 +23,7 @@ from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
 from groupwise.preflight.without_model import tell_what_is_known
-from groupwise.rewards.model import with_scales
+from groupwise.rewards.model import close_scorers, with_scales
 from groupwise.runs.directory import RunDirectory
 from groupwise.runs.opening import Opener
 from groupwise.runs.recipe import Run, validate
@@ -151,6 +151,7 @@ class _StageCheck:
         except UserError as error:
             raise NoModel(str(error)) from error
         self.stage, self.unheard = self._with_rewards(stage)
+        open_learners.callback(close_scorers, (*self.stage.task.rewards, *self.stage.task.referee))
         notes.try_part("data", self._leave_out_unusable)
         context = replace(opener, note=lambda text: None).context(
             self.stage, self.learner, engine, self.model, models.record()
@@ -235,8 +236,7 @@ class _StageCheck:
         def work() -> None:
             nonlocal found
             found = probe.sampled(self.stage, self.context, self.limit, 2 if self.missing else probe.PROMPTS)
-            half = self.recipe.learner.dtype == "bfloat16"
-            temperature = self.stage.algorithm.source.temperature
+            temperature, half = self.stage.algorithm.source.temperature, self.learner.half_precision
             probe.tell_agreement(self.notes, temperature, self.learner, flatten(found.groups), half)
             if self.missing:
                 self.notes.fact(
