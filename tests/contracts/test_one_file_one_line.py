@@ -109,7 +109,8 @@ class PlainStream(Stream):
                 with torch.no_grad():
                     logits = self.engine.model(input_ids=ids).logits[0, -1].float()
                 table = torch.log_softmax(logits / (self.sampling.temperature or 1), 0)
-                pick = torch.multinomial(table.exp(), 1, generator=dice) if self.sampling.temperature else table.argmax()
+                greedy = self.sampling.temperature == 0
+                pick = table.argmax() if greedy else torch.multinomial(table.exp(), 1, generator=dice)
                 drawn.append(int(pick))
                 logprobs.append(float(table[drawn[-1]]))
                 if self.every_token:
@@ -156,7 +157,7 @@ class Backwards(Source):
         return 2
 '''
 
-LEARNER = '''"""A learner whose options are its own, and whose steps go one thousandth in the direction of the gradient's signs."""
+LEARNER = '''"""A learner whose options are its own, and whose steps go by the gradient's signs."""
 
 from dataclasses import dataclass
 
@@ -180,7 +181,8 @@ class Signs:
         return self
 
     def open(self, directory, note=print):
-        return SignLearner(Local(self.tokens_per_micro_batch, device=self.device, threads=self.threads), directory, note)
+        options = Local(self.tokens_per_micro_batch, device=self.device, threads=self.threads)
+        return SignLearner(options, directory, note)
 
     def open_scorer(self, directory, seed=0, note=print):
         raise NotImplementedError("it trains policies alone")

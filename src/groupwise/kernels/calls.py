@@ -136,27 +136,27 @@ class TokenLogprobsCall(ctypes.Structure):
     ]
 
 
-LANES = c_void_p
+POOL = c_void_p
 ARGUMENTS: dict[str, list[Any]] = {
     "use_product": [c_void_p, c_void_p],
-    "lanes_open": [c_int, POINTER(c_void_p)],
-    "lanes_close": [LANES],
-    "norm_forward": [View, View, c_float, View, LANES],
-    "norm_backward": [View, View, c_float, View, View, View, LANES],
-    "heads_forward": [View, POINTER(RopeArguments), View, LANES],
-    "heads_backward": [View, POINTER(RopeArguments), View, View, View, View, View, View, LANES],
-    "gated_forward": [View, View, LANES],
-    "gated_backward": [View, View, View, View, LANES],
-    "chance_forward": [View, Numbers, c_float, View, LANES],
-    "chance_backward": [View, Numbers, c_float, View, View, LANES],
-    "attention_forward": [POINTER(AttentionCall), LANES],
-    "attention_backward": [POINTER(AttentionCall), POINTER(AttentionGradients), LANES],
-    "project": [POINTER(ProjectCall), LANES],
-    "project_backward": [POINTER(ProjectCall), POINTER(ProjectGradients), LANES],
-    "finish": [POINTER(FinishCall), LANES],
-    "finish_backward": [POINTER(FinishCall), POINTER(FinishGradients), LANES],
-    "chances": [POINTER(TokenLogprobsCall), LANES],
-    "chances_backward": [POINTER(TokenLogprobsCall), View, View, View, LANES],
+    "threads_open": [c_int, POINTER(c_void_p)],
+    "threads_close": [POOL],
+    "norm_forward": [View, View, c_float, View, POOL],
+    "norm_backward": [View, View, c_float, View, View, View, POOL],
+    "heads_forward": [View, POINTER(RopeArguments), View, POOL],
+    "heads_backward": [View, POINTER(RopeArguments), View, View, View, View, View, View, POOL],
+    "swiglu_forward": [View, View, POOL],
+    "swiglu_backward": [View, View, View, View, POOL],
+    "token_logprob_forward": [View, Numbers, c_float, View, POOL],
+    "token_logprob_backward": [View, Numbers, c_float, View, View, POOL],
+    "attention_forward": [POINTER(AttentionCall), POOL],
+    "attention_backward": [POINTER(AttentionCall), POINTER(AttentionGradients), POOL],
+    "project": [POINTER(ProjectCall), POOL],
+    "project_backward": [POINTER(ProjectCall), POINTER(ProjectGradients), POOL],
+    "finish": [POINTER(FinishCall), POOL],
+    "finish_backward": [POINTER(FinishCall), POINTER(FinishGradients), POOL],
+    "token_logprobs": [POINTER(TokenLogprobsCall), POOL],
+    "token_logprobs_backward": [POINTER(TokenLogprobsCall), View, View, View, POOL],
 }
 
 

@@ -19,7 +19,7 @@ Ints = POINTER(c_int32)
 
 class Shape(ctypes.Structure):
     _fields_ = [
-        *((name, c_int32) for name in ("layers", "width", "heads", "kv_heads", "head_dim", "head_room")),
+        *((name, c_int32) for name in ("layers", "width", "heads", "kv_heads", "head_dim", "padded_head_dim")),
         *((name, c_int32) for name in ("hidden", "vocabulary", "ropes", "positions", "gelu")),
         *((name, c_float) for name in ("eps", "attention_scale", "attention_cap", "logit_cap")),
         *((name, c_float) for name in ("embedding_scale", "norm_offset")),
@@ -108,7 +108,7 @@ class Decoder:
             "submit": [c_void_p, POINTER(Requests)],
             "cancel": [c_void_p, c_int32],
             "held": [c_void_p, POINTER(c_int64)],
-            "hear": [c_void_p, c_double, POINTER(POINTER(Event)), *counts],
+            "poll": [c_void_p, c_double, POINTER(POINTER(Event)), *counts],
             "end": [c_void_p],
             "uniforms": [c_uint64, c_uint64, c_int32, POINTER(c_double)],
         }
@@ -157,7 +157,7 @@ class Batch:
         """What happened, after at most about so long, and whether nothing is under way. Events are good until the next
         call."""
         events, count, over = POINTER(Event)(), c_int32(0), c_int32(0)
-        self._call("hear", seconds, byref(events), byref(count), byref(over))
+        self._call("poll", seconds, byref(events), byref(count), byref(over))
         return events[: count.value] if count.value else [], bool(over.value)
 
     def held(self) -> int:

@@ -1,6 +1,6 @@
-"""A half block on many rows as one call (``halves.h``), its matrix products by the BLAS that torch brings along.
+"""A half block on many rows as one call (``half_block.h``), its matrix products by the BLAS that torch brings along.
 
-Lanes share its tiles; nothing waits for the interpreter.
+Threads share its tiles; nothing waits for the interpreter.
 """
 
 from __future__ import annotations

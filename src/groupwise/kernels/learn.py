@@ -95,21 +95,21 @@ def rope_arguments(rope: Any, weights: Sequence[Tensor | None], shape: Any, eps:
 def swiglu(x: Tensor, pool: TileThreads) -> Tensor:
     """``silu(gate) · up`` of rows gate, up side by side."""
     y = x.new_empty(len(x), x.shape[1] // 2)
-    call("gated_forward", x, y, pool.handle)
+    call("swiglu_forward", x, y, pool.handle)
     return y
 
 
 def swiglu_backward(x: Tensor, dy: Tensor, pool: TileThreads) -> tuple[Tensor, Tensor]:
     """``swiglu(x)`` again, and the gradient of ``x``."""
     y, dx = torch.empty_like(dy), torch.empty_like(x)
-    call("gated_backward", x, dy, y, dx, pool.handle)
+    call("swiglu_backward", x, dy, y, dx, pool.handle)
     return y, dx
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, scale: float, pool: TileThreads) -> Tensor:
     """``[3, n]``: log-probability of each target under ``softmax(scale · logits)``, entropy, log of the normaliser."""
     found = logits.new_empty(3, len(logits))
-    call("chance_forward", logits, targets, scale, found, pool.handle)
+    call("token_logprob_forward", logits, targets, scale, found, pool.handle)
     return found
 
 
@@ -117,7 +117,7 @@ def token_logprobs_backward(
     logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor, pool: TileThreads
 ) -> Tensor:
     """The gradient of ``Σ by · log-probability`` in the logits' place."""
-    call("chance_backward", logits, targets, scale, normalisers, by, pool.handle)
+    call("token_logprob_backward", logits, targets, scale, normalisers, by, pool.handle)
     return logits
 
 
@@ -127,7 +127,7 @@ def head(
     """Returns ``token_logprobs`` of the logits ``hidden matrixᵀ``, which are not made all at once; ``kept`` ``[n, V]``
     takes them where they are wanted. Rows go ``tile`` by ``tile``. It needs ``half_blocks.multiply``."""
     found = hidden.new_empty(3, len(hidden))
-    call("chances", byref(_head(hidden, matrix, targets, scale, tile, 1, kept, found)), pool.handle)
+    call("token_logprobs", byref(_head(hidden, matrix, targets, scale, tile, 1, kept, found)), pool.handle)
     return found
 
 
@@ -147,7 +147,7 @@ def head_backward(
     """Of ``hidden``, and of ``matrix`` where it ``learns``: summed in so many ``strands``. Uses up what is ``kept``."""
     dhidden, dmatrix = torch.empty_like(hidden), torch.zeros_like(matrix) if learns else None
     given = _head(hidden, matrix, targets, scale, tile, strands, kept, found)
-    call("chances_backward", byref(given), by, dhidden, dmatrix, pool.handle)
+    call("token_logprobs_backward", byref(given), by, dhidden, dmatrix, pool.handle)
     return dhidden, dmatrix
 
 

@@ -51,7 +51,7 @@ class TileThreads:
         """What compiled code knows them by. A child of this process, which has none of its threads, has its own."""
         if self._open is None or self._open[0] != os.getpid():
             made = ctypes.c_void_p()
-            call("lanes_open", self._count, ctypes.byref(made))
+            call("threads_open", self._count, ctypes.byref(made))
             assert made.value is not None
             self._open = os.getpid(), made.value
             self._closing = weakref.finalize(self, _close, *self._open)
@@ -137,7 +137,7 @@ def _zeros(like: Sequence[Tensor | None]) -> list[Any]:
 
 def _close(process: int, handle: int) -> None:
     if process == os.getpid():
-        call("lanes_close", handle)
+        call("threads_close", handle)
 
 
 def own_threads(count: int) -> Callable[[], None]:
