@@ -15,7 +15,7 @@ VECTOR_FLOATS = 16  # of a vector in the compiled code
 
 
 def padded_head_dim(head_dim: int) -> int:
-    """What a head's numbers take where vectors are read whole."""
+    """Returns what a head's numbers take where vectors are read whole."""
     return -(-head_dim // VECTOR_FLOATS) * VECTOR_FLOATS
 
 
@@ -113,7 +113,7 @@ class WeightTable:
 
 
 def checked(tensor: Tensor, *shape: int) -> Tensor:
-    """The tensor in one piece. Raises ValueError for what the compiled code would misread."""
+    """Returns the tensor in one piece. Raises ValueError for what the compiled code would misread."""
     if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tuple(tensor.shape) != shape:
         seen = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
         raise ValueError(f"weights for sampling: seen {seen}, expected torch.float32 {shape} on the CPU")
