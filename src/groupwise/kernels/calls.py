@@ -20,7 +20,7 @@ DONE, NO_MEMORY = 0, 1
 
 
 class View(ctypes.Structure):
-    """Rows of float32 in this machine's memory, and how many numbers one begins after the other."""
+    """A view is rows of float32 in this machine's memory, and how many numbers one begins after the other."""
 
     _fields_ = [("data", c_void_p), ("rows", c_int64), ("width", c_int64), ("stride", c_int64)]
 
@@ -40,7 +40,7 @@ class View(ctypes.Structure):
 
 
 class Numbers(ctypes.Structure):
-    """Whole numbers of 64 bits, one after the other."""
+    """These are whole numbers of 64 bits, one after the other."""
 
     _fields_ = [("data", c_void_p), ("count", c_int64)]
 
@@ -55,7 +55,7 @@ class Numbers(ctypes.Structure):
 
 
 class Spans(ctypes.Structure):
-    """Rows of ``width`` numbers of 32 bits."""
+    """These are rows of ``width`` numbers of 32 bits."""
 
     _fields_ = [("data", c_void_p), ("count", c_int64)]
 
@@ -162,7 +162,7 @@ ARGUMENTS: dict[str, list[Any]] = {
 
 @functools.cache
 def learner() -> ctypes.CDLL | str:
-    """``learn.cpp`` with the types of all its functions; or why there is none."""
+    """Returns ``learn.cpp`` with the types of all its functions; or why there is none."""
     found = library("learn")
     if isinstance(found, str):
         return found
@@ -181,7 +181,7 @@ def call(name: str, *arguments: Any) -> None:
 
 
 def check(functions: ctypes.CDLL, name: str, code: int) -> None:
-    """Of a function of ``functions`` that returned ``code``, in this thread."""
+    """Raises what went wrong in a function of ``functions`` that returned ``code``, in this thread."""
     if code == NO_MEMORY:
         raise MemoryError(f"out of memory in {name}, which is compiled code")
     if code != DONE:

@@ -1,4 +1,5 @@
-"""What a learner promises: a network is trained with data that goes in and sums that come out. See learners/.
+"""This module says what a learner promises: a network is trained with data that goes in and sums that come out. See
+learners/.
 
 Nothing here must be held whole by one process, and no function is sent anywhere, so that the same words serve one
 process and many.
@@ -24,11 +25,12 @@ Network = Literal["none", "head", "own"]
 
 
 class Memory(Protocol):
-    """What is asked about a learner's memory, before a step and before a write."""
+    """This protocol answers questions about a learner's memory, before a step and before a write."""
 
     @property
     def tokens_per_micro_batch(self) -> int:
-        """How many go through the network at once: as many as asked for, and fewer once memory has run out."""
+        """Says how many tokens go through the network at once: as many as asked for, and fewer once memory has run
+        out."""
         ...
 
     def is_tight(self, tokens: int) -> bool:
@@ -93,7 +95,7 @@ class Trainable(Protocol):
 
     @property
     def policy(self) -> Policy | None:
-        """Itself, where it is a policy; None for a scorer, which nothing can be sampled from."""
+        """Returns itself, where it is a policy; None for a scorer, which nothing can be sampled from."""
         ...
 
     @property
@@ -172,21 +174,21 @@ class Trainable(Protocol):
 
 
 class LearnerConfig(Protocol):
-    """The learner slot of a recipe: a frozen dataclass of options, and how a learner is opened with them."""
+    """This is the learner slot of a recipe: a frozen dataclass of options, and how a learner is opened with them."""
 
     @property
     def tokens_per_micro_batch(self) -> int:
-        """Tokens that go through the network at once, at most."""
+        """Says how many tokens go through the network at once, at most."""
         ...
 
     @property
     def device(self) -> str:
-        """Where it computes: ``auto``, ``cpu`` or ``cuda``."""
+        """Says where it computes: ``auto``, ``cpu`` or ``cuda``."""
         ...
 
     @property
     def dtype(self) -> str:
-        """The precision of its parameters, by torch's name."""
+        """Names the precision of its parameters, by torch's name."""
         ...
 
     @property
@@ -215,7 +217,7 @@ class Policy(Trainable, Protocol):
     """A learner that completions can be sampled from."""
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """As ``Trainable.logprobs``; with ``reference``, of the reference policy."""
+        """Returns what ``Trainable.logprobs`` returns; with ``reference``, of the reference policy."""
         ...
 
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:

@@ -65,7 +65,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: its directory, the last model and each stage's evaluation."""
+    """An outcome is what a run left: its directory, the last model and each stage's evaluation."""
 
     directory: Path
     model: Path
@@ -132,7 +132,7 @@ def refuse_ranges(recipe: Run) -> None:
 
 
 def as_record(recipe: Run) -> dict[str, Any]:
-    """run.json as it stands when a run begins."""
+    """Returns run.json as it stands when a run begins."""
     described = describe(recipe)
     return {
         "name": recipe.name,

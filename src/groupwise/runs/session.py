@@ -1,4 +1,5 @@
-"""Carries a recipe out in its directory: opens what each stage needs, keeps what it leaves, evaluates, reports."""
+"""A session carries a recipe out in its directory: opens what each stage needs, keeps what it leaves, evaluates,
+reports."""
 
 from __future__ import annotations
 
