@@ -128,7 +128,8 @@ def table_row(algorithm: Algorithm) -> tuple[str, str, str]:
 def _source(algorithm: Algorithm) -> str:
     """The first sentence of its docstring says it; then its options, where they are not off."""
     source = algorithm.source
-    said = (type(source).__doc__ or type(source).__name__).strip().splitlines()[0].rstrip(".")
+    first = (type(source).__doc__ or type(source).__name__).strip().splitlines()[0]
+    said = first.removeprefix("This source draws ").rstrip(".")
     shown = [
         f"{option.name} {_option(vars(source)[option.name])}"
         for option in fields(source)  # type: ignore[arg-type]

@@ -12,14 +12,14 @@ from groupwise.training.stage import Stage
 
 
 def completions_per_prompt(stage: Stage) -> int:
-    """Of a step, as they are trained on: before a selection leaves some out."""
+    """Counts the completions of a step, as they are trained on: before a selection leaves some out."""
     source = stage.algorithm.source
     paired = stage.algorithm.objective.joins_group() and source.sampled_by() != "learner"
     return 2 if paired else source.completions_per_prompt()
 
 
 def tell_batch(notes: Notebook, stage: Stage, learner: LearnerConfig, tokens_each: int) -> None:
-    """``tokens_each``: of the longest prompt and completion together."""
+    """Tells what a step's batch is. ``tokens_each``: of the longest prompt and completion together."""
     rows = epoch_size(stage.task.shares) or len(stage.task.train)
     each = completions_per_prompt(stage)
     completions, updates = stage.prompts_per_step * each, stage.minibatches * stage.epochs
