@@ -1,4 +1,5 @@
-"""A learned reward: what a scorer, trained as any other stage, says of a completion or of each of its steps."""
+"""This module is a learned reward: what a scorer, trained as any other stage, says of a completion or of each of its
+steps."""
 
 from __future__ import annotations
 
@@ -104,7 +105,8 @@ class ModelReward:
 
     @property
     def correct_at(self) -> float:
-        """Of a solution whose every step is likelier right than not; scores of an outcome model only compare."""
+        """Is the smallest score of a solution whose every step is likelier right than not; scores of an outcome model
+        only compare."""
         return 0.5 if self.kind == "process" else NEVER
 
     def open(self) -> Trainable:
@@ -228,7 +230,7 @@ def with_scales(rewards: Sequence[Reward], scales: Mapping[str, Scale]) -> tuple
 
 
 def model_rewards(rewards: Sequence[Reward]) -> list[ModelReward]:
-    """Those that are reward models; also those that are cached."""
+    """Returns those that are reward models; also those that are cached."""
     return [reward for each in rewards if isinstance(reward := unwrap(each), ModelReward)]
 
 
