@@ -1,4 +1,4 @@
-"""Which held-out problems an evaluation asks."""
+"""This module chooses which held-out problems an evaluation asks."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def fitting_prompts(engine: RolloutEngine, renderer: Renderer, task: Task, probl
 
 
 def sets_of(prompts: Sequence[Prompt]) -> dict[str, tuple[int, ...]]:
-    """Where the prompts of each held-out set stand; nothing where there is one set."""
+    """Returns where the prompts of each held-out set stand; nothing where there is one set."""
     return places_by_set([prompt.example for prompt in prompts])

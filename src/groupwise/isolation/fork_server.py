@@ -52,7 +52,7 @@ class GuardedCalls:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Fork now what the first call would fork. Raises UserError where that fails."""
+        """Forks now what the first call would fork. Raises UserError where that fails."""
         with self._lock:
             self._open()
 
@@ -262,7 +262,7 @@ _SILENT, _DIED = "it said nothing", "its process ended"
 
 
 def answered(answer: dict[str, Any], seconds: float) -> Outcome:
-    """What a plain answer says became of its call."""
+    """Says what a plain answer says became of its call."""
     if "timeout" in answer:
         return Outcome("timeout", reason=f"no answer within {seconds:g} s")
     reason = answer.get("failed", answer.get("memory"))

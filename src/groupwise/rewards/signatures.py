@@ -1,4 +1,4 @@
-"""Users write plain functions; their parameter names say which of four conventions they follow."""
+"""This module lets users write plain functions; their parameter names say which of four conventions they follow."""
 
 from __future__ import annotations
 
