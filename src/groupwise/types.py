@@ -16,13 +16,12 @@ A second turn simply goes on in the same rollout; what a tool or an environment 
 
 from __future__ import annotations
 
-import hashlib
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from groupwise.values.keys import prompt_key
 from groupwise.values.spans import Span, check_spans
 from groupwise.values.tolerance import differ
 
@@ -41,8 +40,8 @@ class Example:
     """Where it came from, as an error message names it: ``train.jsonl:17``. Unique within its split."""
     prompt: Text
     completion: Text | None = None
-    """A demonstration (SFT): the text of the assistant's turn, or messages that begin and end with the assistant's, all
-    of whose turns are learned. It goes on where a prompt that ends with the assistant breaks off."""
+    """A demonstration (SFT): the assistant's turn, or messages that begin and end with the assistant's, all of whose
+    turns are learned. It goes on where a prompt that ends with the assistant breaks off."""
     answer: str | None = None
     """The reference answer, where the task has one."""
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -58,11 +57,6 @@ class Example:
     """The name of the set that it belongs to, where a task holds several out. Empty: its ``data_source``, if any."""
 
 
-def prompt_key(tokens: Sequence[int]) -> bytes:
-    """A hash of all that a network reads of a prompt: whoever needs to know whether two are the same compares this."""
-    return hashlib.blake2b(array("q", tokens).tobytes(), digest_size=16).digest()
-
-
 @dataclass(frozen=True)
 class Prompt:
     """An example whose prompt has been turned into tokens, once."""
@@ -71,6 +65,10 @@ class Prompt:
     tokens: tuple[int, ...]
     opens_thinking: bool = False
     """Whether it ends inside a thinking block that the chat template opened: the completion begins in it."""
+    world: int | None = None
+    """The seed of its environment, for all rollouts of its group; None: it has none."""
+    messages: tuple[Message, ...] = ()
+    """With an environment: what was said before the model's first turn."""
 
     @cached_property
     def key(self) -> bytes:
@@ -129,9 +127,7 @@ class Request:
     @cached_property
     def prefix_key(self) -> bytes:
         """Returns a key of the prompt and of what is forced behind it: all that an engine computes before it draws."""
-        if not self.forced:
-            return self.key
-        return hashlib.blake2b(self.key + array("q", self.forced).tobytes(), digest_size=16).digest()
+        return prompt_key(self.forced, self.key) if self.forced else self.key
 
 
 @dataclass(frozen=True)
@@ -177,16 +173,17 @@ class CompletionEvent:
 
 
 Event = TokenEvent | CompletionEvent
-"""What a stream of completions yields."""
 
 
 DEMONSTRATED = -1
-"""``Rollout.version`` of a completion that no model of ours has drawn."""
+"""``Rollout.version`` of a completion that no model drew."""
 ANOTHER_POLICY = -2
-"""``Rollout.version`` of a completion that was drawn by another model than an earlier version of the one that learns,
-or at another temperature than log-probabilities are trained at."""
+"""Of one that another model drew than the one that learns, or at another temperature than is trained at."""
 
 ScoreStatus = Literal["scored", "unparseable", "timeout", "failed", "not_applicable"]
+
+Stop = Literal["finished", "truncated", "turns", "context", "timeout", "failed", "malformed"]
+"""Why an episode ended: see docs/turns.md."""
 
 
 @dataclass(frozen=True)
@@ -201,13 +198,15 @@ class Score:
     cached: bool | None = field(default=None, compare=False)
     """Whether it was known already, where the reward keeps what it said; no part of what it says."""
     reason: str = field(default="", compare=False)
-    """Why it timed out or failed, in a few words."""
+    """Why it timed out or failed."""
     logged: Mapping[str, float] = field(default_factory=dict)
     """Numbers that the reward gave beside its value, by name: each one's mean is a metric of the step."""
     extras: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that it gave beside its value, by name: they stand in the ledger."""
     dated: bool = field(default=False, compare=False)
-    """Whether it depends on where training stood (``TrainerState``), so that it cannot be kept for another time."""
+    """Whether it depends on where training stood, so that it cannot be kept for another time."""
+    right: bool | None = None
+    """The verdict, where the reward says one itself; None: the value decides."""
 
 
 @dataclass(frozen=True)
@@ -227,8 +226,7 @@ class TrainerState:
     is_local_process_zero: bool = True
 
 
-OVER = TrainerState()
-"""A training that is over."""
+OVER = TrainerState()  # training is over
 
 
 @dataclass(frozen=True)
@@ -251,12 +249,18 @@ class Rollout:
     steps: tuple[int, ...] = ()
     """Index into ``tokens`` of each reasoning step's last token, where the task says what a step is."""
     support: tuple[tuple[int, ...], ...] | None = None
-    """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from; the learner's log-probabilities are
-    renormalised over the same set. None: the whole vocabulary."""
+    """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from (none: nobody drew it); the learner
+    renormalises over the same set. None: the whole vocabulary."""
     correct: bool | None = None
     """The verdict of the task's judge (``verdicts.Judge``); None where it was not asked or could not score."""
     versions: tuple[Span, ...] = ()
     """As ``Completion.versions``, of ``tokens``; what the policy has not sampled belongs to the span it stands in."""
+    stop: Stop | None = None
+    """Why its episode ended; None: it has no environment, and ``finished`` says all."""
+    turns: tuple[int, ...] = ()
+    """With an environment: index into ``tokens`` of each turn's last sampled token."""
+    messages: tuple[Message, ...] = ()
+    """With an environment: what was said behind ``Prompt.messages``, the model's turns included."""
 
     def __post_init__(self) -> None:
         check_spans(self.versions, self.version, len(self.tokens))

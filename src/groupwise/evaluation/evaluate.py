@@ -27,7 +27,7 @@ from groupwise.protocols import RolloutEngine
 from groupwise.rewards.verdicts import Judge
 from groupwise.seeding import stable_seed
 from groupwise.tasks.task import Task
-from groupwise.types import OVER, Prompt, Request, Rollout, TrainerState
+from groupwise.types import OVER, Prompt, Rollout, TrainerState
 
 if TYPE_CHECKING:
     from groupwise.tokens.renderer import Renderer
@@ -197,7 +197,7 @@ def evaluate_plan(
     Raises UserError where the task has no held-out problems or no judge that can tell, or no prompt fits the context.
     """
     started, judge = time.perf_counter(), voting_judge(task, correct_at)
-    prompts, too_long = fitting_prompts(engine, renderer, task, plan.problems)
+    prompts, too_long = fitting_prompts(engine, renderer, task, plan.problems, seed)
     deep = min(plan.sampled_problems * max(1, len(sets_of(prompts))), len(prompts)) if plan.samples > 1 else 0
     drawn = plan.temperature, plan.max_completion_tokens, seed
     settings = Settings(plan.samples, deep, *drawn, judge.threshold, plan.narrowed)
@@ -231,19 +231,19 @@ def _draw(
     """``counts[i]`` scored rollouts of ``prompts[i]``. Raises UserError where the judge could score none."""
     from groupwise.rewards.failures import evidence
     from groupwise.rewards.scoring import score_rollouts
-    from groupwise.sources import as_rollout
+    from groupwise.sources.rollouts import drawn
 
-    requests = [
-        Request(prompt.tokens, tuple(stable_seed(settings.seed, prompt.example.id, j) for j in range(count)))
+    seeds = [
+        tuple(stable_seed(settings.seed, prompt.example.id, j) for j in range(count))
         for prompt, count in zip(prompts, counts, strict=True)
     ]
     sampling = renderer.sampling(settings.max_tokens, settings.temperature, *settings.narrowed)
-    drawn: dict[tuple[int, int], Rollout] = {}
-    for row, index, completion in engine.generate(requests, sampling):
-        drawn[row, index] = as_rollout(prompts[row], completion, renderer, task.steps)
+    found: dict[tuple[int, int], Rollout] = {}
+    for row, index, rollout in drawn(engine, renderer, task, prompts, seeds, sampling):
+        found[row, index] = rollout
         on_completion()
-    places = sorted(drawn)
-    scored, _ = score_rollouts([drawn[place] for place in places], task.rewards, judge, task.referee, state)
+    places = sorted(found)
+    scored, _ = score_rollouts([found[place] for place in places], task.rewards, judge, task.referee, state)
     if scored and all(rollout.correct is None for rollout in scored):
         reason = next(evidence(scored[0]), f"reward '{judge.name}' applies to none of them")
         raise UserError(f"task {task.name!r}: no answer could be scored: {reason}")

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.isolation.fork_server import GuardedCalls
+from groupwise.isolation.guarded_calls import GuardedCalls
 from groupwise.isolation.pool import Outcome
 from groupwise.isolation.program_process import START_SECONDS
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox

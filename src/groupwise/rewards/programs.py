@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.isolation.fork_server import GuardedCalls
+from groupwise.isolation.guarded_calls import GuardedCalls
 from groupwise.isolation.pool import Outcome
 from groupwise.isolation.program_process import START_SECONDS, ProgramOutput
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox

@@ -101,6 +101,8 @@ class Judge:
 
     def verdict(self, score: Score) -> bool | None:
         """Whether the answer with this score, one of the reward's, is right; None where it could not be scored."""
+        if score.right is not None:
+            return score.right
         value = self.value(score)
         return None if value is None or not self.can_tell else reaches(value, self.threshold)
 

@@ -18,6 +18,9 @@ from groupwise.storage.atomic import open_new
 from groupwise.types import Example, Group, Prompt, Rollout, Score
 from groupwise.values.metric_names import untimed
 
+LATER = ("versions", "stop", "turns", "messages")
+"""Fields of a rollout that are written where they say something."""
+
 
 def write(path: Path, gathered: OfflineGroups, rows: Mapping[str, int], made_by: str) -> None:
     """A file that is either whole or not there, the same bytes whenever it is made. ``rows`` gives each example's row
@@ -89,12 +92,15 @@ def plain(group: Group) -> dict[str, Any]:
         "greedy_reward": group.greedy_reward,
         "rollouts": [_plain_rollout(rollout) for rollout in group.rollouts],
     }
-    return values | ({"opens_thinking": True} if group.prompt.opens_thinking else {})
+    opened = {"opens_thinking": True} if group.prompt.opens_thinking else {}
+    world = {} if group.prompt.world is None else {"world": group.prompt.world, "messages": group.prompt.messages}
+    return values | opened | world
 
 
 def from_plain(values: Mapping[str, Any], example: Example) -> Group:
     """Reads what ``plain`` gave."""
-    prompt = Prompt(example, tuple(values["prompt_tokens"]), values.get("opens_thinking", False))
+    thinks, said = values.get("opens_thinking", False), tuple(values.get("messages", ()))
+    prompt = Prompt(example, tuple(values["prompt_tokens"]), thinks, values.get("world"), said)
     rollouts = tuple(_rollout(prompt, rollout) for rollout in values["rollouts"])
     return Group(prompt, rollouts, values["greedy_reward"])
 
@@ -113,13 +119,15 @@ def _groups(path: Path, lines: Iterable[bytes], rows: Sequence[Example]) -> Iter
 
 def _plain_rollout(rollout: Rollout) -> dict[str, Any]:
     """Integer keys become pairs: JSON has none. Whether a score was known before is of one time, not of the sample."""
-    scores = {
-        name: asdict(replace(score, cached=None)) | {"steps": list(score.steps.items())}
-        for name, score in rollout.scores.items()
-    }
-    left_out = {"prompt"} if rollout.versions else {"prompt", "versions"}
+    scores = {name: _plain_score(score) for name, score in rollout.scores.items()}
+    left_out = {"prompt"} | {name for name in LATER if not getattr(rollout, name)}
     values = {name: value for name, value in vars(rollout).items() if name not in left_out}
     return values | {"rewards": list(rollout.rewards.items()), "scores": scores}
+
+
+def _plain_score(score: Score) -> dict[str, Any]:
+    values = asdict(replace(score, cached=None)) | {"steps": list(score.steps.items())}
+    return {name: value for name, value in values.items() if name != "right" or value is not None}
 
 
 def _rollout(prompt: Prompt, values: Mapping[str, Any]) -> Rollout:
@@ -131,6 +139,7 @@ def _rollout(prompt: Prompt, values: Mapping[str, Any]) -> Rollout:
         "scores": scores,
         "support": None if support is None else tuple(map(tuple, support)),
         "versions": tuple((version, end) for version, end in values.get("versions", ())),
+        **{name: tuple(values.get(name, ())) for name in ("turns", "messages")},
     }
     return Rollout(**{**values, **changed, "prompt": prompt})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm, ConstantLength, Source
@@ -11,7 +12,7 @@ from groupwise.seeding import stable_seed
 from groupwise.sources.draw import DrawContext, Position, RolloutBatch, after_prompts, prompts_taken
 from groupwise.sources.reward_metrics import informative
 from groupwise.sources.rollouts import Sampler
-from groupwise.sources.rows import has_room, prompt_stream, refuse_nothing
+from groupwise.sources.rows import has_room, prompt_stream, prompts_of, refuse_nothing
 from groupwise.sources.selection import AllRollouts, Selection, select_from
 from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
@@ -139,16 +140,16 @@ class OnPolicy(Source):
     def _prompts(self, context: DrawContext, taken: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
         """Prompts by their place in the stream, how many of it are taken then, and how many did not fit."""
         prompts: dict[int, Prompt] = {}
-        too_long = 0
-        for example, number in prompt_stream(context, taken):
-            taken = number + 1
-            prompt = context.renderer.prompt(example)
-            if has_room(context, example, len(prompt.tokens) + self.max_completion_tokens):
-                prompts[number] = prompt
-            else:
-                too_long += 1
-            if len(prompts) == wanted:
-                break
+        too_long, stream = 0, prompt_stream(context, taken)
+        while rows := list(islice(stream, wanted - len(prompts))):
+            taken = rows[-1][1] + 1
+            for (example, number), prompt in zip(rows, prompts_of(context, rows), strict=True):
+                if prompt is None:
+                    continue
+                if has_room(context, example, len(prompt.tokens) + self.max_completion_tokens):
+                    prompts[number] = prompt
+                else:
+                    too_long += 1
         refuse_nothing(len(prompts), context)
         return prompts, taken, too_long
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,9 @@ from groupwise.rewards.failures import Failures, unscored
 from groupwise.rewards.scoring import checked_scores, score_metrics, score_rollouts
 from groupwise.rewards.verdicts import Judge
 from groupwise.sources.draw import DrawContext
+from groupwise.sources.episodes import play
 from groupwise.sources.reward_metrics import reward_metrics
+from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
 from groupwise.tokens.segmentation import Segmentation, step_ends
 from groupwise.types import Completion, Group, Prompt, Request, Rollout, Sampling, Score, flatten
@@ -45,6 +47,26 @@ def as_rollout(
 def with_steps(rollout: Rollout, renderer: Renderer, steps: Segmentation) -> Rollout:
     """The same with the tokens at which its steps end; EOS belongs to none."""
     return replace(rollout, steps=step_ends(renderer.pieces(rollout.tokens), steps.ends(rollout.text)))
+
+
+def drawn(
+    engine: RolloutEngine,
+    renderer: Renderer,
+    task: Task,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[tuple[int, ...]],
+    sampling: Sampling,
+) -> Iterator[tuple[int, int, Rollout]]:
+    """A rollout for each seed of each prompt as it ends, with the prompt's number and the seed's. Where the task has an
+    environment they are episodes, and the prompts are those that it opened."""
+    if task.episodes is not None:
+        alone = len(task.rewards) == 1
+        for played in play(engine, renderer, task.episodes, prompts, seeds, sampling, alone):
+            yield *played.place, played.rollout
+        return
+    requests = [Request(prompt.tokens, own) for prompt, own in zip(prompts, seeds, strict=True)]
+    for number, index, completion in engine.generate(requests, sampling):
+        yield number, index, as_rollout(prompts[number], completion, renderer, task.steps)
 
 
 def _judge(context: DrawContext) -> Judge | None:
@@ -78,14 +100,13 @@ class Sampler:
 
         ``on_group(prompt's number, its rollouts)`` comes as soon as they are complete, prompt after prompt.
         """
-        started, steps = time.perf_counter(), self.context.task.steps
-        requests = [Request(prompt.tokens, own) for prompt, own in zip(prompts, seeds, strict=True)]
+        started = time.perf_counter()
         found: dict[tuple[int, int], Rollout] = {}
         groups: list[list[Rollout]] = []
         missing, total = [len(own) for own in seeds], sum(map(len, seeds))
-        for number, index, completion in engine.generate(requests, sampling):
-            found[number, index] = as_rollout(prompts[number], completion, self.context.renderer, steps)
-            self.tokens += len(completion.tokens)
+        for number, index, rollout in drawn(engine, self.context.renderer, self.context.task, prompts, seeds, sampling):
+            found[number, index] = rollout
+            self.tokens += sum(rollout.mask)
             if len(found) % TOLD_EVERY == 0 or len(found) == total:
                 on_done(len(found))
             missing[number] -= 1

@@ -10,6 +10,7 @@ from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.seeding import shuffled, stable_seed
 from groupwise.sources.draw import DrawContext, Position, after_prompts, prompts_taken
+from groupwise.sources.episodes import open_prompts
 from groupwise.tasks.shares import Share, epoch_size, rows_of_epoch
 from groupwise.types import Example, Group, Prompt, Rollout
 
@@ -107,6 +108,22 @@ def fits(context: DrawContext, rollouts: Sequence[Rollout]) -> bool:
     """Whether all of them fit the context. Raises UserError for one that does not, where the stage says so."""
     longest = max(rollouts, key=lambda rollout: len(rollout.prompt.tokens) + len(rollout.tokens))
     return has_room(context, longest.prompt.example, len(longest.prompt.tokens) + len(longest.tokens))
+
+
+def prompts_of(context: DrawContext, rows: Sequence[tuple[Example, int]]) -> list[Prompt | None]:
+    """The prompts of rows, each with its place in the stream; None for one that its environment did not open, which is
+    told. What an environment says first depends on the run's seed and that place."""
+    episodes = context.task.episodes
+    if episodes is None:
+        return [context.renderer.prompt(example) for example, _ in rows]
+    seeds = [(example, stable_seed(context.seed, context.name, "world", place)) for example, place in rows]
+    found = open_prompts(context.renderer, episodes, seeds)
+    for (example, _), prompt in zip(rows, found, strict=True):
+        if isinstance(prompt, str) and prompt not in context.told:
+            context.told.add(prompt)
+            name = episodes.name
+            context.on_note(f"{context.name}: {example.id}: the environment {name} did not begin: {prompt}")
+    return [None if isinstance(prompt, str) else prompt for prompt in found]
 
 
 def has_room(context: DrawContext, example: Example, needed: int) -> bool:
