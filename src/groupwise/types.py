@@ -34,7 +34,7 @@ Text = str | tuple[Message, ...]
 
 @dataclass(frozen=True)
 class Example:
-    """One row of a task, whatever file and column convention it came from."""
+    """An example is one row of a task, whatever file and column convention it came from."""
 
     id: str
     """Where it came from, as an error message names it: ``train.jsonl:17``. Unique within its split."""
@@ -72,13 +72,13 @@ class Prompt:
 
     @cached_property
     def key(self) -> bytes:
-        """Equal keys are the same prompt to a network, whatever rows they came from."""
+        """Returns a key that is equal for prompts that are the same to a network, whatever rows they came from."""
         return prompt_key(self.tokens)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an engine draws the next token."""
+    """This says how an engine draws the next token."""
 
     max_tokens: int
     temperature: float = 1.0
@@ -121,18 +121,18 @@ class Request:
 
     @cached_property
     def key(self) -> bytes:
-        """As ``Prompt.key``: requests with one key have one prompt, which an engine computes once."""
+        """Returns what ``Prompt.key`` returns: requests with one key have one prompt, which an engine computes once."""
         return prompt_key(self.tokens)
 
     @cached_property
     def prefix_key(self) -> bytes:
-        """Of the prompt and of what is forced behind it: all that an engine computes before it draws."""
+        """Returns a key of the prompt and of what is forced behind it: all that an engine computes before it draws."""
         return prompt_key(self.forced, self.key) if self.forced else self.key
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What an engine returns: token ids and the log-probability each had when it was drawn."""
+    """A completion is what an engine returns: token ids and the log-probability each had when it was drawn."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -150,7 +150,7 @@ class Completion:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Which weights drew which tokens."""
+        """Says which weights drew which tokens: one span where no new ones came."""
         return self.versions or ((self.version, len(self.tokens)),)
 
 
@@ -188,8 +188,8 @@ Stop = Literal["finished", "truncated", "turns", "context", "timeout", "failed",
 
 @dataclass(frozen=True)
 class Score:
-    """What one reward says of one rollout. ``unparseable`` still carries a value (usually 0); a value of None is
-    excluded from the group's statistics and gives no advantage."""
+    """A score is what one reward says of one rollout. ``unparseable`` still carries a value (usually 0); a value of
+    None is excluded from the group's statistics and gives no advantage."""
 
     value: float | None
     status: ScoreStatus = "scored"
@@ -211,7 +211,8 @@ class Score:
 
 @dataclass(frozen=True)
 class TrainerState:
-    """Where training stood when a completion was drawn, under TRL's names; a step is a draw, whatever its updates."""
+    """This says where training stood when a completion was drawn, under TRL's names; a step is a draw, whatever its
+    updates."""
 
     global_step: int = 1
     """Steps done."""
@@ -266,12 +267,12 @@ class Rollout:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """As ``Completion.spans``."""
+        """Returns what ``Completion.spans`` returns."""
         return self.versions or ((self.version, len(self.tokens)),)
 
     @property
     def last(self) -> int:
-        """Index of the last sampled token. Raises ValueError where the policy sampled none."""
+        """Returns the index of the last sampled token. Raises ValueError where the policy sampled none."""
         return len(self.mask) - 1 - self.mask[::-1].index(True)
 
     @property
@@ -291,10 +292,10 @@ class Group:
 
     @property
     def informative(self) -> bool:
-        """True where rewards differ, by more than rounding: only such a group has a group-relative advantage."""
+        """Says whether rewards differ, by more than rounding: only such a group has a group-relative advantage."""
         return differ(rollout.reward for rollout in self.rollouts if rollout.reward is not None)
 
 
 def flatten(groups: Sequence[Group]) -> list[Rollout]:
-    """All rollouts, group by group: row ``i`` of every ``[B, ...]`` tensor is ``flatten(groups)[i]``."""
+    """Returns all rollouts, group by group: row ``i`` of every ``[B, ...]`` tensor is ``flatten(groups)[i]``."""
     return [rollout for group in groups for rollout in group.rollouts]

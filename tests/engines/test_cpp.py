@@ -157,19 +157,19 @@ class Failing:
     def begin(self, weights: Any, rules: Any) -> Any:
         self.rows.append(rules.max_rows)
         batch, said = self.decoder.begin(weights, rules), 0
-        hear = batch.hear
+        poll = batch.poll
 
         def failing(seconds: float) -> Any:
             nonlocal said
             if rules.max_rows > self.room and said >= self.heard:
                 raise MemoryError("out of memory in sampling")
-            events, over = hear(seconds)
+            events, over = poll(seconds)
             if rules.max_rows > self.room:
                 events = events[: self.heard - said]
             said += len(events)
             return events, over
 
-        batch.hear = failing  # type: ignore[method-assign]
+        batch.poll = failing  # type: ignore[method-assign]
         return batch
 
 

@@ -170,7 +170,7 @@ class Failing:
 
     def begin(self, weights: Any, rules: Any) -> Any:
         batch = self.decoder.begin(weights, rules)
-        for name in ("hear", "submit"):
+        for name in ("poll", "submit"):
             setattr(batch, name, self.failing(getattr(batch, name), rules.max_rows))
         return batch
 

@@ -1,4 +1,4 @@
-"""Asks a reward about many answers, whatever it does: raise, hang, return nonsense."""
+"""This module asks a reward about many answers, whatever it does: raise, hang, return nonsense."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Status = ScoreStatus | Literal["raised"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one answer."""
+    """A verdict says what became of one answer."""
 
     value: float | None
     status: Status

@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """Rollouts of one group that look alike."""
+    """A line is rollouts of one group that look alike."""
 
     group: int
     times: int
@@ -33,7 +33,7 @@ class Line:
 
 
 def show(page: Page, name: str, rows: Sequence[Row], drawn: Sequence[StepBatch], found: Sequence[Numbers]) -> None:
-    """What each method would have done with a step's rows."""
+    """Shows what each method would have done with a step's rows."""
     by_row = [_by_row(*pair) for pair in zip(drawn, found, strict=True)]
     groups = len({row["group"] for row in rows})
     page.heading(f"{name}: {counted(len(rows), 'rollout')} in {counted(groups, 'group')}")

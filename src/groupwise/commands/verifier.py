@@ -1,4 +1,5 @@
-"""A verifier from the command line: a reward that chooses among samples, opened before anything is sampled."""
+"""This module opens a verifier from the command line: a reward that chooses among samples, opened before anything is
+sampled."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ SHOWN_ROWS = 3  # of a task's examples that are hashed at each end
 
 
 def describe(value: Any) -> Any:
-    """Nested dicts, lists and scalars. Two recipes that behave alike describe alike, in every process.
+    """Returns nested dicts, lists and scalars. Two recipes that behave alike describe alike, in every process.
 
     A dataclass is its type and fields (and its source, where a user wrote it); a function or an object what
     ``identity`` says of it, so that an edited reward is another recipe; a sequence of rows its length and a hash of its
@@ -70,7 +70,7 @@ def differences(ours: Any, theirs: Any) -> Iterator[str]:
 
 
 def parts_that_differ(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """``(path, ours, theirs)`` of every place where two descriptions differ."""
+    """Yields ``(path, ours, theirs)`` of every place where two descriptions differ."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*ours, *(key for key in theirs if key not in ours)]:
             yield from parts_that_differ(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)

@@ -1,4 +1,4 @@
-"""Alarms on the updates: jumps, clipped and masked shares, and rollouts that are not the policy's."""
+"""These are alarms on the updates: jumps, clipped and masked shares, and rollouts that are not the policy's."""
 
 from __future__ import annotations
 

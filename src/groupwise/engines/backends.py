@@ -1,4 +1,4 @@
-"""Which way a decode step goes on this device: the fastest that gives the numbers of plain torch."""
+"""This module chooses how a decode step goes on this device: the fastest that gives the numbers of plain torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class DecodeBackend:
 
 
 def fastest_backend(trunk: Trunk, note: Callable[[str], None]) -> DecodeBackend:
-    """On a GPU, each faster way is tried on a small batch first; ``note`` hears why one is not taken."""
+    """Chooses how a decode step goes: on a GPU, each faster way is tried on a small batch first; ``note`` hears why one
+    is not taken."""
     parts = trunk.blueprint
     plain = TrunkDecoder(trunk, TorchAttention(parts))
     prompts, whole = partial(_packed, parts), "plain torch"
@@ -53,7 +54,8 @@ def fastest_backend(trunk: Trunk, note: Callable[[str], None]) -> DecodeBackend:
 
 
 def decoder_makers(trunk: Trunk) -> dict[str, Callable[[], Decoder]]:
-    """Decoders for a GPU that may be faster than plain torch, the one to be preferred first; making one may fail.
+    """Returns decoders for a GPU that may be faster than plain torch, the one to be preferred first; making one may
+    fail.
 
     No way of ours was measured on a GPU yet. Triton's is kept, since it was shown to compile, and in its interpreter to
     compute what it should, for every family, window and precision.
@@ -97,8 +99,8 @@ def _flashed(trunk: Trunk) -> Decoder:
 
 @torch.inference_mode()
 def differs(make: Callable[[], Decoder], plain: Decoder, trunk: Trunk, made: list[Decoder]) -> str:
-    """``made`` takes the decoder. On random keys and values, with prompts and slabs of several lengths and a lane
-    that only fills up."""
+    """Says how a decoder's numbers differ from plain torch's; empty: they do not. ``made`` takes the decoder. On random
+    keys and values, with prompts and slabs of several lengths and a lane that only fills up."""
     decoder = make()
     made.append(decoder)
     parts = trunk.blueprint
@@ -124,7 +126,8 @@ def differs(make: Callable[[], Decoder], plain: Decoder, trunk: Trunk, made: lis
 
 
 def example(parts: Blueprint, decoder: Decoder, context: int) -> Lanes:
-    """Seven lanes of three prompts, one of them for four lanes, in slabs out of order; always the same numbers."""
+    """Makes a batch of seven lanes of three prompts, one of them for four lanes, in slabs out of order; always the same
+    numbers."""
     most = min(150, context // 2)
     lengths = [min(37, most), min(3, most), most]
     cache = Cache(parts, sum(lengths) + 5, 12, most)

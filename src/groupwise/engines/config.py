@@ -1,4 +1,4 @@
-"""The engine slot of a recipe: plain options, no heavy import."""
+"""This module is the engine slot of a recipe: plain options, no heavy import."""
 
 from __future__ import annotations
 
@@ -97,5 +97,5 @@ class Native(EngineConfig):
 
 
 def cores() -> int:
-    """That this process may run on."""
+    """Counts the processor cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The engine on a CPU: a stream of completions in compiled code, on every core, in the learner's own process.
+"""This is the engine on a CPU: a stream of completions in compiled code, on every core, in the learner's own process.
 
 Its threads share no step and no lock while they compute, and no number depends on how many there are: a completion has
 the same ids and log-probabilities alone and among five hundred, on one core and on sixteen.

@@ -1,4 +1,5 @@
-"""Completions under way in compiled code: what is handed over, what is heard, and what is done when memory runs out."""
+"""A stream keeps completions under way in compiled code: what is handed over, what is heard, and what is done when
+memory runs out."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ NOBODY = -1, -1
 
 @dataclass(frozen=True)
 class StreamContext:
-    """What an engine gives its streams to work with."""
+    """This is what an engine gives its streams to work with."""
 
     parts: Blueprint
     decoder: Decoder
@@ -192,7 +193,7 @@ class CppStream(Stream):
 
 
 class OpenRequest:
-    """What of a request is still to be sampled, and how many tokens of it were told already."""
+    """An open request says what of it is still to be sampled, and how many tokens of it were told already."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -204,7 +205,7 @@ class OpenRequest:
 
     @property
     def some(self) -> int:
-        """Completions."""
+        """Counts the completions that are still to be sampled."""
         return len(self._open)
 
     def rest(self) -> Request:
@@ -227,7 +228,7 @@ class OpenRequest:
 
 
 def as_rules(sampling: Sampling, spelled: Sequence[bytes], **numbers: int) -> Rules:
-    """How a batch is drawn, for compiled code. ``numbers``: threads, max_rows, context, every_token."""
+    """Returns how a batch is drawn, for compiled code. ``numbers``: threads, max_rows, context, every_token."""
     stops = [text.encode() for text in sampling.stop_strings]
     return Rules(
         rule=Rule(sampling.max_tokens, sampling.top_k, sampling.temperature, sampling.top_p, sampling.min_p),
@@ -244,7 +245,7 @@ def as_rules(sampling: Sampling, spelled: Sequence[bytes], **numbers: int) -> Ru
 
 
 def as_requests(requests: Mapping[int, Request], sampling: Sampling) -> Requests:
-    """Requests by their numbers, for compiled code."""
+    """Returns requests by their numbers, for compiled code."""
     asked = list(requests.values())
     seeds = [half for request in asked for seed in request.seeds for half in halves(seed)]
     most = [sampling.max_tokens if request.max_tokens is None else request.max_tokens for request in asked]

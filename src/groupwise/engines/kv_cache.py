@@ -1,4 +1,5 @@
-"""Keys and values of running completions: a prompt stands there once, and who continues it has a slab of its own."""
+"""The cache holds keys and values of running completions: a prompt stands there once, and who continues it has a slab
+of its own."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from groupwise.networks import Blueprint
 
 
 class KVAllocator:
-    """Stretches of places 0 .. size - 1, the first that is long enough taken first."""
+    """An allocator gives spans of places 0 .. size - 1, the first that is long enough taken first."""
 
     def __init__(self, size: int) -> None:
         self.free = [(0, size)]  # start and length, in order, never touching
 
     def take(self, length: int) -> int | None:
-        """Where ``length`` free places begin, no longer free; None: there are none side by side."""
+        """Returns where ``length`` free places begin, no longer free; None: there are none side by side."""
         for number, (start, free) in enumerate(self.free):
             if free >= length:
                 self.free[number : number + 1] = [(start + length, free - length)] if free > length else []
@@ -38,8 +39,8 @@ class KVAllocator:
 
 
 class Cache:
-    """``keys`` and ``values`` ``[layers, places, kv heads, head_dim]``: room for prompts, then a slab a row, then
-    a slab that is written and never read, for lanes which only fill up a batch.
+    """The cache holds ``keys`` and ``values`` ``[layers, places, kv heads, head_dim]``: room for prompts, then a slab a
+    row, then a slab that is written and never read, for lanes which only fill up a batch.
 
     Zeros at first: what attention masks out must still be finite.
     """
@@ -59,13 +60,13 @@ class Cache:
         return place * (prompt_tokens + (rows + 1) * slab)
 
     def slab_of(self, row: int) -> int:
-        """Where it begins; row ``rows`` is nobody's."""
+        """Returns where a row's slab begins; row ``rows`` is nobody's."""
         return self.prompt_tokens + row * self.slab
 
 
 @dataclass(frozen=True)
 class KVSpans:
-    """T tiles of neighbouring lanes; each tile sees one stretch of the cache, from its start on."""
+    """These are T tiles of neighbouring lanes; each tile sees one stretch of the cache, from its start on."""
 
     bounds: Tensor  # [T + 1] int32: tile t is lanes bounds[t] .. bounds[t + 1] - 1; may be none
     starts: Tensor  # [T + 1] int32, the last without meaning
@@ -80,7 +81,7 @@ class KVSpans:
 
 @dataclass(frozen=True)
 class View:
-    """What R lanes, one new token each, see and where they write."""
+    """A view is what R lanes, one new token each, see and where they write."""
 
     prompts: KVSpans
     own: KVSpans  # a tile a lane
@@ -96,7 +97,7 @@ def evenly(starts: Sequence[int]) -> int | None:
 
 
 def over(prompts: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int, int]]:
-    """Tiles (lanes, start, length) over lanes' prompts, given as (start, length) in the order of the lanes.
+    """Returns tiles (lanes, start, length) over lanes' prompts, given as (start, length) in the order of the lanes.
 
     Neighbours with one prompt share a tile, at most ``most`` of them.
     """
@@ -110,7 +111,7 @@ def over(prompts: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int, 
 
 
 class TorchAttention:
-    """Attention of one token a lane over two stretches, in plain torch: on any device, in any precision.
+    """This is the attention of one token a lane over two spans, in plain torch: on any device, in any precision.
 
     softmax over both = the two softmaxes weighted by their sums of exponentials, which is exact. Reads lengths on the
     host (``longest``, ``spacing``), so it cannot be part of a CUDA graph.

@@ -1,4 +1,4 @@
-"""From logits to a token and its log-probability, one random stream a completion."""
+"""This module draws a token of logits, with its log-probability, by one random stream a completion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from groupwise.types import Sampling
 
 
 def random_stream(seed: int, length: int) -> Tensor:
-    """``[length]`` float64 uniforms in [0, 1): a counter-based stream that belongs to one completion."""
+    """Returns ``[length]`` float64 uniforms in [0, 1): a counter-based stream that belongs to one completion."""
     return torch.from_numpy(np.random.Generator(np.random.Philox(key=seed)).random(length))
 
 
@@ -25,7 +25,7 @@ class SampledTokens(NamedTuple):
 
 
 def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
-    """Of ``logits`` ``[R, V]`` and ``uniforms`` ``[R]``.
+    """Draws a token for each row of ``logits`` ``[R, V]`` by ``uniforms`` ``[R]``.
 
     Greedy decoding (temperature 0) reports log-probabilities at temperature 1 over the whole vocabulary.
     """
@@ -58,7 +58,7 @@ def ids_of(kept: Tensor) -> list[tuple[int, ...]]:
 
 
 def support(logprobs: Tensor, sampling: Sampling) -> Tensor:
-    """``[R, V]`` bool: the tokens that top-k, top-p and min-p leave. The likeliest token always stays."""
+    """Returns ``[R, V]`` bool: the tokens that top-k, top-p and min-p leave. The likeliest token always stays."""
     ordered, order = logprobs.sort(dim=-1, descending=True, stable=True)
     probabilities = ordered.exp()
     kept = torch.ones_like(ordered, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Completions that run together: who waits, who runs in which lane, and what each has said."""
+"""The scheduler runs completions together: who waits, who runs in which lane, and what each has said."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ class WaitingCompletion:
 
     @property
     def prompt(self) -> Ids:
-        """What is computed before anything is drawn."""
+        """Returns what is computed before anything is drawn."""
         return self.request.tokens + self.request.forced
 
     @property
     def key(self) -> bytes:
-        """Equal keys are the same to compute."""
+        """Returns a key that is equal where the prompt is the same to compute."""
         return self.request.prefix_key
 
     @property
     def seed(self) -> int:
-        """Of its random stream."""
+        """Returns the seed of its random stream."""
         return self.request.seeds[self.owner[1]]
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How all completions of a batch are drawn and told."""
+    """These options say how all completions of a batch are drawn and told."""
 
     sampling: Sampling
     spelling: Spelling
@@ -61,7 +61,7 @@ class BatchOptions:
 
 @dataclass
 class CachedPrompt:
-    """A prompt in the cache."""
+    """This is a prompt that stands in the cache."""
 
     start: int
     logits: Tensor | None = None
@@ -70,7 +70,7 @@ class CachedPrompt:
 
 @dataclass(eq=False)
 class RunningCompletion:
-    """A completion."""
+    """This is a completion that has a lane."""
 
     ticket: WaitingCompletion
     seat: KVLocation
@@ -83,7 +83,7 @@ class RunningCompletion:
 
 @dataclass(frozen=True)
 class TokenTransfer:
-    """What the device drew for some completions, perhaps still on its way to the host."""
+    """A transfer holds what the device drew for some completions, perhaps still on its way to the host."""
 
     running: tuple[RunningCompletion, ...]
     values: Tensor  # [2, n] float64 on the CPU: tokens, log-probabilities
@@ -92,7 +92,8 @@ class TokenTransfer:
 
 
 class Batch:
-    """``lag``: steps that the device may be ahead of what the host has read. No id depends on it."""
+    """A batch runs completions together. ``lag``: steps that the device may be ahead of what the host has read. No id
+    depends on it."""
 
     def __init__(
         self,
@@ -177,7 +178,7 @@ class Batch:
             self.arrange(fresh, torch.cat([self.begin(some) for some in parts]))
 
     def seat(self) -> tuple[list[RunningCompletion], list[WaitingCompletion]]:
-        """Those who get a row now, and of those whose prompts are not in the cache one a prompt."""
+        """Returns those who get a row now, and of those whose prompts are not in the cache one a prompt."""
         fresh: list[RunningCompletion] = []
         new: list[WaitingCompletion] = []
         while self.waiting and self.rows:
@@ -212,7 +213,7 @@ class Batch:
             self.stored[ticket.key].logits = logits
 
     def begin(self, fresh: Sequence[RunningCompletion]) -> Tensor:
-        """``[n]`` first tokens, drawn from what stands behind the prompts."""
+        """Returns ``[n]`` first tokens, drawn from what stands behind the prompts."""
         lanes = self.lanes
         streams = torch.zeros(len(fresh), lanes.uniforms.shape[1], dtype=torch.float64)
         behind: list[Tensor] = []
@@ -278,7 +279,8 @@ class Batch:
             self.room.give(self.stored.pop(ticket.key).start, len(ticket.prompt))
 
     def leave(self) -> None:
-        """Lanes of completions that ended go on unread where fewer would cost the same, or others will take them."""
+        """Drops lanes of completions that ended; they go on unread where fewer would cost the same, or others will take
+        them."""
         left = sum(not one.ended for one in self.running)
         if not left:
             self.running = []

@@ -1,4 +1,4 @@
-"""The engine in torch, on any device and in any precision: continuous batching over one preallocated cache.
+"""This is the engine in torch, on any device and in any precision: continuous batching over one preallocated cache.
 
 A step is admit → step → hear → arrange. A group's prompt is computed once and stands in the cache once; a finished
 completion leaves at once, and the next that waits takes its place. On a GPU a step is one launch of a CUDA graph, and
@@ -81,7 +81,7 @@ class TorchEngine(RolloutEngine):
         return TorchStream(self, sampling, every_token)
 
     def take_lanes(self, waiting: Sequence[WaitingCompletion]) -> Lanes:
-        """Lanes for what waits: those that were used last where they are large enough, else new ones.
+        """Returns lanes for what waits: those that were used last where they are large enough, else new ones.
 
         They are the caller's own until ``give_lanes``, so that another may run meanwhile.
         """

@@ -22,7 +22,7 @@ from groupwise.types import Completion, CompletionEvent, Event, Request, Samplin
 
 
 class TransformersEngine(RolloutEngine):
-    """Decodes up to ``max_rows`` completions of equally long prompts together.
+    """This engine decodes up to ``max_rows`` completions of equally long prompts together.
 
     Prompts of one length need no padding, so that no architecture has to know about it.
     """

@@ -1,4 +1,5 @@
-"""A decode step for a GPU: matrix products by torch, everything between them by the kernels of ``triton_kernels.py``.
+"""This is a decode step for a GPU: matrix products by torch, everything between them by the kernels of
+``triton_kernels.py``.
 
 Twelve launches a layer where separate operations would be about forty: at these sizes launches cost the time.
 Not run on a GPU when written: that the kernels compile (Triton 3.6, sm_90) and, in its interpreter, compute what they
@@ -31,7 +32,7 @@ CHUNK = 4096  # tokens of the vocabulary in one piece
 
 
 class Attention:
-    """Attention of one token a lane over its prompt and its own slab: two launches and one that merges."""
+    """This is the attention of one token a lane over its prompt and its own slab: two launches and one that merges."""
 
     name, static, most_lanes = "Triton", True, TILE_LANES
 
@@ -76,7 +77,8 @@ class Attention:
 
 
 class FusedDecoder:
-    """``hidden`` of the tokens that lanes drew last, as ``Trunk.hidden`` would find them, up to rounding."""
+    """This decoder computes ``hidden`` of the tokens that lanes drew last, as ``Trunk.hidden`` would find them, up to
+    rounding."""
 
     name = "fused by Triton"
 
@@ -85,7 +87,7 @@ class FusedDecoder:
         self.attention = Attention(self.parts)
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor:
-        """``[R, d]``; writes keys and values of ``tokens`` ``[R]`` into the cache."""
+        """Returns ``[R, d]`` hidden states; writes keys and values of ``tokens`` ``[R]`` into the cache."""
         parts = self.parts
         x = F.embedding(tokens, parts.embedding.weight)
         if parts.embedding_scale != 1:
@@ -102,7 +104,7 @@ class FusedDecoder:
         return self._norm(parts.norm, x, added)
 
     def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
-        """``sampler.draw`` by the same rule: logits are read once and nothing of their size is written."""
+        """Draws as ``sampler.draw`` by the same rule: logits are read once and nothing of their size is written."""
         if narrows(sampling) or sampling.temperature == 0:
             return draw(logits, uniforms, sampling)
         rows, vocabulary = logits.shape

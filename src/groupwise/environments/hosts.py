@@ -22,7 +22,7 @@ from groupwise.environments.plain import Plain
 from groupwise.environments.protocol import Environment, Reply
 from groupwise.environments.turns import Turns
 from groupwise.errors import UserError
-from groupwise.isolation.forks import GRACE_SECONDS, ForkServer, Worker
+from groupwise.isolation.fork_server import GRACE_SECONDS, ForkServer, Worker
 from groupwise.isolation.pool import MEMORY_BYTES
 
 Answer = tuple[int, Plain]

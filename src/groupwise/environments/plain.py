@@ -44,7 +44,7 @@ def _message(said: Any) -> Plain:
     if reward is None:
         raise WrongWordsError(f"gave the reward {shortened(said.reward)}; expected a finite number")
     named = {"name": str(said.name)} if said.name is not None else {}
-    earned = {"reward": reward} if reward else {}
+    earned: Plain = {"reward": reward} if reward else {}
     return {"role": said.role, "content": fitting(said.text), **named, **earned}
 
 

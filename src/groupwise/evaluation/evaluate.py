@@ -1,4 +1,5 @@
-"""How good a model is on problems it never trained on: greedy accuracy, pass@1, unbiased pass@k and maj@k.
+"""This module measures how good a model is on problems it never trained on: greedy accuracy, pass@1, unbiased pass@k
+and maj@k.
 
 DeepSeekMath (arXiv 2402.03300, section 5.2.2 and figure 7) asks whether reinforcement learning raised Maj@K or also
 Pass@K; ``comparison.compare`` answers it for two evaluations of the same problems.
@@ -42,7 +43,8 @@ SHOWN_COMPLETIONS = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """How the completions were drawn and judged. Two evaluations that are compared should share them."""
+    """These settings say how the completions were drawn and judged. Two evaluations that are compared should share
+    them."""
 
     samples: int = 32
     """On each of the first ``sampled_problems``; the others get one."""
@@ -98,7 +100,8 @@ class Evaluation:
         return len(self.ids)
 
     def of_set(self, name: str) -> Evaluation:
-        """What was measured on the problems of one set. Counts of tokens and shares of completions are the whole's."""
+        """Returns what was measured on the problems of one set. Counts of tokens and shares of completions are the
+        whole's."""
         rows, deep = self.sets[name], [row for row in self.sets[name] if row < self.settings.sampled_problems]
         return replace(
             self,
@@ -114,12 +117,12 @@ class Evaluation:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``json.dumps`` takes."""
+        """Returns plain values that ``json.dumps`` takes."""
         return {"problems": self.problems, **asdict(self)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Evaluation:
-        """The inverse of ``to_json``, also after a round through text."""
+        """Reads what ``to_json`` gave, also after a round through text."""
         fields = {name: value for name, value in values.items() if name != "problems"}
         fields["settings"] = Settings(**values["settings"])
         fields["settings"] = replace(fields["settings"], narrowed=tuple(fields["settings"].narrowed))

@@ -1,4 +1,4 @@
-"""Which held-out problems an evaluation asks."""
+"""This module chooses which held-out problems an evaluation asks."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ def _prompts(renderer: Renderer, task: Task, rows: Sequence[Example], seed: int)
 
 
 def sets_of(prompts: Sequence[Prompt]) -> dict[str, tuple[int, ...]]:
-    """Where the prompts of each held-out set stand; nothing where there is one set."""
+    """Returns where the prompts of each held-out set stand; nothing where there is one set."""
     return places_by_set([prompt.example for prompt in prompts])

@@ -1,4 +1,4 @@
-"""Who judges an evaluation, and which of a problem's sampled answers are the same answer."""
+"""This module says who judges an evaluation, and which of a problem's sampled answers are the same answer."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def can_vote(judge: Judge) -> bool:
 def candidates(
     judge: Judge, rollouts: Sequence[Rollout], canonical: Canonical | None = None
 ) -> list[Hashable | None] | None:
-    """For each of the judged rollouts of one prompt the candidate that it votes for, None where it has no answer; None
-    in all where nothing knows which answers are the same.
+    """Returns for each of the judged rollouts of one prompt the candidate that it votes for, None where it has no
+    answer; None in all where nothing knows which answers are the same.
 
     That is the judge's reward (``protocols.Votes``), or ``canonical`` where it is given. The verdict comes first: all
     right answers are one candidate, and no wrong answer is among its voters.

@@ -1,5 +1,5 @@
-"""What a method does to each token, in numbers, formulas and words: on given numbers, on a small example, and on the
-rollouts of a run."""
+"""This package says what a method does to each token, in numbers, formulas and words: on given numbers, on a small
+example, and on the rollouts of a run."""
 
 from groupwise.explain.case import Case, Response
 from groupwise.explain.coincidence import Coincidence, coincidences, itself

@@ -1,4 +1,4 @@
-"""Rows of a run's ledger as a case: what would a method have done with the rollouts that are there?"""
+"""This module makes rows of a run's ledger a case: what would a method have done with the rollouts that are there?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What a method takes of a step's rows."""
+    """This is what a method takes of a step's rows."""
 
     rows: Sequence[Sequence[int]]
     """Numbers of the step's rows, by group; a pair is a group of two."""
@@ -78,8 +78,8 @@ def _stage_with(stages: Mapping[str, Sequence[int]], step: int | None, directory
 
 
 def select(rows: Sequence[Row], algorithm: Algorithm, name: str, judge: str = "") -> StepBatch:
-    """What the method's source would train on, of groups that were sampled already. What is right says the verdict that
-    the run kept, or the reward ``judge`` of the run; where it kept none, its first reward.
+    """Returns what the method's source would train on, of groups that were sampled already. What is right says the
+    verdict that the run kept, or the reward ``judge`` of the run; where it kept none, its first reward.
 
     Raises UserError where nothing is left, and where the run has no such reward.
     """

@@ -1,4 +1,5 @@
-"""What other systems' options are called here: one table, and recipes made of other systems' scripts by it."""
+"""This package knows what other systems' options are called here: one table, and recipes made of other systems' scripts
+by it."""
 
 from groupwise.foreign.entry import Entry
 from groupwise.foreign.explain import CONVERT, convertible, explain, refusal, trains_elsewhere

@@ -40,7 +40,8 @@ def explain(words: Sequence[str], known: Collection[str] = (), home: str = "") -
 
 
 def refusal(words: Sequence[str], known: Collection[str] = ()) -> str | None:
-    """What to say of the first word of the form ``a.b=c``, ``+a.b=c`` or ``++a.b=c`` that is an option of verl."""
+    """Returns what to say of the first word of the form ``a.b=c``, ``+a.b=c`` or ``++a.b=c`` that is an option of
+    verl."""
     at = _override(words)
     if at is None:
         return None

@@ -27,7 +27,8 @@ OWN_REWARDS = {
 
 
 def read_python(text: str, path: str) -> Script:
-    """Of its first trainer. Raises UserError where it is no Python, or makes no trainer that there is a method for."""
+    """Reads the script of its first trainer. Raises UserError where it is no Python, or makes no trainer that there is
+    a method for."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
@@ -53,7 +54,7 @@ def _read(tree: ast.Module, text: str, path: str) -> Script:
 
 
 def last_name(node: ast.expr) -> str:
-    """``GRPOTrainer`` of ``trl.GRPOTrainer``."""
+    """Returns ``GRPOTrainer`` of ``trl.GRPOTrainer``."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 

@@ -1,4 +1,4 @@
-"""Where a script's rows come from: ``load_dataset`` and what is chained to it."""
+"""This module says where a script's rows come from: ``load_dataset`` and what is chained to it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def granted_accesses(known: dict[str, Any]) -> list[str]:
-    """Names of what this process was granted."""
+    """Returns the names of what this process was granted."""
     found: list[str] = []
     for attempts in (_files, _processes, _network, _memory, _calls):
         for what, deed in attempts(known):

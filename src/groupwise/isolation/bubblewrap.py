@@ -1,4 +1,5 @@
-"""The command of bubblewrap: a root of its own with the interpreter in it, and no network, process or privilege."""
+"""This module makes the command of bubblewrap: a root of its own with the interpreter in it, and no network, process or
+privilege."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def executable() -> str | None:
 
 
 def program_command(as_root: bool, call_filter: int) -> list[str]:
-    """Up to the interpreter's own arguments. ``call_filter``: the descriptor of a filter on system calls."""
+    """Returns the command up to the interpreter's own arguments. ``call_filter``: the descriptor of a filter on system
+    calls."""
     environment = ("--clearenv", *_set(LANG="C.UTF-8", LD_LIBRARY_PATH=LIBRARY_PATH))
     return [
         *_command(as_root),
@@ -43,7 +45,7 @@ def program_command(as_root: bool, call_filter: int) -> list[str]:
 
 
 def worker_command(as_root: bool, readable: Sequence[str]) -> list[str]:
-    """Of a process that starts others and must end them, with these folders to read besides."""
+    """Returns the command of a process that starts others and must end them, with these folders to read besides."""
     inside = [word for path in readable for word in (*_folders(os.path.dirname(path)), "--ro-bind", path, path)]
     return [
         *(*_command(as_root), "--as-pid-1", *(("--cap-add", "CAP_KILL") if as_root else ())),

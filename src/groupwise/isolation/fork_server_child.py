@@ -1,4 +1,5 @@
-"""What runs in the processes of :mod:`groupwise.isolation.fork_server`: a server that forks workers, and a worker.
+"""This module runs in the processes of :mod:`groupwise.isolation.fork_server`: a server that forks workers, and a
+worker.
 
 The fork server is forked from the caller once. It runs no code of a user's and has one thread, so the workers that it
 forks begin clean, however the caller's threads stand by then. Where we are root the fork server is process 1 of a

@@ -1,4 +1,5 @@
-"""Modules and settings that a fresh interpreter gets on one descriptor, since behind walls it cannot read ours."""
+"""This module packs modules and settings that a fresh interpreter gets on one descriptor, since behind walls it cannot
+read ours."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Processes that can be killed: where our own functions read what a model wrote, which may make them hang, grow or
-execute it.
+"""This module keeps processes that can be killed: where our own functions read what a model wrote, which may make them
+hang, grow or execute it.
 
 A :class:`WorkerPool` runs one of *our* functions on plain values, in other processes, each item under a hard limit
 of wall-clock time. An item's process is forked for it, is killed after it with all it started, and has what a
@@ -47,7 +47,7 @@ REASON_CHARACTERS = 240
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item. ``value`` is plain JSON and None unless ``status`` is ``done``."""
+    """An outcome is what became of one item. ``value`` is plain JSON and None unless ``status`` is ``done``."""
 
     status: Literal["done", "timeout", "failed"]
     value: Any = None
@@ -81,7 +81,7 @@ class WorkerPool:
         atexit.register(self._close)  # without the lock: at the end nobody waits for a thread
 
     def run(self, items: Sequence[Any], seconds: float, on_done: Callable[[int], None] | None = None) -> list[Outcome]:
-        """One outcome an item, in order. An item that overstays ``seconds`` or dies costs the others nothing.
+        """Returns one outcome an item, in order. An item that overstays ``seconds`` or dies costs the others nothing.
 
         ``on_done(count)`` hears how many are done. Raises UserError where a worker cannot start.
         """

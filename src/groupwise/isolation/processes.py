@@ -1,4 +1,5 @@
-"""Processes that the system does not give: an error that says so, of every reward that needs one."""
+"""This module speaks of processes that the system does not give: an error that says so, of every reward that needs
+one."""
 
 from __future__ import annotations
 

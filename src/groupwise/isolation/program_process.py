@@ -16,7 +16,7 @@ START_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ProgramOutput:
-    """What a program did: its output, and why it did not end well (empty: it did)."""
+    """This is what a program did: its output, and why it did not end well (empty: it did)."""
 
     output: bytes
     trouble: str = ""
@@ -25,7 +25,7 @@ class ProgramOutput:
 def watch(
     process: subprocess.Popen[bytes], seconds: float, output_bytes: int, writer: int | None = None, given: bytes = b""
 ) -> ProgramOutput:
-    """Feed it over ``writer``, which is closed, and hear it until it ends, says too much or takes too long."""
+    """Feeds it over ``writer``, which is closed, and reads it until it ends, says too much or takes too long."""
     deadline = time.monotonic() + seconds
     stream, output, ended = cast(IO[bytes], process.stdout), b"", False
     with selectors.DefaultSelector() as selector:

@@ -1,4 +1,4 @@
-"""Where programs run that a model wrote: behind walls that were tried out, or nowhere.
+"""A sandbox runs programs that a model wrote: behind walls that were tried out, or nowhere.
 
 What a program has there: the interpreter and its standard library to read, a clock, its standard input and output,
 and no more. No network (not even the machine's own), no other file, nothing it can write, no signal to another
@@ -38,7 +38,7 @@ class Sandbox:
         walls().refuse_threads(self.threads)
 
     def program(self, source: bytes, given: bytes) -> ProgramOutput:
-        """Standard output of a program that reads ``given``."""
+        """Returns the standard output of a program that reads ``given``."""
         reader, writer = os.pipe()
         try:
             process = self._start("program", source, reader)
@@ -53,7 +53,8 @@ class Sandbox:
             end(process)
 
     def test(self, source: bytes, test: bytes, names: Sequence[str]) -> ProgramOutput:
-        """``passed`` where a test runs to its end with those functions of ``source``, which run in another sandbox."""
+        """Says ``passed`` where a test runs to its end with those functions of ``source``, which run in another
+        sandbox."""
         (questions, asks), (answers, says) = os.pipe(), os.pipe()
         try:
             answering = self._start("functions", source, questions, stdout=says)

@@ -1,4 +1,5 @@
-"""Which walls hold on this machine. They are not believed: a program tries all that it may not do, and must fail."""
+"""This module finds out which walls hold on this machine. They are not believed: a program tries all that it may not
+do, and must fail."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ def walls() -> Walls:
 
 
 def why_not(kind: Kind) -> str:
-    """Empty where these walls hold; else what they grant, or why they do not stand."""
+    """Says why these walls do not hold; empty where they do; else what they grant, or why they do not stand."""
     with bait(MEMORY_BYTES) as known:
         try:
             ran, complaint = _tried(Walls(kind), json.dumps(known).encode() + b"\n")
@@ -59,7 +60,7 @@ def why_not(kind: Kind) -> str:
 
 @contextmanager
 def bait(memory_bytes: int) -> Iterator[dict[str, Any]]:
-    """What ``attempts.py`` goes for, as it reads it: a file, sockets and a process of ours."""
+    """Makes what ``attempts.py`` goes for, as it reads it: a file, sockets and a process of ours."""
     with tempfile.TemporaryDirectory(prefix="groupwise-") as folder, _port() as server, _named(folder) as named:
         file = Path(folder, "file")
         file.write_text(_TEXT)
@@ -126,7 +127,8 @@ def _named(folder: str) -> socket.socket:
 
 
 def isolation_record() -> dict[str, Any] | None:
-    """For a record: what shuts in whatever is run here of a model's; None where nothing has asked for it so far."""
+    """Returns, for a record: what shuts in whatever is run here of a model's; None where nothing has asked for it so
+    far."""
     if not walls.cache_info().currsize:
         return None
     held = walls()

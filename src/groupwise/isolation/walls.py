@@ -1,4 +1,4 @@
-"""What shuts a process in on this machine: bubblewrap, or else Landlock; or nothing, and then nothing is run.
+"""This module shuts a process in on this machine: bubblewrap, or else Landlock; or nothing, and then nothing is run.
 
 Both come with limits and a filter on system calls, and both are believed only after a program of ours has tried in
 them all that ``attempts.py`` has (:mod:`groupwise.isolation.trials`).
@@ -40,7 +40,7 @@ class Walls:
 
     @property
     def guards(self) -> tuple[str, ...]:
-        """In words, what holds for what runs behind them."""
+        """Says in words what holds for what runs behind them."""
         return _COMMON if self.kind == "Landlock" else (*_COMMON, "own process tree", "own root directory")
 
     @property
@@ -94,7 +94,7 @@ class Walls:
 
 
 def confinement_settings() -> dict[str, Any]:
-    """What a process needs that shuts itself in with Landlock and its own filter."""
+    """Returns what a process needs that shuts itself in with Landlock and its own filter."""
     return {
         "filter": call_filter(last=True),
         "readable": list(places.readable()),
@@ -103,13 +103,13 @@ def confinement_settings() -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """All that a process with a reward in it is told."""
+    """Returns all that a process with a reward in it is told."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
     return {"PATH": os.defpath, "LANG": "C.UTF-8", **kept}
 
 
 def candidates() -> list[Kind]:
-    """What may be tried here, the thickest first."""
+    """Returns what may be tried here, the thickest first."""
     found: list[Kind] = []
     if bubblewrap.executable():
         found += ["bubblewrap"] if os.geteuid() == 0 else []
@@ -118,6 +118,6 @@ def candidates() -> list[Kind]:
 
 
 def why_no_candidate() -> dict[str, str]:
-    """Of each way that cannot even be tried: why."""
+    """Says of each way that cannot even be tried: why."""
     missing = {} if bubblewrap.executable() else {"bubblewrap": "there is no bwrap on the PATH, or this is not Linux"}
     return missing if landlock_version() else missing | {"Landlock": "the kernel has none, or does not grant it"}

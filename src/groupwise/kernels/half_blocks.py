@@ -1,6 +1,6 @@
-"""A half block on many rows as one call (``halves.h``), its matrix products by the BLAS that torch brings along.
+"""A half block on many rows as one call (``half_block.h``), its matrix products by the BLAS that torch brings along.
 
-Lanes share its tiles; nothing waits for the interpreter.
+Threads share its tiles; nothing waits for the interpreter.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def multiply() -> bool:
 
 
 class ProjectParts(NamedTuple):
-    """``linear(norm(x))`` of q, k and v; queries and keys normed where there are weights."""
+    """These are the parts of ``linear(norm(x))`` of q, k and v; queries and keys normed where there are weights."""
 
     norm: Tensor
     q_norm: Tensor | None
@@ -59,8 +59,8 @@ class FinishParts(NamedTuple):
 
 
 class FinishKept(NamedTuple):
-    """What attention adds, y, the rows of gate and up, what they add: the outer ones where they are normed, the rows
-    where they are kept."""
+    """This is what attention adds, y, the rows of gate and up, what they add: the outer ones where they are normed, the
+    rows where they are kept."""
 
     attended: Tensor | None
     middle: Tensor
@@ -83,7 +83,8 @@ class LayerSums(NamedTuple):
 
 
 def project(x: Tensor, parts: ProjectParts, how: Any, raw: Tensor, made: Tensor, pool: TileThreads) -> None:
-    """``how``: a ``networks.ways.Settings``. Rows of q, k and v as they are and turned are written."""
+    """Computes q, k and v of rows. ``how``: a ``networks.ways.Settings``. Rows of q, k and v as they are and turned are
+    written."""
     calls.call("project", byref(_project(x, parts, how, raw, made)), pool.handle)
 
 
@@ -108,7 +109,7 @@ def _project(x: Tensor, parts: ProjectParts, how: Any, raw: Tensor | None, made:
 def finish(
     x: Tensor, mixed: Tensor, parts: FinishParts, how: Any, kept: FinishKept, result: Tensor, pool: TileThreads
 ) -> None:
-    """``kept`` and the result are written."""
+    """Computes the second half of a block; ``kept`` and the result are written."""
     calls.call("finish", byref(_finish(x, mixed, parts, how, kept, result)), pool.handle)
 
 
@@ -132,5 +133,5 @@ def _finish(
 
 
 def layer_views(layer: Any) -> LayerViews:
-    """Of a ``networks.linear.StackedLinear`` or of ``LayerSums``."""
+    """Returns the views of a ``networks.linear.StackedLinear`` or of ``LayerSums``."""
     return LayerViews(*map(View.of, (layer.weight, layer.bias, layer.a, layer.b)))

@@ -32,7 +32,7 @@ LARGEST_HEAD = 1024
 
 
 def why_not() -> str:
-    """Why there are no kernels on this machine; empty where there are."""
+    """Says why there are no kernels on this machine; empty where there are."""
     found = calls.learner()
     return found if isinstance(found, str) else ""
 
@@ -44,7 +44,7 @@ def fits(like: Tensor, widths: Sequence[int] = ()) -> bool:
 
 
 def norm(x: Tensor, weight: Tensor, eps: float, pool: TileThreads) -> Tensor:
-    """``x / rms(x) · weight`` of each row of ``[n, d]``."""
+    """Computes ``x / rms(x) · weight`` of each row of ``[n, d]``."""
     y = torch.empty_like(x)
     call("norm_forward", x, weight, eps, y, pool.handle)
     return y
@@ -58,7 +58,8 @@ def norm_backward(x: Tensor, weight: Tensor, eps: float, dy: Tensor, dx: Tensor,
 
 
 def heads(x: Tensor, weights: Sequence[Tensor | None], rope: Any, shape: Any, eps: float, pool: TileThreads) -> Tensor:
-    """Of rows q, k, v side by side: q and k normed head by head where they have weights, and turned; v as it is."""
+    """Norms and turns the heads of rows q, k, v side by side: q and k normed head by head where they have weights, and
+    turned; v as it is."""
     y = torch.empty_like(x)
     call("heads_forward", x, byref(rope_arguments(rope, weights, shape, eps)), y, pool.handle)
     return y
@@ -73,7 +74,7 @@ def heads_backward(
     gradients: Sequence[Tensor],
     pool: TileThreads,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of ``x`` (None where nothing is normed), and of q's and k's norm weights.
+    """Returns the gradients of ``x`` (None where nothing is normed), and of q's and k's norm weights.
 
     ``gradients``: of q, k and v, ``[n, heads, head_dim]``.
     """
@@ -87,29 +88,31 @@ def heads_backward(
 
 
 def rope_arguments(rope: Any, weights: Sequence[Tensor | None], shape: Any, eps: float) -> RopeArguments:
-    """``rope``: cos and sin ``[L, D]``, positions ``[n]``; ``shape``: heads, kv heads, head_dim."""
+    """Returns what the kernels are told of a rope. ``rope``: cos and sin ``[L, D]``, positions ``[n]``; ``shape``:
+    heads, kv heads, head_dim."""
     cos, sin, positions = rope
     return RopeArguments(View.of(cos), View.of(sin), Numbers.of(positions), *map(View.of, weights), *shape, eps)
 
 
 def swiglu(x: Tensor, pool: TileThreads) -> Tensor:
-    """``silu(gate) · up`` of rows gate, up side by side."""
+    """Computes ``silu(gate) · up`` of rows gate, up side by side."""
     y = x.new_empty(len(x), x.shape[1] // 2)
-    call("gated_forward", x, y, pool.handle)
+    call("swiglu_forward", x, y, pool.handle)
     return y
 
 
 def swiglu_backward(x: Tensor, dy: Tensor, pool: TileThreads) -> tuple[Tensor, Tensor]:
-    """``swiglu(x)`` again, and the gradient of ``x``."""
+    """Returns ``swiglu(x)`` again, and the gradient of ``x``."""
     y, dx = torch.empty_like(dy), torch.empty_like(x)
-    call("gated_backward", x, dy, y, dx, pool.handle)
+    call("swiglu_backward", x, dy, y, dx, pool.handle)
     return y, dx
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, scale: float, pool: TileThreads) -> Tensor:
-    """``[3, n]``: log-probability of each target under ``softmax(scale · logits)``, entropy, log of the normaliser."""
+    """Computes ``[3, n]``: log-probability of each target under ``softmax(scale · logits)``, entropy, log of the
+    normaliser."""
     found = logits.new_empty(3, len(logits))
-    call("chance_forward", logits, targets, scale, found, pool.handle)
+    call("token_logprob_forward", logits, targets, scale, found, pool.handle)
     return found
 
 
@@ -117,7 +120,7 @@ def token_logprobs_backward(
     logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor, pool: TileThreads
 ) -> Tensor:
     """The gradient of ``Σ by · log-probability`` in the logits' place."""
-    call("chance_backward", logits, targets, scale, normalisers, by, pool.handle)
+    call("token_logprob_backward", logits, targets, scale, normalisers, by, pool.handle)
     return logits
 
 
@@ -127,7 +130,7 @@ def head(
     """Returns ``token_logprobs`` of the logits ``hidden matrixᵀ``, which are not made all at once; ``kept`` ``[n, V]``
     takes them where they are wanted. Rows go ``tile`` by ``tile``. It needs ``half_blocks.multiply``."""
     found = hidden.new_empty(3, len(hidden))
-    call("chances", byref(_head(hidden, matrix, targets, scale, tile, 1, kept, found)), pool.handle)
+    call("token_logprobs", byref(_head(hidden, matrix, targets, scale, tile, 1, kept, found)), pool.handle)
     return found
 
 
@@ -144,10 +147,11 @@ def head_backward(
     learns: bool,
     pool: TileThreads,
 ) -> tuple[Tensor, Tensor | None]:
-    """Of ``hidden``, and of ``matrix`` where it ``learns``: summed in so many ``strands``. Uses up what is ``kept``."""
+    """Returns the gradients of ``hidden``, and of ``matrix`` where it ``learns``: summed in so many ``strands``. Uses
+    up what is ``kept``."""
     dhidden, dmatrix = torch.empty_like(hidden), torch.zeros_like(matrix) if learns else None
     given = _head(hidden, matrix, targets, scale, tile, strands, kept, found)
-    call("chances_backward", byref(given), by, dhidden, dmatrix, pool.handle)
+    call("token_logprobs_backward", byref(given), by, dhidden, dmatrix, pool.handle)
     return dhidden, dmatrix
 
 
@@ -166,7 +170,8 @@ def _head(
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float, pool: TileThreads) -> tuple[Tensor, Tensor]:
-    """``[N, H, D]`` what each query finds, ``[N, H]`` its normaliser's logarithm; ``plan``: a ``networks.Packing``."""
+    """Returns ``[N, H, D]`` what each query finds, ``[N, H]`` its normaliser's logarithm; ``plan``: a
+    ``networks.Packing``."""
     out, normalisers = torch.empty(q.shape), torch.empty(q.shape[:2])
     call("attention_forward", byref(_attention(q, k, v, plan, scale, out, normalisers)), pool.handle)
     return out, normalisers
@@ -183,7 +188,7 @@ def attention_backward(
     dout: Tensor,
     pool: TileThreads,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of q, k and v."""
+    """Returns the gradients of q, k and v."""
     gradients = torch.empty(len(q), q.shape[1] + 2 * k.shape[1], q.shape[2])
     dq, dk, dv = gradients.split([q.shape[1], k.shape[1], k.shape[1]], dim=1)
     dout = dout.contiguous()
@@ -203,7 +208,7 @@ def _attention(
 
 
 def side_by_side(x: Tensor) -> Tensor:
-    """``[n, heads, head_dim]`` with a row's heads one after the other."""
+    """Returns ``[n, heads, head_dim]`` with a row's heads one after the other."""
     return x if x.stride()[1:] == (x.shape[2], 1) and (len(x) < 2 or x.stride(0) >= x[0].numel()) else x.contiguous()
 
 

@@ -1,4 +1,5 @@
-"""The critic: a scalar head that says how much reward is still to come, on the policy's hidden states or its own."""
+"""The critic predicts returns: a scalar head that says how much reward is still to come, on the policy's hidden states
+or its own."""
 
 from __future__ import annotations
 
@@ -41,6 +42,7 @@ class Critic(nn.Module):
         self._backbone = backbone_of(self.trunk, policy.recompute, policy.pool) if own else None
 
     def forward(self, micro_batch: MicroBatch, policy: States | None) -> Tensor:
-        """``policy``: what the policy's network found of the layout; None where the critic has its own."""
+        """Returns the values ``[B, T]``. ``policy``: what the policy's network found of the layout; None where the
+        critic has its own."""
         hidden = self._backbone(micro_batch) if policy is None else policy.hidden  # type: ignore[misc]
         return micro_batch.spread(self.head(hidden.to(self.head.weight.dtype)).squeeze(-1))

@@ -1,4 +1,4 @@
-"""What a train step needs of memory: an estimate, and a step that is taken and forgotten."""
+"""This module finds out what a train step needs of memory: an estimate, and a step that is taken and forgotten."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 
 
 class TrialLearner(Protocol):
-    """What is asked of a learner here."""
+    """This is what is asked of a learner here."""
 
     config: LearnerOptions
     device: str
@@ -111,8 +111,8 @@ class LocalMemory:
 def dry_step(
     learner: TrialLearner, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None
 ) -> None:
-    """Forward and backward with no coefficient, beside as much as gradients and AdamW's state will hold. Repeated with
-    smaller micro-batches where memory runs out. Raises UserError where not even one completion fits."""
+    """Goes forward and backward with no coefficient, beside as much as gradients and AdamW's state will hold. Repeated
+    with smaller micro-batches where memory runs out. Raises UserError where not even one completion fits."""
     asked = {"logprobs", *outputs}
 
     def nothing(rows: Sequence[int], said: Outputs) -> Outputs:
@@ -132,13 +132,13 @@ def dry_step(
 
 
 def state_bytes(learner: TrialLearner) -> float:
-    """Of gradients and AdamW's state, which are there from the first step on."""
+    """Returns the size of gradients and AdamW's state, which are there from the first step on."""
     count = sum(parameter.numel() for parameter in learner.model.parameters() if parameter.requires_grad)
     return count * (4 + learner.config.optimizer_bits // 4 + (2 if learner.config.dtype == "bfloat16" else 0))
 
 
 def expected_bytes(learner: TrialLearner, tokens: int) -> float:
-    """About what a train step on a micro-batch of ``tokens`` needs beside the weights.
+    """Estimates what a train step on a micro-batch of ``tokens`` needs beside the weights.
 
     Of a block each token keeps its inputs, queries, keys, values and the feed-forward's: some 8 widths and 3
     intermediate ones. A six-block model of width 256 in float32 took three quarters of what this says.

@@ -1,4 +1,5 @@
-"""Hidden states of a layout: by a packed forward pass where the architecture is known, else by transformers' own."""
+"""This module computes the hidden states of a micro-batch: by a packed forward pass where the architecture is known,
+else by transformers' own."""
 
 from __future__ import annotations
 
@@ -37,12 +38,13 @@ class Backbone(Protocol):
         ...
 
     def shallow(self, pool: TileThreads) -> Backbone:
-        """As few of its blocks as can be had, on the same parameters: a token costs in them what it costs in any."""
+        """Returns as few of its blocks as can be had, on the same parameters: a token costs in them what it costs in
+        any."""
         ...
 
 
 class PackedBackbone(Backbone):
-    """No padding, a shared prompt once."""
+    """This backbone computes no padding, and a shared prompt once."""
 
     fallback_reason = ""
 
@@ -54,7 +56,7 @@ class PackedBackbone(Backbone):
         self.parameters = _count([*parts, trunk.blueprint.embedding, trunk.blueprint.norm])
 
     def shallow(self, pool: TileThreads) -> PackedBackbone:
-        """Its first block."""
+        """Returns its first block."""
         trunk, first = self.trunk, replace(self.trunk.blueprint, layers=self.trunk.blueprint.layers[:1])
         return PackedBackbone(Trunk(first, PROBE, trunk.recompute, pool))
 
@@ -63,7 +65,7 @@ class PackedBackbone(Backbone):
         return self.hidden(micro_batch.packing, read)[again]
 
     def hidden(self, packing: Packing, read: Tensor | None = None) -> Tensor:
-        """``[N, d]`` of every token that is packed, or of those at ``read``."""
+        """Returns ``[N, d]`` of every token that is packed, or of those at ``read``."""
         trunk, blueprint = self.trunk, self.trunk.blueprint
         trunk.reach(packing.longest)
 
@@ -76,7 +78,7 @@ class PackedBackbone(Backbone):
 
 
 class PaddedBackbone(Backbone):
-    """transformers' forward pass, for any architecture."""
+    """This backbone is transformers' forward pass, for any architecture."""
 
     tiled = False
 
@@ -84,7 +86,7 @@ class PaddedBackbone(Backbone):
         self.trunk, self.fallback_reason, self.parameters = trunk, why, _count([trunk])
 
     def shallow(self, pool: TileThreads) -> PaddedBackbone:
-        """All of it: what its blocks are is not known."""
+        """Returns all of it: what its blocks are is not known."""
         return self
 
     def __call__(self, micro_batch: MicroBatch) -> Tensor:
@@ -98,7 +100,8 @@ def _count(modules: Iterable[nn.Module]) -> int:
 
 
 def backbone_of(model: Any, recompute: bool = False, pool: TileThreads | None = None) -> Backbone:
-    """Of a causal LM, a sequence classifier or a bare trunk of transformers; ``pool``: whose threads compute.
+    """Returns the backbone of a causal LM, a sequence classifier or a bare trunk of transformers; ``pool``: whose
+    threads compute.
 
     Raises UserError where ``recompute`` is asked of an architecture that is not known by its parts.
     """

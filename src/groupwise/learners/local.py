@@ -40,7 +40,7 @@ from groupwise.types import Rollout
 
 
 class LocalLearner:
-    """A ``trainable.Policy``."""
+    """This learner is a ``trainable.Policy`` in this process."""
 
     threads = pool_threads
 
@@ -81,7 +81,7 @@ class LocalLearner:
 
     @property
     def slower(self) -> str:
-        """Why padding is computed, and every prompt as often as it occurs; empty: neither is."""
+        """Says why padding is computed, and every prompt as often as it occurs; empty: neither is."""
         return self._policy.backbone.fallback_reason
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
@@ -215,7 +215,7 @@ class LocalLearner:
         self.tokenizer.save_pretrained(directory)
 
     def merge_loss(self) -> str:
-        """What a saved model lacks of the adapters, in a few words; empty without adapters."""
+        """Says what a saved model lacks of the adapters, in a few words; empty without adapters."""
         return self._adapters.loss_in_words() if self._adapters else ""
 
     def load_left(self, directory: Path) -> None:
@@ -237,8 +237,8 @@ class LocalLearner:
         self._optimizer.close()
 
     def state(self) -> dict[str, Any]:
-        """Everything that ``write`` writes: tensors and plain values. A reference with a directory of its own is read
-        from there again, not kept."""
+        """Returns everything that ``write`` writes: tensors and plain values. A reference with a directory of its own
+        is read from there again, not kept."""
         kept: Any = None
         if self._reference_was_policy and self._reference:
             past = isinstance(self._reference, PastPolicy)

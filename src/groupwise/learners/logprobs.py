@@ -1,4 +1,4 @@
-"""What a causal LM says of given tokens, a chunk of the vocabulary matrix at a time."""
+"""This module reads what a causal LM says of given tokens, a chunk of the vocabulary matrix at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK_ELEMENTS = 2**26  # of [tokens, vocabulary] logits that exist at once
 
 
 class States(NamedTuple):
-    """What predicts each of N tokens, and how to make logits of it."""
+    """States predict each of N tokens, and know how to make logits of it."""
 
     hidden: Tensor  # [N, d]
     head: nn.Module
@@ -39,12 +39,12 @@ class States(NamedTuple):
 
     @property
     def matrix(self) -> Tensor | None:
-        """``[V, d]``, where logits are this times the hidden state and nothing more."""
+        """Returns ``[V, d]``, where logits are this times the hidden state and nothing more."""
         bare = type(self.head) is nn.Linear and self.head.bias is None and not self.cap
         return self.head.weight if bare else None  # type: ignore[return-value]
 
     def table(self, temperature: float, inside: Tensor | None) -> Tensor:
-        """``[N, V]`` log-probabilities, at least float32; -inf outside the support."""
+        """Returns ``[N, V]`` log-probabilities, at least float32; -inf outside the support."""
         logits = self.head(self.hidden)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         logits = (self.cap * torch.tanh(logits / self.cap) if self.cap else logits) / temperature
@@ -52,7 +52,7 @@ class States(NamedTuple):
 
 
 class LanguageModel:
-    """``micro_batch -> States`` of a transformers causal LM.
+    """This maps a micro-batch to the ``States`` of a transformers causal LM.
 
     Where the architecture is known by its parts, or the head turns out to be a plain matrix (checked once against the
     model's own logits), logits of prompt tokens are never computed and large ones are recomputed in the backward pass
@@ -66,7 +66,8 @@ class LanguageModel:
         self.plain_head = isinstance(self.backbone, PackedBackbone) or _head_is_plain(model)
 
     def shallow(self, pool: TileThreads) -> LanguageModel:
-        """As few blocks as can be had under the same head: to try how fast a step is, not to ask for numbers."""
+        """Returns as few blocks as can be had under the same head: to try how fast a step is, not to ask for
+        numbers."""
         other = copy(self)
         other.pool, other.backbone = pool, self.backbone.shallow(pool)
         return other
@@ -85,7 +86,8 @@ def token_outputs(
     reference: States | None = None,
     entropy_gradient: bool = False,
 ) -> Outputs:
-    """``[B, T]`` log-probabilities, entropy and, with a ``reference``, KL(π_θ‖π_ref) in nats; 0 where the mask is 0.
+    """Returns ``[B, T]`` log-probabilities, entropy and, with a ``reference``, KL(π_θ‖π_ref) in nats; 0 where the mask
+    is 0.
 
     All of the distribution at ``temperature``, renormalised over the support where a token has one. Entropy is a metric
     and carries a gradient only where asked to.

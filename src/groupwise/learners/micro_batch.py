@@ -1,4 +1,5 @@
-"""Rollouts as token ids, packed and padded, and the states in them that are read for each sampled token."""
+"""A micro-batch is rollouts as token ids, packed and padded, and the states in them that are read for each sampled
+token."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ class Support:
 
     @staticmethod
     def of(rollouts: Sequence[Rollout], targets: Tensor) -> Support | None:
-        """Of the sampled tokens, ``targets`` ``[N]``; None where no rollout has one.
+        """Returns the support of the sampled tokens, ``targets`` ``[N]``; None where no rollout has one.
 
         Raises ValueError for a token outside the set it is said to have been drawn from: its probability is 0.
         """
@@ -43,13 +44,13 @@ class Support:
         return Support(ids, sizes)
 
     def part(self, place: slice) -> Support:
-        """Of the tokens in ``place``."""
+        """Returns that of the tokens in ``place``."""
         start = int(self.sizes[: place.start].sum())
         sizes = self.sizes[place]
         return Support(self.ids[start : start + int(sizes.sum())], sizes)
 
     def inside(self, vocabulary: int, device: torch.device) -> Tensor:
-        """``[N, vocabulary]`` bool."""
+        """Returns ``[N, vocabulary]`` bool."""
         ids, sizes = self.ids.to(device), self.sizes.to(device)
         inside = (sizes == 0)[:, None].repeat(1, vocabulary)
         inside[torch.arange(len(sizes), device=device).repeat_interleave(sizes), ids] = True
@@ -94,7 +95,7 @@ class MicroBatch:
         return MicroBatch(packing, where, ids, rows, places, targets, mask, support)
 
     def spread(self, values: Tensor) -> Tensor:
-        """``[N]`` values of the sampled tokens as ``[B, T]``, 0 elsewhere."""
+        """Returns ``[N]`` values of the sampled tokens as ``[B, T]``, 0 elsewhere."""
         return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
 
 

@@ -1,4 +1,4 @@
-"""Frozen policies: the present one, or another model that speaks the same tokens."""
+"""This module makes frozen policies: the present one, or another model that speaks the same tokens."""
 
 from __future__ import annotations
 

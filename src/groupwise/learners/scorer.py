@@ -1,4 +1,5 @@
-"""A scorer: a network with one number at each token, as its learner. Reward models and process reward models are these.
+"""A scorer is a learner whose network gives scores: a network with one number at each token, as its learner. Reward
+models and process reward models are these.
 
 Its scores stand where a policy's log-probabilities stand, and their cotangent goes back through it.
 """
@@ -75,14 +76,15 @@ class ScorerLearner:
         self._optimizer = self._new_optimizer()
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
-        """A fresh optimizer. Raises RuntimeError where a reference or a critic is asked for."""
+        """Makes a fresh optimizer. Raises RuntimeError where a reference or a critic is asked for."""
         if reference is not None or critic != "none":
             raise RuntimeError(NO_POLICY)
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
     def score(self, rollouts: Sequence[Rollout]) -> Tensor:
-        """``[B, T]`` the score of each sampled token, without gradient; 0 where the mask is 0. Any real number."""
+        """Returns ``[B, T]`` the score of each sampled token, without gradient; 0 where the mask is 0. Any real
+        number."""
         shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
         result = torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
 
@@ -139,7 +141,7 @@ class ScorerLearner:
 
     @property
     def slower(self) -> str:
-        """Why padding is computed, and every prompt as often as it occurs; empty: neither is."""
+        """Says why padding is computed, and every prompt as often as it occurs; empty: neither is."""
         return self._backbone.fallback_reason
 
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
@@ -199,7 +201,7 @@ class ScorerLearner:
         self._optimizer.close()
 
     def state(self) -> dict[str, Any]:
-        """Everything that ``write`` writes: tensors and plain values."""
+        """Returns everything that ``write`` writes: tensors and plain values."""
         kept = {"threads": self.threads, "tokens_per_micro_batch": self.budget.tokens, "version": self.version}
         return {"optimizer": self._optimizer.state_dict(), **kept}
 
@@ -212,15 +214,16 @@ class ScorerLearner:
 
 
 def scores_of(hidden: Tensor, weight: Tensor) -> Tensor:
-    """``[...]`` of hidden states ``[..., d]``, at least float32. In half precision the head alone is not: three digits
-    are too few to tell two good answers apart."""
+    """Returns the scores ``[...]`` of hidden states ``[..., d]``, at least float32. In half precision the head alone is
+    not: three digits are too few to tell two good answers apart."""
     if weight.dtype not in (torch.float32, torch.float64):
         hidden, weight = hidden.float(), weight.float()
     return nn.functional.linear(hidden, weight).squeeze(-1)
 
 
 def draw_head(head: nn.Linear, seed: int) -> None:
-    """N(0, 1/√(d + 1)), the same for the same seed on every device (OpenAI's first reward models; arXiv 2009.01325)."""
+    """Draws a head from N(0, 1/√(d + 1)), the same for the same seed on every device (OpenAI's first reward models;
+    arXiv 2009.01325)."""
     spread = (head.in_features + 1) ** -0.5
     drawn = torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * spread
     with torch.no_grad():

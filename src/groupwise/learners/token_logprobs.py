@@ -1,4 +1,5 @@
-"""Log-probabilities of given tokens without the table of all: tile by tile, forward and backward."""
+"""This module computes log-probabilities of given tokens without the table of all: tile by tile, forward and
+backward."""
 
 from __future__ import annotations
 
@@ -134,7 +135,7 @@ def _strands(matrix: Tensor) -> int:
 
 
 def tile_size(rows: int, vocabulary: int, strands: int) -> int:
-    """Rows of a tile: as many tiles in each strand, whatever the number of lanes."""
+    """Returns how many rows a tile has: as many tiles in each strand, whatever the number of lanes."""
     most = max(1, min(TILE_TOKENS, TILE_ELEMENTS // (vocabulary * strands)))
     rounds = -(-rows // (most * strands))
     return -(-rows // max(1, rounds * strands)) or 1

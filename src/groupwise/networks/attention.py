@@ -1,4 +1,5 @@
-"""Attention over packed sequences: every token of a completion sees its family's prompt and what precedes it.
+"""This module computes attention over packed sequences: every token of a completion sees its family's prompt and what
+precedes it.
 
 A shared prompt's keys and values get the gradient of all its completions, so the result is that of separate sequences.
 """
@@ -29,7 +30,7 @@ def packed_attention(
     again: Again | None = None,
     pool: TileThreads | None = None,
 ) -> Tensor:
-    """``[N, H, D]`` of q ``[N, H, D]``, k and v ``[N, Hkv, D]``; differentiable.
+    """Computes the attention ``[N, H, D]`` of q ``[N, H, D]``, k and v ``[N, Hkv, D]``; differentiable.
 
     ``cap`` > 0: scores become cap · tanh(score / cap); ``window`` > 0: a token sees itself and window - 1 before it.
     ``again``: makes q, k and v again, so that they need not be kept. ``pool``: whose threads compute; else one.

@@ -1,4 +1,5 @@
-"""Which way a block is computed: by calls on whole halves of it, or step by step, by kernels or in torch."""
+"""This module chooses how a block is computed: by calls on whole halves of it, or step by step, by kernels or in
+torch."""
 
 from __future__ import annotations
 
@@ -21,11 +22,11 @@ class BlockBackend(Protocol):
     """Computes the two halves of a block on ``[N, d]`` rows, forward and backward, without gradient of its own."""
 
     def project(self, x: Tensor, parts: ProjectParts, how: BlockPlan) -> tuple[Tensor, Tensor]:
-        """Rows of q, k and v as the matrix product leaves them, and as attention takes them."""
+        """Returns rows of q, k and v as the matrix product leaves them, and as attention takes them."""
         ...
 
     def rotate(self, raw: Tensor, parts: ProjectParts, how: BlockPlan) -> Tensor:
-        """The second of the first."""
+        """Makes what attention takes of the raw rows again."""
         ...
 
     def project_backward(
@@ -48,7 +49,7 @@ class BlockBackend(Protocol):
 
 
 class BlockPlan(NamedTuple):
-    """What a half block needs beside its parameters."""
+    """A plan holds what a half block needs beside its parameters."""
 
     half: BlockBackend
     eps: float
@@ -60,7 +61,7 @@ class BlockPlan(NamedTuple):
 
 
 def linears_of(layer: LayerParts) -> list[list[nn.Module]]:
-    """Those on one input together."""
+    """Returns the linear layers of a block, those on one input together."""
     return [[layer.q, layer.k, layer.v], [layer.o], [layer.gate, layer.up], [layer.down]]
 
 

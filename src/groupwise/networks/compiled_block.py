@@ -1,4 +1,5 @@
-"""Half blocks, each in one call of compiled code whose tiles the lanes share (``kernels/halves.py``)."""
+"""This module computes half blocks, each in one call of compiled code whose tiles the threads share
+(``kernels/half_blocks.py``)."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ Again = Callable[[], tuple[Tensor, ...]]
 
 
 def project(x: Tensor, layer: LayerParts, how: BlockPlan) -> tuple[tuple[Tensor, ...], Again | None]:
-    """``[N, heads, head_dim]`` turned queries, turned keys and values of ``x`` ``[N, d]``, differentiable; and how to
-    have them again, where a gradient will want to."""
+    """Returns ``[N, heads, head_dim]`` turned queries, turned keys and values of ``x`` ``[N, d]``, differentiable; and
+    how to have them again, where a gradient will want to."""
     norms = [None if norm is None else norm.weight for norm in (layer.q_norm, layer.k_norm)]
     given: tuple[Any, ...] = (layer.before_attention.weight, *norms, *tensors_of(linears_of(layer)[0]))
     if not torch.is_grad_enabled():
@@ -69,8 +69,8 @@ class _Project(torch.autograd.Function):
 
 
 def finish(x: Tensor, mixed: Tensor, layer: LayerParts, how: BlockPlan) -> Tensor:
-    """``y + down(active(gate) · up)`` of the normed ``y = x + o(mixed)``, ``[N, d]``; what is added normed where the
-    layer has norms for it; differentiable."""
+    """Computes ``y + down(active(gate) · up)`` of the normed ``y = x + o(mixed)``, ``[N, d]``; what is added normed
+    where the layer has norms for it; differentiable."""
     norms: list[Any] = [layer.after_attention, layer.before_mlp, layer.after_mlp]
     weights = [None if norm is None else norm.weight for norm in norms]
     given = [*weights, *(tensor for modules in linears_of(layer)[1:] for tensor in tensors_of(modules))]

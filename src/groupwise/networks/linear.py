@@ -1,4 +1,5 @@
-"""Linear layers on one input as one matrix product, where their weights lie side by side in memory.
+"""This module computes linear layers on one input as one matrix product, where their weights lie side by side in
+memory.
 
 A layer may have a low-rank adapter of peft's beside it: W + scale · B A (arXiv 2106.09685).
 """
@@ -49,7 +50,8 @@ def base_of(module: nn.Module) -> Any:
 
 
 def adapter_of(module: Any) -> Adapter | None:
-    """What stands beside a layer; None where nothing does. Raises ValueError for what is no plain low-rank adapter."""
+    """Returns the adapter that stands beside a layer; None where nothing does. Raises ValueError for what is no plain
+    low-rank adapter."""
     if base_of(module) is module:
         return None
     active = list(getattr(module, "active_adapters", ()))
@@ -72,7 +74,7 @@ def known(modules: Sequence[nn.Module]) -> bool:
 
 
 class StackedLinear(NamedTuple):
-    """Layers on one input as one, row after row: ``y = weight x + bias + b (a x)``."""
+    """This is layers on one input as one, row after row: ``y = weight x + bias + b (a x)``."""
 
     weight: Tensor
     bias: Tensor | None
@@ -88,14 +90,14 @@ class StackedLinear(NamedTuple):
 
 
 def tensors_of(modules: Sequence[nn.Module]) -> list[Tensor | None]:
-    """Weights, biases, adapters' a and b, in this order: what ``stack`` takes apart."""
+    """Returns weights, biases, adapters' a and b, in this order: what ``stack`` takes apart."""
     bases, adapters = [base_of(module) for module in modules], [adapter_of(module) for module in modules]
     into, out_of = ([adapter and adapter[side] for adapter in adapters] for side in (0, 1))
     return [*(base.weight for base in bases), *(base.bias for base in bases), *into, *out_of]
 
 
 def scales_of(modules: Sequence[nn.Module]) -> tuple[float, ...]:
-    """Of the adapters; 0 where there is none."""
+    """Returns the scales of the adapters; 0 where there is none."""
     return tuple(adapter.scale if (adapter := adapter_of(module)) else 0.0 for module in modules)
 
 
@@ -113,7 +115,7 @@ def stack(tensors: Sequence[Any], scales: Sequence[float]) -> StackedLinear:
 
 
 def unstack(tensors: Sequence[Any], scales: Sequence[float], found: StackedLinear) -> list[Tensor | None]:
-    """Gradients of ``tensors``, in their order, of what ``stack`` made of them."""
+    """Returns gradients of ``tensors``, in their order, of what ``stack`` made of them."""
     weights, _, into, out_of = _columns(tensors, len(scales))
     none: list[Any] = [None] * len(scales)
     sizes = list(map(len, weights))
@@ -143,7 +145,7 @@ def _blocks(weights: Sequence[Tensor], out_of: Sequence[Any], scales: Sequence[f
 
 
 def concatenate(tensors: Sequence[Tensor]) -> Tensor:
-    """One tensor of several, row after row: a view where they lie side by side, else a copy."""
+    """Makes one tensor of several, row after row: a view where they lie side by side, else a copy."""
     if len(tensors) == 1 or not side_by_side(tensors):
         return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
     first, rows = tensors[0], sum(len(part) for part in tensors)
@@ -160,7 +162,8 @@ def side_by_side(tensors: Sequence[Tensor]) -> bool:
 
 
 def linears(modules: Sequence[nn.Module], x: Tensor) -> tuple[Tensor, ...]:
-    """What each layer makes of ``x`` ``[N, d]``, differentiable; one matrix product where ``plain`` allows it."""
+    """Returns what each layer makes of ``x`` ``[N, d]``, differentiable; one matrix product where ``plain`` allows
+    it."""
     if not plain(modules):
         return tuple(module(x) for module in modules)
     weights: list[Any] = [module.weight for module in modules]

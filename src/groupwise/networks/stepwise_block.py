@@ -1,4 +1,5 @@
-"""Half blocks step by step, tile by tile: for float64, and where there is no MKL whose products compiled code can use.
+"""This module computes half blocks step by step, tile by tile: for float64, and where there is no MKL whose products
+compiled code can use.
 
 Without adapters, and without norms on what a half block adds.
 """
@@ -121,7 +122,7 @@ class StepwiseBlockBackend:
 
 
 def tiles_of(rows: int) -> list[slice]:
-    """Of equal size, whatever the number of lanes."""
+    """Returns tiles of equal size, whatever the number of threads."""
     size = -(-rows // max(FEWEST, -(-rows // TILE))) or 1
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 

@@ -58,18 +58,19 @@ def heads_backward(
 
 
 def split_heads(x: Tensor, shape: Any) -> tuple[Tensor, ...]:
-    """``[n, heads, head_dim]`` q, k and v of rows that hold them side by side; ``shape``: heads, kv heads, head_dim."""
+    """Returns ``[n, heads, head_dim]`` q, k and v of rows that hold them side by side; ``shape``: heads, kv heads,
+    head_dim."""
     heads, kv_heads, head_dim = shape
     return x.unflatten(1, (-1, head_dim)).split([heads, kv_heads, kv_heads], dim=1)
 
 
 def at_positions(cos: Tensor, sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """``[n, 1, D]`` of tables ``[L, D]``."""
+    """Returns ``[n, 1, D]`` of tables ``[L, D]``."""
     return cos[positions][:, None], sin[positions][:, None]
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding (RoFormer, arXiv 2104.09864), pairs half a head apart."""
+    """Applies rotary position embedding (RoFormer, arXiv 2104.09864), pairs half a head apart."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 

@@ -1,4 +1,5 @@
-"""Packed tokens in, last hidden states out: one forward pass for learner and engine, with gradient or without.
+"""The trunk takes packed tokens and gives their last hidden states: one forward pass for learner and engine, with
+gradient or without.
 
 Computes with the parameters of a transformers model where they are; ``LayerParts`` names them.
 """
@@ -26,7 +27,8 @@ Attend = Callable[..., Tensor]
 
 
 class Trunk:
-    """``length``: positions 0 .. length - 1 can be used; ``reach`` makes them more.
+    """A trunk computes the last hidden states of packed tokens. ``length``: positions 0 .. length - 1 can be used;
+    ``reach`` makes them more.
 
     ``recompute``: with gradient, a block keeps its input alone and is computed again in the backward pass
     (Chen et al., arXiv 1604.06174). ``pool``: whose threads compute; else as many as torch has.
@@ -56,8 +58,8 @@ class Trunk:
             self.tables = self.blueprint.tables(self.length)
 
     def hidden(self, tokens: Tensor, positions: Tensor, attend: Attend, read: Tensor | None = None) -> Tensor:
-        """``[N, d]`` normalised last hidden states of ``tokens`` ``[N]`` at ``positions`` ``[N]``; with ``read``
-        ``[R]``, those of these tokens alone, and nothing that only the others' would need."""
+        """Returns ``[N, d]`` normalised last hidden states of ``tokens`` ``[N]`` at ``positions`` ``[N]``; with
+        ``read`` ``[R]``, those of these tokens alone, and nothing that only the others' would need."""
         blueprint = self.blueprint
         x = F.embedding(tokens, blueprint.embedding.weight, blueprint.embedding.padding_idx)
         if blueprint.embedding_scale != 1:

@@ -1,4 +1,5 @@
-"""Before anything is spent: what a recipe would do on this model, this data and this machine, and what would break.
+"""This package checks a run before anything is spent: what a recipe would do on this model, this data and this machine,
+and what would break.
 
 Nothing is written where runs lie. Models of stages that have not run are not there yet: their memory, time and rows are
 looked at with the run's first model, and their pass rates are left open.
@@ -23,7 +24,7 @@ from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
 from groupwise.preflight.without_model import tell_what_is_known
-from groupwise.rewards.model import with_scales
+from groupwise.rewards.model import close_scorers, with_scales
 from groupwise.runs.directory import RunDirectory
 from groupwise.runs.opening import Opener
 from groupwise.runs.recipe import Run, validate
@@ -44,7 +45,7 @@ Told = Callable[[str], None]
 def check_run(
     recipe: Run, out: Path | None = None, limit_seconds: float = 20.0, told: Told = lambda text: None
 ) -> list[Finding]:
-    """Every finding, stage after stage. ``out``: a run's directory whose finished stages' models are used.
+    """Returns every finding, stage after stage. ``out``: a run's directory whose finished stages' models are used.
 
     No part samples or computes for much longer than ``limit_seconds``. ``told`` hears what is being tried.
     """
@@ -90,14 +91,14 @@ class NoModel(UserError):  # noqa: N818 - says what is missing
 
 @dataclass(frozen=True)
 class Models:
-    """Which model stands for which, without any having been trained."""
+    """This says which model stands for which, without any having been trained."""
 
     recipe: Run
     out: Path | None
     scratch: Path
 
     def record(self) -> dict[str, Any]:
-        """run.json of the run that is looked at; empty where it has not begun."""
+        """Reads run.json of the run that is looked at; empty where it has not begun."""
         return RunDirectory(self.out or Path("runs") / self.recipe.name).read()
 
     def first(self) -> Path | str:
@@ -110,7 +111,7 @@ class Models:
         return made
 
     def left_by(self, name: str) -> Path | str:
-        """What a stage has left. Raises UserError where it has not run."""
+        """Returns what a stage has left. Raises UserError where it has not run."""
         if name not in [stage.name for stage in self.recipe.stages]:
             return name
         left = RunDirectory(self.out or Path("runs") / self.recipe.name).model(name)
@@ -119,11 +120,12 @@ class Models:
         return left
 
     def named(self, name: str, last: Path | str) -> Path | str:
-        """As ``FrozenPolicy.models`` and ``Stage.start`` name a model."""
+        """Returns a model as ``FrozenPolicy.models`` and ``Stage.start`` name one."""
         return {"first": self.first, "last": lambda: last}.get(name, lambda: self.left_by(name))()
 
     def begun(self, stage: Stage) -> tuple[Path | str, str]:
-        """What a stage begins with, and the stage whose model that would be were it there; empty: it is there."""
+        """Returns what a stage begins with, and the stage whose model that would be were it there; empty: it is
+        there."""
         names = [each.name for each in self.recipe.stages]
         before = names[: names.index(stage.name)]
         name = (before[-1] if before else "first") if stage.start == "last" else stage.start
@@ -151,6 +153,7 @@ class _StageCheck:
         except UserError as error:
             raise NoModel(str(error)) from error
         self.stage, self.unheard = self._with_rewards(stage)
+        open_learners.callback(close_scorers, (*self.stage.task.rewards, *self.stage.task.referee))
         notes.try_part("data", self._leave_out_unusable)
         context = replace(opener, note=lambda text: None).context(
             self.stage, self.learner, engine, self.model, models.record()
@@ -235,8 +238,7 @@ class _StageCheck:
         def work() -> None:
             nonlocal found
             found = probe.sampled(self.stage, self.context, self.limit, 2 if self.missing else probe.PROMPTS)
-            half = self.recipe.learner.dtype == "bfloat16"
-            temperature = self.stage.algorithm.source.temperature
+            temperature, half = self.stage.algorithm.source.temperature, self.learner.half_precision
             probe.tell_agreement(self.notes, temperature, self.learner, flatten(found.groups), half)
             if self.missing:
                 self.notes.fact(

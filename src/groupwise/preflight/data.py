@@ -1,4 +1,4 @@
-"""What is wrong with a stage's rows, and whether its chat template gives back what went in."""
+"""This module says what is wrong with a stage's rows, and whether its chat template gives back what went in."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ SHOWN = 3  # rows that are named
 
 
 def spread(rows: Sequence[Example], most: int) -> list[Example]:
-    """Evenly spread, the first among them."""
+    """Returns some rows evenly spread, the first among them."""
     step = max(1, -(-len(rows) // most))
     return [rows[number] for number in range(0, len(rows), step)]
 
 
 def named(ids: Sequence[str]) -> str:
-    """``train:3, train:7 and 5 more``."""
+    """Returns ``train:3, train:7 and 5 more``."""
     more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
     return ", ".join(ids[:SHOWN]) + more
 
 
 def tell_rows(notes: Notebook, stage: Stage, context: DrawContext, limit: float) -> None:
-    """Rows that cannot be used, do not fit, or stand twice. Every row is read as the stage's source reads it, in the
-    order in which the stage takes them, for at most ``limit`` seconds; of rows that are made on demand a few hundred.
-    """
+    """Tells of rows that cannot be used, do not fit, or stand twice. Every row is read as the stage's source reads it,
+    in the order in which the stage takes them, for at most ``limit`` seconds; of rows that are made on demand a few
+    hundred."""
     task = stage.task
     if not len(task.train):
         notes.problem("data", f"task {task.name} has no training rows")
@@ -71,7 +71,8 @@ Reader = Callable[[Example], Prompt | None]
 
 
 def reader(stage: Stage, context: DrawContext) -> Reader:
-    """What the stage's source makes of a row before anything is sampled. Raises UserError as the source does."""
+    """Returns what the stage's source makes of a row before anything is sampled. Raises UserError as the source
+    does."""
     return lambda row: stage.algorithm.source.prompt_of(context, row)
 
 
@@ -123,7 +124,8 @@ def _tell_too_long(notes: Notebook, stage: Stage, context: DrawContext, prompts:
 
 
 def tell_repeated(notes: Notebook, task: Task) -> None:
-    """Prompts that stand twice, with other answers, or among those that evaluate. Generated tasks repeat prompts."""
+    """Tells of prompts that stand twice, with other answers, or among those that evaluate. Generated tasks repeat
+    prompts."""
     train, held_out = spread(task.train, COMPARED), task.held_out
     first: dict[str, Example] = {}
     again = [row for row in train if first.setdefault(str(row.prompt), row) is not row]

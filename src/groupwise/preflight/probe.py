@@ -23,7 +23,7 @@ COMPARED = 8  # completions whose log-probabilities the learner is asked for
 
 @dataclass
 class Probe:
-    """What was sampled."""
+    """A probe is what was sampled."""
 
     groups: list[Group] = field(default_factory=list)
     seconds: float = 0.0
@@ -32,7 +32,7 @@ class Probe:
 
 
 def sampled(stage: Stage, context: DrawContext, limit_seconds: float, prompts: int = PROMPTS) -> Probe:
-    """Groups of the stage's first prompts, one after the other until so many are done or the time is over."""
+    """Samples groups of the stage's first prompts, one after the other until so many are done or the time is over."""
     source = stage.algorithm.source
     found, started, sampler = Probe(), time.perf_counter(), Sampler(context)
     how, size = source.sampling(context.renderer), source.samples_per_prompt
@@ -53,7 +53,7 @@ def sampled(stage: Stage, context: DrawContext, limit_seconds: float, prompts: i
 
 
 def tell_signal(notes: Notebook, stage: Stage, probe: Probe) -> None:
-    """Rewards, truncation, and what share of groups will have no signal at this and other group sizes."""
+    """Tells of rewards, truncation, and what share of groups will have no signal at this and other group sizes."""
     source = stage.algorithm.source
     rollouts = flatten(probe.groups)
     rewards = [rollout.reward for rollout in rollouts if rollout.reward is not None]

@@ -29,7 +29,8 @@ LIMIT_SECONDS = 5.0  # of one answer
 
 
 def tell_gold(notes: Notebook, task: Task) -> None:
-    """In the form in which each reward reads most of them: the row's own solution, ``#### N``, ``\\boxed{N}`` ..."""
+    """Tells of reference answers in the form in which each reward reads most of them: the row's own solution, ``####
+    N``, ``\\boxed{N}`` ..."""
     tell_guards(notes, task.judges)
     answered = [row for row in spread(task.train, ASKED) if gold(row) is not None]
     judging = [task.judge.reward] if task.judge else []
@@ -45,7 +46,7 @@ def tell_gold(notes: Notebook, task: Task) -> None:
 
 
 def tell_guards(notes: Notebook, rewards: Sequence[Reward]) -> None:
-    """What stands around a reward that runs what a model wrote, and which one does without."""
+    """Tells what stands around a reward that runs what a model wrote, and which one does without."""
     if held := isolation_record():
         words = ", ".join(held["guards"])
         notes.fact("guards", f"what a model writes is run behind {held['by']}: {words}", **held)

@@ -1,4 +1,5 @@
-"""Rows with several reference answers, each right by itself: a reward asked about one after the other."""
+"""This module knows rows with several reference answers, each right by itself: a reward asked about one after the
+other."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class AnyAnswer(Decorator):
         return self.score_at(rollouts, OVER)
 
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-        """Of each the highest score by any answer of its row; the first where none has a value."""
+        """Returns of each the highest score by any answer of its row; the first where none has a value."""
         asked = [(row, answer) for row, rollout in enumerate(rollouts) for answer in answers(rollout.prompt.example)]
         scores = scores_at(self.reward, [_with_answer(rollouts[row], answer) for row, answer in asked], state)
         found: dict[int, Score] = {}
@@ -46,7 +47,7 @@ class AnyAnswer(Decorator):
         return [found[row] for row in range(len(rollouts))]
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
-        """Of each the first reason where none of its answers can be read."""
+        """Returns of each the first reason where none of its answers can be read."""
         if not isinstance(self.reward, ReadsGold):
             return [""] * len(examples)
         asked = [(row, answer) for row, example in enumerate(examples) for answer in answers(example)]

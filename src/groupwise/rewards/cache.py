@@ -30,7 +30,7 @@ class Identified(Protocol):
     """A reward that says itself what its scores depend on."""
 
     def identity(self) -> Mapping[str, Any]:
-        """Plain values: all that a score depends on beside the rollout, and nothing else."""
+        """Returns plain values: all that a score depends on beside the rollout, and nothing else."""
         ...
 
 
@@ -39,7 +39,7 @@ class Streaming(Protocol):
     """A reward that can say each score as soon as it is known."""
 
     def stream(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[int, Score]]:
-        """``(row, score)`` of every row once, in any order."""
+        """Yields ``(row, score)`` of every row once, in any order."""
         ...
 
 
@@ -48,13 +48,13 @@ class StreamingAt(Protocol):
     """A reward that can say each score as soon as it is known, and may depend on where training stands."""
 
     def stream_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
-        """As ``Streaming.stream``, of completions drawn at that state."""
+        """Does as ``Streaming.stream``, of completions drawn at that state."""
         ...
 
 
 @dataclass(frozen=True)
 class Cached(Decorator):
-    """``reward``, asked once for each content; for judges and slow rewards.
+    """This is ``reward``, asked once for each content; for judges and slow rewards.
 
     Two rollouts are the same where prompt, sampled text, tokens, steps, ``finished`` and every column of the row are,
     and the reward is: its type and options but name and weight, of a function its source, of a scorer its weights

@@ -13,7 +13,8 @@ from groupwise.types import Example, Rollout, Score, TrainerState
 
 
 class Decorator(Protocol):
-    """Hands all that a reward may do beside scoring on to ``reward``; what that one cannot do is done neutrally.
+    """A decorator hands all that a reward may do beside scoring on to ``reward``; what that one cannot do is done
+    neutrally.
 
     Whether it *can* do something is asked of the reward itself (``verdicts.bare``).
     """

@@ -1,4 +1,4 @@
-"""Programs that a model wrote, against the tests of their row. They run in a sandbox or not at all."""
+"""This module runs programs that a model wrote, against the tests of their row. They run in a sandbox or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.isolation.fork_server import GuardedCalls
+from groupwise.isolation.guarded_calls import GuardedCalls
 from groupwise.isolation.pool import Outcome
 from groupwise.isolation.program_process import START_SECONDS, ProgramOutput
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
@@ -34,7 +34,7 @@ _FENCE = re.compile(r"^[ \t]*```[^\n]*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class InputOutputTest:
-    """What a program reads, and what it must then write."""
+    """A test says what a program reads, and what it must then write."""
 
     given: str
     expected: str
@@ -90,7 +90,7 @@ class Code:
         ]
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """Programs that do the same in all tests are one answer: they write the same, or pass the same asserts.
+        """Gives programs that do the same in all tests one number: they write the same, or pass the same asserts.
 
         Asserts do not tell what a program returned that passes none of them: it stands alone. None: no program.
         """
@@ -198,7 +198,7 @@ def row_tests(example: Example, column: str = "") -> list[InputOutputTest | str]
 
 
 def unjudged(example: Example, column: str = "") -> str:
-    """Empty, or why a row's tests can say nothing: they leave the verdict to a name that no one defines."""
+    """Says why a row's tests can say nothing; empty: they leave the verdict to a name that no one defines."""
     unknown = _names(example, column).unknown
     if not unknown:
         return ""

@@ -43,7 +43,7 @@ class NeedsGuards(Protocol):
 
 
 def prepare(rewards: Iterable[Reward]) -> None:
-    """All that must be ready before a model is opened. Raises UserError where a reward cannot work here."""
+    """Prepares all that must be ready before a model is opened. Raises UserError where a reward cannot work here."""
     for reward in rewards:
         if isinstance(reward, NeedsPreparation):
             reward.prepare()
@@ -91,12 +91,13 @@ def score_rollouts(
 
 
 def scores_at(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-    """What a reward says of completions that were drawn at that state."""
+    """Returns what a reward says of completions that were drawn at that state."""
     return reward.score_at(rollouts, state) if isinstance(reward, FollowsTraining) else reward.score(rollouts)
 
 
 def checked_scores(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-    """What a reward says; where it raises anything but a UserError it failed on all, and on what it says NaN of."""
+    """Returns what a reward says; where it raises anything but a UserError it failed on all, and on what it says NaN
+    of."""
     try:
         scores = scores_at(reward, rollouts, state)
     except UserError:
@@ -132,7 +133,7 @@ def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[st
 
 
 def reward_means(groups: Iterable[Sequence[Rollout]]) -> dict[str, float]:
-    """By reward the mean over the groups that it gave any value, of each the mean of its values."""
+    """Returns by reward the mean over the groups that it gave any value, of each the mean of its values."""
     found: dict[str, list[float]] = {}
     for rollouts in groups:
         for name in rollouts[0].scores:

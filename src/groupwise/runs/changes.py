@@ -1,4 +1,4 @@
-"""Which options may change while a run goes on: those that no step already taken depends on."""
+"""This module says which options may change while a run goes on: those that no step already taken depends on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REASONS = {
 
 
 class RunFiles(Protocol):
-    """What is asked here of a run's directory: ``directory.RunDirectory`` answers."""
+    """This is what is asked here of a run's directory: ``directory.RunDirectory`` answers."""
 
     path: Path
 
@@ -53,7 +53,7 @@ class RunFiles(Protocol):
 
 @dataclass(frozen=True)
 class Changes:
-    """What a continued run does otherwise from now on."""
+    """These are what a continued run does otherwise from now on."""
 
     words: tuple[str, ...] = ()
     """``option: now (there: before)``, one for each."""
@@ -64,8 +64,8 @@ class Changes:
 
 
 def accepted(place: RunFiles, ours: Recipe, theirs: Recipe) -> Changes:
-    """What may change from ``theirs``, the recipe recorded in ``place``, to ``ours``. Raises UserError, with the reason
-    for each option, where something may not."""
+    """Returns what may change from ``theirs``, the recipe recorded in ``place``, to ``ours``. Raises UserError, with
+    the reason for each option, where something may not."""
     refused: list[str] = []
     lengthened: list[str] = []
     paths = [path for path, _, _ in parts_that_differ(ours, theirs)]
@@ -146,5 +146,5 @@ class _Option:
 
 
 def falls_over(stage: Mapping[str, Any]) -> int:
-    """Steps over which a stage's learning rate falls."""
+    """Counts the steps over which a stage's learning rate falls."""
     return int(stage.get("schedule_steps") or stage["steps"])

@@ -81,7 +81,8 @@ class Evaluator:
         return found
 
     def evaluate_scorer(self, stage: Stage, context: DrawContext, learner: Trainable) -> None:
-        """On what the stage's source makes of held-out rows; where that is nothing, says so and goes on."""
+        """Evaluates a scorer on what the stage's source makes of held-out rows; where that is nothing, says so and goes
+        on."""
         self.sink.note(f"{stage.name}: evaluating on held-out rows of {stage.task.name}")
         try:
             with interruptible():

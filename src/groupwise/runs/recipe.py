@@ -27,6 +27,8 @@ from groupwise.evaluation.evaluate import Evaluation
 from groupwise.explain.presets import coincidence
 from groupwise.learners import Local, NewModel
 from groupwise.learners.loading import check_model
+from groupwise.learning.trainable import LearnerConfig
+from groupwise.protocols import EngineConfig
 from groupwise.rewards.scoring import prepare
 from groupwise.runs.environment import conditions, recipe_hash
 from groupwise.runs.quick_evaluation import refuse_unknown_best
@@ -48,8 +50,8 @@ class Run:
     model: str | NewModel
     """A model directory, a hub name, or a small new model made from its config."""
     stages: tuple[Stage, ...]
-    learner: Local = Local()
-    engine: Native = Native()
+    learner: LearnerConfig = Local()
+    engine: EngineConfig = Native()
     evaluation: HeldOut = HeldOut()
     checkpoints: Checkpoints = Checkpoints()
     evaluate_first: bool = True
@@ -63,7 +65,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: its directory, the last model and each stage's evaluation."""
+    """An outcome is what a run left: its directory, the last model and each stage's evaluation."""
 
     directory: Path
     model: Path
@@ -130,7 +132,7 @@ def refuse_ranges(recipe: Run) -> None:
 
 
 def as_record(recipe: Run) -> dict[str, Any]:
-    """run.json as it stands when a run begins."""
+    """Returns run.json as it stands when a run begins."""
     described = describe(recipe)
     return {
         "name": recipe.name,

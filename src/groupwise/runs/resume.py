@@ -1,4 +1,4 @@
-"""Going on with a run: what on its disk is whole, and what has changed since it began."""
+"""This module goes on with a run: what on its disk is whole, and what has changed since it began."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def note_changes(place: RunDirectory, now: Mapping[str, Any], tell: Callable[[st
 
 
 def record_guards(place: RunDirectory) -> None:
-    """What shuts in whatever this run executes of a model's text; nothing where it executes none."""
+    """Records what shuts in whatever this run executes of a model's text; nothing where it executes none."""
     guards = isolation_record()
     if guards is not None and place.read().get("guards") != guards:
         place.write_record({"guards": guards})

@@ -55,8 +55,8 @@ class Saver(Recorder):
         )
 
     def save(self, progress: Progress) -> None:
-        """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them. Draws that the
-        source has made ahead of it lie in it."""
+        """Saves a checkpoint. What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of
+        them. Draws that the source has made ahead of it lie in it."""
         stage, memory = self.stage, self.learner.memory
         pending = stage.algorithm.source.pending(self.context, progress.position)
         path = self.place.checkpoint(stage.name, progress.step)

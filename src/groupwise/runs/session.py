@@ -1,4 +1,5 @@
-"""Carries a recipe out in its directory: opens what each stage needs, keeps what it leaves, evaluates, reports."""
+"""A session carries a recipe out in its directory: opens what each stage needs, keeps what it leaves, evaluates,
+reports."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from groupwise.learners import NewModel
 from groupwise.learners.thread_trial import one_thread_plan
 from groupwise.learning.trainable import Trainable
 from groupwise.protocols import Sink
+from groupwise.rewards.model import close_scorers
 from groupwise.runs.bad_batches import refuse_broken
 from groupwise.runs.changes import Changes
 from groupwise.runs.directory import RunDirectory
@@ -183,6 +185,7 @@ class Session:
             if trained and present != left and learner.policy:
                 learner.policy.load_left(left)
             task = opener.task(stage.task, learner.tokenizer)
+            self._open_learners.callback(close_scorers, (*task.rewards, *task.referee))
         stage, left_out = with_usable_rows(replace(stage, task=task))
         context = opener.context(stage, learner, engine, model, self.place.read())
         self.place.write_record(date_record(context.renderer))
@@ -205,14 +208,12 @@ class Session:
 
     def _adapters_beside(self, stage: Stage) -> bool:
         """Whether the policy is more than the weights of its saved model, which its dtype would round."""
-        learner = self.recipe.learner
-        return learner.lora.rank > 0 and learner.dtype == "bfloat16" and not stage.algorithm.trains_scorer
+        return self.recipe.learner.rounds_adapters and not stage.algorithm.trains_scorer
 
     @property
     def _opener(self) -> Opener:
         """With the CPU threads that the run began with: another number of them rounds differently."""
-        given = self.recipe.learner
-        learner = replace(given, threads=given.threads or self.place.read().get("threads", 0))
+        learner = self.recipe.learner.with_threads(self.place.read().get("threads", 0))
         return Opener(replace(self.recipe, learner=learner), self._left_by, self.sink.note)
 
     def _tell(self, learner: Trainable) -> None:

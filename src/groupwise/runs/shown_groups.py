@@ -1,4 +1,4 @@
-"""Groups to look at: a few of some steps, in groups.json, as the report shows them."""
+"""This module keeps groups to look at: a few of some steps, in groups.json, as the report shows them."""
 
 from __future__ import annotations
 

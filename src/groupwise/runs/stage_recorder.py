@@ -1,4 +1,5 @@
-"""What is kept after each step of a stage: rollouts, groups to look at, checkpoints, quick evaluations."""
+"""This module keeps what is to be kept after each step of a stage: rollouts, groups to look at, checkpoints, quick
+evaluations."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from groupwise.training.stage import Checkpoints, HeldOut, Stage, updates_per_dr
 
 
 class StageRecorder:
-    """One stage's memory: a list of recorders. One more is a file of its own and a line in here."""
+    """This recorder is one stage's memory: a list of recorders. One more is a file of its own and a line in here."""
 
     def __init__(
         self,
@@ -55,14 +56,14 @@ class StageRecorder:
         ]
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
-        """``loop.AfterStep``."""
+        """Is the loop's ``AfterStep``."""
         metrics: dict[str, float] = {}
         for recorder in self.recorders:
             metrics |= recorder.after_step(progress, record)
         return metrics
 
     def checkpoint(self, progress: Progress) -> None:
-        """``loop.Checkpoint``. Raises Stopped after it where a signal asked for it."""
+        """Is the loop's ``Checkpoint``. Raises Stopped after it where a signal asked for it."""
         self.progress = progress
         for recorder in self.recorders:
             recorder.checkpoint(progress)
@@ -98,7 +99,7 @@ class StageRecorder:
 
 
 class BadBatchRecorder(Recorder):
-    """Batches whose updates were left out because a number was not finite."""
+    """This recorder keeps batches whose updates were left out because a number was not finite."""
 
     def __init__(self, stage: Stage, place: RunDirectory, sink: Sink) -> None:
         self.stage, self.sink = stage, sink
@@ -126,7 +127,7 @@ class BadBatchRecorder(Recorder):
 
 
 class LedgerRecorder(Recorder):
-    """Every rollout that some policy sampled."""
+    """This recorder writes every rollout that some policy sampled."""
 
     def __init__(self, stage: Stage, place: RunDirectory, sink: Sink) -> None:
         self.stage, self.ledger = stage, LedgerWriter(Ledger(place.ledger), sink.note)
@@ -153,12 +154,12 @@ class Scales(Recorder):
         self.stage = stage
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
-        """The same at every step."""
+        """Returns the same at every step."""
         return scale_metrics(self.stage.task.rewards)
 
 
 class Alarms(Recorder):
-    """What the doctor says of the stage's metrics."""
+    """This recorder notes what the doctor says of the stage's metrics."""
 
     def __init__(self, stage: Stage, learner: Trainable, held_out: HeldOut, place: RunDirectory, sink: Sink) -> None:
         self.stage, self.learner, self.held_out, self.sink = stage, learner, held_out, sink
@@ -178,5 +179,5 @@ class Alarms(Recorder):
 
 
 def weights_of(stage: Stage) -> dict[str, float]:
-    """Of the task's rewards, by name."""
+    """Returns the weights of the task's rewards, by name."""
     return {reward.name: reward.weight for reward in stage.task.rewards}

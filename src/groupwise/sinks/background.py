@@ -32,7 +32,7 @@ class TrackerRun(Protocol):
         ...
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Rows of plain values under a name."""
+        """Takes rows of plain values under a name."""
         ...
 
     def close(self, summary: Mapping[str, Any]) -> None:

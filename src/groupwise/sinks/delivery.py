@@ -1,6 +1,6 @@
-"""What the trackers of a run have heard of it, in ``trackers.json`` of its directory: of each the newest step of each
-stage. So a continued run tells each step once, whatever it makes again and whatever a tracker was too slow to hear.
-"""
+"""This module keeps what the trackers of a run have been told of it, in ``trackers.json`` of its directory: of each the
+newest step of each stage. So a continued run tells each step once, whatever it makes again and whatever a tracker was
+too slow to hear."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WRITING = threading.Lock()
 
 
 class DeliveryRecord:
-    """Of one tracker, which ``name`` tells from the others of the run."""
+    """This record is of one tracker, which ``name`` tells from the others of the run."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.directory, self.name = directory, name

@@ -1,4 +1,4 @@
-"""Trackers of experiments that a run may tell its numbers: Weights & Biases, Trackio, MLflow, TensorBoard.
+"""These are trackers of experiments that a run may tell its numbers: Weights & Biases, Trackio, MLflow, TensorBoard.
 
 Each is a small value of ``Run.sinks`` that opens a sink. Their packages are extras and are imported when a run begins.
 """
@@ -21,7 +21,7 @@ from groupwise.sinks.delivery import DeliveryRecord
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a tracker is told of a run when it opens."""
+    """This is what a tracker is told of a run when it opens."""
 
     name: str
     directory: Path
@@ -38,13 +38,14 @@ class Tracker(Protocol):
         ...
 
     def open(self, about: RunInfo) -> Sink:
-        """What hears of the run."""
+        """Opens what is told of the run."""
         ...
 
 
 @dataclass(frozen=True)
 class TensorBoard(Tracker):
-    """Event files in the run's directory, under tensorboard/. Written without being named where it is installed."""
+    """This tracker writes event files in the run's directory, under tensorboard/. Written without being named where it
+    is installed."""
 
     def refuse(self) -> None:
         refuse_missing("tensorboard", "tensorboard")
@@ -57,7 +58,7 @@ class TensorBoard(Tracker):
 
 @dataclass(frozen=True)
 class Wandb(Tracker):
-    """Weights & Biases. Who is not logged in sets WANDB_MODE=offline, or ``mode``."""
+    """This tracker is Weights & Biases. Who is not logged in sets WANDB_MODE=offline, or ``mode``."""
 
     project: str = "groupwise"
     entity: str = ""
@@ -86,7 +87,7 @@ class Trackio(Tracker):
 
 @dataclass(frozen=True)
 class MLflow(Tracker):
-    """MLflow. Without ``tracking_uri`` its own rules say where, MLFLOW_TRACKING_URI first."""
+    """This tracker is MLflow. Without ``tracking_uri`` its own rules say where, MLFLOW_TRACKING_URI first."""
 
     project: str = "groupwise"
     """The experiment."""

@@ -1,4 +1,5 @@
-"""Where the data comes from: the first part of the unified table (DeepSeekMath 5.1.1). A source is its options."""
+"""Sources say where the data comes from: the first part of the unified table (DeepSeekMath 5.1.1). A source is its
+options."""
 
 from groupwise.sources.demonstrations import Demonstrations
 from groupwise.sources.draw import DrawContext, OfflineGroups, PendingDraw, Position, RolloutBatch

@@ -1,4 +1,4 @@
-"""q, o ~ P_sft: completions that the task's rows carry."""
+"""This source draws q, o ~ P_sft: completions that the task's rows carry."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from groupwise.types import Example, Prompt, Rollout
 
 @dataclass(frozen=True)
 class Demonstrations(Source):
-    """q, o ~ P_sft: completions that the task's rows carry."""
+    """This source draws q, o ~ P_sft: completions that the task's rows carry."""
 
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
     def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
-        """Groups of one. Raises UserError for a row without a demonstration."""
+        """Draws groups of one. Raises UserError for a row without a demonstration."""
         found = draw_rows(context, position, lambda example: self.rollouts(context, example))
         return RolloutBatch(found.groups, found.position, {"prompts_too_long": float(found.too_long)})
 
@@ -46,7 +46,7 @@ class Demonstrations(Source):
 
 
 def demonstrated(context: DrawContext, example: Example) -> Rollout:
-    """The row's own completion. Raises UserError where it has none."""
+    """Returns the row's own completion. Raises UserError where it has none."""
     if example.completion is None:
         raise UserError(
             f"{context.name}: row {example.id} has no demonstration; supervised fine-tuning needs a completion "

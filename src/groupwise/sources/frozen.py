@@ -1,4 +1,5 @@
-"""q ~ P, o ~ π_sft: completions of policies that no longer change, sampled and selected once, then learned from."""
+"""This source draws q ~ P, o ~ π_sft: completions of policies that no longer change, sampled and selected once, then
+learned from."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from groupwise.types import Example, Group, Prompt, Rollout
 
 @dataclass(frozen=True)
 class FrozenPolicy(OfflineSource):
-    """q ~ P, o ~ π_sft: completions of policies that no longer change.
+    """This source draws q ~ P, o ~ π_sft: completions of policies that no longer change.
 
     The first draw samples them all, scores them with the task's rewards, selects, and keeps what is left in
     ``DrawContext.store``; every draw then takes ``prompts_per_step`` of the kept groups, epoch after epoch in seeded

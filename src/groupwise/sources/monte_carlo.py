@@ -1,4 +1,5 @@
-"""q ~ P, o ~ π_frozen, labels by continuation: what becomes of a step's prefix says how good the step is."""
+"""This source draws q ~ P, o ~ π_frozen, labels by continuation: what becomes of a step's prefix says how good the step
+is."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ COUNTED = (
 
 @dataclass(frozen=True)
 class MonteCarloSteps(OfflineSource):
-    """q ~ P, o ~ π_frozen: solutions of policies that no longer change, each step labelled by what becomes of it.
+    """This source draws q ~ P, o ~ π_frozen: solutions of policies that no longer change, each step labelled by what
+    becomes of it.
 
     Math-Shepherd (arXiv 2312.08935, eq. 3 and 4): a step's prefix is continued N times, and its label is 1 where any of
     them ends right (hard) or the share of those that do (soft), by the verdict of the task's judge. The

@@ -1,4 +1,5 @@
-"""Gathered groups on the disk, whole and exact: JSON lines, first what they are, then one group a line."""
+"""This module keeps gathered groups on the disk, whole and exact: JSON lines, first what they are, then one group a
+line."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def write(path: Path, gathered: OfflineGroups, rows: Mapping[str, int], made_by:
 
 
 def write_lines(path: Path, head: Mapping[str, Any], groups: Sequence[Group], rows: Mapping[str, int]) -> None:
-    """Such a file with any first line; see ``write``."""
+    """Writes such a file with any first line; see ``write``."""
     partial = path.with_name(f".partial-{path.name}")
     digest = hashlib.sha256()
     numbered = ({"row": rows[group.prompt.example.id]} | plain(group) for group in groups)
@@ -60,7 +61,8 @@ def read(path: Path, rows: Sequence[Example], made_by: str) -> OfflineGroups | N
 
 
 def groups_in(path: Path, rows: Sequence[Example]) -> list[Group]:
-    """Whatever made the file; the rows are the same. Raises UserError where they are not, or it is damaged."""
+    """Reads the groups of a file, whatever made it; the rows are the same. Raises UserError where they are not, or it
+    is damaged."""
     return list(read_lines(path, rows)[1])
 
 
@@ -83,7 +85,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def plain(group: Group) -> dict[str, Any]:
-    """As JSON takes it; of the prompt's example only the id."""
+    """Returns a value as JSON takes it; of the prompt's example only the id."""
     values = {
         "example": group.prompt.example.id,
         "prompt_tokens": group.prompt.tokens,
@@ -96,7 +98,7 @@ def plain(group: Group) -> dict[str, Any]:
 
 
 def from_plain(values: Mapping[str, Any], example: Example) -> Group:
-    """The inverse of ``plain``."""
+    """Reads what ``plain`` gave."""
     thinks, said = values.get("opens_thinking", False), tuple(values.get("messages", ()))
     prompt = Prompt(example, tuple(values["prompt_tokens"]), thinks, values.get("world"), said)
     rollouts = tuple(_rollout(prompt, rollout) for rollout in values["rollouts"])

@@ -1,4 +1,5 @@
-"""What policies that no longer change are asked once: their samples, kept and read again, and drawn from in epochs."""
+"""This module holds what policies that no longer change are asked once: their samples, kept and read again, and drawn
+from in epochs."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def check_replay(replay: float) -> None:
 def gather_once(
     source: Gatherer, context: DrawContext, position: Position, gather: Callable[[DrawContext], OfflineGroups]
 ) -> OfflineGroups:
-    """From memory, from the store, or made now; with the source's share of what earlier stages gathered.
+    """Returns the groups from memory, from the store, or made now; with the source's share of what earlier stages
+    gathered.
 
     Raises UserError where a later draw does not find what the first gathered, where the store holds something else,
     and where a stage to replay from left nothing.
@@ -90,7 +92,8 @@ def gather_once(
 
 
 def take(gathered: OfflineGroups, context: DrawContext, position: Position) -> RolloutBatch:
-    """``prompts_per_step`` of the groups, epoch after epoch in seeded order. The first draw's metrics tell of all."""
+    """Draws ``prompts_per_step`` of the groups, epoch after epoch in seeded order. The first draw's metrics tell of
+    all."""
     groups, epochs = gathered.groups, (context.seed, context.name, "gathered")
     taken = prompts_taken(position)
     end, chosen = taken + context.prompts_per_step, []
@@ -111,7 +114,7 @@ def chosen_rows(source: Gatherer, context: DrawContext) -> tuple[int, ...]:
 
 
 def fitting_prompts(source: Gatherer, context: DrawContext) -> tuple[dict[int, Prompt], int]:
-    """Prompts by row number, and how many did not fit. Raises UserError where none does."""
+    """Returns prompts by row number, and how many did not fit. Raises UserError where none does."""
     rows, asked = rows_of(context), chosen_rows(source, context)
     prompts = {row: context.renderer.prompt(rows[row]) for row in asked}
     fitting = {row: prompt for row, prompt in prompts.items() if _has_room(source, context, prompt)}
@@ -122,7 +125,8 @@ def fitting_prompts(source: Gatherer, context: DrawContext) -> tuple[dict[int, P
 def samples(
     source: Gatherer, context: DrawContext, sampler: Sampler, prompts: Mapping[int, Prompt], together: int = 0
 ) -> Iterator[ModelSamples]:
-    """Model after model, of each the rows that fit its context, about ``together`` completions at a time (0: 4,096).
+    """Yields, model after model, samples of the rows that fit its context, about ``together`` completions at a time (0:
+    4,096).
 
     A part that was sampled and scored is kept until all of them are, so that a run that dies in between samples the
     others alone.

@@ -1,4 +1,5 @@
-"""What sources have in common that sample from policies which no longer change, once, before their first draw."""
+"""This module is what sources have in common that sample from policies which no longer change, once, before their first
+draw."""
 
 from __future__ import annotations
 
@@ -15,17 +16,17 @@ class OfflineSource(Source, Protocol):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Whom it samples from; empty: the policy as the stage finds it."""
+        """Names whom it samples from; empty: the policy as the stage finds it."""
         ...
 
     @property
     def prompts(self) -> int:
-        """How many of the training rows; 0: all."""
+        """Says how many of the training rows it asks; 0: all."""
         ...
 
     @property
     def sampling_temperature(self) -> float:
-        """Of the samples."""
+        """Is the temperature of the samples."""
         ...
 
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:

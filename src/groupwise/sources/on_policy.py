@@ -1,4 +1,4 @@
-"""q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored."""
+"""This source draws q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from groupwise.types import Group, Prompt, Sampling
 
 @dataclass(frozen=True)
 class OnPolicy(Source):
-    """q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored.
+    """This source draws q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored.
 
     A task without rewards gives groups without rewards.
     """

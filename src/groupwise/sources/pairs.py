@@ -1,4 +1,4 @@
-"""q, o+, o-: preference pairs that the task's rows carry."""
+"""This source draws q, o+, o-: preference pairs that the task's rows carry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from groupwise.types import Example, Prompt, Rollout
 
 @dataclass(frozen=True)
 class Pairs(Source):
-    """q, o+, o-: a group is the row's chosen, then its rejected completion, each ended as a demonstration is.
+    """This source draws q, o+, o-: a group is the row's chosen, then its rejected completion, each ended as a
+    demonstration is.
 
     Both follow ``Example.prompt`` and stand in the columns ``chosen`` and ``rejected``, as text or as messages: what
     ``tasks.from_file`` makes of preference rows. Of several turns the assistant's are learned, what others say is not.
@@ -26,7 +27,7 @@ class Pairs(Source):
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
     def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
-        """Groups of two. A pair whose sides are the same tokens has no gradient: passed over, ``pairs_equal``.
+        """Draws groups of two. A pair whose sides are the same tokens has no gradient: passed over, ``pairs_equal``.
 
         Raises UserError for a row that has no pair.
         """

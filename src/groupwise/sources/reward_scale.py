@@ -1,4 +1,5 @@
-"""What a standardised reward is measured on: completions of the policy that a stage begins with, before it learns."""
+"""This module gathers what a standardised reward is measured on: completions of the policy that a stage begins with,
+before it learns."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def unmeasured(rewards: Sequence[Reward]) -> dict[str, Standardised]:
 def measure_scales(
     source: Source, context: DrawContext, rewards: Sequence[Reward], otherwise: int = 256
 ) -> dict[str, Standardised]:
-    """Those of ``unmeasured`` with the mean and the spread of what ``context.engine`` samples now.
+    """Returns the scales of ``unmeasured`` with the mean and the spread of what ``context.engine`` samples now.
 
     ``otherwise``: the completions' length in tokens where the stage's source samples none. Scores that failed are left
     out. Raises UserError where the others do not differ.

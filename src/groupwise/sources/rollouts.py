@@ -1,4 +1,4 @@
-"""Rollouts from an engine: sampled, put in order, scored, and what that cost."""
+"""This module collects rollouts from an engine: sampled, put in order, scored, and what that cost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ TOLD_EVERY = 16  # completions
 def as_rollout(
     prompt: Prompt, completion: Completion, renderer: Renderer, steps: Segmentation | None = None
 ) -> Rollout:
-    """A single-turn rollout: the policy sampled every token after the prompt. ``steps`` says what a step of it is."""
+    """Makes a single-turn rollout: the policy sampled every token after the prompt. ``steps`` says what a step of it
+    is."""
     rollout = Rollout(
         prompt=prompt,
         tokens=completion.tokens,
@@ -95,7 +96,7 @@ class Sampler:
         on_done: Callable[[int], None] = lambda done: None,
         on_group: Callable[[int, list[Rollout]], None] = lambda number, rollouts: None,
     ) -> list[list[Rollout]]:
-        """For each prompt a rollout for each of its seeds, in their order, whatever order they finished in.
+        """Returns for each prompt a rollout for each of its seeds, in their order, whatever order they finished in.
 
         ``on_group(prompt's number, its rollouts)`` comes as soon as they are complete, prompt after prompt.
         """
@@ -145,7 +146,7 @@ class Sampler:
         sampling: Sampling,
         on_done: Callable[[int], None] = lambda done: None,
     ) -> list[list[Rollout]]:
-        """As ``sample``, and scored while sampling goes on: each group in one call, prompt after prompt, so that a
+        """Does as ``sample``, and scores while sampling goes on: each group in one call, prompt after prompt, so that a
         reward hears the same whatever finished first. On the account of rewards is what is left to wait for."""
         if not self.context.task.rewards:
             return self.sample(engine, prompts, seeds, sampling, on_done)
@@ -167,7 +168,7 @@ class Sampler:
         return groups
 
     def judged(self, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
-        """What one reward says, its time on the account of this draw."""
+        """Returns what one reward says, its time on the account of this draw."""
         started = time.perf_counter()
         scores = checked_scores(reward, rollouts, self.context.state)
         seconds = time.perf_counter() - started
@@ -176,7 +177,7 @@ class Sampler:
         return scores
 
     def metrics(self, groups: list[Group]) -> dict[str, float]:
-        """Of all that was sampled, whichever part it came in; nothing where the task has no rewards."""
+        """Returns metrics of all that was sampled, whichever part it came in; nothing where the task has no rewards."""
         metrics: dict[str, float] = {}
         for reward in self._rewards:
             scores = [rollout.scores[reward.name] for rollout in flatten(groups)]

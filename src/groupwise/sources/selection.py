@@ -1,4 +1,5 @@
-"""What of a group is trained on. A selection is its options; it is applied to scored groups, one at a time."""
+"""A selection says what of a group is trained on. A selection is its options; it is applied to scored groups, one at a
+time."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class Selection(Protocol):
     """Makes groups of a scored group."""
 
     def select(self, group: Group) -> SelectionResult:
-        """Any number of groups on the same prompt; the same for the same group."""
+        """Returns any number of groups on the same prompt; the same for the same group."""
         ...
 
     def chooses(self) -> bool:
@@ -39,7 +40,7 @@ class Selection(Protocol):
 
 
 def select_from(groups: Sequence[Group], selection: Selection) -> tuple[list[Group], dict[str, float]]:
-    """What the groups become, in order, and the counts of all together as metrics."""
+    """Returns what the groups become, in order, and the counts of all together as metrics."""
     found = [selection.select(group) for group in groups]
     counts: Counter[str] = Counter()
     for selected in found:
@@ -82,7 +83,7 @@ def _first(scored: Sequence[tuple[float, Rollout]], reward: float) -> Rollout:
 
 @dataclass(frozen=True)
 class DistinctPaths(Selection):
-    """Right answers by different reasoning, each a group of its own (RFT, arXiv 2308.01825).
+    """This selection keeps right answers by different reasoning, each a group of its own (RFT, arXiv 2308.01825).
 
     Dropped, each counted for the first of these reasons: truncated (``paths/truncated``), not called right by the judge
     (``paths/wrong``), an inline calculation ``<<lhs=rhs>>`` that does not hold (``paths/false_calculation``), the

@@ -1,4 +1,4 @@
-"""What of a directory a run wrote, by name and place, and how that alone is removed.
+"""This module knows what of a directory a run wrote, by name and place, and how that alone is removed.
 
 A file that is not known here as a run's is the user's and stays. A link is removed and never followed.
 """
@@ -26,7 +26,7 @@ _ANY_MODEL = re.compile(
 
 @dataclass(frozen=True)
 class RunContents:
-    """What lies in a run's directory, its paths relative to it."""
+    """This is what lies in a run's directory, its paths relative to it."""
 
     own: tuple[str, ...]
     """Files and links that a run wrote, and folders that are a run's with all that is in them."""

@@ -1,4 +1,4 @@
-"""Tasks: what is to be learned, from whatever file and column convention it comes."""
+"""A task is what is to be learned: what is to be learned, from whatever file and column convention it comes."""
 
 from groupwise.tasks.context_columns import Convention
 from groupwise.tasks.conventions import Reading, duplicates, examples, recognise

@@ -58,7 +58,7 @@ class RowChoices:
 
 
 class ChoiceColumns(Protocol):
-    """Where a row's choices stand."""
+    """These are the columns in which a row's choices stand."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class ChoiceColumns(Protocol):
 
     @property
     def words(self) -> str:
-        """What the first line of a run says of them."""
+        """Says what the first line of a run says of them."""
         ...
 
     @property
@@ -81,7 +81,7 @@ class ChoiceColumns(Protocol):
         return False
 
     def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
-        """None where the row has none. Raises UserError for choices that cannot be shown."""
+        """Reads a row's choices; None where the row has none. Raises UserError for choices that cannot be shown."""
         ...
 
 
@@ -143,7 +143,7 @@ class ChoicePerColumn(ChoiceColumns):
 
 @dataclass(frozen=True)
 class TargetChoices(ChoiceColumns):
-    """Choices with 1 beside the right one and 0 beside the others."""
+    """These are choices with 1 beside the right one and 0 beside the others."""
 
     column: str
 
@@ -200,7 +200,7 @@ class RightAndWrongChoices(ChoiceColumns):
 
 
 def choice_columns_of(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns) -> ChoiceColumns | None:
-    """Where the choices of these rows stand; None where they have none."""
+    """Finds where the choices of these rows stand; None where they have none."""
     one = seen.first(IN_ONE)
     if one is not None and all(_are_choices(_listed(row.get(one))) for _, row in rows):
         return ListedChoices(one)
@@ -222,7 +222,8 @@ def choice_columns_of(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Colum
 
 
 def shuffled(texts: Sequence[str], right: int) -> RowChoices:
-    """In an order that the texts themselves decide, so that the right one stands anywhere, and always there."""
+    """Puts them in an order that the texts themselves decide, so that the right one stands anywhere, and always
+    there."""
     order = list(range(len(texts)))
     Random(f"choices/{'/'.join(sorted(texts))}").shuffle(order)
     return RowChoices(tuple(texts[place] for place in order), right=order.index(right))

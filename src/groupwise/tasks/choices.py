@@ -1,4 +1,5 @@
-"""Questions with choices: ARC, MMLU, HellaSwag and their kind become a question with lettered choices, and a letter.
+"""This module reads questions with choices: ARC, MMLU, HellaSwag and their kind become a question with lettered
+choices, and a letter.
 
     Which gas do plants take in?
 
@@ -107,8 +108,8 @@ class Choices:
 def choices_of(
     rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, named: tuple[str, ...], gold: str | None
 ) -> Choices | None:
-    """How questions with choices are read; None where the rows have none, or no question. ``named`` and ``gold`` are
-    the columns that the caller names."""
+    """Says how questions with choices are read; None where the rows have none, or no question. ``named`` and ``gold``
+    are the columns that the caller names."""
     offers = choice_columns_of(rows, seen)
     stem = named or tuple(filter(None, [seen.first(STEMS)]))
     if offers is None or not stem or set(stem) & set(offers.columns):

@@ -1,4 +1,5 @@
-"""What stands around a prompt in columns of its own: system message, history, context, tools, template arguments."""
+"""This module reads what stands around a prompt in columns of its own: system message, history, context, tools,
+template arguments."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ from groupwise.types import Example, Message, Text
 
 
 class Convention(Protocol):
-    """How a row becomes an example."""
+    """A convention says how a row becomes an example."""
 
     @property
     def description(self) -> str:
-        """One line: what was detected."""
+        """Says in one line what was detected: what was detected."""
         ...
 
     @property
@@ -93,7 +94,8 @@ class ContextColumns:
 
 
 def with_context_columns(convention: Convention, seen: Columns) -> Convention:
-    """With the columns around its prompt, and those whose names mean something and that it leaves."""
+    """Returns a convention with the columns around its prompt, and those whose names mean something and that it
+    leaves."""
     used = convention.used
     media = seen.of(columns.MEDIA, used)
     names = (columns.SYSTEM, columns.HISTORY, columns.CONTEXT, columns.TOOLS, columns.ARGUMENTS)

@@ -56,7 +56,8 @@ ANSWER_MARK = "####"
 
 @dataclass(frozen=True)
 class Plain:
-    """Prompt, completion and answer each in a column of its own (TRL, GSM8K, Alpaca, plain names)."""
+    """This convention has prompt, completion and answer each in a column of its own (TRL, GSM8K, Alpaca, plain
+    names)."""
 
     prompt: tuple[str, ...]
     """Several are joined by a blank line; those that are empty are left out."""
@@ -165,7 +166,7 @@ class Messages:
 
 @dataclass(frozen=True)
 class Verl:
-    """verl: a prompt of messages and its ground truth in ``reward_model``."""
+    """This is verl's convention: a prompt of messages and its ground truth in ``reward_model``."""
 
     structured: Structured = "error"
 
@@ -190,7 +191,7 @@ class Verl:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the caller says of a file's columns; nothing said, they are recognised."""
+    """This is what the caller says of a file's columns; nothing said, they are recognised."""
 
     prompt: tuple[str, ...] = ()
     """Joined by a blank line."""
@@ -230,7 +231,7 @@ def examples(rows: Iterable[tuple[str, Mapping[str, Any]]], convention: Conventi
 
 
 def duplicates(examples: Iterable[Example]) -> int:
-    """How many examples ask what an earlier one asks already."""
+    """Counts how many examples ask what an earlier one asks already."""
     prompts = [str(example.prompt) for example in examples]
     return len(prompts) - len(set(prompts))
 

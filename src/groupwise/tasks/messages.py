@@ -1,4 +1,5 @@
-"""Conversations as files bring them: OpenAI's role and content, ShareGPT's from and value, lists or their JSON text."""
+"""This module reads conversations as files bring them: OpenAI's role and content, ShareGPT's from and value, lists or
+their JSON text."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def unspelled(value: Any, where: str) -> Any:
 
 
 def conversation_of(value: Any, where: str) -> tuple[Message, ...]:
-    """Messages with a role and a text each, at least one. Raises UserError."""
+    """Returns messages with a role and a text each, at least one. Raises UserError."""
     value = unspelled(value, where)
     if not isinstance(value, list | tuple) or not value:
         raise UserError(f"{where} is {shown(value)}; expected a list of messages")
@@ -62,7 +63,8 @@ def conversation_of(value: Any, where: str) -> tuple[Message, ...]:
 
 
 def learn_flags(value: Any, where: str) -> tuple[bool | None, ...]:
-    """Of each message of ``conversation_of`` whether it says itself that it is learned (``weights.learn_flag``)."""
+    """Returns for each message of ``conversation_of`` whether it says itself that it is learned
+    (``weights.learn_flag``)."""
     messages = conversation_of(value, where)
     given = zip(unspelled(value, where), messages, strict=True)
     return tuple(learn_flag(raw, message["role"], where) for raw, message in given)
@@ -77,13 +79,14 @@ def says_weight(value: Any) -> bool:
 
 
 def prompt_of(value: Any, where: str) -> Text:
-    """Text or a conversation. Raises UserError."""
+    """Returns a prompt, text or a conversation. Raises UserError."""
     value = unspelled(value, where)
     return conversation_of(value, where) if isinstance(value, list | tuple) else text_of(value, where)
 
 
 def completion_of(value: Any, where: str) -> Text:
-    """What follows a prompt: the text of one turn of the assistant's, or several messages that begin and end with it.
+    """Returns what follows a prompt: the text of one turn of the assistant's, or several messages that begin and end
+    with it.
 
     Raises UserError where they do not.
     """
@@ -98,7 +101,8 @@ def completion_of(value: Any, where: str) -> Text:
 
 
 def turns_of(value: Any, where: str) -> tuple[Message, ...]:
-    """A history before a prompt: messages, or pairs of what the user and the assistant said. Raises UserError."""
+    """Returns a history before a prompt: messages, or pairs of what the user and the assistant said. Raises
+    UserError."""
     value = structure_of(unspelled(value, where))
     if isinstance(value, list | tuple) and all(_is_pair(turn) for turn in value):
         names = ("user", "assistant")
@@ -171,6 +175,6 @@ def mentions(conversation: Sequence[Message], text: str) -> bool:
 
 
 def nobody_asks(messages: Sequence[Message]) -> str:
-    """What an error says of a conversation that no user's message begins."""
+    """Returns what an error says of a conversation that no user's message begins."""
     by = ", ".join(dict.fromkeys(message["role"] for message in messages[:-1]))
     return f"before the assistant's turn stand only messages by {by}" if by else "has the assistant's turn only"

@@ -1,4 +1,4 @@
-"""A conversation parted into what is asked and what is learned."""
+"""This module splits a conversation into what is asked and what is learned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from groupwise.types import Message, Text
 
 @dataclass(frozen=True)
 class PromptCompletion:
-    """What is asked, what follows it, and where in that the assistant's turns stand that are context."""
+    """This is what is asked, what follows it, and where in that the assistant's turns stand that are context."""
 
     prompt: Text
     completion: Text | None = None

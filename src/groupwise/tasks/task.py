@@ -1,4 +1,4 @@
-"""What is to be learned: examples, held-out examples, rewards, and how a prompt is shown to the model."""
+"""A task says what is to be learned: examples, held-out examples, rewards, and how a prompt is shown to the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from groupwise.values.said import SAID_WHERE_SET
 
 @dataclass(frozen=True)
 class Task:
-    """Prompts × reward × renderer."""
+    """A task is prompts × reward × renderer."""
 
     name: str
     train: Sequence[Example]
@@ -91,7 +91,7 @@ class Task:
 
     @property
     def judge(self) -> Judge | None:
-        """Who says whether an answer is right, wherever that is asked; None where the task has no reward."""
+        """Says who decides whether an answer is right, wherever that is asked; None where the task has no reward."""
         first = next(iter((*self.referee, *self.rewards)), None)
         return None if first is None else Judge.of(equal_reward(first, self.rewards) or first)
 
@@ -102,7 +102,7 @@ class Task:
 
     @property
     def judges(self) -> tuple[Reward, ...]:
-        """All that an evaluation asks: the rewards, and those of the referee that are not among them."""
+        """Returns all that an evaluation asks: the rewards, and those of the referee that are not among them."""
         return (*self.rewards, *(reward for reward in self.referee if equal_reward(reward, self.rewards) is None))
 
 

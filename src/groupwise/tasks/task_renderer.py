@@ -45,12 +45,12 @@ def first_day(record: Mapping[str, Any]) -> date:
 
 
 def date_record(renderer: Renderer) -> dict[str, Any]:
-    """What run.json says of the date; empty where the chat template does not ask for it."""
+    """Returns what run.json says of the date; empty where the chat template does not ask for it."""
     return {KEY: {"today": renderer.today.isoformat()}} if renderer.today is not None and renderer.tells_date else {}
 
 
 def template_record(task: Task, renderer: Renderer) -> dict[str, Any]:
-    """What a model's directory says of its prompts; empty where nothing but the template decides."""
+    """Returns what a model's directory says of its prompts; empty where nothing but the template decides."""
     found: dict[str, Any] = date_record(renderer).get(KEY, {})
     if task.template_arguments:
         found |= {"arguments": dict(task.template_arguments)}
@@ -58,7 +58,8 @@ def template_record(task: Task, renderer: Renderer) -> dict[str, Any]:
 
 
 def read_template_record(source: str) -> tuple[dict[str, Any], date | None]:
-    """Template arguments and date that the model in a directory was trained with; none of any other model."""
+    """Reads the template arguments and the date that the model in a directory was trained with; none of any other
+    model."""
     path = Path(source) / RECORD
     if not path.is_file():
         return {}, None

@@ -1,4 +1,5 @@
-"""Which messages of a conversation are learned, where the messages say it themselves: ``{"role": ..., "weight": 0}``.
+"""This module reads which messages of a conversation are learned, where the messages say it themselves: ``{"role": ...,
+"weight": 0}``.
 
 OpenAI's fine-tuning format has ``weight`` (0: the turn is context), axolotl and others ``train`` and its like,
 torchtune ``masked`` (true: context). What a message says of itself goes before ``--turns``.
@@ -62,7 +63,7 @@ def _truth(value: Any, where: str) -> bool:
 def learned_places(
     messages: Sequence[Message], said: Sequence[bool | None], turns: Turns = "last", start: int = 0
 ) -> list[int]:
-    """Where the assistant's turns stand that are learned, ascending.
+    """Returns where the assistant's turns stand that are learned, ascending.
 
     A turn that says nothing of itself is learned where the assistant has the last word: the last one, or with ``turns``
     "all" every one from ``start`` on.

@@ -1,4 +1,4 @@
-"""Messages <-> token ids and the mask.
+"""The renderer turns messages into token ids and the mask, and back.
 
 A prompt and its demonstration through a template that writes ``<|user|>2+2=<|end|><|assistant|>4<|end|>``::
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Turns examples into tokens and tokens into text, for one tokenizer and one way of prompting.
+    """A renderer turns examples into tokens and tokens into text, for one tokenizer and one way of prompting.
 
     Text of a conversation that spells a special token (``<|end|>`` in a user's message) stays text: it is encoded in
     two pieces that no special token matches. The same holds for plain prompts, but for ``chat="never"``: there the text
@@ -119,7 +119,7 @@ class Renderer:
         )
 
     def transcript(self, example: Example) -> Transcript:
-        """Prompt and completion as one text. Raises UserError as ``demonstration``."""
+        """Returns prompt and completion as one text. Raises UserError as ``demonstration``."""
         if not self._is_chat(example):
             return self._plain_transcript(example)
         messages, turns = self._messages(example), self._turns(example)
@@ -133,7 +133,7 @@ class Renderer:
         return writer.written(messages, turns, example.context_turns)
 
     def unread_arguments(self, example: Example) -> list[str]:
-        """Names of the row's own template arguments that change nothing here."""
+        """Returns the names of the row's own template arguments that change nothing here."""
         return self._template.unread(example)
 
     @property
@@ -154,7 +154,8 @@ class Renderer:
 
     @cached_property
     def stop_tokens(self) -> tuple[int, ...]:
-        """Ids that end a completion, ascending: EOS, what ends an assistant's turn in the template, ``eos_tokens``.
+        """Returns the ids that end a completion, ascending: EOS, what ends an assistant's turn in the template,
+        ``eos_tokens``.
 
         Raises UserError where there is none.
         """
@@ -170,7 +171,7 @@ class Renderer:
     def sampling(
         self, max_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
     ) -> Sampling:
-        """How to draw completions that end where they should."""
+        """Says how to draw completions that end where they should."""
         drawn = Sampling(max_tokens, temperature, top_k, top_p, min_p)
         return replace(drawn, stop_tokens=self.stop_tokens, stop_strings=self.stop_strings)
 

@@ -1,4 +1,4 @@
-"""Combinations that can do nothing or the wrong thing: refused or named before a run starts."""
+"""This module finds combinations that can do nothing or the wrong thing: refused or named before a run starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping when asked: SIGINT and SIGTERM are heeded where nothing is lost by it.
+"""This module stops a run when it is asked to: SIGINT and SIGTERM are heeded where nothing is lost by it.
 
 Who listens to signals makes a ``StopRequest``; what runs inside that ``with`` reads it, and nothing else does: another
 run in another thread of this process goes on.
@@ -76,7 +76,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def stop_scope(request: StopRequest) -> Iterator[None]:
-    """What runs in here is stopped by this request, and by no other."""
+    """Lets what runs in here be stopped by this request, and by no other."""
     inside = _current.set(request)
     try:
         yield
@@ -86,7 +86,8 @@ def stop_scope(request: StopRequest) -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """SIGINT or SIGTERM: save and stop, as soon as nothing is lost by it. A second one ends the process at once.
+    """Listens to SIGINT or SIGTERM: save and stop, as soon as nothing is lost by it. A second one ends the process at
+    once.
 
     Of the main thread, which alone hears signals.
     """

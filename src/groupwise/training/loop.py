@@ -1,4 +1,4 @@
-"""The one loop: SFT, RFT, DPO, PPO and GRPO go through these lines.
+"""This is the one loop: SFT, RFT, DPO, PPO and GRPO go through these lines.
 
 draw → prepare → for each minibatch: forward, coefficient, backward, step → record.
 """
@@ -26,7 +26,7 @@ from groupwise.types import flatten
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a stage stands: with weights and optimizer, all that the next step depends on."""
+    """This says where a stage stands: with weights and optimizer, all that the next step depends on."""
 
     step: int = 0
     """Steps done."""
@@ -49,13 +49,13 @@ class Progress:
         return Controls(self.kl_coefficient, self.entropy_coefficient)
 
     def plain(self) -> dict[str, Any]:
-        """As a checkpoint says it."""
+        """Returns it as a checkpoint says it."""
         return vars(self) | {"position": dict(self.position)}
 
     @staticmethod
     def of(saved: Mapping[str, Any]) -> Progress:
-        """What a checkpoint says of it. Older ones have a number in place of the position, ``cursor``: that of the
-        prompts taken."""
+        """Reads what a checkpoint says of it. Older ones have a number in place of the position, ``cursor``: that of
+        the prompts taken."""
         values = dict(saved)
         cursor = values.pop("cursor", None)
         return Progress(**values if cursor is None else values | {"position": after_prompts(cursor)})
