@@ -109,9 +109,7 @@ class LocalLearner:
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
         network = self._known_reference() if reference else self._policy
-        return self._read(
-            rollouts, lambda micro_batch: token_outputs(network(micro_batch), micro_batch, temperature).logprobs
-        )
+        return self._read(rollouts, lambda batch: token_outputs(network(batch), batch, temperature).logprobs)
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
