@@ -55,15 +55,14 @@ def result(returned: Any) -> Plain:
     if not isinstance(returned, Mapping):
         return {"value": _value(returned)}
     names = [name for name in ("score", "reward") if name in returned]
-    if len(names) != 1:
-        found = ", ".join(map(str, returned)) or "nothing"
-        raise WrongWordsError(f"returned a mapping with {found}; expected {RESULT}")
+    if len(names) > 1:
+        raise WrongWordsError("returned a mapping with score and reward; expected one of them")
     rest = {str(name): value for name, value in returned.items() if name not in (*names, "success")}
     logged = {name: count for name, value in rest.items() if (count := number(value)) is not None}
     extras = {name: text for name, text in rest.items() if name not in logged and isinstance(text, str)}
     success = returned.get("success")
     said = {} if success is None else {"success": bool(success)}
-    return {"value": _value(returned[names[0]]), "logged": logged, "extras": extras, **said}
+    return {"value": _value(returned[names[0]]) if names else None, "logged": logged, "extras": extras, **said}
 
 
 def _value(returned: Any) -> float | None:

@@ -6,15 +6,17 @@ its seeds alone: never on who answered first, nor on how long that took.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from groupwise.environments.plain import Plain
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.rewards.episodes import EpisodeReward
 from groupwise.sources.episode import Episode
+from groupwise.sources.episode_metrics import WorldTime
 from groupwise.tokens.opening import opened
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import CompletionEvent, Example, Prompt, Request, Rollout, Sampling
@@ -28,18 +30,25 @@ Place = tuple[int, int]
 def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple[Example, int]]) -> list[Prompt | str]:
     """For each row and the seed of its world the prompt that its environment opens, or why it did not."""
     worlds = reward.worlds
-    numbers = {worlds.begin(example.columns, seed): place for place, (example, seed) in enumerate(rows)}
+    numbers = {worlds.begin(row_of(example), seed): place for place, (example, seed) in enumerate(rows)}
     found: dict[int, Prompt | str] = {}
     try:
         while len(found) < len(rows):
-            for number, plain in worlds.hear(PATIENCE_SECONDS):
+            for number, plain, _ in worlds.hear(PATIENCE_SECONDS):
                 if number in numbers:
                     place = numbers[number]
                     found[place] = _opened(renderer, *rows[place], plain)
+                    worlds.close_episode(number)
     finally:
         for number in numbers:
             worlds.close_episode(number)
     return [found[place] for place in range(len(rows))]
+
+
+def row_of(example: Example) -> dict[str, Any]:
+    """What an environment is told of a row: its columns, and its prompt and answer under these names."""
+    own = {"prompt": example.prompt, "answer": example.answer}
+    return own | dict(example.columns)
 
 
 def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Prompt | str:
@@ -53,14 +62,8 @@ def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Pr
     return replace(prompt, example=example, world=seed, messages=messages)
 
 
-@dataclass(frozen=True)
-class Played:
-    """An episode that is over."""
-
-    place: Place
-    rollout: Rollout
-    seconds: float
-    """That its environment took."""
+Played = tuple[Place, Rollout]
+"""An episode that is over."""
 
 
 def play(
@@ -71,13 +74,16 @@ def play(
     seeds: Sequence[tuple[int, ...]],
     sampling: Sampling,
     alone: bool = True,
+    clock: WorldTime | None = None,
 ) -> Iterator[Played]:
     """Plays an episode for each seed of each prompt, which ``open_prompts`` has opened, and yields each as it ends.
 
     ``sampling.max_tokens`` are those that the model says in all turns together. ``alone``: no other reward scores it.
+    ``clock`` is told what environments took.
     """
     stream = engine.stream(sampling)
-    game = _Game(stream, renderer, reward, sampling, engine.context_tokens, alone)
+    clock = clock or WorldTime()
+    game = _Game(stream, renderer, reward, sampling, engine.context_tokens, alone, clock)
     try:
         for number, (prompt, own) in enumerate(zip(prompts, seeds, strict=True)):
             game.begin(number, prompt, own)
@@ -88,7 +94,9 @@ def play(
                 game.listen()
                 yield from game.over()
             if game.is_open:
+                started = time.perf_counter()
                 game.listen(PATIENCE_SECONDS)
+                clock.waiting += time.perf_counter() - started
                 yield from game.over()
     finally:
         stream.close()
@@ -106,8 +114,9 @@ class _Game:
         sampling: Sampling,
         context_tokens: int,
         alone: bool,
+        clock: WorldTime,
     ) -> None:
-        self.stream, self.renderer, self.reward, self.alone = stream, renderer, reward, alone
+        self.stream, self.renderer, self.reward, self.alone, self.clock = stream, renderer, reward, alone, clock
         self.worlds, self.turns, self.most = reward.worlds, reward.turns, sampling.max_tokens
         self.context = min(self.turns.context_tokens or context_tokens, context_tokens)
         self.drawing: dict[tuple[int, int], Episode] = {}
@@ -131,7 +140,7 @@ class _Game:
         at = self.stream.submit(request)
         self.held[at] = len(seeds)
         for index in range(len(seeds)):
-            world = self.worlds.begin(prompt.example.columns, prompt.world)
+            world = self.worlds.begin(row_of(prompt.example), prompt.world)
             episode = Episode((number, index), prompt, world, request, (at, index))
             self.living[world] = self.drawing[at, index] = episode
 
@@ -149,10 +158,12 @@ class _Game:
 
     def listen(self, seconds: float = 0.0) -> None:
         """Takes what environments answered."""
-        for number, plain in self.worlds.hear(seconds):
+        for number, plain, taken in self.worlds.hear(seconds):
             episode = self.living.get(number)
             if episode is None:
                 continue
+            self.clock.seconds += taken - episode.seconds
+            episode.seconds = taken
             if not episode.has_begun:
                 episode.begins(plain)
                 if "says" in plain and not episode.went_wrong:
@@ -198,12 +209,11 @@ class _Game:
         return min(left, self.turns.turn_tokens or left)
 
     def _end(self, episode: Episode, plain: Plain) -> None:
-        seconds = self.worlds.seconds(episode.world)
         del self.living[episode.world]
         self.worlds.close_episode(episode.world)
         self._release(episode.at[0])
         rollout = episode.rollout(plain, self.renderer, self.reward.name, self.alone)
-        self.done.append(Played(episode.place, rollout, seconds))
+        self.done.append((episode.place, rollout))
 
     def _release(self, request: int) -> None:
         """One completion less of a request that the engine keeps anything of."""
