@@ -110,9 +110,9 @@ def test_a_permuted_draw_has_the_permuted_gradient(name: str, lengths: list[int]
 
 SHIFT_FREE = [
     "grpo", "gspo", "dr_grpo", "dapo", "cispo", "gmpo", "sapo", "rloo", "lite_ppo", "gdpo", "trl_1_16", "verl_0_9",
-    "reinforce_plus_plus_baseline", "deepseek_r1", "deepseek_v3_2", "rpg_urkl",
+    "reinforce_plus_plus_baseline", "deepseek_r1", "deepseek_v3_2", "rpg_urkl", "turn_to_go", "gigpo",
 ]  # fmt: skip
-SCALE_FREE = ["grpo", "gspo", "dapo", "cispo", "gmpo", "sapo", "lite_ppo", "deepseek_r1", "maxrl"]
+SCALE_FREE = ["grpo", "gspo", "dapo", "cispo", "gmpo", "sapo", "lite_ppo", "deepseek_r1", "maxrl", "gigpo"]
 
 
 def changed(signals: Signals, change: Callable[[Tensor], Tensor]) -> Signals:
@@ -157,6 +157,8 @@ def rows_of_the_table() -> dict[str, Callable[[Any], Tensor]]:
         "grpo": lambda x: x.free(0.2, 0.2) * x.r * x.A + 0.04 * (x.x - 1),
         "grpo_process": lambda x: x.free(0.2, 0.2) * x.r * x.A + 0.04 * (x.x - 1),
         "dr_grpo": lambda x: x.free(0.2, 0.2) * x.r * x.A,
+        "turn_to_go": lambda x: x.free(0.2, 0.2) * x.r * x.A,
+        "gigpo": lambda x: x.free(0.2, 0.2) * x.r * x.A + 0.01 * (x.x - 1),
         "dapo": lambda x: x.free(0.2, 0.28) * x.r * x.A,
         "lite_ppo": lambda x: x.free(0.2, 0.2) * x.r * x.A,
         "gspo": lambda x: x.free(3e-4, 4e-4, x.s) * x.s * x.A,

@@ -33,6 +33,7 @@ TABLE = ("sft", "rft", "dpo_normalised", "online_rft", "ppo", "grpo")
 FAMILIES = {
     "The unified table": ("sft", "rft", "online_rft", "dpo", "dpo_normalised", "online_dpo", "ppo"),
     "Group-relative": ("grpo", "grpo_process", "dr_grpo", "lite_ppo", "gdpo", "maxrl"),
+    "Turn by turn": ("turn_to_go", "gigpo"),
     "Another trust region": ("gspo", "gspo_token", "cispo", "gmpo", "sapo"),
     "As large runs set it": ("dapo", "deepseek_r1", "deepseek_v3_2"),
     "REINFORCE": ("rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "remax"),

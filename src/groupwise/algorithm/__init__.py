@@ -47,6 +47,7 @@ from groupwise.algorithm.returns import GAE, RewardToGo, TeacherGap
 from groupwise.algorithm.sequences import ClippedGeometricMean, ClippedSequenceRatio, PreferenceMargin
 from groupwise.algorithm.signals import Outputs, Signals
 from groupwise.algorithm.source import Source
+from groupwise.algorithm.turns import AnchorStates, TurnToGo
 from groupwise.algorithm.whitening import Whitening
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Advantage",
     "Aggregation",
     "Algorithm",
+    "AnchorStates",
     "BradleyTerry",
     "ClippedGeometricMean",
     "ClippedRatio",
@@ -94,6 +96,7 @@ __all__ = [
     "TeacherGap",
     "TokenMean",
     "TruncateMismatch",
+    "TurnToGo",
     "Uncorrected",
     "Whitening",
     "gradient_coefficient",

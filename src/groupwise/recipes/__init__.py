@@ -8,6 +8,7 @@ from groupwise.recipes.dpo import dpo
 from groupwise.recipes.dpo_normalised import dpo_normalised
 from groupwise.recipes.dr_grpo import dr_grpo
 from groupwise.recipes.gdpo import gdpo
+from groupwise.recipes.gigpo import gigpo
 from groupwise.recipes.gmpo import gmpo
 from groupwise.recipes.grpo import grpo
 from groupwise.recipes.grpo_process import grpo_process
@@ -37,6 +38,7 @@ from groupwise.recipes.rpg_urkl import rpg_urkl
 from groupwise.recipes.sapo import sapo
 from groupwise.recipes.sft import sft
 from groupwise.recipes.trl_1_16 import trl_1_16
+from groupwise.recipes.turn_to_go import turn_to_go
 from groupwise.recipes.verl_0_9 import verl_0_9
 from groupwise.recipes.verl_0_9_ppo import verl_0_9_ppo
 
@@ -49,6 +51,7 @@ __all__ = [
     "dpo_normalised",
     "dr_grpo",
     "gdpo",
+    "gigpo",
     "gmpo",
     "grpo",
     "grpo_process",
@@ -78,6 +81,7 @@ __all__ = [
     "sapo",
     "sft",
     "trl_1_16",
+    "turn_to_go",
     "verl_0_9",
     "verl_0_9_ppo",
 ]
