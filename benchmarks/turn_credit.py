@@ -2,8 +2,8 @@
 
 Counted out, not sampled: a policy takes at most three turns and goes on in each with probability p = 1/2, which scores
 0.3. The end scores 0.2, 0.1, 0.5 or 0.6 after 0, 1, 2 or 3 turns gone on; the third such turn is the last, and has both
-its own score and that of the end. Of every group of four completions there can be, weighed by how likely it is: the mean
-over its completions of Σ_turns A · ∂ log π / ∂p, beside the derivative of the mean reward.
+its own score and that of the end. Of every group of four completions there can be, weighed by how likely it is:
+the mean over its completions of Σ_turns A · ∂ log π / ∂p, beside the derivative of the mean reward.
 
     python benchmarks/turn_credit.py       writes benchmarks/turn_credit.json
 """

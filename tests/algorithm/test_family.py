@@ -111,8 +111,9 @@ def test_a_permuted_draw_has_the_permuted_gradient(name: str, lengths: list[int]
 SHIFT_FREE = [
     "grpo", "gspo", "dr_grpo", "dapo", "cispo", "gmpo", "sapo", "rloo", "lite_ppo", "gdpo", "trl_1_16", "verl_0_9",
     "reinforce_plus_plus_baseline", "deepseek_r1", "deepseek_v3_2", "rpg_urkl", "turn_to_go", "gigpo",
+    "luspo", "vespo", "dppo", "dppo_kl",
 ]  # fmt: skip
-SCALE_FREE = ["grpo", "gspo", "dapo", "cispo", "gmpo", "sapo", "lite_ppo", "deepseek_r1", "maxrl", "gigpo"]
+SCALE_FREE = ["grpo", "gspo", "dapo", "cispo", "gmpo", "sapo", "lite_ppo", "deepseek_r1", "maxrl", "gigpo", "luspo"]
 
 
 def changed(signals: Signals, change: Callable[[Tensor], Tensor]) -> Signals:
@@ -164,6 +165,11 @@ def rows_of_the_table() -> dict[str, Callable[[Any], Tensor]]:
         "gspo": lambda x: x.free(3e-4, 4e-4, x.s) * x.s * x.A,
         "gspo_token": lambda x: x.free(3e-4, 4e-4, x.s) * x.s * x.A,
         "cispo": lambda x: x.r.clamp(max=1.28) * x.A,
+        "luspo": lambda x: x.free(2e-3, 2.5e-3, x.s) * x.s * x.A,
+        "vespo": lambda x: x.W ** x.either(2, 3) * torch.exp(x.either(3, 2) * (1 - x.W)) * x.A,
+        "dppo": lambda x: x.near(0.15, (x.q - x.p).abs()) * x.q / x.p * x.A,
+        "dppo_kl": lambda x: x.near(0.05, x.p * (x.p / x.q).log() + (1 - x.p) * ((1 - x.p) / (1 - x.q)).log())
+        * x.q / x.p * x.A,
         "sapo": lambda x: x.r * x.A / torch.cosh(torch.where(x.A > 0, x.r * 0 + 1.0, 1.05) * (x.r - 1) / 2).square(),
         "rloo": lambda x: x.A,
         "remax": lambda x: x.A,
@@ -195,6 +201,8 @@ class Numbers:
         self.x = (prepared.reference_logprobs - logprobs).exp()
         self.s = self.mean(logprobs - prepared.old_logprobs).exp().expand_as(self.r)
         self.gap = self.mean(prepared.behavior_logprobs - logprobs)
+        self.W = (self.s.log() * self.mask.sum(dim=1, keepdim=True)).exp()
+        self.p, self.q = prepared.behavior_logprobs.exp(), logprobs.exp()
 
     def mean(self, tensor: Tensor) -> Tensor:
         return torch.where(self.mask, tensor, 0.0).sum(dim=1, keepdim=True) / self.mask.sum(dim=1, keepdim=True)
@@ -203,6 +211,15 @@ class Numbers:
         """c of METHODS' full gradient: 0 where the trust region holds the token, else 1."""
         ratio = self.r if ratio is None else ratio
         return 1 - (((self.A > 0) & (ratio > 1 + high)) | ((self.A < 0) & (ratio < 1 - low))).double()
+
+    def either(self, positive: float, negative: float) -> Tensor:
+        return torch.where(self.A >= 0, positive, negative)
+
+    def near(self, delta: float, apart: Tensor) -> Tensor:
+        """0 where a push would take a probability further away than it may be."""
+        return (
+            1 - ((((self.A > 0) & (self.q > self.p)) | ((self.A < 0) & (self.q < self.p))) & (apart > delta)).double()
+        )
 
     def kept(self, delta: float) -> Tensor:
         return 1 - ((self.A < 0) & (self.gap > delta)).double()

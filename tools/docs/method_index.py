@@ -34,7 +34,7 @@ FAMILIES = {
     "The unified table": ("sft", "rft", "online_rft", "dpo", "dpo_normalised", "online_dpo", "ppo"),
     "Group-relative": ("grpo", "grpo_process", "dr_grpo", "lite_ppo", "gdpo", "maxrl"),
     "Turn by turn": ("turn_to_go", "gigpo"),
-    "Another trust region": ("gspo", "gspo_token", "cispo", "gmpo", "sapo"),
+    "Another trust region": ("gspo", "gspo_token", "luspo", "cispo", "gmpo", "sapo", "vespo", "dppo", "dppo_kl"),
     "As large runs set it": ("dapo", "deepseek_r1", "deepseek_v3_2"),
     "REINFORCE": ("rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "remax"),
     "Regularised policy gradient": ("rpg_urkl", "rpg_ufkl", "rpg_fkl", "rpg_rkl"),

@@ -6,6 +6,8 @@ from groupwise.recipes.deepseek_r1 import deepseek_r1
 from groupwise.recipes.deepseek_v3_2 import deepseek_v3_2
 from groupwise.recipes.dpo import dpo
 from groupwise.recipes.dpo_normalised import dpo_normalised
+from groupwise.recipes.dppo import dppo
+from groupwise.recipes.dppo_kl import dppo_kl
 from groupwise.recipes.dr_grpo import dr_grpo
 from groupwise.recipes.gdpo import gdpo
 from groupwise.recipes.gigpo import gigpo
@@ -15,6 +17,7 @@ from groupwise.recipes.grpo_process import grpo_process
 from groupwise.recipes.gspo import gspo
 from groupwise.recipes.gspo_token import gspo_token
 from groupwise.recipes.lite_ppo import lite_ppo
+from groupwise.recipes.luspo import luspo
 from groupwise.recipes.maxrl import maxrl
 from groupwise.recipes.on_policy_distillation import on_policy_distillation
 from groupwise.recipes.online_dpo import online_dpo
@@ -41,6 +44,7 @@ from groupwise.recipes.trl_1_16 import trl_1_16
 from groupwise.recipes.turn_to_go import turn_to_go
 from groupwise.recipes.verl_0_9 import verl_0_9
 from groupwise.recipes.verl_0_9_ppo import verl_0_9_ppo
+from groupwise.recipes.vespo import vespo
 
 __all__ = [
     "cispo",
@@ -49,6 +53,8 @@ __all__ = [
     "deepseek_v3_2",
     "dpo",
     "dpo_normalised",
+    "dppo",
+    "dppo_kl",
     "dr_grpo",
     "gdpo",
     "gigpo",
@@ -58,6 +64,7 @@ __all__ = [
     "gspo",
     "gspo_token",
     "lite_ppo",
+    "luspo",
     "maxrl",
     "on_policy_distillation",
     "online_dpo",
@@ -84,4 +91,5 @@ __all__ = [
     "turn_to_go",
     "verl_0_9",
     "verl_0_9_ppo",
+    "vespo",
 ]
