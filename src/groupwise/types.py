@@ -71,6 +71,9 @@ class Prompt:
     tokens: tuple[int, ...]
     opens_thinking: bool = False
     """Whether it ends inside a thinking block that the chat template opened: the completion begins in it."""
+    reference_tokens: tuple[int, ...] = ()
+    """What the reference policy reads in place of ``tokens``, where it is a teacher who sees more of the row
+    (``Reference.sees``); empty: the same."""
 
     @cached_property
     def key(self) -> bytes:

@@ -183,6 +183,8 @@ def rows_of_the_table() -> dict[str, Callable[[Any], Tensor]]:
         "rpg_fkl": lambda x: x.r * x.A + 1e-4,
         "rpg_rkl": lambda x: x.r * (x.A - 1e-4 * (x.r.log() + 1)),
         "on_policy_distillation": lambda x: x.free(0.2, 0.2) * x.r * x.A,
+        "opsd": lambda x: x.free(0.2, 0.2) * x.r * x.A,
+        "sdft": lambda x: x.free(0.2, 0.2) * x.r * x.A,
     }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ FAMILIES = {
     "As large runs set it": ("dapo", "deepseek_r1", "deepseek_v3_2"),
     "REINFORCE": ("rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "remax"),
     "Regularised policy gradient": ("rpg_urkl", "rpg_ufkl", "rpg_fkl", "rpg_rkl"),
-    "From a teacher": ("on_policy_distillation",),
+    "From a teacher": ("on_policy_distillation", "opsd", "sdft"),
     "Other systems' defaults": ("trl_1_16", "verl_0_9", "verl_0_9_ppo", "openrlhf_0_11", "openrlhf_0_11_ppo"),
 }
 SLOTS: dict[str, tuple[type, str]] = {

@@ -30,7 +30,7 @@ from groupwise.learners.memory import Room
 from groupwise.learners.micro_batch import Layout
 from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.options import LearnerOptions
-from groupwise.learners.reference import frozen_copy, load_reference
+from groupwise.learners.reference import as_reference_reads, frozen_copy, load_reference
 from groupwise.learners.thread_trial import choose_threads, own_lanes, remarks, trial_rollouts
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
@@ -115,6 +115,7 @@ class LocalLearner:
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
         network = self._known_reference() if reference else self._policy
+        rollouts = as_reference_reads(rollouts) if reference else rollouts
         return self._read(rollouts, lambda layout: token_outputs(network(layout), layout, temperature).logprobs)
 
     @torch.no_grad()
@@ -157,19 +158,22 @@ class LocalLearner:
 
         def learn(rows: list[int]) -> None:
             with self._inside():
-                said = self._outputs(self._layout(rollouts, rows), temperature, outputs)
+                said = self._outputs(rollouts, rows, temperature, outputs)
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
             with self._inside():
                 send_back(said, cotangent)
 
         self.room.each(rollouts, learn, bool(self.slower), together)
 
-    def _outputs(self, layout: Layout, temperature: float, wanted: frozenset[str]) -> Outputs:
+    def _outputs(
+        self, rollouts: Sequence[Rollout], rows: Sequence[int], temperature: float, wanted: frozenset[str]
+    ) -> Outputs:
         """One forward pass of the policy, and of the reference and the critic's own network where they are needed."""
+        layout = self._layout(rollouts, rows)
         policy, reference = self._policy(layout), None
         if "exact_kl" in wanted:
             with torch.no_grad():
-                reference = self._known_reference()(layout)
+                reference = self._known_reference()(Layout.of(as_reference_reads(rollouts, rows), self.device))
         said = token_outputs(policy, layout, temperature, reference, entropy_gradient="entropy" in wanted)
         values = self._values(layout, policy) if "values" in wanted else None
         return Outputs(said.logprobs, said.entropy, values, said.exact_kl)

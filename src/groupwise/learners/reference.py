@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from groupwise.errors import UserError
@@ -10,11 +12,20 @@ from groupwise.kernels.tile_threads import Lanes
 from groupwise.learners.loading import load_model, load_tokenizer
 from groupwise.learners.logprobs import LanguageModel
 from groupwise.output.counting import counted
+from groupwise.types import Rollout
 
 
 def frozen_copy(model: Any, lanes: Lanes | None = None) -> LanguageModel:
     """The model as it is now, without gradient."""
     return LanguageModel(copy.deepcopy(model).requires_grad_(False), lanes=lanes)
+
+
+def as_reference_reads(rollouts: Sequence[Rollout], rows: Sequence[int] | None = None) -> list[Rollout]:
+    """The same tokens (of ``rows``, or of all) behind the prompts that the reference policy reads."""
+    chosen = rollouts if rows is None else [rollouts[row] for row in rows]
+    told = [replace(rollout.prompt, tokens=rollout.prompt.reference_tokens) for rollout in chosen]
+    pairs = zip(chosen, told, strict=True)
+    return [replace(rollout, prompt=prompt) if prompt.tokens else rollout for rollout, prompt in pairs]
 
 
 def load_reference(

@@ -24,6 +24,7 @@ from groupwise.recipes.online_dpo import online_dpo
 from groupwise.recipes.online_rft import online_rft
 from groupwise.recipes.openrlhf_0_11 import openrlhf_0_11
 from groupwise.recipes.openrlhf_0_11_ppo import openrlhf_0_11_ppo
+from groupwise.recipes.opsd import opsd
 from groupwise.recipes.ppo import ppo
 from groupwise.recipes.process_reward_model import process_reward_model
 from groupwise.recipes.process_reward_model_automatic import process_reward_model_automatic
@@ -39,6 +40,7 @@ from groupwise.recipes.rpg_rkl import rpg_rkl
 from groupwise.recipes.rpg_ufkl import rpg_ufkl
 from groupwise.recipes.rpg_urkl import rpg_urkl
 from groupwise.recipes.sapo import sapo
+from groupwise.recipes.sdft import sdft
 from groupwise.recipes.sft import sft
 from groupwise.recipes.trl_1_16 import trl_1_16
 from groupwise.recipes.turn_to_go import turn_to_go
@@ -71,6 +73,7 @@ __all__ = [
     "online_rft",
     "openrlhf_0_11",
     "openrlhf_0_11_ppo",
+    "opsd",
     "ppo",
     "process_reward_model",
     "process_reward_model_automatic",
@@ -86,6 +89,7 @@ __all__ = [
     "rpg_ufkl",
     "rpg_urkl",
     "sapo",
+    "sdft",
     "sft",
     "trl_1_16",
     "turn_to_go",

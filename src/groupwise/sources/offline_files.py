@@ -87,12 +87,15 @@ def plain(group: Group) -> dict[str, Any]:
         "greedy_reward": group.greedy_reward,
         "rollouts": [_plain_rollout(rollout) for rollout in group.rollouts],
     }
-    return values | ({"opens_thinking": True} if group.prompt.opens_thinking else {})
+    further = {"opens_thinking": True} if group.prompt.opens_thinking else {}
+    more = group.prompt.reference_tokens
+    return values | further | ({"reference_tokens": more} if more else {})
 
 
 def from_plain(values: Mapping[str, Any], example: Example) -> Group:
     """The inverse of ``plain``."""
-    prompt = Prompt(example, tuple(values["prompt_tokens"]), values.get("opens_thinking", False))
+    more = tuple(values.get("reference_tokens", ()))
+    prompt = Prompt(example, tuple(values["prompt_tokens"]), values.get("opens_thinking", False), more)
     rollouts = tuple(_rollout(prompt, rollout) for rollout in values["rollouts"])
     return Group(prompt, rollouts, values["greedy_reward"])
 
