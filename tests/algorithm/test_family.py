@@ -94,6 +94,46 @@ def test_micro_batches_order_and_padding_change_nothing(
         torch.testing.assert_close(values, whole.cotangent.values, atol=1e-12, rtol=1e-12)
 
 
+BY_TURN = {"turn_to_go", "gigpo"}
+"""To these it matters where a turn ends: tests/algorithm/test_turns.py."""
+
+
+def spaced(tensor: Tensor, places: Tensor, width: int, blank: float) -> Tensor:
+    """Each row's first tokens at its ``places`` of a wider table."""
+    wide = torch.full((len(tensor), width), blank, dtype=torch.float64).to(tensor.dtype)
+    return wide.scatter(1, places, tensor[:, : places.shape[1]])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in BY_TURN])
+@settings(max_examples=10)
+@given(lengths=LENGTHS, seed=st.integers(0, 99))
+def test_what_a_tool_said_between_two_tokens_changes_nothing(name: str, lengths: list[int], seed: int) -> None:
+    """A mask with holes, NaN in them: loss, coefficients of log-probabilities, entropy and values, and counts."""
+    algorithm: Algorithm = vars(recipes)[name]
+    signals, outputs = draw(lengths, seed)
+    longest = max(lengths)
+    width = 2 * longest + 3
+    random = torch.Generator().manual_seed(seed + 1)
+    places = torch.stack([torch.randperm(width, generator=random)[:longest].sort().values for _ in lengths])
+    by_token = {key: value for key, value in vars(signals).items() if value is not None and value.dim() == 2}
+    per_row = {"parts", "part_weights"}
+    holes = {
+        key: spaced(value, places, width, 0.0 if value.dtype == torch.bool or key == "rewards" else torch.nan)
+        for key, value in by_token.items()
+        if key not in per_row
+    }
+    wide = replace(signals, **holes)
+    shown = outputs.map(lambda tensor: spaced(tensor, places, width, torch.nan))
+    assert wide.mask.sum() == signals.mask.sum()
+    found, expected = coefficients(algorithm, wide, shown), coefficients(algorithm, signals, outputs)
+    torch.testing.assert_close(found.objective, expected.objective, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(algorithm.prepare(wide).counts, algorithm.prepare(signals).counts)
+    for key, tensor in vars(expected.cotangent).items():
+        if tensor is not None:
+            there = spaced(torch.where(signals.mask, tensor, 0.0), places, width, 0.0)
+            torch.testing.assert_close(vars(found.cotangent)[key], there, atol=1e-12, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if not vars(recipes)[name].objective.joins_group()])
 @settings(max_examples=8)
 @given(lengths=LENGTHS, seed=st.integers(0, 99), order=st.permutations(range(6)))
