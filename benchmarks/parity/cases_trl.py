@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from case import Case, on_policy
+from case import Case, on_policy, taught
 from explained import average_count, bonus_by_tokens, means_of_halves, sequence_weighted
-from their_trl import trl
+from their_trl import sdft, trl
 
 from groupwise import recipes
 from groupwise.algorithm import (
@@ -19,10 +19,12 @@ from groupwise.algorithm import (
     Entropy,
     GammaWeight,
     GroupRelative,
+    LogLikelihood,
     RejectMismatch,
     SequenceMean,
     SequenceSum,
     SoftGate,
+    TeacherGap,
     TruncateMismatch,
 )
 from groupwise.recipes import trl_1_16
@@ -110,7 +112,9 @@ def _penalties() -> list[Case]:
 
 def _others() -> list[Case]:
     filtered = replace(trl_1_16, truncated="mask")
+    teacher = replace(SEQUENCES, advantage=TeacherGap(), objective=LogLikelihood())
     return [
+        Case("TRL", "SDFTConfig(distillation_mode=sampled_token)", sdft, teacher, changed=taught),
         _case("mask_truncated_completions", filtered, mask_truncated_completions=True),
         _case("mask_truncated_completions, loss_type=grpo", replace(filtered, aggregation=SequenceMean()),
               mask_truncated_completions=True, loss_type="grpo"),
