@@ -29,6 +29,7 @@ from groupwise.errors import UserError
 from groupwise.tokens.between import Between
 from groupwise.tokens.chat_template import TOOLS, ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder
+from groupwise.tokens.privileged import privileged
 from groupwise.tokens.token_text import Pieces
 from groupwise.tokens.transcript import Transcript, Writer, joined
 from groupwise.tokens.turn_end import TurnEnd
@@ -64,6 +65,8 @@ class Renderer:
     """See ``Task.demonstrations``."""
     today: date | None = None
     """The date that a chat template is told where it asks; None: the clock's."""
+    reference_sees: str = ""
+    """See ``Reference.sees``."""
     converses: Literal["", "refuse", "keep"] = ""
     """Whether an environment talks with the model, and what then becomes of a template that rewrites turns."""
 
@@ -72,14 +75,22 @@ class Renderer:
 
         A conversation that ends with the assistant is continued: the model goes on with that message. Raises UserError
         for a conversation without a chat template, one that ends with a system message, one that the template refuses,
-        and a prompt that has no tokens.
+        a prompt that has no tokens, and a row that lacks what the reference sees of it.
         """
+        tokens, opens_thinking = self._prompted(example)
+        if not self.reference_sees:
+            return Prompt(example, tokens, opens_thinking)
+        more, _ = self._prompted(privileged(example, self.reference_sees))
+        return Prompt(example, tokens, opens_thinking, reference_tokens=more)
+
+    def _prompted(self, example: Example) -> tuple[tuple[int, ...], bool]:
+        """Ids, and whether they end inside a thinking block."""
         chat = self._is_chat(example)
         text = self._writer(example).prompt(self._messages(example)) if chat else self._plain(example)
         tokens = (() if chat else self._opening) + self._encoder.ids(text)
         if not tokens:
             raise UserError(f"{example.id}: the prompt is empty; expected at least one token")
-        return Prompt(example, tokens, chat and text.rstrip().endswith("<think>"))
+        return tokens, chat and text.rstrip().endswith("<think>")
 
     @cached_property
     def between(self) -> Between:
