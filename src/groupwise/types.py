@@ -26,8 +26,9 @@ from typing import Any, Literal
 from groupwise.values.spans import Span, check_spans
 from groupwise.values.tolerance import differ
 
-Message = Mapping[str, str]
-"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``."""
+Message = Mapping[str, Any]
+"""One chat message: ``{"role": "user" | "assistant" | "system" | "tool" ..., "content": text}``. One of the assistant's
+may have ``tool_calls``, ``[{"type": "function", "function": {"name": ..., "arguments": {...}}}]``."""
 
 Text = str | tuple[Message, ...]
 """Plain text, or a conversation."""

@@ -25,11 +25,14 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
+from groupwise.environments.protocol import Reply
 from groupwise.errors import UserError
-from groupwise.tokens.chat_template import TOOLS, ChatTemplate
+from groupwise.tokens.calls import TOOLS, CallReader, guarded_message
+from groupwise.tokens.chat_template import ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder
 from groupwise.tokens.token_text import Pieces
 from groupwise.tokens.transcript import Transcript, Writer, joined
+from groupwise.tokens.turn_end import TurnEnd
 from groupwise.types import DEMONSTRATED, Example, Message, Prompt, Rollout, Sampling
 
 if TYPE_CHECKING:
@@ -132,6 +135,16 @@ class Renderer:
         kept = [token for token in tokens if token not in self.stop_tokens]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def reply(self, tokens: Sequence[int], finished: bool = True, example: Example | None = None) -> Reply:
+        """A turn of the model's as an environment hears it: its text, and where the example has ``tools`` its calls; a
+        turn that did not end calls nothing. Raises UserError where the template writes calls in no known way."""
+        tools = example.columns.get(TOOLS) if example is not None and finished else None
+        if not tools:
+            return Reply(self.decode(tokens))
+        kept = [token for token in tokens if token not in self.stop_tokens]
+        whole = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return Reply(self.decode(tokens), *self._calls.read(str(whole), tools))
+
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token's own share of ``decode(tokens)``, in order; a token that shows nothing has an empty one."""
         hidden = self._hidden
@@ -145,7 +158,7 @@ class Renderer:
         Raises UserError where there is none.
         """
         eos = self.tokenizer.eos_token_id
-        ends = {token for token in (eos, self._turn_end[-1] if self._turn_end else None) if token is not None}
+        ends = {token for token in (eos, self._turn_end.ids[-1] if self._turn_end.ids else None) if token is not None}
         if not ends and not self.eos_tokens:
             raise UserError(
                 f"{self.name}: the tokenizer has no EOS token and its chat template ends no turn with a special token, "
@@ -201,9 +214,7 @@ class Renderer:
 
     def _messages(self, example: Example) -> list[Message]:
         said = [{"role": "user", "content": example.prompt}] if isinstance(example.prompt, str) else example.prompt
-        messages: list[Message] = [
-            {**message, "content": self._guarded(message["content"], example)} for message in said
-        ]
+        messages: list[Message] = [self._shown(message, example) for message in said]
         last = messages[-1]["role"] if messages else "nobody"
         if last in ("nobody", "system") or (last == "assistant" and {m["role"] for m in messages[:-1]} <= {"system"}):
             raise UserError(f"{example.id}: the conversation ends with {last}; expected a user's message last")
@@ -215,9 +226,7 @@ class Renderer:
         """What is to be learned, as messages that begin and end with the assistant's."""
         if isinstance(example.completion, str):
             return [{"role": "assistant", "content": self._guarded(example.completion, example)}]
-        turns: list[Message] = [
-            {**message, "content": self._guarded(message["content"], example)} for message in example.completion or ()
-        ]
+        turns: list[Message] = [self._shown(message, example) for message in example.completion or ()]
         if not turns or {turns[0]["role"], turns[-1]["role"]} != {"assistant"}:
             raise UserError(f"{example.id}: the completion does not begin and end with the assistant's turn")
         return turns
@@ -226,16 +235,26 @@ class Renderer:
         def fill(messages: Sequence[Message], generate: bool, goes_on: bool) -> str:
             return self._template.fill(messages, example, generate, goes_on)
 
-        return Writer(fill, example.id, self.name, *((self._turn_ends, self._turn_tail) if learned else ()))
+        ends = (self._turn_end.texts(self.stop_tokens), self._turn_end.tail) if learned else ()
+        return Writer(fill, example.id, self.name, *ends)
 
     @cached_property
     def _template(self) -> ChatTemplate:
         return ChatTemplate(self.tokenizer, self.name, self.template_arguments, self.today)
 
-    def _guarded(self, text: str, example: Example) -> str:
+    @cached_property
+    def _calls(self) -> CallReader:
+        return CallReader(self.tokenizer, self.name, self._template.fill, self._template.knows_tools)
+
+    def _shown(self, message: Message, example: Example) -> Message:
+        """A message as the template takes it: no special token in what anybody says, no tag in what a tool does."""
+        given = guarded_message(message, lambda text, markup: self._guarded(text, example, markup))
+        return self._calls.shown(given) if given.get("tool_calls") else given
+
+    def _guarded(self, text: str, example: Example, markup: bool = False) -> str:
         if GUARD in text:
             raise UserError(f"{example.id}: the text holds U+FDD0, which is no character; remove it")
-        return self._encoder.guarded(text)
+        return self._encoder.guarded(text, markup)
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -260,30 +279,8 @@ class Renderer:
         return tuple(whole[: whole.index(bare[0])])
 
     @cached_property
-    def _turn_tail(self) -> str:
-        """The text that the template writes after an assistant's message."""
-        answer = "ANSWER"
-        probe = Example("the chat template's probe", "question")
-        turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": answer}]
-        return self._template.fill(turns, probe, generate=False).rpartition(answer)[2]
-
-    @cached_property
-    def _turn_end(self) -> tuple[int, ...]:
-        """The ids that end an assistant's turn in the template, up to its first special token; empty: it has none."""
-        if self.tokenizer.chat_template is None:
-            return ()
-        tail = self._encoder.after(self._turn_tail)
-        special = self.tokenizer.added_tokens_decoder
-        end = next((index for index, token in enumerate(tail) if token in special), None)
-        return () if end is None else tail[: end + 1]
-
-    @cached_property
-    def _turn_ends(self) -> tuple[str, ...]:
-        """Special tokens that end a turn of the assistant's, as text: that of the last turn, then the others."""
-        added = self.tokenizer.added_tokens_decoder
-        last = [added[self._turn_end[-1]].content] if self._turn_end else []
-        others = [added[token].content for token in self.stop_tokens if token in added] if last else []
-        return tuple(dict.fromkeys([*last, *others]))
+    def _turn_end(self) -> TurnEnd:
+        return TurnEnd(self.tokenizer, self._template, self._encoder)
 
     @property
     def _end_of_text(self) -> tuple[int]:
