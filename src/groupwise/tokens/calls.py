@@ -68,16 +68,7 @@ class CallReader:
                 f"{self._written[:120]!r} for one); known are {', '.join(each.name for each in FORMATS)}: take one of "
                 "their templates, or give the tokenizer a response_template"
             )
-        calls: list[Call] = []
-        wrong: list[str] = []
-        for found in self.format.read(without_thoughts(text, self._thinks), types_of(tools)):
-            if isinstance(found, Call):
-                calls.append(found)
-            else:
-                wrong.append(found)
-            if len(wrong) == MOST_UNREADABLE:
-                break
-        return calls, wrong[0] if wrong else ""
+        return calls_in(without_thoughts(text, self._thinks), self.format, types_of(tools))
 
     def shown(self, message: Message) -> Message:
         """A message with calls as the template takes them: some want no content, or arguments as text, or the calls in
@@ -138,12 +129,30 @@ class CallReader:
 
     def _by_template(self, text: str, tools: Sequence[Any]) -> tuple[list[Call], str]:
         try:
+            self.tokenizer.parse_response("", prefix="")
+        except Exception as error:  # it is nobody's reply that is wrong
+            raise UserError(f"the response_template of {self.name}'s tokenizer cannot be used: {error}") from error
+        try:
             message = self.tokenizer.parse_response(text, prefix="", tools=list(tools))
         except Exception as error:  # a template's parser may raise anything
             return [], " ".join(str(error).split())[:200] or type(error).__name__
         found = [call_of(each) for each in message.get("tool_calls") or ()]
         calls = [each for each in found if isinstance(each, Call)]
         return calls, next((each for each in found if isinstance(each, str)), "")
+
+
+def calls_in(text: str, written: CallFormat, types: Types) -> tuple[list[Call], str]:
+    """The calls of a text in one family's format, and what is wrong with the first that cannot be read."""
+    calls: list[Call] = []
+    wrong: list[str] = []
+    for found in written.read(text, types):
+        if isinstance(found, Call):
+            calls.append(found)
+        else:
+            wrong.append(found)
+        if len(wrong) == MOST_UNREADABLE:
+            break
+    return calls, wrong[0] if wrong else ""
 
 
 def without_thoughts(text: str, thinks: bool = True) -> str:
