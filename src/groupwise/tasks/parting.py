@@ -31,6 +31,8 @@ def completed(prompt: Text, value: Any, where: str) -> Completed:
     """
     completion_of(value, where)
     messages, said = conversation_of(value, where), said_by(value, where)
+    if isinstance(prompt, str) and any(message.get("tool_calls") for message in messages):
+        prompt = ({"role": "user", "content": prompt},)
     if not isinstance(prompt, str):
         return parted((*prompt, *messages), (*(None for _ in prompt), *said), where)
     if len(messages) > 1:
@@ -39,7 +41,9 @@ def completed(prompt: Text, value: Any, where: str) -> Completed:
     return Completed(prompt, None if bad else messages[0]["content"], is_bad=bad)
 
 
-def parted(messages: tuple[Message, ...], said: Sequence[bool | None], where: str, turns: Turns = "last") -> Completed:
+def parted(
+    messages: tuple[Message, ...], said: Sequence[bool | None], where: str, turns: Turns | None = None
+) -> Completed:
     """The prompt ends where the first learned turn begins, and the completion with the last one.
 
     Raises UserError where an answer is to be learned that no user's message precedes.
