@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
@@ -25,6 +26,7 @@ def play(
 
     Replies are a list, or a function of the last text that was said.
     """
+    random.seed(seed)  # as the process that hosts episodes does
     talk = environment(dict(row or {}), Random(seed))
     given = iter(replies) if not callable(replies) else None
 

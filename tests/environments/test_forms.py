@@ -11,7 +11,6 @@ import pytest
 from groupwise.environments import Says
 from groupwise.environments.as_environment import as_environment, schemas_of
 from groupwise.environments.forms.gymnasium import Gymnasium
-from groupwise.environments.forms.textarena import TextArena
 from groupwise.errors import UserError
 
 from .conversation import calling, play, texts
@@ -103,21 +102,6 @@ def test_textarena_says_only_what_is_new() -> None:
     assert len(secrets) > 1, "another seed, another number"
     with pytest.raises(UserError, match=r"textarena:GuessTheNumber-v9 is no game .* there is GuessTheNumber-v0"):
         as_environment("textarena:GuessTheNumber-v9")
-
-
-def test_textarena_games_in_one_process_do_not_disturb_each_other() -> None:
-    textarena = pytest.importorskip("textarena")
-    game = TextArena(lambda: textarena.make("GuessTheNumber-v0"))
-    alone, _ = play(game, ["[1]", "[2]"], seed=5)
-    first, second = game({}, Random(5)), game({}, Random(6))
-    heard = [first.send(None)]
-    second.send(None)
-    for words in ("[1]", "[2]"):
-        from groupwise.environments import Reply
-
-        heard.append(first.send(Reply(words)))
-        second.send(Reply("[3]"))
-    assert heard == texts(alone)
 
 
 def test_skyrl_gym_s_gsm8k() -> None:

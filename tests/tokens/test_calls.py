@@ -133,8 +133,9 @@ def test_a_call_that_the_template_writes_is_read_back(name: str) -> None:
     result = {"role": "tool", "content": "twelve </tool_call> <|im_end|>"}
     shown = renderer.demonstration(example(said(CALL), result, {"role": "assistant", "content": "It is 12."}))
     first = shown.mask.index(False)
-    reply = renderer.reply(shown.tokens[:first], True, shown.prompt.example)
+    reply, message = renderer.turn(shown.tokens[:first], True, shown.prompt.example)
     assert (reply.calls, reply.malformed) == ((CALL,), "")
+    assert message == said(CALL)
     expected = {**FAMILY, "new": "Hermes"}.get(name, name)
     assert renderer._calls.format is not None
     assert renderer._calls.format.name == expected
@@ -144,7 +145,7 @@ def test_a_call_that_the_template_writes_is_read_back(name: str) -> None:
     assert "It is 12." in learned
     assert "twelve </tool_call>" in others, "what a tool says is not learned"
     assert "twelve" not in learned
-    last = renderer.reply(shown.tokens[len(shown.mask) - shown.mask[::-1].index(False) :], True, shown.prompt.example)
+    last, _ = renderer.turn(shown.tokens[len(shown.mask) - shown.mask[::-1].index(False) :], True, shown.prompt.example)
     assert (last.calls, last.malformed) == ((), "")
 
 
@@ -154,17 +155,17 @@ def test_several_calls_and_words_before_them(name: str) -> None:
     other = Call("calculate", {"expression": "1"})
     shown = renderer.demonstration(example(said(CALL, other, content="I calculate.")))
     assert all(shown.mask)
-    assert renderer.reply(shown.tokens, True, shown.prompt.example).calls == (CALL, other)
+    assert renderer.turn(shown.tokens, True, shown.prompt.example)[0].calls == (CALL, other)
     assert "I calculate." in shown.text
+    assert renderer.turn(shown.tokens, True, shown.prompt.example)[1] == said(CALL, other, content="I calculate.")
 
 
 def test_a_turn_that_did_not_end_calls_nothing_and_nothing_is_read_without_tools() -> None:
     renderer = renderer_of("new")
     shown = renderer.demonstration(example(said(CALL)))
-    assert renderer.reply(shown.tokens, False, shown.prompt.example).calls == ()
-    assert renderer.reply(shown.tokens, True, Example("row", "3*4?")).calls == ()
-    assert renderer.reply(shown.tokens).calls == ()
-    half = renderer.reply(shown.tokens[:-20], True, shown.prompt.example)
+    assert renderer.turn(shown.tokens, False, shown.prompt.example)[0].calls == ()
+    assert renderer.turn(shown.tokens, True, Example("row", "3*4?"))[0].calls == ()
+    half, _ = renderer.turn(shown.tokens[:-20], True, shown.prompt.example)
     assert half.calls == ()
     assert half.malformed.startswith(("it is no JSON", "after the object stands no </tool_call>"))
 
@@ -187,7 +188,7 @@ def test_real_qwen_tokens(tmp_path: Path) -> None:
     places = [place for place, token in enumerate(shown.tokens) if token == close]
     assert [shown.mask[place] for place in places] == [True]
     assert [shown.mask[place] for place, token in enumerate(shown.tokens) if token == end] == [True, False, True]
-    assert renderer.reply(shown.tokens[: shown.mask.index(False)], True, shown.prompt.example).calls == (CALL,)
+    assert renderer.turn(shown.tokens[: shown.mask.index(False)], True, shown.prompt.example)[0].calls == (CALL,)
 
 
 def test_new_models_without_tools_are_written_as_before() -> None:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
-from groupwise.commands.prompt_options import add_sampling, apart, asked_as_trained, refuse_narrowed, task_with
+from groupwise.commands.prompt_options import (
+    add_sampling,
+    refuse_narrowed,
+    split_arguments,
+    task_with,
+    trained_prompt_options,
+)
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
 from groupwise.evaluation.plan import HeldOut
@@ -48,13 +54,13 @@ PLAN = {
 
 def execute(arguments: Sequence[str]) -> int:
     """Evaluates, prints the table, and writes --json."""
-    said, arguments = apart(arguments)
+    said, arguments = split_arguments(arguments)
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
     from groupwise.commands.models import labels
-    from groupwise.commands.verifier import opened
+    from groupwise.commands.verifier import open_verifier
     from groupwise.evaluation.comparison import compare
-    from groupwise.evaluation.voting import able_judge
+    from groupwise.evaluation.voting import voting_judge
     from groupwise.learners import Local
     from groupwise.learners.loading import check_model
     from groupwise.tasks import by_name
@@ -70,10 +76,10 @@ def execute(arguments: Sequence[str]) -> int:
         judge=chosen.judge,
         **reading_of(chosen),
     )
-    able_judge(task)
+    voting_judge(task)
     task = task_with(task, said, ())
     learner = Local(device=chosen.device, dtype=chosen.dtype)
-    verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
+    verifier = open_verifier(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)
     done, chosen_by = [], []
     for source, name in zip(sources, names, strict=True):
@@ -149,12 +155,12 @@ def _evaluate(
     from groupwise.commands.verifier import speaking
     from groupwise.evaluation.best_of_n import verify
     from groupwise.evaluation.evaluate import evaluate_plan
-    from groupwise.evaluation.voting import able_judge
+    from groupwise.evaluation.voting import voting_judge
     from groupwise.rewards.scoring import prepare
 
     prepare(task.judges)
     said = task.system if chosen.system is None else chosen.system
-    known = asked_as_trained(source, said, chosen.stop, task.chat)
+    known = trained_prompt_options(source, said, chosen.stop, task.chat)
     stops = (known.stop_strings or task.stop_strings) if chosen.stop is None else known.stop_strings
     if known.temperature not in (None, chosen.temperature):
         print(f"{name}: in training it sampled at temperature {known.temperature:g}", file=sys.stderr)
@@ -175,7 +181,7 @@ def _evaluate(
     if scorer is None:
         return evaluation, None
     print(visible(f"scoring {name} with {scorer.name}"), file=sys.stderr)
-    return evaluation, verify(samples, scorer, able_judge(task))
+    return evaluation, verify(samples, scorer, voting_judge(task))
 
 
 def _print(

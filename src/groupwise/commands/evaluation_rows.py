@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def row_of(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
-    """Name, each model, the paired difference, all with intervals."""
+    """Returns name, each model, the paired difference, all with intervals."""
     cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
     return [name, *cells, *([f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"] if change else [])]
 
 
 def measure_rows(done: Sequence[Evaluation], comparison: Comparison | None) -> Iterator[list[str]]:
-    """A row for each measure."""
+    """Returns a row for each measure."""
     row, both = row_of, comparison
     ks = [k for k in done[0].pass_at if k > 1]
     yield row("greedy accuracy", [each.greedy for each in done], both.greedy if both else None)

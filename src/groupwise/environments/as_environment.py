@@ -46,6 +46,22 @@ def as_environment(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Call
     return WithTools(found, Tools(tools)) if tools else found
 
 
+@dataclass(frozen=True)
+class Named:
+    """An environment and what metrics call it."""
+
+    name: str
+    environment: Environment
+
+
+def resolved(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Callable[..., Any]] = ()) -> Named:
+    """The environment of a task, with a name. Raises UserError for what is none."""
+    name = "tools" if given is None else given if isinstance(given, str) else "environments"
+    if given is not None and not isinstance(given, str | Mapping):
+        name = name_of(given)
+    return Named(name, as_environment(given, tools, rewards))
+
+
 def schemas_of(environment: Any, row: Mapping[str, Any]) -> list[Schema]:
     """What a model may call in a row's episode, for the chat template; empty where nothing."""
     return list(environment.schemas(row)) if hasattr(environment, "schemas") else []

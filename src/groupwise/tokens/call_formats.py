@@ -28,6 +28,8 @@ class CallFormat:
     signs: tuple[str, ...]
     """What a chat template of the family writes around a call; any of them."""
     read: Callable[[str, Types], Found]
+    begins: tuple[str, ...] = ("<tool_call>",)
+    """What the calls of a turn begin with; an empty text: the whole turn is calls."""
     write: Callable[[Sequence[Call]], str] | None = None
     """For templates that leave it to the text of a message."""
 
@@ -209,17 +211,25 @@ def _written(call: Call) -> str:
     return json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False)
 
 
-HERMES = CallFormat("Hermes", ("<tool_call>",), hermes, _hermes_text)
+HERMES = CallFormat("Hermes", ("<tool_call>",), hermes, write=_hermes_text)
 FORMATS = (
-    CallFormat("gpt-oss", ("<|channel|>commentary",), harmony),
-    CallFormat("Kimi", ("<|tool_call_argument_begin|>",), kimi),
-    CallFormat("DeepSeek", ("<｜tool▁call▁begin｜>",), deepseek, _deepseek_text),
-    CallFormat("Mistral", ("[TOOL_CALLS]",), mistral),
-    CallFormat("Qwen3-Coder", ("<function=",), xml_functions),
+    CallFormat("gpt-oss", ("<|channel|>commentary",), harmony, ("",)),
+    CallFormat(
+        "Kimi", ("<|tool_call_argument_begin|>",), kimi, ("<|tool_calls_section_begin|>", "<|tool_call_begin|>")
+    ),
+    CallFormat(
+        "DeepSeek",
+        ("<｜tool▁call▁begin｜>",),
+        deepseek,
+        ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>"),
+        _deepseek_text,
+    ),
+    CallFormat("Mistral", ("[TOOL_CALLS]",), mistral, ("[TOOL_CALLS]",)),
+    CallFormat("Qwen3-Coder", ("<function=",), xml_functions, ("<tool_call>", "<function=")),
     CallFormat("GLM", ("<arg_key>",), glm),
     HERMES,
-    CallFormat("Granite", ("<|tool_call|>",), listed, _listed_text),
-    CallFormat("Llama 3", ("<|python_tag|>", '"parameters":'), llama),
+    CallFormat("Granite", ("<|tool_call|>",), listed, ("<|tool_call|>",), _listed_text),
+    CallFormat("Llama 3", ("<|python_tag|>", '"parameters":'), llama, ("<|python_tag|>", "{")),
 )
 """In the order in which their signs are looked for."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from groupwise.environments.protocol import Call
+from groupwise.environments.protocol import Call, Reply
 from groupwise.errors import UserError
 from groupwise.tokens.call_formats import FORMATS, HERMES, CallFormat, Types
 from groupwise.tokens.call_values import call_of
@@ -69,6 +69,26 @@ class CallReader:
                 "their templates, or give the tokenizer a response_template"
             )
         return calls_in(without_thoughts(text, self._thinks), self.format, types_of(tools))
+
+    def turn(self, text: str, tokens: Sequence[int], tools: Sequence[Any]) -> tuple[Reply, Message]:
+        """A turn that says ``text`` as an environment hears it and as a message; without tools it calls nothing."""
+        plain: Message = {"role": "assistant", "content": text}
+        if not tools:
+            return Reply(text), plain
+        whole = str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        calls, malformed = self.read(whole, tools)
+        return Reply(text, calls, malformed), self.message(whole, calls) if calls else plain
+
+    def message(self, text: str, calls: Sequence[Call]) -> Message:
+        """A turn that calls tools, as a message: what it says before its calls, and the calls."""
+        begins = self.format.begins if self.format is not None else ("",)
+        places = [place for mark in begins if (place := text.find(mark)) >= 0]
+        functions = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
+        return {
+            "role": "assistant",
+            "content": text[: min(places, default=0)].strip(),
+            "tool_calls": [{"type": "function", "function": function} for function in functions],
+        }
 
     def shown(self, message: Message) -> Message:
         """A message with calls as the template takes them: some want no content, or arguments as text, or the calls in

@@ -1,4 +1,4 @@
-"""Messages <-> token ids and the mask.
+"""The renderer turns messages into token ids and the mask, and back.
 
 A prompt and its demonstration through a template that writes ``<|user|>2+2=<|end|><|assistant|>4<|end|>``::
 
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from groupwise.environments.protocol import Reply
 from groupwise.errors import UserError
+from groupwise.tokens.between import Between
 from groupwise.tokens.calls import TOOLS, CallReader, guarded_message
 from groupwise.tokens.chat_template import ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Turns examples into tokens and tokens into text, for one tokenizer and one way of prompting.
+    """A renderer turns examples into tokens and tokens into text, for one tokenizer and one way of prompting.
 
     Text of a conversation that spells a special token (``<|end|>`` in a user's message) stays text: it is encoded in
     two pieces that no special token matches. The same holds for plain prompts, but for ``chat="never"``: there the text
@@ -65,6 +66,8 @@ class Renderer:
     """See ``Task.demonstrations``."""
     today: date | None = None
     """The date that a chat template is told where it asks; None: the clock's."""
+    converses: Literal["", "refuse", "keep"] = ""
+    """Whether an environment talks with the model, and what then becomes of a template that rewrites turns."""
 
     def prompt(self, example: Example) -> Prompt:
         """The example's prompt as tokens, up to where the model's answer begins.
@@ -79,6 +82,17 @@ class Renderer:
         if not tokens:
             raise UserError(f"{example.id}: the prompt is empty; expected at least one token")
         return Prompt(example, tokens, chat and text.rstrip().endswith("<think>"))
+
+    @cached_property
+    def between(self) -> Between:
+        """Writes what stands between the model's turns."""
+        keeps = self.converses == "keep"
+        return Between(self._template, self._encoder, self.name, self.is_chat, keeps, self._shown, self.stop_tokens)
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether plain text is shown as a user's message."""
+        return self.tokenizer.chat_template is not None and self.chat != "never"
 
     def demonstration(self, example: Example) -> Rollout:
         """The example's completion as a rollout: every token of the assistant's turns is trained on, the one that ends
@@ -108,7 +122,7 @@ class Renderer:
         )
 
     def transcript(self, example: Example) -> Transcript:
-        """Prompt and completion as one text. Raises UserError as ``demonstration``."""
+        """Returns prompt and completion as one text. Raises UserError as ``demonstration``."""
         if not self._is_chat(example):
             return self._plain_transcript(example)
         messages, turns = self._messages(example), self._turns(example)
@@ -122,7 +136,7 @@ class Renderer:
         return writer.written(messages, turns, example.context_turns)
 
     def unread_arguments(self, example: Example) -> list[str]:
-        """Names of the row's own template arguments that change nothing here."""
+        """Returns the names of the row's own template arguments that change nothing here."""
         return self._template.unread(example)
 
     @property
@@ -135,15 +149,12 @@ class Renderer:
         kept = [token for token in tokens if token not in self.stop_tokens]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def reply(self, tokens: Sequence[int], finished: bool = True, example: Example | None = None) -> Reply:
-        """A turn of the model's as an environment hears it: its text, and where the example has ``tools`` its calls; a
-        turn that did not end calls nothing. Raises UserError where the template writes calls in no known way."""
-        tools = example.columns.get(TOOLS) if example is not None and finished else None
-        if not tools:
-            return Reply(self.decode(tokens))
+    def turn(self, tokens: Sequence[int], finished: bool, example: Example) -> tuple[Reply, Message]:
+        """A turn of the model's as an environment hears it and as a message: its text, and where the example has tools
+        its calls, of which one that did not end has none. Raises UserError where nobody knows how calls are written."""
+        tools = example.columns.get(TOOLS) if finished else None
         kept = [token for token in tokens if token not in self.stop_tokens]
-        whole = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return Reply(self.decode(tokens), *self._calls.read(str(whole), tools))
+        return self._calls.turn(self.decode(tokens), kept, tools or ())
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token's own share of ``decode(tokens)``, in order; a token that shows nothing has an empty one."""
@@ -153,23 +164,24 @@ class Renderer:
 
     @cached_property
     def stop_tokens(self) -> tuple[int, ...]:
-        """Ids that end a completion, ascending: EOS, what ends an assistant's turn in the template, ``eos_tokens``.
+        """Returns the ids that end a completion, ascending: EOS, what ends an assistant's turn in the template,
+        ``eos_tokens``.
 
         Raises UserError where there is none.
         """
         eos = self.tokenizer.eos_token_id
-        ends = {token for token in (eos, self._turn_end.ids[-1] if self._turn_end.ids else None) if token is not None}
+        ends = {token for token in (eos, *self._turn_end.ids[-1:]) if token is not None}
         if not ends and not self.eos_tokens:
             raise UserError(
                 f"{self.name}: the tokenizer has no EOS token and its chat template ends no turn with a special token, "
                 "so that no completion could end; set eos_token in its tokenizer_config.json"
             )
-        return tuple(sorted(ends | set(self.eos_tokens)))
+        return tuple(sorted(ends | set(self.eos_tokens) | (self._turn_end.headers if self.converses else set())))
 
     def sampling(
         self, max_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
     ) -> Sampling:
-        """How to draw completions that end where they should."""
+        """Says how to draw completions that end where they should."""
         drawn = Sampling(max_tokens, temperature, top_k, top_p, min_p)
         return replace(drawn, stop_tokens=self.stop_tokens, stop_strings=self.stop_strings)
 
@@ -239,6 +251,10 @@ class Renderer:
         return Writer(fill, example.id, self.name, *ends)
 
     @cached_property
+    def _turn_end(self) -> TurnEnd:
+        return TurnEnd(self.tokenizer, self._template, self._encoder)
+
+    @cached_property
     def _template(self) -> ChatTemplate:
         return ChatTemplate(self.tokenizer, self.name, self.template_arguments, self.today)
 
@@ -277,10 +293,6 @@ class Renderer:
         bare = self.tokenizer.encode("a", add_special_tokens=False)
         whole = self.tokenizer.encode("a", add_special_tokens=True)
         return tuple(whole[: whole.index(bare[0])])
-
-    @cached_property
-    def _turn_end(self) -> TurnEnd:
-        return TurnEnd(self.tokenizer, self._template, self._encoder)
 
     @property
     def _end_of_text(self) -> tuple[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from groupwise.errors import UserError
 from groupwise.tokens.chat_template import ChatTemplate
 from groupwise.tokens.encoding import Encoder
 from groupwise.types import Example
@@ -47,3 +48,21 @@ class TurnEnd:
         last = [added[self.ids[-1]].content] if self.ids else []
         others = [added[token].content for token in stop_tokens if token in added] if last else []
         return tuple(dict.fromkeys([*last, *others]))
+
+    @cached_property
+    def headers(self) -> set[int]:
+        """Where no token ends a turn but the next header does: what a user's header, or a tool's, begins with."""
+        if self.ids or self.tokenizer.chat_template is None:
+            return set()
+        found = (self._header(role) for role in ("user", "tool"))
+        return {token for token in found if token is not None}
+
+    def _header(self, role: str) -> int | None:
+        turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "ANSWER"}]
+        turns.append({"role": role, "content": "more"})
+        try:
+            text = self.template.fill(turns, Example("the chat template's probe", "question"))
+        except UserError:  # it knows no such role
+            return None
+        ids = self.encoder.after(text.rpartition("ANSWER")[2])
+        return next((token for token in ids if token in self.tokenizer.added_tokens_decoder), None)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from groupwise.environments.global_random import GlobalRandom
 from groupwise.environments.protocol import Reply, Says, Utterance
 from groupwise.environments.schemas import short
 from groupwise.errors import UserError
@@ -34,14 +33,12 @@ class Gymnasium:
     a discrete space the last number, of a text space the text."""
 
     def __call__(self, row: Mapping[str, Any], random: Random) -> Generator[Utterance, Reply, Any]:
-        numbers = GlobalRandom(random)
         env = self.make()
         try:
             given = row.get("seed")
-            seed = given if isinstance(given, int) and not isinstance(given, bool) else numbers.seed
-            with numbers:
-                observation, info = env.reset(seed=seed)
-                text = self._shown(env, observation)
+            seed = given if isinstance(given, int) and not isinstance(given, bool) else random.getrandbits(31)
+            observation, info = env.reset(seed=seed)
+            text = self._shown(env, observation)
             reward, over = 0.0, False
             reply = yield text
             while not over:
@@ -50,10 +47,9 @@ class Gymnasium:
                 except ValueError as error:
                     reply = yield f"not an action: {error}"
                     continue
-                with numbers:
-                    observation, reward, ended, cut, info = env.step(action)
-                    over = bool(ended or cut)
-                    text = "" if over else self._shown(env, observation)
+                observation, reward, ended, cut, info = env.step(action)
+                over = bool(ended or cut)
+                text = "" if over else self._shown(env, observation)
                 if not over:
                     reply = yield Says(text, reward=float(reward))
             return {"reward": float(reward), **_success(info)}
@@ -83,8 +79,8 @@ class Gymnasium:
         if hasattr(space, "charset") or hasattr(space, "character_set"):
             return text
         raise UserError(
-            f"the actions of this environment are {space or 'not said'}; give act=, which makes one of the model's words: "
-            "gw.environments.Gymnasium(make, act=lambda env, text: ...)"
+            f"the actions of this environment are {space or 'not said'}; give act=, which makes one of the model's "
+            "words: gw.environments.Gymnasium(make, act=lambda env, text: ...)"
         )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from groupwise.environments.global_random import GlobalRandom
 from groupwise.environments.protocol import Reply, Says, Utterance
 from groupwise.errors import UserError
 
@@ -22,16 +21,13 @@ class SkyRLGym:
     which is given ``env_config={}`` and ``extras=row``."""
 
     def __call__(self, row: Mapping[str, Any], random: Random) -> Generator[Utterance, Reply, Any]:
-        numbers = GlobalRandom(random)
-        with numbers:
-            env = self._made(row)
-            prompt = _messages(row.get("prompt", ()))
-            said, _ = env.init([dict(message) for message in prompt])
+        env = self._made(row)
+        prompt = _messages(row.get("prompt", ()))
+        said, _ = env.init([dict(message) for message in prompt])
         try:
             reply = yield _beyond(list(said), prompt)
             while True:
-                with numbers:
-                    out = env.step(str(reply))
+                out = env.step(str(reply))
                 reward = out["reward"]
                 reward = float(sum(reward)) if isinstance(reward, list | tuple) else float(reward)
                 if out["done"]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from groupwise.environments.global_random import GlobalRandom
 from groupwise.environments.protocol import Reply, Utterance
 from groupwise.errors import UserError
 
@@ -23,20 +22,17 @@ class TextArena:
     """Makes one for each episode: ``lambda: textarena.make("GuessTheNumber-v0")``."""
 
     def __call__(self, row: Mapping[str, Any], random: Random) -> Generator[Utterance, Reply, Any]:
-        numbers = GlobalRandom(random)
         given = row.get("seed")
-        seed = given if isinstance(given, int) and not isinstance(given, bool) else numbers.seed
-        with numbers:
-            env = self.make()
-            env.reset(num_players=1, seed=seed)
-            _, observation = env.get_observation()
+        seed = given if isinstance(given, int) and not isinstance(given, bool) else random.getrandbits(31)
+        env = self.make()
+        env.reset(num_players=1, seed=seed)
+        _, observation = env.get_observation()
         before = _text(observation)
         reply = yield before.strip()
         over = False
         while not over:
-            with numbers:
-                over, _ = env.step(str(reply))
-                observation = None if over else env.get_observation()[1]
+            over, _ = env.step(str(reply))
+            observation = None if over else env.get_observation()[1]
             if not over:
                 new, before = _news(before, observation, str(reply))
                 reply = yield new

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
 from typing import Any
 
-from groupwise.environments.global_random import GlobalRandom
 from groupwise.environments.protocol import Ended, Reply, Utterance
 from groupwise.environments.results import result_of
 from groupwise.environments.schemas import Schema, schema_of
@@ -45,15 +43,14 @@ class TRL:
         tools = [FunctionTool(getattr(instance, name), schema) for name, schema in self._schemas(row).items()]
         functions = [*(tool.function for tool in tools), instance.reset, getattr(instance, "get_reward", None)]
         is_async = any(map(inspect.iscoroutinefunction, functions))
-        talk = self._talk(instance, tools, row, GlobalRandom(random), is_async)
+        talk = self._talk(instance, tools, row, is_async)
         return talk if is_async else driven(talk)
 
     async def _talk(
-        self, instance: Any, tools: Sequence[Tool], row: Mapping[str, Any], numbers: GlobalRandom, is_async: bool
+        self, instance: Any, tools: Sequence[Tool], row: Mapping[str, Any], is_async: bool
     ) -> AsyncGenerator[Utterance | Ended, Reply]:
         given = {name: value for name, value in row.items() if name != ROUTE or not isinstance(self.factory, Mapping)}
-        with numbers:
-            opening = instance.reset(**_accepted(instance.reset, given))
+        opening = instance.reset(**_accepted(instance.reset, given))
         opening = await value_of(opening)
         toolbox = Toolbox(tools, None, self.limits)
         completion: list[dict[str, Any]] = []
@@ -61,8 +58,7 @@ class TRL:
             reply = yield None if opening is None else result_of(opening).text
             while reply.calls or reply.malformed:
                 completion.append(_turn(reply))
-                with nullcontext() if is_async else numbers:
-                    said, ended = await toolbox.answers(reply, is_async)
+                said, ended = await toolbox.answers(reply, is_async)
                 completion += [{"role": each.role, "content": each.text, "name": each.name} for each in said]
                 if ended is not None:
                     break
