@@ -25,8 +25,8 @@ from groupwise.values.keys import prompt_key
 from groupwise.values.spans import Span, check_spans
 from groupwise.values.tolerance import differ
 
-Message = Mapping[str, str]
-"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``."""
+Message = Mapping[str, Any]
+"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``; perhaps ``tool_calls``."""
 
 Text = str | tuple[Message, ...]
 """Plain text, or a conversation."""

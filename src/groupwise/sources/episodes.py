@@ -12,11 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from groupwise.environments.as_environment import schemas_of
 from groupwise.environments.plain import Plain
+from groupwise.environments.protocol import Environment
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.rewards.episodes import EpisodeReward
 from groupwise.sources.episode import Episode
 from groupwise.sources.episode_metrics import WorldTime
+from groupwise.tokens.calls import TOOLS
 from groupwise.tokens.opening import opened
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import CompletionEvent, Example, Prompt, Request, Rollout, Sampling
@@ -30,6 +33,7 @@ Place = tuple[int, int]
 def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple[Example, int]]) -> list[Prompt | str]:
     """For each row and the seed of its world the prompt that its environment opens, or why it did not."""
     worlds = reward.worlds
+    rows = [(with_tools(example, reward.environment), seed) for example, seed in rows]
     numbers = {worlds.begin(row_of(example), seed): place for place, (example, seed) in enumerate(rows)}
     found: dict[int, Prompt | str] = {}
     try:
@@ -46,9 +50,10 @@ def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple
 
 
 def row_of(example: Example) -> dict[str, Any]:
-    """What an environment is told of a row: its columns, and its prompt and answer under these names."""
-    own = {"prompt": example.prompt, "answer": example.answer}
-    return own | dict(example.columns)
+    """What an environment is told of a row: its columns, and its prompt and answer by those names."""
+    prompt = example.prompt if isinstance(example.prompt, str) else [dict(message) for message in example.prompt]
+    told = {"prompt": prompt, **({} if example.answer is None else {"answer": example.answer})}
+    return {**told, **example.columns}
 
 
 def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Prompt | str:
@@ -60,6 +65,12 @@ def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Pr
     said = messages if renderer.is_chat else "".join(message["content"] for message in messages)
     prompt = renderer.prompt(replace(example, prompt=said))
     return replace(prompt, example=example, world=seed, messages=messages)
+
+
+def with_tools(example: Example, environment: Environment) -> Example:
+    """The example with what its environment lets the model call, for the chat template."""
+    schemas = schemas_of(environment, row_of(example))
+    return replace(example, columns={**example.columns, TOOLS: schemas}) if schemas else example
 
 
 Played = tuple[Place, Rollout]

@@ -45,7 +45,7 @@ def from_file(
     answer_column: str | None = None,
     ignore_columns: Sequence[str] = (),
     structured_answers: Structured = "error",
-    turns: Turns = "last",
+    turns: Turns | None = None,
     limit: int | None = None,
     name: str | None = None,
     system: str | None = None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from groupwise.environments.forms import resolved
+from groupwise.environments.as_environment import resolved
 from groupwise.environments.turns import Turns
 from groupwise.protocols import Reward
 from groupwise.rewards.episodes import EpisodeReward, among_rewards

@@ -25,9 +25,11 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
+from groupwise.environments.protocol import Reply
 from groupwise.errors import UserError
 from groupwise.tokens.between import Between
-from groupwise.tokens.chat_template import TOOLS, ChatTemplate
+from groupwise.tokens.calls import TOOLS, CallReader, guarded_message
+from groupwise.tokens.chat_template import ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder
 from groupwise.tokens.privileged import privileged
 from groupwise.tokens.token_text import Pieces
@@ -95,7 +97,8 @@ class Renderer:
     @cached_property
     def between(self) -> Between:
         """Writes what stands between the model's turns."""
-        return Between(self._template, self._encoder, self.name, self.is_chat, self.converses == "keep", self._shown)
+        keeps = self.converses == "keep"
+        return Between(self._template, self._encoder, self.name, self.is_chat, keeps, self._shown, self.stop_tokens)
 
     @property
     def is_chat(self) -> bool:
@@ -157,6 +160,13 @@ class Renderer:
         kept = [token for token in tokens if token not in self.stop_tokens]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def turn(self, tokens: Sequence[int], finished: bool, example: Example) -> tuple[Reply, Message]:
+        """A turn of the model's as an environment hears it and as a message: its text, and where the example has tools
+        its calls, of which one that did not end has none. Raises UserError where nobody knows how calls are written."""
+        tools = example.columns.get(TOOLS) if finished else None
+        kept = [token for token in tokens if token not in self.stop_tokens]
+        return self._calls.turn(self.decode(tokens), kept, tools or ())
+
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token's own share of ``decode(tokens)``, in order; a token that shows nothing has an empty one."""
         hidden = self._hidden
@@ -171,7 +181,7 @@ class Renderer:
         Raises UserError where there is none.
         """
         eos = self.tokenizer.eos_token_id
-        ends = {token for token in (eos, self._turn_end.ids[-1] if self._turn_end.ids else None) if token is not None}
+        ends = {token for token in (eos, *self._turn_end.ids[-1:]) if token is not None}
         if not ends and not self.eos_tokens:
             raise UserError(
                 f"{self.name}: the tokenizer has no EOS token and its chat template ends no turn with a special token, "
@@ -259,13 +269,19 @@ class Renderer:
     def _template(self) -> ChatTemplate:
         return ChatTemplate(self.tokenizer, self.name, self.template_arguments, self.today)
 
-    def _shown(self, message: Message, example: Example) -> Message:
-        return {**message, "content": self._guarded(message["content"], example)}
+    @cached_property
+    def _calls(self) -> CallReader:
+        return CallReader(self.tokenizer, self.name, self._template.fill, self._template.knows_tools)
 
-    def _guarded(self, text: str, example: Example) -> str:
+    def _shown(self, message: Message, example: Example) -> Message:
+        """A message as the template takes it: no special token in what anybody says, no tag in what a tool does."""
+        given = guarded_message(message, lambda text, markup: self._guarded(text, example, markup))
+        return self._calls.shown(given) if given.get("tool_calls") else given
+
+    def _guarded(self, text: str, example: Example, markup: bool = False) -> str:
         if GUARD in text:
             raise UserError(f"{example.id}: the text holds U+FDD0, which is no character; remove it")
-        return self._encoder.guarded(text)
+        return self._encoder.guarded(text, markup)
 
     @cached_property
     def _encoder(self) -> Encoder:
