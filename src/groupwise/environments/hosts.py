@@ -25,8 +25,8 @@ from groupwise.errors import UserError
 from groupwise.isolation.fork_server import GRACE_SECONDS, ForkServer, Worker
 from groupwise.isolation.pool import MEMORY_BYTES
 
-Answer = tuple[int, Plain]
-"""The episode's number, and what it says, how it ends, or why it does not go on."""
+Answer = tuple[int, Plain, float]
+"""The episode's number; what it says, how it ends, or why it does not go on; and the seconds that it took so far."""
 
 
 @dataclass(eq=False)
@@ -135,14 +135,16 @@ class Host:
     @property
     def deadline(self) -> float:
         """When what is asked now must be answered."""
-        first = self.episodes[self.asked[0]]
-        left = self.turns.episode_seconds - first.seconds
+        first = self.episodes.get(self.asked[0])
+        left = self.turns.episode_seconds - (first.seconds if first is not None else 0.0)
         return self.since + max(0.0, min(self.turns.reply_seconds, left)) + GRACE_SECONDS
 
     def _heard(self, number: int, plain: Plain, seconds: float) -> Iterator[Answer]:
         self.asked.remove(number)
         self.since = time.monotonic()
-        episode = self.episodes[number]
+        episode = self.episodes.get(number)
+        if episode is None:  # it is over, and this answers what it was told too late
+            return
         place, episode.replies = episode.replies, episode.replies + 1
         if episode.is_closing and place == len(episode.orders) - 1:
             del self.episodes[number]
@@ -162,7 +164,7 @@ class Host:
         episode.heard.append(plain)
         if "says" not in plain:
             self.episodes.pop(episode.number, None)
-        return episode.number, plain
+        return episode.number, plain, episode.seconds
 
     def _killed(self, how: str) -> Iterator[Answer]:
         """Ends the process; who ran in it is at fault, and the others are played again."""
@@ -172,11 +174,11 @@ class Host:
         self._worker, self._unsent = None, bytearray()
         at_fault = running if running in self.episodes else self.asked[0]
         self.asked.clear()
-        episode = self.episodes.pop(at_fault)
-        if episode.is_asked and not episode.is_closing:
+        episode = self.episodes.pop(at_fault, None)
+        if episode is not None and episode.is_asked and not episode.is_closing:
             within = min(self.turns.reply_seconds, self.turns.episode_seconds)
             why = f"no reply within {within:g} s{place}" if how == "timeout" else f"its process ended{place}"
-            yield at_fault, {how: why}
+            yield at_fault, {how: why}, episode.seconds + time.monotonic() - self.since
         for each in list(self.episodes.values()):
             if each.is_closing:
                 del self.episodes[each.number]
@@ -213,8 +215,9 @@ class Worlds:
         return number
 
     def say(self, number: int, reply: Reply) -> None:
-        """Tells an episode what the model said."""
-        self._host(number).order((SAY, number, reply, 0))
+        """Tells an episode what the model said; nothing where it is over."""
+        if number in self._host(number).episodes:
+            self._host(number).order((SAY, number, reply, 0))
 
     def close_episode(self, number: int) -> None:
         """Ends an episode that nobody goes on with; nothing for one that has ended."""
@@ -230,11 +233,6 @@ class Worlds:
             if found or left <= 0:
                 return found
             self._wait(left)
-
-    def seconds(self, number: int) -> float:
-        """That the episode took so far; 0 for one that is over."""
-        episode = self._host(number).episodes.get(number)
-        return episode.seconds if episode is not None else 0.0
 
     def close(self) -> None:
         """Ends all processes. The next episode starts others."""

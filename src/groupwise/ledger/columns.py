@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     import pyarrow
     from torch import Tensor
 
-VERSION = "3"
+VERSION = "4"
 """Of the schema, in each file's metadata under ``groupwise.ledger``; files of version 1 have none. From 3 on there are
-``versions``: which weights drew which tokens (``Rollout.spans``)."""
+``versions``: which weights drew which tokens (``Rollout.spans``); from 4 on ``stop``, ``turns``, ``messages`` and
+``world_seed`` of episodes, None without an environment."""
 
 
 def schema() -> pyarrow.Schema:
@@ -41,6 +42,10 @@ def schema() -> pyarrow.Schema:
         "version": pa.int64(),
         "versions": spans,
         "reward": pa.float64(),
+        "stop": pa.string(),
+        "turns": ids,
+        "messages": pa.string(),
+        "world_seed": pa.int64(),
         "correct": pa.bool_(),
         "greedy_reward": pa.float64(),
         "reward_tokens": ids,
@@ -91,6 +96,10 @@ def _plain(stage: str, record: StepRecord) -> dict[str, Any]:
         "finished": [rollout.finished for rollout in rollouts],
         "version": [rollout.version for rollout in rollouts],
         "versions": [[{"version": drawn_by, "end": end} for drawn_by, end in each.spans] for each in rollouts],
+        "stop": [rollout.stop for rollout in rollouts],
+        "turns": [rollout.turns if rollout.stop else None for rollout in rollouts],
+        "messages": [_said(rollout) for rollout in rollouts],
+        "world_seed": [rollout.prompt.world for rollout in rollouts],
         "correct": [rollout.correct for rollout in rollouts],
         "greedy_reward": [group.greedy_reward for group in record.groups for _ in group.rollouts],
         "extras": [extras(rollout) for rollout in rollouts],
@@ -179,6 +188,13 @@ def _ragged(values: numpy.ndarray[Any, Any], lengths: numpy.ndarray[Any, Any]) -
 def _plain_text(prompt: Text) -> str | None:
     """The prompt as the data has it; of a conversation its messages as JSON."""
     return _encodable(prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False, default=str))
+
+
+def _said(rollout: Rollout) -> str | None:
+    """The whole conversation of an episode as JSON."""
+    if rollout.stop is None:
+        return None
+    return masked(json.dumps([*rollout.prompt.messages, *rollout.messages], ensure_ascii=False, default=str))
 
 
 def _encodable(text: str | None) -> str | None:

@@ -13,7 +13,7 @@ from groupwise.preflight.findings import Notebook
 from groupwise.preflight.signal import SIZES, kinds, share_without_signal
 from groupwise.sources import DrawContext
 from groupwise.sources.rollouts import Sampler
-from groupwise.sources.rows import prompt_stream
+from groupwise.sources.rows import prompt_stream, prompts_of
 from groupwise.training.stage import Stage
 from groupwise.types import Group, Rollout, flatten
 
@@ -39,8 +39,8 @@ def sampled(stage: Stage, context: DrawContext, limit_seconds: float, prompts: i
     assert how is not None
     room = context.engine.context_tokens - source.max_completion_tokens
     prompts = min(prompts, len(stage.task.train))
-    for prompt in (context.renderer.prompt(example) for example, _ in prompt_stream(context)):
-        if len(prompt.tokens) > room:
+    for prompt in (prompts_of(context, [row])[0] for row in prompt_stream(context)):
+        if prompt is None or len(prompt.tokens) > room:
             continue
         seeds = tuple(range(found.prompts * size, (found.prompts + 1) * size))
         [rollouts] = sampler.sample(context.engine, [prompt], [seeds], how)
@@ -112,6 +112,7 @@ def tell_agreement(
         abs(float(learned[row, place]) - said)
         for row, rollout in enumerate(chosen)
         for place, said in enumerate(rollout.behavior_logprobs)
+        if rollout.mask[place]
     ]
     mean, most = sum(gaps) / len(gaps), max(gaps)
     words = (

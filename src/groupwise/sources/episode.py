@@ -31,7 +31,9 @@ class Episode:
         """By turn end, what the environment gave for it."""
         self.messages: tuple[Message, ...] = ()
         self.last_drawn: tuple[int, ...] = ()
-        self.finished = False
+        self.seconds = 0.0
+        """That its environment took so far."""
+        self.calls = self.malformed = 0
         self.has_begun = False
         self.went_wrong: Plain = {}
 
@@ -53,10 +55,12 @@ class Episode:
                 self.spans.pop()
             self.spans.append((version, offset + end))
         self.ends.append(len(self.tokens) - 1)
-        self.last_drawn, self.finished = completion.tokens, completion.finished
+        self.last_drawn = completion.tokens
         reply, message = renderer.turn(completion.tokens, completion.finished, self.prompt.example)
         self.texts.append(str(reply))
         self.messages += (message,)
+        self.calls += len(reply.calls)
+        self.malformed += bool(reply.malformed)
         return reply
 
     def hears(self, said: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
@@ -94,6 +98,11 @@ class Episode:
             messages=self.messages,
         )
 
+    def _tools(self) -> dict[str, float]:
+        """What the model asked of tools, where it has any."""
+        has_tools = bool(self.prompt.example.columns.get("tools")) or self.calls or self.malformed
+        return {"tools/calls": float(self.calls), "tools/malformed": float(self.malformed)} if has_tools else {}
+
     def _score(self, plain: Plain, stop: Stop, alone: bool) -> Score:
         """A sum over turns, each at its last sampled token. An episode that was cut off has what it earned so far."""
         if stop == "timeout" or stop == "failed":
@@ -103,14 +112,14 @@ class Episode:
         if last is None and not earned:
             if alone and stop == "finished":
                 return Score(None, "failed", reason="returned None and gave no reward for any turn")
-            return Score(None, "not_applicable")
+            return Score(None, "not_applicable", logged=self._tools() | said.get("logged", {}))
         if earned:
             earned[self.ends[-1]] = earned.get(self.ends[-1], 0.0) + (last or 0.0)
         total = sum(earned.values()) if earned else last
         return Score(
             total,
             steps=earned,
-            logged=said.get("logged", {}),
+            logged=self._tools() | said.get("logged", {}),
             extras=said.get("extras", {}),
             right=said.get("success"),
         )

@@ -6,18 +6,18 @@ its seeds alone: never on who answered first, nor on how long that took.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from groupwise.environments.as_environment import schemas_of
 from groupwise.environments.plain import Plain
-from groupwise.environments.protocol import Environment
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.rewards.episodes import EpisodeReward
 from groupwise.sources.episode import Episode
-from groupwise.tokens.calls import TOOLS
+from groupwise.sources.episode_metrics import WorldTime
+from groupwise.tasks.episode_rows import row_of, with_tools
 from groupwise.tokens.opening import opened
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import CompletionEvent, Example, Prompt, Request, Rollout, Sampling
@@ -36,10 +36,11 @@ def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple
     found: dict[int, Prompt | str] = {}
     try:
         while len(found) < len(rows):
-            for number, plain in worlds.hear(PATIENCE_SECONDS):
+            for number, plain, _ in worlds.hear(PATIENCE_SECONDS):
                 if number in numbers:
                     place = numbers[number]
                     found[place] = _opened(renderer, *rows[place], plain)
+                    worlds.close_episode(number)
     finally:
         for number in numbers:
             worlds.close_episode(number)
@@ -57,27 +58,8 @@ def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Pr
     return replace(prompt, example=example, world=seed, messages=messages)
 
 
-def with_tools(example: Example, environment: Environment) -> Example:
-    """The example with what its environment lets the model call, for the chat template."""
-    schemas = schemas_of(environment, row_of(example))
-    return replace(example, columns={**example.columns, TOOLS: schemas}) if schemas else example
-
-
-def row_of(example: Example) -> dict[str, Any]:
-    """What an environment is told of a row: its columns, and its prompt and answer by those names."""
-    prompt = example.prompt if isinstance(example.prompt, str) else [dict(message) for message in example.prompt]
-    told = {"prompt": prompt, **({} if example.answer is None else {"answer": example.answer})}
-    return {**told, **example.columns}
-
-
-@dataclass(frozen=True)
-class Played:
-    """An episode that is over."""
-
-    place: Place
-    rollout: Rollout
-    seconds: float
-    """That its environment took."""
+Played = tuple[Place, Rollout]
+"""An episode that is over."""
 
 
 def play(
@@ -88,13 +70,16 @@ def play(
     seeds: Sequence[tuple[int, ...]],
     sampling: Sampling,
     alone: bool = True,
+    clock: WorldTime | None = None,
 ) -> Iterator[Played]:
     """Plays an episode for each seed of each prompt, which ``open_prompts`` has opened, and yields each as it ends.
 
     ``sampling.max_tokens`` are those that the model says in all turns together. ``alone``: no other reward scores it.
+    ``clock`` is told what environments took.
     """
     stream = engine.stream(sampling)
-    game = _Game(stream, renderer, reward, sampling, engine.context_tokens, alone)
+    clock = clock or WorldTime()
+    game = _Game(stream, renderer, reward, sampling, engine.context_tokens, alone, clock)
     try:
         for number, (prompt, own) in enumerate(zip(prompts, seeds, strict=True)):
             game.begin(number, prompt, own)
@@ -105,7 +90,9 @@ def play(
                 game.listen()
                 yield from game.over()
             if game.is_open:
+                started = time.perf_counter()
                 game.listen(PATIENCE_SECONDS)
+                clock.waiting += time.perf_counter() - started
                 yield from game.over()
     finally:
         stream.close()
@@ -123,8 +110,9 @@ class _Game:
         sampling: Sampling,
         context_tokens: int,
         alone: bool,
+        clock: WorldTime,
     ) -> None:
-        self.stream, self.renderer, self.reward, self.alone = stream, renderer, reward, alone
+        self.stream, self.renderer, self.reward, self.alone, self.clock = stream, renderer, reward, alone, clock
         self.worlds, self.turns, self.most = reward.worlds, reward.turns, sampling.max_tokens
         self.context = min(self.turns.context_tokens or context_tokens, context_tokens)
         self.drawing: dict[tuple[int, int], Episode] = {}
@@ -166,10 +154,12 @@ class _Game:
 
     def listen(self, seconds: float = 0.0) -> None:
         """Takes what environments answered."""
-        for number, plain in self.worlds.hear(seconds):
+        for number, plain, taken in self.worlds.hear(seconds):
             episode = self.living.get(number)
             if episode is None:
                 continue
+            self.clock.seconds += taken - episode.seconds
+            episode.seconds = taken
             if not episode.has_begun:
                 episode.begins(plain)
                 if "says" in plain and not episode.went_wrong:
@@ -215,12 +205,11 @@ class _Game:
         return min(left, self.turns.turn_tokens or left)
 
     def _end(self, episode: Episode, plain: Plain) -> None:
-        seconds = self.worlds.seconds(episode.world)
         del self.living[episode.world]
         self.worlds.close_episode(episode.world)
         self._release(episode.at[0])
         rollout = episode.rollout(plain, self.renderer, self.reward.name, self.alone)
-        self.done.append(Played(episode.place, rollout, seconds))
+        self.done.append((episode.place, rollout))
 
     def _release(self, request: int) -> None:
         """One completion less of a request that the engine keeps anything of."""

@@ -107,6 +107,8 @@ class MonteCarloSteps(OfflineSource):
     def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
         if not task.rewards:
             yield f"task {task.name} has no reward, and what becomes of a step is judged by one"
+        if task.episodes is not None:
+            yield f"task {task.name} has an environment, and an episode cannot be continued from the middle of a turn"
 
     def asks_verdict(self) -> bool:
         return True

@@ -17,7 +17,7 @@ from groupwise.seeding import shuffled, stable_seed
 from groupwise.sources import offline_files
 from groupwise.sources.draw import DrawContext, OfflineGroups, Position, RolloutBatch, after_prompts, prompts_taken
 from groupwise.sources.rollouts import Sampler
-from groupwise.sources.rows import has_room, refuse_nothing, row_order, rows_of
+from groupwise.sources.rows import has_room, prompts_of, refuse_nothing, row_order, rows_of
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Example, Group, Prompt, Rollout
 
 SAMPLED_TOGETHER = 4096  # completions, then they are scored
@@ -116,8 +116,8 @@ def chosen_rows(source: Gatherer, context: DrawContext) -> tuple[int, ...]:
 def fitting_prompts(source: Gatherer, context: DrawContext) -> tuple[dict[int, Prompt], int]:
     """Returns prompts by row number, and how many did not fit. Raises UserError where none does."""
     rows, asked = rows_of(context), chosen_rows(source, context)
-    prompts = {row: context.renderer.prompt(rows[row]) for row in asked}
-    fitting = {row: prompt for row, prompt in prompts.items() if _has_room(source, context, prompt)}
+    prompts = dict(zip(asked, prompts_of(context, [(rows[row], row) for row in asked]), strict=True))
+    fitting = {row: each for row, each in prompts.items() if each is not None and _has_room(source, context, each)}
     refuse_nothing(len(fitting), context)
     return fitting, len(prompts) - len(fitting)
 

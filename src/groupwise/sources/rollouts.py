@@ -15,6 +15,7 @@ from groupwise.rewards.failures import Failures, unscored
 from groupwise.rewards.scoring import checked_scores, score_metrics, score_rollouts
 from groupwise.rewards.verdicts import Judge
 from groupwise.sources.draw import DrawContext
+from groupwise.sources.episode_metrics import WorldTime, episode_metrics
 from groupwise.sources.episodes import play
 from groupwise.sources.reward_metrics import reward_metrics
 from groupwise.tasks.task import Task
@@ -56,13 +57,14 @@ def drawn(
     prompts: Sequence[Prompt],
     seeds: Sequence[tuple[int, ...]],
     sampling: Sampling,
+    clock: WorldTime | None = None,
 ) -> Iterator[tuple[int, int, Rollout]]:
     """A rollout for each seed of each prompt as it ends, with the prompt's number and the seed's. Where the task has an
     environment they are episodes, and the prompts are those that it opened."""
     if task.episodes is not None:
         alone = len(task.rewards) == 1
-        for played in play(engine, renderer, task.episodes, prompts, seeds, sampling, alone):
-            yield *played.place, played.rollout
+        for place, rollout in play(engine, renderer, task.episodes, prompts, seeds, sampling, alone, clock):
+            yield *place, rollout
         return
     requests = [Request(prompt.tokens, own) for prompt, own in zip(prompts, seeds, strict=True)]
     for number, index, completion in engine.generate(requests, sampling):
@@ -82,6 +84,7 @@ class Sampler:
     def __init__(self, context: DrawContext) -> None:
         self.context = context
         self.tokens = 0
+        self.clock = WorldTime()
         self.seconds = {"sample": 0.0, "reward": 0.0}
         self._seconds_by_reward: Counter[str] = Counter()
         self._judge = _judge(context)
@@ -100,11 +103,13 @@ class Sampler:
 
         ``on_group(prompt's number, its rollouts)`` comes as soon as they are complete, prompt after prompt.
         """
-        started = time.perf_counter()
+        started, context = time.perf_counter(), self.context
         found: dict[tuple[int, int], Rollout] = {}
         groups: list[list[Rollout]] = []
         missing, total = [len(own) for own in seeds], sum(map(len, seeds))
-        for number, index, rollout in drawn(engine, self.context.renderer, self.context.task, prompts, seeds, sampling):
+        for number, index, rollout in drawn(
+            engine, context.renderer, context.task, prompts, seeds, sampling, self.clock
+        ):
             found[number, index] = rollout
             self.tokens += sum(rollout.mask)
             if len(found) % TOLD_EVERY == 0 or len(found) == total:
@@ -178,7 +183,10 @@ class Sampler:
 
     def metrics(self, groups: list[Group]) -> dict[str, float]:
         """Returns metrics of all that was sampled, whichever part it came in; nothing where the task has no rewards."""
-        metrics: dict[str, float] = {}
+        metrics = episode_metrics(flatten(groups))
+        if metrics:
+            shares = {"seconds": self.clock.seconds, "waiting": self.clock.waiting / max(self.seconds["sample"], 1e-9)}
+            metrics |= {f"world/{name}": value for name, value in shares.items()}
         for reward in self._rewards:
             scores = [rollout.scores[reward.name] for rollout in flatten(groups)]
             metrics |= score_metrics(reward.name, scores, self._seconds_by_reward[reward.name])

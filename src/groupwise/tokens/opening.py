@@ -8,8 +8,8 @@ from groupwise.types import Message, Text
 
 
 def opened(prompt: Text, said: Sequence[Message]) -> tuple[Message, ...]:
-    """Both as one conversation. A user who would speak twice in a row speaks once, with a blank line between, so that
-    a template which wants turns by turns takes it."""
+    """Both as one conversation. A user who would speak twice in a row speaks once, without a break: an environment that
+    wants one says it."""
     messages: list[Message] = []
     if not isinstance(prompt, str):
         messages += prompt
@@ -18,9 +18,7 @@ def opened(prompt: Text, said: Sequence[Message]) -> tuple[Message, ...]:
     for message in said:
         last: Message = messages[-1] if messages else {}
         if message["role"] == "user" == last.get("role"):
-            first, second = str(last["content"]), message["content"]
-            apart = "" if first[-1:].isspace() or second[:1].isspace() or not first else "\n\n"
-            messages[-1] = {**last, "content": first + apart + second}
+            messages[-1] = {**last, "content": last["content"] + message["content"]}
         else:
             messages.append(dict(message))
     return tuple(messages) or ({"role": "user", "content": ""},)
