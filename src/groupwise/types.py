@@ -26,7 +26,7 @@ from groupwise.values.spans import Span, check_spans
 from groupwise.values.tolerance import differ
 
 Message = Mapping[str, Any]
-"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``; perhaps ``tool_calls``."""
+"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``, maybe ``tool_calls``."""
 
 Text = str | tuple[Message, ...]
 """Plain text, or a conversation."""

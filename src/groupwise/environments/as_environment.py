@@ -48,10 +48,11 @@ def as_environment(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Call
 
 @dataclass(frozen=True)
 class Named:
-    """An environment and what metrics call it."""
+    """An environment, what metrics call it, and whether it gives rewards itself."""
 
     name: str
     environment: Environment
+    judges: bool = True
 
 
 def resolved(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Callable[..., Any]] = ()) -> Named:
@@ -59,7 +60,9 @@ def resolved(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Callable[.
     name = "tools" if given is None else given if isinstance(given, str) else "environments"
     if given is not None and not isinstance(given, str | Mapping):
         name = name_of(given)
-    return Named(name, as_environment(given, tools, rewards))
+    found = as_environment(given, tools, rewards)
+    inner = found.environment if isinstance(found, WithTools) else found
+    return Named(name, found, inner.judges if isinstance(inner, Tools | TRL) else True)
 
 
 def schemas_of(environment: Any, row: Mapping[str, Any]) -> list[Schema]:
