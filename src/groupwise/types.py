@@ -212,7 +212,7 @@ class Score:
 
 @dataclass(frozen=True)
 class TrainerState:
-    """This says where training stood when a completion was drawn, under TRL's names; a step is a draw."""
+    """This says where training stood when a completion was drawn, under TRL's names. A step is a draw."""
 
     global_step: int = 1
     """Steps done."""

@@ -17,13 +17,7 @@ from groupwise.learners.backward import CoefficientFunction, accumulate, send_ba
 from groupwise.learners.critic import Critic
 from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
-from groupwise.learners.loading import (
-    context_of,
-    generation_stops,
-    load_policy,
-    load_tokenizer,
-    save_model,
-)
+from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import MicroBatchBudget
