@@ -140,7 +140,7 @@ class _Worker:
         self.deadline = time.monotonic() + START_SECONDS
         self._buffer = b""
         command, more = _command(setup["function"], within)
-        parcel = packed(("limits", "confinement", "worker"), setup | more)
+        parcel = packed(("limits", "confinement", "pages", "worker"), setup | more)
         try:
             with asked_of_the_system("a reward's verifier"):
                 self._process = subprocess.Popen(
