@@ -128,7 +128,7 @@ ROOMS = {
     "protocols": "types",
     "tokens": "errors types",
     "cli": "errors output values",
-    "config": "errors output",
+    "config": "errors output values",
     "foreign": "errors output",
     "storage": "errors output",
     "environments": "errors isolation output types values",
@@ -137,9 +137,11 @@ ROOMS = {
     "ledger": "isolation learning output storage types",
     "sinks": "errors isolation output protocols storage values",
     "engines": "errors kernels learners networks output protocols tokens types",
-    "rewards": "config errors isolation learners output protocols types values",
-    "tasks": "algorithm errors output protocols rewards storage tokens types",
-    "sources": "algorithm errors isolation output protocols rewards seeding storage tasks tokens types values",
+    "rewards": "config environments errors isolation learners output protocols types values",
+    "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
+    "sources": (
+        "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
+    ),
     "evaluation": "errors output protocols rewards seeding sources tasks types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",

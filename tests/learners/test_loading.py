@@ -13,7 +13,7 @@ import torch
 
 from groupwise.errors import UserError
 from groupwise.learners import Local
-from groupwise.learners.loading import check_model, context_of, load_model, load_tokenizer, parts_left_out
+from groupwise.learners.loading import check_model, context_of, excluded_parts, load_model, load_tokenizer
 from groupwise.networks.context import UNLIMITED
 from groupwise.storage import hub
 
@@ -241,7 +241,7 @@ def test_a_device_that_is_not_there(tiny_model: Path) -> None:
 
 
 def test_a_vision_tower_is_named(tiny_model: Path, tmp_path: Path) -> None:
-    assert parts_left_out(tiny_model) == ""
+    assert excluded_parts(tiny_model) == ""
     path = copy_of(tiny_model, tmp_path)
     config = json.loads((path / "config.json").read_text()) | {"vision_config": {"depth": 1}, "audio_config": {"a": 2}}
     (path / "config.json").write_text(json.dumps(config))

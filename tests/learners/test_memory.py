@@ -39,8 +39,8 @@ def short_of_memory(learner: Any, most_rows: int, error: BaseException, monkeypa
     when some of the gradient is there."""
     passed = learner._outputs
 
-    def outputs(layout: Any, *rest: Any) -> Any:
-        said = passed(layout, *rest)
+    def outputs(micro_batch: Any, *rest: Any) -> Any:
+        said = passed(micro_batch, *rest)
         if len(said.logprobs) > most_rows:
             said.logprobs.sum().backward()
             raise error
@@ -70,7 +70,7 @@ def test_a_step_that_ran_out_of_memory_is_the_same_step(
         assert float((tensor - split[name]).abs().max()) <= 1e-6 * float(tensor.abs().max()), name
     assert 1 <= len(notes) <= 3  # in the first step only
     assert "memory ran out on a micro-batch of" in notes[0]
-    assert learner.room.tokens < 8192
+    assert learner.budget.tokens < 8192
 
 
 def test_what_is_no_matter_of_memory_is_raised(open_learner: Any, random_groups: Any, monkeypatch: Any) -> None:
@@ -128,7 +128,7 @@ def test_a_scorer_goes_on_as_well(tiny_model: Path, random_groups: Any, monkeypa
         monkeypatch.setattr(learner, "_scores", scores)
         values = learner.score(rollouts)
         learner.backward(rollouts, 1.0, lambda rows, said: said.map(torch.ones_like))
-        gradients.append((values, learner.model.score.weight.grad.clone(), learner.room.tokens))
+        gradients.append((values, learner.model.score.weight.grad.clone(), learner.budget.tokens))
     (whole, one, _), (split, other, tokens) = gradients
     assert torch.allclose(whole, split, atol=1e-12)
     assert torch.allclose(one, other, rtol=1e-9)
@@ -138,15 +138,15 @@ def test_a_scorer_goes_on_as_well(tiny_model: Path, random_groups: Any, monkeypa
 def test_what_was_learned_of_memory_survives_a_restart(open_learner: Callable[..., LocalLearner]) -> None:
     learner = open_learner(threads=1)
     learner.start_stage(None)
-    learner.room.tokens = 77
+    learner.budget.tokens = 77
     again = open_learner(threads=1)
     again.start_stage(None)
     again.load_state(learner.state())
-    assert again.room.tokens == 77
+    assert again.budget.tokens == 77
     smaller = open_learner(threads=1, tokens_per_micro_batch=50)
     smaller.start_stage(None)
     smaller.load_state(learner.state())
-    assert smaller.room.tokens == 50
+    assert smaller.budget.tokens == 50
 
 
 def test_a_rehearsal_leaves_nothing_behind(
@@ -162,7 +162,7 @@ def test_a_rehearsal_leaves_nothing_behind(
     told = learner.memory.rehearse(rollouts, frozenset({"entropy"}))
     assert "the longest there can be, fits: tried in" in told
     assert len(notes) >= 1
-    assert learner.room.tokens < 8192
+    assert learner.budget.tokens < 8192
     assert all(bool((tensor == before[name]).all()) for name, tensor in learner.weights())
     assert bool((torch.random.get_rng_state() == random).all())
     assert all(parameter.grad is None for parameter in learner.model.parameters())
@@ -220,7 +220,7 @@ for limited in (True, False):
         resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     norms = update(stage, learner, groups, signals, 0, 0)[1]["grad_norm"]
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    found.append((norms, len(notes), learner.room.tokens))
+    found.append((norms, len(notes), learner.budget.tokens))
 (split, told, tokens), (whole, none, _) = found
 assert none == 0 and told >= 1 and tokens < 20_000, found
 assert abs(whole - split) < 1e-6 * whole, found
@@ -264,7 +264,7 @@ def megabytes(name):
 
 
 def peak(rows, budget):
-    learner.room.tokens = budget
+    learner.budget.tokens = budget
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again
     before = megabytes("VmRSS")
     learner.backward(list(batch(rows)), 1.0, lambda _, said: Outputs(torch.ones_like(said.logprobs)))

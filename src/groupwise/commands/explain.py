@@ -16,7 +16,7 @@ from groupwise.errors import UserError
 
 if TYPE_CHECKING:
     from groupwise.algorithm import Algorithm
-    from groupwise.explain import Drawn, Numbers
+    from groupwise.explain import Numbers, StepBatch
 
 USAGE = "groupwise explain METHOD [--case FILE.json | --run DIR] [--against OTHER] [--json] [--algorithm.OPTION VALUE]"
 
@@ -256,7 +256,7 @@ def _on_run(methods: Sequence[Method], chosen: Namespace) -> None:
     return None
 
 
-def _with_rows(numbers: Numbers, drawn: Drawn) -> dict[str, Any]:
+def _with_rows(numbers: Numbers, drawn: StepBatch) -> dict[str, Any]:
     return numbers.record() | {"rows": [list(group) for group in drawn.rows]}
 
 

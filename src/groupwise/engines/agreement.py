@@ -14,7 +14,7 @@ PROMPT, DRAWN = 8, 4
 
 @torch.inference_mode()
 def gap(engine: RolloutEngine, model: Any) -> str:
-    """In what way log-probabilities of a few tokens differ from those of the model's own forward pass; empty: not."""
+    """Says how log-probabilities of a few tokens differ from those of the model's own forward pass; empty: not."""
     head = model.get_output_embeddings().weight
     vocabulary = model.config.get_text_config().vocab_size
     if engine.context_tokens < PROMPT + DRAWN:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groupwise.algorithm import GAE, Algorithm, Outputs, Preference, RewardToGo, Signals
 from groupwise.errors import UserError
-from groupwise.learning.collate import longest, numbers, padded, parts, placed
+from groupwise.learning.collate import longest, numbers, padded, parts, place_rewards
 from groupwise.output.counting import counted
 from groupwise.rewards.verdicts import CORRECT_AT
 from groupwise.values.tolerance import reaches
@@ -29,7 +29,7 @@ LISTS = {
 
 @dataclass(frozen=True)
 class Response:
-    """One completion. Every list is as long as ``logprobs``; natural logarithms."""
+    """A response is one completion. Every list is as long as ``logprobs``; natural logarithms."""
 
     logprobs: Sequence[float]
     lists: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Case:
-    """Groups of responses, each the completions of one prompt."""
+    """A case is groups of responses, each the completions of one prompt."""
 
     groups: Sequence[Sequence[Response]]
     greedy_rewards: Sequence[float] | None = None
@@ -89,7 +89,7 @@ class Case:
         return any(len(places or ()) > 1 for places in scored)
 
     def rows(self) -> list[tuple[str, Response]]:
-        """All responses, group by group, each with the words that say where it stands."""
+        """Returns all responses, group by group, each with the words that say where it stands."""
         return [
             (f"{self.name}: group {g}, response {r}", response)
             for g, group in enumerate(self.groups)
@@ -98,14 +98,14 @@ class Case:
 
 
 def signals_of(case: Case, algorithm: Algorithm, method: str) -> tuple[Signals, Outputs]:
-    """``[B, T]`` float64 tensors, padded on the right with masked zeros.
+    """Returns ``[B, T]`` float64 tensors, padded on the right with masked zeros.
 
     Raises UserError, with its name and place, for what the method needs and the case lacks.
     """
     _require(case, algorithm, method)
     rows = [response for _, response in case.rows()]
     width = longest(response.logprobs for response in rows)
-    rewards, rewarded = placed([_places(response, algorithm) for response in rows], width)
+    rewards, rewarded = place_rewards([_places(response, algorithm) for response in rows], width)
 
     def given(name: str) -> Tensor | None:
         if any(name not in response.lists for response in rows):

@@ -1,4 +1,5 @@
-"""Methods that are one method on the options at hand: with one update a draw a ratio is 1, and what clips it idle."""
+"""This module finds methods that are one method on the options at hand: with one update a draw a ratio is 1, and what
+clips it idle."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Coincidence:
-    """Another method with the same gradient."""
+    """This is another method with the same gradient."""
 
     name: str
     without_kl: bool = False

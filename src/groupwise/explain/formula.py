@@ -39,7 +39,7 @@ ESTIMATES = {
 
 
 def objective(algorithm: Algorithm) -> list[str]:
-    """J, term by term: aggregation { correction · surrogate - KL + entropy - value loss }."""
+    """Writes J, term by term: aggregation { correction · surrogate - KL + entropy - value loss }."""
     kl, entropy, critic = algorithm.kl, algorithm.entropy.formula(), algorithm.critic.formula()
     weight = "" if isinstance(algorithm.correction, Uncorrected) else "M · "
     terms = [f"J = {algorithm.aggregation.formula()} {{ {weight}{_surrogate(algorithm)[0]}"]
@@ -50,7 +50,7 @@ def objective(algorithm: Algorithm) -> list[str]:
 
 
 def definitions(algorithm: Algorithm) -> list[str]:
-    """What the letters of ``objective`` mean, a line each."""
+    """Says what the letters of ``objective`` mean, a line each."""
     return list(_letters(algorithm))
 
 
@@ -121,14 +121,15 @@ def _empty(algorithm: Algorithm) -> str:
 
 
 def table_row(algorithm: Algorithm) -> tuple[str, str, str]:
-    """Data source, reward, and the gradient coefficient GC before the token's weight, where π_old = π_θ."""
+    """Returns data source, reward, and the gradient coefficient GC before the token's weight, where π_old = π_θ."""
     return _source(algorithm), _reward(algorithm), f"GC = {coefficient(algorithm)}{_scope(algorithm)}"
 
 
 def _source(algorithm: Algorithm) -> str:
     """The first sentence of its docstring says it; then its options, where they are not off."""
     source = algorithm.source
-    said = (type(source).__doc__ or type(source).__name__).strip().splitlines()[0].rstrip(".")
+    paragraph = " ".join((type(source).__doc__ or type(source).__name__).partition("\n\n")[0].split())
+    said = paragraph.removeprefix("This source draws ").partition(". ")[0].rstrip(".")
     shown = [
         f"{option.name} {_option(vars(source)[option.name])}"
         for option in fields(source)  # type: ignore[arg-type]
@@ -175,7 +176,7 @@ def _scope(algorithm: Algorithm) -> str:
 
 
 def coefficient(algorithm: Algorithm) -> str:
-    """In symbols. A critic's and an entropy bonus's outputs have coefficients of their own."""
+    """Writes the coefficient in symbols. A critic's and an entropy bonus's outputs have coefficients of their own."""
     surrogate = algorithm.objective
     said = "A"
     if isinstance(surrogate, StepCrossEntropy):

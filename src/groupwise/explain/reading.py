@@ -1,4 +1,4 @@
-"""A case from JSON. Whatever is wrong is said in one line, with its place."""
+"""This module reads a case from JSON. Whatever is wrong is said in one line, with its place."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ROUNDING = 1e-9  # by which a log-probability may be above 0
 
 
 def read_case(path: str | Path, scores: bool = False, judge: str = "") -> Case:
-    """The case in a JSON file; its logprobs are ``scores`` where a scorer learns; ``judge`` is the reward, of several,
-    that says what is right. Raises UserError for a file that is not there or not what is expected."""
+    """Reads the case in a JSON file; its logprobs are ``scores`` where a scorer learns; ``judge`` is the reward, of
+    several, that says what is right. Raises UserError for a file that is not there or not what is expected."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def case_from(data: Any, name: str = "case", scores: bool = False, judge: str = "") -> Case:
-    """The case in parsed JSON: ``scores`` may stand in logprobs. Raises UserError where something is not as
+    """Makes the case of parsed JSON: ``scores`` may stand in logprobs. Raises UserError where something is not as
     expected."""
     table = _object(data, name, CASE_KEYS)
     groups = _list(table.get("groups"), f"{name}: groups")

@@ -1,4 +1,5 @@
-"""What TRL 1.16 and the TrainingArguments of transformers call their options; the last names in a row are older ones."""
+"""This module knows what TRL 1.16 and the TrainingArguments of transformers call their options; the last names in a row
+are older ones."""
 
 from __future__ import annotations
 

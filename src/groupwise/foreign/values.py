@@ -1,4 +1,5 @@
-"""Values of other systems' options that choose a formula, and what each is here: slots of an algorithm, as Python."""
+"""This module knows values of other systems' options that choose a formula, and what each is here: slots of an
+algorithm, as Python."""
 
 from __future__ import annotations
 

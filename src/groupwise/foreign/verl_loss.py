@@ -1,4 +1,4 @@
-"""verl's losses as slots of an algorithm. What cannot be said is refused: it would be another loss."""
+"""This module has verl's losses as slots of an algorithm. What cannot be said is refused: it would be another loss."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _refused(option: str, value: object, there_are: str) -> UserError:
 
 
 def loss(draft: Draft) -> None:
-    """Every slot."""
+    """Translates every slot."""
     _advantage(draft)
     _objective(draft)
     _penalty(draft)

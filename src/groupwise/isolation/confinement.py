@@ -1,4 +1,4 @@
-"""What a process asks of the kernel to shut itself in: no privilege, Landlock, a filter on system calls.
+"""This module is what a process asks of the kernel to shut itself in: no privilege, Landlock, a filter on system calls.
 
 Standard library only, and no import of ours: this module also goes to processes that cannot read this package.
 Everything here raises OSError where the kernel does not do it; nothing is skipped. What is done cannot be undone, and
@@ -36,13 +36,14 @@ class _Program(ctypes.Structure):
 
 
 def drop_privileges() -> None:
-    """No capability, none to be had by a program that is started, and the end with whoever started this process."""
+    """Leaves no capability, none to be had by a program that is started, and the end with whoever started this
+    process."""
     give_up_new_privileges()
     drop_capabilities()
 
 
 def drop_capabilities() -> None:
-    """No capability, and the end with whoever started this process."""
+    """Leaves no capability, and the end with whoever started this process."""
     _done(_LIBC.capset(_HEADER, _NONE))
     _done(_LIBC.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
 
@@ -53,13 +54,13 @@ def give_up_new_privileges() -> None:
 
 
 def landlock_version() -> int:
-    """0: the kernel has none, or does not grant it."""
+    """Returns the version; 0: the kernel has none, or does not grant it."""
     return max(0, int(_LIBC.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
 
 
 def ruleset(readable: Sequence[str], listed: Sequence[str] = ()) -> int:
-    """A descriptor for :func:`enter`: nothing may be done to any file but read those in and below ``readable``, and
-    list the folders in and below ``listed``; no TCP from version 4 on, no signals to others from 6 on."""
+    """Returns a descriptor for :func:`enter`: nothing may be done to any file but read those in and below ``readable``,
+    and list the folders in and below ``listed``; no TCP from version 4 on, no signals to others from 6 on."""
     version = landlock_version()
     if not version:
         raise OSError("the kernel grants no Landlock")
@@ -88,14 +89,16 @@ def _allow(rules: int, path: str, rights: int) -> None:
 
 
 def enter(rules: int) -> None:
-    """From here on that ruleset holds."""
+    """Makes that ruleset hold from here on."""
     _done(_LIBC.syscall(_RESTRICT_SELF, rules, 0))
     os.close(rules)
 
 
 class CallFilter:
-    """A filter of ``seccomp.call_filter``, laid out as the kernel reads it. Whoever forks many processes that enter it
-    makes it once: each of them then writes its number into it and no more."""
+    """This is a filter of ``seccomp.call_filter``, laid out as the kernel reads it.
+
+    Whoever forks many processes that enter it makes it once: each of them then writes its number into it and no more.
+    """
 
     def __init__(self, program: bytes) -> None:
         self._code = ctypes.create_string_buffer(program, len(program))
@@ -104,7 +107,7 @@ class CallFilter:
         self._places = [place for place in words if program.startswith(OWN_PROCESS, place)]
 
     def enter(self) -> None:
-        """From here on it holds."""
+        """Makes it hold from here on."""
         own = os.getpid()
         for place in self._places:
             struct.pack_into("<I", self._code, place, own)

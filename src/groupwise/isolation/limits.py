@@ -1,4 +1,5 @@
-"""Bounds of a process, and another user for it. Standard library only: it also goes to processes of a sandbox."""
+"""This module bounds a process, and gives it another user. Standard library only: it also goes to processes of a
+sandbox."""
 
 from __future__ import annotations
 
@@ -12,20 +13,20 @@ THREADS = 512
 
 
 def limit(seconds: int, memory_bytes: int, threads: bool = False) -> None:
-    """Bounds of the process. ``seconds``: of processor time."""
+    """Sets bounds of the process. ``seconds``: of processor time."""
     limit_output()
     limit_work(seconds, memory_bytes, threads)
 
 
 def limit_output() -> None:
-    """The bounds that whoever forks others may have, too, and they inherit: nothing written, locked or queued."""
+    """Sets the bounds that whoever forks others may have, too, and they inherit: nothing written, locked or queued."""
     for name in ("FSIZE", "CORE", "MEMLOCK", "MSGQUEUE", "SIGPENDING", "RTPRIO", "NICE"):
         if hasattr(resource, f"RLIMIT_{name}"):
             _lower(getattr(resource, f"RLIMIT_{name}"), DESCRIPTORS if name == "SIGPENDING" else 0)
 
 
 def limit_work(seconds: int, memory_bytes: int, threads: bool = False) -> None:
-    """The bounds of one that computes."""
+    """Sets the bounds of a process that computes."""
     _lower(resource.RLIMIT_AS, memory_bytes)
     _lower(resource.RLIMIT_CPU, seconds)
     _lower(resource.RLIMIT_NPROC, THREADS if threads else 0)
@@ -39,7 +40,8 @@ def _lower(which: int, value: int) -> None:
 
 
 def become_nobody(keeps: str = "") -> None:
-    """Another user where we are root. ``keeps``: only where root may become one, who could then read that file."""
+    """Takes another user where we are root. ``keeps``: only where root may become one, who could then read that
+    file."""
     if os.geteuid() != 0 or (keeps and not _is_open_to_nobody(keeps)):
         return
     os.setgroups([])

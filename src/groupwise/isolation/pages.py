@@ -1,7 +1,7 @@
-"""Memory of a process that is forked for each item. Standard library only: it also goes to a worker (``parcel``).
+"""This module makes forks of a process cheap, one for each item.
 
-A fork copies the table of all pages, and each page that parent or child writes to next; with sympy loaded that is most
-of what an item costs.
+It needs the standard library only, since it also goes to a worker (``parcel``). A fork copies the table of all pages,
+and each page that parent or child writes to next; with sympy loaded that is most of what an item costs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _HUGE_PAGE_BITS = 21
 
 
 def share_pages() -> None:
-    """Make forks of this process cheap: call it when all is loaded. It changes nothing but what they cost."""
+    """Makes forks of this process cheap: call it when all is loaded. It changes nothing but what they cost."""
     gc.collect()
     blocks = {id(one) >> _HUGE_PAGE_BITS for one in gc.get_objects()}
     gc.freeze()  # or a collection in a child writes to, and so copies, all that it finds here

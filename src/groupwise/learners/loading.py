@@ -1,4 +1,4 @@
-"""Models and tokenizers from a directory or a hub name, with errors a person can act on."""
+"""This module loads models and tokenizers from a directory or a hub name, with errors a person can act on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST_CONTEXT = 1 << 25
 
 
 def quiet_transformers() -> None:
-    """No progress bars or advice from transformers in the middle of ours."""
+    """Keeps progress bars and advice of transformers out of what a run says."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -32,8 +32,8 @@ def quiet_transformers() -> None:
 
 
 def check_model(source: Path | str) -> str:
-    """``source`` as transformers wants it. Raises UserError where it is a path that holds no safe model, and where it
-    is nearly the path of one."""
+    """Returns ``source`` as transformers wants it. Raises UserError where it is a path that holds no safe model, and
+    where it is nearly the path of one."""
     text = str(source)
     path = Path(text).expanduser()
     if text and path.exists():
@@ -81,8 +81,8 @@ def _base_of(adapter: Path) -> str:
 
 
 def fetched(source: Path | str) -> tuple[str, dict[str, Any]]:
-    """``source`` as transformers wants it, and how it is to be opened. The hub is asked once, and only where there is
-    no such directory. Raises UserError as ``check_model`` and ``hub.answers`` do."""
+    """Returns ``source`` as transformers wants it, and how it is to be opened. The hub is asked once, and only where
+    there is no such directory. Raises UserError as ``check_model`` and ``hub.answers`` do."""
     name = check_model(source)
     if Path(name).exists():
         return name, NO_CODE
@@ -90,7 +90,7 @@ def fetched(source: Path | str) -> tuple[str, dict[str, Any]]:
 
 
 def load_tokenizer(source: Path | str) -> Any:
-    """The tokenizer of a model directory or hub name."""
+    """Loads the tokenizer of a model directory or hub name."""
     quiet_transformers()
     from transformers import AutoTokenizer
 
@@ -124,11 +124,11 @@ def load_policy(
 
     Raises UserError where there is none, and where the tokenizer has tokens that it does not know.
     """
-    from groupwise.learners.lora_loss import rounded_away
+    from groupwise.learners.lora_loss import rounding_loss
 
     model = load_model(source, dtype, device)
     refuse_lost_ids(source, model, tokenizer)
-    for told in filter(None, (parts_left_out(source), rounded_away(source, dtype))):
+    for told in filter(None, (excluded_parts(source), rounding_loss(source, dtype))):
         note(f"{source}: {told}")
     return model
 
@@ -248,7 +248,7 @@ def _state_dtype(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def generation_stops(model: Any) -> tuple[int, ...]:
-    """``eos_token_id`` of the generation config, one or several."""
+    """Returns ``eos_token_id`` of the generation config, one or several."""
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)
 
@@ -258,7 +258,8 @@ def _offline_hint() -> str:
 
 
 def context_of(model: Any, tokenizer: Any) -> int:
-    """Tokens of prompt and completion together: what the config states, else the tokenizer, else without limit."""
+    """Counts the tokens of prompt and completion together: what the config states, else the tokenizer, else without
+    limit."""
     stated, length = stated_context(model), tokenizer.model_max_length
     return length if stated == UNLIMITED and isinstance(length, int) and 0 < length < UNLIMITED else stated
 
@@ -276,9 +277,9 @@ def refuse_lost_ids(source: Path | str, model: Any, tokenizer: Any) -> None:
         )
 
 
-def parts_left_out(source: Path | str) -> str:
-    """What of a model beside its text is not opened, trained or saved here (a vision tower, say), in words; empty:
-    nothing is."""
+def excluded_parts(source: Path | str) -> str:
+    """Says what of a model beside its text is not opened, trained or saved here (a vision tower, say); empty: nothing
+    is."""
     from transformers import AutoConfig
 
     name, how = fetched(source)

@@ -21,7 +21,7 @@ VERSION = "3"
 
 
 def schema() -> pyarrow.Schema:
-    """Name and type of every column. ``list`` columns have a value for each token of the completion."""
+    """Returns name and type of every column. ``list`` columns have a value for each token of the completion."""
     import pyarrow as pa
 
     ids, float32s, float64s = pa.list_(pa.int32()), pa.list_(pa.float32()), pa.list_(pa.float64())
@@ -61,7 +61,7 @@ def schema() -> pyarrow.Schema:
 
 
 def table_of(stage: str, record: StepRecord, weights: Mapping[str, float]) -> pyarrow.Table:
-    """All rollouts of one step, a row each; ``weights`` are the rewards'."""
+    """Makes a table of all rollouts of one step, a row each; ``weights`` are the rewards'."""
     import pyarrow as pa
 
     form = schema()
@@ -115,7 +115,7 @@ def _rewards(record: StepRecord, weights: Mapping[str, float]) -> dict[str, Any]
 
 
 def parts_of(rollout: Rollout, weights: Mapping[str, float]) -> dict[str, float | None]:
-    """What each reward of the sum added to it, by name."""
+    """Returns what each reward of the sum added to it, by name."""
     return {name: _part(rollout.scores[name].value, each) for name, each in weights.items() if name in rollout.scores}
 
 
@@ -187,7 +187,7 @@ def _encodable(text: str | None) -> str | None:
 
 
 def extras(rollout: Rollout) -> str | None:
-    """What rewards said beside their values, as JSON by reward and name; None where none did."""
+    """Returns what rewards said beside their values, as JSON by reward and name; None where none did."""
     said = {name: {**score.logged, **score.extras} for name, score in rollout.scores.items()}
     said = {name: values for name, values in said.items() if values}
     return masked(json.dumps(said, ensure_ascii=False)) if said else None

@@ -1,4 +1,5 @@
-"""TensorBoard event files through TensorBoard's own writer: one TensorBoard run for each stage, no torch."""
+"""This sink writes TensorBoard event files through TensorBoard's own writer: one TensorBoard run for each stage, no
+torch."""
 
 from __future__ import annotations
 

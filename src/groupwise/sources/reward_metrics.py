@@ -1,4 +1,4 @@
-"""Which groups have something to say, and what rewards look like in a step."""
+"""This module says which groups have something to say, and what rewards look like in a step."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from groupwise.values.tolerance import differ, in_range
 
 
 def informative(group: Group) -> bool:
-    """Signal: rewards differ."""
+    """Says whether a group has a signal: rewards differ."""
     return group.informative
 
 
 def mixed(group: Group) -> bool:
-    """Signal: some answers are right and some wrong by the task's judge alone (DAPO, arXiv 2503.14476).
+    """Says whether a group has a signal: some answers are right and some wrong by the task's judge alone (DAPO, arXiv
+    2503.14476).
 
     What further rewards say, of length or format, does not count; nor does an answer that the judge could not score.
     """
@@ -23,19 +24,21 @@ def mixed(group: Group) -> bool:
 
 
 def steps_differ(group: Group) -> bool:
-    """Signal of process supervision: the scores of all its steps differ, whatever they sum to."""
+    """Says whether a group has a signal for process supervision: the scores of all its steps differ, whatever they sum
+    to."""
     return differ(value for rollout in group.rollouts for value in rollout.rewards.values())
 
 
 def parts_differ(group: Group) -> bool:
-    """Signal of a method that normalises each reward by itself: one of them differs, whatever they sum to."""
+    """Says whether a group has a signal for a method that normalises each reward by itself: one of them differs,
+    whatever they sum to."""
     scored = [rollout for rollout in group.rollouts if rollout.reward is not None]
     names = {name for rollout in scored for name in rollout.scores}
     return any(differ(_values(scored, name)) for name in names) if names else group.informative
 
 
 def signal_of(algorithm: Algorithm) -> Callable[[Group], bool]:
-    """Which groups have a signal: those in which the algorithm's advantage sees differences."""
+    """Says which groups have a signal: those in which the algorithm's advantage sees differences."""
     seen = {"sum": informative, "steps": steps_differ, "parts": parts_differ, "verdicts": mixed}
     return seen[algorithm.advantage.sees()]
 

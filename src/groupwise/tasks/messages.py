@@ -1,4 +1,5 @@
-"""Conversations as files bring them: OpenAI's role and content, ShareGPT's from and value, lists or their JSON text."""
+"""This module reads conversations as files bring them: OpenAI's role and content, ShareGPT's from and value, lists or
+their JSON text."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.tasks.values import is_nothing, shown, structure_of, text_of
-from groupwise.tasks.weights import CONTEXT, LEARNED, said_of
+from groupwise.tasks.weights import CONTEXT, LEARNED, learn_flag
 from groupwise.types import Message, Text
 
 ROLES = {
@@ -54,18 +55,19 @@ def unspelled(value: Any, where: str) -> Any:
 
 
 def conversation_of(value: Any, where: str) -> tuple[Message, ...]:
-    """Messages with a role and a text each, at least one. Raises UserError."""
+    """Returns messages with a role and a text each, at least one. Raises UserError."""
     value = unspelled(value, where)
     if not isinstance(value, list | tuple) or not value:
         raise UserError(f"{where} is {shown(value)}; expected a list of messages")
     return tuple(_message(message, f"{where}, message {index}") for index, message in enumerate(value))
 
 
-def said_by(value: Any, where: str) -> tuple[bool | None, ...]:
-    """Of each message of ``conversation_of`` whether it says itself that it is learned (``weights.said_of``)."""
+def learn_flags(value: Any, where: str) -> tuple[bool | None, ...]:
+    """Returns for each message of ``conversation_of`` whether it says itself that it is learned
+    (``weights.learn_flag``)."""
     messages = conversation_of(value, where)
     given = zip(unspelled(value, where), messages, strict=True)
-    return tuple(said_of(raw, message["role"], where) for raw, message in given)
+    return tuple(learn_flag(raw, message["role"], where) for raw, message in given)
 
 
 def says_weight(value: Any) -> bool:
@@ -77,13 +79,14 @@ def says_weight(value: Any) -> bool:
 
 
 def prompt_of(value: Any, where: str) -> Text:
-    """Text or a conversation. Raises UserError."""
+    """Returns a prompt, text or a conversation. Raises UserError."""
     value = unspelled(value, where)
     return conversation_of(value, where) if isinstance(value, list | tuple) else text_of(value, where)
 
 
 def completion_of(value: Any, where: str) -> Text:
-    """What follows a prompt: the text of one turn of the assistant's, or several messages that begin and end with it.
+    """Returns what follows a prompt: the text of one turn of the assistant's, or several messages that begin and end
+    with it.
 
     Raises UserError where they do not.
     """
@@ -98,7 +101,8 @@ def completion_of(value: Any, where: str) -> Text:
 
 
 def turns_of(value: Any, where: str) -> tuple[Message, ...]:
-    """A history before a prompt: messages, or pairs of what the user and the assistant said. Raises UserError."""
+    """Returns a history before a prompt: messages, or pairs of what the user and the assistant said. Raises
+    UserError."""
     value = structure_of(unspelled(value, where))
     if isinstance(value, list | tuple) and all(_is_pair(turn) for turn in value):
         names = ("user", "assistant")
@@ -106,7 +110,7 @@ def turns_of(value: Any, where: str) -> tuple[Message, ...]:
         return tuple({"role": role, "content": text_of(text, f"{where}: {role}")} for role, text in said)
     if not is_conversation(value):
         raise UserError(f"{where} is {shown(value)}; expected messages, or pairs of a question and its answer")
-    if any(said_by(value, where)):
+    if any(learn_flags(value, where)):
         raise UserError(
             f"{where}: a message says that it is learned (weight 1); expected context: put it into messages"
         )
@@ -137,7 +141,7 @@ def _message(value: Any, where: str) -> Message:
         raise UserError(f"{where} {what}; expected content only, put it into that as text")
     known = role is not None and (share_gpt or role in ("user", "assistant"))
     named = role if known and role is not None else said
-    said_of(value, named, where)
+    learn_flag(value, named, where)
     content = value.get(keys[1])
     if content == "" and named != "user":
         return {"role": named, "content": ""}
@@ -171,6 +175,6 @@ def mentions(conversation: Sequence[Message], text: str) -> bool:
 
 
 def nobody_asks(messages: Sequence[Message]) -> str:
-    """What an error says of a conversation that no user's message begins."""
+    """Returns what an error says of a conversation that no user's message begins."""
     by = ", ".join(dict.fromkeys(message["role"] for message in messages[:-1]))
     return f"before the assistant's turn stand only messages by {by}" if by else "has the assistant's turn only"

@@ -1,4 +1,5 @@
-"""A chat template, filled in: its arguments, the date it may ask for, and one line for whatever goes wrong in it."""
+"""This module fills in a chat template: its arguments, the date it may ask for, and one line for whatever goes wrong in
+it."""
 
 from __future__ import annotations
 
@@ -93,7 +94,7 @@ class ChatTemplate:
         self._refuse_unread(self.arguments, "")
 
     def unread(self, example: Example) -> list[str]:
-        """Names of the row's own arguments that the template does not read."""
+        """Returns the names of the row's own arguments that the template does not read."""
         return [name for name in example.columns.get(ARGUMENTS) or {} if not self._reads(name)]
 
     @property

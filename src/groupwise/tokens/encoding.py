@@ -1,4 +1,5 @@
-"""Text into token ids, as one text and in parts: no special token by accident, no blank that no text has."""
+"""This module turns text into token ids, as one text and in parts: no special token by accident, no blank that no text
+has."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ ANCHORS = ("\n", "a", ".", "0")
 
 
 class Encoder:
-    """Encodes guarded text with one tokenizer.
+    """An encoder encodes guarded text with one tokenizer.
 
     SentencePiece tokenizers put a blank before every text. Only a text's beginning may have it: what goes on is encoded
     behind an anchor, which is cut off again.
@@ -59,7 +60,7 @@ class Encoder:
 
     @cached_property
     def special_texts(self) -> list[str]:
-        """Texts of more than one character that are special tokens, long ones first."""
+        """Returns texts of more than one character that are special tokens, long ones first."""
         added = self._tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special} | set(self._tokenizer.all_special_tokens)
         return sorted((text for text in special if len(text) > 1), key=len, reverse=True)

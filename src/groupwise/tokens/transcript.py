@@ -17,7 +17,7 @@ Fill = Callable[[Sequence[Message], bool, bool], str]
 
 @dataclass(frozen=True)
 class Transcript:
-    """Text up to the end of the last answer."""
+    """A transcript is text up to the end of the last answer."""
 
     text: str
     answers: tuple[tuple[int, int], ...]
@@ -42,7 +42,7 @@ class Writer:
     """What the template writes behind the assistant's last message."""
 
     def prompt(self, messages: Sequence[Message]) -> str:
-        """Up to where the assistant's answer begins, or where what it began breaks off."""
+        """Writes up to where the assistant's answer begins, or where what it began breaks off."""
         begun = messages[-1]["role"] == "assistant" and messages[-1]["content"]
         if begun:
             return self.fill(messages, False, True)
@@ -127,7 +127,7 @@ class Writer:
 
 
 def joined(begun: str, rest: str, guarded: Callable[[str], str] | None = None) -> str:
-    """Both as one text; a guard stands between them where they would spell a special token together."""
+    """Returns both as one text; a guard stands between them where they would spell a special token together."""
     if guarded is not None and guarded((begun + rest).replace(GUARD, "")) != begun + rest:
         return begun + GUARD + rest
     return begun + rest

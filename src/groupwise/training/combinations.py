@@ -1,4 +1,5 @@
-"""What the slots of an algorithm mean together: what is refused whatever the task, and what may not be meant."""
+"""This module says what the slots of an algorithm mean together: what is refused whatever the task, and what may not be
+meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What sources have in common that sample from policies which no longer change, once, before their first draw."""
+"""This module is what sources have in common that sample from policies which no longer change, once, before their first
+draw."""
 
 from __future__ import annotations
 
@@ -10,22 +11,22 @@ from groupwise.tokens.renderer import Renderer
 from groupwise.types import Sampling
 
 
-class GatheringSource(Source, Protocol):
+class OfflineSource(Source, Protocol):
     """A source whose samples are gathered at the first draw and kept. Its answers follow from its options."""
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Whom it samples from; empty: the policy as the stage finds it."""
+        """Names whom it samples from; empty: the policy as the stage finds it."""
         ...
 
     @property
     def prompts(self) -> int:
-        """How many of the training rows; 0: all."""
+        """Says how many of the training rows it asks; 0: all."""
         ...
 
     @property
     def sampling_temperature(self) -> float:
-        """Of the samples."""
+        """Is the temperature of the samples."""
         ...
 
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:

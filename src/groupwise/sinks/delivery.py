@@ -1,6 +1,6 @@
-"""What the trackers of a run have heard of it, in ``trackers.json`` of its directory: of each the newest step of each
-stage. So a continued run tells each step once, whatever it makes again and whatever a tracker was too slow to hear.
-"""
+"""This module keeps what the trackers of a run have been told of it, in ``trackers.json`` of its directory: of each the
+newest step of each stage. So a continued run tells each step once, whatever it makes again and whatever a tracker was
+too slow to hear."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _WRITING = threading.Lock()
 """Each tracker has a thread of its own, and all of them one file."""
 
 
-class HeardSteps:
-    """Of one tracker, which ``name`` tells from the others of the run."""
+class DeliveryRecord:
+    """This record is of one tracker, which ``name`` tells from the others of the run."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.directory, self.name = directory, name

@@ -42,14 +42,14 @@ inline void norm_learn(const float* x, int width, float eps, const float* dy, fl
 }
 
 // A head turned by the angles of its position: pairs are (i, i + width / 2).
-inline void turn(const float* __restrict x, const float* __restrict cos, const float* __restrict sin, int width,
+inline void apply_rope(const float* __restrict x, const float* __restrict cos, const float* __restrict sin, int width,
                  float* __restrict y) {
     const int half = width / 2;
     for (int i = 0; i < half; ++i) y[i] = x[i] * cos[i] - x[i + half] * sin[i];
     for (int i = half; i < width; ++i) y[i] = x[i] * cos[i] + x[i - half] * sin[i];
 }
 
-inline void turn_backward(const float* __restrict dy, const float* __restrict cos, const float* __restrict sin, int width,
+inline void apply_rope_backward(const float* __restrict dy, const float* __restrict cos, const float* __restrict sin, int width,
                           float* __restrict dx) {
     const int half = width / 2;
     for (int i = 0; i < half; ++i) dx[i] = dy[i] * cos[i] + dy[i + half] * sin[i + half];
@@ -57,7 +57,7 @@ inline void turn_backward(const float* __restrict dy, const float* __restrict co
 }
 
 // y = silu(gate) * up, or gelu(gate) * up
-inline void gated(const float* gate, const float* up, int width, float* y, bool by_gelu = false) {
+inline void swiglu(const float* gate, const float* up, int width, float* y, bool by_gelu = false) {
     for (int i = 0; i < width; i += LANES) {
         const Vec g = load(gate + i);
         store(y + i, (by_gelu ? gelu(g) : silu(g)) * load(up + i));
@@ -65,7 +65,7 @@ inline void gated(const float* gate, const float* up, int width, float* y, bool 
 }
 
 // Also y again, which the backward pass of what follows needs. `dgate` and `dup` may stand where `gate` and `up` do.
-inline void gated_backward(const float* gate, const float* up, const float* dy, int width, float* y, float* dgate,
+inline void swiglu_backward(const float* gate, const float* up, const float* dy, int width, float* y, float* dgate,
                            float* dup, bool by_gelu = false) {
     for (int i = 0; i < width; i += LANES) {
         const Vec g = load(gate + i), u = load(up + i), back = load(dy + i), share = 1.0f / (1.0f + exp(-g));
@@ -77,7 +77,7 @@ inline void gated_backward(const float* gate, const float* up, const float* dy, 
     }
 }
 
-// The first `count` of a vector's lanes, the others `fill`.
+// The first `count` of a vector's pool, the others `fill`.
 inline Vec some_of(const float* from, int count, float fill) {
     if (count >= LANES) return load(from);
     Vec x = splat(fill);
@@ -106,12 +106,12 @@ inline Chance chance(const float* logits, int count, int64_t target, float scale
 }
 
 // Logits become the gradient of `by` times the token's log-probability.
-inline void chance_backward(float* logits, int count, int64_t target, float scale, float normaliser, float by) {
+inline void token_logprob_backward(float* logits, int count, int64_t target, float scale, float normaliser, float by) {
     for (int i = 0; i < count; i += LANES) {
         const Vec p = exp(some_of(logits + i, count - i, -3.0e38f) * scale - normaliser) * (-by * scale);
         if (count - i >= LANES) store(logits + i, p);
         else
-            for (int lane = 0; lane < count - i; ++lane) logits[i + lane] = p[lane];
+            for (int thread_index = 0; thread_index < count - i; ++thread_index) logits[i + thread_index] = p[thread_index];
     }
     logits[target] += by * scale;
 }

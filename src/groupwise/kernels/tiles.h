@@ -5,7 +5,7 @@
 #pragma once
 
 #include "linear.h"
-#include "workers.h"
+#include "threads.h"
 
 namespace groupwise {
 
@@ -19,7 +19,7 @@ struct Tile {
 
 // A tile at work: where its own numbers lie, and who works.
 struct Place {
-    int strand, slot, lane;
+    int strand, slot, thread_index;
 };
 
 typedef std::vector<Tile> Tiles;
@@ -55,12 +55,12 @@ typedef std::function<void(const Tile&, Place)> Grow;
 
 class Growth {
   public:
-    explicit Growth(int lanes) : each_(std::max(1, (lanes + 1) / 2)), flight_(lanes > 1 ? 2 : 1) {}
+    explicit Growth(int pool) : each_(std::max(1, (pool + 1) / 2)), flight_(pool > 1 ? 2 : 1) {}
 
-    // One lane takes one strand after the other, and so needs one slot.
+    // One thread_index takes one strand after the other, and so needs one slot.
     int slots() const { return flight_ == 1 ? 1 : flight_ * each_ * STRANDS; }
 
-    // `work` on every tile, and after it all of `grow`; what a lane has made is still in its cache when gradients grow by
+    // `work` on every tile, and after it all of `grow`; what a thread_index has made is still in its cache when gradients grow by
     // it, unless another was faster. Returns what comes after all that grows.
     std::vector<int> add(Stages& stages, const Strands& strands, const Grow& work, const std::vector<Grow>& grow) const {
         std::vector<int> grown[STRANDS];
@@ -86,14 +86,14 @@ class Growth {
         std::vector<int> after;
         if (before >= 0) after.push_back(before);
         if (int(grown.size()) >= flight_) after.push_back(grown[grown.size() - size_t(flight_)]);
-        after = {stages.add(int(mine.size()), [=](int unit, int lane) {
+        after = {stages.add(int(mine.size()), [=](int unit, int thread_index) {
             const auto& [tile, place] = mine[size_t(unit)];
-            work(tile, {place.strand, place.slot, lane});
+            work(tile, {place.strand, place.slot, thread_index});
         }, after)};
         if (grow.empty()) return grown.push_back(after[0]);
         if (!grown.empty()) after.push_back(grown.back());
-        grown.push_back(stages.add(int(grow.size()), [=](int unit, int lane) {
-            for (const auto& [tile, place] : mine) grow[size_t(unit)](tile, {place.strand, place.slot, lane});
+        grown.push_back(stages.add(int(grow.size()), [=](int unit, int thread_index) {
+            for (const auto& [tile, place] : mine) grow[size_t(unit)](tile, {place.strand, place.slot, thread_index});
         }, after));
     }
 
@@ -147,7 +147,7 @@ struct LayerSums {
 // Adds what a layer's gradients grow by, in units of about equal size: `dy` and `x` say where a tile has what came back
 // and what went in.
 template <class From, class To>
-inline void grow_layer(std::vector<Grow>& grow, const Adapted& layer, const LayerSums& sums, const Rooms& rooms, From dy, To x) {
+inline void grow_layer(std::vector<Grow>& grow, const Adapted& layer, const LayerSums& sums, const ScratchSlots& scratch, From dy, To x) {
     if (sums.weight) {
         const int step = std::max(256, int(padded(PRODUCT / (int64_t(layer.layer.in) * 256))));
         for (int from = 0; from < layer.layer.out; from += step) {
@@ -158,11 +158,11 @@ inline void grow_layer(std::vector<Grow>& grow, const Adapted& layer, const Laye
         }
     }
     if (!layer.rank() || !sums.a) return;
-    grow.push_back([=, &layer, &sums, &rooms](const Tile& tile, Place at) {
-        layer.learn_a(dy(tile, at), x(tile, at), tile.rows, sums.a.of(at.strand), rooms[at.lane]);
+    grow.push_back([=, &layer, &sums, &scratch](const Tile& tile, Place at) {
+        layer.learn_a(dy(tile, at), x(tile, at), tile.rows, sums.a.of(at.strand), scratch[at.thread_index]);
     });
-    grow.push_back([=, &layer, &sums, &rooms](const Tile& tile, Place at) {
-        layer.learn_b(dy(tile, at), x(tile, at), tile.rows, sums.b.of(at.strand), rooms[at.lane]);
+    grow.push_back([=, &layer, &sums, &scratch](const Tile& tile, Place at) {
+        layer.learn_b(dy(tile, at), x(tile, at), tile.rows, sums.b.of(at.strand), scratch[at.thread_index]);
     });
 }
 

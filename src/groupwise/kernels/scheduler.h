@@ -11,22 +11,22 @@
 #include <string>
 
 #include "groups.h"
-#include "workers.h"
+#include "threads.h"
 
 namespace groupwise {
 
-class Crew {
+class Scheduler {
   public:
-    // As many threads as wanted, or as there can be; where there is none, whoever waits for news does the work.
-    Crew(Transformer& model, Work work) : model_(model), work_(std::move(work)) {
+    // As many threads as wanted, or as there can be; where there is none, whoever waits for events does the work.
+    Scheduler(Transformer& model, Work work) : model_(model), work_(std::move(work)) {
         workers_ = size_t(std::max(1, work_.threads));
         for (int i = 0; i < work_.threads; ++i)
-            if (!threads_.start([this] { labour(); })) break;
+            if (!threads_.start([this] { work_loop(); })) break;
         std::lock_guard<std::mutex> lock(mutex_);
         workers_ = std::max<size_t>(1, threads_.size());
     }
 
-    ~Crew() { stop(nullptr); }
+    ~Scheduler() { stop(nullptr); }
 
     // Takes groups of at least one completion each.
     void submit(const Groups& groups) {
@@ -59,21 +59,21 @@ class Crew {
         waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), its), waiting_.end());
         const auto of_it = [&](const auto& row) { return row->group->number == number; };
         ready_.erase(std::remove_if(ready_.begin(), ready_.end(), of_it), ready_.end());
-        more_.notify_all(), heard_.notify_all();
+        more_.notify_all(), polled_.notify_all();
     }
 
     // All that is new, after at most about `seconds`; `over` while nothing is under way. Throws what a thread threw.
-    std::vector<News> hear(double seconds, bool& over) {
+    std::vector<SampleEvent> poll(double seconds, bool& over) {
         const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
         if (!threads_.size()) {
             if (!own_) own_ = std::make_unique<Worker>(model_, work_, false);
-            while (news_.empty() && std::chrono::steady_clock::now() < until && turn(*own_)) continue;
+            while (events_.empty() && std::chrono::steady_clock::now() < until && work_once(*own_)) continue;
         }
         std::unique_lock<std::mutex> lock(mutex_);
-        heard_.wait_until(lock, until, [&] { return !news_.empty() || done() || stopping_; });
+        polled_.wait_until(lock, until, [&] { return !events_.empty() || done() || stopping_; });
         if (error_) std::rethrow_exception(error_);
-        std::vector<News> all;
-        all.swap(news_);
+        std::vector<SampleEvent> all;
+        all.swap(events_);
         over = done() || stopping_;
         return all;
     }
@@ -97,20 +97,20 @@ class Crew {
     void stop(std::exception_ptr error) noexcept {
         std::lock_guard<std::mutex> lock(mutex_);
         stopping_ = true, error_ = error_ ? error_ : error;
-        more_.notify_all(), heard_.notify_all();
+        more_.notify_all(), polled_.notify_all();
     }
 
-    void labour() noexcept {
+    void work_loop() noexcept {
         try {
             Worker worker(model_, work_, true);
-            while (turn(worker)) continue;
+            while (work_once(worker)) continue;
         } catch (...) {
             stop(std::current_exception());
         }
     }
 
     // One piece of work; false where there is none and the worker does not wait, and at the end.
-    bool turn(Worker& worker) {
+    bool work_once(Worker& worker) {
         if (!next(worker)) return false;
         if (worker.prompts.empty()) step(worker.forward, worker.sampler, worker.mine);
         else compute(worker.forward, worker.prompts);
@@ -191,7 +191,7 @@ class Crew {
         for (size_t i = 0; i < groups.size() && !stopping_; ++i)
             if (!groups[i]->cancelled) wait_in_line(groups[i], stretches[i], logits[i]);
         more_.notify_all();
-        if (done()) heard_.notify_all();
+        if (done()) polled_.notify_all();
     }
 
     void wait_in_line(const std::shared_ptr<Group>& group, const std::shared_ptr<Stretch>& before,
@@ -206,11 +206,11 @@ class Crew {
     // where in `tokens` each row's last one is; -1 where it is not its last, or where it has none.
     std::vector<int> inputs(const Rows& mine, std::vector<Token>& tokens) const {
         std::vector<int> lasts;
-        size_t room = PASS;
+        size_t budget = PASS;
         for (const auto& row : mine) {
             const size_t size = row->tokens.size(), more = size > row->computed ? size - row->computed - 1 : 0;
-            const size_t to = size - more + std::min(more, room);
-            for (room -= std::min(more, room); row->computed < to; ++row->computed) {
+            const size_t to = size - more + std::min(more, budget);
+            for (budget -= std::min(more, budget); row->computed < to; ++row->computed) {
                 const int at = int(row->computed);
                 row->own->reach(at);
                 tokens.push_back({row->tokens[row->computed], row->prompt + at, row->before.get(), row->own.get(),
@@ -232,7 +232,7 @@ class Crew {
         const float* logits = nullptr;
         if (!tokens.empty()) forward.run(tokens);
         if (!numbers.empty()) logits = forward.logits(numbers);
-        std::vector<News> news;
+        std::vector<SampleEvent> events;
         Rows left;
         for (size_t number = 0; number < mine.size(); ++number) {
             std::unique_ptr<Row>& row = mine[number];
@@ -242,25 +242,25 @@ class Crew {
                 ended = extend(*row, fresh ? row->first_logits->data() : logits, sampler);
                 if (!fresh) logits += forward.stride();
                 row->first_logits.reset();
-                if (work_.every_token) news.push_back({row->group->number, row->index, row->tokens.back(), nullptr});
+                if (work_.every_token) events.push_back({row->group->number, row->index, row->tokens.back(), nullptr});
             }
-            if (ended) news.push_back({row->group->number, row->index, 0, std::move(row)});
+            if (ended) events.push_back({row->group->number, row->index, 0, std::move(row)});
             else left.push_back(std::move(row));
         }
         const size_t gone = all - left.size();
         mine.swap(left);
-        if (!news.empty() || gone) tell(news, gone);
+        if (!events.empty() || gone) tell(events, gone);
     }
 
     // `gone`: rows that this thread no longer holds.
-    void tell(std::vector<News>& news, size_t gone) {
+    void tell(std::vector<SampleEvent>& events, size_t gone) {
         std::lock_guard<std::mutex> lock(mutex_);
         running_ -= gone;
-        for (News& each : news) {
+        for (SampleEvent& each : events) {
             if (each.row) put_away(*each.row);
-            news_.push_back(std::move(each));
+            events_.push_back(std::move(each));
         }
-        heard_.notify_all();
+        polled_.notify_all();
         if (gone) more_.notify_all();
     }
 
@@ -305,12 +305,12 @@ class Crew {
     Transformer& model_;
     const Work work_;
     std::mutex mutex_;
-    std::condition_variable more_, heard_;
+    std::condition_variable more_, polled_;
     std::deque<std::shared_ptr<Group>> waiting_;
     std::deque<std::unique_ptr<Row>> ready_;
     std::map<int, std::shared_ptr<Group>> groups_;  // that have not ended
     std::map<std::pair<int, int>, Kept> kept_;
-    std::vector<News> news_;
+    std::vector<SampleEvent> events_;
     std::exception_ptr error_;
     std::atomic<bool> stopping_{false};
     size_t running_ = 0, workers_ = 1;  // running: rows that a thread holds

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.isolation import guarded
+from groupwise.isolation import guarded_calls
 from groupwise.isolation.process_tree import tasks_below
 from groupwise.rewards import Cached, as_reward
 from groupwise.rewards.scoring import prepare
@@ -72,7 +72,7 @@ def reward() -> Any:
 @pytest.mark.parametrize(
     ("deed", "status", "reason"),
     [
-        ("sleep", "timeout", r"no answer within 1\.2 s, it stood in .* at .*test_guarded\.py:\d+"),
+        ("sleep", "timeout", r"no answer within 1\.2 s, it stood in .* at .*test_guarded_calls\.py:\d+"),
         ("exit", "failed", "its process ended"),
         ("kill itself", "failed", "its process ended"),
         ("crash", "failed", r"its process ended, it stood in .* at .*:\d+"),
@@ -104,7 +104,7 @@ def test_a_fork_bomb_is_ended_with_all_its_processes(reward: Any, rollout: Make)
 @pytest.mark.skipif(not LINUX, reason="reads /proc")
 def test_processes_of_others_cost_nobody_an_answer(reward: Any, rollout: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty strangers come while a call runs that may have twenty processes of its own."""
-    monkeypatch.setattr(guarded, "MOST_PROCESSES", 20)
+    monkeypatch.setattr(guarded_calls, "MOST_PROCESSES", 20)
     strangers: list[subprocess.Popen[bytes]] = []
     slow = as_reward(waits, time_limit_seconds=60.0)
     slow.prepare()  # type: ignore[attr-defined]
@@ -125,7 +125,7 @@ def test_processes_of_others_cost_nobody_an_answer(reward: Any, rollout: Make, m
 @pytest.mark.skipif(not LINUX, reason="reads /proc")
 @pytest.mark.parametrize("kind", ["processes", "threads", "orphans"])
 def test_its_own_are_counted_whatever_they_are(kind: str, rollout: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded, "MOST_PROCESSES", 20)
+    monkeypatch.setattr(guarded_calls, "MOST_PROCESSES", 20)
     [score] = as_reward(crowds, time_limit_seconds=60.0).score([rollout(kind)])
     assert (score.value, score.status) == (None, "failed")
     assert "it started more than 20 processes" in score.reason

@@ -77,7 +77,7 @@ class Threads {
 // after are done. Whoever has nothing to do waits.
 class Stages {
   public:
-    typedef std::function<void(int unit, int lane)> Work;
+    typedef std::function<void(int unit, int thread_index)> Work;
 
     // Returns the stage's number.
     int add(int units, Work work, std::vector<int> after = {}) {
@@ -89,7 +89,7 @@ class Stages {
     int units() const { return left_; }
 
     // Takes units until there are none.
-    void work(int lane) noexcept {
+    void work(int thread_index) noexcept {
         std::unique_lock<std::mutex> lock(mutex_);
         while (left_ && !error_) {
             Stage* stage = ready();
@@ -102,7 +102,7 @@ class Stages {
             lock.unlock();
             std::exception_ptr error;
             try {
-                stage->work(unit, lane);
+                stage->work(unit, thread_index);
             } catch (...) {
                 error = std::current_exception();
             }
@@ -148,13 +148,13 @@ class Stages {
     int left_ = 0, running_ = 0;
 };
 
-// Lanes of one owner: the calling thread, and threads that are made when they are first needed and end with their owner.
-class Lanes {
+// ThreadPool of one owner: the calling thread, and threads that are made when they are first needed and end with their owner.
+class ThreadPool {
   public:
     // `ready`: what each thread does first.
-    Lanes(int count, std::function<void()> ready) : count_(std::max(1, count)), ready_(std::move(ready)) {}
+    ThreadPool(int count, std::function<void()> ready) : count_(std::max(1, count)), ready_(std::move(ready)) {}
 
-    ~Lanes() {
+    ~ThreadPool() {
         {
             std::lock_guard<std::mutex> lock(mutex_);
             closing_ = true;
@@ -180,12 +180,12 @@ class Lanes {
             job_ = stages, number_ += stages != nullptr;
         }
         if (!stages) return;
-        for (int lane = int(threads_.size()) + 1; lane < count_; ++lane)
-            if (!threads_.start([this, lane] { serve(lane); })) break;
+        for (int thread_index = int(threads_.size()) + 1; thread_index < count_; ++thread_index)
+            if (!threads_.start([this, thread_index] { serve(thread_index); })) break;
         called_.notify_all();
     }
 
-    void serve(int lane) noexcept {
+    void serve(int thread_index) noexcept {
         ready_();
         long seen = 0;
         std::unique_lock<std::mutex> lock(mutex_);
@@ -195,7 +195,7 @@ class Lanes {
             std::shared_ptr<Stages> job = job_;
             seen = number_;
             lock.unlock();
-            job->work(lane);
+            job->work(thread_index);
             job.reset();
             lock.lock();
         }
@@ -217,8 +217,8 @@ inline void parallel(int units, int threads, const Work& work) {
     Stages stages;
     stages.add(units, [&](int unit, int) { work(unit); });
     Threads others;
-    for (int lane = 1; lane < std::min(threads, units); ++lane)
-        if (!others.start([&stages, lane] { stages.work(lane); })) break;
+    for (int thread_index = 1; thread_index < std::min(threads, units); ++thread_index)
+        if (!others.start([&stages, thread_index] { stages.work(thread_index); })) break;
     stages.work(0);
     others.join();
     stages.finish();

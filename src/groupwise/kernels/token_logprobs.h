@@ -1,8 +1,8 @@
 // Log-probabilities of given tokens under softmax(scale * hidden matrixᵀ), forward and backward, without the table of all.
-// learners/chances.py says how many rows go together.
+// learners/token_logprobs.py says how many rows go together.
 #pragma once
 
-#include "strands.h"
+#include "tiles.h"
 
 namespace groupwise {
 
@@ -15,7 +15,7 @@ struct Chances {
     int tile, strands;  // rows of a tile; strands whose sums are apart
     float* kept;        // logits of all rows, where they are kept
 
-    static constexpr int WIDE = 8192;   // a vocabulary whose logits are made by several lanes for one tile
+    static constexpr int WIDE = 8192;   // a vocabulary whose logits are made by several pool for one tile
     static constexpr int COLUMNS = 2048, ROWS = 64;  // of a unit of work
     static constexpr int64_t MOST = int64_t(1) << 26;  // logits at once, unless all of them are kept
 
@@ -27,34 +27,34 @@ struct Chances {
     int width() const { return head.in; }
     bool wide() const { return vocabulary() > WIDE; }
 
-    void forward(Lanes& lanes, const Found& found) const {
+    void forward(ThreadPool& pool, const Found& found) const {
         const auto read = [&](int64_t row, const float* logits) {
             const Chance chance = groupwise::chance(logits, vocabulary(), targets[row], scale);
             found.logprobs[row] = chance.logprob, found.entropies[row] = chance.entropy;
             found.normalisers[row] = chance.normaliser;
         };
         const auto stages = std::make_shared<Stages>();
-        const Rooms rooms(kept || wide() ? 1 : lanes.count(), kept ? 0 : int64_t(tile) * vocabulary(), 1);
+        const ScratchSlots scratch(kept || wide() ? 1 : pool.count(), kept ? 0 : int64_t(tile) * vocabulary(), 1);
         const Tiles all = tiles();
         if (!wide()) {
-            stages->add(int(all.size()), [&](int unit, int lane) {
+            stages->add(int(all.size()), [&](int unit, int thread_index) {
                 const auto [at, count] = all[size_t(unit)];
-                float* logits = kept ? kept + at * vocabulary() : rooms[lane].next;
+                float* logits = kept ? kept + at * vocabulary() : scratch[thread_index].next;
                 head.forward(hidden + at * width(), count, logits);
                 for (int64_t row = 0; row < count; ++row) read(at + row, logits + row * vocabulary());
             });
-            return lanes.run(stages);
+            return pool.run(stages);
         }
         int last = -1;
         for (const Tile& tile : all) {
-            float* logits = kept ? kept + tile.at * vocabulary() : rooms[0].next;
+            float* logits = kept ? kept + tile.at * vocabulary() : scratch[0].next;
             const int made = stages->add(units(vocabulary(), COLUMNS), columns(tile, logits), after(last));
             last = stages->add(units(tile.rows, ROWS), [=](int unit, int) {
                 for (int64_t row = unit * ROWS; row < std::min(tile.rows, (unit + 1) * ROWS); ++row)
                     read(tile.at + row, logits + row * vocabulary());
             }, {made});
         }
-        lanes.run(stages);
+        pool.run(stages);
     }
 
     struct Gradients {
@@ -64,7 +64,7 @@ struct Chances {
     };
 
     // dhidden is written; the matrix's sums grow, where there are any. What is kept is used up.
-    void backward(Lanes& lanes, const Gradients& to) const { wide() ? by_columns(lanes, to) : by_tiles(lanes, to); }
+    void backward(ThreadPool& pool, const Gradients& to) const { wide() ? by_columns(pool, to) : by_tiles(pool, to); }
 
   private:
     static int units(int64_t all, int each) { return int((all + each - 1) / each); }
@@ -89,7 +89,7 @@ struct Chances {
     void turn_back(const Tile& tile, int from, int to, float* logits, const Gradients& given) const {
         for (int row = from; row < to; ++row) {
             const int64_t at = tile.at + row;
-            chance_backward(logits + int64_t(row) * vocabulary(), vocabulary(), targets[at], scale, given.normalisers[at],
+            token_logprob_backward(logits + int64_t(row) * vocabulary(), vocabulary(), targets[at], scale, given.normalisers[at],
                             given.by[at]);
         }
     }
@@ -100,12 +100,12 @@ struct Chances {
         head.learn(back, hidden + tile.at * width(), tile.rows, sum, from, std::min(vocabulary(), from + each));
     }
 
-    void by_tiles(Lanes& lanes, const Gradients& to) const {
+    void by_tiles(ThreadPool& pool, const Gradients& to) const {
         const int64_t together = MOST / (int64_t(tile) * vocabulary());
-        const Growth growth(int(std::min<int64_t>(lanes.count(), std::max<int64_t>(1, together / 2))));
-        const Rooms rooms(growth.slots(), kept ? 0 : int64_t(tile) * vocabulary(), 1);
+        const Growth growth(int(std::min<int64_t>(pool.count(), std::max<int64_t>(1, together / 2))));
+        const ScratchSlots scratch(growth.slots(), kept ? 0 : int64_t(tile) * vocabulary(), 1);
         const auto logits = [&](const Tile& tile, Place place) {
-            return kept ? kept + tile.at * vocabulary() : rooms[place.slot].next;
+            return kept ? kept + tile.at * vocabulary() : scratch[place.slot].next;
         };
         const auto work = [&](const Tile& tile, Place place) {
             float* here = logits(tile, place);
@@ -124,17 +124,17 @@ struct Chances {
         for (const Tile& tile : tiles()) apart.of[number++ % strands].push_back(tile);
         const auto stages = std::make_shared<Stages>();
         to.matrix.join(*stages, growth.add(*stages, apart, work, grown));
-        lanes.run(stages);
+        pool.run(stages);
     }
 
-    // One tile after the other, each by all lanes.
-    void by_columns(Lanes& lanes, const Gradients& to) const {
-        const Rooms rooms(1, kept ? 0 : int64_t(tile) * vocabulary(), 1);
+    // One tile after the other, each by all pool.
+    void by_columns(ThreadPool& pool, const Gradients& to) const {
+        const ScratchSlots scratch(1, kept ? 0 : int64_t(tile) * vocabulary(), 1);
         const auto stages = std::make_shared<Stages>();
         std::vector<int> last;
         int strand = 0;
         for (const Tile& tile : tiles()) {
-            float* logits = kept ? kept + tile.at * vocabulary() : rooms[0].next;
+            float* logits = kept ? kept + tile.at * vocabulary() : scratch[0].next;
             float* sum = to.matrix.of(strand++ % strands);
             if (!kept) last = {stages->add(units(vocabulary(), COLUMNS), columns(tile, logits), last)};
             const int turned = stages->add(units(tile.rows, ROWS), [=, &to](int unit, int) {
@@ -149,7 +149,7 @@ struct Chances {
             }, {turned}));
         }
         to.matrix.join(*stages, last);
-        lanes.run(stages);
+        pool.run(stages);
     }
 };
 

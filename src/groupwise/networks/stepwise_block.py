@@ -1,4 +1,5 @@
-"""Half blocks step by step, tile by tile: for float64, and where there is no MKL whose products compiled code can use.
+"""This module computes half blocks step by step, tile by tile: for float64, and where there is no MKL whose products
+compiled code can use.
 
 Without adapters, and without norms on what a half block adds.
 """
@@ -13,19 +14,19 @@ from torch import Tensor
 
 from groupwise.kernels import learn
 from groupwise.kernels.half_blocks import FinishKept, FinishParts, LayerSums, ProjectParts
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.tile_threads import TileThreads
 from groupwise.networks import torch_ops
 
 TILE = 512  # tokens: what a tile makes between its matrix products stays in a core's cache
 FEWEST = 4  # tiles, so that there is something to share
 
 
-class StepByStep:
-    """A ``networks.ways.Half``. ``kernels``: compiled ones between the matrix products, else torch alone."""
+class StepwiseBlockBackend:
+    """This ``BlockBackend`` goes step by step: ``kernels`` compiled ones between matrix products, else torch alone."""
 
-    def __init__(self, kernels: bool, lanes: Lanes) -> None:
+    def __init__(self, kernels: bool, pool: TileThreads) -> None:
         self.steps: Any = learn if kernels else torch_ops
-        self.lanes, self.alone = lanes, (Lanes(1),) if kernels else ()
+        self.pool, self.alone = pool, (TileThreads(1),) if kernels else ()
 
     def project(self, x: Tensor, parts: ProjectParts, how: Any) -> tuple[Tensor, Tensor]:
         linear = parts.linear
@@ -33,16 +34,16 @@ class StepByStep:
 
         def work(tile: slice) -> None:
             _linear(self._norm(x[tile], parts.norm, how), linear.weight, linear.bias, raw[tile])
-            made[tile] = self._turned(raw, tile, parts, how)
+            made[tile] = self._rotate(raw, tile, parts, how)
 
         self._each(x, work)
         return raw, made
 
-    def turned(self, raw: Tensor, parts: ProjectParts, how: Any) -> Tensor:
+    def rotate(self, raw: Tensor, parts: ProjectParts, how: Any) -> Tensor:
         made = torch.empty_like(raw)
 
         def work(tile: slice) -> None:
-            made[tile] = self._turned(raw, tile, parts, how)
+            made[tile] = self._rotate(raw, tile, parts, how)
 
         self._each(raw, work)
         return made
@@ -55,8 +56,8 @@ class StepByStep:
         def work(tile: slice, sums: list[Any]) -> None:
             rows, given = None if raw is None else raw[tile], [gradient[tile] for gradient in gradients]
             norms = parts.q_norm, parts.k_norm
-            turned = norms, _turns(how, tile), how.shape, how.eps, given
-            draw, *found = self.steps.heads_backward(rows, *turned, *self.alone)
+            rotate = norms, _rope_of(how, tile), how.shape, how.eps, given
+            draw, *found = self.steps.heads_backward(rows, *rotate, *self.alone)
             found.insert(0, self._norm_backward(x[tile], parts.norm, how, draw @ linear.weight, dx[tile]))
             for whole, part in zip(sums[:3], found, strict=True):
                 whole += part
@@ -66,7 +67,7 @@ class StepByStep:
                 sums[4].add_(draw.sum(0))
 
         like = parts.norm, of_head, of_head, linear.weight if linear.learns else None, linear.bias
-        dnorm, dq_norm, dk_norm, dweight, dbias = self.lanes.summed(tiles_of(len(x)), like, work)
+        dnorm, dq_norm, dk_norm, dweight, dbias = self.pool.summed(tiles_of(len(x)), like, work)
         return dx, ProjectParts(dnorm, dq_norm, dk_norm, LayerSums(dweight, dbias, None, None))
 
     def finish(self, x: Tensor, mixed: Tensor, parts: FinishParts, how: Any, keep: bool) -> tuple[Tensor, FinishKept]:
@@ -78,7 +79,7 @@ class StepByStep:
             torch.addmm(x[tile], mixed[tile], o.T, out=middle[tile])
             both_rows = x.new_empty(len(x[tile]), len(both)) if rows is None else rows[tile]
             torch.mm(self._norm(middle[tile], parts.before, how), both.T, out=both_rows)
-            torch.addmm(middle[tile], self.steps.gated(both_rows, *self.alone), down.T, out=result[tile])
+            torch.addmm(middle[tile], self.steps.swiglu(both_rows, *self.alone), down.T, out=result[tile])
 
         self._each(x, work)
         return result, FinishKept(None, middle, rows, None)
@@ -91,7 +92,7 @@ class StepByStep:
         assert rows is not None
 
         def work(tile: slice, sums: list[Any]) -> None:
-            active, drows = self.steps.gated_backward(rows[tile], dy[tile] @ down.weight, *self.alone)
+            active, drows = self.steps.swiglu_backward(rows[tile], dy[tile] @ down.weight, *self.alone)
             normed, change = self._norm(middle[tile], parts.before, how), dx[tile]
             sums[0] += self._norm_backward(middle[tile], parts.before, how, drows @ both.weight, change)
             torch.mm(change, o.weight, out=dmixed[tile])
@@ -101,17 +102,17 @@ class StepByStep:
                     grown.addmm_(back.T, given)
 
         like = parts.before, *(linear.weight if linear.learns else None for linear in parts[3:])
-        dbefore, *found = self.lanes.summed(tiles_of(len(dy)), like, work)
+        dbefore, *found = self.pool.summed(tiles_of(len(dy)), like, work)
         sums = FinishParts(None, dbefore, None, *(LayerSums(each, None, None, None) for each in found))
         return dx, dmixed, sums
 
     def _each(self, x: Tensor, work: Any) -> None:
         tiles = tiles_of(len(x))
-        self.lanes.each(len(tiles), lambda number: work(tiles[number]))
+        self.pool.each(len(tiles), lambda number: work(tiles[number]))
 
-    def _turned(self, raw: Tensor, tile: slice, parts: ProjectParts, how: Any) -> Tensor:
+    def _rotate(self, raw: Tensor, tile: slice, parts: ProjectParts, how: Any) -> Tensor:
         norms = parts.q_norm, parts.k_norm
-        return self.steps.heads(raw[tile], norms, _turns(how, tile), how.shape, how.eps, *self.alone)
+        return self.steps.heads(raw[tile], norms, _rope_of(how, tile), how.shape, how.eps, *self.alone)
 
     def _norm(self, x: Tensor, weight: Tensor, how: Any) -> Tensor:
         return self.steps.norm(x, weight, how.eps, *self.alone)
@@ -121,13 +122,13 @@ class StepByStep:
 
 
 def tiles_of(rows: int) -> list[slice]:
-    """Of equal size, whatever the number of lanes."""
+    """Returns tiles of equal size, whatever the number of threads."""
     size = -(-rows // max(FEWEST, -(-rows // TILE))) or 1
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
-def _turns(how: Any, tile: slice) -> tuple[Tensor, Tensor, Tensor]:
-    cos, sin, positions = how.turns
+def _rope_of(how: Any, tile: slice) -> tuple[Tensor, Tensor, Tensor]:
+    cos, sin, positions = how.rope
     return cos, sin, positions[tile]
 
 

@@ -1,4 +1,4 @@
-"""A conversation parted into what is asked and what is learned."""
+"""This module splits a conversation into what is asked and what is learned."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.output.counting import counted
-from groupwise.tasks.messages import completion_of, conversation_of, nobody_asks, said_by
+from groupwise.tasks.messages import completion_of, conversation_of, learn_flags, nobody_asks
 from groupwise.tasks.weights import Turns, learned_places
 from groupwise.types import Message, Text
 
 
 @dataclass(frozen=True)
-class Completed:
-    """What is asked, what follows it, and where in that the assistant's turns stand that are context."""
+class PromptCompletion:
+    """This is what is asked, what follows it, and where in that the assistant's turns stand that are context."""
 
     prompt: Text
     completion: Text | None = None
@@ -24,22 +24,24 @@ class Completed:
     """The assistant has the last word, and its messages say that none of its turns is learned."""
 
 
-def completed(prompt: Text, value: Any, where: str) -> Completed:
+def with_completion(prompt: Text, value: Any, where: str) -> PromptCompletion:
     """A prompt, and the messages of a column of its own that follow it: the last one is learned, and what else says so.
 
     Raises UserError where the messages do not begin and end with the assistant's, or several follow a text.
     """
     completion_of(value, where)
-    messages, said = conversation_of(value, where), said_by(value, where)
+    messages, said = conversation_of(value, where), learn_flags(value, where)
     if not isinstance(prompt, str):
-        return parted((*prompt, *messages), (*(None for _ in prompt), *said), where)
+        return split_conversation((*prompt, *messages), (*(None for _ in prompt), *said), where)
     if len(messages) > 1:
         raise UserError(f"{where} has {counted(len(messages), 'message')}; expected one, by the assistant")
     bad = said[0] is False
-    return Completed(prompt, None if bad else messages[0]["content"], is_bad=bad)
+    return PromptCompletion(prompt, None if bad else messages[0]["content"], is_bad=bad)
 
 
-def parted(messages: tuple[Message, ...], said: Sequence[bool | None], where: str, turns: Turns = "last") -> Completed:
+def split_conversation(
+    messages: tuple[Message, ...], said: Sequence[bool | None], where: str, turns: Turns = "last"
+) -> PromptCompletion:
     """The prompt ends where the first learned turn begins, and the completion with the last one.
 
     Raises UserError where an answer is to be learned that no user's message precedes.
@@ -52,9 +54,9 @@ def parted(messages: tuple[Message, ...], said: Sequence[bool | None], where: st
         by = nobody_asks(messages[: unasked + 1])
         raise UserError(f"{where}: {by}; expected a user's message before it")
     if not learned:
-        return Completed(messages[:-1] if ends else messages, is_bad=ends)
+        return PromptCompletion(messages[:-1] if ends else messages, is_bad=ends)
     first, last = learned[0], learned[-1]
     shown = messages[first : last + 1]
     others = [place for place, message in enumerate(shown) if message["role"] == "assistant"]
     context = tuple(place for place in others if place + first not in learned)
-    return Completed(messages[:first], completion_of(shown, where), context)
+    return PromptCompletion(messages[:first], completion_of(shown, where), context)

@@ -2,8 +2,8 @@
 // products stays in a core's cache, and nobody waits for an interpreter. networks/fused.py says what each half is.
 #pragma once
 
-#include "strands.h"
-#include "turning.h"
+#include "tiles.h"
+#include "rope.h"
 
 namespace groupwise {
 
@@ -11,28 +11,28 @@ struct Project {
     Norm before;
     Adapted qkv;
     const float* bias;
-    Turning turning;
+    Rope rope;
     int64_t rows;
     int tile;
 
     int in() const { return qkv.layer.in; }
     int out() const { return qkv.layer.out; }
 
-    void forward(Lanes& lanes, const float* x, float* raw, float* made) const {
-        const Rooms rooms(lanes.count(), int64_t(tile) * (in() + qkv.rank()), 2);
+    void forward(ThreadPool& pool, const float* x, float* raw, float* made) const {
+        const ScratchSlots scratch(pool.count(), int64_t(tile) * (in() + qkv.rank()), 2);
         const Tiles tiles = Strands::halved(rows, tile).all();
         const auto stages = std::make_shared<Stages>();
-        stages->add(int(tiles.size()), [&](int unit, int lane) {
+        stages->add(int(tiles.size()), [&](int unit, int thread_index) {
             const auto [at, count] = tiles[size_t(unit)];
-            Room room = rooms[lane];
-            float *normed = room.take(int64_t(count) * in()), *here = raw + at * out();
+            Scratch space = scratch[thread_index];
+            float *normed = space.take(int64_t(count) * in()), *here = raw + at * out();
             before.forward(x + at * in(), count, normed);
             for (int row = 0; bias && row < count; ++row) std::copy_n(bias, out(), here + int64_t(row) * out());
-            qkv.forward(normed, count, here, bias != nullptr, room);
+            qkv.forward(normed, count, here, bias != nullptr, space);
             for (int row = 0; row < count; ++row)
-                turning.forward(here + int64_t(row) * out(), at + row, made + (at + row) * out());
+                rope.forward(here + int64_t(row) * out(), at + row, made + (at + row) * out());
         });
-        lanes.run(stages);
+        pool.run(stages);
     }
 
     struct Gradients {
@@ -43,29 +43,29 @@ struct Project {
     };
 
     // dx is written, the sums grow.
-    void backward(Lanes& lanes, const float* x, const float* raw, const Gradients& to) const {
-        const Growth growth(lanes.count());
-        const Rooms slots(growth.slots(), int64_t(tile) * (2 * in() + out()), 3);
-        const Rooms rooms(lanes.count(), int64_t(tile) * qkv.rank(), 1);
+    void backward(ThreadPool& pool, const float* x, const float* raw, const Gradients& to) const {
+        const Growth growth(pool.count());
+        const ScratchSlots slots(growth.slots(), int64_t(tile) * (2 * in() + out()), 3);
+        const ScratchSlots scratch(pool.count(), int64_t(tile) * qkv.rank(), 1);
         struct Slot {
             float *normed, *dnormed, *draw;
         };
         const auto slot = [&](Place place) {
-            Room room = slots[place.slot];
-            return Slot{room.take(int64_t(tile) * in()), room.take(int64_t(tile) * in()), room.take(int64_t(tile) * out())};
+            Scratch space = slots[place.slot];
+            return Slot{space.take(int64_t(tile) * in()), space.take(int64_t(tile) * in()), space.take(int64_t(tile) * out())};
         };
         const auto work = [&](const Tile& tile, Place place) {
             const auto [normed, dnormed, draw] = slot(place);
             const auto [at, count] = tile;
             for (int64_t row = at; row < at + count; ++row)
-                turning.backward(raw ? raw + row * out() : nullptr, row, to.back, &draw[(row - at) * out()]);
+                rope.backward(raw ? raw + row * out() : nullptr, row, to.back, &draw[(row - at) * out()]);
             before.forward(x + at * in(), count, normed);
-            qkv.backward(draw, count, dnormed, rooms[place.lane]);
+            qkv.backward(draw, count, dnormed, scratch[place.thread_index]);
             std::fill_n(to.dx + at * in(), int64_t(count) * in(), 0.0f);
             before.backward(x + at * in(), dnormed, count, to.dx + at * in());
         };
         std::vector<Grow> grow;
-        grow_layer(grow, qkv, to.qkv, rooms, [&](const Tile&, Place at) { return slot(at).draw; },
+        grow_layer(grow, qkv, to.qkv, scratch, [&](const Tile&, Place at) { return slot(at).draw; },
                    [&](const Tile&, Place at) { return slot(at).normed; });
         if (to.before)
             grow.push_back([&](const Tile& tile, Place at) {
@@ -74,7 +74,7 @@ struct Project {
         if (raw && to.q)
             grow.push_back([&](const Tile& tile, Place at) {
                 for (int64_t row = tile.at; row < tile.at + tile.rows; ++row)
-                    turning.learn(raw + row * out(), row, to.back, to.q.of(at.strand), to.k.of(at.strand));
+                    rope.learn(raw + row * out(), row, to.back, to.q.of(at.strand), to.k.of(at.strand));
             });
         if (to.bias)
             grow.push_back([&](const Tile& tile, Place at) {
@@ -86,7 +86,7 @@ struct Project {
         const std::vector<int> last = growth.add(*stages, Strands::halved(rows, tile), work, grow);
         to.qkv.join(*stages, last), to.before.join(*stages, last), to.bias.join(*stages, last);
         to.q.join(*stages, last), to.k.join(*stages, last);
-        lanes.run(stages);
+        pool.run(stages);
     }
 };
 
@@ -110,25 +110,25 @@ struct Finish {
         static T* part(T* all, int64_t from) { return all ? all + from : nullptr; }
     };
 
-    void forward(Lanes& lanes, const float* x, const float* mixed, Kept<float> kept, float* result) const {
-        const Rooms rooms(lanes.count(), int64_t(tile) * (width() + 3 * hidden() + rank()), 4);
+    void forward(ThreadPool& pool, const float* x, const float* mixed, Kept<float> kept, float* result) const {
+        const ScratchSlots scratch(pool.count(), int64_t(tile) * (width() + 3 * hidden() + rank()), 4);
         const Tiles tiles = Strands::halved(rows, tile).all();
         const auto stages = std::make_shared<Stages>();
-        stages->add(int(tiles.size()), [&](int unit, int lane) {
+        stages->add(int(tiles.size()), [&](int unit, int thread_index) {
             const auto [at, count] = tiles[size_t(unit)];
             const int64_t from = at * width();
-            Room room = rooms[lane];
-            float *normed = room.take(int64_t(count) * width()), *active = room.take(int64_t(count) * hidden());
-            float *here = kept.rows ? kept.rows + at * 2 * hidden() : room.take(int64_t(count) * 2 * hidden());
+            Scratch space = scratch[thread_index];
+            float *normed = space.take(int64_t(count) * width()), *active = space.take(int64_t(count) * hidden());
+            float *here = kept.rows ? kept.rows + at * 2 * hidden() : space.take(int64_t(count) * 2 * hidden());
             float* y = kept.middle + from;
-            add(out, after_attention, mixed + at * inner(), x + from, count, kept.part(kept.attended, from), y, room);
+            add(out, after_attention, mixed + at * inner(), x + from, count, kept.part(kept.attended, from), y, space);
             before.forward(y, count, normed);
-            gate_up.forward(normed, count, here, false, room);
+            gate_up.forward(normed, count, here, false, space);
             for (int64_t row = 0; row < count; ++row, here += 2 * hidden())
-                gated(here, here + hidden(), hidden(), &active[row * hidden()], by_gelu);
-            add(down, after, active, y, count, kept.part(kept.added, from), result + from, room);
+                swiglu(here, here + hidden(), hidden(), &active[row * hidden()], by_gelu);
+            add(down, after, active, y, count, kept.part(kept.added, from), result + from, space);
         });
-        lanes.run(stages);
+        pool.run(stages);
     }
 
     struct Gradients {
@@ -138,48 +138,48 @@ struct Finish {
     };
 
     // dx and dmixed are written, the sums grow.
-    void backward(Lanes& lanes, const float* dy, const float* mixed, Kept<const float> kept, const Gradients& to) const {
-        const Growth growth(lanes.count());
+    void backward(ThreadPool& pool, const float* dy, const float* mixed, Kept<const float> kept, const Gradients& to) const {
+        const Growth growth(pool.count());
         const int64_t most = tile;
         const int64_t spare = (after.weight ? width() : 0) + (after_attention.weight ? width() : 0);
-        const Rooms slots(growth.slots(), most * (2 * width() + 3 * hidden() + spare), 6);
-        const Rooms rooms(lanes.count(), most * (hidden() + rank()), 2);
+        const ScratchSlots slots(growth.slots(), most * (2 * width() + 3 * hidden() + spare), 6);
+        const ScratchSlots scratch(pool.count(), most * (hidden() + rank()), 2);
         struct Slot {
             float *normed, *dnormed, *active, *drows, *added, *attended;
         };
         const auto slot = [&](Place place) {
-            Room room = slots[place.slot];
-            float *normed = room.take(most * width()), *dnormed = room.take(most * width());
-            float *active = room.take(most * hidden()), *drows = room.take(most * 2 * hidden());
-            float* added = after.weight ? room.take(most * width()) : nullptr;
-            return Slot{normed, dnormed, active, drows, added, after_attention.weight ? room.take(most * width()) : nullptr};
+            Scratch space = slots[place.slot];
+            float *normed = space.take(most * width()), *dnormed = space.take(most * width());
+            float *active = space.take(most * hidden()), *drows = space.take(most * 2 * hidden());
+            float* added = after.weight ? space.take(most * width()) : nullptr;
+            return Slot{normed, dnormed, active, drows, added, after_attention.weight ? space.take(most * width()) : nullptr};
         };
         const auto work = [&](const Tile& tile, Place place) {
             const auto [normed, dnormed, active, drows, added, attended] = slot(place);
             const auto [at, count] = tile;
             const int64_t from = at * width();
-            Room room = rooms[place.lane];
-            float *dactive = room.take(int64_t(count) * hidden()), *change = to.dx + from, *back_to = drows;
+            Scratch space = scratch[place.thread_index];
+            float *dactive = space.take(int64_t(count) * hidden()), *change = to.dx + from, *back_to = drows;
             const float *y = kept.middle + from, *here = kept.rows + at * 2 * hidden();
             const float* back = through(after, kept.part(kept.added, from), dy + from, count, added);
-            down.backward(back, count, dactive, room);
+            down.backward(back, count, dactive, space);
             for (int64_t row = 0; row < count; ++row, here += 2 * hidden(), back_to += 2 * hidden())
-                gated_backward(here, here + hidden(), &dactive[row * hidden()], hidden(), &active[row * hidden()], back_to,
+                swiglu_backward(here, here + hidden(), &dactive[row * hidden()], hidden(), &active[row * hidden()], back_to,
                                back_to + hidden(), by_gelu);
             before.forward(y, count, normed);
-            gate_up.backward(drows, count, dnormed, room);
+            gate_up.backward(drows, count, dnormed, space);
             std::copy_n(dy + from, int64_t(count) * width(), change);
             before.backward(y, dnormed, count, change);
             back = through(after_attention, kept.part(kept.attended, from), change, count, attended);
-            out.backward(back, count, to.dmixed + at * inner(), room);
+            out.backward(back, count, to.dmixed + at * inner(), space);
         };
         std::vector<Grow> grow;
-        grow_layer(grow, gate_up, to.gate_up, rooms, [&](const Tile&, Place at) { return slot(at).drows; },
+        grow_layer(grow, gate_up, to.gate_up, scratch, [&](const Tile&, Place at) { return slot(at).drows; },
                    [&](const Tile&, Place at) { return slot(at).normed; });
-        grow_layer(grow, down, to.down, rooms,
+        grow_layer(grow, down, to.down, scratch,
                    [&](const Tile& tile, Place at) { return after.weight ? slot(at).added : dy + tile.at * width(); },
                    [&](const Tile&, Place at) { return slot(at).active; });
-        grow_layer(grow, out, to.out, rooms,
+        grow_layer(grow, out, to.out, scratch,
                    [&](const Tile& tile, Place at) {
                        return after_attention.weight ? slot(at).attended : to.dx + tile.at * width();
                    },
@@ -195,7 +195,7 @@ struct Finish {
         const std::vector<int> last = growth.add(*stages, Strands::halved(rows, tile), work, grow);
         to.out.join(*stages, last), to.gate_up.join(*stages, last), to.down.join(*stages, last);
         to.after_attention.join(*stages, last), to.before.join(*stages, last), to.after.join(*stages, last);
-        lanes.run(stages);
+        pool.run(stages);
     }
 
   private:
@@ -209,13 +209,13 @@ struct Finish {
 
     // y = base + layer(x), what the layer makes normed before, where it is; that is kept.
     void add(const Adapted& layer, const Norm& norm, const float* x, const float* base, int count, float* kept, float* y,
-             Room room) const {
+             Scratch space) const {
         if (norm.weight) {
-            layer.forward(x, count, kept, false, room);
+            layer.forward(x, count, kept, false, space);
             norm.forward_onto(base, kept, count, y);
         } else {
             std::copy_n(base, int64_t(count) * width(), y);
-            layer.forward(x, count, y, true, room);
+            layer.forward(x, count, y, true, space);
         }
     }
 

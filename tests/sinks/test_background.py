@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from groupwise.output.sample_completions import SampleCompletion
-from groupwise.sinks import Sinks, beside
-from groupwise.sinks.beside import Beside
+from groupwise.sinks import Sinks, background
+from groupwise.sinks.background import BackgroundSink
 
 
 class Told:
@@ -39,7 +39,7 @@ class Told:
 def test_nobody_waits_and_everything_arrives_in_order() -> None:
     may = threading.Event()
     board = Told(may)
-    sink = Beside("mine", lambda: board)
+    sink = BackgroundSink("mine", lambda: board)
     values = {"loss": 1.0}
     sink.stage("sft", 2, 0)
     sink.metrics("sft", 1, values)
@@ -56,7 +56,7 @@ def test_nobody_waits_and_everything_arrives_in_order() -> None:
 
 def test_what_goes_wrong_there_drops_it_under_its_name() -> None:
     may = threading.Event()
-    sink, heard = Beside("mine", lambda: Told(may, fails=True)), Beside("other", lambda: Told(may))
+    sink, heard = BackgroundSink("mine", lambda: Told(may, fails=True)), BackgroundSink("other", lambda: Told(may))
     notes: list[str] = []
     heard.note = notes.append  # type: ignore[method-assign]
     sinks = Sinks(sink, heard)
@@ -71,18 +71,18 @@ def test_one_that_cannot_be_opened_says_so() -> None:
         raise PermissionError("not logged in")
 
     with pytest.raises(PermissionError, match="not logged in"):
-        Beside("mine", closed).close({})
+        BackgroundSink("mine", closed).close({})
 
 
 def test_one_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(beside, "CLOSING_SECONDS", 0.01)
+    monkeypatch.setattr(background, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(background, "CLOSING_SECONDS", 0.01)
     may = threading.Event()
-    sink = Beside("mine", lambda: Told(may))
+    sink = BackgroundSink("mine", lambda: Told(may))
     with pytest.raises(TimeoutError, match="has not answered for 0 s"):
         sink.metrics("sft", 1, {})
-    other = Beside("other", lambda: Told(may))
-    monkeypatch.setattr(beside, "PATIENCE_SECONDS", 1e9)
+    other = BackgroundSink("other", lambda: Told(may))
+    monkeypatch.setattr(background, "PATIENCE_SECONDS", 1e9)
     other.metrics("sft", 1, {})
     with pytest.raises(TimeoutError, match=r"did not finish within 0\.01 s"):
         other.close({})

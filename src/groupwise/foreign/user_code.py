@@ -17,7 +17,8 @@ THEIR_OWN = {"trl", "transformers", "unsloth", "peft", "accelerate", "torch", "d
 
 
 class Module:
-    """What the names of a script stand for where a call is made, as far as that is known without running it."""
+    """This knows what the names of a script stand for where a call is made, as far as that is known without running
+    it."""
 
     call: ast.Call | ast.Return
     """Where its names are asked for."""
@@ -59,7 +60,7 @@ class Module:
         return earlier[-1] if earlier else None
 
     def followed(self, node: ast.expr | None, before: ast.AST | None = None) -> ast.expr | None:
-        """What stands behind names, through several assignments."""
+        """Returns what stands behind names, through several assignments."""
         line = (before or self.call).lineno  # type: ignore[attr-defined]
         for _ in range(MOST_HOPS):
             found = self.assigned_to(node.id, line) if isinstance(node, ast.Name) else None
@@ -102,7 +103,7 @@ class Module:
         return textwrap.dedent("\n".join(self.lines[first - 1 : node.end_lineno]))
 
     def value(self, name: str) -> Any:
-        """Of a name. Raises Unknown."""
+        """Returns the value of a name. Raises Unknown."""
         return self._value(name, self.call.lineno, 0)
 
     def _value(self, name: str, line: int, hops: int) -> Any:
@@ -127,7 +128,7 @@ def _assignments(body: Sequence[ast.stmt]) -> Iterator[tuple[ast.stmt, bool]]:
             yield from ((inner, False) for inner, _ in _assignments(node.body))
 
 
-def carried(module: Module, needed: Sequence[ast.AST]) -> tuple[str, list[str]]:
+def carry_over(module: Module, needed: Sequence[ast.AST]) -> tuple[str, list[str]]:
     """The code of ``needed`` functions and of what they use, in the script's order; and what is missing, in words."""
     nodes: dict[int, ast.AST] = {}
     missing: dict[str, str] = {}

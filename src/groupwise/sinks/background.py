@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from groupwise.isolation.deadlines import Helper
 from groupwise.output.masking import masked
 from groupwise.protocols import Sink
-from groupwise.sinks.heard import HeardSteps
+from groupwise.sinks.delivery import DeliveryRecord
 
 if TYPE_CHECKING:
     from groupwise.output.sample_completions import SampleCompletion
@@ -24,7 +24,7 @@ COLUMNS = ("which", "question", "completion", "reward", "correct", "finished")
 """Of the table of an evaluation's completions."""
 
 
-class Board(Protocol):
+class TrackerRun(Protocol):
     """An open run of a tracker."""
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
@@ -32,7 +32,7 @@ class Board(Protocol):
         ...
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Rows of plain values under a name."""
+        """Takes rows of plain values under a name."""
         ...
 
     def close(self, summary: Mapping[str, Any]) -> None:
@@ -40,19 +40,19 @@ class Board(Protocol):
         ...
 
 
-class Beside(Sink):
-    """Hands everything to a ``Board`` that is opened and called in one thread. Raises, at a later call, what went wrong
-    there, and TimeoutError where it hangs.
+class BackgroundSink(Sink):
+    """A background sink hands everything to a ``TrackerRun`` that is opened and called in one thread. It raises, at a
+    later call, what went wrong there, and TimeoutError where it hangs.
 
     ``heard`` knows what the board has from before: then it is told what it lacks when it is opened, and no step twice.
     """
 
-    def __init__(self, name: str, open_board: Callable[[], Board], heard: HeardSteps | None = None) -> None:
+    def __init__(self, name: str, open_board: Callable[[], TrackerRun], heard: DeliveryRecord | None = None) -> None:
         self.name, self._heard = name, heard
         self._helper = Helper(f"sink {name}", apart=True)
         self._pending: deque[Future[None]] = deque()
         self._begun = time.monotonic()
-        self._opened: list[Board] = []
+        self._opened: list[TrackerRun] = []
         self._do(lambda: self._open(open_board()))
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
@@ -79,7 +79,7 @@ class Beside(Sink):
         finally:
             self._helper.close()
 
-    def _open(self, board: Board) -> None:
+    def _open(self, board: TrackerRun) -> None:
         self._opened.append(board)
         for missed in self._heard.missed() if self._heard else ():
             self._log(*missed)

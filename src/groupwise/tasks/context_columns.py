@@ -1,4 +1,5 @@
-"""What stands around a prompt in columns of its own: system message, history, context, tools, template arguments."""
+"""This module reads what stands around a prompt in columns of its own: system message, history, context, tools,
+template arguments."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ from groupwise.types import Example, Message, Text
 
 
 class Convention(Protocol):
-    """How a row becomes an example."""
+    """A convention says how a row becomes an example."""
 
     @property
     def description(self) -> str:
-        """One line: what was detected."""
+        """Says in one line what was detected: what was detected."""
         ...
 
     @property
@@ -33,7 +34,7 @@ class Convention(Protocol):
 
 
 @dataclass(frozen=True)
-class Surrounded:
+class ContextColumns:
     """A convention, and the columns around its prompt. Cells that say nothing change nothing."""
 
     convention: Convention
@@ -92,8 +93,9 @@ class Surrounded:
         return prompt
 
 
-def surrounded(convention: Convention, seen: Columns) -> Convention:
-    """With the columns around its prompt, and those whose names mean something and that it leaves."""
+def with_context_columns(convention: Convention, seen: Columns) -> Convention:
+    """Returns a convention with the columns around its prompt, and those whose names mean something and that it
+    leaves."""
     used = convention.used
     media = seen.of(columns.MEDIA, used)
     names = (columns.SYSTEM, columns.HISTORY, columns.CONTEXT, columns.TOOLS, columns.ARGUMENTS)
@@ -101,7 +103,7 @@ def surrounded(convention: Convention, seen: Columns) -> Convention:
     unused = seen.of(columns.MEANINGFUL, (*used, *filter(None, (system, history, context))))
     if not any((system, history, context, tools, arguments, media, unused)):
         return convention
-    return Surrounded(convention, system, history, context, tools, arguments, media, unused)
+    return ContextColumns(convention, system, history, context, tools, arguments, media, unused)
 
 
 def _messages(prompt: Text) -> tuple[Message, ...]:

@@ -45,7 +45,7 @@ _OWN_LETTER = re.compile(r"\s*\(?([A-Za-z])\s?[).:、．]\s*")
 
 
 @dataclass(frozen=True)
-class Offer:
+class RowChoices:
     """The choices of one row, in the order that they are shown in."""
 
     texts: tuple[str, ...]
@@ -57,8 +57,8 @@ class Offer:
     """Whether the row keeps them as numbers."""
 
 
-class Offers(Protocol):
-    """Where a row's choices stand."""
+class ChoiceColumns(Protocol):
+    """These are the columns in which a row's choices stand."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class Offers(Protocol):
 
     @property
     def words(self) -> str:
-        """What the first line of a run says of them."""
+        """Says what the first line of a run says of them."""
         ...
 
     @property
@@ -80,13 +80,13 @@ class Offers(Protocol):
         """Whether their names may mean anything, so that only a gold shows that they are choices."""
         return False
 
-    def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
-        """None where the row has none. Raises UserError for choices that cannot be shown."""
+    def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
+        """Reads a row's choices; None where the row has none. Raises UserError for choices that cannot be shown."""
         ...
 
 
 @dataclass(frozen=True)
-class InOneColumn(Offers):
+class ListedChoices(ChoiceColumns):
     """A list of texts, a mapping of letters to texts, lists ``text`` and ``label``, or a list of such objects."""
 
     column: str
@@ -99,7 +99,7 @@ class InOneColumn(Offers):
     def words(self) -> str:
         return f"choices: {self.column}"
 
-    def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
+    def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
         found = _listed(row.get(self.column))
         if is_nothing(found):
             return None
@@ -114,7 +114,7 @@ class InOneColumn(Offers):
 
 
 @dataclass(frozen=True)
-class InColumns(Offers):
+class ChoicePerColumn(ChoiceColumns):
     """A column for each choice, named by letters or numbers; the last may be empty."""
 
     each: tuple[str, ...]
@@ -131,7 +131,7 @@ class InColumns(Offers):
     def uncertain(self) -> bool:
         return len(self.each[0]) == 1
 
-    def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
+    def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
         values = [row.get(column) for column in self.each]
         while values and is_nothing(values[-1]):
             values.pop()
@@ -142,8 +142,8 @@ class InColumns(Offers):
 
 
 @dataclass(frozen=True)
-class Targets(Offers):
-    """Choices with 1 beside the right one and 0 beside the others."""
+class TargetChoices(ChoiceColumns):
+    """These are choices with 1 beside the right one and 0 beside the others."""
 
     column: str
 
@@ -159,7 +159,7 @@ class Targets(Offers):
     def says_right(self) -> bool:
         return True
 
-    def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
+    def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
         found, where = _listed(row.get(self.column)), f"{where}: {self.column}"
         if is_nothing(found):
             return None
@@ -172,7 +172,7 @@ class Targets(Offers):
 
 
 @dataclass(frozen=True)
-class RightAndWrong(Offers):
+class RightAndWrongChoices(ChoiceColumns):
     """A column with the right answer, and one or several with wrong ones."""
 
     right: str
@@ -190,7 +190,7 @@ class RightAndWrong(Offers):
     def says_right(self) -> bool:
         return True
 
-    def read(self, row: Mapping[str, Any], where: str) -> Offer | None:
+    def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
         values = [_listed(row.get(column)) for column in self.wrong]
         wrong = [text for value in values for text in (value if isinstance(value, list | tuple) else [value])]
         wrong = [text for text in wrong if not is_nothing(text)]
@@ -199,36 +199,37 @@ class RightAndWrong(Offers):
         return shuffled(_offer([row.get(self.right), *wrong], where).texts, 0)
 
 
-def offers_of(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns) -> Offers | None:
-    """Where the choices of these rows stand; None where they have none."""
+def choice_columns_of(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns) -> ChoiceColumns | None:
+    """Finds where the choices of these rows stand; None where they have none."""
     one = seen.first(IN_ONE)
     if one is not None and all(_are_choices(_listed(row.get(one))) for _, row in rows):
-        return InOneColumn(one)
+        return ListedChoices(one)
     target = seen.first(TARGETS)
     if target is not None:
-        return Targets(target)
+        return TargetChoices(target)
     for start in WRONG:
         wrong = seen.series(start, "123456789")
         right = seen.first(RIGHT)
         if wrong and right:
-            return RightAndWrong(right, wrong)
+            return RightAndWrongChoices(right, wrong)
     lists, right = seen.first(WRONG_LISTS), seen.first(("correct_answer", "correct answer"))
     if lists and right:
-        return RightAndWrong(right, (lists,))
+        return RightAndWrongChoices(right, (lists,))
     series = [(start, names, 2) for start in SERIES for names in (LETTERS, "0123456789", "123456789")]
     series += [(start, LETTERS, fewest) for start, fewest in LETTERED]
     found = next((each for start, names, least in series if len(each := seen.series(start, names)) >= least), None)
-    return InColumns(found) if found else None
+    return ChoicePerColumn(found) if found else None
 
 
-def shuffled(texts: Sequence[str], right: int) -> Offer:
-    """In an order that the texts themselves decide, so that the right one stands anywhere, and always there."""
+def shuffled(texts: Sequence[str], right: int) -> RowChoices:
+    """Puts them in an order that the texts themselves decide, so that the right one stands anywhere, and always
+    there."""
     order = list(range(len(texts)))
     Random(f"choices/{'/'.join(sorted(texts))}").shuffle(order)
-    return Offer(tuple(texts[place] for place in order), right=order.index(right))
+    return RowChoices(tuple(texts[place] for place in order), right=order.index(right))
 
 
-def _offer(values: Any, where: str, labels: Any = None) -> Offer:
+def _offer(values: Any, where: str, labels: Any = None) -> RowChoices:
     if not isinstance(values, list | tuple) or not 2 <= len(values) <= MOST:
         raise UserError(f"{where} is {shown(values)}; expected 2 to {MOST} choices")
     texts = [answer_of(value, f"{where}, choice {place}").strip() for place, value in enumerate(values)]
@@ -242,7 +243,7 @@ def _offer(values: Any, where: str, labels: Any = None) -> Offer:
     named = tuple(str(label).strip().upper() for label in labels[: len(texts)]) if labels is not None else ()
     if named and (len(named) != len(texts) or len(set(named)) < len(named)):
         raise UserError(f"{where} has the labels {', '.join(named)} for {len(texts)} choices; expected one for each")
-    return Offer(tuple(texts), named, are_numbers=all(isinstance(value, int | float) for value in values))
+    return RowChoices(tuple(texts), named, are_numbers=all(isinstance(value, int | float) for value in values))
 
 
 def _listed(value: Any) -> Any:

@@ -15,8 +15,8 @@ START_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What a program did: its output, and why it did not end well (empty: it did)."""
+class ProgramOutput:
+    """This is what a program did: its output, and why it did not end well (empty: it did)."""
 
     output: bytes
     trouble: str = ""
@@ -24,8 +24,8 @@ class Ran:
 
 def watch(
     process: subprocess.Popen[bytes], seconds: float, output_bytes: int, writer: int | None = None, given: bytes = b""
-) -> Ran:
-    """Feed it over ``writer``, which is closed, and hear it until it ends, says too much or takes too long."""
+) -> ProgramOutput:
+    """Feeds it over ``writer``, which is closed, and reads it until it ends, says too much or takes too long."""
     deadline = time.monotonic() + seconds
     stream, output, ended = cast(IO[bytes], process.stdout), b"", False
     with selectors.DefaultSelector() as selector:
@@ -47,12 +47,12 @@ def watch(
             if writer is not None:
                 os.close(writer)
     if not ended:
-        return Ran(output, "output" if len(output) > output_bytes else "time")
+        return ProgramOutput(output, "output" if len(output) > output_bytes else "time")
     try:
         status = process.wait(max(0.05, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        return Ran(output, "time")
-    return Ran(output, f"exit status {status}" if status else "")
+        return ProgramOutput(output, "time")
+    return ProgramOutput(output, f"exit status {status}" if status else "")
 
 
 def _fed(writer: int, given: bytes) -> bytes:

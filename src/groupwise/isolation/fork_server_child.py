@@ -1,4 +1,5 @@
-"""What runs in the processes of :mod:`groupwise.isolation.guarded`: a server that forks workers, and a worker.
+"""This module runs in the processes of :mod:`groupwise.isolation.fork_server`: a server that forks workers, and a
+worker.
 
 The fork server is forked from the caller once. It runs no code of a user's and has one thread, so the workers that it
 forks begin clean, however the caller's threads stand by then. Where we are root the fork server is process 1 of a
@@ -27,6 +28,9 @@ from typing import Any, NoReturn
 Respond = Callable[[Sequence[Any], float], Iterator[tuple[int, dict[str, Any]]]]
 """``(calls, seconds) -> (number of the call, plain JSON)``, each as soon as it is known."""
 
+Serve = Callable[[socket.socket], None]
+"""What a worker does with its connection, until the caller hangs up."""
+
 FORK, KILL, READY = b"f", b"k", b"r"
 _NEW_MOUNTS, _NEW_PID = 0x00020000, 0x20000000
 _MOUNT_SLAVE, _MOUNT_READ_ONLY = 0x84000, 1
@@ -34,7 +38,7 @@ _DEATH_SIGNAL, _SUBREAPER = 1, 36
 _DUMP_SECONDS = 0.05
 
 
-def serve_forks(control: socket.socket, respond: Respond, memory_bytes: int, strangers: Sequence[int]) -> NoReturn:
+def serve_forks(control: socket.socket, serve: Serve, memory_bytes: int, strangers: Sequence[int]) -> NoReturn:
     """Follows orders: fork a worker on this connection, or kill it. Ends with the caller's end of ``control``.
 
     ``strangers``: descriptors of the caller's that a process which outlives it must not hold open.
@@ -56,7 +60,7 @@ def serve_forks(control: socket.socket, respond: Respond, memory_bytes: int, str
                 worker = os.fork()
                 if not worker:
                     control.close()
-                    _work(descriptors, respond, memory_bytes)
+                    _work(descriptors, serve, memory_bytes)
             for descriptor in descriptors:
                 os.close(descriptor)
             control.sendall(order)
@@ -123,8 +127,8 @@ def _children() -> list[int]:
         return []
 
 
-def _work(descriptors: Sequence[int], respond: Respond, memory_bytes: int) -> NoReturn:
-    """Answers batch after batch until the caller hangs up. A copy of it that a call forks says nothing."""
+def _work(descriptors: Sequence[int], serve: Serve, memory_bytes: int) -> NoReturn:
+    """Serves the caller until it hangs up."""
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -137,17 +141,22 @@ def _work(descriptors: Sequence[int], respond: Respond, memory_bytes: int) -> No
         faulthandler.register(signal.SIGUSR1, file=descriptors[1], all_threads=False)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _limit_memory(memory_bytes)
-        own, requests = os.getpid(), connection.makefile("rb")
-        while header := requests.read(8):
-            request = requests.read(int.from_bytes(header, "big"))
-            _seed(request)
-            calls, seconds = pickle.loads(request)
-            for number, answer in respond(calls, seconds):
-                if os.getpid() != own:
-                    os._exit(0)
-                connection.sendall(json.dumps([number, answer]).encode() + b"\n")
+        serve(connection)
     finally:
         os._exit(1)
+
+
+def answer_batches(connection: socket.socket, respond: Respond) -> None:
+    """Answers batch after batch. A copy of the process that a call forks says nothing."""
+    own, requests = os.getpid(), connection.makefile("rb")
+    while header := requests.read(8):
+        request = requests.read(int.from_bytes(header, "big"))
+        _seed(request)
+        calls, seconds = pickle.loads(request)
+        for number, answer in respond(calls, seconds):
+            if os.getpid() != own:
+                os._exit(0)
+            connection.sendall(json.dumps([number, answer]).encode() + b"\n")
 
 
 def _seed(request: bytes) -> None:

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from groupwise.kernels.decode import LayerWeights, Projection, Shape, Weights
 from groupwise.networks import Blueprint, LayerParts, bias_of, merged_weight
 
-LANES = 16  # of a vector in the compiled code
+VECTOR_FLOATS = 16  # of a vector in the compiled code
 
 
-def roomy(head_dim: int) -> int:
-    """What a head's numbers take where vectors are read whole."""
-    return -(-head_dim // LANES) * LANES
+def padded_head_dim(head_dim: int) -> int:
+    """Returns what a head's numbers take where vectors are read whole."""
+    return -(-head_dim // VECTOR_FLOATS) * VECTOR_FLOATS
 
 
-class Tables:
+class RopeTables:
     """The angles of a model's ropes for so many positions."""
 
     def __init__(self, parts: Blueprint, positions: int) -> None:
@@ -31,21 +31,21 @@ class Tables:
         self.count = len(tables)
 
 
-class LaidOut:
+class WeightTable:
     """The addresses of a model's weights, and what must live as long as they are read."""
 
     def __init__(self, parts: Blueprint, positions: int) -> None:
         assert parts.head is not None
         self._held: list[Any] = []
         self._head_dim = parts.head_dim
-        tables = self._hold(Tables(parts, positions))
+        tables = self._hold(RopeTables(parts, positions))
         shape = Shape(
             layers=len(parts.layers),
             width=parts.width,
             heads=parts.heads,
             kv_heads=parts.kv_heads,
             head_dim=parts.head_dim,
-            head_room=roomy(parts.head_dim),
+            padded_head_dim=padded_head_dim(parts.head_dim),
             hidden=len(merged_weight(parts.layers[0].gate)),
             vocabulary=len(parts.head.weight),
             ropes=tables.count,
@@ -72,8 +72,8 @@ class LaidOut:
 
     def _layer(self, layer: LayerParts, shape: Shape) -> LayerWeights:
         norms = [layer.before_attention, layer.after_attention, layer.before_mlp, layer.after_mlp]
-        room, width, hidden = shape.head_room, shape.width, shape.hidden
-        heads = shape.heads * room, shape.kv_heads * room, shape.kv_heads * room
+        head_dim, width, hidden = shape.padded_head_dim, shape.width, shape.hidden
+        heads = shape.heads * head_dim, shape.kv_heads * head_dim, shape.kv_heads * head_dim
         return LayerWeights(
             *(
                 self._projection(module, outputs, width, heads=0)
@@ -91,15 +91,15 @@ class LaidOut:
     def _projection(self, module: nn.Module, outputs: int, inputs: int, heads: int | None = None) -> Projection:
         """``heads``: along which side of the weight they lie."""
         weight, bias = merged_weight(module), bias_of(module)
-        if heads is not None and self._head_dim % LANES:
-            weight = self._with_room(weight, heads)
-            bias = self._with_room(bias, 0) if heads == 0 and bias is not None else bias
+        if heads is not None and self._head_dim % VECTOR_FLOATS:
+            weight = self._padded(weight, heads)
+            bias = self._padded(bias, 0) if heads == 0 and bias is not None else bias
         return Projection(self._address(weight, outputs, inputs), self._address(bias, outputs), outputs)
 
-    def _with_room(self, x: Tensor, side: int) -> Tensor:
+    def _padded(self, x: Tensor, side: int) -> Tensor:
         """Zeros behind each head's numbers."""
         apart = x.detach().unflatten(side, (-1, self._head_dim))
-        missing = roomy(self._head_dim) - self._head_dim
+        missing = padded_head_dim(self._head_dim) - self._head_dim
         more = apart.new_zeros(*apart.shape[: side + 1], missing, *apart.shape[side + 2 :])
         return torch.cat((apart, more), dim=side + 1).flatten(side, side + 1)
 
@@ -113,7 +113,7 @@ class LaidOut:
 
 
 def checked(tensor: Tensor, *shape: int) -> Tensor:
-    """The tensor in one piece. Raises ValueError for what the compiled code would misread."""
+    """Returns the tensor in one piece. Raises ValueError for what the compiled code would misread."""
     if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tuple(tensor.shape) != shape:
         seen = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
         raise ValueError(f"weights for sampling: seen {seen}, expected torch.float32 {shape} on the CPU")

@@ -6,7 +6,7 @@
 
 #include "matrix.h"
 #include "product.h"
-#include "rows.h"
+#include "row_ops.h"
 
 namespace groupwise {
 

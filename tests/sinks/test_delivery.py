@@ -14,10 +14,10 @@ import pytest
 import groupwise as gw
 from groupwise.algorithm import KL
 from groupwise.sinks import Sinks
-from groupwise.sinks.beside import Beside
-from groupwise.sinks.heard import HeardSteps
+from groupwise.sinks.background import BackgroundSink
+from groupwise.sinks.delivery import DeliveryRecord
 from groupwise.sinks.jsonl import JsonLines
-from groupwise.sinks.trackers import About, Tracker
+from groupwise.sinks.trackers import RunInfo, Tracker
 from groupwise.types import Example
 
 KEPT: list[tuple[str, int]] = []
@@ -51,8 +51,8 @@ class Remote(Tracker):
 
     def refuse(self) -> None: ...
 
-    def open(self, about: About) -> Any:
-        return Beside("remote", Server, HeardSteps(about.directory, str(self)))
+    def open(self, about: RunInfo) -> Any:
+        return BackgroundSink("remote", Server, DeliveryRecord(about.directory, str(self)))
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +67,8 @@ def made(place: Path, *steps: int, stage: str = "grpo") -> None:
         lines.metrics(stage, step, VALUES)
 
 
-def opened(place: Path, may: threading.Event | None = None, name: str = "remote") -> Beside:
-    return Beside(name, lambda: Server(may), HeardSteps(place, name))
+def opened(place: Path, may: threading.Event | None = None, name: str = "remote") -> BackgroundSink:
+    return BackgroundSink(name, lambda: Server(may), DeliveryRecord(place, name))
 
 
 def test_steps_that_are_made_again_are_not_told_again(tmp_path: Path) -> None:

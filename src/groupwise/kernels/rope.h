@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "rows.h"
+#include "row_ops.h"
 
 namespace groupwise {
 
@@ -20,7 +20,7 @@ struct Turned {
     int64_t q_row, k_row, v_row;
 };
 
-struct Turning {
+struct Rope {
     Heads heads;
     const float *q_weight, *k_weight;
     float eps;
@@ -33,7 +33,7 @@ struct Turning {
         for (int head = 0; head < heads.q + heads.kv; ++head, x += size, y += size) {
             const float *weight = head < heads.q ? q_weight : k_weight, *turned = x;
             if (weight) norm(x, weight, size, eps, normed), turned = normed;
-            turn(turned, cos + positions[row] * size, sin + positions[row] * size, size, y);
+            apply_rope(turned, cos + positions[row] * size, sin + positions[row] * size, size, y);
         }
         std::copy(x, x + int64_t(heads.kv) * size, y);
     }
@@ -69,7 +69,7 @@ struct Turning {
         const int64_t size = heads.size, at = positions[row] * size;
         const float* dy = head < heads.q ? back.q + row * back.q_row + head * size
                                          : back.k + row * back.k_row + (head - heads.q) * size;
-        turn_backward(dy, cos + at, sin + at, int(size), to);
+        apply_rope_backward(dy, cos + at, sin + at, int(size), to);
     }
 };
 
