@@ -126,12 +126,12 @@ ROOMS = {
     "learning": "algorithm types",
     "output": "seeding types",
     "protocols": "types",
-    "tokens": "errors types",
+    "environments": "errors isolation output types values",
+    "tokens": "environments errors types",
     "cli": "errors output values",
     "config": "errors output values",
     "foreign": "errors output",
     "storage": "errors output",
-    "environments": "errors isolation output types values",
     "doctor": "output storage",
     "learners": "algorithm errors kernels learning networks output storage types",
     "ledger": "isolation learning output storage types",
@@ -207,7 +207,8 @@ def test_nothing_heavy_at_the_top(room: str) -> None:
 
 
 def test_transformers_lives_in_learners_and_engines() -> None:
-    users = {name for name in FILES if "transformers" in outside(name, lazy=True)}
+    """But for the one function that makes a JSON schema of a Python function."""
+    users = {name for name in FILES if "transformers" in outside(name, lazy=True)} - {"environments/schemas.py"}
     assert users
     assert all(name.startswith(("learners/", "engines/")) for name in users)
 

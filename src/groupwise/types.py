@@ -25,8 +25,8 @@ from groupwise.values.keys import prompt_key
 from groupwise.values.spans import Span, check_spans
 from groupwise.values.tolerance import differ
 
-Message = Mapping[str, str]
-"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``."""
+Message = Mapping[str, Any]
+"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``, maybe ``tool_calls``."""
 
 Text = str | tuple[Message, ...]
 """Plain text, or a conversation."""
@@ -40,8 +40,7 @@ class Example:
     """Where it came from, as an error message names it: ``train.jsonl:17``. Unique within its split."""
     prompt: Text
     completion: Text | None = None
-    """A demonstration (SFT): the assistant's turn, or messages that begin and end with the assistant's, all of whose
-    turns are learned. It goes on where a prompt that ends with the assistant breaks off."""
+    """A demonstration (SFT): the assistant's turn, or messages that begin and end with one, all of it learned."""
     answer: str | None = None
     """The reference answer, where the task has one."""
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +68,8 @@ class Prompt:
     """The seed of its environment, for all rollouts of its group; None: it has none."""
     messages: tuple[Message, ...] = ()
     """With an environment: what was said before the model's first turn."""
+    reference_tokens: tuple[int, ...] = ()
+    """What a reference reads in place of ``tokens`` that sees more of the row (``Reference.sees``); empty: the same."""
 
     @cached_property
     def key(self) -> bytes:
@@ -209,8 +210,7 @@ class Score:
 
 @dataclass(frozen=True)
 class TrainerState:
-    """This says where training stood when a completion was drawn, under TRL's names; a step is a draw, whatever its
-    updates."""
+    """This says where training stood when a completion was drawn, under TRL's names. A step is a draw."""
 
     global_step: int = 1
     """Steps done."""
@@ -247,8 +247,7 @@ class Rollout:
     steps: tuple[int, ...] = ()
     """Index into ``tokens`` of each reasoning step's last token, where the task says what a step is."""
     support: tuple[tuple[int, ...], ...] | None = None
-    """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from (none: nobody drew it); the learner
-    renormalises over the same set. None: the whole vocabulary."""
+    """For each of ``tokens`` the ids that it was drawn from, over which the learner renormalises. None: all."""
     correct: bool | None = None
     """The verdict of the task's judge (``verdicts.Judge``); None where it was not asked or could not score."""
     versions: tuple[Span, ...] = ()

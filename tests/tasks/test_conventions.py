@@ -135,7 +135,7 @@ LONE = "a\ud800"
         ({"question": "a", "answer": None}, "a.jsonl:1: answer is null; expected the reference answer"),
         ({"messages": [FOUR]}, "a.jsonl:1: messages: has the assistant's turn only"),
         ({"messages": None}, "a.jsonl:1: messages is null; expected a list of messages"),
-        ({"messages": [{**FOUR, "tool_calls": [{}]}]}, "a.jsonl:1: messages, message 0 calls tools"),
+        ({"messages": [{**FOUR, "tool_calls": [{}]}]}, "a.jsonl:1: messages, message 0: tool_calls[0] is empty"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
             "a.jsonl:1: messages, message 0, content, part 0 is of the type image; expected text",

@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.commands.data_options import add_data_options, reading_of
-from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
+from groupwise.commands.evaluation_rows import fact_rows, measure_rows, set_rows, verifier_rows
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
-from groupwise.commands.prompt_options import (
-    add_sampling,
-    refuse_narrowed,
-    split_arguments,
-    task_with,
-    trained_prompt_options,
-)
+from groupwise.commands.prompt_options import add_sampling, refuse_narrowed, split_arguments, task_with, trained_options
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
 from groupwise.evaluation.plan import HeldOut
@@ -30,7 +24,6 @@ if TYPE_CHECKING:
     from groupwise.evaluation.best_of_n import Verification
     from groupwise.evaluation.comparison import Comparison
     from groupwise.evaluation.evaluate import Evaluation
-    from groupwise.evaluation.measure import Measure
     from groupwise.protocols import Reward
     from groupwise.tasks.task import Task
     from groupwise.types import Rollout
@@ -160,7 +153,7 @@ def _evaluate(
 
     prepare(task.judges)
     said = task.system if chosen.system is None else chosen.system
-    known = trained_prompt_options(source, said, chosen.stop, task.chat)
+    known = trained_options(source, said, chosen.stop, task.chat)
     stops = (known.stop_strings or task.stop_strings) if chosen.stop is None else known.stop_strings
     if known.temperature not in (None, chosen.temperature):
         print(f"{name}: in training it sampled at temperature {known.temperature:g}", file=sys.stderr)
@@ -212,10 +205,10 @@ def _print(
     for row in set_rows(done, comparison is not None):
         table.add_row(*map(escape, row))
     table.add_section()
-    for row in _choices(chosen_by):
+    for row in verifier_rows(chosen_by):
         table.add_row(*row)
     table.add_section()
-    for row in _facts(done):
+    for row in fact_rows(done):
         table.add_row(*row, *[""] * bool(comparison))
     console.print(table)
     for line in [*_remarks(first, asked), *_never_right(names, done)]:
@@ -224,38 +217,6 @@ def _print(
         console.print(f"{name}: {found.sentence}", markup=False)
     if comparison:
         console.print(comparison.sentence, markup=False)
-
-
-def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
-    """What a verifier makes of the samples; beside it stands maj@k of the same samples."""
-    from groupwise.evaluation.statistics import paired_difference
-
-    def row(name: str, measures: Sequence[Measure]) -> list[str]:
-        several = len(measures) > 1
-        return row_of(name, measures, paired_difference(*(each.by_problem for each in measures)) if several else None)
-
-    if not chosen_by:
-        return
-    first = chosen_by[0]
-    for k in first.best_of_at:
-        if k > 1:
-            yield row(f"best of {k} by {first.scorer}", [each.best_of_at[k] for each in chosen_by])
-    votes = [each.weighted_vote for each in chosen_by if each.weighted_vote]
-    if len(votes) == len(chosen_by):
-        yield row(f"weighted vote of {first.samples}", votes)
-
-
-def _facts(done: Sequence[Evaluation]) -> list[list[str]]:
-    def mean(each: Evaluation, name: str) -> str:
-        return f"{each.reward_means[name]:.3f}" if name in each.reward_means else ""
-
-    return [
-        *([f"mean reward, {name}", *(mean(each, name) for each in done)] for name in done[0].reward_means),
-        ["samples without an answer", *(f"{each.unparseable_fraction:.1%}" for each in done)],
-        ["truncated", *(f"{each.truncated_fraction:.1%}" for each in done)],
-        ["mean tokens", *(f"{each.mean_completion_tokens:.1f}" for each in done)],
-        ["tokens per second", *(f"{each.tokens / each.seconds:,.0f}" for each in done)],
-    ]
 
 
 def _remarks(evaluation: Evaluation, asked: int) -> list[str]:

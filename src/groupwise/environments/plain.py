@@ -58,7 +58,7 @@ def result(returned: Any) -> Plain:
     if len(names) > 1:
         raise WrongWordsError("returned a mapping with score and reward; expected one of them")
     rest = {str(name): value for name, value in returned.items() if name not in (*names, "success")}
-    logged = {name: float(found) for name, value in rest.items() if (found := number(value)) is not None}
+    logged = {name: count for name, value in rest.items() if (count := number(value)) is not None}
     extras = {name: text for name, text in rest.items() if name not in logged and isinstance(text, str)}
     success = returned.get("success")
     said = {} if success is None else {"success": bool(success)}

@@ -193,17 +193,18 @@ def _loses_answer(stage: Stage, context: DrawContext, row: Example) -> bool:
     """Of answers that are learned; blanks, and what a template adds, are no loss."""
     for answer in stage.algorithm.source.texts_of(row):
         shown = context.renderer.demonstration(answer)
-        given = answer.completion if isinstance(answer.completion, str) else _learned_text(answer)
-        if "".join(given.split()) not in "".join(shown.text.split()):
+        letters = "".join(shown.text.split())
+        if any("".join(given.split()) not in letters for given in _learned_texts(answer)):
             return True
         if shown.tokens[-1] not in context.renderer.stop_tokens:
             return True
     return False
 
 
-def _learned_text(answer: Example) -> str:
-    turns = answer.completion if isinstance(answer.completion, tuple) else ()
-    return "".join(turn["content"] for turn in turns if turn["role"] == "assistant")
+def _learned_texts(answer: Example) -> list[str]:
+    if not isinstance(answer.completion, tuple):
+        return [answer.completion or ""]
+    return [turn["content"] for turn in answer.completion if turn["role"] == "assistant"]
 
 
 def _begins_twice(stage: Stage, context: DrawContext, row: Example) -> bool:

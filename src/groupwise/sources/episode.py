@@ -56,10 +56,9 @@ class Episode:
             self.spans.append((version, offset + end))
         self.ends.append(len(self.tokens) - 1)
         self.last_drawn = completion.tokens
-        text = renderer.decode(completion.tokens)
-        self.texts.append(text)
-        self.messages += ({"role": "assistant", "content": text},)
-        reply = Reply(text)
+        reply, message = renderer.turn(completion.tokens, completion.finished, self.prompt.example)
+        self.texts.append(str(reply))
+        self.messages += (message,)
         self.calls += len(reply.calls)
         self.malformed += bool(reply.malformed)
         return reply

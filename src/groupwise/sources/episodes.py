@@ -17,6 +17,7 @@ from groupwise.protocols import RolloutEngine, Stream
 from groupwise.rewards.episodes import EpisodeReward
 from groupwise.sources.episode import Episode
 from groupwise.sources.episode_metrics import WorldTime
+from groupwise.tasks.episode_rows import row_of, with_tools
 from groupwise.tokens.opening import opened
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import CompletionEvent, Example, Prompt, Request, Rollout, Sampling
@@ -30,6 +31,7 @@ Place = tuple[int, int]
 def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple[Example, int]]) -> list[Prompt | str]:
     """For each row and the seed of its world the prompt that its environment opens, or why it did not."""
     worlds = reward.worlds
+    rows = [(with_tools(example, reward.environment), seed) for example, seed in rows]
     numbers = {worlds.begin(row_of(example), seed): place for place, (example, seed) in enumerate(rows)}
     found: dict[int, Prompt | str] = {}
     try:
@@ -43,12 +45,6 @@ def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple
         for number in numbers:
             worlds.close_episode(number)
     return [found[place] for place in range(len(rows))]
-
-
-def row_of(example: Example) -> dict[str, Any]:
-    """What an environment is told of a row: its columns, and its prompt and answer under these names."""
-    own = {"prompt": example.prompt, "answer": example.answer}
-    return own | dict(example.columns)
 
 
 def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Prompt | str:

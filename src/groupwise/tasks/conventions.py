@@ -131,7 +131,7 @@ class Messages:
     answer: str | None = None
     label: str | None = None
     """False in this column: the assistant's turns are no demonstration."""
-    turns: Turns = "last"
+    turns: Turns | None = None
     structured: Structured = "error"
     weighted: bool = False
     """Some messages say themselves whether they are learned."""
@@ -199,7 +199,7 @@ class Reading:
     """``a.b``: the field b of the column a."""
     ignored: tuple[str, ...] = ()
     """Columns that are treated as if they were not there; rewards still receive them."""
-    turns: Turns = "last"
+    turns: Turns | None = None
     structured: Structured = "error"
 
 

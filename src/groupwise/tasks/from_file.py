@@ -7,12 +7,15 @@ rows that ask the same question stay together.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from groupwise.environments.as_environment import as_environment
+from groupwise.environments.turns import Turns as Budget
 from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.protocols import Reward
@@ -45,7 +48,9 @@ def from_file(
     answer_column: str | None = None,
     ignore_columns: Sequence[str] = (),
     structured_answers: Structured = "error",
-    turns: Turns = "last",
+    turns: Turns | int | Budget | None = None,
+    environment: Any = None,
+    tools: Sequence[Any] = (),
     limit: int | None = None,
     name: str | None = None,
     system: str | None = None,
@@ -58,17 +63,32 @@ def from_file(
 ) -> Task:
     """A task from anything ``read_rows`` reads, in any convention ``recognise`` knows (this module's words).
 
-    ``limit``: only so many rows of each file. ``name``: the files' if not given. ``structured_answers`` and ``turns``:
-    see ``golds`` and ``conventions``. ``steps``: what a reasoning step of a completion is. ``judge``: who says what is
+    ``limit``: only so many rows of each file. ``name``: the files' if not given. ``structured_answers``: see ``golds``.
+    ``turns``: which turns of the assistant's in the rows are learned ("last", "all"), or where an environment or tools
+    are given the budgets of an episode (``Task.turns``). A reward that asks for ``environments`` is called where the
+    environment is. ``steps``: what a reasoning step of a completion is. ``judge``: who says what is
     right (``Task.referee``), a reward of its own or the name of one of ``reward``; None: the first of them. The other
     arguments are fields of Task. Raises UserError for what cannot be read or recognised, and for an unknown reward.
     """
     named = (prompt_column,) if isinstance(prompt_column, str) else tuple(prompt_column or ())
-    reading = Reading(named, answer_column, tuple(ignore_columns), turns, structured_answers)
-    rewards, referee = _who_says(reward if isinstance(reward, tuple) else (reward,), judge, structured_answers)
+    learned = turns if isinstance(turns, str) else None
+    reading = Reading(named, answer_column, tuple(ignore_columns), learned, structured_answers)
+    given = reward if isinstance(reward, tuple) else (reward,)
+    inside = tuple(each for each in given if _asks_for_environments(each))
+    rewards, referee = _who_says(tuple(each for each in given if each not in inside), judge, structured_answers)
     made = _task(_load(path, reading, limit), held_out, held_out_fraction, reading, limit, seed, name)
     made = replace(made, rewards=rewards, referee=referee, system=system, chat=chat, steps=steps)
-    return replace(made, template_arguments=dict(template_arguments or {}), demonstrations=demonstrations)
+    made = replace(made, template_arguments=dict(template_arguments or {}), demonstrations=demonstrations)
+    if environment is None and not tools:
+        if inside or not isinstance(turns, str | None):
+            asked = "a reward asks for environments" if inside else f"turns is {turns}"
+            raise UserError(
+                f'{asked}, but there is no environment and there are no tools; expected turns "last" or "all"'
+            )
+        return made
+    played = as_environment(environment, (), inside) if inside else environment
+    budget = {} if isinstance(turns, str | None) else {"turns": turns}
+    return replace(made, environment=played, tools=tuple(tools), **budget)
 
 
 def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -197,6 +217,11 @@ def judge_of(
         if reward.name == name or (isinstance(words, str) and weight_of(words)[0] == name):
             return reward
     return _as_reward(name, structured)
+
+
+def _asks_for_environments(reward: RewardLike) -> bool:
+    """Whether it is TRL's reward function that reads the state of environments."""
+    return inspect.isfunction(reward) and "environments" in inspect.signature(reward).parameters
 
 
 def _epoch_words(shares: Sequence[Share]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.tasks.tool_calls import SHARE_GPT, calls_of, spelled_calls
 from groupwise.tasks.values import is_nothing, shown, structure_of, text_of
 from groupwise.tasks.weights import CONTEXT, LEARNED, learn_flag
 from groupwise.types import Message, Text
@@ -25,8 +26,10 @@ ROLES = {
 KEYS = (("role", "content"), ("from", "value"), ("role", "value"), ("from", "content"), ("role", "text"))
 """What a message calls its role and its text."""
 TEXT_PARTS = ("text", "input_text", "output_text")
-UNREAD = ("tool_calls", "function_call", "reasoning_content", "thinking", "images", "audio")
+UNREAD = ("reasoning_content", "thinking", "images", "audio")
 """Further keys of a message that change what it says."""
+RESULT_KEYS = ("name", "tool_call_id")
+"""What a tool's result says of itself."""
 
 _OPENS_LIKE_MESSAGES = re.compile(r"\s*\[\s*\{")
 _NAMES_ROLE = re.compile(r"""["'](?:role|from)["']\s*:""")
@@ -97,7 +100,7 @@ def completion_of(value: Any, where: str) -> Text:
     for place, word in ((-1, "ends"), (0, "begins")):
         if messages[place]["role"] != "assistant":
             raise UserError(f"{where} {word} with a message by {messages[place]['role']}; expected the assistant")
-    return messages[0]["content"] if len(messages) == 1 else messages
+    return messages[0]["content"] if len(messages) == 1 and not messages[0].get("tool_calls") else messages
 
 
 def turns_of(value: Any, where: str) -> tuple[Message, ...]:
@@ -128,7 +131,7 @@ def _keys(message: Mapping[str, Any]) -> tuple[str, str] | None:
 def _message(value: Any, where: str) -> Message:
     keys = _keys(value) if isinstance(value, Mapping) else None
     if keys is None and isinstance(value, Mapping) and isinstance(value.get("role"), str):
-        keys = ("role", "content")  # and no content: text_of says so
+        keys = ("role", "content")  # and no content: it calls tools, or text_of says so
     if keys is None or not isinstance(value[keys[0]], str) or not value[keys[0]].strip():
         raise UserError(f'{where} is {shown(value)}; expected {{"role": ..., "content": ...}}')
     said, share_gpt = value[keys[0]], keys[0] == "from"
@@ -137,15 +140,21 @@ def _message(value: Any, where: str) -> Message:
         raise UserError(f"{where} is by {said!r}; expected one of {', '.join(ROLES)}")
     unread = next((key for key in UNREAD if not is_nothing(value.get(key))), None)
     if unread:
-        what = "calls tools" if unread in ("tool_calls", "function_call") else f"has {unread}"
-        raise UserError(f"{where} {what}; expected content only, put it into that as text")
+        raise UserError(f"{where} has {unread}; expected content only, put it into that as text")
     known = role is not None and (share_gpt or role in ("user", "assistant"))
     named = role if known and role is not None else said
     learn_flag(value, named, where)
-    content = value.get(keys[1])
-    if content == "" and named != "user":
-        return {"role": named, "content": ""}
-    return {"role": named, "content": _content(content, f"{where}, {keys[1]}")}
+    content, calls = value.get(keys[1]), calls_of(value, where)
+    if share_gpt and said.strip().lower() in SHARE_GPT and not calls and (calls := spelled_calls(content)):
+        content = ""
+    if calls and named != "assistant":
+        raise UserError(f"{where} is by {said} and calls tools; only the assistant does")
+    beside = {key: value[key] for key in RESULT_KEYS if named == "tool" and isinstance(value.get(key), str)}
+    if calls:
+        beside["tool_calls"] = calls
+    if (content == "" and named != "user") or (calls and is_nothing(content)):
+        return {"role": named, "content": "", **beside}
+    return {"role": named, "content": _content(content, f"{where}, {keys[1]}"), **beside}
 
 
 def _content(content: Any, where: str) -> str:

@@ -31,6 +31,8 @@ def with_completion(prompt: Text, value: Any, where: str) -> PromptCompletion:
     """
     completion_of(value, where)
     messages, said = conversation_of(value, where), learn_flags(value, where)
+    if isinstance(prompt, str) and any(message.get("tool_calls") for message in messages):
+        prompt = ({"role": "user", "content": prompt},)
     if not isinstance(prompt, str):
         return split_conversation((*prompt, *messages), (*(None for _ in prompt), *said), where)
     if len(messages) > 1:
@@ -40,7 +42,7 @@ def with_completion(prompt: Text, value: Any, where: str) -> PromptCompletion:
 
 
 def split_conversation(
-    messages: tuple[Message, ...], said: Sequence[bool | None], where: str, turns: Turns = "last"
+    messages: tuple[Message, ...], said: Sequence[bool | None], where: str, turns: Turns | None = None
 ) -> PromptCompletion:
     """The prompt ends where the first learned turn begins, and the completion with the last one.
 

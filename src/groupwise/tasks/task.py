@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from groupwise.environments.forms import resolved
+from groupwise.environments.as_environment import resolved
 from groupwise.environments.turns import Turns
 from groupwise.protocols import Reward
 from groupwise.rewards.episodes import EpisodeReward, among_rewards
@@ -68,7 +68,8 @@ class Task:
         if among_rewards(self.rewards) is None:
             found = resolved(self.environment, self.tools)
             reward = EpisodeReward(found.environment, self.budget, found.name)
-            object.__setattr__(self, "rewards", (reward, *self.rewards))
+            rewards = (reward, *self.rewards) if found.judges or not self.rewards else (*self.rewards, reward)
+            object.__setattr__(self, "rewards", rewards)
 
     @property
     def budget(self) -> Turns:

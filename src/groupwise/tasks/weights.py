@@ -61,13 +61,14 @@ def _truth(value: Any, where: str) -> bool:
 
 
 def learned_places(
-    messages: Sequence[Message], said: Sequence[bool | None], turns: Turns = "last", start: int = 0
+    messages: Sequence[Message], said: Sequence[bool | None], turns: Turns | None = None, start: int = 0
 ) -> list[int]:
     """Returns where the assistant's turns stand that are learned, ascending.
 
     A turn that says nothing of itself is learned where the assistant has the last word: the last one, or with ``turns``
-    "all" every one from ``start`` on.
+    "all" every one from ``start`` on. None is "all" for a conversation in which tools are called, else "last".
     """
+    turns = turns or ("all" if any(message.get("tool_calls") for message in messages) else "last")
     last = len(messages) - 1
     ends = messages[last]["role"] == "assistant"
     usual = {last} if turns == "last" else range(start, len(messages))

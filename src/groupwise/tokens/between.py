@@ -16,10 +16,10 @@ from functools import partial
 
 from groupwise.errors import UserError
 from groupwise.tokens.chat_template import ARGUMENTS, TOOLS, ChatTemplate
-from groupwise.tokens.encoding import GUARD, Encoder
+from groupwise.tokens.encoding import GUARD, Encoder, same_beginning
 from groupwise.types import Example, Message
 
-ANSWER = "ANSWER"
+ANSWER = "answer-4f1d"  # what nobody else says
 _PROBE: tuple[Message, ...] = ({"role": "user", "content": "question"}, {"role": "assistant", "content": ANSWER})
 
 
@@ -34,10 +34,11 @@ class Between:
         is_chat: bool,
         keeps: bool,
         shown: Callable[[Message, Example], Message],
+        stop_tokens: Sequence[int] = (),
     ) -> None:
         self._template, self._encoder, self._name = template, encoder, name
         self._is_chat, self._keeps, self._shown = is_chat, keeps, shown
-        self._special = template.tokenizer.added_tokens_decoder
+        self._special, self._stops = template.tokenizer.added_tokens_decoder, stop_tokens
         self._known: dict[str, tuple[int, ...]] = {}
         self._checked: set[str] = set()
 
@@ -47,28 +48,34 @@ class Between:
         now = [self._shown(message, example) for message in said]
         if not self._is_chat:
             return self._encoder.after("".join(message["content"] for message in now))
-        thinks, calls = "</think>" in before[-1]["content"], "tool_calls" in before[-1]
+        thinks, calls = "</think>" in (before[-1]["content"] or ""), "tool_calls" in before[-1]
         shape = json.dumps([[each["role"] for each in before], [each["role"] for each in said], thinks, calls])
         if not self._keeps and shape not in self._checked:
             self._refuse_rewritten(example, [self._shown(message, example) for message in before], now)
             self._checked.add(shape)
-        probe = [*[each for each in before if each["role"] == "system"][:1], *_PROBE]
+        calls = calls or bool(said and said[0]["role"] == "tool")
+        asked, answered = _PROBE if not calls else (_PROBE[0], self._shown(_calling(before[-1]), example))
+        probe = [*[each for each in before if each["role"] == "system"][:1], asked, answered]
         key = json.dumps([probe, now, example.columns.get(TOOLS), example.columns.get(ARGUMENTS)], default=repr)
         if key not in self._known:
             text = self._template.fill([*probe, *now], example).rpartition(ANSWER)[2]
             self._known[key] = self._encoder.after(text)
         ids = self._known[key]
+        if calls:  # what the probe's call ends with comes first
+            ends = [place for place, token in enumerate(ids) if token in (last, *self._stops)][:1]
+            return ids[ends[0] + (ids[ends[0]] == last) :] if ends else ids
         end = next((place for place, token in enumerate(ids) if token in self._special), None)
         return ids[end + 1 :] if end is not None and ids[end] == last else ids
 
     def _refuse_rewritten(self, example: Example, before: Sequence[Message], said: Sequence[Message]) -> None:
-        """Raises UserError for the first message that the template writes otherwise once ``said`` follows."""
+        """Raises UserError for the first message that the template writes otherwise once ``said`` follows: what stood
+        before the last turn when that was sampled, and then that turn's own words."""
         fill = partial(self._template.fill, example=example, generate=False)
-        whole, now = fill(before), self._template.fill([*before, *said], example)
-        same = next((place for place, (a, b) in enumerate(zip(whole, now, strict=False)) if a != b), len(whole))
-        answer = before[-1]["content"].strip().replace(GUARD, "")
-        ends = whole.replace(GUARD, "").rfind(answer) + len(answer)
-        if len(whole[:same].replace(GUARD, "")) >= ends:
+        asked = self._template.fill(before[:-1], example).replace(GUARD, "")
+        now = self._template.fill([*before, *said], example).replace(GUARD, "")
+        words = "".join(str(before[-1]["content"] or "").replace(GUARD, "").split())
+        same = same_beginning(asked, now)
+        if same == len(asked) and "".join(now[same:].split()).startswith(words):
             return
         changed = next(
             (place for place in range(len(before)) if len(fill(before[: place + 1])) > same), len(before) - 1
@@ -79,3 +86,14 @@ class Between:
             "what a later turn would be asked with; expected a template that only appends, or "
             'Turns(rewritten="keep"), which leaves turns as they were sampled'
         )
+
+
+def _calling(message: Message) -> Message:
+    """A turn that calls the tools that ``message`` calls, or one, and whose arguments are ``ANSWER``: a probe."""
+    names = [call["function"]["name"] for call in message.get("tool_calls") or ()] or ["tool"]
+    functions = [{"name": name, "arguments": {"probe": ANSWER}} for name in names]
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": each} for each in functions],
+    }

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from groupwise.errors import UserError
+from groupwise.tokens.calls import TOOLS, with_ids
 from groupwise.tokens.template_limits import limited, refuse_long
 from groupwise.types import Example, Message
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 ARGUMENTS = "chat_template_kwargs"
 """The column of a row's own arguments."""
-TOOLS = "tools"
-"""The column of the functions that a row's model may call, as JSON schemas."""
 CLOCK = "strftime_now"
 """What templates call to learn the date."""
 OURS = ("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "messages", "tokenize")
@@ -53,7 +52,7 @@ class ChatTemplate:
         arguments = self.arguments_of(example)
         if self.today is not None and self.tells_date:
             arguments["chat_template"] = _on(self.today, self.tokenizer.get_chat_template(None, arguments.get(TOOLS)))
-        conversation = [dict(message) for message in messages]
+        conversation = with_ids(messages)
         try:
             with limited():
                 text = self.tokenizer.apply_chat_template(
@@ -79,7 +78,7 @@ class ChatTemplate:
         own = example.columns.get(ARGUMENTS) or {}
         if not isinstance(own, Mapping):
             raise UserError(f"{example.id}: {ARGUMENTS} is {type(own).__name__}; expected an object of arguments")
-        self._refuse_unread(self.arguments, "")
+        self.refuse_unread()
         taken = next((name for name in own if name in OURS), None)
         if taken:
             raise UserError(f"{example.id}: {ARGUMENTS} sets {taken}, which is set here; leave it out")
@@ -88,6 +87,10 @@ class ChatTemplate:
             found[TOOLS] = tools
             self._refuse_unread({TOOLS: tools}, f"{example.id}: ")
         return found
+
+    def refuse_unread(self) -> None:
+        """Raises UserError for one of the task's arguments that the template does not read."""
+        self._refuse_unread(self.arguments, "")
 
     def unread(self, example: Example) -> list[str]:
         """Returns the names of the row's own arguments that the template does not read."""
@@ -109,6 +112,11 @@ class ChatTemplate:
                     f"{where}the chat template of {self.name} does not read {name}{hint}; leave it out or take another "
                     "template"
                 )
+
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the template shows the functions that a model may call."""
+        return self._reads(TOOLS)
 
     def _reads(self, name: str) -> bool:
         return name in self._words

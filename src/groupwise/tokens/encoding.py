@@ -28,9 +28,10 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
 
-    def guarded(self, text: str) -> str:
-        """The text with every special token that it spells cut in two by the guard."""
-        for special in self.special_texts:
+    def guarded(self, text: str, markup: bool = False) -> str:
+        """The text with every special token that it spells cut in two by the guard, and with ``markup`` also every
+        other added token that looks like a tag (``</tool_call>``)."""
+        for special in (*self.special_texts, *(self.markup_texts if markup else ())):
             text = text.replace(special, special[0] + GUARD + special[1:])
         return text
 
@@ -65,6 +66,13 @@ class Encoder:
         special = {token.content for token in added if token.special} | set(self._tokenizer.all_special_tokens)
         return sorted((text for text in special if len(text) > 1), key=len, reverse=True)
 
+    @cached_property
+    def markup_texts(self) -> list[str]:
+        """Texts of added tokens that are not special and look like a tag, long ones first."""
+        added = [token.content for token in self._tokenizer.added_tokens_decoder.values() if not token.special]
+        tags = [text for text in added if len(text) > 2 and text[0] + text[-1] in ("<>", "[]")]
+        return sorted(set(tags) - set(self.special_texts), key=len, reverse=True)
+
     def _one_by_one(self, text: str, cuts: Sequence[int]) -> list[tuple[int, ...]]:
         bounds = [*cuts, len(text)]
         later = [self.after(text[start:end]) for start, end in pairwise(bounds)]
@@ -86,3 +94,12 @@ class Encoder:
         """None where a text is encoded the same behind another one as by itself."""
         alone = self._plain("x")
         return tuple(anchor for anchor in ANCHORS if self._plain(f"{anchor}x") != self._plain(anchor) + alone)
+
+
+def same_beginning(one: str, other: str) -> int:
+    """How many letters both texts begin with."""
+    if other.startswith(one):
+        return len(one)
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(map(len, (one, other)))
+    )

@@ -25,10 +25,13 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
+from groupwise.environments.protocol import Reply
 from groupwise.errors import UserError
 from groupwise.tokens.between import Between
-from groupwise.tokens.chat_template import TOOLS, ChatTemplate
+from groupwise.tokens.calls import TOOLS, CallReader, guarded_message
+from groupwise.tokens.chat_template import ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder
+from groupwise.tokens.privileged import privileged
 from groupwise.tokens.token_text import Pieces
 from groupwise.tokens.transcript import Transcript, Writer, joined
 from groupwise.tokens.turn_end import TurnEnd
@@ -64,6 +67,8 @@ class Renderer:
     """See ``Task.demonstrations``."""
     today: date | None = None
     """The date that a chat template is told where it asks; None: the clock's."""
+    reference_sees: str = ""
+    """See ``Reference.sees``."""
     converses: Literal["", "refuse", "keep"] = ""
     """Whether an environment talks with the model, and what then becomes of a template that rewrites turns."""
 
@@ -72,19 +77,28 @@ class Renderer:
 
         A conversation that ends with the assistant is continued: the model goes on with that message. Raises UserError
         for a conversation without a chat template, one that ends with a system message, one that the template refuses,
-        and a prompt that has no tokens.
+        a prompt that has no tokens, and a row that lacks what the reference sees of it.
         """
+        tokens, opens_thinking = self._prompted(example)
+        if not self.reference_sees:
+            return Prompt(example, tokens, opens_thinking)
+        more, _ = self._prompted(privileged(example, self.reference_sees))
+        return Prompt(example, tokens, opens_thinking, reference_tokens=more)
+
+    def _prompted(self, example: Example) -> tuple[tuple[int, ...], bool]:
+        """Ids, and whether they end inside a thinking block."""
         chat = self._is_chat(example)
         text = self._writer(example).prompt(self._messages(example)) if chat else self._plain(example)
         tokens = (() if chat else self._opening) + self._encoder.ids(text)
         if not tokens:
             raise UserError(f"{example.id}: the prompt is empty; expected at least one token")
-        return Prompt(example, tokens, chat and text.rstrip().endswith("<think>"))
+        return tokens, chat and text.rstrip().endswith("<think>")
 
     @cached_property
     def between(self) -> Between:
         """Writes what stands between the model's turns."""
-        return Between(self._template, self._encoder, self.name, self.is_chat, self.converses == "keep", self._shown)
+        keeps = self.converses == "keep"
+        return Between(self._template, self._encoder, self.name, self.is_chat, keeps, self._shown, self.stop_tokens)
 
     @property
     def is_chat(self) -> bool:
@@ -132,6 +146,11 @@ class Renderer:
             return writer.appended(messages, turns)
         return writer.written(messages, turns, example.context_turns)
 
+    def refuse_unread_arguments(self) -> None:
+        """Raises UserError for one of the task's template arguments that a template is there to read and does not."""
+        if self.tokenizer.chat_template is not None and self.chat != "never":
+            self._template.refuse_unread()
+
     def unread_arguments(self, example: Example) -> list[str]:
         """Returns the names of the row's own template arguments that change nothing here."""
         return self._template.unread(example)
@@ -145,6 +164,13 @@ class Renderer:
         """The tokens as text, special tokens and those that end a completion left out."""
         kept = [token for token in tokens if token not in self.stop_tokens]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def turn(self, tokens: Sequence[int], finished: bool, example: Example) -> tuple[Reply, Message]:
+        """A turn of the model's as an environment hears it and as a message: its text, and where the example has tools
+        its calls, of which one that did not end has none. Raises UserError where nobody knows how calls are written."""
+        tools = example.columns.get(TOOLS) if finished else None
+        kept = [token for token in tokens if token not in self.stop_tokens]
+        return self._calls.turn(self.decode(tokens), kept, tools or ())
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token's own share of ``decode(tokens)``, in order; a token that shows nothing has an empty one."""
@@ -160,7 +186,7 @@ class Renderer:
         Raises UserError where there is none.
         """
         eos = self.tokenizer.eos_token_id
-        ends = {token for token in (eos, self._turn_end.ids[-1] if self._turn_end.ids else None) if token is not None}
+        ends = {token for token in (eos, *self._turn_end.ids[-1:]) if token is not None}
         if not ends and not self.eos_tokens:
             raise UserError(
                 f"{self.name}: the tokenizer has no EOS token and its chat template ends no turn with a special token, "
@@ -248,13 +274,19 @@ class Renderer:
     def _template(self) -> ChatTemplate:
         return ChatTemplate(self.tokenizer, self.name, self.template_arguments, self.today)
 
-    def _shown(self, message: Message, example: Example) -> Message:
-        return {**message, "content": self._guarded(message["content"], example)}
+    @cached_property
+    def _calls(self) -> CallReader:
+        return CallReader(self.tokenizer, self.name, self._template.fill, self._template.knows_tools)
 
-    def _guarded(self, text: str, example: Example) -> str:
+    def _shown(self, message: Message, example: Example) -> Message:
+        """A message as the template takes it: no special token in what anybody says, no tag in what a tool does."""
+        given = guarded_message(message, lambda text, markup: self._guarded(text, example, markup))
+        return self._calls.shown(given) if given.get("tool_calls") else given
+
+    def _guarded(self, text: str, example: Example, markup: bool = False) -> str:
         if GUARD in text:
             raise UserError(f"{example.id}: the text holds U+FDD0, which is no character; remove it")
-        return self._encoder.guarded(text)
+        return self._encoder.guarded(text, markup)
 
     @cached_property
     def _encoder(self) -> Encoder:
