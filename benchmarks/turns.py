@@ -75,7 +75,8 @@ def main() -> None:
     best = {name: min(one[name] for one in tries) for name in ("turns", "single")}
     ratio = best["turns"] / best["single"]
     print(
-        f"{PROMPTS * GROUP} episodes: {best['turns']:.2f} s; as many tokens in one turn {best['single']:.2f} s: x {ratio:.2f}"
+        f"{PROMPTS * GROUP} episodes: {best['turns']:.2f} s; as many tokens in one turn {best['single']:.2f} s: "
+        f"x {ratio:.2f}"
     )
     found = {"episodes": PROMPTS * GROUP, "ratio": ratio, "best": best, "tries": tries, "machine": machine()}
     RESULTS.write_text(json.dumps(found, indent=1, default=str) + "\n")
