@@ -76,10 +76,10 @@ UNITS = [
     ),
 ]
 FRAMES = (("", ""), (" ", "!"), ("1", ". "), ("\n", "\n"), ("选", "x"))
-SMALL, FACTOR = 4_000, 8
+SMALL, FACTOR = 2_000, 8
 GROWTH = 28.0
 """8 times the text may take so many times the time; a square would take 64 times."""
-FREE = 0.05
+FREE = 0.025
 """Seconds of the processor below which nothing is compared."""
 
 

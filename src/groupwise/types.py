@@ -40,8 +40,7 @@ class Example:
     """Where it came from, as an error message names it: ``train.jsonl:17``. Unique within its split."""
     prompt: Text
     completion: Text | None = None
-    """A demonstration (SFT): the assistant's turn, or messages that begin and end with the assistant's, all of whose
-    turns are learned. It goes on where a prompt that ends with the assistant breaks off."""
+    """A demonstration (SFT): the assistant's turn, or messages that begin and end with one, all of it learned."""
     answer: str | None = None
     """The reference answer, where the task has one."""
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +68,8 @@ class Prompt:
     """The seed of its environment, for all rollouts of its group; None: it has none."""
     messages: tuple[Message, ...] = ()
     """With an environment: what was said before the model's first turn."""
+    reference_tokens: tuple[int, ...] = ()
+    """What a reference reads in place of ``tokens`` that sees more of the row (``Reference.sees``); empty: the same."""
 
     @cached_property
     def key(self) -> bytes:
@@ -182,8 +183,7 @@ ANOTHER_POLICY = -2
 
 ScoreStatus = Literal["scored", "unparseable", "timeout", "failed", "not_applicable"]
 
-Stop = Literal["finished", "truncated", "turns", "context", "timeout", "failed", "malformed"]
-"""Why an episode ended: see docs/turns.md."""
+Stop = Literal["finished", "truncated", "turns", "context", "timeout", "failed", "malformed"]  # of docs/turns.md
 
 
 @dataclass(frozen=True)
@@ -205,8 +205,7 @@ class Score:
     """Plain values that it gave beside its value, by name: they stand in the ledger."""
     dated: bool = field(default=False, compare=False)
     """Whether it depends on where training stood, so that it cannot be kept for another time."""
-    right: bool | None = None
-    """The verdict, where the reward says one itself; None: the value decides."""
+    right: bool | None = None  # the verdict, where the reward says one itself; None: the value decides
 
 
 @dataclass(frozen=True)
@@ -248,8 +247,7 @@ class Rollout:
     steps: tuple[int, ...] = ()
     """Index into ``tokens`` of each reasoning step's last token, where the task says what a step is."""
     support: tuple[tuple[int, ...], ...] | None = None
-    """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from (none: nobody drew it); the learner
-    renormalises over the same set. None: the whole vocabulary."""
+    """For each of ``tokens`` the ids that it was drawn from, over which the learner renormalises. None: all."""
     correct: bool | None = None
     """The verdict of the task's judge (``verdicts.Judge``); None where it was not asked or could not score."""
     versions: tuple[Span, ...] = ()

@@ -20,7 +20,7 @@ from groupwise.learners.local import LocalLearner
 from groupwise.learners.memory import free_bytes, no_more_than_free, ran_out
 from groupwise.tasks.task import Task
 from groupwise.training.update import prepare, update
-from groupwise.types import flatten
+from groupwise.types import Group, flatten
 
 MEMORY = [
     MemoryError(),
@@ -49,28 +49,36 @@ def short_of_memory(learner: Any, most_rows: int, error: BaseException, monkeypa
     monkeypatch.setattr(learner, "_outputs", outputs)
 
 
-@pytest.mark.parametrize("error", MEMORY, ids=lambda error: type(error).__name__)
+def two_steps(
+    model: Path, groups: list[Group], notes: list[str], error: BaseException | None, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """The learner after them, on a machine that holds five rows where there is an error to raise."""
+    learner = Local(device="cpu", threads=1, dtype="float64").open(model, notes.append)
+    learner.start_stage(reference="")
+    if error:
+        short_of_memory(learner, 5, error, monkeypatch)
+    for step in range(2):
+        signals = prepare(stage(), learner, groups)
+        record, metrics = update(stage(), learner, groups, signals, step, seed=0)
+        assert not record.bad
+        assert (metrics.get("engine_learner_gap", 0) > 0) is (step == 0)  # then the weights are other ones
+    return learner
+
+
 def test_a_step_that_ran_out_of_memory_is_the_same_step(
-    error: BaseException, tiny_model: Path, random_groups: Any, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, random_groups: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights, notes, groups = [], list[str](), random_groups(groups=4)
-    for most_rows in (99, 5):
-        learner = Local(device="cpu", threads=1, dtype="float64").open(tiny_model, notes.append)
-        learner.start_stage(reference="")
-        if most_rows < 99:
-            short_of_memory(learner, most_rows, error, monkeypatch)
-        for step in range(2):
-            signals = prepare(stage(), learner, groups)
-            record, metrics = update(stage(), learner, groups, signals, step, seed=0)
-            assert not record.bad
-            assert (metrics.get("engine_learner_gap", 0) > 0) is (step == 0)  # then the weights are other ones
-        weights.append({name: tensor.clone() for name, tensor in learner.weights()})
-    whole, split = weights
-    for name, tensor in whole.items():
-        assert float((tensor - split[name]).abs().max()) <= 1e-6 * float(tensor.abs().max()), name
-    assert 1 <= len(notes) <= 3  # in the first step only
-    assert "memory ran out on a micro-batch of" in notes[0]
-    assert learner.budget.tokens < 8192
+    groups = random_groups(groups=3)
+    whole = dict(two_steps(tiny_model, groups, [], None, monkeypatch).weights())
+    for error in MEMORY:
+        notes: list[str] = []
+        learner = two_steps(tiny_model, groups, notes, error, monkeypatch)
+        split = dict(learner.weights())
+        for name, tensor in whole.items():
+            assert float((tensor - split[name]).abs().max()) <= 1e-6 * float(tensor.abs().max()), name
+        assert 1 <= len(notes) <= 3, error  # in the first step only
+        assert "memory ran out on a micro-batch of" in notes[0]
+        assert learner.budget.tokens < 8192
 
 
 def test_what_is_no_matter_of_memory_is_raised(open_learner: Any, random_groups: Any, monkeypatch: Any) -> None:

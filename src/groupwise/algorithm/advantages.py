@@ -40,9 +40,9 @@ class Advantage(Protocol):
         on them."""
         return not self.needs()
 
-    def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
+    def sees(self) -> Literal["sum", "steps", "parts", "verdicts", "turns"]:
         """Says in what the completions of a group must differ for a signal: the sum of their rewards, the scores of
-        their steps, one of several rewards, or the verdicts."""
+        their steps, one of several rewards, the verdicts, or what is still to come from one of their turns on."""
         return "sum"
 
     def loses_penalty(self) -> str:

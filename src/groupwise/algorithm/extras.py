@@ -86,3 +86,7 @@ class Reference:
     """A model directory or hub name: a teacher, say. Empty: the policy at the stage's beginning."""
     refresh_every: Annotated[int, "[0, inf)"] = 0
     """Steps after which the present policy becomes the reference (400 for R1-Zero). 0: never within the stage."""
+    sees: str = ""
+    """What it reads in the place of the prompt, or of a conversation's last message of the user's: text with {prompt},
+    and {answer}, {completion} or names of columns of the row, as a teacher who sees more than the policy does. Empty:
+    what the policy reads."""

@@ -53,7 +53,7 @@ class GAE(Advantage):
 
     V after the last sampled token is 0, also of a completion that was truncated: being cut off counts as an end, with
     nothing to come (``truncated mask`` leaves such completions out). Tokens that the policy did not sample are passed
-    over. Needs a critic.
+    over: V_{t+1} is that of the next one that it did, and a reward between the two arrives with it. Needs a critic.
     """
 
     gamma: Annotated[float, "[0, 1]"] = 1.0
@@ -76,7 +76,7 @@ class GAE(Advantage):
             sampled, value = signals.mask[:, place], values[:, place]
             delta = rewards[:, place] + self.gamma * following - value
             running = torch.where(sampled, delta + self.gamma * self.lam * running, running)
-            following = torch.where(sampled, value, following)
+            following = torch.where(sampled, value, following + rewards[:, place])  # it came while a tool spoke
             advantages[:, place] = running
         return (advantages * counted).to(signals.rewards.dtype)
 

@@ -85,6 +85,41 @@ class ClippedGeometricMean(Objective):
 
 
 @dataclass(frozen=True)
+class GammaWeight(Objective):
+    """sg( φ(W) ) A log π_θ, φ(W) = W^k exp(λ (1 - W)), W_i = π_θ(o_i) / π_old(o_i) the ratio of the whole completion
+    (VESPO, arXiv 2602.10693): the kernel is 1 on-policy, and fades for completions that the policy has left or come
+    to, without an edge and without dividing by length.
+
+    Each sign of A has a k and a λ of its own. φ is largest at W = k/λ.
+    """
+
+    k_positive: Annotated[float, "[0, inf)"] = 2.0
+    """k where A ≥ 0: a larger one lets go sooner of completions that became unlikely."""
+    lam_positive: Annotated[float, "(0, inf)"] = 3.0
+    """λ where A ≥ 0: a larger one holds back sooner what became likely."""
+    k_negative: Annotated[float, "[0, inf)"] = 3.0
+    """k where A < 0."""
+    lam_negative: Annotated[float, "(0, inf)"] = 2.0
+    """λ where A < 0."""
+
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        advantages = advantages_of(signals)
+        logs = torch.where(signals.mask, logprobs.detach() - old_of(signals), 0.0).sum(dim=1, keepdim=True)
+        ratio, reinforced = logs.exp().expand_as(logprobs), advantages >= 0
+        k = torch.where(reinforced, self.k_positive, self.k_negative)
+        lam = torch.where(reinforced, self.lam_positive, self.lam_negative)
+        kernel = (k * logs + lam * (1 - ratio)).exp()
+        return Surrogate(kernel * advantages * logprobs, ratio, free(logprobs))
+
+    def formula(self) -> str:
+        return (
+            "sg(φ(W_i)) A log π_θ,  φ(W) = W^k exp(λ (1 - W)),  W_i = π_θ(o_i)/π_old(o_i),  "
+            f"k = {self.k_positive:g} and λ = {self.lam_positive:g} where A ≥ 0, "
+            f"{self.k_negative:g} and {self.lam_negative:g} elsewhere"
+        )
+
+
+@dataclass(frozen=True)
 class PreferenceMargin(Objective):
     """This objective is log σ( β (h(chosen) - h(rejected)) ), h(o) = log π_θ(o)/π_ref(o) summed over tokens (DPO, arXiv
     2305.18290) or averaged (DeepSeekMath, appendix A.1.3). Signs come from the advantages: +1 chosen, -1 rejected.

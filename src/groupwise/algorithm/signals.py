@@ -54,6 +54,7 @@ class Signals:
     correct: Tensor | None = None  # [B] the judge's verdict: 1 right, 0 wrong, NaN where it gave none
     demonstrated: Tensor | None = None  # [B] bool: people chose this completion, no model of ours drew it
     off_policy: Tensor | None = None  # [B, T] bool: another policy than the one that learns drew this token
+    tokens: Tensor | None = None  # [B, T] int64: ids, also of what was heard between two turns
     parts: Tensor | None = None  # [B, K] what each of several rewards said by itself; NaN where it did not apply
     part_weights: Tensor | None = None  # [B, K] the weight of each, the same in every row
     greedy_rewards: Tensor | None = None  # [B] reward of the prompt's greedy completion; NaN: it has none

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from groupwise.commands.parser import parser
-from groupwise.commands.prompt_options import add_sampling, refuse_narrowed, split_arguments, trained_prompt_options
+from groupwise.commands.prompt_options import add_sampling, refuse_narrowed, split_arguments, trained_options
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
 from groupwise.output.printable import visible
@@ -86,7 +86,7 @@ def _open(chosen: Namespace, said: dict[str, Any]) -> list[Conversation]:
     sources = [source for source in (chosen.against, chosen.model) if source]
     conversations = []
     for source, label in zip(sources, labels(*sources), strict=True):
-        known = trained_prompt_options(source, chosen.system, chosen.stop)
+        known = trained_options(source, chosen.system, chosen.stop)
         opened = open_model(
             source, chosen.device, chosen.dtype, known.system or None, known.chat, template_arguments=said
         )

@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING
 from groupwise.commands.data_options import add_data_options, reading_of
 from groupwise.commands.evaluation_rows import fact_rows, measure_rows, set_rows, verifier_rows
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
-from groupwise.commands.prompt_options import (
-    add_sampling,
-    refuse_narrowed,
-    split_arguments,
-    task_with,
-    trained_prompt_options,
-)
+from groupwise.commands.prompt_options import add_sampling, refuse_narrowed, split_arguments, task_with, trained_options
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
 from groupwise.evaluation.plan import HeldOut
@@ -159,7 +153,7 @@ def _evaluate(
 
     prepare(task.judges)
     said = task.system if chosen.system is None else chosen.system
-    known = trained_prompt_options(source, said, chosen.stop, task.chat)
+    known = trained_options(source, said, chosen.stop, task.chat)
     stops = (known.stop_strings or task.stop_strings) if chosen.stop is None else known.stop_strings
     if known.temperature not in (None, chosen.temperature):
         print(f"{name}: in training it sampled at temperature {known.temperature:g}", file=sys.stderr)

@@ -88,9 +88,7 @@ def stop_strings(given: Sequence[str] | None) -> tuple[str, ...]:
     return found
 
 
-def trained_prompt_options(
-    source: str, system: str | None, stops: Sequence[str] | None, chat: Chat = "auto"
-) -> Questions:
+def trained_options(source: str, system: str | None, stops: Sequence[str] | None, chat: Chat = "auto") -> Questions:
     """Says how the model is asked: as the run that left it asked it, but for what the caller says. ``--system ""`` and
     ``--stop ""``: none. What is recalled is told in one line on standard error."""
     from groupwise.tasks.questions import read_questions

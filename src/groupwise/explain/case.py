@@ -47,6 +47,8 @@ class Response:
     truncated: bool = False
     mask: Sequence[bool] | None = None
     """Which tokens the policy sampled; None: all."""
+    tokens: Sequence[int] | None = None
+    """Their ids, where what was heard between two turns matters."""
     correct: bool | None = None
     """The verdict of a judge; None: it could not score."""
     judged: bool = False
@@ -112,10 +114,12 @@ def signals_of(case: Case, algorithm: Algorithm, method: str) -> tuple[Signals, 
             return None
         return padded([response.lists[name] for response in rows])
 
+    ids = [response.tokens for response in rows if response.tokens is not None]
     sizes = torch.tensor([len(group) for group in case.groups])
     greedy, weights = case.greedy_rewards, case.reward_weights
     signals = Signals(
         mask=padded([response.sampled for response in rows], torch.bool),
+        tokens=padded(ids, torch.int64) if len(ids) == len(rows) else None,
         group=torch.arange(len(sizes)).repeat_interleave(sizes),
         rewards=rewards,
         rewarded=rewarded,
@@ -149,7 +153,8 @@ def _places(response: Response, algorithm: Algorithm) -> Mapping[int, float]:
 def _by_steps(response: Response, algorithm: Algorithm) -> bool:
     if "step_rewards" in algorithm.needs():
         return True
-    return response.reward is None and isinstance(algorithm.advantage, GAE | RewardToGo)
+    by_token = isinstance(algorithm.advantage, GAE | RewardToGo) or algorithm.advantage.sees() == "turns"
+    return response.reward is None and by_token
 
 
 def _require(case: Case, algorithm: Algorithm, method: str) -> None:

@@ -102,11 +102,16 @@ def _total(algorithm: Algorithm) -> str:
 def _reference(algorithm: Algorithm) -> str:
     who = algorithm.reference.model or (
         "a teacher, to be named by --algorithm.reference.model"
-        if isinstance(algorithm.advantage, TeacherGap)
+        if isinstance(algorithm.advantage, TeacherGap) and not algorithm.reference.sees
         else "the policy as the stage began"
     )
     every = algorithm.reference.refresh_every
-    return f"{who}, replaced by the policy every {counted(every, 'step')}" if every else who
+    who += f", replaced by the policy every {counted(every, 'step')}" if every else ""
+    return who + (f", who reads {_quoted(algorithm.reference.sees)} for a prompt" if algorithm.reference.sees else "")
+
+
+def _quoted(text: str) -> str:
+    return f'"{" ".join(text.split())}"'
 
 
 def _truncated(algorithm: Algorithm) -> str:
@@ -155,6 +160,8 @@ def _reward(algorithm: Algorithm) -> str:
     needs, advantage = algorithm.needs(), algorithm.advantage
     if isinstance(algorithm.objective, StepCrossEntropy):
         return "a label at the end of each step" + (", from a rule" if _samples(algorithm) else "")
+    if isinstance(advantage, TeacherGap) and algorithm.reference.sees:
+        return "none: log-probabilities of the policy itself, shown more of the row"
     if isinstance(advantage, TeacherGap):
         return "none: a teacher's log-probability of each token"
     if isinstance(advantage, Preference):

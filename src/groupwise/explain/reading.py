@@ -16,7 +16,7 @@ from groupwise.explain.case import LISTS, Case, Response
 CASE_KEYS = ("groups", "greedy_rewards", "reward_weights")
 SAID = ("truncated", "correct", "demonstrated")
 """True or false of a response."""
-RESPONSE_KEYS = ("logprobs", *LISTS, "reward", "rewards", "step_rewards", "mask", *SAID)
+RESPONSE_KEYS = ("logprobs", *LISTS, "reward", "rewards", "step_rewards", "mask", "tokens", *SAID)
 ROUNDING = 1e-9  # by which a log-probability may be above 0
 
 
@@ -104,6 +104,7 @@ def _response(data: Any, where: str, scores: bool) -> Response:
         parts=_parts(table.get("rewards", {}), f"{where}: rewards"),
         truncated=table.get("truncated", False),
         mask=mask,
+        tokens=_ids(table["tokens"], f"{where}: tokens", length) if "tokens" in table else None,
         correct=table.get("correct"),
         judged="correct" in table,
         demonstrated=table.get("demonstrated", False),
@@ -131,6 +132,13 @@ def _mask(data: Any, where: str, length: int) -> list[bool]:
     if not any(mask):
         raise UserError(f"{where}: mask leaves no token; expected at least one that the policy sampled")
     return [bool(value) for value in mask]
+
+
+def _ids(data: Any, where: str, length: int) -> list[int]:
+    ids = _list(data, where)
+    if len(ids) != length or any(not isinstance(value, int) or isinstance(value, bool) or value < 0 for value in ids):
+        raise UserError(f"{where}: {_shown(data)}; expected {length} token ids, one for each of logprobs")
+    return list(ids)
 
 
 def _steps(data: Any, where: str, mask: Sequence[bool]) -> dict[int, float]:

@@ -179,6 +179,7 @@ def _response(row: Row) -> Response:
         parts=row["scores"] or {},
         truncated=not row["finished"],
         mask=row["mask"],
+        tokens=row["tokens"],
         correct=row["correct"],
         judged=True,
         demonstrated=row["version"] == DEMONSTRATED,

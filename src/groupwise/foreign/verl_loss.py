@@ -20,7 +20,7 @@ ESTIMATORS = {
     "remax": {"advantage": "RewardToGo(baseline='greedy')"},
     "gdpo": {"advantage": "NormalisedRewards(epsilon=1e-6)", "whitening": ""},
 }
-MODES = ("vanilla", "gspo", "sapo", "cispo", "geo_mean", "gpg")
+MODES = ("vanilla", "gspo", "sapo", "cispo", "geo_mean", "gpg", "dppo_tv", "dppo_kl")
 MEANS = {
     "token-mean": "TokenMean()",
     "seq-mean-token-mean": "SequenceMean()",
@@ -96,7 +96,11 @@ def _objective(draft: Draft) -> None:
         "cispo": f"ClippedWeight(low={shown(low)}, high={shown(high)})",
         "geo_mean": f"ClippedGeometricMean({shown(low)})",
         "gpg": "LogLikelihood()",
+        "dppo_tv": f"DivergenceMask('tv', {shown(low)}, {shown(high)}, {shown(dual)})",
+        "dppo_kl": f"DivergenceMask('kl', {shown(low)}, {shown(high)}, {shown(dual)})",
     }[mode]
+    if mode.startswith("dppo"):
+        draft.assume("Divergences are from the probabilities that the sampler reported, as with bypass_mode.")
     longest = draft.options["algorithm.source.max_completion_tokens"]
     length = draft.whole(f"{A}.loss_scale_factor") or longest
     draft.slots["aggregation"] = "SequenceMean()" if mode in ("sapo", "geo_mean") else MEANS[mean].format(length=length)

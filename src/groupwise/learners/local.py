@@ -24,7 +24,7 @@ from groupwise.learners.memory import MicroBatchBudget
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.options import LearnerOptions
-from groupwise.learners.reference import frozen_copy, load_reference
+from groupwise.learners.reference import as_reference_reads, frozen_copy, load_reference
 from groupwise.learners.thread_trial import choose_threads, pool_threads, remarks, trial_rollouts
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
@@ -109,9 +109,8 @@ class LocalLearner:
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
         network = self._known_reference() if reference else self._policy
-        return self._read(
-            rollouts, lambda micro_batch: token_outputs(network(micro_batch), micro_batch, temperature).logprobs
-        )
+        seen = as_reference_reads(rollouts) if reference else rollouts
+        return self._read(seen, lambda batch: token_outputs(network(batch), batch, temperature).logprobs)
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
@@ -153,19 +152,20 @@ class LocalLearner:
 
         def learn(rows: list[int]) -> None:
             with self._inside():
-                said = self._outputs(self._micro_batch(rollouts, rows), temperature, outputs)
+                said = self._outputs([rollouts[row] for row in rows], temperature, outputs)
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
             with self._inside():
                 send_back(said, cotangent)
 
         self.budget.each(rollouts, learn, bool(self.slower), together)
 
-    def _outputs(self, micro_batch: MicroBatch, temperature: float, wanted: frozenset[str]) -> Outputs:
+    def _outputs(self, rollouts: Sequence[Rollout], temperature: float, wanted: frozenset[str]) -> Outputs:
         """One forward pass of the policy, and of the reference and the critic's own network where they are needed."""
+        micro_batch = MicroBatch.of(rollouts, self.device)
         policy, reference = self._policy(micro_batch), None
         if "exact_kl" in wanted:
             with torch.no_grad():
-                reference = self._known_reference()(micro_batch)
+                reference = self._known_reference()(MicroBatch.of(as_reference_reads(rollouts), self.device))
         said = token_outputs(policy, micro_batch, temperature, reference, entropy_gradient="entropy" in wanted)
         values = self._values(micro_batch, policy) if "values" in wanted else None
         return Outputs(said.logprobs, said.entropy, values, said.exact_kl)
@@ -173,9 +173,8 @@ class LocalLearner:
     def _values(self, micro_batch: MicroBatch, policy: States | None = None) -> Tensor:
         if self._critic is None:
             raise RuntimeError('this stage has no critic: start_stage(critic="head") or critic="own" makes one')
-        if self._critic.trunk is not None:
-            return self._critic(micro_batch, None)
-        return self._critic(micro_batch, policy or self._policy(micro_batch))
+        shared = self._critic.trunk is None
+        return self._critic(micro_batch, (policy or self._policy(micro_batch)) if shared else None)
 
     def discard(self) -> None:
         """See ``trainable.Policy``."""
@@ -270,18 +269,17 @@ class LocalLearner:
         return self._reference
 
     def _new_optimizer(self) -> Optimizer:
-        networks = [self._policy.model] if self._critic is None else [self._policy.model, self._critic]
+        networks = [self._policy.model, *([] if self._critic is None else [self._critic])]
         return Optimizer([trained_parameters(network) for network in networks], self.config)
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
         pool = TileThreads(threads)
         trial = self._policy.shallow(pool)
-        vocabulary = self.model.config.get_text_config().vocab_size
-        rollouts = trial_rollouts(trial.backbone.parameters, vocabulary, self.context_tokens)
-        micro_batch = self._micro_batch(rollouts, range(len(rollouts)))
+        size = self.model.config.get_text_config().vocab_size, self.context_tokens
+        part = MicroBatch.of(trial_rollouts(trial.backbone.parameters, *size), self.device)
         with pool.inside(trial.backbone.tiled):
-            token_outputs(trial(micro_batch), micro_batch, 1.0).logprobs.sum().backward()
+            token_outputs(trial(part), part, 1.0).logprobs.sum().backward()
         for parameter in trained_parameters(self._policy.model):
             parameter.grad = None
 
@@ -292,5 +290,5 @@ class LocalLearner:
         return MicroBatch.of([rollouts[row] for row in rows], self.device)
 
     def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
-        shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
-        return torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
+        width, exact = max((len(rollout.tokens) for rollout in rollouts), default=0), self.config.dtype == "float64"
+        return torch.zeros(len(rollouts), width, dtype=torch.float64 if exact else torch.float32)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from groupwise.errors import UserError
@@ -10,11 +12,19 @@ from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.loading import load_model, load_tokenizer
 from groupwise.learners.logprobs import LanguageModel
 from groupwise.output.counting import counted
+from groupwise.types import Rollout
 
 
 def frozen_copy(model: Any, pool: TileThreads | None = None) -> LanguageModel:
     """The model as it is now, without gradient."""
     return LanguageModel(copy.deepcopy(model).requires_grad_(False), pool=pool)
+
+
+def as_reference_reads(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """Returns the same tokens behind the prompts that the reference policy reads."""
+    told = [replace(rollout.prompt, tokens=rollout.prompt.reference_tokens) for rollout in rollouts]
+    pairs = zip(rollouts, told, strict=True)
+    return [replace(rollout, prompt=prompt) if prompt.tokens else rollout for rollout, prompt in pairs]
 
 
 def load_reference(

@@ -22,6 +22,7 @@ def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = No
     return Signals(
         **parts([[_value(rollout, name) for name in weights or ()] for rollout in rollouts], weights or {}),
         mask=padded([rollout.mask for rollout in rollouts], torch.bool),
+        tokens=padded([rollout.tokens for rollout in rollouts], torch.int64),
         group=torch.tensor([number for number, group in enumerate(groups) for _ in group.rollouts]),
         greedy_rewards=numbers(group.greedy_reward for group in groups for _ in group.rollouts),
         rewards=rewards,

@@ -217,7 +217,8 @@ class Policy(Trainable, Protocol):
     """A learner that completions can be sampled from."""
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """Returns what ``Trainable.logprobs`` returns; with ``reference``, of the reference policy."""
+        """Returns what ``Trainable.logprobs`` returns; with ``reference``, of the reference policy, which reads
+        ``Prompt.reference_tokens`` where there are any, here and in an exact KL."""
         ...
 
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:

@@ -94,13 +94,15 @@ def plain(group: Group) -> dict[str, Any]:
     }
     opened = {"opens_thinking": True} if group.prompt.opens_thinking else {}
     world = {} if group.prompt.world is None else {"world": group.prompt.world, "messages": group.prompt.messages}
-    return values | opened | world
+    told = {"reference_tokens": group.prompt.reference_tokens} if group.prompt.reference_tokens else {}
+    return values | opened | world | told
 
 
 def from_plain(values: Mapping[str, Any], example: Example) -> Group:
     """Reads what ``plain`` gave."""
     thinks, said = values.get("opens_thinking", False), tuple(values.get("messages", ()))
-    prompt = Prompt(example, tuple(values["prompt_tokens"]), thinks, values.get("world"), said)
+    told = tuple(values.get("reference_tokens", ()))
+    prompt = Prompt(example, tuple(values["prompt_tokens"]), thinks, values.get("world"), said, told)
     rollouts = tuple(_rollout(prompt, rollout) for rollout in values["rollouts"])
     return Group(prompt, rollouts, values["greedy_reward"])
 

@@ -18,6 +18,7 @@ from groupwise.sources import offline_files
 from groupwise.sources.draw import DrawContext, OfflineGroups, Position, RolloutBatch, after_prompts, prompts_taken
 from groupwise.sources.rollouts import Sampler
 from groupwise.sources.rows import has_room, prompts_of, refuse_nothing, row_order, rows_of
+from groupwise.tokens.privileged import longest
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Example, Group, Prompt, Rollout
 
 SAMPLED_TOGETHER = 4096  # completions, then they are scored
@@ -190,7 +191,7 @@ def _told(context: DrawContext, before: int, wanted: int, done: int) -> None:
 
 
 def _has_room(source: Gatherer, context: DrawContext, prompt: Prompt) -> bool:
-    return has_room(context, prompt.example, len(prompt.tokens) + source.max_completion_tokens)
+    return has_room(context, prompt.example, longest(prompt) + source.max_completion_tokens)
 
 
 def _replayed_files(source: Gatherer, context: DrawContext) -> list[Path]:

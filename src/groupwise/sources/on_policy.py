@@ -15,6 +15,7 @@ from groupwise.sources.rollouts import Sampler
 from groupwise.sources.rows import has_room, prompt_stream, prompts_of, refuse_nothing
 from groupwise.sources.selection import AllRollouts, Selection, select_from
 from groupwise.tasks.task import Task
+from groupwise.tokens.privileged import longest
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import Group, Prompt, Sampling
 
@@ -146,7 +147,7 @@ class OnPolicy(Source):
             for (example, number), prompt in zip(rows, prompts_of(context, rows), strict=True):
                 if prompt is None:
                     continue
-                if has_room(context, example, len(prompt.tokens) + self.max_completion_tokens):
+                if has_room(context, example, longest(prompt) + self.max_completion_tokens):
                     prompts[number] = prompt
                 else:
                     too_long += 1

@@ -37,9 +37,27 @@ def parts_differ(group: Group) -> bool:
     return any(differ(_values(scored, name)) for name in names) if names else group.informative
 
 
+def turns_differ(group: Group) -> bool:
+    """Signal of a method that compares turns: of those who reached a turn, what was still to come differs; or one alone
+    reached it, and something was."""
+    to_come = [_to_come(rollout) for rollout in group.rollouts if rollout.reward is not None]
+    for turn in range(max(map(len, to_come), default=0)):
+        reached = [values[turn] for values in to_come if len(values) > turn]
+        if differ(reached) or (len(reached) == 1 < len(to_come) and reached[0]):
+            return True
+    return False
+
+
+def _to_come(rollout: Rollout) -> list[float]:
+    """From each turn on, a run of tokens that the policy sampled: the sum of the rewards."""
+    before = (False, *rollout.mask)
+    begins = [place for place, sampled in enumerate(rollout.mask) if sampled and not before[place]]
+    return [sum(value for place, value in rollout.rewards.items() if place >= begin) for begin in begins]
+
+
 def signal_of(algorithm: Algorithm) -> Callable[[Group], bool]:
     """Says which groups have a signal: those in which the algorithm's advantage sees differences."""
-    seen = {"sum": informative, "steps": steps_differ, "parts": parts_differ, "verdicts": mixed}
+    seen = {"sum": informative, "steps": steps_differ, "parts": parts_differ, "verdicts": mixed, "turns": turns_differ}
     return seen[algorithm.advantage.sees()]
 
 

@@ -12,6 +12,7 @@ from groupwise.seeding import shuffled, stable_seed
 from groupwise.sources.draw import DrawContext, Position, after_prompts, prompts_taken
 from groupwise.sources.episodes import open_prompts
 from groupwise.tasks.shares import Share, epoch_size, rows_of_epoch
+from groupwise.tokens.privileged import longest
 from groupwise.types import Example, Group, Prompt, Rollout
 
 MOST_ROWS, MOST_EPOCHS = 50, 2  # looked at for each prompt that a step wants
@@ -106,8 +107,8 @@ def first_prompt(rollouts: Sequence[Rollout]) -> Prompt | None:
 
 def fits(context: DrawContext, rollouts: Sequence[Rollout]) -> bool:
     """Whether all of them fit the context. Raises UserError for one that does not, where the stage says so."""
-    longest = max(rollouts, key=lambda rollout: len(rollout.prompt.tokens) + len(rollout.tokens))
-    return has_room(context, longest.prompt.example, len(longest.prompt.tokens) + len(longest.tokens))
+    most = max(rollouts, key=lambda rollout: longest(rollout.prompt) + len(rollout.tokens))
+    return has_room(context, most.prompt.example, longest(most.prompt) + len(most.tokens))
 
 
 def prompts_of(context: DrawContext, rows: Sequence[tuple[Example, int]]) -> list[Prompt | None]:

@@ -31,6 +31,7 @@ from groupwise.tokens.between import Between
 from groupwise.tokens.calls import TOOLS, CallReader, guarded_message
 from groupwise.tokens.chat_template import ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder
+from groupwise.tokens.privileged import privileged
 from groupwise.tokens.token_text import Pieces
 from groupwise.tokens.transcript import Transcript, Writer, joined
 from groupwise.tokens.turn_end import TurnEnd
@@ -66,6 +67,8 @@ class Renderer:
     """See ``Task.demonstrations``."""
     today: date | None = None
     """The date that a chat template is told where it asks; None: the clock's."""
+    reference_sees: str = ""
+    """See ``Reference.sees``."""
     converses: Literal["", "refuse", "keep"] = ""
     """Whether an environment talks with the model, and what then becomes of a template that rewrites turns."""
 
@@ -74,14 +77,22 @@ class Renderer:
 
         A conversation that ends with the assistant is continued: the model goes on with that message. Raises UserError
         for a conversation without a chat template, one that ends with a system message, one that the template refuses,
-        and a prompt that has no tokens.
+        a prompt that has no tokens, and a row that lacks what the reference sees of it.
         """
+        tokens, opens_thinking = self._prompted(example)
+        if not self.reference_sees:
+            return Prompt(example, tokens, opens_thinking)
+        more, _ = self._prompted(privileged(example, self.reference_sees))
+        return Prompt(example, tokens, opens_thinking, reference_tokens=more)
+
+    def _prompted(self, example: Example) -> tuple[tuple[int, ...], bool]:
+        """Ids, and whether they end inside a thinking block."""
         chat = self._is_chat(example)
         text = self._writer(example).prompt(self._messages(example)) if chat else self._plain(example)
         tokens = (() if chat else self._opening) + self._encoder.ids(text)
         if not tokens:
             raise UserError(f"{example.id}: the prompt is empty; expected at least one token")
-        return Prompt(example, tokens, chat and text.rstrip().endswith("<think>"))
+        return tokens, chat and text.rstrip().endswith("<think>")
 
     @cached_property
     def between(self) -> Between:
@@ -134,6 +145,11 @@ class Renderer:
         if self.demonstrations == "appended":
             return writer.appended(messages, turns)
         return writer.written(messages, turns, example.context_turns)
+
+    def refuse_unread_arguments(self) -> None:
+        """Raises UserError for one of the task's template arguments that a template is there to read and does not."""
+        if self.tokenizer.chat_template is not None and self.chat != "never":
+            self._template.refuse_unread()
 
     def unread_arguments(self, example: Example) -> list[str]:
         """Returns the names of the row's own template arguments that change nothing here."""

@@ -16,6 +16,7 @@ from groupwise.errors import UserError
 from groupwise.protocols import Reward, StepScoring
 from groupwise.rewards.model import model_rewards
 from groupwise.rewards.verdicts import unwrap
+from groupwise.tokens.privileged import names_in
 from groupwise.training.combinations import complaints, remarks
 from groupwise.training.stage import NO_WEIGHT, Stage, updates_per_draw
 
@@ -125,8 +126,14 @@ def _complaints(stage: Stage) -> Iterator[str]:
         )
     yield from _source_complaints(stage)
     yield from complaints(stage.algorithm)
-    if isinstance(stage.algorithm.advantage, TeacherGap) and not stage.algorithm.reference.model:
-        yield "a teacher is missing: algorithm.reference.model is its directory (the policy can't teach itself)"
+    reference = stage.algorithm.reference
+    if isinstance(stage.algorithm.advantage, TeacherGap) and not (reference.model or reference.sees):
+        yield (
+            "a teacher is missing: algorithm.reference.model is its directory; or algorithm.reference.sees what the "
+            "policy is shown beside its prompt, so that it can teach itself"
+        )
+    if reference.sees:
+        names_in(reference.sees)
 
 
 def _source_complaints(stage: Stage) -> Iterator[str]:

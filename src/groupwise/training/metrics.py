@@ -37,7 +37,8 @@ def policy_metrics(stage: Stage, version: int, rollouts: Sequence[Rollout], sign
     foreign = sum(rollout.version != version for rollout in sampled) / len(sampled)
     if foreign:
         metrics["off_policy_ratio"] = foreign
-    metrics["completions/repetitive_ratio"] = sum(repeats(rollout.tokens) for rollout in sampled) / len(sampled)
+    own = [[token for token, said in zip(r.tokens, r.mask, strict=True) if said] for r in sampled]
+    metrics["completions/repetitive_ratio"] = sum(map(repeats, own)) / len(sampled)
     return metrics | {"masked_ratio": left_out}
 
 

@@ -97,8 +97,10 @@ def draw_context(stage: Stage, renderer: Renderer, engine: RolloutEngine, seed: 
 
 def in_stage(stage: Stage, context: DrawContext) -> DrawContext:
     """The same for another stage, or for the same one with other options."""
+    renderer, sees = context.renderer, stage.algorithm.reference.sees
     return replace(
         context,
+        renderer=renderer if renderer.reference_sees == sees else replace(renderer, reference_sees=sees),
         name=stage.name,
         task=stage.task,
         prompts_per_step=stage.prompts_per_step,

@@ -43,6 +43,12 @@ def prepare(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> Signal
     if not algorithm.trains_scorer and _needs_old(stage, signals):
         signals = replace(signals, old_logprobs=learner.logprobs(rollouts, temperature).double())
     policy = learner.policy
+    if algorithm.reference.sees and not all(rollout.prompt.reference_tokens for rollout in rollouts):
+        raise UserError(
+            f"stage {stage.name}: reference.sees asks for a teacher who sees more than the policy, and what it reads "
+            "was not kept with these completions; expected a source that makes its prompts in this stage, such as "
+            "OnPolicy()"
+        )
     if policy and algorithm.needs_reference_logprobs:
         reference = policy.logprobs(rollouts, temperature, reference=True)
         signals = replace(signals, reference_logprobs=reference.double())
