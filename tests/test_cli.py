@@ -75,7 +75,7 @@ def test_version(capsys):
         (["rnu"], "groupwise: unknown command rnu: perhaps you meant run"),
         (
             ["xyz"],
-            "groupwise: unknown command xyz; there are run, check, evaluate, chat, convert, new, explain, audit, "
+            "groupwise: unknown command xyz; there are run, check, evaluate, chat, fetch, convert, new, explain, audit, "
             "methods",
         ),
         (
