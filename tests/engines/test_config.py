@@ -60,7 +60,9 @@ def test_the_general_way_is_probed_too(make_model: Any) -> None:
     model.forward = shaken
     engine, notes = opened(model)
     assert isinstance(engine, GeneralEngine)
-    assert re.search(r"decoding with a cache gives log-probabilities that differ by \S+ from those of gpt_neox", notes[1])
+    assert re.search(
+        r"decoding with a cache gives log-probabilities that differ by \S+ from those of gpt_neox", notes[1]
+    )
 
     def forgetful(*args: Any, **options: Any) -> Any:
         output = forward(*args, **options)

@@ -75,11 +75,16 @@ def load_policy(
 def load_scorer(source: Path | str, dtype: str = "float32", device: str = "cpu") -> tuple[Any, bool]:
     """A transformers sequence classifier with one score, and whether its head is new.
 
-    ``source`` is such a classifier, or a causal LM, whose trunk it then is. Raises UserError where transformers has no
-    classifier of that architecture.
+    ``source`` is such a classifier, or a causal LM, whose trunk it then is. Where transformers has no classifier of an
+    architecture, it has one of ours. Raises UserError where the architecture has no trunk by itself.
     """
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
+    from groupwise.learners.scorer_class import add_class
+
+    name, how = fetched(source)
+    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
+        add_class(AutoConfig.from_pretrained(name, **how))
     new = not scorer_kind(source)
     model, lost = _from_pretrained(AutoModelForSequenceClassification, source, dtype, num_labels=1)
     _refuse_lost(source, [name for name in lost if not (new and name == HEAD)], "a causal language model or a scorer")
