@@ -13,7 +13,7 @@ import torch
 
 from groupwise.errors import UserError
 from groupwise.learners import Local
-from groupwise.learners.loading import context_of, load_model, load_tokenizer, parts_left_out
+from groupwise.learners.loading import context_of, load_model, load_tokenizer
 from groupwise.learners.source import check_model
 from groupwise.networks.context import UNLIMITED
 from groupwise.storage import hub
@@ -238,13 +238,3 @@ def test_a_device_that_is_not_there(tiny_model: Path) -> None:
         pytest.skip("there is one")
     with pytest.raises(UserError, match=r"device cuda: .*; expected device cpu or auto"):
         Local(device="cuda").open(tiny_model)
-
-
-def test_a_vision_tower_is_named(tiny_model: Path, tmp_path: Path) -> None:
-    assert parts_left_out(tiny_model) == ""
-    path = copy_of(tiny_model, tmp_path)
-    config = json.loads((path / "config.json").read_text()) | {"vision_config": {"depth": 1}, "audio_config": {"a": 2}}
-    (path / "config.json").write_text(json.dumps(config))
-    heard: list[str] = []
-    Local(device="cpu", threads=1).open(path, heard.append)
-    assert f"{path}: its audio and vision part is left out: text alone is read, trained and saved" in heard

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.learners.other_parts import OtherParts, directory_of
 from groupwise.learners.safe_files import one_line, refuse_fetched
 from groupwise.learners.source import fetched
 from groupwise.networks.context import UNLIMITED, stated_context
 
-OTHER_PARTS = ("vision_config", "audio_config", "speech_config", "video_config", "image_config")
 HEAD = "score.weight"
 """Of a sequence classifier, as transformers names it."""
 LONGEST_CONTEXT = 1 << 25
@@ -59,7 +59,7 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") 
 def load_policy(
     source: Path | str, dtype: str, device: str, tokenizer: Any, note: Callable[[str], None] = lambda text: None
 ) -> Any:
-    """Loads a causal LM to go with ``tokenizer``; ``note`` is called with what of it is left out or rounded.
+    """Loads a causal LM to go with ``tokenizer``; ``note`` is called with what of it is rounded.
 
     Raises UserError where there is none, and where the tokenizer has tokens that it does not know.
     """
@@ -67,7 +67,7 @@ def load_policy(
 
     model = load_model(source, dtype, device)
     refuse_lost_ids(source, model, tokenizer)
-    for told in filter(None, (parts_left_out(source), rounded_away(source, dtype))):
+    if told := rounded_away(source, dtype):
         note(f"{source}: {told}")
     return model
 
@@ -220,15 +220,10 @@ def refuse_lost_ids(source: Path | str, model: Any, tokenizer: Any) -> None:
         )
 
 
-def parts_left_out(source: Path | str) -> str:
-    """What of a model beside its text is not opened, trained or saved here (a vision tower, say), in words; empty:
-    nothing is."""
-    from transformers import AutoConfig
-
+def other_parts(source: Path | str, model: Any) -> OtherParts:
+    """What lies beside the text part ``model`` that was loaded from there. Raises UserError where it would be lost."""
     name, how = fetched(source)
     with one_line(f"{source}: the model can't be loaded", _offline_hint()):
-        found = AutoConfig.from_pretrained(name, **how).to_dict()
-    others = sorted(key.removesuffix("_config") for key in found if key in OTHER_PARTS and found[key])
-    if not others:
-        return ""
-    return f"its {' and '.join(others)} part is left out: text alone is read, trained and saved"
+        found = OtherParts(directory_of(name, how), model)
+    found.refuse_lost(str(source))
+    return found

@@ -22,6 +22,7 @@ from groupwise.learners.loading import (
     generation_stops,
     load_policy,
     load_tokenizer,
+    other_parts,
     save_model,
 )
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
@@ -51,6 +52,9 @@ class LocalLearner:
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device, self.tokenizer = pick_device(config.device), load_tokenizer(directory)
         plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
+        self._other_parts = other_parts(directory, plain)
+        if told := self._other_parts.in_words():
+            note(f"{directory}: {told}")
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
         self.context_tokens = context_of(self.model, self.tokenizer)
@@ -210,6 +214,7 @@ class LocalLearner:
             save_model(self._adapters.model, directory, self._adapters.merged())
         else:
             save_model(self.model, directory)
+        self._other_parts.put_back(directory)
         self.tokenizer.save_pretrained(directory)
 
     def merge_loss(self) -> str:
