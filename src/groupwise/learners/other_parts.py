@@ -54,8 +54,8 @@ class OtherParts:
         """Raises UserError where what would be saved could not be put beside the parts that are left out."""
         if self._misnamed:
             raise UserError(
-                f"{source}: holds a {' and '.join(self.left_out)} part, which would be lost: the text can't be put back "
-                f"beside it ({self._misnamed} is named otherwise there); expected a checkpoint of text alone, such as "
+                f"{source}: holds a {' and '.join(self.left_out)} part, which would be lost: the text can't be put "
+                f"back beside it ({self._misnamed} is named otherwise there); expected a checkpoint of text alone, as "
                 "AutoModelForCausalLM.from_pretrained and save_pretrained make of it"
             )
 
