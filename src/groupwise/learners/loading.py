@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.learners.other_parts import OtherParts, directory_of
 from groupwise.learners.safe_files import one_line, refuse_fetched
 from groupwise.learners.source import fetched
 from groupwise.networks.context import UNLIMITED, stated_context
@@ -218,12 +217,3 @@ def refuse_lost_ids(source: Path | str, model: Any, tokenizer: Any) -> None:
             f"{source}: the tokenizer has {len(beyond)} tokens, {first!r} ({beyond[first]}) first, beyond the model's "
             f"embedding of {rows:,} rows; save the model again after model.resize_token_embeddings(len(tokenizer))"
         )
-
-
-def other_parts(source: Path | str, model: Any) -> OtherParts:
-    """What lies beside the text part ``model`` that was loaded from there. Raises UserError where it would be lost."""
-    name, how = fetched(source)
-    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
-        found = OtherParts(directory_of(name, how), model)
-    found.refuse_lost(str(source))
-    return found

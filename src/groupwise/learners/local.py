@@ -17,20 +17,14 @@ from groupwise.learners.backward import CoefficientFunction, accumulate, send_ba
 from groupwise.learners.critic import Critic
 from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
-from groupwise.learners.loading import (
-    context_of,
-    generation_stops,
-    load_policy,
-    load_tokenizer,
-    other_parts,
-    save_model,
-)
+from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
 from groupwise.learners.memory import Room
 from groupwise.learners.micro_batch import Layout
 from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.options import LearnerOptions
+from groupwise.learners.other_parts import other_parts
 from groupwise.learners.reference import frozen_copy, load_reference
 from groupwise.learners.thread_trial import choose_threads, own_lanes, remarks, trial_rollouts
 from groupwise.learning.tally import Tally
@@ -52,9 +46,7 @@ class LocalLearner:
         self.room = Room(config.tokens_per_micro_batch, self.discard, note)
         self.device, self.tokenizer = pick_device(config.device), load_tokenizer(directory)
         plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
-        self._other_parts = other_parts(directory, plain)
-        if told := self._other_parts.in_words():
-            note(f"{directory}: {told}")
+        self._other_parts = other_parts(directory, plain, note)
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
         self.context_tokens = context_of(self.model, self.tokenizer)

@@ -8,12 +8,13 @@ refused before anything is spent.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.learners.safe_files import INDEX
+from groupwise.learners.safe_files import INDEX, one_line
+from groupwise.learners.source import fetched
 
 PARTS = ("vision_config", "audio_config", "speech_config", "video_config", "image_config")
 SINGLE = "model.safetensors"
@@ -88,7 +89,19 @@ class OtherParts:
         path.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def directory_of(name: str, how: Mapping[str, Any]) -> Path:
+def other_parts(source: Path | str, model: Any, note: Callable[[str], None]) -> OtherParts:
+    """What lies beside the text part ``model`` that was loaded from ``source``; ``note`` hears of it. Raises UserError
+    where it would be lost."""
+    name, how = fetched(source)
+    with one_line(f"{source}: the model can't be loaded"):
+        found = OtherParts(_directory_of(name, how), model)
+    found.refuse_lost(str(source))
+    if told := found.in_words():
+        note(f"{source}: {told}")
+    return found
+
+
+def _directory_of(name: str, how: Mapping[str, Any]) -> Path:
     """Of a model directory, or of a model that the hub's cache holds."""
     if Path(name).exists():
         return Path(name)
