@@ -154,9 +154,9 @@ def _write(directory: Path, tensors: Iterator[tuple[str, Any]], most: int) -> st
 def _generation(file: GgufFile, config: Any) -> Any:
     from transformers import GenerationConfig
 
-    ends = turn_ends(file)
+    ends: list[Any] = turn_ends(file)
     return GenerationConfig(
-        eos_token_id=ends if len(ends) > 1 else (ends or [None])[0],
+        eos_token_id=ends if len(ends) > 1 else next(iter(ends), None),
         pad_token_id=config.pad_token_id,
         bos_token_id=config.bos_token_id,
     )

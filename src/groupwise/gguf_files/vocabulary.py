@@ -113,7 +113,7 @@ def _byte_level(file: GgufFile, tokens: Sequence[str]) -> Any:
     made = Tokenizer(models.BPE(vocab=_vocabulary(file, tokens), merges=merges, ignore_merges=way in WHOLE_FIRST))
     if way == "qwen2":
         made.normalizer = normalizers.NFC()
-    first = {"smollm": pre_tokenizers.Digits(individual_digits=True)}.get(way)
+    first: Any = {"smollm": pre_tokenizers.Digits(individual_digits=True)}.get(way)
     if way in SPLITS:
         first = pre_tokenizers.Split(Regex(SPLITS[way]), behavior="isolated")
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=way not in SPLITS)

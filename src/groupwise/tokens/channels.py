@@ -33,7 +33,7 @@ class Channels:
             if tokens[place] == self._begins:
                 ends = place
             elif tokens[place] == self._opens and ends < len(tokens):
-                name = self._tokenizer.decode(list(tokens[place + 1 : ends])).strip()
-                if name.startswith(FINAL):
+                name = str(self._tokenizer.decode(list(tokens[place + 1 : ends])))
+                if name.strip().startswith(FINAL):
                     return ends + 1
         return 0
