@@ -35,7 +35,7 @@ from step import Bench, Shape, regrouped  # noqa: E402
 from talk import Worker  # noqa: E402
 
 from groupwise.engines import Native  # noqa: E402
-from groupwise.engines.torch_engine import NativeEngine  # noqa: E402
+from groupwise.engines.torch_engine import TorchEngine  # noqa: E402
 from groupwise.learners import Local  # noqa: E402
 from groupwise.learners.device import machine  # noqa: E402
 from groupwise.learners.new_model import byte_tokenizer  # noqa: E402
@@ -202,7 +202,7 @@ def decode(bench: Bench, plan: Plan, shape: Shape, top: dict[str, Any]) -> dict[
 
 def how(engine: Any) -> str | list[str]:
     """Which way it decodes, and why not a faster one."""
-    return [engine.how, *engine.notes] if isinstance(engine, NativeEngine) else type(engine).__name__
+    return [engine.how, *engine.notes] if isinstance(engine, TorchEngine) else type(engine).__name__
 
 
 def train(bench: Bench, plan: Plan, top: dict[str, Any]) -> dict[str, Any]:

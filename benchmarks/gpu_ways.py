@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from gpu import DRY, FULL, Bench, Local, Native, Plan, how
 
-from groupwise.engines.backends import differs, experimental_ways, ways
+from groupwise.engines.backends import decoder_makers, differs, experimental_decoder_makers
 from groupwise.engines.decode_step import Decoder, TrunkDecoder
-from groupwise.engines.kv_cache import Merged
-from groupwise.engines.torch_engine import NativeEngine
+from groupwise.engines.kv_cache import TorchAttention
+from groupwise.engines.torch_engine import TorchEngine
 
 
 def main() -> int:
@@ -33,10 +33,14 @@ def main() -> int:
         directory = plan.sizes[0].save(Path(place) / "model", plan.context, device)
         bench = Bench(directory, Local(device=device, dtype="bfloat16"), Native(), device)
         engine = bench.engine
-        assert isinstance(engine, NativeEngine), how(engine)
+        assert isinstance(engine, TorchEngine), how(engine)
         print(json.dumps({"torch": torch.__version__, "taken": how(engine)}), flush=True)
-        plain = partial(TrunkDecoder, engine.trunk, Merged(engine.parts))
-        for name, make in {**ways(engine.trunk), **experimental_ways(engine.trunk), "plain torch": plain}.items():
+        plain = partial(TrunkDecoder, engine.trunk, TorchAttention(engine.parts))
+        for name, make in {
+            **decoder_makers(engine.trunk),
+            **experimental_decoder_makers(engine.trunk),
+            "plain torch": plain,
+        }.items():
             try:
                 found = way(bench, plan, make, plain())
             except Exception:  # of a compiler or a library

@@ -20,7 +20,7 @@ import torch
 from transformers import AutoTokenizer
 
 from groupwise.algorithm import Outputs, Signals, gradient_coefficient
-from groupwise.learning.collate import padded, placed
+from groupwise.learning.collate import padded, place_rewards
 from groupwise.ledger.files import Ledger
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -161,7 +161,7 @@ def signals_of(rows: list[dict[str, Any]]) -> Signals:
     """What the ledger knows of a draw, as the mathematics wants it."""
     mask = column(rows, "mask").bool()
     places = [dict(zip(row["reward_tokens"], row["reward_values"], strict=True)) for row in rows]
-    rewards, rewarded = placed(places, mask.shape[1])
+    rewards, rewarded = place_rewards(places, mask.shape[1])
     has_reference = rows[0]["reference_logprobs"] is not None
     return Signals(
         mask=mask,

@@ -42,7 +42,7 @@ from groupwise.rewards.programs import program
 from groupwise.rewards.reasoning_gym import submitted_answer
 from groupwise.sinks.console import Terminal
 from groupwise.sources import offline_files
-from groupwise.sources.draw import Gathered
+from groupwise.sources.draw import OfflineGroups
 from groupwise.storage.atomic import write_json
 from groupwise.tokens.segmentation import Delimiter, Lines, Sentences
 from groupwise.types import Example, Group, Prompt, Rollout
@@ -175,7 +175,7 @@ def test_what_is_streamed_and_listed_is_made_visible(name: str) -> None:
 def test_it_is_kept_and_read_back(attempt: Make, tmp_path: Path) -> None:
     rollouts = [replace(attempt(text), rewards={1: float(n % 2)}) for n, text in enumerate(HOSTILE.values())]
     group = Group(rollouts[0].prompt, tuple(rollouts))
-    offline_files.write(tmp_path / "gathered.jsonl", Gathered([group]), {"row:1": 0}, "test")
+    offline_files.write(tmp_path / "gathered.jsonl", OfflineGroups([group]), {"row:1": 0}, "test")
     kept = offline_files.read(tmp_path / "gathered.jsonl", [group.prompt.example], "test")
     assert kept is not None
     assert kept.groups == [group]

@@ -126,21 +126,23 @@ ROOMS = {
     "learning": "algorithm types",
     "output": "seeding types",
     "protocols": "types",
-    "tokens": "errors types",
+    "environments": "errors isolation output types values",
+    "tokens": "environments errors types",
     "cli": "errors output values",
-    "config": "errors output",
+    "config": "errors output values",
     "foreign": "errors output",
     "storage": "errors output",
-    "environments": "errors isolation output types values",
     "doctor": "output storage",
     "gguf_files": "errors output storage",
     "learners": "algorithm errors gguf_files kernels learning networks output storage types",
     "ledger": "isolation learning output storage types",
     "sinks": "errors isolation output protocols storage values",
     "engines": "errors kernels learners networks output protocols tokens types",
-    "rewards": "config errors isolation learners output protocols types values",
-    "tasks": "algorithm errors output protocols rewards storage tokens types",
-    "sources": "algorithm errors isolation output protocols rewards seeding storage tasks tokens types values",
+    "rewards": "config environments errors isolation learners output protocols types values",
+    "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
+    "sources": (
+        "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
+    ),
     "evaluation": "errors output protocols rewards seeding sources tasks types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
@@ -206,7 +208,8 @@ def test_nothing_heavy_at_the_top(room: str) -> None:
 
 
 def test_transformers_lives_where_models_are_opened() -> None:
-    users = {name for name in FILES if "transformers" in outside(name, lazy=True)}
+    """But for the one function that makes a JSON schema of a Python function."""
+    users = {name for name in FILES if "transformers" in outside(name, lazy=True)} - {"environments/schemas.py"}
     assert users
     assert all(name.startswith(("gguf_files/", "learners/", "engines/")) for name in users)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,7 @@ from groupwise.output.printable import visible
 from groupwise.rewards import answers, judge, programs, reasoning_gym
 from groupwise.rewards.reading import conventions, endings, reader, structure
 from groupwise.sources import equations
+from groupwise.tokens import call_formats, calls
 from groupwise.tokens.segmentation import Delimiter, Lines, Sentences
 
 READERS: dict[str, Callable[[str], object]] = {
@@ -38,6 +40,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "phrases": lambda text: list(conventions.phrases(text)),
     "outputs": lambda text: list(conventions.outputs(text)),
     "endings": lambda text: list(endings.ending_spans(text)),
+    "thoughts": calls.without_thoughts,
+    **{f"calls of {each.name}": partial(calls.calls_in, written=each, types={}) for each in call_formats.FORMATS},
 }
 UNITS = [
     *(" ", "\t", "\n", "<", "<<", "<<1", "1", "a", "\\", "{", "}", "(", "[", ".", ". ", " . ", "#", "####"),
@@ -47,12 +51,35 @@ UNITS = [
     *('"score":', '"score": 1', "1e", "://", "http://", "?key=", "sk-", "_", "final answer", "final ", "* ", "e.g."),
     *("选", "选 ", "ans", "结果 ", "答 "),
     *("! ", "。", "\u202e", "a, ", "10%"),
+    *(
+        "<tool_call>",
+        "</tool_call>",
+        '<tool_call>{"',
+        '<tool_call>{"name": "f"}</tool_call>',
+        "<tool_call>f</tool_call>",
+    ),
+    *("<tool_call>[[", '<tool_call>{"a\\', "<tool_call>x", "<function=f>", "<function=f></function>", "<parameter=k>"),
+    *("<function=f><parameter=k>", "</parameter>", "<tool_call>f<arg_key>k</arg_key><arg_value>", "<arg_key>"),
+    *("[TOOL_CALLS]", "[TOOL_CALLS]f{}", "[TOOL_CALLS][", '[TOOL_CALLS]{"a": "', '{"name": "f", "parameters": {}};'),
+    *(
+        "<|python_tag|>",
+        "<｜tool▁call▁begin｜>",
+        "<｜tool▁call▁begin｜>f<｜tool▁sep｜>",
+        "<｜tool▁sep｜>{}",
+        "<|start|>",
+    ),
+    *("<｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜>", "<|start|>assistant to=functions.f<|message|>{}"),
+    *(
+        "<|tool_call_begin|>",
+        "<|tool_call_begin|>f:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
+        "<|tool_call|>[]",
+    ),
 ]
 FRAMES = (("", ""), (" ", "!"), ("1", ". "), ("\n", "\n"), ("选", "x"))
-SMALL, FACTOR = 4_000, 8
+SMALL, FACTOR = 2_000, 8
 GROWTH = 28.0
 """8 times the text may take so many times the time; a square would take 64 times."""
-FREE = 0.05
+FREE = 0.025
 """Seconds of the processor below which nothing is compared."""
 
 

@@ -36,7 +36,7 @@ FLAGS_AT = {
     "sub": 4,
     "subn": 4,
 }
-SHORT = (13, 16, 19, 22, 25, 28, 34, 40, 64)
+SHORT = (*range(13, 29), 34, 40, 64)
 """Letters at which what doubles with every letter is seen before it hangs."""
 SMALL, FACTOR = 2_000, 8
 GROWTH, FREE = 28.0, 0.015

@@ -75,7 +75,7 @@ ALLOWED = {("explain/words.py", "DistinctPaths")}
 
 def test_nobody_asks_which_source_engine_or_learner_it_is() -> None:
     known = kinds()
-    assert {"OnPolicy", "FrozenPolicy", "Pairs", "NativeEngine", "LocalLearner", "ScorerLearner", "Local"} <= set(known)
+    assert {"OnPolicy", "FrozenPolicy", "Pairs", "TorchEngine", "LocalLearner", "ScorerLearner", "Local"} <= set(known)
     found = {(name, kind) for name, tree in FILES.items() for _, kind in asked(tree) if kind in known}
     assert found <= ALLOWED
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 CONSOLE = re.findall(r"```console\n\$ (.*)", README)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SMALLER = ["--sft.steps", "60", "--grpo.steps", "2", "--grpo.prompts_per_step", "2", "--evaluation.problems", "4"]
+SMALLER = ["--sft.steps", "30", "--grpo.steps", "2", "--grpo.prompts_per_step", "2", "--evaluation.problems", "4"]
 SMALLER += ["--evaluation.sampled_problems", "2", "--evaluation.samples", "2", "--evaluation.during", "2"]
 SMALLER += ["--learner.threads", "1"]
 

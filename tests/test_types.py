@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from groupwise.engines.torch_engine import NativeEngine
+from groupwise.engines.torch_engine import TorchEngine
 from groupwise.learners.batching import micro_batches, tokens_together
-from groupwise.learners.micro_batch import Layout
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.networks import blueprint_of
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Completion, Example, Prompt, Request, Rollout, Sampling
 
@@ -64,7 +64,7 @@ def pictures(make_rollout: Callable[..., Rollout]) -> list[Rollout]:
 def test_two_pictures_behind_the_same_ids_stay_two_prompts(pictures: list[Rollout]) -> None:
     """Packed, each stands there by itself: 2 x 3 tokens of prompts; as plain prompts one stands for all four."""
     plain = [replace(row, prompt=Prompt(ROW, row.prompt.tokens)) for row in pictures]
-    assert [len(Layout.of(rows, "cpu").packing.prompts) for rows in (pictures, plain)] == [2, 1]
+    assert [len(MicroBatch.of(rows, "cpu").packing.prompts) for rows in (pictures, plain)] == [2, 1]
     assert [tokens_together(rows, range(4), padded=False) for rows in (pictures, plain)] == [3 + 3 + 10, 3 + 10]
     assert [sorted(rows) for rows in micro_batches(pictures, budget=10)] == [[2, 3], [0, 1]]
     assert [sorted(rows) for rows in micro_batches(plain, budget=13)] == [[0, 1, 2, 3]]
@@ -77,7 +77,7 @@ def test_an_engine_computes_each_of_them(tiny_model: Path, monkeypatch: pytest.M
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     parts = blueprint_of(model)
     assert not isinstance(parts, str)
-    engine = NativeEngine(model, parts, 8)
+    engine = TorchEngine(model, parts, 8)
     computed: list[int] = []
     prefill = scheduler.Batch.prefill
 

@@ -104,7 +104,7 @@ def run(place: Path) -> dict[str, Any]:
                 if not concerns(vars(recipes)[name], fault):
                     continue
                 counts[f"{kind}_tried"] += 1
-                if wrong := tried(name, fault, place / "model", LeftOut(counts)):
+                if wrong := tried(name, fault, place / "model", BadBatchRecorder(counts)):
                     lost.append(f"{name}, {what}: {wrong}")
     return {**dict(counts), "methods": len(vars(recipes)["__all__"]), "lost": lost}
 
@@ -116,7 +116,7 @@ def concerns(algorithm: Algorithm, fault: Fault) -> bool:
     return fault.source is None and not fault.truncated
 
 
-class LeftOut(Sinks):
+class BadBatchRecorder(Sinks):
     """Counts updates that were left out, by what was not finite."""
 
     def __init__(self, counts: Counter[str]) -> None:
@@ -130,7 +130,7 @@ class LeftOut(Sinks):
                 self.counts[f"updates_left_out_for_{kind}"] += int(value)
 
 
-def tried(name: str, fault: Fault, model: Path, left_out: LeftOut) -> str:
+def tried(name: str, fault: Fault, model: Path, left_out: BadBatchRecorder) -> str:
     """What went wrong; empty: nothing."""
     try:
         learner, before, steps = learned(small(name, fault, model), fault, model, left_out)
@@ -172,7 +172,7 @@ def small(name: str, fault: Fault, model: Path) -> Algorithm:
 
 
 def learned(
-    algorithm: Algorithm, fault: Fault, model: Path, sink: LeftOut
+    algorithm: Algorithm, fault: Fault, model: Path, sink: BadBatchRecorder
 ) -> tuple[LocalLearner, dict[str, torch.Tensor], int]:
     """A learner after a few steps, its weights before them, and how many steps there were."""
     learner = gw.Local(device="cpu", threads=1)

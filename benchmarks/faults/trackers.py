@@ -15,10 +15,10 @@ from forked import in_child
 from kills import whole
 
 import groupwise as gw
-from groupwise.sinks import beside
-from groupwise.sinks.beside import Beside
-from groupwise.sinks.heard import HeardSteps
-from groupwise.sinks.trackers import About
+from groupwise.sinks import background
+from groupwise.sinks.background import BackgroundSink
+from groupwise.sinks.delivery import DeliveryRecord
+from groupwise.sinks.trackers import RunInfo
 from recipes import KINDS
 
 KIND = "grpo"
@@ -49,8 +49,8 @@ class Troubled:
 
     def refuse(self) -> None: ...
 
-    def open(self, about: About) -> Any:
-        return Beside("troubled", self._opened, HeardSteps(about.directory, "troubled"))
+    def open(self, about: RunInfo) -> Any:
+        return BackgroundSink("troubled", self._opened, DeliveryRecord(about.directory, "troubled"))
 
     def _opened(self) -> Troubled:
         self.opening()
@@ -104,6 +104,6 @@ def trackers(place: Path) -> dict[str, Any]:
 
 def troubled(tracker: Any) -> None:
     """A run with it, in the present directory."""
-    beside.PATIENCE_SECONDS, beside.CLOSING_SECONDS = PATIENCE, CLOSING
+    background.PATIENCE_SECONDS, background.CLOSING_SECONDS = PATIENCE, CLOSING
     recipe = KINDS[KIND]()
     gw.run(replace(recipe, sinks=(*recipe.sinks, tracker)), "run", sinks=[Notes()])

@@ -66,6 +66,20 @@ def on_policy(draw: Draw) -> Draw:
     return replace(draw, old=draw.logprobs)
 
 
+def from_sampler(draw: Draw) -> Draw:
+    """π_old is what the sampler reported, and no probability is above 1."""
+    most = torch.where(draw.mask, -1e-3, 0.0)
+    sampler = torch.minimum(draw.behavior, most)
+    return replace(draw, logprobs=torch.minimum(draw.logprobs, most), old=sampler, behavior=sampler)
+
+
+def taught(draw: Draw) -> Draw:
+    """The policy has drawn them as it is; no probability is above 1."""
+    most = torch.where(draw.mask, -1e-3, 0.0)
+    policy, teacher = torch.minimum(draw.logprobs, most), torch.minimum(draw.reference, most)
+    return replace(draw, logprobs=policy, old=policy, reference=teacher)
+
+
 def alone(draw: Draw) -> Draw:
     """Every completion is a group of its own."""
     return replace(draw, group=torch.arange(len(draw.group)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from case import Case, on_policy
+from case import Case, on_policy, taught
 from explained import average_count, bonus_by_tokens, means_of_halves, sequence_weighted
-from their_trl import trl
+from their_trl import sdft, trl
 
+from groupwise import recipes
 from groupwise.algorithm import (
     Algorithm,
     ClippedRatio,
@@ -16,11 +17,14 @@ from groupwise.algorithm import (
     ClippedWeight,
     ConstantLength,
     Entropy,
+    GammaWeight,
     GroupRelative,
+    LogLikelihood,
     RejectMismatch,
     SequenceMean,
     SequenceSum,
     SoftGate,
+    TeacherGap,
     TruncateMismatch,
 )
 from groupwise.recipes import trl_1_16
@@ -73,6 +77,15 @@ def _losses() -> list[Case]:
         _case("loss_type=sapo", gate, loss_type="sapo"),
         _case("loss_type=luspo, sequence level", sums, loss_type="luspo", importance_sampling_level="sequence",
               epsilon=3e-4, epsilon_high=4e-4),
+        _case("loss_type=luspo, sequence level, epsilon=2e-3, epsilon_high=2.5e-3",
+              replace(sums, objective=recipes.luspo.objective), loss_type="luspo",
+              importance_sampling_level="sequence", epsilon=2e-3, epsilon_high=2.5e-3),
+        _case("loss_type=vespo", replace(trl_1_16, objective=GammaWeight()), loss_type="vespo"),
+        _case("loss_type=vespo, scale_rewards=none", replace(trl_1_16, advantage=recipes.vespo.advantage,
+              objective=recipes.vespo.objective), loss_type="vespo", scale_rewards="none"),
+        _case("loss_type=vespo, two updates a draw", replace(trl_1_16, objective=GammaWeight(1.5, 2.0, 2.5, 1.0)),
+              replace(TWICE, formula=average_count), loss_type="vespo", vespo_k_pos=1.5, vespo_lambda_pos=2.0,
+              vespo_k_neg=2.5, vespo_lambda_neg=1.0),
         _case("loss_type=grpo, sequence level", replace(SEQUENCE_RATIO, aggregation=SequenceMean()), loss_type="grpo",
               importance_sampling_level="sequence", epsilon=3e-4, epsilon_high=4e-4),
         _case("delta=1.5, epsilon_high=0.28", replace(trl_1_16, objective=ClippedRatio(0.2, 0.28, ceiling=1.5)),
@@ -99,7 +112,9 @@ def _penalties() -> list[Case]:
 
 def _others() -> list[Case]:
     filtered = replace(trl_1_16, truncated="mask")
+    teacher = replace(SEQUENCES, advantage=TeacherGap(), objective=LogLikelihood())
     return [
+        Case("TRL", "SDFTConfig(distillation_mode=sampled_token)", sdft, teacher, changed=taught),
         _case("mask_truncated_completions", filtered, mask_truncated_completions=True),
         _case("mask_truncated_completions, loss_type=grpo", replace(filtered, aggregation=SequenceMean()),
               mask_truncated_completions=True, loss_type="grpo"),

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from case import Case, alone, on_policy
+from case import Case, alone, from_sampler, on_policy
 from explained import k3_with_gradient_of_k2, lengths_with_more, raw_where_alone, whitened_by_counts
 from their_verl import verl_
 
+from groupwise import recipes
 from groupwise.algorithm import (
     GAE,
     KL,
     Algorithm,
     ClippedRatio,
     ConstantLength,
+    DivergenceMask,
     Entropy,
     GroupRelative,
     SequenceMean,
@@ -35,7 +37,7 @@ def _case(name: str, algorithm: Algorithm, *overrides: str, usual: Case = USUAL)
 
 
 def verl_cases(longest: int) -> list[Case]:
-    return [*_critics(), *_groups(longest), *_penalties(), *_corrections()]
+    return [*_critics(), *_groups(longest), *_divergences(longest), *_penalties(), *_corrections()]
 
 
 def _critics() -> list[Case]:
@@ -67,6 +69,27 @@ def _groups(longest: int) -> list[Case]:
         _case("grpo, clip_ratio_high=0.28, clip_ratio_c=10", higher, *GROUPS, f"{ACTOR}.clip_ratio_high=0.28",
               f"{ACTOR}.clip_ratio_c=10"),
         _case("grpo, n=1", verl_0_9, *GROUPS, usual=raw),
+    ]  # fmt: skip
+
+
+def _divergences(longest: int) -> list[Case]:
+    """From what the sampler reported, as with rollout_correction.bypass_mode; the last two are the authors' script."""
+    loss, bypass = f"{ACTOR}.policy_loss.loss_mode", replace(USUAL, changed=from_sampler)
+    ours = replace(verl_0_9, objective=DivergenceMask(low=0.2, high=0.2, cap=3.0))
+    theirs = (*GROUPS, f"{ACTOR}.loss_agg_mode=seq-mean-token-sum-norm", f"{ACTOR}.clip_ratio_c=10000",
+              "algorithm.norm_adv_by_std_in_grpo=false")  # fmt: skip
+
+    def delta(value: float) -> list[str]:
+        return [f"{ACTOR}.{name}={value}" for name in ("clip_ratio", "clip_ratio_low", "clip_ratio_high")]
+
+    authors = replace(verl_0_9, advantage=GroupRelative("none"), aggregation=ConstantLength(longest))
+    total, nats = (replace(authors, objective=recipe.objective) for recipe in (recipes.dppo, recipes.dppo_kl))
+    return [
+        _case("grpo, loss_mode=dppo_tv", ours, *GROUPS, f"{loss}=dppo_tv", usual=bypass),
+        _case("grpo, loss_mode=dppo_kl", replace(ours, objective=DivergenceMask("kl", 0.2, 0.2, 3.0)), *GROUPS,
+              f"{loss}=dppo_kl", usual=bypass),
+        _case("grpo, loss_mode=dppo_tv, delta 0.15", total, *theirs, f"{loss}=dppo_tv", *delta(0.15), usual=bypass),
+        _case("grpo, loss_mode=dppo_kl, delta 0.05", nats, *theirs, f"{loss}=dppo_kl", *delta(0.05), usual=bypass),
     ]  # fmt: skip
 
 

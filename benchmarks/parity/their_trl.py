@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 from trl import GRPOConfig, GRPOTrainer
+from trl.experimental.sdft.loss_utils import compute_sampled_token_self_distillation_loss
 from trl.trainer.utils import split_tensor_dict
 
 END, WORD, PROMPT = 1, 2, 3
@@ -74,6 +75,26 @@ def trl(draw: Draw, sampler: bool = False, updates: int = 1, accumulation: int =
     torch.set_default_dtype(torch.float32)
     gradient, entropy = torch.autograd.grad(loss, (trainer.leaf, trainer.entropy), allow_unused=True)
     return Found(loss.item(), gradient, inputs["advantages"][:, None] * draw.mask, entropy=entropy)
+
+
+def sdft(draw: Draw) -> Found:
+    """SDFTTrainer's loss in its mode sampled_token, and the mean that it takes; the teacher is the draw's reference.
+
+    It reads logits: of two words here, the one that was drawn and the other.
+    """
+    leaf, ids = draw.logprobs.clone().requires_grad_(), torch.zeros_like(draw.mask, dtype=torch.long)
+    student, teacher = _logits(leaf), _logits(draw.reference)
+    terms = compute_sampled_token_self_distillation_loss(student, teacher, ids, distillation_alpha=1.0)
+    terms = torch.where(draw.mask, terms, 0.0)
+    loss = (terms.sum(-1) / draw.mask.sum(-1).clamp(min=1.0)).mean()
+    gap = torch.where(draw.mask, draw.reference - draw.logprobs, 0.0)
+    return Found(loss.item(), torch.autograd.grad(loss, leaf)[0], gap)
+
+
+def _logits(logprobs: Tensor) -> Tensor:
+    """Of a word with this log-probability, and of another; masked places have any."""
+    known = torch.where(logprobs < 0, logprobs, -1.0)
+    return torch.stack([known, torch.log(-torch.expm1(known))], dim=-1)
 
 
 def _trainer(draw: Draw, updates: int, accumulation: int, options: dict[str, Any]) -> Trainer:

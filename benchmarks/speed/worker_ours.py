@@ -24,7 +24,7 @@ from groupwise.algorithm import Source
 from groupwise.engines import Native
 from groupwise.learners import Local
 from groupwise.rewards.scoring import score_rollouts
-from groupwise.sources import Draw, DrawContext, Position, as_rollout, prompt_stream
+from groupwise.sources import DrawContext, Position, RolloutBatch, as_rollout, prompt_stream
 from groupwise.types import Completion, Example, Group, Request, Rollout, Sampling, Score
 
 CANDIDATES = 48  # completions of each prompt among which those of the wanted lengths are found
@@ -84,7 +84,7 @@ class Ordered(Source):
     stop_tokens: tuple[int, ...] = ()
     orders: ClassVar[Orders]
 
-    def draw(self, world: DrawContext, position: Position) -> Draw:
+    def draw(self, world: DrawContext, position: Position) -> RolloutBatch:
         world.serve()
         rows = [world.renderer.prompt(example) for example, _ in zip_rows(world)]
         order = self.orders.next(lambda targets: self.plan(world, [row.tokens for row in rows], targets))
@@ -98,7 +98,7 @@ class Ordered(Source):
         self.orders.tokens = sum(len(rollout.tokens) for rollout in rollouts)
         groups = [Group(row, tuple(rollouts[i * GROUP : (i + 1) * GROUP])) for i, row in enumerate(rows)]
         seconds = {"sample": self.orders.sampling}
-        return Draw(groups, position, metrics, seconds, self.orders.tokens)
+        return RolloutBatch(groups, position, metrics, seconds, self.orders.tokens)
 
     def plan(self, world: DrawContext, tokens: list[tuple[int, ...]], targets: Sequence[int]) -> list[list[int]]:
         """Chooses each prompt's seeds among many; the lengths that they give."""

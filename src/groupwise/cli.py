@@ -1,4 +1,5 @@
-"""The command line. Top-level help is plain text: nothing heavy is imported before a command needs it."""
+"""This module is the command line. Top-level help is plain text: nothing heavy is imported before a command needs
+it."""
 
 from __future__ import annotations
 

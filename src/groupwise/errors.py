@@ -2,7 +2,8 @@
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one line: what was seen, where, what was expected, what to do.
+    """This error is something the user can mend. The message is one line: what was seen, where, what was expected, what
+    to do.
 
     The command line prints it without a traceback and exits with code 2; from Python it is an ordinary exception.
     """
@@ -12,8 +13,8 @@ class UserError(Exception):
 
 
 class MicroBatchTooLarge(Exception):  # noqa: N818 - it asks for the same again
-    """Memory ran out on a micro-batch. The learner has forgotten the gradient and takes smaller ones from now on: what
-    was asked of it can be asked again, and means the same."""
+    """This error says that memory ran out on a micro-batch. The learner has forgotten the gradient and takes smaller
+    ones from now on: what was asked of it can be asked again, and means the same."""
 
 
 class AnswerRewritten(UserError):  # noqa: N818 - a state of the data, and a UserError

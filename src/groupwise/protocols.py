@@ -1,4 +1,5 @@
-"""What the parts promise each other. Implementations live in engines/, rewards/ and sinks/; learners: trainable.py."""
+"""This module says what the parts promise each other. Implementations live in engines/, rewards/ and sinks/; learners:
+trainable.py."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 
 class Stream(Protocol):
-    """Completions under way in an engine, all drawn from the same weights in the same way. Requests may come, and be
-    cancelled, while events are read.
+    """A stream is completions under way in an engine, all drawn from the same weights in the same way. Requests may
+    come, and be cancelled, while events are read.
 
     A completion depends on its request's prompt, its forced tokens and its seed alone, never on what is beside it.
     """
@@ -41,7 +42,7 @@ class Stream(Protocol):
 
 
 class RolloutEngine(Protocol):
-    """Token ids in, token ids and log-probabilities out. An engine writes ``stream`` and ``load``."""
+    """An engine takes token ids and gives token ids and log-probabilities. An engine writes ``stream`` and ``load``."""
 
     version: int
     context_tokens: int
@@ -82,7 +83,7 @@ class RolloutEngine(Protocol):
 
 
 class EngineConfig(Protocol):
-    """The engine slot of a recipe: its options, and how an engine is opened with them."""
+    """This is the engine slot of a recipe: its options, and how an engine is opened with them."""
 
     def open(
         self,
@@ -119,11 +120,11 @@ class Reward(Protocol):
 
     @property
     def weight(self) -> float:
-        """Of its scores in the rollout's reward."""
+        """Is the factor of its scores in the rollout's reward."""
         ...
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        """One score a rollout, in order."""
+        """Returns one score a rollout, in order."""
         ...
 
 
@@ -140,7 +141,7 @@ class FollowsTraining(Protocol):
     """A reward that may depend on where training stands."""
 
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-        """As ``Reward.score``, of completions drawn at that state."""
+        """Does as ``Reward.score``, of completions drawn at that state."""
         ...
 
 
@@ -149,8 +150,8 @@ class Votes(Protocol):
     """A reward that knows which answers are the same, so that they can be counted (maj@k)."""
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """For each of the rollouts of one prompt a number: equal numbers are the same answer under this reward's own
-        equality; None: it has no answer."""
+        """Returns for each of the rollouts of one prompt a number: equal numbers are the same answer under this
+        reward's own equality; None: it has no answer."""
         ...
 
 
@@ -159,32 +160,33 @@ class ReadsGold(Protocol):
     """A reward that can say beforehand whether it will be able to read the reference answers."""
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
-        """For each example "" where its reference answer can be read, else the reason in a few words."""
+        """Returns for each example "" where its reference answer can be read, else the reason in a few words."""
         ...
 
 
 class Sink(Protocol):
-    """Receives what a run has to say: the terminal, files, dashboards. A class that inherits it writes the methods that
-    it has a use for; the others do nothing."""
+    """A sink receives what a run has to say: the terminal, files, dashboards. A class that inherits it writes the
+    methods that it has a use for; the others do nothing."""
 
     def stage(self, name: str, steps: int, start: int) -> None:
         """A stage begins (at ``start`` > 0 when it is resumed)."""
         return
 
     def phase(self, name: str, done: int, total: int) -> None:
-        """Progress inside a step: ``sample``, ``reward``, ``train``, ``evaluate`` ..."""
+        """Is told of progress inside a step: ``sample``, ``reward``, ``train``, ``evaluate`` ..."""
         return
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """The numbers of one finished step (1-based), under the names of docs/metrics.md."""
+        """Is given the numbers of one finished step (1-based), under the names of docs/metrics.md."""
         return
 
     def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
-        """The ``best``, the ``worst`` and a ``random`` greedy completion of an evaluation; ``name`` says of what."""
+        """Is given the ``best``, the ``worst`` and a ``random`` greedy completion of an evaluation; ``name`` says of
+        what."""
         return
 
     def note(self, text: str) -> None:
-        """One line a person should see."""
+        """Is given one line a person should see."""
         return
 
     def close(self, summary: Mapping[str, Any]) -> None:

@@ -11,14 +11,14 @@ from functools import lru_cache
 
 
 def stable_seed(*parts: object) -> int:
-    """63 bits from any printable parts, the same on every machine and in every process."""
+    """Makes 63 bits from any printable parts, the same on every machine and in every process."""
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 @lru_cache(maxsize=4)
 def shuffled(size: int, seed: int) -> tuple[int, ...]:
-    """A permutation of ``range(size)``."""
+    """Returns a permutation of ``range(size)``."""
     order = list(range(size))
     random.Random(seed).shuffle(order)
     return tuple(order)

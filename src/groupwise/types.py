@@ -16,18 +16,17 @@ A second turn simply goes on in the same rollout; what a tool or an environment 
 
 from __future__ import annotations
 
-import hashlib
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from groupwise.values.keys import prompt_key
 from groupwise.values.spans import Span, check_spans
 from groupwise.values.tolerance import differ
 
-Message = Mapping[str, str]
-"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``."""
+Message = Mapping[str, Any]
+"""One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``; perhaps ``tool_calls``."""
 
 Text = str | tuple[Message, ...]
 """Plain text, or a conversation."""
@@ -35,14 +34,13 @@ Text = str | tuple[Message, ...]
 
 @dataclass(frozen=True)
 class Example:
-    """One row of a task, whatever file and column convention it came from."""
+    """An example is one row of a task, whatever file and column convention it came from."""
 
     id: str
     """Where it came from, as an error message names it: ``train.jsonl:17``. Unique within its split."""
     prompt: Text
     completion: Text | None = None
-    """A demonstration (SFT): the text of the assistant's turn, or messages that begin and end with the assistant's, all
-    of whose turns are learned. It goes on where a prompt that ends with the assistant breaks off."""
+    """A demonstration (SFT): the assistant's turn, or messages that begin and end with one, all of it learned."""
     answer: str | None = None
     """The reference answer, where the task has one."""
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -58,11 +56,6 @@ class Example:
     """The name of the set that it belongs to, where a task holds several out. Empty: its ``data_source``, if any."""
 
 
-def prompt_key(tokens: Sequence[int]) -> bytes:
-    """A hash of all that a network reads of a prompt: whoever needs to know whether two are the same compares this."""
-    return hashlib.blake2b(array("q", tokens).tobytes(), digest_size=16).digest()
-
-
 @dataclass(frozen=True)
 class Prompt:
     """An example whose prompt has been turned into tokens, once."""
@@ -71,16 +64,22 @@ class Prompt:
     tokens: tuple[int, ...]
     opens_thinking: bool = False
     """Whether it ends inside a thinking block that the chat template opened: the completion begins in it."""
+    world: int | None = None
+    """The seed of its environment, for all rollouts of its group; None: it has none."""
+    messages: tuple[Message, ...] = ()
+    """With an environment: what was said before the model's first turn."""
+    reference_tokens: tuple[int, ...] = ()
+    """What a reference reads in place of ``tokens`` that sees more of the row (``Reference.sees``); empty: the same."""
 
     @cached_property
     def key(self) -> bytes:
-        """Equal keys are the same prompt to a network, whatever rows they came from."""
+        """Returns a key that is equal for prompts that are the same to a network, whatever rows they came from."""
         return prompt_key(self.tokens)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an engine draws the next token."""
+    """This says how an engine draws the next token."""
 
     max_tokens: int
     temperature: float = 1.0
@@ -123,20 +122,18 @@ class Request:
 
     @cached_property
     def key(self) -> bytes:
-        """As ``Prompt.key``: requests with one key have one prompt, which an engine computes once."""
+        """Returns what ``Prompt.key`` returns: requests with one key have one prompt, which an engine computes once."""
         return prompt_key(self.tokens)
 
     @cached_property
     def prefix_key(self) -> bytes:
-        """Of the prompt and of what is forced behind it: all that an engine computes before it draws."""
-        if not self.forced:
-            return self.key
-        return hashlib.blake2b(self.key + array("q", self.forced).tobytes(), digest_size=16).digest()
+        """Returns a key of the prompt and of what is forced behind it: all that an engine computes before it draws."""
+        return prompt_key(self.forced, self.key) if self.forced else self.key
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What an engine returns: token ids and the log-probability each had when it was drawn."""
+    """A completion is what an engine returns: token ids and the log-probability each had when it was drawn."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -154,7 +151,7 @@ class Completion:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Which weights drew which tokens: one span where no new ones came."""
+        """Says which weights drew which tokens: one span where no new ones came."""
         return self.versions or ((self.version, len(self.tokens)),)
 
 
@@ -177,22 +174,23 @@ class CompletionEvent:
 
 
 Event = TokenEvent | CompletionEvent
-"""What a stream of completions yields."""
 
 
 DEMONSTRATED = -1
-"""``Rollout.version`` of a completion that no model of ours has drawn."""
+"""``Rollout.version`` of a completion that no model drew."""
 ANOTHER_POLICY = -2
-"""``Rollout.version`` of a completion that was drawn by another model than an earlier version of the one that learns,
-or at another temperature than log-probabilities are trained at."""
+"""Of one that another model drew than the one that learns, or at another temperature than is trained at."""
 
 ScoreStatus = Literal["scored", "unparseable", "timeout", "failed", "not_applicable"]
+
+Stop = Literal["finished", "truncated", "turns", "context", "timeout", "failed", "malformed"]
+"""Why an episode ended: see docs/turns.md."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one reward says of one rollout. ``unparseable`` still carries a value (usually 0); a value of None is
-    excluded from the group's statistics and gives no advantage."""
+    """A score is what one reward says of one rollout. ``unparseable`` still carries a value (usually 0); a value of
+    None is excluded from the group's statistics and gives no advantage."""
 
     value: float | None
     status: ScoreStatus = "scored"
@@ -201,18 +199,20 @@ class Score:
     cached: bool | None = field(default=None, compare=False)
     """Whether it was known already, where the reward keeps what it said; no part of what it says."""
     reason: str = field(default="", compare=False)
-    """Why it timed out or failed, in a few words."""
+    """Why it timed out or failed."""
     logged: Mapping[str, float] = field(default_factory=dict)
     """Numbers that the reward gave beside its value, by name: each one's mean is a metric of the step."""
     extras: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that it gave beside its value, by name: they stand in the ledger."""
     dated: bool = field(default=False, compare=False)
-    """Whether it depends on where training stood (``TrainerState``), so that it cannot be kept for another time."""
+    """Whether it depends on where training stood, so that it cannot be kept for another time."""
+    right: bool | None = None
+    """The verdict, where the reward says one itself; None: the value decides."""
 
 
 @dataclass(frozen=True)
 class TrainerState:
-    """Where training stood when a completion was drawn, under TRL's names; a step is a draw, whatever its updates."""
+    """This says where training stood when a completion was drawn, under TRL's names. A step is a draw."""
 
     global_step: int = 1
     """Steps done."""
@@ -226,8 +226,7 @@ class TrainerState:
     is_local_process_zero: bool = True
 
 
-OVER = TrainerState()
-"""A training that is over."""
+OVER = TrainerState()  # training is over
 
 
 @dataclass(frozen=True)
@@ -250,24 +249,29 @@ class Rollout:
     steps: tuple[int, ...] = ()
     """Index into ``tokens`` of each reasoning step's last token, where the task says what a step is."""
     support: tuple[tuple[int, ...], ...] | None = None
-    """Keep-sampling-mask: for each of ``tokens`` the ids that it was drawn from; the learner's log-probabilities are
-    renormalised over the same set. None: the whole vocabulary."""
+    """For each of ``tokens`` the ids that it was drawn from, over which the learner renormalises. None: all."""
     correct: bool | None = None
     """The verdict of the task's judge (``verdicts.Judge``); None where it was not asked or could not score."""
     versions: tuple[Span, ...] = ()
     """As ``Completion.versions``, of ``tokens``; what the policy has not sampled belongs to the span it stands in."""
+    stop: Stop | None = None
+    """Why its episode ended; None: it has no environment, and ``finished`` says all."""
+    turns: tuple[int, ...] = ()
+    """With an environment: index into ``tokens`` of each turn's last sampled token."""
+    messages: tuple[Message, ...] = ()
+    """With an environment: what was said behind ``Prompt.messages``, the model's turns included."""
 
     def __post_init__(self) -> None:
         check_spans(self.versions, self.version, len(self.tokens))
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """As ``Completion.spans``."""
+        """Returns what ``Completion.spans`` returns."""
         return self.versions or ((self.version, len(self.tokens)),)
 
     @property
     def last(self) -> int:
-        """Index of the last sampled token. Raises ValueError where the policy sampled none."""
+        """Returns the index of the last sampled token. Raises ValueError where the policy sampled none."""
         return len(self.mask) - 1 - self.mask[::-1].index(True)
 
     @property
@@ -287,10 +291,10 @@ class Group:
 
     @property
     def informative(self) -> bool:
-        """True where rewards differ, by more than rounding: only such a group has a group-relative advantage."""
+        """Says whether rewards differ, by more than rounding: only such a group has a group-relative advantage."""
         return differ(rollout.reward for rollout in self.rollouts if rollout.reward is not None)
 
 
 def flatten(groups: Sequence[Group]) -> list[Rollout]:
-    """All rollouts, group by group: row ``i`` of every ``[B, ...]`` tensor is ``flatten(groups)[i]``."""
+    """Returns all rollouts, group by group: row ``i`` of every ``[B, ...]`` tensor is ``flatten(groups)[i]``."""
     return [rollout for group in groups for rollout in group.rollouts]

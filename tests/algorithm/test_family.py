@@ -94,6 +94,46 @@ def test_micro_batches_order_and_padding_change_nothing(
         torch.testing.assert_close(values, whole.cotangent.values, atol=1e-12, rtol=1e-12)
 
 
+BY_TURN = {"turn_to_go", "gigpo"}
+"""To these it matters where a turn ends: tests/algorithm/test_turns.py."""
+
+
+def spaced(tensor: Tensor, places: Tensor, width: int, blank: float) -> Tensor:
+    """Each row's first tokens at its ``places`` of a wider table."""
+    wide = torch.full((len(tensor), width), blank, dtype=torch.float64).to(tensor.dtype)
+    return wide.scatter(1, places, tensor[:, : places.shape[1]])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in BY_TURN])
+@settings(max_examples=10)
+@given(lengths=LENGTHS, seed=st.integers(0, 99))
+def test_what_a_tool_said_between_two_tokens_changes_nothing(name: str, lengths: list[int], seed: int) -> None:
+    """A mask with holes, NaN in them: loss, coefficients of log-probabilities, entropy and values, and counts."""
+    algorithm: Algorithm = vars(recipes)[name]
+    signals, outputs = draw(lengths, seed)
+    longest = max(lengths)
+    width = 2 * longest + 3
+    random = torch.Generator().manual_seed(seed + 1)
+    places = torch.stack([torch.randperm(width, generator=random)[:longest].sort().values for _ in lengths])
+    by_token = {key: value for key, value in vars(signals).items() if value is not None and value.dim() == 2}
+    per_row = {"parts", "part_weights"}
+    holes = {
+        key: spaced(value, places, width, 0.0 if value.dtype == torch.bool or key == "rewards" else torch.nan)
+        for key, value in by_token.items()
+        if key not in per_row
+    }
+    wide = replace(signals, **holes)
+    shown = outputs.map(lambda tensor: spaced(tensor, places, width, torch.nan))
+    assert wide.mask.sum() == signals.mask.sum()
+    found, expected = coefficients(algorithm, wide, shown), coefficients(algorithm, signals, outputs)
+    torch.testing.assert_close(found.objective, expected.objective, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(algorithm.prepare(wide).counts, algorithm.prepare(signals).counts)
+    for key, tensor in vars(expected.cotangent).items():
+        if tensor is not None:
+            there = spaced(torch.where(signals.mask, tensor, 0.0), places, width, 0.0)
+            torch.testing.assert_close(vars(found.cotangent)[key], there, atol=1e-12, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if not vars(recipes)[name].objective.joins_group()])
 @settings(max_examples=8)
 @given(lengths=LENGTHS, seed=st.integers(0, 99), order=st.permutations(range(6)))
@@ -110,9 +150,10 @@ def test_a_permuted_draw_has_the_permuted_gradient(name: str, lengths: list[int]
 
 SHIFT_FREE = [
     "grpo", "gspo", "dr_grpo", "dapo", "cispo", "gmpo", "sapo", "rloo", "lite_ppo", "gdpo", "trl_1_16", "verl_0_9",
-    "reinforce_plus_plus_baseline", "deepseek_r1", "deepseek_v3_2", "rpg_urkl",
+    "reinforce_plus_plus_baseline", "deepseek_r1", "deepseek_v3_2", "rpg_urkl", "turn_to_go", "gigpo",
+    "luspo", "vespo", "dppo", "dppo_kl",
 ]  # fmt: skip
-SCALE_FREE = ["grpo", "gspo", "dapo", "cispo", "gmpo", "sapo", "lite_ppo", "deepseek_r1", "maxrl"]
+SCALE_FREE = ["grpo", "gspo", "dapo", "cispo", "gmpo", "sapo", "lite_ppo", "deepseek_r1", "maxrl", "gigpo", "luspo"]
 
 
 def changed(signals: Signals, change: Callable[[Tensor], Tensor]) -> Signals:
@@ -157,11 +198,18 @@ def rows_of_the_table() -> dict[str, Callable[[Any], Tensor]]:
         "grpo": lambda x: x.free(0.2, 0.2) * x.r * x.A + 0.04 * (x.x - 1),
         "grpo_process": lambda x: x.free(0.2, 0.2) * x.r * x.A + 0.04 * (x.x - 1),
         "dr_grpo": lambda x: x.free(0.2, 0.2) * x.r * x.A,
+        "turn_to_go": lambda x: x.free(0.2, 0.2) * x.r * x.A,
+        "gigpo": lambda x: x.free(0.2, 0.2) * x.r * x.A + 0.01 * (x.x - 1),
         "dapo": lambda x: x.free(0.2, 0.28) * x.r * x.A,
         "lite_ppo": lambda x: x.free(0.2, 0.2) * x.r * x.A,
         "gspo": lambda x: x.free(3e-4, 4e-4, x.s) * x.s * x.A,
         "gspo_token": lambda x: x.free(3e-4, 4e-4, x.s) * x.s * x.A,
         "cispo": lambda x: x.r.clamp(max=1.28) * x.A,
+        "luspo": lambda x: x.free(2e-3, 2.5e-3, x.s) * x.s * x.A,
+        "vespo": lambda x: x.W ** x.either(2, 3) * torch.exp(x.either(3, 2) * (1 - x.W)) * x.A,
+        "dppo": lambda x: x.near(0.15, (x.q - x.p).abs()) * x.q / x.p * x.A,
+        "dppo_kl": lambda x: x.near(0.05, x.p * (x.p / x.q).log() + (1 - x.p) * ((1 - x.p) / (1 - x.q)).log())
+        * x.q / x.p * x.A,
         "sapo": lambda x: x.r * x.A / torch.cosh(torch.where(x.A > 0, x.r * 0 + 1.0, 1.05) * (x.r - 1) / 2).square(),
         "rloo": lambda x: x.A,
         "remax": lambda x: x.A,
@@ -175,6 +223,8 @@ def rows_of_the_table() -> dict[str, Callable[[Any], Tensor]]:
         "rpg_fkl": lambda x: x.r * x.A + 1e-4,
         "rpg_rkl": lambda x: x.r * (x.A - 1e-4 * (x.r.log() + 1)),
         "on_policy_distillation": lambda x: x.free(0.2, 0.2) * x.r * x.A,
+        "opsd": lambda x: x.free(0.2, 0.2) * x.r * x.A,
+        "sdft": lambda x: x.free(0.2, 0.2) * x.r * x.A,
     }  # fmt: skip
 
 
@@ -193,6 +243,8 @@ class Numbers:
         self.x = (prepared.reference_logprobs - logprobs).exp()
         self.s = self.mean(logprobs - prepared.old_logprobs).exp().expand_as(self.r)
         self.gap = self.mean(prepared.behavior_logprobs - logprobs)
+        self.W = (self.s.log() * self.mask.sum(dim=1, keepdim=True)).exp()
+        self.p, self.q = prepared.behavior_logprobs.exp(), logprobs.exp()
 
     def mean(self, tensor: Tensor) -> Tensor:
         return torch.where(self.mask, tensor, 0.0).sum(dim=1, keepdim=True) / self.mask.sum(dim=1, keepdim=True)
@@ -201,6 +253,15 @@ class Numbers:
         """c of METHODS' full gradient: 0 where the trust region holds the token, else 1."""
         ratio = self.r if ratio is None else ratio
         return 1 - (((self.A > 0) & (ratio > 1 + high)) | ((self.A < 0) & (ratio < 1 - low))).double()
+
+    def either(self, positive: float, negative: float) -> Tensor:
+        return torch.where(self.A >= 0, positive, negative)
+
+    def near(self, delta: float, apart: Tensor) -> Tensor:
+        """0 where a push would take a probability further away than it may be."""
+        return (
+            1 - ((((self.A > 0) & (self.q > self.p)) | ((self.A < 0) & (self.q < self.p))) & (apart > delta)).double()
+        )
 
     def kept(self, delta: float) -> Tensor:
         return 1 - ((self.A < 0) & (self.gap > delta)).double()

@@ -55,6 +55,32 @@ def test_gae_passes_over_what_a_tool_said() -> None:
     assert GAE(1.0, 0.5).advantages(turns()).tolist() == [[0.875, 2.25, 0.0, 1.0]]
 
 
+def test_gae_over_a_ragged_conversation() -> None:
+    """Heard before the first turn, for long between two, and after the last; γ = ½, λ = ½, V = 1, 2, 4, 3 of what was
+    sampled. By hand, from the last: δ = 8 - 3; 0 + ½ 3 - 4; 1 + ½ 4 - 2; 0 + ½ 2 - 1; A = 5, -2.5 + 5/4, 1 - 1.25/4."""
+    nan = torch.nan
+    signals = Signals(
+        mask=torch.tensor([[False, True, True, False, False, False, True, True, False]]),
+        group=torch.tensor([0]),
+        rewards=torch.tensor([[0.0, 0, 1, 0, 0, 0, 0, 8, 0]], dtype=torch.float64),
+        rewarded=torch.tensor([[False, False, True, False, False, False, False, True, False]]),
+        finished=torch.tensor([True]),
+        old_values=torch.tensor([[nan, 1.0, 2, nan, nan, nan, 4, 3, nan]], dtype=torch.float64),
+    )
+    a = 1 - 1.25 / 4
+    assert GAE(0.5, 0.5).advantages(signals).tolist() == [[0.0, a / 4, a, 0, 0, 0, -1.25, 5, 0]]
+
+
+def test_a_reward_that_came_while_a_tool_spoke_is_not_lost() -> None:
+    """As in the reward to go: it arrives with the next sampled token."""
+    late = replace(turns(), rewards=torch.tensor([[0.0, 0.0, 1.0, 2.0]], dtype=torch.float64))
+    level = replace(late, old_values=torch.zeros(1, 4, dtype=torch.float64))
+    for gamma in (1.0, 0.5):
+        expected = RewardToGo(gamma).advantages(level)
+        assert expected[0, 1] == gamma * 3
+        assert torch.equal(GAE(gamma, 1.0).advantages(level), expected)
+
+
 def test_gae_with_lambda_1_is_reward_to_go_less_the_value() -> None:
     signals = turns()
     gap = RewardToGo().advantages(signals) - torch.where(signals.mask, signals.old_values, 0.0)

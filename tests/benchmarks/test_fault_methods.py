@@ -12,7 +12,7 @@ from groupwise import recipes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "faults"))
 
-from methods import EDGES, EMPTY, MODEL, LeftOut, concerns, tried
+from methods import EDGES, EMPTY, MODEL, BadBatchRecorder, concerns, tried
 
 CHOSEN = {
     name: fault
@@ -33,7 +33,7 @@ def test_it_goes_on(name: str, model: Path) -> None:
     counts: Counter[str] = Counter()
     for what, fault in CHOSEN.items():
         if concerns(vars(recipes)[name], fault):
-            assert tried(name, fault, model, LeftOut(counts)) == "", what
+            assert tried(name, fault, model, BadBatchRecorder(counts)) == "", what
     assert set(counts) <= {"updates_left_out_for_advantages", "updates_left_out_for_returns"}
 
 

@@ -25,7 +25,7 @@ from groupwise.commands.side_by_side import Pair
 from groupwise.errors import UserError
 from groupwise.learners.loading import load_tokenizer
 from groupwise.output.printable import visible
-from groupwise.tasks.questions import Questions, asked
+from groupwise.tasks.questions import Questions, read_questions
 from groupwise.types import Completion, Request
 
 
@@ -218,7 +218,7 @@ def test_ctrl_c_ends_a_command_that_is_no_dialogue(tiny_model, capsys, monkeypat
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr("groupwise.engines.cpp.CompiledEngine.generate", interrupted)
+    monkeypatch.setattr("groupwise.engines.cpp.CppEngine.generate", interrupted)
     monkeypatch.setattr("groupwise.engines.agreement.gap", lambda engine, model: "")
     assert main(["chat", str(tiny_model), "--prompt", "hi"]) == 130
     shown = capsys.readouterr()
@@ -476,7 +476,7 @@ def test_what_a_model_was_asked(tmp_path):
     behind = ({"role": "system", "content": "s"}, {"role": "user", "content": "q"})
     assert Questions.of(Task("one", [Example("b", behind)])) == Questions(True, "q")
     assert Questions.of(Task("none", ())) == Questions()
-    assert asked(str(tmp_path)) == Questions()
+    assert read_questions(str(tmp_path)) == Questions()
     for text in ("", "[]", '{"asked": {"other": 1}}'):
         (tmp_path / "groupwise_run.json").write_text(text)
-        assert asked(str(tmp_path)) == Questions()
+        assert read_questions(str(tmp_path)) == Questions()

@@ -32,7 +32,7 @@ def slots() -> set[type]:
     return (kinds | {Run, Stage, HeldOut, Checkpoints, Lora}) - MADE
 
 
-MADE = {sources.DrawContext, sources.Draw, sources.Gathered, algorithm.Signals}
+MADE = {sources.DrawContext, sources.RolloutBatch, sources.OfflineGroups, algorithm.Signals}
 """Values that nobody chooses."""
 
 

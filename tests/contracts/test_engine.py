@@ -16,9 +16,9 @@ import torch
 import transformers
 
 from groupwise.engines import Native
-from groupwise.engines.cpp import CompiledEngine, decoder_for
-from groupwise.engines.torch_engine import NativeEngine
-from groupwise.engines.transformers_engine import GeneralEngine
+from groupwise.engines.cpp import CppEngine, decoder_for
+from groupwise.engines.torch_engine import TorchEngine
+from groupwise.engines.transformers_engine import TransformersEngine
 from groupwise.networks import blueprint_of
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.types import Completion, CompletionEvent, Request, Sampling, TokenEvent
@@ -33,17 +33,17 @@ def compiled(model: Any, max_rows: int) -> RolloutEngine:
     assert not isinstance(parts, str), parts
     decoder = decoder_for(parts)
     assert not isinstance(decoder, str), decoder
-    return CompiledEngine(model, parts, decoder, max_rows, threads=2, spelling=lambda: SPELLED)
+    return CppEngine(model, parts, decoder, max_rows, threads=2, spelling=lambda: SPELLED)
 
 
 def native(model: Any, max_rows: int) -> RolloutEngine:
     parts = blueprint_of(model)
     assert not isinstance(parts, str), parts
-    return NativeEngine(model, parts, max_rows, spelling=lambda: SPELLED)
+    return TorchEngine(model, parts, max_rows, spelling=lambda: SPELLED)
 
 
 def general(model: Any, max_rows: int) -> RolloutEngine:
-    return GeneralEngine(model, max_rows, lambda: SPELLED)
+    return TransformersEngine(model, max_rows, lambda: SPELLED)
 
 
 class Distant(RolloutEngine):
@@ -480,6 +480,6 @@ def test_stop_strings_come_with_the_tokenizer_at_open(tiny_model: Any) -> None:
 
 
 def test_stop_strings_need_a_tokenizer(model: Any) -> None:
-    engine = GeneralEngine(model, 4)
+    engine = TransformersEngine(model, 4)
     with pytest.raises(ValueError, match="stop strings: seen an engine without a tokenizer"):
         generated(engine, REQUESTS, Sampling(4, stop_strings=("a",)))

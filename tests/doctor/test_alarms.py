@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from groupwise.doctor.alarms import HackingWatch, Observation, observed
+from groupwise.doctor.alarms import HackingWatch, Observation, observe
 
 
 def history(learned: Sequence[float], accuracy: Sequence[float], problems: int = 100) -> list[Observation]:
@@ -58,7 +58,7 @@ def test_a_fall_of_nothing_is_none_however_many_problems() -> None:
 
 def test_only_the_last_window_counts_and_news_is_told_once() -> None:
     watch, seen = HackingWatch(), history([0.0, 0.1, 0.0, *UP, 0.9], [0.6, 0.6, 0.6, *DOWN, 0.25])
-    told = [watch.news("rm", seen[: row + 1]) is not None for row in range(len(seen))]
+    told = [watch.new_alarm("rm", seen[: row + 1]) is not None for row in range(len(seen))]
     said = [watch.sentence("rm", seen[: row + 1]) is not None for row in range(len(seen))]
     assert told.count(True) == 1
     assert said[told.index(True) :] == [True] * (len(seen) - told.index(True))
@@ -74,12 +74,12 @@ def test_chance_alone_raises_no_alarm() -> None:
 
 
 def test_an_observation_is_the_mean_since_the_last() -> None:
-    assert observed(20, [1.0, 2.0, 3.0], 0.5, 100) == Observation(20, 2.0, 0.5, 100)
+    assert observe(20, [1.0, 2.0, 3.0], 0.5, 100) == Observation(20, 2.0, 0.5, 100)
     with pytest.raises(ValueError, match="step 20: expected finite means"):
-        observed(20, [], 0.5, 100)
+        observe(20, [], 0.5, 100)
     with pytest.raises(ValueError, match="expected finite means"):
-        observed(20, [float("nan")], 0.5, 100)
+        observe(20, [float("nan")], 0.5, 100)
     with pytest.raises(ValueError, match="accuracy from 0 to 1"):
-        observed(20, [1.0], 1.5, 100)
+        observe(20, [1.0], 1.5, 100)
     with pytest.raises(ValueError, match="window is 3"):
         HackingWatch(window=3)

@@ -12,7 +12,7 @@ import pytest
 
 from groupwise import HeldOut, Local, Native, NewModel, OnPolicy, Run, Stage, recipes
 from groupwise.algorithm import KL
-from groupwise.doctor import Alarm, Doctor, alarms, news
+from groupwise.doctor import Alarm, Doctor, alarms, new_alarms
 from groupwise.doctor.hacking import RewardHacking
 from groupwise.doctor.learning import DISTANCE, GRADIENT, ClippedShare, MaskedShare, Mismatch, Staleness
 from groupwise.doctor.policy import EntropyCollapse, LengthDrift, NoSignal, Repetition, Truncation
@@ -130,7 +130,7 @@ def test_it_is_told_once_until_it_stops() -> None:
     """Two stretches of ten truncated steps, apart: told in the tenth step of each."""
     share = [1.0] * 14 + [0.0] * 14 + [1.0] * 14
     history = rows(len(share), **{CUT: lambda step: share[step]})
-    told = [step + 1 for step in range(len(share)) if list(news(history[: step + 1], [Truncation()]))]
+    told = [step + 1 for step in range(len(share)) if list(new_alarms(history[: step + 1], [Truncation()]))]
     assert len(told) == 2
     assert told[0] == 10
     assert 28 < told[1] <= 38
@@ -142,7 +142,7 @@ def test_a_recorded_quickstart_raises_none() -> None:
         own = [row for row in recorded if row["stage"] == stage]
         assert len(own) >= 60
         for step in range(1, len(own) + 1):
-            assert list(news(own[:step], alarms(1, half_precision=False))) == [], (stage, step)
+            assert list(new_alarms(own[:step], alarms(1, half_precision=False))) == [], (stage, step)
     assert {"entropy", "grad_norm", "completions/repetitive_ratio", "staleness", "masked_ratio"} <= set(recorded[-1])
 
 
@@ -159,7 +159,7 @@ def test_a_resumed_run_says_the_same(tmp_path: Path) -> None:
             for step in range(start, end):
                 with metrics.open("a") as file:
                     file.write(lines[step])
-                doctor.hear(step + 1)
+                doctor.observe(step + 1)
         return (directory / "alarms.jsonl").read_bytes()
 
     whole = follow(tmp_path / "whole", [(0, 20)])

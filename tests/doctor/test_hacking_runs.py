@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import groupwise as gw
 from groupwise import recipes
 from groupwise.sinks import Sinks
@@ -44,26 +46,35 @@ class Heard(Sinks):
         self.rows.append(values)
 
 
-def run(reward: Any, directory: Path) -> Heard:
-    """SFT on noisy demonstrations, whose likeliest answer is right, then RL on the reward, with the rule as referee."""
-    rule = gw.as_reward(right)
-    task = gw.Task("letters", ROWS, (rule,), held_out=ROWS)
-    pleased = replace(task, rewards=(gw.as_reward(reward),), referee=(rule,))
-    source = gw.OnPolicy(group_size=8, max_completion_tokens=4)
-    stages = (
-        gw.Stage("sft", recipes.sft, replace(task, train=NOISY), steps=100, prompts_per_step=96, learning_rate=1e-2),
-        gw.Stage("grpo", replace(recipes.dr_grpo, source=source), pleased, 24, 8, learning_rate=3e-3, evaluate_every=2),
-    )
+RULE = gw.as_reward(right)
+TASK = gw.Task("letters", ROWS, (RULE,), held_out=ROWS)
+LEARNER = gw.Local(device="cpu", threads=1, betas=(0.9, 0.99))
+PLAN = gw.HeldOut(problems=0, during=100)
+
+
+@pytest.fixture(scope="module")
+def imitator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It has learned from noisy demonstrations, whose likeliest answer is right."""
+    noisy = replace(TASK, train=NOISY)
+    stage = gw.Stage("sft", recipes.sft, noisy, steps=100, prompts_per_step=96, learning_rate=1e-2)
     model = gw.NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=16)
-    learner = gw.Local(device="cpu", threads=1, betas=(0.9, 0.99))
-    recipe = gw.Run("hacking", model, stages, learner, evaluation=gw.HeldOut(problems=0, during=100))
+    directory = tmp_path_factory.mktemp("imitator") / "run"
+    gw.run(gw.Run("imitation", model, (stage,), LEARNER, evaluation=PLAN), directory, sinks=[])
+    return directory / "models" / "sft"
+
+
+def run(reward: Any, model: Path, directory: Path) -> Heard:
+    """RL on the reward, with the rule as referee."""
+    pleased = replace(TASK, rewards=(gw.as_reward(reward),), referee=(RULE,))
+    algorithm = replace(recipes.dr_grpo, source=gw.OnPolicy(group_size=8, max_completion_tokens=4))
+    stage = gw.Stage("grpo", algorithm, pleased, 24, 8, learning_rate=3e-3, evaluate_every=2)
     heard = Heard()
-    gw.run(recipe, directory, sinks=[heard])
+    gw.run(gw.Run("hacking", str(model), (stage,), LEARNER, evaluation=PLAN), directory, sinks=[heard])
     return heard
 
 
-def test_the_log_says_when_a_reward_is_hacked(tmp_path: Path) -> None:
-    heard = run(flawed, tmp_path / "run")
+def test_the_log_says_when_a_reward_is_hacked(imitator: Path, tmp_path: Path) -> None:
+    heard = run(flawed, imitator, tmp_path / "run")
     accuracy = [row["eval/accuracy"] for row in heard.rows if "eval/accuracy" in row]
     assert accuracy[0] > 0.9
     assert accuracy[-1] < 0.5
@@ -73,6 +84,6 @@ def test_the_log_says_when_a_reward_is_hacked(tmp_path: Path) -> None:
     assert said[0].startswith("grpo: ")
 
 
-def test_it_is_quiet_where_the_reward_is_the_rule(tmp_path: Path) -> None:
-    heard = run(right, tmp_path / "run")
+def test_it_is_quiet_where_the_reward_is_the_rule(imitator: Path, tmp_path: Path) -> None:
+    heard = run(right, imitator, tmp_path / "run")
     assert not [note for note in heard.notes if "rises while" in note]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from groupwise.engines import Native
-from groupwise.engines.cpp import CompiledEngine
-from groupwise.engines.torch_engine import NativeEngine
-from groupwise.engines.transformers_engine import GeneralEngine
+from groupwise.engines.cpp import CppEngine
+from groupwise.engines.torch_engine import TorchEngine
+from groupwise.engines.transformers_engine import TransformersEngine
 from groupwise.errors import UserError
 from groupwise.kernels import build
 from groupwise.learners import Local
@@ -31,14 +31,14 @@ def opened(model: Any) -> tuple[Any, list[str]]:
 @pytest.mark.parametrize("name", [*FAMILIES, "gemma3_text"])
 def test_the_families_are_compiled_and_nothing_is_said(make_model: Any, name: str) -> None:
     engine, notes = opened(make_model(name))
-    assert isinstance(engine, CompiledEngine)
+    assert isinstance(engine, CppEngine)
     assert engine.threads >= 1
     assert notes == []
 
 
 def test_another_architecture_goes_the_general_way_and_says_so(make_model: Any) -> None:
     engine, notes = opened(make_model("gpt_neox"))
-    assert isinstance(engine, GeneralEngine)
+    assert isinstance(engine, TransformersEngine)
     assert len(notes) == 2
     assert "gpt_neox" in notes[0]
     assert "\n" not in "".join(notes)
@@ -59,7 +59,7 @@ def test_the_general_way_is_probed_too(make_model: Any) -> None:
 
     model.forward = shaken
     engine, notes = opened(model)
-    assert isinstance(engine, GeneralEngine)
+    assert isinstance(engine, TransformersEngine)
     assert re.search(
         r"decoding with a cache gives log-probabilities that differ by \S+ from those of gpt_neox", notes[1]
     )
@@ -77,7 +77,7 @@ def test_the_general_way_is_probed_too(make_model: Any) -> None:
 
 def test_another_precision_is_sampled_in_plain_torch(make_model: Any) -> None:
     engine, notes = opened(make_model("qwen3").double())
-    assert isinstance(engine, NativeEngine)
+    assert isinstance(engine, TorchEngine)
     assert notes == ["engine: weights are float64 on cpu; sampling in plain torch, slower"]
 
 
@@ -113,7 +113,7 @@ def test_without_a_compiler_the_same_tokens_come_more_slowly(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv(setting, value)
     engine, notes = opened(model)
-    assert isinstance(engine, NativeEngine)
+    assert isinstance(engine, TorchEngine)
     assert len(notes) == 1
     assert said in notes[0]
     assert "\n" not in notes[0]
@@ -125,7 +125,7 @@ def test_a_model_that_computes_something_else_is_noticed(make_model: Any) -> Non
     model = make_model("llama")
     model.forward = _half_as_sure(model.forward)
     engine, notes = opened(model)
-    assert isinstance(engine, GeneralEngine)
+    assert isinstance(engine, TransformersEngine)
     assert [("differ by" in note, "\n" in note) for note in notes] == [(True, False), (True, False), (False, False)]
 
 
@@ -140,7 +140,7 @@ def _half_as_sure(forward: Any) -> Any:
 
 def test_threads_are_as_asked(make_model: Any) -> None:
     engine = Native(threads=3).open("made here", make_model("qwen3"), None)
-    assert isinstance(engine, CompiledEngine)
+    assert isinstance(engine, CppEngine)
     assert engine.threads == 3
 
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groupwise.engines.cpp import CompiledEngine, decoder_for
+from groupwise.engines.cpp import CppEngine, decoder_for
 from groupwise.engines.sampler import draw, ids_of, random_stream, support
 from groupwise.kernels.decode import Decoder
 from groupwise.networks import Blueprint, blueprint_of
@@ -21,15 +21,15 @@ from groupwise.types import Completion, Request, Sampling
 Found = dict[tuple[int, int], Completion]
 
 
-def engine(model: Any, max_rows: int = 64, threads: int = 2) -> CompiledEngine:
+def engine(model: Any, max_rows: int = 64, threads: int = 2) -> CppEngine:
     parts = blueprint_of(model)
     assert isinstance(parts, Blueprint)
     decoder = decoder_for(parts)
     assert isinstance(decoder, Decoder), decoder
-    return CompiledEngine(model, parts, decoder, max_rows, threads)
+    return CppEngine(model, parts, decoder, max_rows, threads)
 
 
-def generate(found_by: CompiledEngine, requests: list[Request], sampling: Sampling) -> Found:
+def generate(found_by: CppEngine, requests: list[Request], sampling: Sampling) -> Found:
     return {(number, index): completion for number, index, completion in found_by.generate(requests, sampling)}
 
 
@@ -157,19 +157,19 @@ class Failing:
     def begin(self, weights: Any, rules: Any) -> Any:
         self.rows.append(rules.max_rows)
         batch, said = self.decoder.begin(weights, rules), 0
-        hear = batch.hear
+        poll = batch.poll
 
         def failing(seconds: float) -> Any:
             nonlocal said
             if rules.max_rows > self.room and said >= self.heard:
                 raise MemoryError("out of memory in sampling")
-            events, over = hear(seconds)
+            events, over = poll(seconds)
             if rules.max_rows > self.room:
                 events = events[: self.heard - said]
             said += len(events)
             return events, over
 
-        batch.hear = failing  # type: ignore[method-assign]
+        batch.poll = failing  # type: ignore[method-assign]
         return batch
 
 

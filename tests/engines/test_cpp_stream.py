@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from groupwise.engines.cpp import CompiledEngine, decoder_for
-from groupwise.engines.cpp_stream import CompiledStream
+from groupwise.engines.cpp import CppEngine, decoder_for
+from groupwise.engines.cpp_stream import CppStream
 from groupwise.kernels.decode import Decoder
 from groupwise.networks import Blueprint, blueprint_of
 from groupwise.types import Completion, CompletionEvent, Request, Sampling
@@ -21,17 +21,17 @@ from groupwise.types import Completion, CompletionEvent, Request, Sampling
 PAGE = 16  # positions
 
 
-def engine(model: Any, max_rows: int = 64, threads: int = 2) -> CompiledEngine:
+def engine(model: Any, max_rows: int = 64, threads: int = 2) -> CppEngine:
     parts = blueprint_of(model)
     assert isinstance(parts, Blueprint)
     decoder = decoder_for(parts)
     assert isinstance(decoder, Decoder), decoder
-    return CompiledEngine(model, parts, decoder, max_rows, threads)
+    return CppEngine(model, parts, decoder, max_rows, threads)
 
 
-def opened(sampler: CompiledEngine, sampling: Sampling, every_token: bool = False) -> CompiledStream:
+def opened(sampler: CppEngine, sampling: Sampling, every_token: bool = False) -> CppStream:
     stream = sampler.stream(sampling, every_token)
-    assert isinstance(stream, CompiledStream)
+    assert isinstance(stream, CppStream)
     return stream
 
 
@@ -42,12 +42,12 @@ def prompt(length: int, seed: int = 0) -> tuple[int, ...]:
 Found = dict[tuple[int, int], Completion]
 
 
-def drained(stream: CompiledStream) -> Found:
+def drained(stream: CppStream) -> Found:
     events = (event for event in stream.events() if isinstance(event, CompletionEvent))
     return {(event.request, event.index): event.completion for event in events}
 
 
-def generated(sampler: CompiledEngine, requests: list[Request], sampling: Sampling) -> Found:
+def generated(sampler: CppEngine, requests: list[Request], sampling: Sampling) -> Found:
     return {(number, index): one for number, index, one in sampler.generate(requests, sampling)}
 
 
@@ -55,7 +55,7 @@ def pages(positions: int) -> int:
     return -(-positions // PAGE)
 
 
-def settled(stream: CompiledStream, held: int) -> bool:
+def settled(stream: CppStream, held: int) -> bool:
     """Whether it comes to hold so many pages: a thread gives back what was cancelled at its next step."""
     patience = time.monotonic() + 300
     while stream.held() != held and time.monotonic() < patience:
@@ -170,7 +170,7 @@ class Failing:
 
     def begin(self, weights: Any, rules: Any) -> Any:
         batch = self.decoder.begin(weights, rules)
-        for name in ("hear", "submit"):
+        for name in ("poll", "submit"):
             setattr(batch, name, self.failing(getattr(batch, name), rules.max_rows))
         return batch
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from groupwise.engines.cpp import CompiledEngine, decoder_for
-from groupwise.engines.torch_engine import NativeEngine
-from groupwise.engines.transformers_engine import GeneralEngine
+from groupwise.engines.cpp import CppEngine, decoder_for
+from groupwise.engines.torch_engine import TorchEngine
+from groupwise.engines.transformers_engine import TransformersEngine
 from groupwise.networks import Blueprint, blueprint_of
 from groupwise.types import Completion, Example, Prompt, Request, Rollout, Sampling
 
@@ -43,26 +43,26 @@ def blueprint(model: Any) -> Blueprint:
     return parts
 
 
-def compiled(model: Any, max_rows: int, threads: int = 2, **options: Any) -> CompiledEngine:
+def compiled(model: Any, max_rows: int, threads: int = 2, **options: Any) -> CppEngine:
     parts = blueprint(model)
     decoder = decoder_for(parts)
     assert not isinstance(decoder, str), decoder
-    return CompiledEngine(model, parts, decoder, max_rows, threads, **options)
+    return CppEngine(model, parts, decoder, max_rows, threads, **options)
 
 
-def native(model: Any, max_rows: int, **options: Any) -> NativeEngine:
-    return NativeEngine(model, blueprint(model), max_rows, **options)
+def native(model: Any, max_rows: int, **options: Any) -> TorchEngine:
+    return TorchEngine(model, blueprint(model), max_rows, **options)
 
 
 CASES = [(kind, name) for kind in (compiled, native) for name in NATIVE] + [
-    (GeneralEngine, "qwen3"),
-    (GeneralEngine, "gpt_neox"),
-    (GeneralEngine, "gemma2"),
+    (TransformersEngine, "qwen3"),
+    (TransformersEngine, "gpt_neox"),
+    (TransformersEngine, "gemma2"),
 ]
 every_architecture = pytest.mark.parametrize(
     ("kind", "name"), CASES, ids=lambda value: getattr(value, "__name__", value)
 )
-every_engine = pytest.mark.parametrize("kind", [compiled, native, GeneralEngine])
+every_engine = pytest.mark.parametrize("kind", [compiled, native, TransformersEngine])
 
 
 def prompts(count: int, longest: int = 12) -> list[tuple[int, ...]]:

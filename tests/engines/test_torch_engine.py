@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from groupwise.engines.backends import differs, example, experimental_ways, ways
+from groupwise.engines.backends import decoder_makers, differs, example, experimental_decoder_makers
 from groupwise.engines.decode_step import Lanes, TrunkDecoder
 from groupwise.engines.graphs import Graphs
-from groupwise.engines.kv_cache import Cache, Merged, Room, Stretches, View, evenly, over
-from groupwise.engines.torch_engine import NativeEngine
+from groupwise.engines.kv_cache import Cache, KVAllocator, KVSpans, TorchAttention, View, evenly, over
+from groupwise.engines.torch_engine import TorchEngine
 from groupwise.networks import Blueprint, blueprint_of
 from groupwise.networks.trunk import Trunk
 from groupwise.types import Completion, Request, Sampling
@@ -24,7 +24,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothi
 FAMILIES = ["qwen3", "gemma2, window", "gemma3_text", "mistral, window", "llama, biases everywhere"]
 
 
-class Unchanging(Merged):
+class Unchanging(TorchAttention):
     """Plain attention told only what a graph may know: upper bounds, and tiles that are empty."""
 
     name, static, most_lanes = "plain, bounds only", True, 3
@@ -38,16 +38,16 @@ class Counting(Graphs):
         return super().run(key, function, keep)
 
 
-def engine_for(model: Any, max_rows: int, **settings: Any) -> NativeEngine:
+def engine_for(model: Any, max_rows: int, **settings: Any) -> TorchEngine:
     parts = blueprint_of(model)
     assert isinstance(parts, Blueprint)
-    engine = NativeEngine(model, parts, max_rows)
+    engine = TorchEngine(model, parts, max_rows)
     for name, value in settings.items():
         setattr(engine, name, value)
     return engine
 
 
-def as_on_a_gpu(model: Any, max_rows: int) -> NativeEngine:
+def as_on_a_gpu(model: Any, max_rows: int) -> TorchEngine:
     """One step ahead of the host, fixed numbers of lanes, the cache kept: all of it but the recording."""
     engine = engine_for(model, max_rows, lag=1, padded=True, kept_bytes=1 << 40)
     decoder = TrunkDecoder(engine.trunk, Unchanging(engine.parts))
@@ -55,7 +55,7 @@ def as_on_a_gpu(model: Any, max_rows: int) -> NativeEngine:
     return engine
 
 
-def said(engine: NativeEngine, requests: list[Request], sampling: Sampling) -> dict[tuple[int, int], Completion]:
+def said(engine: TorchEngine, requests: list[Request], sampling: Sampling) -> dict[tuple[int, int], Completion]:
     return {(number, index): found for number, index, found in engine.generate(requests, sampling)}
 
 
@@ -168,7 +168,7 @@ def test_a_parameter_that_moved_is_noticed(make_model: Any) -> None:
 def test_few_numbers_of_lanes_do_for_all(make_model: Any) -> None:
     parts = blueprint_of(make_model("qwen3"))
     assert isinstance(parts, Blueprint)
-    decoder = TrunkDecoder(Trunk(parts, 64), Merged(parts))
+    decoder = TrunkDecoder(Trunk(parts, 64), TorchAttention(parts))
     lanes = Lanes(parts, decoder, Cache(parts, 10, 500, 4), Graphs(torch.device("cpu")), padded=True)
     found = {lanes.width(count) for count in range(1, 501)}
     assert found == {1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 320, 384, 448, 500}
@@ -188,11 +188,11 @@ def test_merged_attention_is_attention_over_both(make_model: Any, window: int, c
     places, lengths = torch.tensor([0, 5, 9, 2]), torch.tensor([7, 7, 7, 20])
     starts = torch.tensor([50, 40, 60, 70])
     view = View(
-        Stretches(torch.tensor([0, 3, 4]), torch.tensor([2, 12, 0]), torch.tensor([7, 20]), 3, 20),
-        Stretches(torch.arange(5), torch.cat((starts, starts[:1])), places + 1, 1, 10),
+        KVSpans(torch.tensor([0, 3, 4]), torch.tensor([2, 12, 0]), torch.tensor([7, 20]), 3, 20),
+        KVSpans(torch.arange(5), torch.cat((starts, starts[:1])), places + 1, 1, 10),
         lengths + places, places, starts + places,
     )  # fmt: skip
-    ours = Merged(parts)(0, q, keys, values, view)
+    ours = TorchAttention(parts)(0, q, keys, values, view)
     for lane, (prompt, place) in enumerate([((2, 7), 0), ((2, 7), 5), ((2, 7), 9), ((12, 20), 2)]):
         where = [*range(prompt[0], sum(prompt)), *range(starts[lane], starts[lane] + place + 1)]
         where = where[-window:] if window else where
@@ -209,7 +209,9 @@ def test_bounds_alone_give_the_same_logits(make_model: Any) -> None:
         assert isinstance(parts, Blueprint)
         trunk = Trunk(parts, 64)
         with torch.inference_mode():
-            exact, bounds = (example(parts, TrunkDecoder(trunk, kind(parts)), 64) for kind in (Merged, Unchanging))
+            exact, bounds = (
+                example(parts, TrunkDecoder(trunk, kind(parts)), 64) for kind in (TorchAttention, Unchanging)
+            )
             torch.testing.assert_close(bounds.logits(8)[:7], exact.logits(7), atol=2e-5, rtol=0)
 
 
@@ -223,7 +225,7 @@ def test_neighbours_with_one_prompt_share_a_tile() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 20)), max_size=60))
 def test_room_gives_each_place_once_and_all_come_back(turns: list[tuple[int, int]]) -> None:
-    room, taken = Room(30), dict[int, int]()
+    room, taken = KVAllocator(30), dict[int, int]()
     for length, give in turns:
         start = room.take(length)
         if start is None:
@@ -276,18 +278,18 @@ def test_each_faster_way_is_right_or_says_why_not(make_model: Any, name: str, wa
     assert isinstance(parts, Blueprint)
     trunk = Trunk(parts, 64)
     try:
-        decoder = {**ways(trunk), **experimental_ways(trunk)}[way]()
+        decoder = {**decoder_makers(trunk), **experimental_decoder_makers(trunk)}[way]()
     except (ImportError, ValueError) as error:
         pytest.skip(str(error))
-    assert differs(lambda: decoder, TrunkDecoder(trunk, Merged(parts)), trunk, []) == ""
+    assert differs(lambda: decoder, TrunkDecoder(trunk, TorchAttention(parts)), trunk, []) == ""
 
 
 def test_one_way_is_kept_and_the_other_is_experimental(make_model: Any) -> None:
     parts = blueprint_of(make_model("qwen3"))
     assert isinstance(parts, Blueprint)
     trunk = Trunk(parts, 64)
-    assert list(ways(trunk)) == ["Triton"]
-    assert list(experimental_ways(trunk)) == ["flash attention"]
+    assert list(decoder_makers(trunk)) == ["Triton"]
+    assert list(experimental_decoder_makers(trunk)) == ["flash attention"]
 
 
 @on_gpu
@@ -298,7 +300,7 @@ def test_a_graph_says_what_its_function_says(make_model: Any) -> None:
     ours = said(recorded, requests, sampling)
     plain = engine_for(model, 9)
     plain.padded, plain.lag = False, 0
-    plain.go(dataclasses.replace(plain.paths, decoder=TrunkDecoder(plain.trunk, Merged(plain.parts))))
+    plain.go(dataclasses.replace(plain.paths, decoder=TrunkDecoder(plain.trunk, TorchAttention(plain.parts))))
     agree(ours, said(plain, requests, sampling))
     assert recorded._lanes is not None
     assert len(recorded._lanes.graphs) > 0

@@ -17,7 +17,9 @@ from groupwise.algorithm import (
     ClippedSequenceRatio,
     ClippedWeight,
     ConstantLength,
+    DivergenceMask,
     Entropy,
+    GammaWeight,
     GroupRelative,
     LogLikelihood,
     NormalisedRewards,
@@ -62,6 +64,11 @@ def test_nothing_set_is_the_preset_with_its_run_defaults(made) -> None:
         ("--loss_type cispo --epsilon_high 5.0", {"objective": ClippedWeight(high=4.0)}),
         ("--loss_type sapo", {"objective": SoftGate(), "aggregation": SequenceMean()}),
         (f"--loss_type luspo {LEVEL}", {"objective": SEQUENCE, "aggregation": SequenceSum()}),
+        ("--loss_type vespo", {"objective": GammaWeight()}),
+        (
+            "--loss_type vespo --vespo_k_pos 1.5 --vespo_lambda_pos 2.5 --vespo_k_neg 4 --vespo_lambda_neg 0.5",
+            {"objective": GammaWeight(1.5, 2.5, 4.0, 0.5)},
+        ),
         (f"--loss_type grpo {LEVEL}", {"objective": SEQUENCE, "aggregation": SequenceMean()}),
         ("--delta 1.5 --epsilon_high 0.28", {"objective": ClippedRatio(0.2, 0.28, ceiling=1.5)}),
         ("--epsilon 0.1", {"objective": ClippedRatio(0.1, 0.1)}),
@@ -136,6 +143,9 @@ WHITE = Whitening("tokens", ddof=1, epsilon=1e-8)
         (f"algorithm.adv_estimator=grpo {ACTOR}.policy_loss.loss_mode=geo_mean {ACTOR}.clip_ratio=0.4",
             replace(VERL, objective=ClippedGeometricMean(0.4), aggregation=SequenceMean())),
         (f"algorithm.adv_estimator=grpo {ACTOR}.policy_loss.loss_mode=gpg", replace(VERL, objective=LogLikelihood())),
+        (f"algorithm.adv_estimator=grpo {ACTOR}.policy_loss.loss_mode=dppo_tv", replace(VERL, objective=DivergenceMask("tv", 0.2, 0.2, 3.0))),
+        (f"algorithm.adv_estimator=grpo {ACTOR}.policy_loss.loss_mode=dppo_kl {ACTOR}.clip_ratio_low=0.05 {ACTOR}.clip_ratio_high=0.1 {ACTOR}.clip_ratio_c=20",
+            replace(VERL, objective=DivergenceMask("kl", 0.05, 0.1, 20.0))),
     ],
 )  # fmt: skip
 def test_verl(made, overrides: str, wanted: Algorithm) -> None:
@@ -187,7 +197,7 @@ def test_openrlhf(made, flags: str, wanted: Algorithm) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "trl grpo --loss_type vespo",
+        "trl grpo --loss_type vespo --importance_sampling_level sequence",
         "trl grpo --loss_type cispo --importance_sampling_level sequence",
         "trl grpo --delta 2.0 --importance_sampling_level sequence",
         "trl grpo --top_entropy_quantile 0.2",

@@ -1,4 +1,5 @@
-"""What the guards say and do for whoever runs this: one JSON line. The tests run it as each caller."""
+"""What the guards say and do for whoever runs this: one JSON line. The tests run it as each caller; with the word
+``rewards`` it also says what the rewards that need guards score."""
 
 from __future__ import annotations
 
@@ -33,13 +34,22 @@ def main() -> None:
         (outcome,) = WorkerPool("hostile:act", size=1, memory_bytes=MEMORY_BYTES).run([known], 60.0)
         found["worker"] = outcome.value if outcome.status == "done" else outcome.reason
         found["harmed"] = is_harmed(known)
+    if "rewards" in sys.argv:
+        found |= scores()
+    print(json.dumps(found))
+
+
+def scores() -> dict[str, Any]:
+    """What the rewards that need guards say of right and wrong answers."""
     code, math = Code(time_limit_seconds=60.0), Math(time_limit_seconds=60.0)
     code.prepare()
-    found["code"] = [score.value for score in code.score([rollout(RIGHT), rollout("def f(x): return 4")])]
+    programs = [rollout(RIGHT), rollout("def f(x): return 4")]
     formulas = [rollout(r"\boxed{\frac{x+2}{2}}"), rollout(r"\boxed{x^2}")]
-    found["math"] = [score.value for score in math.score(formulas)]
-    found["gym"] = gym()
-    print(json.dumps(found))
+    return {
+        "code": [score.value for score in code.score(programs)],
+        "math": [score.value for score in math.score(formulas)],
+        "gym": gym(),
+    }
 
 
 def rollout(text: str) -> Rollout:

@@ -17,9 +17,9 @@ HERE = Path(__file__).parent
 WITHOUT_LANDLOCK = [sys.executable, str(HERE / "without_landlock.py")]
 
 
-def report(command: list[str]) -> dict[str, Any]:
+def report(command: list[str], *words: str) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": str(HOUSE / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [*command, sys.executable, str(HERE / "report.py")]
+    command = [*command, sys.executable, str(HERE / "report.py"), *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(json.loads(done.stdout))
@@ -27,7 +27,7 @@ def report(command: list[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_guards_hold(caller: str) -> None:
-    found = report(prefix(caller))
+    found = report(prefix(caller), "rewards")
     if "refused" in found:
         assert len(found["refused"]) == 4
         return

@@ -12,7 +12,7 @@ import pytest
 import groupwise as gw
 from groupwise.errors import UserError
 from groupwise.isolation.pool import _Worker
-from groupwise.isolation.processes import asked_of_the_system
+from groupwise.isolation.processes import process_creation
 from groupwise.isolation.sandbox import Sandbox
 from groupwise.isolation.walls import Walls
 from groupwise.types import Example, Prompt, Rollout
@@ -41,11 +41,11 @@ def test_a_verifier_and_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM])
 def test_what_the_system_lacks_is_named(number: int) -> None:
-    with pytest.raises(UserError, match="ulimit -u"), asked_of_the_system("a test"):
+    with pytest.raises(UserError, match="ulimit -u"), process_creation("a test"):
         raise OSError(number, os.strerror(number))
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.EPIPE])
 def test_other_errors_stay_what_they_are(number: int) -> None:
-    with pytest.raises(OSError, match=os.strerror(number)), asked_of_the_system("a test"):
+    with pytest.raises(OSError, match=os.strerror(number)), process_creation("a test"):
         raise OSError(number, os.strerror(number))

@@ -207,5 +207,5 @@ def test_it_works_wherever_it_is_installed(place: str) -> None:
         command, env={**os.environ, "PYTHONPATH": place}, capture_output=True, text=True, timeout=1200, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "Ran(output=b'', trouble='exit status 1')" in done.stdout
+    assert "ProgramOutput(output=b'', trouble='exit status 1')" in done.stdout
     assert "value='seen'" in done.stdout

@@ -9,7 +9,7 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.isolation.pool import WorkerPool
-from groupwise.isolation.trials import bait, found, is_harmed, walls
+from groupwise.isolation.trials import bait, is_harmed, isolation_record, walls
 from groupwise.preflight.findings import Notebook
 from groupwise.preflight.rewards import tell_guards
 from groupwise.rewards import Code, Math
@@ -35,7 +35,7 @@ def test_nothing_is_recorded_where_nothing_asked() -> None:
 @needs_walls
 def test_what_holds_is_recorded_and_told() -> None:
     held = walls()
-    record = found()
+    record = isolation_record()
     assert record == {"by": held.kind, "guards": list(held.guards)}
     assert {"no network", "nothing to write", "system calls filtered"} <= {*held.guards}
     notes = Notebook("grpo", lambda text: None)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from groupwise.kernels import learn
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.tile_threads import TileThreads
 from groupwise.networks import torch_ops
 from groupwise.networks.packing import Packing
 
 pytestmark = pytest.mark.skipif(bool(learn.why_not()), reason=f"no kernels here: {learn.why_not()}")
 
-LANES = Lanes(1)
+LANES = TileThreads(1)
 ROWS = 150  # more than two units of work
 DRAW = torch.Generator().manual_seed(1)
 
@@ -50,24 +50,24 @@ def test_heads(shape: tuple[int, int, int], normed: bool) -> None:
     x = numbers(ROWS, (q + 2 * kv) * size)
     weights = (numbers(size), numbers(size)) if normed else (None, None)
     angles = numbers(50, size // 2).repeat(1, 2)
-    turns = angles.cos(), angles.sin(), torch.randint(50, (ROWS,), generator=DRAW)
-    alike([learn.heads(x, weights, turns, shape, 1e-6, LANES)], [torch_ops.heads(x, weights, turns, shape, 1e-6)])
+    rope = angles.cos(), angles.sin(), torch.randint(50, (ROWS,), generator=DRAW)
+    alike([learn.heads(x, weights, rope, shape, 1e-6, LANES)], [torch_ops.heads(x, weights, rope, shape, 1e-6)])
     gradients = [numbers(ROWS, heads, size) for heads in (q, kv, kv)]
-    given = (x if normed else None, weights, turns, shape, 1e-6, gradients)
+    given = (x if normed else None, weights, rope, shape, 1e-6, gradients)
     alike(learn.heads_backward(*given, LANES), torch_ops.heads_backward(*given))
 
 
 def test_gates() -> None:
     """Also where the gate is far from 0, on both sides."""
     x, dy = 30 * numbers(ROWS, 96), numbers(ROWS, 48)
-    alike([learn.gated(x, LANES)], [torch_ops.gated(x)])
-    alike(learn.gated_backward(x, dy, LANES), torch_ops.gated_backward(x, dy))
+    alike([learn.swiglu(x, LANES)], [torch_ops.swiglu(x)])
+    alike(learn.swiglu_backward(x, dy, LANES), torch_ops.swiglu_backward(x, dy))
 
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_the_number_of_lanes_changes_no_bit(count: int) -> None:
     x, weight, dy = numbers(ROWS, 48), numbers(48), numbers(ROWS, 48)
-    alone, found = (learn.norm_backward(x, weight, 1e-6, dy, torch.zeros_like(x), Lanes(n)) for n in (1, count))
+    alone, found = (learn.norm_backward(x, weight, 1e-6, dy, torch.zeros_like(x), TileThreads(n)) for n in (1, count))
     assert torch.equal(found, alone)
 
 
@@ -112,9 +112,9 @@ def test_numbers_beyond_a_table_are_refused(target: int) -> None:
     """Targets beyond the vocabulary, positions beyond the angles: never read, never written."""
     logits, targets = numbers(3, 20), torch.tensor([0, target, 1])
     with pytest.raises(RuntimeError, match=rf"targets: seen {target}, expected 0 to 19"):
-        learn.chances(logits, targets, 1.0, LANES)
+        learn.token_logprobs(logits, targets, 1.0, LANES)
     with pytest.raises(RuntimeError, match="targets"):
-        learn.chances_backward(logits.clone(), targets, 1.0, numbers(3), numbers(3), LANES)
+        learn.token_logprobs_backward(logits.clone(), targets, 1.0, numbers(3), numbers(3), LANES)
     angles = numbers(20, 16)
     with pytest.raises(RuntimeError, match=rf"positions: seen {target}, expected 0 to 19"):
         learn.heads(numbers(3, 48), (None, None), (angles, angles, targets), (1, 1, 16), 1e-6, LANES)

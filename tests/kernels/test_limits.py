@@ -22,7 +22,7 @@ import torch
 from groupwise import Local
 from groupwise.algorithm import Outputs
 from groupwise.engines import Native
-from groupwise.engines.cpp import CompiledEngine
+from groupwise.engines.cpp import CppEngine
 from groupwise.learners import NewModel
 from groupwise.learners.memory import _address_space, ran_out
 from groupwise.types import Example, Prompt, Request, Rollout, Sampling
@@ -34,7 +34,7 @@ NewModel(hidden_size=64, layers=2, heads=4, intermediate_size=512, context_token
 learner = Local(device="cpu", threads=3, tokens_per_micro_batch=100_000).open(sys.argv[2])
 learner.start_stage("")
 engine = Native(threads=3).open(learner.directory, learner.live_module(), learner.tokenizer)
-assert isinstance(engine, CompiledEngine)
+assert isinstance(engine, CppEngine)
 told = (True,) * 100, (-1.0,) * 100, "", True, 0
 prompts = [Prompt(Example(str(row), "q"), tuple((row + place) % 250 + 5 for place in range(20))) for row in range(60)]
 rollouts = [Rollout(prompt, (prompt.tokens * 5)[:100], *told) for prompt in prompts]
@@ -63,7 +63,7 @@ def threads():
 
 works = {"learned": learned, "sampled": sampled}
 expected = {name: work() for name, work in works.items()}
-learner.lanes.close()
+learner.pool.close()
 if sys.argv[1] == "processes":
     before = threads()
     if os.getuid() == 0:  # whom no limit binds
@@ -79,9 +79,9 @@ else:
     outcomes = []
     for room in (0, 1, 2, 4, 6, 9, 17, 40, 80, 160):
         for name, work in works.items():
-            learner.lanes.close()
+            learner.pool.close()
             ctypes.CDLL(None).malloc_trim(0)
-            learner.room.tokens = 100_000
+            learner.budget.tokens = 100_000
             resource.setrlimit(resource.RLIMIT_AS, (_address_space() + room * 2**20, hard))
             try:
                 found = work()

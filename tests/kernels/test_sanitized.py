@@ -27,7 +27,7 @@ import torch
 from groupwise import Local
 from groupwise.algorithm import Outputs
 from groupwise.engines import Native
-from groupwise.engines.cpp import CompiledEngine
+from groupwise.engines.cpp import CppEngine
 from groupwise.kernels import build
 from groupwise.learners import NewModel
 from groupwise.learners import token_logprobs
@@ -54,7 +54,7 @@ def learn(learner):
 
 def sample(learner):
     engine = Native(threads=2, max_rows=5).open(learner.directory, learner.live_module(), learner.tokenizer)
-    assert isinstance(engine, CompiledEngine)
+    assert isinstance(engine, CppEngine)
     requests = [Request(prompt.tokens, (1, 2, 3)) for prompt in prompts]
     rules = [{}, {"temperature": 0.0}, {"top_k": 5}, {"top_p": 0.8, "min_p": 0.01}]
     rules.append({"stop_tokens": (7, 8), "stop_strings": ("ab", "c")})
@@ -89,7 +89,7 @@ for number, (model, options) in enumerate(models):
     sample(learner)
 torch.manual_seed(0)
 hidden, matrix = torch.randn(70, 32, requires_grad=True), torch.randn(9000, 32, requires_grad=True)
-token_logprobs.token_chances(hidden, matrix, torch.arange(70), 1.0, learner.lanes)[0].sum().backward()
+token_logprobs.token_logprobs(hidden, matrix, torch.arange(70), 1.0, learner.pool)[0].sum().backward()
 print("clean")
 """
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from groupwise.kernels import learn
 from groupwise.kernels import tile_threads as module
-from groupwise.kernels.tile_threads import Lanes, own_threads
+from groupwise.kernels.tile_threads import TileThreads, own_threads
 
 kernels = pytest.mark.skipif(bool(learn.why_not()), reason=f"no kernels here: {learn.why_not()}")
 
@@ -32,7 +32,7 @@ def numbers(*shape: int) -> Tensor:
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 40])
 def test_every_unit_is_done_once(count: int) -> None:
     done: list[int] = []
-    Lanes(3).each(count, done.append)
+    TileThreads(3).each(count, done.append)
     assert sorted(done) == list(range(count))
 
 
@@ -47,7 +47,7 @@ def test_who_is_held_up_does_less() -> None:
         elif len(by) == 20:
             gate.set()
 
-    Lanes(2).each(20, work)
+    TileThreads(2).each(20, work)
     assert len(set(by.values())) == 2
     assert sum(owner == by[0] for owner in by.values()) == 1
 
@@ -61,7 +61,7 @@ def test_sums_go_in_the_tiles_order_whoever_makes_them() -> None:
             time.sleep(0.001 * (tile.start % 3))
             sums[0] += terms[tile].sum(0)
 
-        whole, nothing = Lanes(count).summed(tiles, (terms[0], None), work)
+        whole, nothing = TileThreads(count).summed(tiles, (terms[0], None), work)
         assert nothing is None
         return [whole]
 
@@ -76,10 +76,10 @@ def test_gradients_and_inference_are_those_of_the_caller() -> None:
     def work(_: int) -> None:
         modes.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
 
-    lanes = Lanes(3)
-    lanes.each(3, work)
+    pool = TileThreads(3)
+    pool.each(3, work)
     with torch.inference_mode():
-        lanes.each(3, work)
+        pool.each(3, work)
     assert modes == [(False, False)] * 3 + [(False, True)] * 3
 
 
@@ -89,14 +89,14 @@ def test_an_error_in_a_lane_reaches_the_caller() -> None:
             raise ValueError("unit 2")
 
     with pytest.raises(ValueError, match="unit 2"):
-        Lanes(3).each(3, work)
+        TileThreads(3).each(3, work)
 
 
 def test_what_was_before_is_so_again() -> None:
-    before, lanes = torch.get_num_threads(), Lanes(3)
-    with lanes.inside(tiled=True):
+    before, pool = torch.get_num_threads(), TileThreads(3)
+    with pool.inside(tiled=True):
         assert torch.get_num_threads() == 1
-        with lanes.inside(tiled=False):
+        with pool.inside(tiled=False):
             assert torch.get_num_threads() == 3
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
@@ -109,7 +109,7 @@ def test_torchs_threads_in_one_thread_are_no_matter_of_another() -> None:
 
     def learner(name: str, count: int) -> None:
         seen[name] = [torch.get_num_threads()]
-        with Lanes(count).inside(tiled=False):
+        with TileThreads(count).inside(tiled=False):
             inside.wait(60)
             seen[name].append(torch.get_num_threads())
             assert leave.wait(60)
@@ -135,39 +135,39 @@ def test_torchs_threads_in_one_thread_are_no_matter_of_another() -> None:
 @kernels
 def test_threads_end_with_their_owner() -> None:
     """Told by their ids: others of the process may end meanwhile."""
-    before, lanes = thread_ids(), Lanes(4)
+    before, pool = thread_ids(), TileThreads(4)
     x = numbers(1000, 48)
-    expected = learn.norm(x, x[0], 1e-6, Lanes(1))
-    assert torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected)
+    expected = learn.norm(x, x[0], 1e-6, TileThreads(1))
+    assert torch.equal(learn.norm(x, x[0], 1e-6, pool), expected)
     made = thread_ids() - before
     assert len(made) == 3
-    lanes.count = 2
+    pool.count = 2
     assert not made & thread_ids()
-    assert torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected)
+    assert torch.equal(learn.norm(x, x[0], 1e-6, pool), expected)
     assert len(again := thread_ids() - before) == 1
-    del lanes
+    del pool
     assert not again & thread_ids()
 
 
 @kernels
 def test_a_child_of_the_process_has_lanes_of_its_own() -> None:
-    lanes, x = Lanes(2), numbers(1000, 48)
-    expected = learn.norm(x, x[0], 1e-6, lanes)
+    pool, x = TileThreads(2), numbers(1000, 48)
+    expected = learn.norm(x, x[0], 1e-6, pool)
     child = os.fork()
     if child == 0:
-        os._exit(0 if torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected) else 1)
+        os._exit(0 if torch.equal(learn.norm(x, x[0], 1e-6, pool), expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected)
+    assert torch.equal(learn.norm(x, x[0], 1e-6, pool), expected)
 
 
 @kernels
 def test_two_threads_that_share_lanes_do_not_meet() -> None:
-    lanes, x, wrong = Lanes(3), numbers(3000, 48), []
-    expected = learn.norm(x, x[0], 1e-6, Lanes(1))
+    pool, x, wrong = TileThreads(3), numbers(3000, 48), []
+    expected = learn.norm(x, x[0], 1e-6, TileThreads(1))
 
     def work() -> None:
         for _ in range(30):
-            if not torch.equal(learn.norm(x, x[0], 1e-6, lanes), expected):
+            if not torch.equal(learn.norm(x, x[0], 1e-6, pool), expected):
                 wrong.append(1)
 
     others = [threading.Thread(target=work) for _ in range(3)]

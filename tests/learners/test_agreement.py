@@ -10,7 +10,7 @@ import transformers
 
 from groupwise.engines import Native
 from groupwise.learners.logprobs import LanguageModel, token_outputs
-from groupwise.learners.micro_batch import Layout
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.types import Example, Prompt, Request, Rollout, Sampling
 
 SIZES = {
@@ -47,7 +47,7 @@ def test_of_every_sampled_token_to_a_hundred_thousandth(family: str) -> None:
     torch.manual_seed(1)
     model = getattr(transformers, f"{family}ForCausalLM")(config(**(SIZES | FAMILIES[family]))).eval()
     policy = LanguageModel(model)
-    assert bool(policy.body.why_padded) == (family == "Cohere")
+    assert bool(policy.backbone.fallback_reason) == (family == "Cohere")
     prompts = [tuple(range(3, 3 + length)) for length in (4, 11)]
     engine = Native().open("made here", model, None)
     rollouts, said = [], []
@@ -57,9 +57,9 @@ def test_of_every_sampled_token_to_a_hundred_thousandth(family: str) -> None:
         prompt = Prompt(Example("row", ""), prompts[number])
         rollouts.append(Rollout(prompt, tokens, (True,) * len(tokens), logprobs, "", True, 0))
         said.append(torch.tensor(logprobs))
-    layout = Layout.of(rollouts, "cpu")
+    micro_batch = MicroBatch.of(rollouts, "cpu")
     with torch.no_grad():
-        found = token_outputs(policy(layout), layout, 0.8).logprobs
+        found = token_outputs(policy(micro_batch), micro_batch, 0.8).logprobs
         for row, (rollout, engines) in enumerate(zip(rollouts, said, strict=True)):
             ids = torch.tensor([[*rollout.prompt.tokens, *rollout.tokens]])
             logits = model(ids).logits[0, len(rollout.prompt.tokens) - 1 : -1]

@@ -118,7 +118,7 @@ def test_one_backward_pass_equals_autograd_of_the_whole_loss(
     found = [None if parameter.grad is None else parameter.grad.clone() for parameter in everything]
     for parameter in everything:
         parameter.grad = None
-    said = learner._outputs(learner._layout(rollouts, range(len(rollouts))), 1.3, wanted)
+    said = learner._outputs(rollouts, 1.3, wanted)
     assert said.values is not None
     assert said.entropy is not None
     assert said.exact_kl is not None

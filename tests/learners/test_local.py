@@ -51,7 +51,7 @@ def test_accumulate_is_minus_the_gradient_of_the_objective(open_learner: Open, r
     learner.backward(rollouts, 1.3, likelihood)
     found = gradients(learner)
     learner.model.zero_grad()
-    whole = learner._outputs(learner._layout(rollouts, range(len(rollouts))), 1.3, frozenset())
+    whole = learner._outputs(rollouts, 1.3, frozenset())
     (-whole.logprobs.sum()).backward()
     for name, expected in gradients(learner).items():
         torch.testing.assert_close(found[name], expected, rtol=1e-10, atol=1e-14, msg=name)

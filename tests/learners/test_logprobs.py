@@ -14,7 +14,7 @@ from torch import Tensor
 from groupwise.algorithm import Outputs
 from groupwise.learners import logprobs as module
 from groupwise.learners.logprobs import LanguageModel, token_outputs
-from groupwise.learners.micro_batch import Layout
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.types import Group, Rollout, flatten
 
 RandomGroups = Callable[..., list[Group]]
@@ -44,12 +44,12 @@ def make(family: str, seed: int = 5, **options: Any) -> Any:
 
 
 def read(model: Any, rollouts: Sequence[Rollout], temperature: float, **options: Any) -> Outputs:
-    layout = Layout.of(rollouts, "cpu")
+    micro_batch = MicroBatch.of(rollouts, "cpu")
     reference = options.pop("reference", None)
     if reference is not None:
         with torch.no_grad():
-            options["reference"] = LanguageModel(reference)(layout)
-    return token_outputs(LanguageModel(model)(layout), layout, temperature, **options)
+            options["reference"] = LanguageModel(reference)(micro_batch)
+    return token_outputs(LanguageModel(model)(micro_batch), micro_batch, temperature, **options)
 
 
 def by_hand(model: Any, rollout: Rollout, temperature: float) -> tuple[Tensor, Tensor]:
@@ -99,8 +99,8 @@ def test_a_cap_that_does_not_bite_yet_is_noticed(random_groups: RandomGroups) ->
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(1000)
     rollout = flatten(random_groups(vocabulary=61))[0]
-    layout = Layout.of([rollout], "cpu")
-    found = token_outputs(policy(layout), layout, 1.0).logprobs
+    micro_batch = MicroBatch.of([rollout], "cpu")
+    found = token_outputs(policy(micro_batch), micro_batch, 1.0).logprobs
     torch.testing.assert_close(found[0], by_hand(model, rollout, 1.0)[0], atol=1e-7, rtol=1e-7)
 
 
@@ -212,15 +212,15 @@ def test_logits_of_all_tokens_never_exist_at_once(random_groups: RandomGroups, m
     for network in (model, reference):
         network.lm_head.register_forward_hook(lambda layer, inputs, logits: seen.append(logits.numel() // 61))
     rollouts = flatten(random_groups(vocabulary=61))
-    layout = Layout.of(rollouts, "cpu")
+    micro_batch = MicroBatch.of(rollouts, "cpu")
     policy, other = LanguageModel(model), LanguageModel(reference)
     seen.clear()
-    found = token_outputs(policy(layout), layout, 1.0, other(layout), entropy_gradient=True)
+    found = token_outputs(policy(micro_batch), micro_batch, 1.0, other(micro_batch), entropy_gradient=True)
     assert found.entropy is not None
     assert found.exact_kl is not None
     (found.logprobs + found.entropy + found.exact_kl).sum().backward()
     assert max(seen) == 4
-    assert sum(seen) == 4 * len(layout.targets)  # two networks, forward and again
+    assert sum(seen) == 4 * len(micro_batch.targets)  # two networks, forward and again
 
 
 def test_what_nobody_asked_for_costs_nothing(random_groups: RandomGroups) -> None:

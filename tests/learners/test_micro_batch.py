@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from groupwise.learners.micro_batch import Layout, Support
+from groupwise.learners.micro_batch import MicroBatch, Support
 from groupwise.types import Rollout
 
 MakeRollout = Callable[..., Rollout]
@@ -16,37 +16,39 @@ MakeRollout = Callable[..., Rollout]
 
 def test_a_token_is_predicted_by_the_one_before_it(make_rollout: MakeRollout) -> None:
     """Prompts of 2 and 1; the second token of the first row is not the policy's own."""
-    layout = Layout.of([make_rollout([5, 6], [7, 8, 9], [True, False, True]), make_rollout([4], [3])], "cpu")
-    assert layout.ids.tolist() == [[5, 6, 7, 8, 9], [4, 3, 0, 0, 0]]
-    assert list(zip(layout.rows.tolist(), layout.places.tolist(), layout.targets.tolist(), strict=True)) == [
+    micro_batch = MicroBatch.of([make_rollout([5, 6], [7, 8, 9], [True, False, True]), make_rollout([4], [3])], "cpu")
+    assert micro_batch.ids.tolist() == [[5, 6, 7, 8, 9], [4, 3, 0, 0, 0]]
+    assert list(
+        zip(micro_batch.rows.tolist(), micro_batch.places.tolist(), micro_batch.targets.tolist(), strict=True)
+    ) == [
         (0, 1, 7),
         (0, 3, 9),
         (1, 0, 3),
     ]
-    assert layout.packing.tokens.tolist() == [5, 6, 7, 8, 4]
-    assert layout.where.tolist() == [1, 3, 4]
-    assert layout.spread(torch.tensor([1.0, 2.0, 3.0])).tolist() == [[1, 0, 2], [3, 0, 0]]
-    assert layout.support is None
+    assert micro_batch.packing.tokens.tolist() == [5, 6, 7, 8, 4]
+    assert micro_batch.where.tolist() == [1, 3, 4]
+    assert micro_batch.spread(torch.tensor([1.0, 2.0, 3.0])).tolist() == [[1, 0, 2], [3, 0, 0]]
+    assert micro_batch.support is None
 
 
 def test_a_scorers_state_is_that_of_the_token_itself(make_rollout: MakeRollout) -> None:
     """What follows the last sampled token changes nothing, and is left out."""
     rollouts = [make_rollout([5, 6], [7, 8, 9, 1], [True, False, True, False]), make_rollout([5, 6], [3])]
-    layout = Layout.of([*rollouts, make_rollout([4], [3], [False])], "cpu", after=True)
-    assert layout.packing.tokens.tolist() == [5, 6, 7, 8, 9, 3, 4]
-    assert layout.where.tolist() == [2, 4, 5]
-    assert layout.places.tolist() == [2, 4, 2]
-    assert layout.targets.tolist() == [7, 9, 3]
+    micro_batch = MicroBatch.of([*rollouts, make_rollout([4], [3], [False])], "cpu", after=True)
+    assert micro_batch.packing.tokens.tolist() == [5, 6, 7, 8, 9, 3, 4]
+    assert micro_batch.where.tolist() == [2, 4, 5]
+    assert micro_batch.places.tolist() == [2, 4, 2]
+    assert micro_batch.targets.tolist() == [7, 9, 3]
 
 
 def test_support_of_sampled_tokens(make_rollout: MakeRollout) -> None:
     narrowed = replace(make_rollout([5], [1, 2, 3], [True, False, True]), support=((0, 1), (), (3,)))
-    layout = Layout.of([narrowed, make_rollout([5], [2])], "cpu")
-    assert layout.support is not None
-    inside = layout.support.inside(4, torch.device("cpu"))
+    micro_batch = MicroBatch.of([narrowed, make_rollout([5], [2])], "cpu")
+    assert micro_batch.support is not None
+    inside = micro_batch.support.inside(4, torch.device("cpu"))
     assert inside.int().tolist() == [[1, 1, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1]]
     for start in range(3):
-        part = layout.support.part(slice(start, start + 2))
+        part = micro_batch.support.part(slice(start, start + 2))
         assert torch.equal(part.inside(4, torch.device("cpu")), inside[start : start + 2])
 
 
@@ -61,4 +63,4 @@ def test_a_token_outside_its_own_support_is_refused(
 
 def test_a_support_of_another_length_is_refused(make_rollout: MakeRollout) -> None:
     with pytest.raises(ValueError, match="zip"):
-        Layout.of([replace(make_rollout([5], [1, 3]), support=((1,),))], "cpu")
+        MicroBatch.of([replace(make_rollout([5], [1, 3]), support=((1,),))], "cpu")

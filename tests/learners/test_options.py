@@ -73,7 +73,7 @@ def test_checkpointing_keeps_less(open_learner: Open, random_groups: RandomGroup
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(size, lambda tensor: tensor):
-            learner._outputs(learner._layout(rollouts, range(len(rollouts))), 1.0, frozenset())
+            learner._outputs(rollouts, 1.0, frozenset())
         kept.append(sizes[0])
     assert kept[1] < kept[0] / 2
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from groupwise.kernels import half_blocks, learn
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners import token_logprobs as module
-from groupwise.learners.token_logprobs import token_chances
+from groupwise.learners.token_logprobs import token_logprobs
 
 TOKENS, WIDTH = 37, 32
 
@@ -38,7 +38,7 @@ def test_equals_a_full_log_softmax(
     if not kernels:
         monkeypatch.setattr(learn, "fits", lambda *_: False)
     hidden, matrix, targets, by = case(vocabulary, dtype)
-    logprobs, entropies = token_chances(hidden, matrix, targets, 0.7)
+    logprobs, entropies = token_logprobs(hidden, matrix, targets, 0.7)
     assert not entropies.requires_grad
     table = (hidden @ matrix.T / 0.7).log_softmax(-1)
     tolerance = 1e-10 if dtype == torch.float64 else 1e-4
@@ -49,7 +49,7 @@ def test_equals_a_full_log_softmax(
     for ours, theirs in zip(found, expected, strict=True):
         assert (ours - theirs).norm() <= (1e-10 if dtype == torch.float64 else 1e-6) * theirs.norm() + 1e-12
     with torch.no_grad():
-        assert torch.equal(token_chances(hidden, matrix, targets, 0.7)[0], logprobs)
+        assert torch.equal(token_logprobs(hidden, matrix, targets, 0.7)[0], logprobs)
 
 
 class Largest(TorchDispatchMode):
@@ -69,7 +69,7 @@ def test_logits_of_all_tokens_never_exist(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "TILE_ELEMENTS", 512 * 4)
     hidden, matrix, targets, by = case(512, torch.float64)
     with Largest() as largest:
-        token_chances(hidden, matrix, targets, 1.0)[0].backward(by.double())
+        token_logprobs(hidden, matrix, targets, 1.0)[0].backward(by.double())
     assert largest.seen == matrix.numel() < 512 * TOKENS
 
 
@@ -86,9 +86,9 @@ def test_the_number_of_lanes_changes_no_bit(
     found = []
     for count in (1, 2, 2, 5):
         hidden, matrix, targets, by = case(vocabulary, torch.float32)
-        logprobs, entropies = token_chances(hidden, matrix, targets, 0.7, Lanes(count))
+        logprobs, entropies = token_logprobs(hidden, matrix, targets, 0.7, TileThreads(count))
         found.append((logprobs, entropies, *torch.autograd.grad(logprobs, (hidden, matrix), by)))
-        frozen = token_chances(hidden, matrix.detach(), targets, 0.7, Lanes(count))[0]
+        frozen = token_logprobs(hidden, matrix.detach(), targets, 0.7, TileThreads(count))[0]
         assert torch.equal(torch.autograd.grad(frozen, hidden, by)[0], found[-1][2])
     for some in found[1:]:
         assert all(torch.equal(*pair) for pair in zip(found[0], some, strict=True))
@@ -109,12 +109,12 @@ def test_a_gradient_may_come_in_any_form(dtype: torch.dtype, kernels: bool, monk
             torch.cat((matrix, matrix), dim=1)[:, :WIDTH],
             targets.repeat_interleave(2)[::2],
         )
-        logprobs = token_chances(*given, 0.7)[0]
+        logprobs = token_logprobs(*given, 0.7)[0]
         ours = torch.autograd.grad(logprobs, (hidden, matrix), form.to(dtype))
         theirs = torch.autograd.grad(table, (hidden, matrix), form.to(dtype), retain_graph=True)
         for one, other in zip(ours, theirs, strict=True):
             assert (one - other).norm() <= (1e-10 if dtype == torch.float64 else 1e-6) * other.norm()
-    summed = torch.autograd.grad(token_chances(hidden, matrix, targets, 0.7)[0].sum(), hidden)[0]
+    summed = torch.autograd.grad(token_logprobs(hidden, matrix, targets, 0.7)[0].sum(), hidden)[0]
     theirs = torch.autograd.grad(table.sum(), hidden)[0]
     assert (summed - theirs).norm() <= 1e-6 * theirs.norm()
 
@@ -134,7 +134,7 @@ def test_extreme_logits_stay_finite() -> None:
     hidden = torch.zeros(3, 16)
     hidden[:, 0] = torch.tensor([500.0, 500.0, 1e-3])
     hidden.requires_grad_()
-    logprobs, entropies = token_chances(hidden, matrix, torch.tensor([7, 8, 9]), 1.0)
+    logprobs, entropies = token_logprobs(hidden, matrix, torch.tensor([7, 8, 9]), 1.0)
     assert logprobs.tolist() == pytest.approx([0.0, -1000.0, -5.564520], abs=1e-4)
     assert entropies.tolist() == pytest.approx([0.0, 0.0, 5.564520], abs=1e-4)
     logprobs.sum().backward()
@@ -144,6 +144,6 @@ def test_extreme_logits_stay_finite() -> None:
 
 def test_a_gradient_can_be_taken_twice() -> None:
     hidden, matrix, targets, by = case(61, torch.float64)
-    logprobs, _ = token_chances(hidden, matrix, targets, 1.0)
+    logprobs, _ = token_logprobs(hidden, matrix, targets, 1.0)
     first, second = (torch.autograd.grad(logprobs, (hidden, matrix), by.double(), retain_graph=True) for _ in range(2))
     assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))

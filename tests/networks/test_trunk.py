@@ -12,9 +12,9 @@ import transformers
 from torch import Tensor
 
 from groupwise.kernels import half_blocks, learn
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.tile_threads import TileThreads
 from groupwise.networks import Blueprint, blueprint_of
-from groupwise.networks import steps as steps_module
+from groupwise.networks import stepwise_block as steps_module
 from groupwise.networks.attention import packed_attention
 from groupwise.networks.packing import Packing
 from groupwise.networks.trunk import Trunk
@@ -102,7 +102,7 @@ def parts_of(model: Any) -> Blueprint:
 
 
 def packed(
-    model: Any, given: Sequence[tuple[list[int], list[int]]], recompute: bool = False, lanes: Lanes | None = None
+    model: Any, given: Sequence[tuple[list[int], list[int]]], recompute: bool = False, pool: TileThreads | None = None
 ) -> Tensor:
     """States from each prompt's last token on, sequence after sequence."""
     blueprint = parts_of(model)
@@ -110,9 +110,9 @@ def packed(
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Any = None) -> Tensor:
         scale, cap = blueprint.attention_scale, blueprint.attention_cap
-        return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window, again, lanes)
+        return packed_attention(q, k, v, packing, scale, cap, blueprint.layers[layer].window, again, pool)
 
-    hidden = Trunk(blueprint, packing.longest, recompute, lanes).hidden(packing.tokens, packing.positions, attend)
+    hidden = Trunk(blueprint, packing.longest, recompute, pool).hidden(packing.tokens, packing.positions, attend)
     each = zip(given, packing.ends, packing.starts, strict=True)
     return torch.cat([torch.cat((hidden[e : e + 1], hidden[s : s + len(c)])) for (_, c), e, s in each])
 
@@ -199,7 +199,7 @@ def test_adapters_get_the_gradient_that_float64_gives(
     given = sequences()
     exact, model = adapt(make(family), targets), adapt(make(family, torch.float32), targets)
     expected = packed(exact, given)
-    found = packed(model, given, lanes=Lanes(threads))
+    found = packed(model, given, pool=TileThreads(threads))
     ours = gradients(model, found)
     assert (found - expected).abs().max() <= 3e-6 * expected.abs().max()
     theirs = gradients(exact, expected)
@@ -311,7 +311,7 @@ def test_the_number_of_lanes_changes_no_bit(
         model = adapt(model, ADAPTED).requires_grad_()
     expected = gradients(model, packed(model, given))
     for count in (1, 2, 2, 3, 8):
-        found = gradients(model, packed(model, given, lanes=Lanes(count)))
+        found = gradients(model, packed(model, given, pool=TileThreads(count)))
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 

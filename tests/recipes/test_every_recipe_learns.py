@@ -70,7 +70,8 @@ def ended(completion: str) -> float:
 
 OUTCOME, FORMAT = as_reward(right), as_reward(ended)
 PROCESS = {"grpo_process", "gspo_token"}
-UNREWARDED = {"sft", "dpo", "on_policy_distillation"}
+OWN_TEACHER = {"opsd", "sdft"}
+UNREWARDED = {"sft", "dpo", "on_policy_distillation"} | OWN_TEACHER
 GENTLE = {"dpo", "dpo_normalised"}
 """Fixed pairs: pushed on, the policy leaves both sides behind, as is known of DPO; so small steps, and a lower bar."""
 
@@ -109,6 +110,17 @@ def guesser(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two letters by chance, but for a prompt that holds the answer, which it copies."""
+    new, path = (tmp_path_factory.mktemp("reader") / name for name in ("new", "model"))
+    MODEL.save(new, seed=3)
+    shown = [replace(row, prompt=f"{row.prompt}={row.answer}") for row in rows(["??"] * 24)]
+    mixed = Task("guesses, and answers to copy", (*rows(GUESSES), *shown))
+    learn(new, recipes.sft, mixed, 150, 1e-2, prompts_per_step=96).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
 def teacher(guesser: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One that knows."""
     path = tmp_path_factory.mktemp("teacher") / "model"
@@ -130,6 +142,9 @@ def toy(name: str, teacher: Path) -> Algorithm:
         algorithm = replace(algorithm, aggregation=ConstantLength(4))
     if name == "on_policy_distillation":
         algorithm = replace(algorithm, reference=replace(algorithm.reference, model=str(teacher)))
+    if name in OWN_TEACHER:
+        named = "completion" if "{completion}" in algorithm.reference.sees else "answer"
+        algorithm = replace(algorithm, reference=replace(algorithm.reference, sees=f"{{prompt}}={{{named}}}"))
     return replace(algorithm, source=source)
 
 
@@ -145,11 +160,12 @@ POLICIES = [name for name in recipes.__all__ if not vars(recipes)[name].trains_s
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_it_learns(name: str, guesser: Path, teacher: Path) -> None:
+def test_it_learns(name: str, guesser: Path, teacher: Path, reader: Path) -> None:
     algorithm = toy(name, teacher)
     in_groups = isinstance(algorithm.source, OnPolicy) and algorithm.source.group_size > 1
     rate, steps, bar = (1e-4, 60, 0.6) if name in GENTLE else (3e-3, 40, 0.85)
-    learner = learn(guesser, algorithm, task(name), steps, rate, prompts_per_step=8 if in_groups else 32)
+    beginner = reader if name in OWN_TEACHER else guesser
+    learner = learn(beginner, algorithm, task(name), steps, rate, prompts_per_step=8 if in_groups else 32)
     assert pass_rate(learner) >= bar
 
 
@@ -159,6 +175,6 @@ def test_a_critic_learns_from_scores_of_steps(guesser: Path, teacher: Path) -> N
     assert pass_rate(learn(guesser, toy("ppo", teacher), scored, 40, 3e-3, prompts_per_step=32)) >= 0.85
 
 
-def test_it_begins_as_a_guesser(guesser: Path) -> None:
-    assert pass_rate(LEARNER.open(guesser)) < 0.5
+def test_it_begins_as_a_guesser(guesser: Path, reader: Path) -> None:
+    assert max(pass_rate(LEARNER.open(model)) for model in (guesser, reader)) < 0.5
     assert (right("ab", "aa"), right("aa", "aa"), right("bb", "aa")) == (0.3, 1.0, 0.0)

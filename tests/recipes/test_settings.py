@@ -24,6 +24,7 @@ from groupwise.types import Example
 
 TASK = Task("sums", (Example("1", "1+1="),), (FinalAnswer(),))
 SEVERAL = {"gspo": 4, "gspo_token": 4, "sapo": 4, "gmpo": 8, "dapo": 16, "cispo": 16, "deepseek_r1": 16}
+SEVERAL |= {"dppo": 8, "dppo_kl": 8, "vespo": 8, "luspo": 4}
 SEVERAL |= {f"rpg_{kind}": 16 for kind in ("fkl", "rkl", "ufkl", "urkl")}
 
 
@@ -78,6 +79,7 @@ def test_no_recipe_is_another_on_its_own_settings(name: str) -> None:
         ("gspo_token", ["grpo_process without its KL penalty"]),
         ("cispo", ["dapo (truncated completions apart)"]),
         ("rpg_urkl", ["rpg_ufkl"]),
+        ("dppo", ["dr_grpo", "dppo_kl"]),
     ],
 )
 def test_with_one_update_a_draw_it_says_whom_it_is(name: str, others: list[str]) -> None:

@@ -63,7 +63,7 @@ def scored(family: str, index: int, size: int, answer: str) -> Any:
 def test_right_answers_score_as_in_the_library(family: str) -> None:
     size = SLOW.get(family, 20)
     dataset = factory.create_dataset(family, seed=0, size=size)
-    for index in range(size):
+    for index in {0, 1, size // 2, size - 1}:
         entry = dataset[index]
         if isinstance(entry["answer"], str):
             assert scored(family, index, size, entry["answer"]) == float(dataset.score_answer(entry["answer"], entry))

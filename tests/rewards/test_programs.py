@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.isolation.running import Ran
+from groupwise.isolation.program_process import ProgramOutput
 from groupwise.isolation.sandbox import Sandbox
 from groupwise.rewards import Code, by_name
-from groupwise.rewards.programs import Talk, program, row_tests
+from groupwise.rewards.programs import InputOutputTest, program, row_tests
 from groupwise.rewards.scoring import prepare
 from groupwise.types import Rollout, Score
 
@@ -255,9 +255,9 @@ def test_it_is_tried_out_before_a_run_and_named_on_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"tests": DOUBLES}, [Talk("21\n", "42\n"), Talk("0", "0")]),
-        ({"tests": json.dumps(DOUBLES[:1])}, [Talk("21\n", "42\n")]),
-        ({"input_output": json.dumps({"inputs": ["1\n"], "outputs": [["2", "3"]]})}, [Talk("1\n", "2\n3")]),
+        ({"tests": DOUBLES}, [InputOutputTest("21\n", "42\n"), InputOutputTest("0", "0")]),
+        ({"tests": json.dumps(DOUBLES[:1])}, [InputOutputTest("21\n", "42\n")]),
+        ({"input_output": json.dumps({"inputs": ["1\n"], "outputs": [["2", "3"]]})}, [InputOutputTest("1\n", "2\n3")]),
         ({"test_list": ["assert 1"], "test_imports": ["import math"]}, ["import math\nassert 1"]),
         ({"test": "def check(c): pass", "entry_point": "f"}, ["def check(c): pass\ncheck(f)"]),
     ],
@@ -299,4 +299,4 @@ def test_the_last_block_is_the_program() -> None:
     assert program("just code") == "just code"
     assert program("```python\ncut off").strip() == "cut off"
     assert program("```\na\n```\nand\n```\ncut").strip() == "a"
-    assert Ran(b"passed") == Ran(b"passed", "")
+    assert ProgramOutput(b"passed") == ProgramOutput(b"passed", "")

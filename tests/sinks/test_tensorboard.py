@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from groupwise.sinks.tensorboard import TensorBoard
 
 
@@ -15,7 +17,14 @@ def read(directory: Path, tag: str) -> list[tuple[int, float]]:
     return [(event.step, round(event.value, 6)) for event in accumulator.Scalars(tag)]
 
 
-def test_scalars_are_read_back_and_a_resume_purges(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened", [3, 9, 10])
+def test_scalars_are_read_back_and_a_resume_purges(
+    tmp_path: Path, opened: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of files end with how many this process has opened: the tenth would stand before the ninth."""
+    from tensorboard.summary.writer import event_file_writer
+
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(opened - 2))
     first = TensorBoard(tmp_path)
     first.stage("sft", 2, 0)
     first.metrics("sft", 1, {"loss": 2.0})

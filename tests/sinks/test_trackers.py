@@ -17,7 +17,7 @@ from groupwise.errors import UserError
 from groupwise.output.sample_completions import SampleCompletion, to_look_at
 from groupwise.runs.changes import FREE
 from groupwise.sinks import trackers
-from groupwise.sinks.trackers import About, MLflow, TensorBoard, Trackio, Wandb, by_name
+from groupwise.sinks.trackers import MLflow, RunInfo, TensorBoard, Trackio, Wandb, by_name
 from groupwise.types import Rollout
 
 CHOSEN = {"best": SampleCompletion("1 + 1 = ?", "2", 1.0, True, True)}
@@ -30,7 +30,7 @@ def needs(package: str) -> pytest.MarkDecorator:
 
 def told(tracker: Any, place: Path) -> None:
     """Two steps, a continuation that makes the second again and a third, and a table."""
-    about = About("mine", place, "mine-1", {"seed": 0, "stages": [{"name": "grpo"}]})
+    about = RunInfo("mine", place, "mine-1", {"seed": 0, "stages": [{"name": "grpo"}]})
     for steps in ((1, 2), (2, 3)):
         sink = tracker.open(about)
         sink.stage("grpo", 3, steps[0] - 1)
@@ -140,7 +140,7 @@ def test_without_a_package_a_run_writes_nothing_of_it(words, tmp_path, monkeypat
 def test_a_tracker_that_fails_is_named_and_the_run_goes_on(words, tmp_path, monkeypatch, capsys) -> None:
     """And the completions of its evaluation are shown."""
 
-    def no_disk(self: Any, about: About) -> Any:
+    def no_disk(self: Any, about: RunInfo) -> Any:
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(Wandb, "open", no_disk)

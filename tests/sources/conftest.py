@@ -15,7 +15,7 @@ from groupwise.algorithm import Source
 from groupwise.learners.local import LocalLearner
 from groupwise.protocols import Reward
 from groupwise.rewards import as_reward
-from groupwise.sources import Draw, DrawContext, OnPolicy, PendingDraw, Position
+from groupwise.sources import DrawContext, OnPolicy, PendingDraw, Position, RolloutBatch
 from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
 from groupwise.training.stage import draw_context
@@ -102,7 +102,7 @@ class DrawnAhead(Source):
     def temperature(self) -> float:
         return self.inner.temperature
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         pending = context.pending
         pending[:] = self._from(context, position)
         while len(pending) <= self.steps:
@@ -112,12 +112,12 @@ class DrawnAhead(Source):
             pending.append(PendingDraw(start, self._begun(there, start)))
         return pending[0].draw.result()
 
-    def pending(self, context: DrawContext, position: Position) -> Sequence[Draw]:
+    def pending(self, context: DrawContext, position: Position) -> Sequence[RolloutBatch]:
         return [each.draw.result() for each in self._from(context, position)]
 
-    def restore(self, context: DrawContext, position: Position, pending: Sequence[Draw]) -> bool:
+    def restore(self, context: DrawContext, position: Position, pending: Sequence[RolloutBatch]) -> bool:
         for draw in pending:
-            done: Future[Draw] = Future()
+            done: Future[RolloutBatch] = Future()
             done.set_result(draw)
             context.pending.append(PendingDraw(position, done))
             position = draw.position
@@ -144,7 +144,7 @@ class DrawnAhead(Source):
         starts = [dict(each.start) for each in context.pending]
         return context.pending[starts.index(dict(position)) :] if dict(position) in starts else []
 
-    def _begun(self, context: DrawContext, start: Position) -> Future[Draw]:
+    def _begun(self, context: DrawContext, start: Position) -> Future[RolloutBatch]:
         pool = ThreadPoolExecutor(1)
         future = pool.submit(self.inner.draw, context, start)
         pool.shutdown(wait=not self.threads)

@@ -18,12 +18,12 @@ from groupwise.algorithm import Algorithm, Source
 from groupwise.sources import (
     AllRollouts,
     Demonstrations,
-    Draw,
     DrawContext,
     FrozenPolicy,
     MonteCarloSteps,
     OnPolicy,
     Pairs,
+    RolloutBatch,
     StepLabels,
 )
 from groupwise.tasks.task import Task
@@ -112,7 +112,7 @@ def begin(world: Begin) -> Begin:
     return new
 
 
-def what(draw: Draw) -> tuple[Any, ...]:
+def what(draw: RolloutBatch) -> tuple[Any, ...]:
     """All of a draw but seconds."""
     return draw.groups, dict(draw.position), untimed(draw.metrics), draw.sampled_tokens
 

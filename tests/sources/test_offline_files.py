@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groupwise.errors import UserError
-from groupwise.sources import Gathered
+from groupwise.sources import OfflineGroups
 from groupwise.sources.offline_files import groups_in, read, write
 from groupwise.types import Example, Group, Prompt, Rollout, Score
 
@@ -51,9 +51,9 @@ def groups(draw: st.DrawFn) -> Group:
 @given(made=st.lists(groups(), max_size=3), metrics=st.dictionaries(st.text(), FLOATS, max_size=2))
 def test_what_is_read_is_what_was_written(tmp_path_factory, made: list[Group], metrics: dict[str, float]) -> None:  # type: ignore[no-untyped-def]
     path: Path = tmp_path_factory.mktemp("store") / "new" / "groups.jsonl"
-    write(path, Gathered(made, metrics), {EXAMPLE.id: 1}, "me")
+    write(path, OfflineGroups(made, metrics), {EXAMPLE.id: 1}, "me")
     found = read(path, [Example("rows:0", "other"), EXAMPLE], "me")
-    assert found == Gathered(made, metrics)
+    assert found == OfflineGroups(made, metrics)
     assert found.groups == made
 
 
@@ -64,7 +64,7 @@ def test_no_file_is_nothing(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     """A bit, a line or the end of it: what was sampled is never quietly something else."""
     path, group = tmp_path / "groups.jsonl", Group(Prompt(EXAMPLE, (1, 2)), ())
-    write(path, Gathered([group, group], {}), {EXAMPLE.id: 0}, "me")
+    write(path, OfflineGroups([group, group], {}), {EXAMPLE.id: 0}, "me")
     whole = path.read_bytes()
     first, *rest = whole.splitlines(keepends=True)
     for harmed in (whole.replace(b"[1, 2]", b"[1, 3]", 1), first + b"".join(rest[1:]), whole[:-70], whole[:-1], b""):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from groupwise import BestAndWorst, OnPolicy, informative, mixed, recipes
-from groupwise.engines.transformers_engine import GeneralEngine
+from groupwise.engines.transformers_engine import TransformersEngine
 from groupwise.learning.collate import signals_of
 from groupwise.rewards import as_reward
 from groupwise.sources import DrawContext, reward_metrics, with_steps
@@ -182,7 +182,7 @@ def test_the_stop_token_of_the_template_reaches_the_engine(world: Open) -> None:
     """Otherwise every completion would be truncated."""
     source = OnPolicy(group_size=32, max_completion_tokens=40)
     here = world(source, prompts_per_step=2)
-    assert not isinstance(here.engine, GeneralEngine)
+    assert not isinstance(here.engine, TransformersEngine)
     finished = [rollout.finished for group in source.draw(here, {}).groups for rollout in group.rollouts]
     assert any(finished)
 

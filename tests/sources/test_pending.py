@@ -18,7 +18,7 @@ from groupwise.errors import UserError
 from groupwise.learners.local import LocalLearner
 from groupwise.rewards import as_reward
 from groupwise.sinks import Sinks
-from groupwise.sources import Demonstrations, Draw, DrawContext
+from groupwise.sources import Demonstrations, DrawContext, RolloutBatch
 from groupwise.sources.pending import read_pending, restore_pending, write_pending
 from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
@@ -168,7 +168,7 @@ def test_draws_beside_learning_are_those_of_one_after_the_other(
         engine = Native().open(learner.directory, copy.deepcopy(learner.live_module()), learner.tokenizer)
         heard, context = Heard(), draw_context(stage, renderer, engine, seed=0)
         progress = train(stage, context, learner, heard, Progress(), lambda progress, record: {})
-        assert [type(draw) for draw in source.pending(context, progress.position)] == [Draw]
+        assert [type(draw) for draw in source.pending(context, progress.position)] == [RolloutBatch]
         source.close(context)
         return heard.rows
 

@@ -13,7 +13,7 @@ import pytest
 from groupwise.errors import UserError
 from groupwise.runs.directory import RunDirectory
 from groupwise.storage.atomic import complete_directory, open_new, put_right, write_json
-from groupwise.storage.clearing import remains
+from groupwise.storage.clearing import run_contents
 
 RECIPE = {"name": "mine", "seed": 0, "stages": [{"name": "sft"}, {"name": "grpo"}]}
 RECORD = {
@@ -264,6 +264,6 @@ def test_a_lock_that_is_no_file_is_refused(tmp_path: Path) -> None:
 
 def test_names_of_stages_are_no_patterns(tmp_path: Path) -> None:
     put(tmp_path / "ledger" / "grpo" / "000001.parquet")
-    found = remains(tmp_path, [".*"])
+    found = run_contents(tmp_path, [".*"])
     assert found.own == ()
     assert found.others == ("ledger/grpo",)

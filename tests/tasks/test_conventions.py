@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from groupwise.errors import UserError
+from groupwise.tasks.context_columns import ContextColumns
 from groupwise.tasks.conventions import Messages, Plain, Preference, Stepwise, Verl, duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
-from groupwise.tasks.surroundings import Surrounded
 from groupwise.types import Example
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
@@ -61,7 +61,7 @@ def parts(example: Example) -> tuple:
         ({"query": "2+2=", "response": "4"}, ("2+2=", "4", "4"), Plain),
         ({"input": "2+2=", "target": ["4"]}, ("2+2=", "4", "4"), Plain),
         ({"question": "2+2=", "answer": "2+2 is 4", "ground_truth": 4}, ("2+2=", "2+2 is 4", "4"), Plain),
-        ({"prompt": "2+2=", "messages": [USER, FOUR]}, ((USER,), "4", None), Surrounded),
+        ({"prompt": "2+2=", "messages": [USER, FOUR]}, ((USER,), "4", None), ContextColumns),
         ({"PROMPT": "2+2=", "Completion": "4"}, ("2+2=", "4", "4"), Plain),
         ({"prompt": [USER, {"role": "assistant", "content": "<<"}]}, ((USER, BEGUN), None, None), Plain),
         ({"Question": "2+2=", "Answer": 4.0}, ("2+2=", "4.0", "4.0"), Plain),
@@ -135,7 +135,7 @@ LONE = "a\ud800"
         ({"question": "a", "answer": None}, "a.jsonl:1: answer is null; expected the reference answer"),
         ({"messages": [FOUR]}, "a.jsonl:1: messages: has the assistant's turn only"),
         ({"messages": None}, "a.jsonl:1: messages is null; expected a list of messages"),
-        ({"messages": [{**FOUR, "tool_calls": [{}]}]}, "a.jsonl:1: messages, message 0 calls tools"),
+        ({"messages": [{**FOUR, "tool_calls": [{}]}]}, "a.jsonl:1: messages, message 0: tool_calls[0] is empty"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
             "a.jsonl:1: messages, message 0, content, part 0 is of the type image; expected text",

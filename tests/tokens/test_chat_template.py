@@ -17,7 +17,7 @@ from groupwise.learners import Local
 from groupwise.runs.recipe import Run
 from groupwise.runs.session import run
 from groupwise.tasks import Task
-from groupwise.tasks.task_renderer import first_day, recalled
+from groupwise.tasks.task_renderer import first_day, read_template_record
 from groupwise.tokens.chat_template import CLOCK
 from groupwise.tokens.renderer import Renderer
 from groupwise.training.stage import HeldOut, Stage
@@ -157,10 +157,10 @@ def test_a_run_keeps_its_date_and_its_models_remember_it(tiny_model: Path, tmp_p
     left = run(dated_run(model, tmp_path, 2), tmp_path / "run", sinks=[]).model
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["chat_template"] == {"today": date.fromtimestamp(record["started"]).isoformat()}
-    arguments, today = recalled(str(left))
+    arguments, today = read_template_record(str(left))
     assert arguments == {"enable_thinking": False}
     assert today == date.fromtimestamp(record["started"])
-    assert recalled(str(tiny_model)) == ({}, None)
+    assert read_template_record(str(tiny_model)) == ({}, None)
 
     from groupwise.commands.models import open_model
 

@@ -120,7 +120,7 @@ def test_prompts_and_answers_are_what_the_template_writes(
         rollout = renderer.demonstration(shown)
         both = [*rollout.prompt.tokens, *rollout.tokens]
         assert whole is not None
-        end = len(both) - (not renderer._turn_end)  # a tokenizer that has not the template's ends a text by itself
+        end = len(both) - (not renderer._turn_end.ids)  # a tokenizer that has not the template's ends a text by itself
         assert both[:end] == whole[:end], place
         assert answer.strip() in rollout.text
         assert rollout.tokens[-1] in renderer.stop_tokens

@@ -33,11 +33,12 @@ TABLE = ("sft", "rft", "dpo_normalised", "online_rft", "ppo", "grpo")
 FAMILIES = {
     "The unified table": ("sft", "rft", "online_rft", "dpo", "dpo_normalised", "online_dpo", "ppo"),
     "Group-relative": ("grpo", "grpo_process", "dr_grpo", "lite_ppo", "gdpo", "maxrl"),
-    "Another trust region": ("gspo", "gspo_token", "cispo", "gmpo", "sapo"),
+    "Turn by turn": ("turn_to_go", "gigpo"),
+    "Another trust region": ("gspo", "gspo_token", "luspo", "cispo", "gmpo", "sapo", "vespo", "dppo", "dppo_kl"),
     "As large runs set it": ("dapo", "deepseek_r1", "deepseek_v3_2"),
     "REINFORCE": ("rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "remax"),
     "Regularised policy gradient": ("rpg_urkl", "rpg_ufkl", "rpg_fkl", "rpg_rkl"),
-    "From a teacher": ("on_policy_distillation",),
+    "From a teacher": ("on_policy_distillation", "opsd", "sdft"),
     "Other systems' defaults": ("trl_1_16", "verl_0_9", "verl_0_9_ppo", "openrlhf_0_11", "openrlhf_0_11_ppo"),
 }
 SLOTS: dict[str, tuple[type, str]] = {

@@ -30,6 +30,7 @@ from groupwise.algorithm.corrections import (
     TruncateMismatch,
     Uncorrected,
 )
+from groupwise.algorithm.divergence import DivergenceMask
 from groupwise.algorithm.extras import Critic, Entropy, Reference
 from groupwise.algorithm.kl import KL
 from groupwise.algorithm.objectives import (
@@ -44,9 +45,15 @@ from groupwise.algorithm.preferences import BradleyTerry, StepCrossEntropy
 from groupwise.algorithm.process import ProcessRelative
 from groupwise.algorithm.regularised import RegularisedRatio
 from groupwise.algorithm.returns import GAE, RewardToGo, TeacherGap
-from groupwise.algorithm.sequences import ClippedGeometricMean, ClippedSequenceRatio, PreferenceMargin
+from groupwise.algorithm.sequences import (
+    ClippedGeometricMean,
+    ClippedSequenceRatio,
+    GammaWeight,
+    PreferenceMargin,
+)
 from groupwise.algorithm.signals import Outputs, Signals
 from groupwise.algorithm.source import Source
+from groupwise.algorithm.turns import AnchorStates, TurnToGo
 from groupwise.algorithm.whitening import Whitening
 
 __all__ = [
@@ -56,6 +63,7 @@ __all__ = [
     "Advantage",
     "Aggregation",
     "Algorithm",
+    "AnchorStates",
     "BradleyTerry",
     "ClippedGeometricMean",
     "ClippedRatio",
@@ -66,7 +74,9 @@ __all__ = [
     "ConstantLength",
     "Correction",
     "Critic",
+    "DivergenceMask",
     "Entropy",
+    "GammaWeight",
     "GeometricReject",
     "GroupRelative",
     "GroupTokenMean",
@@ -94,6 +104,7 @@ __all__ = [
     "TeacherGap",
     "TokenMean",
     "TruncateMismatch",
+    "TurnToGo",
     "Uncorrected",
     "Whitening",
     "gradient_coefficient",

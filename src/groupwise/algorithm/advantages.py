@@ -1,4 +1,5 @@
-"""From rewards to advantages: how much better than expected each token was. Constants for the gradient."""
+"""This module leads from rewards to advantages: how much better than expected each token was. Constants for the
+gradient."""
 
 from __future__ import annotations
 
@@ -14,16 +15,16 @@ from groupwise.algorithm.signals import Signals, group_mean, group_sum
 
 @runtime_checkable
 class Advantage(Protocol):
-    """The slot: advantages ``[B, T]``, 0 where the mask is 0."""
+    """This is the slot: advantages ``[B, T]``, 0 where the mask is 0."""
 
     def advantages(self, signals: Signals) -> Tensor: ...
 
     def formula(self) -> str:
-        """As its paper writes it, with the numbers in force."""
+        """Writes it as its paper does, with the numbers in force."""
         ...
 
     def needs(self) -> frozenset[str]:
-        """Names of the signals without which it cannot be computed, before the policy is updated."""
+        """Names the signals without which it cannot be computed, before the policy is updated."""
         return frozenset({"rewards"})
 
     def compares(self) -> bool:
@@ -39,19 +40,20 @@ class Advantage(Protocol):
         on them."""
         return not self.needs()
 
-    def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
-        """In what the completions of a group must differ for a signal: the sum of their rewards, the scores of their
-        steps, one of several rewards, or the verdicts."""
+    def sees(self) -> Literal["sum", "steps", "parts", "verdicts", "turns"]:
+        """Says in what the completions of a group must differ for a signal: the sum of their rewards, the scores of
+        their steps, one of several rewards, the verdicts, or what is still to come from one of their turns on."""
         return "sum"
 
     def loses_penalty(self) -> str:
-        """Why it cannot take rewards that a KL penalty was subtracted from, token by token; empty where it can."""
+        """Says why it cannot take rewards that a KL penalty was subtracted from, token by token; empty where it can."""
         return "it reads verdicts, on which a penalty has no effect" if self.needs() == {"correct"} else ""
 
 
 @dataclass(frozen=True)
 class Constant(Advantage):
-    """A = value for every token: supervised learning, where people chose the data (DeepSeekMath table 10, GC = 1)."""
+    """This advantage is A = value for every token: supervised learning, where people chose the data (DeepSeekMath table
+    10, GC = 1)."""
 
     value: Annotated[float, "(-inf, inf)"] = 1.0
     """Advantage of every sampled token."""
@@ -68,7 +70,8 @@ class Constant(Advantage):
 
 @dataclass(frozen=True)
 class Accepted(Advantage):
-    """A = I(o): 1 for each token of a completion that the judge calls right, else 0 (RFT, DeepSeekMath table 10).
+    """This advantage is A = I(o): 1 for each token of a completion that the judge calls right, else 0 (RFT,
+    DeepSeekMath table 10).
 
     Only the verdict counts: no reward for format or length, and no KL in the reward, can make a wrong completion one to
     imitate or a right one not. One without a verdict gets 0. A demonstration, which people chose, gets 1.
@@ -92,7 +95,8 @@ class Accepted(Advantage):
 
 @dataclass(frozen=True)
 class GroupRelative(Advantage):
-    """A_{i,t} = (r_i - mean(r_1..r_G)) / (std(r_1..r_G) + epsilon), outcome supervision (DeepSeekMath 4.1.2).
+    """This advantage is A_{i,t} = (r_i - mean(r_1..r_G)) / (std(r_1..r_G) + epsilon), outcome supervision (DeepSeekMath
+    4.1.2).
 
     Rows without a reward are left out of mean and std and get 0. Statistics are float64, and a group (or batch) whose
     rewards are all equal but for rounding gets exactly 0, not rounding noise divided by its own size.
@@ -153,8 +157,8 @@ class GroupRelative(Advantage):
 
 @dataclass(frozen=True)
 class PassRateRelative(Advantage):
-    """A_i = (c_i - p) / p with c_i = 1 where the judge calls o_i right, else 0, and p = mean(c), the prompt's pass rate
-    (MaxRL, arXiv 2602.02710).
+    """This advantage is A_i = (c_i - p) / p with c_i = 1 where the judge calls o_i right, else 0, and p = mean(c), the
+    prompt's pass rate (MaxRL, arXiv 2602.02710).
 
     Only verdicts count, so that neither a format nor a length, nor rewards of +1 and -1, turn the sign. A group without
     a right completion has 0, and so has a completion without a verdict, which is left out of p.
@@ -223,7 +227,8 @@ class NormalisedRewards(Advantage):
 
 @dataclass(frozen=True)
 class Preference(Advantage):
-    """+1 on the tokens of the first completion of a group, the chosen one, -1 on those of the rejected (DPO)."""
+    """This advantage is +1 on the tokens of the first completion of a group, the chosen one, -1 on those of the
+    rejected (DPO)."""
 
     def advantages(self, signals: Signals) -> Tensor:
         group = signals.group.tolist()
@@ -243,7 +248,8 @@ class Preference(Advantage):
 
 @dataclass(frozen=True)
 class Ranking(Advantage):
-    """K - 1, K - 2, ..., 0 on the completions of a group of K, which stand best first: only their order matters."""
+    """This advantage is K - 1, K - 2, ..., 0 on the completions of a group of K, which stand best first: only their
+    order matters."""
 
     def advantages(self, signals: Signals) -> Tensor:
         seen: dict[int, int] = {}
@@ -271,7 +277,8 @@ def _verdicts(signals: Signals) -> Tensor:
 
 
 def to_go(values: Tensor, discount: float = 1.0, mask: Tensor | None = None) -> Tensor:
-    """``[B, T]``: Σ_{u ≥ t} discount^(u-t) · values_u, where u-t counts the tokens of ``mask`` ``[B, T]`` (all)."""
+    """Computes ``[B, T]``: Σ_{u ≥ t} discount^(u-t) · values_u, where u-t counts the tokens of ``mask`` ``[B, T]``
+    (all)."""
     result, running = torch.zeros_like(values), torch.zeros_like(values[:, 0])
     for place in reversed(range(values.shape[1])):
         passed = discount if mask is None else torch.where(mask[:, place], discount, 1.0)

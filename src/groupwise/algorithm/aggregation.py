@@ -1,4 +1,5 @@
-"""How token terms become one number: a local weight for each token, and an additive count divided by once.
+"""This module says how token terms become one number: a local weight for each token, and an additive count divided by
+once.
 
 A row's weights depend on its own group and nothing else, and counts add up. Hence the gradient is the same for any
 split into micro-batches, any order, padding, packing and number of ranks.
@@ -17,10 +18,11 @@ from groupwise.algorithm.signals import group_sum
 
 @runtime_checkable
 class Aggregation(Protocol):
-    """The slot: J = Σ weights · terms / Σ counts."""
+    """This is the slot: J = Σ weights · terms / Σ counts."""
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-        """Of ``mask`` ``[B, T]`` bool and ``group`` ``[B]``: weights ``[B, T]`` and counts ``[B]``, both float64."""
+        """Returns the weights of ``mask`` ``[B, T]`` bool and ``group`` ``[B]``: weights ``[B, T]`` and counts ``[B]``,
+        both float64."""
         ...
 
     def formula(self) -> str:
@@ -38,7 +40,7 @@ def _ones(mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SequenceMean(Aggregation):
-    """1/|o_i| a token, counts sequences: the mean of means of GRPO (DeepSeekMath eq. 3)."""
+    """This aggregation gives 1/|o_i| a token and counts sequences: the mean of means of GRPO (DeepSeekMath eq. 3)."""
 
     count_empty: bool = True
     """Whether a completion whose every token is filtered out stays in the denominator, as in TRL."""
@@ -53,7 +55,8 @@ class SequenceMean(Aggregation):
 
 @dataclass(frozen=True)
 class TokenMean(Aggregation):
-    """1 a token, counts tokens: every token of the batch weighs the same (DAPO as implemented in TRL and verl)."""
+    """This aggregation gives 1 a token and counts tokens: every token of the batch weighs the same (DAPO as implemented
+    in TRL and verl)."""
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
         return mask.double(), _lengths(mask)
@@ -64,7 +67,8 @@ class TokenMean(Aggregation):
 
 @dataclass(frozen=True)
 class GroupTokenMean(Aggregation):
-    """1/Σ_i|o_i| a token of its group, counts groups: DAPO as its formula prints it (arXiv 2503.14476, eq. 8).
+    """This aggregation gives 1/Σ_i|o_i| a token of its group and counts groups: DAPO as its formula prints it (arXiv
+    2503.14476, eq. 8).
 
     The rows of a group must be in the same draw; they need not be in the same micro-batch.
     """
@@ -79,7 +83,8 @@ class GroupTokenMean(Aggregation):
 
 @dataclass(frozen=True)
 class ConstantLength(Aggregation):
-    """1/length a token, counts sequences: no bias towards short or long answers (Dr. GRPO, arXiv 2503.20783)."""
+    """This aggregation gives 1/length a token and counts sequences: no bias towards short or long answers (Dr. GRPO,
+    arXiv 2503.20783)."""
 
     length: Annotated[float, "(0, inf)"]
     """The constant L, usually the largest completion length."""
@@ -93,7 +98,7 @@ class ConstantLength(Aggregation):
 
 @dataclass(frozen=True)
 class SequenceSum(Aggregation):
-    """1 a token, counts sequences: the whole completion is one action (RLOO)."""
+    """This aggregation gives 1 a token and counts sequences: the whole completion is one action (RLOO)."""
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
         return mask.double(), _ones(mask)

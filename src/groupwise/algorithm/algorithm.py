@@ -1,4 +1,4 @@
-"""The centre of the project: an algorithm is a gradient coefficient (DeepSeekMath, section 5).
+"""This module is the centre of the project: an algorithm is a gradient coefficient (DeepSeekMath, section 5).
 
 ∇J = E_(q,o)~D [ Σ_t w_t · GC(q, o, t) · ∇ log π(o_t | q, o_<t) ]
 
@@ -28,7 +28,8 @@ from groupwise.algorithm.whitening import Whitening
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One row of the unified table: a value for each slot. A new method is ``dataclasses.replace`` of an old one."""
+    """An algorithm is one row of the unified table: a value for each slot. A new method is ``dataclasses.replace`` of
+    an old one."""
 
     source: Source
     advantage: Advantage
@@ -73,7 +74,7 @@ class Algorithm:
         return self.kl.coefficient * nats
 
     def needs(self) -> frozenset[str]:
-        """Names of all signals that its slots ask for."""
+        """Names all signals that its slots ask for."""
         found = self.advantage.needs() | self.objective.needs() | self.correction.needs()
         if self.kl.coefficient and self.kl.estimator != "exact":
             found |= {"reference_logprobs"}
@@ -131,14 +132,14 @@ class Algorithm:
 
     @property
     def outputs(self) -> frozenset[str]:
-        """What the network must say with gradient beside log-probabilities."""
+        """Says what the network must say with gradient beside log-probabilities."""
         exact = self.kl.in_objective and self.kl.estimator == "exact"
         wanted = {"exact_kl": exact, "entropy": self.entropy.active, "values": self.critic.active}
         return frozenset(name for name, asked in wanted.items() if asked)
 
 
 class Coefficients(NamedTuple):
-    """What ``gradient_coefficient`` found. Sums over rows: divide by ``Σ counts`` for J and its gradient."""
+    """This is what ``gradient_coefficient`` found. Sums over rows: divide by ``Σ counts`` for J and its gradient."""
 
     objective: Tensor  # [] Σ weights · per-token objective
     cotangent: Outputs  # ∂(that sum)/∂outputs
@@ -148,7 +149,7 @@ class Coefficients(NamedTuple):
 
 
 def gradient_coefficient(algorithm: Algorithm, signals: Signals, outputs: Outputs) -> Coefficients:
-    """GC = ∂J/∂outputs of prepared signals, for any subset of a draw's rows.
+    """Computes GC = ∂J/∂outputs of prepared signals, for any subset of a draw's rows.
 
     J = Σ_{i,t} w_{i,t} [ ρ_{i,t} · surrogate_{i,t} - β · KL_{i,t} + α · H_{i,t} - value loss_{i,t} ]   (DeepSeekMath
     eq. 3, its weights in w)

@@ -1,4 +1,5 @@
-"""When sampler and learner give one token two probabilities: weights on the surrogate, constants for the gradient.
+"""This module corrects for a sampler and a learner that give one token two probabilities: weights on the surrogate,
+constants for the gradient.
 
 ρ_t = π_old(o_t) / π_behavior(o_t). The KL penalty is never weighted by it.
 """
@@ -17,18 +18,19 @@ from groupwise.algorithm.signals import Signals
 
 @runtime_checkable
 class Correction(Protocol):
-    """The slot: weights ``[B, T]``."""
+    """This is the slot: weights ``[B, T]``."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
-        """Of ``logprobs`` ``[B, T]`` without gradient, and prepared signals whose ``old_logprobs`` are there."""
+        """Returns the weights of ``logprobs`` ``[B, T]`` without gradient, and prepared signals whose ``old_logprobs``
+        are there."""
         ...
 
     def formula(self) -> str:
-        """What multiplies the surrogate; empty where nothing does."""
+        """Writes what multiplies the surrogate; empty where nothing does."""
         ...
 
     def needs(self) -> frozenset[str]:
-        """Names of the log-probabilities without which it cannot be computed."""
+        """Names the log-probabilities without which it cannot be computed."""
         return frozenset({"old_logprobs", "behavior_logprobs"})
 
 
@@ -57,7 +59,7 @@ def _mismatch(signals: Signals, unit: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Uncorrected(Correction):
-    """Weight 1: the engine that samples agrees with the learner to rounding."""
+    """This correction is weight 1: the engine that samples agrees with the learner to rounding."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
         return torch.ones_like(logprobs)
@@ -71,7 +73,7 @@ class Uncorrected(Correction):
 
 @dataclass(frozen=True)
 class TruncateMismatch(Correction):
-    """min(ρ, cap): truncated importance sampling."""
+    """This correction is min(ρ, cap): truncated importance sampling."""
 
     cap: Annotated[float, "(0, inf)"] = 2.0
     """Largest weight."""
@@ -87,7 +89,7 @@ class TruncateMismatch(Correction):
 
 @dataclass(frozen=True)
 class RejectMismatch(Correction):
-    """ρ where low <= ρ <= high, 0 elsewhere: masked importance sampling."""
+    """This correction is ρ where low <= ρ <= high, 0 elsewhere: masked importance sampling."""
 
     low: Annotated[float, "[0, inf)"] = 0.5
     """Smallest ratio that is kept."""
@@ -106,7 +108,8 @@ class RejectMismatch(Correction):
 
 @dataclass(frozen=True)
 class GeometricReject(Correction):
-    """1 where low <= exp(mean_t log ρ_t) <= high, 0 elsewhere: whole completions are left out, none is weighted."""
+    """This correction is 1 where low <= exp(mean_t log ρ_t) <= high, 0 elsewhere: whole completions are left out, none
+    is weighted."""
 
     low: Annotated[float, "[0, inf)"] = 0.999
     """Smallest geometric mean ratio that is kept."""
@@ -123,8 +126,8 @@ class GeometricReject(Correction):
 
 @dataclass(frozen=True)
 class OffPolicySequenceMask(Correction):
-    """0 for a completion with A < 0 that the policy has gone far from: mean_t log(π_behavior/π_θ) > delta
-    (DeepSeek-V3.2, arXiv 2512.02556, section 3.1). 1 elsewhere."""
+    """This correction is 0 for a completion with A < 0 that the policy has gone far from: mean_t log(π_behavior/π_θ) >
+    delta (DeepSeek-V3.2, arXiv 2512.02556, section 3.1). 1 elsewhere."""
 
     delta: Annotated[float, "[0, inf)"] = 0.5
     """Nats a token. Unpublished; TRL's documentation suggests 0.5."""

@@ -1,4 +1,5 @@
-"""What may stand beside the policy's surrogate: an entropy bonus, a critic, and who the reference policy is."""
+"""This module holds what may stand beside the policy's surrogate: an entropy bonus, a critic, and who the reference
+policy is."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Entropy:
-    """coefficient · H(π_θ(·|o_<t)), added to every token's objective."""
+    """This bonus is coefficient · H(π_θ(·|o_<t)), added to every token's objective."""
 
     coefficient: Annotated[float, "(-inf, inf)"] = 0.0
     """Weight of the bonus, or where an adaptive one begins."""
@@ -32,13 +33,14 @@ class Entropy:
         return bool(self.coefficient or self.target)
 
     def formula(self) -> str:
-        """Empty where there is no bonus."""
+        """Writes the bonus; empty where there is none."""
         return f"{self.coefficient:g} H(π_θ)" if self.active else ""
 
 
 @dataclass(frozen=True)
 class Critic:
-    """-coefficient · ½ max( (V - G)², (clip(V, V_old ± clip) - G)² ): PPO's value loss as an objective."""
+    """A critic learns -coefficient · ½ max( (V - G)², (clip(V, V_old ± clip) - G)² ): PPO's value loss as an
+    objective."""
 
     network: Literal["none", "head", "own"] = "none"
     """No critic; a scalar head on the policy's last hidden states; or its own network, a copy of the policy's trunk."""
@@ -50,7 +52,7 @@ class Critic:
     """Of the critic's own parameters, times the stage's learning rate."""
 
     def objective(self, values: Tensor, old_values: Tensor, returns: Tensor) -> Tensor:
-        """``[B, T]``, to be maximised."""
+        """Returns ``[B, T]``, to be maximised."""
         loss = (values - returns).square()
         if self.clip:
             held = torch.clamp(values, old_values - self.clip, old_values + self.clip)
@@ -58,8 +60,8 @@ class Critic:
         return -self.coefficient * loss / 2
 
     def clipped(self, values: Tensor, old_values: Tensor, returns: Tensor) -> Tensor:
-        """``[B, T]`` bool: where the value has moved further than ``clip`` towards the return, so that the clipped loss
-        is the larger one, and flat."""
+        """Returns ``[B, T]`` bool: where the value has moved further than ``clip`` towards the return, so that the
+        clipped loss is the larger one, and flat."""
         held = torch.clamp(values, old_values - self.clip, old_values + self.clip) if self.clip else values
         return (held != values) & ((held - returns).square() > (values - returns).square())
 
@@ -68,7 +70,7 @@ class Critic:
         return self.network != "none"
 
     def formula(self) -> str:
-        """Empty where there is no critic."""
+        """Writes the critic's term; empty where there is none."""
         if not self.active:
             return ""
         if not self.clip:
@@ -78,9 +80,13 @@ class Critic:
 
 @dataclass(frozen=True)
 class Reference:
-    """Who π_ref is: the policy as it is when the stage begins, unless said otherwise."""
+    """This says who π_ref is: the policy as it is when the stage begins, unless said otherwise."""
 
     model: str = ""
     """A model directory or hub name: a teacher, say. Empty: the policy at the stage's beginning."""
     refresh_every: Annotated[int, "[0, inf)"] = 0
     """Steps after which the present policy becomes the reference (400 for R1-Zero). 0: never within the stage."""
+    sees: str = ""
+    """What it reads in the place of the prompt, or of a conversation's last message of the user's: text with {prompt},
+    and {answer}, {completion} or names of columns of the row, as a teacher who sees more than the policy does. Empty:
+    what the policy reads."""

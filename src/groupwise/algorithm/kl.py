@@ -10,17 +10,17 @@ from torch import Tensor
 
 
 def k1(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """log π_θ/π_ref: unbiased in value, signed; as a loss its gradient is zero in expectation."""
+    """Computes log π_θ/π_ref: unbiased in value, signed; as a loss its gradient is zero in expectation."""
     return logprobs - reference_logprobs
 
 
 def k2(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """(log π_θ/π_ref)² / 2: biased in value; as an on-policy loss it has the gradient of KL(π_θ‖π_ref)."""
+    """Computes (log π_θ/π_ref)² / 2: biased in value; as an on-policy loss it has the gradient of KL(π_θ‖π_ref)."""
     return (logprobs - reference_logprobs).square() / 2
 
 
 def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """x - log x - 1 with x = π_ref/π_θ (DeepSeekMath eq. 4): never negative, 0 where the two agree.
+    """Computes x - log x - 1 with x = π_ref/π_θ (DeepSeekMath eq. 4): never negative, 0 where the two agree.
 
     Unbiased in value on-policy. As an unweighted loss its gradient is that of the *forward* KL(π_ref‖π_θ).
     """
@@ -33,8 +33,8 @@ _ESTIMATORS = {"k1": k1, "k2": k2, "k3": k3}
 
 @dataclass(frozen=True)
 class KL:
-    """coefficient · KL to the reference policy, subtracted from every token's objective (DeepSeekMath eq. 3) or from
-    its reward (eq. 2). 0 needs no reference at all."""
+    """This penalty is coefficient · KL to the reference policy, subtracted from every token's objective (DeepSeekMath
+    eq. 3) or from its reward (eq. 2). 0 needs no reference at all."""
 
     coefficient: Annotated[float, "[0, inf)"] = 0.04
     """β."""
@@ -55,18 +55,19 @@ class KL:
     """Completions over which the adaptive coefficient moves."""
 
     def penalty(self, logprobs: Tensor, old_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-        """``[B, T]`` nats by a one-sample estimator, before the coefficient."""
+        """Returns ``[B, T]`` nats by a one-sample estimator, before the coefficient."""
         return self.weighted(self.estimate(logprobs, reference_logprobs), logprobs, old_logprobs)
 
     def estimate(self, logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-        """``[B, T]`` nats, without importance weight. Raises ValueError for exact, which no sample estimates."""
+        """Returns ``[B, T]`` nats, without importance weight. Raises ValueError for exact, which no sample
+        estimates."""
         if self.estimator == "exact":
             raise ValueError("the exact KL comes from the network (Outputs.exact_kl), not from sampled tokens")
         estimate = _ESTIMATORS[self.estimator](logprobs, reference_logprobs)
         return estimate.clamp(-self.bound, self.bound) if self.bound else estimate
 
     def weighted(self, estimate: Tensor, logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
-        """``estimate`` times its importance weight."""
+        """Returns ``estimate`` times its importance weight."""
         if self.weight == "none":
             return estimate
         ratio = (logprobs - old_logprobs).exp()
@@ -90,7 +91,7 @@ class KL:
         return bool(self.coefficient) and self.place != "objective"
 
     def formula(self) -> str:
-        """What is subtracted; empty where nothing is."""
+        """Writes what is subtracted; empty where nothing is."""
         if not self.coefficient:
             return ""
         who = "π_old, π_ref" if self.in_reward else "π_θ, π_ref"

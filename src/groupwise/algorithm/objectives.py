@@ -1,4 +1,4 @@
-"""The surrogate: what one token adds to the objective J, before weights. Maximised.
+"""This module is the surrogate: what one token adds to the objective J, before weights. Maximised.
 
 Here, each token by itself; sequences.py has those that speak of whole completions, regularised.py RPG's.
 """
@@ -17,7 +17,7 @@ from groupwise.algorithm.signals import Signals
 
 
 class Surrogate(NamedTuple):
-    """Per-token terms of J, and where the trust region holds them flat."""
+    """A surrogate is per-token terms of J, and where the trust region holds them flat."""
 
     terms: Tensor  # [B, T] with gradient
     ratio: Tensor  # [B, T] π_θ / π_old, without gradient
@@ -26,11 +26,12 @@ class Surrogate(NamedTuple):
 
 @runtime_checkable
 class Objective(Protocol):
-    """The slot."""
+    """This is the slot of the surrogate."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
-        """Of prepared signals. ``logprobs`` ``[B, T]`` carry the gradient; ``signals.old_logprobs`` are there, carry
-        none, and on-policy equal ``logprobs`` in value. What is masked is 0 in both."""
+        """Returns the surrogate of prepared signals. ``logprobs`` ``[B, T]`` carry the gradient;
+        ``signals.old_logprobs`` are there, carry none, and on-policy equal ``logprobs`` in value. What is masked is 0
+        in both."""
         ...
 
     def formula(self) -> str:
@@ -38,7 +39,7 @@ class Objective(Protocol):
         ...
 
     def needs(self) -> frozenset[str]:
-        """Names of the log-probabilities without which it cannot be computed."""
+        """Names the log-probabilities without which it cannot be computed."""
         return frozenset({"old_logprobs"})
 
     def joins_group(self) -> bool:
@@ -46,21 +47,22 @@ class Objective(Protocol):
         return False
 
     def reads(self) -> Literal["logprobs", "scores"]:
-        """What stands in ``logprobs``: log-probabilities of a policy, or a scorer's number at each token."""
+        """Says what stands in ``logprobs``: log-probabilities of a policy, or a scorer's number at each token."""
         return "logprobs"
 
     def learns_from(self, signals: Signals) -> Tensor:
-        """``[B, T]`` bool: the tokens whose terms are part of J; by default all that the policy sampled."""
+        """Returns ``[B, T]`` bool: the tokens whose terms are part of J; by default all that the policy sampled."""
         return signals.mask
 
     def measures(self, logprobs: Tensor, signals: Signals) -> Mapping[str, tuple[Tensor, Tensor]]:
-        """Metrics of its own by their names: a sum, and what it is divided by. Without gradient."""
+        """Returns metrics of its own by their names: a sum, and what it is divided by. Without gradient."""
         return {}
 
 
 @dataclass(frozen=True)
 class LogLikelihood(Objective):
-    """A_t · log π_θ(o_t): likelihood of demonstrations with A = 1 (SFT), REINFORCE with any other advantage."""
+    """This objective is A_t · log π_θ(o_t): likelihood of demonstrations with A = 1 (SFT), REINFORCE with any other
+    advantage."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
         ratio = ratio_of(logprobs.detach(), signals)
@@ -75,7 +77,7 @@ class LogLikelihood(Objective):
 
 @dataclass(frozen=True)
 class ClippedRatio(Objective):
-    """min( r A, clip(r, 1 - low, 1 + high) A ), r = π_θ / π_old (PPO; DeepSeekMath eq. 1 and 3).
+    """This objective is min( r A, clip(r, 1 - low, 1 + high) A ), r = π_θ / π_old (PPO; DeepSeekMath eq. 1 and 3).
 
     The clip is one-sided for each sign of A: it stops reinforcing beyond 1 + high and suppressing below 1 - low, and
     always lets the ratio come back. A token with A < 0 and r = 5 is not clipped, unless dual or ceiling says so.
@@ -111,8 +113,8 @@ class ClippedRatio(Objective):
 
 @dataclass(frozen=True)
 class ClippedWeight(Objective):
-    """sg( clip(r, 1 - low, 1 + high) ) A log π_θ: the weight is held, every token keeps a gradient (CISPO, MiniMax-M1,
-    arXiv 2506.13585)."""
+    """This objective is sg( clip(r, 1 - low, 1 + high) ) A log π_θ: the weight is held, every token keeps a gradient
+    (CISPO, MiniMax-M1, arXiv 2506.13585)."""
 
     low: Annotated[float, "[0, inf)"] = 1.0
     """ε below. 1: no lower bound, as in the paper's practice."""
@@ -132,7 +134,8 @@ class ClippedWeight(Objective):
 
 @dataclass(frozen=True)
 class SoftGate(Objective):
-    """f(r) A with f(r) = σ(τ (r - 1)) · 4/τ: the trust region fades instead of ending (SAPO, arXiv 2511.20347).
+    """This objective is f(r) A with f(r) = σ(τ (r - 1)) · 4/τ: the trust region fades instead of ending (SAPO, arXiv
+    2511.20347).
 
     The gradient's weight is sech²(τ (r - 1) / 2) r A: 1 · A on-policy, whatever τ. f(1) = 2/τ, so the value of J is not
     comparable with a ratio's.
@@ -154,27 +157,27 @@ class SoftGate(Objective):
 
 
 def advantages_of(signals: Signals) -> Tensor:
-    """Those that ``Algorithm.prepare`` has set."""
+    """Returns the advantages that ``Algorithm.prepare`` has set."""
     assert signals.advantages is not None
     return signals.advantages
 
 
 def old_of(signals: Signals) -> Tensor:
-    """Those of the proximal anchor, which ``gradient_coefficient`` sets."""
+    """Returns the log-probabilities of the proximal anchor, which ``gradient_coefficient`` sets."""
     assert signals.old_logprobs is not None
     return signals.old_logprobs
 
 
 def ratio_of(logprobs: Tensor, signals: Signals) -> Tensor:
-    """r = π_θ / π_old ``[B, T]``."""
+    """Computes r = π_θ / π_old ``[B, T]``."""
     return (logprobs - old_of(signals)).exp()
 
 
 def free(logprobs: Tensor) -> Tensor:
-    """No token is clipped."""
+    """Says that no token is clipped."""
     return torch.zeros_like(logprobs, dtype=torch.int8)
 
 
 def sides(above: Tensor, below: Tensor, signals: Signals) -> Tensor:
-    """``Surrogate.clipped``."""
+    """Returns ``Surrogate.clipped``."""
     return (above & signals.mask).to(torch.int8) - (below & signals.mask).to(torch.int8)

@@ -1,4 +1,4 @@
-"""Objectives of scorers: a network's number at a token stands where a policy's log-probability stands."""
+"""These are objectives of scorers: a network's number at a token stands where a policy's log-probability stands."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from groupwise.algorithm.signals import Signals, group_sum
 
 @dataclass(frozen=True)
 class BradleyTerry(Objective):
-    """log σ( s_i - s_j - margin ) - centring (s_i + s_j)², the mean over all pairs of a group in which i is better
-    (Bradley and Terry 1952; K ranked completions as in InstructGPT, arXiv 2203.02155).
+    """This objective is log σ( s_i - s_j - margin ) - centring (s_i + s_j)², the mean over all pairs of a group in
+    which i is better (Bradley and Terry 1952; K ranked completions as in InstructGPT, arXiv 2203.02155).
 
     s is the score of a completion's last sampled token; better is the larger advantage. With group-token-mean
     aggregation J is the mean over groups, whatever their lengths. A group without a better one adds 0.
@@ -53,7 +53,8 @@ class BradleyTerry(Objective):
         return "scores"
 
     def measures(self, logprobs: Tensor, signals: Signals) -> Mapping[str, tuple[Tensor, Tensor]]:
-        """``score_accuracy`` (ties are half right), ``score_margin`` and ``score`` over pairs and completions."""
+        """Returns ``score_accuracy`` (ties are half right), ``score_margin`` and ``score`` over pairs and
+        completions."""
         scores, better, worse = _pairs(logprobs, signals)
         margin = scores[better] - scores[worse]
         count = torch.tensor(float(len(margin)))
@@ -67,8 +68,9 @@ class BradleyTerry(Objective):
 
 @dataclass(frozen=True)
 class StepCrossEntropy(Objective):
-    """y log σ(z) + (1 - y) log(1 - σ(z)) at each token that has a label y in [0, 1]: the end of a step (Math-Shepherd,
-    arXiv 2312.08935), or of the whole solution, on whose last token its one label sits (the outcome model there).
+    """This objective is y log σ(z) + (1 - y) log(1 - σ(z)) at each token that has a label y in [0, 1]: the end of a
+    step (Math-Shepherd, arXiv 2312.08935), or of the whole solution, on whose last token its one label sits (the
+    outcome model there).
 
     Labels are the rewards of the rollouts: 0 and 1, or shares. Other tokens have no term. The paper prints it without
     the minus sign that would make it a loss; J is maximised.
@@ -92,7 +94,8 @@ class StepCrossEntropy(Objective):
         return signals.rewarded & signals.mask
 
     def measures(self, logprobs: Tensor, signals: Signals) -> Mapping[str, tuple[Tensor, Tensor]]:
-        """``score_accuracy``: σ(z) and y on the same side of a half; ``score``, the mean over labelled tokens."""
+        """Returns ``score_accuracy``: σ(z) and y on the same side of a half; ``score``, the mean over labelled
+        tokens."""
         ends = self.learns_from(signals)
         scores, labels, count = logprobs[ends], signals.rewards[ends], ends.double().sum()
         right = ((scores > 0) == (labels >= 0.5)).double().sum()
@@ -103,15 +106,15 @@ class StepCrossEntropy(Objective):
 
 
 def last_scores(scores: Tensor, mask: Tensor) -> Tensor:
-    """``[B]`` of each row's last sampled token."""
+    """Returns the score ``[B]`` of each row's last sampled token."""
     places = torch.arange(mask.shape[1], device=mask.device)
     last = torch.where(mask, places, 0).amax(dim=1, keepdim=True)
     return scores.gather(1, last).squeeze(1)
 
 
 def better_pairs(signals: Signals) -> tuple[Tensor, Tensor]:
-    """Row numbers of all pairs within a group whose advantages differ by more than rounding does: of the larger, and of
-    the smaller. ``[P]``."""
+    """Returns row numbers of all pairs within a group whose advantages differ by more than rounding does: of the
+    larger, and of the smaller. ``[P]``."""
     worth, group = last_scores(advantages_of(signals), signals.mask), signals.group
     rounding = TOLERANCE * largest(worth, torch.ones_like(worth, dtype=torch.bool), group)  # [B]
     larger = worth[:, None] - worth > rounding[:, None]

@@ -1,4 +1,4 @@
-"""Process supervision: an advantage made of the scores of single steps."""
+"""This module is process supervision: an advantage made of the scores of single steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from groupwise.algorithm.signals import Signals
 
 @dataclass(frozen=True)
 class ProcessRelative(Advantage):
-    """Process supervision (DeepSeekMath 4.1.3): step scores normalised over all steps of the group, then summed up.
+    """This advantage is process supervision (DeepSeekMath 4.1.3): step scores normalised over all steps of the group,
+    then summed up.
 
     A_{i,t} = Σ_{j: index(j) ≥ t} (r_i^{index(j)} - mean(R)) / (std(R) + epsilon), R all step scores of the group.
     Tokens after the last step get 0; a completion with more steps weighs more in mean and std.

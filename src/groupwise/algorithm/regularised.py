@@ -1,4 +1,5 @@
-"""RPG, regularised policy gradients (arXiv 2505.17508): E[R] - β D(π_θ, π_old) on samples of π_old, a surrogate."""
+"""This module is RPG, regularised policy gradients (arXiv 2505.17508): E[R] - β D(π_θ, π_old) on samples of π_old, a
+surrogate."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ Divergence = Literal["unnormalised-forward", "unnormalised-reverse", "forward", 
 
 @dataclass(frozen=True)
 class RegularisedRatio(Objective):
-    """w A minus a divergence from the sampling policy, w = π_θ/π_old. Its gradient is that of E[A] - β D exactly.
+    """This objective is w A minus a divergence from the sampling policy, w = π_θ/π_old. Its gradient is that of E[A] -
+    β D exactly.
 
     ========================  ==========================  =================
     divergence                term                        coefficient

@@ -1,4 +1,4 @@
-"""Advantages token by token: from what is still to come, from a critic, or from a teacher."""
+"""This module has advantages token by token: from what is still to come, from a critic, or from a teacher."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from groupwise.algorithm.whitening import Whitening
 
 @dataclass(frozen=True)
 class RewardToGo(Advantage):
-    """A_t = Σ_{u ≥ t} γ^{u-t} R_u - b: REINFORCE, with the baseline b of the prompt or without any."""
+    """This advantage is A_t = Σ_{u ≥ t} γ^{u-t} R_u - b: REINFORCE, with the baseline b of the prompt or without
+    any."""
 
     gamma: Annotated[float, "[0, 1]"] = 1.0
     """Discount a token that the policy sampled: what a tool said costs no time."""
@@ -47,11 +48,12 @@ class RewardToGo(Advantage):
 
 @dataclass(frozen=True)
 class GAE(Advantage):
-    """Generalised advantage estimation (arXiv 1506.02438): A_t = Σ_l (γλ)^l δ_{t+l}, δ_t = R_t + γ V_{t+1} - V_t.
+    """This advantage is generalised advantage estimation (arXiv 1506.02438): A_t = Σ_l (γλ)^l δ_{t+l}, δ_t = R_t + γ
+    V_{t+1} - V_t.
 
     V after the last sampled token is 0, also of a completion that was truncated: being cut off counts as an end, with
     nothing to come (``truncated mask`` leaves such completions out). Tokens that the policy did not sample are passed
-    over. Needs a critic.
+    over: V_{t+1} is that of the next one that it did, and a reward between the two arrives with it. Needs a critic.
     """
 
     gamma: Annotated[float, "[0, 1]"] = 1.0
@@ -74,7 +76,7 @@ class GAE(Advantage):
             sampled, value = signals.mask[:, place], values[:, place]
             delta = rewards[:, place] + self.gamma * following - value
             running = torch.where(sampled, delta + self.gamma * self.lam * running, running)
-            following = torch.where(sampled, value, following)
+            following = torch.where(sampled, value, following + rewards[:, place])  # it came while a tool spoke
             advantages[:, place] = running
         return (advantages * counted).to(signals.rewards.dtype)
 
@@ -89,7 +91,8 @@ class GAE(Advantage):
 
 @dataclass(frozen=True)
 class TeacherGap(Advantage):
-    """A_t = log π_ref(o_t) - log π_old(o_t): each token's own reverse KL to a teacher, who is the reference policy.
+    """This advantage is A_t = log π_ref(o_t) - log π_old(o_t): each token's own reverse KL to a teacher, who is the
+    reference policy.
 
     On-policy distillation (arXiv 2306.13649 with one sampled token in place of the sum over the vocabulary): no reward,
     and no discount reaches further than the token itself.

@@ -1,4 +1,4 @@
-"""When rewards differ by more than rounding does, and how to normalise them whatever their size.
+"""This module says when rewards differ by more than rounding does, and how to normalise them whatever their size.
 
 0.1 + 0.2 is not 0.3 in floating point. Divided by its own standard deviation such a difference would be an advantage of
 full strength, so numbers of a unit (a group, a batch) that differ by at most ``TOLERANCE`` of the largest magnitude
@@ -18,7 +18,7 @@ LARGE, SMALL = 1e100, 1e-100  # beyond, squares or sums of numbers can leave the
 
 
 def largest(values: Tensor, counted: Tensor, unit: Tensor) -> Tensor:
-    """``[B]``: the largest magnitude of each row's unit, over its counted rows; 0 where there are none."""
+    """Returns ``[B]``: the largest magnitude of each row's unit, over its counted rows; 0 where there are none."""
     _, inverse = unit.unique(return_inverse=True)
     size = int(inverse.max()) + 1 if inverse.numel() else 0
     magnitudes = values.new_zeros(size).scatter_reduce(0, inverse[counted], values[counted].abs(), "amax")
@@ -26,8 +26,8 @@ def largest(values: Tensor, counted: Tensor, unit: Tensor) -> Tensor:
 
 
 def range_factor(values: Tensor, counted: Tensor, unit: Tensor) -> Tensor:
-    """``[B]``: a power of two that each row's values can be multiplied by so that the statistics of its unit stay in
-    the range of float64. It is 1 but for magnitudes beyond 1e100 or below 1e-100, and it changes no digit."""
+    """Returns ``[B]``: a power of two that each row's values can be multiplied by so that the statistics of its unit
+    stay in the range of float64. It is 1 but for magnitudes beyond 1e100 or below 1e-100, and it changes no digit."""
     magnitude = largest(values, counted, unit)
     one = torch.ones_like(magnitude)
     small = torch.where((magnitude < SMALL) & (magnitude > 0), 2.0**600, one)
@@ -35,7 +35,7 @@ def range_factor(values: Tensor, counted: Tensor, unit: Tensor) -> Tensor:
 
 
 def all_equal(values: Tensor, counted: Tensor, unit: Tensor) -> Tensor:
-    """``[B]`` bool: whether the counted values of each row's unit are equal but for rounding."""
+    """Returns ``[B]`` bool: whether the counted values of each row's unit are equal but for rounding."""
     _, inverse = unit.unique(return_inverse=True)
     size, place, known = int(inverse.max()) + 1 if inverse.numel() else 0, inverse[counted], values[counted]
     high = values.new_full((size,), -torch.inf).scatter_reduce(0, place, known, "amax")
@@ -44,14 +44,14 @@ def all_equal(values: Tensor, counted: Tensor, unit: Tensor) -> Tensor:
 
 
 def within_float(values: Tensor) -> Tensor:
-    """The same, held at the largest finite number."""
+    """Returns the same, held at the largest finite number."""
     most = torch.finfo(values.dtype).max
     return values.clamp(-most, most)
 
 
 def centre(values: Tensor, counted: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
-    """``values - mean`` over the counted rows of each unit, 0 elsewhere; and whether all of the unit's are equal but
-    for rounding.
+    """Computes ``values - mean`` over the counted rows of each unit, 0 elsewhere; and whether all of the unit's are
+    equal but for rounding.
 
     Shifting by one of the unit's own values first makes equality exact: a - a is 0, a mean of equal floats may not be.
     """
@@ -64,16 +64,16 @@ def centre(values: Tensor, counted: Tensor, unit: Tensor) -> tuple[Tensor, Tenso
 
 
 def deviation(values: Tensor, counted: Tensor, unit: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
-    """``[B]``: the standard deviation of each row's unit, over its counted rows; and whether all of them are equal but
-    for rounding."""
+    """Returns ``[B]``: the standard deviation of each row's unit, over its counted rows; and whether all of them are
+    equal but for rounding."""
     centred, equal = centre(values, counted, unit)
     degrees = group_sum(counted.double(), unit) - ddof
     return (group_sum(centred.square(), unit) / degrees.clamp(min=1)).sqrt(), equal
 
 
 def normalise(values: Tensor, counted: Tensor, unit: Tensor, ddof: int, epsilon: float) -> Tensor:
-    """``[B]``: (value - mean) / (std + epsilon) over the counted rows of each unit; 0 where they are all equal, and in
-    rows that are not counted."""
+    """Returns ``[B]``: (value - mean) / (std + epsilon) over the counted rows of each unit; 0 where they are all equal,
+    and in rows that are not counted."""
     factor = range_factor(values, counted, unit)
     centred, equal = centre(values * factor, counted, unit)
     std, _ = deviation(values * factor, counted, unit, ddof)

@@ -1,5 +1,5 @@
-"""Surrogates that speak of whole completions. Each token of a completion carries the completion's term, so that with
-sequence-mean aggregation its weights 1/|o| add up to one term a completion."""
+"""These are surrogates that speak of whole completions. Each token of a completion carries the completion's term, so
+that with sequence-mean aggregation its weights 1/|o| add up to one term a completion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def _row_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ClippedSequenceRatio(Objective):
-    """min( s A, clip(s, 1 - low, 1 + high) A ), s_i = (π_θ(o_i) / π_old(o_i))^{1/|o_i|} (GSPO, arXiv 2507.18071).
+    """This objective is min( s A, clip(s, 1 - low, 1 + high) A ), s_i = (π_θ(o_i) / π_old(o_i))^{1/|o_i|} (GSPO, arXiv
+    2507.18071).
 
     ``gradient`` says through which probabilities the gradient goes: those of the whole sequence (GSPO: every token of a
     completion gets the same coefficient), or each token's own (GSPO-token, the same value, for advantages that differ
@@ -61,7 +62,8 @@ class ClippedSequenceRatio(Objective):
 
 @dataclass(frozen=True)
 class ClippedGeometricMean(Objective):
-    """ρ_i A_i, ρ_i the geometric mean of the token ratios, each clipped in log space first (GMPO, arXiv 2507.20673)."""
+    """This objective is ρ_i A_i, ρ_i the geometric mean of the token ratios, each clipped in log space first (GMPO,
+    arXiv 2507.20673)."""
 
     clip: Annotated[float, "[0, inf)"] = 0.4
     """c: log r is held at +c where A > 0 and at -c where A < 0."""
@@ -83,9 +85,44 @@ class ClippedGeometricMean(Objective):
 
 
 @dataclass(frozen=True)
+class GammaWeight(Objective):
+    """sg( φ(W) ) A log π_θ, φ(W) = W^k exp(λ (1 - W)), W_i = π_θ(o_i) / π_old(o_i) the ratio of the whole completion
+    (VESPO, arXiv 2602.10693): the kernel is 1 on-policy, and fades for completions that the policy has left or come
+    to, without an edge and without dividing by length.
+
+    Each sign of A has a k and a λ of its own. φ is largest at W = k/λ.
+    """
+
+    k_positive: Annotated[float, "[0, inf)"] = 2.0
+    """k where A ≥ 0: a larger one lets go sooner of completions that became unlikely."""
+    lam_positive: Annotated[float, "(0, inf)"] = 3.0
+    """λ where A ≥ 0: a larger one holds back sooner what became likely."""
+    k_negative: Annotated[float, "[0, inf)"] = 3.0
+    """k where A < 0."""
+    lam_negative: Annotated[float, "(0, inf)"] = 2.0
+    """λ where A < 0."""
+
+    def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        advantages = advantages_of(signals)
+        logs = torch.where(signals.mask, logprobs.detach() - old_of(signals), 0.0).sum(dim=1, keepdim=True)
+        ratio, reinforced = logs.exp().expand_as(logprobs), advantages >= 0
+        k = torch.where(reinforced, self.k_positive, self.k_negative)
+        lam = torch.where(reinforced, self.lam_positive, self.lam_negative)
+        kernel = (k * logs + lam * (1 - ratio)).exp()
+        return Surrogate(kernel * advantages * logprobs, ratio, free(logprobs))
+
+    def formula(self) -> str:
+        return (
+            "sg(φ(W_i)) A log π_θ,  φ(W) = W^k exp(λ (1 - W)),  W_i = π_θ(o_i)/π_old(o_i),  "
+            f"k = {self.k_positive:g} and λ = {self.lam_positive:g} where A ≥ 0, "
+            f"{self.k_negative:g} and {self.lam_negative:g} elsewhere"
+        )
+
+
+@dataclass(frozen=True)
 class PreferenceMargin(Objective):
-    """log σ( β (h(chosen) - h(rejected)) ), h(o) = log π_θ(o)/π_ref(o) summed over tokens (DPO, arXiv 2305.18290) or
-    averaged (DeepSeekMath, appendix A.1.3). Signs come from the advantages: +1 chosen, -1 rejected.
+    """This objective is log σ( β (h(chosen) - h(rejected)) ), h(o) = log π_θ(o)/π_ref(o) summed over tokens (DPO, arXiv
+    2305.18290) or averaged (DeepSeekMath, appendix A.1.3). Signs come from the advantages: +1 chosen, -1 rejected.
 
     With group-token-mean aggregation J is the mean over pairs.
     """

@@ -1,4 +1,4 @@
-"""What the mathematics is given and what it gives back: two dataclasses of ``[B, T]`` tensors."""
+"""This module is what the mathematics is given and what it gives back: two dataclasses of ``[B, T]`` tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PER_ROW = (
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of each token; and, in the same shape, the cotangent ∂J/∂(what it said).
+    """Outputs are what a network says of each token; and, in the same shape, the cotangent ∂J/∂(what it said).
 
     An entropy bonus or a critic is one more output with one more cotangent; None where nobody asked for it.
     """
@@ -40,7 +40,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Signals:
-    """What is known of a draw before its gradient is taken. Rows are completions, group after group.
+    """Signals are what is known of a draw before its gradient is taken. Rows are completions, group after group.
 
     ``rewards`` are never overwritten: an advantage has a field of its own. Four log-probabilities have four names:
     ``Outputs.logprobs`` (π_θ, with gradient) and the three here.
@@ -54,6 +54,7 @@ class Signals:
     correct: Tensor | None = None  # [B] the judge's verdict: 1 right, 0 wrong, NaN where it gave none
     demonstrated: Tensor | None = None  # [B] bool: people chose this completion, no model of ours drew it
     off_policy: Tensor | None = None  # [B, T] bool: another policy than the one that learns drew this token
+    tokens: Tensor | None = None  # [B, T] int64: ids, also of what was heard between two turns
     parts: Tensor | None = None  # [B, K] what each of several rewards said by itself; NaN where it did not apply
     part_weights: Tensor | None = None  # [B, K] the weight of each, the same in every row
     greedy_rewards: Tensor | None = None  # [B] reward of the prompt's greedy completion; NaN: it has none
@@ -75,23 +76,24 @@ class Signals:
 
     @property
     def scored(self) -> Tensor:
-        """``[B]`` bool: rows that have a reward."""
+        """Returns ``[B]`` bool: rows that have a reward."""
         return self.rewarded.any(dim=1)
 
     @property
     def outcome(self) -> Tensor:
-        """``[B]`` the sum of each row's rewards, in float64."""
+        """Returns ``[B]`` the sum of each row's rewards, in float64."""
         return self.rewards.double().sum(dim=1)
 
 
 def group_sum(values: Tensor, group: Tensor) -> Tensor:
-    """``[B]``: each row's group total of ``values`` ``[B]``; groups may have any numbers and any sizes."""
+    """Returns ``[B]``: each row's group total of ``values`` ``[B]``; groups may have any numbers and any sizes."""
     _, inverse = group.unique(return_inverse=True)
     totals = values.new_zeros(int(inverse.max()) + 1 if inverse.numel() else 0).index_add(0, inverse, values)
     return totals[inverse]
 
 
 def group_mean(values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
-    """``[B]``: each row's group mean of ``values`` ``[B]`` over the ``counted`` rows; 0 where there are none."""
+    """Returns ``[B]``: each row's group mean of ``values`` ``[B]`` over the ``counted`` rows; 0 where there are
+    none."""
     total = group_sum(torch.where(counted, values, 0.0), group)
     return total / group_sum(counted.to(values.dtype), group).clamp(min=1)

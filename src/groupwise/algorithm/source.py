@@ -1,4 +1,5 @@
-"""The slot for data: what the mathematics, the loop and the checks ask of a source. See groupwise.sources."""
+"""This module is the slot for data: what the mathematics, the loop and the checks ask of a source. See
+groupwise.sources."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 Algorithm: TypeAlias = Any
-Draw: TypeAlias = Any
+RolloutBatch: TypeAlias = Any
 DrawContext: TypeAlias = Any
 Example: TypeAlias = Any
 Group: TypeAlias = Any
@@ -21,28 +22,28 @@ Task: TypeAlias = Any
 
 @runtime_checkable
 class Source(Protocol):
-    """Where the data comes from. A new one says how it draws, at which temperature, and answers those of the questions
-    below for which it is not as the plainest source is: rows that hold their own completions.
+    """A source says where the data comes from. A new one says how it draws, at which temperature, and answers those of
+    the questions below for which it is not as the plainest source is: rows that hold their own completions.
 
     Nobody asks which source it has: what depends on it is a question here.
     """
 
     @property
     def temperature(self) -> float:
-        """Of every log-probability of this algorithm: logits are divided by it."""
+        """Is the temperature of every log-probability of this algorithm: logits are divided by it."""
         ...
 
     @property
     def max_completion_tokens(self) -> int:
-        """Of each completion that it samples; 0: it samples none."""
+        """Bounds each completion that it samples; 0: it samples none."""
         return 0
 
     @property
     def samples_per_prompt(self) -> int:
-        """Completions that it samples of a prompt, and of each model that it samples from; 0: none."""
+        """Counts the completions that it samples of a prompt, and of each model that it samples from; 0: none."""
         return 0
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         """Makes the groups of one step. The same position, seed and weights give the same groups, and the position that
         comes back continues exactly where this draw ends.
 
@@ -53,12 +54,12 @@ class Source(Protocol):
 
     # Draws made ahead
 
-    def pending(self, context: DrawContext, position: Position) -> Sequence[Draw]:
+    def pending(self, context: DrawContext, position: Position) -> Sequence[RolloutBatch]:
         """Draws that it has made already and that begin at ``position`` or later, in order; waits for those under way.
         A checkpoint keeps them, since the weights that drew them are gone when it is continued."""
         return ()
 
-    def restore(self, context: DrawContext, position: Position, pending: Sequence[Draw]) -> bool:
+    def restore(self, context: DrawContext, position: Position, pending: Sequence[RolloutBatch]) -> bool:
         """Takes up what ``pending`` gave at that position, before the first draw of a run that continues; False where
         it makes no draws ahead and has no use for them."""
         return not pending
@@ -70,25 +71,25 @@ class Source(Protocol):
     # Who draws, and how much
 
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:
-        """Who draws its completions: the policy that learns, as it is at each draw; another policy, or the same one as
-        it was at another time or temperature; or no policy of ours."""
+        """Says who draws its completions: the policy that learns, as it is at each draw; another policy, or the same
+        one as it was at another time or temperature; or no policy of ours."""
         return "nobody"
 
     def samples_from(self) -> tuple[str, ...]:
-        """The models that do not learn here and that it samples from, named as ``Stage.start`` names them; an empty
-        name is the policy as the stage finds it."""
+        """Names the models that do not learn here and that it samples from, named as ``Stage.start`` names them; an
+        empty name is the policy as the stage finds it."""
         return ()
 
     def completions_per_prompt(self) -> int:
-        """How many of a prompt a step learns from, before a selection leaves some out."""
+        """Says how many of a prompt a step learns from, before a selection leaves some out."""
         return 1
 
     def sampling(self, renderer: Renderer) -> Sampling | None:
-        """How its completions are drawn; None where it samples none."""
+        """Says how its completions are drawn; None where it samples none."""
         return None
 
     def gathers(self, rows: int) -> int:
-        """For how many of so many rows it samples once, before its first draw; 0: it does not."""
+        """Says for how many of so many rows it samples once, before its first draw; 0: it does not."""
         return 0
 
     def on_trial(self, prompts: int) -> Source:
@@ -107,8 +108,8 @@ class Source(Protocol):
         return True
 
     def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
-        """What it makes of a row before anything is sampled; None where it passes the row over. Raises UserError for a
-        row that it cannot use."""
+        """Returns what it makes of a row before anything is sampled; None where it passes the row over. Raises
+        UserError for a row that it cannot use."""
         return context.renderer.prompt(example)
 
     def texts_of(self, example: Example) -> Sequence[Example]:
@@ -128,7 +129,7 @@ class Source(Protocol):
         return False
 
     def selection(self) -> Selection | None:
-        """What of a group is trained on; None: all of it."""
+        """Says what of a group is trained on; None: all of it."""
         return None
 
     def keeps(self, group: Group, signal: Callable[[Group], bool]) -> bool:
@@ -136,7 +137,7 @@ class Source(Protocol):
         return True
 
     def without_signal_words(self) -> str:
-        """What it does with a group without signal, in words that go on from "the source"; empty: nothing."""
+        """Says what it does with a group without signal, in words that go on from "the source"; empty: nothing."""
         return ""
 
     # What it cannot do

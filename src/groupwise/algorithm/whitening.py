@@ -1,4 +1,4 @@
-"""Normalisation of finished advantages over the whole draw."""
+"""This module normalises finished advantages over the whole draw."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from groupwise.algorithm.signals import Signals
 
 @dataclass(frozen=True)
 class Whitening:
-    """(A - mean) / √(var + epsilon) over the draw (PPO, REINFORCE++). Exactly 0 where all advantages are equal but for
-    rounding."""
+    """This step computes (A - mean) / √(var + epsilon) over the draw (PPO, REINFORCE++). Exactly 0 where all advantages
+    are equal but for rounding."""
 
     unit: Literal["none", "tokens", "sequences"] = "none"
     """Over what mean and variance go: nothing is whitened, all tokens (a long completion counts more), or completions,

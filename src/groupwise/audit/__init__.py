@@ -55,7 +55,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Finding:
-    """All answers of one kind."""
+    """A finding is about all answers of one kind."""
 
     kind: str
     expected: Expected
@@ -73,13 +73,13 @@ class Finding:
 
     @property
     def wrong(self) -> int:
-        """How many got something else than expected; 0 where anything may be."""
+        """Counts how many got something else than expected; 0 where anything may be."""
         return {"full": self.answers - self.full, "none": self.full, "any": 0}[self.expected]
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Mistakes among answers, with Wilson's 95 % interval."""
+    """A rate is mistakes among answers, with Wilson's 95 % interval."""
 
     mistakes: int
     answers: int
@@ -95,7 +95,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found, kind by kind."""
+    """This is what an audit found, kind by kind."""
 
     reward: str
     rows: int
@@ -127,7 +127,8 @@ class Audit:
 
     @property
     def agreement(self) -> Interval | None:
-        """Share of the graded outputs on which reward and grade agree, of those that it could judge; None: of none."""
+        """Returns the share of the graded outputs on which reward and grade agree, of those that it could judge; None:
+        of none."""
         unscored = {each.kind: sum(each.statuses.get(status, 0) for status in UNSCORED) for each in self.graded}
         judged = sum(each.answers - unscored[each.kind] for each in self.graded)
         agreed = sum(each.full for each in self.graded if each.expected == "full") + sum(
@@ -141,7 +142,7 @@ class Audit:
         return sum(each.seconds for each in everything) / max(1, sum(each.answers for each in everything))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``json.dumps`` takes, the rates among them."""
+        """Returns plain values that ``json.dumps`` takes, the rates among them."""
         names = ("false_negatives", "false_positives", "graded_false_negatives", "graded_false_positives")
         rates = (self.false_negatives, self.false_positives, self.graded_false_negatives, self.graded_false_positives)
         summary = {name: asdict(rate) for name, rate in zip(names, rates, strict=True)}

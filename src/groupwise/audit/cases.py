@@ -1,4 +1,5 @@
-"""Answers to try a reward with: right ones in several forms, wrong ones made from them, and hostile ones."""
+"""This module makes answers to try a reward with: right ones in several forms, wrong ones made from them, and hostile
+ones."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ _A_NUMBER = re.compile(r"[-−]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?
 
 @dataclass(frozen=True)
 class Case:
-    """One answer to one row."""
+    """A case is one answer to one row."""
 
     kind: str
     expected: Expected
@@ -72,7 +73,7 @@ def right_cases(examples: Sequence[Example], form: str, expected: Expected) -> l
 
 
 def wrong_cases(examples: Sequence[Example], form: str) -> Iterator[Case]:
-    """Wrong answers in a form that the reward reads, and what stands for no answer at all."""
+    """Returns wrong answers in a form that the reward reads, and what stands for no answer at all."""
     for row, example in enumerate(examples):
         right = gold(example)
         if right is None:
@@ -95,7 +96,8 @@ def wrong_cases(examples: Sequence[Example], form: str) -> Iterator[Case]:
 
 
 def changed_answers(right: str) -> Iterator[tuple[str, Expected, str]]:
-    """``(kind, expected, answer)`` near misses of an answer that holds a number; nothing of one that holds none."""
+    """Yields ``(kind, expected, answer)`` near misses of an answer that holds a number; nothing of one that holds
+    none."""
     match = _A_NUMBER.search(right)
     if match is None:
         return

@@ -1,4 +1,5 @@
-"""Outputs that somebody has graded already: a column with a model's answer and one that says whether it is right."""
+"""This module reads outputs that somebody has graded already: a column with a model's answer and one that says whether
+it is right."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ class Graded:
 
 
 def graded_outputs(examples: Sequence[Example], output: str | None = None, label: str | None = None) -> list[Graded]:
-    """All graded outputs of the rows, in order; none where there are no such columns.
+    """Returns all graded outputs of the rows, in order; none where there are no such columns.
 
     A row holds one (``output`` and ``label`` in columns of its own) or several (columns that are objects with both, as
     in OpenAI's sampled GSM8K solutions). An output is text or a list of steps. Raises UserError where a named column is

@@ -1,4 +1,4 @@
-"""Asks a reward about many answers, whatever it does: raise, hang, return nonsense."""
+"""This module asks a reward about many answers, whatever it does: raise, hang, return nonsense."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Status = ScoreStatus | Literal["raised"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one answer."""
+    """A verdict says what became of one answer."""
 
     value: float | None
     status: Status
@@ -37,7 +37,7 @@ Written = Callable[[Case], Rollout]
 """A case as a completion that a policy might have sampled."""
 
 
-class Hung(BaseException):
+class AuditTimeout(BaseException):
     """The time is over. No ``except Exception`` in a user's function may keep it."""
 
 
@@ -56,7 +56,7 @@ def judge(reward: Reward, cases: Sequence[Case], limit_seconds: float, written: 
         return []
     try:
         return _together(reward, cases, limit_seconds * min(len(cases), LIMITS_TOGETHER), written)
-    except (Exception, Hung):
+    except (Exception, AuditTimeout):
         return list(_one_by_one(reward, cases, limit_seconds, written))
 
 
@@ -80,7 +80,7 @@ def _one_by_one(reward: Reward, cases: Sequence[Case], limit_seconds: float, wri
         try:
             (verdict,) = _together(reward, [case], limit_seconds, written)
             yield verdict
-        except Hung:
+        except AuditTimeout:
             hangs += 1
             seconds = time.perf_counter() - started
             yield Verdict(
@@ -93,7 +93,7 @@ def _one_by_one(reward: Reward, cases: Sequence[Case], limit_seconds: float, wri
 @contextmanager
 def _deadline(seconds: float) -> Iterator[None]:
     def ring(number: int, frame: object) -> None:
-        raise Hung
+        raise AuditTimeout
 
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield

@@ -16,7 +16,7 @@ CHARACTERS_A_TOKEN = 100
 
 
 def with_tokens(renderer: Renderer, steps: Segmentation | None, context_tokens: int) -> Written:
-    """Answers as this tokenizer's demonstrations, cut ones without what ends a completion.
+    """Returns answers as this tokenizer's demonstrations, cut ones without what ends a completion.
 
     Of an answer that is far longer than the context only so much is kept that it still is; steps are not looked for in
     one that does not fit. Half a surrogate pair, which no tokenizer spells, becomes a question mark.

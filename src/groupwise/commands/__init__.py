@@ -1,1 +1,1 @@
-"""One file a command: ``execute(arguments) -> exit code``."""
+"""This package has one file a command: ``execute(arguments) -> exit code``."""

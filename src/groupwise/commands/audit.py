@@ -130,13 +130,13 @@ def _written(reward: Reward, task: Task) -> Written:
     from groupwise.audit.scoring import as_rollout
     from groupwise.audit.tokens import with_tokens
     from groupwise.rewards import ModelReward
-    from groupwise.tasks.task_renderer import recalled
+    from groupwise.tasks.task_renderer import read_template_record
     from groupwise.tokens.renderer import Renderer
 
     if not isinstance(reward, ModelReward):
         return as_rollout
     scorer = reward.open()
-    arguments, today = recalled(str(reward.model))
+    arguments, today = read_template_record(str(reward.model))
     renderer = Renderer(scorer.tokenizer, name=str(reward.model), template_arguments=arguments, today=today)
     return with_tokens(renderer, task.steps, scorer.context_tokens)
 

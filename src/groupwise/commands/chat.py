@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from groupwise.commands.parser import parser
-from groupwise.commands.prompt_options import add_sampling, apart, asked_as_trained, refuse_narrowed
+from groupwise.commands.prompt_options import add_sampling, refuse_narrowed, split_arguments, trained_options
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
 from groupwise.output.printable import visible
@@ -33,7 +33,7 @@ SHOWN_LETTERS = 200  # of an example
 
 def execute(arguments: Sequence[str]) -> int:
     """Talks until the user leaves."""
-    said, arguments = apart(arguments)
+    said, arguments = split_arguments(arguments)
     chosen = _parser().parse_args(arguments)
     refuse_narrowed(chosen)
     refuse_number("--temperature", chosen.temperature, "[0, inf)")
@@ -86,7 +86,7 @@ def _open(chosen: Namespace, said: dict[str, Any]) -> list[Conversation]:
     sources = [source for source in (chosen.against, chosen.model) if source]
     conversations = []
     for source, label in zip(sources, labels(*sources), strict=True):
-        known = asked_as_trained(source, chosen.system, chosen.stop)
+        known = trained_options(source, chosen.system, chosen.stop)
         opened = open_model(
             source, chosen.device, chosen.dtype, known.system or None, known.chat, template_arguments=said
         )
@@ -117,9 +117,9 @@ def _answer_once(conversations: Sequence[Conversation], said: str) -> None:
 
 def _introduced(chosen: Namespace) -> Iterator[str]:
     """What the model was asked in training, with an example from its held-out rows."""
-    from groupwise.tasks.questions import asked
+    from groupwise.tasks.questions import read_questions
 
-    known = asked(chosen.model)
+    known = read_questions(chosen.model)
     if known.example:
         right = f" (right: {known.answer})" if known.answer else ""
         yield visible(f"It can be asked, for example: {' '.join(known.example.split())[:SHOWN_LETTERS]}{right}")

@@ -1,4 +1,4 @@
-"""One model's side of a talk, drawn token by token."""
+"""This module is one model's side of a talk, drawn token by token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from groupwise.types import Example, Message, Request
 
 
 class TextStream:
-    """Tokens in, text out as soon as it is certain: a character whose bytes lie in several tokens comes out whole."""
+    """A text stream takes tokens and gives text as soon as it is certain: a character whose bytes lie in several tokens
+    comes out whole."""
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self.decode = decode
@@ -23,12 +24,12 @@ class TextStream:
         self.shown = ""
 
     def add(self, token: int) -> str:
-        """What the token adds; often nothing, sometimes several characters."""
+        """Returns what the token adds; often nothing, sometimes several characters."""
         self.tokens.append(token)
         return self._up_to(self.decode(self.tokens).rstrip(UNFINISHED))
 
     def end(self) -> str:
-        """What was held back."""
+        """Returns what was held back."""
         return self._up_to(self.decode(self.tokens))
 
     def _up_to(self, text: str) -> str:
@@ -68,8 +69,8 @@ class Conversation:
         return self.renderer.tokenizer.chat_template is not None
 
     def ask(self, said: str, on_text: Callable[[str], None], is_stopped: Callable[[], bool] = lambda: False) -> Answer:
-        """The model's answer, heard piece by piece by ``on_text``. A KeyboardInterrupt or ``is_stopped``, which is
-        asked after every token, ends it there.
+        """Returns the model's answer, given piece by piece to ``on_text``. A KeyboardInterrupt or ``is_stopped``, which
+        is asked after every token, ends it there.
 
         Raises UserError where the conversation has become too long for the context; then it is as before.
         """

@@ -29,7 +29,10 @@ def add_data_options(known: _ActionsContainer) -> None:
 def add_answer_options(known: _ActionsContainer) -> None:
     """Adds the options on answers that are learned."""
     known.add_argument(
-        "--turns", choices=("last", "all"), default="last", help="learned of a conversation: the last answer, or all"
+        "--turns",
+        choices=("last", "all"),
+        default=None,
+        help="learned of a conversation: the last answer (default), or all (default where tools are called)",
     )
     known.add_argument(
         "--demonstrations",

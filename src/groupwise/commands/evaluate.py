@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.commands.data_options import add_data_options, reading_of
-from groupwise.commands.evaluation_rows import measure_rows, row_of, set_rows
+from groupwise.commands.evaluation_rows import fact_rows, measure_rows, set_rows, verifier_rows
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
-from groupwise.commands.prompt_options import add_sampling, apart, asked_as_trained, refuse_narrowed, task_with
+from groupwise.commands.prompt_options import add_sampling, refuse_narrowed, split_arguments, task_with, trained_options
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
 from groupwise.evaluation.plan import HeldOut
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from groupwise.evaluation.best_of_n import Verification
     from groupwise.evaluation.comparison import Comparison
     from groupwise.evaluation.evaluate import Evaluation
-    from groupwise.evaluation.measure import Measure
     from groupwise.protocols import Reward
     from groupwise.tasks.task import Task
     from groupwise.types import Rollout
@@ -48,13 +47,13 @@ PLAN = {
 
 def execute(arguments: Sequence[str]) -> int:
     """Evaluates, prints the table, and writes --json."""
-    said, arguments = apart(arguments)
+    said, arguments = split_arguments(arguments)
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
     from groupwise.commands.models import labels
-    from groupwise.commands.verifier import opened
+    from groupwise.commands.verifier import open_verifier
     from groupwise.evaluation.comparison import compare
-    from groupwise.evaluation.voting import able_judge
+    from groupwise.evaluation.voting import voting_judge
     from groupwise.learners import Local
     from groupwise.learners.source import check_model
     from groupwise.tasks import by_name
@@ -70,10 +69,10 @@ def execute(arguments: Sequence[str]) -> int:
         judge=chosen.judge,
         **reading_of(chosen),
     )
-    able_judge(task)
+    voting_judge(task)
     task = task_with(task, said, ())
     learner = Local(device=chosen.device, dtype=chosen.dtype)
-    verifier = opened(chosen.verifier, task, learner) if chosen.verifier else None
+    verifier = open_verifier(chosen.verifier, task, learner) if chosen.verifier else None
     names = labels(*sources)
     done, chosen_by = [], []
     for source, name in zip(sources, names, strict=True):
@@ -149,12 +148,12 @@ def _evaluate(
     from groupwise.commands.verifier import speaking
     from groupwise.evaluation.best_of_n import verify
     from groupwise.evaluation.evaluate import evaluate_plan
-    from groupwise.evaluation.voting import able_judge
+    from groupwise.evaluation.voting import voting_judge
     from groupwise.rewards.scoring import prepare
 
     prepare(task.judges)
     said = task.system if chosen.system is None else chosen.system
-    known = asked_as_trained(source, said, chosen.stop, task.chat)
+    known = trained_options(source, said, chosen.stop, task.chat)
     stops = (known.stop_strings or task.stop_strings) if chosen.stop is None else known.stop_strings
     if known.temperature not in (None, chosen.temperature):
         print(f"{name}: in training it sampled at temperature {known.temperature:g}", file=sys.stderr)
@@ -175,7 +174,7 @@ def _evaluate(
     if scorer is None:
         return evaluation, None
     print(visible(f"scoring {name} with {scorer.name}"), file=sys.stderr)
-    return evaluation, verify(samples, scorer, able_judge(task))
+    return evaluation, verify(samples, scorer, voting_judge(task))
 
 
 def _print(
@@ -206,10 +205,10 @@ def _print(
     for row in set_rows(done, comparison is not None):
         table.add_row(*map(escape, row))
     table.add_section()
-    for row in _choices(chosen_by):
+    for row in verifier_rows(chosen_by):
         table.add_row(*row)
     table.add_section()
-    for row in _facts(done):
+    for row in fact_rows(done):
         table.add_row(*row, *[""] * bool(comparison))
     console.print(table)
     for line in [*_remarks(first, asked), *_never_right(names, done)]:
@@ -218,38 +217,6 @@ def _print(
         console.print(f"{name}: {found.sentence}", markup=False)
     if comparison:
         console.print(comparison.sentence, markup=False)
-
-
-def _choices(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
-    """What a verifier makes of the samples; beside it stands maj@k of the same samples."""
-    from groupwise.evaluation.statistics import paired_difference
-
-    def row(name: str, measures: Sequence[Measure]) -> list[str]:
-        several = len(measures) > 1
-        return row_of(name, measures, paired_difference(*(each.by_problem for each in measures)) if several else None)
-
-    if not chosen_by:
-        return
-    first = chosen_by[0]
-    for k in first.best_of_at:
-        if k > 1:
-            yield row(f"best of {k} by {first.scorer}", [each.best_of_at[k] for each in chosen_by])
-    votes = [each.weighted_vote for each in chosen_by if each.weighted_vote]
-    if len(votes) == len(chosen_by):
-        yield row(f"weighted vote of {first.samples}", votes)
-
-
-def _facts(done: Sequence[Evaluation]) -> list[list[str]]:
-    def mean(each: Evaluation, name: str) -> str:
-        return f"{each.reward_means[name]:.3f}" if name in each.reward_means else ""
-
-    return [
-        *([f"mean reward, {name}", *(mean(each, name) for each in done)] for name in done[0].reward_means),
-        ["samples without an answer", *(f"{each.unparseable_fraction:.1%}" for each in done)],
-        ["truncated", *(f"{each.truncated_fraction:.1%}" for each in done)],
-        ["mean tokens", *(f"{each.mean_completion_tokens:.1f}" for each in done)],
-        ["tokens per second", *(f"{each.tokens / each.seconds:,.0f}" for each in done)],
-    ]
 
 
 def _remarks(evaluation: Evaluation, asked: int) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from groupwise.evaluation.best_of_n import Verification
     from groupwise.evaluation.comparison import Comparison
     from groupwise.evaluation.evaluate import Evaluation
     from groupwise.evaluation.measure import Measure
@@ -13,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def row_of(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
-    """Name, each model, the paired difference, all with intervals."""
+    """Returns name, each model, the paired difference, all with intervals."""
     cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
     return [name, *cells, *([f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"] if change else [])]
 
 
 def measure_rows(done: Sequence[Evaluation], comparison: Comparison | None) -> Iterator[list[str]]:
-    """A row for each measure."""
+    """Returns a row for each measure."""
     row, both = row_of, comparison
     ks = [k for k in done[0].pass_at if k > 1]
     yield row("greedy accuracy", [each.greedy for each in done], both.greedy if both else None)
@@ -40,3 +41,37 @@ def set_rows(done: Sequence[Evaluation], paired: bool) -> Iterator[list[str]]:
         rows = list(measure_rows(parts, compare(*parts) if paired else None))
         largest = [row for row in rows[2:] if row[0].partition("@")[2] == str(max(parts[0].pass_at, default=1))]
         yield from ([f"{name}: {row[0]}", *row[1:]] for row in (*rows[:2], *largest))
+
+
+def verifier_rows(chosen_by: Sequence[Verification]) -> Iterator[list[str]]:
+    """Yields what a verifier makes of the samples; beside it stands maj@k of the same samples."""
+    from groupwise.evaluation.statistics import paired_difference
+
+    def row(name: str, measures: Sequence[Measure]) -> list[str]:
+        several = len(measures) > 1
+        return row_of(name, measures, paired_difference(*(each.by_problem for each in measures)) if several else None)
+
+    if not chosen_by:
+        return
+    first = chosen_by[0]
+    for k in first.best_of_at:
+        if k > 1:
+            yield row(f"best of {k} by {first.scorer}", [each.best_of_at[k] for each in chosen_by])
+    votes = [each.weighted_vote for each in chosen_by if each.weighted_vote]
+    if len(votes) == len(chosen_by):
+        yield row(f"weighted vote of {first.samples}", votes)
+
+
+def fact_rows(done: Sequence[Evaluation]) -> list[list[str]]:
+    """Returns what else was counted: each reward's mean, answers that were none, lengths and speed."""
+
+    def mean(each: Evaluation, name: str) -> str:
+        return f"{each.reward_means[name]:.3f}" if name in each.reward_means else ""
+
+    return [
+        *([f"mean reward, {name}", *(mean(each, name) for each in done)] for name in done[0].reward_means),
+        ["samples without an answer", *(f"{each.unparseable_fraction:.1%}" for each in done)],
+        ["truncated", *(f"{each.truncated_fraction:.1%}" for each in done)],
+        ["mean tokens", *(f"{each.mean_completion_tokens:.1f}" for each in done)],
+        ["tokens per second", *(f"{each.tokens / each.seconds:,.0f}" for each in done)],
+    ]

@@ -16,7 +16,7 @@ from groupwise.errors import UserError
 
 if TYPE_CHECKING:
     from groupwise.algorithm import Algorithm
-    from groupwise.explain import Drawn, Numbers
+    from groupwise.explain import Numbers, StepBatch
 
 USAGE = "groupwise explain METHOD [--case FILE.json | --run DIR] [--against OTHER] [--json] [--algorithm.OPTION VALUE]"
 
@@ -35,15 +35,16 @@ a case:
   natural, and every list is as long as logprobs. What a method does not need may be missing:
 
   reward              of the whole response; null: not scored
-  step_rewards        [[end_index, score], ...], the index 0-based; where token rewards count (PPO) and
-                      no reward is given, these are they
+  step_rewards        [[end_index, score], ...], the index 0-based; where token rewards count (PPO,
+                      turns) and no reward is given, these are they
   rewards             {name: value} of several, null: not scored; reward, if it is not given, is their
                       sum with the weights "reward_weights": {name: weight} beside groups (all 1)
   correct             whether it is right, null: not scored; if it is not given, the first of rewards (or
                       the one that --judge names), or else reward, says so with 1 or more
   demonstrated        true: people chose it, no model drew it (false)
   truncated           true: it did not finish (false)
-  mask                which tokens the policy sampled (all)
+  mask                which tokens the policy sampled (all); a run of them is a turn
+  tokens              their ids, and those of what was heard between turns, where states are compared
   old_logprobs        of the policy when it drew
   behavior_logprobs   as the sampler reported them
   reference_logprobs  of the reference policy, or of the teacher
@@ -256,7 +257,7 @@ def _on_run(methods: Sequence[Method], chosen: Namespace) -> None:
     return None
 
 
-def _with_rows(numbers: Numbers, drawn: Drawn) -> dict[str, Any]:
+def _with_rows(numbers: Numbers, drawn: StepBatch) -> dict[str, Any]:
     return numbers.record() | {"rows": [list(group) for group in drawn.rows]}
 
 

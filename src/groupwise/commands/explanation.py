@@ -1,4 +1,4 @@
-"""An explanation on the terminal: of one method, or of two side by side."""
+"""This module puts an explanation on the terminal: of one method, or of two side by side."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LABEL = 20  # columns
 
 
 class Page:
-    """Lines of text and tables, as wide as the terminal."""
+    """A page is lines of text and tables, as wide as the terminal."""
 
     def __init__(self, methods: Sequence[Method]) -> None:
         self.methods = methods
@@ -51,17 +51,18 @@ class Page:
             self.console = Console(highlight=False, markup=False, emoji=False, width=PIPED_WIDTH)
 
     def describe(self, at_length: bool) -> None:
-        """Formula, what its letters mean, the row of the unified table; at length also the recipe's differences."""
+        """Prints the formula, what its letters mean, the row of the unified table; at length also the recipe's
+        differences."""
         for method in self.methods:
             self._describe(method, at_length)
 
     def name_missing_steps(self, method: Method, case: Case) -> None:
-        """Where a method supervises steps, and these numbers have one score a completion."""
+        """Says where a method supervises steps, and these numbers have one score a completion."""
         if "step_rewards" in method.algorithm.advantage.needs() and not case.has_step_scores:
             self.labelled("to know", f"{method.name}: {MISSING_STEPS}", "yellow")
 
     def effects(self) -> None:
-        """What each method does to a lone right answer, a lone wrong one, a long one, a truncated one."""
+        """Says what each method does to a lone right answer, a lone wrong one, a long one, a truncated one."""
         for method in self.methods:
             self.heading(f"What {method.name} does" if len(self.methods) > 1 else "What it does")
             self.paragraph(premises(method.algorithm), 2)
@@ -70,7 +71,7 @@ class Page:
             self._blank()
 
     def tokens(self, case: Case, found: Sequence[Numbers], title: str) -> None:
-        """Every number of every token."""
+        """Prints every number of every token."""
         count = sum(len(response.logprobs) for _, response in case.rows())
         self.heading(f"{title}: {counted(len(case.rows()), 'response')}, {counted(count, 'token')}")
         responses = [numbers.responses() for numbers in found]
@@ -91,7 +92,7 @@ class Page:
         self._blank()
 
     def scale(self, case: Case) -> None:
-        """What the scale of rewards does to each method, and where that of a learned one is seen."""
+        """Says what the scale of rewards does to each method, and where that of a learned one is seen."""
         found = {method.name: scale_effect(method.algorithm, case, method.name) for method in self.methods}
         for name, said in found.items():
             if said:
@@ -101,7 +102,7 @@ class Page:
             self._blank()
 
     def contrast(self, first: Sequence[float], second: Sequence[float]) -> None:
-        """How far two gradients agree."""
+        """Says how far two gradients agree."""
         found = contrast(first, second)
         names = [method.name for method in self.methods]
         if found.cosine is None:
@@ -149,7 +150,7 @@ class Page:
             self.console.print(Text.assemble((f"  {name:<{LABEL - 1}} ", "dim"), (visible(line), style)))
 
     def paragraph(self, text: str, indent: int, style: str = "") -> None:
-        """Wrapped at blanks; below a number's text, where there is one."""
+        """Prints text wrapped at blanks; below a number's text, where there is one."""
         deeper = indent + (3 if re.match(r"\d+\. ", text) else 0)
         width = max(self.console.width, 40) - deeper
         for number, line in enumerate(textwrap.wrap(text, width, break_on_hyphens=False)):
@@ -160,7 +161,8 @@ class Page:
 
 
 def documented(name: str) -> tuple[str, list[str]]:
-    """Of a recipe's docstring: its first line, and how it differs, the heading and a line for each number."""
+    """Returns parts of a recipe's docstring: its first line, and how it differs, the heading and a line for each
+    number."""
     text = documentation(name)
     found = re.search(r"^(?:How it differs|It is the row).*?(?=\n\n(?!\d+\. )|\Z)", text, re.DOTALL | re.MULTILINE)
     parts = re.split(r"(?<!\n)\n++(?=\d++\. )", found.group()) if found else []

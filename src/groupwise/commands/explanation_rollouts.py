@@ -12,7 +12,7 @@ from rich.text import Text
 
 from groupwise.commands.explanation import Page
 from groupwise.commands.explanation_tables import folded, push, short
-from groupwise.explain import Drawn, Numbers, Tokens, Totals, contrast, totals
+from groupwise.explain import Numbers, StepBatch, Tokens, Totals, contrast, totals
 from groupwise.output.counting import counted
 from groupwise.output.printable import visible
 
@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """Rollouts of one group that look alike."""
+    """A line is rollouts of one group that look alike."""
 
     group: int
     times: int
@@ -32,8 +32,8 @@ class Line:
     text: str
 
 
-def show(page: Page, name: str, rows: Sequence[Row], drawn: Sequence[Drawn], found: Sequence[Numbers]) -> None:
-    """What each method would have done with a step's rows."""
+def show(page: Page, name: str, rows: Sequence[Row], drawn: Sequence[StepBatch], found: Sequence[Numbers]) -> None:
+    """Shows what each method would have done with a step's rows."""
     by_row = [_by_row(*pair) for pair in zip(drawn, found, strict=True)]
     groups = len({row["group"] for row in rows})
     page.heading(f"{name}: {counted(len(rows), 'rollout')} in {counted(groups, 'group')}")
@@ -54,7 +54,7 @@ def show(page: Page, name: str, rows: Sequence[Row], drawn: Sequence[Drawn], fou
     _with_the_run(page, rows, by_row)
 
 
-def _by_row(drawn: Drawn, numbers: Numbers) -> dict[int, Tokens]:
+def _by_row(drawn: StepBatch, numbers: Numbers) -> dict[int, Tokens]:
     """Row number -> what the method makes of it; what it leaves out is not there."""
     numbered = [row for group in drawn.rows for row in group]
     return dict(zip(numbered, numbers.responses(), strict=True))

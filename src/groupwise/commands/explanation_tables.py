@@ -20,7 +20,7 @@ PLAIN, PUSH, HELD = "plain", "push", "held"
 
 @dataclass(frozen=True)
 class Column:
-    """One number for each token."""
+    """A column is one number for each token."""
 
     title: str
     rows: Sequence[Sequence[float]]
@@ -62,7 +62,7 @@ def token_columns(algorithm: Algorithm, case: Case, responses: Sequence[Tokens])
 
 
 def against_columns(names: Sequence[str], responses: Sequence[Sequence[Tokens]]) -> Iterator[Column]:
-    """Advantages and coefficients of two methods, and how far the coefficients are apart."""
+    """Returns advantages and coefficients of two methods, and how far the coefficients are apart."""
     for name, rows in zip(names, responses, strict=True):
         yield Column(f"{folded(name)}\nA", [tokens.advantages for tokens in rows])
         yield Column(f"{folded(name)}\n∂J/∂log π", [tokens.coefficients for tokens in rows], PUSH)
@@ -72,7 +72,7 @@ def against_columns(names: Sequence[str], responses: Sequence[Sequence[Tokens]])
 
 
 def token_tables(case: Case, columns: Sequence[Column], width: int) -> tuple[list[Table], int]:
-    """All columns in as many tables as the width asks for, and how many responses had no room in them."""
+    """Returns all columns in as many tables as the width asks for, and how many responses had no room in them."""
     places = [(g, r) for g, group in enumerate(case.groups) for r, _ in enumerate(group)]
     shown, tokens = 0, 0
     for row in columns[0].rows:
@@ -127,14 +127,14 @@ def _cell(value: float, kind: str) -> Text:
 
 
 def push(value: float) -> Text:
-    """Coloured by its sign."""
+    """Returns a number coloured by its sign."""
     if not value:
         return Text("0", style="dim")
     return Text(short(value, sign=True), style="green" if value > 0 else "red")
 
 
 def short(value: float, sign: bool = False) -> str:
-    """Four decimals, or three digits where those are nothing."""
+    """Returns four decimals, or three digits where those are nothing."""
     value = round(value, 15)
     plus = "+" if sign else ""
     if value and abs(value) < 1e-3:

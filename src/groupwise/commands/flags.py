@@ -1,4 +1,5 @@
-"""Options as they were given: ``--NAME VALUE ...`` on the command line, or a key of an options file."""
+"""This module keeps options as they were given: ``--NAME VALUE ...`` on the command line, or a key of an options
+file."""
 
 from __future__ import annotations
 
@@ -23,20 +24,20 @@ class Flag:
 
     @property
     def words(self) -> list[str]:
-        """As a parser of the command line takes them; a single value may begin with a dash."""
+        """Returns the words as a parser of the command line takes them; a single value may begin with a dash."""
         if len(self.values) == 1:
             return [f"--{self.name}={self.values[0]}"]
         return [f"--{self.name}", *self.values]
 
     @property
     def shown(self) -> str:
-        """Its values for a message."""
+        """Returns its values for a message."""
         text = " ".join(self.values) or "nothing"
         return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 3]}..."
 
     @property
     def spelling(self) -> str:
-        """As its writer sees it: ``--steps``, or ``run.toml: steps``."""
+        """Returns it as its writer sees it: ``--steps``, or ``run.toml: steps``."""
         return f"{self.place}: {self.name}" if self.place else f"--{self.name}"
 
 
@@ -56,7 +57,7 @@ def flags_of(words: Sequence[str]) -> tuple[list[str], list[Flag]]:
 
 
 def underscored(word: str) -> str:
-    """``--dry-run=1`` as ``--dry_run=1``; what is no option stays as it is."""
+    """Returns ``--dry-run=1`` as ``--dry_run=1``; what is no option stays as it is."""
     name, equals, value = word.partition("=")
     return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word
 
@@ -67,7 +68,7 @@ def is_option(word: str) -> bool:
 
 
 def words_of(flags: Iterable[Flag]) -> list[str]:
-    """The inverse of ``flags_of``."""
+    """Does the inverse of ``flags_of``."""
     return [word for flag in flags for word in flag.words]
 
 

@@ -1,4 +1,4 @@
-"""What ``--held_out`` names: a fraction of the data, a file, or several files by names."""
+"""This module reads what ``--held_out`` names: a fraction of the data, a file, or several files by names."""
 
 from __future__ import annotations
 

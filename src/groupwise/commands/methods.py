@@ -23,14 +23,14 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def names() -> list[str]:
-    """Of every recipe."""
+    """Returns the names of every recipe."""
     from groupwise import recipes
 
     return list(recipes.__all__)
 
 
 def method(name: str) -> Algorithm:
-    """The recipe of that name. Raises UserError, with the nearest one, where there is none."""
+    """Returns the recipe of that name. Raises UserError, with the nearest one, where there is none."""
     from groupwise import recipes
 
     found: Algorithm = vars(recipes)[canonical(name)]
@@ -38,7 +38,7 @@ def method(name: str) -> Algorithm:
 
 
 def canonical(name: str) -> str:
-    """The recipe's name, also of a paper's spelling: Dr. GRPO, REINFORCE++, GSPO-token.
+    """Returns the recipe's name, also of a paper's spelling: Dr. GRPO, REINFORCE++, GSPO-token.
 
     Raises UserError, with the nearest one, where there is none.
     """
@@ -55,7 +55,7 @@ def canonical(name: str) -> str:
 
 
 def documentation(name: str) -> str:
-    """The docstring of the recipe's module: what it is, how it differs, when to use it, what goes wrong."""
+    """Returns the docstring of the recipe's module: what it is, how it differs, when to use it, what goes wrong."""
     return (importlib.import_module(f"groupwise.recipes.{name}").__doc__ or "").strip()
 
 

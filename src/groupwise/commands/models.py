@@ -20,7 +20,7 @@ def open_model(
     chat: Literal["auto", "always", "never"] = "auto",
     template_arguments: Mapping[str, Any] | None = None,
 ) -> tuple[RolloutEngine, Renderer]:
-    """As ``opening.open_model``; what a person should know is printed beside the results."""
+    """Does as ``opening.open_model``; what a person should know is printed beside the results."""
     from groupwise.engines import Native
     from groupwise.runs import opening
 

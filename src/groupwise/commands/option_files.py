@@ -1,4 +1,4 @@
-"""Files of options: TOML or YAML, read as flags and written from them.
+"""This module reads and writes files of options: TOML or YAML, read as flags and written from them.
 
 A key is an option without its dashes; a table is a prefix, so that ``[kl] coefficient = 0.02`` is
 ``--kl.coefficient 0.02``. ``method`` (or ``recipe``) says what is run.

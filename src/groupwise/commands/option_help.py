@@ -114,7 +114,7 @@ class Page:
         self.first = self._most_used()
 
     def lines(self, subject: str) -> Iterator[str]:
-        """The whole page."""
+        """Returns the whole page."""
         example = " --model MODEL --data FILE" * ("model" in self.own) + " [options]"
         yield from self._wrapped(f"usage: {self.program} {subject}{example}")
         yield from self._about(subject)

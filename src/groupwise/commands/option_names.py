@@ -1,4 +1,4 @@
-"""Short names of options: any ending of a full name, at its dots, that only one option has.
+"""This module knows short names of options: any ending of a full name, at its dots, that only one option has.
 
 ``--group_size`` is ``--grpo.algorithm.source.group_size``. A first part may stand before the ending, so that
 ``--grpo.steps`` and ``--grpo.group_size`` choose a stage.

@@ -56,7 +56,7 @@ def tune(
 
 
 class Options:
-    """All options of a recipe: their names, what they say of themselves, and the recipe that they make."""
+    """These are all options of a recipe: their names, what they say of themselves, and the recipe that they make."""
 
     def __init__(self, recipe: Run) -> None:
         self.recipe = recipe
@@ -73,7 +73,7 @@ class Options:
         self.names = OptionNames(list(self.actions))
 
     def settle(self, line: Sequence[Flag], file: Sequence[Flag], others: Sequence[str] = ()) -> dict[str, Flag]:
-        """Which flag sets each option, by the option's full name: the command line's before the file's."""
+        """Says which flag sets each option, by the option's full name: the command line's before the file's."""
         settled: dict[str, Flag] = {}
         outright = {flag.name for flag in (*line, *file)} & set(self.actions)
         for flags in (file, line):

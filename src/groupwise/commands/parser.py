@@ -20,7 +20,7 @@ JUDGE = "the reward that says what is right (the first): one of them, or another
 
 
 def parser(name: str, description: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
-    """An argument parser in the style of every command: a summary, the options, examples; errors as UserError."""
+    """Makes an argument parser in the style of every command: a summary, the options, examples; errors as UserError."""
     made = _Parser(
         prog=f"groupwise {name}",
         description=description,

@@ -1,4 +1,5 @@
-"""How a model is prompted, sampled and stopped: ``--chat.enable_thinking false``, ``--min_p 0.1``, ``--stop TEXT``."""
+"""This module says how a model is prompted, sampled and stopped: ``--chat.enable_thinking false``, ``--min_p 0.1``,
+``--stop TEXT``."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ OWN = ("conversation", "messages", "tools", "documents", "tokenize", "add_genera
 
 
 def template_value(text: str) -> Any:
-    """JSON where the text is some: true, false, null, a number, "text", [..], {..}; else the text itself."""
+    """Reads JSON where the text is some: true, false, null, a number, "text", [..], {..}; else the text itself."""
 
     def refuse(_: str) -> Any:
         raise ValueError("no JSON")  # NaN and Infinity
@@ -43,7 +44,8 @@ def template_value(text: str) -> Any:
 
 
 def template_arguments(flags: Sequence[Flag], taken: Sequence[str] = ()) -> tuple[dict[str, Any], list[Flag]]:
-    """What ``--chat.NAME VALUE`` says, and the other flags; ``taken`` are names that are options of something else.
+    """Returns what ``--chat.NAME VALUE`` says, and the other flags; ``taken`` are names that are options of something
+    else.
 
     Raises UserError for a name that no template can be given, and for one without its value.
     """
@@ -63,7 +65,7 @@ def template_arguments(flags: Sequence[Flag], taken: Sequence[str] = ()) -> tupl
     return said, [flag for flag in flags if flag not in mine]
 
 
-def apart(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def split_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The template's arguments among the words of a command, and the other words."""
     mine: list[str] = []
     rest: list[str] = []
@@ -79,20 +81,20 @@ def apart(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def stop_strings(given: Sequence[str] | None) -> tuple[str, ...]:
-    """What ends a completion. Raises UserError for an empty text."""
+    """Returns what ends a completion. Raises UserError for an empty text."""
     found = tuple(map(unescaped, given or ()))
     if not all(found):
         raise UserError("--stop is an empty text; expected what ends a completion, such as '</answer>'")
     return found
 
 
-def asked_as_trained(source: str, system: str | None, stops: Sequence[str] | None, chat: Chat = "auto") -> Questions:
-    """How the model is asked: as the run that left it asked it, but for what the caller says. ``--system ""`` and
+def trained_options(source: str, system: str | None, stops: Sequence[str] | None, chat: Chat = "auto") -> Questions:
+    """Says how the model is asked: as the run that left it asked it, but for what the caller says. ``--system ""`` and
     ``--stop ""``: none. What is recalled is told in one line on standard error."""
-    from groupwise.tasks.questions import asked
-    from groupwise.tasks.task_renderer import recalled
+    from groupwise.tasks.questions import read_questions
+    from groupwise.tasks.task_renderer import read_template_record
 
-    known, (arguments, today) = asked(source), recalled(source)
+    known, (arguments, today) = read_questions(source), read_template_record(source)
     if system is not None:
         known = replace(known, system="")
     if stops is not None:

@@ -1,4 +1,5 @@
-"""A recipe file: ``run = Run(...)``, or a function ``run(model=..., ...) -> Run`` whose parameters are options."""
+"""This module reads a recipe file: ``run = Run(...)``, or a function ``run(model=..., ...) -> Run`` whose parameters
+are options."""
 
 from __future__ import annotations
 

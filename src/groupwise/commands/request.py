@@ -1,4 +1,5 @@
-"""What ``groupwise run`` and ``groupwise check`` are asked, of a command line and a file of options."""
+"""This module reads what ``groupwise run`` and ``groupwise check`` are asked, of a command line and a file of
+options."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ Parser = Callable[[bool], ArgumentParser]
 
 @dataclass(frozen=True)
 class Request:
-    """One command: what is run, the command's own options, and the flags of the recipe."""
+    """A request is one command: what is run, the command's own options, and the flags of the recipe."""
 
     chosen: Namespace
     """The command's own options, ``recipe`` among them."""
@@ -41,7 +42,7 @@ class Request:
 
     @property
     def subject(self) -> str:
-        """The recipe file or the method."""
+        """Returns the recipe file or the method."""
         return str(self.chosen.recipe)
 
     @property
@@ -80,8 +81,8 @@ class Request:
         return [Flag(option, flag.values) for option, flag in settled.items()]
 
     def flags(self, recipe: Run, others: Sequence[str], of_file: Sequence[Flag] = ()) -> list[Flag]:
-        """All that was given, for a file of options: what is run, and every option by its full name. ``of_file`` are
-        the parameters of a recipe file."""
+        """Returns all that was given, for a file of options: what is run, and every option by its full name.
+        ``of_file`` are the parameters of a recipe file."""
         _, request = self._template(recipe)
         templates = [flag for flag in over(self.file, self.line) if flag not in (*request.file, *request.line)]
         own = [flag for flag in self.own if flag.name not in NEVER_IN_A_FILE]
@@ -103,7 +104,8 @@ def is_recipe_file(name: str) -> bool:
 
 
 def read_request(arguments: Sequence[str], parser: Parser, usage: str) -> Request:
-    """What was asked. Raises UserError where nothing says what is to be run, and for an option that is given twice."""
+    """Returns what was asked. Raises UserError where nothing says what is to be run, and for an option that is given
+    twice."""
     override = refusal(arguments)
     if override:
         raise UserError(override)

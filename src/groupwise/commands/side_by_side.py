@@ -1,4 +1,4 @@
-"""Two conversations answering at once, in two columns."""
+"""This module lets two conversations answer at once, in two columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEPT_LINES = 4  # of the terminal's height for headings
 
 
 class Pair:
-    """Asks every conversation the same, each in a thread of its own, and shows the answers as they are drawn."""
+    """A pair asks every conversation the same, each in a thread of its own, and shows the answers as they are drawn."""
 
     def __init__(self, conversations: Sequence[Conversation]) -> None:
         self.conversations = conversations
@@ -25,7 +25,8 @@ class Pair:
         self.stop = threading.Event()
 
     def ask(self, said: str, console: Console | None) -> list[Answer]:
-        """``console`` None: shows nothing. Ctrl-C stops all answers. Raises what any of them raised."""
+        """Asks all of them. ``console`` None: shows nothing. Ctrl-C stops all answers. Raises what any of them
+        raised."""
         threads = [
             threading.Thread(target=self._answer, args=(number, said), daemon=True)
             for number in range(len(self.conversations))

@@ -1,4 +1,5 @@
-"""A verifier from the command line: a reward that chooses among samples, opened before anything is sampled."""
+"""This module opens a verifier from the command line: a reward that chooses among samples, opened before anything is
+sampled."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from groupwise.tasks.task import Task
 
 
-def opened(spec: str, task: Task, learner: Local) -> Reward:
+def open_verifier(spec: str, task: Task, learner: Local) -> Reward:
     """The reward of that name (``rewards.by_name``); a learned one is open, as ``learner`` says.
 
     Raises UserError where there is none, and where it scores steps and the task does not say what a step is.

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from groupwise.config.identity import identity, ours, source_hash
 from groupwise.output.masking import MASK, masked, names_secret
+from groupwise.values.said import SAID_WHERE_SET
 
 SHOWN_ROWS = 3  # of a task's examples that are hashed at each end
 
 
 def describe(value: Any) -> Any:
-    """Nested dicts, lists and scalars. Two recipes that behave alike describe alike, in every process.
+    """Returns nested dicts, lists and scalars. Two recipes that behave alike describe alike, in every process.
 
     A dataclass is its type and fields (and its source, where a user wrote it); a function or an object what
     ``identity`` says of it, so that an edited reward is another recipe; a sequence of rows its length and a hash of its
@@ -39,7 +40,8 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
     if isinstance(value, Path):
         return masked(str(value))
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {field.name: _part(field.name, getattr(value, field.name), below) for field in fields(value)}
+        said = [field for field in fields(value) if not _is_silent(field, getattr(value, field.name))]
+        parts = {field.name: _part(field.name, getattr(value, field.name), below) for field in said}
         source = {} if ours(type(value)) else {"sha256": source_hash(type(value))}
         return {"is": type(value).__name__, **source, **parts}
     if isinstance(value, Mapping):
@@ -49,6 +51,11 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview | range):
         return {"rows": len(value), "sha256": _rows_hash(value)}
     return identity(value, below)
+
+
+def _is_silent(field: Field[Any], value: Any) -> bool:
+    """Whether it says nothing."""
+    return SAID_WHERE_SET.items() <= field.metadata.items() and value == field.default
 
 
 def _part(name: str, value: Any, below: Callable[[Any], Any]) -> Any:
@@ -63,7 +70,7 @@ def differences(ours: Any, theirs: Any) -> Iterator[str]:
 
 
 def parts_that_differ(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """``(path, ours, theirs)`` of every place where two descriptions differ."""
+    """Yields ``(path, ours, theirs)`` of every place where two descriptions differ."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*ours, *(key for key in theirs if key not in ours)]:
             yield from parts_that_differ(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)

@@ -1,4 +1,5 @@
-"""What a function or an object is, as plain data: two that may behave differently describe differently.
+"""This module describes what a function or an object is, as plain data: two that may behave differently describe
+differently.
 
 A function is its source, what it closes over, its defaults, and the values and functions of its own file that it names;
 a partial what it holds; an instance its class and its attributes. Where something cannot be told apart from another of
@@ -33,7 +34,7 @@ Describe = Callable[[Any], Any]
 
 
 def identity(value: Any, describe: Describe) -> Any:
-    """Of whatever is no plain value, mapping, list or dataclass; ``describe`` describes the parts."""
+    """Describes whatever is no plain value, mapping, list or dataclass; ``describe`` describes the parts."""
     if isinstance(value, functools.partial):
         return {
             "partial": describe(value.func),
@@ -58,7 +59,7 @@ def identity(value: Any, describe: Describe) -> Any:
 
 
 def unknowns(description: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """``(path, type)`` of every part of a description that cannot be compared."""
+    """Yields ``(path, type)`` of every part of a description that cannot be compared."""
     if isinstance(description, Mapping):
         if UNKNOWN in description:
             yield path, str(description[UNKNOWN])
@@ -70,7 +71,7 @@ def unknowns(description: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def source_hash(value: Any) -> str:
-    """Of the source of a function or a class; of its compiled code where there is none."""
+    """Returns a hash of the source of a function or a class; of its compiled code where there is none."""
     try:
         source = inspect.getsource(value)
     except (OSError, TypeError):

@@ -29,7 +29,7 @@ def refuse_number(option: str, value: Any, interval: str, whole: bool = False) -
 
 
 def in_words(interval: str, whole: bool = False) -> str:
-    """``"[0, 1)"`` as ``a number, at least 0 and less than 1``."""
+    """Says ``"[0, 1)"`` as ``a number, at least 0 and less than 1``."""
     low, high, holds_low, holds_high = _read(interval)
     least, most = "at least" if holds_low else "more than", "at most" if holds_high else "less than"
     ends = [f"{least} {low:g}"] * math.isfinite(low) + [f"{most} {high:g}"] * math.isfinite(high)
@@ -45,7 +45,7 @@ def refuse_numbers(value: Any, prefix: str) -> None:
 
 
 def numbers(value: Any, prefix: str = "--") -> Iterator[tuple[str, Any, str, bool]]:
-    """``(option, value, interval, whole)`` of every number in a dataclass and in those inside it."""
+    """Yields ``(option, value, interval, whole)`` of every number in a dataclass and in those inside it."""
     declared = _declared(type(value))
     for each in fields(value):
         inner = getattr(value, each.name)

@@ -1,4 +1,5 @@
-"""The doctor: named alarms on a run's own metrics, each with the number that raised it and the knob that answers it.
+"""The doctor raises alarms: named alarms on a run's own metrics, each with the number that raised it and the knob that
+answers it.
 
 An alarm is a frozen dataclass whose fields are its thresholds, each with its reason, and one function from the rows of
 a stage to a sentence or None. It is told when it begins to hold, and again only after it has stopped. All it knows is
@@ -29,12 +30,12 @@ class Alarm(Protocol):
     def name(self) -> str: ...
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
-        """What the rows say, with the numbers and the knob; None: nothing. Decided by the last of them."""
+        """Says what the rows say, with the numbers and the knob; None: nothing. Decided by the last of them."""
         ...
 
 
 def alarms(updates_per_draw: float, half_precision: bool, hacked: Sequence[tuple[str, int]] = ()) -> tuple[Alarm, ...]:
-    """Those of a stage. ``hacked``: rewards that a rule on so many held-out problems stands beside."""
+    """Returns the alarms of a stage. ``hacked``: rewards that a rule on so many held-out problems stands beside."""
     return (
         EntropyCollapse(),
         LengthDrift(),
@@ -51,8 +52,8 @@ def alarms(updates_per_draw: float, half_precision: bool, hacked: Sequence[tuple
     )
 
 
-def news(rows: Sequence[Row], watched: Sequence[Alarm]) -> Iterator[tuple[str, str]]:
-    """Name and sentence of each alarm that holds now and did not one row before."""
+def new_alarms(rows: Sequence[Row], watched: Sequence[Alarm]) -> Iterator[tuple[str, str]]:
+    """Yields name and sentence of each alarm that holds now and did not one row before."""
     for alarm in watched:
         sentence = alarm.sentence(rows)
         if sentence and not alarm.sentence(rows[:-1]):
@@ -60,19 +61,19 @@ def news(rows: Sequence[Row], watched: Sequence[Alarm]) -> Iterator[tuple[str, s
 
 
 class Doctor:
-    """Listens to one stage, and writes what it says to ``alarms.jsonl``."""
+    """A doctor listens to one stage, and writes what it says to ``alarms.jsonl``."""
 
     def __init__(self, stage: str, metrics: Path, path: Path, watched: Sequence[Alarm]) -> None:
         self.stage, self.path, self.watched = stage, path, watched
         self._follower = Follower(metrics, stage)
         self._begun = False
 
-    def hear(self, step: int) -> list[str]:
-        """After a step whose row is written: a sentence for each alarm that begins there."""
+    def observe(self, step: int) -> list[str]:
+        """Looks at a stage after a step whose row is written: a sentence for each alarm that begins there."""
         if not self._begun:
             self._forget(step)
         told = []
-        for name, sentence in news(self._follower.newest(), self.watched):
+        for name, sentence in new_alarms(self._follower.newest(), self.watched):
             line = json.dumps({"stage": self.stage, "step": step, "alarm": name, "sentence": sentence})
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -1,4 +1,4 @@
-"""Reward hacking made visible: the learned reward rises while the rule it stands for falls.
+"""This module makes reward hacking visible: the learned reward rises while the rule it stands for falls.
 
 A learned reward is a stand-in for what is wanted, and a policy that is trained on it finds where the two part. The rule
 on held-out problems is not trained on, so it tells. Both move by chance, too; what counts as rising and falling is
@@ -19,7 +19,7 @@ LEAST = 2
 
 @dataclass(frozen=True)
 class Observation:
-    """One held-out evaluation of the rule, and the learned reward since the one before it."""
+    """This is one held-out evaluation of the rule, and the learned reward since the one before it."""
 
     step: int
     learned: float
@@ -32,7 +32,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class HackingWatch:
-    """Compares the newer half of the last ``window`` observations with the older half.
+    """A watch compares the newer half of the last ``window`` observations with the older half.
 
     * The learned reward has risen where the halves' means differ by more than ``errors`` standard errors, those of
       Welch: from the spread within each half.
@@ -58,7 +58,8 @@ class HackingWatch:
             raise ValueError(f"window is {self.window}; expected at least {2 * LEAST} observations")
 
     def sentence(self, name: str, history: Sequence[Observation]) -> str | None:
-        """What the last ``window`` observations say against the reward ``name``, with its numbers; None: nothing."""
+        """Says what the last ``window`` observations say against the reward ``name``, with its numbers; None:
+        nothing."""
         seen = history[-self.window :]
         if len(seen) < self.window:
             return None
@@ -79,13 +80,14 @@ class HackingWatch:
             "best-scored completions, and stop, penalise the KL more or train the reward on new samples"
         )
 
-    def news(self, name: str, history: Sequence[Observation]) -> str | None:
-        """``sentence``, where it could not be said before the last observation: told once, until it has stopped."""
+    def new_alarm(self, name: str, history: Sequence[Observation]) -> str | None:
+        """Returns ``sentence``, where it could not be said before the last observation: told once, until it has
+        stopped."""
         return None if self.sentence(name, history[:-1]) else self.sentence(name, history)
 
 
-def observed(step: int, learned: Sequence[float], accuracy: float, problems: int) -> Observation:
-    """An observation from the reward's mean at each step since the last.
+def observe(step: int, learned: Sequence[float], accuracy: float, problems: int) -> Observation:
+    """Makes an observation from the reward's mean at each step since the last.
 
     Raises ValueError where there is no such mean, one is not finite, or ``accuracy`` is no share.
     """
@@ -97,7 +99,8 @@ def observed(step: int, learned: Sequence[float], accuracy: float, problems: int
 
 
 def observations(rows: Sequence[Mapping[str, Any]], name: str, problems: int) -> list[Observation]:
-    """Of a stage's rows of metrics.jsonl: one for each quick evaluation, with the reward's means since the last."""
+    """Returns the observations of a stage's rows of metrics.jsonl: one for each quick evaluation, with the reward's
+    means since the last."""
     found: list[Observation] = []
     learned: list[float] = []
     for row in rows:
@@ -105,7 +108,7 @@ def observations(rows: Sequence[Mapping[str, Any]], name: str, problems: int) ->
         if mean is not None:
             learned.append(mean)
         if row.get("eval/accuracy") is not None and learned:
-            found.append(observed(row["step"], learned, row["eval/accuracy"], problems))
+            found.append(observe(row["step"], learned, row["eval/accuracy"], problems))
             learned = []
     return found
 

@@ -11,7 +11,7 @@ from groupwise.doctor.history import Row
 
 @dataclass(frozen=True)
 class RewardHacking:
-    """``alarms.HackingWatch`` on a stage's rows."""
+    """This alarm is ``alarms.HackingWatch`` on a stage's rows."""
 
     reward: str
     problems: int

@@ -1,4 +1,4 @@
-"""What alarms read: a stage's rows of metrics.jsonl, and means over the last of them."""
+"""This module is what alarms read: a stage's rows of metrics.jsonl, and means over the last of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ WINDOW = 10
 
 
 def values(rows: Sequence[Row], name: str) -> list[float]:
-    """Of the rows that have the metric."""
+    """Returns the values of the rows that have the metric."""
     return [row[name] for row in rows if row.get(name) is not None]
 
 
 def last_mean(rows: Sequence[Row], name: str, window: int) -> float | None:
-    """Over the last ``window`` rows; None where one of them lacks it."""
+    """Returns the mean over the last ``window`` rows; None where one of them lacks it."""
     found = values(rows[-window:], name)
     return fmean(found) if len(found) == window else None
 
 
 def first_mean(rows: Sequence[Row], name: str, window: int) -> float | None:
-    """Over the first ``window`` rows, where the last ones are others."""
+    """Returns the mean over the first ``window`` rows, where the last ones are others."""
     found = values(rows[:window], name)
     return fmean(found) if len(found) == window and len(rows) >= 2 * window else None
 
@@ -38,7 +38,7 @@ def rose(older: Sequence[float], newer: Sequence[float], errors: float = 2.0) ->
 
 
 def robust_z(value: float, before: Sequence[float]) -> tuple[float, float]:
-    """``(value / median, standard deviations above it)`` on a logarithmic scale, of positive numbers.
+    """Returns ``(value / median, standard deviations above it)`` on a logarithmic scale, of positive numbers.
 
     The deviation is 1.4826 times the median absolute one, which single outliers do not move (a normal distribution's
     standard deviation), and at least a hundredth.

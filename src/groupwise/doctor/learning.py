@@ -1,4 +1,4 @@
-"""Alarms on the updates: jumps, clipped and masked shares, and rollouts that are not the policy's."""
+"""These are alarms on the updates: jumps, clipped and masked shares, and rollouts that are not the policy's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from groupwise.output.counting import counted
 
 
 @dataclass(frozen=True)
-class Jump:
+class Outlier:
     """One step's number stands far out of the last ones. Named once, where it happened."""
 
     metric: str
@@ -43,12 +43,12 @@ class Jump:
         )
 
 
-GRADIENT = Jump(
+GRADIENT = Outlier(
     "grad_norm",
     "it was scaled down to learner.max_grad_norm; where it comes again lower that or the learning rate, and look at "
     "the step's completions",
 )
-DISTANCE = Jump(
+DISTANCE = Outlier(
     "kl", "the policy has left its reference in one step: lower the learning rate, or raise the KL's coefficient"
 )
 

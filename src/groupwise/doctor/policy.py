@@ -1,4 +1,5 @@
-"""Alarms on what the policy writes: entropy, length, truncation, repetition, and groups that teach nothing."""
+"""These are alarms on what the policy writes: entropy, length, truncation, repetition, and groups that teach
+nothing."""
 
 from __future__ import annotations
 

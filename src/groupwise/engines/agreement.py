@@ -13,12 +13,12 @@ PROMPT, DRAWN = 8, 4
 
 
 def gap(engine: RolloutEngine, model: Any) -> str:
-    """In what way log-probabilities of a few tokens differ from those of the model's own forward pass; empty: not."""
+    """Says how log-probabilities of a few tokens differ from those of the model's own forward pass; empty: not."""
     return too_far(largest_gap(engine, model), model)
 
 
 def too_far(most: float | None, model: Any) -> str:
-    """The same of a gap that is known."""
+    """Says the same of a gap that is known."""
     exact = model.get_output_embeddings().weight.dtype in (torch.float32, torch.float64)
     if most is None or most < (1e-3 if exact else 0.1):
         return ""
@@ -27,7 +27,8 @@ def too_far(most: float | None, model: Any) -> str:
 
 @torch.inference_mode()
 def largest_gap(engine: RolloutEngine, model: Any) -> float | None:
-    """In nats, of a few tokens that the engine draws; None where the context has no room for them."""
+    """Returns the largest difference, in nats, of a few tokens that the engine draws; None where the context has no
+    room for them."""
     head = model.get_output_embeddings().weight
     vocabulary = model.config.get_text_config().vocab_size
     if engine.context_tokens < PROMPT + DRAWN:

@@ -1,4 +1,4 @@
-"""Which way a decode step goes on this device: the fastest that gives the numbers of plain torch."""
+"""This module chooses how a decode step goes on this device: the fastest that gives the numbers of plain torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from groupwise.engines import flash
-from groupwise.engines.decode_step import Decoder, Lanes, Seat, TrunkDecoder
+from groupwise.engines.decode_step import Decoder, KVLocation, Lanes, TrunkDecoder
 from groupwise.engines.graphs import Graphs
-from groupwise.engines.kv_cache import Cache, Merged
+from groupwise.engines.kv_cache import Cache, TorchAttention
 from groupwise.engines.sampler import draw
 from groupwise.networks import Blueprint
 from groupwise.networks.attention import packed_attention
@@ -26,34 +26,36 @@ WholePrompts = Callable[[Packing], Whole]
 
 
 @dataclass(frozen=True)
-class Paths:
+class DecodeBackend:
     decoder: Decoder
     prompts: WholePrompts
     how: str
     """In words, for a log."""
 
 
-def paths_for(trunk: Trunk, note: Callable[[str], None]) -> Paths:
-    """On a GPU, each faster way is tried on a small batch first; ``note`` hears why one is not taken."""
+def fastest_backend(trunk: Trunk, note: Callable[[str], None]) -> DecodeBackend:
+    """Chooses how a decode step goes: on a GPU, each faster way is tried on a small batch first; ``note`` hears why one
+    is not taken."""
     parts = trunk.blueprint
-    plain = TrunkDecoder(trunk, Merged(parts))
+    plain = TrunkDecoder(trunk, TorchAttention(parts))
     prompts, whole = partial(_packed, parts), "plain torch"
     weight = parts.embedding.weight
     if weight.device.type != "cuda":
-        return Paths(plain, prompts, "plain torch")
+        return DecodeBackend(plain, prompts, "plain torch")
     half = weight.dtype in (torch.bfloat16, torch.float16)
     if half and not _tried("flash attention for prompts", partial(_flash_prompts_differ, parts), note):
         prompts, whole = partial(_flash_packed, parts), "flash attention"
-    for name, make in ways(trunk).items():
+    for name, make in decoder_makers(trunk).items():
         made: list[Decoder] = []
         if not _tried(name, partial(differs, make, plain, trunk, made), note):
-            return Paths(made[0], prompts, f"{name} over a shared prompt, CUDA graphs; prompts by {whole}")
+            return DecodeBackend(made[0], prompts, f"{name} over a shared prompt, CUDA graphs; prompts by {whole}")
     note("engine: no faster attention fits; decoding in plain torch without CUDA graphs, slower")
-    return Paths(plain, prompts, f"plain torch; prompts by {whole}")
+    return DecodeBackend(plain, prompts, f"plain torch; prompts by {whole}")
 
 
-def ways(trunk: Trunk) -> dict[str, Callable[[], Decoder]]:
-    """Decoders for a GPU that may be faster than plain torch, the one to be preferred first; making one may fail.
+def decoder_makers(trunk: Trunk) -> dict[str, Callable[[], Decoder]]:
+    """Returns decoders for a GPU that may be faster than plain torch, the one to be preferred first; making one may
+    fail.
 
     No way of ours was measured on a GPU yet. Triton's is kept, since it was shown to compile, and in its interpreter to
     compute what it should, for every family, window and precision.
@@ -61,9 +63,9 @@ def ways(trunk: Trunk) -> dict[str, Callable[[], Decoder]]:
     return {"Triton": partial(_fused, trunk)}
 
 
-def experimental_ways(trunk: Trunk) -> dict[str, Callable[[], Decoder]]:
-    """Decoders that no run takes: ``benchmarks/gpu_ways.py`` compares them with ``ways``. Flash attention's leans on
-    what torch does not promise, and has neither windows, caps nor single precision."""
+def experimental_decoder_makers(trunk: Trunk) -> dict[str, Callable[[], Decoder]]:
+    """Returns decoders that no run takes: ``benchmarks/gpu_ways.py`` compares them with ``decoder_makers``. Flash
+    attention's leans on what torch does not promise, and has neither windows, caps nor single precision."""
     return {"flash attention": partial(_flashed, trunk)}
 
 
@@ -97,8 +99,8 @@ def _flashed(trunk: Trunk) -> Decoder:
 
 @torch.inference_mode()
 def differs(make: Callable[[], Decoder], plain: Decoder, trunk: Trunk, made: list[Decoder]) -> str:
-    """``made`` takes the decoder. On random keys and values, with prompts and slabs of several lengths and a lane
-    that only fills up."""
+    """Says how a decoder's numbers differ from plain torch's; empty: they do not. ``made`` takes the decoder. On random
+    keys and values, with prompts and slabs of several lengths and a lane that only fills up."""
     decoder = make()
     made.append(decoder)
     parts = trunk.blueprint
@@ -124,7 +126,8 @@ def differs(make: Callable[[], Decoder], plain: Decoder, trunk: Trunk, made: lis
 
 
 def example(parts: Blueprint, decoder: Decoder, context: int) -> Lanes:
-    """Seven lanes of three prompts, one of them for four lanes, in slabs out of order; always the same numbers."""
+    """Makes a batch of seven lanes of three prompts, one of them for four lanes, in slabs out of order; always the same
+    numbers."""
     most = min(150, context // 2)
     lengths = [min(37, most), min(3, most), most]
     cache = Cache(parts, sum(lengths) + 5, 12, most)
@@ -135,7 +138,7 @@ def example(parts: Blueprint, decoder: Decoder, context: int) -> Lanes:
     lanes = Lanes(parts, decoder, cache, Graphs(cache.keys.device), padded=True)
     starts = [5, 5 + lengths[0], 5 + lengths[0] + lengths[1]]
     rows = (4, 11, 0, 7, 2, 1, 9)
-    seats = [Seat(row, starts[n], lengths[n]) for row, n in zip(rows, (0, 0, 0, 0, 1, 2, 2), strict=True)]
+    seats = [KVLocation(row, starts[n], lengths[n]) for row, n in zip(rows, (0, 0, 0, 0, 1, 2, 2), strict=True)]
     tokens = torch.arange(5, 12, device=cache.keys.device) % parts.vocabulary
     lanes.arrange(seats, range(cache.rows, cache.rows + 7), tokens, most - 1)
     lanes.places[:7] = torch.tensor([0, 5, most // 2, most - 1, 1, most // 3, 2]).clamp(max=most - 1)

@@ -1,4 +1,4 @@
-"""What every engine that holds a model does alike."""
+"""This module holds what every engine with a model does alike."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def refuse_misfit(number: int, request: Request, context_tokens: int) -> None:
 
 
 def limit_of(request: Request, sampling: Sampling, context_tokens: int) -> int:
-    """Tokens that a completion may have."""
+    """Returns how many tokens a completion may have."""
     most = sampling.max_tokens if request.max_tokens is None else min(request.max_tokens, sampling.max_tokens)
     return min(most, context_tokens - len(request.tokens) - len(request.forced))

@@ -1,4 +1,4 @@
-"""The engine slot of a recipe: plain options, no heavy import."""
+"""This module is the engine slot of a recipe: plain options, no heavy import."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ class Native(EngineConfig):
         self, model: Any, parts: Blueprint, spelling: Spelling, note: Callable[[str], None]
     ) -> RolloutEngine | None:
         from groupwise.engines.agreement import gap
-        from groupwise.engines.cpp import CompiledEngine, decoder_for
+        from groupwise.engines.cpp import CppEngine, decoder_for
 
         decoder = decoder_for(parts)
         if isinstance(decoder, str):
             if parts.embedding.weight.device.type == "cpu":
                 note(f"engine: {decoder}; sampling in plain torch, slower")
             return None
-        engine = CompiledEngine(model, parts, decoder, self.max_rows, self.threads or cores(), note, spelling)
+        engine = CppEngine(model, parts, decoder, self.max_rows, self.threads or cores(), note, spelling)
         wrong = gap(engine, model)
         if wrong:
             note(f"engine: compiled code {wrong}; sampling in plain torch, slower")
@@ -83,20 +83,20 @@ class Native(EngineConfig):
         self, model: Any, parts: Blueprint, spelling: Spelling, note: Callable[[str], None]
     ) -> RolloutEngine | None:
         from groupwise.engines.agreement import gap
-        from groupwise.engines.torch_engine import NativeEngine
+        from groupwise.engines.torch_engine import TorchEngine
 
-        engine = NativeEngine(model, parts, self.max_rows, note, spelling)
+        engine = TorchEngine(model, parts, self.max_rows, note, spelling)
         wrong = gap(engine, model)
         if wrong:
             note(f"engine: plain torch {wrong}; sampling through transformers' own forward pass, slower")
         return None if wrong else engine
 
     def _general(self, model: Any, spelling: Spelling, note: Callable[[str], None]) -> RolloutEngine:
-        """There is no slower one to fall back on: what differs is said, and the run's own alarm watches it."""
+        """Opens the engine that none is slower than: what differs is said, and the run's own alarm watches it."""
         from groupwise.engines.agreement import largest_gap, too_far
-        from groupwise.engines.transformers_engine import GeneralEngine
+        from groupwise.engines.transformers_engine import TransformersEngine
 
-        engine = GeneralEngine(model, self.max_rows, spelling)
+        engine = TransformersEngine(model, self.max_rows, spelling)
         try:
             most = largest_gap(engine, model)
         except UserError as error:
@@ -110,5 +110,5 @@ class Native(EngineConfig):
 
 
 def cores() -> int:
-    """That this process may run on."""
+    """Counts the processor cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

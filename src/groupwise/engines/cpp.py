@@ -1,4 +1,4 @@
-"""The engine on a CPU: a stream of completions in compiled code, on every core, in the learner's own process.
+"""This is the engine on a CPU: a stream of completions in compiled code, on every core, in the learner's own process.
 
 Its threads share no step and no lock while they compute, and no number depends on how many there are: a completion has
 the same ids and log-probabilities alone and among five hundred, on one core and on sixteen.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from groupwise.engines.common import take_weights
-from groupwise.engines.cpp_stream import CompiledStream, Means
+from groupwise.engines.cpp_stream import CppStream, StreamContext
 from groupwise.engines.stops import Spelling, no_spelling
 from groupwise.kernels.decode import Decoder
 from groupwise.networks import Blueprint
@@ -21,7 +21,7 @@ from groupwise.protocols import RolloutEngine, Stream
 from groupwise.types import Sampling
 
 
-class CompiledEngine(RolloutEngine):
+class CppEngine(RolloutEngine):
     """Samples from float32 weights in this machine's memory.
 
     Every stream reads the weights where they lie, when its first events are read, and lays them out for its matrix
@@ -48,11 +48,11 @@ class CompiledEngine(RolloutEngine):
         self.version = version
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
-        """See ``protocols.RolloutEngine``; ``CompiledStream`` says what is special."""
-        means = Means(
+        """See ``protocols.RolloutEngine``; ``CppStream`` says what is special."""
+        means = StreamContext(
             self.parts, self.decoder, self.context_tokens, self.max_rows, self.threads, self.spelling, self.note
         )
-        return CompiledStream(means, self.version, sampling, every_token)
+        return CppStream(means, self.version, sampling, every_token)
 
 
 def decoder_for(parts: Blueprint) -> Decoder | str:

@@ -1,4 +1,5 @@
-"""Completions under way in compiled code: what is handed over, what is heard, and what is done when memory runs out."""
+"""A stream keeps completions under way in compiled code: what is handed over, what is heard, and what is done when
+memory runs out."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groupwise.engines.common import refuse_misfit
-from groupwise.engines.laid_out import LaidOut, Tables
 from groupwise.engines.stops import Spelling
+from groupwise.engines.weight_table import RopeTables, WeightTable
 from groupwise.kernels.decode import Batch, Decoder, Requests, Rule, Rules, halves, ints, texts
 from groupwise.networks import Blueprint
 from groupwise.protocols import Stream
@@ -22,8 +23,8 @@ NOBODY = -1, -1
 
 
 @dataclass(frozen=True)
-class Means:
-    """What an engine gives its streams to work with."""
+class StreamContext:
+    """This is what an engine gives its streams to work with."""
 
     parts: Blueprint
     decoder: Decoder
@@ -42,7 +43,7 @@ class Means:
             raise ValueError(f"request {number}: {seen}; the model knows 0 to {vocabulary - 1}")
 
 
-class CompiledStream(Stream):
+class CppStream(Stream):
     """A ``protocols.Stream``. Requests may be submitted and cancelled from other threads than that which reads events;
     ``close`` belongs to the one that reads.
 
@@ -54,13 +55,13 @@ class CompiledStream(Stream):
     ``events`` raises MemoryError where it does not suffice for one.
     """
 
-    def __init__(self, means: Means, version: int, sampling: Sampling, every_token: bool) -> None:
+    def __init__(self, means: StreamContext, version: int, sampling: Sampling, every_token: bool) -> None:
         self._means, self._sampling, self._every_token = means, sampling, every_token
         self._version, self._rows = version, means.max_rows
         self._count, self._positions = 0, 0
-        self._left: dict[int, Left] = {}
+        self._left: dict[int, OpenRequest] = {}
         self._unsent: list[int] = []
-        self._weights: LaidOut | None = None
+        self._weights: WeightTable | None = None
         self._batch: Batch | None = None
         self._lock = threading.RLock()
         self._ran_out = False
@@ -72,7 +73,7 @@ class CompiledStream(Stream):
             self._means.refuse(number, request)
             self._count += 1
             if request.seeds:
-                self._left[number] = Left(request)
+                self._left[number] = OpenRequest(request)
                 self._unsent.append(number)
                 if self._batch is not None:
                     try:
@@ -133,12 +134,12 @@ class CompiledStream(Stream):
             batch = self._batch or self._open()
             if self._unsent:
                 self._send(batch)
-        return batch, batch.hear(WAIT_SECONDS)[0]
+        return batch, batch.poll(WAIT_SECONDS)[0]
 
     def _open(self) -> Batch:
         """Begins a batch on the weights as they are, with positions for all that waits."""
         means, self._positions = self._means, self._longest()
-        self._weights = LaidOut(means.parts, self._positions)
+        self._weights = WeightTable(means.parts, self._positions)
         spelled = means.spelling() if self._sampling.stop_strings else ()
         numbers = {"threads": means.threads, "max_rows": self._rows, "context": means.context_tokens}
         rules = as_rules(self._sampling, spelled, every_token=self._every_token, **numbers)
@@ -156,7 +157,7 @@ class CompiledStream(Stream):
         longest = self._longest()
         if longest > self._positions:
             self._positions = min(max(longest, 2 * self._positions), self._means.context_tokens)
-            tables = Tables(self._means.parts, self._positions)
+            tables = RopeTables(self._means.parts, self._positions)
             batch.reach(self._positions, tables.cosines, tables.sines)
         batch.submit(as_requests({number: self._left[number].rest() for number in self._unsent}, self._sampling))
         self._unsent.clear()
@@ -175,7 +176,7 @@ class CompiledStream(Stream):
             "completions side by side, which changes no completion"
         )
 
-    def _read(self, one: Any, left: Left) -> Event | None:
+    def _read(self, one: Any, left: OpenRequest) -> Event | None:
         """What happened; None where it was told before. A completion is then no more a part of what is left."""
         number, index = one.request, left.sent[one.index]
         if not one.logprobs:
@@ -191,8 +192,8 @@ class CompiledStream(Stream):
         return CompletionEvent(number, index, Completion(*said, bool(one.finished), self._version, support))
 
 
-class Left:
-    """What of a request is still to be sampled, and how many tokens of it were told already."""
+class OpenRequest:
+    """An open request says what of it is still to be sampled, and how many tokens of it were told already."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -204,7 +205,7 @@ class Left:
 
     @property
     def some(self) -> int:
-        """Completions."""
+        """Counts the completions that are still to be sampled."""
         return len(self._open)
 
     def rest(self) -> Request:
@@ -227,7 +228,7 @@ class Left:
 
 
 def as_rules(sampling: Sampling, spelled: Sequence[bytes], **numbers: int) -> Rules:
-    """How a batch is drawn, for compiled code. ``numbers``: threads, max_rows, context, every_token."""
+    """Returns how a batch is drawn, for compiled code. ``numbers``: threads, max_rows, context, every_token."""
     stops = [text.encode() for text in sampling.stop_strings]
     return Rules(
         rule=Rule(sampling.max_tokens, sampling.top_k, sampling.temperature, sampling.top_p, sampling.min_p),
@@ -244,7 +245,7 @@ def as_rules(sampling: Sampling, spelled: Sequence[bytes], **numbers: int) -> Ru
 
 
 def as_requests(requests: Mapping[int, Request], sampling: Sampling) -> Requests:
-    """Requests by their numbers, for compiled code."""
+    """Returns requests by their numbers, for compiled code."""
     asked = list(requests.values())
     seeds = [half for request in asked for seed in request.seeds for half in halves(seed)]
     most = [sampling.max_tokens if request.max_tokens is None else request.max_tokens for request in asked]

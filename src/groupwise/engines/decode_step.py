@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from groupwise.engines.graphs import Graphs
-from groupwise.engines.kv_cache import Cache, Stretches, View, evenly, over
-from groupwise.engines.sampler import Draw, draw, narrows
+from groupwise.engines.kv_cache import Cache, KVSpans, View, evenly, over
+from groupwise.engines.sampler import SampledTokens, draw, narrows
 from groupwise.networks import Blueprint
 from groupwise.networks.trunk import Trunk
 from groupwise.types import Sampling
 
 
 class Attention(Protocol):
-    """Attention of one token a lane over what it sees of the cache."""
+    """This is the attention of one token a lane over what it sees of the cache."""
 
     name: str
     static: bool
@@ -34,29 +34,29 @@ class Attention(Protocol):
 
 
 class Decoder(Protocol):
-    """The network of one step."""
+    """A decoder is the network of one step."""
 
     @property
     def attention(self) -> Attention: ...
 
-    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
-        """As ``sampler.draw``."""
+    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
+        """Draws tokens as ``sampler.draw`` does."""
         ...
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor: ...
 
 
 class TrunkDecoder:
-    """By the learner's own trunk."""
+    """This decoder is the learner's own trunk."""
 
     def __init__(self, trunk: Trunk, attention: Attention) -> None:
         self.trunk, self.attention = trunk, attention
 
-    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
+    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
         return draw(logits, uniforms, sampling)
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor:
-        """``[R, d]``; writes keys and values of ``tokens`` ``[R]`` into the cache."""
+        """Returns ``[R, d]`` hidden states; writes keys and values of ``tokens`` ``[R]`` into the cache."""
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = cache.keys[layer], cache.values[layer]
@@ -66,8 +66,8 @@ class TrunkDecoder:
         return self.trunk.hidden(tokens, view.positions, attend)
 
 
-class Seat(NamedTuple):
-    """Where the cache has what a lane needs."""
+class KVLocation(NamedTuple):
+    """This is where the cache has what a lane needs."""
 
     row: int  # whose slab
     start: int  # of the prompt's stretch
@@ -75,7 +75,8 @@ class Seat(NamedTuple):
 
 
 class Lanes:
-    """``padded``: steps are computed for one of a few numbers of lanes (``width``), so that a few graphs do for all."""
+    """Lanes are the places of a batch, on buffers that stay where they are. ``padded``: steps are computed for one of a
+    few numbers of lanes (``width``), so that a few graphs do for all."""
 
     def __init__(self, parts: Blueprint, decoder: Decoder, cache: Cache, graphs: Graphs, padded: bool) -> None:
         self.parts, self.decoder, self.cache, self.graphs, self.padded = parts, decoder, cache, graphs, padded
@@ -94,15 +95,15 @@ class Lanes:
         self.slabs: list[int] = []
 
     def width(self, lanes: int) -> int:
-        """Lanes that are computed where ``lanes`` run: powers of two to 64, then multiples of 64."""
+        """Returns how many lanes are computed where ``lanes`` run: powers of two to 64, then multiples of 64."""
         if not self.padded:
             return lanes
         wide = 1 << (lanes - 1).bit_length() if lanes <= 64 else -(-lanes // 64) * 64
         return min(wide, self.cache.rows)
 
-    def arrange(self, seats: Sequence[Seat], sources: Sequence[int], fresh: Tensor, reach: int) -> None:
-        """Seats in the order of the lanes, those of one prompt side by side. Lane i goes on with the token of lane
-        ``sources[i]`` as it was, or, where that is not below ``cache.rows``, with one of ``fresh``, its first.
+    def arrange(self, seats: Sequence[KVLocation], sources: Sequence[int], fresh: Tensor, reach: int) -> None:
+        """Takes locations in the order of the lanes, those of one prompt side by side. Lane i goes on with the token of
+        lane ``sources[i]`` as it was, or, where that is not below ``cache.rows``, with one of ``fresh``, its first.
 
         ``reach``: places of a slab that any of them has filled, at most.
         """
@@ -127,7 +128,7 @@ class Lanes:
         self.places[:wide] = torch.cat((self.places, fresh.new_zeros(len(fresh) + 1)))[source]
 
     def send(self, here: Tensor) -> Tensor:
-        """To the device, without waiting for what that computes."""
+        """Sends a tensor to the device, without waiting for what that computes."""
         return here.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else here
 
     def step(self, sampling: Sampling) -> Tensor | None:
@@ -152,7 +153,7 @@ class Lanes:
         return self.graphs.run(key, function, [self.tokens, self.places, self.said])
 
     def logits(self, wide: int) -> Tensor:
-        """``[wide, V]`` of the next tokens; keys and values of the last go into the cache."""
+        """Returns ``[wide, V]`` logits of the next tokens; keys and values of the last go into the cache."""
         return self.parts.logits(self.decoder.hidden(self.tokens[:wide], self.view(wide), self.cache))
 
     def _draw(self, wide: int, sampling: Sampling) -> None:
@@ -161,7 +162,7 @@ class Lanes:
     def _uniforms(self, wide: int) -> Tensor:
         return self.uniforms[self.table[1, :wide], self.places[:wide] + 1]
 
-    def _take(self, wide: int, found: Draw) -> None:
+    def _take(self, wide: int, found: SampledTokens) -> None:
         self.tokens[:wide] = found.tokens
         self.said[0, :wide] = found.tokens
         self.said[1, :wide] = found.logprobs
@@ -169,7 +170,8 @@ class Lanes:
         self.places[:wide] = (self.places[:wide] + 1).clamp(max=self.cache.slab - 1)
 
     def view(self, wide: int) -> View:
-        """Of the lanes as they are now. Where a graph may hold it, all sizes are upper bounds that never change."""
+        """Returns what the lanes see as they are now. Where a graph may hold it, all sizes are upper bounds that never
+        change."""
         cache, static = self.cache, self.decoder.attention.static
         slabs, _, lengths = self.table[:3, :wide]
         bounds, starts, sizes = self.table[3:].int()
@@ -183,8 +185,8 @@ class Lanes:
             spacings = evenly(first) if first[-1] + longest <= cache.keys.shape[1] else None, evenly(self.slabs)
         own_starts, own_lengths = self.table[0, : wide + 1].int(), (places + 1).int()
         return View(
-            Stretches(bounds[: count + 1], starts[: count + 1], sizes[:count], widest, longest, spacings[0]),
-            Stretches(
+            KVSpans(bounds[: count + 1], starts[: count + 1], sizes[:count], widest, longest, spacings[0]),
+            KVSpans(
                 self.each[: wide + 1], own_starts, own_lengths, 1, reach, None if wide > self.lanes else spacings[1]
             ),
             lengths + places,

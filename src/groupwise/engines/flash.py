@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from groupwise.engines.kv_cache import Stretches, View
+from groupwise.engines.kv_cache import KVSpans, View
 from groupwise.networks import Blueprint
 
 
 def available() -> str:
-    """Why not; empty: it is, as far as the operation's own signature tells."""
+    """Says why flash attention cannot be used; empty: it is, as far as the operation's own signature tells."""
     known = getattr(torch.ops.aten, "_flash_attention_forward", None)
     if known is None or "seqused_k" not in {argument.name for argument in known.default._schema.arguments}:
         return "this torch's flash attention takes no lengths of keys"
@@ -24,7 +24,7 @@ def available() -> str:
 
 
 class Flash:
-    """As ``cache.Merged``; windows and caps are not in it."""
+    """This attention does as ``kv_cache.TorchAttention``; windows and caps are not in it."""
 
     name, static, most_lanes = "flash attention", True, 16
 
@@ -36,7 +36,7 @@ class Flash:
         b, log_b = self._over(q, keys, values, view.own)
         return torch.lerp(b.float(), a.float(), torch.sigmoid(log_a - log_b).T[..., None]).to(q.dtype)
 
-    def _over(self, q: Tensor, keys: Tensor, values: Tensor, seen: Stretches) -> tuple[Tensor, Tensor]:
+    def _over(self, q: Tensor, keys: Tensor, values: Tensor, seen: KVSpans) -> tuple[Tensor, Tensor]:
         found = torch.ops.aten._flash_attention_forward(
             q, keys, values, seen.bounds, seen.starts, min(seen.widest, self.most_lanes), seen.longest, 0.0, False,
             False, scale=self.scale, seqused_k=seen.lengths,
@@ -47,7 +47,8 @@ class Flash:
 def whole_prompts(
     q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int, scale: float, window: int = 0
 ) -> Tensor:
-    """``[N, H, D]`` of sequences side by side, each token seeing those before it; ``bounds`` ``[S + 1]`` int32."""
+    """Returns ``[N, H, D]`` attention of sequences side by side, each token seeing those before it; ``bounds`` ``[S +
+    1]`` int32."""
     window = window if 0 < window < longest else 0
     return torch.ops.aten._flash_attention_forward(
         q, k, v, bounds, bounds, longest, longest, 0.0, not window, False, scale=scale,

@@ -10,7 +10,8 @@ from torch import Tensor
 
 
 class Graphs:
-    """``run(key, function, keep)`` does what ``function()`` does, and on a GPU does it by a recorded graph.
+    """Graphs hold recorded steps: ``run(key, function, keep)`` does what ``function()`` does, and on a GPU by a
+    recorded graph.
 
     A function here reads and writes tensors that stay where they are, waits for nothing and returns nothing or one
     tensor. That tensor is the graph's own: the next ``run`` of the key overwrites it. What the function read of Python
@@ -30,12 +31,13 @@ class Graphs:
         return len(self._graphs)
 
     def clear(self) -> None:
-        """Where a tensor that a graph reads has moved."""
+        """Forgets all graphs, where a tensor that one reads has moved."""
         self._graphs.clear()
         self._pool = None
 
     def run(self, key: Hashable, function: Callable[[], Tensor | None], keep: list[Tensor]) -> Tensor | None:
-        """``keep``: the buffers that ``function`` reads before it writes; recording leaves them as they were."""
+        """Runs a function, or its recorded graph. ``keep``: the buffers that ``function`` reads before it writes;
+        recording leaves them as they were."""
         if not self.on:
             return function()
         if key not in self._graphs:

@@ -1,4 +1,5 @@
-"""Keys and values of running completions: a prompt stands there once, and who continues it has a slab of its own."""
+"""The cache holds keys and values of running completions: a prompt stands there once, and who continues it has a slab
+of its own."""
 
 from __future__ import annotations
 
@@ -12,14 +13,14 @@ from torch import Tensor
 from groupwise.networks import Blueprint
 
 
-class Room:
-    """Stretches of places 0 .. size - 1, the first that is long enough taken first."""
+class KVAllocator:
+    """An allocator gives spans of places 0 .. size - 1, the first that is long enough taken first."""
 
     def __init__(self, size: int) -> None:
         self.free = [(0, size)]  # start and length, in order, never touching
 
     def take(self, length: int) -> int | None:
-        """Where ``length`` free places begin, no longer free; None: there are none side by side."""
+        """Returns where ``length`` free places begin, no longer free; None: there are none side by side."""
         for number, (start, free) in enumerate(self.free):
             if free >= length:
                 self.free[number : number + 1] = [(start + length, free - length)] if free > length else []
@@ -38,8 +39,8 @@ class Room:
 
 
 class Cache:
-    """``keys`` and ``values`` ``[layers, places, kv heads, head_dim]``: room for prompts, then a slab a row, then
-    a slab that is written and never read, for lanes which only fill up a batch.
+    """The cache holds ``keys`` and ``values`` ``[layers, places, kv heads, head_dim]``: room for prompts, then a slab a
+    row, then a slab that is written and never read, for lanes which only fill up a batch.
 
     Zeros at first: what attention masks out must still be finite.
     """
@@ -59,13 +60,13 @@ class Cache:
         return place * (prompt_tokens + (rows + 1) * slab)
 
     def slab_of(self, row: int) -> int:
-        """Where it begins; row ``rows`` is nobody's."""
+        """Returns where a row's slab begins; row ``rows`` is nobody's."""
         return self.prompt_tokens + row * self.slab
 
 
 @dataclass(frozen=True)
-class Stretches:
-    """T tiles of neighbouring lanes; each tile sees one stretch of the cache, from its start on."""
+class KVSpans:
+    """These are T tiles of neighbouring lanes; each tile sees one stretch of the cache, from its start on."""
 
     bounds: Tensor  # [T + 1] int32: tile t is lanes bounds[t] .. bounds[t + 1] - 1; may be none
     starts: Tensor  # [T + 1] int32, the last without meaning
@@ -80,10 +81,10 @@ class Stretches:
 
 @dataclass(frozen=True)
 class View:
-    """What R lanes, one new token each, see and where they write."""
+    """A view is what R lanes, one new token each, see and where they write."""
 
-    prompts: Stretches
-    own: Stretches  # a tile a lane
+    prompts: KVSpans
+    own: KVSpans  # a tile a lane
     positions: Tensor  # [R] int64: of the new token in its sequence, prompt included
     places: Tensor  # [R] int64: in its own slab
     write: Tensor  # [R] int64: in the cache
@@ -96,7 +97,7 @@ def evenly(starts: Sequence[int]) -> int | None:
 
 
 def over(prompts: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int, int]]:
-    """Tiles (lanes, start, length) over lanes' prompts, given as (start, length) in the order of the lanes.
+    """Returns tiles (lanes, start, length) over lanes' prompts, given as (start, length) in the order of the lanes.
 
     Neighbours with one prompt share a tile, at most ``most`` of them.
     """
@@ -109,8 +110,8 @@ def over(prompts: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int, 
     return tiles
 
 
-class Merged:
-    """Attention of one token a lane over two stretches, in plain torch: on any device, in any precision.
+class TorchAttention:
+    """This is the attention of one token a lane over two spans, in plain torch: on any device, in any precision.
 
     softmax over both = the two softmaxes weighted by their sums of exponentials, which is exact. Reads lengths on the
     host (``longest``, ``spacing``), so it cannot be part of a CUDA graph.
@@ -121,7 +122,7 @@ class Merged:
     def __init__(self, parts: Blueprint) -> None:
         self.parts = parts
         self.view: View | None = None
-        self.spreads: dict[int, tuple[_Spread, _Spread]] = {}
+        self.spreads: dict[int, tuple[_PaddedSpans, _PaddedSpans]] = {}
 
     def __call__(self, layer: int, q: Tensor, keys: Tensor, values: Tensor, view: View) -> Tensor:
         """``[R, H, D]`` of q ``[R, H, D]``, keys and values ``[places, Hkv, D]``."""
@@ -130,8 +131,8 @@ class Merged:
         window = self.parts.layers[layer].window
         if window not in self.spreads:
             self.spreads[window] = (
-                _Spread(view.prompts, view.positions, window),
-                _Spread(view.own, view.places, window),
+                _PaddedSpans(view.prompts, view.positions, window),
+                _PaddedSpans(view.own, view.places, window),
             )
         scale, cap = self.parts.attention_scale, self.parts.attention_cap
         (a, total_a, peak_a), (b, total_b, peak_b) = (
@@ -143,10 +144,10 @@ class Merged:
         return (mixed / (total_a * weight_a + total_b * weight_b)[..., None]).to(q.dtype)
 
 
-class _Spread:
+class _PaddedSpans:
     """Stretches as padded rectangles. ``relative`` ``[R]``: where a lane's token stands, counted from the start."""
 
-    def __init__(self, stretches: Stretches, relative: Tensor, window: int) -> None:
+    def __init__(self, stretches: KVSpans, relative: Tensor, window: int) -> None:
         self.stretches = stretches
         device, tiles = relative.device, len(stretches.lengths)
         bounds = stretches.bounds[: tiles + 1].long()

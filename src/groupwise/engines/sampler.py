@@ -1,4 +1,4 @@
-"""From logits to a token and its log-probability, one random stream a completion."""
+"""This module draws a token of logits, with its log-probability, by one random stream a completion."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from groupwise.types import Sampling
 
 
 def random_stream(seed: int, length: int) -> Tensor:
-    """``[length]`` float64 uniforms in [0, 1): a counter-based stream that belongs to one completion."""
+    """Returns ``[length]`` float64 uniforms in [0, 1): a counter-based stream that belongs to one completion."""
     return torch.from_numpy(np.random.Generator(np.random.Philox(key=seed)).random(length))
 
 
-class Draw(NamedTuple):
+class SampledTokens(NamedTuple):
     """One token for each of R rows."""
 
     tokens: Tensor  # [R]
@@ -24,8 +24,8 @@ class Draw(NamedTuple):
     kept: Tensor | None  # [R, V] bool: what the choice was narrowed to
 
 
-def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
-    """Of ``logits`` ``[R, V]`` and ``uniforms`` ``[R]``.
+def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
+    """Draws a token for each row of ``logits`` ``[R, V]`` by ``uniforms`` ``[R]``.
 
     Greedy decoding (temperature 0) reports log-probabilities at temperature 1 over the whole vocabulary.
     """
@@ -33,7 +33,7 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
     if sampling.temperature == 0:
         logprobs = torch.log_softmax(logits, dim=-1)
         best, tokens = logprobs.max(dim=-1)
-        return Draw(tokens, best, None)
+        return SampledTokens(tokens, best, None)
     logprobs, kept = torch.log_softmax(logits / sampling.temperature, dim=-1), None
     if narrows(sampling):
         kept = support(logprobs, sampling)
@@ -42,7 +42,7 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
     # Inverse transform. The first token whose cumulative probability exceeds u: never one of probability 0.
     threshold = uniforms.to(logits.device)[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
-    return Draw(tokens, logprobs.gather(1, tokens[:, None]).squeeze(1), kept)
+    return SampledTokens(tokens, logprobs.gather(1, tokens[:, None]).squeeze(1), kept)
 
 
 def narrows(sampling: Sampling) -> bool:
@@ -58,7 +58,7 @@ def ids_of(kept: Tensor) -> list[tuple[int, ...]]:
 
 
 def support(logprobs: Tensor, sampling: Sampling) -> Tensor:
-    """``[R, V]`` bool: the tokens that top-k, top-p and min-p leave. The likeliest token always stays."""
+    """Returns ``[R, V]`` bool: the tokens that top-k, top-p and min-p leave. The likeliest token always stays."""
     ordered, order = logprobs.sort(dim=-1, descending=True, stable=True)
     probabilities = ordered.exp()
     kept = torch.ones_like(ordered, dtype=torch.bool)

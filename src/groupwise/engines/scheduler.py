@@ -1,4 +1,4 @@
-"""Completions that run together: who waits, who runs in which lane, and what each has said."""
+"""The scheduler runs completions together: who waits, who runs in which lane, and what each has said."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from groupwise.engines.backends import WholePrompts
-from groupwise.engines.decode_step import Lanes, Seat
-from groupwise.engines.kv_cache import Room
+from groupwise.engines.decode_step import KVLocation, Lanes
+from groupwise.engines.kv_cache import KVAllocator
 from groupwise.engines.sampler import ids_of, random_stream
 from groupwise.engines.stops import Spelling, StopText
 from groupwise.networks.packing import Packing
@@ -25,7 +25,7 @@ Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Ticket:
+class WaitingCompletion:
     """A completion that waits."""
 
     owner: tuple[int, int]
@@ -35,23 +35,23 @@ class Ticket:
 
     @property
     def prompt(self) -> Ids:
-        """What is computed before anything is drawn."""
+        """Returns what is computed before anything is drawn."""
         return self.request.tokens + self.request.forced
 
     @property
     def key(self) -> bytes:
-        """Equal keys are the same to compute."""
+        """Returns a key that is equal where the prompt is the same to compute."""
         return self.request.prefix_key
 
     @property
     def seed(self) -> int:
-        """Of its random stream."""
+        """Returns the seed of its random stream."""
         return self.request.seeds[self.owner[1]]
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How all completions of a batch are drawn and told."""
+class BatchOptions:
+    """These options say how all completions of a batch are drawn and told."""
 
     sampling: Sampling
     spelling: Spelling
@@ -60,8 +60,8 @@ class Manner:
 
 
 @dataclass
-class Stored:
-    """A prompt in the cache."""
+class CachedPrompt:
+    """This is a prompt that stands in the cache."""
 
     start: int
     logits: Tensor | None = None
@@ -69,11 +69,11 @@ class Stored:
 
 
 @dataclass(eq=False)
-class Running:
-    """A completion."""
+class RunningCompletion:
+    """This is a completion that has a lane."""
 
-    ticket: Ticket
-    seat: Seat
+    ticket: WaitingCompletion
+    seat: KVLocation
     text: StopText | None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -82,23 +82,30 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the device drew for some completions, perhaps still on its way to the host."""
+class TokenTransfer:
+    """A transfer holds what the device drew for some completions, perhaps still on its way to the host."""
 
-    running: tuple[Running, ...]
+    running: tuple[RunningCompletion, ...]
     values: Tensor  # [2, n] float64 on the CPU: tokens, log-probabilities
     arrived: torch.cuda.Event | None
     kept: Tensor | None  # [n, V] bool
 
 
 class Batch:
-    """``lag``: steps that the device may be ahead of what the host has read. No id depends on it."""
+    """A batch runs completions together. ``lag``: steps that the device may be ahead of what the host has read. No id
+    depends on it."""
 
     def __init__(
-        self, trunk: Trunk, prompts: WholePrompts, lanes: Lanes, how: Manner, tickets: Sequence[Ticket], lag: int
+        self,
+        trunk: Trunk,
+        prompts: WholePrompts,
+        lanes: Lanes,
+        options: BatchOptions,
+        tickets: Sequence[WaitingCompletion],
+        lag: int,
     ) -> None:
-        self.trunk, self.prompts, self.lanes, self.how, self.lag = trunk, prompts, lanes, how, lag
-        self.sampling = how.sampling
+        self.trunk, self.prompts, self.lanes, self.options, self.lag = trunk, prompts, lanes, options, lag
+        self.sampling = options.sampling
         first: dict[bytes, int] = {}
         for number, ticket in enumerate(tickets):
             first.setdefault(ticket.key, number)
@@ -107,10 +114,10 @@ class Batch:
         self.unbegun = Counter(ticket.key for ticket in tickets)
         self.unended = Counter(self.unbegun)
         self.rows = list(range(lanes.cache.rows))[::-1]  # free ones, the lowest taken first
-        self.room = Room(lanes.cache.prompt_tokens)
-        self.stored: dict[bytes, Stored] = {}
-        self.running: list[Running] = []  # by lane; those that ended too, until others take their lanes
-        self.unheard: deque[Said] = deque()
+        self.room = KVAllocator(lanes.cache.prompt_tokens)
+        self.stored: dict[bytes, CachedPrompt] = {}
+        self.running: list[RunningCompletion] = []  # by lane; those that ended too, until others take their lanes
+        self.unheard: deque[TokenTransfer] = deque()
         self.cancelled: set[int] = set()
 
     @property
@@ -133,13 +140,13 @@ class Batch:
                 self.leave()
         return events
 
-    def has_room(self, ticket: Ticket) -> bool:
+    def has_room(self, ticket: WaitingCompletion) -> bool:
         """Whether it can wait here: the cache has a place for its prompt and for as many tokens as it may have."""
         cache, key = self.lanes.cache, ticket.key
         is_over = key in self.stored and not self.unbegun[key]  # nothing stands behind it any more
         return not is_over and len(ticket.prompt) <= cache.prompt_tokens and ticket.limit <= cache.slab
 
-    def join(self, ticket: Ticket) -> None:
+    def join(self, ticket: WaitingCompletion) -> None:
         """One more waits, behind those of its prompt."""
         places = [place for place, other in enumerate(self.waiting) if other.key == ticket.key]
         self.waiting.insert(places[-1] + 1 if places else len(self.waiting), ticket)
@@ -160,7 +167,7 @@ class Batch:
     def admit(self) -> None:
         """Seats those who wait where there are rows and room; each new prompt among theirs is computed once."""
         fresh, new = self.seat()
-        part: list[Ticket] = []
+        part: list[WaitingCompletion] = []
         for number, ticket in enumerate(new):
             part.append(ticket)
             if sum(len(ticket.prompt) for ticket in part) >= PREFILL_TOKENS or number == len(new) - 1:
@@ -170,10 +177,10 @@ class Batch:
             parts = [fresh[at : at + DRAWN_ROWS] for at in range(0, len(fresh), DRAWN_ROWS)]
             self.arrange(fresh, torch.cat([self.begin(some) for some in parts]))
 
-    def seat(self) -> tuple[list[Running], list[Ticket]]:
-        """Those who get a row now, and of those whose prompts are not in the cache one a prompt."""
-        fresh: list[Running] = []
-        new: list[Ticket] = []
+    def seat(self) -> tuple[list[RunningCompletion], list[WaitingCompletion]]:
+        """Returns those who get a row now, and of those whose prompts are not in the cache one a prompt."""
+        fresh: list[RunningCompletion] = []
+        new: list[WaitingCompletion] = []
         while self.waiting and self.rows:
             ticket = self.waiting[0]
             length = len(ticket.prompt)
@@ -181,15 +188,15 @@ class Batch:
                 start = self.room.take(length)
                 if start is None:
                     break
-                self.stored[ticket.key] = Stored(start)
+                self.stored[ticket.key] = CachedPrompt(start)
                 new.append(ticket)
             self.waiting.popleft()
-            seat = Seat(self.rows.pop(), self.stored[ticket.key].start, length)
-            text = StopText(self.sampling, self.how.spelling) if self.sampling.stop_strings else None
-            fresh.append(Running(ticket, seat, text))
+            seat = KVLocation(self.rows.pop(), self.stored[ticket.key].start, length)
+            text = StopText(self.sampling, self.options.spelling) if self.sampling.stop_strings else None
+            fresh.append(RunningCompletion(ticket, seat, text))
         return fresh, new
 
-    def prefill(self, tickets: list[Ticket]) -> None:
+    def prefill(self, tickets: list[WaitingCompletion]) -> None:
         """Computes prompts side by side; their keys and values go to the stretches that were taken for them."""
         cache, parts = self.lanes.cache, self.trunk.blueprint
         packing = Packing.of([(one.prompt, ()) for one in tickets], self.lanes.device, [one.key for one in tickets])
@@ -205,8 +212,8 @@ class Batch:
         for ticket, logits in zip(tickets, parts.logits(hidden[ends]), strict=True):
             self.stored[ticket.key].logits = logits
 
-    def begin(self, fresh: Sequence[Running]) -> Tensor:
-        """``[n]`` first tokens, drawn from what stands behind the prompts."""
+    def begin(self, fresh: Sequence[RunningCompletion]) -> Tensor:
+        """Returns ``[n]`` first tokens, drawn from what stands behind the prompts."""
         lanes = self.lanes
         streams = torch.zeros(len(fresh), lanes.uniforms.shape[1], dtype=torch.float64)
         behind: list[Tensor] = []
@@ -225,18 +232,18 @@ class Batch:
         self.tell(fresh, torch.stack((found.tokens.double(), found.logprobs.double())), found.kept)
         return found.tokens
 
-    def tell(self, running: Sequence[Running], values: Tensor, kept: Tensor | None) -> None:
+    def tell(self, running: Sequence[RunningCompletion], values: Tensor, kept: Tensor | None) -> None:
         """Sends to the host what was drawn, and does not wait for it."""
         if values.device.type != "cuda":
-            self.unheard.append(Said(tuple(running), values.clone(), None, kept))
+            self.unheard.append(TokenTransfer(tuple(running), values.clone(), None, kept))
             return
         here = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         here.copy_(values, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record()
-        self.unheard.append(Said(tuple(running), here, arrived, kept))
+        self.unheard.append(TokenTransfer(tuple(running), here, arrived, kept))
 
-    def hear(self, said: Said) -> list[Event]:
+    def hear(self, said: TokenTransfer) -> list[Event]:
         """Takes down what was drawn; returns it where every token is told, and the completions that end with it."""
         if said.arrived is not None:
             said.arrived.synchronize()
@@ -249,37 +256,38 @@ class Batch:
             one.tokens.append(token)
             one.logprobs.append(logprob)
             one.support.extend(supports[lane : lane + 1])
-            if self.how.every_token:
+            if self.options.every_token:
                 events.append(TokenEvent(*one.ticket.owner, token))
             finished = token in self.sampling.stop_tokens or (one.text is not None and one.text.ends_with(token))
             if finished or len(one.tokens) == one.ticket.limit:
                 events.append(self.end(one, finished))
         return events
 
-    def end(self, one: Running, finished: bool) -> CompletionEvent:
+    def end(self, one: RunningCompletion, finished: bool) -> CompletionEvent:
         """Gives back what a completion has, and tells of it."""
         one.ended = True
         self.rows.append(one.seat.row)
         self._give_back(one.ticket)
         said = tuple(one.tokens), tuple(one.logprobs)
-        completion = Completion(*said, finished, self.how.version, tuple(one.support) or None)
+        completion = Completion(*said, finished, self.options.version, tuple(one.support) or None)
         return CompletionEvent(*one.ticket.owner, completion)
 
-    def _give_back(self, ticket: Ticket) -> None:
+    def _give_back(self, ticket: WaitingCompletion) -> None:
         """One completion of a prompt is over, begun or not."""
         self.unended[ticket.key] -= 1
         if not self.unended[ticket.key] and ticket.key in self.stored:
             self.room.give(self.stored.pop(ticket.key).start, len(ticket.prompt))
 
     def leave(self) -> None:
-        """Lanes of completions that ended go on unread where fewer would cost the same, or others will take them."""
+        """Drops lanes of completions that ended; they go on unread where fewer would cost the same, or others will take
+        them."""
         left = sum(not one.ended for one in self.running)
         if not left:
             self.running = []
         elif not self.waiting and self.lanes.width(left) < self.lanes.width(len(self.running)):
             self.arrange((), self.lanes.tokens[:0])
 
-    def arrange(self, fresh: Sequence[Running], first: Tensor) -> None:
+    def arrange(self, fresh: Sequence[RunningCompletion], first: Tensor) -> None:
         """Gives lanes to those who run and to ``fresh``, whose first tokens are ``first`` ``[n]``."""
         lanes = [(lane, one) for lane, one in enumerate(self.running) if not one.ended]
         lanes += [(self.lanes.cache.rows + number, one) for number, one in enumerate(fresh)]

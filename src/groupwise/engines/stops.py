@@ -1,4 +1,4 @@
-"""Stop strings: the bytes of tokens, and the end that engines which sample in Python look for."""
+"""This module looks for stop strings: the bytes of tokens, and the end that engines which sample in Python look for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def no_spelling() -> tuple[bytes, ...]:
 
 
 class StopText:
-    """What one completion has said so far, as far as a stop string may lie in it."""
+    """This text is what one completion has said so far, as far as a stop string may lie in it."""
 
     def __init__(self, sampling: Sampling, spelling: Spelling) -> None:
         self._stops = [text.encode() for text in sampling.stop_strings]

@@ -1,4 +1,4 @@
-"""The engine in torch, on any device and in any precision: continuous batching over one preallocated cache.
+"""This is the engine in torch, on any device and in any precision: continuous batching over one preallocated cache.
 
 A step is admit → step → hear → arrange. A group's prompt is computed once and stands in the cache once; a finished
 completion leaves at once, and the next that waits takes its place. On a GPU a step is one launch of a CUDA graph, and
@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groupwise.engines.backends import Paths, paths_for
+from groupwise.engines.backends import DecodeBackend, fastest_backend
 from groupwise.engines.common import limit_of, refuse_misfit, take_weights
 from groupwise.engines.decode_step import Lanes
 from groupwise.engines.graphs import Graphs
 from groupwise.engines.kv_cache import Cache
 from groupwise.engines.sampler import narrows
-from groupwise.engines.scheduler import Batch, Manner, Ticket
+from groupwise.engines.scheduler import Batch, BatchOptions, WaitingCompletion
 from groupwise.engines.stops import Spelling, no_spelling
 from groupwise.networks import Blueprint
 from groupwise.networks.trunk import Trunk
@@ -37,7 +37,7 @@ KEPT = 0.1
 nothing; a larger one is given back, so that the learner has the memory."""
 
 
-class NativeEngine(RolloutEngine):
+class TorchEngine(RolloutEngine):
     """Samples from the families of ``networks.blueprint``; ``how`` says which way it decodes and ``notes`` why not a
     faster one."""
 
@@ -60,9 +60,9 @@ class NativeEngine(RolloutEngine):
         self.kept_bytes = int(KEPT * torch.cuda.get_device_properties(self.device).total_memory) if gpu else 0
         self._lanes: Lanes | None = None
         self._addresses: list[int] = []
-        self.go(paths_for(self.trunk, self.note))
+        self.go(fastest_backend(self.trunk, self.note))
 
-    def go(self, paths: Paths) -> None:
+    def go(self, paths: DecodeBackend) -> None:
         """Decodes this way from now on."""
         self.paths, self.how, self._lanes = paths, paths.how, None
 
@@ -78,10 +78,10 @@ class NativeEngine(RolloutEngine):
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
         """See ``protocols.RolloutEngine``."""
-        return NativeStream(self, sampling, every_token)
+        return TorchStream(self, sampling, every_token)
 
-    def take_lanes(self, waiting: Sequence[Ticket]) -> Lanes:
-        """Lanes for what waits: those that were used last where they are large enough, else new ones.
+    def take_lanes(self, waiting: Sequence[WaitingCompletion]) -> Lanes:
+        """Returns lanes for what waits: those that were used last where they are large enough, else new ones.
 
         They are the caller's own until ``give_lanes``, so that another may run meanwhile.
         """
@@ -128,14 +128,14 @@ class NativeEngine(RolloutEngine):
         return before != self._addresses
 
 
-class NativeStream(Stream):
+class TorchStream(Stream):
     """A ``protocols.Stream`` of one thread. What is submitted while a batch runs joins it where its cache has room for
     that, else waits for the next."""
 
-    def __init__(self, engine: NativeEngine, sampling: Sampling, every_token: bool) -> None:
+    def __init__(self, engine: TorchEngine, sampling: Sampling, every_token: bool) -> None:
         self._engine, self._sampling, self._every_token = engine, sampling, every_token
         self._count, self._version = 0, engine.version
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: deque[WaitingCompletion] = deque()
         self._batch: Batch | None = None
 
     def submit(self, request: Request) -> int:
@@ -145,7 +145,7 @@ class NativeStream(Stream):
         self._count += 1
         limit = limit_of(request, self._sampling, context)
         for index in range(len(request.seeds)):
-            self._waiting.append(Ticket((number, index), request, limit))
+            self._waiting.append(WaitingCompletion((number, index), request, limit))
         return number
 
     def events(self) -> Iterator[Event]:
@@ -180,7 +180,7 @@ class NativeStream(Stream):
         with torch.inference_mode():
             lanes = engine.take_lanes(waiting)
         lag = 0 if narrows(self._sampling) else engine.lag
-        how = Manner(self._sampling, engine.spelling, self._every_token, self._version)
+        how = BatchOptions(self._sampling, engine.spelling, self._every_token, self._version)
         self._batch = Batch(engine.trunk, engine.paths.prompts, lanes, how, waiting, lag)
 
     def _join(self, batch: Batch) -> None:

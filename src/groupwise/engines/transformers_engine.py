@@ -21,8 +21,8 @@ from groupwise.protocols import RolloutEngine, Stream
 from groupwise.types import Completion, CompletionEvent, Event, Request, Sampling, TokenEvent
 
 
-class GeneralEngine(RolloutEngine):
-    """Decodes up to ``max_rows`` completions of equally long prompts together.
+class TransformersEngine(RolloutEngine):
+    """This engine decodes up to ``max_rows`` completions of equally long prompts together.
 
     Prompts of one length need no padding, so that no architecture has to know about it.
     """
@@ -38,7 +38,7 @@ class GeneralEngine(RolloutEngine):
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
         """See ``protocols.RolloutEngine``."""
-        return GeneralStream(self, sampling, every_token)
+        return TransformersStream(self, sampling, every_token)
 
 
 @dataclass(eq=False)
@@ -56,10 +56,10 @@ class Row:
     support: list[tuple[int, ...]] = field(default_factory=list)
 
 
-class GeneralStream(Stream):
+class TransformersStream(Stream):
     """A ``protocols.Stream`` of one thread. What is submitted while completions run begins when they have ended."""
 
-    def __init__(self, engine: GeneralEngine, sampling: Sampling, every_token: bool) -> None:
+    def __init__(self, engine: TransformersEngine, sampling: Sampling, every_token: bool) -> None:
         self._engine, self._sampling, self._every_token = engine, sampling, every_token
         self._count, self._version = 0, engine.version
         self._waiting: dict[int, list[Row]] = {}

@@ -1,4 +1,5 @@
-"""A decode step for a GPU: matrix products by torch, everything between them by the kernels of ``triton_kernels.py``.
+"""This is a decode step for a GPU: matrix products by torch, everything between them by the kernels of
+``triton_kernels.py``.
 
 Twelve launches a layer where separate operations would be about forty: at these sizes launches cost the time.
 Not run on a GPU when written: that the kernels compile (Triton 3.6, sm_90) and, in its interpreter, compute what they
@@ -16,11 +17,11 @@ import triton
 from torch import Tensor, nn
 
 from groupwise.engines import triton_kernels as kernels
-from groupwise.engines.kv_cache import Cache, Stretches, View
-from groupwise.engines.sampler import Draw, draw, narrows
+from groupwise.engines.kv_cache import Cache, KVSpans, View
+from groupwise.engines.sampler import SampledTokens, draw, narrows
 from groupwise.networks import Blueprint
 from groupwise.networks.blueprint import LayerParts
-from groupwise.networks.linear import plain, together
+from groupwise.networks.linear import concatenate, plain
 from groupwise.networks.trunk import Trunk
 from groupwise.types import Sampling
 
@@ -31,7 +32,7 @@ CHUNK = 4096  # tokens of the vocabulary in one piece
 
 
 class Attention:
-    """Attention of one token a lane over its prompt and its own slab: two launches and one that merges."""
+    """This is the attention of one token a lane over its prompt and its own slab: two launches and one that merges."""
 
     name, static, most_lanes = "Triton", True, TILE_LANES
 
@@ -39,7 +40,7 @@ class Attention:
         self.parts = parts
 
     def __call__(self, layer: int, q: Tensor, keys: Tensor, values: Tensor, view: View) -> Tensor:
-        """As ``cache.Merged``."""
+        """As ``cache.TorchAttention``."""
         lanes, heads, dim = q.shape
         of_prompts, of_own = self._pieces(-(-lanes // TILE_LANES)), self._pieces(lanes)
         pieces = of_prompts + of_own
@@ -57,7 +58,7 @@ class Attention:
         return y
 
     def _launch(
-        self, stretches: Stretches, relative: Tensor, lanes: int, piece0: int, pieces: int, q: Tensor, keys: Tensor,
+        self, stretches: KVSpans, relative: Tensor, lanes: int, piece0: int, pieces: int, q: Tensor, keys: Tensor,
         values: Tensor, out: Tensor, logs: Tensor, window: int,
     ) -> None:  # fmt: skip
         parts = self.parts
@@ -76,7 +77,8 @@ class Attention:
 
 
 class FusedDecoder:
-    """``hidden`` of the tokens that lanes drew last, as ``Trunk.hidden`` would find them, up to rounding."""
+    """This decoder computes ``hidden`` of the tokens that lanes drew last, as ``Trunk.hidden`` would find them, up to
+    rounding."""
 
     name = "fused by Triton"
 
@@ -85,7 +87,7 @@ class FusedDecoder:
         self.attention = Attention(self.parts)
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor:
-        """``[R, d]``; writes keys and values of ``tokens`` ``[R]`` into the cache."""
+        """Returns ``[R, d]`` hidden states; writes keys and values of ``tokens`` ``[R]`` into the cache."""
         parts = self.parts
         x = F.embedding(tokens, parts.embedding.weight)
         if parts.embedding_scale != 1:
@@ -94,15 +96,15 @@ class FusedDecoder:
         for number, layer in enumerate(parts.layers):
             normed = self._norm(layer.before_attention, x, added)
             raw = _rows([layer.q, layer.k, layer.v], normed)
-            q = self._turn(layer, raw, view, cache.keys[number], cache.values[number])
+            q = self._apply_rope(layer, raw, view, cache.keys[number], cache.values[number])
             mixed = self.attention(number, q, cache.keys[number], cache.values[number], view)
             added = self._after(layer.after_attention, layer.o(mixed.flatten(1)))
             normed = self._norm(layer.before_mlp, x, added)
             added = self._after(layer.after_mlp, layer.down(self._gate(_rows([layer.gate, layer.up], normed))))
         return self._norm(parts.norm, x, added)
 
-    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Draw:
-        """``sampler.draw`` by the same rule: logits are read once and nothing of their size is written."""
+    def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
+        """Draws as ``sampler.draw`` by the same rule: logits are read once and nothing of their size is written."""
         if narrows(sampling) or sampling.temperature == 0:
             return draw(logits, uniforms, sampling)
         rows, vocabulary = logits.shape
@@ -117,7 +119,7 @@ class FusedDecoder:
             logits, peaks, sums, uniforms, tokens, logprobs, vocabulary, chunks, heat, CHUNKS=_power(chunks),
             BLOCK=CHUNK, num_warps=8,
         )  # fmt: skip
-        return Draw(tokens, logprobs, None)
+        return SampledTokens(tokens, logprobs, None)
 
     def _norm(self, norm: Any, x: Tensor, added: Tensor | None) -> Tensor:
         """Adds to ``x`` in place, then norms."""
@@ -132,12 +134,12 @@ class FusedDecoder:
     def _after(self, norm: nn.Module | None, added: Tensor) -> Tensor:
         return added if norm is None else self._norm(norm, added, None)
 
-    def _turn(self, layer: LayerParts, raw: Tensor, view: View, keys: Tensor, values: Tensor) -> Tensor:
+    def _apply_rope(self, layer: LayerParts, raw: Tensor, view: View, keys: Tensor, values: Tensor) -> Tensor:
         parts = self.parts
         q = raw.new_empty(len(raw), parts.heads, parts.head_dim)
         weights = [raw if norm is None else norm.weight for norm in (layer.q_norm, layer.k_norm)]  # raw: unread
         cos, sin = self.trunk.tables[layer.rope]
-        kernels.turn[(len(raw), parts.heads + 2 * parts.kv_heads)](
+        kernels.apply_rope[(len(raw), parts.heads + 2 * parts.kv_heads)](
             raw, q, keys, values, cos, sin, view.positions, view.write, *weights, parts.eps, parts.norm_offset,
             HEADS=parts.heads, KV_HEADS=parts.kv_heads, DIM=parts.head_dim, NORMED=layer.q_norm is not None,
             BLOCK=_power(parts.head_dim // 2), num_warps=1,
@@ -156,8 +158,8 @@ def _rows(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     if not plain(modules):
         return torch.cat([module(x) for module in modules], dim=-1)
     biases: list[Any] = [module.bias for module in modules]
-    bias = None if biases[0] is None else together(biases)
-    return F.linear(x, together([module.weight for module in modules]), bias)  # type: ignore[misc]
+    bias = None if biases[0] is None else concatenate(biases)
+    return F.linear(x, concatenate([module.weight for module in modules]), bias)  # type: ignore[misc]
 
 
 def _power(number: int) -> int:

@@ -38,11 +38,12 @@ def put(pointer, half, first, second, real):
 
 
 @triton.jit
-def turn(
+def apply_rope(
     raw, q, keys, values, cos, sin, positions, write, q_weight, k_weight, eps, offset,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, NORMED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Rows of q, k and v side by side → normed and turned q; k, likewise, and v into the cache. A program a head."""
+    """Takes rows of q, k and v side by side → normed and turned q; k, likewise, and v into the cache. A program a
+    head."""
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     half: tl.constexpr = DIM // 2
     at = tl.arange(0, BLOCK)
@@ -70,7 +71,7 @@ def turn(
 
 @triton.jit
 def look(query, k, scale, cap, seen, peak, CAPPED: tl.constexpr):
-    """Weights of keys, the peak they are scaled by, and what that makes of earlier ones."""
+    """Returns the weights of keys, the peak they are scaled by, and what that makes of earlier ones."""
     scores = tl.dot(query, k, input_precision="ieee") * scale
     if CAPPED:
         scores = cap * (2.0 * tl.sigmoid(2.0 * scores / cap) - 1.0)  # tanh
@@ -86,8 +87,9 @@ def attend(
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, GROUP: tl.constexpr, LANES: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, CAPPED: tl.constexpr, WINDOWED: tl.constexpr,
 ):  # fmt: skip
-    """What each of a tile's lanes sees of one piece of its stretch: an average of values, the log of its weights' sum.
-    A program for a tile, a key head and a piece. GROUP: query heads of a key head, rounded up to a power of two."""
+    """Computes what each of a tile's lanes sees of one piece of its span: an average of values, the log of its weights'
+    sum. A program for a tile, a key head and a piece. GROUP: query heads of a key head, rounded up to a power of
+    two."""
     tile, kv, piece = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     first = tl.load(bounds + tile)
     count = tl.minimum(tl.load(bounds + tile + 1) - first, LANES)
@@ -137,7 +139,7 @@ def merge(out, normalisers, y, pieces, DIM: tl.constexpr, PIECES: tl.constexpr, 
 
 @triton.jit
 def gate(x, y, width, SILU: tl.constexpr, BLOCK: tl.constexpr):
-    """y = activation(first half of x) · second half of x. A program a block of a row."""
+    """Computes y = activation(first half of x) · second half of x. A program a block of a row."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     real = at < width
@@ -150,7 +152,8 @@ def gate(x, y, width, SILU: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def masses(logits, peaks, sums, vocabulary, chunks, heat, BLOCK: tl.constexpr):
-    """Of each chunk of a row of logits · heat: its largest, and the sum of exp(· - largest). A program a chunk."""
+    """Computes of each chunk of a row of logits · heat: its largest, and the sum of exp(· - largest). A program a
+    chunk."""
     row, chunk = tl.program_id(0).to(tl.int64), tl.program_id(1)
     at = chunk * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(logits + row * vocabulary + at, mask=at < vocabulary, other=float("-inf")).to(tl.float32) * heat

@@ -1,1 +1,1 @@
-"""How good a model is, and how sure that is."""
+"""This package measures how good a model is, and how sure that is."""

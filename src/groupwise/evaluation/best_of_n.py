@@ -1,5 +1,5 @@
-"""Choosing among sampled answers with a scorer: best-of-N and weighted voting (Math-Shepherd, arXiv 2312.08935,
-section 3.4), beside majority voting and the chance that any is right.
+"""This module chooses among sampled answers with a scorer: best-of-N and weighted voting (Math-Shepherd, arXiv
+2312.08935, section 3.4), beside majority voting and the chance that any is right.
 
 A solution's score is its weakest step's (``rewards.solution_score``); with self-consistency the answer is
 ``argmax_a sum_i I(a_i = a) * score_i``. Ties are split uniformly, as in ``statistics.maj_at_k``: the only rule that
@@ -21,13 +21,14 @@ from groupwise.output.counting import counted
 from groupwise.protocols import Reward
 from groupwise.rewards.model import ModelReward
 from groupwise.rewards.scale import sigmoid
-from groupwise.rewards.verdicts import Judge, bare
+from groupwise.rewards.verdicts import Judge, unwrap
 from groupwise.types import Rollout
 from groupwise.values.tolerance import classes, same
 
 
 def weighted_totals(answers: Sequence[Hashable | None], scores: Sequence[float]) -> dict[Hashable | None, float]:
-    """Answer -> sum of the scores of those who gave it. Raises ValueError unless each has a score of at least 0."""
+    """Returns for each answer the sum of the scores of those who gave it. Raises ValueError unless each has a score of
+    at least 0."""
     if len(answers) != len(scores) or not all(score >= 0 for score in scores):
         raise ValueError(f"a weighted vote needs a score of at least 0 for each of {counted(len(answers), 'answer')}")
     given: dict[Hashable | None, list[float]] = {}
@@ -37,20 +38,20 @@ def weighted_totals(answers: Sequence[Hashable | None], scores: Sequence[float])
 
 
 def weighted_vote(answers: Sequence[Hashable | None], correct: Sequence[bool], scores: Sequence[float]) -> float:
-    """Chance that the answer with the largest sum of scores is right. None is one answer that never is."""
+    """Returns the chance that the answer with the largest sum of scores is right. None is one answer that never is."""
     totals = weighted_totals(answers, scores)
     right = {answer for answer, ok in zip(answers, correct, strict=True) if ok and answer is not None}
     return _share_of_best(list(totals.values()), [answer in right for answer in totals])
 
 
 def best_of(correct: Sequence[bool], scores: Sequence[float]) -> float:
-    """Chance that the sample with the highest score is right."""
+    """Returns the chance that the sample with the highest score is right."""
     return _share_of_best(scores, correct)
 
 
 def best_of_k(correct: Sequence[bool], scores: Sequence[float], k: int) -> float:
-    """``best_of`` k samples: the exact mean over all k-subsets of the n samples. Raises ValueError unless
-    ``1 <= k <= n``."""
+    """Returns ``best_of`` k samples: the exact mean over all k-subsets of the n samples. Raises ValueError unless ``1
+    <= k <= n``."""
     n = len(scores)
     if len(correct) != n or not 1 <= k <= n:
         raise ValueError(f"best-of-k needs 1 <= k <= n: got {n} scores, {len(correct)} verdicts, k={k}")
@@ -66,7 +67,7 @@ def best_of_k(correct: Sequence[bool], scores: Sequence[float], k: int) -> float
 
 @dataclass(frozen=True)
 class Verification:
-    """How often each way of choosing is right, over problems, with 95 % intervals."""
+    """This says how often each way of choosing is right, over problems, with 95 % intervals."""
 
     scorer: str
     problems: int
@@ -110,7 +111,7 @@ class Verification:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``json.dumps`` takes."""
+        """Returns plain values that ``json.dumps`` takes."""
         return asdict(self)
 
 
@@ -145,7 +146,7 @@ def verify(
 
 
 def _usual_weight(scorer: Reward) -> Callable[[float], float]:
-    reward = bare(scorer)
+    reward = unwrap(scorer)
     return sigmoid if isinstance(reward, ModelReward) and reward.kind == "outcome" else float
 
 

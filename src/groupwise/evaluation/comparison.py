@@ -1,4 +1,5 @@
-"""Two evaluations of the same problems, paired problem by problem, and what they say in words."""
+"""This module compares two evaluations of the same problems, paired problem by problem, and says in words what they
+say."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ NEARLY_ALL = 0.95
 
 @dataclass(frozen=True)
 class Comparison:
-    """After minus before, each the mean over problems with its 95 % ``statistics.paired_difference`` interval.
+    """A comparison is after minus before, each the mean over problems with its 95 % ``statistics.paired_difference``
+    interval.
 
     The intervals stand one by one; nothing is corrected for looking at several of them.
     """
@@ -35,12 +37,12 @@ class Comparison:
     """Did training raise Maj@K, or also Pass@K? In plain words, from the intervals alone."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``json.dumps`` takes."""
+        """Returns plain values that ``json.dumps`` takes."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:
-        """The inverse of ``to_json``, also after a round through text."""
+        """Reads what ``to_json`` gave, also after a round through text."""
         pass_at, maj_at = (
             {int(k): Interval(**interval) for k, interval in values[name].items()} for name in ("pass_at", "maj_at")
         )
@@ -63,8 +65,8 @@ def comparable(before: Evaluation, after: Evaluation) -> bool:
 
 
 def compare(before: Evaluation, after: Evaluation) -> Comparison:
-    """Pair two evaluations of the same problems. Raises UserError where the problems, the judge, samples or temperature
-    differ."""
+    """Pairs two evaluations of the same problems. Raises UserError where the problems, the judge, samples or
+    temperature differ."""
     unlike = _unlike(before, after)
     if unlike:
         raise UserError(unlike)
@@ -100,7 +102,7 @@ def _difference(before: Measure, after: Measure) -> Interval:
 
 
 def verdict(difference: Interval) -> str:
-    """``raised`` or ``lowered`` where the interval leaves out zero, ``no difference shown`` otherwise."""
+    """Returns ``raised`` or ``lowered`` where the interval leaves out zero, ``no difference shown`` otherwise."""
     if difference.low > 0:
         return "raised"
     return "lowered" if difference.high < 0 else "no difference shown"
@@ -145,7 +147,7 @@ def _sentence(before: Evaluation, pass_at: Mapping[int, Interval], maj_at: Mappi
 
 
 def no_votes(evaluation: Evaluation) -> str:
-    """Why there is no maj@k, in words."""
+    """Says why there is no maj@k, in words."""
     judge = f"reward '{evaluation.judge}'" if evaluation.judge else "the judge"
     return f"{judge} does not say which answers are the same, so no vote can be counted"
 

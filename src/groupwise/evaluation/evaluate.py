@@ -1,4 +1,5 @@
-"""How good a model is on problems it never trained on: greedy accuracy, pass@1, unbiased pass@k and maj@k.
+"""This module measures how good a model is on problems it never trained on: greedy accuracy, pass@1, unbiased pass@k
+and maj@k.
 
 DeepSeekMath (arXiv 2402.03300, section 5.2.2 and figure 7) asks whether reinforcement learning raised Maj@K or also
 Pass@K; ``comparison.compare`` answers it for two evaluations of the same problems.
@@ -20,13 +21,13 @@ from groupwise.evaluation.measure import Measure
 from groupwise.evaluation.plan import HeldOut
 from groupwise.evaluation.problems import fitting_prompts, sets_of
 from groupwise.evaluation.statistics import doubling, maj_at_k, mean, pass_at_k
-from groupwise.evaluation.voting import Canonical, able_judge, candidates
-from groupwise.output.sample_completions import SampleCompletion, shown
+from groupwise.evaluation.voting import Canonical, candidates, voting_judge
+from groupwise.output.sample_completions import SampleCompletion, sample_of
 from groupwise.protocols import RolloutEngine
 from groupwise.rewards.verdicts import Judge
 from groupwise.seeding import stable_seed
 from groupwise.tasks.task import Task
-from groupwise.types import OVER, Prompt, Request, Rollout, TrainerState
+from groupwise.types import OVER, Prompt, Rollout, TrainerState
 
 if TYPE_CHECKING:
     from groupwise.tokens.renderer import Renderer
@@ -42,7 +43,8 @@ SHOWN_COMPLETIONS = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """How the completions were drawn and judged. Two evaluations that are compared should share them."""
+    """These settings say how the completions were drawn and judged. Two evaluations that are compared should share
+    them."""
 
     samples: int = 32
     """On each of the first ``sampled_problems``; the others get one."""
@@ -98,7 +100,8 @@ class Evaluation:
         return len(self.ids)
 
     def of_set(self, name: str) -> Evaluation:
-        """What was measured on the problems of one set. Counts of tokens and shares of completions are the whole's."""
+        """Returns what was measured on the problems of one set. Counts of tokens and shares of completions are the
+        whole's."""
         rows, deep = self.sets[name], [row for row in self.sets[name] if row < self.settings.sampled_problems]
         return replace(
             self,
@@ -114,12 +117,12 @@ class Evaluation:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``json.dumps`` takes."""
+        """Returns plain values that ``json.dumps`` takes."""
         return {"problems": self.problems, **asdict(self)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Evaluation:
-        """The inverse of ``to_json``, also after a round through text."""
+        """Reads what ``to_json`` gave, also after a round through text."""
         fields = {name: value for name, value in values.items() if name != "problems"}
         fields["settings"] = Settings(**values["settings"])
         fields["settings"] = replace(fields["settings"], narrowed=tuple(fields["settings"].narrowed))
@@ -193,8 +196,8 @@ def evaluate_plan(
 
     Raises UserError where the task has no held-out problems or no judge that can tell, or no prompt fits the context.
     """
-    started, judge = time.perf_counter(), able_judge(task, correct_at)
-    prompts, too_long = fitting_prompts(engine, renderer, task, plan.problems)
+    started, judge = time.perf_counter(), voting_judge(task, correct_at)
+    prompts, too_long = fitting_prompts(engine, renderer, task, plan.problems, seed)
     deep = min(plan.sampled_problems * max(1, len(sets_of(prompts))), len(prompts)) if plan.samples > 1 else 0
     drawn = plan.temperature, plan.max_completion_tokens, seed
     settings = Settings(plan.samples, deep, *drawn, judge.threshold, plan.narrowed)
@@ -228,19 +231,19 @@ def _draw(
     """``counts[i]`` scored rollouts of ``prompts[i]``. Raises UserError where the judge could score none."""
     from groupwise.rewards.failures import evidence
     from groupwise.rewards.scoring import score_rollouts
-    from groupwise.sources import as_rollout
+    from groupwise.sources.rollouts import drawn
 
-    requests = [
-        Request(prompt.tokens, tuple(stable_seed(settings.seed, prompt.example.id, j) for j in range(count)))
+    seeds = [
+        tuple(stable_seed(settings.seed, prompt.example.id, j) for j in range(count))
         for prompt, count in zip(prompts, counts, strict=True)
     ]
     sampling = renderer.sampling(settings.max_tokens, settings.temperature, *settings.narrowed)
-    drawn: dict[tuple[int, int], Rollout] = {}
-    for row, index, completion in engine.generate(requests, sampling):
-        drawn[row, index] = as_rollout(prompts[row], completion, renderer, task.steps)
+    found: dict[tuple[int, int], Rollout] = {}
+    for row, index, rollout in drawn(engine, renderer, task, prompts, seeds, sampling):
+        found[row, index] = rollout
         on_completion()
-    places = sorted(drawn)
-    scored, _ = score_rollouts([drawn[place] for place in places], task.rewards, judge, task.referee, state)
+    places = sorted(found)
+    scored, _ = score_rollouts([found[place] for place in places], task.rewards, judge, task.referee, state)
     if scored and all(rollout.correct is None for rollout in scored):
         reason = next(evidence(scored[0]), f"reward '{judge.name}' applies to none of them")
         raise UserError(f"task {task.name!r}: no answer could be scored: {reason}")
@@ -284,7 +287,7 @@ def _summary(
         unparseable_fraction=mean([_unread(rollout, judge) for rollouts in sampled for rollout in rollouts]),
         unscored_fraction=mean([rollout.correct is None for rollout in everything]),
         prompts_too_long=too_long,
-        completions=tuple(shown(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
+        completions=tuple(sample_of(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
         judge=judge.name,
         reward_means=reward_means(sampled),
         highest=judge.highest(everything),

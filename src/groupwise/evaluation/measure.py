@@ -25,7 +25,7 @@ class Measure:
         return cls(interval.value, interval.low, interval.high, tuple(values))
 
     def at(self, rows: Sequence[int]) -> Measure:
-        """Of these problems alone."""
+        """Returns the measure of these problems alone."""
         return Measure.of([self.by_problem[row] for row in rows])
 
     @classmethod

@@ -12,5 +12,5 @@ def before(stage: str) -> str:
 
 
 def moment(name: str) -> str:
-    """``before grpo``, or ``after grpo`` of the model that the stage grpo left."""
+    """Returns ``before grpo``, or ``after grpo`` of the model that the stage grpo left."""
     return name if name.startswith(BEFORE) else f"after {name}"

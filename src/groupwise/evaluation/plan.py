@@ -1,4 +1,5 @@
-"""How held-out problems are sampled in an evaluation: the options of a recipe and of ``groupwise evaluate``."""
+"""A plan says how held-out problems are sampled in an evaluation: the options of a recipe and of ``groupwise
+evaluate``."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Annotated
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How each stage's model is evaluated on its task's held-out problems."""
+    """This says how each stage's model is evaluated on its task's held-out problems."""
 
     problems: Annotated[int, "[0, inf)"] = 500
     """Of each held-out set, with one greedy and one sampled completion each."""
@@ -39,5 +40,5 @@ class HeldOut:
 
     @property
     def narrowed(self) -> tuple[int, float, float]:
-        """top-k, top-p and min-p."""
+        """Returns top-k, top-p and min-p."""
         return self.top_k, self.top_p, self.min_p

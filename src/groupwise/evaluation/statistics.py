@@ -24,7 +24,8 @@ class Interval:
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that at least one of k samples is correct, from n samples of which c are: ``1 - C(n-c, k) / C(n, k)``.
+    """Returns the chance that at least one of k samples is correct, from n samples of which c are: ``1 - C(n-c, k) /
+    C(n, k)``.
 
     The mean over all k-subsets, hence unbiased (arXiv 2107.03374, equation 1). Raises ValueError unless
     ``0 <= c <= n`` and ``1 <= k <= n``.
@@ -35,7 +36,8 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def maj_at_k(answers: Sequence[Hashable | None], correct: Sequence[bool], k: int) -> float:
-    """Chance that the most frequent answer of k samples is correct: the exact mean over all k-subsets of the n samples.
+    """Returns the chance that the most frequent answer of k samples is correct: the exact mean over all k-subsets of
+    the n samples.
 
     Answers must be canonical: equal answers are one vote. ``correct[i]`` says whether sample i was right; an answer is
     right where any of its samples was. None (no answer found) is one class of votes that is never right. A tie of m
@@ -70,7 +72,7 @@ def _ways_by_ties(counts: Sequence[int], most: int, total: int) -> list[int]:
 
 
 def wilson_interval(successes: float, n: float) -> Interval:
-    """Wilson's 95 % score interval of a proportion; never of zero width. Effective numbers need not be whole.
+    """Computes Wilson's 95 % score interval of a proportion; never of zero width. Effective numbers need not be whole.
 
     Raises ValueError unless ``0 <= successes <= n`` and ``n >= 1``.
     """
@@ -97,7 +99,8 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def paired_difference(before: Sequence[float], after: Sequence[float]) -> Interval:
-    """Mean of ``after - before`` over the same problems in the same order, with its 95 % interval over problems.
+    """Computes the mean of ``after - before`` over the same problems in the same order, with its 95 % interval over
+    problems.
 
     Pairing removes what makes a problem hard for both, so the interval is narrower than that of two separate means. It
     is the normal one after adding two pairs that spread evenly over win, tie, tie and loss (Agresti and Min 2005), so
@@ -170,10 +173,10 @@ def _effective(share: float, variance: float, otherwise: int) -> Interval:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean; 0 of nothing."""
+    """Returns the mean; 0 of nothing."""
     return fmean(values) if values else 0.0
 
 
 def doubling(largest: int) -> list[int]:
-    """1, 2, 4 ... and ``largest`` itself."""
+    """Returns 1, 2, 4 ... and ``largest`` itself."""
     return sorted({2**power for power in range(largest.bit_length()) if 2**power <= largest} | {largest})

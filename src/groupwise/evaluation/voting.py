@@ -1,4 +1,4 @@
-"""Who judges an evaluation, and which of a problem's sampled answers are the same answer."""
+"""This module says who judges an evaluation, and which of a problem's sampled answers are the same answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from groupwise.errors import UserError
 from groupwise.protocols import Votes
-from groupwise.rewards.verdicts import RIGHT, Judge, bare
+from groupwise.rewards.verdicts import RIGHT, Judge, unwrap
 from groupwise.tasks.task import Task
 from groupwise.types import Rollout
 
@@ -15,7 +15,7 @@ Canonical = Callable[[Rollout], Hashable | None]
 """The answer that a completion votes for; None: it votes for nothing."""
 
 
-def able_judge(task: Task, correct_at: float | None = None) -> Judge:
+def voting_judge(task: Task, correct_at: float | None = None) -> Judge:
     """The task's judge, with the threshold ``correct_at`` where one is given.
 
     Raises UserError where there is none, and where its scores cannot tell right from wrong.
@@ -35,14 +35,14 @@ def able_judge(task: Task, correct_at: float | None = None) -> Judge:
 
 def can_vote(judge: Judge) -> bool:
     """Whether it knows which answers are the same, so that there is a maj@k."""
-    return isinstance(bare(judge.reward), Votes)
+    return isinstance(unwrap(judge.reward), Votes)
 
 
 def candidates(
     judge: Judge, rollouts: Sequence[Rollout], canonical: Canonical | None = None
 ) -> list[Hashable | None] | None:
-    """For each of the judged rollouts of one prompt the candidate that it votes for, None where it has no answer; None
-    in all where nothing knows which answers are the same.
+    """Returns for each of the judged rollouts of one prompt the candidate that it votes for, None where it has no
+    answer; None in all where nothing knows which answers are the same.
 
     That is the judge's reward (``protocols.Votes``), or ``canonical`` where it is given. The verdict comes first: all
     right answers are one candidate, and no wrong answer is among its voters.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groupwise.algorithm import GAE, Algorithm, Outputs, Preference, RewardToGo, Signals
 from groupwise.errors import UserError
-from groupwise.learning.collate import longest, numbers, padded, parts, placed
+from groupwise.learning.collate import longest, numbers, padded, parts, place_rewards
 from groupwise.output.counting import counted
 from groupwise.rewards.verdicts import CORRECT_AT
 from groupwise.values.tolerance import reaches
@@ -29,7 +29,7 @@ LISTS = {
 
 @dataclass(frozen=True)
 class Response:
-    """One completion. Every list is as long as ``logprobs``; natural logarithms."""
+    """A response is one completion. Every list is as long as ``logprobs``; natural logarithms."""
 
     logprobs: Sequence[float]
     lists: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -47,6 +47,8 @@ class Response:
     truncated: bool = False
     mask: Sequence[bool] | None = None
     """Which tokens the policy sampled; None: all."""
+    tokens: Sequence[int] | None = None
+    """Their ids, where what was heard between two turns matters."""
     correct: bool | None = None
     """The verdict of a judge; None: it could not score."""
     judged: bool = False
@@ -61,7 +63,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Case:
-    """Groups of responses, each the completions of one prompt."""
+    """A case is groups of responses, each the completions of one prompt."""
 
     groups: Sequence[Sequence[Response]]
     greedy_rewards: Sequence[float] | None = None
@@ -89,7 +91,7 @@ class Case:
         return any(len(places or ()) > 1 for places in scored)
 
     def rows(self) -> list[tuple[str, Response]]:
-        """All responses, group by group, each with the words that say where it stands."""
+        """Returns all responses, group by group, each with the words that say where it stands."""
         return [
             (f"{self.name}: group {g}, response {r}", response)
             for g, group in enumerate(self.groups)
@@ -98,24 +100,26 @@ class Case:
 
 
 def signals_of(case: Case, algorithm: Algorithm, method: str) -> tuple[Signals, Outputs]:
-    """``[B, T]`` float64 tensors, padded on the right with masked zeros.
+    """Returns ``[B, T]`` float64 tensors, padded on the right with masked zeros.
 
     Raises UserError, with its name and place, for what the method needs and the case lacks.
     """
     _require(case, algorithm, method)
     rows = [response for _, response in case.rows()]
     width = longest(response.logprobs for response in rows)
-    rewards, rewarded = placed([_places(response, algorithm) for response in rows], width)
+    rewards, rewarded = place_rewards([_places(response, algorithm) for response in rows], width)
 
     def given(name: str) -> Tensor | None:
         if any(name not in response.lists for response in rows):
             return None
         return padded([response.lists[name] for response in rows])
 
+    ids = [response.tokens for response in rows if response.tokens is not None]
     sizes = torch.tensor([len(group) for group in case.groups])
     greedy, weights = case.greedy_rewards, case.reward_weights
     signals = Signals(
         mask=padded([response.sampled for response in rows], torch.bool),
+        tokens=padded(ids, torch.int64) if len(ids) == len(rows) else None,
         group=torch.arange(len(sizes)).repeat_interleave(sizes),
         rewards=rewards,
         rewarded=rewarded,
@@ -149,7 +153,8 @@ def _places(response: Response, algorithm: Algorithm) -> Mapping[int, float]:
 def _by_steps(response: Response, algorithm: Algorithm) -> bool:
     if "step_rewards" in algorithm.needs():
         return True
-    return response.reward is None and isinstance(algorithm.advantage, GAE | RewardToGo)
+    by_token = isinstance(algorithm.advantage, GAE | RewardToGo) or algorithm.advantage.sees() == "turns"
+    return response.reward is None and by_token
 
 
 def _require(case: Case, algorithm: Algorithm, method: str) -> None:

@@ -1,4 +1,5 @@
-"""Methods that are one method on the options at hand: with one update a draw a ratio is 1, and what clips it idle."""
+"""This module finds methods that are one method on the options at hand: with one update a draw a ratio is 1, and what
+clips it idle."""
 
 from __future__ import annotations
 
@@ -12,13 +13,15 @@ from groupwise.explain.case import Case, Response
 from groupwise.explain.numbers import compute
 from groupwise.explain.worked import alone, worked_case
 
-REWARDS = ((1.0, 0.0, 0.0, 1.0), (0.9, 0.1, 0.4, 0.3))
+REWARDS = ((1.0, 0.0, 0.0, 1.0, 0.0), (0.9, 0.1, 0.4, 0.3, 0.2))
+CERTAIN, LESS_SO = [-0.05], [-0.16]
+"""Log-probabilities of a token when it was drawn, and now: near, as the difference of two probabilities; far, as KL."""
 TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Coincidence:
-    """Another method with the same gradient."""
+    """This is another method with the same gradient."""
 
     name: str
     without_kl: bool = False
@@ -29,7 +32,7 @@ class Coincidence:
 
 def coincidences(algorithm: Algorithm, updates: int, others: Mapping[str, Algorithm]) -> list[Coincidence]:
     """Those of ``others`` that have every coefficient of ``algorithm`` in the first ``updates`` of a draw, 1 or more,
-    on two prompts with four completions each; of the method itself, and of sources that do not sample now, none."""
+    on two prompts with five completions each; of the method itself, and of sources that do not sample now, none."""
     first = _coefficients(algorithm, False)
     later = _coefficients(algorithm, True) if updates > 1 else None
     if first is None:
@@ -73,9 +76,11 @@ def _coefficients(algorithm: Algorithm, later: bool) -> list[float] | None:
 
 
 def _case(single: bool, later: bool) -> Case:
-    """The worked example twice, with other rewards; the second time the policy has moved less far, so that each of two
-    clips that differ holds some token."""
+    """The worked example and a completion that was nearly certain, twice, with other rewards; the second time the
+    policy has moved less far, so that each of two clips that differ holds some token."""
     (drawn,) = worked_case().groups
+    lists = dict(drawn[-1].lists) | {"old_logprobs": CERTAIN, "behavior_logprobs": CERTAIN}
+    drawn = [*drawn, replace(drawn[-1], logprobs=LESS_SO, lists=lists)]
     rows = [
         [_answer(response, reward, moved * later) for response, reward in zip(drawn, own, strict=True)]
         for own, moved in zip(REWARDS, (1.0, 0.75), strict=True)

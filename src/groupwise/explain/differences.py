@@ -1,4 +1,4 @@
-"""Two methods on the same rollouts: where their gradients agree."""
+"""This module compares two methods on the same rollouts: where their gradients agree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Contrast:
-    """Of the coefficients of all tokens, one number for each method and token."""
+    """A contrast is of the coefficients of all tokens, one number for each method and token."""
 
     cosine: float | None
     """Of the two gradients in log-probability space, -1 to 1; None where one of them is 0 everywhere."""
@@ -22,7 +22,7 @@ class Contrast:
 
 
 def contrast(first: Sequence[float], second: Sequence[float]) -> Contrast:
-    """Of two lists of the same length, at least 1."""
+    """Compares two lists of the same length, at least 1."""
     pairs = list(zip(first, second, strict=True))
     norms = [math.hypot(*values) for values in (first, second)]
     return Contrast(

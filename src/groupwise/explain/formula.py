@@ -39,7 +39,7 @@ ESTIMATES = {
 
 
 def objective(algorithm: Algorithm) -> list[str]:
-    """J, term by term: aggregation { correction · surrogate - KL + entropy - value loss }."""
+    """Writes J, term by term: aggregation { correction · surrogate - KL + entropy - value loss }."""
     kl, entropy, critic = algorithm.kl, algorithm.entropy.formula(), algorithm.critic.formula()
     weight = "" if isinstance(algorithm.correction, Uncorrected) else "M · "
     terms = [f"J = {algorithm.aggregation.formula()} {{ {weight}{_surrogate(algorithm)[0]}"]
@@ -50,7 +50,7 @@ def objective(algorithm: Algorithm) -> list[str]:
 
 
 def definitions(algorithm: Algorithm) -> list[str]:
-    """What the letters of ``objective`` mean, a line each."""
+    """Says what the letters of ``objective`` mean, a line each."""
     return list(_letters(algorithm))
 
 
@@ -102,11 +102,16 @@ def _total(algorithm: Algorithm) -> str:
 def _reference(algorithm: Algorithm) -> str:
     who = algorithm.reference.model or (
         "a teacher, to be named by --algorithm.reference.model"
-        if isinstance(algorithm.advantage, TeacherGap)
+        if isinstance(algorithm.advantage, TeacherGap) and not algorithm.reference.sees
         else "the policy as the stage began"
     )
     every = algorithm.reference.refresh_every
-    return f"{who}, replaced by the policy every {counted(every, 'step')}" if every else who
+    who += f", replaced by the policy every {counted(every, 'step')}" if every else ""
+    return who + (f", who reads {_quoted(algorithm.reference.sees)} for a prompt" if algorithm.reference.sees else "")
+
+
+def _quoted(text: str) -> str:
+    return f'"{" ".join(text.split())}"'
 
 
 def _truncated(algorithm: Algorithm) -> str:
@@ -121,14 +126,15 @@ def _empty(algorithm: Algorithm) -> str:
 
 
 def table_row(algorithm: Algorithm) -> tuple[str, str, str]:
-    """Data source, reward, and the gradient coefficient GC before the token's weight, where π_old = π_θ."""
+    """Returns data source, reward, and the gradient coefficient GC before the token's weight, where π_old = π_θ."""
     return _source(algorithm), _reward(algorithm), f"GC = {coefficient(algorithm)}{_scope(algorithm)}"
 
 
 def _source(algorithm: Algorithm) -> str:
     """The first sentence of its docstring says it; then its options, where they are not off."""
     source = algorithm.source
-    said = (type(source).__doc__ or type(source).__name__).strip().splitlines()[0].rstrip(".")
+    paragraph = " ".join((type(source).__doc__ or type(source).__name__).partition("\n\n")[0].split())
+    said = paragraph.removeprefix("This source draws ").partition(". ")[0].rstrip(".")
     shown = [
         f"{option.name} {_option(vars(source)[option.name])}"
         for option in fields(source)  # type: ignore[arg-type]
@@ -154,6 +160,8 @@ def _reward(algorithm: Algorithm) -> str:
     needs, advantage = algorithm.needs(), algorithm.advantage
     if isinstance(algorithm.objective, StepCrossEntropy):
         return "a label at the end of each step" + (", from a rule" if _samples(algorithm) else "")
+    if isinstance(advantage, TeacherGap) and algorithm.reference.sees:
+        return "none: log-probabilities of the policy itself, shown more of the row"
     if isinstance(advantage, TeacherGap):
         return "none: a teacher's log-probability of each token"
     if isinstance(advantage, Preference):
@@ -175,7 +183,7 @@ def _scope(algorithm: Algorithm) -> str:
 
 
 def coefficient(algorithm: Algorithm) -> str:
-    """In symbols. A critic's and an entropy bonus's outputs have coefficients of their own."""
+    """Writes the coefficient in symbols. A critic's and an entropy bonus's outputs have coefficients of their own."""
     surrogate = algorithm.objective
     said = "A"
     if isinstance(surrogate, StepCrossEntropy):

@@ -1,4 +1,4 @@
-"""A method at work on a case: every number between the rewards and the gradient."""
+"""This module shows a method at work on a case: every number between the rewards and the gradient."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Tokens:
     """∂J/∂ what else the network says: ``values``, ``entropy``, ``exact_kl``."""
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Returns it as JSON has it."""
         named = {"advantages", "ratios", "clipped", "kl", "weights", "coefficients"}
         others = {f"{name}_coefficients": values for name, values in self.others.items()}
         return {name: values for name, values in vars(self).items() if name in named} | others
@@ -48,23 +48,23 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Of a whole case."""
+    """These are the numbers of a whole case."""
 
     objective: float
     groups: Sequence[Sequence[Tokens]]
 
     def responses(self) -> list[Tokens]:
-        """Group by group."""
+        """Yields those of each response, group by group."""
         return [tokens for group in self.groups for tokens in group]
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Returns them as JSON has them."""
         groups = [[tokens.record() for tokens in group] for group in self.groups]
         return {"objective": self.objective, "loss": -self.objective, "groups": groups}
 
 
 def compute(algorithm: Algorithm, case: Case, method: str = "the method") -> Numbers:
-    """What the algorithm makes of the case, in float64; the gradient of one update on all of it.
+    """Computes what the algorithm makes of the case, in float64; the gradient of one update on all of it.
 
     Raises UserError for what the method needs and the case lacks, for options that contradict each other, and where a
     number is not finite.

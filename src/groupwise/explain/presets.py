@@ -25,8 +25,8 @@ def run_defaults(name: str) -> Mapping[str, object]:
 
 
 def coincidence(stage: Stage) -> str:
-    """In a sentence, which other methods have the gradient that this stage's options leave of its own; "" where none
-    has. A method of one update a draw is what it is: of it nothing is said."""
+    """Says in a sentence which other methods have the gradient that this stage's options leave of its own; "" where
+    none has. A method of one update a draw is what it is: of it nothing is said."""
     from groupwise.explain import coincidences
 
     updates, known = stage.minibatches * stage.epochs, presets()

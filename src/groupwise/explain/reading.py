@@ -1,4 +1,4 @@
-"""A case from JSON. Whatever is wrong is said in one line, with its place."""
+"""This module reads a case from JSON. Whatever is wrong is said in one line, with its place."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from groupwise.explain.case import LISTS, Case, Response
 CASE_KEYS = ("groups", "greedy_rewards", "reward_weights")
 SAID = ("truncated", "correct", "demonstrated")
 """True or false of a response."""
-RESPONSE_KEYS = ("logprobs", *LISTS, "reward", "rewards", "step_rewards", "mask", *SAID)
+RESPONSE_KEYS = ("logprobs", *LISTS, "reward", "rewards", "step_rewards", "mask", "tokens", *SAID)
 ROUNDING = 1e-9  # by which a log-probability may be above 0
 
 
 def read_case(path: str | Path, scores: bool = False, judge: str = "") -> Case:
-    """The case in a JSON file; its logprobs are ``scores`` where a scorer learns; ``judge`` is the reward, of several,
-    that says what is right. Raises UserError for a file that is not there or not what is expected."""
+    """Reads the case in a JSON file; its logprobs are ``scores`` where a scorer learns; ``judge`` is the reward, of
+    several, that says what is right. Raises UserError for a file that is not there or not what is expected."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def case_from(data: Any, name: str = "case", scores: bool = False, judge: str = "") -> Case:
-    """The case in parsed JSON: ``scores`` may stand in logprobs. Raises UserError where something is not as
+    """Makes the case of parsed JSON: ``scores`` may stand in logprobs. Raises UserError where something is not as
     expected."""
     table = _object(data, name, CASE_KEYS)
     groups = _list(table.get("groups"), f"{name}: groups")
@@ -104,6 +104,7 @@ def _response(data: Any, where: str, scores: bool) -> Response:
         parts=_parts(table.get("rewards", {}), f"{where}: rewards"),
         truncated=table.get("truncated", False),
         mask=mask,
+        tokens=_ids(table["tokens"], f"{where}: tokens", length) if "tokens" in table else None,
         correct=table.get("correct"),
         judged="correct" in table,
         demonstrated=table.get("demonstrated", False),
@@ -131,6 +132,13 @@ def _mask(data: Any, where: str, length: int) -> list[bool]:
     if not any(mask):
         raise UserError(f"{where}: mask leaves no token; expected at least one that the policy sampled")
     return [bool(value) for value in mask]
+
+
+def _ids(data: Any, where: str, length: int) -> list[int]:
+    ids = _list(data, where)
+    if len(ids) != length or any(not isinstance(value, int) or isinstance(value, bool) or value < 0 for value in ids):
+        raise UserError(f"{where}: {_shown(data)}; expected {length} token ids, one for each of logprobs")
+    return list(ids)
 
 
 def _steps(data: Any, where: str, mask: Sequence[bool]) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""What the scale of rewards does to a method: found by trying, on the numbers of a case."""
+"""This module says what the scale of rewards does to a method: found by trying, on the numbers of a case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAME = 1e-9
 
 
 def scale_effect(algorithm: Algorithm, case: Case, method: str) -> str:
-    """A sentence; empty for a method that asks no rewards, or that learns from scores of its own."""
+    """Returns a sentence; empty for a method that asks no rewards, or that learns from scores of its own."""
     if algorithm.trains_scorer or not algorithm.advantage.judges():
         return ""
     before = _advantages(algorithm, case, method)

@@ -1,4 +1,4 @@
-"""Rows of a run's ledger as a case: what would a method have done with the rollouts that are there?"""
+"""This module makes rows of a run's ledger a case: what would a method have done with the rollouts that are there?"""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What a method takes of a step's rows."""
+class StepBatch:
+    """This is what a method takes of a step's rows."""
 
     rows: Sequence[Sequence[int]]
     """Numbers of the step's rows, by group; a pair is a group of two."""
@@ -77,9 +77,9 @@ def _stage_with(stages: Mapping[str, Sequence[int]], step: int | None, directory
     raise UserError(f"{directory} has the stages {', '.join(able)}; --stage says which")
 
 
-def select(rows: Sequence[Row], algorithm: Algorithm, name: str, judge: str = "") -> Drawn:
-    """What the method's source would train on, of groups that were sampled already. What is right says the verdict that
-    the run kept, or the reward ``judge`` of the run; where it kept none, its first reward.
+def select(rows: Sequence[Row], algorithm: Algorithm, name: str, judge: str = "") -> StepBatch:
+    """Returns what the method's source would train on, of groups that were sampled already. What is right says the
+    verdict that the run kept, or the reward ``judge`` of the run; where it kept none, its first reward.
 
     Raises UserError where nothing is left, and where the run has no such reward.
     """
@@ -99,7 +99,9 @@ def select(rows: Sequence[Row], algorithm: Algorithm, name: str, judge: str = ""
         raise UserError(f"{name}: nothing is left to learn from: {reasons}")
     place = {id(rollout): number for number, rollout in enumerate(rollouts)}
     chosen = [[place[id(rollout)] for rollout in group.rollouts] for group in chosen_groups]
-    return Drawn(chosen, _case([[rows[number] for number in group] for group in chosen], chosen_groups, name), left_out)
+    return StepBatch(
+        chosen, _case([[rows[number] for number in group] for group in chosen], chosen_groups, name), left_out
+    )
 
 
 def _kept(groups: list[Group], algorithm: Algorithm) -> tuple[list[Group], dict[str, int]]:
@@ -177,6 +179,7 @@ def _response(row: Row) -> Response:
         parts=row["scores"] or {},
         truncated=not row["finished"],
         mask=row["mask"],
+        tokens=row["tokens"],
         correct=row["correct"],
         judged=True,
         demonstrated=row["version"] == DEMONSTRATED,

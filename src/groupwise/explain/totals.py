@@ -11,7 +11,7 @@ from groupwise.explain.numbers import Numbers, Tokens
 
 @dataclass(frozen=True)
 class Totals:
-    """Over the sampled tokens of all responses."""
+    """These are totals over the sampled tokens of all responses."""
 
     responses: int
     tokens: int
@@ -26,7 +26,7 @@ class Totals:
 
 
 def totals(case: Case, numbers: Numbers) -> Totals:
-    """Of numbers that ``compute`` made of the case."""
+    """Sums the numbers that ``compute`` made of the case."""
     pairs = [(response, tokens) for (_, response), tokens in zip(case.rows(), numbers.responses(), strict=True)]
     count = sum(sum(response.sampled) for response, _ in pairs)
     return Totals(

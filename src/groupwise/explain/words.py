@@ -1,4 +1,4 @@
-"""What a method does, in words: it is run on small examples, and the sentences say what came out."""
+"""This module says what a method does, in words: it is run on small examples, and the sentences say what came out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNTOUCHED = Tokens(NAUGHT, NAUGHT, NAUGHT, NAUGHT, [False] * LENGTH, NAUGHT, NAU
 
 
 def premises(algorithm: Algorithm) -> str:
-    """On what small examples the effects were found."""
+    """Says on what small examples the effects were found."""
     if algorithm.objective.joins_group():
         said = f"A pair of answers of {LENGTH} tokens"
     else:
@@ -48,7 +48,7 @@ def _suppositions(algorithm: Algorithm) -> Iterator[str]:
 
 
 def effects(algorithm: Algorithm) -> list[tuple[str, str]]:
-    """``(what is looked at, what happens to it)``, under the ``premises``."""
+    """Yields ``(what is looked at, what happens to it)``, under the ``premises``."""
     if algorithm.objective.joins_group():
         return list(_of_pairs(algorithm))
     return [
@@ -176,7 +176,7 @@ def _advantage(tokens: Tokens) -> str:
 
 
 def digits(value: float) -> str:
-    """Three that matter."""
+    """Writes three digits that matter."""
     return "0" if abs(value) < NOTHING else f"{round(value, 12):.3g}"
 
 

@@ -1,4 +1,5 @@
-"""Small examples that come with the command: made of numbers that a method needs, whatever the method."""
+"""This module has small examples that come with the command: made of numbers that a method needs, whatever the
+method."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ def _steps(length: int, score: float) -> dict[int, float]:
 
 
 def scenario(answers: Sequence[tuple[bool, int, bool]], algorithm: Algorithm) -> Case:
-    """Completions, each ``(right, tokens, truncated)``, at the first update of a draw: π_θ = π_old = π_ref.
+    """Makes completions, each ``(right, tokens, truncated)``, at the first update of a draw: π_θ = π_old = π_ref.
 
     All are of one prompt where the source samples several, else of a prompt each. The greedy completion is half right,
     and a critic has learned the share of right answers. A teacher finds each token of a right answer twice as likely

@@ -1,4 +1,4 @@
-"""A recipe under way: what of a script has found its place, what has not, and what had to be assumed."""
+"""A draft is a recipe under way: what of a script has found its place, what has not, and what had to be assumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OFF: tuple[Any, ...] = (None, False, "", "none", "no", "null", [], {})
 
 
 class Draft:
-    """Filled by the translator of one system, written by ``recipe_text``."""
+    """A draft is filled by the translator of one system, and written by ``recipe_text``."""
 
     def __init__(self, script: Script, method: str) -> None:
         self.script, self.method = script, method
@@ -48,7 +48,7 @@ class Draft:
         return default if found is None else found
 
     def direct(self, *names: str) -> None:
-        """Options whose value is ours as it is."""
+        """Takes options whose value is ours as it is."""
         for name in names:
             if name in self.given and self.given[name] is not None:
                 entry = next(entry for entry, _ in entries_of(name, (self.script.system,)) if entry.options)
@@ -68,7 +68,7 @@ class Draft:
         return int(self.number(*names, default=default))
 
     def count(self, *names: str, default: int) -> int:
-        """A whole number of at least 1. Raises UserError."""
+        """Returns a whole number of at least 1. Raises UserError."""
         found = self.whole(*names, default=default)
         if found < 1:
             raise UserError(f"{names[0]}={found}; expected at least 1")
@@ -80,16 +80,16 @@ class Draft:
         self.options |= {"evaluation.samples": str(samples), "evaluation.max_completion_tokens": str(length)}
 
     def assume(self, text: str) -> None:
-        """Once."""
+        """Notes an assumption, once."""
         if text not in self.assumed:
             self.assumed.append(text)
 
     def place_none(self, name: str, why: str) -> None:
-        """What was given has no place, and why."""
+        """Notes what was given and has no place, and why."""
         self.unplaced.append(f"{name}={_short(self.given.get(name))}: {why}")
 
     def rest(self) -> None:
-        """What no translator took, by what the table says of it."""
+        """Notes what no translator took, by what the table says of it."""
         for name, value in self.given.items():
             if name in self.taken or value in OFF:
                 continue
@@ -109,7 +109,7 @@ class Draft:
 
 
 def passes(epochs: float, prompts: int, whole: bool) -> str:
-    """Steps of so many passes over the rows, as Python; ``whole``: the rows that fill no step are left out."""
+    """Writes steps of so many passes over the rows, as Python; ``whole``: the rows that fill no step are left out."""
     one = f"(len(task.train) // {prompts})" if whole else f"math.ceil(len(task.train) / {prompts})"
     if float(epochs).is_integer():
         return f"max(1, {int(epochs)} * {one})" if epochs > 1 else f"max(1, {one.strip('()') if whole else one})"

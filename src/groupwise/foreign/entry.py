@@ -1,4 +1,4 @@
-"""An entry of the table: what another system calls an option, and what it is here."""
+"""This module has the entries of the table: what another system calls an option, and what it is here."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ class Entry:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Ours that it becomes, where they are options."""
+        """Returns ours that it becomes, where they are options."""
         return tuple(self.ours.split()) if self.ours.startswith("--") else ()
 
 
 def option(names: str, ours: str, words: str = "", of: str = "") -> Entry:
-    """Its value becomes that of an option, or of several. ``names`` and ``ours`` have spaces between them."""
+    """Makes an entry whose value becomes that of an option, or of several. ``names`` and ``ours`` have spaces between
+    them."""
     return Entry("", tuple(names.split()), ours, words, of)
 
 
@@ -50,15 +51,15 @@ def value(name: str, value: object, ours: str, words: str = "", of: str = "") ->
 
 
 def none(names: str, why: str, of: str = "") -> Entry:
-    """There is no place for it."""
+    """Makes an entry that says: there is no place for it."""
     return Entry("", tuple(names.split()), "", why, of)
 
 
 def section(system: str, topic: str, *entries: Entry) -> tuple[Entry, ...]:
-    """``entries`` as those of ``system`` under one heading."""
+    """Returns ``entries`` as those of ``system`` under one heading."""
     return tuple(replace(entry, system=system, topic=topic) for entry in entries)
 
 
 def in_order(sections: Iterable[Iterable[Entry]]) -> tuple[Entry, ...]:
-    """All entries of several sections."""
+    """Returns all entries of several sections."""
     return tuple(entry for entries in sections for entry in entries)

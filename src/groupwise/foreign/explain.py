@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from groupwise.foreign.entry import Entry
-from groupwise.foreign.table import TABLE, entries_of, plain, said, value_of
+from groupwise.foreign.table import TABLE, entries_of, plain, sentence, value_of
 
 WITHOUT_VALUE = frozenset({"--fresh", "--dry_run", "--dry-run", "--help", "--help_all"})
 OVERRIDE = re.compile(r"(\+\+|\+|~)?[A-Za-z_]\w*(\.\w+)+=.*", re.DOTALL)
@@ -40,7 +40,8 @@ def explain(words: Sequence[str], known: Collection[str] = (), home: str = "") -
 
 
 def refusal(words: Sequence[str], known: Collection[str] = ()) -> str | None:
-    """What to say of the first word of the form ``a.b=c``, ``+a.b=c`` or ``++a.b=c`` that is an option of verl."""
+    """Returns what to say of the first word of the form ``a.b=c``, ``+a.b=c`` or ``++a.b=c`` that is an option of
+    verl."""
     at = _override(words)
     if at is None:
         return None
@@ -74,7 +75,7 @@ def _pieces(found: list[tuple[Entry, str]], value: str | None, known: Collection
     of_value = [(row, spelling) for row, spelling in rows if row is not None]
     meanings: dict[str, list[tuple[Entry, str]]] = {}
     for entry, spelling in of_value or sorted(found, key=lambda pair: not set(pair[0].options) & set(known)):
-        meanings.setdefault(said(entry), []).append((entry, spelling))
+        meanings.setdefault(sentence(entry), []).append((entry, spelling))
     return [_sentence(rows, meaning) for meaning, rows in meanings.items()]
 
 

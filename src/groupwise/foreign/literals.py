@@ -1,4 +1,5 @@
-"""The value of a Python expression without running it: literals, names that are assigned once, and arithmetic."""
+"""This module reads the value of a Python expression without running it: literals, names that are assigned once, and
+arithmetic."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ Lookup = Callable[[str], Any]
 
 
 def value_of(node: ast.expr, lookup: Lookup, depth: int = 0) -> Any:
-    """What the expression stands for. Raises Unknown."""
+    """Returns what the expression stands for. Raises Unknown."""
     if depth > 50:
         raise Unknown(shown(node))
 
@@ -50,7 +51,7 @@ def value_of(node: ast.expr, lookup: Lookup, depth: int = 0) -> Any:
 
 
 def shown(node: ast.AST) -> str:
-    """The expression on one line."""
+    """Returns the expression on one line."""
     text = " ".join(ast.unparse(node).split())
     return text if len(text) <= 80 else f"{text[:76]} ..."
 

@@ -1,4 +1,4 @@
-"""What OpenRLHF 0.11 calls its options; the last names in a row are those of its earlier releases."""
+"""This module knows what OpenRLHF 0.11 calls its options; the last names in a row are those of its earlier releases."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.foreign.carried import Module, carried
 from groupwise.foreign.literals import Unknown, shown, value_of
 from groupwise.foreign.rows import data_path
 from groupwise.foreign.script import DataPath, RewardCall, Script, Setting
+from groupwise.foreign.user_code import Module, carry_over
 
 TRAINERS = {"GRPOTrainer": "GRPO", "RLOOTrainer": "RLOO", "DPOTrainer": "DPO", "SFTTrainer": "SFT"}
 TRAINERS |= {"RewardTrainer": "Reward"}
@@ -27,7 +27,8 @@ OWN_REWARDS = {
 
 
 def read_python(text: str, path: str) -> Script:
-    """Of its first trainer. Raises UserError where it is no Python, or makes no trainer that there is a method for."""
+    """Reads the script of its first trainer. Raises UserError where it is no Python, or makes no trainer that there is
+    a method for."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
@@ -53,7 +54,7 @@ def _read(tree: ast.Module, text: str, path: str) -> Script:
 
 
 def last_name(node: ast.expr) -> str:
-    """``GRPOTrainer`` of ``trl.GRPOTrainer``."""
+    """Returns ``GRPOTrainer`` of ``trl.GRPOTrainer``."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
@@ -86,7 +87,7 @@ class _Reader:
         for name in ("processing_class", "tokenizer"):
             given.pop(name, None)
         self._settings(given.items())
-        code, missing = carried(self.module, self.needed)
+        code, missing = carry_over(self.module, self.needed)
         unread = [*self.unread, *missing]
         unsloth = any(line.lstrip().startswith(("from unsloth", "import unsloth")) for line in self.module.lines)
         return Script("TRL", trainer, self.settings, data, held_out, rewards, code, unread, unsloth=unsloth)

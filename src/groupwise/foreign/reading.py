@@ -20,7 +20,8 @@ EXPECTED = (
 
 
 def read(words: Sequence[str], trainer: str = "") -> Script:
-    """Of files and words: a later one counts where several say the same. Raises UserError where nothing can be read."""
+    """Reads files and words: a later one counts where several say the same. Raises UserError where nothing can be
+    read."""
     files = [word for word in words if not re.match(r"[+\w.@]+=", word)]
     rest = [word for word in words if word not in files]
     if not files or not all(Path(word).is_file() for word in files):

@@ -17,7 +17,7 @@ ELSEWHERE = {"Run", "Stage", "Task", "Local", "HeldOut", "Checkpoints", "Lora", 
 
 
 def recipe_text(draft: Draft, name: str, source: str) -> str:
-    """``name`` names the run, ``source`` is what was converted, in words."""
+    """Writes a recipe. ``name`` names the run, ``source`` is what was converted, in words."""
     imports, code = _split(draft.script.code)
     ours = [_quoted(part) for part in (_task(draft, name), _run(draft, name))]
     body = "\n\n\n".join(part for part in [code, *ours] if part)

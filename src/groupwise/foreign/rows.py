@@ -1,4 +1,4 @@
-"""Where a script's rows come from: ``load_dataset`` and what is chained to it."""
+"""This module says where a script's rows come from: ``load_dataset`` and what is chained to it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from pathlib import PurePosixPath
 from typing import Any
 
-from groupwise.foreign.carried import Module
 from groupwise.foreign.literals import Unknown, shown, value_of
 from groupwise.foreign.script import DataPath
+from groupwise.foreign.user_code import Module
 
 WITHOUT_EFFECT = {"shuffle", "remove_columns", "select_columns", "with_format", "set_format", "flatten_indices"}
 FORMATS = ("json", "csv", "parquet", "text")

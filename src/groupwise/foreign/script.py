@@ -1,4 +1,4 @@
-"""What was read of another system's script: settings, data, rewards, and what could not be read."""
+"""This module keeps what was read of another system's script: settings, data, rewards, and what could not be read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class RewardCall:
-    """One reward of a script."""
+    """This is one reward of a script."""
 
     name: str
     """The function's name; or the directory or hub name of a reward model."""
@@ -40,7 +40,7 @@ class RewardCall:
 
 @dataclass(frozen=True)
 class DataPath:
-    """Where rows come from, and what the script does to them."""
+    """This says where rows come from, and what the script does to them."""
 
     path: str
     """A file, a directory or a name of the hub."""
@@ -71,7 +71,7 @@ class Script:
 
 
 def limited(text: str, path: str) -> str:
-    """The text. Raises UserError where it is too long for a script."""
+    """Returns the text. Raises UserError where it is too long for a script."""
     if len(text) > MOST_BYTES:
         raise UserError(f"{path}: {len(text):,} letters are too many for a script; expected at most {MOST_BYTES:,}")
     return text

@@ -1,4 +1,5 @@
-"""Command lines of other systems: of a shell script, whose variables are put in and which is not run, or as typed."""
+"""This module reads command lines of other systems: of a shell script, whose variables are put in and which is not run,
+or as typed."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ OPENRLHF_TRAINERS = {"train_ppo_ray": "PPO", "train_dpo": "DPO", "train_sft": "S
 
 
 def read_shell(text: str, path: str) -> Script:
-    """The first training command of a script. Raises UserError where there is none."""
+    """Reads the first training command of a script. Raises UserError where there is none."""
     variables: dict[str, str] = {}
     depth = 0
     for words in _commands(text, path):
@@ -69,7 +70,7 @@ def command(words: Sequence[str]) -> Script | None:
 
 
 def overrides(words: Sequence[str], trainer: str = "") -> Script:
-    """verl's ``a.b=c``, ``+a.b=c`` and ``++a.b=c``; ``~a.b`` takes one away."""
+    """Reads verl's ``a.b=c``, ``+a.b=c`` and ``++a.b=c``; ``~a.b`` takes one away."""
     settings: list[Setting] = []
     unread = []
     for word in words:
@@ -91,7 +92,7 @@ def overrides(words: Sequence[str], trainer: str = "") -> Script:
 
 
 def plain_value(text: str) -> object:
-    """As YAML reads it: a number, true, null, a list; else the text."""
+    """Reads a value as YAML reads it: a number, true, null, a list; else the text."""
     bare = text.strip()
     try:
         found = yaml.safe_load(bare) if len(bare) < 10_000 else bare
@@ -101,7 +102,7 @@ def plain_value(text: str) -> object:
 
 
 def number(value: object) -> object:
-    """YAML takes 1e-6 for a text."""
+    """Reads a number, since YAML takes 1e-6 for a text."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?(\d++\.?\d*+|\.\d++)[eE][+-]?\d+", value):
         return float(value)
     return value

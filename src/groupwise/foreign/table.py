@@ -1,4 +1,4 @@
-"""The one table: what TRL, verl, OpenRLHF and Unsloth call their options, and what each is here."""
+"""This is the one table: what TRL, verl, OpenRLHF and Unsloth call their options, and what each is here."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def entries_of(name: str, systems: Sequence[str] = SYSTEMS) -> list[tuple[Entry,
 
 
 def value_of(entry: Entry, value: object) -> Entry | None:
-    """What the table says of one value of the entry's option; None where it has no row of its own."""
+    """Returns what the table says of one value of the entry's option; None where it has no row of its own."""
     wanted = str(value).strip("'\"").lower()
     for row in VALUES:
         same = row.system == entry.system and row.names[0] in entry.names and str(row.value).lower() == wanted
@@ -51,8 +51,8 @@ def value_of(entry: Entry, value: object) -> Entry | None:
     return None
 
 
-def said(entry: Entry) -> str:
-    """What it is here, as the rest of a sentence."""
+def sentence(entry: Entry) -> str:
+    """Says what it is here, as the rest of a sentence."""
     if not entry.ours:
         return f"has no place here: {entry.words}"
     where = "" if entry.options else " in a recipe"

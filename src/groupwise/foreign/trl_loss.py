@@ -17,6 +17,7 @@ MEANS = {
     "luspo": "SequenceSum()",
     "cispo": "TokenMean()",
     "sapo": "SequenceMean()",
+    "vespo": "TokenMean()",
 }
 
 
@@ -47,7 +48,7 @@ def _grpo(draft: Draft) -> None:
     if draft.given.get("off_policy_mask_threshold") is not None:
         draft.slots["correction"] = f"OffPolicySequenceMask({shown(draft.number('off_policy_mask_threshold'))})"
     _reference(draft)
-    if loss in ("dapo", "cispo") and int(draft.options["minibatches"]) > 1:
+    if loss in ("dapo", "cispo", "vespo") and int(draft.options["minibatches"]) > 1:
         draft.assume(
             "With several updates a draw TRL divides each by the draw's mean number of tokens, here by its own."
         )
@@ -63,13 +64,19 @@ def _objective(draft: Draft, loss: str) -> None:
     delta = draft.number("delta")
     sequence = str(draft.take("importance_sampling_level", default="token")).startswith("sequence")
     gates = draft.number("sapo_temperature_pos", default=1.0), draft.number("sapo_temperature_neg", default=1.05)
-    if sequence and (loss in ("cispo", "sapo") or delta):
+    kernel = [
+        draft.number(f"vespo_{name}", default=usual)
+        for name, usual in (("k_pos", 2.0), ("lambda_pos", 3.0), ("k_neg", 3.0), ("lambda_neg", 2.0))
+    ]
+    if sequence and (loss in ("cispo", "sapo", "vespo") or delta):
         what = "delta" if delta else f"loss_type={loss}"
         raise UserError(f"importance_sampling_level=sequence with {what} is a loss that there is no method for")
     if loss == "cispo":
         draft.slots["objective"] = f"ClippedWeight(low=1.0, high={shown(round(high - 1, 12))})"
     elif loss == "sapo":
         draft.slots["objective"] = f"SoftGate({shown(gates[0])}, {shown(gates[1])})"
+    elif loss == "vespo":
+        draft.slots["objective"] = f"GammaWeight({', '.join(map(shown, kernel))})"
     elif sequence:
         draft.slots["objective"] = f"ClippedSequenceRatio({shown(low)}, {shown(high)})"
     else:

@@ -1,4 +1,5 @@
-"""What TRL 1.16 and the TrainingArguments of transformers call their options; the last names in a row are older ones."""
+"""This module knows what TRL 1.16 and the TrainingArguments of transformers call their options; the last names in a row
+are older ones."""
 
 from __future__ import annotations
 
@@ -146,7 +147,10 @@ LOSS = section(
     none("ref_model_mixup_alpha", "a reference is replaced as a whole, never mixed"),
     option("center_rewards_coefficient", "--algorithm.objective.centring", of="Reward"),
     none("top_entropy_quantile", "every token that was sampled is learned from"),
-    none("vespo_*", "the VESPO loss isn't among the objectives"),
+    option("vespo_k_pos", "--algorithm.objective.k_positive", "of the method vespo"),
+    option("vespo_lambda_pos", "--algorithm.objective.lam_positive", "of the method vespo"),
+    option("vespo_k_neg", "--algorithm.objective.k_negative", "of the method vespo"),
+    option("vespo_lambda_neg", "--algorithm.objective.lam_negative", "of the method vespo"),
     none("router_aux_loss_coef", "nothing is added for a mixture of experts"),
     none("ld_alpha f_divergence_type f_alpha_divergence_coef use_weighting discopop_tau loss_weights rpo_alpha", "of DPO's losses there are sigmoid and sigmoid_norm", of="DPO"),
     none("label_smoothing label_smoothing_factor", "labels are taken as they are"),

@@ -1,4 +1,5 @@
-"""What Unsloth's FastLanguageModel calls its arguments; the trainers that it is used with are TRL's."""
+"""This module knows what Unsloth's FastLanguageModel calls its arguments; the trainers that it is used with are
+TRL's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Values of other systems' options that choose a formula, and what each is here: slots of an algorithm, as Python."""
+"""This module knows values of other systems' options that choose a formula, and what each is here: slots of an
+algorithm, as Python."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ TRL_VALUES = section(
     value("loss_type", "cispo", "objective=ClippedWeight(low=1.0, high=4.0), aggregation=TokenMean()", "high is epsilon_high - 1", "GRPO"),
     value("loss_type", "sapo", "objective=SoftGate(1.0, 1.05), aggregation=SequenceMean()", "", "GRPO"),
     value("loss_type", "luspo", "objective=ClippedSequenceRatio(3e-4, 4e-4), aggregation=SequenceSum()", "with importance_sampling_level=sequence", "GRPO"),
-    value("loss_type", "vespo", "", "the VESPO loss isn't among the objectives", "GRPO"),
+    value("loss_type", "vespo", "objective=GammaWeight(2.0, 3.0, 3.0, 2.0), aggregation=TokenMean()", "with vLLM TRL weighs the kernel's ratio by the sampler's too; here that is the correction's", "GRPO"),
     value("loss_type", "sigmoid", "objective=PreferenceMargin(0.1)", "", "DPO"),
     value("loss_type", "sigmoid_norm", "objective=PreferenceMargin(0.1, length_normalised=True)", "", "DPO"),
     value("loss_type", "ipo", "", "of DPO's losses there are sigmoid and sigmoid_norm", "DPO"),
@@ -62,8 +63,8 @@ VERL_VALUES = section(
     value(MODE, "gpg", "objective=LogLikelihood()"),
     value(MODE, "clip_cov", "", "a clip by covariance isn't among the objectives"),
     value(MODE, "kl_cov", "", "a penalty by covariance isn't among the objectives"),
-    value(MODE, "dppo_tv", "", "a bound on total variation isn't among the objectives"),
-    value(MODE, "dppo_kl", "", "a bound on the divergence isn't among the objectives"),
+    value(MODE, "dppo_tv", "objective=DivergenceMask('tv', 0.2, 0.2, cap=3.0)", "from what the sampler reported, as with bypass_mode"),
+    value(MODE, "dppo_kl", "objective=DivergenceMask('kl', 0.2, 0.2, cap=3.0)", "from what the sampler reported, as with bypass_mode"),
     value(MODE, "dro", "", "DRO isn't among the objectives"),
     value(MEAN, "token-mean", "aggregation=TokenMean()", "the default"),
     value(MEAN, "seq-mean-token-mean", "aggregation=SequenceMean()"),

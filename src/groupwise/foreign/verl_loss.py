@@ -1,4 +1,4 @@
-"""verl's losses as slots of an algorithm. What cannot be said is refused: it would be another loss."""
+"""This module has verl's losses as slots of an algorithm. What cannot be said is refused: it would be another loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ESTIMATORS = {
     "remax": {"advantage": "RewardToGo(baseline='greedy')"},
     "gdpo": {"advantage": "NormalisedRewards(epsilon=1e-6)", "whitening": ""},
 }
-MODES = ("vanilla", "gspo", "sapo", "cispo", "geo_mean", "gpg")
+MODES = ("vanilla", "gspo", "sapo", "cispo", "geo_mean", "gpg", "dppo_tv", "dppo_kl")
 MEANS = {
     "token-mean": "TokenMean()",
     "seq-mean-token-mean": "SequenceMean()",
@@ -41,7 +41,7 @@ def _refused(option: str, value: object, there_are: str) -> UserError:
 
 
 def loss(draft: Draft) -> None:
-    """Every slot."""
+    """Translates every slot."""
     _advantage(draft)
     _objective(draft)
     _penalty(draft)
@@ -96,7 +96,11 @@ def _objective(draft: Draft) -> None:
         "cispo": f"ClippedWeight(low={shown(low)}, high={shown(high)})",
         "geo_mean": f"ClippedGeometricMean({shown(low)})",
         "gpg": "LogLikelihood()",
+        "dppo_tv": f"DivergenceMask('tv', {shown(low)}, {shown(high)}, {shown(dual)})",
+        "dppo_kl": f"DivergenceMask('kl', {shown(low)}, {shown(high)}, {shown(dual)})",
     }[mode]
+    if mode.startswith("dppo"):
+        draft.assume("Divergences are from the probabilities that the sampler reported, as with bypass_mode.")
     longest = draft.options["algorithm.source.max_completion_tokens"]
     length = draft.whole(f"{A}.loss_scale_factor") or longest
     draft.slots["aggregation"] = "SequenceMean()" if mode in ("sapo", "geo_mean") else MEANS[mean].format(length=length)

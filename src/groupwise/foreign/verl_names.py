@@ -1,4 +1,5 @@
-"""What verl 0.9 calls its options: the paths of its configuration; the last names in a row are older ones."""
+"""This module knows what verl 0.9 calls its options: the paths of its configuration; the last names in a row are older
+ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration files in YAML: TRL's flat ones, verl's nested ones."""
+"""This module reads configuration files in YAML: TRL's flat ones, verl's nested ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ REFERENCE = re.compile(r"\$\{(?:oc\.select:)?\.?([\w.]+)(?:,\s*+([^{}]*+))?\}")
 
 
 def read_yaml(text: str, path: str, trainer: str = "") -> Script:
-    """A configuration. ``trainer``: whose, where the file itself does not tell. Raises UserError for what is no YAML,
-    no configuration, or one of several trainers."""
+    """Reads a configuration. ``trainer``: whose, where the file itself does not tell. Raises UserError for what is no
+    YAML, no configuration, or one of several trainers."""
     try:
         tree = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:

@@ -23,8 +23,8 @@ KEPT = "groupwise/gguf"
 
 
 def directory_of(path: Path) -> Path:
-    """The model directory of a GGUF file: made when it is first asked for, beside the user's other caches, and found
-    there from then on while the file is what it was. Raises UserError where no model can be made of it."""
+    """Gives the model directory of a GGUF file: it is made when it is first asked for, beside the user's other caches,
+    and found there from then on while the file is what it was. Raises UserError where no model can be made of it."""
     found = path.resolve()
     state = found.stat()
     key = hashlib.sha256(f"{found}\0{state.st_size}\0{state.st_mtime_ns}".encode()).hexdigest()[:12]
@@ -36,13 +36,13 @@ def directory_of(path: Path) -> Path:
 
 
 def cache() -> Path:
-    """Where model directories that were made of GGUF files lie."""
+    """Says where model directories that were made of GGUF files lie."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / KEPT
 
 
 def file_in(path: Path) -> Path | None:
-    """The GGUF file that a path means: itself, or the only one in a folder without another model. Raises UserError
-    where a folder has several."""
+    """Finds the GGUF file that a path means: itself, or the only one in a folder without another model. Raises
+    UserError where a folder has several."""
     if path.is_file():
         return path if is_gguf(path) or path.suffix == ".gguf" else None
     files = sorted(path.glob("*.gguf"))
@@ -76,7 +76,7 @@ def convert(path: Path, directory: Path) -> None:
 
 
 def _expected(family: Family, config: Any) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all weights that the model has, a tied head left out."""
+    """Returns names and shapes of all weights that the model has, a tied head left out."""
     import torch
     import transformers
 
@@ -89,7 +89,7 @@ def _expected(family: Family, config: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _refuse_others(file: GgufFile, family: Family, expected: dict[str, tuple[int, ...]]) -> None:
-    """Raises UserError where the file's tensors are not those of the model."""
+    """Compares names and shapes. Raises UserError where the file's tensors are not those of the model."""
     there = {name: place_of(family, name) for name in file.shapes if name != ROPE_FACTORS}
     odd = next((name for name, place in there.items() if place not in expected), None)
     if odd:
@@ -121,7 +121,7 @@ def _named(
 
 
 def _write(directory: Path, tensors: Iterator[tuple[str, Any]], most: int) -> str:
-    """Safetensors in one file or several; the dtype that says all of them."""
+    """Writes safetensors in one file or several and returns the dtype that says all of them."""
     from safetensors.torch import save_file
 
     index: dict[str, str] = {}

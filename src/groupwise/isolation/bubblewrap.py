@@ -1,4 +1,5 @@
-"""The command of bubblewrap: a root of its own with the interpreter in it, and no network, process or privilege."""
+"""This module makes the command of bubblewrap: a root of its own with the interpreter in it, and no network, process or
+privilege."""
 
 from __future__ import annotations
 
@@ -27,12 +28,13 @@ _AS_ROOT = ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
 _AS_USER = ("--unshare-user", "--uid", "65534", "--gid", "65534")
 
 
-def found() -> str | None:
+def executable() -> str | None:
     return shutil.which("bwrap") if sys.platform == "linux" else None
 
 
 def program_command(as_root: bool, call_filter: int) -> list[str]:
-    """Up to the interpreter's own arguments. ``call_filter``: the descriptor of a filter on system calls."""
+    """Returns the command up to the interpreter's own arguments. ``call_filter``: the descriptor of a filter on system
+    calls."""
     environment = ("--clearenv", *_set(LANG="C.UTF-8", LD_LIBRARY_PATH=LIBRARY_PATH))
     return [
         *_command(as_root),
@@ -43,7 +45,7 @@ def program_command(as_root: bool, call_filter: int) -> list[str]:
 
 
 def worker_command(as_root: bool, readable: Sequence[str]) -> list[str]:
-    """Of a process that starts others and must end them, with these folders to read besides."""
+    """Returns the command of a process that starts others and must end them, with these folders to read besides."""
     inside = [word for path in readable for word in (*_folders(os.path.dirname(path)), "--ro-bind", path, path)]
     return [
         *(*_command(as_root), "--as-pid-1", *(("--cap-add", "CAP_KILL") if as_root else ())),
@@ -54,7 +56,7 @@ def worker_command(as_root: bool, readable: Sequence[str]) -> list[str]:
 
 
 def _command(as_root: bool) -> list[str]:
-    return [str(found()), *_NAMESPACES, "--cap-drop", "ALL", *(_AS_ROOT if as_root else _AS_USER)]
+    return [str(executable()), *_NAMESPACES, "--cap-drop", "ALL", *(_AS_ROOT if as_root else _AS_USER)]
 
 
 def _end() -> list[str]:

@@ -1,4 +1,4 @@
-"""What a process asks of the kernel to shut itself in: no privilege, Landlock, a filter on system calls.
+"""This module is what a process asks of the kernel to shut itself in: no privilege, Landlock, a filter on system calls.
 
 Standard library only, and no import of ours: this module also goes to processes that cannot read this package.
 Everything here raises OSError where the kernel does not do it; nothing is skipped. What is done cannot be undone, and
@@ -36,7 +36,8 @@ class _Program(ctypes.Structure):
 
 
 def drop_privileges() -> None:
-    """No capability, none to be had by a program that is started, and the end with whoever started this process."""
+    """Leaves no capability, none to be had by a program that is started, and the end with whoever started this
+    process."""
     _done(_LIBC.capset(_HEADER, _NONE))
     give_up_new_privileges()
     _done(_LIBC.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
@@ -48,13 +49,13 @@ def give_up_new_privileges() -> None:
 
 
 def landlock_version() -> int:
-    """0: the kernel has none, or does not grant it."""
+    """Returns the version; 0: the kernel has none, or does not grant it."""
     return max(0, int(_LIBC.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
 
 
 def ruleset(readable: Sequence[str], listed: Sequence[str] = ()) -> int:
-    """A descriptor for :func:`enter`: nothing may be done to any file but read those in and below ``readable``, and
-    list the folders in and below ``listed``; no TCP from version 4 on, no signals to others from 6 on."""
+    """Returns a descriptor for :func:`enter`: nothing may be done to any file but read those in and below ``readable``,
+    and list the folders in and below ``listed``; no TCP from version 4 on, no signals to others from 6 on."""
     version = landlock_version()
     if not version:
         raise OSError("the kernel grants no Landlock")
@@ -83,13 +84,13 @@ def _allow(rules: int, path: str, rights: int) -> None:
 
 
 def enter(rules: int) -> None:
-    """From here on that ruleset holds."""
+    """Makes that ruleset hold from here on."""
     _done(_LIBC.syscall(_RESTRICT_SELF, rules, 0))
     os.close(rules)
 
 
 def filter_calls(program: bytes) -> None:
-    """From here on that filter of ``seccomp.call_filter`` holds."""
+    """Makes that filter of ``seccomp.call_filter`` hold from here on."""
     code = program.replace(OWN_PROCESS, struct.pack("<I", os.getpid()))
     kept = ctypes.create_string_buffer(code, len(code))
     given = _Program(len(code) // 8, ctypes.addressof(kept))

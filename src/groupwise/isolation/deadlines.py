@@ -1,4 +1,5 @@
-"""No wait without an end: who waits for whom, for how long, and where they stand when it takes too long."""
+"""This module lets no wait go without an end: who waits for whom, for how long, and where they stand when it takes too
+long."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def result(
     seconds: float | None = None,
     times: int | None = None,
 ) -> T:
-    """What a future holds. ``on_note`` hears every ``seconds`` who waits for whom and where all threads stand.
+    """Returns what a future holds. ``on_note`` hears every ``seconds`` who waits for whom and where all threads stand.
 
     Raises what the future raises; and UserError when it was told ``times`` times.
     """
@@ -46,7 +47,7 @@ def result(
 
 
 def stacks(like: str = "") -> str:
-    """Where all other threads stand, or those whose names begin so, in one line: the innermost frames first."""
+    """Says where all other threads stand, or those whose names begin so, in one line: the innermost frames first."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     told = [
         f"{names.get(number, 'a thread')} stands in {_frames(frame)}"

@@ -1,4 +1,4 @@
-"""What runs in a sandbox's process. Standard library only, beside the modules that come with it (``parcel``).
+"""This module runs in a sandbox's process. Standard library only, beside the modules that come with it (``parcel``).
 
 It lays down what it has (limits, user; where no namespaces stand around it also files and system calls) and then
 becomes one of three:

@@ -1,4 +1,5 @@
-"""Bounds of a process, and another user for it. Standard library only: it also goes to processes of a sandbox."""
+"""This module bounds a process, and gives it another user. Standard library only: it also goes to processes of a
+sandbox."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ THREADS = 512
 
 
 def limit(seconds: int, memory_bytes: int, threads: bool = False) -> None:
-    """Bounds of the process. ``seconds``: of processor time."""
+    """Sets bounds of the process. ``seconds``: of processor time."""
     limits = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_CPU: seconds,
@@ -32,7 +33,8 @@ def limit(seconds: int, memory_bytes: int, threads: bool = False) -> None:
 
 
 def become_nobody(keeps: str = "") -> None:
-    """Another user where we are root. ``keeps``: only where root may become one, who could then read that file."""
+    """Takes another user where we are root. ``keeps``: only where root may become one, who could then read that
+    file."""
     if os.geteuid() != 0 or (keeps and not _is_open_to_nobody(keeps)):
         return
     os.setgroups([])

@@ -1,4 +1,5 @@
-"""Modules and settings that a fresh interpreter gets on one descriptor, since behind walls it cannot read ours."""
+"""This module packs modules and settings that a fresh interpreter gets on one descriptor, since behind walls it cannot
+read ours."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ START = (
 """For ``python -c``, with the descriptor as the argument: runs ``main`` of the last module."""
 
 
-def packed(modules: Sequence[str], settings: dict[str, Any]) -> int:
+def pack(modules: Sequence[str], settings: dict[str, Any]) -> int:
     """A descriptor to read both from, whose end is there: whoever writes it never waits for a reader."""
     return in_memory(marshal.dumps([[(f"groupwise.isolation.{name}", _code(name)) for name in modules], settings]))
 

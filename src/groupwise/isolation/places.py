@@ -1,4 +1,5 @@
-"""What a process behind walls may read: the interpreter, its standard library, and what it is linked with."""
+"""This module says what a process behind walls may read: the interpreter, its standard library, and what it is linked
+with."""
 
 from __future__ import annotations
 
@@ -50,13 +51,14 @@ def shared_libraries() -> tuple[str, ...]:
 
 
 def other_pythons(folder: str) -> list[str]:
-    """Packages of an interpreter in a folder of shared libraries: none of ours to show."""
+    """Returns the packages of an interpreter in a folder of shared libraries: none of ours to show."""
     return sorted(filter(os.path.isdir, glob.glob(os.path.join(glob.escape(folder), "python*"))))
 
 
 @functools.cache
 def readable() -> tuple[str, ...]:
-    """For Landlock, which can only add: files and folders that hold nothing but what may be read."""
+    """Returns what may be read, for Landlock, which can only add: files and folders that hold nothing but what may be
+    read."""
     library = standard_library()
     parts = [str(path) for path in sorted(library.iterdir()) if path.name not in INSTALLED]
     for folder in shared_libraries():
@@ -70,8 +72,8 @@ def readable() -> tuple[str, ...]:
 
 
 def packages(module: str) -> tuple[list[str], list[str]]:
-    """Folders to import ``module`` and what is installed from, and of those what must be read: all of a folder that
-    packages are installed in, of any other one the module's own package alone."""
+    """Returns the folders to import ``module`` and what is installed from, and of those what must be read: all of a
+    folder that packages are installed in, of any other one the module's own package alone."""
     top = importlib.util.find_spec(module.partition(".")[0])
     places = list(top.submodule_search_locations or [top.origin or ""]) if top else []
     own = [os.path.abspath(place) for place in places]

@@ -1,5 +1,5 @@
-"""Processes that can be killed: where our own functions read what a model wrote, which may make them hang, grow or
-execute it.
+"""This module keeps processes that can be killed: where our own functions read what a model wrote, which may make them
+hang, grow or execute it.
 
 A :class:`WorkerPool` runs one of *our* functions on plain values, in other processes, each item under a hard limit
 of wall-clock time. An item's process is forked for it, is killed after it with all it started, and has what a
@@ -32,8 +32,8 @@ from typing import IO, Any, Literal, cast
 
 from groupwise.errors import UserError
 from groupwise.isolation import bubblewrap, places
-from groupwise.isolation.parcel import START, packed
-from groupwise.isolation.processes import asked_of_the_system
+from groupwise.isolation.parcel import START, pack
+from groupwise.isolation.processes import process_creation
 from groupwise.isolation.seccomp import call_filter
 from groupwise.isolation.trials import walls
 from groupwise.isolation.walls import Walls, environment
@@ -47,7 +47,7 @@ REASON_CHARACTERS = 240
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item. ``value`` is plain JSON and None unless ``status`` is ``done``."""
+    """An outcome is what became of one item. ``value`` is plain JSON and None unless ``status`` is ``done``."""
 
     status: Literal["done", "timeout", "failed"]
     value: Any = None
@@ -81,7 +81,7 @@ class WorkerPool:
         atexit.register(self._close)  # without the lock: at the end nobody waits for a thread
 
     def run(self, items: Sequence[Any], seconds: float, on_done: Callable[[int], None] | None = None) -> list[Outcome]:
-        """One outcome an item, in order. An item that overstays ``seconds`` or dies costs the others nothing.
+        """Returns one outcome an item, in order. An item that overstays ``seconds`` or dies costs the others nothing.
 
         ``on_done(count)`` hears how many are done. Raises UserError where a worker cannot start.
         """
@@ -140,9 +140,9 @@ class _Worker:
         self.deadline = time.monotonic() + START_SECONDS
         self._buffer = b""
         command, more = _command(setup["function"], within)
-        parcel = packed(("limits", "confinement", "worker"), setup | more)
+        parcel = pack(("limits", "confinement", "worker"), setup | more)
         try:
-            with asked_of_the_system("a reward's verifier"):
+            with process_creation("a reward's verifier"):
                 self._process = subprocess.Popen(
                     [*command, "-s", "-P", "-B", "-c", START, str(parcel)],
                     stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""How many processes and threads there are: of one process's own tree, and, as a cheap first look, of the machine."""
+"""This module counts processes and threads: of one process's own tree, and, as a cheap first look, of the machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def tasks_of_machine() -> int | None:
-    """Processes and threads of all users, in one short read; None where the system does not tell."""
+    """Counts processes and threads of all users, in one short read; None where the system does not tell."""
     try:
         with open("/proc/loadavg") as file:
             return int(file.read().split()[3].partition("/")[2])
@@ -15,8 +15,8 @@ def tasks_of_machine() -> int | None:
 
 
 def tasks_below(pid: int) -> int:
-    """Threads of all processes that descend from ``pid``, which itself is not counted; 0 where the system does not
-    tell. A process whose parent died counts where its new parent is one of them."""
+    """Counts threads of all processes that descend from ``pid``, which itself is not counted; 0 where the system does
+    not tell. A process whose parent died counts where its new parent is one of them."""
     children: dict[int, list[int]] = {}
     threads: dict[int, int] = {}
     for name in _listed("/proc"):

@@ -1,4 +1,5 @@
-"""Processes that the system does not give: an error that says so, of every reward that needs one."""
+"""This module speaks of processes that the system does not give: an error that says so, of every reward that needs
+one."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ NONE_LEFT = (errno.EAGAIN, errno.ENOMEM)
 
 
 @contextmanager
-def asked_of_the_system(what: str) -> Iterator[None]:
+def process_creation(what: str) -> Iterator[None]:
     """Raises UserError where a process can't be made within; ``what`` it was for."""
     try:
         yield

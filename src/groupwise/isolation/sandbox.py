@@ -1,4 +1,4 @@
-"""Where programs run that a model wrote: behind walls that were tried out, or nowhere.
+"""A sandbox runs programs that a model wrote: behind walls that were tried out, or nowhere.
 
 What a program has there: the interpreter and its standard library to read, a clock, its standard input and output,
 and no more. No network (not even the machine's own), no other file, nothing it can write, no signal to another
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.isolation.running import Ran, end, watch
+from groupwise.isolation.program_process import ProgramOutput, end, watch
 from groupwise.isolation.trials import walls
 
 SOURCE_BYTES = 60_000
@@ -37,8 +37,8 @@ class Sandbox:
         """Raises UserError where nothing here holds a program."""
         walls().refuse_threads(self.threads)
 
-    def program(self, source: bytes, given: bytes) -> Ran:
-        """Standard output of a program that reads ``given``."""
+    def program(self, source: bytes, given: bytes) -> ProgramOutput:
+        """Returns the standard output of a program that reads ``given``."""
         reader, writer = os.pipe()
         try:
             process = self._start("program", source, reader)
@@ -52,8 +52,9 @@ class Sandbox:
         finally:
             end(process)
 
-    def test(self, source: bytes, test: bytes, names: Sequence[str]) -> Ran:
-        """``passed`` where a test runs to its end with those functions of ``source``, which run in another sandbox."""
+    def test(self, source: bytes, test: bytes, names: Sequence[str]) -> ProgramOutput:
+        """Says ``passed`` where a test runs to its end with those functions of ``source``, which run in another
+        sandbox."""
         (questions, asks), (answers, says) = os.pipe(), os.pipe()
         try:
             answering = self._start("functions", source, questions, stdout=says)

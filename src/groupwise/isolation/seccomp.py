@@ -1,4 +1,5 @@
-"""Filters on system calls (seccomp), as the kernel reads them: what no scorer and no program here needs is refused.
+"""This module makes filters on system calls (seccomp), as the kernel reads them: what no scorer and no program here
+needs is refused.
 
 A filter is a list of refusals, not of permissions, so that Python and its libraries go on working. It closes what
 limits and namespaces leave open: memory that is counted nowhere (System V, semaphores, queues, memfd), a namespace of
@@ -166,7 +167,7 @@ def _clone() -> list[bytes]:
 
 
 def calls(machine: str, *texts: str) -> dict[str, int]:
-    """Names and numbers of the calls in such texts that the architecture has."""
+    """Returns names and numbers of the calls in such texts that the architecture has."""
     column = list(_ARCHITECTURES).index(machine)
     rows = (row.split() for text in texts for line in text.split("\n") for row in line.split(",") if row.strip())
     return {name: int(numbers[column]) for name, *numbers in rows if numbers[column] != "-"}

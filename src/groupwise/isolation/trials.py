@@ -1,4 +1,5 @@
-"""Which walls hold on this machine. They are not believed: a program tries all that it may not do, and must fail."""
+"""This module finds out which walls hold on this machine. They are not believed: a program tries all that it may not
+do, and must fail."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.isolation import seccomp
-from groupwise.isolation.running import START_SECONDS, Ran, end, watch
+from groupwise.isolation.program_process import START_SECONDS, ProgramOutput, end, watch
 from groupwise.isolation.walls import Kind, Walls, candidates, why_no_candidate
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")
@@ -44,7 +45,7 @@ def walls() -> Walls:
 
 
 def why_not(kind: Kind) -> str:
-    """Empty where these walls hold; else what they grant, or why they do not stand."""
+    """Says why these walls do not hold; empty where they do; else what they grant, or why they do not stand."""
     with bait(MEMORY_BYTES) as known:
         try:
             ran, complaint = _tried(Walls(kind), json.dumps(known).encode() + b"\n")
@@ -59,7 +60,7 @@ def why_not(kind: Kind) -> str:
 
 @contextmanager
 def bait(memory_bytes: int) -> Iterator[dict[str, Any]]:
-    """What ``attempts.py`` goes for, as it reads it: a file, sockets and a process of ours."""
+    """Makes what ``attempts.py`` goes for, as it reads it: a file, sockets and a process of ours."""
     with tempfile.TemporaryDirectory(prefix="groupwise-") as folder, _port() as server, _named(folder) as named:
         file = Path(folder, "file")
         file.write_text(_TEXT)
@@ -82,7 +83,7 @@ def is_harmed(known: dict[str, Any]) -> bool:
     return not file.exists() or file.read_text() != _TEXT or len(os.listdir(file.parent)) != 2
 
 
-def _tried(walls: Walls, known: bytes) -> tuple[Ran, str]:
+def _tried(walls: Walls, known: bytes) -> tuple[ProgramOutput, str]:
     """What the attempts say, and the last line on standard error."""
     reader, writer = os.pipe()
     settings = {
@@ -125,8 +126,9 @@ def _named(folder: str) -> socket.socket:
     return server
 
 
-def found() -> dict[str, Any] | None:
-    """For a record: what shuts in whatever is run here of a model's; None where nothing has asked for it so far."""
+def isolation_record() -> dict[str, Any] | None:
+    """Returns, for a record: what shuts in whatever is run here of a model's; None where nothing has asked for it so
+    far."""
     if not walls.cache_info().currsize:
         return None
     held = walls()

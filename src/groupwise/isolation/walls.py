@@ -1,4 +1,4 @@
-"""What shuts a process in on this machine: bubblewrap, or else Landlock; or nothing, and then nothing is run.
+"""This module shuts a process in on this machine: bubblewrap, or else Landlock; or nothing, and then nothing is run.
 
 Both come with limits and a filter on system calls, and both are believed only after a program of ours has tried in
 them all that ``attempts.py`` has (:mod:`groupwise.isolation.trials`).
@@ -14,8 +14,8 @@ from typing import Any, Literal
 from groupwise.errors import UserError
 from groupwise.isolation import bubblewrap, places
 from groupwise.isolation.confinement import landlock_version
-from groupwise.isolation.parcel import START, in_memory, packed
-from groupwise.isolation.processes import asked_of_the_system
+from groupwise.isolation.parcel import START, in_memory, pack
+from groupwise.isolation.processes import process_creation
 from groupwise.isolation.seccomp import call_filter
 
 Kind = Literal["bubblewrap", "bubblewrap in a user namespace", "Landlock"]
@@ -40,7 +40,7 @@ class Walls:
 
     @property
     def guards(self) -> tuple[str, ...]:
-        """In words, what holds for what runs behind them."""
+        """Says in words what holds for what runs behind them."""
         return _COMMON if self.kind == "Landlock" else (*_COMMON, "own process tree", "own root directory")
 
     @property
@@ -71,7 +71,7 @@ class Walls:
                 command = bubblewrap.program_command(self.kind == "bubblewrap", given[1])
             else:
                 command = [places.interpreter()]
-            with asked_of_the_system("a program in the sandbox"):
+            with process_creation("a program in the sandbox"):
                 return subprocess.Popen(
                     [*command, *_ISOLATED, str(given[0])],
                     stdin=subprocess.DEVNULL if stdin is None else stdin,
@@ -88,13 +88,13 @@ class Walls:
 
     def _parcel(self, settings: dict[str, Any]) -> int:
         if self.is_bubblewrap:
-            return packed(("limits", "inside"), settings | {"filter": None})
+            return pack(("limits", "inside"), settings | {"filter": None})
         self.refuse_threads(settings["threads"])
-        return packed(("limits", "confinement", "inside"), settings | confined())
+        return pack(("limits", "confinement", "inside"), settings | confinement_settings())
 
 
-def confined() -> dict[str, Any]:
-    """What a process needs that shuts itself in with Landlock and its own filter."""
+def confinement_settings() -> dict[str, Any]:
+    """Returns what a process needs that shuts itself in with Landlock and its own filter."""
     return {
         "filter": call_filter(last=True),
         "readable": list(places.readable()),
@@ -103,21 +103,21 @@ def confined() -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """All that a process with a reward in it is told."""
+    """Returns all that a process with a reward in it is told."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
     return {"PATH": os.defpath, "LANG": "C.UTF-8", **kept}
 
 
 def candidates() -> list[Kind]:
-    """What may be tried here, the thickest first."""
+    """Returns what may be tried here, the thickest first."""
     found: list[Kind] = []
-    if bubblewrap.found():
+    if bubblewrap.executable():
         found += ["bubblewrap"] if os.geteuid() == 0 else []
         found += ["bubblewrap in a user namespace"]
     return [*found, "Landlock"] if landlock_version() else found
 
 
 def why_no_candidate() -> dict[str, str]:
-    """Of each way that cannot even be tried: why."""
-    missing = {} if bubblewrap.found() else {"bubblewrap": "there is no bwrap on the PATH, or this is not Linux"}
+    """Says of each way that cannot even be tried: why."""
+    missing = {} if bubblewrap.executable() else {"bubblewrap": "there is no bwrap on the PATH, or this is not Linux"}
     return missing if landlock_version() else missing | {"Landlock": "the kernel has none, or does not grant it"}

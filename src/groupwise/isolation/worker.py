@@ -1,4 +1,4 @@
-"""The program of one worker. Standard library only, beside the modules that come with it (``parcel``).
+"""This is the program of one worker. Standard library only, beside the modules that come with it (``parcel``).
 
 It imports one function of ours, then answers one line of JSON with one line of JSON, for ever::
 

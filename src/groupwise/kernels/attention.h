@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "pages.h"
+#include "kv_pages.h"
 
 namespace groupwise {
 

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 @functools.cache
 def library(name: str) -> ctypes.CDLL | str:
-    """``<name>.cpp`` of this folder as a loaded library, or why there is none: no compiler, or what it said.
+    """Returns ``<name>.cpp`` of this folder as a loaded library, or why there is none: no compiler, or what it said.
 
     ``CXX`` names another compiler, with options as a shell reads them; ``GROUPWISE_KERNELS=off`` does without.
     """
@@ -50,8 +50,8 @@ def library(name: str) -> ctypes.CDLL | str:
 
 
 def compile_to(begins: Path, source: Path, compiler: Sequence[str]) -> Path:
-    """Whole or not at all: two runs that start together do not see each other's half. The name of what is made begins
-    so and ends with what it holds."""
+    """Compiles a library whole or not at all: two runs that start together do not see each other's half. The name of
+    what is made begins so and ends with what it holds."""
     with tempfile.TemporaryDirectory(dir=begins.parent) as scratch:
         made = Path(scratch) / "library.so"
         command = [*compiler, *FLAGS, str(source), "-o", str(made)]
@@ -67,7 +67,7 @@ def whole(place: Path) -> bool:
 
 
 def fingerprint(compiler: Sequence[str]) -> str:
-    """Of the sources, the flags, the compiler and this machine's instructions; nothing is run for it."""
+    """Returns a hash of the sources, the flags, the compiler and this machine's instructions; nothing is run for it."""
     parts = [*compiler, *_program(compiler[0] if compiler else ""), *FLAGS, platform.machine(), _instructions()]
     parts += [path.read_text() for path in sorted(HERE.iterdir()) if path.suffix in (".cpp", ".h")]
     return _digest("\0".join(parts).encode())

@@ -20,7 +20,7 @@ DONE, NO_MEMORY = 0, 1
 
 
 class View(ctypes.Structure):
-    """Rows of float32 in this machine's memory, and how many numbers one begins after the other."""
+    """A view is rows of float32 in this machine's memory, and how many numbers one begins after the other."""
 
     _fields_ = [("data", c_void_p), ("rows", c_int64), ("width", c_int64), ("stride", c_int64)]
 
@@ -40,7 +40,7 @@ class View(ctypes.Structure):
 
 
 class Numbers(ctypes.Structure):
-    """Whole numbers of 64 bits, one after the other."""
+    """These are whole numbers of 64 bits, one after the other."""
 
     _fields_ = [("data", c_void_p), ("count", c_int64)]
 
@@ -55,7 +55,7 @@ class Numbers(ctypes.Structure):
 
 
 class Spans(ctypes.Structure):
-    """Rows of ``width`` numbers of 32 bits."""
+    """These are rows of ``width`` numbers of 32 bits."""
 
     _fields_ = [("data", c_void_p), ("count", c_int64)]
 
@@ -78,7 +78,7 @@ def fields(**kinds: Any) -> list[tuple[str, Any]]:
     return list(kinds.items())
 
 
-class Turns(ctypes.Structure):
+class RopeArguments(ctypes.Structure):
     _fields_ = [
         *fields(cos=View, sin=View, positions=Numbers, q_norm=View, k_norm=View),
         *fields(q=c_int32, kv=c_int32, size=c_int32, eps=c_float),
@@ -91,7 +91,7 @@ class LayerViews(ctypes.Structure):
 
 class ProjectCall(ctypes.Structure):
     _fields_ = fields(
-        x=View, norm=View, qkv=LayerViews, turns=Turns, raw=View, made=View, tile=c_int32, eps=c_float
+        x=View, norm=View, qkv=LayerViews, rope=RopeArguments, raw=View, made=View, tile=c_int32, eps=c_float
     )  # fmt: skip
 
 
@@ -129,40 +129,40 @@ class AttentionGradients(ctypes.Structure):
     _fields_ = fields(dout=View, dq=View, dk=View, dv=View)
 
 
-class ChancesCall(ctypes.Structure):
+class TokenLogprobsCall(ctypes.Structure):
     _fields_ = [
         *fields(hidden=View, matrix=View, targets=Numbers, scale=c_float, tile=c_int32, strands=c_int32),
         *fields(kept=View, found=View),
     ]
 
 
-LANES = c_void_p
+POOL = c_void_p
 ARGUMENTS: dict[str, list[Any]] = {
     "use_product": [c_void_p, c_void_p],
-    "lanes_open": [c_int, POINTER(c_void_p)],
-    "lanes_close": [LANES],
-    "norm_forward": [View, View, c_float, View, LANES],
-    "norm_backward": [View, View, c_float, View, View, View, LANES],
-    "heads_forward": [View, POINTER(Turns), View, LANES],
-    "heads_backward": [View, POINTER(Turns), View, View, View, View, View, View, LANES],
-    "gated_forward": [View, View, LANES],
-    "gated_backward": [View, View, View, View, LANES],
-    "chance_forward": [View, Numbers, c_float, View, LANES],
-    "chance_backward": [View, Numbers, c_float, View, View, LANES],
-    "attention_forward": [POINTER(AttentionCall), LANES],
-    "attention_backward": [POINTER(AttentionCall), POINTER(AttentionGradients), LANES],
-    "project": [POINTER(ProjectCall), LANES],
-    "project_backward": [POINTER(ProjectCall), POINTER(ProjectGradients), LANES],
-    "finish": [POINTER(FinishCall), LANES],
-    "finish_backward": [POINTER(FinishCall), POINTER(FinishGradients), LANES],
-    "chances": [POINTER(ChancesCall), LANES],
-    "chances_backward": [POINTER(ChancesCall), View, View, View, LANES],
+    "threads_open": [c_int, POINTER(c_void_p)],
+    "threads_close": [POOL],
+    "norm_forward": [View, View, c_float, View, POOL],
+    "norm_backward": [View, View, c_float, View, View, View, POOL],
+    "heads_forward": [View, POINTER(RopeArguments), View, POOL],
+    "heads_backward": [View, POINTER(RopeArguments), View, View, View, View, View, View, POOL],
+    "swiglu_forward": [View, View, POOL],
+    "swiglu_backward": [View, View, View, View, POOL],
+    "token_logprob_forward": [View, Numbers, c_float, View, POOL],
+    "token_logprob_backward": [View, Numbers, c_float, View, View, POOL],
+    "attention_forward": [POINTER(AttentionCall), POOL],
+    "attention_backward": [POINTER(AttentionCall), POINTER(AttentionGradients), POOL],
+    "project": [POINTER(ProjectCall), POOL],
+    "project_backward": [POINTER(ProjectCall), POINTER(ProjectGradients), POOL],
+    "finish": [POINTER(FinishCall), POOL],
+    "finish_backward": [POINTER(FinishCall), POINTER(FinishGradients), POOL],
+    "token_logprobs": [POINTER(TokenLogprobsCall), POOL],
+    "token_logprobs_backward": [POINTER(TokenLogprobsCall), View, View, View, POOL],
 }
 
 
 @functools.cache
 def learner() -> ctypes.CDLL | str:
-    """``learn.cpp`` with the types of all its functions; or why there is none."""
+    """Returns ``learn.cpp`` with the types of all its functions; or why there is none."""
     found = library("learn")
     if isinstance(found, str):
         return found
@@ -181,7 +181,7 @@ def call(name: str, *arguments: Any) -> None:
 
 
 def check(functions: ctypes.CDLL, name: str, code: int) -> None:
-    """Of a function of ``functions`` that returned ``code``, in this thread."""
+    """Raises what went wrong in a function of ``functions`` that returned ``code``, in this thread."""
     if code == NO_MEMORY:
         raise MemoryError(f"out of memory in {name}, which is compiled code")
     if code != DONE:

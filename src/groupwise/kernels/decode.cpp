@@ -1,7 +1,7 @@
-// What Python calls: begin a batch of completions, submit some at any time, hear of them as they end, cancel some, end
+// What Python calls: begin a batch of completions, submit some at any time, poll of them as they end, cancel some, end
 // it. Every function says by its code whether it could; none throws, none ends the process.
 
-#include "crew.h"
+#include "scheduler.h"
 
 using namespace groupwise;
 
@@ -66,7 +66,7 @@ void fill(Matrix& matrix, int inner, std::initializer_list<const Projection*> pa
 
 void fill(Layer& layer, const LayerWeights& from, const Shape& shape) {
     fill(layer.qkv, shape.width, {&from.q, &from.k, &from.v});
-    fill(layer.out, shape.heads * shape.head_room, {&from.o});
+    fill(layer.out, shape.heads * shape.padded_head_dim, {&from.o});
     fill(layer.down, shape.hidden, {&from.down});
     layer.gate_up.shape(2 * padded(shape.hidden), shape.width);
     layer.gate_up.take(from.gate.weight, from.gate.bias, shape.hidden, 0, true);
@@ -82,8 +82,8 @@ void fill(Layer& layer, const LayerWeights& from, const Shape& shape) {
 
 struct Batch {
     Transformer model;
-    std::unique_ptr<Crew> crew;
-    std::vector<News> news;
+    std::unique_ptr<Scheduler> scheduler;
+    std::vector<SampleEvent> sample_events;
     std::vector<Event> events;
 
     Batch(const Weights& weights, int threads) {
@@ -96,7 +96,7 @@ struct Batch {
         model.embedding = weights.embedding;
         model.ropes.shape(shape.ropes);
         reach(shape.positions, weights.cosines, weights.sines);
-        model.pool.shape(shape.layers, shape.kv_heads, shape.head_room);
+        model.pool.shape(shape.layers, shape.kv_heads, shape.padded_head_dim);
     }
 
     void reach(int positions, const float* const* cosines, const float* const* sines) {
@@ -142,7 +142,7 @@ const char* groupwise_error() { return last_error; }
 int32_t groupwise_begin(const Weights* weights, const Rules* rules, void** handle) noexcept {
     return guarded([&] {
         auto batch = std::make_unique<Batch>(*weights, rules->threads);
-        batch->crew = std::make_unique<Crew>(batch->model, work_of(*rules));
+        batch->scheduler = std::make_unique<Scheduler>(batch->model, work_of(*rules));
         *handle = batch.release();
     });
 }
@@ -153,11 +153,11 @@ int32_t groupwise_reach(void* handle, int32_t positions, const float* const* cos
 }
 
 int32_t groupwise_submit(void* handle, const Requests* requests) noexcept {
-    return guarded([&] { static_cast<Batch*>(handle)->crew->submit(groups_of(*requests)); });
+    return guarded([&] { static_cast<Batch*>(handle)->scheduler->submit(groups_of(*requests)); });
 }
 
 int32_t groupwise_cancel(void* handle, int32_t number) noexcept {
-    return guarded([&] { static_cast<Batch*>(handle)->crew->cancel(number); });
+    return guarded([&] { static_cast<Batch*>(handle)->scheduler->cancel(number); });
 }
 
 // Pages of sixteen positions that prompts and completions have, those that are kept among them.
@@ -166,15 +166,15 @@ int32_t groupwise_held(void* handle, int64_t* pages) noexcept {
 }
 
 // Waits at most about `seconds`. There are `count` events; they live until the next call. `over`: nothing is under way.
-int32_t groupwise_hear(void* handle, double seconds, const Event** events, int32_t* count, int32_t* over) noexcept {
+int32_t groupwise_poll(void* handle, double seconds, const Event** events, int32_t* count, int32_t* over) noexcept {
     return guarded([&] {
         Batch& batch = *static_cast<Batch*>(handle);
         bool last = false;
-        batch.news = batch.crew->hear(seconds, last);
+        batch.sample_events = batch.scheduler->poll(seconds, last);
         batch.events.clear();
-        for (const News& news : batch.news) {
-            Event event{news.request, news.index, news.token, 0, 0, 0, nullptr, nullptr, nullptr, nullptr};
-            if (const Row* row = news.row.get()) {
+        for (const SampleEvent& each : batch.sample_events) {
+            Event event{each.request, each.index, each.token, 0, 0, 0, nullptr, nullptr, nullptr, nullptr};
+            if (const Row* row = each.row.get()) {
                 event.finished = row->finished, event.length = int32_t(row->tokens.size() - row->forced());
                 event.kept = int32_t(row->kept.size());
                 event.tokens = row->tokens.data() + row->forced(), event.logprobs = row->logprobs.data();

@@ -1,4 +1,4 @@
-"""``decode.cpp`` as Python sees it: its structures, and a batch of completions under way."""
+"""This module is ``decode.cpp`` as Python sees it: its structures, and a batch of completions under way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ints = POINTER(c_int32)
 
 class Shape(ctypes.Structure):
     _fields_ = [
-        *((name, c_int32) for name in ("layers", "width", "heads", "kv_heads", "head_dim", "head_room")),
+        *((name, c_int32) for name in ("layers", "width", "heads", "kv_heads", "head_dim", "padded_head_dim")),
         *((name, c_int32) for name in ("hidden", "vocabulary", "ropes", "positions", "gelu")),
         *((name, c_float) for name in ("eps", "attention_scale", "attention_cap", "logit_cap")),
         *((name, c_float) for name in ("embedding_scale", "norm_offset")),
@@ -97,7 +97,7 @@ class Decoder:
 
     @staticmethod
     def load() -> Decoder | str:
-        """Or why there are none."""
+        """Loads the compiled functions, or says why there are none."""
         functions = library("decode")
         if isinstance(functions, str):
             return functions
@@ -108,7 +108,7 @@ class Decoder:
             "submit": [c_void_p, POINTER(Requests)],
             "cancel": [c_void_p, c_int32],
             "held": [c_void_p, POINTER(c_int64)],
-            "hear": [c_void_p, c_double, POINTER(POINTER(Event)), *counts],
+            "poll": [c_void_p, c_double, POINTER(POINTER(Event)), *counts],
             "end": [c_void_p],
             "uniforms": [c_uint64, c_uint64, c_int32, POINTER(c_double)],
         }
@@ -123,14 +123,14 @@ class Decoder:
         return Batch(self.functions, weights, rules)
 
     def uniforms(self, seed: int, count: int) -> list[float]:
-        """Of the random stream with this key, as ``engines.sampler.random_stream`` draws them."""
+        """Returns numbers of the random stream with this key, as ``engines.sampler.random_stream`` draws them."""
         drawn = (c_double * count)()
         self.functions.groupwise_uniforms(*halves(seed), count, drawn)
         return list(drawn)
 
 
 class Batch:
-    """Completions under way in compiled code, on threads of its own until it is closed.
+    """A batch is completions under way in compiled code, on threads of its own until it is closed.
 
     Every call raises MemoryError where there is none left, RuntimeError for whatever else goes wrong in there. Calls
     may come from several threads, but ``close`` from none while another is in here.
@@ -153,15 +153,15 @@ class Batch:
         """Gives back what a group has, and what was kept of it; nothing where there is no such group."""
         self._call("cancel", number)
 
-    def hear(self, seconds: float) -> tuple[list[Event], bool]:
-        """What happened, after at most about so long, and whether nothing is under way. Events are good until the next
-        call."""
+    def poll(self, seconds: float) -> tuple[list[Event], bool]:
+        """Returns what happened, after at most about so long, and whether nothing is under way. Events are good until
+        the next call."""
         events, count, over = POINTER(Event)(), c_int32(0), c_int32(0)
-        self._call("hear", seconds, byref(events), byref(count), byref(over))
+        self._call("poll", seconds, byref(events), byref(count), byref(over))
         return events[: count.value] if count.value else [], bool(over.value)
 
     def held(self) -> int:
-        """Pages of sixteen positions that prompts and completions have, those that are kept among them."""
+        """Counts the pages of sixteen positions that prompts and completions have, those that are kept among them."""
         pages = c_int64(0)
         self._call("held", byref(pages))
         return pages.value

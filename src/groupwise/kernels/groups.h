@@ -80,7 +80,7 @@ struct Row {
 };
 
 // What the caller hears: every token if it asked for them, and each completion as it ends.
-struct News {
+struct SampleEvent {
     int request, index, token;
     std::unique_ptr<Row> row;
 };

@@ -1,6 +1,6 @@
-"""A half block on many rows as one call (``halves.h``), its matrix products by the BLAS that torch brings along.
+"""A half block on many rows as one call (``half_block.h``), its matrix products by the BLAS that torch brings along.
 
-Lanes share its tiles; nothing waits for the interpreter.
+Threads share its tiles; nothing waits for the interpreter.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from groupwise.kernels import calls
 from groupwise.kernels.calls import FinishCall, FinishGradients, LayerViews, ProjectCall, ProjectGradients, View
-from groupwise.kernels.learn import turns_of
-from groupwise.kernels.tile_threads import Lanes, torch_library
+from groupwise.kernels.learn import rope_arguments
+from groupwise.kernels.tile_threads import TileThreads, torch_library
 
 TILE = 256
 """Rows between two matrix products: what they make stays in a core's cache."""
@@ -39,7 +39,7 @@ def multiply() -> bool:
 
 
 class ProjectParts(NamedTuple):
-    """``linear(norm(x))`` of q, k and v; queries and keys normed where there are weights."""
+    """These are the parts of ``linear(norm(x))`` of q, k and v; queries and keys normed where there are weights."""
 
     norm: Tensor
     q_norm: Tensor | None
@@ -59,8 +59,8 @@ class FinishParts(NamedTuple):
 
 
 class FinishKept(NamedTuple):
-    """What attention adds, y, the rows of gate and up, what they add: the outer ones where they are normed, the rows
-    where they are kept."""
+    """This is what attention adds, y, the rows of gate and up, what they add: the outer ones where they are normed, the
+    rows where they are kept."""
 
     attended: Tensor | None
     middle: Tensor
@@ -69,7 +69,7 @@ class FinishKept(NamedTuple):
 
 
 class LayerSums(NamedTuple):
-    """The gradients of a ``Joined``; None for what does not learn."""
+    """The gradients of a ``StackedLinear``; None for what does not learn."""
 
     weight: Tensor | None
     bias: Tensor | None
@@ -82,45 +82,46 @@ class LayerSums(NamedTuple):
         return LayerSums(*(None if part is None else torch.zeros_like(part) for part in grown))
 
 
-def project(x: Tensor, parts: ProjectParts, how: Any, raw: Tensor, made: Tensor, lanes: Lanes) -> None:
-    """``how``: a ``networks.ways.Settings``. Rows of q, k and v as they are and turned are written."""
-    calls.call("project", byref(_project(x, parts, how, raw, made)), lanes.handle)
+def project(x: Tensor, parts: ProjectParts, how: Any, raw: Tensor, made: Tensor, pool: TileThreads) -> None:
+    """Computes q, k and v of rows. ``how``: a ``networks.ways.Settings``. Rows of q, k and v as they are and turned are
+    written."""
+    calls.call("project", byref(_project(x, parts, how, raw, made)), pool.handle)
 
 
 def project_backward(
-    x: Tensor, raw: Tensor | None, parts: ProjectParts, how: Any, gradients: Sequence[Tensor], lanes: Lanes
+    x: Tensor, raw: Tensor | None, parts: ProjectParts, how: Any, gradients: Sequence[Tensor], pool: TileThreads
 ) -> tuple[Tensor, ProjectParts]:
     """The gradient of x, and those of the parts."""
     dx, of_head = torch.empty_like(x), x.new_zeros(2, how.shape[2])
     sums = ProjectParts(torch.zeros_like(parts.norm), of_head[0], of_head[1], LayerSums.zeros(parts.linear))
     norms = map(View.of, (dx, sums.norm, sums.q_norm, sums.k_norm))
     given = ProjectGradients(*map(View.of, gradients), *norms, layer_views(sums.linear))
-    calls.call("project_backward", byref(_project(x, parts, how, raw, None)), byref(given), lanes.handle)
+    calls.call("project_backward", byref(_project(x, parts, how, raw, None)), byref(given), pool.handle)
     return dx, sums
 
 
 def _project(x: Tensor, parts: ProjectParts, how: Any, raw: Tensor | None, made: Tensor | None) -> ProjectCall:
-    turns = turns_of(how.turns, (parts.q_norm, parts.k_norm), how.shape, how.eps)
-    ends = View.of(x), View.of(parts.norm), layer_views(parts.linear), turns
+    rope = rope_arguments(how.rope, (parts.q_norm, parts.k_norm), how.shape, how.eps)
+    ends = View.of(x), View.of(parts.norm), layer_views(parts.linear), rope
     return ProjectCall(*ends, View.of(raw), View.of(made), TILE, how.eps)
 
 
 def finish(
-    x: Tensor, mixed: Tensor, parts: FinishParts, how: Any, kept: FinishKept, result: Tensor, lanes: Lanes
+    x: Tensor, mixed: Tensor, parts: FinishParts, how: Any, kept: FinishKept, result: Tensor, pool: TileThreads
 ) -> None:
-    """``kept`` and the result are written."""
-    calls.call("finish", byref(_finish(x, mixed, parts, how, kept, result)), lanes.handle)
+    """Computes the second half of a block; ``kept`` and the result are written."""
+    calls.call("finish", byref(_finish(x, mixed, parts, how, kept, result)), pool.handle)
 
 
 def finish_backward(
-    dy: Tensor, mixed: Tensor, parts: FinishParts, how: Any, kept: FinishKept, lanes: Lanes
+    dy: Tensor, mixed: Tensor, parts: FinishParts, how: Any, kept: FinishKept, pool: TileThreads
 ) -> tuple[Tensor, Tensor, FinishParts]:
     """The gradients of x and mixed, and those of the parts."""
     dx, dmixed = torch.empty_like(dy), torch.empty_like(mixed)
     norms = [None if norm is None else torch.zeros_like(norm) for norm in parts[:3]]
     sums = FinishParts(*norms, *map(LayerSums.zeros, parts[3:]))  # type: ignore[arg-type]
     given = FinishGradients(*map(View.of, (dy, dx, dmixed, *norms)), *map(layer_views, sums[3:]))
-    calls.call("finish_backward", byref(_finish(None, mixed, parts, how, kept, None)), byref(given), lanes.handle)
+    calls.call("finish_backward", byref(_finish(None, mixed, parts, how, kept, None)), byref(given), pool.handle)
     return dx, dmixed, sums
 
 
@@ -132,5 +133,5 @@ def _finish(
 
 
 def layer_views(layer: Any) -> LayerViews:
-    """Of a ``networks.linear.Joined`` or of ``LayerSums``."""
+    """Returns the views of a ``networks.linear.StackedLinear`` or of ``LayerSums``."""
     return LayerViews(*map(View.of, (layer.weight, layer.bias, layer.a, layer.b)))

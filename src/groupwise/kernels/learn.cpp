@@ -1,10 +1,10 @@
 // The learner's kernels in float32: what a block does, forward and backward. Called by kernels/learn.py, halves.py and
-// chances.py, whose structures these are. Every function says by its code whether it could; none throws, none ends the
+// token_logprobs.py, whose structures these are. Every function says by its code whether it could; none throws, none ends the
 // process. Sums over rows go in a fixed order, so that the number of threads changes no bit.
 
-#include "chances.h"
-#include "halves.h"
-#include "packed.h"
+#include "token_logprobs.h"
+#include "half_block.h"
+#include "packed_attention.h"
 #include "views.h"
 
 using namespace groupwise;
@@ -15,7 +15,7 @@ constexpr int BLOCK = 64;  // rows of one unit of work; kernels/learn.py knows i
 
 int (*set_product_threads)(int) = nullptr;
 
-// Within a lane a matrix product has one thread.
+// Within a thread_index a matrix product has one thread.
 struct OneThread {
     int before = set_product_threads ? set_product_threads(1) : 0;
     ~OneThread() {
@@ -23,7 +23,7 @@ struct OneThread {
     }
 };
 
-Lanes& lanes_of(void* handle) { return *static_cast<Lanes*>(handle); }
+ThreadPool& pool_of(void* handle) { return *static_cast<ThreadPool*>(handle); }
 
 int number(int64_t count) {
     expect(count >= 0 && count < (int64_t(1) << 31), "more than 2^31 rows or numbers in one");
@@ -33,19 +33,19 @@ int number(int64_t count) {
 void expect_vectors(int64_t width) { expect(width > 0 && width % LANES == 0, "a width that is not whole vectors of 16"); }
 
 template <class Work>
-void each_row(int64_t rows, void* lanes, const Work& work) {
+void each_row(int64_t rows, void* pool, const Work& work) {
     const auto stages = std::make_shared<Stages>();
     stages->add(number((rows + BLOCK - 1) / BLOCK), [&](int block, int) {
         for (int64_t row = int64_t(block) * BLOCK; row < std::min(rows, (int64_t(block) + 1) * BLOCK); ++row) work(row, block);
     });
-    lanes_of(lanes).run(stages);
+    pool_of(pool).run(stages);
 }
 
 }  // namespace
 
 extern "C" {
 
-struct Turns {
+struct RopeArguments {
     View cos, sin;
     Numbers positions;
     View q_norm, k_norm;
@@ -60,7 +60,7 @@ struct LayerViews {  // and of their gradients
 struct ProjectCall {
     View x, norm;
     LayerViews qkv;
-    Turns turns;
+    RopeArguments rope_arguments;
     View raw, made;
     int32_t tile;
     float eps;
@@ -96,7 +96,7 @@ struct AttentionGradients {
     View dout, dq, dk, dv;
 };
 
-struct ChancesCall {
+struct TokenLogprobsCall {
     View hidden, matrix;
     Numbers targets;
     float scale;
@@ -108,7 +108,7 @@ struct ChancesCall {
 
 namespace {
 
-Turning turning_of(const Turns& from, int64_t rows) {
+Rope rope_of(const RopeArguments& from, int64_t rows) {
     expect(from.q > 0 && from.kv > 0 && from.size <= LARGEST_HEAD, "heads that are none, or larger than 1024");
     expect_vectors(from.size);
     const int64_t size = from.size, places = from.cos.rows;
@@ -137,12 +137,12 @@ LayerSums sums_of(const LayerViews& to, const Adapted& layer, bool both) {
 }
 
 Project project_of(const ProjectCall& from) {
-    const Turning turning = turning_of(from.turns, from.x.rows);
-    const int64_t width = from.x.width, out = turning.heads.width();
+    const Rope rope = rope_of(from.rope_arguments, from.x.rows);
+    const int64_t width = from.x.width, out = rope.heads.width();
     expect_vectors(width);
     expect(from.tile > 0, "tiles without rows");
     return {{from.norm.as(1, width, "norm"), from.eps, number(width)}, adapted(from.qkv, out, width),
-            from.qkv.bias.maybe(1, out, "bias"), turning, from.x.rows, from.tile};
+            from.qkv.bias.maybe(1, out, "bias"), rope, from.x.rows, from.tile};
 }
 
 Finish finish_of(const FinishCall& from, int64_t rows, int64_t width) {
@@ -188,17 +188,17 @@ struct Plan {
         }
     }
 
-    // run(number of the family, head) and its completions, in a worker of the lane's own.
+    // run(number of the family, head) and its completions, in a worker of the thread_index's own.
     template <class Worker, class Make, class Each>
-    void each_head(Lanes& lanes, int kv_heads, const Make& make, const Each& each) const {
-        std::vector<std::unique_ptr<Worker>> workers(size_t(lanes.count()));
+    void each_head(ThreadPool& pool, int kv_heads, const Make& make, const Each& each) const {
+        std::vector<std::unique_ptr<Worker>> workers(size_t(pool.count()));
         const auto stages = std::make_shared<Stages>();
-        stages->add(number(int64_t(families) * kv_heads), [&](int unit, int lane) {
-            std::unique_ptr<Worker>& worker = workers[size_t(lane)];
+        stages->add(number(int64_t(families) * kv_heads), [&](int unit, int thread_index) {
+            std::unique_ptr<Worker>& worker = workers[size_t(thread_index)];
             if (!worker) worker = std::make_unique<Worker>(make());
             each(*worker, unit / kv_heads, unit % kv_heads);
         });
-        lanes.run(stages);
+        pool.run(stages);
     }
 
     Tokens prompt(int family) const { return {prompts[family][0], prompts[family][1]}; }
@@ -215,7 +215,7 @@ Family family_of(const AttentionCall& from) {
                   view(from.k, from.kv_heads, "keys"), view(from.v, from.kv_heads, "values"), from.longest);
 }
 
-Chances chances_of(const ChancesCall& from) {
+Chances chances_of(const TokenLogprobsCall& from) {
     const int64_t rows = from.hidden.rows, vocabulary = from.matrix.rows, width = from.hidden.width;
     expect(from.tile > 0 && from.strands > 0 && from.strands <= STRANDS, "tiles without rows, or too many strands");
     return {{from.matrix.as(vocabulary, width, "vocabulary matrix"), number(vocabulary), number(width)},
@@ -234,37 +234,37 @@ int use_product(void* product, void* threads) noexcept {
     return DONE;
 }
 
-int lanes_open(int count, void** lanes) noexcept {
+int threads_open(int count, void** pool) noexcept {
     return guarded([&] {
-        *lanes = new Lanes(count, [] {
+        *pool = new ThreadPool(count, [] {
             if (set_product_threads) set_product_threads(1);
         });
     });
 }
 
-int lanes_close(void* lanes) noexcept {
-    return guarded([&] { delete static_cast<Lanes*>(lanes); });
+int threads_close(void* pool) noexcept {
+    return guarded([&] { delete static_cast<ThreadPool*>(pool); });
 }
 
-int norm_forward(View x, View weight, float eps, View y, void* lanes) noexcept {
+int norm_forward(View x, View weight, float eps, View y, void* pool) noexcept {
     return guarded([&] {
         const int width = number(x.width);
         const float *from = x.as(x.rows, x.width, "x"), *by = weight.as(1, x.width, "weight");
         float* to = y.as(x.rows, x.width, "y");
         expect_vectors(width);
-        each_row(x.rows, lanes, [=](int64_t row, int) { norm(from + row * width, by, width, eps, to + row * width); });
+        each_row(x.rows, pool, [=](int64_t row, int) { norm(from + row * width, by, width, eps, to + row * width); });
     });
 }
 
 // dx grows, and a row of dweight for each block of rows.
-int norm_backward(View x, View weight, float eps, View dy, View dx, View dweight, void* lanes) noexcept {
+int norm_backward(View x, View weight, float eps, View dy, View dx, View dweight, void* pool) noexcept {
     return guarded([&] {
         const int width = number(x.width);
         const float *from = x.as(x.rows, x.width, "x"), *by = weight.as(1, x.width, "weight");
         const float* back = dy.as(x.rows, x.width, "dy");
         float *to = dx.as(x.rows, x.width, "dx"), *grown = dweight.as((x.rows + BLOCK - 1) / BLOCK, x.width, "dweight");
         expect_vectors(width);
-        each_row(x.rows, lanes, [=](int64_t row, int block) {
+        each_row(x.rows, pool, [=](int64_t row, int block) {
             const int64_t at = row * width;
             norm_backward(from + at, by, width, eps, back + at, to + at);
             norm_learn(from + at, width, eps, back + at, grown + int64_t(block) * width);
@@ -272,97 +272,97 @@ int norm_backward(View x, View weight, float eps, View dy, View dx, View dweight
     });
 }
 
-int heads_forward(View x, const Turns* turns, View y, void* lanes) noexcept {
+int heads_forward(View x, const RopeArguments* rope_arguments, View y, void* pool) noexcept {
     return guarded([&] {
-        const Turning turning = turning_of(*turns, x.rows);
-        const int64_t width = turning.heads.width();
+        const Rope rope = rope_of(*rope_arguments, x.rows);
+        const int64_t width = rope.heads.width();
         const float* from = x.as(x.rows, width, "x");
         float* to = y.as(x.rows, width, "y");
-        each_row(x.rows, lanes, [=](int64_t row, int) { turning.forward(from + row * width, row, to + row * width); });
+        each_row(x.rows, pool, [=](int64_t row, int) { rope.forward(from + row * width, row, to + row * width); });
     });
 }
 
 // x where heads are normed; then a row of dq_norm and dk_norm grows for each block of rows.
-int heads_backward(View x, const Turns* turns, View dq, View dk, View dv, View dx, View dq_norm, View dk_norm,
-                   void* lanes) noexcept {
+int heads_backward(View x, const RopeArguments* rope_arguments, View dq, View dk, View dv, View dx, View dq_norm, View dk_norm,
+                   void* pool) noexcept {
     return guarded([&] {
         const int64_t rows = dq.rows, blocks = (rows + BLOCK - 1) / BLOCK;
-        const Turning turning = turning_of(*turns, rows);
-        const int64_t width = turning.heads.width(), size = turning.heads.size;
-        const bool normed = turning.q_weight || turning.k_weight;
+        const Rope rope = rope_of(*rope_arguments, rows);
+        const int64_t width = rope.heads.width(), size = rope.heads.size;
+        const bool normed = rope.q_weight || rope.k_weight;
         const float* from = normed ? x.as(rows, width, "x") : nullptr;
-        const Turned back{dq.apart(rows, turning.heads.q * size, "dq"), dk.apart(rows, turning.heads.kv * size, "dk"),
-                          dv.apart(rows, turning.heads.kv * size, "dv"), dq.stride, dk.stride, dv.stride};
+        const Turned back{dq.apart(rows, rope.heads.q * size, "dq"), dk.apart(rows, rope.heads.kv * size, "dk"),
+                          dv.apart(rows, rope.heads.kv * size, "dv"), dq.stride, dk.stride, dv.stride};
         float *to = dx.as(rows, width, "dx"), *q = dq_norm.as(blocks, size, "dq_norm"), *k = dk_norm.as(blocks, size, "dk_norm");
-        each_row(rows, lanes, [=](int64_t row, int block) {
+        each_row(rows, pool, [=](int64_t row, int block) {
             const float* here = from ? from + row * width : nullptr;
-            turning.backward(here, row, back, to + row * width);
-            if (normed) turning.learn(here, row, back, q + block * size, k + block * size);
+            rope.backward(here, row, back, to + row * width);
+            if (normed) rope.learn(here, row, back, q + block * size, k + block * size);
         });
     });
 }
 
-int gated_forward(View x, View y, void* lanes) noexcept {
+int swiglu_forward(View x, View y, void* pool) noexcept {
     return guarded([&] {
         const int width = number(y.width);
         const float* from = x.as(y.rows, 2 * y.width, "x");
         float* to = y.as(y.rows, y.width, "y");
         expect_vectors(width);
-        each_row(y.rows, lanes, [=](int64_t row, int) {
+        each_row(y.rows, pool, [=](int64_t row, int) {
             const float* gate = from + row * 2 * width;
-            gated(gate, gate + width, width, to + row * width);
+            swiglu(gate, gate + width, width, to + row * width);
         });
     });
 }
 
-int gated_backward(View x, View dy, View y, View dx, void* lanes) noexcept {
+int swiglu_backward(View x, View dy, View y, View dx, void* pool) noexcept {
     return guarded([&] {
         const int width = number(dy.width);
         const float *from = x.as(dy.rows, 2 * dy.width, "x"), *back = dy.as(dy.rows, dy.width, "dy");
         float *to = y.as(dy.rows, dy.width, "y"), *change = dx.as(dy.rows, 2 * dy.width, "dx");
         expect_vectors(width);
-        each_row(dy.rows, lanes, [=](int64_t row, int) {
+        each_row(dy.rows, pool, [=](int64_t row, int) {
             const int64_t at = row * 2 * width;
-            gated_backward(from + at, from + at + width, back + at / 2, width, to + at / 2, change + at, change + at + width);
+            swiglu_backward(from + at, from + at + width, back + at / 2, width, to + at / 2, change + at, change + at + width);
         });
     });
 }
 
-int chance_forward(View logits, Numbers targets, float scale, View found, void* lanes) noexcept {
+int token_logprob_forward(View logits, Numbers targets, float scale, View found, void* pool) noexcept {
     return guarded([&] {
         const int64_t rows = logits.rows;
         const int count = number(logits.width);
         const float* from = logits.as(rows, count, "logits");
         const int64_t* wanted = targets.below(count, rows, "targets");
         float* to = found.as(3, rows, "what is found");
-        each_row(rows, lanes, [=](int64_t row, int) {
+        each_row(rows, pool, [=](int64_t row, int) {
             const Chance each = chance(from + row * count, count, wanted[row], scale);
             to[row] = each.logprob, to[rows + row] = each.entropy, to[2 * rows + row] = each.normaliser;
         });
     });
 }
 
-int chance_backward(View logits, Numbers targets, float scale, View normalisers, View by, void* lanes) noexcept {
+int token_logprob_backward(View logits, Numbers targets, float scale, View normalisers, View by, void* pool) noexcept {
     return guarded([&] {
         const int64_t rows = logits.rows;
         const int count = number(logits.width);
         float* from = logits.as(rows, count, "logits");
         const int64_t* wanted = targets.below(count, rows, "targets");
         const float *norms = normalisers.as(1, rows, "normalisers"), *back = by.as(1, rows, "gradient of log-probabilities");
-        each_row(rows, lanes, [=](int64_t row, int) {
-            chance_backward(from + row * count, count, wanted[row], scale, norms[row], back[row]);
+        each_row(rows, pool, [=](int64_t row, int) {
+            token_logprob_backward(from + row * count, count, wanted[row], scale, norms[row], back[row]);
         });
     });
 }
 
-int attention_forward(const AttentionCall* call, void* lanes) noexcept {
+int attention_forward(const AttentionCall* call, void* pool) noexcept {
     return guarded([&] {
         const int64_t rows = call->q.rows, width = int64_t(call->heads) * call->head_dim;
         const Plan plan(*call, rows);
         const Rows<float> out{call->out.as(rows, width, "what attention finds"), width};
         float* normalisers = call->normalisers.as(rows, call->heads, "normalisers");
         const auto make = [&] { return Forward{family_of(*call), out, normalisers}; };
-        plan.each_head<Forward>(lanes_of(lanes), call->kv_heads, make, [&](Forward& worker, int family, int head) {
+        plan.each_head<Forward>(pool_of(pool), call->kv_heads, make, [&](Forward& worker, int family, int head) {
             worker.run(head, plan.prompt(family), 0);
             for (int row = plan.prompts[family][2]; row < plan.prompts[family][3]; ++row)
                 worker.run(head, {plan.completions[row][0], plan.completions[row][1]}, plan.prompts[family][1]);
@@ -370,7 +370,7 @@ int attention_forward(const AttentionCall* call, void* lanes) noexcept {
     });
 }
 
-int attention_backward(const AttentionCall* call, const AttentionGradients* to, void* lanes) noexcept {
+int attention_backward(const AttentionCall* call, const AttentionGradients* to, void* pool) noexcept {
     return guarded([&] {
         const int64_t rows = call->q.rows, size = call->head_dim, width = call->heads * size, small = call->kv_heads * size;
         const Plan plan(*call, rows);
@@ -382,7 +382,7 @@ int attention_backward(const AttentionCall* call, const AttentionGradients* to, 
         };
         const Rows<float> dq = rows_of(to->dq, width, "dq"), dk = rows_of(to->dk, small, "dk"), dv = rows_of(to->dv, small, "dv");
         const auto make = [&] { return Backward(family_of(*call), out, dout, normalisers, dq, dk, dv); };
-        plan.each_head<Backward>(lanes_of(lanes), call->kv_heads, make, [&](Backward& worker, int family, int head) {
+        plan.each_head<Backward>(pool_of(pool), call->kv_heads, make, [&](Backward& worker, int family, int head) {
             worker.run(head, plan.prompt(family), 0);
             const int prompt = plan.prompts[family][1];
             for (int row = plan.prompts[family][2]; row < plan.prompts[family][3]; ++row) {
@@ -395,43 +395,43 @@ int attention_backward(const AttentionCall* call, const AttentionGradients* to, 
     });
 }
 
-int project(const ProjectCall* call, void* lanes) noexcept {
+int project(const ProjectCall* call, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
         const Project half = project_of(*call);
         const int64_t rows = half.rows, out = half.out();
-        half.forward(lanes_of(lanes), call->x.as(rows, half.in(), "x"), call->raw.as(rows, out, "raw"), call->made.as(rows, out, "made"));
+        half.forward(pool_of(pool), call->x.as(rows, half.in(), "x"), call->raw.as(rows, out, "raw"), call->made.as(rows, out, "made"));
     });
 }
 
-int project_backward(const ProjectCall* call, const ProjectGradients* to, void* lanes) noexcept {
+int project_backward(const ProjectCall* call, const ProjectGradients* to, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
         const Project half = project_of(*call);
-        const Heads heads = half.turning.heads;
+        const Heads heads = half.rope.heads;
         const int64_t rows = half.rows, in = half.in(), out = half.out(), size = heads.size;
-        const bool normed = half.turning.q_weight || half.turning.k_weight, both = rows > 1;
+        const bool normed = half.rope.q_weight || half.rope.k_weight, both = rows > 1;
         const Turned back{to->dq.apart(rows, heads.q * size, "dq"), to->dk.apart(rows, heads.kv * size, "dk"),
                           to->dv.apart(rows, heads.kv * size, "dv"), to->dq.stride, to->dk.stride, to->dv.stride};
         const Project::Gradients sums{
             back, to->dx.as(rows, in, "dx"), sums_of(to->qkv, half.qkv, both), sums_of(to->norm, 1, in, both, "gradient of norm"),
             sums_of(to->q_norm, 1, size, both, "gradient of q_norm"), sums_of(to->k_norm, 1, size, both, "gradient of k_norm"),
             sums_of(to->qkv.bias, 1, out, both, "gradient of bias")};
-        half.backward(lanes_of(lanes), call->x.as(rows, in, "x"), normed ? call->raw.as(rows, out, "raw") : nullptr, sums);
+        half.backward(pool_of(pool), call->x.as(rows, in, "x"), normed ? call->raw.as(rows, out, "raw") : nullptr, sums);
     });
 }
 
-int finish(const FinishCall* call, void* lanes) noexcept {
+int finish(const FinishCall* call, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
         const int64_t rows = call->x.rows, width = call->x.width;
         const Finish half = finish_of(*call, rows, width);
-        half.forward(lanes_of(lanes), call->x.as(rows, width, "x"), call->mixed.as(rows, half.inner(), "mixed"),
+        half.forward(pool_of(pool), call->x.as(rows, width, "x"), call->mixed.as(rows, half.inner(), "mixed"),
                      kept_of<float>(*call, half, false), call->result.as(rows, width, "result"));
     });
 }
 
-int finish_backward(const FinishCall* call, const FinishGradients* to, void* lanes) noexcept {
+int finish_backward(const FinishCall* call, const FinishGradients* to, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
         const int64_t rows = to->dy.rows, width = to->dy.width;
@@ -442,28 +442,28 @@ int finish_backward(const FinishCall* call, const FinishGradients* to, void* lan
                                      norm(to->after_attention), norm(to->before), norm(to->after),
                                      sums_of(to->out, half.out, both), sums_of(to->gate_up, half.gate_up, both),
                                      sums_of(to->down, half.down, both)};
-        half.backward(lanes_of(lanes), to->dy.as(rows, width, "dy"), call->mixed.as(rows, half.inner(), "mixed"),
+        half.backward(pool_of(pool), to->dy.as(rows, width, "dy"), call->mixed.as(rows, half.inner(), "mixed"),
                       kept_of<const float>(*call, half, true), sums);
     });
 }
 
-int chances(const ChancesCall* call, void* lanes) noexcept {
+int token_logprobs(const TokenLogprobsCall* call, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
         const Chances head = chances_of(*call);
         float* found = call->found.as(3, head.rows, "what is found");
-        head.forward(lanes_of(lanes), {found, found + head.rows, found + 2 * head.rows});
+        head.forward(pool_of(pool), {found, found + head.rows, found + 2 * head.rows});
     });
 }
 
-int chances_backward(const ChancesCall* call, View by, View dhidden, View dmatrix, void* lanes) noexcept {
+int token_logprobs_backward(const TokenLogprobsCall* call, View by, View dhidden, View dmatrix, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
         const Chances head = chances_of(*call);
         const int64_t rows = head.rows, vocabulary = head.vocabulary();
         const Sums sums = sums_of(dmatrix, vocabulary, head.width(), head.strands > 1, "gradient of the vocabulary matrix");
         const float* found = call->found.as(3, rows, "what was found");
-        head.backward(lanes_of(lanes), {found + 2 * rows, by.as(1, rows, "gradient of log-probabilities"),
+        head.backward(pool_of(pool), {found + 2 * rows, by.as(1, rows, "gradient of log-probabilities"),
                                         dhidden.as(rows, head.width(), "gradient of hidden states"), sums});
     });
 }

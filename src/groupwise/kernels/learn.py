@@ -13,8 +13,17 @@ import torch
 from torch import Tensor
 
 from groupwise.kernels import calls
-from groupwise.kernels.calls import AttentionCall, AttentionGradients, ChancesCall, Numbers, Spans, Turns, View, call
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.calls import (
+    AttentionCall,
+    AttentionGradients,
+    Numbers,
+    RopeArguments,
+    Spans,
+    TokenLogprobsCall,
+    View,
+    call,
+)
+from groupwise.kernels.tile_threads import TileThreads
 
 BLOCK = 64
 """Rows of one unit of work in ``learn.cpp``: gradients of norm weights come back as a sum for each."""
@@ -23,7 +32,7 @@ LARGEST_HEAD = 1024
 
 
 def why_not() -> str:
-    """Why there are no kernels on this machine; empty where there are."""
+    """Says why there are no kernels on this machine; empty where there are."""
     found = calls.learner()
     return found if isinstance(found, str) else ""
 
@@ -34,91 +43,94 @@ def fits(like: Tensor, widths: Sequence[int] = ()) -> bool:
     return like.dtype == torch.float32 and like.device.type == "cpu" and whole and not why_not()
 
 
-def norm(x: Tensor, weight: Tensor, eps: float, lanes: Lanes) -> Tensor:
-    """``x / rms(x) · weight`` of each row of ``[n, d]``."""
+def norm(x: Tensor, weight: Tensor, eps: float, pool: TileThreads) -> Tensor:
+    """Computes ``x / rms(x) · weight`` of each row of ``[n, d]``."""
     y = torch.empty_like(x)
-    call("norm_forward", x, weight, eps, y, lanes.handle)
+    call("norm_forward", x, weight, eps, y, pool.handle)
     return y
 
 
-def norm_backward(x: Tensor, weight: Tensor, eps: float, dy: Tensor, dx: Tensor, lanes: Lanes) -> Tensor:
+def norm_backward(x: Tensor, weight: Tensor, eps: float, dy: Tensor, dx: Tensor, pool: TileThreads) -> Tensor:
     """Adds to ``dx``; returns the weight's gradient."""
     parts = dx.new_zeros(_blocks(x), x.shape[1])
-    call("norm_backward", x, weight, eps, dy, dx, parts, lanes.handle)
+    call("norm_backward", x, weight, eps, dy, dx, parts, pool.handle)
     return parts.sum(0)
 
 
-def heads(x: Tensor, weights: Sequence[Tensor | None], turns: Any, shape: Any, eps: float, lanes: Lanes) -> Tensor:
-    """Of rows q, k, v side by side: q and k normed head by head where they have weights, and turned; v as it is."""
+def heads(x: Tensor, weights: Sequence[Tensor | None], rope: Any, shape: Any, eps: float, pool: TileThreads) -> Tensor:
+    """Norms and turns the heads of rows q, k, v side by side: q and k normed head by head where they have weights, and
+    turned; v as it is."""
     y = torch.empty_like(x)
-    call("heads_forward", x, byref(turns_of(turns, weights, shape, eps)), y, lanes.handle)
+    call("heads_forward", x, byref(rope_arguments(rope, weights, shape, eps)), y, pool.handle)
     return y
 
 
 def heads_backward(
     x: Tensor | None,
     weights: Sequence[Tensor | None],
-    turns: Any,
+    rope: Any,
     shape: Any,
     eps: float,
     gradients: Sequence[Tensor],
-    lanes: Lanes,
+    pool: TileThreads,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of ``x`` (None where nothing is normed), and of q's and k's norm weights.
+    """Returns the gradients of ``x`` (None where nothing is normed), and of q's and k's norm weights.
 
     ``gradients``: of q, k and v, ``[n, heads, head_dim]``.
     """
     gradients = [side_by_side(gradient) for gradient in gradients]
     dx = gradients[0].new_empty(len(gradients[0]), (shape[0] + 2 * shape[1]) * shape[2])
     parts = dx.new_zeros(2, _blocks(dx), shape[2])
-    given = x, byref(turns_of(turns, weights, shape, eps)), *gradients, dx, parts[0], parts[1]
-    call("heads_backward", *given, lanes.handle)
+    given = x, byref(rope_arguments(rope, weights, shape, eps)), *gradients, dx, parts[0], parts[1]
+    call("heads_backward", *given, pool.handle)
     dq, dk = parts.sum(1)
     return dx, dq, dk
 
 
-def turns_of(turns: Any, weights: Sequence[Tensor | None], shape: Any, eps: float) -> Turns:
-    """``turns``: cos and sin ``[L, D]``, positions ``[n]``; ``shape``: heads, kv heads, head_dim."""
-    cos, sin, positions = turns
-    return Turns(View.of(cos), View.of(sin), Numbers.of(positions), *map(View.of, weights), *shape, eps)
+def rope_arguments(rope: Any, weights: Sequence[Tensor | None], shape: Any, eps: float) -> RopeArguments:
+    """Returns what the kernels are told of a rope. ``rope``: cos and sin ``[L, D]``, positions ``[n]``; ``shape``:
+    heads, kv heads, head_dim."""
+    cos, sin, positions = rope
+    return RopeArguments(View.of(cos), View.of(sin), Numbers.of(positions), *map(View.of, weights), *shape, eps)
 
 
-def gated(x: Tensor, lanes: Lanes) -> Tensor:
-    """``silu(gate) · up`` of rows gate, up side by side."""
+def swiglu(x: Tensor, pool: TileThreads) -> Tensor:
+    """Computes ``silu(gate) · up`` of rows gate, up side by side."""
     y = x.new_empty(len(x), x.shape[1] // 2)
-    call("gated_forward", x, y, lanes.handle)
+    call("swiglu_forward", x, y, pool.handle)
     return y
 
 
-def gated_backward(x: Tensor, dy: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor]:
-    """``gated(x)`` again, and the gradient of ``x``."""
+def swiglu_backward(x: Tensor, dy: Tensor, pool: TileThreads) -> tuple[Tensor, Tensor]:
+    """Returns ``swiglu(x)`` again, and the gradient of ``x``."""
     y, dx = torch.empty_like(dy), torch.empty_like(x)
-    call("gated_backward", x, dy, y, dx, lanes.handle)
+    call("swiglu_backward", x, dy, y, dx, pool.handle)
     return y, dx
 
 
-def chances(logits: Tensor, targets: Tensor, scale: float, lanes: Lanes) -> Tensor:
-    """``[3, n]``: log-probability of each target under ``softmax(scale · logits)``, entropy, log of the normaliser."""
+def token_logprobs(logits: Tensor, targets: Tensor, scale: float, pool: TileThreads) -> Tensor:
+    """Computes ``[3, n]``: log-probability of each target under ``softmax(scale · logits)``, entropy, log of the
+    normaliser."""
     found = logits.new_empty(3, len(logits))
-    call("chance_forward", logits, targets, scale, found, lanes.handle)
+    call("token_logprob_forward", logits, targets, scale, found, pool.handle)
     return found
 
 
-def chances_backward(
-    logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor, lanes: Lanes
+def token_logprobs_backward(
+    logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor, pool: TileThreads
 ) -> Tensor:
     """The gradient of ``Σ by · log-probability`` in the logits' place."""
-    call("chance_backward", logits, targets, scale, normalisers, by, lanes.handle)
+    call("token_logprob_backward", logits, targets, scale, normalisers, by, pool.handle)
     return logits
 
 
 def head(
-    hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, tile: int, kept: Tensor | None, lanes: Lanes
+    hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, tile: int, kept: Tensor | None, pool: TileThreads
 ) -> Tensor:
-    """``chances`` of the logits ``hidden matrixᵀ``, which are not made all at once; ``kept`` ``[n, V]`` where they are
-    wanted. Rows go ``tile`` by ``tile``. Where ``halves.multiply``."""
+    """Returns ``token_logprobs`` of the logits ``hidden matrixᵀ``, which are not made all at once; ``kept`` ``[n, V]``
+    takes them where they are wanted. Rows go ``tile`` by ``tile``. It needs ``half_blocks.multiply``."""
     found = hidden.new_empty(3, len(hidden))
-    call("chances", byref(_head(hidden, matrix, targets, scale, tile, 1, kept, found)), lanes.handle)
+    call("token_logprobs", byref(_head(hidden, matrix, targets, scale, tile, 1, kept, found)), pool.handle)
     return found
 
 
@@ -133,12 +145,13 @@ def head_backward(
     found: Tensor,
     by: Tensor,
     learns: bool,
-    lanes: Lanes,
+    pool: TileThreads,
 ) -> tuple[Tensor, Tensor | None]:
-    """Of ``hidden``, and of ``matrix`` where it ``learns``: summed in so many ``strands``. Uses up what is ``kept``."""
+    """Returns the gradients of ``hidden``, and of ``matrix`` where it ``learns``: summed in so many ``strands``. Uses
+    up what is ``kept``."""
     dhidden, dmatrix = torch.empty_like(hidden), torch.zeros_like(matrix) if learns else None
     given = _head(hidden, matrix, targets, scale, tile, strands, kept, found)
-    call("chances_backward", byref(given), by, dhidden, dmatrix, lanes.handle)
+    call("token_logprobs_backward", byref(given), by, dhidden, dmatrix, pool.handle)
     return dhidden, dmatrix
 
 
@@ -151,15 +164,16 @@ def _head(
     strands: int,
     kept: Tensor | None,
     found: Tensor,
-) -> ChancesCall:
+) -> TokenLogprobsCall:
     ends = View.of(hidden), View.of(matrix), Numbers.of(targets)
-    return ChancesCall(*ends, scale, tile, strands, View.of(kept), View.of(found))
+    return TokenLogprobsCall(*ends, scale, tile, strands, View.of(kept), View.of(found))
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float, lanes: Lanes) -> tuple[Tensor, Tensor]:
-    """``[N, H, D]`` what each query finds, ``[N, H]`` its normaliser's logarithm; ``plan``: a ``networks.Packing``."""
+def attention(q: Tensor, k: Tensor, v: Tensor, plan: Any, scale: float, pool: TileThreads) -> tuple[Tensor, Tensor]:
+    """Returns ``[N, H, D]`` what each query finds, ``[N, H]`` its normaliser's logarithm; ``plan``: a
+    ``networks.Packing``."""
     out, normalisers = torch.empty(q.shape), torch.empty(q.shape[:2])
-    call("attention_forward", byref(_attention(q, k, v, plan, scale, out, normalisers)), lanes.handle)
+    call("attention_forward", byref(_attention(q, k, v, plan, scale, out, normalisers)), pool.handle)
     return out, normalisers
 
 
@@ -172,15 +186,15 @@ def attention_backward(
     out: Tensor,
     normalisers: Tensor,
     dout: Tensor,
-    lanes: Lanes,
+    pool: TileThreads,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of q, k and v."""
+    """Returns the gradients of q, k and v."""
     gradients = torch.empty(len(q), q.shape[1] + 2 * k.shape[1], q.shape[2])
     dq, dk, dv = gradients.split([q.shape[1], k.shape[1], k.shape[1]], dim=1)
     dout = dout.contiguous()
     given = AttentionGradients(*map(View.of, (dout, dq, dk, dv)))
     call(
-        "attention_backward", byref(_attention(q, k, v, plan, scale, out, normalisers)), byref(given), lanes.handle
+        "attention_backward", byref(_attention(q, k, v, plan, scale, out, normalisers)), byref(given), pool.handle
     )  # fmt: skip
     return dq, dk, dv
 
@@ -194,7 +208,7 @@ def _attention(
 
 
 def side_by_side(x: Tensor) -> Tensor:
-    """``[n, heads, head_dim]`` with a row's heads one after the other."""
+    """Returns ``[n, heads, head_dim]`` with a row's heads one after the other."""
     return x if x.stride()[1:] == (x.shape[2], 1) and (len(x) < 2 or x.stride(0) >= x[0].numel()) else x.contiguous()
 
 

@@ -5,7 +5,7 @@
 #include <stdexcept>
 
 #include "matrix.h"
-#include "rows.h"
+#include "row_ops.h"
 
 namespace groupwise {
 
@@ -42,7 +42,7 @@ struct Linear {
 };
 
 // Working memory, dealt out piece by piece; taking more than there is throws.
-struct Room {
+struct Scratch {
     float *next, *end;
     float* take(int64_t floats) {
         if (floats > end - next) throw std::length_error("working memory: more is taken than was set aside");
@@ -52,12 +52,12 @@ struct Room {
     }
 };
 
-// Rooms of equal size, whose pieces begin on whole vectors.
-class Rooms {
+// ScratchSlots of equal size, whose pieces begin on whole vectors.
+class ScratchSlots {
   public:
-    Rooms(int count, int64_t floats, int pieces, bool zeros = false)
+    ScratchSlots(int count, int64_t floats, int pieces, bool zeros = false)
         : each_(padded(floats) + pieces * LANES), data_(allocate(size_t(count * each_), zeros)) {}
-    Room operator[](int number) const { return {&data_[size_t(number * each_)], &data_[0] + (number + 1) * each_}; }
+    Scratch operator[](int number) const { return {&data_[size_t(number * each_)], &data_[0] + (number + 1) * each_}; }
 
   private:
     int64_t each_;
@@ -70,31 +70,31 @@ struct Adapted {
 
     int rank() const { return a.out; }
 
-    // Room for the adapter's rank in every row, here and below.
-    void forward(const float* x, int rows, float* y, bool add, Room room) const {
+    // Scratch for the adapter's rank in every row, here and below.
+    void forward(const float* x, int rows, float* y, bool add, Scratch space) const {
         layer.forward(x, rows, y, add);
         if (!rank()) return;
-        float* between = room.take(int64_t(rows) * rank());
+        float* between = space.take(int64_t(rows) * rank());
         a.forward(x, rows, between);
         b.forward(between, rows, y, true);
     }
 
-    void backward(const float* dy, int rows, float* dx, Room room) const {
+    void backward(const float* dy, int rows, float* dx, Scratch space) const {
         layer.backward(dy, rows, dx);
         if (!rank()) return;
-        float* between = room.take(int64_t(rows) * rank());
+        float* between = space.take(int64_t(rows) * rank());
         b.backward(dy, rows, between);
         a.backward(between, rows, dx, true);
     }
 
-    void learn_a(const float* dy, const float* x, int rows, float* da, Room room) const {
-        float* between = room.take(int64_t(rows) * rank());
+    void learn_a(const float* dy, const float* x, int rows, float* da, Scratch space) const {
+        float* between = space.take(int64_t(rows) * rank());
         b.backward(dy, rows, between);
         a.learn(between, x, rows, da);
     }
 
-    void learn_b(const float* dy, const float* x, int rows, float* db, Room room) const {
-        float* between = room.take(int64_t(rows) * rank());
+    void learn_b(const float* dy, const float* x, int rows, float* db, Scratch space) const {
+        float* between = space.take(int64_t(rows) * rank());
         a.forward(x, rows, between);
         b.learn(dy, between, rows, db);
     }

@@ -11,8 +11,8 @@ _NEVER = (1 << 31) - 1
 
 
 def share_freed_memory() -> bool:
-    """From now on, what one thread gives back serves all others, and is not given to the system and asked for again in
-    the next step; whether the C library could be told so.
+    """Makes what one thread gives back serve all others from now on; it is not given to the system and asked for again
+    in the next step; whether the C library could be told so.
 
     glibc gives threads heaps of their own: what a learner's lanes had freed would lie there, out of reach, while the
     engine's threads sample. Allocations of a run are large and few, so that nobody waits.

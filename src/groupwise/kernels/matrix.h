@@ -56,7 +56,7 @@ struct Matrix {
         bias = allocate(stride());
     }
 
-    // Rows of a [rows, inner] weight become outputs `first`, `first + 1`, ...; with `lanes` 16 every second half panel.
+    // Rows of a [rows, inner] weight become outputs `first`, `first + 1`, ...; with `pool` 16 every second half panel.
     void take(const float* weight, const float* given_bias, int rows, int first, bool halves = false) {
         for (int row = 0; row < rows; ++row) {
             const int at = halves ? (row / LANES) * PANEL + row % LANES + first : first + row;

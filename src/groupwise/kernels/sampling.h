@@ -97,12 +97,12 @@ class Sampler {
                 if (at + LANES <= size_) {
                     weight = exp(load(logits + at) / temperature - top);
                 } else {
-                    for (int lane = 0; at + lane < size_; ++lane) weight[lane] = logits[at + lane] / temperature - top;
+                    for (int thread_index = 0; at + thread_index < size_; ++thread_index) weight[thread_index] = logits[at + thread_index] / temperature - top;
                     weight = exp(weight);
-                    for (int lane = std::max(0, size_ - at); lane < LANES; ++lane) weight[lane] = 0;
+                    for (int thread_index = std::max(0, size_ - at); thread_index < LANES; ++thread_index) weight[thread_index] = 0;
                 }
                 store(&weights_[at], weight);
-                for (int lane = 0; lane < LANES; ++lane) block += weight[lane];
+                for (int thread_index = 0; thread_index < LANES; ++thread_index) block += weight[thread_index];
             }
             blocks_.push_back(block);
             total_ += block;

@@ -1,4 +1,4 @@
-"""Lanes: the threads of one learner, which share the work of an operation unit by unit.
+"""The threads of one learner, which share the work of an operation unit by unit.
 
 Threads inside a matrix product wait for each other thousands of times a second, and wait long where a core is busy
 elsewhere; these take what is next as they get to it, each with matrix products of one thread.
@@ -27,9 +27,10 @@ STRANDS = 8
 changes no bit."""
 
 
-class Lanes:
-    """``count`` of them, the calling thread among them. They belong to whoever made this, are made when they are first
-    needed, and end with it; where the system has fewer threads, fewer do the work. No number depends on how many."""
+class TileThreads:
+    """These are ``count`` threads, the calling thread among them. They belong to whoever made this, are made when they
+    are first needed, and end with it; where the system has fewer threads, fewer do the work. No number depends on how
+    many."""
 
     def __init__(self, count: int = 1) -> None:
         self._count = count
@@ -48,10 +49,11 @@ class Lanes:
 
     @property
     def handle(self) -> int:
-        """What compiled code knows them by. A child of this process, which has none of its threads, has its own."""
+        """Returns what compiled code knows them by. A child of this process, which has none of its threads, has its
+        own."""
         if self._open is None or self._open[0] != os.getpid():
             made = ctypes.c_void_p()
-            call("lanes_open", self._count, ctypes.byref(made))
+            call("threads_open", self._count, ctypes.byref(made))
             assert made.value is not None
             self._open = os.getpid(), made.value
             self._closing = weakref.finalize(self, _close, *self._open)
@@ -65,8 +67,8 @@ class Lanes:
 
     @contextmanager
     def inside(self, tiled: bool) -> Iterator[None]:
-        """In this thread torch's own operations have one thread where work is ``tiled``, else as many as there are
-        lanes. No other thread notices, and what was before is so again at the end."""
+        """Gives torch's own operations in this thread one thread where work is ``tiled``, else as many as there are
+        here. No other thread notices, and what was before is so again at the end."""
         before = own_threads(1 if tiled else self._count)
         try:
             yield
@@ -74,8 +76,8 @@ class Lanes:
             before()
 
     def each(self, count: int, work: Callable[[int], None]) -> None:
-        """``work(0)`` to ``work(count - 1)``, each by whoever is free, without gradient. Returns when all are done;
-        raises what the first of them raised that did."""
+        """Calls ``work(0)`` to ``work(count - 1)``, each by whoever is free, without gradient. Returns when all are
+        done; raises what the first of them raised that did."""
         numbers, failed = itertools.count(), list[BaseException]()
         inference = torch.is_inference_mode_enabled()
 
@@ -108,12 +110,13 @@ class Lanes:
     def summed(
         self, tiles: Sequence[slice], like: Sequence[Tensor | None], work: Callable[[slice, list[Any]], None]
     ) -> list[Any]:
-        """Of ``work(tile, sums)``, which adds to sums that begin at 0: their total, None where nothing is summed."""
+        """Returns the sums of ``work(tile, sums)``, which adds to sums that begin at 0: their total, None where nothing
+        is summed."""
         each = -(-len(tiles) // STRANDS) or 1
         strands = [tiles[start : start + each] for start in range(0, len(tiles), each)]
         whole, waiting, lock = _zeros(like), dict[int, list[Any]](), threading.Lock()
-        turn = itertools.count()
-        state = {"next": next(turn)}
+        apply_rope = itertools.count()
+        state = {"next": next(apply_rope)}
 
         def strand(number: int) -> None:
             sums = _zeros(like)
@@ -125,7 +128,7 @@ class Lanes:
                     for total, part in zip(whole, waiting.pop(state["next"]), strict=True):
                         if total is not None:
                             total += part
-                    state["next"] = next(turn)
+                    state["next"] = next(apply_rope)
 
         self.each(len(strands), strand)
         return whole
@@ -137,11 +140,11 @@ def _zeros(like: Sequence[Tensor | None]) -> list[Any]:
 
 def _close(process: int, handle: int) -> None:
     if process == os.getpid():
-        call("lanes_close", handle)
+        call("threads_close", handle)
 
 
 def own_threads(count: int) -> Callable[[], None]:
-    """From now on torch's operations in this thread have ``count`` threads, or one where threads are few
+    """Gives torch's operations in this thread ``count`` threads from now on, or one where threads are few
     (``keep_to_available_threads``); what is returned makes it as it was.
 
     ``torch.set_num_threads`` also sets what threads to come begin with, so that two that use it get in each other's
@@ -164,8 +167,8 @@ def own_threads(count: int) -> Callable[[], None]:
 
 
 def available_threads(count: int) -> int:
-    """``count``, or how many threads this process can have now, the calling one among them: a limit on processes, or on
-    memory, may leave fewer."""
+    """Returns ``count``, or how many threads this process can have now, the calling one among them: a limit on
+    processes, or on memory, may leave fewer."""
     end, made = threading.Event(), list[threading.Thread]()
     for _ in range(count - 1):
         thread = threading.Thread(target=end.wait, name="trial", daemon=True)
@@ -181,9 +184,10 @@ def available_threads(count: int) -> int:
 
 
 def keep_to_available_threads(wanted: int = 0) -> str:
-    """Where the system gives fewer threads than torch, which may want ``wanted``, transformers and tokenizers make
-    between them: from now on they have none of their own, and torch works in the thread that calls it. Each of them
-    ends a run that it finds no thread for, and OpenMP makes its threads anew now and then. Says so then; else empty."""
+    """Keeps to one thread where the system gives fewer threads than torch, which may want ``wanted``, transformers and
+    tokenizers make between them: from now on they have none of their own, and torch works in the thread that calls it.
+    Each of them ends a run that it finds no thread for, and OpenMP makes its threads anew now and then. Says so then;
+    else empty."""
     needed = TEAMS * max(wanted, torch.get_num_threads()) + (os.cpu_count() or 1) + LOADING + SPARE
     found = available_threads(needed)
     if found == needed and not _FEW.is_set():
@@ -215,5 +219,5 @@ def _per_thread() -> tuple[Any, Any] | None:
 
 
 def torch_library() -> ctypes.CDLL:
-    """What torch computes with on a CPU. Raises OSError where it is not found."""
+    """Returns the library that torch computes with on a CPU. Raises OSError where it is not found."""
     return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))

@@ -24,7 +24,7 @@ struct Layer {
 
 struct Shape {
     int32_t layers, width, heads, kv_heads;
-    int32_t head_dim, head_room;  // a head's numbers, and their place: the next multiple of 16, 0 from head_dim on
+    int32_t head_dim, padded_head_dim;  // a head's numbers, and their place: the next multiple of 16, 0 from head_dim on
     int32_t hidden, vocabulary, ropes, positions, gelu;
     float eps, attention_scale, attention_cap, logit_cap, embedding_scale, norm_offset;
 };
@@ -88,8 +88,8 @@ struct Transformer {
 class Forward {
   public:
     explicit Forward(Transformer& model) : m_(model), s_(model.shape) {
-        width_ = padded(s_.width, PANEL), heads_ = padded(s_.heads * s_.head_room, PANEL);
-        qkv_ = padded((s_.heads + 2 * s_.kv_heads) * s_.head_room, PANEL), hidden_ = padded(s_.hidden, PANEL);
+        width_ = padded(s_.width, PANEL), heads_ = padded(s_.heads * s_.padded_head_dim, PANEL);
+        qkv_ = padded((s_.heads + 2 * s_.kv_heads) * s_.padded_head_dim, PANEL), hidden_ = padded(s_.hidden, PANEL);
     }
 
     // Leaves each token's last hidden state, before the final norm, in row order. Tokens with one `before` come together.
@@ -169,22 +169,22 @@ class Forward {
     // Queries and keys are normalised and turned; keys and values go to their page.
     void place(int number, const Token& token, float* qkv) {
         const Layer& layer = m_.layers[number];
-        const int room = s_.head_room, at = token.own ? token.seen_own - 1 : token.seen_before - 1;
+        const int padded_dim = s_.padded_head_dim, at = token.own ? token.seen_own - 1 : token.seen_before - 1;
         const float* cosine = m_.ropes.cos(layer.rope) + size_t(token.position) * size_t(s_.head_dim);
         const float* sine = m_.ropes.sin(layer.rope) + size_t(token.position) * size_t(s_.head_dim);
         for (int head = 0; head < s_.heads + s_.kv_heads; ++head) {
-            float* x = qkv + head * room;
+            float* x = qkv + head * padded_dim;
             const Norm& norm = head < s_.heads ? layer.q : layer.k;
             if (norm.weight) normalise(x, norm, s_.head_dim, s_.eps, x);
             rotate(x, cosine, sine, s_.head_dim);
         }
-        for (int i = 0; i < s_.heads * room; ++i) qkv[i] *= s_.attention_scale;
+        for (int i = 0; i < s_.heads * padded_dim; ++i) qkv[i] *= s_.attention_scale;
         float* page = (token.own ? token.own : token.before)->pages[at / LANES];
         for (int head = 0; head < s_.kv_heads; ++head) {
-            const float* key = qkv + (s_.heads + head) * room;
+            const float* key = qkv + (s_.heads + head) * padded_dim;
             float* keys = m_.pool.keys(page, number, head) + at % LANES;
-            for (int d = 0; d < room; ++d) keys[d * LANES] = key[d];
-            std::memcpy(m_.pool.values(page, number, head) + at % LANES * room, key + s_.kv_heads * room, room * sizeof(float));
+            for (int d = 0; d < padded_dim; ++d) keys[d * LANES] = key[d];
+            std::memcpy(m_.pool.values(page, number, head) + at % LANES * padded_dim, key + s_.kv_heads * padded_dim, padded_dim * sizeof(float));
         }
     }
 
@@ -196,15 +196,15 @@ class Forward {
             for (to = from; to < rows_ && tokens[to].before == tokens[from].before && to - from < 16; ++to) {
                 longest = std::max(longest, tokens[to].seen_before), own = std::max(own, tokens[to].seen_own);
             }
-            const size_t room = padded(longest) + padded(own);
-            if (scores_.size() < room * (to - from) * group) scores_.resize(room * (to - from) * group);
+            const size_t reach = padded(longest) + padded(own);
+            if (scores_.size() < reach * (to - from) * group) scores_.resize(reach * (to - from) * group);
             for (int head = 0; head < s_.kv_heads; ++head) {
                 queries_.clear();
                 for (int row = from; row < to; ++row)
                     for (int i = head * group; i < (head + 1) * group; ++i)
-                        queries_.push_back({projected(row) + i * s_.head_room, &mixed_[size_t(row) * heads_ + i * s_.head_room],
-                                            scores_.data() + room * queries_.size(), &tokens[row]});
-                Attention{m_.pool, number, head, s_.head_room, m_.layers[number].window, s_.attention_cap}.mix(queries_, group);
+                        queries_.push_back({projected(row) + i * s_.padded_head_dim, &mixed_[size_t(row) * heads_ + i * s_.padded_head_dim],
+                                            scores_.data() + reach * queries_.size(), &tokens[row]});
+                Attention{m_.pool, number, head, s_.padded_head_dim, m_.layers[number].window, s_.attention_cap}.mix(queries_, group);
             }
         }
     }

@@ -1,4 +1,5 @@
-"""AdamW whose state takes two bytes a parameter instead of eight: one for each moment, and a scale for each block."""
+"""This is AdamW whose state takes two bytes a parameter instead of eight: one for each moment, and a scale for each
+block."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ PIECE = 2**20  # elements that are 32 bits wide at once
 
 
 class AdamW8:
-    """``torch.optim.AdamW`` but for its state (after arXiv 2110.02861, with codes that need no table).
+    """This optimizer is ``torch.optim.AdamW`` but for its state (after arXiv 2110.02861, with codes that need no
+    table).
 
     A first moment is kept as its signed square root, a second one as its fourth root, in 127 and 255 steps of the
     block's largest: so both are precise to under two per cent of themselves down to a hundredth of it in the update's
@@ -34,7 +36,7 @@ class AdamW8:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Of every parameter that has a gradient, at its group's ``lr``."""
+        """Updates every parameter that has a gradient, at its group's ``lr``."""
         self.steps += 1
         rates = [group["lr"] for group in self.param_groups for _ in group["params"]]
         for parameter, state, rate in zip(self._parameters(), self.states, rates, strict=True):
@@ -61,7 +63,7 @@ class AdamW8:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and numbers."""
+        """Returns tensors and numbers."""
         return {"steps": self.steps, "states": [list(state.parts) for state in self.states]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""From gradient coefficients to a gradient: what learners share whose network lies in this process."""
+"""This module makes a gradient of gradient coefficients: what learners share whose network lies in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ and the gradient coefficient ∂J/∂outputs in the same shape."""
 
 
 class Backward(Protocol):
-    """Forward and backward of a network, a micro-batch at a time."""
+    """This goes forward and backward through a network, a micro-batch at a time."""
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""Which rows go through the network together."""
+"""This module chooses which rows go through the network together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from groupwise.types import Rollout
 def micro_batches(
     rollouts: Sequence[Rollout], budget: int, together: Sequence[int] | None = None, padded: bool = False
 ) -> Iterator[list[int]]:
-    """Row numbers, longest sequences first, in batches of at most ``budget`` tokens.
+    """Yields row numbers, longest sequences first, in batches of at most ``budget`` tokens.
 
     A prompt that rows of a batch share counts once, and its rows stay together where they fit; ``padded``: what counts
     is the rectangle instead. Rows with one number in ``together`` stay together in any case; where they exceed the
@@ -32,7 +32,7 @@ def micro_batches(
 
 
 def tokens_together(rollouts: Sequence[Rollout], rows: Sequence[int], padded: bool) -> int:
-    """Of one micro-batch, as its budget counts them."""
+    """Counts the tokens of one micro-batch, as its budget counts them."""
     return _Batch(rollouts, padded).size(rows)
 
 

@@ -1,11 +1,11 @@
-"""The learner slot of a recipe: options that open a learner, no heavy import."""
+"""This module is the learner slot of a recipe: options that open a learner, no heavy import."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from groupwise.learners.options import LearnerOptions, Lora
 
@@ -20,9 +20,18 @@ __all__ = ["Local", "Lora"]
 class Local(LearnerOptions):
     """One process, one device: every parameter in ``dtype``, or adapters beside them; AdamW."""
 
+    @property
+    def rounds_adapters(self) -> bool:
+        """See ``trainable.LearnerConfig``."""
+        return self.lora.rank > 0 and self.dtype == "bfloat16"
+
+    def with_threads(self, threads: int) -> Self:
+        """See ``trainable.LearnerConfig``."""
+        return replace(self, threads=self.threads or threads)
+
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> LocalLearner:
-        """A learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none. ``note``
-        hears what a person should know."""
+        """Opens a learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none.
+        ``note`` hears what a person should know."""
         from groupwise.learners.local import LocalLearner
 
         return LocalLearner(self, directory, note)
@@ -30,8 +39,9 @@ class Local(LearnerOptions):
     def open_scorer(
         self, directory: Path | str, seed: int = 0, note: Callable[[str], None] = lambda text: None
     ) -> ScorerLearner:
-        """A scorer on the scorer, or on the trunk of the causal LM, in ``directory`` (or of a hub name); ``seed`` draws
-        the head of a new one. Raises UserError where there is none, or transformers has no class to save it as."""
+        """Opens a scorer on the scorer, or on the trunk of the causal LM, in ``directory`` (or of a hub name); ``seed``
+        draws the head of a new one. Raises UserError where there is none, or transformers has no class to save it
+        as."""
         from groupwise.learners.scorer import ScorerLearner
 
         return ScorerLearner(self, directory, seed, note)

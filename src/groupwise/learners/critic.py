@@ -1,4 +1,5 @@
-"""The critic: a scalar head that says how much reward is still to come, on the policy's hidden states or its own."""
+"""The critic predicts returns: a scalar head that says how much reward is still to come, on the policy's hidden states
+or its own."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.errors import UserError
-from groupwise.learners.hidden_states import body_of
+from groupwise.learners.hidden_states import backbone_of
 from groupwise.learners.logprobs import LanguageModel, States
-from groupwise.learners.micro_batch import Layout
+from groupwise.learners.micro_batch import MicroBatch
 
 
 class Critic(nn.Module):
-    """``layout -> [B, T]`` the value of the state before each sampled token, from the hidden state that predicts it.
+    """A critic maps a micro-batch to the value ``[B, T]`` of the state before each sampled token, read off the hidden
+    state that predicts it.
 
     The head begins at 0 and stays at least float32: half precision would round values to three digits. ``own``: on a
     copy of the policy's present trunk, else on the policy's, which then learns from both. Its parameters are those the
@@ -37,13 +39,14 @@ class Critic(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.trunk: Any = copy.deepcopy(policy.model.base_model) if own else None
-        self._body = body_of(self.trunk, policy.recompute, policy.lanes) if own else None
+        self._backbone = backbone_of(self.trunk, policy.recompute, policy.pool) if own else None
 
-    def forward(self, layout: Layout, policy: States | None) -> Tensor:
-        """``policy``: what the policy's network found of the layout; None where the critic has its own."""
+    def forward(self, micro_batch: MicroBatch, policy: States | None) -> Tensor:
+        """Returns the values ``[B, T]``. ``policy``: what the policy's network found of the micro-batch; None where the
+        critic has its own."""
         if policy is None:
-            return self._read(layout, self._body(layout))  # type: ignore[misc]
-        return self._read(layout, policy.hidden if policy.behind is None else policy.behind)
+            return self._read(micro_batch, self._backbone(micro_batch))  # type: ignore[misc]
+        return self._read(micro_batch, policy.hidden if policy.behind is None else policy.behind)
 
-    def _read(self, layout: Layout, hidden: Tensor) -> Tensor:
-        return layout.spread(self.head(hidden.to(self.head.weight.dtype)).squeeze(-1))
+    def _read(self, micro_batch: MicroBatch, hidden: Tensor) -> Tensor:
+        return micro_batch.spread(self.head(hidden.to(self.head.weight.dtype)).squeeze(-1))

@@ -1,4 +1,4 @@
-"""Where numbers are computed: the device that was asked for, and the machine it is in."""
+"""This module says where numbers are computed: the device that was asked for, and the machine it is in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from groupwise.errors import UserError
 
 
 def pick_device(name: str) -> str:
-    """``auto`` becomes cuda where there is one, else cpu. Raises UserError for a cuda that is not there."""
+    """Returns the device: ``auto`` becomes cuda where there is one, else cpu. Raises UserError for a cuda that is not
+    there."""
     if name == "cuda" and not torch.cuda.is_available():
         built = torch.version.cuda is not None or torch.version.hip is not None
         why = "no such device is visible" if built else f"torch {torch.__version__} is built without it"
@@ -23,7 +24,7 @@ def pick_device(name: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What a result file says of where it was made."""
+    """Returns what a result file says of where it was made."""
     import platform
 
     cpu = ""

@@ -1,4 +1,4 @@
-"""What a train step needs of memory: an estimate, and a step that is taken and forgotten."""
+"""This module finds out what a train step needs of memory: an estimate, and a step that is taken and forgotten."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from groupwise.algorithm import Outputs
 from groupwise.errors import MicroBatchTooLarge
 from groupwise.learners.backward import CoefficientFunction
 from groupwise.learners.batching import tokens_together
-from groupwise.learners.memory import Room, free_bytes, no_more_than_free
+from groupwise.learners.memory import MicroBatchBudget, free_bytes, no_more_than_free
 from groupwise.learners.options import LearnerOptions
 from groupwise.storage.tensors import bytes_of
 from groupwise.types import Rollout
@@ -26,13 +26,13 @@ SAFE_SHARE = 0.25
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 
 
-class Learns(Protocol):
-    """What is asked of a learner here."""
+class TrialLearner(Protocol):
+    """This is what is asked of a learner here."""
 
     config: LearnerOptions
     device: str
     model: Any
-    room: Room
+    budget: MicroBatchBudget
 
     @property
     def slower(self) -> str: ...
@@ -54,13 +54,13 @@ class Learns(Protocol):
 class LocalMemory:
     """The memory of a learner whose network lies in this process (``trainable.Memory``)."""
 
-    def __init__(self, learner: Learns, adapters: Adapters | None = None) -> None:
+    def __init__(self, learner: TrialLearner, adapters: Adapters | None = None) -> None:
         self._learner, self._adapters = learner, adapters
 
     @property
     def tokens_per_micro_batch(self) -> int:
         """See ``trainable.Memory``."""
-        return self._learner.room.tokens
+        return self._learner.budget.tokens
 
     def is_tight(self, tokens: int) -> bool:
         """See ``trainable.Memory``. On a CPU: the estimate is above SAFE_SHARE of what is free."""
@@ -84,7 +84,7 @@ class LocalMemory:
     def largest_micro_batch(self, rollouts: Sequence[Rollout], together: Sequence[int] | None = None) -> int:
         """See ``trainable.Memory``."""
         padded = bool(self._learner.slower)
-        parts = self._learner.room.parts(rollouts, padded, together)
+        parts = self._learner.budget.parts(rollouts, padded, together)
         return max(tokens_together(rollouts, rows, padded) for rows in parts)
 
     def step_bytes(self, tokens: int) -> float:
@@ -109,10 +109,10 @@ class LocalMemory:
 
 
 def dry_step(
-    learner: Learns, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None
+    learner: TrialLearner, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None
 ) -> None:
-    """Forward and backward with no coefficient, beside as much as gradients and AdamW's state will hold. Repeated with
-    smaller micro-batches where memory runs out. Raises UserError where not even one completion fits."""
+    """Goes forward and backward with no coefficient, beside as much as gradients and AdamW's state will hold. Repeated
+    with smaller micro-batches where memory runs out. Raises UserError where not even one completion fits."""
     asked = {"logprobs", *outputs}
 
     def nothing(rows: Sequence[int], said: Outputs) -> Outputs:
@@ -128,17 +128,17 @@ def dry_step(
         except MicroBatchTooLarge:
             continue
         finally:
-            learner.room.discard()
+            learner.budget.discard()
 
 
-def state_bytes(learner: Learns) -> float:
-    """Of gradients and AdamW's state, which are there from the first step on."""
+def state_bytes(learner: TrialLearner) -> float:
+    """Returns the size of gradients and AdamW's state, which are there from the first step on."""
     count = sum(parameter.numel() for parameter in learner.model.parameters() if parameter.requires_grad)
     return count * (4 + learner.config.optimizer_bits // 4 + (2 if learner.config.dtype == "bfloat16" else 0))
 
 
-def expected_bytes(learner: Learns, tokens: int) -> float:
-    """About what a train step on a micro-batch of ``tokens`` needs beside the weights.
+def expected_bytes(learner: TrialLearner, tokens: int) -> float:
+    """Estimates what a train step on a micro-batch of ``tokens`` needs beside the weights.
 
     Of a block each token keeps its inputs, queries, keys, values and the feed-forward's: some 8 widths and 3
     intermediate ones. A six-block model of width 256 in float32 took three quarters of what this says.

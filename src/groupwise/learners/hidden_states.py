@@ -1,4 +1,5 @@
-"""Hidden states of a layout: by a packed forward pass where the architecture is known, else by transformers' own."""
+"""This module computes the hidden states of a micro-batch: by a packed forward pass where the architecture is known,
+else by transformers' own."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.errors import UserError
-from groupwise.kernels.tile_threads import Lanes
-from groupwise.learners.micro_batch import Layout
+from groupwise.kernels.tile_threads import TileThreads
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.networks import blueprint_of
 from groupwise.networks.attention import packed_attention
 from groupwise.networks.fused_blocks import Again
@@ -21,10 +22,10 @@ from groupwise.networks.trunk import Trunk
 PROBE = 8  # tokens
 
 
-class Body(Protocol):
+class Backbone(Protocol):
     """The trunk of a transformer, whatever its head."""
 
-    why_padded: str
+    fallback_reason: str
     """Why it computes padding and every prompt as often as it occurs; empty: it does not."""
     tiled: bool
     """Whether lanes help it more than threads within operations."""
@@ -32,19 +33,20 @@ class Body(Protocol):
     parameters: int
     """How many it has."""
 
-    def __call__(self, layout: Layout) -> Tensor:
+    def __call__(self, micro_batch: MicroBatch) -> Tensor:
         """``[N, d]`` the hidden states that are read for the N sampled tokens."""
         ...
 
-    def shallow(self, lanes: Lanes) -> Body:
-        """As few of its blocks as can be had, on the same parameters: a token costs in them what it costs in any."""
+    def shallow(self, pool: TileThreads) -> Backbone:
+        """Returns as few of its blocks as can be had, on the same parameters: a token costs in them what it costs in
+        any."""
         ...
 
 
-class PackedBody(Body):
-    """No padding, a shared prompt once."""
+class PackedBackbone(Backbone):
+    """This backbone computes no padding, and a shared prompt once."""
 
-    why_padded = ""
+    fallback_reason = ""
 
     def __init__(self, trunk: Trunk) -> None:
         self.trunk, self.tiled = trunk, trunk.tiled
@@ -53,67 +55,70 @@ class PackedBody(Body):
         ]
         self.parameters = _count([*parts, trunk.blueprint.embedding, trunk.blueprint.norm])
 
-    def shallow(self, lanes: Lanes) -> PackedBody:
-        """Its first block."""
+    def shallow(self, pool: TileThreads) -> PackedBackbone:
+        """Returns its first block."""
         trunk, first = self.trunk, replace(self.trunk.blueprint, layers=self.trunk.blueprint.layers[:1])
-        return PackedBody(Trunk(first, PROBE, trunk.recompute, lanes))
+        return PackedBackbone(Trunk(first, PROBE, trunk.recompute, pool))
 
-    def __call__(self, layout: Layout) -> Tensor:
-        read, again = layout.where.unique(return_inverse=True)  # a prompt's last token, by all its completions
-        return self.hidden(layout.packing, read)[again]
+    def __call__(self, micro_batch: MicroBatch) -> Tensor:
+        read, again = micro_batch.where.unique(return_inverse=True)  # a prompt's last token, by all its completions
+        return self.hidden(micro_batch.packing, read)[again]
 
     def hidden(self, packing: Packing, read: Tensor | None = None) -> Tensor:
-        """``[N, d]`` of every token that is packed, or of those at ``read``."""
+        """Returns ``[N, d]`` of every token that is packed, or of those at ``read``."""
         trunk, blueprint = self.trunk, self.trunk.blueprint
         trunk.reach(packing.longest)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Again | None = None) -> Tensor:
             scale, cap = blueprint.attention_scale, blueprint.attention_cap
             window = blueprint.layers[layer].window
-            return packed_attention(q, k, v, packing, scale, cap, window, again, trunk.lanes)
+            return packed_attention(q, k, v, packing, scale, cap, window, again, trunk.pool)
 
         return trunk.hidden(packing.tokens, packing.positions, attend, read)
 
 
-class PaddedBody(Body):
-    """transformers' forward pass, for any architecture."""
+class PaddedBackbone(Backbone):
+    """This backbone is transformers' forward pass, for any architecture."""
 
     tiled = False
 
     def __init__(self, trunk: Any, why: str) -> None:
-        self.trunk, self.why_padded, self.parameters = trunk, why, _count([trunk])
+        self.trunk, self.fallback_reason, self.parameters = trunk, why, _count([trunk])
 
-    def shallow(self, lanes: Lanes) -> PaddedBody:
-        """All of it: what its blocks are is not known."""
+    def shallow(self, pool: TileThreads) -> PaddedBackbone:
+        """Returns all of it: what its blocks are is not known."""
         return self
 
-    def __call__(self, layout: Layout) -> Tensor:
-        return self.trunk(input_ids=layout.ids, use_cache=False).last_hidden_state[layout.rows, layout.places]
+    def __call__(self, micro_batch: MicroBatch) -> Tensor:
+        return self.trunk(input_ids=micro_batch.ids, use_cache=False).last_hidden_state[
+            micro_batch.rows, micro_batch.places
+        ]
 
 
 def _count(modules: Iterable[nn.Module]) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def body_of(model: Any, recompute: bool = False, lanes: Lanes | None = None) -> Body:
-    """Of a causal LM, a sequence classifier or a bare trunk of transformers; ``lanes``: whose threads compute.
+def backbone_of(model: Any, recompute: bool = False, pool: TileThreads | None = None) -> Backbone:
+    """Returns the backbone of a causal LM, a sequence classifier or a bare trunk of transformers; ``pool``: whose
+    threads compute.
 
     Raises UserError where ``recompute`` is asked of an architecture that is not known by its parts.
     """
     blueprint = blueprint_of(model)
     if not isinstance(blueprint, str):
-        packed = PackedBody(Trunk(blueprint, PROBE, recompute, lanes))
+        packed = PackedBackbone(Trunk(blueprint, PROBE, recompute, pool))
         gap = _gap(packed, model.base_model)
         if gap < (1e-3 if blueprint.embedding.weight.dtype in (torch.float32, torch.float64) else 5e-2):
             return packed
         blueprint = f"hidden states of {model.config.model_type} differ by {gap:.1g} from the packed forward pass's"
     if recompute:
         raise UserError(f"{blueprint}, so its blocks can't be computed again one by one; expected checkpointing off")
-    return PaddedBody(model.base_model, blueprint)
+    return PaddedBackbone(model.base_model, blueprint)
 
 
 @torch.no_grad()
-def _gap(packed: PackedBody, trunk: Any) -> float:
+def _gap(packed: PackedBackbone, trunk: Any) -> float:
     """Between both ways on a few tokens, of the largest state."""
     embedding = trunk.get_input_embeddings().weight
     probe = [token % len(embedding) for token in range(3, PROBE + 3)]

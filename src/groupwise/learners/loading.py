@@ -1,4 +1,4 @@
-"""Models and tokenizers from a directory or a hub name, with errors a person can act on."""
+"""This module loads models and tokenizers from a directory or a hub name, with errors a person can act on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_CONTEXT = 1 << 25
 
 
 def quiet_transformers() -> None:
-    """No progress bars or advice from transformers in the middle of ours."""
+    """Keeps progress bars and advice of transformers out of what a run says."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -28,7 +28,7 @@ def quiet_transformers() -> None:
 
 
 def load_tokenizer(source: Path | str) -> Any:
-    """The tokenizer of a model directory or hub name."""
+    """Loads the tokenizer of a model directory or hub name."""
     quiet_transformers()
     from transformers import AutoTokenizer
 
@@ -62,11 +62,11 @@ def load_policy(
 
     Raises UserError where there is none, and where the tokenizer has tokens that it does not know.
     """
-    from groupwise.learners.lora_loss import rounded_away
+    from groupwise.learners.lora_loss import rounding_loss
 
     model = load_model(source, dtype, device)
     refuse_lost_ids(source, model, tokenizer)
-    if told := rounded_away(source, dtype):
+    if told := rounding_loss(source, dtype):
         note(f"{source}: {told}")
     return model
 
@@ -191,7 +191,7 @@ def _state_dtype(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def generation_stops(model: Any) -> tuple[int, ...]:
-    """``eos_token_id`` of the generation config, one or several."""
+    """Returns ``eos_token_id`` of the generation config, one or several."""
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)
 
@@ -201,7 +201,8 @@ def _offline_hint() -> str:
 
 
 def context_of(model: Any, tokenizer: Any) -> int:
-    """Tokens of prompt and completion together: what the config states, else the tokenizer, else without limit."""
+    """Counts the tokens of prompt and completion together: what the config states, else the tokenizer, else without
+    limit."""
     stated, length = stated_context(model), tokenizer.model_max_length
     return length if stated == UNLIMITED and isinstance(length, int) and 0 < length < UNLIMITED else stated
 

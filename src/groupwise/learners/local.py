@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Algorithm, Outputs
 from groupwise.errors import MicroBatchTooLarge
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.backward import CoefficientFunction, accumulate, send_back
 from groupwise.learners.critic import Critic
 from groupwise.learners.device import pick_device
@@ -20,13 +20,13 @@ from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
-from groupwise.learners.memory import Room
-from groupwise.learners.micro_batch import Layout
+from groupwise.learners.memory import MicroBatchBudget
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.options import LearnerOptions
 from groupwise.learners.other_parts import other_parts
-from groupwise.learners.reference import frozen_copy, load_reference
-from groupwise.learners.thread_trial import choose_threads, own_lanes, remarks, trial_rollouts
+from groupwise.learners.reference import as_reference_reads, frozen_copy, load_reference
+from groupwise.learners.thread_trial import choose_threads, pool_threads, remarks, trial_rollouts
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Network
@@ -35,15 +35,15 @@ from groupwise.types import Rollout
 
 
 class LocalLearner:
-    """A ``trainable.Policy``."""
+    """This learner is a ``trainable.Policy`` in this process."""
 
-    threads = own_lanes
+    threads = pool_threads
 
     def __init__(
         self, config: LearnerOptions, directory: Path | str, note: Callable[[str], None] = lambda text: None
     ) -> None:
         self.config, self.directory, self.half_precision = config, directory, config.dtype == "bfloat16"
-        self.room = Room(config.tokens_per_micro_batch, self.discard, note)
+        self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note)
         self.device, self.tokenizer = pick_device(config.device), load_tokenizer(directory)
         plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
         self._other_parts = other_parts(directory, plain, note)
@@ -53,8 +53,8 @@ class LocalLearner:
         self.stop_tokens = generation_stops(self.model)
         self.version = 0
         trained = self._adapters.trained if self._adapters else self.model
-        self.lanes = Lanes(config.threads or 1)
-        self._policy = LanguageModel(trained, config.checkpointing, self.lanes)
+        self.pool = TileThreads(config.threads or 1)
+        self._policy = LanguageModel(trained, config.checkpointing, self.pool)
         self._reference: LanguageModel | PastPolicy | None = None
         self._reference_was_policy = False
         self._critic: Critic | None = None
@@ -77,8 +77,8 @@ class LocalLearner:
 
     @property
     def slower(self) -> str:
-        """Why padding is computed, and every prompt as often as it occurs; empty: neither is."""
-        return self._policy.body.why_padded
+        """Says why padding is computed, and every prompt as often as it occurs; empty: neither is."""
+        return self._policy.backbone.fallback_reason
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
         """See ``trainable.Policy``. Raises UserError for a reference that speaks other tokens than the policy, and for
@@ -88,7 +88,7 @@ class LocalLearner:
             self.refresh_reference()
         elif reference is not None:
             self._reference_was_policy = False
-            ends = self.config.dtype, self.device, self.lanes
+            ends = self.config.dtype, self.device, self.pool
             self._reference = load_reference(reference, self.model, self.tokenizer, *ends)
         self._critic = None if critic == "none" else Critic(self._policy, own=critic == "own")
         self._optimizer.close()
@@ -104,32 +104,33 @@ class LocalLearner:
         if self._adapters:
             self._reference = PastPolicy(self._adapters, self._policy, self._adapters.values())
         else:
-            self._reference = frozen_copy(self.model, self.lanes)
+            self._reference = frozen_copy(self.model, self.pool)
         self._reference_was_policy = True
 
     @torch.no_grad()
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
         network = self._known_reference() if reference else self._policy
-        return self._read(rollouts, lambda layout: token_outputs(network(layout), layout, temperature).logprobs)
+        seen = as_reference_reads(rollouts) if reference else rollouts
+        return self._read(seen, lambda batch: token_outputs(network(batch), batch, temperature).logprobs)
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
         """See ``trainable.Policy``. Raises RuntimeError where the stage has no critic."""
         return self._read(rollouts, self._values)
 
-    def _read(self, rollouts: Sequence[Rollout], said: Callable[[Layout], Tensor]) -> Tensor:
+    def _read(self, rollouts: Sequence[Rollout], said: Callable[[MicroBatch], Tensor]) -> Tensor:
         """``[B, T]`` of what is said of each micro-batch; again with smaller ones where memory runs out."""
         result = self._zeros(rollouts)
 
         def read(rows: list[int]) -> None:
             with self._inside():
-                part = said(self._layout(rollouts, rows))
+                part = said(self._micro_batch(rollouts, rows))
             result[torch.tensor(rows), : part.shape[1]] = part.to(result)
 
         while True:
             try:
-                self.room.each(rollouts, read, padded=bool(self.slower))
+                self.budget.each(rollouts, read, padded=bool(self.slower))
                 return result
             except MicroBatchTooLarge:
                 continue
@@ -153,29 +154,29 @@ class LocalLearner:
 
         def learn(rows: list[int]) -> None:
             with self._inside():
-                said = self._outputs(self._layout(rollouts, rows), temperature, outputs)
+                said = self._outputs([rollouts[row] for row in rows], temperature, outputs)
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
             with self._inside():
                 send_back(said, cotangent)
 
-        self.room.each(rollouts, learn, bool(self.slower), together)
+        self.budget.each(rollouts, learn, bool(self.slower), together)
 
-    def _outputs(self, layout: Layout, temperature: float, wanted: frozenset[str]) -> Outputs:
+    def _outputs(self, rollouts: Sequence[Rollout], temperature: float, wanted: frozenset[str]) -> Outputs:
         """One forward pass of the policy, and of the reference and the critic's own network where they are needed."""
-        policy, reference = self._policy(layout), None
+        micro_batch = MicroBatch.of(rollouts, self.device)
+        policy, reference = self._policy(micro_batch), None
         if "exact_kl" in wanted:
             with torch.no_grad():
-                reference = self._known_reference()(layout)
-        said = token_outputs(policy, layout, temperature, reference, entropy_gradient="entropy" in wanted)
-        values = self._values(layout, policy) if "values" in wanted else None
+                reference = self._known_reference()(MicroBatch.of(as_reference_reads(rollouts), self.device))
+        said = token_outputs(policy, micro_batch, temperature, reference, entropy_gradient="entropy" in wanted)
+        values = self._values(micro_batch, policy) if "values" in wanted else None
         return Outputs(said.logprobs, said.entropy, values, said.exact_kl)
 
-    def _values(self, layout: Layout, policy: States | None = None) -> Tensor:
+    def _values(self, micro_batch: MicroBatch, policy: States | None = None) -> Tensor:
         if self._critic is None:
             raise RuntimeError('this stage has no critic: start_stage(critic="head") or critic="own" makes one')
-        if self._critic.trunk is not None:
-            return self._critic(layout, None)
-        return self._critic(layout, policy or self._policy(layout))
+        shared = self._critic.trunk is None
+        return self._critic(micro_batch, (policy or self._policy(micro_batch)) if shared else None)
 
     def discard(self) -> None:
         """See ``trainable.Policy``."""
@@ -184,7 +185,7 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``trainable.Policy``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
-        with self.lanes.inside(tiled=self._optimizer.small):
+        with self.pool.inside(tiled=self._optimizer.small):
             norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
         self.version += finite
         metrics = dict(zip(("grad_norm", "critic_grad_norm"), norms, strict=False))
@@ -210,7 +211,7 @@ class LocalLearner:
         self.tokenizer.save_pretrained(directory)
 
     def merge_loss(self) -> str:
-        """What a saved model lacks of the adapters, in a few words; empty without adapters."""
+        """Says what a saved model lacks of the adapters, in a few words; empty without adapters."""
         return self._adapters.loss_in_words() if self._adapters else ""
 
     def load_left(self, directory: Path) -> None:
@@ -232,8 +233,8 @@ class LocalLearner:
         self._optimizer.close()
 
     def state(self) -> dict[str, Any]:
-        """Everything that ``write`` writes: tensors and plain values. A reference with a directory of its own is read
-        from there again, not kept."""
+        """Returns everything that ``write`` writes: tensors and plain values. A reference with a directory of its own
+        is read from there again, not kept."""
         kept: Any = None
         if self._reference_was_policy and self._reference:
             past = isinstance(self._reference, PastPolicy)
@@ -244,7 +245,7 @@ class LocalLearner:
             "critic": self._critic.state_dict() if self._critic else None,
             "adapters": self._adapters.state() if self._adapters else None,
             "threads": self.threads,
-            "tokens_per_micro_batch": self.room.tokens,
+            "tokens_per_micro_batch": self.budget.tokens,
             "version": self.version,
         }
 
@@ -263,7 +264,7 @@ class LocalLearner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
         self.threads = self.config.threads or state["threads"]
-        self.room.tokens = min(self.room.tokens, state.get("tokens_per_micro_batch", self.room.tokens))
+        self.budget.tokens = min(self.budget.tokens, state.get("tokens_per_micro_batch", self.budget.tokens))
 
     def _known_reference(self) -> LanguageModel | PastPolicy:
         if self._reference is None:
@@ -271,27 +272,26 @@ class LocalLearner:
         return self._reference
 
     def _new_optimizer(self) -> Optimizer:
-        networks = [self._policy.model] if self._critic is None else [self._policy.model, self._critic]
+        networks = [self._policy.model, *([] if self._critic is None else [self._critic])]
         return Optimizer([trained_parameters(network) for network in networks], self.config)
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
-        lanes = Lanes(threads)
-        trial = self._policy.shallow(lanes)
-        vocabulary = self.model.config.get_text_config().vocab_size
-        rollouts = trial_rollouts(trial.body.parameters, vocabulary, self.context_tokens)
-        layout = self._layout(rollouts, range(len(rollouts)))
-        with lanes.inside(trial.body.tiled):
-            token_outputs(trial(layout), layout, 1.0).logprobs.sum().backward()
+        pool = TileThreads(threads)
+        trial = self._policy.shallow(pool)
+        size = self.model.config.get_text_config().vocab_size, self.context_tokens
+        part = MicroBatch.of(trial_rollouts(trial.backbone.parameters, *size), self.device)
+        with pool.inside(trial.backbone.tiled):
+            token_outputs(trial(part), part, 1.0).logprobs.sum().backward()
         for parameter in trained_parameters(self._policy.model):
             parameter.grad = None
 
     def _inside(self) -> AbstractContextManager[None]:
-        return self.lanes.inside(self._policy.body.tiled)
+        return self.pool.inside(self._policy.backbone.tiled)
 
-    def _layout(self, rollouts: Sequence[Rollout], rows: Sequence[int]) -> Layout:
-        return Layout.of([rollouts[row] for row in rows], self.device)
+    def _micro_batch(self, rollouts: Sequence[Rollout], rows: Sequence[int]) -> MicroBatch:
+        return MicroBatch.of([rollouts[row] for row in rows], self.device)
 
     def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
-        shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
-        return torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
+        width, exact = max((len(rollout.tokens) for rollout in rollouts), default=0), self.config.dtype == "float64"
+        return torch.zeros(len(rollouts), width, dtype=torch.float64 if exact else torch.float32)

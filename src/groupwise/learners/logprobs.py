@@ -1,4 +1,4 @@
-"""What a causal LM says of given tokens, a chunk of the vocabulary matrix at a time."""
+"""This module reads what a causal LM says of given tokens, a chunk of the vocabulary matrix at a time."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from groupwise.algorithm import Outputs
-from groupwise.kernels.tile_threads import Lanes
-from groupwise.learners.hidden_states import PackedBody, body_of
-from groupwise.learners.micro_batch import Layout, Support
-from groupwise.learners.token_logprobs import token_chances
+from groupwise.kernels.tile_threads import TileThreads
+from groupwise.learners.hidden_states import PackedBackbone, backbone_of
+from groupwise.learners.micro_batch import MicroBatch, Support
+from groupwise.learners.token_logprobs import token_logprobs
 
 CHUNK_ELEMENTS = 2**26  # of [tokens, vocabulary] logits that exist at once
 
 
 class States(NamedTuple):
-    """What predicts each of N tokens, and how to make logits of it."""
+    """States predict each of N tokens, and know how to make logits of it."""
 
     hidden: Tensor  # [N, d]
     head: nn.Module
     cap: float = 0.0
     """Logits become cap · tanh(logit / cap); 0: they stay."""
-    lanes: Lanes | None = None
+    pool: TileThreads | None = None
     behind: Tensor | None = None  # [N, d]
     """The trunk's states, where ``hidden`` is logits already."""
 
@@ -41,12 +41,12 @@ class States(NamedTuple):
 
     @property
     def matrix(self) -> Tensor | None:
-        """``[V, d]``, where logits are this times the hidden state and nothing more."""
+        """Returns ``[V, d]``, where logits are this times the hidden state and nothing more."""
         bare = type(self.head) is nn.Linear and self.head.bias is None and not self.cap
         return self.head.weight if bare else None  # type: ignore[return-value]
 
     def table(self, temperature: float, inside: Tensor | None) -> Tensor:
-        """``[N, V]`` log-probabilities, at least float32; -inf outside the support."""
+        """Returns ``[N, V]`` log-probabilities, at least float32; -inf outside the support."""
         logits = self.head(self.hidden)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         logits = (self.cap * torch.tanh(logits / self.cap) if self.cap else logits) / temperature
@@ -54,22 +54,22 @@ class States(NamedTuple):
 
 
 class LanguageModel:
-    """``layout -> States`` of a transformers causal LM.
+    """This maps a micro-batch to the ``States`` of a transformers causal LM.
 
     Where the architecture is known by its parts, or the head turns out to be a plain matrix (checked once against the
     model's own logits), logits of prompt tokens are never computed and large ones are recomputed in the backward pass
-    instead of kept. ``recompute``: so are the blocks. ``lanes``: whose threads compute.
+    instead of kept. ``recompute``: so are the blocks. ``pool``: whose threads compute.
     """
 
-    def __init__(self, model: Any, recompute: bool = False, lanes: Lanes | None = None) -> None:
-        self.model, self.recompute, self.lanes = model, recompute, lanes
-        self.body = body_of(model, recompute, lanes)
-        self.cap = self.body.trunk.blueprint.logit_cap if isinstance(self.body, PackedBody) else 0.0
-        self.plain_head = isinstance(self.body, PackedBody) or _head_is_plain(model)
+    def __init__(self, model: Any, recompute: bool = False, pool: TileThreads | None = None) -> None:
+        self.model, self.recompute, self.pool = model, recompute, pool
+        self.backbone = backbone_of(model, recompute, pool)
+        self.cap = self.backbone.trunk.blueprint.logit_cap if isinstance(self.backbone, PackedBackbone) else 0.0
+        self.plain_head = isinstance(self.backbone, PackedBackbone) or _head_is_plain(model)
 
     @torch.no_grad()
     def width(self) -> int:
-        """Of the states behind the logits; 0 where they can't be reached."""
+        """Returns the width of the states behind the logits; 0 where they can't be reached."""
         head = self.model.get_output_embeddings()
         if self.plain_head:
             return int(head.weight.shape[1])
@@ -78,57 +78,60 @@ class LanguageModel:
         probe = torch.zeros((1, 1), dtype=torch.long, device=next(self.model.parameters()).device)
         return int(self.model.base_model(input_ids=probe, use_cache=False)[0].shape[-1])
 
-    def shallow(self, lanes: Lanes) -> LanguageModel:
-        """As few blocks as can be had under the same head: to try how fast a step is, not to ask for numbers."""
+    def shallow(self, pool: TileThreads) -> LanguageModel:
+        """Returns as few blocks as can be had under the same head: to try how fast a step is, not to ask for
+        numbers."""
         other = copy(self)
-        other.lanes, other.body = lanes, self.body.shallow(lanes)
+        other.pool, other.backbone = pool, self.backbone.shallow(pool)
         return other
 
-    def __call__(self, layout: Layout) -> States:
+    def __call__(self, micro_batch: MicroBatch) -> States:
         if self.plain_head:
-            return States(self.body(layout), self.model.get_output_embeddings(), self.cap, self.lanes)
+            return States(self.backbone(micro_batch), self.model.get_output_embeddings(), self.cap, self.pool)
         behind: list[Tensor] = []
         trunk = self.model.base_model
         listening = trunk.register_forward_hook(lambda module, given, said: behind.append(said[0]))
         try:
-            logits = self.model(input_ids=layout.ids, use_cache=False).logits
+            logits = self.model(input_ids=micro_batch.ids, use_cache=False).logits
         finally:
             listening.remove()
-        states = behind[-1][layout.rows, layout.places] if trunk is not self.model and behind else None
-        return States(logits[layout.rows, layout.places], nn.Identity(), behind=states)
+        rows, places = micro_batch.rows, micro_batch.places
+        states = behind[-1][rows, places] if trunk is not self.model and behind else None
+        return States(logits[rows, places], nn.Identity(), behind=states)
 
 
 def token_outputs(
     policy: States,
-    layout: Layout,
+    micro_batch: MicroBatch,
     temperature: float,
     reference: States | None = None,
     entropy_gradient: bool = False,
 ) -> Outputs:
-    """``[B, T]`` log-probabilities, entropy and, with a ``reference``, KL(π_θ‖π_ref) in nats; 0 where the mask is 0.
+    """Returns ``[B, T]`` log-probabilities, entropy and, with a ``reference``, KL(π_θ‖π_ref) in nats; 0 where the mask
+    is 0.
 
     All of the distribution at ``temperature``, renormalised over the support where a token has one. Entropy is a metric
     and carries a gradient only where asked to.
     """
     matrix = policy.matrix
-    if matrix is not None and reference is None and layout.support is None and not entropy_gradient:
-        found = token_chances(policy.hidden, matrix, layout.targets, temperature, policy.lanes)
-        return Outputs(*map(layout.spread, found))
+    if matrix is not None and reference is None and micro_batch.support is None and not entropy_gradient:
+        found = token_logprobs(policy.hidden, matrix, micro_batch.targets, temperature, policy.pool)
+        return Outputs(*map(micro_batch.spread, found))
     read = partial(_read, temperature=temperature, entropy_gradient=entropy_gradient)
     size = max(1, CHUNK_ELEMENTS // policy.vocabulary)
-    if len(layout.targets) > size:
+    if len(micro_batch.targets) > size:
         read = partial(checkpoint, read, use_reentrant=False, preserve_rng_state=False)
-    places = [slice(start, start + size) for start in range(0, len(layout.targets) or 1, size)]
+    places = [slice(start, start + size) for start in range(0, len(micro_batch.targets) or 1, size)]
     parts = [
         read(
             policy.part(place),
             reference and reference.part(place),
-            layout.support and layout.support.part(place),
-            layout.targets[place],
+            micro_batch.support and micro_batch.support.part(place),
+            micro_batch.targets[place],
         )
         for place in places
     ]
-    columns = [layout.spread(torch.cat(column)) for column in zip(*parts, strict=True)]
+    columns = [micro_batch.spread(torch.cat(column)) for column in zip(*parts, strict=True)]
     return Outputs(columns[0], entropy=columns[1], exact_kl=columns[2] if reference else None)
 
 

@@ -1,4 +1,5 @@
-"""Low-rank adapters by peft, beside frozen weights, and a model for sampling that says what the learner says."""
+"""This module puts low-rank adapters by peft beside frozen weights, and keeps a model for sampling that says what the
+learner says."""
 
 from __future__ import annotations
 
@@ -15,13 +16,14 @@ from torch import Tensor, nn
 from groupwise.errors import UserError
 from groupwise.learners.logprobs import LanguageModel, States
 from groupwise.learners.lora_loss import ADAPTER
-from groupwise.learners.lora_targets import Conv1D, last_names, left_out, named_briefly, target_modules
-from groupwise.learners.micro_batch import Layout
+from groupwise.learners.lora_targets import Conv1D, excluded_layers, last_names, named_briefly, target_modules
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.options import Lora
 
 
 class Adapters:
-    """``trained``: the model with an adapter on each target, which are its only parameters with gradient.
+    """Adapters are trained beside frozen weights. ``trained``: the model with an adapter on each target, which are its
+    only parameters with gradient.
 
     ``model`` stays a plain transformers model: it shares every other parameter with ``trained``, and ``merge`` writes
     W + scale · B A where ``trained`` has W. Where W has fewer digits than the adapters (``beside``), that sum would
@@ -63,11 +65,11 @@ class Adapters:
         trained = sum(parameter.numel() for parameter in self.parameters())
         note(
             f"lora: rank {lora.rank} on {len(targets)} layers ({', '.join(last_names(targets))}): {trained:,} "
-            f"parameters are trained beside {frozen:,} frozen ones{left_out(model, targets)}"
+            f"parameters are trained beside {frozen:,} frozen ones{excluded_layers(model, targets)}"
         )
 
     def parameters(self) -> list[nn.Parameter]:
-        """Those that are trained."""
+        """Returns the parameters that are trained."""
         return [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
 
     @property
@@ -82,7 +84,8 @@ class Adapters:
             self.model.get_submodule(name).weight.copy_(self._merged(name)[0])
 
     def merged(self) -> dict[str, Tensor]:
-        """By their names in ``model``, the weights that have adapters, with these in them, in float32 at least."""
+        """Yields, by their names in ``model``, the weights that have adapters, with these in them, in float32 at
+        least."""
         return {f"{name}.weight": self._merged(name)[0].cpu() for name in self._layers}
 
     @torch.no_grad()
@@ -108,7 +111,7 @@ class Adapters:
         return base.to(exact) + delta.to(exact), base, delta
 
     def save(self, directory: Path) -> None:
-        """As ``PeftModel.from_pretrained`` loads them onto the model that training began with."""
+        """Saves them as ``PeftModel.from_pretrained`` loads them onto the model that training began with."""
         self._peft.save_pretrained(str(directory / ADAPTER), save_embedding_layers=False)
         (directory / ADAPTER / "README.md").unlink(missing_ok=True)  # peft's empty form; the model has a card
         path = directory / ADAPTER / "adapter_config.json"
@@ -127,23 +130,23 @@ class Adapters:
         self.merge()
 
     def saved_bytes(self) -> int:
-        """Of the merged model on the disk, and of the adapters beside it."""
+        """Returns the size of the merged model on the disk, and of the adapters beside it."""
         weights = dict(self.model.named_parameters())
         weights |= {f"{name}.weight": layer.get_base_layer().weight for name, layer in self._layers.items()}
         return sum(weight.numel() * max(weight.itemsize, 4) for weight in (*weights.values(), *self.parameters()))
 
     def values(self) -> list[Tensor]:
-        """A copy."""
+        """Returns a copy of the values."""
         return [parameter.detach().clone() for parameter in self.parameters()]
 
     def state(self) -> dict[str, Any]:
-        """Adapters, and the frozen weights under them, which a saved model no longer has by themselves."""
+        """Returns the adapters, and the frozen weights under them, which a saved model no longer has by themselves."""
         bases = [layer.get_base_layer().weight.detach() for layer in self._layers.values()]
         return {"adapters": self.values(), "bases": bases, "base_model": self.base_model}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of ``state``."""
+        """Takes up what ``state`` gave."""
         for parameter, saved in zip(self.parameters(), state["adapters"], strict=True):
             parameter.copy_(saved)
         for layer, saved in zip(self._layers.values(), state["bases"], strict=True):
@@ -164,11 +167,11 @@ class Adapters:
     def head_at(self, values: list[Tensor]) -> nn.Module | None:
         """The output head with other values in its adapter's place; None where it has no adapter."""
         head = self.trained.get_output_embeddings()
-        return HeadAt(self, head, values) if hasattr(head, "get_base_layer") else None
+        return PastHead(self, head, values) if hasattr(head, "get_base_layer") else None
 
     @contextmanager
     def at(self, values: list[Tensor]) -> Iterator[None]:
-        """With other values in the adapters' place; a graph that was made before stays whole."""
+        """Puts other values in the adapters' place; a graph that was made before stays whole."""
         parameters = self.parameters()
         own = [parameter.data for parameter in parameters]
         for parameter, other in zip(parameters, values, strict=True):
@@ -180,8 +183,9 @@ class Adapters:
                 parameter.data = other
 
 
-class HeadAt(nn.Module):
-    """Logits of hidden states by the output head as its adapter once was, whenever they are asked for."""
+class PastHead(nn.Module):
+    """This head makes logits of hidden states by the output head as its adapter once was, whenever they are asked
+    for."""
 
     def __init__(self, adapters: Adapters, head: Any, values: list[Tensor]) -> None:
         super().__init__()
@@ -222,9 +226,9 @@ class PastPolicy:
     def __init__(self, adapters: Adapters, policy: LanguageModel, values: list[Tensor]) -> None:
         self.adapters, self.policy, self.values = adapters, policy, values
 
-    def __call__(self, layout: Layout) -> States:
+    def __call__(self, micro_batch: MicroBatch) -> States:
         with self.adapters.at(self.values):
-            states = self.policy(layout)
+            states = self.policy(micro_batch)
         head = self.adapters.head_at(
             self.values
         )  # which is applied later, when the adapters are the present ones again

@@ -1,4 +1,4 @@
-"""What a dtype with few digits takes from a saved model that has adapters in its weights."""
+"""This module says what a dtype with few digits takes from a saved model that has adapters in its weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ STATE = "groupwise_state.json"
 """A directory that holds it is a checkpoint, whose state brings the frozen weights and the adapters back."""
 
 
-def rounded_away(directory: Path | str, dtype: str) -> str:
-    """In a few words, how much of what adapters added to the weights in ``directory`` is lost in ``dtype``; empty where
-    nothing is, or no adapters lie there."""
+def rounding_loss(directory: Path | str, dtype: str) -> str:
+    """Says in a few words how much of what adapters added to the weights in ``directory`` is lost in ``dtype``; empty
+    where nothing is, or no adapters lie there."""
     place, kind = Path(directory), getattr(torch, dtype)
     files = sorted(place.glob("*.safetensors"))
     if kind.itemsize >= 4 or not files or not (place / ADAPTER / "adapter_config.json").exists():

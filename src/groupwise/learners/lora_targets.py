@@ -1,4 +1,4 @@
-"""Which layers of a model low-rank adapters stand beside."""
+"""This module chooses which layers of a model low-rank adapters stand beside."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ REFUSED = {"mamba": "out_proj", "mamba2": "out_proj", "falcon_mamba": "out_proj"
 
 
 def target_modules(model: Any, targets: Sequence[str]) -> list[str]:
-    """Full names of the layers, in the model's order; ``all-linear`` stands for every linear layer of the blocks.
+    """Returns the full names of the layers, in the model's order; ``all-linear`` stands for every linear layer of the
+    blocks.
 
     Raises UserError, with the names that there are, where a target is none of them.
     """
@@ -47,14 +48,15 @@ def target_modules(model: Any, targets: Sequence[str]) -> list[str]:
 
 
 def named_briefly(model: Any, chosen: Sequence[str]) -> list[str]:
-    """Last names where they mean the chosen layers and nothing else, else full names: what peft keeps in a file."""
+    """Returns last names where they mean the chosen layers and nothing else, else full names: what peft keeps in a
+    file."""
     short = last_names(chosen)
     meant = {name for name, _ in model.named_modules() if _last(name) in short}
     return short if meant == set(chosen) else list(chosen)
 
 
-def left_out(model: Any, chosen: Sequence[str]) -> str:
-    """In words, the linear layers and experts of the blocks that have no adapter; empty: none."""
+def excluded_layers(model: Any, chosen: Sequence[str]) -> str:
+    """Says in words which linear layers and experts of the blocks have no adapter; empty: none."""
     experts = set(_experts(model))
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
     without = [name for name in linear if _in_a_block(name) and name not in chosen]
@@ -63,7 +65,7 @@ def left_out(model: Any, chosen: Sequence[str]) -> str:
 
 
 def last_names(names: Iterable[str]) -> list[str]:
-    """Without repetition, in order."""
+    """Returns last names without repetition, in order."""
     return list(dict.fromkeys(map(_last, names)))
 
 

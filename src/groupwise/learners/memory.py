@@ -1,4 +1,4 @@
-"""Memory: fewer tokens at once when it runs out, and how much there is."""
+"""This module looks after memory: fewer tokens at once when it runs out, and how much there is."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ RAN_OUT = ("can't allocate memory", "not enough memory", "out of memory", "bad_a
 SHOWN_LETTERS = 200  # of what the allocator said
 
 
-class Room:
-    """How many tokens go through the network at once: as many as asked for, and fewer once memory has run out."""
+class MicroBatchBudget:
+    """A budget says how many tokens go through the network at once: as many as asked for, and fewer once memory has run
+    out."""
 
     def __init__(self, tokens: int, discard: Callable[[], None], note: Callable[[str], None]) -> None:
         self.tokens, self.discard, self.note = tokens, discard, note
@@ -29,7 +30,7 @@ class Room:
     def parts(
         self, rollouts: Sequence[Rollout], padded: bool, together: Sequence[int] | None = None
     ) -> Iterator[list[int]]:
-        """Micro-batches: row numbers."""
+        """Yields micro-batches: row numbers."""
         return micro_batches(rollouts, self.tokens, together, padded)
 
     def each(
@@ -39,8 +40,8 @@ class Room:
         padded: bool,
         together: Sequence[int] | None = None,
     ) -> None:
-        """``work`` on every micro-batch. Where memory runs out, the gradient is discarded and the next ones hold half
-        of that micro-batch's tokens.
+        """Calls ``work`` on every micro-batch. Where memory runs out, the gradient is discarded and the next ones hold
+        half of that micro-batch's tokens.
 
         Raises MicroBatchTooLarge then, and UserError where rows cannot be taken apart any further.
         """
@@ -87,7 +88,7 @@ def release() -> None:
 
 
 def free_bytes(device: str) -> float:
-    """What can be had on this device; infinity where nobody says."""
+    """Returns what can be had on this device; infinity where nobody says."""
     if device != "cpu":
         return float(torch.cuda.mem_get_info()[0])
     limits = [_mem_available(), _cgroup_left()]
@@ -99,7 +100,7 @@ def free_bytes(device: str) -> float:
 
 @contextmanager
 def no_more_than_free(device: str) -> Iterator[None]:
-    """On a CPU an allocation beyond what is free fails here: else the system ends the process without a word."""
+    """Makes an allocation on a CPU beyond what is free fail here: else the system ends the process without a word."""
     free = free_bytes(device) if device == "cpu" else float("inf")
     if free == float("inf"):
         yield

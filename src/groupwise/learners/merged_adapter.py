@@ -22,7 +22,7 @@ KEPT = "groupwise/adapters"
 
 
 def base_of(adapter: Path) -> str:
-    """The model that an adapter belongs to, as its file names it; empty: none."""
+    """Returns the model that an adapter belongs to, as its file names it; empty: none."""
     try:
         named = json.loads((adapter / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -31,8 +31,8 @@ def base_of(adapter: Path) -> str:
 
 
 def merged_directory(adapter: Path, base: str, how: Mapping[str, Any]) -> Path:
-    """The model ``base`` with the adapter in its weights, in float32. ``how``: options of ``from_pretrained``. Raises
-    UserError where they do not go together, or the weights are a pickle."""
+    """Gives the model ``base`` with the adapter in its weights, in float32. ``how``: options of ``from_pretrained``.
+    Raises UserError where they do not go together, or the weights are a pickle."""
     weights = adapter / WEIGHTS
     if not weights.is_file():
         raise UserError(f"{adapter}: an adapter without {WEIGHTS}; expected it as peft saves it today")

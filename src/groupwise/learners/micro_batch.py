@@ -1,4 +1,5 @@
-"""Rollouts as token ids, packed and padded, and the states in them that are read for each sampled token."""
+"""A micro-batch is rollouts as token ids, packed and padded, and the states in them that are read for each sampled
+token."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ class Support:
 
     @staticmethod
     def of(rollouts: Sequence[Rollout], targets: Tensor) -> Support | None:
-        """Of the sampled tokens, ``targets`` ``[N]``; None where no rollout has one.
+        """Returns the support of the sampled tokens, ``targets`` ``[N]``; None where no rollout has one.
 
         Raises ValueError for a token outside the set it is said to have been drawn from: its probability is 0.
         """
@@ -43,13 +44,13 @@ class Support:
         return Support(ids, sizes)
 
     def part(self, place: slice) -> Support:
-        """Of the tokens in ``place``."""
+        """Returns that of the tokens in ``place``."""
         start = int(self.sizes[: place.start].sum())
         sizes = self.sizes[place]
         return Support(self.ids[start : start + int(sizes.sum())], sizes)
 
     def inside(self, vocabulary: int, device: torch.device) -> Tensor:
-        """``[N, vocabulary]`` bool."""
+        """Returns ``[N, vocabulary]`` bool."""
         ids, sizes = self.ids.to(device), self.sizes.to(device)
         inside = (sizes == 0)[:, None].repeat(1, vocabulary)
         inside[torch.arange(len(sizes), device=device).repeat_interleave(sizes), ids] = True
@@ -57,7 +58,7 @@ class Support:
 
 
 @dataclass(frozen=True)
-class Layout:
+class MicroBatch:
     """A micro-batch of B rollouts, of whose tokens the policy sampled N.
 
     A policy's state is read at the token before, which predicts it; a scorer's (``after``) at the token itself. What
@@ -75,7 +76,7 @@ class Layout:
     support: Support | None
 
     @staticmethod
-    def of(rollouts: Sequence[Rollout], device: torch.device | str, after: bool = False) -> Layout:
+    def of(rollouts: Sequence[Rollout], device: torch.device | str, after: bool = False) -> MicroBatch:
         """Raises ValueError for a support that does not fit its tokens."""
         sequences = [torch.tensor([*rollout.prompt.tokens, *rollout.tokens]) for rollout in rollouts]
         ids = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
@@ -91,10 +92,10 @@ class Layout:
         if not after:
             places, where = places - 1, torch.where(steps == 0, ends[rows], where - 1)
         where, ids, rows, places, targets, mask = (x.to(device) for x in (where, ids, rows, places, targets, mask))
-        return Layout(packing, where, ids, rows, places, targets, mask, support)
+        return MicroBatch(packing, where, ids, rows, places, targets, mask, support)
 
     def spread(self, values: Tensor) -> Tensor:
-        """``[N]`` values of the sampled tokens as ``[B, T]``, 0 elsewhere."""
+        """Returns ``[N]`` values of the sampled tokens as ``[B, T]``, 0 elsewhere."""
         return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
 
 

@@ -13,10 +13,19 @@ if TYPE_CHECKING:
 from groupwise.learners.loading import quiet_transformers
 
 CHAT_TEMPLATE = (
+    "{% if tools %}<|system|>{% for tool in tools %}{% set function = tool['function'] or tool %}"
+    "{% set parameters = (function['parameters'] or {})['properties'] or {} %}{{ function['name'] }}("
+    "{% for name in parameters %}{{ name }}: {{ parameters[name]['type'] or 'any' }}"
+    "{% if not loop.last %}, {% endif %}{% endfor %})\n{% endfor %}{% endif %}"
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% for call in message['tool_calls'] or [] %}{% set function = call['function'] or call %}"
+    '<tool_call>{"name": {{ function["name"] | tojson }}, '
+    '"arguments": {{ function["arguments"] | tojson }}}</tool_call>'
+    "{% endfor %}{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+"""Tools stand in a first system message, a line each; what a model calls, as Hermes writes it. A conversation without
+tools is written without any of that."""
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
 

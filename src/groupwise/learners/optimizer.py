@@ -1,4 +1,5 @@
-"""One optimiser update: gradients divided, clipped group by group, and left out where they are not finite."""
+"""This module makes one optimiser update: gradients divided, clipped group by group, and left out where they are not
+finite."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ SMALL = 2**22
 
 
 class Optimizer:
-    """AdamW over a group of parameters for each network.
+    """This is AdamW over a group of parameters for each network.
 
     Parameters in half precision have a float32 copy: gradients of micro-batches are summed there, AdamW steps it, and
     the parameter becomes the copy rounded. ``close`` before another one is made on the same parameters.
@@ -80,7 +81,7 @@ class Optimizer:
             hook.remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values."""
+        """Returns tensors and plain values."""
         return {"adamw": self._adamw.state_dict(), "masters": [master.detach() for _, master in self.masters]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -101,5 +102,5 @@ def divide_and_clip(parameters: Sequence[nn.Parameter], count: float, max_norm: 
 
 
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """Those that take a gradient."""
+    """Returns the parameters that take a gradient."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]

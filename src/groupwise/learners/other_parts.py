@@ -23,8 +23,8 @@ PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_prepro
 
 
 class OtherParts:
-    """Those of the checkpoint in ``directory`` that ``model``, loaded from there, does not hold. They are read where
-    they lie in the files, which may go while a run goes on."""
+    """These are the parts of the checkpoint in ``directory`` that ``model``, loaded from there, does not hold. They are
+    read where they lie in the files, which may go while a run goes on."""
 
     def __init__(self, directory: Path, model: Any) -> None:
         self._config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ class OtherParts:
             self._misnamed = min((name for name in own - whole.keys() if name != "lm_head.weight"), default="")
 
     def in_words(self) -> str:
-        """For a log; empty where the model is text alone."""
+        """Says it for a log; empty where the model is text alone."""
         if self.left_out:
             return (
                 f"its {' and '.join(self.left_out)} part is left out: text alone is read and trained; what is saved "
@@ -52,7 +52,8 @@ class OtherParts:
         return f"its {' and '.join(self.kept)} part stays as it is: text alone is read and trained" if self.kept else ""
 
     def refuse_lost(self, source: str) -> None:
-        """Raises UserError where what would be saved could not be put beside the parts that are left out."""
+        """Compares names. Raises UserError where what would be saved could not be put beside the parts that are left
+        out."""
         if self._misnamed:
             raise UserError(
                 f"{source}: holds a {' and '.join(self.left_out)} part, which would be lost: the text can't be put "
@@ -61,7 +62,7 @@ class OtherParts:
             )
 
     def put_back(self, directory: Path) -> None:
-        """Beside the text part that was saved in ``directory``."""
+        """Writes the parts beside the text part that was saved in ``directory``."""
         if not self._rest:
             return
         from safetensors.torch import save_file
@@ -80,7 +81,7 @@ class OtherParts:
             (directory / name).write_bytes(content)
 
     def _write_config(self, directory: Path) -> None:
-        """The whole model's, with what the trained part says of its dtype and its head."""
+        """Writes the whole model's config, with what the trained part says of its dtype and its head."""
         path = directory / "config.json"
         text = json.loads(path.read_text(encoding="utf-8"))
         said = {key: text[key] for key in ("dtype", "tie_word_embeddings") if key in text}
@@ -90,8 +91,8 @@ class OtherParts:
 
 
 def other_parts(source: Path | str, model: Any, note: Callable[[str], None]) -> OtherParts:
-    """What lies beside the text part ``model`` that was loaded from ``source``; ``note`` hears of it. Raises UserError
-    where it would be lost."""
+    """Finds what lies beside the text part ``model`` that was loaded from ``source``; ``note`` hears of it. Raises
+    UserError where it would be lost."""
     name, how = fetched(source)
     with one_line(f"{source}: the model can't be loaded"):
         found = OtherParts(_directory_of(name, how), model)
@@ -102,7 +103,7 @@ def other_parts(source: Path | str, model: Any, note: Callable[[str], None]) -> 
 
 
 def _directory_of(name: str, how: Mapping[str, Any]) -> Path:
-    """Of a model directory, or of a model that the hub's cache holds."""
+    """Returns the directory, also of a model that the hub's cache holds."""
     if Path(name).exists():
         return Path(name)
     from transformers.utils import cached_file
@@ -112,7 +113,7 @@ def _directory_of(name: str, how: Mapping[str, Any]) -> Path:
 
 
 def _tensors(directory: Path) -> dict[str, Any]:
-    """By their names, in the files' memory."""
+    """Returns the tensors by their names, in the files' memory."""
     from safetensors import safe_open
 
     index, single = directory / INDEX, directory / SINGLE

@@ -1,24 +1,34 @@
-"""Frozen policies: the present one, or another model that speaks the same tokens."""
+"""This module makes frozen policies: the present one, or another model that speaks the same tokens."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.loading import load_model, load_tokenizer
 from groupwise.learners.logprobs import LanguageModel
 from groupwise.output.counting import counted
+from groupwise.types import Rollout
 
 
-def frozen_copy(model: Any, lanes: Lanes | None = None) -> LanguageModel:
+def frozen_copy(model: Any, pool: TileThreads | None = None) -> LanguageModel:
     """The model as it is now, without gradient."""
-    return LanguageModel(copy.deepcopy(model).requires_grad_(False), lanes=lanes)
+    return LanguageModel(copy.deepcopy(model).requires_grad_(False), pool=pool)
+
+
+def as_reference_reads(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """Returns the same tokens behind the prompts that the reference policy reads."""
+    told = [replace(rollout.prompt, tokens=rollout.prompt.reference_tokens) for rollout in rollouts]
+    pairs = zip(rollouts, told, strict=True)
+    return [replace(rollout, prompt=prompt) if prompt.tokens else rollout for rollout, prompt in pairs]
 
 
 def load_reference(
-    source: str, policy: Any, tokenizer: Any, dtype: str, device: str, lanes: Lanes | None = None
+    source: str, policy: Any, tokenizer: Any, dtype: str, device: str, pool: TileThreads | None = None
 ) -> LanguageModel:
     """The model in a directory or of a hub name, as reference for ``policy``.
 
@@ -32,7 +42,7 @@ def load_reference(
             f"reference {source}: its vocabulary has {counted(theirs, 'entry', 'entries')} and the policy's {ours}; "
             "expected the same size: resize one of the two output matrices"
         )
-    return LanguageModel(model.requires_grad_(False), lanes=lanes)
+    return LanguageModel(model.requires_grad_(False), pool=pool)
 
 
 def check_same_ids(source: str, theirs: dict[str, int], ours: dict[str, int]) -> None:

@@ -49,7 +49,7 @@ def _names(index: Path) -> Iterable[Any]:
 
 
 def refuse_fetched(name: str, how: Mapping[str, Any]) -> None:
-    """As ``refuse_directory`` of a model on the hub: its index is looked at before any weights are."""
+    """Does as ``refuse_directory`` for a model on the hub: its index is looked at before any weights are."""
     from transformers import AutoConfig
     from transformers.utils import cached_file
 
@@ -65,8 +65,8 @@ def refuse_fetched(name: str, how: Mapping[str, Any]) -> None:
 
 @contextmanager
 def one_line(what: str, hint: str = "") -> Iterator[None]:
-    """Whatever a file makes its readers raise (a config with a number for a name, a tokenizer of half a line) is one
-    line: ``what`` and the reason."""
+    """Turns whatever a file makes its readers raise (a config with a number for a name, a tokenizer of half a line)
+    into one line: ``what`` and the reason."""
     try:
         yield
     except UserError:

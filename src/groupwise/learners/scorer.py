@@ -1,4 +1,5 @@
-"""A scorer: a network with one number at each token, as its learner. Reward models and process reward models are these.
+"""A scorer is a learner whose network gives scores: a network with one number at each token, as its learner. Reward
+models and process reward models are these.
 
 Its scores stand where a policy's log-probabilities stand, and their cotangent goes back through it.
 """
@@ -14,18 +15,18 @@ from torch import Tensor, nn
 
 from groupwise.algorithm import Algorithm, Outputs
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.backward import CoefficientFunction, accumulate, send_back
 from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
-from groupwise.learners.hidden_states import body_of
+from groupwise.learners.hidden_states import backbone_of
 from groupwise.learners.loading import context_of, load_scorer, load_tokenizer, refuse_lost_ids, save_model
-from groupwise.learners.memory import Room
-from groupwise.learners.micro_batch import Layout
+from groupwise.learners.memory import MicroBatchBudget
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.options import LearnerOptions
 from groupwise.learners.source import fetched
-from groupwise.learners.thread_trial import choose_threads, own_lanes, remarks, trial_rollouts
+from groupwise.learners.thread_trial import choose_threads, pool_threads, remarks, trial_rollouts
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Network
@@ -42,7 +43,7 @@ class ScorerLearner:
     ``AutoModelForSequenceClassification`` loads. A new head's weights are drawn from N(0, 1/√(d + 1)).
     """
 
-    threads = own_lanes
+    threads = pool_threads
     policy = None
 
     def __init__(
@@ -55,7 +56,7 @@ class ScorerLearner:
         if config.lora.rank:
             raise UserError("lora.rank: a scorer is trained whole; expected 0 in a stage that trains one")
         self.config, self.half_precision = config, config.dtype == "bfloat16"
-        self.room = Room(config.tokens_per_micro_batch, self.discard, note)
+        self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note)
         self.device = pick_device(config.device)
         self.model, new = load_scorer(directory, config.dtype, self.device)
         self.tokenizer = load_tokenizer(directory)
@@ -70,20 +71,21 @@ class ScorerLearner:
         refuse_lost_ids(directory, self.model, self.tokenizer)
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.version = 0
-        self.lanes = Lanes(config.threads or 1)
-        self._body = body_of(self.model, config.checkpointing, self.lanes)
+        self.pool = TileThreads(config.threads or 1)
+        self._backbone = backbone_of(self.model, config.checkpointing, self.pool)
         self.threads = choose_threads(config.threads, self.device, self.model, self._trial, note)
         self._optimizer = self._new_optimizer()
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
-        """A fresh optimizer. Raises RuntimeError where a reference or a critic is asked for."""
+        """Makes a fresh optimizer. Raises RuntimeError where a reference or a critic is asked for."""
         if reference is not None or critic != "none":
             raise RuntimeError(NO_POLICY)
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
     def score(self, rollouts: Sequence[Rollout]) -> Tensor:
-        """``[B, T]`` the score of each sampled token, without gradient; 0 where the mask is 0. Any real number."""
+        """Returns ``[B, T]`` the score of each sampled token, without gradient; 0 where the mask is 0. Any real
+        number."""
         shape = len(rollouts), max((len(rollout.tokens) for rollout in rollouts), default=0)
         result = torch.zeros(shape, dtype=torch.float64 if self.config.dtype == "float64" else torch.float32)
 
@@ -94,7 +96,7 @@ class ScorerLearner:
 
         while True:
             try:
-                self.room.each(rollouts, read, bool(self.slower))
+                self.budget.each(rollouts, read, bool(self.slower))
                 return result
             except MicroBatchTooLarge:
                 continue
@@ -124,10 +126,10 @@ class ScorerLearner:
         def learn(rows: list[int]) -> None:
             said = Outputs(self._scores([rollouts[row] for row in rows]))
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
-            with self.lanes.inside(self._body.tiled):
+            with self.pool.inside(self._backbone.tiled):
                 send_back(said, cotangent)
 
-        self.room.each(rollouts, learn, bool(self.slower), together)
+        self.budget.each(rollouts, learn, bool(self.slower), together)
 
     @property
     def memory(self) -> LocalMemory:
@@ -140,22 +142,22 @@ class ScorerLearner:
 
     @property
     def slower(self) -> str:
-        """Why padding is computed, and every prompt as often as it occurs; empty: neither is."""
-        return self._body.why_padded
+        """Says why padding is computed, and every prompt as often as it occurs; empty: neither is."""
+        return self._backbone.fallback_reason
 
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
-        layout = Layout.of(rollouts, self.device, after=True)
-        with self.lanes.inside(self._body.tiled):
-            return layout.spread(scores_of(self._body(layout), self.model.score.weight))
+        micro_batch = MicroBatch.of(rollouts, self.device, after=True)
+        with self.pool.inside(self._backbone.tiled):
+            return micro_batch.spread(scores_of(self._backbone(micro_batch), self.model.score.weight))
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
-        lanes, vocabulary = Lanes(threads), self.model.config.get_text_config().vocab_size
-        body = self._body.shallow(lanes)
-        rollouts = trial_rollouts(body.parameters, vocabulary, self.context_tokens)
-        layout = Layout.of(rollouts, self.device, after=True)
-        with lanes.inside(body.tiled):
-            scores_of(body(layout), self.model.score.weight).sum().backward()
+        pool, vocabulary = TileThreads(threads), self.model.config.get_text_config().vocab_size
+        backbone = self._backbone.shallow(pool)
+        rollouts = trial_rollouts(backbone.parameters, vocabulary, self.context_tokens)
+        micro_batch = MicroBatch.of(rollouts, self.device, after=True)
+        with pool.inside(backbone.tiled):
+            scores_of(backbone(micro_batch), self.model.score.weight).sum().backward()
         for parameter in self.model.parameters():
             parameter.grad = None
 
@@ -168,7 +170,7 @@ class ScorerLearner:
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``trainable.Trainable``. An update whose gradient is not finite is left out and counted."""
-        with self.lanes.inside(tiled=self._optimizer.small):
+        with self.pool.inside(tiled=self._optimizer.small):
             (norm,), finite = self._optimizer.step(count, (learning_rate,))
         self.version += finite
         return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}
@@ -200,8 +202,8 @@ class ScorerLearner:
         self._optimizer.close()
 
     def state(self) -> dict[str, Any]:
-        """Everything that ``write`` writes: tensors and plain values."""
-        kept = {"threads": self.threads, "tokens_per_micro_batch": self.room.tokens, "version": self.version}
+        """Returns everything that ``write`` writes: tensors and plain values."""
+        kept = {"threads": self.threads, "tokens_per_micro_batch": self.budget.tokens, "version": self.version}
         return {"optimizer": self._optimizer.state_dict(), **kept}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -209,19 +211,20 @@ class ScorerLearner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
         self.threads = self.config.threads or state["threads"]
-        self.room.tokens = min(self.room.tokens, state.get("tokens_per_micro_batch", self.room.tokens))
+        self.budget.tokens = min(self.budget.tokens, state.get("tokens_per_micro_batch", self.budget.tokens))
 
 
 def scores_of(hidden: Tensor, weight: Tensor) -> Tensor:
-    """``[...]`` of hidden states ``[..., d]``, at least float32. In half precision the head alone is not: three digits
-    are too few to tell two good answers apart."""
+    """Returns the scores ``[...]`` of hidden states ``[..., d]``, at least float32. In half precision the head alone is
+    not: three digits are too few to tell two good answers apart."""
     if weight.dtype not in (torch.float32, torch.float64):
         hidden, weight = hidden.float(), weight.float()
     return nn.functional.linear(hidden, weight).squeeze(-1)
 
 
 def draw_head(head: nn.Linear, seed: int) -> None:
-    """N(0, 1/√(d + 1)), the same for the same seed on every device (OpenAI's first reward models; arXiv 2009.01325)."""
+    """Draws a head from N(0, 1/√(d + 1)), the same for the same seed on every device (OpenAI's first reward models;
+    arXiv 2009.01325)."""
     spread = (head.in_features + 1) ** -0.5
     drawn = torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * spread
     with torch.no_grad():

@@ -36,7 +36,7 @@ def _build(self: Any, config: Any) -> None:
 
 
 def _forward(self: Any, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Any:
-    """Scores of the last tokens that are no padding."""
+    """Returns the scores of the last tokens that are no padding."""
     hidden = self.base_model(input_ids, attention_mask=attention_mask, **options).last_hidden_state
     real = input_ids != self.config.get_text_config().pad_token_id
     last = real.long().cumsum(-1).argmax(-1)

@@ -15,8 +15,8 @@ from groupwise.storage.nearest import nearest_model
 
 
 def check_model(source: Path | str) -> str:
-    """``source`` as transformers wants it: of a GGUF file and of an adapter the model directory that is made of it
-    once. Raises UserError where it is a path that holds no safe model, and where it is nearly the path of one."""
+    """Gives ``source`` as transformers wants it: of a GGUF file and of an adapter the model directory that is made of
+    it once. Raises UserError where it is a path that holds no safe model, and where it is nearly the path of one."""
     text = str(source)
     path = Path(text).expanduser()
     if text and path.exists():
@@ -35,8 +35,8 @@ def check_model(source: Path | str) -> str:
 
 
 def fetched(source: Path | str) -> tuple[str, dict[str, Any]]:
-    """``source`` as transformers wants it, and how it is to be opened. The hub is asked once, and only where there is
-    no such directory. Raises UserError as ``check_model`` and ``hub.answers`` do."""
+    """Gives ``source`` as transformers wants it, and how it is to be opened. The hub is asked once, and only where
+    there is no such directory. Raises UserError as ``check_model`` and ``hub.answers`` do."""
     name = check_model(source)
     if Path(name).exists():
         return name, NO_CODE
@@ -44,7 +44,7 @@ def fetched(source: Path | str) -> tuple[str, dict[str, Any]]:
 
 
 def _refuse_foreign(text: str, path: Path) -> None:
-    """Raises UserError for what is there and no directory of a model."""
+    """Looks at a path. Raises UserError for what is there and no directory of a model."""
     if not path.is_dir():
         raise UserError(
             f"{text}: is a file, and no GGUF; expected the directory that holds config.json and the weights"

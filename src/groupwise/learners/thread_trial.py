@@ -1,4 +1,4 @@
-"""How many CPU threads a train step runs fastest with, by trying."""
+"""This module finds out, by trying, how many CPU threads a train step runs fastest with."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ time, and a trial against them says nothing: then a step is taken to cost its CP
 
 
 class ThreadPlan:
-    """How many CPU threads the learners of one run have. Models of one kind and size get one answer, so that they round
-    alike; two that are opened at once are not tried against each other."""
+    """A plan says how many CPU threads the learners of one run have. Models of one kind and size get one answer, so
+    that they round alike; two that are opened at once are not tried against each other."""
 
     def __init__(self) -> None:
         self.most = torch.get_num_threads()
@@ -35,7 +35,8 @@ class ThreadPlan:
         self._trial = threading.Lock()
 
     def choose(self, wanted: int, device: str, model: Any, step: Callable[[int], None]) -> int:
-        """``wanted``, or for 0 on the CPU the fastest for ``step(threads)``, up to the number that torch had."""
+        """Returns ``wanted``, or for 0 on the CPU the fastest for ``step(threads)``, up to the number that torch
+        had."""
         if wanted or device != "cpu":
             return wanted or self.most
         key = type(model).__name__, model.num_parameters()
@@ -50,8 +51,9 @@ _current: ContextVar[ThreadPlan | None] = ContextVar("thread plan", default=None
 
 @contextmanager
 def one_thread_plan() -> Iterator[ThreadPlan]:
-    """Learners that are opened in here share a plan. Torch has as many threads as the newest of them everywhere in this
-    thread, in sampling too: a continued run, which is told the number, rounds alike. At the end it is as it was."""
+    """Gives learners that are opened in here one plan to share. Torch has as many threads as the newest of them
+    everywhere in this thread, in sampling too: a continued run, which is told the number, rounds alike. At the end it
+    is as it was."""
     plan = ThreadPlan()
     again = own_threads(plan.most)
     inside = _current.set(plan)
@@ -62,22 +64,22 @@ def one_thread_plan() -> Iterator[ThreadPlan]:
         again()
 
 
-def _set_lanes(learner: Any, count: int) -> None:
-    learner.lanes.count = count
+def _set_thread_count(learner: Any, count: int) -> None:
+    learner.pool.count = count
 
 
-own_lanes: Any = property(lambda learner: learner.lanes.count, _set_lanes, doc="A learner's own CPU threads.")
+pool_threads: Any = property(lambda learner: learner.pool.count, _set_thread_count, doc="A learner's own CPU threads.")
 
 
 def remarks(threads: int, chosen: bool, slower: str) -> list[str]:
-    """What a person should know once a run: how many threads were ``chosen`` in a trial, and why learning is slower
-    than it could be."""
+    """Returns what a person should know once a run: how many threads were ``chosen`` in a trial, and why learning is
+    slower than it could be."""
     found = [f"{counted(threads, 'CPU thread')}, the fastest in a trial"] if chosen else []
     return found + ([f"{slower}; padding is computed and prompts are not shared, slower"] if slower else [])
 
 
 def trial_rollouts(parameters: int, vocabulary: int, context_tokens: int) -> list[Rollout]:
-    """Two groups of four, for a fraction of a second in a network of so many parameters."""
+    """Makes two groups of four, for a fraction of a second in a network of so many parameters."""
     length = max(6, min(200, context_tokens // 2, int(TRIAL_FLOPS / (6 * max(parameters, 1)) / 10)))
     ids = tuple(place % vocabulary for place in range(1, length + 1))
     prompts = [Prompt(Example("trial", ""), ids[start:] or ids) for start in range(2)]

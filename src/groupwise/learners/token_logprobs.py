@@ -1,4 +1,5 @@
-"""Log-probabilities of given tokens without the table of all: tile by tile, forward and backward."""
+"""This module computes log-probabilities of given tokens without the table of all: tile by tile, forward and
+backward."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from groupwise.kernels import half_blocks, learn
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.tile_threads import TileThreads
 from groupwise.networks import torch_ops
 
 TILE_TOKENS = 512
@@ -20,27 +21,27 @@ KEPT_ELEMENTS = 2**23
 """Up to so many logits are kept for the backward pass; more are computed again."""
 
 
-def token_chances(
-    hidden: Tensor, matrix: Tensor, targets: Tensor, temperature: float, lanes: Lanes | None = None
+def token_logprobs(
+    hidden: Tensor, matrix: Tensor, targets: Tensor, temperature: float, pool: TileThreads | None = None
 ) -> tuple[Tensor, Tensor]:
     """``[N]`` log-probabilities of ``targets`` ``[N]`` and entropies (without gradient) of ``softmax(h Wᵀ / T)``, at
-    least float32, of ``hidden`` ``[N, d]`` and ``matrix`` ``[V, d]``. ``lanes``: whose threads compute; else one."""
-    given = hidden, matrix, targets.contiguous(), 1 / temperature, lanes or Lanes(1)
+    least float32, of ``hidden`` ``[N, d]`` and ``matrix`` ``[V, d]``. ``pool``: whose threads compute; else one."""
+    given = hidden, matrix, targets.contiguous(), 1 / temperature, pool or TileThreads(1)
     if torch.is_grad_enabled():
-        return _Chances.apply(*given)
+        return _TokenLogprobs.apply(*given)
     logprobs, entropies, _ = _forward(*given, None)
     return logprobs, entropies
 
 
-class _Chances(torch.autograd.Function):
+class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, lanes: Lanes
+        ctx: Any, hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, pool: TileThreads
     ) -> tuple[Tensor, Tensor]:
         keep = len(hidden) * len(matrix) <= KEPT_ELEMENTS
         ctx.kept = hidden.new_empty(len(hidden), len(matrix)) if keep else None
-        ctx.scale, ctx.lanes = scale, lanes
-        found = _forward(hidden, matrix, targets, scale, lanes, ctx.kept)
+        ctx.scale, ctx.pool = scale, pool
+        found = _forward(hidden, matrix, targets, scale, pool, ctx.kept)
         ctx.save_for_backward(hidden, matrix, targets, found)
         logprobs, entropies, _ = found
         ctx.mark_non_differentiable(entropies)
@@ -51,7 +52,7 @@ class _Chances(torch.autograd.Function):
         hidden, matrix, targets, found = ctx.saved_tensors
         learns, backward = ctx.needs_input_grad[1], _kernel_backward if compiled(hidden, matrix) else _backward
         by = by.to(found.dtype).contiguous()
-        dhidden, dmatrix = backward(hidden, matrix, targets, found, by, ctx.scale, ctx.kept, learns, ctx.lanes)
+        dhidden, dmatrix = backward(hidden, matrix, targets, found, by, ctx.scale, ctx.kept, learns, ctx.pool)
         return dhidden, dmatrix, None, None, None
 
 
@@ -61,18 +62,18 @@ def compiled(hidden: Tensor, matrix: Tensor) -> bool:
 
 
 def _forward(
-    hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, lanes: Lanes, kept: Tensor | None
+    hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, pool: TileThreads, kept: Tensor | None
 ) -> Tensor:
     """``[3, N]`` log-probabilities, entropies and logarithms of the normalisers; the logits in ``kept``."""
     if compiled(hidden, matrix):
         size = tile_size(len(hidden), len(matrix), _strands(matrix))
-        return learn.head(hidden.contiguous(), matrix.contiguous(), targets, scale, size, kept, lanes)
+        return learn.head(hidden.contiguous(), matrix.contiguous(), targets, scale, size, kept, pool)
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     found = torch.empty(3, len(hidden), dtype=dtype, device=hidden.device)
-    with torch.no_grad(), lanes.inside(tiled=False):
+    with torch.no_grad(), pool.inside(tiled=False):
         for tile in _tiles(len(hidden), len(matrix)):
             logits = hidden[tile] @ matrix.T
-            parts = _steps(logits).chances(logits, targets[tile], scale, lanes)
+            parts = _steps(logits).token_logprobs(logits, targets[tile], scale, pool)
             for number, part in enumerate(parts):
                 found[number, tile] = part
             if kept is not None:
@@ -89,12 +90,12 @@ def _kernel_backward(
     scale: float,
     kept: Tensor | None,
     learns: bool,
-    lanes: Lanes,
+    pool: TileThreads,
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``hidden``, and of ``matrix`` where it learns; what is ``kept`` is used up."""
     strands = _strands(matrix)
     given = hidden.contiguous(), matrix.contiguous(), targets, scale, tile_size(len(hidden), len(matrix), strands)
-    return learn.head_backward(*given, strands, kept, found, by, learns, lanes)
+    return learn.head_backward(*given, strands, kept, found, by, learns, pool)
 
 
 def _backward(
@@ -106,15 +107,17 @@ def _backward(
     scale: float,
     kept: Tensor | None,
     learns: bool,
-    lanes: Lanes,
+    pool: TileThreads,
 ) -> tuple[Tensor, Tensor | None]:
     """The same in torch, with threads within its products."""
     normalisers, dhidden = found[2], torch.empty_like(hidden)
     dmatrix = torch.zeros_like(matrix, dtype=found.dtype) if learns else None
-    with lanes.inside(tiled=False):
+    with pool.inside(tiled=False):
         for tile in _tiles(len(hidden), len(matrix)):
             logits = hidden[tile] @ matrix.T if kept is None else kept[tile]
-            back = _steps(logits).chances_backward(logits, targets[tile], scale, normalisers[tile], by[tile], lanes)
+            back = _steps(logits).token_logprobs_backward(
+                logits, targets[tile], scale, normalisers[tile], by[tile], pool
+            )
             torch.mm(back, matrix, out=dhidden[tile])
             if dmatrix is not None and back.dtype == dmatrix.dtype:
                 dmatrix.addmm_(back.T, hidden[tile])
@@ -132,7 +135,7 @@ def _strands(matrix: Tensor) -> int:
 
 
 def tile_size(rows: int, vocabulary: int, strands: int) -> int:
-    """Rows of a tile: as many tiles in each strand, whatever the number of lanes."""
+    """Returns how many rows a tile has: as many tiles in each strand, whatever the number of lanes."""
     most = max(1, min(TILE_TOKENS, TILE_ELEMENTS // (vocabulary * strands)))
     rounds = -(-rows // (most * strands))
     return -(-rows // max(1, rounds * strands)) or 1

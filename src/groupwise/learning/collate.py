@@ -1,4 +1,4 @@
-"""Ragged completions as the ``[B, T]`` tensors of ``Signals``, padded on the right with masked zeros."""
+"""This module makes ragged completions the ``[B, T]`` tensors of ``Signals``, padded on the right with masked zeros."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
 
 
 def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = None) -> Signals:
-    """Rollouts as an algorithm reads them, before anything is computed of them.
+    """Returns rollouts as an algorithm reads them, before anything is computed of them.
 
     ``weights`` are those of the task's rewards by name; with several, each one's own scores become ``parts``.
     """
     rollouts = flatten(groups)
-    rewards, rewarded = placed([rollout.rewards for rollout in rollouts], longest(r.tokens for r in rollouts))
+    rewards, rewarded = place_rewards([rollout.rewards for rollout in rollouts], longest(r.tokens for r in rollouts))
     sampled = any(rollout.version != DEMONSTRATED for rollout in rollouts)
     return Signals(
         **parts([[_value(rollout, name) for name in weights or ()] for rollout in rollouts], weights or {}),
         mask=padded([rollout.mask for rollout in rollouts], torch.bool),
+        tokens=padded([rollout.tokens for rollout in rollouts], torch.int64),
         group=torch.tensor([number for number, group in enumerate(groups) for _ in group.rollouts]),
         greedy_rewards=numbers(group.greedy_reward for group in groups for _ in group.rollouts),
         rewards=rewards,
@@ -39,15 +40,15 @@ def longest(rows: Iterable[Sequence[object]]) -> int:
 
 
 def padded(rows: Sequence[Sequence[float]], dtype: torch.dtype = torch.float64) -> Tensor:
-    """``[B, T]`` of rows of numbers (or truths); zeros behind the shorter ones."""
+    """Returns ``[B, T]`` of rows of numbers (or truths); zeros behind the shorter ones."""
     table = torch.zeros((len(rows), longest(rows)), dtype=dtype)
     for row, values in enumerate(rows):
         table[row, : len(values)] = torch.tensor(values, dtype=dtype)
     return table
 
 
-def placed(rewards: Sequence[Mapping[int, float]], width: int) -> tuple[Tensor, Tensor]:
-    """``[B, width]`` rewards at their tokens, 0 elsewhere, and which tokens have one."""
+def place_rewards(rewards: Sequence[Mapping[int, float]], width: int) -> tuple[Tensor, Tensor]:
+    """Returns ``[B, width]`` rewards at their tokens, 0 elsewhere, and which tokens have one."""
     table = torch.zeros((len(rewards), width), dtype=torch.float64)
     rewarded = torch.zeros((len(rewards), width), dtype=torch.bool)
     for row, places in enumerate(rewards):
@@ -57,12 +58,13 @@ def placed(rewards: Sequence[Mapping[int, float]], width: int) -> tuple[Tensor, 
 
 
 def numbers(values: Iterable[float | None]) -> Tensor:
-    """``[B]`` float64; NaN where there is no number."""
+    """Returns ``[B]`` float64; NaN where there is no number."""
     return torch.tensor([float("nan") if value is None else float(value) for value in values], dtype=torch.float64)
 
 
 def parts(rows: Sequence[Sequence[float | None]], weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """``parts`` and ``part_weights`` ``[B, K]`` of ``Signals``, NaN where a reward gave no value. One has none."""
+    """Returns ``parts`` and ``part_weights`` ``[B, K]`` of ``Signals``, NaN where a reward gave no value. One has
+    none."""
     if len(weights) < 2:
         return {}
     table = torch.stack([numbers(row) for row in rows])

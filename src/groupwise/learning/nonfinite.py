@@ -1,4 +1,5 @@
-"""Numbers that are not finite: found before they reach the weights, and named where they first appear.
+"""This module refuses numbers that are not finite: found before they reach the weights, and named where they first
+appear.
 
 An update one of whose numbers is NaN or infinite is left out whole. What came first is named, in the order in which
 numbers are made of numbers: a NaN advantage makes a NaN coefficient and a NaN gradient, and the advantage is the news.

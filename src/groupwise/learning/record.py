@@ -1,4 +1,5 @@
-"""What one step leaves behind: the numbers of its draw, and the first number of an update that was not finite."""
+"""A record is what one step leaves behind: the numbers of its draw, and the first number of an update that was not
+finite."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class BadNumber:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one step leaves behind, for the ledger and the report: numbers of the first pass over the draw."""
+    """A step record is what one step leaves behind, for the ledger and the report: numbers of the first pass over the
+    draw."""
 
     step: int
     groups: Sequence[Group]
@@ -52,6 +54,6 @@ class StepRecord:
 
     @staticmethod
     def empty(groups: Sequence[Group], signals: Signals, step: int, reads: str = "logprobs") -> StepRecord:
-        """Of the 0-based ``step``, before its first update."""
+        """Makes the record of the 0-based ``step``, before its first update."""
         logprobs, coefficients = torch.zeros(signals.mask.shape), torch.zeros(signals.mask.shape)
         return StepRecord(step + 1, groups, signals, logprobs, coefficients, reads)

@@ -1,4 +1,5 @@
-"""What learning from a batch saw, as a plain value whose parts can be added up, and the metrics of a draw from it."""
+"""A tally says what learning from a batch saw, as a plain value whose parts can be added up, and gives the metrics of a
+draw."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from groupwise.learning.train_batch import TrainBatch, own_tokens
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Sums over the rows of one accumulation. ``a + b`` is the tally of both, in that order; ``Tally()`` adds nothing.
+    """A tally holds sums over the rows of one accumulation. ``a + b`` is the tally of both, in that order; ``Tally()``
+    adds nothing.
 
     It holds numbers and tensors alone, so that it can come from another process.
     """
@@ -48,7 +50,7 @@ class Tally:
 
     @staticmethod
     def total(tallies: Sequence[Tally]) -> Tally:
-        """All of them added up, in this order."""
+        """Returns all of them added up, in this order."""
         sums: dict[str, float] = {}
         means: dict[str, tuple[float, float]] = {}
         for tally in tallies:
@@ -153,7 +155,7 @@ def _distance(logprobs: Tensor, signals: Signals, off_policy: Tensor) -> dict[st
 
 
 def mismatch(logprobs: Tensor, behavior_logprobs: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Sums over sampled tokens of how far the learner is from the engine that sampled them.
+    """Sums over sampled tokens how far the learner is from the engine that sampled them.
 
     With r = π_θ / π_sampler: abs(log r); r - 1 - log r, whose mean is KL(π_sampler‖π_θ); and (r - 1)², whose mean is
     chi² of the two, what importance weights would add to the variance. A mean absolute gap hides few large ones.
@@ -169,7 +171,7 @@ def mismatch(logprobs: Tensor, behavior_logprobs: Tensor, mask: Tensor) -> dict[
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """One optimiser update of a draw: what its batch saw, and what the step measured."""
+    """This is one optimiser update of a draw: what its batch saw, and what the step measured."""
 
     tally: Tally
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -181,7 +183,8 @@ class Update:
 
 
 def summary(every: Sequence[Update], rate: float) -> dict[str, float]:
-    """Means over the updates of a draw; the gap between engine and learner only of the first, which is on-policy.
+    """Returns means over the updates of a draw; the gap between engine and learner only of the first, which is
+    on-policy.
 
     Those that were left out are counted, by what was not finite, and those that had nothing to learn from.
     """

@@ -1,4 +1,4 @@
-"""What a learner is given to learn from: rollouts and the numbers of their gradient, as plain values.
+"""A batch is what a learner is given to learn from: rollouts and the numbers of their gradient, as plain values.
 
 A batch holds no function and no handle, so that it can be sent to another process, whole or in parts.
 """
@@ -30,7 +30,7 @@ class TrainBatch:
 
     @staticmethod
     def of(algorithm: Algorithm, rollouts: Sequence[Rollout], signals: Signals) -> TrainBatch:
-        """All rows of a draw, to be learned from by ``algorithm``."""
+        """Makes a batch of all rows of a draw, to be learned from by ``algorithm``."""
         joined = tuple(signals.group.tolist()) if algorithm.objective.joins_group() else None
         return TrainBatch(
             tuple(rollouts), signals, algorithm.source.temperature, tuple(range(len(rollouts))), together=joined
@@ -50,7 +50,7 @@ class TrainBatch:
 
     @property
     def count(self) -> float:
-        """What its rows add to the denominator of J."""
+        """Returns what its rows add to the denominator of J."""
         assert self.signals.counts is not None
         return float(self.signals.counts.sum())
 
@@ -62,8 +62,8 @@ class TrainBatch:
 
 
 def own_tokens(signals: Signals) -> Tensor:
-    """``[B, T]`` bool: tokens that the policy which learns from them has drawn, as it is now. None of a demonstration,
-    and none where nothing says whose completions these are."""
+    """Returns ``[B, T]`` bool: tokens that the policy which learns from them has drawn, as it is now. None of a
+    demonstration, and none where nothing says whose completions these are."""
     if signals.off_policy is None or signals.demonstrated is None:
         return torch.zeros_like(signals.mask)
     return signals.mask & ~(signals.off_policy | signals.demonstrated[:, None])

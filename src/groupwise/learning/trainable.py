@@ -1,4 +1,5 @@
-"""What a learner promises: a network is trained with data that goes in and sums that come out. See learners/.
+"""This module says what a learner promises: a network is trained with data that goes in and sums that come out. See
+learners/.
 
 Nothing here must be held whole by one process, and no function is sent anywhere, so that the same words serve one
 process and many.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from groupwise.types import Rollout
 
@@ -24,11 +25,12 @@ Network = Literal["none", "head", "own"]
 
 
 class Memory(Protocol):
-    """What is asked about a learner's memory, before a step and before a write."""
+    """This protocol answers questions about a learner's memory, before a step and before a write."""
 
     @property
     def tokens_per_micro_batch(self) -> int:
-        """How many go through the network at once: as many as asked for, and fewer once memory has run out."""
+        """Says how many tokens go through the network at once: as many as asked for, and fewer once memory has run
+        out."""
         ...
 
     def is_tight(self, tokens: int) -> bool:
@@ -93,7 +95,7 @@ class Trainable(Protocol):
 
     @property
     def policy(self) -> Policy | None:
-        """Itself, where it is a policy; None for a scorer, which nothing can be sampled from."""
+        """Returns itself, where it is a policy; None for a scorer, which nothing can be sampled from."""
         ...
 
     @property
@@ -171,11 +173,52 @@ class Trainable(Protocol):
         ...
 
 
+class LearnerConfig(Protocol):
+    """This is the learner slot of a recipe: a frozen dataclass of options, and how a learner is opened with them."""
+
+    @property
+    def tokens_per_micro_batch(self) -> int:
+        """Says how many tokens go through the network at once, at most."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Says where it computes: ``auto``, ``cpu`` or ``cuda``."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Names the precision of its parameters, by torch's name."""
+        ...
+
+    @property
+    def rounds_adapters(self) -> bool:
+        """Whether the policy is more than the weights of its saved model, since ``dtype`` rounds what adapters add."""
+        ...
+
+    def with_threads(self, threads: int) -> Self:
+        """Returns these options with so many CPU threads, unless they name a number of their own."""
+        ...
+
+    def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> Policy:
+        """Opens a policy on the model in ``directory`` (or of a hub name). ``note`` is called with what a person should
+        know. Raises UserError where there is no such model."""
+        ...
+
+    def open_scorer(
+        self, directory: Path | str, seed: int = 0, note: Callable[[str], None] = lambda text: None
+    ) -> Trainable:
+        """Opens a scorer on the scorer, or on the trunk of the causal LM, in ``directory`` (or of a hub name); ``seed``
+        draws the head of a new one. Raises UserError where there is no such model."""
+        ...
+
+
 class Policy(Trainable, Protocol):
     """A learner that completions can be sampled from."""
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """As ``Trainable.logprobs``; with ``reference``, of the reference policy."""
+        """Returns what ``Trainable.logprobs`` returns; with ``reference``, of the reference policy, which reads
+        ``Prompt.reference_tokens`` where there are any, here and in an exact KL."""
         ...
 
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:

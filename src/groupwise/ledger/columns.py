@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     import pyarrow
     from torch import Tensor
 
-VERSION = "3"
+VERSION = "4"
 """Of the schema, in each file's metadata under ``groupwise.ledger``; files of version 1 have none. From 3 on there are
-``versions``: which weights drew which tokens (``Rollout.spans``)."""
+``versions``: which weights drew which tokens (``Rollout.spans``); from 4 on ``stop``, ``turns``, ``messages`` and
+``world_seed`` of episodes, None without an environment."""
 
 
 def schema() -> pyarrow.Schema:
-    """Name and type of every column. ``list`` columns have a value for each token of the completion."""
+    """Returns name and type of every column. ``list`` columns have a value for each token of the completion."""
     import pyarrow as pa
 
     ids, float32s, float64s = pa.list_(pa.int32()), pa.list_(pa.float32()), pa.list_(pa.float64())
@@ -41,6 +42,10 @@ def schema() -> pyarrow.Schema:
         "version": pa.int64(),
         "versions": spans,
         "reward": pa.float64(),
+        "stop": pa.string(),
+        "turns": ids,
+        "messages": pa.string(),
+        "world_seed": pa.int64(),
         "correct": pa.bool_(),
         "greedy_reward": pa.float64(),
         "reward_tokens": ids,
@@ -61,7 +66,7 @@ def schema() -> pyarrow.Schema:
 
 
 def table_of(stage: str, record: StepRecord, weights: Mapping[str, float]) -> pyarrow.Table:
-    """All rollouts of one step, a row each; ``weights`` are the rewards'."""
+    """Makes a table of all rollouts of one step, a row each; ``weights`` are the rewards'."""
     import pyarrow as pa
 
     form = schema()
@@ -91,6 +96,10 @@ def _plain(stage: str, record: StepRecord) -> dict[str, Any]:
         "finished": [rollout.finished for rollout in rollouts],
         "version": [rollout.version for rollout in rollouts],
         "versions": [[{"version": drawn_by, "end": end} for drawn_by, end in each.spans] for each in rollouts],
+        "stop": [rollout.stop for rollout in rollouts],
+        "turns": [rollout.turns if rollout.stop else None for rollout in rollouts],
+        "messages": [_said(rollout) for rollout in rollouts],
+        "world_seed": [rollout.prompt.world for rollout in rollouts],
         "correct": [rollout.correct for rollout in rollouts],
         "greedy_reward": [group.greedy_reward for group in record.groups for _ in group.rollouts],
         "extras": [extras(rollout) for rollout in rollouts],
@@ -115,7 +124,7 @@ def _rewards(record: StepRecord, weights: Mapping[str, float]) -> dict[str, Any]
 
 
 def parts_of(rollout: Rollout, weights: Mapping[str, float]) -> dict[str, float | None]:
-    """What each reward of the sum added to it, by name."""
+    """Returns what each reward of the sum added to it, by name."""
     return {name: _part(rollout.scores[name].value, each) for name, each in weights.items() if name in rollout.scores}
 
 
@@ -181,13 +190,20 @@ def _plain_text(prompt: Text) -> str | None:
     return _encodable(prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False, default=str))
 
 
+def _said(rollout: Rollout) -> str | None:
+    """The whole conversation of an episode as JSON."""
+    if rollout.stop is None:
+        return None
+    return masked(json.dumps([*rollout.prompt.messages, *rollout.messages], ensure_ascii=False, default=str))
+
+
 def _encodable(text: str | None) -> str | None:
     """Half of a surrogate pair has no UTF-8."""
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def extras(rollout: Rollout) -> str | None:
-    """What rewards said beside their values, as JSON by reward and name; None where none did."""
+    """Returns what rewards said beside their values, as JSON by reward and name; None where none did."""
     said = {name: {**score.logged, **score.extras} for name, score in rollout.scores.items()}
     said = {name: values for name, values in said.items() if values}
     return masked(json.dumps(said, ensure_ascii=False)) if said else None

@@ -27,7 +27,8 @@ class Ledger:
         return self.directory / stage / f"{step:06d}.parquet"
 
     def write(self, stage: str, record: StepRecord, weights: Mapping[str, float] | None = None) -> Path:
-        """All rollouts of one step, a row each. Lists are as long as the completion; ``weights`` are the rewards'."""
+        """Writes all rollouts of one step, a row each. Lists are as long as the completion; ``weights`` are the
+        rewards'."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -63,7 +64,7 @@ class Ledger:
         return rows
 
     def steps(self, stage: str) -> list[int]:
-        """Steps on disk, in order."""
+        """Returns the steps on disk, in order."""
         return sorted(int(path.stem) for path in (self.directory / stage).glob("*.parquet"))
 
 

@@ -1,4 +1,5 @@
-"""Attention over packed sequences: every token of a completion sees its family's prompt and what precedes it.
+"""This module computes attention over packed sequences: every token of a completion sees its family's prompt and what
+precedes it.
 
 A shared prompt's keys and values get the gradient of all its completions, so the result is that of separate sequences.
 """
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groupwise.kernels import learn
-from groupwise.kernels.tile_threads import Lanes
+from groupwise.kernels.tile_threads import TileThreads
 from groupwise.networks import varlen
 from groupwise.networks.fused_blocks import Again
 from groupwise.networks.packing import Packing
@@ -27,16 +28,16 @@ def packed_attention(
     cap: float = 0.0,
     window: int = 0,
     again: Again | None = None,
-    lanes: Lanes | None = None,
+    pool: TileThreads | None = None,
 ) -> Tensor:
-    """``[N, H, D]`` of q ``[N, H, D]``, k and v ``[N, Hkv, D]``; differentiable.
+    """Computes the attention ``[N, H, D]`` of q ``[N, H, D]``, k and v ``[N, Hkv, D]``; differentiable.
 
     ``cap`` > 0: scores become cap · tanh(score / cap); ``window`` > 0: a token sees itself and window - 1 before it.
-    ``again``: makes q, k and v again, so that they need not be kept. ``lanes``: whose threads compute; else one.
+    ``again``: makes q, k and v again, so that they need not be kept. ``pool``: whose threads compute; else one.
     """
     narrow = 0 < window < packing.longest
     if not cap and not narrow and learn.fits(q, (q.shape[2],)):
-        given = q, k, v, packing, scale, lanes or Lanes(1)
+        given = q, k, v, packing, scale, pool or TileThreads(1)
         return _Kernel.apply(*given, again) if torch.is_grad_enabled() else _forward(*given)[0]
     if not cap and not narrow and varlen.fits(q):
         return varlen.varlen_attention(q, k, v, packing, scale)
@@ -81,19 +82,28 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, before: int, scale: float, cap: floa
     return (scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v).transpose(1, 2)
 
 
-def _forward(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, lanes: Lanes) -> tuple[Tensor, Tensor]:
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, pool: TileThreads
+) -> tuple[Tensor, Tensor]:
     q, k, v = map(learn.side_by_side, (q, k, v))
-    return learn.attention(q, k, v, packing, scale, lanes)
+    return learn.attention(q, k, v, packing, scale, pool)
 
 
 class _Kernel(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float, lanes: Lanes, again: Again | None
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        packing: Packing,
+        scale: float,
+        pool: TileThreads,
+        again: Again | None,
     ) -> Tensor:
-        out, normalisers = _forward(q, k, v, packing, scale, lanes)
+        out, normalisers = _forward(q, k, v, packing, scale, pool)
         ctx.save_for_backward(out, normalisers, *(() if again else (q, k, v)))
-        ctx.packing, ctx.scale, ctx.lanes, ctx.again = packing, scale, lanes, again
+        ctx.packing, ctx.scale, ctx.pool, ctx.again = packing, scale, pool, again
         return out
 
     @staticmethod
@@ -101,5 +111,5 @@ class _Kernel(torch.autograd.Function):
         out, normalisers, *kept = ctx.saved_tensors
         q, k, v = map(learn.side_by_side, ctx.again() if ctx.again else kept)
         ctx.again = None  # what it holds is needed no more
-        found = learn.attention_backward(q, k, v, ctx.packing, ctx.scale, out, normalisers, dout, ctx.lanes)
+        found = learn.attention_backward(q, k, v, ctx.packing, ctx.scale, out, normalisers, dout, ctx.pool)
         return *found, None, None, None, None

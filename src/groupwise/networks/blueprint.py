@@ -19,7 +19,8 @@ ACTIVATIONS: dict[str, Literal["silu", "gelu_tanh"]] = {"silu": "silu", "gelu_py
 
 @dataclass(frozen=True)
 class LayerParts:
-    """One block: ``x += after_attention(o(attention(q, k, v of before_attention(x))))``, the feed-forward alike."""
+    """These are the parts of one block: ``x += after_attention(o(attention(q, k, v of before_attention(x))))``, the
+    feed-forward alike."""
 
     q: nn.Module
     k: nn.Module
@@ -44,7 +45,8 @@ class LayerParts:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """Token ids to logits: ``logit_cap(head(norm(layers(embedding_scale · embedding(ids)))))``."""
+    """A blueprint names the parts that lead from token ids to logits: ``logit_cap(head(norm(layers(embedding_scale ·
+    embedding(ids)))))``."""
 
     layers: tuple[LayerParts, ...]
     embedding: nn.Embedding
@@ -77,14 +79,14 @@ class Blueprint:
         return self.embedding.num_embeddings if self.head is None else self.head.out_features
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """``[N, V]`` of the last hidden states ``[N, d]``."""
+        """Returns the logits ``[N, V]`` of the last hidden states ``[N, d]``."""
         assert self.head is not None
         logits = self.head(hidden)
         return self.logit_cap * torch.tanh(logits / self.logit_cap) if self.logit_cap else logits
 
     @torch.no_grad()
     def tables(self, length: int) -> list[tuple[Tensor, Tensor]]:
-        """cos and sin ``[length, head_dim]`` of each rope, in the model's dtype; scalings are in them."""
+        """Returns cos and sin ``[length, head_dim]`` of each rope, in the model's dtype; scalings are in them."""
         weight = self.embedding.weight
         positions = torch.arange(length, device=weight.device)[None]
         found = [self.rotary(weight, positions, *filter(None, [kind])) for kind in self.ropes]
@@ -135,7 +137,7 @@ def blueprint_of(model: Any) -> Blueprint | str:
 
 @torch.no_grad()
 def merged_weight(module: nn.Module) -> Tensor:
-    """``[outputs, inputs]`` of a linear layer, what adapters add to it included."""
+    """Returns the weight ``[outputs, inputs]`` of a linear layer, what adapters add to it included."""
     if isinstance(module, nn.Linear):
         return module.weight
     layer: Any = module  # peft's
@@ -146,7 +148,7 @@ def merged_weight(module: nn.Module) -> Tensor:
 
 
 def bias_of(module: nn.Module) -> Tensor | None:
-    """Of a linear layer, with adapters or without."""
+    """Returns the bias of a linear layer, with adapters or without."""
     layer: Any = module
     return (layer if isinstance(module, nn.Linear) else layer.get_base_layer()).bias
 

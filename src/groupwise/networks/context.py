@@ -1,4 +1,4 @@
-"""How many tokens a model can read together, by what its config states."""
+"""This module reads how many tokens a model can take together, by what its config states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNLIMITED = 2**30
 
 
 def stated_context(model: Any) -> int:
-    """Prompt and completion together; UNLIMITED where the config states none."""
+    """Returns how long prompt and completion may be together; UNLIMITED where the config states none."""
     config = model.config.get_text_config().to_dict()
     stated = (config.get(name) for name in NAMES)
     return next((value for value in stated if isinstance(value, int) and 0 < value < UNLIMITED), UNLIMITED)

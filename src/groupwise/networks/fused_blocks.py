@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from groupwise.kernels.half_blocks import FinishKept, FinishParts, ProjectParts
-from groupwise.networks.block_backend import Settings, linears_of
+from groupwise.networks.block_backend import BlockPlan, linears_of
 from groupwise.networks.blueprint import LayerParts
-from groupwise.networks.linear import Joined, apart, joined, tensors_of
+from groupwise.networks.linear import StackedLinear, stack, tensors_of, unstack
 from groupwise.networks.torch_ops import split_heads
 
 Again = Callable[[], tuple[Tensor, ...]]
 """Queries, keys and values as they were: whoever holds it for a backward pass need not hold them."""
 
 
-def project(x: Tensor, layer: LayerParts, how: Settings) -> tuple[tuple[Tensor, ...], Again | None]:
-    """``[N, heads, head_dim]`` turned queries, turned keys and values of ``x`` ``[N, d]``, differentiable; and how to
-    have them again, where a gradient will want to."""
+def project(x: Tensor, layer: LayerParts, how: BlockPlan) -> tuple[tuple[Tensor, ...], Again | None]:
+    """Returns ``[N, heads, head_dim]`` turned queries, turned keys and values of ``x`` ``[N, d]``, differentiable; and
+    how to have them again, where a gradient will want to."""
     norms = [None if norm is None else norm.weight for norm in (layer.q_norm, layer.k_norm)]
     given: tuple[Any, ...] = (layer.before_attention.weight, *norms, *tensors_of(linears_of(layer)[0]))
     if not torch.is_grad_enabled():
@@ -35,20 +35,20 @@ def project(x: Tensor, layer: LayerParts, how: Settings) -> tuple[tuple[Tensor, 
 
     def again() -> tuple[Tensor, ...]:
         with torch.no_grad():
-            return split_heads(how.half.turned(raw, _project_parts(given, how), how), how.shape)
+            return split_heads(how.half.rotate(raw, _project_parts(given, how), how), how.shape)
 
     return tuple(made), again
 
 
-def _project_parts(tensors: Sequence[Any], how: Settings) -> ProjectParts:
+def _project_parts(tensors: Sequence[Any], how: BlockPlan) -> ProjectParts:
     norm, q_norm, k_norm, *others = tensors
     scale = how.offset + norm
-    return ProjectParts(scale, _offset(q_norm, how), _offset(k_norm, how), joined(others, how.scales[0]))
+    return ProjectParts(scale, _offset(q_norm, how), _offset(k_norm, how), stack(others, how.scales[0]))
 
 
 class _Project(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, how: Settings, *tensors: Any) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, x: Tensor, how: BlockPlan, *tensors: Any) -> tuple[Tensor, ...]:
         raw, made = how.half.project(x.contiguous(), _project_parts(tensors, how), how)
         normed = tensors[1] is not None
         raw = raw if normed else raw[:0]
@@ -60,17 +60,17 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, raw, *tensors = ctx.saved_tensors
-        how: Settings = ctx.how
+        how: BlockPlan = ctx.how
         parts = _project_parts(tensors, how)
         dx, sums = how.half.project_backward(x.contiguous(), raw, parts, how, gradients[:3])
         dnorms = (sums.q_norm, sums.k_norm) if parts.q_norm is not None else (None, None)
         found = _gradients(sums.linear, parts.linear)
-        return dx, None, sums.norm, *dnorms, *apart(tensors[3:], how.scales[0], found)
+        return dx, None, sums.norm, *dnorms, *unstack(tensors[3:], how.scales[0], found)
 
 
-def finish(x: Tensor, mixed: Tensor, layer: LayerParts, how: Settings) -> Tensor:
-    """``y + down(active(gate) · up)`` of the normed ``y = x + o(mixed)``, ``[N, d]``; what is added normed where the
-    layer has norms for it; differentiable."""
+def finish(x: Tensor, mixed: Tensor, layer: LayerParts, how: BlockPlan) -> Tensor:
+    """Computes ``y + down(active(gate) · up)`` of the normed ``y = x + o(mixed)``, ``[N, d]``; what is added normed
+    where the layer has norms for it; differentiable."""
     norms: list[Any] = [layer.after_attention, layer.before_mlp, layer.after_mlp]
     weights = [None if norm is None else norm.weight for norm in norms]
     given = [*weights, *(tensor for modules in linears_of(layer)[1:] for tensor in tensors_of(modules))]
@@ -79,15 +79,15 @@ def finish(x: Tensor, mixed: Tensor, layer: LayerParts, how: Settings) -> Tensor
     return how.half.finish(x.contiguous(), mixed.contiguous(), _finish_parts(given, how), how, keep=False)[0]
 
 
-def _finish_parts(tensors: Sequence[Any], how: Settings) -> FinishParts:
+def _finish_parts(tensors: Sequence[Any], how: BlockPlan) -> FinishParts:
     norms = [_offset(weight, how) for weight in tensors[:3]]
-    linears = [joined(tensors[at : at + 4 * len(scales)], scales) for at, scales in _places(how)]
+    linears = [stack(tensors[at : at + 4 * len(scales)], scales) for at, scales in _places(how)]
     return FinishParts(*norms, *linears)  # type: ignore[arg-type]
 
 
 class _Finish(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mixed: Tensor, how: Settings, *tensors: Any) -> Tensor:
+    def forward(ctx: Any, x: Tensor, mixed: Tensor, how: BlockPlan, *tensors: Any) -> Tensor:
         parts = _finish_parts(tensors, how)
         result, kept = how.half.finish(x.contiguous(), mixed.contiguous(), parts, how, keep=True)
         ctx.save_for_backward(mixed, *kept, *tensors)
@@ -97,27 +97,27 @@ class _Finish(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         mixed, attended, middle, rows, added, *tensors = ctx.saved_tensors
-        how: Settings = ctx.how
+        how: BlockPlan = ctx.how
         parts, kept = _finish_parts(tensors, how), FinishKept(attended, middle, rows, added)
         dx, dmixed, sums = how.half.finish_backward(dy.contiguous(), mixed.contiguous(), parts, how, kept)
         found = [_gradients(grown, linear) for grown, linear in zip(sums[3:], parts[3:], strict=True)]
         gradients = [
             each
             for (at, scales), part in zip(_places(how), found, strict=True)
-            for each in apart(tensors[at : at + 4 * len(scales)], scales, part)
+            for each in unstack(tensors[at : at + 4 * len(scales)], scales, part)
         ]
         return dx, dmixed, None, *sums[:3], *gradients
 
 
-def _gradients(sums: Any, linear: Joined) -> Joined:
-    return Joined(sums.weight, sums.bias, sums.a, sums.b, linear.learns)
+def _gradients(sums: Any, linear: StackedLinear) -> StackedLinear:
+    return StackedLinear(sums.weight, sums.bias, sums.a, sums.b, linear.learns)
 
 
-def _places(how: Settings) -> list[tuple[int, tuple[float, ...]]]:
+def _places(how: BlockPlan) -> list[tuple[int, tuple[float, ...]]]:
     """Where the tensors of o, of gate and up, and of down begin, and their adapters' scales."""
     _, *others = how.scales
     return list(zip((3, 7, 15), others, strict=True))
 
 
-def _offset(weight: Tensor | None, how: Settings) -> Tensor | None:
+def _offset(weight: Tensor | None, how: BlockPlan) -> Tensor | None:
     return None if weight is None else how.offset + weight

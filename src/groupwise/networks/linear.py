@@ -1,4 +1,5 @@
-"""Linear layers on one input as one matrix product, where their weights lie side by side in memory.
+"""This module computes linear layers on one input as one matrix product, where their weights lie side by side in
+memory.
 
 A layer may have a low-rank adapter of peft's beside it: W + scale · B A (arXiv 2106.09685).
 """
@@ -25,8 +26,8 @@ def share_storage(modules: Sequence[nn.Module]) -> None:
         parameters = [parameter for module in modules if (parameter := module._parameters.get(name)) is not None]
         if len(parameters) != len(modules) or side_by_side([parameter.data for parameter in parameters]):
             continue
-        together = torch.cat([parameter.data for parameter in parameters])
-        for parameter, part in zip(parameters, together.split([len(p) for p in parameters]), strict=True):
+        joint = torch.cat([parameter.data for parameter in parameters])
+        for parameter, part in zip(parameters, joint.split([len(p) for p in parameters]), strict=True):
             parameter.data = part
 
 
@@ -49,7 +50,8 @@ def base_of(module: nn.Module) -> Any:
 
 
 def adapter_of(module: Any) -> Adapter | None:
-    """What stands beside a layer; None where nothing does. Raises ValueError for what is no plain low-rank adapter."""
+    """Returns the adapter that stands beside a layer; None where nothing does. Raises ValueError for what is no plain
+    low-rank adapter."""
     if base_of(module) is module:
         return None
     active = list(getattr(module, "active_adapters", ()))
@@ -71,8 +73,8 @@ def known(modules: Sequence[nn.Module]) -> bool:
     return plain(bases) and kinds <= {bases[0].weight.dtype}
 
 
-class Joined(NamedTuple):
-    """Layers on one input as one, row after row: ``y = weight x + bias + b (a x)``."""
+class StackedLinear(NamedTuple):
+    """This is layers on one input as one, row after row: ``y = weight x + bias + b (a x)``."""
 
     weight: Tensor
     bias: Tensor | None
@@ -88,20 +90,20 @@ class Joined(NamedTuple):
 
 
 def tensors_of(modules: Sequence[nn.Module]) -> list[Tensor | None]:
-    """Weights, biases, adapters' a and b, in this order: what ``joined`` takes apart."""
+    """Returns weights, biases, adapters' a and b, in this order: what ``stack`` takes apart."""
     bases, adapters = [base_of(module) for module in modules], [adapter_of(module) for module in modules]
     into, out_of = ([adapter and adapter[side] for adapter in adapters] for side in (0, 1))
     return [*(base.weight for base in bases), *(base.bias for base in bases), *into, *out_of]
 
 
 def scales_of(modules: Sequence[nn.Module]) -> tuple[float, ...]:
-    """Of the adapters; 0 where there is none."""
+    """Returns the scales of the adapters; 0 where there is none."""
     return tuple(adapter.scale if (adapter := adapter_of(module)) else 0.0 for module in modules)
 
 
-def joined(tensors: Sequence[Any], scales: Sequence[float]) -> Joined:
+def stack(tensors: Sequence[Any], scales: Sequence[float]) -> StackedLinear:
     weights, biases, into, out_of = _columns(tensors, len(scales))
-    bias = None if biases[0] is None else together(biases)
+    bias = None if biases[0] is None else concatenate(biases)
     learns, a, b = any(weight.requires_grad for weight in weights), None, None
     present = [part for part in into if part is not None]
     if present:
@@ -109,11 +111,11 @@ def joined(tensors: Sequence[Any], scales: Sequence[float]) -> Joined:
         b = a.new_zeros(sum(map(len, weights)), len(a))
         for rows, ranks, part, scale in _blocks(weights, out_of, scales):
             torch.mul(part, scale, out=b[rows, ranks])
-    return Joined(together(weights).contiguous(), bias, a, b, learns)
+    return StackedLinear(concatenate(weights).contiguous(), bias, a, b, learns)
 
 
-def apart(tensors: Sequence[Any], scales: Sequence[float], found: Joined) -> list[Tensor | None]:
-    """Gradients of ``tensors``, in their order, of what was ``joined``."""
+def unstack(tensors: Sequence[Any], scales: Sequence[float], found: StackedLinear) -> list[Tensor | None]:
+    """Returns gradients of ``tensors``, in their order, of what ``stack`` made of them."""
     weights, _, into, out_of = _columns(tensors, len(scales))
     none: list[Any] = [None] * len(scales)
     sizes = list(map(len, weights))
@@ -142,8 +144,8 @@ def _blocks(weights: Sequence[Tensor], out_of: Sequence[Any], scales: Sequence[f
         row += len(weight)
 
 
-def together(tensors: Sequence[Tensor]) -> Tensor:
-    """One tensor of several, row after row: a view where they lie side by side, else a copy."""
+def concatenate(tensors: Sequence[Tensor]) -> Tensor:
+    """Makes one tensor of several, row after row: a view where they lie side by side, else a copy."""
     if len(tensors) == 1 or not side_by_side(tensors):
         return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
     first, rows = tensors[0], sum(len(part) for part in tensors)
@@ -160,32 +162,33 @@ def side_by_side(tensors: Sequence[Tensor]) -> bool:
 
 
 def linears(modules: Sequence[nn.Module], x: Tensor) -> tuple[Tensor, ...]:
-    """What each layer makes of ``x`` ``[N, d]``, differentiable; one matrix product where ``plain`` allows it."""
+    """Returns what each layer makes of ``x`` ``[N, d]``, differentiable; one matrix product where ``plain`` allows
+    it."""
     if not plain(modules):
         return tuple(module(x) for module in modules)
     weights: list[Any] = [module.weight for module in modules]
     biases: list[Any] = [module.bias for module in modules]
     if torch.is_grad_enabled():
-        joined = _Together.apply(x, len(weights), *weights, *biases)
+        outputs = _Stacked.apply(x, len(weights), *weights, *biases)
     else:
-        joined = F.linear(x, together(weights), None if biases[0] is None else together(biases))
-    return joined.split([len(weight) for weight in weights], dim=-1)
+        outputs = F.linear(x, concatenate(weights), None if biases[0] is None else concatenate(biases))
+    return outputs.split([len(weight) for weight in weights], dim=-1)
 
 
-class _Together(torch.autograd.Function):
+class _Stacked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, count: int, *parameters: Tensor | None) -> Tensor:
         weights, biases = parameters[:count], parameters[count:]
         ctx.save_for_backward(x, *weights)
         ctx.biased = biases[0] is not None
-        bias = together(biases) if ctx.biased else None  # type: ignore[arg-type]
-        return F.linear(x, together(weights), bias)  # type: ignore[arg-type]
+        bias = concatenate(biases) if ctx.biased else None  # type: ignore[arg-type]
+        return F.linear(x, concatenate(weights), bias)  # type: ignore[arg-type]
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, *weights = ctx.saved_tensors
         sizes = [len(weight) for weight in weights]
-        dx = dy @ together(weights) if ctx.needs_input_grad[0] else None
+        dx = dy @ concatenate(weights) if ctx.needs_input_grad[0] else None
         dweights = (dy.T @ x).split(sizes) if ctx.needs_input_grad[2] else (None,) * len(sizes)
         dbiases = dy.sum(0).split(sizes) if ctx.biased else (None,) * len(sizes)
         return dx, None, *dweights, *dbiases

@@ -1,4 +1,4 @@
-"""Sequences side by side without padding; those with one prompt share it, and it stands there once."""
+"""A packing lays sequences side by side without padding; those with one prompt share it, and it stands there once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ Ids = Sequence[int]
 
 @dataclass(frozen=True)
 class Packing:
-    """N tokens of families: a prompt, then each of its completions. A completion sees its prompt and itself.
+    """A packing holds N tokens of families: a prompt, then each of its completions. A completion sees its prompt and
+    itself.
 
     ``of([([5, 6], [7, 8]), ([5, 6], [9])])`` is::
 

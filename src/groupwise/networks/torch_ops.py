@@ -30,26 +30,26 @@ def _norm_backward(x: Tensor, weight: Tensor, eps: float, dy: Tensor) -> tuple[T
     return dx, (dy * unit).flatten(0, -2).sum(0)
 
 
-def heads(x: Tensor, weights: tuple[Tensor | None, Tensor | None], turns: Any, shape: Any, eps: float) -> Tensor:
+def heads(x: Tensor, weights: tuple[Tensor | None, Tensor | None], rope: Any, shape: Any, eps: float) -> Tensor:
     parts = list(split_heads(x, shape))
     for number, weight in enumerate(weights):
         normed = parts[number] if weight is None else norm(parts[number], weight, eps)
-        parts[number] = turn(normed, *at_positions(*turns))
+        parts[number] = apply_rope(normed, *at_positions(*rope))
     return torch.cat(parts, dim=1).flatten(1)
 
 
 def heads_backward(
     x: Tensor | None,
     weights: tuple[Tensor | None, Tensor | None],
-    turns: Any,
+    rope: Any,
     shape: Any,
     eps: float,
     gradients: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    cos, sin = at_positions(*turns)
+    cos, sin = at_positions(*rope)
     back, found = list(gradients), []
     for number, weight in enumerate(weights):
-        back[number] = turn_backward(back[number], cos, sin)
+        back[number] = apply_rope_backward(back[number], cos, sin)
         dweight = cos.new_zeros(shape[2])
         if x is not None and weight is not None:
             back[number], dweight = _norm_backward(split_heads(x, shape)[number], weight, eps, back[number])
@@ -58,48 +58,49 @@ def heads_backward(
 
 
 def split_heads(x: Tensor, shape: Any) -> tuple[Tensor, ...]:
-    """``[n, heads, head_dim]`` q, k and v of rows that hold them side by side; ``shape``: heads, kv heads, head_dim."""
+    """Returns ``[n, heads, head_dim]`` q, k and v of rows that hold them side by side; ``shape``: heads, kv heads,
+    head_dim."""
     heads, kv_heads, head_dim = shape
     return x.unflatten(1, (-1, head_dim)).split([heads, kv_heads, kv_heads], dim=1)
 
 
 def at_positions(cos: Tensor, sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """``[n, 1, D]`` of tables ``[L, D]``."""
+    """Returns ``[n, 1, D]`` of tables ``[L, D]``."""
     return cos[positions][:, None], sin[positions][:, None]
 
 
-def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding (RoFormer, arXiv 2104.09864), pairs half a head apart."""
+def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Applies rotary position embedding (RoFormer, arXiv 2104.09864), pairs half a head apart."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def turn_backward(dy: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def apply_rope_backward(dy: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = (dy * sin).chunk(2, dim=-1)
     return dy * cos + torch.cat((second, -first), dim=-1)
 
 
-def gated(x: Tensor) -> Tensor:
+def swiglu(x: Tensor) -> Tensor:
     gate, up = x.chunk(2, dim=-1)
     return F.silu(gate) * up
 
 
-def gated_backward(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+def swiglu_backward(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
     gate, up = x.chunk(2, dim=-1)
     share = gate.sigmoid()
     active = gate * share
     return active * up, torch.cat((dy * up * (share + active * (1 - share)), dy * active), dim=-1)
 
 
-def chances(logits: Tensor, targets: Tensor, scale: float, lanes: Any = None) -> tuple[Tensor, Tensor, Tensor]:
+def token_logprobs(logits: Tensor, targets: Tensor, scale: float, pool: Any = None) -> tuple[Tensor, Tensor, Tensor]:
     logits = at_least_float32(logits) * scale
     normalisers = logits.logsumexp(-1)
     table = logits - normalisers[:, None]
     return table.gather(1, targets[:, None])[:, 0], -(table.exp() * table).sum(-1), normalisers
 
 
-def chances_backward(
-    logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor, lanes: Any = None
+def token_logprobs_backward(
+    logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor, pool: Any = None
 ) -> Tensor:
     back = (at_least_float32(logits) * scale - normalisers[:, None]).exp_().mul_(-scale * by[:, None])
     back[torch.arange(len(targets), device=targets.device), targets] += scale * by

@@ -1,4 +1,5 @@
-"""Packed tokens in, last hidden states out: one forward pass for learner and engine, with gradient or without.
+"""The trunk takes packed tokens and gives their last hidden states: one forward pass for learner and engine, with
+gradient or without.
 
 Computes with the parameters of a transformers model where they are; ``LayerParts`` names them.
 """
@@ -13,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from groupwise.kernels.tile_threads import Lanes
-from groupwise.networks.block_backend import fusible, settings
+from groupwise.kernels.tile_threads import TileThreads
+from groupwise.networks.block_backend import block_plan, fusible
 from groupwise.networks.blueprint import Blueprint, LayerParts
 from groupwise.networks.fused_blocks import finish, project
 from groupwise.networks.linear import linears, share_storage
-from groupwise.networks.torch_ops import at_positions, turn
+from groupwise.networks.torch_ops import apply_rope, at_positions
 
 Attend = Callable[..., Tensor]
 """``(layer, q [N, H, D], k [N, Hkv, D], v [N, Hkv, D]) -> [N, H, D]``: who sees whom is the caller's. With gradient,
@@ -26,15 +27,18 @@ Attend = Callable[..., Tensor]
 
 
 class Trunk:
-    """``length``: positions 0 .. length - 1 can be used; ``reach`` makes them more.
+    """A trunk computes the last hidden states of packed tokens. ``length``: positions 0 .. length - 1 can be used;
+    ``reach`` makes them more.
 
     ``recompute``: with gradient, a block keeps its input alone and is computed again in the backward pass
-    (Chen et al., arXiv 1604.06174). ``lanes``: whose threads compute; else as many as torch has.
+    (Chen et al., arXiv 1604.06174). ``pool``: whose threads compute; else as many as torch has.
     """
 
-    def __init__(self, blueprint: Blueprint, length: int, recompute: bool = False, lanes: Lanes | None = None) -> None:
+    def __init__(
+        self, blueprint: Blueprint, length: int, recompute: bool = False, pool: TileThreads | None = None
+    ) -> None:
         self.blueprint, self.recompute = blueprint, recompute
-        self.lanes = lanes or Lanes(torch.get_num_threads())
+        self.pool = pool or TileThreads(torch.get_num_threads())
         self.length = 0
         self.tables: list[tuple[Tensor, Tensor]] = []
         for layer in blueprint.layers:
@@ -54,8 +58,8 @@ class Trunk:
             self.tables = self.blueprint.tables(self.length)
 
     def hidden(self, tokens: Tensor, positions: Tensor, attend: Attend, read: Tensor | None = None) -> Tensor:
-        """``[N, d]`` normalised last hidden states of ``tokens`` ``[N]`` at ``positions`` ``[N]``; with ``read``
-        ``[R]``, those of these tokens alone, and nothing that only the others' would need."""
+        """Returns ``[N, d]`` normalised last hidden states of ``tokens`` ``[N]`` at ``positions`` ``[N]``; with
+        ``read`` ``[R]``, those of these tokens alone, and nothing that only the others' would need."""
         blueprint = self.blueprint
         x = F.embedding(tokens, blueprint.embedding.weight, blueprint.embedding.padding_idx)
         if blueprint.embedding_scale != 1:
@@ -71,9 +75,9 @@ class Trunk:
 
     def _block(self, number: int, x: Tensor, positions: Tensor, attend: Attend, read: Tensor | None) -> Tensor:
         blueprint, layer = self.blueprint, self.blueprint.layers[number]
-        turns = *self.tables[layer.rope], positions
-        how = settings(blueprint, layer, x, turns, self.lanes) if fusible(blueprint, layer, x) else None
-        parts, again = project(x, layer, how) if how else (self._project(layer, x, turns), None)
+        rope = *self.tables[layer.rope], positions
+        how = block_plan(blueprint, layer, x, rope, self.pool) if fusible(blueprint, layer, x) else None
+        parts, again = project(x, layer, how) if how else (self._project(layer, x, rope), None)
         mixed = (attend(number, *parts, again) if again else attend(number, *parts)).flatten(1)
         if read is not None:
             x, mixed = x[read], mixed[read]
@@ -86,12 +90,12 @@ class Trunk:
         added = layer.down(active * up)
         return x + (added if layer.after_mlp is None else self._norm(added, layer.after_mlp))
 
-    def _project(self, layer: LayerParts, x: Tensor, turns: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
+    def _project(self, layer: LayerParts, x: Tensor, rope: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
         parts = linears([layer.q, layer.k, layer.v], self._norm(x, layer.before_attention))
         q, k, v = (part.unflatten(1, (-1, self.blueprint.head_dim)) for part in parts)
-        cos, sin = at_positions(*turns)
+        cos, sin = at_positions(*rope)
         q, k = (
-            turn(x if norm is None else self._norm(x, norm), cos, sin)
+            apply_rope(x if norm is None else self._norm(x, norm), cos, sin)
             for x, norm in ((q, layer.q_norm), (k, layer.k_norm))
         )
         return q, k, v

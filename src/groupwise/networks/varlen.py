@@ -1,4 +1,5 @@
-"""Packed attention in two calls of a GPU's flash kernel: tokens with their own sequence, completions with their prompt.
+"""This module computes packed attention in two calls of a GPU's flash kernel: tokens with their own sequence,
+completions with their prompt.
 
 Both parts are merged by their normalisers; given the merged result and normaliser, the kernel's backward pass gives
 each part's exact share of the gradient, as in ring attention (arXiv 2310.01889).
@@ -17,7 +18,7 @@ LARGEST_HEAD = 256
 
 
 class Part(NamedTuple):
-    """Sequences of queries and of keys, the n-th of one seeing the n-th of the other."""
+    """A part holds sequences of queries and of keys, the n-th of one seeing the n-th of the other."""
 
     queries: Tensor | None  # their places among the packed tokens; None: all
     keys: Tensor | None
@@ -40,12 +41,12 @@ def fits(q: Tensor) -> bool:
 
 
 def varlen_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
-    """``networks.packed_attention`` without a cap or a window; differentiable."""
-    return _Merged.apply(q, k, v, parts_of(packing), scale)
+    """Computes ``networks.packed_attention`` without a cap or a window; differentiable."""
+    return _TwoPartAttention.apply(q, k, v, parts_of(packing), scale)
 
 
 def parts_of(packing: Packing) -> tuple[Part, Part]:
-    """Each prompt and each completion with itself; the completions of each family with its prompt."""
+    """Returns each prompt and each completion with itself; the completions of each family with its prompt."""
     device = packing.tokens.device
     if device not in packing.plans:
         packing.plans[device] = _alone(packing, device), _prompts(packing, device)
@@ -77,7 +78,7 @@ def _ends(lengths: Tensor, device: torch.device) -> Tensor:
     return torch.cat((lengths.new_zeros(1), lengths.cumsum(0))).to(device, torch.int32)
 
 
-class _Merged(torch.autograd.Function):
+class _TwoPartAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, parts: tuple[Part, Part], scale: float) -> Tensor:
         q, k, v = (x.contiguous() for x in (q, k, v))
@@ -108,7 +109,7 @@ class _Merged(torch.autograd.Function):
 
 
 def flash(q: Tensor, k: Tensor, v: Tensor, part: Part, scale: float) -> tuple[Tensor, Tensor]:
-    """Of the part's queries: what they find, and the logarithms of their normalisers ``[H, n]``."""
+    """Computes attention of the part's queries: what they find, and the logarithms of their normalisers ``[H, n]``."""
     lengths = part.query_ends, part.key_ends, part.longest_query, part.longest_key
     given = part.of_queries(q), part.of_keys(k), part.of_keys(v)
     found = torch.ops.aten._flash_attention_forward(*given, *lengths, 0.0, part.causal, False, scale=scale)
@@ -118,7 +119,8 @@ def flash(q: Tensor, k: Tensor, v: Tensor, part: Part, scale: float) -> tuple[Te
 def flash_backward(
     dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, normalisers: Tensor, part: Part, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the part's queries, keys and values, where ``out`` and ``normalisers`` are of all that was seen."""
+    """Computes the gradients of the part's queries, keys and values, where ``out`` and ``normalisers`` are of all that
+    was seen."""
     lengths = part.query_ends, part.key_ends, part.longest_query, part.longest_key
     rows = slice(None) if part.queries is None else part.queries
     given = part.of_queries(dout).contiguous(), part.of_queries(q), part.of_keys(k), part.of_keys(v)

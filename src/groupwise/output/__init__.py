@@ -1,1 +1,1 @@
-"""Text on its way out, to a terminal, a file or a report: printable, and without keys."""
+"""This package makes text ready for a terminal, a file or a report: printable, and without keys."""

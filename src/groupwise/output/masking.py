@@ -1,4 +1,4 @@
-"""Keys and passwords are taken out of whatever is written or shown: records, reports, errors, notes."""
+"""This module takes keys and passwords out of whatever is written or shown: records, reports, errors, notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of a model's, or of anybody's data, on its way to a terminal."""
+"""This module makes text of a model's, or of anybody's data, fit for a terminal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
 def visible(text: str) -> str:
-    """Text that a terminal may be sent: control characters and those that turn the direction of writing are shown
-    instead of obeyed, so that nothing a model writes moves the cursor, sets colours or hides what stands there. Keys
-    and passwords are masked."""
+    """Returns text that a terminal may be sent: control characters and those that turn the direction of writing are
+    shown instead of obeyed, so that nothing a model writes moves the cursor, sets colours or hides what stands there.
+    Keys and passwords are masked."""
     text = masked(text)
     return text if text.isprintable() else "".join(map(_shown, text))
 

@@ -1,4 +1,5 @@
-"""Completions of an evaluation to look at: with their questions, and which of them are worth a look."""
+"""This module chooses completions of an evaluation to look at: with their questions, and which of them are worth a
+look."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from groupwise.types import Rollout
 
 @dataclass(frozen=True)
 class SampleCompletion:
-    """A greedy answer to look at."""
+    """This is a greedy answer to look at."""
 
     question: str
     text: str
@@ -32,11 +33,11 @@ def to_look_at(rollouts: Sequence[Rollout], seed: int) -> dict[str, SampleComple
     others = sorted({*range(len(rollouts))} - {*chosen.values()})
     if others:
         chosen["random"] = others[stable_seed(seed, "to look at") % len(others)]
-    return {name: shown(rollouts[number]) for name, number in chosen.items()}
+    return {name: sample_of(rollouts[number]) for name, number in chosen.items()}
 
 
-def shown(rollout: Rollout) -> SampleCompletion:
-    """With its question, to look at."""
+def sample_of(rollout: Rollout) -> SampleCompletion:
+    """Returns a completion with its question, to look at."""
     prompt = rollout.prompt.example.prompt
     question = prompt if isinstance(prompt, str) else prompt[-1]["content"]
     return SampleCompletion(question, rollout.text, rollout.reward, rollout.finished, rollout.correct)

@@ -1,4 +1,5 @@
-"""Before anything is spent: what a recipe would do on this model, this data and this machine, and what would break.
+"""This package checks a run before anything is spent: what a recipe would do on this model, this data and this machine,
+and what would break.
 
 Nothing is written where runs lie. Models of stages that have not run are not there yet: their memory, time and rows are
 looked at with the run's first model, and their pass rates are left open.
@@ -23,12 +24,12 @@ from groupwise.preflight.arithmetic import tell_batch
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
 from groupwise.preflight.without_model import tell_what_is_known
-from groupwise.rewards.model import with_scales
+from groupwise.rewards.model import close_scorers, with_scales
 from groupwise.runs.directory import RunDirectory
 from groupwise.runs.opening import Opener
 from groupwise.runs.recipe import Run, validate
 from groupwise.seeding import stable_seed
-from groupwise.sources.reward_scale import measured, unmeasured
+from groupwise.sources.reward_scale import measure_scales, unmeasured
 from groupwise.training.intake import with_usable_rows
 from groupwise.training.memory_trial import longest_rollouts
 from groupwise.training.stage import Stage, in_stage
@@ -44,7 +45,7 @@ Told = Callable[[str], None]
 def check_run(
     recipe: Run, out: Path | None = None, limit_seconds: float = 20.0, told: Told = lambda text: None
 ) -> list[Finding]:
-    """Every finding, stage after stage. ``out``: a run's directory whose finished stages' models are used.
+    """Returns every finding, stage after stage. ``out``: a run's directory whose finished stages' models are used.
 
     No part samples or computes for much longer than ``limit_seconds``. ``told`` hears what is being tried.
     """
@@ -90,14 +91,14 @@ class NoModel(UserError):  # noqa: N818 - says what is missing
 
 @dataclass(frozen=True)
 class Models:
-    """Which model stands for which, without any having been trained."""
+    """This says which model stands for which, without any having been trained."""
 
     recipe: Run
     out: Path | None
     scratch: Path
 
     def record(self) -> dict[str, Any]:
-        """run.json of the run that is looked at; empty where it has not begun."""
+        """Reads run.json of the run that is looked at; empty where it has not begun."""
         return RunDirectory(self.out or Path("runs") / self.recipe.name).read()
 
     def first(self) -> Path | str:
@@ -110,7 +111,7 @@ class Models:
         return made
 
     def left_by(self, name: str) -> Path | str:
-        """What a stage has left. Raises UserError where it has not run."""
+        """Returns what a stage has left. Raises UserError where it has not run."""
         if name not in [stage.name for stage in self.recipe.stages]:
             return name
         left = RunDirectory(self.out or Path("runs") / self.recipe.name).model(name)
@@ -119,11 +120,12 @@ class Models:
         return left
 
     def named(self, name: str, last: Path | str) -> Path | str:
-        """As ``FrozenPolicy.models`` and ``Stage.start`` name a model."""
+        """Returns a model as ``FrozenPolicy.models`` and ``Stage.start`` name one."""
         return {"first": self.first, "last": lambda: last}.get(name, lambda: self.left_by(name))()
 
     def begun(self, stage: Stage) -> tuple[Path | str, str]:
-        """What a stage begins with, and the stage whose model that would be were it there; empty: it is there."""
+        """Returns what a stage begins with, and the stage whose model that would be were it there; empty: it is
+        there."""
         names = [each.name for each in self.recipe.stages]
         before = names[: names.index(stage.name)]
         name = (before[-1] if before else "first") if stage.start == "last" else stage.start
@@ -151,38 +153,41 @@ class _StageCheck:
         except UserError as error:
             raise NoModel(str(error)) from error
         self.stage, self.unheard = self._with_rewards(stage)
+        open_learners.callback(close_scorers, (*self.stage.task.rewards, *self.stage.task.referee))
         notes.try_part("data", self._leave_out_unusable)
-        world = replace(opener, note=lambda text: None).world(
+        context = replace(opener, note=lambda text: None).context(
             self.stage, self.learner, engine, self.model, models.record()
         )
-        self.world = replace(
-            world, on_note=lambda text: notes.remark("first step", text.removeprefix(f"{stage.name}: "))
+        self.context = replace(
+            context, on_note=lambda text: notes.remark("first step", text.removeprefix(f"{stage.name}: "))
         )
 
     def run(self) -> None:
         """Each part by itself, so that one that breaks hides no other."""
-        stage, notes, world = self.stage, self.notes, self.world
+        stage, notes, context = self.stage, self.notes, self.context
         rollouts = (
-            longest_rollouts(stage, world, self.recipe.learner.tokens_per_micro_batch) if len(stage.task.train) else []
+            longest_rollouts(stage, context, self.recipe.learner.tokens_per_micro_batch)
+            if len(stage.task.train)
+            else []
         )
         longest = max((len(each.prompt.tokens) + len(each.tokens) for each in rollouts), default=0)
         notes.try_part("batch", lambda: tell_batch(notes, stage, self.recipe.learner, longest))
-        notes.try_part("data", lambda: data.tell_rows(notes, stage, world, self.limit))
+        notes.try_part("data", lambda: data.tell_rows(notes, stage, context, self.limit))
         if not len(stage.task.train):
             return
         begun = notes.try_part("reference", self._start)
         if self._all_readable() and not self.unheard:
             notes.try_part("reward", self._measure_scales)
-        world, stage = self.world, self.stage
+        context, stage = self.context, self.stage
         if self._all_readable():
-            notes.try_part("template", lambda: data.tell_template(notes, stage, world))
+            notes.try_part("template", lambda: data.tell_template(notes, stage, context))
         if stage.task.rewards and not self.unheard:
             notes.try_part("reward", lambda: rewards.tell_gold(notes, stage.task))
             if not any(each.part == "reward" and each.kind == "problem" for each in notes.findings):
-                notes.try_part("reward", lambda: rewards.ask_about_rows(stage, world, self._evaluated(), self.limit))
+                notes.try_part("reward", lambda: rewards.ask_about_rows(stage, context, self._evaluated(), self.limit))
         drawn = self._probe() if stage.algorithm.source.sampled_by() == "learner" and rollouts else None
         if begun and self._all_readable() and not self.unheard:
-            notes.try_part("first step", lambda: try_first_step(notes, stage, world, self.learner, self.limit))
+            notes.try_part("first step", lambda: try_first_step(notes, stage, context, self.learner, self.limit))
         if begun and rollouts:
             notes.try_part("memory", partial(self._cost, rollouts, drawn))
 
@@ -198,16 +203,16 @@ class _StageCheck:
         few = {name: replace(scale, prompts=min(PROBED, scale.prompts)) for name, scale in unmeasured(rewards).items()}
         if not few:
             return
-        self.world.engine.load(self.learner.weights(), self.learner.version)
+        self.context.engine.load(self.learner.weights(), self.learner.version)
         most = self.recipe.evaluation.max_completion_tokens
-        scales = measured(self.stage.algorithm.source, self.world, with_scales(rewards, few), most)
+        scales = measure_scales(self.stage.algorithm.source, self.context, with_scales(rewards, few), most)
         for name, scale in scales.items():
             self.notes.fact(
                 "reward", f"{name} is standardised: {scale.formula()} as measured on {counted(scale.prompts, 'prompt')}"
             )
         changed = replace(task, rewards=with_scales(task.rewards, scales), referee=with_scales(task.referee, scales))
         self.stage = replace(self.stage, task=changed)
-        self.world = in_stage(self.stage, self.world)
+        self.context = in_stage(self.stage, self.context)
 
     def _all_readable(self) -> bool:
         return not any(each.part == "data" and each.kind == "problem" for each in self.notes.findings)
@@ -232,9 +237,8 @@ class _StageCheck:
 
         def work() -> None:
             nonlocal found
-            found = probe.sampled(self.stage, self.world, self.limit, 2 if self.missing else probe.PROMPTS)
-            half = self.recipe.learner.dtype == "bfloat16"
-            temperature = self.stage.algorithm.source.temperature
+            found = probe.sampled(self.stage, self.context, self.limit, 2 if self.missing else probe.PROMPTS)
+            temperature, half = self.stage.algorithm.source.temperature, self.learner.half_precision
             probe.tell_agreement(self.notes, temperature, self.learner, flatten(found.groups), half)
             if self.missing:
                 self.notes.fact(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from groupwise.learners import Local
+from groupwise.learning.trainable import LearnerConfig
 from groupwise.output.counting import counted
 from groupwise.preflight.findings import Notebook
 from groupwise.tasks.shares import epoch_size
@@ -12,14 +12,14 @@ from groupwise.training.stage import Stage
 
 
 def completions_per_prompt(stage: Stage) -> int:
-    """Of a step, as they are trained on: before a selection leaves some out."""
+    """Counts the completions of a step, as they are trained on: before a selection leaves some out."""
     source = stage.algorithm.source
     paired = stage.algorithm.objective.joins_group() and source.sampled_by() != "learner"
     return 2 if paired else source.completions_per_prompt()
 
 
-def tell_batch(notes: Notebook, stage: Stage, learner: Local, tokens_each: int) -> None:
-    """``tokens_each``: of the longest prompt and completion together."""
+def tell_batch(notes: Notebook, stage: Stage, learner: LearnerConfig, tokens_each: int) -> None:
+    """Tells what a step's batch is. ``tokens_each``: of the longest prompt and completion together."""
     rows = epoch_size(stage.task.shares) or len(stage.task.train)
     each = completions_per_prompt(stage)
     completions, updates = stage.prompts_per_step * each, stage.minibatches * stage.epochs
@@ -34,7 +34,7 @@ def tell_batch(notes: Notebook, stage: Stage, learner: Local, tokens_each: int) 
     notes.fact("batch", "; ".join(_words(stage, learner, rows, each, most)), **numbers)
 
 
-def _words(stage: Stage, learner: Local, rows: int, each: int, most: int) -> Iterator[str]:
+def _words(stage: Stage, learner: LearnerConfig, rows: int, each: int, most: int) -> Iterator[str]:
     completions, updates = stage.prompts_per_step * each, stage.minibatches * stage.epochs
     kind = "completion" if each != 2 or stage.algorithm.source.sampled_by() == "learner" else "side"
     by = f"{counted(stage.prompts_per_step, 'prompt')} x {counted(each, kind)} = {completions:,} a step"

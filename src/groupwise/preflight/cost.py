@@ -1,4 +1,4 @@
-"""Memory and time of a stage, from a dry step at the longest length."""
+"""This module estimates memory and time of a stage, from a dry step at the longest length."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FORWARD = 1 / 3
 
 
 def tell_cost(notes: Notebook, stage: Stage, memory: Memory, rollouts: Sequence[Rollout], limit: float) -> float:
-    """Seconds that a token costs in learning. ``rollouts`` are the longest; with less than ``limit`` seconds for all of
-    them only one is tried."""
+    """Returns the seconds that a token costs in learning. ``rollouts`` are the longest; with less than ``limit``
+    seconds for all of them only one is tried."""
     joins, outputs = stage.algorithm.objective.joins_group(), stage.algorithm.outputs
     together = in_pairs(rollouts) if joins else None
     budget, first = memory.tokens_per_micro_batch, rollouts[: 2 if joins else 1]
@@ -71,8 +71,8 @@ def _tell_memory(
 def tell_time(
     notes: Notebook, stage: Stage, rollouts: Sequence[Rollout], per_token: float, probe: Probe | None, real: bool
 ) -> None:
-    """Of the whole stage at the longest length; and, where the probe's model is the ``real`` one, as long as its
-    completions were."""
+    """Tells the time of the whole stage at the longest length; and, where the probe's model is the ``real`` one, as
+    long as its completions were."""
     rows = stage.prompts_per_step * completions_per_prompt(stage)
     passes = stage.epochs + FORWARD * len(stage.algorithm.needs() & {"old_logprobs", "reference_logprobs"})
     learned = rows * max(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts) * per_token * passes
@@ -92,7 +92,7 @@ def tell_time(
 
 
 def size(number: float) -> str:
-    """``3.2 GB``."""
+    """Returns ``3.2 GB``."""
     for unit, bytes_in in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if number >= bytes_in:
             return f"{number / bytes_in:.3g} {unit}"
@@ -100,7 +100,7 @@ def size(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.4 s``, ``3 min``, ``5.2 h``, ``3 days``."""
+    """Returns ``0.4 s``, ``3 min``, ``5.2 h``, ``3 days``."""
     for unit, length in (("days", 172_800.0), ("h", 7_200.0), ("min", 120.0)):
         if seconds >= length:
             of = {"days": 86_400.0, "h": 3_600.0, "min": 60.0}[unit]

@@ -1,4 +1,4 @@
-"""What is wrong with a stage's rows, and whether its chat template gives back what went in."""
+"""This module says what is wrong with a stage's rows, and whether its chat template gives back what went in."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ SHOWN = 3  # rows that are named
 
 
 def spread(rows: Sequence[Example], most: int) -> list[Example]:
-    """Evenly spread, the first among them."""
+    """Returns some rows evenly spread, the first among them."""
     step = max(1, -(-len(rows) // most))
     return [rows[number] for number in range(0, len(rows), step)]
 
 
 def named(ids: Sequence[str]) -> str:
-    """``train:3, train:7 and 5 more``."""
+    """Returns ``train:3, train:7 and 5 more``."""
     more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
     return ", ".join(ids[:SHOWN]) + more
 
 
-def tell_rows(notes: Notebook, stage: Stage, world: DrawContext, limit: float) -> None:
-    """Rows that cannot be used, do not fit, or stand twice. Every row is read as the stage's source reads it, in the
-    order in which the stage takes them, for at most ``limit`` seconds; of rows that are made on demand a few hundred.
-    """
+def tell_rows(notes: Notebook, stage: Stage, context: DrawContext, limit: float) -> None:
+    """Tells of rows that cannot be used, do not fit, or stand twice. Every row is read as the stage's source reads it,
+    in the order in which the stage takes them, for at most ``limit`` seconds; of rows that are made on demand a few
+    hundred."""
     task = stage.task
     if not len(task.train):
         notes.problem("data", f"task {task.name} has no training rows")
         return
-    rows, held_out = _in_order(world), spread(task.held_out, LOOKED_AT) if len(task.held_out) else []
-    prompts, looked_at, refused = _read(stage, world, rows, reader(stage, world), limit)
+    rows, held_out = _in_order(context), spread(task.held_out, LOOKED_AT) if len(task.held_out) else []
+    prompts, looked_at, refused = _read(stage, context, rows, reader(stage, context), limit)
     for reason, ids in refused.items():
         notes.problem("data", f"{len(ids)} of {looked_at} rows looked at cannot be used ({named(ids)}): {reason}")
-    _, evaluated, unread = _read(stage, world, held_out, world.renderer.prompt, limit)
+    _, evaluated, unread = _read(stage, context, held_out, context.renderer.prompt, limit)
     for reason, ids in unread.items():
         notes.problem("data", f"{len(ids)} of {evaluated} held-out rows cannot be evaluated ({named(ids)}): {reason}")
-    _tell_too_long(notes, stage, world, prompts)
+    _tell_too_long(notes, stage, context, prompts)
     tell_repeated(notes, task)
     if prompts:
         lengths = sorted(len(prompt.tokens) for prompt in prompts)
@@ -59,24 +59,25 @@ def tell_rows(notes: Notebook, stage: Stage, world: DrawContext, limit: float) -
         notes.fact("data", words, rows=len(task.train), held_out=len(task.held_out), longest_prompt=lengths[-1])
 
 
-def _in_order(world: DrawContext) -> Iterator[Example]:
+def _in_order(context: DrawContext) -> Iterator[Example]:
     """As the stage takes them, where all of them are there; else evenly spread."""
-    rows = world.task.train
+    rows = context.task.train
     if isinstance(rows, list | tuple):
-        return (rows[place] for place in row_order(world, 0))
+        return (rows[place] for place in row_order(context, 0))
     return iter(spread(rows, LOOKED_AT))
 
 
 Reader = Callable[[Example], Prompt | None]
 
 
-def reader(stage: Stage, world: DrawContext) -> Reader:
-    """What the stage's source makes of a row before anything is sampled. Raises UserError as the source does."""
-    return lambda row: stage.algorithm.source.prompt_of(world, row)
+def reader(stage: Stage, context: DrawContext) -> Reader:
+    """Returns what the stage's source makes of a row before anything is sampled. Raises UserError as the source
+    does."""
+    return lambda row: stage.algorithm.source.prompt_of(context, row)
 
 
 def _read(
-    stage: Stage, world: DrawContext, rows: Iterable[Example], read: Reader, limit: float
+    stage: Stage, context: DrawContext, rows: Iterable[Example], read: Reader, limit: float
 ) -> tuple[list[Prompt], int, dict[str, list[str]]]:
     """Prompts, how many rows were looked at, and those that are refused by why: of reasons that quote a row, the
     first."""
@@ -92,7 +93,7 @@ def _read(
             prompt = read(row)
             prompts += [prompt] if prompt else []
             for answer in stage.algorithm.source.texts_of(row):
-                world.renderer.demonstration(answer)
+                context.renderer.demonstration(answer)
         except UserError as error:
             reason = _without_row(str(error), stage.name, row.id)
             refused.setdefault(kinds.setdefault(reason.partition("'")[0], reason), []).append(row.id)
@@ -107,14 +108,14 @@ def _without_row(words: str, stage: str, row: str) -> str:
     return words
 
 
-def _tell_too_long(notes: Notebook, stage: Stage, world: DrawContext, prompts: Sequence[Prompt]) -> None:
-    room = world.engine.context_tokens - stage.algorithm.source.max_completion_tokens
+def _tell_too_long(notes: Notebook, stage: Stage, context: DrawContext, prompts: Sequence[Prompt]) -> None:
+    room = context.engine.context_tokens - stage.algorithm.source.max_completion_tokens
     ids = [prompt.example.id for prompt in prompts if len(prompt.tokens) > room]
     if not ids:
         return
     words = (
         f"{len(ids)} of {len(prompts)} rows looked at ({named(ids)}) leave no room for a completion in the context of "
-        f"{counted(world.engine.context_tokens, 'token')}"
+        f"{counted(context.engine.context_tokens, 'token')}"
     )
     if len(ids) == len(prompts) or stage.long_prompts == "error":
         notes.problem("data", f"{words}; lower max_completion_tokens, or take a model with a longer context")
@@ -123,7 +124,8 @@ def _tell_too_long(notes: Notebook, stage: Stage, world: DrawContext, prompts: S
 
 
 def tell_repeated(notes: Notebook, task: Task) -> None:
-    """Prompts that stand twice, with other answers, or among those that evaluate. Generated tasks repeat prompts."""
+    """Tells of prompts that stand twice, with other answers, or among those that evaluate. Generated tasks repeat
+    prompts."""
     train, held_out = spread(task.train, COMPARED), task.held_out
     first: dict[str, Example] = {}
     again = [row for row in train if first.setdefault(str(row.prompt), row) is not row]
@@ -152,17 +154,17 @@ def tell_repeated(notes: Notebook, task: Task) -> None:
         )
 
 
-def tell_template(notes: Notebook, stage: Stage, world: DrawContext) -> None:
+def tell_template(notes: Notebook, stage: Stage, context: DrawContext) -> None:
     """Whether prompts and answers come back from their tokens as they went in, each turn ended by a stop token."""
     rows = spread(stage.task.train, LOOKED_AT)
-    broken = {why: [row.id for row in rows if fails(stage, world, row)] for why, fails in _faults().items()}
+    broken = {why: [row.id for row in rows if fails(stage, context, row)] for why, fails in _faults().items()}
     for why, ids in broken.items():
         if ids:
             notes.problem("template", f"{len(ids)} of {counted(len(rows), 'row')} ({named(ids)}): {why}")
-    for line in template_notes(stage, world.renderer):
+    for line in template_notes(stage, context.renderer):
         notes.remark("template", line)
     if not any(broken.values()):
-        kind = "chat template" if world.renderer.tokenizer.chat_template is not None else "plain prompts"
+        kind = "chat template" if context.renderer.tokenizer.chat_template is not None else "plain prompts"
         notes.fact("template", f"{kind}: {len(rows)} of {len(rows)} prompts come back from their tokens, answers too")
 
 
@@ -174,9 +176,9 @@ def _faults() -> dict[str, Callable[[Stage, DrawContext, Example], bool]]:
     }
 
 
-def _loses_prompt(stage: Stage, world: DrawContext, row: Example) -> bool:
-    tokens = list(world.renderer.prompt(row).tokens)
-    text = str(world.renderer.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+def _loses_prompt(stage: Stage, context: DrawContext, row: Example) -> bool:
+    tokens = list(context.renderer.prompt(row).tokens)
+    text = str(context.renderer.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
     return not all(part.strip() in text for part in _contents(row))
 
 
@@ -187,23 +189,24 @@ def _contents(row: Example) -> Iterator[str]:
     return (str(message["content"]) for message in said if message.get("content"))
 
 
-def _loses_answer(stage: Stage, world: DrawContext, row: Example) -> bool:
+def _loses_answer(stage: Stage, context: DrawContext, row: Example) -> bool:
     """Of answers that are learned; blanks, and what a template adds, are no loss."""
     for answer in stage.algorithm.source.texts_of(row):
-        shown = world.renderer.demonstration(answer)
-        given = answer.completion if isinstance(answer.completion, str) else _learned_text(answer)
-        if "".join(given.split()) not in "".join(shown.text.split()):
+        shown = context.renderer.demonstration(answer)
+        letters = "".join(shown.text.split())
+        if any("".join(given.split()) not in letters for given in _learned_texts(answer)):
             return True
-        if shown.tokens[-1] not in world.renderer.stop_tokens:
+        if shown.tokens[-1] not in context.renderer.stop_tokens:
             return True
     return False
 
 
-def _learned_text(answer: Example) -> str:
-    turns = answer.completion if isinstance(answer.completion, tuple) else ()
-    return "".join(turn["content"] for turn in turns if turn["role"] == "assistant")
+def _learned_texts(answer: Example) -> list[str]:
+    if not isinstance(answer.completion, tuple):
+        return [answer.completion or ""]
+    return [turn["content"] for turn in answer.completion if turn["role"] == "assistant"]
 
 
-def _begins_twice(stage: Stage, world: DrawContext, row: Example) -> bool:
-    tokens, begin = world.renderer.prompt(row).tokens, world.renderer.tokenizer.bos_token_id
+def _begins_twice(stage: Stage, context: DrawContext, row: Example) -> bool:
+    tokens, begin = context.renderer.prompt(row).tokens, context.renderer.tokenizer.bos_token_id
     return begin is not None and tokens[:2] == (begin, begin)

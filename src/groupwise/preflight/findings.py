@@ -1,4 +1,4 @@
-"""What a check finds: one sentence each, with its numbers."""
+"""This module keeps what a check finds: one sentence each, with its numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kind = Literal["problem", "remark", "fact"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence on one part of one stage."""
+    """A finding is one sentence on one part of one stage."""
 
     stage: str
     """Empty: the whole run."""

@@ -22,9 +22,9 @@ MORE = 4
 GROUPS = 4  # that a gradient is computed of
 
 
-def try_first_step(notes: Notebook, stage: Stage, world: DrawContext, learner: Trainable, limit: float) -> None:
+def try_first_step(notes: Notebook, stage: Stage, context: DrawContext, learner: Trainable, limit: float) -> None:
     """Draws, and computes the gradient of a few groups. Raises what would stop a run."""
-    groups = _drawn(notes, stage, world, limit)[:GROUPS]
+    groups = _drawn(notes, stage, context, limit)[:GROUPS]
     if not groups:
         return
     algorithm, signals = stage.algorithm, prepare(stage, learner, groups)
@@ -38,24 +38,24 @@ def try_first_step(notes: Notebook, stage: Stage, world: DrawContext, learner: T
     notes.fact("first step", f"{len(groups)} groups were drawn and their gradient computed, as the run will do it")
 
 
-def _drawn(notes: Notebook, stage: Stage, world: DrawContext, limit: float) -> list[Group]:
+def _drawn(notes: Notebook, stage: Stage, context: DrawContext, limit: float) -> list[Group]:
     """Of the stage's first draw; of one that samples, for PROMPTS of its prompts."""
     source, few = stage.algorithm.source, stage.prompts_per_step
     if wanted := source.gathers(len(stage.task.train)):
-        return _gathered(notes, source, wanted, replace(world, prompts_per_step=PROMPTS), limit)
+        return _gathered(notes, source, wanted, replace(context, prompts_per_step=PROMPTS), limit)
     if source.samples_per_prompt:
         few = min(PROMPTS, few)
-    return source.on_trial(few).draw(replace(world, prompts_per_step=few), {}).groups
+    return source.on_trial(few).draw(replace(context, prompts_per_step=few), {}).groups
 
 
-def _gathered(notes: Notebook, source: Source, wanted: int, world: DrawContext, limit: float) -> list[Group]:
+def _gathered(notes: Notebook, source: Source, wanted: int, context: DrawContext, limit: float) -> list[Group]:
     """Samples for more and more prompts until something is kept, all were asked, or the time is over. The seeds are the
     run's, so that what of all prompts leaves nothing to learn from would stop the run."""
     asked, started = PROMPTS, time.perf_counter()
     while True:
-        heard = _Gathered()
+        heard = _GatherProgress()
         try:
-            return source.on_trial(min(asked, wanted)).draw(replace(world, on_phase=heard), {}).groups
+            return source.on_trial(min(asked, wanted)).draw(replace(context, on_phase=heard), {}).groups
         except UserError as error:
             if not heard.whole or asked >= wanted:
                 raise
@@ -66,7 +66,7 @@ def _gathered(notes: Notebook, source: Source, wanted: int, world: DrawContext, 
 
 
 @dataclass
-class _Gathered:
+class _GatherProgress:
     """Hears how far gathering has come: what is raised after its end is about what was sampled."""
 
     whole: bool = False

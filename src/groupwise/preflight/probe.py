@@ -13,7 +13,7 @@ from groupwise.preflight.findings import Notebook
 from groupwise.preflight.signal import SIZES, kinds, share_without_signal
 from groupwise.sources import DrawContext
 from groupwise.sources.rollouts import Sampler
-from groupwise.sources.rows import prompt_stream
+from groupwise.sources.rows import prompt_stream, prompts_of
 from groupwise.training.stage import Stage
 from groupwise.types import Group, Rollout, flatten
 
@@ -23,7 +23,7 @@ COMPARED = 8  # completions whose log-probabilities the learner is asked for
 
 @dataclass
 class Probe:
-    """What was sampled."""
+    """A probe is what was sampled."""
 
     groups: list[Group] = field(default_factory=list)
     seconds: float = 0.0
@@ -31,19 +31,19 @@ class Probe:
     prompts: int = 0
 
 
-def sampled(stage: Stage, world: DrawContext, limit_seconds: float, prompts: int = PROMPTS) -> Probe:
-    """Groups of the stage's first prompts, one after the other until so many are done or the time is over."""
+def sampled(stage: Stage, context: DrawContext, limit_seconds: float, prompts: int = PROMPTS) -> Probe:
+    """Samples groups of the stage's first prompts, one after the other until so many are done or the time is over."""
     source = stage.algorithm.source
-    found, started, sampler = Probe(), time.perf_counter(), Sampler(world)
-    how, size = source.sampling(world.renderer), source.samples_per_prompt
+    found, started, sampler = Probe(), time.perf_counter(), Sampler(context)
+    how, size = source.sampling(context.renderer), source.samples_per_prompt
     assert how is not None
-    room = world.engine.context_tokens - source.max_completion_tokens
+    room = context.engine.context_tokens - source.max_completion_tokens
     prompts = min(prompts, len(stage.task.train))
-    for prompt in (world.renderer.prompt(example) for example, _ in prompt_stream(world)):
-        if len(prompt.tokens) > room:
+    for prompt in (prompts_of(context, [row])[0] for row in prompt_stream(context)):
+        if prompt is None or len(prompt.tokens) > room:
             continue
         seeds = tuple(range(found.prompts * size, (found.prompts + 1) * size))
-        [rollouts] = sampler.sample(world.engine, [prompt], [seeds], how)
+        [rollouts] = sampler.sample(context.engine, [prompt], [seeds], how)
         found.groups.append(Group(prompt, tuple(sampler.score(rollouts))))
         found.prompts += 1
         if found.prompts == prompts or time.perf_counter() - started > limit_seconds:
@@ -53,7 +53,7 @@ def sampled(stage: Stage, world: DrawContext, limit_seconds: float, prompts: int
 
 
 def tell_signal(notes: Notebook, stage: Stage, probe: Probe) -> None:
-    """Rewards, truncation, and what share of groups will have no signal at this and other group sizes."""
+    """Tells of rewards, truncation, and what share of groups will have no signal at this and other group sizes."""
     source = stage.algorithm.source
     rollouts = flatten(probe.groups)
     rewards = [rollout.reward for rollout in rollouts if rollout.reward is not None]
@@ -112,6 +112,7 @@ def tell_agreement(
         abs(float(learned[row, place]) - said)
         for row, rollout in enumerate(chosen)
         for place, said in enumerate(rollout.behavior_logprobs)
+        if rollout.mask[place]
     ]
     mean, most = sum(gaps) / len(gaps), max(gaps)
     words = (

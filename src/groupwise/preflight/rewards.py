@@ -8,15 +8,15 @@ from functools import partial
 
 from groupwise.audit.cases import FORMS, gold, right_cases
 from groupwise.audit.scoring import Verdict, judge
-from groupwise.isolation.trials import found
+from groupwise.isolation.trials import isolation_record
 from groupwise.output.counting import counted
 from groupwise.preflight.data import named, spread
 from groupwise.preflight.findings import Notebook
 from groupwise.protocols import Reward
 from groupwise.rewards.judge import Judge as ModelJudge
 from groupwise.rewards.model import ModelReward
-from groupwise.rewards.scoring import MayDoWithout, score_rollouts
-from groupwise.rewards.verdicts import Judge, bare
+from groupwise.rewards.scoring import NeedsGuards, score_rollouts
+from groupwise.rewards.verdicts import Judge, unwrap
 from groupwise.sources import DrawContext, as_rollout
 from groupwise.tasks.task import Task
 from groupwise.training.stage import Stage
@@ -29,12 +29,13 @@ LIMIT_SECONDS = 5.0  # of one answer
 
 
 def tell_gold(notes: Notebook, task: Task) -> None:
-    """In the form in which each reward reads most of them: the row's own solution, ``#### N``, ``\\boxed{N}`` ..."""
+    """Tells of reference answers in the form in which each reward reads most of them: the row's own solution, ``####
+    N``, ``\\boxed{N}`` ..."""
     tell_guards(notes, task.judges)
     answered = [row for row in spread(task.train, ASKED) if gold(row) is not None]
     judging = [task.judge.reward] if task.judge else []
     for reward in task.judges:
-        if isinstance(bare(reward), ModelReward):
+        if isinstance(unwrap(reward), ModelReward):
             notes.fact("reward", f"{reward.name} is learned: it has no answer that is right")
         elif not answered:
             notes.remark(
@@ -45,13 +46,13 @@ def tell_gold(notes: Notebook, task: Task) -> None:
 
 
 def tell_guards(notes: Notebook, rewards: Sequence[Reward]) -> None:
-    """What stands around a reward that runs what a model wrote, and which one does without."""
-    if held := found():
+    """Tells what stands around a reward that runs what a model wrote, and which one does without."""
+    if held := isolation_record():
         words = ", ".join(held["guards"])
         notes.fact("guards", f"what a model writes is run behind {held['by']}: {words}", **held)
     for reward in rewards:
-        plain: object = bare(reward)
-        if isinstance(plain, MayDoWithout) and plain.unguarded:
+        plain: object = unwrap(reward)
+        if isinstance(plain, NeedsGuards) and plain.unguarded:
             notes.remark("guards", f"'{reward.name}' is unguarded: what a model writes may read, write and send")
 
 
@@ -60,7 +61,7 @@ def _tell_one(notes: Notebook, reward: Reward, answered: Sequence[Example], firs
     is_full = partial(_is_full, Judge.of(reward))
     for form in FORMS:
         cases = right_cases(answered, form, "full")
-        verdicts = judge(bare(reward), cases, LIMIT_SECONDS)
+        verdicts = judge(unwrap(reward), cases, LIMIT_SECONDS)
         full = sum(is_full(verdict) for verdict in verdicts)
         if full > best[0] and cases:
             best = full, form, verdicts, [case.example for case in cases]
@@ -96,7 +97,7 @@ def ask_about_rows(stage: Stage, context: DrawContext, evaluated: int, limit: fl
     if len(task.held_out) and evaluated:
         asked.append((spread(task.held_out[:evaluated], MOST_ROWS), task.judges))
     for rows, rewards in asked:
-        if any(isinstance(bare(reward), ModelReward | ModelJudge) for reward in rewards):
+        if any(isinstance(unwrap(reward), ModelReward | ModelJudge) for reward in rewards):
             continue  # a network of its own, or somebody's server
         for start in range(0, len(rows), TOGETHER):
             if time.perf_counter() - started > limit:

@@ -1,4 +1,4 @@
-"""How many groups will have no signal: from the rewards of a few groups, for any group size."""
+"""This module estimates how many groups will have no signal: from the rewards of a few groups, for any group size."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SIZES = (2, 4, 8, 16, 32, 64)
 
 
 def kinds(groups: Sequence[Group], algorithm: Algorithm) -> list[list[int]]:
-    """For each probed prompt a number for each scored completion: those with one number give each other no signal, as
-    the algorithm's advantage sees them. One whose own steps differ has a number that no other has."""
+    """Returns for each probed prompt a number for each scored completion: those with one number give each other no
+    signal, as the algorithm's advantage sees them. One whose own steps differ has a number that no other has."""
     scored = [[rollout for rollout in group.rollouts if rollout.reward is not None] for group in groups]
     flat = [rollout for rollouts in scored for rollout in rollouts]
     numbers = iter(_kinds(flat, algorithm))
@@ -46,7 +46,8 @@ def _value(rollout: Rollout, name: str) -> float:
 
 
 def share_without_signal(groups: Sequence[Sequence[float]], size: int) -> Interval | None:
-    """Expected share of groups of ``size`` whose rewards are all equal, with its 95 % interval over prompts.
+    """Returns the expected share of groups of ``size`` whose rewards are all equal, with its 95 % interval over
+    prompts.
 
     ``groups`` are the rewards of each probed prompt. For right and wrong answers it is the mean over prompts of
     p^G + (1-p)^G. Up to as many completions as were sampled, C(c, G)/C(n, G) summed over the rewards that occur is an

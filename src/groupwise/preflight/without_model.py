@@ -1,4 +1,4 @@
-"""What is found out about a stage whose model cannot be opened: whatever its rows alone say."""
+"""This module finds out about a stage whose model cannot be opened: whatever its rows alone say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OPEN = "the lengths of prompts, the chat template, rewards on answers, a first s
 
 
 def tell_what_is_known(notes: Notebook, stage: Stage) -> None:
-    """Rows, and reference answers that a reward cannot read; then what had to be left open."""
+    """Tells of rows, and of reference answers that a reward cannot read; then what had to be left open."""
     notes.try_part("data", lambda: _tell_rows(notes, stage))
     notes.remark("model", f"without it these could not be looked at: {OPEN}; check again when it can be opened")
 

@@ -16,11 +16,19 @@ Use it with a process reward model or a rule that can judge single steps.
 What goes wrong: advantages of a completion do not add up to 0 over the group, and a completion of many mediocre steps
 weighs more than one of few good ones, in the statistics and in the sum. Every further step also has a price: from each
 score the mean over all steps of the group is subtracted, so it is subtracted once more for one more step, and how many
-steps there are is the policy's own choice. An example that can be counted out: a policy takes at most three steps and
-goes on in each with probability 1/2, which scores 0.3, or 0.9 in the third; where it stops, that step scores 0.2, 0.1
-or 0.5 (the first, second, third). The derivative of the mean reward by that probability is 1.2. In groups of 4 an
-outcome reward (the sum of a completion's scores, less the mean of the others') has 1.2 too; pooled step scores that are
-not divided have 0.4688, and 0.6 with the exact mean in place of the group's.
+steps there are is the policy's own choice.
+
+The price, counted out. A policy takes at most three steps and goes on in each with probability p = 1/2, which scores
+0.3, or 0.9 in the third; where it stops, that step scores 0.2, 0.1 or 0.5. Of groups of 4, the expected gradient by p:
+
+| advantage, not divided by a standard deviation | gradient |
+|---|---|
+| the derivative of the mean reward | 1.200000 |
+| outcome: the sum of a completion's scores less the mean of the others' | 1.200000 |
+| ``turn_to_go``: what is to come less the mean of the others that reached the step | 1.200000 |
+| step scores pooled, with the exact mean in place of the group's | 0.600000 |
+| step scores pooled, as here | 0.468804 |
+| step scores centred step by step (MT-GRPO, arXiv 2505.11821) | 0.159766 |
 
 Settings of ``groupwise run`` (``run_defaults``):
 

@@ -11,7 +11,7 @@ Json = Mapping[str, Any]
 
 
 def alarms(rows: Sequence[Json]) -> list[Html]:
-    """A table, in the order in which they were raised; one line where there are none."""
+    """Returns a table, in the order in which they were raised; one line where there are none."""
     if not rows:
         return [element("p", "None was raised.", class_="note")]
     head = [element("th", title, scope="col") for title in ("Alarm", "Stage", "Step", "What was seen")]

@@ -1,4 +1,5 @@
-"""Small SVG charts, drawn here so that the report shows them without a script and on paper; the script adds values."""
+"""This module draws small SVG charts, so that the report shows them without a script and on paper; the script adds
+values."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ Values = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Series:
-    """One curve; ``style`` is a class of report.css. ``low`` and ``high`` draw a band around it."""
+    """A series is one curve; ``style`` is a class of report.css. ``low`` and ``high`` draw a band around it."""
 
     label: str
     values: Values
@@ -31,7 +32,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where data lands on the paper."""
+    """A frame says where data lands on the paper."""
 
     x: Sequence[float]
     y_range: tuple[float, float]
@@ -53,14 +54,14 @@ class Frame:
 
 
 def chart(title: str, frame: Frame, series: Sequence[Series], note: str = "") -> Html:
-    """A figure: title, curves, newest values, and those that the script shows under the pointer."""
+    """Draws a figure: title, curves, newest values, and those that the script shows under the pointer."""
     marks = [mark for one in series for mark in _draw(frame, one)]
     told = [_last(one.values, frame) for one in series]
     return _figure(title, frame, marks, series, told, note)
 
 
 def stacked(title: str, frame: Frame, series: Sequence[Series], note: str = "") -> Html:
-    """Areas on top of each other, the first at the bottom; each is told with its share of the whole."""
+    """Draws areas on top of each other, the first at the bottom; each is told with its share of the whole."""
     floor = [0.0] * len(frame.x)
     marks = []
     for one in series:
@@ -149,14 +150,14 @@ def _draw(frame: Frame, series: Series) -> list[Html]:
 
 
 def smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Centred moving mean over a twentieth of the points on either side."""
+    """Returns a centred moving mean over a twentieth of the points on either side."""
     reach = max(1, len(points) // 40)
     windows = [points[max(0, at - reach) : at + reach + 1] for at in range(len(points))]
     return [(x, sum(y for _, y in rows) / len(rows)) for (x, _), rows in zip(points, windows, strict=True)]
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers inside the range."""
+    """Returns three to six round numbers inside the range."""
     raw = (high - low) / 4
     power = math.floor(math.log10(raw))
     unit = 10.0**power

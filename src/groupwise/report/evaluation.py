@@ -1,4 +1,5 @@
-"""The report's evaluation: the table, the Maj@K and Pass@K plot, and answers of both models side by side."""
+"""This module writes the report's evaluation: the table, the Maj@K and Pass@K plot, and answers of both models side by
+side."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ def _judged(model: Json) -> str:
 
 
 def evaluation(models: Sequence[Json], comparison: Json | None) -> list[Html]:
-    """Everything below the section's heading."""
+    """Writes everything below the section's heading."""
     rows: list[Row] = [("greedy accuracy", "greedy", None), ("pass@1", "pass_at_1", None)]
     ks = sorted(int(k) for k in models[-1]["evaluation"]["pass_at"])
     rows += [(f"pass@{k}", "pass_at", str(k)) for k in ks if k > 1]

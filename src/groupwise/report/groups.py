@@ -14,7 +14,7 @@ OPEN_GROUPS = 4
 
 
 def groups(rows: Sequence[Json]) -> list[Html]:
-    """One folding block a group; open are the first few that pushed any token."""
+    """Returns one folding block a group; open are the first few that pushed any token."""
     pushing = [at for at, row in enumerate(rows) if _largest(row)]
     opened = pushing[:OPEN_GROUPS] or [0]
     return [_group(row, is_open=at in opened) for at, row in enumerate(rows)]

@@ -11,7 +11,8 @@ Json = Mapping[str, Any]
 def parts_by_set(
     models: Sequence[Json], comparison: Json | None
 ) -> Iterator[tuple[str, list[dict[str, Any]], dict[str, Any] | None]]:
-    """Of each set that the last model was asked: its name, every model on it, and last minus first where they compare.
+    """Returns of each set that the last model was asked: its name, every model on it, and last minus first where they
+    compare.
 
     Models that were asked other sets are left out.
     """

@@ -1,4 +1,5 @@
-"""Markup that cannot be broken by what a model wrote: every child and attribute is escaped unless it is ``Html``."""
+"""This module writes markup that cannot be broken by what a model wrote: every child and attribute is escaped unless it
+is ``Html``."""
 
 from __future__ import annotations
 
@@ -9,20 +10,20 @@ from typing import Any
 
 
 class Html(str):
-    """Text that is markup already."""
+    """This is text that is markup already."""
 
     __slots__ = ()
 
 
 def element(name: str, *children: str, **attributes: Any) -> Html:
-    """``<name attributes>children</name>``. ``class_`` is class, ``data_x`` data-x; None and False leave one out, a
-    list or dict becomes JSON."""
+    """Returns ``<name attributes>children</name>``. ``class_`` is class, ``data_x`` data-x; None and False leave one
+    out, a list or dict becomes JSON."""
     written = "".join(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))
     return Html(f"<{name}{written}>{join(children)}</{name}>")
 
 
 def join(children: Iterable[str]) -> Html:
-    """Children one after another, escaped where they are plain text."""
+    """Puts children one after another, escaped where they are plain text."""
     return Html("".join(child if isinstance(child, Html) else escape(child) for child in children))
 
 
@@ -35,7 +36,7 @@ def _attribute(key: str, value: Any) -> str:
 
 
 def number(value: float | None, signed: bool = False) -> str:
-    """Three digits, a true minus sign, thousands apart; whole numbers as such; a dash for None."""
+    """Writes three digits, a true minus sign, thousands apart; whole numbers as such; a dash for None."""
     if value is None:
         return "–"
     size = abs(value)
@@ -57,7 +58,7 @@ def share(value: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``42 s``, ``4 min 7 s``, ``1 h 4 min``."""
+    """Returns ``42 s``, ``4 min 7 s``, ``1 h 4 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

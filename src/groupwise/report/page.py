@@ -1,4 +1,5 @@
-"""``report.html``: a whole run in one file that opens from disk, without a server and without a network."""
+"""This module writes ``report.html``: a whole run in one file that opens from disk, without a server and without a
+network."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ SHOWN_ITEMS = 8  # of a list in the header; the resolved recipe has all
 
 
 def write_report(run_directory: Path) -> Path:
-    """Render a run directory to ``report.html`` inside it and return that path.
+    """Renders a run directory to ``report.html`` inside it and returns that path.
 
     Reads ``run.json`` and, where they are there, ``metrics.jsonl`` with ``times.jsonl``, ``alarms.jsonl``,
     ``evaluation.json`` and ``groups.json``; the report says which are missing. Everything of the run is escaped, and a

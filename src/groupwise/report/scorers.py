@@ -12,7 +12,7 @@ Json = Mapping[str, Any]
 
 
 def scorers(rows: Sequence[Json]) -> list[Html]:
-    """A table and a folded reliability table for each stage that trained a scorer."""
+    """Returns a table and a folded reliability table for each stage that trained a scorer."""
     return [part for row in rows for part in _scorer(row["stage"], row["evaluation"])]
 
 

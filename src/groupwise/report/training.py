@@ -100,7 +100,8 @@ def _seconds(value: float) -> str:
 
 
 def thin(rows: Sequence[Row], most: int = MOST_POINTS) -> tuple[list[Row], int]:
-    """At most ``most`` rows, each the mean of equally many neighbours (missing values left out), and how many."""
+    """Returns at most ``most`` rows, each the mean of equally many neighbours (missing values left out), and how
+    many."""
     bucket = -(-len(rows) // most)
     if bucket == 1:
         return list(rows), 1

@@ -1,4 +1,4 @@
-"""What a completion is worth: plain functions, rules, mathematical equality, verifiers, and their sum."""
+"""Rewards say what a completion is worth: plain functions, rules, mathematical equality, verifiers, and their sum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rows with several reference answers, each right by itself: a reward asked about one after the other."""
+"""This module knows rows with several reference answers, each right by itself: a reward asked about one after the
+other."""
 
 from __future__ import annotations
 
@@ -7,15 +8,15 @@ from dataclasses import dataclass, replace
 
 from groupwise.protocols import ReadsGold, Reward
 from groupwise.rewards.decorator import Decorator
-from groupwise.rewards.scoring import said_at
-from groupwise.rewards.verdicts import bare
+from groupwise.rewards.scoring import scores_at
+from groupwise.rewards.verdicts import unwrap
 from groupwise.types import OVER, Example, Rollout, Score, TrainerState
 
 
 def any_of(reward: Reward) -> Reward:
     """The reward, where it reads reference answers, as one that takes the best of a row's several. Other rewards
     receive the row's own columns and stay as they are."""
-    return AnyAnswer(reward) if isinstance(bare(reward), ReadsGold) else reward
+    return AnyAnswer(reward) if isinstance(unwrap(reward), ReadsGold) else reward
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class AnyAnswer(Decorator):
         return self.score_at(rollouts, OVER)
 
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-        """Of each the highest score by any answer of its row; the first where none has a value."""
+        """Returns of each the highest score by any answer of its row; the first where none has a value."""
         asked = [(row, answer) for row, rollout in enumerate(rollouts) for answer in answers(rollout.prompt.example)]
-        scores = said_at(self.reward, [_with_answer(rollouts[row], answer) for row, answer in asked], state)
+        scores = scores_at(self.reward, [_with_answer(rollouts[row], answer) for row, answer in asked], state)
         found: dict[int, Score] = {}
         for (row, _), score in zip(asked, scores, strict=True):
             if row not in found or _value(score) > _value(found[row]):
@@ -46,7 +47,7 @@ class AnyAnswer(Decorator):
         return [found[row] for row in range(len(rollouts))]
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
-        """Of each the first reason where none of its answers can be read."""
+        """Returns of each the first reason where none of its answers can be read."""
         if not isinstance(self.reward, ReadsGold):
             return [""] * len(examples)
         asked = [(row, answer) for row, example in enumerate(examples) for answer in answers(example)]

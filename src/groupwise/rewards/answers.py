@@ -1,4 +1,4 @@
-"""Final answers that are compared here and at once: numbers with their units, choices, and lists of them."""
+"""This module compares final answers here and at once: numbers with their units, choices, and lists of them."""
 
 from __future__ import annotations
 
@@ -72,14 +72,15 @@ def parse_quantity(text: str) -> Fraction | None:
 
 
 def numbers_equal(a: str, b: str) -> bool:
-    """Both are numbers, and the same one, exactly."""
+    """Says whether both are numbers, and the same one, exactly."""
     left, right = parse_quantity(a), parse_quantity(b)
     return left is not None and left == right
 
 
 @dataclass(frozen=True)
 class FinalAnswer:
-    """1 where the completion's final answer is the example's, otherwise 0. docs/answers.md says how both are read.
+    """This reward is 1 where the completion's final answer is the example's, otherwise 0. docs/answers.md says how both
+    are read.
 
     ``example.answer`` is the answer itself or a whole solution that ends with it: a number with or without a unit, a
     choice, or a list of these. A completion without a final answer, or with one that cannot be read, gets 0 and the
@@ -108,7 +109,7 @@ class FinalAnswer:
         return [self._score(rollout, gold) for rollout, gold in zip(rollouts, references, strict=True)]
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """Equal numbers are equal answers under this reward's own equality; None: no answer."""
+        """Gives equal numbers to equal answers under this reward's own equality; None: no answer."""
         gold = self.reference(rollouts[0].prompt.example) if rollouts else Reference()
         values = [self._read(rollout, gold) for rollout in rollouts]
         near, classes = tolerance(self.tolerance), list(gold.values)
@@ -124,7 +125,7 @@ class FinalAnswer:
         return found
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
-        """For each example "" where its answer can be read, else why not."""
+        """Returns for each example "" where its answer can be read, else why not."""
         return [self.reference(example).why for example in examples]
 
     def _score(self, rollout: Rollout, gold: Reference) -> Score:
@@ -168,7 +169,8 @@ def check_options(near: str, conventions: tuple[str, ...], several: str) -> None
 
 
 def references_of(rollouts: Sequence[Rollout], reward: str, read: Callable[[Example], Reference]) -> list[Reference]:
-    """Each rollout's reference. Raises UserError where a row has no answer and no column that could hold one."""
+    """Returns each rollout's reference. Raises UserError where a row has no answer and no column that could hold
+    one."""
     for rollout in rollouts:
         example = rollout.prompt.example
         if not (example.answer or "").strip() and not any(name in example.columns for name in ANSWER_COLUMNS):

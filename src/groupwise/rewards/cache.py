@@ -17,7 +17,7 @@ from groupwise.config.identity import unknowns
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards.decorator import Decorator
-from groupwise.rewards.scoring import prepare, said_at
+from groupwise.rewards.scoring import prepare, scores_at
 from groupwise.types import OVER, Rollout, Score, TrainerState
 
 LOCK_SECONDS = 30.0
@@ -30,7 +30,7 @@ class Identified(Protocol):
     """A reward that says itself what its scores depend on."""
 
     def identity(self) -> Mapping[str, Any]:
-        """Plain values: all that a score depends on beside the rollout, and nothing else."""
+        """Returns plain values: all that a score depends on beside the rollout, and nothing else."""
         ...
 
 
@@ -39,7 +39,7 @@ class Streaming(Protocol):
     """A reward that can say each score as soon as it is known."""
 
     def stream(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[int, Score]]:
-        """``(row, score)`` of every row once, in any order."""
+        """Yields ``(row, score)`` of every row once, in any order."""
         ...
 
 
@@ -48,13 +48,13 @@ class StreamingAt(Protocol):
     """A reward that can say each score as soon as it is known, and may depend on where training stands."""
 
     def stream_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
-        """As ``Streaming.stream``, of completions drawn at that state."""
+        """Does as ``Streaming.stream``, of completions drawn at that state."""
         ...
 
 
 @dataclass(frozen=True)
 class Cached(Decorator):
-    """``reward``, asked once for each content; for judges and slow rewards.
+    """This is ``reward``, asked once for each content; for judges and slow rewards.
 
     Two rollouts are the same where prompt, sampled text, tokens, steps, ``finished`` and every column of the row are,
     and the reward is: its type and options but name and weight, of a function its source, of a scorer its weights
@@ -80,7 +80,7 @@ class Cached(Decorator):
         return self.reward.weight
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``."""
+        """See ``scoring.NeedsPreparation``."""
         _ = self._about
         prepare([self.reward])
 
@@ -127,7 +127,7 @@ class Cached(Decorator):
         if isinstance(self.reward, Streaming):
             yield from ([one] for one in self.reward.stream(rollouts))
             return
-        scores = said_at(self.reward, rollouts, state)
+        scores = scores_at(self.reward, rollouts, state)
         if len(scores) != len(rollouts):
             raise UserError(f"reward '{self.name}' returned {len(scores)} scores for {len(rollouts)} completions")
         yield list(enumerate(scores))

@@ -1,4 +1,5 @@
-"""What happens to a user's function call by call: in a process of its own, or here where it must share our state."""
+"""This module calls a user's function and says what happened, call by call: in a process of its own, or here where it
+must share our state."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groupwise.rewards.neighbours import folder_of, importable
-from groupwise.rewards.notes import Notes, beside, finite
+from groupwise.rewards.notes import Notes, finite, remarks_of
 
 Answer = dict[str, Any]
 """Plain JSON: ``value`` (a number, or None where the reward does not apply), ``failed`` (why), ``timeout``, ``memory``;
@@ -22,7 +23,7 @@ list of these."""
 
 @dataclass(frozen=True)
 class Calls:
-    """A function, and what its values may look like. ``guarded_child.Respond``."""
+    """A function, and what its values may look like. ``fork_server_child.Respond``."""
 
     function: Callable[..., Any]
     batch: bool = False
@@ -32,7 +33,7 @@ class Calls:
 
     @property
     def together(self) -> bool:
-        """Its calls run side by side, in one event loop: one that blocks the loop costs them all."""
+        """Says whether its calls run side by side, in one event loop: one that blocks the loop costs them all."""
         return is_async(self.function)
 
     def __call__(self, calls: Sequence[tuple[int, dict[str, Any]]], seconds: float) -> Iterator[tuple[int, Answer]]:
@@ -86,7 +87,7 @@ class Calls:
     def _checked(self, value: Any) -> Answer:
         is_mapping = self.mappings and isinstance(value, Mapping) and "score" in value
         number = value["score"] if is_mapping else value
-        said = beside(value) if is_mapping else {}
+        said = remarks_of(value) if is_mapping else {}
         if number is None:
             return {"value": None, **said}
         if (found := finite(number)) is not None:
@@ -110,7 +111,7 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 def shortened(value: Any) -> str:
-    """Its ``repr``, of at most 80 characters."""
+    """Returns its ``repr``, of at most 80 characters."""
     try:
         text = repr(value[:200] if isinstance(value, str) else value)
     except Exception:  # a user's object may not even be able to show itself
@@ -129,7 +130,7 @@ def _run(coroutine: Coroutine[Any, Any, list[Any]]) -> list[Any]:
 
 
 def place(error: BaseException, function: Callable[..., Any] | None) -> str:
-    """file:line of the innermost frame in the function's own file, or of the innermost one at all."""
+    """Returns file:line of the innermost frame in the function's own file, or of the innermost one at all."""
     frames = traceback.extract_tb(error.__traceback__)
     own = _frames(error, function)
     frame = own[-1] if own else frames[-1]

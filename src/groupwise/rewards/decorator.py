@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from groupwise.protocols import ReadsGold, Reward, StepScoring, Votes
-from groupwise.rewards.scoring import MayDoWithout, prepare, said_at
+from groupwise.rewards.scoring import NeedsGuards, prepare, scores_at
 from groupwise.rewards.verdicts import Graded
 from groupwise.types import Example, Rollout, Score, TrainerState
 
 
 class Decorator(Protocol):
-    """Hands all that a reward may do beside scoring on to ``reward``; what that one cannot do is done neutrally.
+    """A decorator hands all that a reward may do beside scoring on to ``reward``; what that one cannot do is done
+    neutrally.
 
     Whether it *can* do something is asked of the reward itself (``verdicts.bare``).
     """
@@ -21,17 +22,17 @@ class Decorator(Protocol):
     reward: Reward
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``."""
+        """See ``scoring.NeedsPreparation``."""
         prepare([self.reward])
 
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
         """See ``protocols.FollowsTraining``."""
-        return said_at(self.reward, rollouts, state)
+        return scores_at(self.reward, rollouts, state)
 
     @property
     def unguarded(self) -> bool:
-        """See ``scoring.MayDoWithout``."""
-        return isinstance(self.reward, MayDoWithout) and self.reward.unguarded
+        """See ``scoring.NeedsGuards``."""
+        return isinstance(self.reward, NeedsGuards) and self.reward.unguarded
 
     @property
     def correct_at(self) -> float | None:

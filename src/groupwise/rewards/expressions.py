@@ -37,7 +37,7 @@ _entry: ContextVar[Mapping[str, Any] | None] = ContextVar("entry", default=None)
 
 @contextmanager
 def scoring(entry: Mapping[str, Any]) -> Iterator[None]:
-    """Text that the question ``entry`` does not hold is a model's as long as this lasts."""
+    """Takes text that the question ``entry`` does not hold for a model's as long as this lasts."""
     token = _entry.set(entry)
     try:
         yield

@@ -1,4 +1,5 @@
-"""Rewards that could not say anything: counted, told once, and too many of them stop the run with the evidence."""
+"""This module counts rewards that could not say anything: counted, told once, and too many of them stop the run with
+the evidence."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ SHOWN = 3
 
 @dataclass
 class Failures:
-    """Of the completions of one step. ``most``: the share of ``expected`` that may go without a reward."""
+    """These are the failures among the completions of one step. ``most``: the share of ``expected`` that may go without
+    a reward."""
 
     stage: str
     most: float
@@ -25,7 +27,7 @@ class Failures:
     count: int = 0
     shown: list[str] = field(default_factory=list)
 
-    def hear(self, rollouts: Sequence[Rollout]) -> None:
+    def add(self, rollouts: Sequence[Rollout]) -> None:
         """Raises UserError, with rows and reasons, as soon as it is certain that the step has too many."""
         for rollout in rollouts:
             self.count += unscored(rollout)
@@ -50,7 +52,7 @@ def unscored(rollout: Rollout) -> bool:
 
 
 def evidence(rollout: Rollout) -> Iterator[str]:
-    """For each reward that could not score it: row, reward, status and reason, in one line."""
+    """Yields for each reward that could not score it: row, reward, status and reason, in one line."""
     for name, score in rollout.scores.items():
         if score.status in UNSCORED:
             yield f"{rollout.prompt.example.id}: reward '{name}' {score.status}: {score.reason or 'no reason given'}"

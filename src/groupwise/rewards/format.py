@@ -1,4 +1,4 @@
-"""Rewards for the form of a completion: its pattern and its length."""
+"""These are rewards for the form of a completion: its pattern and its length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from groupwise.types import Rollout, Score
 
 @dataclass(frozen=True)
 class Format:
-    """1 where the whole completion matches ``pattern``, otherwise 0.
+    """This reward is 1 where the whole completion matches ``pattern``, otherwise 0.
 
     The pattern is Python's ``re`` with DOTALL: ``Format(r"<think>.*</think>\\s*<answer>.*</answer>\\s*")``. One like
     ``(a+)+`` can take for ever on some completion: it is matched in a process of its own, at most
@@ -44,7 +44,7 @@ class Format:
         return FunctionReward(matches, self.name, self.weight, "simple", time_limit_seconds=self.time_limit_seconds)
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``."""
+        """See ``scoring.NeedsPreparation``."""
         self._matching.prepare()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:

@@ -29,7 +29,7 @@ PASSING = (408, 409, 425, 429)
 
 
 class Unreachable(Exception):  # noqa: N818 - it says what is the case
-    """There is no connection."""
+    """This error says that there is no connection."""
 
 
 class Refused(Exception):  # noqa: N818

@@ -46,7 +46,7 @@ _ANY_NUMBER = re.compile(rf"(?<![\w.])({_NUMBER})(?:\s*(?:/|out of)\s*({_NUMBER}
 
 @dataclass(frozen=True)
 class Judge:
-    """Asks a model for a score of each completion, on ``scale``, and gives it as a number from 0 to 1.
+    """A judge asks a model for a score of each completion, on ``scale``, and gives it as a number from 0 to 1.
 
     In ``template`` the words ``{prompt}``, ``{completion}``, ``{answer}``, ``{low}`` and ``{high}`` are filled in; a
     brace is written twice. Texts of a row or a policy go in between marks that their writer cannot foresee, so that
@@ -147,7 +147,7 @@ class Judge:
         self._check(verdicts)
 
     def request(self, rollout: Rollout) -> dict[str, Any]:
-        """The body of the request about one completion."""
+        """Returns the body of the request about one completion."""
         messages = [{"role": "user", "content": self._filled(rollout)}]
         return {"model": self.model, "messages": messages, **self.options}
 
@@ -186,7 +186,7 @@ class Judge:
             return _Verdict(Score(None, "failed"), str(error), unreachable=True)
         except Refused as error:
             return _Verdict(Score(None, "failed"), str(error), final=not error.may_pass, refused=error.by_server)
-        text = said(reply)
+        text = reply_text(reply)
         if text is None:
             return _Verdict(Score(None, "failed"), "the reply is no chat completion")
         value = self._value(text)
@@ -238,7 +238,7 @@ class _Verdict:
 
 
 def parse_score(text: str, high: float) -> float | None:
-    """The last ``"score": x`` in a reply, else its last number; of ``8/10`` on a scale to 10 the 8."""
+    """Returns the last ``"score": x`` in a reply, else its last number; of ``8/10`` on a scale to 10 the 8."""
     text = text[-REPLY_CHARACTERS:]
     marked = _SCORE.findall(text)
     if marked:
@@ -250,8 +250,8 @@ def parse_score(text: str, high: float) -> float | None:
     return float(of if of and float(of) != high else number)
 
 
-def said(reply: Reply) -> str | None:
-    """The text of a chat completion; None where the reply is none."""
+def reply_text(reply: Reply) -> str | None:
+    """Returns the text of a chat completion; None where the reply is none."""
     match reply:
         case {"choices": [{"message": {"content": str(text)}}, *_]}:
             return text

@@ -1,4 +1,5 @@
-"""Mathematical equality: plain values are compared here, exactly; formulas in a process that can be killed."""
+"""This module scores by mathematical equality: plain values are compared here, exactly; formulas in a process that can
+be killed."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ MOST_CLASSES = 64
 
 @dataclass(frozen=True)
 class Math:
-    """1 where the completion's final answer equals the example's mathematically, otherwise 0 (docs/answers.md).
+    """This reward is 1 where the completion's final answer equals the example's mathematically, otherwise 0
+    (docs/answers.md).
 
     A completion that was cut off before it marked an answer has none, whatever it had computed by then:
     ``unparseable``. Numbers with units, choices, words and lists of them are compared exactly and at once; formulas go
@@ -59,7 +61,7 @@ class Math:
         check_options(self.tolerance, self.conventions, self.several)
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: whether there are guards for what reads formulas."""
+        """See ``scoring.NeedsPreparation``: whether there are guards for what reads formulas."""
         require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
@@ -74,7 +76,7 @@ class Math:
         return [_slow_score(outcomes[row]) if score is None else score for row, score in enumerate(scores)]
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """Equal numbers are equal answers under this reward's own equality; None: no answer.
+        """Gives equal numbers to equal answers under this reward's own equality; None: no answer.
 
         The reference's is class 0, so that all answers that are right are one. An answer belongs to the first class
         whose first member it equals.
@@ -85,7 +87,8 @@ class Math:
         return [None if answer is None else classes[answer] for answer in answers]
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
-        """For each example "" where its answer can be read, else why not. Formulas are read in the isolated process."""
+        """Returns for each example "" where its answer can be read, else why not. Formulas are read in the isolated
+        process."""
         golds = [self._reference(example) for example in examples]
         reasons = [gold.why for gold in golds]
         slow = list(dict.fromkeys(value for gold in golds for value in gold.values if not is_plain(value)))

@@ -1,4 +1,5 @@
-"""A learned reward: what a scorer, trained as any other stage, says of a completion or of each of its steps."""
+"""This module is a learned reward: what a scorer, trained as any other stage, says of a completion or of each of its
+steps."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards.scale import Scale, Standardised, Unscaled, sigmoid
-from groupwise.rewards.verdicts import NEVER, bare
+from groupwise.rewards.verdicts import NEVER, unwrap
 from groupwise.types import DEMONSTRATED, Rollout, Score
 
 if TYPE_CHECKING:
-    from groupwise.learners import Local
+    from groupwise.learning.trainable import LearnerConfig, Trainable
 
 Kind = Literal["outcome", "process"]
 Aggregate = Literal["min", "last", "mean", "product"]
@@ -30,7 +31,7 @@ AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
     "product": math.prod,
 }
 
-Scorers = weakref.WeakValueDictionary[tuple[Any, ...], Any]
+Scorers = weakref.WeakValueDictionary[tuple[Any, ...], "Trainable"]
 """Scorers that are open, by their files and options, for as long as some reward uses them."""
 
 
@@ -72,7 +73,7 @@ class ModelReward:
     """outcome: the score as it is, standardised, squashed or clipped (:mod:`groupwise.rewards.scale`)."""
     name: str = "model"
     weight: float = 1.0
-    learner: Local | None = None
+    learner: LearnerConfig | None = None
     """How it is opened: device, precision, tokens at once. None: as a learner with default options is."""
     tokenizer: Any = field(default=None, repr=False, compare=False)
     """Of the policy, where it is known: every id is compared."""
@@ -96,18 +97,28 @@ class ModelReward:
                 "expected Unscaled(), or kind outcome"
             )
 
-    def resolved(self, directory: str | Path, learner: Local | None = None, tokenizer: Any = None) -> ModelReward:
+    def resolved(
+        self, directory: str | Path, learner: LearnerConfig | None = None, tokenizer: Any = None
+    ) -> ModelReward:
         """The same reward with the scorer in ``directory``, opened as ``learner`` says, for this tokenizer's policy."""
         return replace(self, model=directory, learner=learner or self.learner, tokenizer=tokenizer or self.tokenizer)
 
     @property
     def correct_at(self) -> float:
-        """Of a solution whose every step is likelier right than not; scores of an outcome model only compare."""
+        """Is the smallest score of a solution whose every step is likelier right than not; scores of an outcome model
+        only compare."""
         return 0.5 if self.kind == "process" else NEVER
 
-    def open(self) -> Any:
-        """The scorer, opened now, so that what is wrong with it is said before hours of sampling. Raises UserError."""
+    def open(self) -> Trainable:
+        """Opens the scorer now, so that what is wrong with it is said before hours of sampling. Raises UserError."""
         return self._scorer
+
+    def close(self) -> None:
+        """Closes the scorers that it shares with other rewards, for all of them: no score is asked any more."""
+        self.__dict__.pop("_scorer", None)
+        for key in list(self.scorers):
+            if (scorer := self.scorers.pop(key, None)) is not None:
+                scorer.close()
 
     def identity(self) -> dict[str, Any]:
         """See ``cache.Identified``: the scorer's files and what is read of its scores."""
@@ -170,7 +181,7 @@ class ModelReward:
             )
 
     @cached_property
-    def _scorer(self) -> Any:
+    def _scorer(self) -> Trainable:
         from groupwise.learners import Local
         from groupwise.learners.loading import scorer_kind
         from groupwise.learners.reference import check_same_ids
@@ -193,7 +204,7 @@ class ModelReward:
 def with_scorers(
     rewards: Sequence[Reward],
     directory_of: Callable[[str], str | Path],
-    learner: Local | None = None,
+    learner: LearnerConfig | None = None,
     tokenizer: Any = None,
     scorers: Scorers | None = None,
 ) -> tuple[Reward, ...]:
@@ -207,19 +218,25 @@ def with_scorers(
     return _rewritten(rewards, resolved)
 
 
+def close_scorers(rewards: Sequence[Reward]) -> None:
+    """Closes the scorers that reward models among these have opened, also inside a cache."""
+    for reward in model_rewards(rewards):
+        reward.close()
+
+
 def with_scales(rewards: Sequence[Reward], scales: Mapping[str, Scale]) -> tuple[Reward, ...]:
     """The same rewards, those learned ones that ``scales`` names, also in a cache, with that scale."""
     return _rewritten(rewards, lambda reward: replace(reward, scale=scales.get(reward.name, reward.scale)))
 
 
-def learned(rewards: Sequence[Reward]) -> list[ModelReward]:
-    """Those that are reward models; also those that are cached."""
-    return [reward for each in rewards if isinstance(reward := bare(each), ModelReward)]
+def model_rewards(rewards: Sequence[Reward]) -> list[ModelReward]:
+    """Returns those that are reward models; also those that are cached."""
+    return [reward for each in rewards if isinstance(reward := unwrap(each), ModelReward)]
 
 
 def scale_metrics(rewards: Sequence[Reward]) -> dict[str, float]:
     """The numbers of each learned reward that is standardised, the same at every step of a stage."""
-    found = {(reward.name, reward.scale) for reward in learned(rewards)}
+    found = {(reward.name, reward.scale) for reward in model_rewards(rewards)}
     pairs = [(name, scale) for name, scale in found if isinstance(scale, Standardised)]
     metrics = {f"rewards/{name}/scale_mean": scale.mean for name, scale in pairs}
     metrics |= {f"rewards/{name}/scale_spread": scale.spread for name, scale in pairs}

@@ -72,7 +72,7 @@ def by_name(spec: str) -> Reward:
 
 
 def weight_of(spec: str) -> tuple[str, float | None]:
-    """What stands before the star, and the weight after it; None where none is written.
+    """Returns what stands before the star, and the weight after it; None where none is written.
 
     Raises UserError where what follows the star is no finite number. In a pattern it then belongs to the pattern.
     """

@@ -1,4 +1,4 @@
-"""Files that lie beside a user's own may be imported by it, at its top and inside its functions.
+"""This module lets a user's file import files that lie beside it, at its top and inside its functions.
 
 Installed modules come first: a neighbour never takes the place of one. Two files in two folders may each have a
 neighbour of one name; each file gets its own.
@@ -26,7 +26,7 @@ _of_globals: dict[int, tuple[dict[str, Any], Path]] = {}
 
 @contextmanager
 def importable(folder: Path | None) -> Iterator[None]:
-    """Within it the folder's modules can be imported, before those of other files' folders and after all else."""
+    """Makes the folder's modules importable within it, before those of other files' folders and after all else."""
     if folder is None:
         yield
         return
@@ -54,7 +54,8 @@ def belongs_to(module: ModuleType, folder: Path) -> None:
 
 
 def folder_of(function: Callable[..., Any]) -> Path | None:
-    """Of the file that a function stands in, where that was loaded as a user's own; None of any other."""
+    """Returns the folder of the file that a function stands in, where that was loaded as a user's own; None of any
+    other."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function)

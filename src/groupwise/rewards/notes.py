@@ -1,4 +1,5 @@
-"""What a user's function may ask for beside the row, under TRL's names: where training stands, and two loggers."""
+"""This module is what a user's function may ask for beside the row, under TRL's names: where training stands, and two
+loggers."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ TAKEN = ("mean", "std", "seconds", "cached", "unparseable", "timeout", "failed")
 
 
 class Notes:
-    """Collects what one call about ``count`` completions says beside its values."""
+    """Notes collect what one call about ``count`` completions says beside its values."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -36,7 +37,7 @@ class Notes:
         return {"log_extra": self.log_extra, "log_metric": self.log_metric}
 
     def log_metric(self, name: str, value: Any) -> None:
-        """A number of the whole call; a later one of the same name takes its place."""
+        """Logs a number of the whole call; a later one of the same name takes its place."""
         found = finite(value)
         if found is None:
             raise ValueError(f"log_metric({name!r}, {value!r}): expected a finite number")
@@ -45,7 +46,7 @@ class Notes:
         self.metrics[str(name)] = found
 
     def log_extra(self, column: str, values: Any) -> None:
-        """A value for each completion, in their order; of one completion the value itself will do."""
+        """Keeps a value for each completion, in their order; of one completion the value itself will do."""
         listed = values.tolist() if hasattr(values, "tolist") else values
         if not isinstance(listed, list | tuple):
             if self.count != 1:
@@ -56,7 +57,7 @@ class Notes:
         self.columns[str(column)] = [plain(value) for value in listed]
 
     def of(self, row: int) -> dict[str, Any]:
-        """What stands beside the value of one of the completions, in plain JSON; empty where nothing does."""
+        """Returns what stands beside the value of one of the completions, in plain JSON; empty where nothing does."""
         said: dict[str, Any] = {}
         if self.metrics:
             said["logged"] = self.metrics
@@ -81,8 +82,8 @@ class ReadState:
         return vars(state)[name]
 
 
-def beside(mapping: Mapping[Any, Any]) -> dict[str, Any]:
-    """What a dictionary with ``score`` says besides: numbers are logged, and all of it is kept."""
+def remarks_of(mapping: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns what a dictionary with ``score`` says besides: numbers are logged, and all of it is kept."""
     others = {str(name): value for name, value in mapping.items() if name != "score"}
     numbers_found = {name: finite(value) for name, value in others.items() if name not in TAKEN}
     said: dict[str, Any] = {"extras": {name: plain(value) for name, value in others.items()}}
@@ -91,7 +92,7 @@ def beside(mapping: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """As JSON takes it; what it has no word for is its text."""
+    """Returns a value as JSON takes it; what it has no word for is its text."""
     if value is None or isinstance(value, bool | str):
         return value
     if hasattr(value, "tolist"):
@@ -108,7 +109,7 @@ def plain(value: Any) -> Any:
 
 
 def finite(value: Any) -> float | None:
-    """Of a number, numpy's and torch's scalars included, its float; None of anything else."""
+    """Returns the float of a number, numpy's and torch's scalars included; None of anything else."""
     if hasattr(value, "item") and hasattr(value, "shape") and tuple(value.shape) == ():
         value = value.item()
     try:

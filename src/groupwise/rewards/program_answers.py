@@ -1,4 +1,5 @@
-"""Answers that a completion's program computes, as in program-aided language models (PAL, arXiv 2211.10435)."""
+"""This module scores answers that a completion's program computes, as in program-aided language models (PAL, arXiv
+2211.10435)."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.isolation.guarded import Guarded
+from groupwise.isolation.guarded_calls import GuardedCalls
 from groupwise.isolation.pool import Outcome
-from groupwise.isolation.running import START_SECONDS
+from groupwise.isolation.program_process import START_SECONDS
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
 from groupwise.rewards.answers import FinalAnswer, references_of
 from groupwise.rewards.programs import program
@@ -28,7 +29,7 @@ _CALL = b"\nprint(solution())\n"
 
 @dataclass(frozen=True)
 class ProgramAnswer:
-    """1 where the completion's Python program computes the example's answer, otherwise 0.
+    """This reward is 1 where the completion's Python program computes the example's answer, otherwise 0.
 
     The program is the last fenced block, or all of the completion. Its answer is what ``solution()`` returns where it
     defines that, else the last line that it prints. It runs in a sandbox (:mod:`groupwise.isolation.sandbox`). One that
@@ -51,7 +52,7 @@ class ProgramAnswer:
         return Sandbox(self.time_limit_seconds, self.memory_bytes, output_bytes=1 << 16)
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: whether there is a sandbox that holds."""
+        """See ``scoring.NeedsPreparation``: whether there is a sandbox that holds."""
         self.sandbox.check()
         self._guarded.start()
 
@@ -61,7 +62,7 @@ class ProgramAnswer:
         return [self._score(gold, outcome) for gold, outcome in zip(golds, outcomes, strict=True)]
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """Equal numbers are equal results under this reward's own equality; None: no result."""
+        """Gives equal numbers to equal results under this reward's own equality; None: no result."""
         gold = self._reference(rollouts[0].prompt.example) if rollouts else Reference()
         classes, near = list(gold.values), tolerance(self.tolerance)
         votes: list[int | None] = []
@@ -77,7 +78,7 @@ class ProgramAnswer:
         return votes
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
-        """For each example "" where its answer can be read, else why not."""
+        """Returns for each example "" where its answer can be read, else why not."""
         return FinalAnswer(self.name).unreadable(examples)
 
     def _reference(self, example: Example) -> Reference:
@@ -102,9 +103,9 @@ class ProgramAnswer:
         return [outcomes[row] for row in range(len(rollouts))]
 
     @functools.cached_property
-    def _guarded(self) -> Guarded:
+    def _guarded(self) -> GuardedCalls:
         """What a sandbox leaves behind ends up there and is buried there."""
-        return Guarded(self._run_all)
+        return GuardedCalls(self._run_all)
 
     def _run_all(self, sources: Sequence[bytes], seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "programs") as pool:

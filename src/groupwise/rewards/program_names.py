@@ -1,4 +1,5 @@
-"""Which names of a row's tests are the answer's: those that the row expects of it, and no judge that nobody defines."""
+"""This module says which names of a row's tests are the answer's: those that the row expects of it, and no judge that
+nobody defines."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _IMPORT = re.compile(r"^(?:import|from)[ \t][^\n;(]+$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Names:
-    """What the tests of a row use and do not define."""
+    """These names are what the tests of a row use and do not define."""
 
     expected: tuple[str, ...] = ()
     """Functions of the answer."""

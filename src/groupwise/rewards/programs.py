@@ -1,4 +1,4 @@
-"""Programs that a model wrote, against the tests of their row. They run in a sandbox or not at all."""
+"""This module runs programs that a model wrote, against the tests of their row. They run in a sandbox or not at all."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.isolation.guarded import Guarded
+from groupwise.isolation.guarded_calls import GuardedCalls
 from groupwise.isolation.pool import Outcome
-from groupwise.isolation.running import START_SECONDS, Ran
+from groupwise.isolation.program_process import START_SECONDS, ProgramOutput
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
 from groupwise.rewards.answers import TEXT_CHARACTERS
 from groupwise.rewards.program_names import Names, names_of
@@ -33,14 +33,14 @@ _FENCE = re.compile(r"^[ \t]*```[^\n]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Talk:
-    """What a program reads, and what it must then write."""
+class InputOutputTest:
+    """A test says what a program reads, and what it must then write."""
 
     given: str
     expected: str
 
 
-Call = tuple[bytes, Sequence[Talk | str], Names, bool]
+Call = tuple[bytes, Sequence[InputOutputTest | str], Names, bool]
 """A program, its tests, the names that they take from it, and whether to stop at the first that it does not pass."""
 
 
@@ -77,7 +77,7 @@ class Code:
         return Sandbox(self.time_limit_seconds, self.memory_bytes, self.output_bytes, self.threads)
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: whether there is a sandbox that holds."""
+        """See ``scoring.NeedsPreparation``: whether there is a sandbox that holds."""
         self.sandbox.check()
         self._guarded.start()
 
@@ -90,7 +90,7 @@ class Code:
         ]
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """Programs that do the same in all tests are one answer: they write the same, or pass the same asserts.
+        """Gives programs that do the same in all tests one number: they write the same, or pass the same asserts.
 
         Asserts do not tell what a program returned that passes none of them: it stands alone. None: no program.
         """
@@ -116,9 +116,9 @@ class Code:
         return [outcomes[row] for row in range(len(rollouts))]
 
     @functools.cached_property
-    def _guarded(self) -> Guarded:
+    def _guarded(self) -> GuardedCalls:
         """What a sandbox leaves behind ends up there and is buried there, whoever is process 1 of this machine."""
-        return Guarded(self._judge)
+        return GuardedCalls(self._judge)
 
     def _judge(self, calls: Sequence[Call], seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "programs") as pool:
@@ -133,23 +133,26 @@ class Code:
         passed = slow = 0
         for test in tests:
             ran = self._run(source, test, names)
-            passed += ran == Ran(PASSED)
+            passed += ran == ProgramOutput(PASSED)
             slow += ran.trouble == "time"
-            results.append(ran.trouble or (ran.output.decode() if isinstance(test, Talk) else str(ran == Ran(PASSED))))
-            if slow == TIMEOUTS_TRIED or (stops and ran != Ran(PASSED)):
+            results.append(
+                ran.trouble
+                or (ran.output.decode() if isinstance(test, InputOutputTest) else str(ran == ProgramOutput(PASSED)))
+            )
+            if slow == TIMEOUTS_TRIED or (stops and ran != ProgramOutput(PASSED)):
                 break
         return {"value": float(passed == len(tests)) if stops else passed / len(tests), "results": results}
 
-    def _run(self, source: bytes, test: Talk | str, names: Names) -> Ran:
+    def _run(self, source: bytes, test: InputOutputTest | str, names: Names) -> ProgramOutput:
         if isinstance(test, str):
             whole = "\n".join((*names.imports, test))
             return self.sandbox.test(source, whole.encode("utf-8", "surrogatepass"), names.expected)
         ran = self.sandbox.program(source, test.given.encode("utf-8", "surrogatepass"))
         written = _lines(ran.output.decode("utf-8", "replace"))
         if ran.trouble or written == _lines(test.expected):
-            return Ran(b"" if ran.trouble else PASSED, ran.trouble)
+            return ProgramOutput(b"" if ran.trouble else PASSED, ran.trouble)
         digest = hashlib.sha256("\n".join(written).encode("utf-8", "surrogatepass")).hexdigest()
-        return Ran(f"wrote {digest[:16]}".encode())
+        return ProgramOutput(f"wrote {digest[:16]}".encode())
 
 
 PASSED = b"passed"
@@ -172,7 +175,7 @@ def program(text: str) -> str:
     return text[fences[last - 2].end() : fences[last - 1].start()]
 
 
-def row_tests(example: Example, column: str = "") -> list[Talk | str]:
+def row_tests(example: Example, column: str = "") -> list[InputOutputTest | str]:
     """A row's tests. Raises UserError where it has none that can be read."""
     columns = example.columns
     name = column or next((name for name in COLUMNS if columns.get(name)), COLUMNS[0])
@@ -195,7 +198,7 @@ def row_tests(example: Example, column: str = "") -> list[Talk | str]:
 
 
 def unjudged(example: Example, column: str = "") -> str:
-    """Empty, or why a row's tests can say nothing: they leave the verdict to a name that no one defines."""
+    """Says why a row's tests can say nothing; empty: they leave the verdict to a name that no one defines."""
     unknown = _names(example, column).unknown
     if not unknown:
         return ""
@@ -210,7 +213,7 @@ def _names(example: Example, column: str) -> Names:
     return names_of(example, [test for test in row_tests(example, column) if isinstance(test, str)], name)
 
 
-def _read(value: Any) -> list[Talk | str]:
+def _read(value: Any) -> list[InputOutputTest | str]:
     """Nothing where it is none of ``EXPECTED``."""
     if isinstance(value, str):
         try:
@@ -221,13 +224,13 @@ def _read(value: Any) -> list[Talk | str]:
         case {"fn_name": str(), **_rest}:
             return []
         case {"inputs": [*given], "outputs": [*expected]} if len(given) == len(expected):
-            return [Talk(_text(one), _text(other)) for one, other in zip(given, expected, strict=True)]
+            return [InputOutputTest(_text(one), _text(other)) for one, other in zip(given, expected, strict=True)]
         case [str(), *rest] if all(isinstance(test, str) for test in rest):
             return list(value)
         case [{"input": _, "output": _}, *_] if all(
             isinstance(t, Mapping) and {"input", "output"} <= {*t} for t in value
         ):
-            return [Talk(_text(test["input"]), _text(test["output"])) for test in value]
+            return [InputOutputTest(_text(test["input"]), _text(test["output"])) for test in value]
     return []
 
 

@@ -1,4 +1,5 @@
-"""Published rules for right and wrong, as values of our rewards. docs/answers.md says of each where ours differs."""
+"""This module has published rules for right and wrong, as values of our rewards. docs/answers.md says of each where
+ours differs."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ TAIL_CHARACTERS = 2_000
 
 @dataclass(frozen=True)
 class MathVerify:
-    """math-verify's own verdict, with its own extraction and rounding: ``verify(parse(answer), parse(completion))``.
+    """This reward is math-verify's own verdict, with its own extraction and rounding: ``verify(parse(answer),
+    parse(completion))``.
 
     It runs isolated, at most ``time_limit_seconds`` an answer; of a long completion the end is read. What takes longer
     has no value and the status ``timeout``; what it finds nothing in gets 0 and ``unparseable``. Raises UserError where
@@ -36,7 +38,7 @@ class MathVerify:
     """Read answers where no guards are."""
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: whether there are guards for what reads answers."""
+        """See ``scoring.NeedsPreparation``: whether there are guards for what reads answers."""
         require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
@@ -62,7 +64,7 @@ class MathVerify:
         return scores
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
-        """For each example "" where math-verify reads its answer, else why not."""
+        """Returns for each example "" where math-verify reads its answer, else why not."""
         return Math(unguarded=self.unguarded).unreadable(examples)
 
 

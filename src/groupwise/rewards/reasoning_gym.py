@@ -22,7 +22,7 @@ _TAG = re.compile(r"<answer>|</answer>")
 
 @dataclass(frozen=True)
 class ReasoningGym:
-    """A family's own ``score_answer``, from 0 to 1, on :func:`submitted_answer` of the completion.
+    """This reward is a family's own ``score_answer``, from 0 to 1, on :func:`submitted_answer` of the completion.
 
     ``eval`` on the answer is how some families score (binary_matrix, countdown, puzzle24 and others). Here it reads
     literals and formulas and runs nothing (:mod:`groupwise.rewards.expressions`), so that no answer can write its own
@@ -45,7 +45,7 @@ class ReasoningGym:
     """Score where no guards are: answers may then read and write what you may, and send it away."""
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: whether there are guards."""
+        """See ``scoring.NeedsPreparation``: whether there are guards."""
         require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
@@ -70,7 +70,7 @@ class ReasoningGym:
 
 
 def submitted_answer(text: str) -> str:
-    """The text between the last ``<answer>`` and ``</answer>``, or else the final answer, or else all of it."""
+    """Returns the text between the last ``<answer>`` and ``</answer>``, or else the final answer, or else all of it."""
     text = text[-TEXT_CHARACTERS:]
     tags = list(_TAG.finditer(text))
     for opened, closed in reversed(list(itertools.pairwise(tags))):
@@ -80,7 +80,7 @@ def submitted_answer(text: str) -> str:
 
 
 def worker_pool(family: str, config: Mapping[str, Any], unguarded: bool = False) -> WorkerPool:
-    """Workers that have the family loaded."""
+    """Returns workers that have the family loaded."""
     warm_up = [{"family": family, "config": dict(config), "seed": 0, "size": 1, "start": 0, "stop": 1}]
     return shared_pool("groupwise.rewards.reasoning_gym:respond", json.dumps(warm_up), unguarded)
 

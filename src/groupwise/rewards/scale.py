@@ -17,11 +17,11 @@ class Scale(Protocol):
     """The slot: what becomes of a reward model's score."""
 
     def of(self, score: float) -> float:
-        """The reward of a finite score."""
+        """Returns the reward of a finite score."""
         ...
 
     def formula(self) -> str:
-        """As it is written, r being the score, with the numbers in force."""
+        """Returns it as it is written, r being the score, with the numbers in force."""
         ...
 
     def is_known(self) -> bool:
@@ -42,7 +42,8 @@ class Unscaled(Scale):
 
 @dataclass(frozen=True)
 class Standardised(Scale):
-    """(r - mean) / spread: mean 0 and standard deviation 1 over completions of the policy that a stage begins with.
+    """This scale is (r - mean) / spread: mean 0 and standard deviation 1 over completions of the policy that a stage
+    begins with.
 
     A run measures both once, before the stage's first step, and keeps them, so that they are constants of training
     (arXiv 1909.08593, section 2.1; arXiv 2403.17031, detail 3).
@@ -82,13 +83,13 @@ class Standardised(Scale):
         return replace(self, mean=mean, spread=statistics.pstdev(scores, mean))
 
     def numbers(self) -> dict[str, float | None]:
-        """What was measured, to be kept."""
+        """Returns what was measured, to be kept."""
         return {"mean": self.mean, "spread": self.spread}
 
 
 @dataclass(frozen=True)
 class Sigmoid(Scale):
-    """σ(r), between 0 and 1: for Bradley-Terry the chance to be preferred to an answer with score 0."""
+    """This scale is σ(r), between 0 and 1: for Bradley-Terry the chance to be preferred to an answer with score 0."""
 
     def of(self, score: float) -> float:
         return sigmoid(score)
@@ -127,7 +128,7 @@ def is_scale(words: str) -> bool:
 
 
 def scale_named(words: str) -> Scale:
-    """The scale of that name: ``EXPECTED_SCALES``. Raises UserError for anything else."""
+    """Returns the scale of that name: ``EXPECTED_SCALES``. Raises UserError for anything else."""
     name, *given = words.split() or [""]
     if len(given) not in _COUNTS.get(name, ()):
         raise UserError(f"a learned reward's scale is '{words.strip()}'; expected {EXPECTED_SCALES}")
@@ -148,7 +149,7 @@ def scales_from(record: Mapping[str, Any], scale: Standardised) -> Standardised:
 
 
 def sigmoid(logit: float) -> float:
-    """``1 / (1 + exp(-logit))``, also where the exponential would overflow."""
+    """Computes ``1 / (1 + exp(-logit))``, also where the exponential would overflow."""
     return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 

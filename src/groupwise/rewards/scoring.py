@@ -15,7 +15,7 @@ from groupwise.errors import UserError
 from groupwise.protocols import FollowsTraining, Reward
 from groupwise.rewards.calls import place
 from groupwise.rewards.failures import unscored
-from groupwise.rewards.verdicts import Judge, among
+from groupwise.rewards.verdicts import Judge, equal_reward
 from groupwise.types import OVER, Rollout, Score, ScoreStatus, TrainerState
 from groupwise.values.tolerance import TOLERANCE
 
@@ -24,7 +24,7 @@ COUNTED: tuple[ScoreStatus, ...] = ("unparseable", "timeout", "failed")
 
 
 @runtime_checkable
-class Prepared(Protocol):
+class NeedsPreparation(Protocol):
     """A reward that starts something, or finds out whether it can work here, before anything is spent."""
 
     def prepare(self) -> None:
@@ -33,7 +33,7 @@ class Prepared(Protocol):
 
 
 @runtime_checkable
-class MayDoWithout(Protocol):
+class NeedsGuards(Protocol):
     """A reward that needs guards around what a model wrote, unless it is told to do without."""
 
     @property
@@ -43,9 +43,9 @@ class MayDoWithout(Protocol):
 
 
 def prepare(rewards: Iterable[Reward]) -> None:
-    """All that must be ready before a model is opened. Raises UserError where a reward cannot work here."""
+    """Prepares all that must be ready before a model is opened. Raises UserError where a reward cannot work here."""
     for reward in rewards:
-        if isinstance(reward, Prepared):
+        if isinstance(reward, NeedsPreparation):
             reward.prepare()
 
 
@@ -76,13 +76,13 @@ def score_rollouts(
     """
     everyone = list(rewards)
     for reward in (*([judge.reward] if judge else ()), *beside):
-        everyone += [reward] if among(reward, everyone) is None else []
+        everyone += [reward] if equal_reward(reward, everyone) is None else []
     _check_names(everyone)
     metrics: dict[str, float] = {}
     by_name: dict[str, list[Score]] = {}
     for reward in everyone:
         started = time.perf_counter()
-        scores = asked(reward, rollouts, state)
+        scores = checked_scores(reward, rollouts, state)
         by_name[reward.name] = scores
         metrics |= score_metrics(reward.name, scores, time.perf_counter() - started)
     weights = {reward.name: reward.weight for reward in rewards}
@@ -90,15 +90,16 @@ def score_rollouts(
     return [_scored(rollout, scores, weights, judge) for rollout, scores in zip(rollouts, rows, strict=True)], metrics
 
 
-def said_at(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-    """What a reward says of completions that were drawn at that state."""
+def scores_at(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+    """Returns what a reward says of completions that were drawn at that state."""
     return reward.score_at(rollouts, state) if isinstance(reward, FollowsTraining) else reward.score(rollouts)
 
 
-def asked(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-    """What a reward says; where it raises anything but a UserError it failed on all, and on what it says NaN of."""
+def checked_scores(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
+    """Returns what a reward says; where it raises anything but a UserError it failed on all, and on what it says NaN
+    of."""
     try:
-        scores = said_at(reward, rollouts, state)
+        scores = scores_at(reward, rollouts, state)
     except UserError:
         raise
     except Exception as error:  # an object of the user's own class runs here
@@ -132,7 +133,7 @@ def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[st
 
 
 def reward_means(groups: Iterable[Sequence[Rollout]]) -> dict[str, float]:
-    """By reward the mean over the groups that it gave any value, of each the mean of its values."""
+    """Returns by reward the mean over the groups that it gave any value, of each the mean of its values."""
     found: dict[str, list[float]] = {}
     for rollouts in groups:
         for name in rollouts[0].scores:

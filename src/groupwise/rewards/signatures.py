@@ -1,4 +1,4 @@
-"""Users write plain functions; their parameter names say which of four conventions they follow."""
+"""This module lets users write plain functions; their parameter names say which of four conventions they follow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from groupwise.config.describe import describe
 from groupwise.errors import UserError
-from groupwise.isolation.guarded import Guarded, answered
+from groupwise.isolation.guarded_calls import GuardedCalls, answered
 from groupwise.isolation.pool import MEMORY_BYTES, Outcome
 from groupwise.protocols import Reward
 from groupwise.rewards.calls import Calls, shortened
@@ -71,11 +71,11 @@ def as_reward(
 class FunctionReward:
     """A user's function as a reward. It gets copies of all it is given, so it may change them.
 
-    It runs in a process of its own (:mod:`groupwise.isolation.guarded`), which keeps what the function keeps from call
-    to call and is replaced when it must be; its global random numbers depend on what it is asked alone. A completion on
-    which it raises, dies, takes too much memory or returns something that is no finite number, bool or None has no
-    value and the status ``failed``; one that it takes too long for, ``timeout``; ``Score.reason`` says why. Raises
-    UserError where it asks for a column that the row lacks.
+    It runs in a process of its own (:mod:`groupwise.isolation.guarded_calls`), which keeps what the function keeps from
+    call to call and is replaced when it must be; its global random numbers depend on what it is asked alone. A
+    completion on which it raises, dies, takes too much memory or returns something that is no finite number, bool or
+    None has no value and the status ``failed``; one that it takes too long for, ``timeout``; ``Score.reason`` says why.
+    Raises UserError where it asks for a column that the row lacks.
     """
 
     function: Callable[..., Any]
@@ -104,8 +104,8 @@ class FunctionReward:
         return self.form in ("trl", "openrlhf")
 
     @functools.cached_property
-    def _guarded(self) -> Guarded:
-        return Guarded(self._calls, self.memory_bytes)
+    def _guarded(self) -> GuardedCalls:
+        return GuardedCalls(self._calls, self.memory_bytes)
 
     @functools.cached_property
     def _described(self) -> Any:
@@ -117,7 +117,7 @@ class FunctionReward:
         return {"is": "FunctionReward", "function": self._described, "form": self.form}
 
     def prepare(self) -> None:
-        """See ``scoring.Prepared``: starts its process."""
+        """See ``scoring.NeedsPreparation``: starts its process."""
         if self.isolated:
             self._guarded.start()
 

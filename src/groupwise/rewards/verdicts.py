@@ -30,7 +30,7 @@ class Graded(Protocol):
 
     @property
     def correct_at(self) -> float | None:
-        """The smallest score of a right answer, before weighting; None: 1, as of a reward that does not say; NEVER:
+        """Is the smallest score of a right answer, before weighting; None: 1, as of a reward that does not say; NEVER:
         there is none."""
         ...
 
@@ -43,7 +43,7 @@ class Wrapper(Protocol):
     def reward(self) -> Reward: ...
 
 
-def bare(reward: Reward) -> Reward:
+def unwrap(reward: Reward) -> Reward:
     """The reward itself, without what is around it."""
     while isinstance(reward, Wrapper) and isinstance(reward.reward, Reward):
         reward = reward.reward
@@ -51,14 +51,14 @@ def bare(reward: Reward) -> Reward:
 
 
 def correct_at(reward: Reward) -> float:
-    """The smallest score of a right answer: what the reward states, or 1."""
-    asked = bare(reward)
+    """Returns the smallest score of a right answer: what the reward states, or 1."""
+    asked = unwrap(reward)
     stated = asked.correct_at if isinstance(asked, Graded) else None
     return CORRECT_AT if stated is None else stated
 
 
-def among(reward: Reward, rewards: Sequence[Reward]) -> Reward | None:
-    """Which of ``rewards`` it is, whatever its weight there; None where it is none of them."""
+def equal_reward(reward: Reward, rewards: Sequence[Reward]) -> Reward | None:
+    """Returns which of ``rewards`` it is, whatever its weight there; None where it is none of them."""
     return next((each for each in rewards if each is reward or _unweighted(each) == _unweighted(reward)), None)
 
 
@@ -76,12 +76,12 @@ class Judge:
 
     @classmethod
     def of(cls, reward: Reward) -> Judge:
-        """With the reward's own threshold."""
+        """Makes a judge with the reward's own threshold."""
         return cls(reward, correct_at(reward))
 
     @property
     def name(self) -> str:
-        """The reward's."""
+        """Returns the reward's name."""
         return self.reward.name
 
     @property
@@ -91,7 +91,7 @@ class Judge:
 
     @staticmethod
     def value(score: Score) -> float | None:
-        """What a verdict goes by: the score's value, or of a score that is of steps alone the lowest."""
+        """Returns what a verdict goes by: the score's value, or of a score that is of steps alone the lowest."""
         return min(score.steps.values(), default=None) if score.value is None else score.value
 
     def highest(self, rollouts: Sequence[Rollout]) -> float | None:
@@ -101,15 +101,17 @@ class Judge:
 
     def verdict(self, score: Score) -> bool | None:
         """Whether the answer with this score, one of the reward's, is right; None where it could not be scored."""
+        if score.right is not None:
+            return score.right
         value = self.value(score)
         return None if value is None or not self.can_tell else reaches(value, self.threshold)
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None] | None:
-        """What the reward says of the rollouts of one prompt (``protocols.Votes``); None where it says nothing.
+        """Returns what the reward says of the rollouts of one prompt (``protocols.Votes``); None where it says nothing.
 
         Raises UserError where it says another number of votes than there are rollouts.
         """
-        asked = bare(self.reward)
+        asked = unwrap(self.reward)
         if not isinstance(asked, Votes):
             return None
         said = asked.votes(rollouts)

@@ -14,7 +14,7 @@ from groupwise.types import Rollout, Score
 
 @dataclass(frozen=True)
 class Weighted(Decorator):
-    """``reward`` with a weight that it does not take itself."""
+    """This is ``reward`` with a weight that it does not take itself."""
 
     reward: Reward
     weight: float

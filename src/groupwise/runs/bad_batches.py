@@ -1,4 +1,5 @@
-"""What is done about numbers that are not finite: no such model is left, and the batch of such an update is kept."""
+"""This module says what is done about numbers that are not finite: no such model is left, and the batch of such an
+update is kept."""
 
 from __future__ import annotations
 
@@ -36,14 +37,15 @@ def refuse_broken(stage: str, weights: Iterable[tuple[str, Tensor]]) -> None:
 
 @dataclass
 class BadBatches:
-    """``directory/<stage>/<step>.parquet`` in the ledger's columns, and beside it ``<step>.json``: what and where."""
+    """Bad batches are kept in ``directory/<stage>/<step>.parquet`` in the ledger's columns, and beside it
+    ``<step>.json``: what and where."""
 
     directory: Path
     last: str = field(default="", init=False)
     """Of the newest step: what was found, and where it lies."""
 
     def keep(self, stage: str, record: StepRecord, weights: Mapping[str, float]) -> str:
-        """What was not finite in a step, in words, its batch saved: the first MOST_KEPT of a stage."""
+        """Saves a step's batch and says in words what was not finite in it: the first MOST_KEPT of a stage."""
         ledger = Ledger(self.directory)
         words = "; ".join(dict.fromkeys(bad.sentence() for bad in record.bad))
         earlier = [step for step in ledger.steps(stage) if step < record.step]

@@ -1,4 +1,4 @@
-"""Which options may change while a run goes on: those that no step already taken depends on."""
+"""This module says which options may change while a run goes on: those that no step already taken depends on."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ REASONS = {
 """Why another value would be another run, by the option; the first that fits."""
 
 
-class Place(Protocol):
-    """What is asked here of a run's directory: ``directory.RunDirectory`` answers."""
+class RunFiles(Protocol):
+    """This is what is asked here of a run's directory: ``directory.RunDirectory`` answers."""
 
     path: Path
 
@@ -53,7 +53,7 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Changes:
-    """What a continued run does otherwise from now on."""
+    """These are what a continued run does otherwise from now on."""
 
     words: tuple[str, ...] = ()
     """``option: now (there: before)``, one for each."""
@@ -63,9 +63,9 @@ class Changes:
     """Whether all models are evaluated again, under another plan."""
 
 
-def accepted(place: Place, ours: Recipe, theirs: Recipe) -> Changes:
-    """What may change from ``theirs``, the recipe recorded in ``place``, to ``ours``. Raises UserError, with the reason
-    for each option, where something may not."""
+def accepted(place: RunFiles, ours: Recipe, theirs: Recipe) -> Changes:
+    """Returns what may change from ``theirs``, the recipe recorded in ``place``, to ``ours``. Raises UserError, with
+    the reason for each option, where something may not."""
     refused: list[str] = []
     lengthened: list[str] = []
     paths = [path for path, _, _ in parts_that_differ(ours, theirs)]
@@ -87,7 +87,7 @@ def accepted(place: Place, ours: Recipe, theirs: Recipe) -> Changes:
 class _Option:
     """One place in which two recipes differ."""
 
-    def __init__(self, place: Place, ours: Recipe, theirs: Recipe, path: str) -> None:
+    def __init__(self, place: RunFiles, ours: Recipe, theirs: Recipe, path: str) -> None:
         self.place, self.path = place, path
         of_stage = re.match(r"stages\.(\d+)\.", path)
         self.number = int(of_stage[1]) if of_stage else None
@@ -146,5 +146,5 @@ class _Option:
 
 
 def falls_over(stage: Mapping[str, Any]) -> int:
-    """Steps over which a stage's learning rate falls."""
+    """Counts the steps over which a stage's learning rate falls."""
     return int(stage.get("schedule_steps") or stage["steps"])

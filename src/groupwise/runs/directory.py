@@ -19,7 +19,7 @@ from groupwise.errors import UserError
 from groupwise.runs.changes import Changes, accepted
 from groupwise.runs.environment import recipe_hash
 from groupwise.storage.atomic import PARTIAL, put_right, read_json, remove_any, remove_directory, write_json
-from groupwise.storage.clearing import FILES, LOCK, RECORD, remains, remove
+from groupwise.storage.clearing import FILES, LOCK, RECORD, remove, run_contents
 from groupwise.storage.json_rows import read_rows
 
 HALF_RECORD = f"{PARTIAL}{RECORD}"
@@ -31,7 +31,8 @@ TIMED = ("started", "seconds", "evaluation_seconds", "continued", "changes")
 
 
 class RunDirectory:
-    """Paths of a run, and the questions that resuming asks. Nothing is written before ``claim``."""
+    """A run's directory knows the paths of a run, and answers the questions that resuming asks. Nothing is written
+    before ``claim``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,20 +52,20 @@ class RunDirectory:
         """What ``claim`` cleared around: names that no run gave."""
 
     def model(self, stage: str) -> Path:
-        """Where a finished stage leaves its model; the directory exists only when it is complete."""
+        """Returns where a finished stage leaves its model; the directory exists only when it is complete."""
         return self.path / "models" / stage
 
     def checkpoint(self, stage: str, step: int) -> Path:
         return self.path / "checkpoints" / f"{stage}-{step:06d}"
 
     def checkpoints(self, stage: str) -> dict[int, Path]:
-        """Of a stage, by their steps in order; whether their files are whole is not looked at."""
+        """Returns those of a stage, by their steps in order; whether their files are whole is not looked at."""
         named = re.compile(re.escape(stage) + r"-(\d{6,})")
         found = {path: named.fullmatch(path.name) for path in (self.path / "checkpoints").glob("*")}
         return dict(sorted((int(match[1]), path) for path, match in found.items() if match))
 
     def latest(self, checkpoint: Path | None) -> None:
-        """``checkpoints/latest`` leads to the one given; None: to nothing."""
+        """Makes ``checkpoints/latest`` lead to the one given; None: to nothing."""
         link = self.path / "checkpoints" / "latest"
         if checkpoint is None:
             link.unlink(missing_ok=True)
@@ -94,7 +95,7 @@ class RunDirectory:
                 remove_directory(path)
 
     def read(self) -> dict[str, Any]:
-        """run.json; empty where the run has not begun. Raises UserError where no run wrote it."""
+        """Reads run.json; empty where the run has not begun. Raises UserError where no run wrote it."""
         if not self.record.exists():
             return {}
         try:
@@ -106,7 +107,7 @@ class RunDirectory:
         return found
 
     def lasting_record(self) -> dict[str, Any]:
-        """run.json without what a clock says of this run: the same for every run that comes to the same."""
+        """Returns run.json without what a clock says of this run: the same for every run that comes to the same."""
         return {name: value for name, value in self.read().items() if name not in TIMED}
 
     @property
@@ -243,7 +244,7 @@ class RunDirectory:
         record = self.read()
         if not record:
             return
-        found = remains(self.path, _stages_of(record))
+        found = run_contents(self.path, _stages_of(record))
         if found.inside:
             more = f" and {len(found.inside) - 1} more" if len(found.inside) > 1 else ""
             raise UserError(
@@ -258,7 +259,7 @@ class RunDirectory:
 
     def _undo(self, recipe: dict[str, Any], absent: list[Path]) -> None:
         """Leaves the directory as it was before a new run began in it."""
-        found = remains(self.path, _stages_of(self.read() or recipe))
+        found = run_contents(self.path, _stages_of(self.read() or recipe))
         remove(self.path, found)
         if not (found.inside or found.others):
             self.lock.unlink()

@@ -1,4 +1,5 @@
-"""What a result depends on beside its recipe: packages, revisions of the code, the data, the machine."""
+"""This module records what a result depends on beside its recipe: packages, revisions of the code, the data, the
+machine."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "GROUPWISE_KERNELS")
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of Groupwise and of the packages that compute."""
+    """Returns the versions of Python, of Groupwise and of the packages that compute."""
     return {
         "python": platform.python_version(),
         "groupwise": __version__,
@@ -32,7 +33,7 @@ def versions() -> dict[str, str]:
 
 
 def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
-    """What run.json records of them, and what a continued run compares."""
+    """Returns what run.json records of them, and what a continued run compares."""
     from groupwise.learners.device import machine
 
     environment = {name: os.environ.get(name, "") for name in ENVIRONMENT}
@@ -41,18 +42,20 @@ def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
 
 
 def revisions() -> dict[str, str]:
-    """Git's, of the checkout that Groupwise runs from and of the working directory; empty where there is none."""
+    """Returns git's revisions of the checkout that Groupwise runs from and of the working directory; empty where there
+    is none."""
     here = Path(__file__).parents[1]
     return {"groupwise": revision(here, tracked=True), "working directory": revision(Path.cwd())}
 
 
 def recipe_hash(described: Any) -> str:
-    """Of ``describe``'s plain data."""
+    """Returns a hash of ``describe``'s plain data."""
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def data_hashes(stages: Sequence[Stage]) -> dict[str, str]:
-    """Of every row of each task's data, by stage. Rows that are made on demand have none: the recipe makes them."""
+    """Returns a hash of every row of each task's data, by stage. Rows that are made on demand have none: the recipe
+    makes them."""
     known: dict[int, str] = {}
     found = {}
     for stage in stages:

@@ -25,21 +25,21 @@ def evaluation_due(stage: Stage, step: int) -> bool:
 class PolicyEvaluations(Recorder):
     """The quick evaluations of a policy."""
 
-    def __init__(self, stage: Stage, world: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
-        self.stage, self.world, self.learner, self.held_out, self.sink = stage, world, learner, held_out, sink
+    def __init__(self, stage: Stage, context: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
+        self.stage, self.context, self.learner, self.held_out, self.sink = stage, context, learner, held_out, sink
         self.greedy: list[Rollout] = []
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
         """Evaluates the present weights on the first held-out problems, where that is due."""
         if not evaluation_due(self.stage, progress.step):
             return {}
-        self.world.engine.load(self.learner.weights(), self.learner.version)
-        return quick_evaluation(self.world, self.held_out, self.greedy.extend)
+        self.context.engine.load(self.learner.weights(), self.learner.version)
+        return quick_evaluation(self.context, self.held_out, self.greedy.extend)
 
     def checkpoint(self, progress: Progress) -> None:
         """Shows the greedy completions of the step's evaluation, behind its numbers."""
         if self.greedy:
-            chosen = to_look_at(self.greedy, self.world.seed)
+            chosen = to_look_at(self.greedy, self.context.seed)
             self.sink.completions(f"{self.stage.name} at step {progress.step}", chosen)
             self.greedy = []
 
@@ -47,8 +47,8 @@ class PolicyEvaluations(Recorder):
 class ScorerEvaluations(Recorder):
     """The quick evaluations of a scorer."""
 
-    def __init__(self, stage: Stage, world: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
-        self.stage, self.world, self.learner, self.held_out, self.sink = stage, world, learner, held_out, sink
+    def __init__(self, stage: Stage, context: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
+        self.stage, self.context, self.learner, self.held_out, self.sink = stage, context, learner, held_out, sink
         self.scorable = True
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
@@ -59,7 +59,7 @@ class ScorerEvaluations(Recorder):
         if not self.scorable:
             return {}
         try:
-            groups = held_out_groups(self.stage, self.world, self.held_out.during)
+            groups = held_out_groups(self.stage, self.context, self.held_out.during)
         except UserError as error:
             self.scorable = False
             self.sink.note(f"{self.stage.name}: no quick evaluations on held-out rows: {error}")

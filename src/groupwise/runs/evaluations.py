@@ -1,4 +1,4 @@
-"""``evaluation.json``: how good each stage's model is. How long that took stands in run.json."""
+"""This module keeps ``evaluation.json``: how good each stage's model is. How long that took stands in run.json."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SECONDS = "evaluation_seconds"
 
 
 class Evaluations:
-    """Those of one run."""
+    """These are the evaluations of one run."""
 
     def __init__(self, place: RunDirectory) -> None:
         self.place = place
 
     @property
     def models(self) -> dict[str, Evaluation]:
-        """Of policies by the stage that left them, in the order they were made; of the one that the run began with by
-        ``before`` the stage."""
+        """Returns those of policies by the stage that left them, in the order they were made; of the one that the run
+        began with by ``before`` the stage."""
         took = self.place.read().get(SECONDS, {})
         return {
             one["stage"]: Evaluation.from_json(one["evaluation"] | {"seconds": took.get(one["stage"], 0.0)})
@@ -35,11 +35,11 @@ class Evaluations:
 
     @property
     def scorers(self) -> dict[str, ScorerEvaluation]:
-        """Of scorers by stage."""
+        """Returns those of scorers by stage."""
         return {one["stage"]: ScorerEvaluation.from_json(one["evaluation"]) for one in self._kept("scorers") or ()}
 
     def add_model(self, stage: str, found: Evaluation) -> None:
-        """And the comparison with the first one, where both are of the same problems."""
+        """Adds a model's evaluation and the comparison with the first one, where both are of the same problems."""
         models = self.models | {stage: found}
         first = next(iter(models.values()))
         comparison = compare(first, found) if len(models) > 1 and comparable(first, found) else None
@@ -64,7 +64,8 @@ class Evaluations:
 
 
 def changes(models: Mapping[str, Evaluation]) -> list[str]:
-    """A line about the first and the last of them, and one for each held-out set; none where they do not compare."""
+    """Returns a line about the first and the last of them, and one for each held-out set; none where they do not
+    compare."""
     if len(models) < 2:
         return []
     (first, was), *_, (last, now) = models.items()
@@ -99,7 +100,7 @@ def headline(evaluation: Evaluation) -> str:
 
 
 def never_right(evaluation: Evaluation) -> str:
-    """What to know where no answer at all was right: how far the judge's scores went, and where right begins.
+    """Says what to know where no answer at all was right: how far the judge's scores went, and where right begins.
 
     Empty where one was, or where that was not kept.
     """

@@ -19,7 +19,7 @@ from groupwise.runs.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
 from groupwise.sources import DrawContext
 from groupwise.storage.atomic import write_atomically
-from groupwise.training.interrupts import given_up_at_once
+from groupwise.training.interrupts import interruptible
 from groupwise.training.stage import Stage
 from groupwise.types import Rollout
 
@@ -34,7 +34,7 @@ class Evaluator:
         """Whether the model that the stage leaves can be evaluated, and is not yet."""
         return self._can_evaluate(stage) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
 
-    def evaluate_start(self, stage: Stage, world: DrawContext, learner: Trainable, start: Path | str) -> None:
+    def evaluate_start(self, stage: Stage, context: DrawContext, learner: Trainable, start: Path | str) -> None:
         """The model that the run's first policy stage begins with, once, where it is not one of random weights."""
         policies = [each.name for each in self.recipe.stages if not each.algorithm.trains_scorer]
         first = next((each for each in self.recipe.stages if each.name in policies and self._can_evaluate(each)), None)
@@ -43,33 +43,33 @@ class Evaluator:
             return
         if self.evaluations.models:
             return
-        world.engine.load(learner.weights(), learner.version)
+        context.engine.load(learner.weights(), learner.version)
         try:
-            self.evaluations.add_model(before(stage.name), self._evaluated(stage, world, before(stage.name)))
+            self.evaluations.add_model(before(stage.name), self._evaluated(stage, context, before(stage.name)))
         except UserError as error:  # the training will say what is wrong, where it is
             self.sink.note(f"{before(stage.name)}: not evaluated: {error}")
 
-    def evaluate(self, stage: Stage, world: DrawContext) -> None:
+    def evaluate(self, stage: Stage, context: DrawContext) -> None:
         """The policy that the stage leaves, and how it differs from the first one that was evaluated."""
-        found = self._evaluated(stage, world, stage.name)
+        found = self._evaluated(stage, context, stage.name)
         first = next(iter(self.evaluations.models.items()), None)
         write_atomically(self.place.model(stage.name) / "README.md", model_card(self.recipe, stage, found, first))
         self.evaluations.add_model(stage.name, found)  # after the card: what is there is not made again
         for line in changes(self.evaluations.models):
             self.sink.note(line)
 
-    def _evaluated(self, stage: Stage, world: DrawContext, name: str) -> Evaluation:
+    def _evaluated(self, stage: Stage, context: DrawContext, name: str) -> Evaluation:
         self.sink.note(f"{name}: evaluating on held-out problems of {stage.task.name}")
         greedy: list[Rollout] = []
-        with given_up_at_once():
+        with interruptible():
             found = evaluate_plan(
-                world.engine,
-                world.renderer,
+                context.engine,
+                context.renderer,
                 stage.task,
                 self.recipe.evaluation,
                 seed=stable_seed(self.recipe.seed, "evaluation"),
                 on_progress=lambda at, total: self.sink.phase("evaluate", at, total),
-                state=world.state,
+                state=context.state,
                 on_greedy=greedy.extend,
             )
         self.sink.note(f"{name}: {headline(found)}")
@@ -80,12 +80,13 @@ class Evaluator:
         self.sink.completions(name, to_look_at(greedy, self.recipe.seed))
         return found
 
-    def evaluate_scorer(self, stage: Stage, world: DrawContext, learner: Trainable) -> None:
-        """On what the stage's source makes of held-out rows; where that is nothing, says so and goes on."""
+    def evaluate_scorer(self, stage: Stage, context: DrawContext, learner: Trainable) -> None:
+        """Evaluates a scorer on what the stage's source makes of held-out rows; where that is nothing, says so and goes
+        on."""
         self.sink.note(f"{stage.name}: evaluating on held-out rows of {stage.task.name}")
         try:
-            with given_up_at_once():
-                found = evaluate_scorer(stage, learner, held_out_groups(stage, world, self._held_out_rows(stage)))
+            with interruptible():
+                found = evaluate_scorer(stage, learner, held_out_groups(stage, context, self._held_out_rows(stage)))
         except (UserError, ValueError) as error:
             self.sink.note(f"{stage.name}: not evaluated on held-out rows: {error}")
             return

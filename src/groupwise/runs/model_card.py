@@ -26,8 +26,8 @@ def model_card(
     evaluation: Evaluation | ScorerEvaluation | None,
     first: tuple[str, Evaluation] | None = None,
 ) -> str:
-    """Markdown with the hub's front matter. ``evaluation`` None: not evaluated (yet). ``first``: the run's first
-    evaluation of a policy, by its name, to compare with."""
+    """Returns Markdown with the hub's front matter. ``evaluation`` None: not evaluated (yet). ``first``: the run's
+    first evaluation of a policy, by its name, to compare with."""
     done = recipe.stages[: [each.name for each in recipe.stages].index(stage.name) + 1]
     begun = "a new model with random weights" if isinstance(recipe.model, NewModel) else f"`{recipe.model}`"
     stages = "\n".join(

@@ -1,4 +1,4 @@
-"""Opens what a stage works with, in a run and in a check before one: learner, engine, rewards, renderer and world."""
+"""Opens what a stage works with, in a run and in a check before one: learner, engine, rewards, renderer, context."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from groupwise.runs.recipe import Run
 from groupwise.seeding import stable_seed
 from groupwise.sources import DrawContext
 from groupwise.tasks.task import Task
-from groupwise.tasks.task_renderer import first_day, recalled, renderer_of
+from groupwise.tasks.task_renderer import first_day, read_template_record, renderer_of
 from groupwise.tokens.renderer import Renderer
 from groupwise.training.stage import Stage, draw_context
 
@@ -69,7 +69,7 @@ class Opener:
         )
         return replace(task, rewards=opened(task.rewards), referee=opened(task.referee))
 
-    def world(
+    def context(
         self, stage: Stage, learner: Trainable, engine: RolloutEngine, name: Path | str, record: Mapping[str, Any]
     ) -> DrawContext:
         """Makes what the stage's source draws from; ``name`` is what messages call the model, ``record`` run.json."""
@@ -102,13 +102,13 @@ def open_model(
 
     tokenizer = load_tokenizer(source)
     model = load_policy(source, dtype, pick_device(device), tokenizer).requires_grad_(False)
-    remembered, today = recalled(source)
+    template_record, today = read_template_record(source)
     return engine.open(source, model, tokenizer, note), Renderer(
         tokenizer,
         system,
         chat,
         name=source,
         eos_tokens=generation_stops(model),
-        template_arguments={**remembered, **(template_arguments or {})},
+        template_arguments={**template_record, **(template_arguments or {})},
         today=today,
     )

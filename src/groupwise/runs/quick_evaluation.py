@@ -20,8 +20,8 @@ from groupwise.types import Rollout
 def quick_evaluation(
     context: DrawContext, plan: HeldOut, on_greedy: Callable[[Sequence[Rollout]], Any] = lambda rollouts: None
 ) -> dict[str, float]:
-    """Metrics of the engine's present weights on the first held-out problems of each set. ``on_greedy`` is given the
-    greedy completions, scored."""
+    """Returns metrics of the engine's present weights on the first held-out problems of each set. ``on_greedy`` is
+    given the greedy completions, scored."""
     found = evaluate_plan(
         context.engine,
         context.renderer,

@@ -27,12 +27,14 @@ from groupwise.evaluation.evaluate import Evaluation
 from groupwise.explain.presets import coincidence
 from groupwise.learners import Local, NewModel
 from groupwise.learners.source import check_model
+from groupwise.learning.trainable import LearnerConfig
+from groupwise.protocols import EngineConfig
 from groupwise.rewards.scoring import prepare
 from groupwise.runs.environment import conditions, recipe_hash
 from groupwise.runs.quick_evaluation import refuse_unknown_best
 from groupwise.runs.scorer_evaluation import ScorerEvaluation
 from groupwise.sinks.trackers import Tracker
-from groupwise.training.checks import learned_from, refuse, refuse_order, warnings
+from groupwise.training.checks import refuse, refuse_order, reward_models, warnings
 from groupwise.training.stage import Checkpoints, HeldOut, Stage
 
 LONGEST_NAME = 100
@@ -48,8 +50,8 @@ class Run:
     model: str | NewModel
     """A model directory, a hub name, or a small new model made from its config."""
     stages: tuple[Stage, ...]
-    learner: Local = Local()
-    engine: Native = Native()
+    learner: LearnerConfig = Local()
+    engine: EngineConfig = Native()
     evaluation: HeldOut = HeldOut()
     checkpoints: Checkpoints = Checkpoints()
     evaluate_first: bool = True
@@ -63,7 +65,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: its directory, the last model and each stage's evaluation."""
+    """An outcome is what a run left: its directory, the last model and each stage's evaluation."""
 
     directory: Path
     model: Path
@@ -98,7 +100,7 @@ def validate(recipe: Run) -> list[str]:
         refuse(stage)
     refuse_order(recipe.stages)
     refuse_unknown_best(recipe.stages, recipe.evaluation, recipe.checkpoints)
-    for directory in learned_from(recipe.stages):
+    for directory in reward_models(recipe.stages):
         check_model(directory)
     prepare(reward for stage in recipe.stages for reward in (*stage.task.rewards, *stage.task.referee))
     others = ((stage.name, coincidence(stage)) for stage in recipe.stages)
@@ -130,7 +132,7 @@ def refuse_ranges(recipe: Run) -> None:
 
 
 def as_record(recipe: Run) -> dict[str, Any]:
-    """run.json as it stands when a run begins."""
+    """Returns run.json as it stands when a run begins."""
     described = describe(recipe)
     return {
         "name": recipe.name,

@@ -1,4 +1,5 @@
-"""What every recorder of a stage has: it keeps one thing, step by step. ``keeper.StageRecorder`` lists them."""
+"""This module says what every recorder of a stage has: it keeps one thing, step by step. ``keeper.StageRecorder`` lists
+them."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ class Recorder(Protocol):
         return {}
 
     def checkpoint(self, progress: Progress) -> None:
-        """Comes when the step's numbers are out: whoever continues from here has lost none of them."""
+        """Is called when the step's numbers are out: whoever continues from here has lost none of them."""
         return None
 
     def drain(self) -> list[Path]:

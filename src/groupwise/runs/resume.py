@@ -1,4 +1,4 @@
-"""Going on with a run: what on its disk is whole, and what has changed since it began."""
+"""This module goes on with a run: what on its disk is whole, and what has changed since it began."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from groupwise.config.describe import differences
 from groupwise.errors import UserError
-from groupwise.isolation.trials import found
+from groupwise.isolation.trials import isolation_record
 from groupwise.runs.directory import RunDirectory
 from groupwise.storage.atomic import read_json
 from groupwise.storage.json_rows import unreadable
@@ -46,17 +46,17 @@ def note_changes(place: RunDirectory, now: Mapping[str, Any], tell: Callable[[st
     """Says what is different from when the run began or was last continued, and records what is so now."""
     record = place.read()
     before = {name: record.get(name) for name in now}
-    found = list(differences(dict(now), before))
-    if not found:
+    changes = list(differences(dict(now), before))
+    if not changes:
         return
-    more = f" and {len(found) - SHOWN_CHANGES} more" if len(found) > SHOWN_CHANGES else ""
-    tell(f"continued under other conditions, so bits may differ: {'; '.join(found[:SHOWN_CHANGES])}{more}")
+    more = f" and {len(changes) - SHOWN_CHANGES} more" if len(changes) > SHOWN_CHANGES else ""
+    tell(f"continued under other conditions, so bits may differ: {'; '.join(changes[:SHOWN_CHANGES])}{more}")
     place.write_record({**now, "continued": [*record.get("continued", ()), before]})
 
 
 def record_guards(place: RunDirectory) -> None:
-    """What shuts in whatever this run executes of a model's text; nothing where it executes none."""
-    guards = found()
+    """Records what shuts in whatever this run executes of a model's text; nothing where it executes none."""
+    guards = isolation_record()
     if guards is not None and place.read().get("guards") != guards:
         place.write_record({"guards": guards})
 

@@ -1,4 +1,4 @@
-"""Which checkpoints of a stage stay on the disk."""
+"""This module decides which checkpoints of a stage stay on the disk."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BEST = "best"
 
 
 class Best(NamedTuple):
-    """Where a stage's ``keep_best`` was highest so far."""
+    """This is where a stage's ``keep_best`` was highest so far."""
 
     metric: str = ""
     value: float = 0.0
     step: int | None = None
 
     def record(self) -> dict[str, Any]:
-        """As a checkpoint keeps it: a file of steps may be cut."""
+        """Returns it as a checkpoint keeps it: a file of steps may be cut."""
         return {} if self.step is None else {BEST: list(self)}
 
 
@@ -49,8 +49,8 @@ def _known(checkpoint: Path) -> Best | None:
 
 
 def rotate(place: RunDirectory, stage: str, checkpoints: Checkpoints, finished: bool, end: int | None = None) -> None:
-    """Removes those that ``checkpoints`` does not keep. ``finished``: the stage has left its model. ``end``: the last
-    step, of the run's last stage."""
+    """Removes the checkpoints that ``checkpoints`` does not keep. ``finished``: the stage has left its model. ``end``:
+    the last step, of the run's last stage."""
     there = place.checkpoints(stage)
     kept = checkpoints.kept(list(there), best_so_far(place, stage, checkpoints).step, finished, end)
     place.latest(there[max(there)] if there and not finished else None)

@@ -10,11 +10,11 @@ from groupwise.rewards.model import with_scales
 from groupwise.rewards.scale import scales_from
 from groupwise.runs.directory import RunDirectory
 from groupwise.sources import DrawContext
-from groupwise.sources.reward_scale import measured, unmeasured
+from groupwise.sources.reward_scale import measure_scales, unmeasured
 from groupwise.training.stage import Stage
 
 
-def scaled(
+def with_reward_scales(
     stage: Stage, context: DrawContext, learner: Trainable, place: RunDirectory, most_tokens: int, is_begun: bool
 ) -> Stage:
     """The stage with the scales of its learned rewards: measured now, before the stage's first step, on completions of
@@ -36,7 +36,7 @@ def scaled(
         )
     if missing:
         context.engine.load(learner.weights(), learner.version)
-        found = measured(stage.algorithm.source, context, rewards, most_tokens)
+        found = measure_scales(stage.algorithm.source, context, rewards, most_tokens)
         kept = {reward: scale.numbers() for reward, scale in found.items()}
         place.write_record({"reward_scales": record | {name: kept}})
     scales = {reward: scales_from(kept[reward], scale) for reward, scale in wanted.items()}

@@ -17,7 +17,7 @@ from groupwise.sources.pending import write_pending
 from groupwise.storage.atomic import RECORD, complete_directory, require_space, sync, write_json
 from groupwise.storage.tensors import save_progress
 from groupwise.tasks.questions import Questions
-from groupwise.tasks.task_renderer import remembered
+from groupwise.tasks.task_renderer import template_record
 from groupwise.training.interrupts import Stopped, stop_signal
 from groupwise.training.loop import Progress
 from groupwise.training.stage import Checkpoints, Stage
@@ -29,13 +29,13 @@ class Saver(Recorder):
     def __init__(
         self,
         stage: Stage,
-        world: DrawContext,
+        context: DrawContext,
         learner: Trainable,
         checkpoints: Checkpoints,
         place: RunDirectory,
         drain: Callable[[], list[Path]],
     ) -> None:
-        self.stage, self.world, self.learner = stage, world, learner
+        self.stage, self.context, self.learner = stage, context, learner
         self.checkpoints, self.place, self._drain = checkpoints, place, drain
 
     def checkpoint(self, progress: Progress) -> None:
@@ -55,10 +55,10 @@ class Saver(Recorder):
         )
 
     def save(self, progress: Progress) -> None:
-        """What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of them. Draws that the
-        source has made ahead of it lie in it."""
+        """Saves a checkpoint. What stands in metrics and ledger reaches the disk first: a checkpoint is never ahead of
+        them. Draws that the source has made ahead of it lie in it."""
         stage, memory = self.stage, self.learner.memory
-        pending = stage.algorithm.source.pending(self.world, progress.position)
+        pending = stage.algorithm.source.pending(self.context, progress.position)
         path = self.place.checkpoint(stage.name, progress.step)
         needed = memory.written_bytes() + memory.saved_bytes()
         require_space(path.parent, needed, f"the checkpoint of step {progress.step}")
@@ -68,9 +68,9 @@ class Saver(Recorder):
         with complete_directory(path) as partial:
             self.learner.save(partial)
             asked = Questions.of(stage.task, stage.algorithm.source).record()
-            record = self.place.lasting_record() | remembered(stage.task, self.world.renderer) | asked
+            record = self.place.lasting_record() | template_record(stage.task, self.context.renderer) | asked
             write_json(partial / RECORD, record)
-            write_pending(partial, self.world, progress.position, pending)
+            write_pending(partial, self.context, progress.position, pending)
             self.learner.write(partial)
             best = best_so_far(self.place, stage.name, self.checkpoints)
             save_progress(partial, replace(progress, pending=len(pending)).plain() | best.record())
@@ -78,4 +78,4 @@ class Saver(Recorder):
 
     def close(self) -> None:
         """Waits for what the source still draws."""
-        self.stage.algorithm.source.close(self.world)
+        self.stage.algorithm.source.close(self.context)

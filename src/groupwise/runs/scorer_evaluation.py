@@ -1,5 +1,5 @@
-"""How good a scorer is on held-out pairs or steps, how far its probabilities can be believed, and whether it beats
-guessing."""
+"""This module measures how good a scorer is on held-out pairs or steps, how far its probabilities can be believed, and
+whether it beats guessing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Step = tuple[float, float]
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions between ``low`` and ``high``: how many, what they said on average, and what came true."""
+    """A bin holds predictions between ``low`` and ``high``: how many, what they said on average, and what came true."""
 
     low: float
     high: float
@@ -42,7 +42,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class ScorerEvaluation:
-    """One scorer on one task's held-out data."""
+    """This is what one scorer did on one task's held-out data."""
 
     kind: Literal["pairs", "steps"]
     task: str
@@ -62,19 +62,19 @@ class ScorerEvaluation:
     ``majority``, the commoner label for every step."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``json.dumps`` takes."""
+        """Returns plain values that ``json.dumps`` takes."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ScorerEvaluation:
-        """The inverse of ``to_json``, also after a round through text."""
+        """Reads what ``to_json`` gave, also after a round through text."""
         measures = {name: Interval(**measure) for name, measure in values["measures"].items()}
         return cls(
             **{**values, "measures": measures, "reliability": tuple(Bin(**row) for row in values["reliability"])}
         )
 
     def beaten(self) -> dict[str, dict[str, bool]]:
-        """By measure and baseline, whether the whole interval lies above it."""
+        """Says, by measure and baseline, whether the whole interval lies above it."""
         return {
             name: {kind: measure.low > said[name] for kind, said in self.baselines.items() if name in said}
             for name, measure in self.measures.items()
@@ -97,8 +97,8 @@ class ScorerEvaluation:
 
 
 def pair_evaluation(task: str, groups: Sequence[Sequence[tuple[float, bool | None]]]) -> ScorerEvaluation:
-    """Of each group's pairs: the better one's score minus the worse one's, and whether the better one is longer (None:
-    as long). Raises ValueError where there is no pair."""
+    """Measures each group's pairs: the better one's score minus the worse one's, and whether the better one is longer
+    (None: as long). Raises ValueError where there is no pair."""
     margins = [margin for group in groups for margin, _ in group]
     sides = [max(0.5, _sigmoid(abs(margin))) for margin in margins]
     return ScorerEvaluation(
@@ -122,7 +122,7 @@ def pair_evaluation(task: str, groups: Sequence[Sequence[tuple[float, bool | Non
 
 
 def step_evaluation(task: str, solutions: Sequence[Sequence[Step]]) -> ScorerEvaluation:
-    """Of each solution's labelled steps in order. Raises ValueError where there is none."""
+    """Measures each solution's labelled steps in order. Raises ValueError where there is none."""
     steps = [step for solution in solutions for step in solution]
     labels, chances = [label for label, _ in steps], [_sigmoid(score) for _, score in steps]
     share = mean([float(label >= 0.5) for label in labels])
@@ -154,7 +154,7 @@ def step_evaluation(task: str, solutions: Sequence[Sequence[Step]]) -> ScorerEva
 
 
 def reliability(chances: Sequence[float], came_true: Sequence[float], low: float = 0.0) -> tuple[Bin, ...]:
-    """Ten bins of equal width from ``low`` to 1; ``came_true`` are 0 and 1, or shares."""
+    """Returns ten bins of equal width from ``low`` to 1; ``came_true`` are 0 and 1, or shares."""
     width = (1 - low) / BINS
     held: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
     for chance, truth in zip(chances, came_true, strict=True):
@@ -173,13 +173,14 @@ def reliability(chances: Sequence[float], came_true: Sequence[float], low: float
 
 
 def calibration_error(chances: Sequence[float], came_true: Sequence[float], low: float = 0.0) -> float:
-    """Expected calibration error: Σ_bins share of predictions · |predicted - observed| (arXiv 1706.04599)."""
+    """Computes the expected calibration error: Σ_bins share of predictions · |predicted - observed| (arXiv
+    1706.04599)."""
     table = reliability(chances, came_true, low)
     return sum(row.count * abs(row.predicted - row.observed) for row in table) / len(chances)
 
 
 def evaluate_scorer(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> ScorerEvaluation:
-    """What ``learner``, a scorer, makes of the groups, read as its stage's objective reads them.
+    """Measures what ``learner``, a scorer, makes of the groups, read as its stage's objective reads them.
 
     Raises ValueError where they hold no pair and no label.
     """
@@ -206,11 +207,11 @@ def evaluate_scorer(stage: Stage, learner: Trainable, groups: Sequence[Group]) -
 
 
 def held_out_groups(stage: Stage, context: DrawContext, problems: int) -> list[Group]:
-    """What the stage's source makes of the first held-out rows, each group once; kept in ``context.gathered``.
+    """Returns what the stage's source makes of the first held-out rows, each group once; kept in ``context.gathered``.
 
     Raises UserError where the source can make nothing of them.
     """
-    from groupwise.sources import Gathered
+    from groupwise.sources import OfflineGroups
     from groupwise.training.stage import in_stage
 
     key = f"{stage.name}: {counted(problems, 'held-out row')}"
@@ -225,7 +226,7 @@ def held_out_groups(stage: Stage, context: DrawContext, problems: int) -> list[G
         once = {
             (group.prompt.example.id, tuple(rollout.tokens for rollout in group.rollouts)): group for group in drawn
         }
-        context.gathered[key] = Gathered(list(once.values()))
+        context.gathered[key] = OfflineGroups(list(once.values()))
     return context.gathered[key].groups
 
 

@@ -1,4 +1,5 @@
-"""Carries a recipe out in its directory: opens what each stage needs, keeps what it leaves, evaluates, reports."""
+"""A session carries a recipe out in its directory: opens what each stage needs, keeps what it leaves, evaluates,
+reports."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from groupwise.learners import NewModel
 from groupwise.learners.thread_trial import one_thread_plan
 from groupwise.learning.trainable import Trainable
 from groupwise.protocols import Sink
+from groupwise.rewards.model import close_scorers
 from groupwise.runs.bad_batches import refuse_broken
 from groupwise.runs.changes import Changes
 from groupwise.runs.directory import RunDirectory
@@ -28,11 +30,11 @@ from groupwise.runs.opening import Opener
 from groupwise.runs.recipe import Outcome, Run, as_record, validate
 from groupwise.runs.resume import note_changes, note_unreadable, record_guards, refuse_damaged_model, whole_checkpoint
 from groupwise.runs.retention import BEST, rotate
-from groupwise.runs.reward_scales import scaled
+from groupwise.runs.reward_scales import with_reward_scales
 from groupwise.runs.stage_recorder import StageRecorder
 from groupwise.seeding import stable_seed
 from groupwise.sinks import Sinks
-from groupwise.sinks.trackers import About
+from groupwise.sinks.trackers import RunInfo
 from groupwise.sources import DrawContext, restore_pending
 from groupwise.storage.atomic import (
     RECORD,
@@ -44,9 +46,9 @@ from groupwise.storage.atomic import (
 )
 from groupwise.storage.tensors import load_progress
 from groupwise.tasks.questions import Questions
-from groupwise.tasks.task_renderer import dated, remembered, shown_prompt
+from groupwise.tasks.task_renderer import date_record, shown_prompt, template_record
 from groupwise.training.intake import template_notes, with_usable_rows
-from groupwise.training.interrupts import Interrupted, Stopped, given_up_at_once
+from groupwise.training.interrupts import Interrupted, Stopped, interruptible
 from groupwise.training.loop import Progress, load_newest, train
 from groupwise.training.memory_trial import rehearse
 from groupwise.training.stage import Stage, in_stage
@@ -149,7 +151,7 @@ class Session:
         """Once it is known what the run is; one that cannot be opened is named, and the run does without it."""
         record = self.place.read()
         identity = f"{self.recipe.name}-{int(record['started'])}"
-        about = About(self.recipe.name, self.place.path, identity, record["recipe"])
+        about = RunInfo(self.recipe.name, self.place.path, identity, record["recipe"])
         for tracker in self.trackers:
             try:
                 self.sink.sinks.append(tracker.open(about))
@@ -173,7 +175,7 @@ class Session:
         left = self.place.model(stage.name)
         trained = left.exists()
         resumed = None if trained else whole_checkpoint(self.place, stage.name, self.sink.note)
-        with given_up_at_once():
+        with interruptible():
             present = left if trained and not self._adapters_beside(stage) else resumed or model
             learner = self._opener.learner(stage, present)
             self._open_learners.callback(learner.close)
@@ -183,36 +185,35 @@ class Session:
             if trained and present != left and learner.policy:
                 learner.policy.load_left(left)
             task = opener.task(stage.task, learner.tokenizer)
+            self._open_learners.callback(close_scorers, (*task.rewards, *task.referee))
         stage, left_out = with_usable_rows(replace(stage, task=task))
-        world = opener.world(stage, learner, engine, model, self.place.read())
-        self.place.write_record(dated(world.renderer))
-        world = replace(world, on_phase=self.sink.phase, store=self.place.gathered)
+        context = opener.context(stage, learner, engine, model, self.place.read())
+        self.place.write_record(date_record(context.renderer))
+        context = replace(context, on_phase=self.sink.phase, store=self.place.gathered)
         end = {"prompts": stage.steps * stage.prompts_per_step}  # evaluations judge as at the end
-        world = world.at(stage.steps, end, serve=partial(load_newest, engine, learner))
+        context = context.at(stage.steps, end, serve=partial(load_newest, engine, learner))
         most, begun = self.recipe.evaluation.max_completion_tokens, resumed is not None or trained
-        stage = scaled(stage, world, learner, self.place, most, begun)
-        world = in_stage(stage, world)
+        stage = with_reward_scales(stage, context, learner, self.place, most, begun)
+        context = in_stage(stage, context)
         if not trained:
-            for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, world.renderer))):
+            for line in (*left_out, *(f"{stage.name}: {line}" for line in template_notes(stage, context.renderer))):
                 self.sink.note(line)
-            self._train(stage, world, learner, resumed, model)
+            self._train(stage, context, learner, resumed, model)
         if self.evaluator.due(stage):
             engine.load(learner.weights(), learner.version)
             if learner.policy:
-                self.evaluator.evaluate(stage, world)
+                self.evaluator.evaluate(stage, context)
             else:
-                self.evaluator.evaluate_scorer(stage, world, learner)
+                self.evaluator.evaluate_scorer(stage, context, learner)
 
     def _adapters_beside(self, stage: Stage) -> bool:
         """Whether the policy is more than the weights of its saved model, which its dtype would round."""
-        learner = self.recipe.learner
-        return learner.lora.rank > 0 and learner.dtype == "bfloat16" and not stage.algorithm.trains_scorer
+        return self.recipe.learner.rounds_adapters and not stage.algorithm.trains_scorer
 
     @property
     def _opener(self) -> Opener:
         """With the CPU threads that the run began with: another number of them rounds differently."""
-        given = self.recipe.learner
-        learner = replace(given, threads=given.threads or self.place.read().get("threads", 0))
+        learner = self.recipe.learner.with_threads(self.place.read().get("threads", 0))
         return Opener(replace(self.recipe, learner=learner), self._left_by, self.sink.note)
 
     def _tell(self, learner: Trainable) -> None:
@@ -224,29 +225,29 @@ class Session:
             self.sink.note(f"learner: {line}")
 
     def _train(
-        self, stage: Stage, world: DrawContext, learner: Trainable, resumed: Path | None, start: Path | str
+        self, stage: Stage, context: DrawContext, learner: Trainable, resumed: Path | None, start: Path | str
     ) -> None:
         """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
         progress, algorithm = Progress(), stage.algorithm
         reference = algorithm.reference.model if algorithm.needs_reference else None
-        with given_up_at_once():
+        with interruptible():
             learner.start_stage(reference, algorithm.critic.network)
             if resumed:
                 learner.read(resumed)
                 progress = Progress.of({name: value for name, value in load_progress(resumed).items() if name != BEST})
-                restore_pending(algorithm.source, world, progress.position, resumed, progress.pending)
+                restore_pending(algorithm.source, context, progress.position, resumed, progress.pending)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
-        self.sink.note(f"{stage.name}: the model sees {shown_prompt(world.renderer, stage.task.train)}")
-        if tried := rehearse(stage, world, learner.memory, self.recipe.learner.tokens_per_micro_batch):
+        self.sink.note(f"{stage.name}: the model sees {shown_prompt(context.renderer, stage.task.train)}")
+        if tried := rehearse(stage, context, learner.memory, self.recipe.learner.tokens_per_micro_batch):
             self.sink.note(f"{stage.name}: {tried}")
         if not resumed and learner.policy:
-            self.evaluator.evaluate_start(stage, world, learner, start)
+            self.evaluator.evaluate_start(stage, context, learner, start)
         self.sink.stage(stage.name, stage.steps, progress.step)
         plan, kept = self.recipe.evaluation, self.recipe.checkpoints
-        keeper = StageRecorder(stage, world, learner, plan, kept, self.place, self.sink, progress)
+        keeper = StageRecorder(stage, context, learner, plan, kept, self.place, self.sink, progress)
         try:
-            train(stage, world, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
+            train(stage, context, learner, self.sink, progress, keeper.after_step, keeper.checkpoint)
             keeper.drain()
         except Interrupted:
             keeper.give_up_step()
@@ -255,15 +256,18 @@ class Session:
         refuse_broken(stage.name, learner.weights())
         if stage.name in self.ends:
             keeper.keep_end()
-        self._leave(stage, world, learner)
+        self._leave(stage, context, learner)
 
-    def _leave(self, stage: Stage, world: DrawContext, learner: Trainable) -> None:
+    def _leave(self, stage: Stage, context: DrawContext, learner: Trainable) -> None:
         """Writes the model of a stage that is done, with what it was asked."""
         left = self.place.model(stage.name)
         require_space(left.parent, learner.memory.saved_bytes(), f"the model of {stage.name}")
         with complete_directory(left) as aside:
             learner.save(aside)
-            asked = remembered(stage.task, world.renderer) | Questions.of(stage.task, stage.algorithm.source).record()
+            asked = (
+                template_record(stage.task, context.renderer)
+                | Questions.of(stage.task, stage.algorithm.source).record()
+            )
             write_json(aside / RECORD, self.place.lasting_record() | asked)
             write_atomically(aside / "README.md", model_card(self.recipe, stage, None))
         if learner.policy and (told := learner.policy.merge_loss()):

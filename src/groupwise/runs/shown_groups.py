@@ -1,4 +1,4 @@
-"""Groups to look at: a few of some steps, in groups.json, as the report shows them."""
+"""This module keeps groups to look at: a few of some steps, in groups.json, as the report shows them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SHOWN_GROUPS = 3  # of a step
 class ShownGroups(Recorder):
     """A few groups of the first step, of the one in the middle and of the last, in groups.json."""
 
-    def __init__(self, stage: Stage, world: DrawContext, place: RunDirectory) -> None:
-        self.stage, self.world, self.place = stage, world, place
+    def __init__(self, stage: Stage, context: DrawContext, place: RunDirectory) -> None:
+        self.stage, self.context, self.place = stage, context, place
         self.shown = {1, (stage.steps + 1) // 2, stage.steps}
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
@@ -64,11 +64,11 @@ class ShownGroups(Recorder):
                 | ({"parts": parts_of(rollout, weights)} if len(weights) > 1 and rollout.scores else {})
                 | ({"extras": said} if (said := extras(rollout)) else {})
             )
-        shown = self.world.renderer.tokenizer.decode(list(prompt.tokens), skip_special_tokens=True)
+        shown = self.context.renderer.tokenizer.decode(list(prompt.tokens), skip_special_tokens=True)
         place = {"stage": self.stage.name, "step": record.step}
         return place | {"prompt": shown, "answer": prompt.example.answer, "rollouts": rollouts}
 
     def _pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token as text by itself."""
-        decode = self.world.renderer.tokenizer.decode
+        decode = self.context.renderer.tokenizer.decode
         return [str(decode([token], skip_special_tokens=False)) for token in tokens]

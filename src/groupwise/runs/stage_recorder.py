@@ -1,4 +1,5 @@
-"""What is kept after each step of a stage: rollouts, groups to look at, checkpoints, quick evaluations."""
+"""This module keeps what is to be kept after each step of a stage: rollouts, groups to look at, checkpoints, quick
+evaluations."""
 
 from __future__ import annotations
 
@@ -27,12 +28,12 @@ from groupwise.training.stage import Checkpoints, HeldOut, Stage, updates_per_dr
 
 
 class StageRecorder:
-    """One stage's memory: a list of recorders. One more is a file of its own and a line in here."""
+    """This recorder is one stage's memory: a list of recorders. One more is a file of its own and a line in here."""
 
     def __init__(
         self,
         stage: Stage,
-        world: DrawContext,
+        context: DrawContext,
         learner: Trainable,
         held_out: HeldOut,
         checkpoints: Checkpoints,
@@ -42,27 +43,27 @@ class StageRecorder:
     ) -> None:
         self.stage, self.checkpoints, self.place, self.sink = stage, checkpoints, place, sink
         self.progress = progress
-        self.saver = Saver(stage, world, learner, checkpoints, place, self.drain)
+        self.saver = Saver(stage, context, learner, checkpoints, place, self.drain)
         evaluations = ScorerEvaluations if stage.algorithm.trains_scorer else PolicyEvaluations
         self.recorders: list[Recorder] = [
-            LeftOut(stage, place, sink),
+            BadBatchRecorder(stage, place, sink),
             LedgerRecorder(stage, place, sink),
-            ShownGroups(stage, world, place),
+            ShownGroups(stage, context, place),
             Scales(stage),
-            evaluations(stage, world, learner, held_out, sink),
+            evaluations(stage, context, learner, held_out, sink),
             Alarms(stage, learner, held_out, place, sink),
             self.saver,
         ]
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
-        """``loop.AfterStep``."""
+        """Is the loop's ``AfterStep``."""
         metrics: dict[str, float] = {}
         for recorder in self.recorders:
             metrics |= recorder.after_step(progress, record)
         return metrics
 
     def checkpoint(self, progress: Progress) -> None:
-        """``loop.Checkpoint``. Raises Stopped after it where a signal asked for it."""
+        """Is the loop's ``Checkpoint``. Raises Stopped after it where a signal asked for it."""
         self.progress = progress
         for recorder in self.recorders:
             recorder.checkpoint(progress)
@@ -97,8 +98,8 @@ class StageRecorder:
         raise Stopped(f"stopped {where if step else 'before the first step of ' + self.stage.name}")
 
 
-class LeftOut(Recorder):
-    """Batches whose updates were left out because a number was not finite."""
+class BadBatchRecorder(Recorder):
+    """This recorder keeps batches whose updates were left out because a number was not finite."""
 
     def __init__(self, stage: Stage, place: RunDirectory, sink: Sink) -> None:
         self.stage, self.sink = stage, sink
@@ -126,7 +127,7 @@ class LeftOut(Recorder):
 
 
 class LedgerRecorder(Recorder):
-    """Every rollout that some policy sampled."""
+    """This recorder writes every rollout that some policy sampled."""
 
     def __init__(self, stage: Stage, place: RunDirectory, sink: Sink) -> None:
         self.stage, self.ledger = stage, LedgerWriter(Ledger(place.ledger), sink.note)
@@ -153,12 +154,12 @@ class Scales(Recorder):
         self.stage = stage
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
-        """The same at every step."""
+        """Returns the same at every step."""
         return scale_metrics(self.stage.task.rewards)
 
 
 class Alarms(Recorder):
-    """What the doctor says of the stage's metrics."""
+    """This recorder notes what the doctor says of the stage's metrics."""
 
     def __init__(self, stage: Stage, learner: Trainable, held_out: HeldOut, place: RunDirectory, sink: Sink) -> None:
         self.stage, self.learner, self.held_out, self.sink = stage, learner, held_out, sink
@@ -166,7 +167,7 @@ class Alarms(Recorder):
 
     def checkpoint(self, progress: Progress) -> None:
         """Says which alarms begin with this step."""
-        for sentence in self.doctor.hear(progress.step):
+        for sentence in self.doctor.observe(progress.step):
             self.sink.note(f"{self.stage.name}: after step {progress.step}, {sentence}")
 
     def _alarms(self) -> tuple[Alarm, ...]:
@@ -178,5 +179,5 @@ class Alarms(Recorder):
 
 
 def weights_of(stage: Stage) -> dict[str, float]:
-    """Of the task's rewards, by name."""
+    """Returns the weights of the task's rewards, by name."""
     return {reward.name: reward.weight for reward in stage.task.rewards}

@@ -1,4 +1,5 @@
-"""Where a run tells what it does: the terminal, files, dashboards. Each takes what it wants of ``protocols.Sink``."""
+"""Sinks are where a run tells what it does: the terminal, files, dashboards. Each takes what it wants of
+``protocols.Sink``."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Sinks(Sink):
-    """Several sinks as one, each called in order.
+    """These are several sinks as one, each called in order.
 
     One that raises is named once, with its error, and hears no more: the run goes on. Not so the ``essential`` ones,
     without which a run cannot be continued: their errors are the run's.

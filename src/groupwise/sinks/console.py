@@ -1,4 +1,4 @@
-"""The terminal: a live display of what is being done, or plain lines where nobody watches."""
+"""This sink is the terminal: a live display of what is being done, or plain lines where nobody watches."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BAR = (8, 28)
 
 
 class Terminal(Sink):
-    """Follows a run in the terminal. ``live`` None: live where the console is a terminal and NO_COLOR is not set."""
+    """A terminal follows a run. ``live`` None: live where the console is a terminal and NO_COLOR is not set."""
 
     def __init__(self, run: str, console: Console | None = None, live: bool | None = None) -> None:
         from rich.console import Console
@@ -68,13 +68,13 @@ class Terminal(Sink):
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         self.step, self.newest = step, values
-        self.table.hear(values)
+        self.table.add(values)
         every = max(1, self.steps // LINES_PER_STAGE)
         if step % every == 0 or step in (self.start + 1, self.steps) or "eval/accuracy" in values:
             self._tell(step, values)
 
     def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
-        """A line each; the whole texts lie in evaluation.json, or are the report's."""
+        """Prints a line each; the whole texts lie in evaluation.json, or are the report's."""
         for which, each in chosen.items():
             reward = "no reward" if each.reward is None else f"reward {each.reward:.3g}"
             self.note(f"  {which}, {reward}: {_short(each.question, QUESTION)} → {_short(each.text, COMPLETION)}")
@@ -109,7 +109,7 @@ class Terminal(Sink):
 
     @property
     def width(self) -> int:
-        """Of a table of steps."""
+        """Returns the width of a table of steps."""
         return self.console.width if self.console.is_terminal else PLAIN_WIDTH
 
     def _go_live(self) -> None:
@@ -173,7 +173,7 @@ def _short(text: str, most: int) -> str:
 
 
 def clock(seconds: float) -> str:
-    """``4:07``, or ``1:04:07`` from an hour on."""
+    """Returns ``4:07``, or ``1:04:07`` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,5 @@
-"""``metrics.jsonl`` and ``times.jsonl``: one line a step, in the order of time; what a clock measured stands apart."""
+"""This sink writes ``metrics.jsonl`` and ``times.jsonl``: one line a step, in the order of time; what a clock measured
+stands apart."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class StepTable:
     """Of each metric that has a column."""
     widths: dict[str, int] = field(default_factory=dict, init=False)
 
-    def hear(self, values: Mapping[str, float]) -> None:
+    def add(self, values: Mapping[str, float]) -> None:
         """Makes the columns that a step needs."""
         for name, (title, _) in _present(values, "reward" in self.titles).items():
             self.titles.setdefault(name, title)
@@ -95,13 +95,13 @@ class StepTable:
 
 
 def not_finite(values: Mapping[str, float]) -> str:
-    """What the updates that a step left out had in them, in words; empty where none was left out."""
+    """Says in words what the updates that a step left out had in them; empty where none was left out."""
     kinds = [name.partition("/")[2] for name in values if name.startswith("skipped_updates/")]
     return f"not finite: {', '.join(kinds)}" if kinds else ""
 
 
 def cells(text: str) -> int:
-    """How many places of a terminal a text takes."""
+    """Counts how many places of a terminal a text takes."""
     from rich.cells import cell_len
 
     return cell_len(text)

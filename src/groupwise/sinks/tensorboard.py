@@ -1,7 +1,9 @@
-"""TensorBoard event files through TensorBoard's own writer: one TensorBoard run for each stage, no torch."""
+"""This sink writes TensorBoard event files through TensorBoard's own writer: one TensorBoard run for each stage, no
+torch."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ class TensorBoard(Sink):
 
         if self.writer:
             self.writer.close()
+        _wait_for_a_later_name(self.directory / name)
         self.writer = EventFileWriter(str(self.directory / name))
         self.writer.add_event(_stamped(Event(step=start + 1, session_log=SessionLog(status=SessionLog.START))))
         self.writer.flush()
@@ -44,8 +47,15 @@ class TensorBoard(Sink):
             self.writer.close()
 
 
-def _stamped(event: Any) -> Any:
-    import time
+def _wait_for_a_later_name(directory: Path) -> None:
+    """TensorBoard reads files in the order of their names, which begin with the second: a second file of the same one
+    might be read first, and its purge be lost."""
+    newest = max((path.name for path in directory.glob("events.out.tfevents.*")), default="")
+    second = newest.removeprefix("events.out.tfevents.").partition(".")[0]
+    while second.isdecimal() and int(second) == int(time.time()):
+        time.sleep(0.01)
 
+
+def _stamped(event: Any) -> Any:
     event.wall_time = time.time()
     return event

@@ -1,4 +1,4 @@
-"""Trackers of experiments that a run may tell its numbers: Weights & Biases, Trackio, MLflow, TensorBoard.
+"""These are trackers of experiments that a run may tell its numbers: Weights & Biases, Trackio, MLflow, TensorBoard.
 
 Each is a small value of ``Run.sinks`` that opens a sink. Their packages are extras and are imported when a run begins.
 """
@@ -15,13 +15,13 @@ from typing import Any, Protocol
 from groupwise.errors import UserError
 from groupwise.output.masking import masked
 from groupwise.protocols import Sink
-from groupwise.sinks.beside import Beside, Board
-from groupwise.sinks.heard import HeardSteps
+from groupwise.sinks.background import BackgroundSink, TrackerRun
+from groupwise.sinks.delivery import DeliveryRecord
 
 
 @dataclass(frozen=True)
-class About:
-    """What a tracker is told of a run when it opens."""
+class RunInfo:
+    """This is what a tracker is told of a run when it opens."""
 
     name: str
     directory: Path
@@ -37,19 +37,20 @@ class Tracker(Protocol):
         """Raises UserError where it cannot work here, before anything has begun."""
         ...
 
-    def open(self, about: About) -> Sink:
-        """What hears of the run."""
+    def open(self, about: RunInfo) -> Sink:
+        """Opens what is told of the run."""
         ...
 
 
 @dataclass(frozen=True)
 class TensorBoard(Tracker):
-    """Event files in the run's directory, under tensorboard/. Written without being named where it is installed."""
+    """This tracker writes event files in the run's directory, under tensorboard/. Written without being named where it
+    is installed."""
 
     def refuse(self) -> None:
         refuse_missing("tensorboard", "tensorboard")
 
-    def open(self, about: About) -> Sink:
+    def open(self, about: RunInfo) -> Sink:
         from groupwise.sinks import tensorboard
 
         return tensorboard.TensorBoard(about.directory / "tensorboard")
@@ -57,7 +58,7 @@ class TensorBoard(Tracker):
 
 @dataclass(frozen=True)
 class Wandb(Tracker):
-    """Weights & Biases. Who is not logged in sets WANDB_MODE=offline, or ``mode``."""
+    """This tracker is Weights & Biases. Who is not logged in sets WANDB_MODE=offline, or ``mode``."""
 
     project: str = "groupwise"
     entity: str = ""
@@ -67,8 +68,8 @@ class Wandb(Tracker):
     def refuse(self) -> None:
         refuse_missing("wandb", "wandb")
 
-    def open(self, about: About) -> Sink:
-        return Beside("wandb", lambda: _WandbRun(self, about), HeardSteps(about.directory, str(self)))
+    def open(self, about: RunInfo) -> Sink:
+        return BackgroundSink("wandb", lambda: _WandbRun(self, about), DeliveryRecord(about.directory, str(self)))
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,13 @@ class Trackio(Tracker):
     def refuse(self) -> None:
         refuse_missing("trackio", "trackio")
 
-    def open(self, about: About) -> Sink:
-        return Beside("trackio", lambda: _TrackioRun(self, about), HeardSteps(about.directory, str(self)))
+    def open(self, about: RunInfo) -> Sink:
+        return BackgroundSink("trackio", lambda: _TrackioRun(self, about), DeliveryRecord(about.directory, str(self)))
 
 
 @dataclass(frozen=True)
 class MLflow(Tracker):
-    """MLflow. Without ``tracking_uri`` its own rules say where, MLFLOW_TRACKING_URI first."""
+    """This tracker is MLflow. Without ``tracking_uri`` its own rules say where, MLFLOW_TRACKING_URI first."""
 
     project: str = "groupwise"
     """The experiment."""
@@ -100,8 +101,8 @@ class MLflow(Tracker):
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
 
-    def open(self, about: About) -> Sink:
-        return Beside("mlflow", lambda: _MLflowRun(self, about), HeardSteps(about.directory, str(self)))
+    def open(self, about: RunInfo) -> Sink:
+        return BackgroundSink("mlflow", lambda: _MLflowRun(self, about), DeliveryRecord(about.directory, str(self)))
 
 
 BY_NAME: Mapping[str, type[Any]] = {
@@ -134,8 +135,8 @@ def refuse_missing(package: str, extra: str) -> None:
         raise UserError(f"sink {package}: the package is not installed; {how}, or leave the sink out")
 
 
-class _WandbRun(Board):
-    def __init__(self, config: Wandb, about: About) -> None:
+class _WandbRun(TrackerRun):
+    def __init__(self, config: Wandb, about: RunInfo) -> None:
         import wandb
 
         self.run = wandb.init(
@@ -164,8 +165,8 @@ class _WandbRun(Board):
         self.run.finish()
 
 
-class _TrackioRun(Board):
-    def __init__(self, config: Trackio, about: About) -> None:
+class _TrackioRun(TrackerRun):
+    def __init__(self, config: Trackio, about: RunInfo) -> None:
         import trackio
 
         self.run = trackio.init(
@@ -184,8 +185,8 @@ class _TrackioRun(Board):
         self.run.finish()
 
 
-class _MLflowRun(Board):
-    def __init__(self, config: MLflow, about: About) -> None:
+class _MLflowRun(TrackerRun):
+    def __init__(self, config: MLflow, about: RunInfo) -> None:
         from mlflow import MlflowClient
 
         self.client = MlflowClient(tracking_uri=config.tracking_uri or None)

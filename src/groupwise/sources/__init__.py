@@ -1,7 +1,8 @@
-"""Where the data comes from: the first part of the unified table (DeepSeekMath 5.1.1). A source is its options."""
+"""Sources say where the data comes from: the first part of the unified table (DeepSeekMath 5.1.1). A source is its
+options."""
 
 from groupwise.sources.demonstrations import Demonstrations
-from groupwise.sources.draw import Draw, DrawContext, Gathered, PendingDraw, Position
+from groupwise.sources.draw import DrawContext, OfflineGroups, PendingDraw, Position, RolloutBatch
 from groupwise.sources.frozen import FrozenPolicy
 from groupwise.sources.monte_carlo import MonteCarloSteps
 from groupwise.sources.on_policy import OnPolicy
@@ -10,7 +11,7 @@ from groupwise.sources.pending import restore_pending, write_pending
 from groupwise.sources.reward_metrics import informative, mixed, reward_metrics
 from groupwise.sources.rollouts import as_rollout, with_steps
 from groupwise.sources.rows import prompt_stream, refuse_if_asked, row_order
-from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths, Selected, Selection
+from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths, Selection, SelectionResult
 from groupwise.sources.step_labels import StepLabels
 
 __all__ = [
@@ -18,17 +19,17 @@ __all__ = [
     "BestAndWorst",
     "Demonstrations",
     "DistinctPaths",
-    "Draw",
     "DrawContext",
     "FrozenPolicy",
-    "Gathered",
     "MonteCarloSteps",
+    "OfflineGroups",
     "OnPolicy",
     "Pairs",
     "PendingDraw",
     "Position",
-    "Selected",
+    "RolloutBatch",
     "Selection",
+    "SelectionResult",
     "StepLabels",
     "as_rollout",
     "informative",

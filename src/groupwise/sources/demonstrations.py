@@ -1,4 +1,4 @@
-"""q, o ~ P_sft: completions that the task's rows carry."""
+"""This source draws q, o ~ P_sft: completions that the task's rows carry."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Annotated
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
-from groupwise.sources.draw import Draw, DrawContext, Position
+from groupwise.sources.draw import DrawContext, Position, RolloutBatch
 from groupwise.sources.rows import draw_rows
 from groupwise.types import Example, Prompt, Rollout
 
 
 @dataclass(frozen=True)
 class Demonstrations(Source):
-    """q, o ~ P_sft: completions that the task's rows carry."""
+    """This source draws q, o ~ P_sft: completions that the task's rows carry."""
 
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
-        """Groups of one. Raises UserError for a row without a demonstration."""
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
+        """Draws groups of one. Raises UserError for a row without a demonstration."""
         found = draw_rows(context, position, lambda example: self.rollouts(context, example))
-        return Draw(found.groups, found.position, {"prompts_too_long": float(found.too_long)})
+        return RolloutBatch(found.groups, found.position, {"prompts_too_long": float(found.too_long)})
 
     def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
         """The group that one row is. Raises UserError for a row without a demonstration."""
@@ -46,7 +46,7 @@ class Demonstrations(Source):
 
 
 def demonstrated(context: DrawContext, example: Example) -> Rollout:
-    """The row's own completion. Raises UserError where it has none."""
+    """Returns the row's own completion. Raises UserError where it has none."""
     if example.completion is None:
         raise UserError(
             f"{context.name}: row {example.id} has no demonstration; supervised fine-tuning needs a completion "

@@ -1,4 +1,4 @@
-"""What a source is given, and what it gives back."""
+"""This module says what a source is given, and what it gives back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ counts those that were taken from the stream of prompts; what else is there is t
 
 
 def prompts_taken(position: Position) -> int:
-    """How many prompts of the stream lie behind a position. Raises UserError where that is no number."""
+    """Returns how many prompts of the stream lie behind a position. Raises UserError where that is no number."""
     taken = position.get("prompts", 0)
     if type(taken) is not int:
         raise UserError(f"a position has {taken!r} as its number of prompts; expected a whole number")
@@ -36,8 +36,8 @@ def after_prompts(taken: int) -> Position:
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """What a source made once, to draw from step after step."""
+class OfflineGroups:
+    """These groups are what a source made once, to draw from step after step."""
 
     groups: list[Group]
     metrics: dict[str, float] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Gathered:
 
 
 @dataclass(frozen=True)
-class Draw:
+class RolloutBatch:
     """The groups of one step, and where the source stands after it."""
 
     groups: list[Group]
@@ -62,18 +62,18 @@ class PendingDraw(NamedTuple):
 
     start: Position
     """Where the source stands before it."""
-    draw: Future[Draw]
+    draw: Future[RolloutBatch]
     """It, or what it will be."""
 
 
 def no_other_policy(model: str) -> RolloutEngine:
-    """The default of ``DrawContext.open_policy``. Raises UserError."""
+    """Is the default of ``DrawContext.open_policy``. Raises UserError."""
     raise UserError(f"cannot sample from {model}: only the policy that is trained is open here; leave models empty")
 
 
 @dataclass(frozen=True)
 class DrawContext:
-    """What a source may use to make a draw. ``stage.draw_context`` makes one of a stage."""
+    """A context holds what a source may use to make a draw. ``stage.draw_context`` makes one of a stage."""
 
     name: str
     """The stage's: it names what is kept, seeds what is random, and begins what a person reads."""
@@ -105,7 +105,7 @@ class DrawContext:
     """Where a source may keep what it gathered once, in a file of the stage's name; None: in memory only."""
     state: TrainerState = OVER
     """Where training stands, for rewards that ask."""
-    gathered: dict[str, Gathered] = field(default_factory=dict, init=False, compare=False, repr=False)
+    gathered: dict[str, OfflineGroups] = field(default_factory=dict, init=False, compare=False, repr=False)
     """By what gathered it; a context made from another one begins without."""
     told: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
     """What was noted and need not be again."""

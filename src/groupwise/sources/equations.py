@@ -24,7 +24,8 @@ _PRODUCTS: dict[str, Callable[[float, float], float]] = {
 
 
 def calculations(text: str) -> tuple[str, ...]:
-    """What stands between ``<<`` and ``>>``, in order, spaces removed: two solutions with the same list reason alike.
+    """Returns what stands between ``<<`` and ``>>``, in order, spaces removed: two solutions with the same list reason
+    alike.
 
     >>> calculations("Half is <<48/2=24>>24, together <<48 + 24 = 72>>72.")
     ('48/2=24', '48+24=72')
@@ -46,7 +47,7 @@ def holds(calculation: str) -> bool:
 
 
 def value_of(expression: str) -> float | None:
-    """Numbers, ``+ - * / // % **`` and brackets with Python's precedence, in float64; ``1,000`` is a thousand.
+    """Reads numbers, ``+ - * / // % **`` and brackets with Python's precedence, in float64; ``1,000`` is a thousand.
 
     None for what is no arithmetic, has no finite real value, or is longer or deeper than a calculation ever is.
     """

@@ -1,4 +1,5 @@
-"""q ~ P, o ~ π_sft: completions of policies that no longer change, sampled and selected once, then learned from."""
+"""This source draws q ~ P, o ~ π_sft: completions of policies that no longer change, sampled and selected once, then
+learned from."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from typing import Annotated
 from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
 from groupwise.sources.demonstrations import demonstrated
-from groupwise.sources.draw import Draw, DrawContext, Gathered, Position
-from groupwise.sources.gathering_source import GatheringSource
-from groupwise.sources.offline_rollouts import asked_prompts, check_replay, gathered_once, samples, take
+from groupwise.sources.draw import DrawContext, OfflineGroups, Position, RolloutBatch
+from groupwise.sources.offline_rollouts import check_replay, fitting_prompts, gather_once, samples, take
+from groupwise.sources.offline_source import OfflineSource
 from groupwise.sources.rollouts import Sampler
 from groupwise.sources.rows import fits
 from groupwise.sources.selection import DistinctPaths, Selection, select_from
@@ -20,8 +21,8 @@ from groupwise.types import Example, Group, Prompt, Rollout
 
 
 @dataclass(frozen=True)
-class FrozenPolicy(GatheringSource):
-    """q ~ P, o ~ π_sft: completions of policies that no longer change.
+class FrozenPolicy(OfflineSource):
+    """This source draws q ~ P, o ~ π_sft: completions of policies that no longer change.
 
     The first draw samples them all, scores them with the task's rewards, selects, and keeps what is left in
     ``DrawContext.store``; every draw then takes ``prompts_per_step`` of the kept groups, epoch after epoch in seeded
@@ -55,12 +56,12 @@ class FrozenPolicy(GatheringSource):
     def __post_init__(self) -> None:
         check_replay(self.replay)
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         """Gathers at the first draw, whose metrics tell of it.
 
-        Raises UserError where no sample was kept, and for what ``gathered_once`` raises.
+        Raises UserError where no sample was kept, and for what ``gather_once`` raises.
         """
-        return take(gathered_once(self, context, position, self._gather), context, position)
+        return take(gather_once(self, context, position, self._gather), context, position)
 
     def asks_verdict(self) -> bool:
         return self.select.asks_verdict()
@@ -86,8 +87,8 @@ class FrozenPolicy(GatheringSource):
         if self.demonstrations and algorithm.objective.joins_group():
             yield "demonstrations are groups of one and cannot stand among pairs; leave source.demonstrations out"
 
-    def _gather(self, context: DrawContext) -> Gathered:
-        prompts, too_long = asked_prompts(self, context)
+    def _gather(self, context: DrawContext) -> OfflineGroups:
+        prompts, too_long = fitting_prompts(self, context)
         own = [demonstrated(context, prompt.example) for prompt in prompts.values()] if self.demonstrations else []
         fitting = [rollout for rollout in own if fits(context, (rollout,))]
         sampler, done, wanted = Sampler(context), 0, len(prompts) * len(self.samples_from())
@@ -104,7 +105,7 @@ class FrozenPolicy(GatheringSource):
         groups += [Group(rollout.prompt, (rollout,)) for rollout in fitting]
         too_long += wanted - done + len(own) - len(fitting)
         metrics = sampler.metrics(pooled) | counts | {"prompts_too_long": float(too_long)}
-        return Gathered(groups, metrics, sampler.seconds, sampler.tokens)
+        return OfflineGroups(groups, metrics, sampler.seconds, sampler.tokens)
 
 
 def _nothing_kept(context: DrawContext, pooled: Sequence[Group], counts: Mapping[str, float]) -> str:

@@ -1,4 +1,5 @@
-"""q ~ P, o ~ π_frozen, labels by continuation: what becomes of a step's prefix says how good the step is."""
+"""This source draws q ~ P, o ~ π_frozen, labels by continuation: what becomes of a step's prefix says how good the step
+is."""
 
 from __future__ import annotations
 
@@ -12,17 +13,17 @@ from typing import Annotated, Literal, NamedTuple
 from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
 from groupwise.seeding import stable_seed
-from groupwise.sources.draw import Draw, DrawContext, Gathered, Position, prompts_taken
-from groupwise.sources.gathering_source import GatheringSource
+from groupwise.sources.draw import DrawContext, OfflineGroups, Position, RolloutBatch, prompts_taken
 from groupwise.sources.offline_rollouts import (
     SAMPLED_TOGETHER,
-    Sampled,
-    asked_prompts,
+    ModelSamples,
     check_replay,
-    gathered_once,
+    fitting_prompts,
+    gather_once,
     samples,
     take,
 )
+from groupwise.sources.offline_source import OfflineSource
 from groupwise.sources.rollouts import TOLD_EVERY, Sampler, as_rollout
 from groupwise.sources.step_labels import ALONE, label_metrics, refuse_one_label
 from groupwise.tasks.task import Task
@@ -40,8 +41,9 @@ COUNTED = (
 
 
 @dataclass(frozen=True)
-class MonteCarloSteps(GatheringSource):
-    """q ~ P, o ~ π_frozen: solutions of policies that no longer change, each step labelled by what becomes of it.
+class MonteCarloSteps(OfflineSource):
+    """This source draws q ~ P, o ~ π_frozen: solutions of policies that no longer change, each step labelled by what
+    becomes of it.
 
     Math-Shepherd (arXiv 2312.08935, eq. 3 and 4): a step's prefix is continued N times, and its label is 1 where any of
     them ends right (hard) or the share of those that do (soft), by the verdict of the task's judge. The
@@ -79,13 +81,13 @@ class MonteCarloSteps(GatheringSource):
         if self.continuations < 1:
             raise UserError(f"continuations is {self.continuations}; expected 1 or more")
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         """Gathers at the first draw, whose metrics tell of it.
 
         Raises UserError where the task has no rewards or does not say what a step is, where no step could be labelled
-        or all have one label, and for what ``gathered_once`` raises.
+        or all have one label, and for what ``gather_once`` raises.
         """
-        gathered = gathered_once(self, context, position, self._gather)
+        gathered = gather_once(self, context, position, self._gather)
         if not prompts_taken(position):
             labels = (label for rollout in flatten(gathered.groups) for label in rollout.rewards.values())
             advice = "both; take more prompts, samples_per_prompt or temperature, or another model"
@@ -105,18 +107,20 @@ class MonteCarloSteps(GatheringSource):
     def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
         if not task.rewards:
             yield f"task {task.name} has no reward, and what becomes of a step is judged by one"
+        if task.episodes is not None:
+            yield f"task {task.name} has an environment, and an episode cannot be continued from the middle of a turn"
 
     def asks_verdict(self) -> bool:
         return True
 
-    def _gather(self, context: DrawContext) -> Gathered:
+    def _gather(self, context: DrawContext) -> OfflineGroups:
         if context.task.steps is None or not context.task.rewards:
             missing = "rewards" if context.task.steps else "steps"
             raise UserError(
                 f"{context.name}: task {context.task.name} has no {missing}; expected a reward, which judges "
                 "what becomes of a step, and steps, such as Lines()"
             )
-        prompts, too_long = asked_prompts(self, context)
+        prompts, too_long = fitting_prompts(self, context)
         sampler, done, wanted = Sampler(context), 0, len(prompts) * len(self.samples_from())
         labelling = _Labelling(self, context, sampler)
         solutions: dict[int, list[Rollout]] = {row: [] for row in prompts}
@@ -135,7 +139,7 @@ class MonteCarloSteps(GatheringSource):
             raise UserError(f"{context.name}: no step could be labelled ({said}); begin with a better model")
         too_long += wanted - done
         metrics |= {"prompts_too_long": float(too_long), "solutions": float(len(groups))}
-        return Gathered(groups, metrics, sampler.seconds, sampler.tokens)
+        return OfflineGroups(groups, metrics, sampler.seconds, sampler.tokens)
 
 
 class Prefix(NamedTuple):
@@ -158,7 +162,7 @@ class _Labelling:
     def metrics(self) -> dict[str, float]:
         return {name: float(self.counts[name]) for name in COUNTED}
 
-    def labelled(self, sampled: Sampled) -> list[tuple[int, Rollout]]:
+    def labelled(self, sampled: ModelSamples) -> list[tuple[int, Rollout]]:
         """Row number and solution with its labels as rewards, of those that have any."""
         pairs = [(row, rollout) for row, rollouts in sampled.rollouts.items() for rollout in rollouts]
         solutions = [(row, rollout) for row, rollout in pairs if self._new(row, rollout)]
@@ -184,7 +188,7 @@ class _Labelling:
         self.counts["solutions/without_steps"] += not duplicate and not solution.steps
         return not duplicate and bool(solution.steps)
 
-    def _shares(self, sampled: Sampled, solutions: Sequence[tuple[int, Rollout]]) -> Mapping[Prefix, float | None]:
+    def _shares(self, sampled: ModelSamples, solutions: Sequence[tuple[int, Rollout]]) -> Mapping[Prefix, float | None]:
         """Of each distinct prefix the label; None where the rule could judge no continuation of it."""
         prompts = {
             Prefix(row, solution.tokens[: end + 1]): solution.prompt
@@ -202,7 +206,7 @@ class _Labelling:
         estimate = max if self.source.estimate == "hard" else fmean
         return {prefix: estimate(found) if found else None for prefix, found in verdicts.items()}
 
-    def _continued(self, sampled: Sampled, prompts: Mapping[Prefix, Prompt]) -> list[tuple[Prefix, Rollout]]:
+    def _continued(self, sampled: ModelSamples, prompts: Mapping[Prefix, Prompt]) -> list[tuple[Prefix, Rollout]]:
         """Whole attempts, each begun by its prefix: of all prefixes in one batch, in the order they finished in."""
         if not prompts:
             return []

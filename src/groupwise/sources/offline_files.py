@@ -1,4 +1,5 @@
-"""Gathered groups on the disk, whole and exact: JSON lines, first what they are, then one group a line."""
+"""This module keeps gathered groups on the disk, whole and exact: JSON lines, first what they are, then one group a
+line."""
 
 from __future__ import annotations
 
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.sources.draw import Gathered
+from groupwise.sources.draw import OfflineGroups
 from groupwise.storage.atomic import open_new
 from groupwise.types import Example, Group, Prompt, Rollout, Score
 from groupwise.values.metric_names import untimed
 
+LATER = ("versions", "stop", "turns", "messages")
+"""Fields of a rollout that are written where they say something."""
 
-def write(path: Path, gathered: Gathered, rows: Mapping[str, int], made_by: str) -> None:
+
+def write(path: Path, gathered: OfflineGroups, rows: Mapping[str, int], made_by: str) -> None:
     """A file that is either whole or not there, the same bytes whenever it is made. ``rows`` gives each example's row
     number by its id. The last line is a hash of all before it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +30,7 @@ def write(path: Path, gathered: Gathered, rows: Mapping[str, int], made_by: str)
 
 
 def write_lines(path: Path, head: Mapping[str, Any], groups: Sequence[Group], rows: Mapping[str, int]) -> None:
-    """Such a file with any first line; see ``write``."""
+    """Writes such a file with any first line; see ``write``."""
     partial = path.with_name(f".partial-{path.name}")
     digest = hashlib.sha256()
     numbered = ({"row": rows[group.prompt.example.id]} | plain(group) for group in groups)
@@ -41,7 +45,7 @@ def write_lines(path: Path, head: Mapping[str, Any], groups: Sequence[Group], ro
     os.replace(partial, path)
 
 
-def read(path: Path, rows: Sequence[Example], made_by: str) -> Gathered | None:
+def read(path: Path, rows: Sequence[Example], made_by: str) -> OfflineGroups | None:
     """The inverse of ``write`` on the same rows; None where there is no file.
 
     Raises UserError where it is damaged, was made by something else, or from other rows.
@@ -53,11 +57,12 @@ def read(path: Path, rows: Sequence[Example], made_by: str) -> Gathered | None:
         raise UserError(
             f"{path}: holds what {about['made_by']} gathered; expected {made_by}; remove the file to gather anew"
         )
-    return Gathered(list(groups), about["metrics"])
+    return OfflineGroups(list(groups), about["metrics"])
 
 
 def groups_in(path: Path, rows: Sequence[Example]) -> list[Group]:
-    """Whatever made the file; the rows are the same. Raises UserError where they are not, or it is damaged."""
+    """Reads the groups of a file, whatever made it; the rows are the same. Raises UserError where they are not, or it
+    is damaged."""
     return list(read_lines(path, rows)[1])
 
 
@@ -80,19 +85,24 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def plain(group: Group) -> dict[str, Any]:
-    """As JSON takes it; of the prompt's example only the id."""
+    """Returns a value as JSON takes it; of the prompt's example only the id."""
     values = {
         "example": group.prompt.example.id,
         "prompt_tokens": group.prompt.tokens,
         "greedy_reward": group.greedy_reward,
         "rollouts": [_plain_rollout(rollout) for rollout in group.rollouts],
     }
-    return values | ({"opens_thinking": True} if group.prompt.opens_thinking else {})
+    opened = {"opens_thinking": True} if group.prompt.opens_thinking else {}
+    world = {} if group.prompt.world is None else {"world": group.prompt.world, "messages": group.prompt.messages}
+    told = {"reference_tokens": group.prompt.reference_tokens} if group.prompt.reference_tokens else {}
+    return values | opened | world | told
 
 
 def from_plain(values: Mapping[str, Any], example: Example) -> Group:
-    """The inverse of ``plain``."""
-    prompt = Prompt(example, tuple(values["prompt_tokens"]), values.get("opens_thinking", False))
+    """Reads what ``plain`` gave."""
+    thinks, said = values.get("opens_thinking", False), tuple(values.get("messages", ()))
+    told = tuple(values.get("reference_tokens", ()))
+    prompt = Prompt(example, tuple(values["prompt_tokens"]), thinks, values.get("world"), said, told)
     rollouts = tuple(_rollout(prompt, rollout) for rollout in values["rollouts"])
     return Group(prompt, rollouts, values["greedy_reward"])
 
@@ -111,13 +121,15 @@ def _groups(path: Path, lines: Iterable[bytes], rows: Sequence[Example]) -> Iter
 
 def _plain_rollout(rollout: Rollout) -> dict[str, Any]:
     """Integer keys become pairs: JSON has none. Whether a score was known before is of one time, not of the sample."""
-    scores = {
-        name: asdict(replace(score, cached=None)) | {"steps": list(score.steps.items())}
-        for name, score in rollout.scores.items()
-    }
-    left_out = {"prompt"} if rollout.versions else {"prompt", "versions"}
+    scores = {name: _plain_score(score) for name, score in rollout.scores.items()}
+    left_out = {"prompt"} | {name for name in LATER if not getattr(rollout, name)}
     values = {name: value for name, value in vars(rollout).items() if name not in left_out}
     return values | {"rewards": list(rollout.rewards.items()), "scores": scores}
+
+
+def _plain_score(score: Score) -> dict[str, Any]:
+    values = asdict(replace(score, cached=None)) | {"steps": list(score.steps.items())}
+    return {name: value for name, value in values.items() if name != "right" or value is not None}
 
 
 def _rollout(prompt: Prompt, values: Mapping[str, Any]) -> Rollout:
@@ -129,6 +141,7 @@ def _rollout(prompt: Prompt, values: Mapping[str, Any]) -> Rollout:
         "scores": scores,
         "support": None if support is None else tuple(map(tuple, support)),
         "versions": tuple((version, end) for version, end in values.get("versions", ())),
+        **{name: tuple(values.get(name, ())) for name in ("turns", "messages")},
     }
     return Rollout(**{**values, **changed, "prompt": prompt})
 

@@ -1,4 +1,5 @@
-"""What policies that no longer change are asked once: their samples, kept and read again, and drawn from in epochs."""
+"""This module holds what policies that no longer change are asked once: their samples, kept and read again, and drawn
+from in epochs."""
 
 from __future__ import annotations
 
@@ -14,9 +15,10 @@ from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine
 from groupwise.seeding import shuffled, stable_seed
 from groupwise.sources import offline_files
-from groupwise.sources.draw import Draw, DrawContext, Gathered, Position, after_prompts, prompts_taken
+from groupwise.sources.draw import DrawContext, OfflineGroups, Position, RolloutBatch, after_prompts, prompts_taken
 from groupwise.sources.rollouts import Sampler
-from groupwise.sources.rows import has_room, refuse_nothing, row_order, rows_of
+from groupwise.sources.rows import has_room, prompts_of, refuse_nothing, row_order, rows_of
+from groupwise.tokens.privileged import longest
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Example, Group, Prompt, Rollout
 
 SAMPLED_TOGETHER = 4096  # completions, then they are scored
@@ -42,7 +44,7 @@ class Gatherer(Protocol):
     def replay_from(self) -> tuple[str, ...]: ...
 
 
-class Sampled(NamedTuple):
+class ModelSamples(NamedTuple):
     """Scored samples of some rows by one model, whose engine is open until the next part is asked for."""
 
     model: int
@@ -58,10 +60,11 @@ def check_replay(replay: float) -> None:
         raise UserError(f"replay is {replay}; expected a share of the mix, 0 <= replay < 1")
 
 
-def gathered_once(
-    source: Gatherer, context: DrawContext, position: Position, gather: Callable[[DrawContext], Gathered]
-) -> Gathered:
-    """From memory, from the store, or made now; with the source's share of what earlier stages gathered.
+def gather_once(
+    source: Gatherer, context: DrawContext, position: Position, gather: Callable[[DrawContext], OfflineGroups]
+) -> OfflineGroups:
+    """Returns the groups from memory, from the store, or made now; with the source's share of what earlier stages
+    gathered.
 
     Raises UserError where a later draw does not find what the first gathered, where the store holds something else,
     and where a stage to replay from left nothing.
@@ -81,7 +84,7 @@ def gathered_once(
         gathered = gather(context)
         context.serve()  # nobody is sampled from again: what was opened for it can go
         if path:
-            offline_files.write(path, gathered, {rows[row].id: row for row in asked_rows(source, context)}, made_by)
+            offline_files.write(path, gathered, {rows[row].id: row for row in chosen_rows(source, context)}, made_by)
     parts = _parts(context)
     if parts and parts.exists():
         shutil.rmtree(parts)
@@ -89,8 +92,9 @@ def gathered_once(
     return context.gathered[made_by]
 
 
-def take(gathered: Gathered, context: DrawContext, position: Position) -> Draw:
-    """``prompts_per_step`` of the groups, epoch after epoch in seeded order. The first draw's metrics tell of all."""
+def take(gathered: OfflineGroups, context: DrawContext, position: Position) -> RolloutBatch:
+    """Draws ``prompts_per_step`` of the groups, epoch after epoch in seeded order. The first draw's metrics tell of
+    all."""
     groups, epochs = gathered.groups, (context.seed, context.name, "gathered")
     taken = prompts_taken(position)
     end, chosen = taken + context.prompts_per_step, []
@@ -99,28 +103,31 @@ def take(gathered: Gathered, context: DrawContext, position: Position) -> Draw:
         chosen.append(groups[shuffled(len(groups), stable_seed(*epochs, epoch))[place]])
     metrics = {"gathered_groups": float(len(groups))}
     if taken:
-        return Draw(chosen, after_prompts(end), metrics)
-    return Draw(chosen, after_prompts(end), metrics | gathered.metrics, gathered.seconds, gathered.sampled_tokens)
+        return RolloutBatch(chosen, after_prompts(end), metrics)
+    return RolloutBatch(
+        chosen, after_prompts(end), metrics | gathered.metrics, gathered.seconds, gathered.sampled_tokens
+    )
 
 
-def asked_rows(source: Gatherer, context: DrawContext) -> tuple[int, ...]:
+def chosen_rows(source: Gatherer, context: DrawContext) -> tuple[int, ...]:
     """The numbers of the rows that are asked, in order."""
     return row_order(context, 0)[: source.prompts or None]
 
 
-def asked_prompts(source: Gatherer, context: DrawContext) -> tuple[dict[int, Prompt], int]:
-    """Prompts by row number, and how many did not fit. Raises UserError where none does."""
-    rows, asked = rows_of(context), asked_rows(source, context)
-    prompts = {row: context.renderer.prompt(rows[row]) for row in asked}
-    fitting = {row: prompt for row, prompt in prompts.items() if _has_room(source, context, prompt)}
+def fitting_prompts(source: Gatherer, context: DrawContext) -> tuple[dict[int, Prompt], int]:
+    """Returns prompts by row number, and how many did not fit. Raises UserError where none does."""
+    rows, asked = rows_of(context), chosen_rows(source, context)
+    prompts = dict(zip(asked, prompts_of(context, [(rows[row], row) for row in asked]), strict=True))
+    fitting = {row: each for row, each in prompts.items() if each is not None and _has_room(source, context, each)}
     refuse_nothing(len(fitting), context)
     return fitting, len(prompts) - len(fitting)
 
 
 def samples(
     source: Gatherer, context: DrawContext, sampler: Sampler, prompts: Mapping[int, Prompt], together: int = 0
-) -> Iterator[Sampled]:
-    """Model after model, of each the rows that fit its context, about ``together`` completions at a time (0: 4,096).
+) -> Iterator[ModelSamples]:
+    """Yields, model after model, samples of the rows that fit its context, about ``together`` completions at a time (0:
+    4,096).
 
     A part that was sampled and scored is kept until all of them are, so that a run that dies in between samples the
     others alone.
@@ -148,7 +155,7 @@ def samples(
                 kept.write(groups, part)
             done += size * len(part)
             rollouts = {row: list(group.rollouts) for row, group in zip(part, groups, strict=True)}
-            yield Sampled(number, there.engine, rollouts)
+            yield ModelSamples(number, there.engine, rollouts)
 
 
 class _Part:
@@ -166,7 +173,9 @@ class _Part:
 
     def write(self, groups: list[Group], rows: Sequence[int]) -> None:
         if self.path:
-            offline_files.write(self.path, Gathered(groups), {self.rows[row].id: row for row in rows}, self.made_by)
+            offline_files.write(
+                self.path, OfflineGroups(groups), {self.rows[row].id: row for row in rows}, self.made_by
+            )
 
 
 def _parts(context: DrawContext) -> Path | None:
@@ -182,7 +191,7 @@ def _told(context: DrawContext, before: int, wanted: int, done: int) -> None:
 
 
 def _has_room(source: Gatherer, context: DrawContext, prompt: Prompt) -> bool:
-    return has_room(context, prompt.example, len(prompt.tokens) + source.max_completion_tokens)
+    return has_room(context, prompt.example, longest(prompt) + source.max_completion_tokens)
 
 
 def _replayed_files(source: Gatherer, context: DrawContext) -> list[Path]:
@@ -211,8 +220,8 @@ def _of_another_policy(group: Group) -> Group:
 
 
 def _with_replay(
-    gathered: Gathered, share: float, files: Sequence[Path], rows: Sequence[Example], context: DrawContext
-) -> Gathered:
+    gathered: OfflineGroups, share: float, files: Sequence[Path], rows: Sequence[Example], context: DrawContext
+) -> OfflineGroups:
     """Old groups so that they are ``share`` of the mix: none twice while there are others."""
     if not files:
         return gathered

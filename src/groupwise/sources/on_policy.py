@@ -1,26 +1,28 @@
-"""q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored."""
+"""This source draws q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm, ConstantLength, Source
 from groupwise.seeding import stable_seed
-from groupwise.sources.draw import Draw, DrawContext, Position, after_prompts, prompts_taken
+from groupwise.sources.draw import DrawContext, Position, RolloutBatch, after_prompts, prompts_taken
 from groupwise.sources.reward_metrics import informative
 from groupwise.sources.rollouts import Sampler
-from groupwise.sources.rows import has_room, prompt_stream, refuse_nothing
+from groupwise.sources.rows import has_room, prompt_stream, prompts_of, refuse_nothing
 from groupwise.sources.selection import AllRollouts, Selection, select_from
 from groupwise.tasks.task import Task
+from groupwise.tokens.privileged import longest
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import Group, Prompt, Sampling
 
 
 @dataclass(frozen=True)
 class OnPolicy(Source):
-    """q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored.
+    """This source draws q ~ P, {o_i} ~ π_θ: groups sampled now from the policy that is being trained, then scored.
 
     A task without rewards gives groups without rewards.
     """
@@ -54,7 +56,7 @@ class OnPolicy(Source):
     def samples_per_prompt(self) -> int:
         return self.group_size
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
         """Samples and scores ``prompts_per_step`` groups; a redraw goes on for those that are missing.
 
         Metrics are of all sampled groups. The draw may be empty. Raises UserError where no prompt fits the context.
@@ -78,7 +80,7 @@ class OnPolicy(Source):
         metrics |= {"prompts_too_long": float(too_long), "groups_dropped": float(len(sampled) - len(kept))}
         if redraws:
             metrics |= {"sampling_rounds": float(rounds), "groups_short": float(wanted - len(kept))}
-        return Draw(chosen, after_prompts(taken), metrics, sampler.seconds, sampler.tokens)
+        return RolloutBatch(chosen, after_prompts(taken), metrics, sampler.seconds, sampler.tokens)
 
     def asks_verdict(self) -> bool:
         return self.select.asks_verdict() or (self.without_signal != "keep" and self.signal is not informative)
@@ -139,16 +141,16 @@ class OnPolicy(Source):
     def _prompts(self, context: DrawContext, taken: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
         """Prompts by their place in the stream, how many of it are taken then, and how many did not fit."""
         prompts: dict[int, Prompt] = {}
-        too_long = 0
-        for example, number in prompt_stream(context, taken):
-            taken = number + 1
-            prompt = context.renderer.prompt(example)
-            if has_room(context, example, len(prompt.tokens) + self.max_completion_tokens):
-                prompts[number] = prompt
-            else:
-                too_long += 1
-            if len(prompts) == wanted:
-                break
+        too_long, stream = 0, prompt_stream(context, taken)
+        while rows := list(islice(stream, wanted - len(prompts))):
+            taken = rows[-1][1] + 1
+            for (example, number), prompt in zip(rows, prompts_of(context, rows), strict=True):
+                if prompt is None:
+                    continue
+                if has_room(context, example, longest(prompt) + self.max_completion_tokens):
+                    prompts[number] = prompt
+                else:
+                    too_long += 1
         refuse_nothing(len(prompts), context)
         return prompts, taken, too_long
 

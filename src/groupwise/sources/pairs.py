@@ -1,4 +1,4 @@
-"""q, o+, o-: preference pairs that the task's rows carry."""
+"""This source draws q, o+, o-: preference pairs that the task's rows carry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
-from groupwise.sources.draw import Draw, DrawContext, Position
+from groupwise.sources.draw import DrawContext, Position, RolloutBatch
 from groupwise.sources.rows import draw_rows, first_prompt
 from groupwise.tasks.messages import completion_of
 from groupwise.types import Example, Prompt, Rollout
@@ -16,7 +16,8 @@ from groupwise.types import Example, Prompt, Rollout
 
 @dataclass(frozen=True)
 class Pairs(Source):
-    """q, o+, o-: a group is the row's chosen, then its rejected completion, each ended as a demonstration is.
+    """This source draws q, o+, o-: a group is the row's chosen, then its rejected completion, each ended as a
+    demonstration is.
 
     Both follow ``Example.prompt`` and stand in the columns ``chosen`` and ``rejected``, as text or as messages: what
     ``tasks.from_file`` makes of preference rows. Of several turns the assistant's are learned, what others say is not.
@@ -25,14 +26,14 @@ class Pairs(Source):
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of the log-probabilities that are trained; 1 is the model as it is."""
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
-        """Groups of two. A pair whose sides are the same tokens has no gradient: passed over, ``pairs_equal``.
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
+        """Draws groups of two. A pair whose sides are the same tokens has no gradient: passed over, ``pairs_equal``.
 
         Raises UserError for a row that has no pair.
         """
         found = draw_rows(context, position, lambda example: self.rollouts(context, example))
         metrics = {"prompts_too_long": float(found.too_long), "pairs_equal": float(found.without_signal)}
-        return Draw(found.groups, found.position, metrics)
+        return RolloutBatch(found.groups, found.position, metrics)
 
     def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
         """The group that one row is; none where its sides are equal. Raises UserError for a row without a pair."""

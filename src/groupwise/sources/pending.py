@@ -12,11 +12,11 @@ from pathlib import Path
 from groupwise.algorithm import Source
 from groupwise.errors import UserError
 from groupwise.sources import offline_files
-from groupwise.sources.draw import Draw, DrawContext, Position, prompts_taken
+from groupwise.sources.draw import DrawContext, Position, RolloutBatch, prompts_taken
 from groupwise.sources.rows import row_stream, rows_of
 
 
-def write_pending(directory: Path, context: DrawContext, position: Position, draws: Sequence[Draw]) -> None:
+def write_pending(directory: Path, context: DrawContext, position: Position, draws: Sequence[RolloutBatch]) -> None:
     """Writes each draw to a file of its own, ``pending-000001.jsonl`` and on; the first begins at ``position``."""
     for number, draw in enumerate(draws, start=1):
         ids = {group.prompt.example.id for group in draw.groups}
@@ -31,7 +31,7 @@ def write_pending(directory: Path, context: DrawContext, position: Position, dra
         position = draw.position
 
 
-def read_pending(directory: Path, context: DrawContext, count: int) -> list[Draw]:
+def read_pending(directory: Path, context: DrawContext, count: int) -> list[RolloutBatch]:
     """The inverse of ``write_pending`` on the same rows. Raises UserError where a file is missing or damaged, or was
     made of other rows."""
     draws = []
@@ -40,7 +40,9 @@ def read_pending(directory: Path, context: DrawContext, count: int) -> list[Draw
         if not path.exists():
             raise UserError(f"{path}: draw {number} of {count} that were made ahead is missing; bring the file back")
         head, groups = offline_files.read_lines(path, rows_of(context))
-        draws.append(Draw(list(groups), head["position"], head["metrics"], head["seconds"], head["sampled_tokens"]))
+        draws.append(
+            RolloutBatch(list(groups), head["position"], head["metrics"], head["seconds"], head["sampled_tokens"])
+        )
     return draws
 
 

@@ -1,4 +1,4 @@
-"""Which groups have something to say, and what rewards look like in a step."""
+"""This module says which groups have something to say, and what rewards look like in a step."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from groupwise.values.tolerance import differ, in_range
 
 
 def informative(group: Group) -> bool:
-    """Signal: rewards differ."""
+    """Says whether a group has a signal: rewards differ."""
     return group.informative
 
 
 def mixed(group: Group) -> bool:
-    """Signal: some answers are right and some wrong by the task's judge alone (DAPO, arXiv 2503.14476).
+    """Says whether a group has a signal: some answers are right and some wrong by the task's judge alone (DAPO, arXiv
+    2503.14476).
 
     What further rewards say, of length or format, does not count; nor does an answer that the judge could not score.
     """
@@ -23,20 +24,40 @@ def mixed(group: Group) -> bool:
 
 
 def steps_differ(group: Group) -> bool:
-    """Signal of process supervision: the scores of all its steps differ, whatever they sum to."""
+    """Says whether a group has a signal for process supervision: the scores of all its steps differ, whatever they sum
+    to."""
     return differ(value for rollout in group.rollouts for value in rollout.rewards.values())
 
 
 def parts_differ(group: Group) -> bool:
-    """Signal of a method that normalises each reward by itself: one of them differs, whatever they sum to."""
+    """Says whether a group has a signal for a method that normalises each reward by itself: one of them differs,
+    whatever they sum to."""
     scored = [rollout for rollout in group.rollouts if rollout.reward is not None]
     names = {name for rollout in scored for name in rollout.scores}
     return any(differ(_values(scored, name)) for name in names) if names else group.informative
 
 
+def turns_differ(group: Group) -> bool:
+    """Signal of a method that compares turns: of those who reached a turn, what was still to come differs; or one alone
+    reached it, and something was."""
+    to_come = [_to_come(rollout) for rollout in group.rollouts if rollout.reward is not None]
+    for turn in range(max(map(len, to_come), default=0)):
+        reached = [values[turn] for values in to_come if len(values) > turn]
+        if differ(reached) or (len(reached) == 1 < len(to_come) and reached[0]):
+            return True
+    return False
+
+
+def _to_come(rollout: Rollout) -> list[float]:
+    """From each turn on, a run of tokens that the policy sampled: the sum of the rewards."""
+    before = (False, *rollout.mask)
+    begins = [place for place, sampled in enumerate(rollout.mask) if sampled and not before[place]]
+    return [sum(value for place, value in rollout.rewards.items() if place >= begin) for begin in begins]
+
+
 def signal_of(algorithm: Algorithm) -> Callable[[Group], bool]:
-    """Which groups have a signal: those in which the algorithm's advantage sees differences."""
-    seen = {"sum": informative, "steps": steps_differ, "parts": parts_differ, "verdicts": mixed}
+    """Says which groups have a signal: those in which the algorithm's advantage sees differences."""
+    seen = {"sum": informative, "steps": steps_differ, "parts": parts_differ, "verdicts": mixed, "turns": turns_differ}
     return seen[algorithm.advantage.sees()]
 
 

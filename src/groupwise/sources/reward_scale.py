@@ -1,4 +1,5 @@
-"""What a standardised reward is measured on: completions of the policy that a stage begins with, before it learns."""
+"""This module gathers what a standardised reward is measured on: completions of the policy that a stage begins with,
+before it learns."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from itertools import islice
 
 from groupwise.algorithm import Source
 from groupwise.protocols import Reward
-from groupwise.rewards.model import learned
+from groupwise.rewards.model import model_rewards
 from groupwise.rewards.scale import Standardised, Unscaled
 from groupwise.seeding import stable_seed
 from groupwise.sources.draw import DrawContext
@@ -19,14 +20,14 @@ from groupwise.types import Prompt, Rollout, Sampling
 
 def unmeasured(rewards: Sequence[Reward]) -> dict[str, Standardised]:
     """The scales, by the names of their rewards, that lack their numbers."""
-    scales = {reward.name: reward.scale for reward in learned(rewards)}
+    scales = {reward.name: reward.scale for reward in model_rewards(rewards)}
     return {name: scale for name, scale in scales.items() if isinstance(scale, Standardised) and not scale.is_known()}
 
 
-def measured(
+def measure_scales(
     source: Source, context: DrawContext, rewards: Sequence[Reward], otherwise: int = 256
 ) -> dict[str, Standardised]:
-    """Those of ``unmeasured`` with the mean and the spread of what ``context.engine`` samples now.
+    """Returns the scales of ``unmeasured`` with the mean and the spread of what ``context.engine`` samples now.
 
     ``otherwise``: the completions' length in tokens where the stage's source samples none. Scores that failed are left
     out. Raises UserError where the others do not differ.
@@ -34,7 +35,7 @@ def measured(
     asked = unmeasured(rewards)
     how = source.sampling(context.renderer) or context.renderer.sampling(otherwise, source.temperature)
     found: dict[str, Standardised] = {}
-    for reward in learned(rewards):
+    for reward in model_rewards(rewards):
         scale = asked.get(reward.name)
         if scale is None or reward.name in found:
             continue

@@ -10,7 +10,9 @@ from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.seeding import shuffled, stable_seed
 from groupwise.sources.draw import DrawContext, Position, after_prompts, prompts_taken
+from groupwise.sources.episodes import open_prompts
 from groupwise.tasks.shares import Share, epoch_size, rows_of_epoch
+from groupwise.tokens.privileged import longest
 from groupwise.types import Example, Group, Prompt, Rollout
 
 MOST_ROWS, MOST_EPOCHS = 50, 2  # looked at for each prompt that a step wants
@@ -18,7 +20,7 @@ MOST_ROWS, MOST_EPOCHS = 50, 2  # looked at for each prompt that a step wants
 
 @dataclass(frozen=True)
 class FromRows:
-    """Groups, the position after the last row that was looked at, and how many rows were passed over."""
+    """These are groups, the position after the last row that was looked at, and how many rows were passed over."""
 
     groups: list[Group]
     position: Position
@@ -27,8 +29,8 @@ class FromRows:
 
 
 def prompt_stream(context: DrawContext, taken: int = 0) -> Iterator[tuple[Example, int]]:
-    """Examples and their places in the stream, after so many that were taken: epoch after epoch, each in its own seeded
-    order.
+    """Yields examples and their places in the stream, after so many that were taken: epoch after epoch, each in its own
+    seeded order.
 
     Ends after ``MOST_ROWS`` a prompt, or ``MOST_EPOCHS`` of fewer rows, so that a stage which can use no row stops
     instead of looking for ever.
@@ -39,7 +41,7 @@ def prompt_stream(context: DrawContext, taken: int = 0) -> Iterator[tuple[Exampl
 
 
 def row_stream(context: DrawContext, taken: int) -> Iterator[tuple[int, int]]:
-    """Places in the stream and the numbers of the rows that stand there, as ``prompt_stream`` takes them."""
+    """Yields places in the stream and the numbers of the rows that stand there, as ``prompt_stream`` takes them."""
     size = epoch_size(context.task.shares) or len(context.task.train)
     for number in range(taken, taken + min(MOST_ROWS, MOST_EPOCHS * size) * context.prompts_per_step):
         epoch, place = divmod(number, size)
@@ -55,7 +57,7 @@ def rows_of(context: DrawContext) -> Sequence[Example]:
 
 
 def row_order(context: DrawContext, epoch: int) -> tuple[int, ...]:
-    """Row numbers as an epoch takes them: every row once, or of each file as many as its weight says."""
+    """Returns row numbers as an epoch takes them: every row once, or of each file as many as its weight says."""
     shares, seed = context.task.shares, (context.seed, context.name)
     order = stable_seed(*seed, "order", epoch)
     if not shares:
@@ -75,7 +77,8 @@ def draw_rows(
     rollouts_of: Callable[[Example], tuple[Rollout, ...]],
     fault: str = "with equal sides (pairs that differ are expected)",
 ) -> FromRows:
-    """``prompts_per_step`` groups of what rows say themselves. No rollouts of a row: it has no signal, by ``fault``.
+    """Draws ``prompts_per_step`` groups of what rows say themselves. No rollouts of a row: it has no signal, by
+    ``fault``.
 
     Rows that do not fit the context are passed over and counted. Raises UserError where no row can be used.
     """
@@ -98,14 +101,30 @@ def draw_rows(
 
 
 def first_prompt(rollouts: Sequence[Rollout]) -> Prompt | None:
-    """Of the group that a row is; None where it is none."""
+    """Returns the prompt of the group that a row is; None where it is none."""
     return rollouts[0].prompt if rollouts else None
 
 
 def fits(context: DrawContext, rollouts: Sequence[Rollout]) -> bool:
     """Whether all of them fit the context. Raises UserError for one that does not, where the stage says so."""
-    longest = max(rollouts, key=lambda rollout: len(rollout.prompt.tokens) + len(rollout.tokens))
-    return has_room(context, longest.prompt.example, len(longest.prompt.tokens) + len(longest.tokens))
+    most = max(rollouts, key=lambda rollout: longest(rollout.prompt) + len(rollout.tokens))
+    return has_room(context, most.prompt.example, longest(most.prompt) + len(most.tokens))
+
+
+def prompts_of(context: DrawContext, rows: Sequence[tuple[Example, int]]) -> list[Prompt | None]:
+    """The prompts of rows, each with its place in the stream; None for one that its environment did not open, which is
+    told. What an environment says first depends on the run's seed and that place."""
+    episodes = context.task.episodes
+    if episodes is None:
+        return [context.renderer.prompt(example) for example, _ in rows]
+    seeds = [(example, stable_seed(context.seed, context.name, "world", place)) for example, place in rows]
+    found = open_prompts(context.renderer, episodes, seeds)
+    for (example, _), prompt in zip(rows, found, strict=True):
+        if isinstance(prompt, str) and prompt not in context.told:
+            context.told.add(prompt)
+            name = episodes.name
+            context.on_note(f"{context.name}: {example.id}: the environment {name} did not begin: {prompt}")
+    return [None if isinstance(prompt, str) else prompt for prompt in found]
 
 
 def has_room(context: DrawContext, example: Example, needed: int) -> bool:

@@ -1,4 +1,5 @@
-"""What of a group is trained on. A selection is its options; it is applied to scored groups, one at a time."""
+"""A selection says what of a group is trained on. A selection is its options; it is applied to scored groups, one at a
+time."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from groupwise.types import Group, Rollout
 from groupwise.values.tolerance import TOLERANCE, same
 
 
-class Selected(NamedTuple):
+class SelectionResult(NamedTuple):
     """The groups that a group became, and how many of its rollouts (or pairs) went which way, by metric name."""
 
     groups: list[Group]
@@ -25,8 +26,8 @@ class Selected(NamedTuple):
 class Selection(Protocol):
     """Makes groups of a scored group."""
 
-    def select(self, group: Group) -> Selected:
-        """Any number of groups on the same prompt; the same for the same group."""
+    def select(self, group: Group) -> SelectionResult:
+        """Returns any number of groups on the same prompt; the same for the same group."""
         ...
 
     def chooses(self) -> bool:
@@ -39,7 +40,7 @@ class Selection(Protocol):
 
 
 def select_from(groups: Sequence[Group], selection: Selection) -> tuple[list[Group], dict[str, float]]:
-    """What the groups become, in order, and the counts of all together as metrics."""
+    """Returns what the groups become, in order, and the counts of all together as metrics."""
     found = [selection.select(group) for group in groups]
     counts: Counter[str] = Counter()
     for selected in found:
@@ -51,8 +52,8 @@ def select_from(groups: Sequence[Group], selection: Selection) -> tuple[list[Gro
 class AllRollouts(Selection):
     """The group as it is."""
 
-    def select(self, group: Group) -> Selected:
-        return Selected([group], {})
+    def select(self, group: Group) -> SelectionResult:
+        return SelectionResult([group], {})
 
     def chooses(self) -> bool:
         return False
@@ -65,14 +66,14 @@ class BestAndWorst(Selection):
     margin: Annotated[float, "[0, inf)"] = 0.0
     """Their rewards must differ by more, and by more than rounding does; otherwise there is no pair, ``pairs/none``."""
 
-    def select(self, group: Group) -> Selected:
+    def select(self, group: Group) -> SelectionResult:
         scored = [(rollout.reward, rollout) for rollout in group.rollouts if rollout.reward is not None]
         if scored:
             high, low = max(reward for reward, _ in scored), min(reward for reward, _ in scored)
             if high - low > self.margin + TOLERANCE * max(abs(high), abs(low)):
                 best, worst = (_first(scored, reward) for reward in (high, low))
-                return Selected([Group(group.prompt, (best, worst))], {"pairs/kept": 1, "pairs/none": 0})
-        return Selected([], {"pairs/kept": 0, "pairs/none": 1})
+                return SelectionResult([Group(group.prompt, (best, worst))], {"pairs/kept": 1, "pairs/none": 0})
+        return SelectionResult([], {"pairs/kept": 0, "pairs/none": 1})
 
 
 def _first(scored: Sequence[tuple[float, Rollout]], reward: float) -> Rollout:
@@ -82,7 +83,7 @@ def _first(scored: Sequence[tuple[float, Rollout]], reward: float) -> Rollout:
 
 @dataclass(frozen=True)
 class DistinctPaths(Selection):
-    """Right answers by different reasoning, each a group of its own (RFT, arXiv 2308.01825).
+    """This selection keeps right answers by different reasoning, each a group of its own (RFT, arXiv 2308.01825).
 
     Dropped, each counted for the first of these reasons: truncated (``paths/truncated``), not called right by the judge
     (``paths/wrong``), an inline calculation ``<<lhs=rhs>>`` that does not hold (``paths/false_calculation``), the
@@ -96,7 +97,7 @@ class DistinctPaths(Selection):
     same text. Of two with the same list that stays which has the larger sum of Levenshtein distances to the others
     kept so far."""
 
-    def select(self, group: Group) -> Selected:
+    def select(self, group: Group) -> SelectionResult:
         kept: dict[Hashable, Rollout] = {}
         counts = dict.fromkeys(("truncated", "wrong", "false_calculation", "duplicate"), 0)
         distance = cache(levenshtein)
@@ -115,7 +116,7 @@ class DistinctPaths(Selection):
             if key not in kept or apart(rollout.text, key) > apart(kept[key].text, key):
                 kept[key] = rollout
         counted = {f"paths/{name}": count for name, count in counts.items()} | {"paths/kept": len(kept)}
-        return Selected([Group(group.prompt, (rollout,)) for rollout in kept.values()], counted)
+        return SelectionResult([Group(group.prompt, (rollout,)) for rollout in kept.values()], counted)
 
     def asks_verdict(self) -> bool:
         return True

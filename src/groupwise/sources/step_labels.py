@@ -1,4 +1,5 @@
-"""q, o, y ~ P_prm: solutions that the task's rows carry, and for each of their steps whether it is right."""
+"""This source draws q, o, y ~ P_prm: solutions that the task's rows carry, and for each of their steps whether it is
+right."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Annotated
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import AnswerRewritten, UserError
-from groupwise.sources.draw import Draw, DrawContext, Position, prompts_taken
+from groupwise.sources.draw import DrawContext, Position, RolloutBatch, prompts_taken
 from groupwise.sources.rows import draw_rows, first_prompt, rows_of
 from groupwise.tasks.step_labels import LabelledStep, labelled_steps
 from groupwise.tokens.segmentation import step_ends
@@ -23,7 +24,8 @@ ALONE = "labelled solutions stand alone and make no pair; StepCrossEntropy learn
 
 @dataclass(frozen=True)
 class StepLabels(Source):
-    """q, o, y ~ P_prm: a group is the row's solution with its labels as rewards, each at its step's last token.
+    """This source draws q, o, y ~ P_prm: a group is the row's solution with its labels as rewards, each at its step's
+    last token.
 
     The steps and labels stand in the columns ``completions`` and ``labels``: what ``tasks.from_file`` makes of TRL's
     stepwise rows. They say what a step is, whatever ``Task.steps`` says. A label is 0, 1 or the share of both.
@@ -34,9 +36,9 @@ class StepLabels(Source):
     temperature: Annotated[float, "(0, inf)"] = 1.0
     """Of log-probabilities, where an objective reads any."""
 
-    def draw(self, context: DrawContext, position: Position) -> Draw:
-        """Groups of one. A row whose steps a tokenizer or chat template rewrites is passed over, ``steps/rewritten``;
-        two steps that end in one token are one with the lower label, ``steps/merged``.
+    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
+        """Draws groups of one. A row whose steps a tokenizer or chat template rewrites is passed over,
+        ``steps/rewritten``; two steps that end in one token are one with the lower label, ``steps/merged``.
 
         Raises UserError for a row whose labels do not match its steps, where all steps of all rows have one label, and
         where no row can be used.
@@ -53,7 +55,7 @@ class StepLabels(Source):
             "steps/rewritten": float(found.without_signal),
             "steps/merged": float(reader.merged),
         }
-        return Draw(found.groups, found.position, metrics | label_metrics(found.groups))
+        return RolloutBatch(found.groups, found.position, metrics | label_metrics(found.groups))
 
     def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
         """The group that one row is; none where its steps are rewritten."""
@@ -71,7 +73,7 @@ class StepLabels(Source):
 
 
 def label_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """``steps/labelled`` and, where there are any, their mean label as ``steps/right_share``."""
+    """Returns ``steps/labelled`` and, where there are any, their mean label as ``steps/right_share``."""
     labels = [label for rollout in flatten(groups) for label in rollout.rewards.values()]
     share = {"steps/right_share": sum(labels) / len(labels)} if labels else {}
     return {"steps/labelled": float(len(labels))} | share

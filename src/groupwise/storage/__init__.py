@@ -1,1 +1,1 @@
-"""Files and directories that are whole or not there, and how they are read again."""
+"""This package keeps files and directories that are whole or not there, and reads them again."""

@@ -1,4 +1,5 @@
-"""Directories and files that are either complete or not there, whatever kills the process that writes them."""
+"""This module makes directories and files that are either complete or not there, whatever kills the process that writes
+them."""
 
 from __future__ import annotations
 
@@ -67,7 +68,7 @@ def _take_name(partial: Path, final: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """At no instant is half of it there under its name."""
+    """Removes a directory so that at no instant half of it is there under its name."""
     gone = path.parent / f"{GONE}{path.name}"
     remove_any(gone)
     os.replace(path, gone)
@@ -83,8 +84,8 @@ def remove_any(path: Path) -> None:
 
 
 def put_right(parent: Path) -> None:
-    """What a killed process left among the directories of ``parent``: a directory whose successor never took its name
-    has it again, and what is half written or half removed goes."""
+    """Mends what a killed process left among the directories of ``parent``: a directory whose successor never took its
+    name has it again, and what is half written or half removed goes."""
     for path in parent.glob(f"{OLD}*"):
         final = parent / path.name.removeprefix(OLD)
         if final.exists() or path.is_symlink():
@@ -116,7 +117,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, kind: type[J]) -> J | None:
-    """What a file holds, where that is of the kind; None where there is no file, or it is cut, zeros or else's."""
+    """Returns what a file holds, where that is of the kind; None where there is no file, or it is cut, zeros or
+    else's."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -125,7 +127,7 @@ def read_json(path: Path, kind: type[J]) -> J | None:
 
 
 def sync(path: Path) -> None:
-    """What is in it reaches the disk."""
+    """Makes what is in it reach the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

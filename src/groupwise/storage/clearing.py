@@ -1,4 +1,4 @@
-"""What of a directory a run wrote, by name and place, and how that alone is removed.
+"""This module knows what of a directory a run wrote, by name and place, and how that alone is removed.
 
 A file that is not known here as a run's is the user's and stays. A link is removed and never followed.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groupwise.storage.atomic import remove_any
-from groupwise.storage.manifest import MANIFEST, listed
+from groupwise.storage.manifest import MANIFEST, listed_files
 
 RECORD, LOCK, TRACKERS = "run.json", ".lock", "trackers.json"
 FOLDERS = ("tensorboard", "ledger", "gathered", "bad_batches", "models", "checkpoints")
@@ -25,8 +25,8 @@ _ANY_MODEL = re.compile(
 
 
 @dataclass(frozen=True)
-class Remains:
-    """What lies in a run's directory, its paths relative to it."""
+class RunContents:
+    """This is what lies in a run's directory, its paths relative to it."""
 
     own: tuple[str, ...]
     """Files and links that a run wrote, and folders that are a run's with all that is in them."""
@@ -38,7 +38,7 @@ class Remains:
     """The user's, elsewhere."""
 
 
-def remains(directory: Path, stages: Collection[str]) -> Remains:
+def run_contents(directory: Path, stages: Collection[str]) -> RunContents:
     """Sorts what lies in the directory of a run that has those stages."""
     places = _Places(directory, stages)
     own: list[str] = []
@@ -52,10 +52,10 @@ def remains(directory: Path, stages: Collection[str]) -> Remains:
             own.append(name)
         elif name != LOCK:
             (inside if places.whole(name) else others).append(name)
-    return Remains(tuple(own), tuple(sorted(folders, key=len, reverse=True)), tuple(inside), tuple(others))
+    return RunContents(tuple(own), tuple(sorted(folders, key=len, reverse=True)), tuple(inside), tuple(others))
 
 
-def remove(directory: Path, found: Remains) -> None:
+def remove(directory: Path, found: RunContents) -> None:
     """Removes what a run wrote: a manifest after all that it lists, the record last of all. Cut short anywhere, what is
     left is still known as a run's."""
     manifests = [name for name in found.own if name.endswith(f"/{MANIFEST}")]
@@ -123,5 +123,5 @@ class _Places:
 
     def _files_of(self, model: str) -> frozenset[str] | None:
         if model not in self._listed:
-            self._listed[model] = listed(self.directory / model)
+            self._listed[model] = listed_files(self.directory / model)
         return self._listed[model]

@@ -1,4 +1,5 @@
-"""The hub, asked once and quickly: whether it has what a name says, before a library tries for a minute to fetch it."""
+"""This module asks the hub once and quickly: whether it has what a name says, before a library tries for a minute to
+fetch it."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def answers(name: str, kind: Kind) -> bool:
 
 @contextmanager
 def unreachable() -> Iterator[None]:
-    """In it the hub's libraries take what was fetched earlier, and try no connection, each for a minute."""
+    """Makes the hub's libraries take what was fetched earlier, and try no connection, each for a minute."""
     from huggingface_hub import constants
 
     modules: list[Any] = [constants]

@@ -1,4 +1,5 @@
-"""Files of one JSON object a line and step (metrics.jsonl, times.jsonl, alarms.jsonl): one reader, one tolerance.
+"""This module reads files of one JSON object a line and step (metrics.jsonl, times.jsonl, alarms.jsonl): one reader,
+one tolerance.
 
 A run may be killed, and a machine may lose power, while a line is written: what is left is half a line, or a block of
 zeros. A line that is no step's row is passed over by everyone who reads, and cut out when the run goes on.
@@ -26,7 +27,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def unreadable(path: Path) -> int:
-    """How many whole lines of a file are no rows. Half a line at its end is not counted: a kill leaves that."""
+    """Counts how many whole lines of a file are no rows. Half a line at its end is not counted: a kill leaves that."""
     if not path.exists():
         return 0
     with path.open("rb") as file:
@@ -68,7 +69,7 @@ class Follower:
         self._read = 0
 
     def newest(self) -> list[Row]:
-        """With the rows that came since."""
+        """Returns the rows with those that came since."""
         with self.path.open("rb") as file:
             file.seek(self._read)
             for line, row in _lines(file):

@@ -1,4 +1,4 @@
-"""The size and SHA-256 of every file in a directory: how damage is told, and named."""
+"""A manifest holds the size and SHA-256 of every file in a directory: how damage is told, and named."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNLISTED = frozenset((MANIFEST, "README.md"))
 
 
 def write_manifest(directory: Path) -> None:
-    """Of all files below ``directory`` but the card."""
+    """Writes the manifest of all files below ``directory`` but the card."""
     files = {
         path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(directory.rglob("*"))
@@ -21,8 +21,9 @@ def write_manifest(directory: Path) -> None:
     (directory / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n", encoding="utf-8")
 
 
-def listed(directory: Path) -> frozenset[str] | None:
-    """Names of all files that were written into ``directory``, with ``/``; None where its manifest says nothing."""
+def listed_files(directory: Path) -> frozenset[str] | None:
+    """Returns the names of all files that were written into ``directory``, with ``/``; None where its manifest says
+    nothing."""
     try:
         return UNLISTED | frozenset(json.loads((directory / MANIFEST).read_bytes())["files"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -30,7 +31,7 @@ def listed(directory: Path) -> frozenset[str] | None:
 
 
 def damage(directory: Path) -> str:
-    """What is wrong with the files of ``directory``, the first of it; empty: they are as they were written."""
+    """Says what is wrong with the files of ``directory``, the first of it; empty: they are as they were written."""
     try:
         files = json.loads((directory / MANIFEST).read_bytes())["files"]
         sizes = {str(name): int(about["bytes"]) for name, about in files.items()}

@@ -1,4 +1,4 @@
-"""What a mistyped path may have meant: the nearest directory that holds a model."""
+"""This module guesses what a mistyped path may have meant: the nearest directory that holds a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A learner's state on the disk: its tensors in safetensors, its plain values and its shape in JSON. No pickle."""
+"""This module keeps a learner's state on the disk: its tensors in safetensors, its plain values and its shape in JSON.
+No pickle."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def _alone(tensor: Tensor) -> Tensor:
 
 
 def bytes_of(*values: Any) -> int:
-    """Of the tensors in nested dicts, lists and tuples; what shares memory counts once."""
+    """Returns the size of the tensors in nested dicts, lists and tuples; what shares memory counts once."""
     tensors: dict[str, Tensor] = {}
     names: dict[Any, str] = {}
     for number, value in enumerate(values):

@@ -1,5 +1,6 @@
-"""Tasks: what is to be learned, from whatever file and column convention it comes."""
+"""A task is what is to be learned: what is to be learned, from whatever file and column convention it comes."""
 
+from groupwise.tasks.context_columns import Convention
 from groupwise.tasks.conventions import Reading, duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
 from groupwise.tasks.from_file import from_file, split
@@ -9,7 +10,6 @@ from groupwise.tasks.named import by_name, is_generated
 from groupwise.tasks.reasoning_gym import reasoning_gym
 from groupwise.tasks.step_labels import LabelledStep, labelled_steps
 from groupwise.tasks.stepwise import Difficulty, StepRule, StepwiseArithmetic, check_lines, check_steps, stepwise
-from groupwise.tasks.surroundings import Convention
 from groupwise.tasks.task import Task
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Arrow tables as rows of plain Python values."""
+"""This module reads Arrow tables as rows of plain Python values."""
 
 from __future__ import annotations
 

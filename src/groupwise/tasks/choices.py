@@ -1,4 +1,5 @@
-"""Questions with choices: ARC, MMLU, HellaSwag and their kind become a question with lettered choices, and a letter.
+"""This module reads questions with choices: ARC, MMLU, HellaSwag and their kind become a question with lettered
+choices, and a letter.
 
     Which gas do plants take in?
 
@@ -18,10 +19,10 @@ from typing import Any, Literal
 
 from groupwise.errors import UserError
 from groupwise.tasks import columns as usual
+from groupwise.tasks.choice_columns import ChoiceColumns, RowChoices, choice_columns_of
 from groupwise.tasks.columns import Columns
-from groupwise.tasks.offers import Offer, Offers, offers_of
+from groupwise.tasks.context_columns import Convention
 from groupwise.tasks.preference import joined_prompt
-from groupwise.tasks.surroundings import Convention
 from groupwise.tasks.values import cell, is_nothing, place_of, shown, text_of
 from groupwise.types import Example, Text
 
@@ -44,7 +45,7 @@ class Choices:
     """A question, its choices and which of them is right."""
 
     stem: tuple[str, ...]
-    offers: Offers
+    offers: ChoiceColumns
     gold: str | None
     """None: the choices' own column says which is right, or nothing does."""
     completion: str | None = None
@@ -82,7 +83,7 @@ class Choices:
             completion = None if is_nothing(value) else text_of(value, f"{id}: {self.completion}")
         return Example(id, with_choices(joined_prompt(id, row, self.stem), offer.texts), completion, answer, dict(row))
 
-    def _right(self, id: str, row: Mapping[str, Any], offer: Offer) -> int:
+    def _right(self, id: str, row: Mapping[str, Any], offer: RowChoices) -> int:
         value, where = cell(id, row, str(self.gold)), f"{id}: {self.gold}"
         if is_nothing(value) or place_of(value) == -1:
             raise UserError(
@@ -107,9 +108,9 @@ class Choices:
 def choices_of(
     rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, named: tuple[str, ...], gold: str | None
 ) -> Choices | None:
-    """How questions with choices are read; None where the rows have none, or no question. ``named`` and ``gold`` are
-    the columns that the caller names."""
-    offers = offers_of(rows, seen)
+    """Says how questions with choices are read; None where the rows have none, or no question. ``named`` and ``gold``
+    are the columns that the caller names."""
+    offers = choice_columns_of(rows, seen)
     stem = named or tuple(filter(None, [seen.first(STEMS)]))
     if offers is None or not stem or set(stem) & set(offers.columns):
         return None
@@ -137,7 +138,7 @@ def with_choices(prompt: Text, texts: Sequence[str]) -> Text:
     return "\n".join([f"{prompt}\n", *(f"{letter}. {text}" for letter, text in lettered)])
 
 
-def places_of(value: Any, offer: Offer, first: int) -> dict[By, int]:
+def places_of(value: Any, offer: RowChoices, first: int) -> dict[By, int]:
     """The choice that a gold means where it is a letter or the row's own label, a text, a place; each where it can."""
     if isinstance(value, list | tuple):
         return places_of(value[0], offer, first) if len(value) == 1 else {}
@@ -160,7 +161,7 @@ def places_of(value: Any, offer: Offer, first: int) -> dict[By, int]:
     return found
 
 
-def _golds(seen: Columns, gold: str | None, stem: Sequence[str], offers: Offers) -> list[str]:
+def _golds(seen: Columns, gold: str | None, stem: Sequence[str], offers: ChoiceColumns) -> list[str]:
     """Columns that may name the right choice, the likeliest first."""
     if gold is not None:
         return [gold]
@@ -192,7 +193,7 @@ def _read_as(choices: Choices, rows: Sequence[tuple[str, Mapping[str, Any]]]) ->
     return replace(choices, first=first) if all(len(set(each.values())) == 1 for each in found) else None
 
 
-def _first(offers: Offers, asked: Sequence[tuple[Any, Offer]]) -> int:
+def _first(offers: ChoiceColumns, asked: Sequence[tuple[Any, RowChoices]]) -> int:
     """The number that golds call the first choice: 0 where one of them is 0, 1 where one is the count of its row's
     choices; where neither is seen, 1 for columns that are numbered from 1, else 0."""
     numbers = [(place_of(value), len(offer.texts)) for value, offer in asked]

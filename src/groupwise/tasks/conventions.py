@@ -19,7 +19,7 @@ plain             one of PROMPTS, of COMPLETIONS, of ANSWERS                  as
 choices           a question, and choices in any shape of ``offers``          lettered in the prompt; answer = a letter
 ================  ==========================================================  ======================================
 
-Around any of them ``system``, ``history``, ``context``, ``tools`` and ``chat_template_kwargs`` (``surroundings``).
+Around any of them ``system``, ``history``, ``context``, ``tools`` and ``chat_template_kwargs`` (``context_columns``).
 Prompts, completions, chosen and rejected are text or messages. All columns stay in ``Example.columns``.
 """
 
@@ -33,20 +33,20 @@ from groupwise.errors import UserError
 from groupwise.tasks import columns as usual
 from groupwise.tasks.choices import choices_of
 from groupwise.tasks.columns import Columns
+from groupwise.tasks.context_columns import Convention, with_context_columns
 from groupwise.tasks.golds import Structured, alternatives_of, answer_of
 from groupwise.tasks.messages import (
     completion_of,
     conversation_of,
     is_conversation,
+    learn_flags,
     prompt_of,
-    said_by,
     says_weight,
     unspelled,
 )
-from groupwise.tasks.parting import Completed, completed, parted
 from groupwise.tasks.preference import Preference, joined_prompt
+from groupwise.tasks.prompt_completion import PromptCompletion, split_conversation, with_completion
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.surroundings import Convention, surrounded
 from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
 from groupwise.tasks.weights import Turns
 from groupwise.types import Example, Text
@@ -56,7 +56,8 @@ ANSWER_MARK = "####"
 
 @dataclass(frozen=True)
 class Plain:
-    """Prompt, completion and answer each in a column of its own (TRL, GSM8K, Alpaca, plain names)."""
+    """This convention has prompt, completion and answer each in a column of its own (TRL, GSM8K, Alpaca, plain
+    names)."""
 
     prompt: tuple[str, ...]
     """Several are joined by a blank line; those that are empty are left out."""
@@ -90,13 +91,13 @@ class Plain:
         value = row.get(self.completion) if self.completion else None
         if self.completion and self.completion == self.answer:
             value = cell(id, row, self.completion)
-        found = self._completed(prompt, value, where) if self.completion else Completed(prompt)
+        found = self._completed(prompt, value, where) if self.completion else PromptCompletion(prompt)
         bad = bad or found.is_bad
         answer, others = self._gold(id, row, found)
         completion, context = (None, ()) if bad else (found.completion, found.context_turns)
         return Example(id, found.prompt, completion, answer, dict(row), others, bad, context)
 
-    def _gold(self, id: str, row: Mapping[str, Any], found: Completed) -> tuple[str | None, tuple[str, ...]]:
+    def _gold(self, id: str, row: Mapping[str, Any], found: PromptCompletion) -> tuple[str | None, tuple[str, ...]]:
         if self.answer is None:
             return None, ()
         where, value = f"{id}: {self.answer}", cell(id, row, self.answer)
@@ -105,13 +106,13 @@ class Plain:
         answer = self._final(answer_of(value, where, self.structured), where)
         return answer, alternatives_of(value, where, self.structured)
 
-    def _completed(self, prompt: Text, value: Any, where: str) -> Completed:
+    def _completed(self, prompt: Text, value: Any, where: str) -> PromptCompletion:
         if value is None and self.completion != self.answer:
-            return Completed(prompt)
+            return PromptCompletion(prompt)
         value = unspelled(value, where)
         if not is_conversation(value):
-            return Completed(prompt, completion_of(answer_of(value, where, self.structured), where))
-        return completed(prompt, value, where)
+            return PromptCompletion(prompt, completion_of(answer_of(value, where, self.structured), where))
+        return with_completion(prompt, value, where)
 
     def _final(self, answer: str, where: str) -> str:
         if not self.marked:
@@ -130,7 +131,7 @@ class Messages:
     answer: str | None = None
     label: str | None = None
     """False in this column: the assistant's turns are no demonstration."""
-    turns: Turns = "last"
+    turns: Turns | None = None
     structured: Structured = "error"
     weighted: bool = False
     """Some messages say themselves whether they are learned."""
@@ -156,7 +157,7 @@ class Messages:
             answer = answer_of(value, where, self.structured)
             others = alternatives_of(value, where, self.structured)
         where = f"{id}: {self.column}"
-        found = parted(messages, said_by(row[self.column], where), where, self.turns)
+        found = split_conversation(messages, learn_flags(row[self.column], where), where, self.turns)
         bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
         completion, context = (None, ()) if bad else (found.completion, found.context_turns)
         bad = bad or found.is_bad
@@ -165,7 +166,7 @@ class Messages:
 
 @dataclass(frozen=True)
 class Verl:
-    """verl: a prompt of messages and its ground truth in ``reward_model``."""
+    """This is verl's convention: a prompt of messages and its ground truth in ``reward_model``."""
 
     structured: Structured = "error"
 
@@ -190,7 +191,7 @@ class Verl:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the caller says of a file's columns; nothing said, they are recognised."""
+    """This is what the caller says of a file's columns; nothing said, they are recognised."""
 
     prompt: tuple[str, ...] = ()
     """Joined by a blank line."""
@@ -198,7 +199,7 @@ class Reading:
     """``a.b``: the field b of the column a."""
     ignored: tuple[str, ...] = ()
     """Columns that are treated as if they were not there; rewards still receive them."""
-    turns: Turns = "last"
+    turns: Turns | None = None
     structured: Structured = "error"
 
 
@@ -221,7 +222,7 @@ def recognise(
     ignored = set(reading.ignored)
     seen = Columns({name: value for name, value in row.items() if name not in ignored} for _, row in rows)
     convention = _convention(rows, seen, reading)
-    return surrounded(convention, seen)
+    return with_context_columns(convention, seen)
 
 
 def examples(rows: Iterable[tuple[str, Mapping[str, Any]]], convention: Convention) -> list[Example]:
@@ -230,7 +231,7 @@ def examples(rows: Iterable[tuple[str, Mapping[str, Any]]], convention: Conventi
 
 
 def duplicates(examples: Iterable[Example]) -> int:
-    """How many examples ask what an earlier one asks already."""
+    """Counts how many examples ask what an earlier one asks already."""
     prompts = [str(example.prompt) for example in examples]
     return len(prompts) - len(set(prompts))
 

@@ -1,4 +1,4 @@
-"""How large a file of data and a row of it may become: a small file can be made to fill the memory.
+"""This module bounds how large a file of data and a row of it may become: a small file can be made to fill the memory.
 
 Text shrinks to a tenth when it is compressed, a file that is made to do harm to a ten-thousandth. So a file may hold
 ``SMALL_BYTES``, and so many times its own size: 30, or what ``GROUPWISE_EXPANSION`` says in the environment. What is
@@ -24,14 +24,14 @@ ROW_BYTES, VALUE_BYTES = 256, 8
 
 
 def limit_bytes(size: int) -> int:
-    """What a file of so many bytes may become. Raises UserError where the environment says no number for it."""
+    """Returns what a file of so many bytes may become. Raises UserError where the environment says no number for it."""
     return SMALL_BYTES + int(
         _number(VARIABLE, EXPANSION, "how many times its own size a file may hold, such as 100") * size
     )
 
 
 def limit_row_bytes() -> int:
-    """What a row may hold. Raises UserError where the environment says no number for it."""
+    """Returns what a row may hold. Raises UserError where the environment says no number for it."""
     return int(_number(ROW_VARIABLE, ROW_MIB, "how many MiB a row may hold, such as 16") * (1 << 20))
 
 
@@ -103,7 +103,8 @@ def _columns(groups: list[Any]) -> range:
 
 
 def batch_bytes(batch: Any) -> int:
-    """What a record batch takes as rows of Python's, at the least; a dictionary's values as often as they are used."""
+    """Estimates what a record batch takes as rows of Python's, at the least; a dictionary's values as often as they are
+    used."""
     return batch.num_rows * ROW_BYTES + sum(_array_bytes(column) for column in batch.columns)
 
 

@@ -1,4 +1,5 @@
-"""Rows out of files: jsonl (gzipped or not), json, csv, parquet, saved datasets and the Hugging Face hub.
+"""This module reads rows out of files: jsonl (gzipped or not), json, csv, parquet, saved datasets and the Hugging Face
+hub.
 
 A row comes with its id as error messages say it: ``train.jsonl:17`` and ``train.csv:17`` are lines of the file, counted
 from 1; ``train.json#0``, ``train.parquet#0`` and ``openai/gsm8k:train#0`` are rows, counted from 0.
@@ -42,7 +43,7 @@ _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?::(
 
 
 def read_rows(source: str | Path) -> list[Row]:
-    """All rows of a file, of a directory made by ``Dataset.save_to_disk``, or of a dataset of the hub.
+    """Reads all rows of a file, of a directory made by ``Dataset.save_to_disk``, or of a dataset of the hub.
 
     ``source`` ends in ``.jsonl``, ``.jsonl.gz``, ``.json`` (a list of objects, an object with one list in it, or lines
     after all), ``.csv`` or ``.parquet``; or is a directory, ``directory:split``, or a name of the hub,

@@ -45,7 +45,7 @@ def from_file(
     answer_column: str | None = None,
     ignore_columns: Sequence[str] = (),
     structured_answers: Structured = "error",
-    turns: Turns = "last",
+    turns: Turns | None = None,
     limit: int | None = None,
     name: str | None = None,
     system: str | None = None,
@@ -72,8 +72,8 @@ def from_file(
 
 
 def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """``(train, held out)``, each in the order given: the fraction of distinct prompts, at least one of several, that
-    the seed draws. Examples with one prompt fall on one side; a single prompt is all train."""
+    """Returns ``(train, held out)``, each in the order given: the fraction of distinct prompts, at least one of
+    several, that the seed draws. Examples with one prompt fall on one side; a single prompt is all train."""
     drawn = _drawn(examples, fraction, seed)
     train = [example for example in examples if str(example.prompt) not in drawn]
     return train, [example for example in examples if str(example.prompt) in drawn]

@@ -1,4 +1,4 @@
-"""Reference answers as text, whatever type a file keeps them in."""
+"""This module reads reference answers as text, whatever type a file keeps them in."""
 
 from __future__ import annotations
 

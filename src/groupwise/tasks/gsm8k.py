@@ -1,4 +1,4 @@
-"""GSM8K (Cobbe et al. 2021, arXiv 2110.14168): grade school word problems, answers after ``####``."""
+"""This task is GSM8K (Cobbe et al. 2021, arXiv 2110.14168): grade school word problems, answers after ``####``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ HUB_NAME = "openai/gsm8k/main"
 
 
 def gsm8k(train: str | Path | None = None, test: str | Path | None = None, limit: int | None = None) -> Task:
-    """GSM8K, rewarded by its final answer: from the hub, or from the paths of its ``train.jsonl`` and ``test.jsonl``.
+    """Makes the task GSM8K, rewarded by its final answer: from the hub, or from the paths of its ``train.jsonl`` and
+    ``test.jsonl``.
 
     With ``train`` given and ``test`` not, a tenth of the questions is held out. ``limit``: only so many rows of each.
     Raises UserError for what cannot be read.

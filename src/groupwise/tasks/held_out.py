@@ -1,4 +1,5 @@
-"""Held-out problems in several sets, by name: each is evaluated and shown by itself, and all of them together."""
+"""This module keeps held-out problems in several sets, by name: each is evaluated and shown by itself, and all of them
+together."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ UNNAMED = "others"
 
 
 def held_out_sets(sets: Mapping[str, Sequence[Example]]) -> tuple[Example, ...]:
-    """``Task.held_out`` of several sets by name, one row of each in turn."""
+    """Makes ``Task.held_out`` of several sets by name, one row of each in turn."""
     named = [[replace(row, held_out_set=name) for row in rows] for name, rows in sets.items()]
     return tuple(row for turn in itertools.zip_longest(*named) for row in turn if row is not None)
 
@@ -26,7 +27,8 @@ def set_of(example: Example) -> str:
 
 
 def places_by_set(examples: Sequence[Example]) -> dict[str, tuple[int, ...]]:
-    """Where the rows of each set stand, sets in the order of their first rows; nothing where all are one set."""
+    """Returns where the rows of each set stand, sets in the order of their first rows; nothing where all are one
+    set."""
     found: dict[str, list[int]] = {}
     for place, example in enumerate(examples):
         found.setdefault(set_of(example) or UNNAMED, []).append(place)

@@ -1,4 +1,5 @@
-"""Conversations as files bring them: OpenAI's role and content, ShareGPT's from and value, lists or their JSON text."""
+"""This module reads conversations as files bring them: OpenAI's role and content, ShareGPT's from and value, lists or
+their JSON text."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.tasks.tool_calls import SHARE_GPT, calls_of, spelled_calls
 from groupwise.tasks.values import is_nothing, shown, structure_of, text_of
-from groupwise.tasks.weights import CONTEXT, LEARNED, said_of
+from groupwise.tasks.weights import CONTEXT, LEARNED, learn_flag
 from groupwise.types import Message, Text
 
 ROLES = {
@@ -24,8 +26,10 @@ ROLES = {
 KEYS = (("role", "content"), ("from", "value"), ("role", "value"), ("from", "content"), ("role", "text"))
 """What a message calls its role and its text."""
 TEXT_PARTS = ("text", "input_text", "output_text")
-UNREAD = ("tool_calls", "function_call", "reasoning_content", "thinking", "images", "audio")
+UNREAD = ("reasoning_content", "thinking", "images", "audio")
 """Further keys of a message that change what it says."""
+RESULT_KEYS = ("name", "tool_call_id")
+"""What a tool's result says of itself."""
 
 _OPENS_LIKE_MESSAGES = re.compile(r"\s*\[\s*\{")
 _NAMES_ROLE = re.compile(r"""["'](?:role|from)["']\s*:""")
@@ -54,18 +58,19 @@ def unspelled(value: Any, where: str) -> Any:
 
 
 def conversation_of(value: Any, where: str) -> tuple[Message, ...]:
-    """Messages with a role and a text each, at least one. Raises UserError."""
+    """Returns messages with a role and a text each, at least one. Raises UserError."""
     value = unspelled(value, where)
     if not isinstance(value, list | tuple) or not value:
         raise UserError(f"{where} is {shown(value)}; expected a list of messages")
     return tuple(_message(message, f"{where}, message {index}") for index, message in enumerate(value))
 
 
-def said_by(value: Any, where: str) -> tuple[bool | None, ...]:
-    """Of each message of ``conversation_of`` whether it says itself that it is learned (``weights.said_of``)."""
+def learn_flags(value: Any, where: str) -> tuple[bool | None, ...]:
+    """Returns for each message of ``conversation_of`` whether it says itself that it is learned
+    (``weights.learn_flag``)."""
     messages = conversation_of(value, where)
     given = zip(unspelled(value, where), messages, strict=True)
-    return tuple(said_of(raw, message["role"], where) for raw, message in given)
+    return tuple(learn_flag(raw, message["role"], where) for raw, message in given)
 
 
 def says_weight(value: Any) -> bool:
@@ -77,13 +82,14 @@ def says_weight(value: Any) -> bool:
 
 
 def prompt_of(value: Any, where: str) -> Text:
-    """Text or a conversation. Raises UserError."""
+    """Returns a prompt, text or a conversation. Raises UserError."""
     value = unspelled(value, where)
     return conversation_of(value, where) if isinstance(value, list | tuple) else text_of(value, where)
 
 
 def completion_of(value: Any, where: str) -> Text:
-    """What follows a prompt: the text of one turn of the assistant's, or several messages that begin and end with it.
+    """Returns what follows a prompt: the text of one turn of the assistant's, or several messages that begin and end
+    with it.
 
     Raises UserError where they do not.
     """
@@ -94,11 +100,12 @@ def completion_of(value: Any, where: str) -> Text:
     for place, word in ((-1, "ends"), (0, "begins")):
         if messages[place]["role"] != "assistant":
             raise UserError(f"{where} {word} with a message by {messages[place]['role']}; expected the assistant")
-    return messages[0]["content"] if len(messages) == 1 else messages
+    return messages[0]["content"] if len(messages) == 1 and not messages[0].get("tool_calls") else messages
 
 
 def turns_of(value: Any, where: str) -> tuple[Message, ...]:
-    """A history before a prompt: messages, or pairs of what the user and the assistant said. Raises UserError."""
+    """Returns a history before a prompt: messages, or pairs of what the user and the assistant said. Raises
+    UserError."""
     value = structure_of(unspelled(value, where))
     if isinstance(value, list | tuple) and all(_is_pair(turn) for turn in value):
         names = ("user", "assistant")
@@ -106,7 +113,7 @@ def turns_of(value: Any, where: str) -> tuple[Message, ...]:
         return tuple({"role": role, "content": text_of(text, f"{where}: {role}")} for role, text in said)
     if not is_conversation(value):
         raise UserError(f"{where} is {shown(value)}; expected messages, or pairs of a question and its answer")
-    if any(said_by(value, where)):
+    if any(learn_flags(value, where)):
         raise UserError(
             f"{where}: a message says that it is learned (weight 1); expected context: put it into messages"
         )
@@ -124,7 +131,7 @@ def _keys(message: Mapping[str, Any]) -> tuple[str, str] | None:
 def _message(value: Any, where: str) -> Message:
     keys = _keys(value) if isinstance(value, Mapping) else None
     if keys is None and isinstance(value, Mapping) and isinstance(value.get("role"), str):
-        keys = ("role", "content")  # and no content: text_of says so
+        keys = ("role", "content")  # and no content: it calls tools, or text_of says so
     if keys is None or not isinstance(value[keys[0]], str) or not value[keys[0]].strip():
         raise UserError(f'{where} is {shown(value)}; expected {{"role": ..., "content": ...}}')
     said, share_gpt = value[keys[0]], keys[0] == "from"
@@ -133,15 +140,21 @@ def _message(value: Any, where: str) -> Message:
         raise UserError(f"{where} is by {said!r}; expected one of {', '.join(ROLES)}")
     unread = next((key for key in UNREAD if not is_nothing(value.get(key))), None)
     if unread:
-        what = "calls tools" if unread in ("tool_calls", "function_call") else f"has {unread}"
-        raise UserError(f"{where} {what}; expected content only, put it into that as text")
+        raise UserError(f"{where} has {unread}; expected content only, put it into that as text")
     known = role is not None and (share_gpt or role in ("user", "assistant"))
     named = role if known and role is not None else said
-    said_of(value, named, where)
-    content = value.get(keys[1])
-    if content == "" and named != "user":
-        return {"role": named, "content": ""}
-    return {"role": named, "content": _content(content, f"{where}, {keys[1]}")}
+    learn_flag(value, named, where)
+    content, calls = value.get(keys[1]), calls_of(value, where)
+    if share_gpt and said.strip().lower() in SHARE_GPT and not calls and (calls := spelled_calls(content)):
+        content = ""
+    if calls and named != "assistant":
+        raise UserError(f"{where} is by {said} and calls tools; only the assistant does")
+    beside = {key: value[key] for key in RESULT_KEYS if named == "tool" and isinstance(value.get(key), str)}
+    if calls:
+        beside["tool_calls"] = calls
+    if (content == "" and named != "user") or (calls and is_nothing(content)):
+        return {"role": named, "content": "", **beside}
+    return {"role": named, "content": _content(content, f"{where}, {keys[1]}"), **beside}
 
 
 def _content(content: Any, where: str) -> str:
@@ -171,6 +184,6 @@ def mentions(conversation: Sequence[Message], text: str) -> bool:
 
 
 def nobody_asks(messages: Sequence[Message]) -> str:
-    """What an error says of a conversation that no user's message begins."""
+    """Returns what an error says of a conversation that no user's message begins."""
     by = ", ".join(dict.fromkeys(message["role"] for message in messages[:-1]))
     return f"before the assistant's turn stand only messages by {by}" if by else "has the assistant's turn only"

@@ -1,4 +1,4 @@
-"""Preference rows: one prompt, a chosen and a rejected answer."""
+"""This module reads preference rows: one prompt, a chosen and a rejected answer."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from groupwise.tasks.messages import (
     completion_of,
     conversation_of,
     is_conversation,
+    learn_flags,
     mentions,
     prompt_of,
-    said_by,
     unspelled,
 )
 from groupwise.tasks.values import cell, is_nothing, text_of
@@ -23,7 +23,8 @@ from groupwise.types import Example, Text
 
 @dataclass(frozen=True)
 class Preference:
-    """A chosen and a rejected completion after one prompt; without a column for it, it is what both begin with.
+    """This convention has a chosen and a rejected completion after one prompt; without a column for it, it is what both
+    begin with.
 
     What follows the prompt stands in ``Example.columns`` as ``chosen`` and ``rejected``: the text of the assistant's
     turn, or where they part earlier several messages that begin and end with it.
@@ -49,7 +50,7 @@ class Preference:
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
         names = (self.chosen, self.rejected)
         chosen, rejected = (unspelled(cell(id, row, name), f"{id}: {name}") for name in names)
-        said = [said_by(side, id) if is_conversation(side) else () for side in (chosen, rejected)]
+        said = [learn_flags(side, id) if is_conversation(side) else () for side in (chosen, rejected)]
         prompt: Text | None = joined_prompt(id, row, self.prompt) if self.prompt else None
         if prompt is None or opens_with_prompt(chosen):
             given = prompt
@@ -75,7 +76,7 @@ class Preference:
 
 
 def joined_prompt(id: str, row: Mapping[str, Any], columns: Sequence[str]) -> Text:
-    """The prompt of one column, or the text of several. Raises UserError."""
+    """Returns the prompt of one column, or the text of several. Raises UserError."""
     if len(columns) == 1:
         return prompt_of(cell(id, row, columns[0]), f"{id}: {columns[0]}")
     values = [cell(id, row, column) for column in columns]
@@ -94,8 +95,8 @@ def opens_with_prompt(chosen: Any) -> bool:
 def common_prompt(
     chosen: Any, rejected: Any, id: str, names: tuple[str, str] = ("chosen", "rejected")
 ) -> tuple[Text, Any, Any]:
-    """What both begin with, and what follows it in each; a text is cut only where a word begins. Raises UserError
-    where they have no common beginning, and where messages part at another's turn than the assistant's."""
+    """Returns what both begin with, and what follows it in each; a text is cut only where a word begins. Raises
+    UserError where they have no common beginning, and where messages part at another's turn than the assistant's."""
     beginning = f"{id}: the common beginning of {names[0]} and {names[1]}"
     if isinstance(chosen, str) and isinstance(rejected, str):
         same = chosen[: _agreeing(chosen, rejected)]

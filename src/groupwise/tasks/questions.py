@@ -1,4 +1,5 @@
-"""What a model was asked in training, beside the model: so that whoever talks to it can ask it the same way."""
+"""This module keeps what a model was asked in training, beside the model: so that whoever talks to it can ask it the
+same way."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ SHOWN_LETTERS = 60
 
 @dataclass(frozen=True)
 class Questions:
-    """How the model of a stage was asked."""
+    """These say how the model of a stage was asked."""
 
     single: bool = False
     """Whether every prompt was one question, with nothing said before it."""
@@ -41,7 +42,8 @@ class Questions:
 
     @classmethod
     def of(cls, task: Task, source: Source | None = None) -> Questions:
-        """Of a stage's task and the source of what it learns from; the example is a held-out row where there is one."""
+        """Reads them off a stage's task and the source of what it learns from; the example is a held-out row where
+        there is one."""
         rows = [task.train[place] for place in range(min(LOOKED_AT, len(task.train)))]
         shown = next(iter([*task.held_out[:1], *rows[:1]]), None)
         if shown is None:
@@ -59,7 +61,7 @@ class Questions:
         )
 
     def in_words(self) -> str:
-        """What is asked of the model because it was trained so; empty where its chat template alone decides."""
+        """Says what is asked of the model because it was trained so; empty where its chat template alone decides."""
         said = [f"the system message {_short(self.system)}"] if self.system else []
         said += [f"answers that also end with {', '.join(map(_short, self.stop_strings))}"] if self.stop_strings else []
         said += [f"answers begun with {_short(self.begun)}"] if self.begun else []
@@ -67,12 +69,13 @@ class Questions:
         return ", ".join(said)
 
     def record(self) -> dict[str, Any]:
-        """As ``groupwise_run.json`` keeps it."""
+        """Returns them as ``groupwise_run.json`` keeps them."""
         return {KEY: asdict(self)}
 
 
-def asked(source: str) -> Questions:
-    """What the model in a directory was asked; without a word of it, as of a model from elsewhere, nothing is known."""
+def read_questions(source: str) -> Questions:
+    """Reads what the model in a directory was asked; without a word of it, as of a model from elsewhere, nothing is
+    known."""
     path = Path(source).expanduser() / RECORD
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))[KEY]

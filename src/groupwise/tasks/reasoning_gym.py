@@ -1,4 +1,4 @@
-"""Any family of reasoning-gym (https://github.com/open-thought/reasoning-gym) as a task, by its name."""
+"""This module makes any family of reasoning-gym (https://github.com/open-thought/reasoning-gym) a task, by its name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAKING_SECONDS = 600.0
 def reasoning_gym(
     family: str, size: int = 1000, held_out: int = 200, seed: int = 0, **config: bool | int | float | str | list[Any]
 ) -> Task:
-    """``size`` questions to train on and ``held_out`` others, and the family's verifier as the reward.
+    """Makes a task of ``size`` questions to train on and ``held_out`` others, with the family's verifier as the reward.
 
     The two splits come from different random streams, and a held-out question occurs neither in ``train`` nor twice.
     ``config`` holds the family's own options (``reasoning_gym.create_dataset``), as JSON can say them. The questions

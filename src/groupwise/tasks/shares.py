@@ -1,4 +1,4 @@
-"""Rows of several files with a weight each, and which of them an epoch takes.
+"""This module mixes rows of several files with a weight each, and says which of them an epoch takes.
 
 An epoch takes ``round(weight * rows)`` rows of every file. Below 1 that is another part of it each epoch, in turn:
 of ``a.jsonl*0.3`` every row has come three times after ten epochs. Above 1 some rows, or all, come more than once.
@@ -14,7 +14,7 @@ from groupwise.errors import UserError
 
 @dataclass(frozen=True)
 class Share:
-    """Rows of ``Task.train`` that lie side by side and have one weight."""
+    """A share is rows of ``Task.train`` that lie side by side and have one weight."""
 
     name: str
     rows: int
@@ -22,18 +22,18 @@ class Share:
 
     @property
     def per_epoch(self) -> int:
-        """Rows that an epoch takes; at least one where there are any."""
+        """Counts the rows that an epoch takes; at least one where there are any."""
         return max(1, round(self.weight * self.rows)) if self.rows else 0
 
 
 def epoch_size(shares: Sequence[Share]) -> int:
-    """Rows of one epoch."""
+    """Counts the rows of one epoch."""
     return sum(share.per_epoch for share in shares)
 
 
 def rows_of_epoch(shares: Sequence[Share], epoch: int, orders: Sequence[Sequence[int]]) -> list[int]:
-    """Places in ``Task.train`` of what an epoch takes, file after file. ``orders``: for each file a permutation of its
-    rows, the same for every epoch, in which they take turns."""
+    """Returns the places in ``Task.train`` of what an epoch takes, file after file. ``orders``: for each file a
+    permutation of its rows, the same for every epoch, in which they take turns."""
     found: list[int] = []
     start = 0
     for share, order in zip(shares, orders, strict=True):
@@ -44,8 +44,8 @@ def rows_of_epoch(shares: Sequence[Share], epoch: int, orders: Sequence[Sequence
 
 
 def weight_of(source: str) -> tuple[str, float]:
-    """``("a.jsonl", 0.3)`` of ``a.jsonl*0.3``; without a weight it is 1. Raises UserError for one that is no positive
-    number."""
+    """Returns ``("a.jsonl", 0.3)`` of ``a.jsonl*0.3``; without a weight it is 1. Raises UserError for one that is no
+    positive number."""
     path, star, text = source.rpartition("*")
     if not star:
         return source, 1.0

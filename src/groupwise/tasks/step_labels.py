@@ -1,4 +1,4 @@
-"""Rows that say of each step of one attempt whether it is right."""
+"""This module reads rows that say of each step of one attempt whether it is right."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def labelled_steps(id: str, row: Mapping[str, Any]) -> tuple[LabelledStep, ...]:
 
 @dataclass(frozen=True)
 class Stepwise:
-    """TRL, stepwise supervision: the steps of one attempt and whether each is right."""
+    """This convention is TRL's for stepwise supervision: the steps of one attempt and whether each is right."""
 
     @property
     def description(self) -> str:
@@ -65,7 +65,8 @@ class Stepwise:
 
 @dataclass(frozen=True)
 class FirstMistake:
-    """BIG-Bench Mistake (arXiv 2311.08516): the steps of one attempt and the 0-based first wrong one, or null.
+    """This convention is that of BIG-Bench Mistake (arXiv 2311.08516): the steps of one attempt and the 0-based first
+    wrong one, or null.
 
     A step before it is right; from it on none is.
     """
@@ -93,7 +94,8 @@ class FirstMistake:
 
 @dataclass(frozen=True)
 class FirstErrorStep:
-    """MR-GSM8K (arXiv 2312.17080): the steps of one attempt and the 1-based first wrong one, or ``N/A``.
+    """This convention is that of MR-GSM8K (arXiv 2312.17080): the steps of one attempt and the 1-based first wrong one,
+    or ``N/A``.
 
     A step before it is right; from it on none is. A solution judged correct has none, and all its steps are right.
     """

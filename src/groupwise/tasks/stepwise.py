@@ -1,4 +1,4 @@
-"""Stepwise arithmetic: the task that ships. Endless, exact, and every step can be checked.
+"""This task is stepwise arithmetic: the task that ships. Endless, exact, and every step can be checked.
 
 A question, and its demonstration in the format of GSM8K (Cobbe et al. 2021, arXiv 2110.14168)::
 
@@ -46,7 +46,8 @@ _STEP = re.compile(rf"\s*<<\s*({_NUMBER})\s*([-+*])\s*({_NUMBER})\s*=\s*({_NUMBE
 
 @dataclass(frozen=True)
 class Difficulty:
-    """What the questions of a level look like. Raises UserError for a difficulty that has no questions."""
+    """A difficulty says what the questions of a level look like. Raises UserError for a difficulty that has no
+    questions."""
 
     operands: tuple[int, int] = (3, 3)
     """Fewest and most numbers in a question."""
@@ -82,7 +83,8 @@ LEVELS: dict[int, Difficulty] = {
 
 @dataclass(frozen=True)
 class StepwiseArithmetic(Sequence[Example]):
-    """``size`` examples, each made when it is asked for: row ``i`` depends on nothing but ``(seed, split, i)``.
+    """This sequence holds ``size`` examples, each made when it is asked for: row ``i`` depends on nothing but ``(seed,
+    split, i)``.
 
     Train and held-out questions are disjoint for all seeds and levels: a hash of the question's text says to which
     split it belongs, and a row is drawn again until its question is of its own split. Rows may repeat a question.
@@ -141,7 +143,7 @@ def split_of(question: str) -> Split:
 
 
 def demonstrate(question: str, slip: Callable[[], int] = lambda: 0) -> str:
-    """A solution, a step a line: the right one, but that ``slip()`` is added to each result (never below 0).
+    """Writes a solution, a step a line: the right one, but that ``slip()`` is added to each result (never below 0).
 
     Raises UserError where the text is not a question of this task.
     """
@@ -196,7 +198,7 @@ def check_lines(question: str, completion: str) -> list[bool]:
 
 @dataclass(frozen=True)
 class StepRule:
-    """A reward for each step of a completion by the task's own rule, no model needed: process supervision.
+    """This reward scores each step of a completion by the task's own rule, no model needed: process supervision.
 
     A score of 1 or 0 at each step's last token (``Score.steps``), steps being the task's ``Lines``; its value is
     1 where all are right. Without a step, or with two in one token, that is 0 and ``unparseable``. Raises UserError on
@@ -235,7 +237,8 @@ def stepwise(
     held_out_size: int = 500,
     slips: float = 0.0,
 ) -> Task:
-    """Stepwise arithmetic, rewarded by its final answer; ``slips`` are those of its training demonstrations.
+    """Makes the task stepwise arithmetic, rewarded by its final answer; ``slips`` are those of its training
+    demonstrations.
 
     Held-out questions are all different. Raises UserError for an unknown level, and for one that has too few of them.
     """

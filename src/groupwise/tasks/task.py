@@ -1,21 +1,25 @@
-"""What is to be learned: examples, held-out examples, rewards, and how a prompt is shown to the model."""
+"""A task says what is to be learned: examples, held-out examples, rewards, and how a prompt is shown to the model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from groupwise.environments.as_environment import resolved
+from groupwise.environments.turns import Turns
 from groupwise.protocols import Reward
-from groupwise.rewards.verdicts import Judge, among
+from groupwise.rewards.episodes import EpisodeReward, among_rewards
+from groupwise.rewards.verdicts import Judge, equal_reward
 from groupwise.tasks.shares import Share
 from groupwise.tokens.segmentation import Segmentation
 from groupwise.types import Example
+from groupwise.values.said import SAID_WHERE_SET
 
 
 @dataclass(frozen=True)
 class Task:
-    """Prompts × reward × renderer."""
+    """A task is prompts × reward × renderer."""
 
     name: str
     train: Sequence[Example]
@@ -45,6 +49,36 @@ class Task:
     """Which rows of ``train`` an epoch takes how often, file by file (``shares``); empty: every row once."""
     source: str = ""
     """Where the rows came from and how they were read, in words, for the person who runs it."""
+    environment: Any = field(default=None, metadata=SAID_WHERE_SET)
+    """What the model talks with: a generator function (``environments.protocol``). Its score is then the first of the
+    rewards, whose other members may be added."""
+    tools: tuple[Callable[..., Any], ...] = field(default=(), metadata=SAID_WHERE_SET)
+    """Functions that the model may call; without an ``environment`` they are one, which ends at the first turn that
+    calls nothing."""
+    turns: int | Turns = field(default=Turns(), metadata=SAID_WHERE_SET)
+    """The budgets of an episode, or the most turns alone."""
+
+    def __post_init__(self) -> None:
+        """Puts the environment's score among the rewards. Raises UserError for what is no environment."""
+        object.__setattr__(self, "tools", tuple(self.tools))
+        if self.environment is None and not self.tools:
+            return
+        for name in ("train", "held_out"):
+            object.__setattr__(self, name, as_examples(getattr(self, name), f"{self.name}.{name}"))
+        if among_rewards(self.rewards) is None:
+            found = resolved(self.environment, self.tools)
+            reward = EpisodeReward(found.environment, self.budget, found.name)
+            object.__setattr__(self, "rewards", (reward, *self.rewards))
+
+    @property
+    def budget(self) -> Turns:
+        """The budgets of an episode."""
+        return self.turns if isinstance(self.turns, Turns) else Turns(most=self.turns)
+
+    @property
+    def episodes(self) -> EpisodeReward | None:
+        """Who speaks for the environment; None where the task has none."""
+        return among_rewards(self.rewards)
 
     def with_rows(self, keep: Sequence[bool]) -> Task:
         """The task with only those training rows, each still with its file's weight."""
@@ -57,9 +91,9 @@ class Task:
 
     @property
     def judge(self) -> Judge | None:
-        """Who says whether an answer is right, wherever that is asked; None where the task has no reward."""
+        """Says who decides whether an answer is right, wherever that is asked; None where the task has no reward."""
         first = next(iter((*self.referee, *self.rewards)), None)
-        return None if first is None else Judge.of(among(first, self.rewards) or first)
+        return None if first is None else Judge.of(equal_reward(first, self.rewards) or first)
 
     @property
     def is_judged(self) -> bool:
@@ -68,5 +102,15 @@ class Task:
 
     @property
     def judges(self) -> tuple[Reward, ...]:
-        """All that an evaluation asks: the rewards, and those of the referee that are not among them."""
-        return (*self.rewards, *(reward for reward in self.referee if among(reward, self.rewards) is None))
+        """Returns all that an evaluation asks: the rewards, and those of the referee that are not among them."""
+        return (*self.rewards, *(reward for reward in self.referee if equal_reward(reward, self.rewards) is None))
+
+
+def as_examples(rows: Sequence[Any], where: str) -> Sequence[Example]:
+    """Rows of an environment: plain mappings become examples, whose column ``prompt`` stands before what it says."""
+    if not isinstance(rows, list | tuple) or not any(isinstance(row, Mapping) for row in rows):
+        return rows
+    return tuple(
+        Example(f"{where}:{place}", row.get("prompt", ""), columns=row) if isinstance(row, Mapping) else row
+        for place, row in enumerate(rows)
+    )

@@ -34,6 +34,7 @@ def renderer_of(
         task.template_arguments,
         task.demonstrations,
         today,
+        task.budget.rewritten if task.episodes is not None else "",
     )
 
 
@@ -43,21 +44,22 @@ def first_day(record: Mapping[str, Any]) -> date:
     return date.fromisoformat(found) if found else date.fromtimestamp(record.get("started", time.time()))
 
 
-def dated(renderer: Renderer) -> dict[str, Any]:
-    """What run.json says of the date; empty where the chat template does not ask for it."""
+def date_record(renderer: Renderer) -> dict[str, Any]:
+    """Returns what run.json says of the date; empty where the chat template does not ask for it."""
     return {KEY: {"today": renderer.today.isoformat()}} if renderer.today is not None and renderer.tells_date else {}
 
 
-def remembered(task: Task, renderer: Renderer) -> dict[str, Any]:
-    """What a model's directory says of its prompts; empty where nothing but the template decides."""
-    found: dict[str, Any] = dated(renderer).get(KEY, {})
+def template_record(task: Task, renderer: Renderer) -> dict[str, Any]:
+    """Returns what a model's directory says of its prompts; empty where nothing but the template decides."""
+    found: dict[str, Any] = date_record(renderer).get(KEY, {})
     if task.template_arguments:
         found |= {"arguments": dict(task.template_arguments)}
     return {KEY: found} if found else {}
 
 
-def recalled(source: str) -> tuple[dict[str, Any], date | None]:
-    """Template arguments and date that the model in a directory was trained with; none of any other model."""
+def read_template_record(source: str) -> tuple[dict[str, Any], date | None]:
+    """Reads the template arguments and the date that the model in a directory was trained with; none of any other
+    model."""
     path = Path(source) / RECORD
     if not path.is_file():
         return {}, None

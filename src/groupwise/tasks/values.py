@@ -15,8 +15,8 @@ FALSE = ("false", "no", "0", "0.0", "f", "n")
 
 
 def cell(id: str, row: Mapping[str, Any], column: str) -> Any:
-    """A row's value; ``a.b`` is the field b of the column a. Raises UserError, with the nearest name, where the row has
-    no such column."""
+    """Returns a row's value; ``a.b`` is the field b of the column a. Raises UserError, with the nearest name, where the
+    row has no such column."""
     if column in row:
         return row[column]
     first, dot, rest = column.partition(".")
@@ -39,7 +39,7 @@ def structure_of(value: Any) -> Any:
 
 
 def nearest(column: str, columns: Sequence[str]) -> str:
-    """What an error says of a column that is not there."""
+    """Returns what an error says of a column that is not there."""
     close = get_close_matches(column, columns, n=1)
     return f', perhaps you meant "{close[0]}"' if close else ""
 
@@ -58,7 +58,8 @@ def text_of(value: Any, where: str) -> str:
 
 
 def truth_of(value: Any, where: str) -> bool:
-    """True or false: as such, as 1 and 0, or as text in any case. Raises UserError for anything else, null too."""
+    """Returns true or false: as such, as 1 and 0, or as text in any case. Raises UserError for anything else, null
+    too."""
     said = str(value).strip().lower()
     if value is None or said not in (*TRUE, *FALSE):
         raise UserError(

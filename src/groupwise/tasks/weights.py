@@ -1,4 +1,5 @@
-"""Which messages of a conversation are learned, where the messages say it themselves: ``{"role": ..., "weight": 0}``.
+"""This module reads which messages of a conversation are learned, where the messages say it themselves: ``{"role": ...,
+"weight": 0}``.
 
 OpenAI's fine-tuning format has ``weight`` (0: the turn is context), axolotl and others ``train`` and its like,
 torchtune ``masked`` (true: context). What a message says of itself goes before ``--turns``.
@@ -24,7 +25,7 @@ REFUSED = ("train_detail", "training_detail", "weights", "loss_scale", "loss_mas
 _TRUTH = {True: True, False: False, "1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}
 
 
-def said_of(message: Mapping[str, Any], role: str, where: str) -> bool | None:
+def learn_flag(message: Mapping[str, Any], role: str, where: str) -> bool | None:
     """Whether a message says of itself that it is learned (True) or context (False); None: it says nothing.
 
     Raises UserError for a weight between 0 and 1, for one that says which part of a turn counts, for two that
@@ -60,13 +61,14 @@ def _truth(value: Any, where: str) -> bool:
 
 
 def learned_places(
-    messages: Sequence[Message], said: Sequence[bool | None], turns: Turns = "last", start: int = 0
+    messages: Sequence[Message], said: Sequence[bool | None], turns: Turns | None = None, start: int = 0
 ) -> list[int]:
-    """Where the assistant's turns stand that are learned, ascending.
+    """Returns where the assistant's turns stand that are learned, ascending.
 
     A turn that says nothing of itself is learned where the assistant has the last word: the last one, or with ``turns``
-    "all" every one from ``start`` on.
+    "all" every one from ``start`` on. None is "all" for a conversation in which tools are called, else "last".
     """
+    turns = turns or ("all" if any(message.get("tool_calls") for message in messages) else "last")
     last = len(messages) - 1
     ends = messages[last]["role"] == "assistant"
     usual = {last} if turns == "last" else range(start, len(messages))

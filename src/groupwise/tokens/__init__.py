@@ -1,1 +1,2 @@
-"""Messages and token ids: chat templates, the renderer, the text of tokens, the steps of a completion."""
+"""This package turns messages into token ids and back: chat templates, the renderer, the text of tokens, the steps of a
+completion."""

@@ -17,7 +17,7 @@ FINAL = "final"
 
 
 class Channels:
-    """Those of a tokenizer that has them as special tokens; of any other, nothing."""
+    """These are the channels of a tokenizer that has them as special tokens; of any other, nothing."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
@@ -25,7 +25,7 @@ class Channels:
         self._opens, self._begins = ids.get(CHANNEL), ids.get(MESSAGE)
 
     def start(self, tokens: Sequence[int]) -> int:
-        """Where the text of the last final channel begins; 0 where there is none: then all is shown."""
+        """Finds where the text of the last final channel begins; 0 where there is none: then all is shown."""
         if self._opens is None or self._begins is None:
             return 0
         ends = len(tokens)

@@ -1,4 +1,5 @@
-"""A chat template, filled in: its arguments, the date it may ask for, and one line for whatever goes wrong in it."""
+"""This module fills in a chat template: its arguments, the date it may ask for, and one line for whatever goes wrong in
+it."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from groupwise.errors import UserError
+from groupwise.tokens.calls import TOOLS, with_ids
 from groupwise.tokens.template_limits import limited, refuse_long
 from groupwise.types import Example, Message
 
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
 ARGUMENTS = "chat_template_kwargs"
 """The column of a row's own arguments."""
-TOOLS = "tools"
-"""The column of the functions that a row's model may call, as JSON schemas."""
 CLOCK = "strftime_now"
 """What templates call to learn the date."""
 OURS = ("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "messages", "tokenize")
@@ -52,7 +52,7 @@ class ChatTemplate:
         arguments = self.arguments_of(example)
         if self.today is not None and self.tells_date:
             arguments["chat_template"] = _on(self.today, self.tokenizer.get_chat_template(None, arguments.get(TOOLS)))
-        conversation = [dict(message) for message in messages]
+        conversation = with_ids(messages)
         try:
             with limited():
                 text = self.tokenizer.apply_chat_template(
@@ -89,7 +89,7 @@ class ChatTemplate:
         return found
 
     def unread(self, example: Example) -> list[str]:
-        """Names of the row's own arguments that the template does not read."""
+        """Returns the names of the row's own arguments that the template does not read."""
         return [name for name in example.columns.get(ARGUMENTS) or {} if not self._reads(name)]
 
     @property
@@ -108,6 +108,11 @@ class ChatTemplate:
                     f"{where}the chat template of {self.name} does not read {name}{hint}; leave it out or take another "
                     "template"
                 )
+
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the template shows the functions that a model may call."""
+        return self._reads(TOOLS)
 
     def _reads(self, name: str) -> bool:
         return name in self._words

@@ -1,4 +1,5 @@
-"""Text into token ids, as one text and in parts: no special token by accident, no blank that no text has."""
+"""This module turns text into token ids, as one text and in parts: no special token by accident, no blank that no text
+has."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ ANCHORS = ("\n", "a", ".", "0")
 
 
 class Encoder:
-    """Encodes guarded text with one tokenizer.
+    """An encoder encodes guarded text with one tokenizer.
 
     SentencePiece tokenizers put a blank before every text. Only a text's beginning may have it: what goes on is encoded
     behind an anchor, which is cut off again.
@@ -27,9 +28,10 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
 
-    def guarded(self, text: str) -> str:
-        """The text with every special token that it spells cut in two by the guard."""
-        for special in self.special_texts:
+    def guarded(self, text: str, markup: bool = False) -> str:
+        """The text with every special token that it spells cut in two by the guard, and with ``markup`` also every
+        other added token that looks like a tag (``</tool_call>``)."""
+        for special in (*self.special_texts, *(self.markup_texts if markup else ())):
             text = text.replace(special, special[0] + GUARD + special[1:])
         return text
 
@@ -59,10 +61,17 @@ class Encoder:
 
     @cached_property
     def special_texts(self) -> list[str]:
-        """Texts of more than one character that are special tokens, long ones first."""
+        """Returns texts of more than one character that are special tokens, long ones first."""
         added = self._tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special} | set(self._tokenizer.all_special_tokens)
         return sorted((text for text in special if len(text) > 1), key=len, reverse=True)
+
+    @cached_property
+    def markup_texts(self) -> list[str]:
+        """Texts of added tokens that are not special and look like a tag, long ones first."""
+        added = [token.content for token in self._tokenizer.added_tokens_decoder.values() if not token.special]
+        tags = [text for text in added if len(text) > 2 and text[0] + text[-1] in ("<>", "[]")]
+        return sorted(set(tags) - set(self.special_texts), key=len, reverse=True)
 
     def _one_by_one(self, text: str, cuts: Sequence[int]) -> list[tuple[int, ...]]:
         bounds = [*cuts, len(text)]
@@ -85,3 +94,12 @@ class Encoder:
         """None where a text is encoded the same behind another one as by itself."""
         alone = self._plain("x")
         return tuple(anchor for anchor in ANCHORS if self._plain(f"{anchor}x") != self._plain(anchor) + alone)
+
+
+def same_beginning(one: str, other: str) -> int:
+    """How many letters both texts begin with."""
+    if other.startswith(one):
+        return len(one)
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(map(len, (one, other)))
+    )

@@ -1,4 +1,4 @@
-"""Messages <-> token ids and the mask.
+"""The renderer turns messages into token ids and the mask, and back.
 
 A prompt and its demonstration through a template that writes ``<|user|>2+2=<|end|><|assistant|>4<|end|>``::
 
@@ -25,12 +25,17 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
+from groupwise.environments.protocol import Reply
 from groupwise.errors import UserError
+from groupwise.tokens.between import Between
+from groupwise.tokens.calls import TOOLS, CallReader, guarded_message
 from groupwise.tokens.channels import Channels
-from groupwise.tokens.chat_template import TOOLS, ChatTemplate
+from groupwise.tokens.chat_template import ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder
+from groupwise.tokens.privileged import privileged
 from groupwise.tokens.token_text import Pieces
 from groupwise.tokens.transcript import Transcript, Writer, joined
+from groupwise.tokens.turn_end import TurnEnd
 from groupwise.types import DEMONSTRATED, Example, Message, Prompt, Rollout, Sampling
 
 if TYPE_CHECKING:
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Turns examples into tokens and tokens into text, for one tokenizer and one way of prompting.
+    """A renderer turns examples into tokens and tokens into text, for one tokenizer and one way of prompting.
 
     Text of a conversation that spells a special token (``<|end|>`` in a user's message) stays text: it is encoded in
     two pieces that no special token matches. The same holds for plain prompts, but for ``chat="never"``: there the text
@@ -63,20 +68,43 @@ class Renderer:
     """See ``Task.demonstrations``."""
     today: date | None = None
     """The date that a chat template is told where it asks; None: the clock's."""
+    reference_sees: str = ""
+    """See ``Reference.sees``."""
+    converses: Literal["", "refuse", "keep"] = ""
+    """Whether an environment talks with the model, and what then becomes of a template that rewrites turns."""
 
     def prompt(self, example: Example) -> Prompt:
         """The example's prompt as tokens, up to where the model's answer begins.
 
         A conversation that ends with the assistant is continued: the model goes on with that message. Raises UserError
         for a conversation without a chat template, one that ends with a system message, one that the template refuses,
-        and a prompt that has no tokens.
+        a prompt that has no tokens, and a row that lacks what the reference sees of it.
         """
+        tokens, opens_thinking = self._prompted(example)
+        if not self.reference_sees:
+            return Prompt(example, tokens, opens_thinking)
+        more, _ = self._prompted(privileged(example, self.reference_sees))
+        return Prompt(example, tokens, opens_thinking, reference_tokens=more)
+
+    def _prompted(self, example: Example) -> tuple[tuple[int, ...], bool]:
+        """Ids, and whether they end inside a thinking block."""
         chat = self._is_chat(example)
         text = self._writer(example).prompt(self._messages(example)) if chat else self._plain(example)
         tokens = (() if chat else self._opening) + self._encoder.ids(text)
         if not tokens:
             raise UserError(f"{example.id}: the prompt is empty; expected at least one token")
-        return Prompt(example, tokens, chat and text.rstrip().endswith("<think>"))
+        return tokens, chat and text.rstrip().endswith("<think>")
+
+    @cached_property
+    def between(self) -> Between:
+        """Writes what stands between the model's turns."""
+        keeps = self.converses == "keep"
+        return Between(self._template, self._encoder, self.name, self.is_chat, keeps, self._shown, self.stop_tokens)
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether plain text is shown as a user's message."""
+        return self.tokenizer.chat_template is not None and self.chat != "never"
 
     def demonstration(self, example: Example) -> Rollout:
         """The example's completion as a rollout: every token of the assistant's turns is trained on, the one that ends
@@ -106,7 +134,7 @@ class Renderer:
         )
 
     def transcript(self, example: Example) -> Transcript:
-        """Prompt and completion as one text. Raises UserError as ``demonstration``."""
+        """Returns prompt and completion as one text. Raises UserError as ``demonstration``."""
         if not self._is_chat(example):
             return self._plain_transcript(example)
         messages, turns = self._messages(example), self._turns(example)
@@ -120,7 +148,7 @@ class Renderer:
         return writer.written(messages, turns, example.context_turns)
 
     def unread_arguments(self, example: Example) -> list[str]:
-        """Names of the row's own template arguments that change nothing here."""
+        """Returns the names of the row's own template arguments that change nothing here."""
         return self._template.unread(example)
 
     @property
@@ -134,6 +162,13 @@ class Renderer:
         kept = [token for token in tokens[self._channels.start(tokens) :] if token not in self.stop_tokens]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def turn(self, tokens: Sequence[int], finished: bool, example: Example) -> tuple[Reply, Message]:
+        """A turn of the model's as an environment hears it and as a message: its text, and where the example has tools
+        its calls, of which one that did not end has none. Raises UserError where nobody knows how calls are written."""
+        tools = example.columns.get(TOOLS) if finished else None
+        kept = [token for token in tokens if token not in self.stop_tokens]
+        return self._calls.turn(self.decode(tokens), kept, tools or ())
+
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token's own share of ``decode(tokens)``, in order; a token that shows nothing has an empty one."""
         start = self._channels.start(tokens)
@@ -143,23 +178,24 @@ class Renderer:
 
     @cached_property
     def stop_tokens(self) -> tuple[int, ...]:
-        """Ids that end a completion, ascending: EOS, what ends an assistant's turn in the template, ``eos_tokens``.
+        """Returns the ids that end a completion, ascending: EOS, what ends an assistant's turn in the template,
+        ``eos_tokens``.
 
         Raises UserError where there is none.
         """
         eos = self.tokenizer.eos_token_id
-        ends = {token for token in (eos, self._turn_end[-1] if self._turn_end else None) if token is not None}
+        ends = {token for token in (eos, *self._turn_end.ids[-1:]) if token is not None}
         if not ends and not self.eos_tokens:
             raise UserError(
                 f"{self.name}: the tokenizer has no EOS token and its chat template ends no turn with a special token, "
                 "so that no completion could end; set eos_token in its tokenizer_config.json"
             )
-        return tuple(sorted(ends | set(self.eos_tokens)))
+        return tuple(sorted(ends | set(self.eos_tokens) | (self._turn_end.headers if self.converses else set())))
 
     def sampling(
         self, max_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
     ) -> Sampling:
-        """How to draw completions that end where they should."""
+        """Says how to draw completions that end where they should."""
         drawn = Sampling(max_tokens, temperature, top_k, top_p, min_p)
         return replace(drawn, stop_tokens=self.stop_tokens, stop_strings=self.stop_strings)
 
@@ -204,9 +240,7 @@ class Renderer:
 
     def _messages(self, example: Example) -> list[Message]:
         said = [{"role": "user", "content": example.prompt}] if isinstance(example.prompt, str) else example.prompt
-        messages: list[Message] = [
-            {**message, "content": self._guarded(message["content"], example)} for message in said
-        ]
+        messages: list[Message] = [self._shown(message, example) for message in said]
         last = messages[-1]["role"] if messages else "nobody"
         if last in ("nobody", "system") or (last == "assistant" and {m["role"] for m in messages[:-1]} <= {"system"}):
             raise UserError(f"{example.id}: the conversation ends with {last}; expected a user's message last")
@@ -218,9 +252,7 @@ class Renderer:
         """What is to be learned, as messages that begin and end with the assistant's."""
         if isinstance(example.completion, str):
             return [{"role": "assistant", "content": self._guarded(example.completion, example)}]
-        turns: list[Message] = [
-            {**message, "content": self._guarded(message["content"], example)} for message in example.completion or ()
-        ]
+        turns: list[Message] = [self._shown(message, example) for message in example.completion or ()]
         if not turns or {turns[0]["role"], turns[-1]["role"]} != {"assistant"}:
             raise UserError(f"{example.id}: the completion does not begin and end with the assistant's turn")
         return turns
@@ -229,16 +261,30 @@ class Renderer:
         def fill(messages: Sequence[Message], generate: bool, goes_on: bool) -> str:
             return self._template.fill(messages, example, generate, goes_on)
 
-        return Writer(fill, example.id, self.name, *((self._turn_ends, self._turn_tail) if learned else ()))
+        ends = (self._turn_end.texts(self.stop_tokens), self._turn_end.tail) if learned else ()
+        return Writer(fill, example.id, self.name, *ends)
+
+    @cached_property
+    def _turn_end(self) -> TurnEnd:
+        return TurnEnd(self.tokenizer, self._template, self._encoder)
 
     @cached_property
     def _template(self) -> ChatTemplate:
         return ChatTemplate(self.tokenizer, self.name, self.template_arguments, self.today)
 
-    def _guarded(self, text: str, example: Example) -> str:
+    @cached_property
+    def _calls(self) -> CallReader:
+        return CallReader(self.tokenizer, self.name, self._template.fill, self._template.knows_tools)
+
+    def _shown(self, message: Message, example: Example) -> Message:
+        """A message as the template takes it: no special token in what anybody says, no tag in what a tool does."""
+        given = guarded_message(message, lambda text, markup: self._guarded(text, example, markup))
+        return self._calls.shown(given) if given.get("tool_calls") else given
+
+    def _guarded(self, text: str, example: Example, markup: bool = False) -> str:
         if GUARD in text:
             raise UserError(f"{example.id}: the text holds U+FDD0, which is no character; remove it")
-        return self._encoder.guarded(text)
+        return self._encoder.guarded(text, markup)
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -265,32 +311,6 @@ class Renderer:
         bare = self.tokenizer.encode("a", add_special_tokens=False)
         whole = self.tokenizer.encode("a", add_special_tokens=True)
         return tuple(whole[: whole.index(bare[0])])
-
-    @cached_property
-    def _turn_tail(self) -> str:
-        """The text that the template writes after an assistant's message."""
-        answer = "ANSWER"
-        probe = Example("the chat template's probe", "question")
-        turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": answer}]
-        return self._template.fill(turns, probe, generate=False).rpartition(answer)[2]
-
-    @cached_property
-    def _turn_end(self) -> tuple[int, ...]:
-        """The ids that end an assistant's turn in the template, up to its first special token; empty: it has none."""
-        if self.tokenizer.chat_template is None:
-            return ()
-        tail = self._encoder.after(self._turn_tail)
-        special = self.tokenizer.added_tokens_decoder
-        end = next((index for index, token in enumerate(tail) if token in special), None)
-        return () if end is None else tail[: end + 1]
-
-    @cached_property
-    def _turn_ends(self) -> tuple[str, ...]:
-        """Special tokens that end a turn of the assistant's, as text: that of the last turn, then the others."""
-        added = self.tokenizer.added_tokens_decoder
-        last = [added[self._turn_end[-1]].content] if self._turn_end else []
-        others = [added[token].content for token in self.stop_tokens if token in added] if last else []
-        return tuple(dict.fromkeys([*last, *others]))
 
     @property
     def _end_of_text(self) -> tuple[int]:

@@ -1,4 +1,4 @@
-"""What a reasoning step is, as a value, and at which token each one ends.
+"""This module says what a reasoning step is, as a value, and at which token each one ends.
 
 ``Lines`` on ``2+2=4``, a blank line, ``#### 4``, and the same in the pieces of its tokens::
 
@@ -33,10 +33,10 @@ _SENTENCE_END = re.compile(
 
 @runtime_checkable
 class Segmentation(Protocol):
-    """Cuts a completion into reasoning steps."""
+    """A segmentation cuts a completion into reasoning steps."""
 
     def ends(self, text: str) -> tuple[int, ...]:
-        """For each step with a visible character the number of characters up to its last one, ascending."""
+        """Returns for each step with a visible character the number of characters up to its last one, ascending."""
         ...
 
 
@@ -50,7 +50,8 @@ class Lines(Segmentation):
 
 @dataclass(frozen=True)
 class Delimiter(Segmentation):
-    """Steps are what stands between occurrences of a text, such as a blank line. Raises UserError for an empty one."""
+    """This segmentation takes as steps what stands between occurrences of a text, such as a blank line. Raises
+    UserError for an empty one."""
 
     text: str
 
@@ -69,7 +70,8 @@ class Delimiter(Segmentation):
 
 @dataclass(frozen=True)
 class Sentences(Segmentation):
-    """A step a sentence: up to ``.``, ``!``, ``?`` or ``…`` before a space, to ``。！？``, or to the line's end.
+    """This segmentation makes each sentence a step: up to ``.``, ``!``, ``?`` or ``…`` before a space, to ``。！？``,
+    or to the line's end.
 
     A number with a full stop at the beginning of a line counts what follows it, and ABBREVIATIONS go on.
     """
@@ -90,7 +92,7 @@ class Sentences(Segmentation):
 
 
 def step_ends(pieces: Sequence[str], ends: Sequence[int]) -> tuple[int, ...]:
-    """For each end the index of the token that holds the last character before it; strictly ascending.
+    """Returns for each end the index of the token that holds the last character before it; strictly ascending.
 
     ``pieces`` are the tokens' own shares of the text, in order. A character of several tokens is in the last one's.
     Steps that end in the same token are one. Raises ValueError for an end beyond the text.

@@ -1,4 +1,5 @@
-"""What a chat template may take: steps, and letters at a time. It is a program, and comes with somebody's model.
+"""This module limits what a chat template may take: steps, and letters at a time. It is a program, and comes with
+somebody's model.
 
 Steps are counted, not seconds: the same template passes on every machine. What a single operation would make is
 reckoned before it is done (``template_operations``).

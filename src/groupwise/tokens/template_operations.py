@@ -1,4 +1,5 @@
-"""Single operations of a chat template that would make more than a template may hold, refused before they are done.
+"""This module refuses single operations of a chat template that would make more than a template may hold, before they
+are done.
 
 jinja's sandbox lets an environment look at operators (``intercepted_binops``) and calls first. transformers makes the
 environment, so its class is told: outside of ``bounded`` it does what it did before.
@@ -23,7 +24,8 @@ _SIZED = (str, bytes, list, tuple)
 
 @contextmanager
 def bounded(most: int, error: type[Exception]) -> Iterator[None]:
-    """Operations of a template inside raise ``error`` where they would make more than ``most`` letters or items."""
+    """Makes operations of a template inside raise ``error`` where they would make more than ``most`` letters or
+    items."""
     token = _LIMIT.set((most, error))
     try:
         yield
@@ -32,7 +34,7 @@ def bounded(most: int, error: type[Exception]) -> Iterator[None]:
 
 
 def product(operator: str, left: Any, right: Any) -> int:
-    """How many letters, items or digits the result has, at the most."""
+    """Returns how many letters, items or digits the result has, at the most."""
     if operator == "*":
         for sized, times in ((left, right), (right, left)):
             if isinstance(sized, _SIZED) and isinstance(times, int):
@@ -44,7 +46,7 @@ def product(operator: str, left: Any, right: Any) -> int:
 
 
 def widest(text: str | bytes) -> int:
-    """The largest number in a format."""
+    """Returns the largest number in a format."""
     said = text if isinstance(text, str) else text.decode("latin-1")
     return max((int(found[:20]) for found in _WIDTH.findall(said)), default=0)
 
@@ -57,7 +59,7 @@ def largest(value: Any) -> int:
 
 
 def made_by_call(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> int:
-    """How many letters a method of a text makes of its arguments, at the most; 0 for what is no such method."""
+    """Returns how many letters a method of a text makes of its arguments, at the most; 0 for what is no such method."""
     text = getattr(getattr(function, "__wrapped__", function), "__self__", None)
     if not isinstance(text, str | bytes):
         return 0
@@ -74,7 +76,7 @@ def made_by_call(function: Any, arguments: tuple[Any, ...], named: dict[str, Any
 
 
 def made_by_filter(name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> int:
-    """The same of a filter."""
+    """Returns the same of a filter."""
     given = (*arguments, *named.values())
     texts = [each for each in given if isinstance(each, str | bytes)]
     if name == "join":

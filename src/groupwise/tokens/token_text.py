@@ -1,4 +1,4 @@
-"""Which token holds which character: the text of tokens, each with its own share of it."""
+"""This module says which token holds which character: the text of tokens, each with its own share of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_WAIT = 32
 
 
 class Pieces:
-    """Splits what a tokenizer decodes among its tokens, exactly: the pieces together are the text.
+    """This splits what a tokenizer decodes among its tokens, exactly: the pieces together are the text.
 
     A character that several tokens make up belongs to the last of them; the others have less or nothing. Time is linear
     where the tokenizer decodes token by token or character by character, as byte-level and SentencePiece ones do.
@@ -32,7 +32,7 @@ class Pieces:
         self._alone: dict[int, str] = {}
 
     def of(self, tokens: Sequence[int]) -> list[str]:
-        """A piece a token. None of them may be special: they show no text."""
+        """Returns a piece a token. None of them may be special: they show no text."""
         text = self._decode(tokens)
         pieces: list[str] = []
         for whole, grouped in groupby(tokens, key=lambda token: UNKNOWN not in self._piece(token)):
@@ -43,7 +43,8 @@ class Pieces:
         return pieces if "".join(pieces) == text else self._by_prefix(tokens, text)
 
     def spelled(self, size: int) -> tuple[bytes, ...]:
-        """What each of the ids 0 .. size - 1 of the vocabulary adds to a text, in UTF-8; nothing where it is special.
+        """Returns the bytes of each of the ids 0 .. size - 1 of the vocabulary adds to a text, in UTF-8; nothing where
+        it is special.
 
         Of a token that is part of a character its own bytes where the vocabulary is byte-level, else one byte that no
         text has.

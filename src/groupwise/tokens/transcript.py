@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from groupwise.tokens.encoding import GUARD
 from groupwise.types import Message
 
 SHOWN_LETTERS = 60
+_FIRST = re.compile(r'[^"\\\n<>&]*')
 
 Fill = Callable[[Sequence[Message], bool, bool], str]
 """``fill(messages, generate, goes_on)``: as ``ChatTemplate.fill``."""
@@ -17,7 +19,7 @@ Fill = Callable[[Sequence[Message], bool, bool], str]
 
 @dataclass(frozen=True)
 class Transcript:
-    """Text up to the end of the last answer."""
+    """A transcript is text up to the end of the last answer."""
 
     text: str
     answers: tuple[tuple[int, int], ...]
@@ -42,7 +44,7 @@ class Writer:
     """What the template writes behind the assistant's last message."""
 
     def prompt(self, messages: Sequence[Message]) -> str:
-        """Up to where the assistant's answer begins, or where what it began breaks off."""
+        """Writes up to where the assistant's answer begins, or where what it began breaks off."""
         begun = messages[-1]["role"] == "assistant" and messages[-1]["content"]
         if begun:
             return self.fill(messages, False, True)
@@ -50,10 +52,9 @@ class Writer:
 
     def appended(self, messages: Sequence[Message], turns: Sequence[Message]) -> Transcript:
         """The prompt as it is asked, and the answer's own text behind it. Raises UserError for several turns."""
-        if len(turns) > 1:
-            raise UserError(
-                f'{self.where}: an answer of several turns cannot be appended; expected demonstrations="template"'
-            )
+        if len(turns) > 1 or turns[0].get("tool_calls"):
+            what = "several turns" if len(turns) > 1 else "calls of tools"
+            raise UserError(f'{self.where}: an answer of {what} cannot be appended; expected demonstrations="template"')
         before = self.prompt(messages)
         end = self.tail.find(self.ends[0]) + len(self.ends[0]) if self.ends else 0
         text = before + turns[0]["content"] + self.tail[:end]
@@ -70,6 +71,12 @@ class Writer:
         first = {**turns[0], "content": joined(messages[-1]["content"], turns[0]["content"])} if opens else turns[0]
         given = [*(messages[:-1] if opens else messages), first, *turns[1:]]
         whole = self.fill(given, False, False)
+        unsaid = next((turn for turn in turns if turn["role"] == "tool" and not _follow(whole, [turn])), None)
+        if unsaid:
+            raise UserError(
+                f"{self.where}: the chat template of {self.name} leaves out what a tool says "
+                f"({_short(unsaid['content'])}); take a template that knows the role tool"
+            )
         answers, added = [], ""
         for place, turn in enumerate(turns):
             if turn["role"] != "assistant" or place in context:
@@ -78,7 +85,11 @@ class Writer:
             before = self.prompt(messages) if place == 0 else self.fill(given[:number], True, False)
             if not whole.startswith(before):
                 raise UserError(self._rewritten(len(turns)))
-            start, end, around = self._answer(whole, len(before), turn["content"], last=place == len(turns) - 1)
+            last = place == len(turns) - 1
+            if turn.get("tool_calls"):
+                start, end, around = self._calling(whole, len(before), turn, turns[place + 1 :])
+            else:
+                start, end, around = self._answer(whole, len(before), turn["content"], last)
             answers.append((start, end))
             added = added or around
         ended = any(whole[: answers[-1][1]].endswith(text) for text in self.ends)
@@ -105,6 +116,25 @@ class Writer:
             raise AnswerRewritten(self._dropped(content, shown))
         return start, end + len(text), added.replace(GUARD, "").strip()
 
+    def _calling(self, whole: str, start: int, turn: Message, following: Sequence[Message]) -> tuple[int, int, str]:
+        """As ``_answer``, of a turn that calls tools; it ends before anything of ``following``."""
+        names = [call["function"]["name"] for call in turn["tool_calls"]]
+        kept = start
+        for name in names:
+            kept = max(kept, whole.find(name, kept) + len(name))
+        found = [(at, text) for text in self.ends if (at := whole.find(text, kept)) >= 0]
+        stop, text = min(found, default=(-1, ""))
+        end = stop if stop >= 0 else len(whole.removesuffix(self.tail))
+        if following and not (stop >= 0 and _follow(whole[stop + len(text) :], following)):
+            raise UserError(
+                f"{self.where}: the chat template of {self.name} ends a turn that calls tools with no special token, "
+                "so that it cannot be learned together with what follows; keep the last turn"
+            )
+        content, shown = (turn["content"] or "").strip(), whole[start:end]
+        if any(name not in shown for name in names) or _letters(content) not in _letters(shown):
+            raise AnswerRewritten(self._dropped(f"{content} {', '.join(names)}".strip(), shown))
+        return start, end + len(text), ""
+
     def _rewritten(self, turns: int) -> str:
         if turns > 1:
             return (
@@ -127,7 +157,7 @@ class Writer:
 
 
 def joined(begun: str, rest: str, guarded: Callable[[str], str] | None = None) -> str:
-    """Both as one text; a guard stands between them where they would spell a special token together."""
+    """Returns both as one text; a guard stands between them where they would spell a special token together."""
     if guarded is not None and guarded((begun + rest).replace(GUARD, "")) != begun + rest:
         return begun + GUARD + rest
     return begun + rest
@@ -135,6 +165,19 @@ def joined(begun: str, rest: str, guarded: Callable[[str], str] | None = None) -
 
 def _letters(text: str) -> str:
     return "".join(text.split())
+
+
+def _follow(text: str, messages: Sequence[Message]) -> bool:
+    """Whether the messages stand in a text, in their order: each one's first words, which no template escapes."""
+    at = 0
+    for message in messages:
+        first = _FIRST.match((message["content"] or "").strip())
+        words = first[0].strip() if first else ""
+        at = text.find(words, at)
+        if at < 0:
+            return False
+        at += len(words)
+    return True
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,5 @@
-"""Coefficients that follow what a run measures: the adaptive KL penalty and the adaptive entropy bonus."""
+"""This module moves coefficients that follow what a run measures: the adaptive KL penalty and the adaptive entropy
+bonus."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from groupwise.learning.record import StepRecord
 
 @dataclass(frozen=True)
 class Controls:
-    """Where the coefficients stand: part of what the next step depends on. None: as the recipe says."""
+    """Controls say where the coefficients stand: part of what the next step depends on. None: as the recipe says."""
 
     kl: float | None = None
     entropy: float | None = None
@@ -27,8 +28,8 @@ class Controls:
         return algorithm
 
     def after(self, algorithm: Algorithm, record: StepRecord, metrics: Mapping[str, float]) -> Controls:
-        """Those of the next step, given what this one measured under ``algorithm``, the one in force. They stay where
-        nothing was learned from and so nothing measured."""
+        """Returns those of the next step, given what this one measured under ``algorithm``, the one in force. They stay
+        where nothing was learned from and so nothing measured."""
         kl, entropy = self.kl, self.entropy
         if "objective" not in metrics:
             return self
@@ -45,7 +46,8 @@ class Controls:
 
 
 def distance(record: StepRecord) -> float:
-    """Nats a completion between policy and reference: the mean over completions of Σ_t log π_θ(o_t)/π_ref(o_t)."""
+    """Returns nats a completion between policy and reference: the mean over completions of Σ_t log
+    π_θ(o_t)/π_ref(o_t)."""
     signals = record.signals
     if signals.reference_logprobs is None:
         raise ValueError("an adaptive KL coefficient needs reference_logprobs")

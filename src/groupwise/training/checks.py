@@ -1,4 +1,4 @@
-"""Combinations that can do nothing or the wrong thing: refused or named before a run starts."""
+"""This module finds combinations that can do nothing or the wrong thing: refused or named before a run starts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from groupwise.algorithm import (
 )
 from groupwise.errors import UserError
 from groupwise.protocols import Reward, StepScoring
-from groupwise.rewards.model import learned
-from groupwise.rewards.verdicts import bare
+from groupwise.rewards.model import model_rewards
+from groupwise.rewards.verdicts import unwrap
+from groupwise.tokens.privileged import names_in
 from groupwise.training.combinations import complaints, remarks
 from groupwise.training.stage import NO_WEIGHT, Stage, updates_per_draw
 
@@ -76,7 +77,7 @@ def refuse_order(stages: Sequence[Stage]) -> None:
 
 def _refuse_listening(stage: Stage, names: Sequence[str], trained: Mapping[str, bool]) -> None:
     """Raises UserError where a learned reward is a stage that has trained no scorer by then."""
-    for reward in learned((*stage.task.rewards, *stage.task.referee)):
+    for reward in model_rewards((*stage.task.rewards, *stage.task.referee)):
         if reward.model in names and not trained.get(str(reward.model)):
             scorers = [name for name in trained if trained[name]]
             raise UserError(
@@ -85,16 +86,16 @@ def _refuse_listening(stage: Stage, names: Sequence[str], trained: Mapping[str, 
             )
 
 
-def learned_from(stages: Sequence[Stage]) -> list[str | Path]:
+def reward_models(stages: Sequence[Stage]) -> list[str | Path]:
     """The models of learned rewards that are no stages of the run: directories or hub names."""
     names = [stage.name for stage in stages]
     rewards = [reward for stage in stages for reward in (*stage.task.rewards, *stage.task.referee)]
-    return [reward.model for reward in learned(rewards) if reward.model not in names]
+    return [reward.model for reward in model_rewards(rewards) if reward.model not in names]
 
 
 def scores_steps(reward: Reward) -> bool:
     """Whether it says that it scores the steps of a completion; also of one that is cached."""
-    found = bare(reward)
+    found = unwrap(reward)
     return isinstance(found, StepScoring) and found.scores_steps
 
 
@@ -125,14 +126,20 @@ def _complaints(stage: Stage) -> Iterator[str]:
         )
     yield from _source_complaints(stage)
     yield from complaints(stage.algorithm)
-    if isinstance(stage.algorithm.advantage, TeacherGap) and not stage.algorithm.reference.model:
-        yield "a teacher is missing: algorithm.reference.model is its directory (the policy can't teach itself)"
+    reference = stage.algorithm.reference
+    if isinstance(stage.algorithm.advantage, TeacherGap) and not (reference.model or reference.sees):
+        yield (
+            "a teacher is missing: algorithm.reference.model is its directory; or algorithm.reference.sees what the "
+            "policy is shown beside its prompt, so that it can teach itself"
+        )
+    if reference.sees:
+        names_in(reference.sees)
 
 
 def _source_complaints(stage: Stage) -> Iterator[str]:
     algorithm, source = stage.algorithm, stage.algorithm.source
     yield from source.task_complaints(algorithm, stage.task)
-    for reward in learned(stage.task.rewards):
+    for reward in model_rewards(stage.task.rewards):
         if reward.kind == "process" and stage.task.steps is None:
             yield f"reward {reward.name} scores steps, and task {stage.task.name} does not say what one is: Task.steps"
     if source.sampled_by() == "another" and algorithm.needs_own_samples:

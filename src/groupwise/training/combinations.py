@@ -1,4 +1,5 @@
-"""What the slots of an algorithm mean together: what is refused whatever the task, and what may not be meant."""
+"""This module says what the slots of an algorithm mean together: what is refused whatever the task, and what may not be
+meant."""
 
 from __future__ import annotations
 
@@ -59,6 +60,8 @@ def _kl_complaints(algorithm: Algorithm) -> Iterator[str]:
         yield f"kl.target {kl.target} has nothing to adapt: an adaptive coefficient of 0 stays 0"
     if algorithm.reference.refresh_every and not algorithm.needs_reference:
         yield "reference.refresh_every can never apply: nothing here asks the reference policy"
+    if algorithm.reference.sees and not algorithm.needs_reference:
+        yield "reference.sees is never read: there is no KL and no other use of the reference policy"
     if algorithm.reference.model and not algorithm.needs_reference:
         yield f"reference.model {algorithm.reference.model} is never asked: there is no KL and no other use of it"
 

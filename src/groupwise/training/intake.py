@@ -1,4 +1,5 @@
-"""What is found out about rows before a first step: answers nobody can read, and what a template does to answers."""
+"""This module finds out about rows before a first step: answers nobody can read, and what a template does to
+answers."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ class Unreadable:
 
 
 def unreadable(rows: Sequence[Example], rewards: Sequence[Reward]) -> dict[int, Unreadable]:
-    """Rows, by their place, whose reference answer one of the rewards cannot read. Rows that are made on demand, and
-    rewards that do not say what they can read, are not asked."""
+    """Returns rows, by their place, whose reference answer one of the rewards cannot read. Rows that are made on
+    demand, and rewards that do not say what they can read, are not asked."""
     found: dict[int, Unreadable] = {}
     for reward in rewards if isinstance(rows, list | tuple) else ():
         if not isinstance(reward, ReadsGold):
@@ -93,7 +94,7 @@ def with_readable_golds(stage: Stage) -> tuple[Stage, list[str]]:
 
 
 def template_notes(stage: Stage, renderer: Renderer) -> list[str]:
-    """What the chat template adds to answers, and arguments of rows that it does not read.
+    """Says what the chat template adds to answers, and which arguments of rows it does not read.
 
     Raises UserError where it drops a part of an answer or rewrites its prompt.
     """

@@ -1,4 +1,4 @@
-"""Stopping when asked: SIGINT and SIGTERM are heeded where nothing is lost by it.
+"""This module stops a run when it is asked to: SIGINT and SIGTERM are heeded where nothing is lost by it.
 
 Who listens to signals makes a ``StopRequest``; what runs inside that ``with`` reads it, and nothing else does: another
 run in another thread of this process goes on.
@@ -56,16 +56,16 @@ class Stopped(Exception):  # noqa: N818 - it is no error
         self.signal = stop_signal()
 
 
-def heed() -> None:
+def raise_if_stopped() -> None:
     """Raises Interrupted where a stop was asked for."""
     if stop_signal():
         raise Interrupted
 
 
 @contextmanager
-def given_up_at_once() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Nothing in here changes what is kept: a signal raises Interrupted wherever it is."""
-    heed()
+    raise_if_stopped()
     request = _current.get() or StopRequest()
     request.at_once = True
     try:
@@ -75,8 +75,8 @@ def given_up_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def stopped_by(request: StopRequest) -> Iterator[None]:
-    """What runs in here is stopped by this request, and by no other."""
+def stop_scope(request: StopRequest) -> Iterator[None]:
+    """Lets what runs in here be stopped by this request, and by no other."""
     inside = _current.set(request)
     try:
         yield
@@ -86,14 +86,15 @@ def stopped_by(request: StopRequest) -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """SIGINT or SIGTERM: save and stop, as soon as nothing is lost by it. A second one ends the process at once.
+    """Listens to SIGINT or SIGTERM: save and stop, as soon as nothing is lost by it. A second one ends the process at
+    once.
 
     Of the main thread, which alone hears signals.
     """
     request = StopRequest()
     before = {number: signal.signal(number, request.ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with stopped_by(request):
+        with stop_scope(request):
             yield request
     finally:
         for number, handler in before.items():

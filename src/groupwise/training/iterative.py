@@ -1,4 +1,4 @@
-"""Iterative RL (DeepSeekMath, Algorithm 1) as what it is here: a longer list of stages.
+"""This module makes iterative RL (DeepSeekMath, Algorithm 1) as what it is here: a longer list of stages.
 
 For each iteration: the reward model goes on from where it was, on samples of the present policy that the rule labelled,
 with a share of old data; then the policy goes on from where it was, against that reward model. The reference is the
@@ -23,7 +23,8 @@ def iterative(
     replay: float = 0.1,
     kind: Literal["outcome", "process"] = "process",
 ) -> tuple[Stage, ...]:
-    """Stages ``<scorer>-1, <policy>-1, <scorer>-2, <policy>-2 ...`` after the stage ``start``, which leaves π_init.
+    """Returns the stages ``<scorer>-1, <policy>-1, <scorer>-2, <policy>-2 ...`` after the stage ``start``, which leaves
+    π_init.
 
     ``policy`` and ``scorer`` are the stages of one iteration; both tasks' rewards are the rule, which labels the
     scorer's data and, as referee, judges the policy in evaluation, while the policy is trained on what the scorer says.

@@ -1,4 +1,4 @@
-"""The one loop: SFT, RFT, DPO, PPO and GRPO go through these lines.
+"""This is the one loop: SFT, RFT, DPO, PPO and GRPO go through these lines.
 
 draw → prepare → for each minibatch: forward, coefficient, backward, step → record.
 """
@@ -14,10 +14,10 @@ from typing import Any
 from groupwise.learning.record import StepRecord
 from groupwise.learning.trainable import Trainable
 from groupwise.protocols import RolloutEngine, Sink
-from groupwise.sources import Draw, DrawContext, Position
+from groupwise.sources import DrawContext, Position, RolloutBatch
 from groupwise.sources.draw import after_prompts
 from groupwise.training.adaptive import Controls
-from groupwise.training.interrupts import given_up_at_once, heed
+from groupwise.training.interrupts import interruptible, raise_if_stopped
 from groupwise.training.metrics import length_metrics, policy_metrics, time_metrics
 from groupwise.training.stage import Stage
 from groupwise.training.update import prepare, update
@@ -26,7 +26,7 @@ from groupwise.types import flatten
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a stage stands: with weights and optimizer, all that the next step depends on."""
+    """This says where a stage stands: with weights and optimizer, all that the next step depends on."""
 
     step: int = 0
     """Steps done."""
@@ -49,13 +49,13 @@ class Progress:
         return Controls(self.kl_coefficient, self.entropy_coefficient)
 
     def plain(self) -> dict[str, Any]:
-        """As a checkpoint says it."""
+        """Returns it as a checkpoint says it."""
         return vars(self) | {"position": dict(self.position)}
 
     @staticmethod
     def of(saved: Mapping[str, Any]) -> Progress:
-        """What a checkpoint says of it. Older ones have a number in place of the position, ``cursor``: that of the
-        prompts taken."""
+        """Reads what a checkpoint says of it. Older ones have a number in place of the position, ``cursor``: that of
+        the prompts taken."""
         values = dict(saved)
         cursor = values.pop("cursor", None)
         return Progress(**values if cursor is None else values | {"position": after_prompts(cursor)})
@@ -67,7 +67,7 @@ Checkpoint = Callable[[Progress], None]
 
 def train(
     stage: Stage,
-    world: DrawContext,
+    context: DrawContext,
     learner: Trainable,
     sink: Sink,
     progress: Progress,
@@ -78,15 +78,15 @@ def train(
 
     ``checkpoint`` comes when the step's numbers are out: whoever continues from it has lost none of them.
     """
-    started, serve = time.perf_counter(), partial(load_newest, world.engine, learner)
+    started, serve = time.perf_counter(), partial(load_newest, context.engine, learner)
     for step in range(progress.step, stage.steps):
         controls = progress.controls
         now = replace(stage, algorithm=controls.applied(stage.algorithm))
-        with given_up_at_once():
-            draw = now.algorithm.source.draw(world.at(step, progress.position, serve), progress.position)
+        with interruptible():
+            draw = now.algorithm.source.draw(context.at(step, progress.position, serve), progress.position)
         drawn = time.perf_counter()
 
-        record, learned = _learn(now, learner, draw, step, world.seed, sink)
+        record, learned = _learn(now, learner, draw, step, context.seed, sink)
         if record is not None and not record.bad:
             controls = controls.after(now.algorithm, record, learned)
         metrics = draw.metrics | learned | controls.metrics()
@@ -111,7 +111,7 @@ def load_newest(engine: RolloutEngine, learner: Trainable) -> None:
 
 
 def _learn(
-    stage: Stage, learner: Trainable, draw: Draw, step: int, seed: int, sink: Sink
+    stage: Stage, learner: Trainable, draw: RolloutBatch, step: int, seed: int, sink: Sink
 ) -> tuple[StepRecord | None, dict[str, float]]:
     """All updates of one draw, and what they measured; nothing where every group was dropped.
 
@@ -125,7 +125,7 @@ def _learn(
     def told(name: str, done: int, total: int) -> None:
         sink.phase(name, done, total)
         if learner.version == before:
-            heed()
+            raise_if_stopped()
 
     told("train", 0, len(rollouts))
     signals = prepare(stage, learner, draw.groups)

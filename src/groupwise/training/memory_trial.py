@@ -17,7 +17,7 @@ LONGEST = 16  # of them, by their tokens
 
 
 def rehearse(stage: Stage, context: DrawContext, memory: Memory, tokens: int) -> str:
-    """What was tried, in words; empty: nothing. ``tokens`` are those of a micro-batch.
+    """Tries the longest step and says what was tried, in words; empty: nothing. ``tokens`` are those of a micro-batch.
 
     Raises UserError where memory has no room for one completion.
     """
@@ -38,7 +38,8 @@ def in_pairs(rollouts: Sequence[Rollout]) -> list[int]:
 
 
 def longest_rollouts(stage: Stage, context: DrawContext, tokens: int) -> list[Rollout]:
-    """As long as the stage's can be, enough to fill a micro-batch of ``tokens``; none where no row can be read.
+    """Makes rollouts as long as the stage's can be, enough to fill a micro-batch of ``tokens``; none where no row can
+    be read.
 
     Prompts are the longest by tokens among the LONGEST by letters of LOOKED_AT rows. What is sampled is as long as it
     may get; what rows demonstrate is the longest of them.
@@ -58,7 +59,7 @@ def longest_rollouts(stage: Stage, context: DrawContext, tokens: int) -> list[Ro
 
 
 def longest_rows(rows: Sequence[Example], prompts_alone: bool) -> list[Example]:
-    """By letters of prompt, or of all that the row holds, of rows evenly spread."""
+    """Returns the longest rows by letters of prompt, or of all that the row holds, of rows evenly spread."""
     looked_at = [rows[number] for number in range(0, len(rows), -(-len(rows) // LOOKED_AT) or 1)]
 
     def letters(row: Example) -> int:

@@ -1,17 +1,18 @@
-"""What a step says of itself: how long its completions are, whose they are and how old, and where its time went."""
+"""This module holds what a step says of itself: how long its completions are, whose they are and how old, and where its
+time went."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from groupwise.algorithm import Signals
-from groupwise.sources import Draw
+from groupwise.sources import RolloutBatch
 from groupwise.training.stage import Stage
 from groupwise.types import ANOTHER_POLICY, DEMONSTRATED, Rollout
 
 
 def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Completion lengths in tokens, and of sampled ones the share that was truncated."""
+    """Returns completion lengths in tokens, and of sampled ones the share that was truncated."""
     lengths = [sum(rollout.mask) for rollout in rollouts]
     metrics = {
         "completions/mean_length": sum(lengths) / len(lengths),
@@ -24,8 +25,9 @@ def length_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def policy_metrics(stage: Stage, version: int, rollouts: Sequence[Rollout], signals: Signals) -> dict[str, float]:
-    """Of completions that a policy sampled: whose they are and how old, how many repeat themselves, how much of them is
-    left out of learning; of a scorer's nothing. ``version`` is that of the weights that will learn from them."""
+    """Returns metrics of completions that a policy sampled: whose they are and how old, how many repeat themselves, how
+    much of them is left out of learning; of a scorer's nothing. ``version`` is that of the weights that will learn from
+    them."""
     sampled = [rollout for rollout in rollouts if rollout.version != DEMONSTRATED]
     if stage.algorithm.trains_scorer or not sampled:
         return {}
@@ -35,12 +37,14 @@ def policy_metrics(stage: Stage, version: int, rollouts: Sequence[Rollout], sign
     foreign = sum(rollout.version != version for rollout in sampled) / len(sampled)
     if foreign:
         metrics["off_policy_ratio"] = foreign
-    metrics["completions/repetitive_ratio"] = sum(repeats(rollout.tokens) for rollout in sampled) / len(sampled)
+    own = [[token for token, said in zip(r.tokens, r.mask, strict=True) if said] for r in sampled]
+    metrics["completions/repetitive_ratio"] = sum(map(repeats, own)) / len(sampled)
     return metrics | {"masked_ratio": left_out}
 
 
 def staleness(version: int, rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """By how many updates tokens are behind the weights that learn from them: the oldest, and the mean of all."""
+    """Returns by how many updates tokens are behind the weights that learn from them: the oldest, and the mean of
+    all."""
     if not rollouts:
         return {}
     behind = count = 0
@@ -59,8 +63,8 @@ def repeats(tokens: Sequence[int]) -> bool:
     return len(tokens) >= 16 and 2 * len(set(grams)) < len(grams)
 
 
-def time_metrics(draw: Draw, tokens: int, drawing: float, training: float, after: float) -> dict[str, float]:
-    """Where a step's seconds went, and tokens a second."""
+def time_metrics(draw: RolloutBatch, tokens: int, drawing: float, training: float, after: float) -> dict[str, float]:
+    """Returns where a step's seconds went, and tokens a second."""
     sampling = draw.seconds.get("sample", 0.0)
     metrics = {f"seconds/{name}": seconds for name, seconds in draw.seconds.items()}
     metrics |= {

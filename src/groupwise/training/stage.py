@@ -26,8 +26,8 @@ NO_WEIGHT = (
 
 @dataclass(frozen=True)
 class Stage:
-    """An algorithm × a task × a budget. Batch sizes speak for themselves: ``prompts_per_step`` here, ``group_size`` in
-    the source, ``minibatches`` here, ``tokens_per_micro_batch`` in the learner."""
+    """A stage is an algorithm × a task × a budget. Batch sizes speak for themselves: ``prompts_per_step`` here,
+    ``group_size`` in the source, ``minibatches`` here, ``tokens_per_micro_batch`` in the learner."""
 
     name: str
     """Names the stage's model, metrics and options."""
@@ -73,7 +73,7 @@ class Stage:
     Their batches lie in bad_batches/."""
 
     def learning_rate_at(self, step: int) -> float:
-        """Of the 0-based ``step``."""
+        """Returns the learning rate of the 0-based ``step``."""
         import math
 
         if step < self.warmup_steps:
@@ -85,19 +85,22 @@ class Stage:
 
 
 def updates_per_draw(stage: Stage) -> int:
-    """Optimiser updates made on one draw."""
+    """Counts the optimiser updates made on one draw."""
     return stage.minibatches * stage.epochs
 
 
 def draw_context(stage: Stage, renderer: Renderer, engine: RolloutEngine, seed: int) -> DrawContext:
-    """What the stage's source may use; ``dataclasses.replace`` adds who hears of it, and where it may keep things."""
+    """Returns what the stage's source may use; ``dataclasses.replace`` adds who hears of it, and where it may keep
+    things."""
     return in_stage(stage, DrawContext(stage.name, stage.task, stage.prompts_per_step, renderer, engine, seed))
 
 
 def in_stage(stage: Stage, context: DrawContext) -> DrawContext:
     """The same for another stage, or for the same one with other options."""
+    renderer, sees = context.renderer, stage.algorithm.reference.sees
     return replace(
         context,
+        renderer=renderer if renderer.reference_sees == sees else replace(renderer, reference_sees=sees),
         name=stage.name,
         task=stage.task,
         prompts_per_step=stage.prompts_per_step,
@@ -111,7 +114,7 @@ def in_stage(stage: Stage, context: DrawContext) -> DrawContext:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Which checkpoints of a stage are kept; ``Stage.checkpoint_every`` says when one is written."""
+    """This says which checkpoints of a stage are kept; ``Stage.checkpoint_every`` says when one is written."""
 
     keep_last: Annotated[int, "[1, inf)"] = 2
     """The newest ones while the stage is under way. With two, a damaged one has one before it to go on from."""
@@ -125,8 +128,8 @@ class Checkpoints:
     good. Empty: none."""
 
     def kept(self, steps: Sequence[int], best: int | None, finished: bool, end: int | None = None) -> set[int]:
-        """Which of ``steps``, in order, stay: ``best`` is the step where the metric is highest, ``end`` the last of the
-        run's last stage."""
+        """Returns which of ``steps``, in order, stay: ``best`` is the step where the metric is highest, ``end`` the
+        last of the run's last stage."""
         kept = set() if finished else set(steps[-self.keep_last :])
         kept |= {end} & set(steps) if end is not None and self.keep_end else set()
         kept |= {step for step in steps if self.keep_every and step % self.keep_every == 0}

@@ -1,4 +1,5 @@
-"""From a draw to optimiser updates: the algorithm's numbers are made here, and the network's gradient from them."""
+"""This module leads from a draw to optimiser updates: the algorithm's numbers are made here, and the network's gradient
+from them."""
 
 from __future__ import annotations
 
@@ -42,6 +43,12 @@ def prepare(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> Signal
     if not algorithm.trains_scorer and _needs_old(stage, signals):
         signals = replace(signals, old_logprobs=learner.logprobs(rollouts, temperature).double())
     policy = learner.policy
+    if algorithm.reference.sees and not all(rollout.prompt.reference_tokens for rollout in rollouts):
+        raise UserError(
+            f"stage {stage.name}: reference.sees asks for a teacher who sees more than the policy, and what it reads "
+            "was not kept with these completions; expected a source that makes its prompts in this stage, such as "
+            "OnPolicy()"
+        )
     if policy and algorithm.needs_reference_logprobs:
         reference = policy.logprobs(rollouts, temperature, reference=True)
         signals = replace(signals, reference_logprobs=reference.double())
@@ -52,7 +59,7 @@ def prepare(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> Signal
 
 
 def off_policy(rollouts: Sequence[Rollout], version: int) -> Tensor:
-    """``[B, T]`` bool: tokens of completions that were sampled, and not by the weights of that version."""
+    """Returns ``[B, T]`` bool: tokens of completions that were sampled, and not by the weights of that version."""
     found = torch.zeros(len(rollouts), max(len(rollout.tokens) for rollout in rollouts), dtype=torch.bool)
     for row, rollout in enumerate(rollouts):
         start = 0
@@ -108,7 +115,8 @@ def update(
     seed: int,
     on_phase: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> tuple[StepRecord, dict[str, float]]:
-    """All optimiser updates of one draw, and their metrics. ``on_phase("train", rows done, rows in all)``."""
+    """Makes all optimiser updates of one draw, and returns their metrics. ``on_phase("train", rows done, rows in
+    all)``."""
     algorithm, rollouts = stage.algorithm, flatten(groups)
     rate = stage.learning_rate_at(step)
     record = StepRecord.empty(groups, signals, step, algorithm.objective.reads())
@@ -167,7 +175,7 @@ def _accumulated(learner: Trainable, batch: TrainBatch, algorithm: Algorithm, on
 
 
 def minibatches(group: Sequence[int], parts: int, order: random.Random) -> list[list[int]]:
-    """Row numbers in at most ``parts`` minibatches of whole groups, shuffled where there is more than one."""
+    """Returns row numbers in at most ``parts`` minibatches of whole groups, shuffled where there is more than one."""
     numbers = sorted(set(group))
     if parts > 1:
         order.shuffle(numbers)

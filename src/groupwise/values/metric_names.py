@@ -1,4 +1,5 @@
-"""Which numbers a clock makes, or what happened to be known already: two runs of one recipe differ in these alone."""
+"""This module says which numbers a clock makes, or what happened to be known already: two runs of one recipe differ in
+these alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which weights drew which tokens of a completion."""
+"""This module says which weights drew which tokens of a completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""When two numbers are the same but for rounding: one tolerance, in one place. Imports nothing of ours.
+"""This module says when two numbers are the same but for rounding: one tolerance, in one place. Imports nothing of
+ours.
 
 Weights such as 0.7 + 0.2 + 0.1 sum to 0.9999999999999999, and 0.1 + 0.2 is not 0.3 in floating point: such a difference
 is neither a verdict nor a signal. ``algorithm.rounding`` says the same of tensors.
@@ -40,7 +41,8 @@ def in_range(values: Sequence[float]) -> tuple[Sequence[float], float]:
 
 
 def classes(values: Sequence[float]) -> list[int]:
-    """For each value the number of its class: equal but for rounding is one class, numbered from the smallest up."""
+    """Returns for each value the number of its class: equal but for rounding is one class, numbered from the smallest
+    up."""
     order = sorted(range(len(values)), key=lambda place: values[place])
     found, number = [0] * len(values), 0
     for before, place in pairwise(order):

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from groupwise.isolation.attempts import granted
+from groupwise.isolation.attempts import granted_accesses
 
 PRELOADED = time.time()
 
@@ -18,7 +18,7 @@ PRELOADED = time.time()
 def act(item: Any) -> Any:
     """Runs the deed of that name, tries all that the bait is for, or gives the item back."""
     if isinstance(item, dict):
-        return granted(item)
+        return granted_accesses(item)
     deed = DEEDS.get(item) if isinstance(item, str) else None
     return deed() if deed else item
 

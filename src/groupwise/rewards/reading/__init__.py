@@ -1,4 +1,4 @@
-"""How the answer of a text is found and what it says, in four steps, each a module.
+"""This package finds the answer of a text and what it says, in four steps, each a module.
 
 ``structure`` (thinking blocks are left out) -> ``conventions`` and ``endings`` (where the answer stands) -> ``parsing``
 (which of ``values`` it is: a number with a unit, a choice, a list, words, a formula; ``quantities`` and ``units``

@@ -1,4 +1,5 @@
-"""Equality of formulas by math-verify. It runs in a process that can be killed: some inputs never end."""
+"""This module tests formulas for equality by math-verify. It runs in a process that can be killed: some inputs never
+end."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ _DELIMITERS = ("$", r"\(", r"\[", r"\boxed")
 
 
 def compare(item: dict[str, Any]) -> str | list[bool]:
-    """``equal``, ``different``, ``no answer`` or ``no gold``; with ``answers``, which of them equal ``answer``.
+    """Returns ``equal``, ``different``, ``no answer`` or ``no gold``; with ``answers``, which of them equal ``answer``.
 
     ``gold`` and ``answer`` are values as ``reader.as_item`` writes them; with ``published`` they are texts that
     math-verify reads by its own rules.
@@ -46,7 +47,7 @@ def compare(item: dict[str, Any]) -> str | list[bool]:
 
 
 def readable(values: list[Any]) -> list[bool]:
-    """Of each of some references whether math-verify reads it."""
+    """Says of each of some references whether math-verify reads it."""
     return [_is_readable(value) for value in values]
 
 
@@ -227,7 +228,7 @@ def _near(gold: Any, answer: Any, near: Tolerance) -> bool | None:
 
 
 def as_item(value: Value) -> object:
-    """Plain JSON of a value, for the process that does algebra."""
+    """Returns plain JSON of a value, for the process that does algebra."""
     match value:
         case Quantity():
             return ["number", _latex(value)]

@@ -1,4 +1,5 @@
-"""Where an answer stands: the ways in which people and models mark one, each a rule that finds spans of text."""
+"""This module says where an answer stands: the ways in which people and models mark one, each a rule that finds spans
+of text."""
 
 from __future__ import annotations
 
@@ -76,7 +77,8 @@ _CONJUNCTION = re.compile(r"and|or|和|或|、|，|,|;")
 
 
 def hashes(text: str) -> Iterator[Span]:
-    """``#### N`` (GSM8K). Two on a line are two answers, of which the last counts; five marks and more are none."""
+    """Finds ``#### N`` (GSM8K). Two on a line are two answers, of which the last counts; five marks and more are
+    none."""
     for match in _last(_HASHES, text):
         if line := match[1].strip(" \t\r*:"):
             yield Span(line[:SPAN_CHARACTERS], is_marked=False, heads=True)
@@ -120,7 +122,7 @@ def _neighbours(text: str, found: list[tuple[int, int, int]]) -> dict[str, Any]:
 
 
 def tags(text: str) -> Iterator[Span]:
-    """``<answer>...</answer>``; the last one may lack its end, where a stop string took it."""
+    """Finds ``<answer>...</answer>``; the last one may lack its end, where a stop string took it."""
     marks = list(_TAG.finditer(text))
     for number in range(len(marks) - 1, max(-1, len(marks) - 1 - 2 * OCCURRENCES), -1):
         if marks[number]["close"]:
@@ -164,7 +166,7 @@ def _marked_lines(text: str) -> Iterator[tuple[re.Match[str], Span]]:
 
 
 def outputs(text: str) -> Iterator[Span]:
-    """The last line of the last fenced block ``output``: what a program printed, where a tool ran it."""
+    """Finds the last line of the last fenced block ``output``: what a program printed, where a tool ran it."""
     fences = list(_OUTPUT.finditer(text))
     for number in range(len(fences) - 1, max(-1, len(fences) - 1 - OCCURRENCES), -1):
         if fences[number]["kind"].strip().lower() in ("output", "result", "stdout"):

@@ -34,7 +34,7 @@ _UNIT_AFTER = re.compile(
 
 
 def last_line(text: str) -> str:
-    """The last line with anything on it; of displayed mathematics all of its lines."""
+    """Returns the last line with anything on it; of displayed mathematics all of its lines."""
     end = _FENCE_END.sub("", text.rstrip()[-END_CHARACTERS:]).rstrip()
     for closing, opening in (("\\]", "\\["), ("$$", "$$"), ("\\)", "\\(")):
         bare = end.rstrip(". ")
@@ -44,7 +44,8 @@ def last_line(text: str) -> str:
 
 
 def trailing_formula(line: str) -> str | None:
-    """``x+2`` of ``so we have x+2``: what is left of a line without its first words, where that is a formula."""
+    """Returns ``x+2`` of ``so we have x+2``: what is left of a line without its first words, where that is a
+    formula."""
     words = line.split(" ")
     for start in range(1, min(len(words), WORDS_BEFORE)):
         rest = " ".join(words[start:])
@@ -62,7 +63,8 @@ def last_number(text: str) -> str | None:
 
 
 def ending_spans(text: str) -> Iterator[Span]:
-    """What the end may mean, likeliest first: the whole last line, the last piece of mathematics, the last number.
+    """Returns what the end may mean, likeliest first: the whole last line, the last piece of mathematics, the last
+    number.
 
     Numbers side by side (``5 or 6``) are a list and so no single answer; a number that is denied (``not 5``) is none.
     """

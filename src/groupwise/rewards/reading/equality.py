@@ -1,4 +1,4 @@
-"""When two values are the same: exactly, or within a tolerance that the reward states."""
+"""This module says when two values are the same: exactly, or within a tolerance that the reward states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _BOUND = re.compile(r"\s*(?:[<>](?![<>])|\\(?:le|ge|lt|gt|ne)(?![a-zA-Z]))")
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a number may be from the reference: less than ``absolute``, or at most ``relative`` of the larger one."""
+    """A tolerance says how far a number may be from the reference: less than ``absolute``, or at most ``relative`` of
+    the larger one."""
 
     absolute: Fraction = Fraction(0)
     relative: Fraction = Fraction(0)

@@ -1,4 +1,5 @@
-"""One way of writing: full-width and mathematical characters, and LaTeX that changes nothing but the looks."""
+"""This module brings text into one way of writing: full-width and mathematical characters, and LaTeX that changes
+nothing but the looks."""
 
 from __future__ import annotations
 
@@ -103,7 +104,7 @@ _MARKDOWN = (
 
 
 def in_ascii(text: str) -> str:
-    """The same in ASCII and LaTeX: ``√2`` is ``\\sqrt{2}``, ``½`` ``\\frac{1}{2}``, ``x²`` ``x^{2}``."""
+    """Returns the same in ASCII and LaTeX: ``√2`` is ``\\sqrt{2}``, ``½`` ``\\frac{1}{2}``, ``x²`` ``x^{2}``."""
     if text.isascii():
         return text
     text = _RAISED_RUN.sub(lambda run: f"^{{{run[0].translate(_TO_RAISED)}}}", text)
@@ -132,7 +133,8 @@ def tidy(text: str) -> str:
 
 
 def unwrapped(text: str) -> str:
-    """Without delimiters of mathematics and marks of emphasis around it, full stops and commas after it."""
+    """Returns text without delimiters of mathematics and marks of emphasis around it, full stops and commas after
+    it."""
     text = text.strip()
     for _ in range(8):
         before = text
@@ -189,7 +191,7 @@ _HUGE = re.compile(
 
 
 def within_bounds(text: str) -> bool:
-    """Not longer or deeper than algebra can take, and no number too large to be written down."""
+    """Says whether a text is not longer or deeper than algebra can take, and no number too large to be written down."""
     depth = deepest = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")

@@ -1,4 +1,4 @@
-"""From a span of text to the value that it says."""
+"""This module leads from a span of text to the value that it says."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _SHORT_WORDS = frozenset(_SHORT_WORDS_TEXT.split())
 
 
 def understand(text: str, is_marked: bool = True) -> Value | None:
-    """What the whole of a span says, or None: prose, nothing, or out of bounds.
+    """Returns what the whole of a span says, or None: prose, nothing, or out of bounds.
 
     ``is_marked``: it stands in a box, a tag or between dollars, where any words are an answer; elsewhere one word is.
     """

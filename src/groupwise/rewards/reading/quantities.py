@@ -1,4 +1,4 @@
-"""Numbers with their units, read exactly."""
+"""This module reads numbers with their units, exactly."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def quantity(text: str, is_loose: bool = False) -> Quantity | None:
 
 
 def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
-    """:func:`quantity` of a text that is ``tidy``."""
+    """Returns the :func:`quantity` of a text that is ``tidy``."""
     if len(text) > 2 * NUMBER_CHARACTERS:
         return None
     named = _NAME.match(text)

@@ -46,14 +46,14 @@ class Reader:
                 raise UserError(f"unknown convention {name!r}; expected some of {', '.join(CONVENTIONS)}")
 
     def spans(self, text: str, with_end: bool = False) -> Iterator[tuple[str, Span]]:
-        """Convention and span, likeliest first, of a text without its thinking."""
+        """Yields convention and span, likeliest first, of a text without its thinking."""
         for name in self.order:
             yield from ((name, span) for span in CONVENTIONS[name](text))
         if with_end and text.strip():
             yield from ((END, span) for span in ending_spans(text))
 
     def answer(self, text: str, reference: Reference, unmarked: bool, inside: bool = False) -> Value | None:
-        """What a completion answers, None where it does not.
+        """Returns what a completion answers, None where it does not.
 
         Of each convention the last span that can be read counts, whatever stands before it. Of the conventions the
         first whose reading has the reference's kind; where none has, the first that can be read. So the *value* of

@@ -1,4 +1,5 @@
-"""The answer of a row: the answer itself, a whole solution that ends with it, or a list of answers."""
+"""This module reads the answer of a row: the answer itself, a whole solution that ends with it, or a list of
+answers."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from groupwise.rewards.reading.values import Items, Prose, Words
 
 @functools.lru_cache(maxsize=4096)
 def read_reference(text: str, several: str = "") -> Reference:
-    """A row's answer: the answer itself, a whole solution that ends with it, or a JSON list of answers.
+    """Reads a row's answer: the answer itself, a whole solution that ends with it, or a JSON list of answers.
 
     ``several`` says what a list of several means: ``any`` of them is right, or ``all`` are the answer together.
     """

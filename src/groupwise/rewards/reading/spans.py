@@ -1,4 +1,5 @@
-"""What a span of text says, for a reference of a kind: all of it, or what is left without the words around it."""
+"""This module says what a span of text says, for a reference of a kind: all of it, or what is left without the words
+around it."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ class Reference:
 
 
 def read_span(span: Span, kind: Kind, reference: Reference | None = None) -> Value | None:
-    """What a span says, for a reference of this kind; None where it cannot be read."""
+    """Returns what a span says, for a reference of this kind; None where it cannot be read."""
     if span.heads and not is_answer(span.text, reference):
         return None
     may_be_list = len({*span.joined}) > 1 and span.is_marked and (kind in ("list", "prose") or span.is_list)
@@ -122,7 +123,8 @@ def _shorter(part: str) -> Iterator[str]:
 
 
 def in_prose(text: str) -> Value | None:
-    """The one number of a sentence, with the word after it; None of a sentence with several or that denies it."""
+    """Returns the one number of a sentence, with the word after it; None of a sentence with several or that denies
+    it."""
     sentence = parts_before_prose(text)
     for part in sentence[:2][::-1]:
         pieces = math_pieces(part)

@@ -23,7 +23,7 @@ _BLOCK = re.compile(
 
 
 def without_thinking(text: str, begins_inside: bool = False) -> str:
-    """What follows the last thinking block that closes; empty where the last one never closes.
+    """Returns what follows the last thinking block that closes; empty where the last one never closes.
 
     Known are ``<think>`` and its usual siblings, ``[THINK]``, the marks of Kimi and OpenThoughts, and the channels of
     gpt-oss. A closing mark without an opening one ends a block that the prompt had opened. ``begins_inside`` says that

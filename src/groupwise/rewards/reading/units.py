@@ -97,7 +97,7 @@ _POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3",
 
 
 def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
-    """``(scale, unit, is it a percentage)`` of what follows a number; None where that is no unit.
+    """Returns ``(scale, unit, is it a percentage)`` of what follows a number; None where that is no unit.
 
     ``5 cm^2``, ``5\\text{ cm}^2``, ``18 dollars per day``, ``3 million``, ``5元``, ``90^\\circ``. ``is_apart`` says
     that a blank stands between: only then is a single letter a unit (``5 m``) and no factor (``5m``).
@@ -165,7 +165,7 @@ def units_agree(one: Unit, other: Unit) -> bool:
 
 
 def currency(sign: str) -> Unit:
-    """The unit of a sign before a number."""
+    """Returns the unit of a sign before a number."""
     return (_KNOWN[sign],) if sign in _KNOWN else ()
 
 

@@ -1,4 +1,4 @@
-"""What an answer can be: a number, a choice, a list, words or a formula."""
+"""This module says what an answer can be: a number, a choice, a list, words or a formula."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from groupwise.rewards.reading.units import Unit
 
 @dataclass(frozen=True)
 class Choice:
-    """One letter of a multiple choice."""
+    """A choice is one letter of a multiple choice."""
 
     letter: str
 
@@ -25,7 +25,8 @@ class Words:
 
 @dataclass(frozen=True)
 class Items:
-    """Several values: a bare list (no brackets) or a set, in any order; a tuple or an interval, in one order."""
+    """Items are several values: a bare list (no brackets) or a set, in any order; a tuple or an interval, in one
+    order."""
 
     items: tuple[Value, ...]
     brackets: str = ""
@@ -41,7 +42,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Formula:
-    """Mathematics that algebra must read."""
+    """A formula is mathematics that algebra must read."""
 
     latex: str
     unit: Unit = ()

@@ -1,0 +1,125 @@
+"""Gymnasium: ``reset(seed=)`` gives an observation, ``step(action)`` five values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from groupwise.environments.protocol import Reply, Says, Utterance
+from groupwise.environments.schemas import short
+from groupwise.errors import UserError
+
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_NUMBER = re.compile(r"-?\d+")
+
+
+@dataclass(frozen=True)
+class Gymnasium:
+    """A Gymnasium environment as a conversation: states as text, words as actions.
+
+    Each step's reward is the turn's. Words that are no action are answered, and cost a turn.
+    """
+
+    make: Callable[[], Any]
+    """Makes one for each episode: ``lambda: gymnasium.make("FrozenLake-v1", render_mode="ansi")``."""
+    show: Callable[[Any, Any], str] | None = None
+    """``show(env, observation)``: what the model reads. None: ``env.render()`` where that is text, else the
+    observation."""
+    act: Callable[[Any, str], Any] | None = None
+    """``act(env, text)``: the action that the model's words mean; it raises ValueError where they mean none. None: of
+    a discrete space the last number, of a text space the text."""
+
+    def __call__(self, row: Mapping[str, Any], random: Random) -> Generator[Utterance, Reply, Any]:
+        env = self.make()
+        try:
+            given = row.get("seed")
+            seed = given if isinstance(given, int) and not isinstance(given, bool) else random.getrandbits(31)
+            observation, info = env.reset(seed=seed)
+            text = self._shown(env, observation)
+            reward, over = 0.0, False
+            reply = yield text
+            while not over:
+                try:
+                    action = self._action(env, str(reply))
+                except ValueError as error:
+                    reply = yield f"not an action: {error}"
+                    continue
+                observation, reward, ended, cut, info = env.step(action)
+                over = bool(ended or cut)
+                text = "" if over else self._shown(env, observation)
+                if not over:
+                    reply = yield Says(text, reward=float(reward))
+            return {"reward": float(reward), **_success(info)}
+        finally:
+            if hasattr(env, "close"):
+                env.close()
+
+    def _shown(self, env: Any, observation: Any) -> str:
+        if self.show is not None:
+            return str(self.show(env, observation))
+        picture = env.render() if getattr(env, "render_mode", None) == "ansi" else None
+        return without_colours(picture if isinstance(picture, str) else str(observation)).strip()
+
+    def _action(self, env: Any, text: str) -> Any:
+        space = getattr(env, "action_space", None)
+        if self.act is not None:
+            return self.act(env, text)
+        if hasattr(space, "n"):
+            numbers = _NUMBER.findall(text[-1000:])
+            first = int(space.start)
+            if not numbers:
+                raise ValueError(f"{short(text)!r} has no number; expected one from {first} to {first + space.n - 1}")
+            action = int(numbers[-1])
+            if not first <= action < first + space.n:
+                raise ValueError(f"{action}; expected a number from {first} to {first + space.n - 1}")
+            return action
+        if hasattr(space, "charset") or hasattr(space, "character_set"):
+            return text
+        raise UserError(
+            f"the actions of this environment are {space or 'not said'}; give act=, which makes one of the model's "
+            "words: gw.environments.Gymnasium(make, act=lambda env, text: ...)"
+        )
+
+
+def without_colours(text: str) -> str:
+    """The text without the codes that colour it in a terminal."""
+    return _COLOURS.sub("", text)
+
+
+def by_id(name: str) -> Gymnasium:
+    """The environment that is registered under the id, its pictures as text where it has such."""
+    import gymnasium
+
+    modes = _metadata(name).get("render_modes") or ()
+    return Gymnasium(_Registered(name, "ansi" if "ansi" in modes else None, gymnasium.make))
+
+
+@dataclass(frozen=True)
+class _Registered:
+    name: str
+    render_mode: str | None
+    build: Callable[..., Any]
+
+    def __call__(self) -> Any:
+        return self.build(self.name, render_mode=self.render_mode)
+
+
+def _metadata(name: str) -> Mapping[str, Any]:
+    import gymnasium
+
+    try:
+        env = gymnasium.make(name)
+    except gymnasium.error.Error as error:
+        raise UserError(f"gymnasium:{name}: {' '.join(str(error).split())}") from error
+    try:
+        return dict(env.metadata)
+    finally:
+        env.close()
+
+
+def _success(info: Any) -> dict[str, bool]:
+    told = [info[key] for key in ("is_success", "success") if isinstance(info, Mapping) and key in info]
+    return {"success": bool(told[0])} if told else {}

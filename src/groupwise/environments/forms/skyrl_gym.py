@@ -1,0 +1,80 @@
+"""SkyRL-gym: ``init(prompt)`` gives messages, ``step(text)`` a dictionary of observations, reward and done."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from groupwise.environments.protocol import Reply, Says, Utterance
+from groupwise.errors import UserError
+
+
+@dataclass(frozen=True)
+class SkyRLGym:
+    """A text environment of SkyRL-gym's. Each step's reward is the turn's."""
+
+    make: Callable[..., Any]
+    """``make(row)`` makes one for each episode: ``lambda row: skyrl_gym.make("gsm8k", extras=row)``; or its class,
+    which is given ``env_config={}`` and ``extras=row``."""
+
+    def __call__(self, row: Mapping[str, Any], random: Random) -> Generator[Utterance, Reply, Any]:
+        env = self._made(row)
+        prompt = _messages(row.get("prompt", ()))
+        said, _ = env.init([dict(message) for message in prompt])
+        try:
+            reply = yield _beyond(list(said), prompt)
+            while True:
+                out = env.step(str(reply))
+                reward = out["reward"]
+                reward = float(sum(reward)) if isinstance(reward, list | tuple) else float(reward)
+                if out["done"]:
+                    return {"reward": reward, **_metrics(env)}
+                reply = yield [Says(each["content"], role=each["role"]) for each in out["observations"][:-1]] + [
+                    Says(each["content"], role=each["role"], reward=reward) for each in out["observations"][-1:]
+                ] or [Says("", reward=reward)]
+        finally:
+            env.close()
+
+    def _made(self, row: Mapping[str, Any]) -> Any:
+        if inspect.isclass(self.make):
+            return self.make(env_config={}, extras=dict(row))
+        return self.make(row) if inspect.signature(self.make).parameters else self.make()
+
+
+def by_id(name: str) -> SkyRLGym:
+    """The environment that is registered under the id."""
+    return SkyRLGym(_Registered(name))
+
+
+@dataclass(frozen=True)
+class _Registered:
+    name: str
+
+    def __call__(self, row: Mapping[str, Any]) -> Any:
+        import skyrl_gym
+
+        try:
+            return skyrl_gym.make(self.name, env_config={}, extras=dict(row))
+        except skyrl_gym.error.Error as error:
+            raise UserError(f"skyrl_gym:{self.name}: {' '.join(str(error).split())}") from error
+
+
+def _messages(prompt: Any) -> list[dict[str, Any]]:
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    return [dict(message) for message in prompt]
+
+
+def _beyond(said: list[Any], prompt: list[dict[str, Any]]) -> Utterance:
+    """What ``init`` says after the prompt. Raises UserError where it changes the prompt, which the model has read."""
+    if said[: len(prompt)] != prompt:
+        raise UserError("init(prompt) changes the prompt; expected the prompt, and then perhaps further messages")
+    return [Says(each["content"], role=each["role"]) for each in said[len(prompt) :]] or None
+
+
+def _metrics(env: Any) -> dict[str, float]:
+    found = env.get_metrics() if hasattr(env, "get_metrics") else {}
+    return {str(name): float(value) for name, value in (found or {}).items() if isinstance(value, int | float)}

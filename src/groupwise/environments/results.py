@@ -1,0 +1,127 @@
+"""What a tool returned, as a message: text, a reward, numbers, and whether the episode is over."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from groupwise.environments.protocol import Ended, Says
+
+NOTHING = "(no result)"
+BLOCKS = ("text", "image", "image_url", "audio", "video", "resource", "resource_link")
+"""Types of the parts of a message."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One tool's answer to one call."""
+
+    text: str
+    reward: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    ended: Ended | None = None
+    """Where the tool ended the episode: what it returned."""
+    failed: bool = False
+
+
+def result_of(returned: Any) -> Result:
+    """Of whatever a tool returns: text; anything that JSON can say; bytes; None; content blocks; ``Says`` with a
+    reward; verl's ``(response, reward)`` and ``(response, reward, metrics)`` and its ``ToolResponse``; ``Ended``.
+
+    What has no text of its own (a generator, an object that only says where in memory it lies) has failed.
+    """
+    if isinstance(returned, Ended):
+        return Result(NOTHING, ended=returned)
+    if isinstance(returned, Says):
+        return Result(plain(returned.text), returned.reward)
+    if _is_triple(returned):
+        response, reward, *metrics = returned
+        inner = result_of(response)
+        numbers = {str(name): float(value) for name, value in ((metrics or [None])[0] or {}).items() if _number(value)}
+        return dataclasses.replace(inner, reward=None if reward is None else float(reward), metrics=numbers)
+    try:
+        return Result(_text(returned))
+    except (TypeError, ValueError, RecursionError) as error:
+        return Result(f"the tool returned what cannot be shown ({type(returned).__name__}: {error})", failed=True)
+
+
+def shortened(text: str, characters: int) -> str:
+    """The text where it has at most so many characters, else its head and its tail with a line between them that says
+    how much is left out."""
+    if len(text) <= characters:
+        return text
+    note = f"\n... ({len(text) - characters:,} of {len(text):,} characters left out) ...\n"
+    head = -(-characters // 2)
+    return text[:head] + note + text[len(text) - (characters - head) :]
+
+
+def plain(text: str) -> str:
+    """The text with a ``?`` for each lone surrogate, which no tokenizer takes."""
+    return str(text).encode("utf-8", "replace").decode()
+
+
+def _is_triple(returned: Any) -> bool:
+    """verl's tuple. A point (1, 2) is none: its first part is no response."""
+    if not isinstance(returned, tuple) or len(returned) not in (2, 3):
+        return False
+    response, reward, *metrics = returned
+    shows = response is None or isinstance(response, str | Mapping) or hasattr(response, "text")
+    return shows and (reward is None or _number(reward)) and all(each is None or _is_dict(each) for each in metrics)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return plain(value) or NOTHING
+    if value is None:
+        return NOTHING
+    if isinstance(value, bytes | bytearray):
+        try:
+            return bytes(value).decode() or NOTHING
+        except UnicodeDecodeError:
+            return f"({len(value):,} bytes that are no text)"
+    if isinstance(value, list) and value and all(_is_block(each) for each in value):
+        return "\n".join(_block(each) for each in value)
+    if hasattr(value, "text") and (value.text is None or isinstance(value.text, str)):
+        shown = [f"({kind} that cannot be shown)" for kind in ("image", "video") if getattr(value, kind, None)]
+        return "\n".join([*([plain(value.text)] if value.text else []), *shown]) or NOTHING
+    return plain(json.dumps(value, ensure_ascii=False, default=_simple))
+
+
+def _is_block(value: Any) -> bool:
+    """A part of a message, as TRL and MCP have them."""
+    return isinstance(value, Mapping) and value.get("type") in BLOCKS and len(value) > 1
+
+
+def _block(part: Mapping[str, Any]) -> str:
+    text = part.get("text")
+    return plain(text) if isinstance(text, str) else f"({part['type']} that cannot be shown)"
+
+
+def _simple(value: Any) -> Any:
+    """What JSON has no word for. Raises TypeError where it cannot be told from another of its kind."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    if isinstance(value, bytes | bytearray):
+        return _text(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if type(value).__str__ is not object.__str__ or type(value).__repr__ is not object.__repr__:
+        if hasattr(value, "__next__") or isinstance(value, type) or callable(value):
+            raise TypeError("return text, or what JSON can say")
+        return str(value)
+    raise TypeError("return text, or what JSON can say")

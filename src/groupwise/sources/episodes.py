@@ -1,0 +1,243 @@
+"""The one loop over episodes: the model takes a turn, its environment answers, the model goes on.
+
+While one episode waits for its environment the engine draws the turns of others. What an episode becomes depends on
+its seeds alone: never on who answered first, nor on how long that took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from groupwise.environments.as_environment import schemas_of
+from groupwise.environments.plain import Plain
+from groupwise.environments.protocol import Environment
+from groupwise.protocols import RolloutEngine, Stream
+from groupwise.rewards.episodes import EpisodeReward
+from groupwise.sources.episode import Episode
+from groupwise.sources.episode_metrics import WorldTime
+from groupwise.tokens.calls import TOOLS
+from groupwise.tokens.opening import opened
+from groupwise.tokens.renderer import Renderer
+from groupwise.types import CompletionEvent, Example, Prompt, Request, Rollout, Sampling
+
+PATIENCE_SECONDS = 0.5  # for an answer, where nothing is drawn meanwhile
+
+Place = tuple[int, int]
+"""The number of the prompt and the index of the rollout in its group."""
+
+
+def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple[Example, int]]) -> list[Prompt | str]:
+    """For each row and the seed of its world the prompt that its environment opens, or why it did not."""
+    worlds = reward.worlds
+    rows = [(with_tools(example, reward.environment), seed) for example, seed in rows]
+    numbers = {worlds.begin(row_of(example), seed): place for place, (example, seed) in enumerate(rows)}
+    found: dict[int, Prompt | str] = {}
+    try:
+        while len(found) < len(rows):
+            for number, plain, _ in worlds.hear(PATIENCE_SECONDS):
+                if number in numbers:
+                    place = numbers[number]
+                    found[place] = _opened(renderer, *rows[place], plain)
+                    worlds.close_episode(number)
+    finally:
+        for number in numbers:
+            worlds.close_episode(number)
+    return [found[place] for place in range(len(rows))]
+
+
+def row_of(example: Example) -> dict[str, Any]:
+    """What an environment is told of a row: its columns, and its prompt and answer by those names."""
+    prompt = example.prompt if isinstance(example.prompt, str) else [dict(message) for message in example.prompt]
+    told = {"prompt": prompt, **({} if example.answer is None else {"answer": example.answer})}
+    return {**told, **example.columns}
+
+
+def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Prompt | str:
+    if "says" not in plain:
+        return str(plain.get("failed") or plain.get("timeout") or "it ended before the model said anything")
+    if any("reward" in message for message in plain["says"]):
+        return "it gave a reward before the model said anything"
+    messages = opened(example.prompt, plain["says"])
+    said = messages if renderer.is_chat else "".join(message["content"] for message in messages)
+    prompt = renderer.prompt(replace(example, prompt=said))
+    return replace(prompt, example=example, world=seed, messages=messages)
+
+
+def with_tools(example: Example, environment: Environment) -> Example:
+    """The example with what its environment lets the model call, for the chat template."""
+    schemas = schemas_of(environment, row_of(example))
+    return replace(example, columns={**example.columns, TOOLS: schemas}) if schemas else example
+
+
+Played = tuple[Place, Rollout]
+"""An episode that is over."""
+
+
+def play(
+    engine: RolloutEngine,
+    renderer: Renderer,
+    reward: EpisodeReward,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[tuple[int, ...]],
+    sampling: Sampling,
+    alone: bool = True,
+    clock: WorldTime | None = None,
+) -> Iterator[Played]:
+    """Plays an episode for each seed of each prompt, which ``open_prompts`` has opened, and yields each as it ends.
+
+    ``sampling.max_tokens`` are those that the model says in all turns together. ``alone``: no other reward scores it.
+    ``clock`` is told what environments took.
+    """
+    stream = engine.stream(sampling)
+    clock = clock or WorldTime()
+    game = _Game(stream, renderer, reward, sampling, engine.context_tokens, alone, clock)
+    try:
+        for number, (prompt, own) in enumerate(zip(prompts, seeds, strict=True)):
+            game.begin(number, prompt, own)
+        while game.is_open:
+            for event in stream.events():
+                if isinstance(event, CompletionEvent):
+                    game.drawn(event)
+                game.listen()
+                yield from game.over()
+            if game.is_open:
+                started = time.perf_counter()
+                game.listen(PATIENCE_SECONDS)
+                clock.waiting += time.perf_counter() - started
+                yield from game.over()
+    finally:
+        stream.close()
+        game.close()
+
+
+class _Game:
+    """All episodes of one call."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        renderer: Renderer,
+        reward: EpisodeReward,
+        sampling: Sampling,
+        context_tokens: int,
+        alone: bool,
+        clock: WorldTime,
+    ) -> None:
+        self.stream, self.renderer, self.reward, self.alone, self.clock = stream, renderer, reward, alone, clock
+        self.worlds, self.turns, self.most = reward.worlds, reward.turns, sampling.max_tokens
+        self.context = min(self.turns.context_tokens or context_tokens, context_tokens)
+        self.drawing: dict[tuple[int, int], Episode] = {}
+        """By the number of the request in the stream, and the index of the completion in it."""
+        self.living: dict[int, Episode] = {}
+        """By the number of their world."""
+        self.held: Counter[int] = Counter()
+        """Completions of each request of the stream that the engine may keep something of."""
+        self.done: list[Played] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an episode goes on."""
+        return bool(self.living)
+
+    def begin(self, number: int, prompt: Prompt, seeds: tuple[int, ...]) -> None:
+        """The first turn of a group, for which the prompt is computed once."""
+        assert prompt.world is not None
+        room = self._room(len(prompt.tokens), 0)
+        request = Request(prompt.tokens, seeds, max_tokens=room, keep=self.turns.most > 1)
+        at = self.stream.submit(request)
+        self.held[at] = len(seeds)
+        for index in range(len(seeds)):
+            world = self.worlds.begin(row_of(prompt.example), prompt.world)
+            episode = Episode((number, index), prompt, world, request, (at, index))
+            self.living[world] = self.drawing[at, index] = episode
+
+    def drawn(self, event: CompletionEvent) -> None:
+        """The model has ended a turn, or was cut off."""
+        episode = self.drawing.pop((event.request, event.index))
+        reply = episode.took(event.completion, self.renderer)
+        if episode.went_wrong:
+            self._end(episode, episode.went_wrong)
+        elif not event.completion.finished:
+            position = len(episode.prompt.tokens) + len(episode.tokens)
+            self._end(episode, {"stop": "context" if position >= self.context else "truncated"})
+        else:
+            self.worlds.say(episode.world, reply)
+
+    def listen(self, seconds: float = 0.0) -> None:
+        """Takes what environments answered."""
+        for number, plain, taken in self.worlds.hear(seconds):
+            episode = self.living.get(number)
+            if episode is None:
+                continue
+            self.clock.seconds += taken - episode.seconds
+            episode.seconds = taken
+            if not episode.has_begun:
+                episode.begins(plain)
+                if "says" in plain and not episode.went_wrong:
+                    continue
+                plain = episode.went_wrong or plain
+            if episode.at in self.drawing:
+                episode.went_wrong = plain  # told when the turn that is drawn has ended
+            elif "says" in plain:
+                self._answered(episode, plain["says"])
+            else:
+                self._end(episode, plain)
+
+    def _answered(self, episode: Episode, said: Sequence[Mapping[str, Any]]) -> None:
+        """The environment has answered a turn: the next one is drawn behind it."""
+        messages = episode.hears(said)
+        if len(episode.ends) >= self.turns.most:
+            self._end(episode, {"stop": "turns"})
+            return
+        before = (*episode.prompt.messages, *episode.messages)
+        then = self.renderer.between.ids(episode.prompt.example, before, messages, episode.tokens[-1])
+        episode.messages += messages
+        position = len(episode.prompt.tokens) + len(episode.tokens) + len(then)
+        if position >= self.context:
+            self._end(episode, {"stop": "context"})
+            return
+        room = self._room(position, sum(episode.mask))
+        if room <= 0:
+            self._end(episode, {"stop": "truncated"})
+            return
+        request, index = episode.at
+        keep = len(episode.ends) + 1 < self.turns.most
+        further = episode.request.resumed(request, index, episode.last_drawn, then)
+        further = replace(further, max_tokens=room, keep=keep)
+        at = self.stream.submit(further), 0
+        self._release(request)
+        self.held[at[0]] = 1
+        episode.goes_on(then, further, at)
+        self.drawing[at] = episode
+
+    def _room(self, position: int, sampled: int) -> int:
+        """Tokens that the next turn may have."""
+        left = min(self.most - sampled, self.context - position)
+        return min(left, self.turns.turn_tokens or left)
+
+    def _end(self, episode: Episode, plain: Plain) -> None:
+        del self.living[episode.world]
+        self.worlds.close_episode(episode.world)
+        self._release(episode.at[0])
+        rollout = episode.rollout(plain, self.renderer, self.reward.name, self.alone)
+        self.done.append((episode.place, rollout))
+
+    def _release(self, request: int) -> None:
+        """One completion less of a request that the engine keeps anything of."""
+        self.held[request] -= 1
+        if not self.held[request]:
+            self.stream.cancel(request)
+
+    def over(self) -> Iterator[Played]:
+        """Episodes that ended since this was last asked."""
+        done, self.done = self.done, []
+        yield from done
+
+    def close(self) -> None:
+        """Ends what is left."""
+        for world in self.living:
+            self.worlds.close_episode(world)

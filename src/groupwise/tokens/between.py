@@ -1,0 +1,96 @@
+"""What a chat template writes between two turns of the model's: the end of one, what others say, the next header.
+
+It is appended, and nothing that stands before is ever written again::
+
+    sampled                  appended, mask 0                  sampled
+    4 <|end|>                <|user|> why? <|assistant|>       two twos <|end|>
+
+Where the template would write earlier turns otherwise now that others follow, that is found out here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from groupwise.errors import UserError
+from groupwise.tokens.chat_template import ARGUMENTS, TOOLS, ChatTemplate
+from groupwise.tokens.encoding import GUARD, Encoder
+from groupwise.types import Example, Message
+
+ANSWER = "answer-4f1d"  # what nobody else says
+_PROBE: tuple[Message, ...] = ({"role": "user", "content": "question"}, {"role": "assistant", "content": ANSWER})
+
+_CALL = {"type": "function", "function": {"name": "probe", "arguments": {"probe": ANSWER}}}
+_CALLING: Message = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
+
+
+class Between:
+    """Writes what stands between turns, by one template; without one (``is_chat``), nothing but the words."""
+
+    def __init__(
+        self,
+        template: ChatTemplate,
+        encoder: Encoder,
+        name: str,
+        is_chat: bool,
+        keeps: bool,
+        shown: Callable[[Message, Example], Message],
+        stop_tokens: Sequence[int] = (),
+    ) -> None:
+        self._template, self._encoder, self._name = template, encoder, name
+        self._is_chat, self._keeps, self._shown = is_chat, keeps, shown
+        self._special, self._stops = template.tokenizer.added_tokens_decoder, stop_tokens
+        self._known: dict[str, tuple[int, ...]] = {}
+        self._checked: set[str] = set()
+
+    def ids(self, example: Example, before: Sequence[Message], said: Sequence[Message], last: int) -> Sequence[int]:
+        """What follows the model's turn, the last message of ``before``, whose last sampled token is ``last``, up to
+        where its next one begins. Raises UserError where the template rewrites what stands before and may not."""
+        now = [self._shown(message, example) for message in said]
+        if not self._is_chat:
+            return self._encoder.after("".join(message["content"] for message in now))
+        thinks, calls = "</think>" in (before[-1]["content"] or ""), "tool_calls" in before[-1]
+        shape = json.dumps([[each["role"] for each in before], [each["role"] for each in said], thinks, calls])
+        if not self._keeps and shape not in self._checked:
+            self._refuse_rewritten(example, [self._shown(message, example) for message in before], now)
+            self._checked.add(shape)
+        calls = calls or bool(said and said[0]["role"] == "tool")
+        asked, answered = _PROBE if not calls else (_PROBE[0], self._shown(_CALLING, example))
+        probe = [*[each for each in before if each["role"] == "system"][:1], asked, answered]
+        key = json.dumps([probe, now, example.columns.get(TOOLS), example.columns.get(ARGUMENTS)], default=repr)
+        if key not in self._known:
+            text = self._template.fill([*probe, *now], example).rpartition(ANSWER)[2]
+            self._known[key] = self._encoder.after(text)
+        ids = self._known[key]
+        if calls:  # what the probe's call ends with comes first
+            ends = [place for place, token in enumerate(ids) if token in (last, *self._stops)][:1]
+            return ids[ends[0] + (ids[ends[0]] == last) :] if ends else ids
+        end = next((place for place, token in enumerate(ids) if token in self._special), None)
+        return ids[end + 1 :] if end is not None and ids[end] == last else ids
+
+    def _refuse_rewritten(self, example: Example, before: Sequence[Message], said: Sequence[Message]) -> None:
+        """Raises UserError for the first message that the template writes otherwise once ``said`` follows."""
+        fill = partial(self._template.fill, example=example, generate=False)
+        whole, now = fill(before), self._template.fill([*before, *said], example)
+        same = next((place for place, (a, b) in enumerate(zip(whole, now, strict=False)) if a != b), len(whole))
+        answer = _last_words(before[-1]).replace(GUARD, "")
+        ends = whole.replace(GUARD, "").rfind(answer) + len(answer)
+        if len(whole[:same].replace(GUARD, "")) >= ends:
+            return
+        changed = next(
+            (place for place in range(len(before)) if len(fill(before[: place + 1])) > same), len(before) - 1
+        )
+        raise UserError(
+            f"{example.id}: the chat template of {self._name} writes message {changed + 1} ({before[changed]['role']}) "
+            f"otherwise once {said[0]['role'] if said else 'the assistant'} follows, so that what was sampled is not "
+            "what a later turn would be asked with; expected a template that only appends, or "
+            'Turns(rewritten="keep"), which leaves turns as they were sampled'
+        )
+
+
+def _last_words(message: Message) -> str:
+    """Something that a message ends with, in any template: its text, or the name of the tool that it calls last."""
+    calls = message.get("tool_calls")
+    return str(calls[-1]["function"]["name"]) if calls else str(message["content"]).strip()

@@ -1,0 +1,306 @@
+"""Environments of other systems, played from their own packages where those are installed."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+from typing import Any
+
+import pytest
+
+from groupwise.environments import Says
+from groupwise.environments.as_environment import as_environment, schemas_of
+from groupwise.environments.forms.gymnasium import Gymnasium
+from groupwise.errors import UserError
+
+from .conversation import calling, play, texts
+
+TO_THE_GIFT = ["2", "down: 2", "1", "I go right (2)", "1", "2"]
+"""A way over the frozen lake that is always the same and not slippery: left 0, down 1, right 2, up 3."""
+
+
+def test_gymnasium_s_frozen_lake() -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+
+    def make() -> Any:
+        return gymnasium.make("FrozenLake-v1", is_slippery=False, render_mode="ansi")
+
+    moves = ["1", "down: 1", "2", "2", "I go down (1)", "2"]
+    heard, result = play(as_environment(make), moves)
+    assert result == {"reward": 1.0}
+    assert len(heard) == 6
+    assert all("\x1b" not in text for text in texts(heard))
+    assert texts(heard)[0].splitlines()[0] == "SFFF"
+    heard, _ = play(as_environment(make), ["north", "7", "1"])
+    assert texts(heard)[1] == "not an action: 'north' has no number; expected one from 0 to 3"
+    assert texts(heard)[2] == "not an action: 7; expected a number from 0 to 3"
+    for form in ("gymnasium:FrozenLake-v1", gymnasium.make("FrozenLake-v1", render_mode="ansi")):
+        first, _ = play(as_environment(form), ["1", "1", "1"], seed=3)
+        assert first == play(as_environment(form), ["1", "1", "1"], seed=3)[0], "the same from one seed"
+
+
+def test_gymnasium_with_words_of_one_s_own() -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    ways = {"west": 0, "south": 1, "east": 2, "north": 3}
+
+    def act(env: Any, text: str) -> int:
+        if text not in ways:
+            raise ValueError("say north, east, south or west")
+        return ways[text]
+
+    lake = Gymnasium(
+        lambda: gymnasium.make("FrozenLake-v1", is_slippery=False),
+        show=lambda env, place: f"You are at {place}.",
+        act=act,
+    )
+    heard, result = play(as_environment(lake), ["up", "south", "south", "east", "east", "south", "east"])
+    assert texts(heard)[:3] == ["You are at 0.", "not an action: say north, east, south or west", "You are at 4."]
+    assert result == {"reward": 1.0}
+
+
+def test_gymnasium_s_classes_and_rewards_of_a_turn() -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
+
+    heard, result = play(as_environment(CliffWalkingEnv), ["0", *["1"] * 11, "2"])
+    assert [said[0].reward for said in heard] == [0.0] + [-1.0] * 12
+    assert result == {"reward": -1.0}
+    assert gymnasium.__version__
+    with pytest.raises(UserError, match=r"the actions of this environment are Box.*; give act="):
+        play(as_environment("gymnasium:Pendulum-v1"), ["0"])
+    with pytest.raises(UserError, match=r"gymnasium:FrozenLake-v9: "):
+        as_environment("gymnasium:FrozenLake-v9")
+
+
+def test_textarena_says_only_what_is_new() -> None:
+    pytest.importorskip("textarena")
+    game = as_environment("textarena:GuessTheNumber-v0")
+    low, high = [1], [20]
+
+    def bisect(text: str) -> str:
+        if said and "higher" in text:
+            low[0] = said[-1] + 1
+        elif said and "lower" in text:
+            high[0] = said[-1] - 1
+        guess = low[0] + (high[0] - low[0]) // 2
+        said.append(guess)
+        return f"[{guess}]"
+
+    said: list[int] = []
+    heard, result = play(game, bisect, seed=1)
+    assert result["reward"] == 1.0
+    assert 1 <= len(heard) <= 5
+    for text in texts(heard)[1:]:
+        assert len(text) < 200
+        assert re.search("higher|lower", text)
+        assert f"[{said[0]}]" not in text, "its own words are not repeated"
+    again, _ = play(game, [f"[{guess}]" for guess in said], seed=1)
+    assert again[: len(heard)] == heard
+    heard, _ = play(game, ["nonsense"], seed=1)
+    assert texts(heard)[1].startswith("[GAME] You attempted an invalid move.")
+    secrets = {str(play(game, ["[10]"], seed=seed)[0]) for seed in range(8)}
+    assert len(secrets) > 1, "another seed, another number"
+    with pytest.raises(UserError, match=r"textarena:GuessTheNumber-v9 is no game .* there is GuessTheNumber-v0"):
+        as_environment("textarena:GuessTheNumber-v9")
+
+
+def test_skyrl_gym_s_gsm8k() -> None:
+    skyrl_gym = pytest.importorskip("skyrl_gym")
+    row = {"prompt": [{"role": "user", "content": "2+2?"}], "reward_spec": {"ground_truth": "4"}}
+    heard, result = play(as_environment("skyrl_gym:gsm8k"), ["It is #### 4"], row)
+    assert (heard, result["reward"]) == ([[]], 1.0)
+    several = as_environment(lambda row: skyrl_gym.make("gsm8k_multi_turn", extras={**row, "max_turns": 3}))
+    heard, result = play(several, ["#### 5", "#### 4"], row)
+    assert len(heard) >= 2
+    assert heard[1][-1].role == "user"
+    assert result["reward"] == 1.0
+    with pytest.raises(UserError, match="skyrl_gym:nothing: "):
+        play(as_environment("skyrl_gym:nothing"), ["x"], row)
+
+
+class CounterGame:
+    """As TRL documents an environment: state, reset, and public methods that are tools."""
+
+    def reset(self, start: int = 0, **kwargs: Any) -> str | None:
+        self.value, self.closed = start, False
+        self.secret = __import__("random").randint(0, 10**9)
+        return None if start else f"\n\nCount to three. {self.secret}"
+
+    def increment(self, step: int) -> str:
+        """Adds to the counter.
+
+        Args:
+            step: How much.
+        """
+        self.value += step
+        return f"{self.value}"
+
+    def get_reward(self) -> float:
+        return float(self.value == 3)
+
+    def _private(self) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Waiter(CounterGame):
+    async def wait(self, seconds: float) -> str:
+        """Waits.
+
+        Args:
+            seconds: How long.
+        """
+        return f"{seconds}"
+
+    async def get_reward(self) -> float:  # type: ignore[override]
+        return 0.5
+
+
+def test_trl_s_classes() -> None:
+    game = as_environment(CounterGame)
+    assert [schema["function"]["name"] for schema in schemas_of(game, {})] == ["increment"]
+    heard, result = play(game, [calling("increment", step=2), calling("decrement"), calling("increment", step=1), "3"])
+    assert texts(heard)[0].startswith("\n\nCount to three. ")
+    assert texts(heard)[1:] == ["2", "error: there is no tool decrement, perhaps increment; there is increment", "3"]
+    assert result == {"tools/calls": 3, "tools/failed": 1, "tools/malformed": 0, "get_reward": 1.0, "reward": 1.0}
+    assert play(game, ["3"], {"start": 3, "other": 1})[0] == [[]], "columns go to reset by name"
+    same = {texts(play(game, ["x"], seed=seed)[0])[0] for seed in (1, 1, 1)}
+    assert len(same) == 1, "a secret of the game's own is the same for a whole group"
+    assert texts(play(game, ["x"], seed=2)[0])[0] not in same
+    assert play(as_environment(Waiter), [calling("wait", seconds=0.0), "x"])[1]["reward"] == 0.5
+    assert play(as_environment(lambda: CounterGame()), [calling("increment", step=3), "x"])[1]["reward"] == 1.0
+
+
+def test_trl_s_environments_by_name_and_rewards_that_ask_for_them() -> None:
+    def close_to_five(environments: list[Any], completions: list[Any], start: list[int], **columns: Any) -> list[float]:
+        (conversation,) = completions
+        assert [message["role"] for message in conversation] == ["assistant", "tool", "assistant"]
+        return [5.0 - abs(environment.value - 5) for environment in environments]
+
+    both = as_environment({"count": CounterGame, "wait": Waiter}, rewards=[close_to_five])
+    assert len(schemas_of(both, {"environment": "count"})) == 1
+    assert len(schemas_of(both, {"environment": "wait"})) == 2
+    row = {"environment": "count", "start": 1}
+    heard, result = play(both, [calling("increment", step=2), "3"], row)
+    assert (texts(heard), result["close_to_five"], result["reward"]) == (["3"], 3.0, 4.0)
+    with pytest.raises(UserError, match=r"the row's column environment is 'chess'; expected one of count, wait"):
+        play(both, ["x"], {"environment": "chess"})
+    with pytest.raises(UserError, match="reward 'close_to_five' asks for environments"):
+        as_environment("ws://localhost:1", rewards=[close_to_five])
+
+
+class Guesser:
+    """As OpenRLHF's AgentInstanceBase."""
+
+    async def reset(self, states: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        self.left = 2
+        return {"observation": states["observation"] + "\nGuess."}
+
+    async def step(self, states: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        import torch
+
+        self.left -= 1
+        right = states["action_text"] == states["label"]
+        return {
+            "rewards": torch.tensor(float(right)),
+            "scores": torch.tensor(float(right)),
+            "environment_feedback": "\n\nHuman: no\nAssistant: ",
+            "done": right or not self.left,
+            "extra_logs": {"tries": 2 - self.left, "said": states["observation_text"]},
+        }
+
+
+def test_openrlhf_s_agents() -> None:
+    from groupwise.environments.forms.openrlhf import OpenRLHF
+
+    row = {"prompt": "A number?", "answer": "4"}
+    heard, result = play(as_environment(Guesser), ["5", "4"], row)
+    assert heard == [[Says("Guess.")], [Says("Human: no\nAssistant:", reward=0.0)]]
+    assert result == {"reward": 1.0, "tries": 2.0}
+    plain = OpenRLHF(Guesser, feedback=lambda text: text.split("Human: ")[1].split("\n")[0])
+    assert texts(play(plain, ["5", "4"], row)[0]) == ["Guess.", "no"]
+
+
+def counts(row: Any, random: Random) -> Any:
+    said = yield f"{random.randint(0, 9)}"
+    reply = yield f"{said}, {row['n']}"
+    return float(reply == "4")
+
+
+async def counts_async(row: Any, random: Random) -> Any:
+    from groupwise.environments import Ended
+
+    said = yield f"{random.randint(0, 9)}"
+    reply = yield f"{said}, {row['n']}"
+    yield Ended(float(reply == "4"))
+
+
+def double(n: int) -> int:
+    """Doubles.
+
+    Args:
+        n: A number.
+    """
+    return 2 * n
+
+
+@pytest.mark.parametrize("form", [counts, counts_async])
+def test_generators_and_generators_with_tools(form: Any) -> None:
+    assert as_environment(form) is form
+    heard, result = play(as_environment(form), ["x", "4"], {"n": 2}, seed=1)
+    assert (texts(heard), result) == (["2", "x, 2"], 1.0)
+    both = as_environment(form, tools=[double])
+    assert [schema["function"]["name"] for schema in schemas_of(both, {})] == ["double"]
+    heard, result = play(both, [calling("double", n=3), "x", calling("double", n=2), "4"], {"n": 2}, seed=1)
+    assert texts(heard) == ["2", "6", "x, 2", "4"]
+    assert result == {"tools/calls": 2, "tools/failed": 0, "tools/malformed": 0, "reward": 1.0}
+    assert schemas_of(form, {}) == []
+
+
+class Lone:
+    def play(self) -> None: ...
+
+
+class Stepper:
+    def reset(self, seed: int | None = None) -> tuple[int, dict[str, Any]]:
+        return 0, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        return 1, 1.0, True, False, {}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "no environment and no tools; expected a generator function"),
+        (Lone, "the class Lone is no environment; expected a generator function"),
+        (Lone(), "an environment is Lone .*; expected a generator function"),
+        (Stepper(), r"the environment is one Stepper, and every episode needs its own; .*lambda: Stepper\(...\)"),
+        ("FrozenLake-v1", "the environment 'FrozenLake-v1' is unknown; expected .*gymnasium:FrozenLake-v1"),
+        ("chess:1", "the environment 'chess:1' is unknown"),
+        (3, "an environment is int '3'"),
+        ({}, "the environment None is NoneType; expected a class by each name"),
+        ({"a": 3}, "the environment a is int; expected a class by each name"),
+    ],
+)
+def test_what_is_no_environment(given: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        as_environment(given)
+
+
+def test_a_generator_that_takes_other_things() -> None:
+    def lonely() -> Any:
+        yield "x"
+
+    with pytest.raises(UserError, match=r"the environment lonely\(\) .*cannot be called with a row and a random"):
+        as_environment(lonely)
+
+
+def test_what_a_function_makes_is_seen_when_it_has_made_it() -> None:
+    with pytest.raises(UserError, match="makes no environment; expected"):
+        play(as_environment(lambda: Lone()), ["x"])
+    with pytest.raises(UserError, match="the actions of this environment are not said; give act="):
+        play(as_environment(lambda: Stepper()), ["x"])
+    stepper = Gymnasium(Stepper, act=lambda env, text: int(text))
+    assert play(stepper, ["1"]) == ([[Says("0")]], {"reward": 1.0})
