@@ -29,6 +29,7 @@ from groupwise.environments.protocol import Reply
 from groupwise.errors import UserError
 from groupwise.tokens.between import Between
 from groupwise.tokens.calls import TOOLS, CallReader, guarded_message
+from groupwise.tokens.channels import Channels
 from groupwise.tokens.chat_template import ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder
 from groupwise.tokens.privileged import privileged
@@ -161,8 +162,9 @@ class Renderer:
         return self.chat != "never" and self._template.tells_date
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The tokens as text, special tokens and those that end a completion left out."""
-        kept = [token for token in tokens if token not in self.stop_tokens]
+        """The tokens as text, special tokens and those that end a completion left out, and of an answer in channels all
+        before its final one."""
+        kept = [token for token in tokens[self._channels.start(tokens) :] if token not in self.stop_tokens]
         return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def turn(self, tokens: Sequence[int], finished: bool, example: Example) -> tuple[Reply, Message]:
@@ -174,9 +176,10 @@ class Renderer:
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token's own share of ``decode(tokens)``, in order; a token that shows nothing has an empty one."""
-        hidden = self._hidden
-        shown = iter(self._pieces.of([token for token in tokens if token not in hidden]))
-        return ["" if token in hidden else next(shown) for token in tokens]
+        start = self._channels.start(tokens)
+        hidden = [place < start or token in self._hidden for place, token in enumerate(tokens)]
+        shown = iter(self._pieces.of([token for token, gone in zip(tokens, hidden, strict=True) if not gone]))
+        return ["" if gone else next(shown) for gone in hidden]
 
     @cached_property
     def stop_tokens(self) -> tuple[int, ...]:
@@ -298,6 +301,10 @@ class Renderer:
         added = self.tokenizer.added_tokens_decoder.items()
         special = {id for id, token in added if token.special} | set(self.tokenizer.all_special_ids)
         return frozenset(self.stop_tokens) | special
+
+    @cached_property
+    def _channels(self) -> Channels:
+        return Channels(self.tokenizer)
 
     @cached_property
     def _pieces(self) -> Pieces:
