@@ -39,8 +39,8 @@ class SkyRLGym:
             env.close()
 
     def _made(self, row: Mapping[str, Any]) -> Any:
-        make: Any = self.make
-        if inspect.isclass(make):
+        if inspect.isclass(self.make):
+            make: Callable[..., Any] = self.make
             return make(env_config={}, extras=dict(row))
         return self.make(row) if inspect.signature(self.make).parameters else self.make()
 
