@@ -28,6 +28,7 @@ from groupwise.protocols import RolloutEngine
 from groupwise.rewards.scoring import reward_means, score_rollouts
 from groupwise.rewards.verdicts import Judge
 from groupwise.seeding import stable_seed
+from groupwise.sources.episode_metrics import episode_metrics
 from groupwise.tasks.task import Task
 from groupwise.types import OVER, Prompt, Rollout, TrainerState
 
@@ -260,8 +261,6 @@ def _summary(
     votes: Sequence[list[Hashable | None] | None],
     started: float,
 ) -> Evaluation:
-    from groupwise.sources.episode_metrics import episode_metrics
-
     correct = [[bool(rollout.correct) for rollout in rollouts] for rollouts in sampled]
     n, deep = settings.samples, range(settings.sampled_problems)
     ks = doubling(n) if deep else []
