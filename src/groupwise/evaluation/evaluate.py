@@ -28,7 +28,6 @@ from groupwise.protocols import RolloutEngine
 from groupwise.rewards.scoring import reward_means, score_rollouts
 from groupwise.rewards.verdicts import Judge
 from groupwise.seeding import stable_seed
-from groupwise.sources.episode_metrics import episode_metrics
 from groupwise.tasks.task import Task
 from groupwise.types import OVER, Prompt, Rollout, TrainerState
 
@@ -287,8 +286,14 @@ def _summary(
         reward_means=reward_means(sampled),
         highest=judge.highest(everything),
         sets=sets_of(prompts),
-        episodes=episode_metrics([*chain(*sampled)]),
+        episodes=_episodes([*chain(*sampled)]),
     )
+
+
+def _episodes(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    from groupwise.sources.episode_metrics import episode_metrics
+
+    return episode_metrics(rollouts)
 
 
 def _unread(rollout: Rollout, judge: Judge) -> bool:
