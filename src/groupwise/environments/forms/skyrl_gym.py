@@ -40,8 +40,9 @@ class SkyRLGym:
 
     def _made(self, row: Mapping[str, Any]) -> Any:
         make: Any = self.make
-        if inspect.isclass(make):
-            return make(env_config={}, extras=dict(row))
+        if isinstance(make, type):
+            kind: Any = make
+            return kind(env_config={}, extras=dict(row))
         return self.make(row) if inspect.signature(self.make).parameters else self.make()
 
 
