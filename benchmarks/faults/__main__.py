@@ -5,6 +5,7 @@ python benchmarks/faults                  all parts; writes benchmarks/faults.js
     --kills 60                            how many at least
     --stops 16                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --inputs 100000                       of each fuzz target
+    --before REVISION                     of this repository, to compare the cost of isolation with
     --seed 0                              of where they fall
     --results FILE                        written instead of benchmarks/faults.json
 """
@@ -30,6 +31,7 @@ from typing import Any
 import methods
 import properties
 from caches import caches
+from cost import cost
 from damages import checkpoints
 from halves import halves
 from kills import kills, processes
@@ -54,6 +56,7 @@ def main() -> int:
     options.add_argument("--kills", type=int, default=60)
     options.add_argument("--stops", type=int, default=16)
     options.add_argument("--inputs", type=int, default=fuzz.RUNS)
+    options.add_argument("--before", default="")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--results", type=Path, default=RESULTS)
     options.add_argument("--only", nargs="+", default=None)
@@ -61,6 +64,7 @@ def main() -> int:
     parts: dict[str, Part] = {
         "processes": processes,
         "kills": partial(kills, wanted=chosen.kills, seed=chosen.seed),
+        "turns": partial(kills, wanted=-(-chosen.kills // 3), seed=chosen.seed, kinds=("turns",)),
         "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
         "files": partial(halves, seed=chosen.seed),
         "limits": limits,
@@ -71,6 +75,7 @@ def main() -> int:
         "fuzz": lambda place: fuzz.run(chosen.inputs),
         "properties": lambda place: properties.run(chosen.seed),
         "strangers": strangers,
+        "cost": partial(cost, before=chosen.before),
     }
     unknown = set(chosen.only or ()) - set(parts)
     if unknown:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from groupwise.values.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from groupwise import algorithm, engines, learners, recipes, rewards, tasks
+    from groupwise import algorithm, engines, environments, learners, recipes, rewards, tasks
     from groupwise.engines import Native
+    from groupwise.environments import Ended, Says, Tools, Turns, as_environment
     from groupwise.errors import UserError
     from groupwise.evaluation.comparison import compare
     from groupwise.evaluation.evaluate import evaluate
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Native": "engines",
+    "Ended": "environments",
+    "Says": "environments",
+    "Tools": "environments",
+    "Turns": "environments",
+    "as_environment": "environments",
     "UserError": "errors",
     "compare": "evaluation.comparison",
     "evaluate": "evaluation.evaluate",
@@ -76,7 +82,7 @@ _HOMES = {
     "Stage": "training.stage",
     "Task": "tasks.task",
 }
-_ROOMS = ("algorithm", "engines", "learners", "recipes", "rewards", "tasks")
+_ROOMS = ("algorithm", "engines", "environments", "learners", "recipes", "rewards", "tasks")
 
 __all__ = [
     "AllRollouts",
@@ -84,6 +90,7 @@ __all__ = [
     "Checkpoints",
     "Demonstrations",
     "DistinctPaths",
+    "Ended",
     "FrozenPolicy",
     "HeldOut",
     "Local",
@@ -97,17 +104,22 @@ __all__ = [
     "Outcome",
     "Pairs",
     "Run",
+    "Says",
     "Stage",
     "StepLabels",
     "Task",
     "TensorBoard",
+    "Tools",
     "Trackio",
+    "Turns",
     "UserError",
     "Wandb",
     "algorithm",
+    "as_environment",
     "as_reward",
     "compare",
     "engines",
+    "environments",
     "evaluate",
     "informative",
     "iterative",

@@ -345,6 +345,24 @@ def test_a_policy_is_asked_as_one_and_a_scorer_is_none(bench: Bench, kind: Kind)
     assert isinstance(policy.merge_loss(), str)
 
 
+@every
+def test_a_reference_that_sees_more_reads_what_prompts_have_for_it(bench: Bench, kind: Kind) -> None:
+    """The same tokens behind another prompt; the policy's own log-probabilities stay as they are."""
+    policy, rollouts = bench.learner().policy, flatten(bench.groups)
+    if policy is None:
+        return
+    policy.start_stage("")
+    more = (7, 8, 9, 10)
+    told = [replace(rollout, prompt=replace(rollout.prompt, reference_tokens=more)) for rollout in rollouts[:-1]]
+    behind = [replace(rollout, prompt=replace(rollout.prompt, tokens=more)) for rollout in rollouts[:-1]]
+    found = policy.logprobs([*told, rollouts[-1]], 1.0, reference=True)
+    expected = policy.logprobs([*behind, rollouts[-1]], 1.0, reference=True)
+    torch.testing.assert_close(found, expected, rtol=kind.rounding, atol=kind.rounding)
+    own = policy.logprobs([*told, rollouts[-1]], 1.0)
+    torch.testing.assert_close(own, policy.logprobs(rollouts, 1.0), rtol=kind.rounding, atol=kind.rounding)
+    assert not torch.allclose(found[:-1], own[:-1], rtol=1e-2, atol=1e-2)
+
+
 def test_an_engine_with_a_head_of_its_own_gets_the_head(tiny_model: Path, groups: list[Group]) -> None:
     """One that was opened on a copy where the head is no longer the embedding: it must not stay as it was."""
     from transformers import AutoModelForCausalLM

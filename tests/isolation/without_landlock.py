@@ -7,7 +7,7 @@ import os
 import struct
 import sys
 
-from groupwise.isolation.confinement import filter_calls
+from groupwise.isolation.confinement import CallFilter
 
 LOAD_NUMBER, EQUAL, RETURN = 0x20, 0x15, 0x06
 NO_NEW_PRIVILEGES = 38
@@ -20,7 +20,7 @@ def main() -> None:
         rules += [(EQUAL, 0, 1, number), (RETURN, 0, 0, NO_SUCH_CALL)]
     rules += [(RETURN, 0, 0, ALLOW)]
     ctypes.CDLL(None).prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)  # or only root may have a filter
-    filter_calls(b"".join(struct.pack("<HBBI", *rule) for rule in rules))
+    CallFilter(b"".join(struct.pack("<HBBI", *rule) for rule in rules)).enter()
     os.execvp(sys.argv[1], sys.argv[1:])
 
 

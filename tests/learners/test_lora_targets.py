@@ -57,6 +57,11 @@ def moved(adapters: Adapters) -> Adapters:
     return adapters
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_nobody_is_warned_of_what_peft_asks_transformers() -> None:
+    Adapters(model_of("llama"), Lora(rank=2))
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("rslora", [False, True], ids=["lora", "rslora"])

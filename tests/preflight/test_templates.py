@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def model_with(tiny_model: Path, directory: Path, before: str = "", change: str 
     return directory
 
 
-def recipe(model: Path, **task: str) -> Run:
+def recipe(model: Path, **task: Any) -> Run:
     stage = Stage("sft", recipes.sft, Task("rows", ROWS, **task), 1, prompts_per_step=2)
     return Run("checked", str(model), (stage,), Local(device="cpu", threads=1), evaluation=HeldOut(problems=0))
 
@@ -55,3 +56,10 @@ def test_what_is_dropped_would_break_here_and_there(tiny_model: Path, tmp_path: 
     appended = replace(dropping, stages=(replace(dropping.stages[0], task=Task("r", ROWS, demonstrations="appended")),))
     assert words(check_run(appended, limit_seconds=1.0), "problem") == ""
     assert run(appended, tmp_path / "run", sinks=[]).model.exists()
+
+
+def test_an_argument_that_no_template_reads_is_said_once_and_of_the_template(tiny_model: Path) -> None:
+    found = check_run(recipe(tiny_model, template_arguments={"enable_thinkin": False}), limit_seconds=1.0)
+    problems = [(each.part, each.words) for each in found if each.kind == "problem"]
+    assert [part for part, _ in problems] == ["template"]
+    assert "does not read enable_thinkin; leave it out or take another template" in problems[0][1]

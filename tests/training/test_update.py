@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -158,6 +159,52 @@ def test_order_changes_nothing(open_learner: Open, random_groups: RandomGroups, 
     shuffled = [replace(group, rollouts=group.rollouts[1:] + group.rollouts[:1]) for group in groups[::-1]]
     straight = gradient(learner, ALGORITHMS[name], groups)
     assert_same(gradient(learner, ALGORITHMS[name], shuffled), straight)
+
+
+def conversations(make_rollout: Callable[..., Rollout]) -> list[Group]:
+    """Two groups of three episodes with one to four turns, and rewards at turns' ends."""
+    draw, groups = random.Random(5), []
+    for _ in range(2):
+        prompt, rollouts = draw.choices(range(2, 97), k=draw.randint(2, 5)), []
+        for turns in draw.choices(range(1, 5), k=3):
+            mask: list[bool] = []
+            for turn in range(turns):
+                mask += [False] * draw.randint(1, 4) * (turn > 0) + [True] * draw.randint(1, 5)
+            rewards = {len(mask) - 1: draw.random(), mask.index(True): draw.random()}
+            rollouts.append(make_rollout(prompt, draw.choices(range(2, 97), k=len(mask)), mask, rewards=rewards))
+        groups.append(Group(rollouts[0].prompt, tuple(replace(each, prompt=rollouts[0].prompt) for each in rollouts)))
+    return groups
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_turns_are_learned_alike_in_any_micro_batches_and_order(
+    open_learner: Open, make_rollout: Callable[..., Rollout], name: str
+) -> None:
+    groups, algorithm = conversations(make_rollout), ALGORITHMS[name]
+    whole = gradient(moved(open_learner(dtype="float64")), algorithm, groups)
+    shuffled = [replace(group, rollouts=group.rollouts[1:] + group.rollouts[:1]) for group in groups[::-1]]
+    for budget in (1, 25, 60):
+        learner = moved(open_learner(dtype="float64", tokens_per_micro_batch=budget))
+        assert_same(gradient(learner, algorithm, groups), whole)
+        assert_same(gradient(learner, algorithm, shuffled), whole)
+
+
+def test_an_episode_is_its_turns_each_behind_its_prefix(
+    open_learner: Open, make_rollout: Callable[..., Rollout]
+) -> None:
+    algorithm, learner = replace(recipes.sft, aggregation=TokenMean()), open_learner(dtype="float64")
+    groups = conversations(make_rollout)
+    apart: list[Group] = []
+    for each in flatten(groups):
+        start = 0
+        for own, run in itertools.groupby(each.mask):
+            end = start + len(list(run))
+            if own:
+                turn = make_rollout((*each.prompt.tokens, *each.tokens[:start]), each.tokens[start:end])
+                apart.append(Group(turn.prompt, (turn,)))
+            start = end
+    assert len(apart) > 6
+    assert_same(gradient(learner, algorithm, apart), gradient(learner, algorithm, groups))
 
 
 def test_a_longer_neighbour_changes_nothing(

@@ -152,8 +152,9 @@ class _Episode:
             return self._ended(None)
         except TimeoutError:
             return CLOSED if what == CLOSE else {"timeout": f"no reply within {seconds:g} s"}
-        except (Exception, SystemExit) as error:
-            return CLOSED if what == CLOSE else {"failed": raised(error, self.host.environment)}
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error, LeftError) else error
+            return CLOSED if what == CLOSE else {"failed": raised(cause or error, self.host.environment)}
 
     def _ended(self, returned: Any) -> Plain:
         try:
@@ -181,6 +182,10 @@ class _Episode:
             struct.pack_into("q", self.host.mark, 0, NOBODY)
 
 
+class LeftError(Exception):
+    """An asynchronous episode has called ``sys.exit``."""
+
+
 class _Resumed:
     """Awaits something of an episode; around every one of its steps the episode runs, and nobody beside it."""
 
@@ -197,6 +202,8 @@ class _Resumed:
                     waits_for = inner.send(value) if error is None else inner.throw(error)
                 except StopIteration as end:
                     return end.value
+                except SystemExit as left:  # it would end the loop that all live in
+                    raise LeftError from left
             value = error = None
             try:
                 value = yield waits_for

@@ -56,7 +56,7 @@ def result(returned: Any) -> Plain:
         return {"value": _value(returned)}
     names = [name for name in ("score", "reward") if name in returned]
     if len(names) > 1:
-        raise WrongWordsError(f"returned a mapping with {' and '.join(names)}; expected {RESULT}")
+        raise WrongWordsError("returned a mapping with score and reward; expected one of them")
     rest = {str(name): value for name, value in returned.items() if name not in (*names, "success")}
     logged = {name: count for name, value in rest.items() if (count := number(value)) is not None}
     extras = {name: text for name, text in rest.items() if name not in logged and isinstance(text, str)}

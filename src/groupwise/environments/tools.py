@@ -53,6 +53,11 @@ class Tools:
             raise UserError("max_parallel_calls and result_characters are at least 1")
         _ = self.tools
 
+    @property
+    def judges(self) -> bool:
+        """Whether it says how good an episode was: a tool may, where it is an object that calculates rewards."""
+        return False
+
     @cached_property
     def tools(self) -> tuple[Tool, ...]:
         return tools_of(self.given)

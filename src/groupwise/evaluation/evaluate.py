@@ -7,7 +7,6 @@ Pass@K; ``comparison.compare`` answers it for two evaluations of the same proble
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -20,6 +19,7 @@ from groupwise.errors import UserError
 from groupwise.evaluation.measure import Measure
 from groupwise.evaluation.plan import HeldOut
 from groupwise.evaluation.problems import fitting_prompts, sets_of
+from groupwise.evaluation.progress import Progress, counter
 from groupwise.evaluation.statistics import doubling, maj_at_k, mean, pass_at_k
 from groupwise.evaluation.voting import Canonical, candidates, voting_judge
 from groupwise.output.sample_completions import SampleCompletion, sample_of
@@ -31,9 +31,6 @@ from groupwise.types import OVER, Prompt, Rollout, TrainerState
 
 if TYPE_CHECKING:
     from groupwise.tokens.renderer import Renderer
-
-Progress = Callable[[int, int], None]
-"""``(completions done, completions in all)``."""
 
 Sampled = Callable[[Sequence[Sequence[Rollout]]], None]
 """Hears of each problem's samples."""
@@ -94,6 +91,8 @@ class Evaluation:
     """The highest of the judge's scores that any completion had."""
     sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Where the problems of each held-out set stand in ``ids``, by its name; empty where there is one set."""
+    episodes: Mapping[str, float] = field(default_factory=dict)
+    """Turns and shares of stop reasons of the samples, as in docs/metrics.md; empty without an environment."""
 
     @property
     def problems(self) -> int:
@@ -114,11 +113,13 @@ class Evaluation:
             maj_at={k: measure.at(deep) for k, measure in self.maj_at.items() if deep},
             reward_means={},
             sets={},
+            episodes={},
         )
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that ``json.dumps`` takes."""
-        return {"problems": self.problems, **asdict(self)}
+        values = {"problems": self.problems, **asdict(self)}
+        return {name: value for name, value in values.items() if name != "episodes" or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Evaluation:
@@ -202,19 +203,13 @@ def evaluate_plan(
     drawn = plan.temperature, plan.max_completion_tokens, seed
     settings = Settings(plan.samples, deep, *drawn, judge.threshold, plan.narrowed)
     counts = [plan.samples if row < settings.sampled_problems else 1 for row in range(len(prompts))]
-    advance = _counter(on_progress, len(prompts) + sum(counts))
+    advance = counter(on_progress, len(prompts) + sum(counts))
     draw = partial(_draw, engine, renderer, task, judge, prompts, on_completion=advance, state=state)
     greedy, sampled = draw([1] * len(prompts), replace(settings, temperature=0.0)), draw(counts, settings)
     on_greedy([rollout for (rollout,) in greedy])
     on_sampled(sampled[: settings.sampled_problems])
     votes = [candidates(judge, rollouts, canonical) for rollouts in sampled[: settings.sampled_problems]]
     return _summary(task, judge, settings, prompts, too_long, greedy, sampled, votes, started)
-
-
-def _counter(on_progress: Progress | None, total: int) -> Callable[[], None]:
-    """Says at each call how many of ``total`` are done."""
-    done = itertools.count(1)
-    return (lambda: on_progress(next(done), total)) if on_progress else (lambda: None)
 
 
 def _draw(
@@ -265,6 +260,7 @@ def _summary(
     started: float,
 ) -> Evaluation:
     from groupwise.rewards.scoring import reward_means
+    from groupwise.sources.episode_metrics import episode_metrics
 
     correct = [[bool(rollout.correct) for rollout in rollouts] for rollouts in sampled]
     n, deep = settings.samples, range(settings.sampled_problems)
@@ -292,6 +288,7 @@ def _summary(
         reward_means=reward_means(sampled),
         highest=judge.highest(everything),
         sets=sets_of(prompts),
+        episodes=episode_metrics([rollout for rollouts in sampled for rollout in rollouts]),
     )
 
 

@@ -38,8 +38,13 @@ class _Program(ctypes.Structure):
 def drop_privileges() -> None:
     """Leaves no capability, none to be had by a program that is started, and the end with whoever started this
     process."""
-    _done(_LIBC.capset(_HEADER, _NONE))
     give_up_new_privileges()
+    drop_capabilities()
+
+
+def drop_capabilities() -> None:
+    """Leaves no capability, and the end with whoever started this process."""
+    _done(_LIBC.capset(_HEADER, _NONE))
     _done(_LIBC.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
 
 
@@ -89,12 +94,24 @@ def enter(rules: int) -> None:
     os.close(rules)
 
 
-def filter_calls(program: bytes) -> None:
-    """Makes that filter of ``seccomp.call_filter`` hold from here on."""
-    code = program.replace(OWN_PROCESS, struct.pack("<I", os.getpid()))
-    kept = ctypes.create_string_buffer(code, len(code))
-    given = _Program(len(code) // 8, ctypes.addressof(kept))
-    _done(_LIBC.prctl(_SET_SECCOMP, _FILTER, ctypes.byref(given), 0, 0))
+class CallFilter:
+    """This is a filter of ``seccomp.call_filter``, laid out as the kernel reads it.
+
+    Whoever forks many processes that enter it makes it once: each of them then writes its number into it and no more.
+    """
+
+    def __init__(self, program: bytes) -> None:
+        self._code = ctypes.create_string_buffer(program, len(program))
+        self._given = _Program(len(program) // 8, ctypes.addressof(self._code))
+        words = range(0, len(program), len(OWN_PROCESS))
+        self._places = [place for place in words if program.startswith(OWN_PROCESS, place)]
+
+    def enter(self) -> None:
+        """Makes it hold from here on."""
+        own = os.getpid()
+        for place in self._places:
+            struct.pack_into("<I", self._code, place, own)
+        _done(_LIBC.prctl(_SET_SECCOMP, _FILTER, ctypes.byref(self._given), 0, 0))
 
 
 def _newest(rights: dict[int, int], version: int) -> int:

@@ -44,14 +44,14 @@ def restrict(settings: dict[str, Any]) -> None:
         limit(settings["seconds"], settings["memory_bytes"], settings["threads"])
         become_nobody()
         return
-    from groupwise.isolation.confinement import drop_privileges, enter, filter_calls, ruleset
+    from groupwise.isolation.confinement import CallFilter, drop_privileges, enter, ruleset
 
     rules = ruleset(settings["readable"], settings["listed"])
     limit(settings["seconds"], settings["memory_bytes"])
     become_nobody(keeps=os.__file__)
     drop_privileges()
     enter(rules)
-    filter_calls(settings["filter"])
+    CallFilter(settings["filter"]).enter()
 
 
 def _serve(text: str) -> None:

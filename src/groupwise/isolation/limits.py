@@ -14,22 +14,29 @@ THREADS = 512
 
 def limit(seconds: int, memory_bytes: int, threads: bool = False) -> None:
     """Sets bounds of the process. ``seconds``: of processor time."""
-    limits = {
-        resource.RLIMIT_AS: memory_bytes,
-        resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NPROC: THREADS if threads else 0,
-        resource.RLIMIT_NOFILE: DESCRIPTORS,
-        resource.RLIMIT_MEMLOCK: 0,
-    }
-    for name in ("RLIMIT_MSGQUEUE", "RLIMIT_SIGPENDING", "RLIMIT_RTPRIO", "RLIMIT_NICE"):
-        if hasattr(resource, name):
-            limits[getattr(resource, name)] = DESCRIPTORS if name == "RLIMIT_SIGPENDING" else 0
-    for which, value in limits.items():
-        _, most = resource.getrlimit(which)
-        value = value if most == resource.RLIM_INFINITY else min(value, most)
-        resource.setrlimit(which, (value, value))
+    limit_output()
+    limit_work(seconds, memory_bytes, threads)
+
+
+def limit_output() -> None:
+    """Sets the bounds that whoever forks others may have, too, and they inherit: nothing written, locked or queued."""
+    for name in ("FSIZE", "CORE", "MEMLOCK", "MSGQUEUE", "SIGPENDING", "RTPRIO", "NICE"):
+        if hasattr(resource, f"RLIMIT_{name}"):
+            _lower(getattr(resource, f"RLIMIT_{name}"), DESCRIPTORS if name == "SIGPENDING" else 0)
+
+
+def limit_work(seconds: int, memory_bytes: int, threads: bool = False) -> None:
+    """Sets the bounds of a process that computes."""
+    _lower(resource.RLIMIT_AS, memory_bytes)
+    _lower(resource.RLIMIT_CPU, seconds)
+    _lower(resource.RLIMIT_NPROC, THREADS if threads else 0)
+    _lower(resource.RLIMIT_NOFILE, DESCRIPTORS)
+
+
+def _lower(which: int, value: int) -> None:
+    _, most = resource.getrlimit(which)
+    value = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(which, (value, value))
 
 
 def become_nobody(keeps: str = "") -> None:

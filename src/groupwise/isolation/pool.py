@@ -140,7 +140,7 @@ class _Worker:
         self.deadline = time.monotonic() + START_SECONDS
         self._buffer = b""
         command, more = _command(setup["function"], within)
-        parcel = pack(("limits", "confinement", "worker"), setup | more)
+        parcel = pack(("limits", "confinement", "pages", "worker"), setup | more)
         try:
             with process_creation("a reward's verifier"):
                 self._process = subprocess.Popen(

@@ -23,8 +23,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from groupwise.isolation.confinement import drop_privileges, enter, filter_calls, give_up_new_privileges, ruleset
-from groupwise.isolation.limits import become_nobody, limit
+from groupwise.isolation.confinement import CallFilter, drop_capabilities, enter, give_up_new_privileges, ruleset
+from groupwise.isolation.limits import become_nobody, limit_output, limit_work
+from groupwise.isolation.pages import share_pages
 
 REPLY_BYTES = 16 << 20
 _REPLY, _RULES = 3, 4
@@ -37,10 +38,7 @@ def main(setup: dict[str, Any]) -> None:
     os.dup2(nothing, 1)
     try:
         function = _prepare(setup)
-        if setup["filters"]:
-            give_up_new_privileges()
-            filter_calls(setup["filters"][0])
-        setup["rules"] = ruleset(setup["readable"]) if setup["readable"] else None
+        setup["rules"], setup["filter"] = _what_items_inherit(setup)
     except Exception as error:
         _write(replies, {"broken": f"{type(error).__name__}: {error}"})
         return
@@ -48,6 +46,22 @@ def main(setup: dict[str, Any]) -> None:
     while line := requests.readline():
         request = json.loads(line)
         _write(replies, run(function, request["item"], request["seconds"], setup, requests))
+
+
+def _what_items_inherit(setup: dict[str, Any]) -> tuple[int | None, CallFilter | None]:
+    """All that can be done once is done here, since an item's process pays for each call and for each page of memory
+    that it writes to. What is left to it: a ruleset and a filter."""
+    limit_output()
+    if sys.platform == "linux":
+        give_up_new_privileges()
+    rules = ruleset(setup["readable"]) if setup["readable"] else None
+    own = None
+    if setup["filters"]:
+        common, last = map(CallFilter, setup["filters"])
+        common.enter()
+        own = last
+    share_pages()
+    return rules, own
 
 
 def _prepare(setup: dict[str, Any]) -> Callable[[Any], Any]:
@@ -135,14 +149,14 @@ def _run_in_child(function: Callable[[Any], Any], item: Any, seconds: float, set
 
 def _restrict(seconds: float, setup: dict[str, Any]) -> None:
     os.setsid()
-    limit(int(seconds) + 2, setup["memory_bytes"])
+    limit_work(int(seconds) + 2, setup["memory_bytes"])
     become_nobody(keeps=os.devnull if setup["readable"] else "")
     if sys.platform == "linux":
-        drop_privileges()
+        drop_capabilities()
     if setup["rules"] is not None:
         enter(_RULES)
-    if setup["filters"]:
-        filter_calls(setup["filters"][1])
+    if setup["filter"] is not None:
+        setup["filter"].enter()
 
 
 def _kill(child: int) -> None:

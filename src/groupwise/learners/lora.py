@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -207,7 +208,10 @@ def _with_adapters(get_peft_model: Callable[..., Any], model: Any, options: Any)
     """peft's model. Raises UserError where peft refuses a target, or takes one for what is no linear layer."""
     names = ", ".join(sorted(options.target_modules))
     try:
-        made = get_peft_model(model, options)
+        with warnings.catch_warnings():
+            # peft asks transformers for a property under its old name, and gets the right value.
+            warnings.filterwarnings("ignore", r"`is_gradient_checkpointing` is deprecated", FutureWarning)
+            made = get_peft_model(model, options)
     except ValueError as error:
         raise UserError(f"lora.targets {names}: peft refuses: {' '.join(str(error).split())}") from error
     layers = [module for module in made.modules() if hasattr(module, "get_delta_weight")]

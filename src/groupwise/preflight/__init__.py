@@ -165,6 +165,8 @@ class _StageCheck:
     def run(self) -> None:
         """Each part by itself, so that one that breaks hides no other."""
         stage, notes, context = self.stage, self.notes, self.context
+        if not notes.try_part("template", context.renderer.refuse_unread_arguments):
+            return  # each row and each part would say it again
         rollouts = (
             longest_rollouts(stage, context, self.recipe.learner.tokens_per_micro_batch)
             if len(stage.task.train)

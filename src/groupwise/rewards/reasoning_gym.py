@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +82,7 @@ def submitted_answer(text: str) -> str:
 
 def worker_pool(family: str, config: Mapping[str, Any], unguarded: bool = False) -> WorkerPool:
     """Returns workers that have the family loaded."""
-    warm_up = [{"family": family, "config": dict(config), "seed": 0, "size": 1, "start": 0, "stop": 1}]
+    warm_up = [{"family": family, "config": dict(config), "seed": 0, "size": 1, "warm_up": True}]
     return shared_pool("groupwise.rewards.reasoning_gym:respond", json.dumps(warm_up), unguarded)
 
 
@@ -95,15 +96,24 @@ def are_there_guards() -> bool:
 
 
 def respond(item: dict[str, Any]) -> Any:
-    """Runs in a worker. With ``answer``: its score at ``index``; without: ``[question, answer]`` of a range."""
+    """Runs in a worker. With ``answer``: its score at ``index``; without: ``[question, answer]`` of a range.
+
+    ``warm_up``: all that an answer needs is loaded, by scoring the first question's own.
+    """
     dataset = _dataset(item["family"], json.dumps(item["config"]), item["seed"], item["size"])
+    if "warm_up" in item:
+        entry = dataset[0]
+        expressions.guard("reasoning_gym")
+        with suppress(Exception), expressions.scoring(entry):  # some families have no answer to show
+            dataset.score_answer(entry["answer"], entry)
+        expressions.guard("reasoning_gym")  # what that loaded
+        return None
     if "answer" in item:
         entry = dataset[item["index"]]
         expressions.guard("reasoning_gym")
         with expressions.scoring(entry):
             return float(dataset.score_answer(item["answer"], entry))
     entries = [dataset[index] for index in range(item["start"], item["stop"])]
-    expressions.guard("reasoning_gym")  # here, at the warm-up, so that a process for an answer begins with it
     return [[entry["question"], entry["answer"] if isinstance(entry["answer"], str) else None] for entry in entries]
 
 

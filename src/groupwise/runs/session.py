@@ -238,7 +238,7 @@ class Session:
                 restore_pending(algorithm.source, context, progress.position, resumed, progress.pending)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
-        self.sink.note(f"{stage.name}: the model sees {shown_prompt(context.renderer, stage.task.train)}")
+        self.sink.note(f"{stage.name}: the model sees {shown_prompt(context.renderer, stage.task)}")
         if tried := rehearse(stage, context, learner.memory, self.recipe.learner.tokens_per_micro_batch):
             self.sink.note(f"{stage.name}: {tried}")
         if not resumed and learner.policy:

@@ -12,14 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from groupwise.environments.as_environment import schemas_of
 from groupwise.environments.plain import Plain
-from groupwise.environments.protocol import Environment
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.rewards.episodes import EpisodeReward
 from groupwise.sources.episode import Episode
 from groupwise.sources.episode_metrics import WorldTime
-from groupwise.tokens.calls import TOOLS
+from groupwise.tasks.episode_rows import row_of, with_tools
 from groupwise.tokens.opening import opened
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import CompletionEvent, Example, Prompt, Request, Rollout, Sampling
@@ -49,13 +47,6 @@ def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple
     return [found[place] for place in range(len(rows))]
 
 
-def row_of(example: Example) -> dict[str, Any]:
-    """What an environment is told of a row: its columns, and its prompt and answer by those names."""
-    prompt = example.prompt if isinstance(example.prompt, str) else [dict(message) for message in example.prompt]
-    told = {"prompt": prompt, **({} if example.answer is None else {"answer": example.answer})}
-    return {**told, **example.columns}
-
-
 def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Prompt | str:
     if "says" not in plain:
         return str(plain.get("failed") or plain.get("timeout") or "it ended before the model said anything")
@@ -65,12 +56,6 @@ def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Pr
     said = messages if renderer.is_chat else "".join(message["content"] for message in messages)
     prompt = renderer.prompt(replace(example, prompt=said))
     return replace(prompt, example=example, world=seed, messages=messages)
-
-
-def with_tools(example: Example, environment: Environment) -> Example:
-    """The example with what its environment lets the model call, for the chat template."""
-    schemas = schemas_of(environment, row_of(example))
-    return replace(example, columns={**example.columns, TOOLS: schemas}) if schemas else example
 
 
 Played = tuple[Place, Rollout]

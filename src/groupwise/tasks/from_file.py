@@ -7,12 +7,15 @@ rows that ask the same question stay together.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from groupwise.environments.as_environment import as_environment
+from groupwise.environments.turns import Turns as Budget
 from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.protocols import Reward
@@ -45,7 +48,9 @@ def from_file(
     answer_column: str | None = None,
     ignore_columns: Sequence[str] = (),
     structured_answers: Structured = "error",
-    turns: Turns | None = None,
+    turns: Turns | int | Budget | None = None,
+    environment: Any = None,
+    tools: Sequence[Any] = (),
     limit: int | None = None,
     name: str | None = None,
     system: str | None = None,
@@ -58,17 +63,35 @@ def from_file(
 ) -> Task:
     """A task from anything ``read_rows`` reads, in any convention ``recognise`` knows (this module's words).
 
-    ``limit``: only so many rows of each file. ``name``: the files' if not given. ``structured_answers`` and ``turns``:
-    see ``golds`` and ``conventions``. ``steps``: what a reasoning step of a completion is. ``judge``: who says what is
-    right (``Task.referee``), a reward of its own or the name of one of ``reward``; None: the first of them. The other
-    arguments are fields of Task. Raises UserError for what cannot be read or recognised, and for an unknown reward.
+    ``limit``: only so many rows of each file. ``name``: the files' if not given. ``structured_answers``: see ``golds``.
+    ``turns``: "last" or "all" of the assistant's in a row are learned; or the budgets of an episode. ``steps``: what a
+    reasoning step of a completion is. ``judge``: who says what is right (``Task.referee``), a reward of its own or the
+    name of one of ``reward``; None: the first of them. The other arguments are fields of Task. Raises UserError for
+    what cannot be read or recognised, and for an unknown reward.
     """
     named = (prompt_column,) if isinstance(prompt_column, str) else tuple(prompt_column or ())
-    reading = Reading(named, answer_column, tuple(ignore_columns), turns, structured_answers)
-    rewards, referee = _who_says(reward if isinstance(reward, tuple) else (reward,), judge, structured_answers)
+    reading = Reading(named, answer_column, tuple(ignore_columns), _learned(turns), structured_answers)
+    outside, inside = _parted(reward if isinstance(reward, tuple) else (reward,))
+    rewards, referee = _who_says(outside, judge, structured_answers)
     made = _task(_load(path, reading, limit), held_out, held_out_fraction, reading, limit, seed, name)
     made = replace(made, rewards=rewards, referee=referee, system=system, chat=chat, steps=steps)
-    return replace(made, template_arguments=dict(template_arguments or {}), demonstrations=demonstrations)
+    made = replace(made, template_arguments=dict(template_arguments or {}), demonstrations=demonstrations)
+    return _with_episodes(made, environment, tools, inside, turns)
+
+
+def _with_episodes(
+    task: Task, environment: Any, tools: Sequence[Any], inside: Sequence[Any], turns: Turns | int | Budget | None
+) -> Task:
+    """The task with its environment; ``inside``: rewards that are called where that is. Raises UserError where there
+    is none and something asks for it."""
+    budget: dict[str, Any] = {} if isinstance(turns, str | None) else {"turns": turns}
+    if environment is not None or tools:
+        played = as_environment(environment, (), inside) if inside else environment
+        return replace(task, environment=played, tools=tuple(tools), **budget)
+    if inside or budget:
+        asked = "a reward asks for environments" if inside else f"turns is {turns}"
+        raise UserError(f'{asked}, but there is no environment and there are no tools; expected turns "last" or "all"')
+    return task
 
 
 def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -197,6 +220,18 @@ def judge_of(
         if reward.name == name or (isinstance(words, str) and weight_of(words)[0] == name):
             return reward
     return _as_reward(name, structured)
+
+
+def _learned(turns: Turns | int | Budget | None) -> Turns | None:
+    return turns if isinstance(turns, str) else None
+
+
+def _parted(rewards: tuple[RewardLike, ...]) -> tuple[tuple[RewardLike, ...], tuple[RewardLike, ...]]:
+    """Rewards, and TRL's reward functions that read the state of environments."""
+    inside = tuple(
+        each for each in rewards if inspect.isfunction(each) and "environments" in inspect.signature(each).parameters
+    )
+    return tuple(each for each in rewards if each not in inside), inside
 
 
 def _epoch_words(shares: Sequence[Share]) -> list[str]:

@@ -68,7 +68,8 @@ class Task:
         if among_rewards(self.rewards) is None:
             found = resolved(self.environment, self.tools)
             reward = EpisodeReward(found.environment, self.budget, found.name)
-            object.__setattr__(self, "rewards", (reward, *self.rewards))
+            rewards = (reward, *self.rewards) if found.judges or not self.rewards else (*self.rewards, reward)
+            object.__setattr__(self, "rewards", rewards)
 
     @property
     def budget(self) -> Turns:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.storage.atomic import RECORD
+from groupwise.tasks.episode_rows import with_tools
 from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
-from groupwise.types import Example
 
 SHOWN_LETTERS = 300  # of the first prompt
 
@@ -34,7 +34,7 @@ def renderer_of(
         task.template_arguments,
         task.demonstrations,
         today,
-        task.budget.rewritten if task.episodes is not None else "",
+        converses=task.budget.rewritten if task.episodes is not None else "",
     )
 
 
@@ -68,10 +68,12 @@ def read_template_record(source: str) -> tuple[dict[str, Any], date | None]:
     return dict(found.get("arguments", {})), date.fromisoformat(today) if today else None
 
 
-def shown_prompt(renderer: Renderer, rows: Sequence[Example]) -> str:
-    """The first prompt as the model gets it, special tokens and all, on one line."""
-    if not len(rows):
+def shown_prompt(renderer: Renderer, task: Task) -> str:
+    """The first prompt as the model gets it, special tokens and all, on one line; without what an environment says."""
+    if not len(task.train):
         return "no prompt: the task has no rows"
-    tokens = renderer.prompt(rows[0]).tokens
+    episodes = task.episodes
+    row = task.train[0] if episodes is None else with_tools(task.train[0], episodes.environment)
+    tokens = renderer.prompt(row).tokens
     text = repr(renderer.tokenizer.decode(list(tokens), skip_special_tokens=False))
     return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 40]} ... {text[-35:]}"

@@ -16,14 +16,11 @@ from functools import partial
 
 from groupwise.errors import UserError
 from groupwise.tokens.chat_template import ARGUMENTS, TOOLS, ChatTemplate
-from groupwise.tokens.encoding import GUARD, Encoder
+from groupwise.tokens.encoding import GUARD, Encoder, same_beginning
 from groupwise.types import Example, Message
 
 ANSWER = "answer-4f1d"  # what nobody else says
 _PROBE: tuple[Message, ...] = ({"role": "user", "content": "question"}, {"role": "assistant", "content": ANSWER})
-
-_CALL = {"type": "function", "function": {"name": "probe", "arguments": {"probe": ANSWER}}}
-_CALLING: Message = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
 
 
 class Between:
@@ -57,7 +54,7 @@ class Between:
             self._refuse_rewritten(example, [self._shown(message, example) for message in before], now)
             self._checked.add(shape)
         calls = calls or bool(said and said[0]["role"] == "tool")
-        asked, answered = _PROBE if not calls else (_PROBE[0], self._shown(_CALLING, example))
+        asked, answered = _PROBE if not calls else (_PROBE[0], self._shown(_calling(before[-1]), example))
         probe = [*[each for each in before if each["role"] == "system"][:1], asked, answered]
         key = json.dumps([probe, now, example.columns.get(TOOLS), example.columns.get(ARGUMENTS)], default=repr)
         if key not in self._known:
@@ -71,13 +68,14 @@ class Between:
         return ids[end + 1 :] if end is not None and ids[end] == last else ids
 
     def _refuse_rewritten(self, example: Example, before: Sequence[Message], said: Sequence[Message]) -> None:
-        """Raises UserError for the first message that the template writes otherwise once ``said`` follows."""
+        """Raises UserError for the first message that the template writes otherwise once ``said`` follows: what stood
+        before the last turn when that was sampled, and then that turn's own words."""
         fill = partial(self._template.fill, example=example, generate=False)
-        whole, now = fill(before), self._template.fill([*before, *said], example)
-        same = next((place for place, (a, b) in enumerate(zip(whole, now, strict=False)) if a != b), len(whole))
-        answer = _last_words(before[-1]).replace(GUARD, "")
-        ends = whole.replace(GUARD, "").rfind(answer) + len(answer)
-        if len(whole[:same].replace(GUARD, "")) >= ends:
+        asked = self._template.fill(before[:-1], example).replace(GUARD, "")
+        now = self._template.fill([*before, *said], example).replace(GUARD, "")
+        words = "".join(str(before[-1]["content"] or "").replace(GUARD, "").split())
+        same = same_beginning(asked, now)
+        if same == len(asked) and "".join(now[same:].split()).startswith(words):
             return
         changed = next(
             (place for place in range(len(before)) if len(fill(before[: place + 1])) > same), len(before) - 1
@@ -90,7 +88,12 @@ class Between:
         )
 
 
-def _last_words(message: Message) -> str:
-    """Something that a message ends with, in any template: its text, or the name of the tool that it calls last."""
-    calls = message.get("tool_calls")
-    return str(calls[-1]["function"]["name"]) if calls else str(message["content"]).strip()
+def _calling(message: Message) -> Message:
+    """A turn that calls the tools that ``message`` calls, or one, and whose arguments are ``ANSWER``: a probe."""
+    names = [call["function"]["name"] for call in message.get("tool_calls") or ()] or ["tool"]
+    functions = [{"name": name, "arguments": {"probe": ANSWER}} for name in names]
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": each} for each in functions],
+    }

@@ -78,7 +78,7 @@ class ChatTemplate:
         own = example.columns.get(ARGUMENTS) or {}
         if not isinstance(own, Mapping):
             raise UserError(f"{example.id}: {ARGUMENTS} is {type(own).__name__}; expected an object of arguments")
-        self._refuse_unread(self.arguments, "")
+        self.refuse_unread()
         taken = next((name for name in own if name in OURS), None)
         if taken:
             raise UserError(f"{example.id}: {ARGUMENTS} sets {taken}, which is set here; leave it out")
@@ -87,6 +87,10 @@ class ChatTemplate:
             found[TOOLS] = tools
             self._refuse_unread({TOOLS: tools}, f"{example.id}: ")
         return found
+
+    def refuse_unread(self) -> None:
+        """Raises UserError for one of the task's arguments that the template does not read."""
+        self._refuse_unread(self.arguments, "")
 
     def unread(self, example: Example) -> list[str]:
         """Returns the names of the row's own arguments that the template does not read."""

@@ -147,6 +147,11 @@ class Renderer:
             return writer.appended(messages, turns)
         return writer.written(messages, turns, example.context_turns)
 
+    def refuse_unread_arguments(self) -> None:
+        """Raises UserError for one of the task's template arguments that a template is there to read and does not."""
+        if self.tokenizer.chat_template is not None and self.chat != "never":
+            self._template.refuse_unread()
+
     def unread_arguments(self, example: Example) -> list[str]:
         """Returns the names of the row's own template arguments that change nothing here."""
         return self._template.unread(example)

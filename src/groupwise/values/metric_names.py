@@ -8,7 +8,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-BEGINNINGS = ("seconds/", "tokens_per_second/", "step_time")
+BEGINNINGS = ("seconds/", "tokens_per_second/", "step_time", "world/")
 ENDINGS = ("/seconds", "/cached")
 
 

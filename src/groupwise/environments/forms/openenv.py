@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import urllib.request
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,7 +75,10 @@ class OpenEnv:
         answer = json.loads(await asyncio.wait_for(socket.recv(), self.reply_seconds))
         told = answer.get("data") or {}
         if answer.get("type") == "error":
-            return None, short(told.get("message") or told)
+            details = told.get("errors") or told.get("details")
+            return None, short(
+                f"{told.get('message') or told}{f' {json.dumps(details, default=str)}' if details else ''}"
+            )
         return {
             "observation": told.get("observation") or {},
             "reward": told.get("reward"),
@@ -92,6 +94,8 @@ class OpenEnv:
     @cached_property
     def _action(self) -> Mapping[str, Any]:
         """The JSON schema of the server's actions."""
+        import urllib.request
+
         base = self.url.replace("ws", "http", 1) if self.url.startswith("ws") else self.url
         base = base.rstrip("/").removesuffix("/ws")
         with urllib.request.urlopen(f"{base}/schema", timeout=self.reply_seconds) as answer:
@@ -112,6 +116,8 @@ def action_of(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     if len(required) == 1 and kinds[required[0]] == "string":
         return {required[0]: text}
     if len(required) == 1 and kinds[required[0]] in ("integer", "number"):
-        number = int(text) if kinds[required[0]] == "integer" else float(text)
-        return {required[0]: number}
+        try:
+            return {required[0]: int(text) if kinds[required[0]] == "integer" else float(text)}
+        except ValueError as error:
+            raise ValueError(f"{short(text)!r}; expected a number") from error
     raise ValueError(f"{short(text)!r}; expected a JSON object with {', '.join(required) or 'the fields of an action'}")

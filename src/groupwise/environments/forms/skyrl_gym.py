@@ -39,8 +39,9 @@ class SkyRLGym:
             env.close()
 
     def _made(self, row: Mapping[str, Any]) -> Any:
-        if inspect.isclass(self.make):
-            return self.make(env_config={}, extras=dict(row))
+        make: Any = self.make
+        if inspect.isclass(make):
+            return make(env_config={}, extras=dict(row))
         return self.make(row) if inspect.signature(self.make).parameters else self.make()
 
 

@@ -34,6 +34,12 @@ class TRL:
     rewards: Sequence[Callable[..., Any]] = ()
     limits: Tools = field(default_factory=lambda: Tools(()))
 
+    @property
+    def judges(self) -> bool:
+        """Whether it says how good an episode was."""
+        made = self.factory.values() if isinstance(self.factory, Mapping) else [self.factory]
+        return bool(self.rewards) or any(hasattr(each, "get_reward") or not inspect.isclass(each) for each in made)
+
     def schemas(self, row: Mapping[str, Any]) -> list[Schema]:
         """See ``Tools.schemas``."""
         return list(self._schemas(row).values())
