@@ -10,7 +10,6 @@ from groupwise.commands.conversation import TextStream
 from groupwise.errors import UserError
 from groupwise.output.conversation import shortened
 from groupwise.output.counting import counted
-from groupwise.output.printable import visible
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.seeding import stable_seed
 from groupwise.types import Completion, CompletionEvent, Event, Example, Prompt, Request, Rollout, Sampling, TokenEvent
