@@ -27,7 +27,7 @@ from groupwise.sources.episodes import open_prompts, play
 from groupwise.tasks.task_renderer import renderer_of
 from groupwise.types import Request, Sampling
 
-PROMPTS, GROUP, TRIES = 32, 16, 5
+PROMPTS, GROUP, TRIES = 32, 16, 3
 MODEL = gw.NewModel(hidden_size=128, layers=4, heads=4, intermediate_size=512, context_tokens=256)
 ENDINGS = tuple(range(60, 140))
 """Ids that end a turn beside the model's own: a third of all, so that a turn has three tokens."""
