@@ -64,6 +64,7 @@ def main() -> int:
     parts: dict[str, Part] = {
         "processes": processes,
         "kills": partial(kills, wanted=chosen.kills, seed=chosen.seed),
+        "turns": partial(kills, wanted=-(-chosen.kills // 3), seed=chosen.seed, kinds=("turns",)),
         "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
         "files": partial(halves, seed=chosen.seed),
         "limits": limits,

@@ -127,14 +127,15 @@ def killed_run(kind: str, run: Whole, phases: list[str], place: Path, draw: rand
     return {"kind": kind, "killed": killed, "lost": different(run.files, kept(place / "run"))}
 
 
-def kills(place: Path, wanted: int, seed: int) -> dict[str, Any]:
+def kills(place: Path, wanted: int, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> dict[str, Any]:
     """At least ``wanted`` kills, over all kinds and phases in turn; what was lost is named. Kinds are shared out."""
-    order = random.Random(seed).sample(list(KINDS), len(KINDS))
+    order = random.Random(seed).sample(kinds, len(kinds))
     runs = undisturbed(order[:1], place / "whole")
-    share = -(-wanted // CORES)
+    cores = min(CORES, len(order))
+    share = -(-wanted // cores)
     works = [
-        partial(kills_of, order[number::CORES], dict(runs) if number == 0 else {}, share, seed + number)
-        for number in range(CORES)
+        partial(kills_of, order[number::cores], dict(runs) if number == 0 else {}, share, seed + number)
+        for number in range(cores)
     ]
     found = [one for part in side_by_side(works, place) for one in part]
     return {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from combinations import Combination, covering, name_of
 import groupwise as gw
 from groupwise import recipes
 from groupwise.algorithm import KL, Critic, Entropy, Reference
+from groupwise.environments import Reply, Says
 from groupwise.rewards import Cached
 from groupwise.sources import AllRollouts, FrozenPolicy
 from groupwise.tasks.task import Task
@@ -77,6 +80,23 @@ def iterative() -> gw.Run:
     return run("iterative", start, *rounds(policy, scorer, start="sft", replay=0.2, kind="outcome"))
 
 
+def whispers(row: Mapping[str, Any], chance: random.Random) -> Generator[Any, Reply, float]:
+    """Asks again as often as chance has it, and answers when it likes."""
+    said = yield row["prompt"]
+    for _ in range(chance.randint(0, 3)):
+        time.sleep(0.05 * random.SystemRandom().random())
+        said = yield Says("more" * (1 + len(said)), reward=0.25 * (len(said) % 2))
+    return float(len(said) % 3)
+
+
+def conversations() -> gw.Run:
+    """GRPO on an environment whose replies take 0 to 50 ms; every printable letter ends a turn."""
+    ends = tuple(map(chr, range(33, 127)))
+    talk = Task("whispers", ROWS, held_out=ROWS, environment=whispers, turns=3, stop_strings=ends)
+    algorithm = replace(recipes.grpo, source=SAMPLED, kl=KL(0.01))
+    return run("turns", stage("turns", algorithm, talk, minibatches=2))
+
+
 PREFERRED = [
     replace(row, columns={"chosen": row.prompt * 2, "rejected": row.prompt + "x" * number})
     for number, row in enumerate(ROWS)
@@ -132,5 +152,6 @@ KINDS: dict[str, Callable[[], gw.Run]] = {
     "grpo": groups,
     "ppo": critic,
     "iterative": iterative,
+    "turns": conversations,
     **{name: partial(combined, settings) for name, settings in CROSSED.items()},
 }

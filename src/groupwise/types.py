@@ -183,8 +183,7 @@ ANOTHER_POLICY = -2
 
 ScoreStatus = Literal["scored", "unparseable", "timeout", "failed", "not_applicable"]
 
-Stop = Literal["finished", "truncated", "turns", "context", "timeout", "failed", "malformed"]
-"""Why an episode ended: see docs/turns.md."""
+Stop = Literal["finished", "truncated", "turns", "context", "timeout", "failed", "malformed"]  # of docs/turns.md
 
 
 @dataclass(frozen=True)
@@ -206,8 +205,7 @@ class Score:
     """Plain values that it gave beside its value, by name: they stand in the ledger."""
     dated: bool = field(default=False, compare=False)
     """Whether it depends on where training stood, so that it cannot be kept for another time."""
-    right: bool | None = None
-    """The verdict, where the reward says one itself; None: the value decides."""
+    right: bool | None = None  # the verdict, where the reward says one itself; None: the value decides
 
 
 @dataclass(frozen=True)

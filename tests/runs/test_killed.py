@@ -25,6 +25,16 @@ def test_runs_of_several_kinds_killed_in_several_phases(tmp_path: Path) -> None:
     assert found["faults"]["kills"]["files_compared"] > 60
 
 
+def test_a_run_on_an_environment_that_answers_when_it_likes_is_killed(tmp_path: Path) -> None:
+    results = tmp_path / "faults.json"
+    command = [sys.executable, str(FAULTS), "--only", "turns", "--kills", "9", "--results", str(results)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(results.read_text())
+    assert found["lost"] == 0
+    assert found["faults"]["turns"]["kills"] >= 3
+
+
 def start(place: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "groupwise.cli", "run", "recipe.py", "--out", "run", *options]
     return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -55,7 +55,7 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.evaluation.comparison import compare
     from groupwise.evaluation.voting import voting_judge
     from groupwise.learners import Local
-    from groupwise.learners.loading import check_model
+    from groupwise.learners.source import check_model
     from groupwise.tasks import by_name
 
     sources = [source for source in (chosen.against, chosen.model) if source]

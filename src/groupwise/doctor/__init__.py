@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from groupwise.doctor.episodes import ToolsUnused, TurnDrift, UnfinishedEpisodes
 from groupwise.doctor.hacking import RewardHacking
 from groupwise.doctor.history import Row
 from groupwise.doctor.learning import DISTANCE, GRADIENT, ClippedShare, MaskedShare, Mismatch, Staleness
@@ -48,6 +49,10 @@ def alarms(updates_per_draw: float, half_precision: bool, hacked: Sequence[tuple
         MaskedShare(),
         Mismatch(MISMATCH[half_precision]),
         Staleness(updates_per_draw),
+        ToolsUnused(),
+        TurnDrift("turns"),
+        TurnDrift("tokens/observed"),
+        UnfinishedEpisodes(),
         *(RewardHacking(name, problems) for name, problems in hacked),
     )
 

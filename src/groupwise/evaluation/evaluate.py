@@ -7,12 +7,12 @@ Pass@K; ``comparison.compare`` answers it for two evaluations of the same proble
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,12 @@ from groupwise.errors import UserError
 from groupwise.evaluation.measure import Measure
 from groupwise.evaluation.plan import HeldOut
 from groupwise.evaluation.problems import fitting_prompts, sets_of
+from groupwise.evaluation.progress import Progress, counter
 from groupwise.evaluation.statistics import doubling, maj_at_k, mean, pass_at_k
 from groupwise.evaluation.voting import Canonical, candidates, voting_judge
 from groupwise.output.sample_completions import SampleCompletion, sample_of
 from groupwise.protocols import RolloutEngine
+from groupwise.rewards.scoring import reward_means, score_rollouts
 from groupwise.rewards.verdicts import Judge
 from groupwise.seeding import stable_seed
 from groupwise.tasks.task import Task
@@ -31,9 +33,6 @@ from groupwise.types import OVER, Prompt, Rollout, TrainerState
 
 if TYPE_CHECKING:
     from groupwise.tokens.renderer import Renderer
-
-Progress = Callable[[int, int], None]
-"""``(completions done, completions in all)``."""
 
 Sampled = Callable[[Sequence[Sequence[Rollout]]], None]
 """Hears of each problem's samples."""
@@ -94,6 +93,8 @@ class Evaluation:
     """The highest of the judge's scores that any completion had."""
     sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Where the problems of each held-out set stand in ``ids``, by its name; empty where there is one set."""
+    episodes: Mapping[str, float] = field(default_factory=dict)
+    """Turns and shares of stop reasons of the samples, as in docs/metrics.md; empty without an environment."""
 
     @property
     def problems(self) -> int:
@@ -114,11 +115,13 @@ class Evaluation:
             maj_at={k: measure.at(deep) for k, measure in self.maj_at.items() if deep},
             reward_means={},
             sets={},
+            episodes={},
         )
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that ``json.dumps`` takes."""
-        return {"problems": self.problems, **asdict(self)}
+        values = {"problems": self.problems, **asdict(self)}
+        return {name: value for name, value in values.items() if name != "episodes" or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Evaluation:
@@ -202,19 +205,13 @@ def evaluate_plan(
     drawn = plan.temperature, plan.max_completion_tokens, seed
     settings = Settings(plan.samples, deep, *drawn, judge.threshold, plan.narrowed)
     counts = [plan.samples if row < settings.sampled_problems else 1 for row in range(len(prompts))]
-    advance = _counter(on_progress, len(prompts) + sum(counts))
+    advance = counter(on_progress, len(prompts) + sum(counts))
     draw = partial(_draw, engine, renderer, task, judge, prompts, on_completion=advance, state=state)
     greedy, sampled = draw([1] * len(prompts), replace(settings, temperature=0.0)), draw(counts, settings)
     on_greedy([rollout for (rollout,) in greedy])
     on_sampled(sampled[: settings.sampled_problems])
     votes = [candidates(judge, rollouts, canonical) for rollouts in sampled[: settings.sampled_problems]]
     return _summary(task, judge, settings, prompts, too_long, greedy, sampled, votes, started)
-
-
-def _counter(on_progress: Progress | None, total: int) -> Callable[[], None]:
-    """Says at each call how many of ``total`` are done."""
-    done = itertools.count(1)
-    return (lambda: on_progress(next(done), total)) if on_progress else (lambda: None)
 
 
 def _draw(
@@ -230,7 +227,6 @@ def _draw(
 ) -> list[list[Rollout]]:
     """``counts[i]`` scored rollouts of ``prompts[i]``. Raises UserError where the judge could score none."""
     from groupwise.rewards.failures import evidence
-    from groupwise.rewards.scoring import score_rollouts
     from groupwise.sources.rollouts import drawn
 
     seeds = [
@@ -264,14 +260,14 @@ def _summary(
     votes: Sequence[list[Hashable | None] | None],
     started: float,
 ) -> Evaluation:
-    from groupwise.rewards.scoring import reward_means
+    from groupwise.sources.episode_metrics import episode_metrics
 
     correct = [[bool(rollout.correct) for rollout in rollouts] for rollouts in sampled]
     n, deep = settings.samples, range(settings.sampled_problems)
     ks = doubling(n) if deep else []
-    voted = [row for row in votes if row is not None]
-    voting = ks if len(voted) == len(deep) else []
-    everything = [rollout for rollouts in (*greedy, *sampled) for rollout in rollouts]
+    voting = ks if len(voted := [row for row in votes if row is not None]) == len(deep) else []
+    everything = [*chain(*greedy, *sampled)]
+    lengths = [sum(rollout.mask) for rollout in everything]
     return Evaluation(
         task=task.name,
         settings=settings,
@@ -281,10 +277,10 @@ def _summary(
         pass_at={k: Measure.of([pass_at_k(n, sum(correct[row]), k) for row in deep]) for k in ks},
         maj_at={k: Measure.of([maj_at_k(voted[row], correct[row], k) for row in deep]) for k in voting},
         seconds=time.perf_counter() - started,
-        tokens=sum(len(rollout.tokens) for rollout in everything),
-        mean_completion_tokens=mean([len(rollout.tokens) for rollout in everything]),
+        tokens=sum(lengths),
+        mean_completion_tokens=mean(lengths),
         truncated_fraction=mean([not rollout.finished for rollout in everything]),
-        unparseable_fraction=mean([_unread(rollout, judge) for rollouts in sampled for rollout in rollouts]),
+        unparseable_fraction=mean([_unread(rollout, judge) for rollout in chain(*sampled)]),
         unscored_fraction=mean([rollout.correct is None for rollout in everything]),
         prompts_too_long=too_long,
         completions=tuple(sample_of(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
@@ -292,6 +288,7 @@ def _summary(
         reward_means=reward_means(sampled),
         highest=judge.highest(everything),
         sets=sets_of(prompts),
+        episodes=episode_metrics([*chain(*sampled)]),
     )
 
 

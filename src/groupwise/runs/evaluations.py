@@ -95,8 +95,18 @@ def headline(evaluation: Evaluation) -> str:
     return (
         f"greedy accuracy {greedy.value:.3f} [{greedy.low:.3f}, {greedy.high:.3f}], "
         f"pass@1 {sampled.value:.3f} [{sampled.low:.3f}, {sampled.high:.3f}] on "
-        f"{counted(evaluation.problems, 'problem')}{judged_by(evaluation)}"
+        f"{counted(evaluation.problems, 'problem')}{judged_by(evaluation)}{played(evaluation)}"
     )
+
+
+def played(evaluation: Evaluation) -> str:
+    """Says how many turns episodes had and why they ended; nothing without an environment."""
+    said = evaluation.episodes
+    if not said:
+        return ""
+    shares = {name.removeprefix("stops/"): share for name, share in said.items() if name.startswith("stops/") and share}
+    ordered = sorted(shares, key=lambda stop: -shares[stop])
+    return f"; {said['turns']:.2f} turns, " + ", ".join(f"{shares[stop]:.0%} {stop}" for stop in ordered)
 
 
 def never_right(evaluation: Evaluation) -> str:

@@ -21,6 +21,8 @@ COLUMNS = {
     "kl": ("kl", "{:.4f}"),
     "entropy": ("entropy", "{:.3f}"),
     "completions/mean_length": ("length", "{:.0f}"),
+    "turns": ("turns", "{:.2f}"),
+    "tools/calls": ("calls", "{:.2f}"),
     "value_loss": ("value loss", "{:.4f}"),
     "groups_dropped": ("dropped", "{:.0f}"),
     "groups_short": ("short", "{:.0f}"),
