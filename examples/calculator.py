@@ -57,7 +57,7 @@ def rows(size: int, seed: int, held_out: bool = False) -> list[Example]:
     random, found = Random(seed), []
     while len(found) < size:
         a, b = random.randrange(100, 1000), random.randrange(100, 1000)
-        if ((a * 1009 + b) % HELD_OUT_ONE_IN == 0 and held_out) or ((a * 1009 + b) % HELD_OUT_ONE_IN and not held_out):
+        if ((1009 * a + b) % HELD_OUT_ONE_IN == 0) is held_out:
             messages = tuple(clerk(a, b, random))
             found.append(Example(f"{a}*{b}:{len(found)}", f"{a} * {b} = ?", messages, str(a * b)))
     return found
