@@ -53,9 +53,9 @@ def _of_a_program(text: str) -> Iterator[str]:
     given = _of_generators_given(tree)
     for node in ast.walk(tree):
         seeded = isinstance(node, ast.Call) and any(keyword.arg == "generator" for keyword in node.keywords)
-        if isinstance(node, ast.Call) and called(node) in DRAWS and not seeded and "manual_seed" not in text:
-            if node not in given:
-                yield f"line {node.lineno}: {called(node)}() of a process that was not seeded"
+        seeded = seeded or node in given or "manual_seed" in text
+        if isinstance(node, ast.Call) and called(node) in DRAWS and not seeded:
+            yield f"line {node.lineno}: {called(node)}() of a process that was not seeded"
 
 
 def _of_generators_given(tree: ast.AST) -> set[ast.AST]:
