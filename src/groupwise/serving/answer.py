@@ -29,7 +29,7 @@ class Choice:
         """Returns OpenAI's word for why it ended."""
         if self.message.get("tool_calls"):
             return "tool_calls"
-        return "stop" if self.completion.finished else "length"
+        return "stop" if self.completion.finished or self.was_cut else "length"
 
 
 def read_choice(renderer: Renderer, example: Example, asked: Asked, completion: Completion) -> Choice:
@@ -112,7 +112,7 @@ class Form:
         """Returns the pieces that end a choice, its calls before them."""
         calls = self._written(index, choice).get("tool_calls") or []
         deltas = [{"delta": {"tool_calls": [{"index": place, **call}]}} for place, call in enumerate(calls)]
-        empty = {"delta": {}} if self.asked.is_chat else {"text": ""}
+        empty: dict[str, Any] = {"delta": {}} if self.asked.is_chat else {"text": ""}
         return [
             *(self._piece(index, delta) for delta in deltas),
             self._piece(index, self._ended(index, choice) | empty),

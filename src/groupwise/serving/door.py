@@ -115,7 +115,7 @@ class Door:
         if not isinstance(body, dict) or set(body) - {"reward", "group"}:
             raise Refusal(400, 'expected {"reward": a number}, and perhaps "group": a text')
         value, group = body.get("reward"), body.get("group")
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             raise Refusal(400, f"reward is {str(value)[:40]!r}; expected a finite number", "reward")
         if group is not None and not (isinstance(group, str) and 0 < len(group) <= 1024):
             raise Refusal(400, "group: expected a text of 1 to 1024 letters", "group")
@@ -190,12 +190,12 @@ class Door:
 
     def _begin(self, asked: Asked, session: Session | None) -> tuple[Opening, tuple[int, ...]]:
         if session is None:
-            opening, about = opening_of(asked, self._renderer, self._plain), ("call", next(self._calls))
+            opening, about = opening_of(asked, self._renderer, self._plain), f"call {next(self._calls)}"
         else:
             opening, number = session.begin(asked, self._renderer, self._plain)
-            about = ("session", f"{session.name} {number}")
-        stream = (self._seed, *about) if asked.seed is None else ("seed", asked.seed)
-        return opening, tuple(stable_seed("serve", *stream, index) for index in range(asked.choices))
+            about = f"session {session.name} {number}"
+        stream = f"{self._seed} {about}" if asked.seed is None else f"seed {asked.seed}"
+        return opening, tuple(stable_seed("serve", stream, index) for index in range(asked.choices))
 
     def _refuse_misfit(self, tokens: tuple[int, ...]) -> None:
         context, known = self._engine.context_tokens, len(self._renderer.tokenizer)
