@@ -15,6 +15,7 @@ from groupwise.commands.parser import parser
 from groupwise.commands.prompt_options import split_arguments, trained_options
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
+from groupwise.output.counting import counted
 from groupwise.output.printable import visible
 
 EXAMPLES = """  groupwise serve runs/quickstart/models/grpo
@@ -48,6 +49,7 @@ def execute(arguments: Sequence[str]) -> int:
     try:
         server = Server(door, token, chosen.host, chosen.port)
     except OSError as error:
+        door.close()
         raise UserError(f"--host {chosen.host} --port {chosen.port}: {error.strerror}; choose another") from None
     try:
         _introduce(chosen, server.port, door.model, token)
@@ -58,7 +60,8 @@ def execute(arguments: Sequence[str]) -> int:
         server.server_close()
         left = door.close()
     if left:
-        print(f"{left} sessions had no reward yet: nothing is kept of them", file=sys.stderr)
+        kept = "it" if left == 1 else "them"
+        print(f"{counted(left, 'session')} had no reward yet: nothing is kept of {kept}", file=sys.stderr)
     return 0
 
 
