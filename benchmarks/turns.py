@@ -1,88 +1,142 @@
-"""What turns cost: 512 episodes of a guessing game against as many tokens sampled in one turn by the same model.
+"""Runs the examples with turns with seeds 0, 1 and 2 and writes benchmarks/turns.json and docs/turns-examples.md.
 
-    python benchmarks/turns.py            prints a line a try, and writes turns.json beside this file
-
-The model is random, so its words are read as guesses whatever they are, and many bytes end a turn: an episode has five
-or six turns of a few tokens, as a trained player's have. Best of several tries each, alternating.
+.venv/bin/python benchmarks/turns.py                    all three
+.venv/bin/python benchmarks/turns.py guess grid         some; the others' numbers stay
+.venv/bin/python benchmarks/turns.py --page             only the page, from the numbers that are there
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import tempfile
+import subprocess
+import sys
 import time
-from collections.abc import Generator, Mapping
 from pathlib import Path
-from random import Random
 from typing import Any
 
-import torch
+ROOT = Path(__file__).resolve().parents[1]
+RESULT, PAGE = ROOT / "benchmarks" / "turns.json", ROOT / "docs" / "turns-examples.md"
+TEXT = Path(__file__).with_name("turns_page.md")
+NAMES = ("calculator", "guess", "grid")
+SEEDS = (0, 1, 2)
+TURNS, CALLS, MALFORMED = "turns", "tools/calls", "tools/malformed"
 
-import groupwise as gw
-from groupwise.engines import Native
-from groupwise.environments import Reply
-from groupwise.learners.device import machine
-from groupwise.sources.episode_metrics import WorldTime
-from groupwise.sources.episodes import open_prompts, play
-from groupwise.tasks.task_renderer import renderer_of
-from groupwise.types import Request, Sampling
-
-PROMPTS, GROUP, TRIES = 32, 16, 5
-MODEL = gw.NewModel(hidden_size=128, layers=4, heads=4, intermediate_size=512, context_tokens=256)
-ENDINGS = tuple(range(60, 140))
-"""Ids that end a turn beside the model's own: a third of all, so that a turn has three tokens."""
-RESULTS = Path(__file__).with_name("turns.json")
-
-
-def guess(row: Mapping[str, Any], random: Random) -> Generator[str, Reply, float]:
-    """A number from 1 to 63 in six guesses; words that are no number count as one all the same."""
-    said = yield "I think of a number from 1 to 63."
-    for _ in range(5):
-        number = sum(said.encode("utf-8", "replace")) % 64
-        if number == row["secret"]:
-            return 1.0
-        said = yield "more" if number < row["secret"] else "less"
-    return 0.0
+Bar = tuple[str, str, float, float]
+"""Before or after, the measure, and between which two values it is to be."""
+BARS: dict[str, tuple[Bar, ...]] = {
+    "calculator": (
+        ("before", "greedy", 0.0, 0.05),
+        ("after", "greedy", 0.95, 1.0),
+        ("after", CALLS, 0.99, 2.0),
+        ("after", MALFORMED, 0.0, 0.01),
+    ),
+    "guess": (
+        ("before", "sampled", 0.25, 0.50),
+        ("after", "sampled", 0.85, 1.0),
+        ("after", "greedy", 0.90, 1.0),
+        ("after", TURNS, 1.0, 5.3),
+    ),
+    "grid": (
+        ("before", "sampled", 0.40, 0.65),
+        ("after", "sampled", 0.90, 1.0),
+        ("after", "greedy", 0.95, 1.0),
+    ),
+}
+MOST_SECONDS = 300.0
 
 
-def main() -> None:
-    """Measures and writes."""
-    random = Random(0)
-    task = gw.Task("guess", [{"secret": random.randint(1, 63)} for _ in range(PROMPTS)], environment=guess, turns=6)
-    with tempfile.TemporaryDirectory() as place:
-        MODEL.save(Path(place))
-        learner = gw.Local(device="cpu").open(Path(place))
-    engine = Native().open("new", learner.live_module(), learner.tokenizer)
-    renderer, reward = renderer_of(task, learner.tokenizer, "new", (*learner.stop_tokens, *ENDINGS)), task.episodes
-    assert reward is not None
-    prompts = list(open_prompts(renderer, reward, list(zip(task.train, range(PROMPTS), strict=True))))
-    seeds = [tuple(range(place * GROUP, (place + 1) * GROUP)) for place in range(PROMPTS)]
-    tries: list[dict[str, float]] = []
-    for _ in range(TRIES):
-        clock, started = WorldTime(), time.perf_counter()
-        how = renderer.sampling(64)
-        rollouts = [rollout for _, rollout in play(engine, renderer, reward, prompts, seeds, how, clock=clock)]  # type: ignore[arg-type]
-        turns = time.perf_counter() - started
-        tokens = sum(sum(rollout.mask) for rollout in rollouts)
-        requests = [Request(prompt.tokens, own) for prompt, own in zip(prompts, seeds, strict=True)]  # type: ignore[union-attr]
-        started = time.perf_counter()
-        each = round(tokens / len(rollouts))
-        drawn = sum(len(one.tokens) for _, _, one in engine.generate(requests, Sampling(each)))
-        single = (time.perf_counter() - started) * tokens / drawn
-        mean = sum(len(rollout.turns) for rollout in rollouts) / len(rollouts)
-        tries.append({"turns": turns, "single": single, "tokens": tokens, "mean_turns": mean, "world": clock.seconds})
-        print({name: round(value, 3) for name, value in tries[-1].items()}, flush=True)
-    best = {name: min(one[name] for one in tries) for name in ("turns", "single")}
-    ratio = best["turns"] / best["single"]
-    print(
-        f"{PROMPTS * GROUP} episodes: {best['turns']:.2f} s; as many tokens in one turn {best['single']:.2f} s: "
-        f"x {ratio:.2f}"
+def main() -> int:
+    """Exit code 1 where a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("examples", nargs="*", default=list(NAMES), help=f"some of {', '.join(NAMES)}")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the page again")
+    given = parser.parse_args()
+    unknown = next((name for name in given.examples if name not in NAMES), None)
+    if unknown:
+        parser.error(f"{unknown} is no example with turns; expected some of {', '.join(NAMES)}")
+    found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    for name in () if given.page else given.examples:
+        found[name] = measured(name)
+        RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    PAGE.write_text(page(found), encoding="utf-8")
+    missed = [line for name in given.examples for line in found[name]["missed"]]
+    print("\n".join(missed) or "all bars met")
+    return 1 if missed else 0
+
+
+def measured(name: str) -> dict[str, Any]:
+    """All seeds of one example, and what missed its bar."""
+    seeds = [one(name, seed) for seed in SEEDS]
+    first = json.loads((directory(name, SEEDS[0]) / "run.json").read_text())
+    return {
+        "command": f"groupwise run examples/{name}.py",
+        "machine": first["machine"],
+        "versions": first["versions"],
+        "seeds": seeds,
+        "missed": [line for each in seeds for line in misses(name, each)],
+    }
+
+
+def directory(name: str, seed: int) -> Path:
+    return ROOT / "runs" / f"{name}-seed-{seed}"
+
+
+def one(name: str, seed: int) -> dict[str, Any]:
+    """The whole command, timed from outside."""
+    out, started = directory(name, seed), time.perf_counter()
+    command = [sys.executable, "-m", "groupwise.cli", "run", str(ROOT / "examples" / f"{name}.py")]
+    subprocess.run([*command, "--seed", str(seed), "--out", str(out), "--fresh"], check=True, cwd=ROOT)
+    seconds = time.perf_counter() - started
+    before, after = (
+        summary(each["evaluation"]) for each in json.loads((out / "evaluation.json").read_text())["models"]
     )
-    found = {"episodes": PROMPTS * GROUP, "ratio": ratio, "best": best, "tries": tries, "machine": machine()}
-    RESULTS.write_text(json.dumps(found, indent=1, default=str) + "\n")
-    reward.worlds.close()
+    return {"seed": seed, "seconds": round(seconds, 1), "before": before, "after": after}
+
+
+def summary(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Success with its interval, greedy and sampled, and what the sampled episodes were like."""
+    measures = {"greedy": evaluation["greedy"], "sampled": evaluation["pass_at_1"]}
+    short = {name: {end: round(each[end], 4) for end in ("value", "low", "high")} for name, each in measures.items()}
+    return {**short, "episodes": {name: round(value, 4) for name, value in evaluation["episodes"].items()}}
+
+
+def value_of(models: dict[str, Any], measure: str) -> float:
+    found = models[measure]["value"] if measure in models else models["episodes"].get(measure, 0.0)
+    return float(found)
+
+
+def misses(name: str, result: dict[str, Any]) -> list[str]:
+    """A line for each bar that one seed misses."""
+    lines = [
+        f"{name}, seed {result['seed']}: {measure} {when} is {value:.3f}; expected {low:g} to {high:g}"
+        for when, measure, low, high in BARS[name]
+        if not low <= (value := value_of(result[when], measure)) <= high
+    ]
+    if result["seconds"] > MOST_SECONDS:
+        lines.append(f"{name}, seed {result['seed']}: {result['seconds']:.0f} s; expected at most {MOST_SECONDS:.0f}")
+    return lines
+
+
+def page(found: dict[str, Any]) -> str:
+    """The page with a table for each example that was measured."""
+    text = TEXT.read_text(encoding="utf-8")
+    for name in NAMES:
+        text = text.replace(f"{{{{ {name} }}}}", table(name, found[name]) if name in found else "Not measured yet.")
+    return text
+
+
+def table(name: str, found: dict[str, Any]) -> str:
+    """A row a seed; before -> after."""
+    measures = ["greedy", "sampled", TURNS, *([CALLS, MALFORMED] if name == "calculator" else [])]
+    lines = ["| seed | " + " | ".join(measures) + " | seconds |", "|" + "---|" * (len(measures) + 2)]
+    for each in found["seeds"]:
+        ways = [f"{value_of(each['before'], one):.3f} → {value_of(each['after'], one):.3f}" for one in measures]
+        lines.append(f"| {each['seed']} | " + " | ".join(ways) + f" | {each['seconds']:.0f} |")
+    missed = "".join(f"\n* {line}" for line in found["missed"])
+    machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    return "\n".join(lines) + f"\n\nMachine: {machine}." + (f"\n\nBars that were missed:\n{missed}" if missed else "")
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    main()
+    sys.exit(main())

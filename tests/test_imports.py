@@ -159,7 +159,7 @@ ROOMS = {
     ),
     "commands": (
         "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "
-        "protocols recipes rewards runs seeding sinks storage tasks tokens training types"
+        "protocols recipes rewards runs seeding sinks sources storage tasks tokens training types"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""

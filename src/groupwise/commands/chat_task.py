@@ -101,14 +101,15 @@ def _play(player: Player, row: Example, chosen: Namespace) -> None:
     from groupwise.commands.episodes import Keyboard, Person, ending
     from groupwise.tasks.episode_rows import with_tools
 
-    assert player.task.episodes is not None
+    episodes = player.task.episodes
+    assert episodes is not None
     if chosen.me:
-        example = with_tools(row, player.task.episodes.environment)
+        example = with_tools(row, episodes.environment)
         keyboard = Keyboard(player.renderer, example)
         _tell_tools(example)
         player = replace(player, engine=Person(player.engine.context_tokens, lambda: _typed(keyboard)))
     rollout = player.play(row)
-    print(visible(ending(rollout, player.task.episodes.name)), flush=True)
+    print(visible(ending(rollout, episodes.name)), flush=True)
 
 
 def _tell_tools(example: Example) -> None:
@@ -148,7 +149,7 @@ def _read_call(text: str) -> tuple[str, dict[str, Any]]:
 
 def _line() -> str:
     """What is typed up to a line's end that no backslash stands before; a pipe's lines are shown as if typed."""
-    is_typed, lines = sys.stdin.isatty(), []
+    is_typed, lines = sys.stdin.isatty(), list[str]()
     while True:
         line = input("[you] " if not lines else "... ") if is_typed else _piped()
         lines.append(line.removesuffix("\\"))

@@ -42,7 +42,7 @@ class Player:
 
         prompt = self._opened(example)
         for message in prompt.messages:
-            self._hear(message)
+            self._show_message(message)
         seeds = (stable_seed(self.seed, example.id, 0),)
         assert self.task.episodes is not None
         alone = len(self.task.rewards) == 1
@@ -54,7 +54,7 @@ class Player:
             [seeds],
             self.sampling,
             alone,
-            on_heard=lambda place, said: [self._hear(each) for each in said],
+            on_heard=lambda place, said: self._show_all(said),
         )
         rollouts = [rollout for _, rollout in played]
         return score_rollouts(rollouts, self.task.rewards, self.task.judge, self.task.referee)[0][0]
@@ -74,7 +74,11 @@ class Player:
             )
         return prompt
 
-    def _hear(self, message: Mapping[str, Any]) -> None:
+    def _show_all(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        for message in messages:
+            self._show_message(message)
+
+    def _show_message(self, message: Mapping[str, Any]) -> None:
         """Shows what somebody else says."""
         who = f"tool {message['name']}" if message.get("name") else message["role"]
         earned = f"  (reward {message['reward']:+g})" if message.get("reward") else ""

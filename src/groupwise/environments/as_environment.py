@@ -108,7 +108,7 @@ class WithTools:
             await inner.aclose() if inspect.isasyncgen(inner) else inner.close()
         result = ended.result if isinstance(ended.result, Mapping) else {"reward": ended.result}
         result = {name: value for name, value in result.items() if value is not None}
-        yield Ended({**toolbox.result(), **result})
+        yield Ended({**toolbox.returned(), **result})
 
 
 @dataclass(frozen=True)

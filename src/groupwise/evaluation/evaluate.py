@@ -260,8 +260,6 @@ def _summary(
     votes: Sequence[list[Hashable | None] | None],
     started: float,
 ) -> Evaluation:
-    from groupwise.sources.episode_metrics import episode_metrics
-
     correct = [[bool(rollout.correct) for rollout in rollouts] for rollouts in sampled]
     n, deep = settings.samples, range(settings.sampled_problems)
     ks = doubling(n) if deep else []
@@ -288,8 +286,14 @@ def _summary(
         reward_means=reward_means(sampled),
         highest=judge.highest(everything),
         sets=sets_of(prompts),
-        episodes=episode_metrics([*chain(*sampled)]),
+        episodes=_episodes([*chain(*sampled)]),
     )
+
+
+def _episodes(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    from groupwise.sources.episode_metrics import episode_metrics
+
+    return episode_metrics(rollouts)
 
 
 def _unread(rollout: Rollout, judge: Judge) -> bool:

@@ -11,6 +11,7 @@ from groupwise.environments.turns import Turns
 from groupwise.protocols import Reward
 from groupwise.rewards.episodes import EpisodeReward, among_rewards
 from groupwise.rewards.verdicts import Judge, equal_reward
+from groupwise.tasks.episode_rows import rows_with_tools
 from groupwise.tasks.shares import Share
 from groupwise.tokens.segmentation import Segmentation
 from groupwise.types import Example
@@ -70,6 +71,10 @@ class Task:
             reward = EpisodeReward(found.environment, self.budget, found.name)
             rewards = (reward, *self.rewards) if found.judges or not self.rewards else (*self.rewards, reward)
             object.__setattr__(self, "rewards", rewards)
+        played = self.episodes
+        assert played is not None
+        for name in ("train", "held_out"):
+            object.__setattr__(self, name, rows_with_tools(getattr(self, name), played.environment))
 
     @property
     def budget(self) -> Turns:
