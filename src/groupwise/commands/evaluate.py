@@ -111,7 +111,7 @@ def _parser() -> ArgumentParser:
         "--task",
         metavar="TASK",
         required=True,
-        help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, data, FILE.py",
+        help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, data or FILE.py",
     )
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
     known.add_argument("--reward", metavar="REWARD", action="append", help=f"for data: {REWARDS}; {WEIGHT}; repeatable")
