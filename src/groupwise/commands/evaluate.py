@@ -53,28 +53,16 @@ def execute(arguments: Sequence[str]) -> int:
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
     from groupwise.commands.models import labels
-    from groupwise.commands.task_file import is_task_file
     from groupwise.commands.verifier import open_verifier
     from groupwise.evaluation.comparison import compare
     from groupwise.evaluation.voting import voting_judge
     from groupwise.learners import Local
     from groupwise.learners.source import check_model
-    from groupwise.tasks import by_name
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
         check_model(source)
-    if is_task_file(chosen.task):
-        task = _from_file(chosen)
-    else:
-        task = by_name(
-            chosen.task,
-            tuple(chosen.reward or ()),
-            problems=chosen.problems,
-            system=chosen.system,
-            judge=chosen.judge,
-            **reading_of(chosen),
-        )
+    task = _task_of(chosen)
     voting_judge(task)
     task = task_with(task, said, ())
     learner = Local(device=chosen.device, dtype=chosen.dtype)
@@ -90,6 +78,22 @@ def execute(arguments: Sequence[str]) -> int:
     if chosen.json:
         _write(Path(chosen.json), sources, done, comparison, chosen_by)
     return 0
+
+
+def _task_of(chosen: Namespace) -> Task:
+    from groupwise.commands.task_file import is_task_file
+    from groupwise.tasks import by_name
+
+    if is_task_file(chosen.task):
+        return _from_file(chosen)
+    return by_name(
+        chosen.task,
+        tuple(chosen.reward or ()),
+        problems=chosen.problems,
+        system=chosen.system,
+        judge=chosen.judge,
+        **reading_of(chosen),
+    )
 
 
 def _from_file(chosen: Namespace) -> Task:
