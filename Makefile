@@ -4,11 +4,12 @@
 # make docs         a page for every method, from the recipes and the code (docs/methods), and other systems' names
 # make parity       losses and gradients of other systems, by their own code, against ours (docs/parity.md)
 # make faults       runs killed, harmed and stopped a hundred times, and what was lost (benchmarks/faults.json)
+# make realmodel    a real chat model, fetched and made better with three seeds (docs/real-model.md); an hour, nothing else
 # make bench        against TRL and vLLM on this CPU, and how cost grows (docs/speed.md); half an hour, nothing else running
 PYTHON ?= python3
 RECIPE ?= examples/quickstart.py
 
-.PHONY: quickstart test check docs parity faults bench lint format clean
+.PHONY: quickstart test check docs parity faults realmodel bench lint format clean
 
 quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
@@ -28,6 +29,9 @@ parity: .venv-parity/.installed
 
 faults: .venv/.installed-dev
 	.venv/bin/python benchmarks/faults
+
+realmodel: .venv/.installed-dev
+	.venv/bin/python benchmarks/realmodel.py
 
 bench: .venv-bench/.installed
 	PYTHONPATH=src .venv-bench/bin/python benchmarks/scaling.py

@@ -133,7 +133,8 @@ ROOMS = {
     "foreign": "errors output",
     "storage": "errors output",
     "doctor": "output storage",
-    "learners": "algorithm errors kernels learning networks output storage types",
+    "gguf_files": "errors output storage",
+    "learners": "algorithm errors gguf_files kernels learning networks output storage types",
     "ledger": "isolation learning output storage types",
     "sinks": "errors isolation output protocols storage values",
     "engines": "errors kernels learners networks output protocols tokens types",
@@ -157,8 +158,8 @@ ROOMS = {
         "seeding sources tasks training types values"
     ),
     "commands": (
-        "algorithm audit config engines errors evaluation explain foreign learners output preflight protocols "
-        "recipes rewards runs seeding sinks storage tasks tokens training types"
+        "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "
+        "protocols recipes rewards runs seeding sinks sources storage tasks tokens training types"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""
@@ -206,11 +207,11 @@ def test_nothing_heavy_at_the_top(room: str) -> None:
         assert not outside(name, lazy=False) & HEAVY, name
 
 
-def test_transformers_lives_in_learners_and_engines() -> None:
+def test_transformers_lives_where_models_are_opened() -> None:
     """But for the one function that makes a JSON schema of a Python function."""
     users = {name for name in FILES if "transformers" in outside(name, lazy=True)} - {"environments/schemas.py"}
     assert users
-    assert all(name.startswith(("learners/", "engines/")) for name in users)
+    assert all(name.startswith(("gguf_files/", "learners/", "engines/")) for name in users)
 
 
 def test_only_the_command_line_needs_tyro() -> None:

@@ -50,10 +50,26 @@ def _of_a_program(text: str) -> Iterator[str]:
     except SyntaxError:
         return  # prose, or a part of a program
     yield from unseeded(text)
+    given = _of_generators_given(tree)
     for node in ast.walk(tree):
-        given = isinstance(node, ast.Call) and any(keyword.arg == "generator" for keyword in node.keywords)
-        if isinstance(node, ast.Call) and called(node) in DRAWS and not given and "manual_seed" not in text:
+        seeded = isinstance(node, ast.Call) and any(keyword.arg == "generator" for keyword in node.keywords)
+        seeded = seeded or node in given or "manual_seed" in text
+        if isinstance(node, ast.Call) and called(node) in DRAWS and not seeded:
             yield f"line {node.lineno}: {called(node)}() of a process that was not seeded"
+
+
+def _of_generators_given(tree: ast.AST) -> set[ast.AST]:
+    """Calls of a function's own parameter, as an environment has one: who calls the function has seeded it."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {
+        node
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in {argument.arg for argument in function.args.args}
+    }
 
 
 OTHERS = sorted(path for path in TESTS.rglob("*.py") if path != Path(__file__))
@@ -90,6 +106,8 @@ def test_the_library_draws_nothing_without_a_seed() -> None:
         ("CODE = 'import torch\\nprint(torch.randn(3))'", 1),
         ("CODE = 'import torch\\ntorch.manual_seed(0)\\nprint(torch.randn(3))'", 0),
         ("TEXT = 'to import random goods'", 0),
+        ("CODE = 'import groupwise\\ndef play(row, random):\\n    yield random.randint(0, 9)'", 0),
+        ("CODE = 'import random\\ndef play(row):\\n    yield random.randint(0, 9)'", 1),
     ],
 )
 def test_what_counts_as_unseeded(source: str, found: int) -> None:

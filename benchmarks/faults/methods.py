@@ -30,7 +30,7 @@ from groupwise.training.stage import draw_context
 from groupwise.types import Example, Score
 
 STEPS, PROMPTS = 2, 2
-MODEL = gw.NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=32)
+MODEL = gw.NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=256)
 ROWS = tuple(
     Example(
         f"row:{letter}",

@@ -111,7 +111,7 @@ def test_what_the_script_does_not_say_the_recipe_asks_for(here: Path, capsys) ->
         (["good.yaml", "--out", "kto.py"], "kto.py is there already; --fresh writes over it"),
         (["good.yaml", "--devices", "0"], "--devices is 0; expected at least 1"),
         (["good.yaml", "trainer.save_freq=1"], "one is of TRL and another of verl"),
-        (["loss.yaml"], "loss_type=vespo is a loss that there is no method for; there are dapo"),
+        (["loss.yaml"], "loss_type=nova is a loss that there is no method for; there are dapo"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(here: Path, capsys, words: list[str], line: str) -> None:
@@ -119,7 +119,7 @@ def test_a_mistake_is_one_line(here: Path, capsys, words: list[str], line: str) 
     (here / "bad.yaml").write_text("a: [1\n")
     (here / "vague.yaml").write_text("learning_rate: 1e-5\n")
     (here / "good.yaml").write_text("num_generations: 4\n")
-    (here / "loss.yaml").write_text("num_generations: 4\nloss_type: vespo\n")
+    (here / "loss.yaml").write_text("num_generations: 4\nloss_type: nova\n")
     assert main(["convert", *words]) == 2
     shown = capsys.readouterr()
     assert line in shown.err

@@ -48,7 +48,8 @@ CASES: list[tuple[Alarm, list[dict[str, float]], list[str], list[list[dict[str, 
         ["from 1 to 0.05", "reward of 0.3", "entropy.coefficient"],
         [
             rows(30, entropy=lambda step: 1.0 if step < 15 else 0.2, reward=0.3),
-            rows(30, entropy=lambda step: 1.0 if step < 15 else 0.05, reward=0.97),  # certain, and right
+            rows(30, entropy=lambda step: 1.0 if step < 15 else 0.05, reward=0.92),  # certain, and right
+            rows(30, entropy=lambda step: 1.0 if step < 15 else 0.05, reward=lambda step: step / 40),  # and rising
             rows(15, entropy=lambda step: 1.0 if step < 5 else 0.01, reward=0.3),  # too early to tell
         ],
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,40 @@ def test_the_families_are_compiled_and_nothing_is_said(make_model: Any, name: st
 def test_another_architecture_goes_the_general_way_and_says_so(make_model: Any) -> None:
     engine, notes = opened(make_model("gpt_neox"))
     assert isinstance(engine, TransformersEngine)
-    assert len(notes) == 1
+    assert len(notes) == 2
     assert "gpt_neox" in notes[0]
-    assert "\n" not in notes[0]
+    assert "\n" not in "".join(notes)
+    assert re.fullmatch(r"engine: decoding with a cache and one forward pass agree to \S+ nats on a probe", notes[1])
+    assert float(notes[1].split()[-5]) < 1e-4
+
+
+def test_the_general_way_is_probed_too(make_model: Any) -> None:
+    """One that decodes otherwise with a cache is named, and one that has none, before anything is sampled."""
+    model = make_model("gpt_neox")
+    forward = model.forward
+
+    def shaken(*args: Any, **options: Any) -> Any:
+        output = forward(*args, **options)
+        if options.get("past_key_values") is not None:
+            output.logits = output.logits / 2
+        return output
+
+    model.forward = shaken
+    engine, notes = opened(model)
+    assert isinstance(engine, TransformersEngine)
+    assert re.search(
+        r"decoding with a cache gives log-probabilities that differ by \S+ from those of gpt_neox", notes[1]
+    )
+
+    def forgetful(*args: Any, **options: Any) -> Any:
+        output = forward(*args, **options)
+        return type(output)(logits=output.logits)
+
+    model.forward = forgetful
+    engine, notes = opened(model)
+    assert "GPTNeoXForCausalLM can't be sampled from: its forward pass gives back no past_key_values" in notes[1]
+    with pytest.raises(UserError, match="GPTNeoXForCausalLM can't be sampled from"):
+        list(engine.generate([Request((5, 6), (1,))], Sampling(3)))
 
 
 def test_another_precision_is_sampled_in_plain_torch(make_model: Any) -> None:
@@ -94,7 +126,7 @@ def test_a_model_that_computes_something_else_is_noticed(make_model: Any) -> Non
     model.forward = _half_as_sure(model.forward)
     engine, notes = opened(model)
     assert isinstance(engine, TransformersEngine)
-    assert [("differ by" in note, "\n" in note) for note in notes] == [(True, False), (True, False)]
+    assert [("differ by" in note, "\n" in note) for note in notes] == [(True, False), (True, False), (False, False)]
 
 
 def _half_as_sure(forward: Any) -> Any:

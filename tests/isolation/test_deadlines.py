@@ -91,7 +91,8 @@ WAITS = (".join()", ".wait()", ".result()", ".communicate()", ".acquire()", "sel
 ENDS_OTHERWISE = {
     "calls.py": "a coroutine of the user's, not isolated: nothing limits it, as it says",
     "rollouts.py": "of a future that is done",
-    "beside.py": "of a future that is done",
+    "background.py": "of a future that is done",
+    "mcp.py": "of a thread that ends with its process",
     "deadlines.py": "the helper's own: ends with close()",
     "worker.py": "until its caller hangs up, and with a deadline",
     "run.py": "options of a recipe",

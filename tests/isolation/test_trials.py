@@ -27,7 +27,9 @@ needs_walls = pytest.mark.skipif(not holds(), reason="nothing here shuts a proce
 
 
 def test_nothing_is_recorded_where_nothing_asked() -> None:
-    code = "from groupwise.isolation.trials import found\nimport groupwise.rewards\nprint(found())"
+    code = (
+        "from groupwise.isolation.trials import isolation_record\nimport groupwise.rewards\nprint(isolation_record())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     assert done.stdout.strip() == "None"
 

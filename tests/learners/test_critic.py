@@ -241,19 +241,13 @@ def test_without_a_critic_there_are_no_values(open_learner: Open, random_groups:
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_an_architecture_with_other_logits_is_refused_by_name(own: bool) -> None:
+def test_an_architecture_without_a_trunk_is_refused_by_name(own: bool) -> None:
     config = transformers.CohereConfig(
-        vocab_size=61,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=2,
-        logit_scale=0.25,
-    )
-    model = LanguageModel(transformers.CohereForCausalLM(config).eval())
+        vocab_size=61, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        pad_token_id=0, eos_token_id=1, bos_token_id=2, logit_scale=0.25,
+    )  # fmt: skip
+    causal = transformers.CohereForCausalLM(config).eval()
+    causal.base_model_prefix = "nothing"  # then base_model is the model itself
     with pytest.raises(UserError, match="architecture cohere: a critic") as caught:
-        Critic(model, own)
+        Critic(LanguageModel(causal), own)
     assert "\n" not in str(caught.value)

@@ -13,7 +13,8 @@ import torch
 
 from groupwise.errors import UserError
 from groupwise.learners import Local
-from groupwise.learners.loading import check_model, context_of, excluded_parts, load_model, load_tokenizer
+from groupwise.learners.loading import context_of, load_model, load_tokenizer
+from groupwise.learners.source import check_model
 from groupwise.networks.context import UNLIMITED
 from groupwise.storage import hub
 
@@ -154,8 +155,8 @@ NEAR = [
     ("runs/quickstart/modles/sft", "; perhaps runs/quickstart/models/sft?"),
     ("runs/quickstart/models/stf", "; perhaps runs/quickstart/models/sft?"),
     ("run/quickstart", "; perhaps runs/quickstart/models/sft?"),
-    ("./runs/elsewhere/models/sft", "; give one made by save_pretrained, or a hub name"),
-    ("", "; give one made by save_pretrained, or a hub name"),
+    ("./runs/elsewhere/models/sft", "; give one made by save_pretrained, a GGUF file, or a hub name"),
+    ("", "; give one made by save_pretrained, a GGUF file, or a hub name"),
 ]
 
 
@@ -176,19 +177,18 @@ def test_a_near_local_path_comes_before_the_hub(
         check_model("runs/other")
 
 
-def test_gguf_and_adapters_are_named(tmp_path: Path) -> None:
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+def test_a_gguf_that_is_none_and_several_of_them(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"a page")
+    pytest.importorskip("gguf")
     for path in (tmp_path, tmp_path / "model.gguf"):
-        with pytest.raises(UserError, match=r"GGUF, which is made for other engines .* gguf_file=FILE"):
+        with pytest.raises(UserError, match="can't be read as GGUF: it is cut or damaged"):
             check_model(path)
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
-    with pytest.raises(UserError, match=r"holds an adapter of org/base and no model; merge it first: PeftModel"):
-        check_model(adapter)
-    (adapter / "adapter_config.json").write_text("[]")
-    with pytest.raises(UserError, match="holds an adapter of another model and no model"):
-        check_model(adapter)
+    (tmp_path / "other.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UserError, match=r"holds 2 GGUF files; give one of them, such as .*model\.gguf"):
+        check_model(tmp_path)
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match="is a file, and no GGUF"):
+        check_model(tmp_path / "notes.txt")
 
 
 def test_a_tokenizer_larger_than_the_embedding_is_refused(tiny_model: Path, tmp_path: Path) -> None:
@@ -238,13 +238,3 @@ def test_a_device_that_is_not_there(tiny_model: Path) -> None:
         pytest.skip("there is one")
     with pytest.raises(UserError, match=r"device cuda: .*; expected device cpu or auto"):
         Local(device="cuda").open(tiny_model)
-
-
-def test_a_vision_tower_is_named(tiny_model: Path, tmp_path: Path) -> None:
-    assert excluded_parts(tiny_model) == ""
-    path = copy_of(tiny_model, tmp_path)
-    config = json.loads((path / "config.json").read_text()) | {"vision_config": {"depth": 1}, "audio_config": {"a": 2}}
-    (path / "config.json").write_text(json.dumps(config))
-    heard: list[str] = []
-    Local(device="cpu", threads=1).open(path, heard.append)
-    assert f"{path}: its audio and vision part is left out: text alone is read, trained and saved" in heard

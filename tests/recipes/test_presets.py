@@ -157,9 +157,7 @@ def test_their_code_said_so_once_and_ours_says_so_now(parity) -> None:
     assert set(GOLDEN["found"]) == set(PRESETS)
     kinds = {"mask": torch.bool, "finished": torch.bool, "group": torch.int64}
     numbers = GOLDEN["draw"].items()
-    draw = parity("draws").RolloutBatch(
-        **{name: torch.tensor(x, dtype=kinds.get(name, torch.float64)) for name, x in numbers}
-    )
+    draw = parity("draws").Draw(**{name: torch.tensor(x, dtype=kinds.get(name, torch.float64)) for name, x in numbers})
     by_hand = {"verl_0_9_ppo": parity("explained").whitened_by_counts}
     for name in PRESETS:
         found = by_hand.get(name, parity("ours").ours)(vars(recipes)[name], draw, 1)

@@ -122,6 +122,36 @@ def group(draw: random.Random, a: int, b: int, c: int, hostile: str = "") -> dic
     return {"stage": "grpo", "step": draw.randint(1, 80), "prompt": prompt, "answer": str(gold), "rollouts": rollouts}
 
 
+def episodes(words: str) -> dict[str, Any]:
+    """A group of two episodes in which everybody says ``words``."""
+    tokens = [words, "<|end|>", "<|user|>", words, "<|assistant|>", "7", "<|end|>"]
+    mask = [True, True, False, False, False, True, True]
+    first = {"role": "assistant", "text": words, "tokens": [0, 2], "reward": 0.25, "advantage": 0.5}
+    heard = {"role": "tool", "text": words, "tool": words or "add"}
+    last = {"role": "assistant", "text": "7", "tokens": [5, 7], "reward": -0.5, "advantage": 0.75}
+    rollout = {
+        "text": f"{words}\n7",
+        "tokens": tokens,
+        "reward": -0.25,
+        "advantage": 0.75,
+        "coefficients": [0.1 * own for own in mask],
+        "logprobs": [-0.1 * own for own in mask],
+        "finished": True,
+        "stop": "finished",
+        "said": [first, heard, last],
+    }
+    cut = {**rollout, "finished": False, "stop": "turns", "said": [{**first, "reward": None}, heard]}
+    opening = [{"role": "system", "text": "Be brief."}, {"role": "user", "text": f"What {words}?"}]
+    place = {"stage": "grpo", "step": 1, "prompt": "Be brief. What?", "answer": None}
+    return place | {"opening": opening, "rollouts": [rollout, cut]}
+
+
+@pytest.fixture
+def make_episodes() -> Callable[[str], dict[str, Any]]:
+    """``make_episodes(words)``: see ``episodes``."""
+    return episodes
+
+
 @pytest.fixture
 def run_directory(tmp_path: Path) -> Callable[..., Path]:
     """``run_directory(hostile="", leave_out=())``: writes one; ``hostile`` text is put wherever a model may write."""
@@ -148,6 +178,7 @@ def run_directory(tmp_path: Path) -> Callable[..., Path]:
             "evaluation.json": json.dumps({"models": models, "comparison": comparison().to_json()}),
             "groups.json": json.dumps(
                 [group(draw, 37, 58, 46, hostile), group(draw, 64, 29, 17), group(draw, 5, 9, 3)]
+                + ([episodes(hostile)] if hostile else [])
             ),
         }
         for name, text in parts.items():

@@ -89,7 +89,7 @@ OWN_WAY = {("Cached", "prepare"), ("Cached", "score_at"), ("AnyAnswer", "score_a
 
 
 def test_the_protocols_are_found() -> None:
-    assert {"StepScoring", "FollowsTraining", "Votes", "ReadsGold", "Graded", "Prepared"} <= set(ABILITIES)
+    assert {"StepScoring", "FollowsTraining", "Votes", "ReadsGold", "Graded", "NeedsPreparation"} <= set(ABILITIES)
     assert set(OWN) <= set(ABILITIES)
 
 

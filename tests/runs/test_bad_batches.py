@@ -261,7 +261,7 @@ def test_a_gradient_alone_is_named_too(open_learner: Any, random_groups: Any) ->
 def test_the_line_and_the_sentence_tell_what_it_was() -> None:
     values = {"reward": 0.5, "skipped_updates": 2.0, "skipped_updates/logprobs": 2.0}
     table = StepTable("grpo", 9)
-    table.hear(values)
+    table.add(values)
     assert table.header(60).split() == ["grpo", "reward", "skipped"]
     assert table.row(3, values, 60).split() == ["3/9", "0.500", "2"]
     assert not_finite(values) == "not finite: logprobs"

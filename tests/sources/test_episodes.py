@@ -244,6 +244,18 @@ def test_who_never_answers_has_no_value(opened: Callable[..., Any]) -> None:
     assert any("no reply within 0.2 s, it stood in hangs at" in note for note in notes)
 
 
+def test_one_that_begins_otherwise_than_its_group_has_no_value(opened: Callable[..., Any]) -> None:
+    def moody(row: Row, random: Random) -> Generator[Any, Reply, Any]:
+        yield f"it is {time.time_ns()}"
+        return 1.0
+
+    notes: list[str] = []
+    context, learner = opened(moody, rows=2, most_unscored=1.0)
+    groups = drawn(replace(context, on_note=notes.append), learner)
+    assert {each.reward for each in flatten(groups)} == {None}
+    assert "not deterministic: it began with 'it is" in notes[0]
+
+
 def test_an_environment_that_does_not_begin_is_told_and_passed_over(opened: Callable[..., Any]) -> None:
     def picky(row: Row, random: Random) -> Generator[Any, Reply, Any]:
         if row["n"] % 2:
@@ -284,5 +296,5 @@ def test_frozen_policies_play_and_their_files_hold_episodes(opened: Callable[...
 
 
 def test_what_is_no_environment_is_refused() -> None:
-    with pytest.raises(UserError, match=r"an environment is a generator function, .*; got 3 \(int\)"):
+    with pytest.raises(UserError, match=r"an environment is int '3'; expected a generator function"):
         Task("rows", [{"n": 1}], environment=3)

@@ -94,3 +94,50 @@ def test_gsm8k():
     assert task.rewards == (FinalAnswer(),)
     few = gsm8k(DATA / "gsm8k/train.jsonl", limit=40)
     assert (len(few.train), len(few.held_out)) == (36, 4)
+
+
+def count(n: int) -> int:
+    """Counts.
+
+    Args:
+        n: How far.
+    """
+    return n
+
+
+class Counting:
+    def reset(self, start: int = 0, **columns: object) -> None:
+        self.value = start
+
+    def add(self, n: int) -> int:
+        """Adds.
+
+        Args:
+            n: How much.
+        """
+        self.value += n
+        return self.value
+
+
+def near_three(environments: list[Counting], **columns: object) -> list[float]:
+    return [-abs(3.0 - each.value) for each in environments]
+
+
+def test_an_environment_or_tools_beside_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "1+1?", "answer": "2"}\n{"question": "1+2?", "answer": "3"}\n')
+    task = from_file(path, "math", tools=[count], turns=3)
+    assert [reward.name for reward in task.rewards] == ["math", "tools"], "who judges goes first"
+    assert task.budget.most == 3
+    assert task.judge is not None
+    assert task.judge.reward.name == "math"
+    task = from_file(path, near_three, environment=Counting)
+    assert [reward.name for reward in task.rewards] == ["Counting"]
+    task = from_file(path, "math", environment=Counting)
+    assert [reward.name for reward in task.rewards] == ["math", "Counting"]
+    with pytest.raises(UserError, match="a reward asks for environments, but there is no environment"):
+        from_file(path, near_three)
+    with pytest.raises(UserError, match=r'turns is 3, but there is no environment .* expected turns "last" or "all"'):
+        from_file(path, "math", turns=3)
+    with pytest.raises(UserError, match="the environment 'chess' is unknown"):
+        from_file(path, environment="chess")

@@ -123,13 +123,14 @@ def test_parts_of_a_file_take_turns(rows: int, wanted: int) -> None:
 
 def test_the_order_is_a_function_of_seed_and_epoch(files: tuple[Path, Path]) -> None:
     from groupwise import recipes
+    from groupwise.tokens.renderer import Renderer
     from groupwise.training.stage import draw_context
 
     task = from_file([f"{files[0]}*0.5", files[1]], held_out_fraction=0)
     stage = Stage("sft", recipes.sft, task, 1)
 
     def order(seed: int, epoch: int) -> tuple[int, ...]:
-        return row_order(draw_context(stage, None, None, seed), epoch)  # type: ignore[arg-type]
+        return row_order(draw_context(stage, Renderer(None), None, seed), epoch)  # type: ignore[arg-type]
 
     assert order(0, 3) == order(0, 3)
     assert order(0, 3) != order(1, 3)

@@ -1,4 +1,5 @@
-"""groupwise chat: talk to a model in the terminal, token by token, or to two side by side."""
+"""groupwise chat: talk to a model in the terminal, token by token, or to two side by side; or let a task's environment
+talk to it."""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ EXAMPLES = """  groupwise chat runs/quickstart/models/grpo
   groupwise chat runs/quickstart/models/grpo --against runs/quickstart/models/sft --temperature 1
   groupwise chat PATH --prompt "12 + 30 - 4 = ?"
   groupwise chat PATH --system "Answer briefly." < questions.txt
+  groupwise chat PATH --task guess.py           (the file's environment talks with the model)
+  groupwise chat PATH --task guess.py --me      (you play the model)
 
 A model that was trained on single questions is asked each line afresh; --remember keeps them together.
 Ctrl-C stops an answer. /new (or /reset) forgets what was said. Ctrl-D or /exit leaves."""
@@ -40,6 +43,13 @@ def execute(arguments: Sequence[str]) -> int:
     refuse_number("--max_completion_tokens", chosen.max_completion_tokens, "[1, inf)", whole=True)
     if chosen.prompt is not None and not chosen.prompt.strip():
         raise UserError("--prompt is empty; expected a question, such as --prompt '12 + 30 - 4 = ?'")
+    if chosen.task is not None:
+        from groupwise.commands.chat_task import play_task
+
+        play_task(chosen, said)
+        return 0
+    if chosen.me or chosen.row:
+        raise UserError(f"--{'me' if chosen.me else 'row'} goes with --task FILE.py, whose environment talks")
     conversations = _open(chosen, said)
     if chosen.prompt is not None:
         _answer_once(conversations, chosen.prompt)
@@ -57,6 +67,9 @@ def _parser() -> ArgumentParser:
     known.add_argument(
         "--against", metavar="OTHER", help="a second model, such as the one before training, on the left"
     )
+    known.add_argument("--task", metavar="FILE.py", help="its task's environment or tools talk with the model")
+    known.add_argument("--me", action="store_true", help="with --task: you answer in the model's place")
+    known.add_argument("--row", type=int, metavar="N", default=0, help="with --task: which held-out row, or row (0)")
     known.add_argument("--prompt", metavar="TEXT", help="one answer, then exit; without it and with a pipe, one a line")
     known.add_argument(
         "--system", metavar="TEXT", help="a system message before the conversation (the one it was trained with)"

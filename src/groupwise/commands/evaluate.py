@@ -32,9 +32,11 @@ EXAMPLES = """  groupwise evaluate runs/quickstart/models/grpo --task stepwise
   groupwise evaluate runs/quickstart/models/grpo --against runs/quickstart/models/sft --task stepwise:3
   groupwise evaluate Qwen/Qwen3-0.6B --task gsm8k:test.jsonl --problems 200 --samples 8 --json result.json
   groupwise evaluate PATH --task held_out.jsonl --reward my_reward.py:score
+  groupwise evaluate PATH --task guess.py        (the file's task, perhaps with an environment)
   groupwise evaluate runs/iterative/models/sft --task stepwise --verifier process:runs/iterative/models/prm-2"""
 
 PIPED_WIDTH = 110
+OF_DATA = ("reward", "judge", "prompt_column", "answer_column", "ignore_column")
 PLAN = {
     "problems": "with one greedy and one sampled answer each",
     "sampled_problems": "the first of them, for pass@k, maj@k",
@@ -51,24 +53,28 @@ def execute(arguments: Sequence[str]) -> int:
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
     from groupwise.commands.models import labels
+    from groupwise.commands.task_file import is_task_file
     from groupwise.commands.verifier import open_verifier
     from groupwise.evaluation.comparison import compare
     from groupwise.evaluation.voting import voting_judge
     from groupwise.learners import Local
-    from groupwise.learners.loading import check_model
+    from groupwise.learners.source import check_model
     from groupwise.tasks import by_name
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
         check_model(source)
-    task = by_name(
-        chosen.task,
-        tuple(chosen.reward or ()),
-        problems=chosen.problems,
-        system=chosen.system,
-        judge=chosen.judge,
-        **reading_of(chosen),
-    )
+    if is_task_file(chosen.task):
+        task = _from_file(chosen)
+    else:
+        task = by_name(
+            chosen.task,
+            tuple(chosen.reward or ()),
+            problems=chosen.problems,
+            system=chosen.system,
+            judge=chosen.judge,
+            **reading_of(chosen),
+        )
     voting_judge(task)
     task = task_with(task, said, ())
     learner = Local(device=chosen.device, dtype=chosen.dtype)
@@ -86,12 +92,26 @@ def execute(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _from_file(chosen: Namespace) -> Task:
+    """The task of a Python file, with its own rewards. Raises UserError for an option that only data have a use for."""
+    from groupwise.commands.task_file import read_task
+
+    needless = next((name for name in OF_DATA if vars(chosen)[name]), None)
+    if needless:
+        raise UserError(f"--{needless} goes with data; {chosen.task} says itself what is right and how rows are read")
+    task = read_task(chosen.task)
+    return task if chosen.system is None else replace(task, system=chosen.system)
+
+
 def _parser() -> ArgumentParser:
     summary = "Greedy accuracy, pass@k and maj@k of any model directory on held-out problems, with 95 % intervals."
     known = parser("evaluate", summary, EXAMPLES, "groupwise evaluate MODEL --task TASK [--against OTHER] [options]")
     known.add_argument("model", metavar="MODEL", help="a model directory or hub name")
     known.add_argument(
-        "--task", metavar="TASK", required=True, help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, or data"
+        "--task",
+        metavar="TASK",
+        required=True,
+        help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, data or FILE.py",
     )
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
     known.add_argument("--reward", metavar="REWARD", action="append", help=f"for data: {REWARDS}; {WEIGHT}; repeatable")
@@ -164,7 +184,7 @@ def _evaluate(
     with _progress(f"evaluating {name} on {task.name}") as advance:
         evaluation = evaluate_plan(
             engine,
-            replace(renderer, stop_strings=stops),
+            replace(renderer, stop_strings=stops, converses=task.budget.rewritten if task.episodes is not None else ""),
             task,
             HeldOut(**{name: vars(chosen)[name] for name in (*PLAN, "top_k", "top_p", "min_p")}),
             seed=chosen.seed,

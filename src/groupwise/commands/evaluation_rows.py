@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from groupwise.evaluation.measure import Measure
     from groupwise.evaluation.statistics import Interval
 
+STOPS = "stops/"
+TITLES = {
+    "turns": "mean turns",
+    "tokens/observed": "mean tokens heard",
+    "tools/calls": "mean tool calls",
+    "tools/failed": "mean tool calls that failed",
+    "tools/malformed": "mean turns with a malformed call",
+}
+"""What numbers of episodes are called."""
+
 
 def row_of(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
     """Returns name, each model, the paired difference, all with intervals."""
@@ -69,9 +79,23 @@ def fact_rows(done: Sequence[Evaluation]) -> list[list[str]]:
         return f"{each.reward_means[name]:.3f}" if name in each.reward_means else ""
 
     return [
+        *_episode_rows(done),
         *([f"mean reward, {name}", *(mean(each, name) for each in done)] for name in done[0].reward_means),
         ["samples without an answer", *(f"{each.unparseable_fraction:.1%}" for each in done)],
         ["truncated", *(f"{each.truncated_fraction:.1%}" for each in done)],
         ["mean tokens", *(f"{each.mean_completion_tokens:.1f}" for each in done)],
         ["tokens per second", *(f"{each.tokens / each.seconds:,.0f}" for each in done)],
     ]
+
+
+def _episode_rows(done: Sequence[Evaluation]) -> Iterator[list[str]]:
+    """Turns of an episode, why how many of them ended, and what was asked of tools; nothing without an environment."""
+    names = dict.fromkeys(name for each in done for name in each.episodes)
+    for name in names:
+        values = [each.episodes.get(name) for each in done]
+        if name.startswith(STOPS):
+            if any(values):
+                yield [f"stopped: {name.removeprefix(STOPS)}", *("" if v is None else f"{v:.1%}" for v in values)]
+        else:
+            words = TITLES.get(name, name.replace("/", ", ") + ", mean")
+            yield [words, *("" if value is None else f"{value:.2f}" for value in values)]

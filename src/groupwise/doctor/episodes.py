@@ -63,8 +63,8 @@ class TurnDrift:
             return None
         return (
             f"{self.metric} is {now:.3g}, at first {before:.3g} (more than {self.most:g} times apart over "
-            f"{self.window} steps), and the reward has not risen: see whether turns are spent on nothing, and raise the "
-            "KL's coefficient, or give turns a reward of their own (Says.reward)"
+            f"{self.window} steps), and the reward has not risen: see whether turns are spent on nothing, and raise "
+            "the KL's coefficient, or give turns a reward of their own (Says.reward)"
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from groupwise.doctor.history import WINDOW, Row, first_mean, last_mean, rose, values
 
-SOLVED = 0.95
+SOLVED = 0.9
 """A mean reward from here on, where right is 1: there is little left to explore for."""
 
 
@@ -16,7 +16,7 @@ SOLVED = 0.95
 class EntropyCollapse:
     """The policy has become certain while it still gets a good part wrong: groups of alike answers teach nothing.
 
-    Certainty where the reward is near 1 is what one wants, and no alarm.
+    Certainty where the reward is near 1, or still rises, is how learning ends well, and no alarm.
     """
 
     name: str = "entropy collapse"
@@ -29,9 +29,11 @@ class EntropyCollapse:
         reward = last_mean(rows, "reward", self.window)
         if first is None or last is None or reward is None or last >= self.share * first or reward >= SOLVED:
             return None
+        if rose(values(rows[-2 * self.window : -self.window], "reward"), values(rows[-self.window :], "reward")):
+            return None
         return (
             f"entropy fell from {first:.3g} to {last:.3g} nats a token (below {self.share:.0%} of what it was) at a "
-            f"reward of {reward:.3g}: the policy hardly tries anything else any more; raise "
+            f"reward of {reward:.3g} that no longer rises: the policy hardly tries anything else any more; raise "
             "algorithm.entropy.coefficient, algorithm.objective.high or algorithm.kl.coefficient, or lower the "
             "learning rate"
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from groupwise.errors import UserError
 from groupwise.protocols import EngineConfig, RolloutEngine
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ class Native(EngineConfig):
         parts = blueprint_of(model)
         if isinstance(parts, str):
             note(f"engine: {parts}; sampling through transformers' own forward pass, slower")
-            return self._general(model, spelling)
+            return self._general(model, spelling, note)
         return (
             self._compiled(model, parts, spelling, note)
             or self._plain(model, parts, spelling, note)
-            or self._general(model, spelling)
+            or self._general(model, spelling, note)
         )
 
     def _loaded(
@@ -90,10 +91,22 @@ class Native(EngineConfig):
             note(f"engine: plain torch {wrong}; sampling through transformers' own forward pass, slower")
         return None if wrong else engine
 
-    def _general(self, model: Any, spelling: Spelling) -> RolloutEngine:
+    def _general(self, model: Any, spelling: Spelling, note: Callable[[str], None]) -> RolloutEngine:
+        """Opens the engine that none is slower than: what differs is said, and the run's own alarm watches it."""
+        from groupwise.engines.agreement import largest_gap, too_far
         from groupwise.engines.transformers_engine import TransformersEngine
 
-        return TransformersEngine(model, self.max_rows, spelling)
+        engine = TransformersEngine(model, self.max_rows, spelling)
+        try:
+            most = largest_gap(engine, model)
+        except UserError as error:
+            note(f"engine: {error}")
+            return engine
+        if wrong := too_far(most, model):
+            note(f"engine: transformers' decoding with a cache {wrong}: what is sampled is not what is learned")
+        elif most is not None:
+            note(f"engine: decoding with a cache and one forward pass agree to {most:.1g} nats on a probe")
+        return engine
 
 
 def cores() -> int:

@@ -59,7 +59,7 @@ def resolved(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Callable[.
     """The environment of a task, with a name. Raises UserError for what is none."""
     name = "tools" if given is None else given if isinstance(given, str) else "environments"
     if given is not None and not isinstance(given, str | Mapping):
-        name = name_of(given)
+        name = name_of(given.factory if isinstance(given, TRL) and callable(given.factory) else given)
     found = as_environment(given, tools, rewards)
     inner = found.environment if isinstance(found, WithTools) else found
     return Named(name, found, inner.judges if isinstance(inner, Tools | TRL) else True)
@@ -108,7 +108,7 @@ class WithTools:
             await inner.aclose() if inspect.isasyncgen(inner) else inner.close()
         result = ended.result if isinstance(ended.result, Mapping) else {"reward": ended.result}
         result = {name: value for name, value in result.items() if value is not None}
-        yield Ended({**toolbox.result(), **result})
+        yield Ended({**toolbox.returned(), **result})
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _parameters(thing: Any, name: str) -> set[str]:
 
 def _remade(instance: Any) -> Any:
     """An instance that can say how another is made. Raises UserError for any other: episodes share nothing."""
-    spec = getattr(instance, "spec", None)
+    spec: Any = getattr(instance, "spec", None)
     if hasattr(spec, "make"):
         return Gymnasium(spec.make)
     raise UserError(
@@ -233,7 +233,7 @@ def _checked(given: Any) -> Any:
 async def _sent(inner: Any, reply: Reply | None) -> Any:
     """The next thing that an environment says; what it returns as ``Ended``."""
     if inspect.isasyncgen(inner):
-        return await inner.asend(reply)
+        return await inner.asend(reply)  # type: ignore[arg-type]
     try:
         return inner.send(reply)
     except StopIteration as stop:

@@ -133,7 +133,7 @@ class Toolbox:
             if reward is not None:
                 self.reward = (self.reward or 0.0) + float(reward)
 
-    def result(self) -> dict[str, Any]:
+    def returned(self) -> dict[str, Any]:
         """What the episode returns: the counts, tools' own numbers, and a reward where a tool gave one."""
         given = {} if self.reward is None else {"reward": self.reward}
         return {**self.metrics, **self.counts, **given}
@@ -150,7 +150,7 @@ class Toolbox:
                 self.reward = (self.reward or 0.0) + message.reward if message.reward else self.reward
         finally:
             await self.close()
-        yield ended if ended is not None and ended.result is not None else Ended(self.result())
+        yield ended if ended is not None and ended.result is not None else Ended(self.returned())
 
     async def _result(self, call: Call) -> Result:
         tool = self._tools.get(call.name)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from groupwise.evaluation.statistics import doubling, maj_at_k, mean, pass_at_k
 from groupwise.evaluation.voting import Canonical, candidates, voting_judge
 from groupwise.output.sample_completions import SampleCompletion, sample_of
 from groupwise.protocols import RolloutEngine
+from groupwise.rewards.scoring import reward_means, score_rollouts
 from groupwise.rewards.verdicts import Judge
 from groupwise.seeding import stable_seed
 from groupwise.tasks.task import Task
@@ -225,7 +227,6 @@ def _draw(
 ) -> list[list[Rollout]]:
     """``counts[i]`` scored rollouts of ``prompts[i]``. Raises UserError where the judge could score none."""
     from groupwise.rewards.failures import evidence
-    from groupwise.rewards.scoring import score_rollouts
     from groupwise.sources.rollouts import drawn
 
     seeds = [
@@ -259,15 +260,12 @@ def _summary(
     votes: Sequence[list[Hashable | None] | None],
     started: float,
 ) -> Evaluation:
-    from groupwise.rewards.scoring import reward_means
-    from groupwise.sources.episode_metrics import episode_metrics
-
     correct = [[bool(rollout.correct) for rollout in rollouts] for rollouts in sampled]
     n, deep = settings.samples, range(settings.sampled_problems)
     ks = doubling(n) if deep else []
-    voted = [row for row in votes if row is not None]
-    voting = ks if len(voted) == len(deep) else []
-    everything = [rollout for rollouts in (*greedy, *sampled) for rollout in rollouts]
+    voting = ks if len(voted := [row for row in votes if row is not None]) == len(deep) else []
+    everything = [*chain(*greedy, *sampled)]
+    lengths = [sum(rollout.mask) for rollout in everything]
     return Evaluation(
         task=task.name,
         settings=settings,
@@ -277,10 +275,10 @@ def _summary(
         pass_at={k: Measure.of([pass_at_k(n, sum(correct[row]), k) for row in deep]) for k in ks},
         maj_at={k: Measure.of([maj_at_k(voted[row], correct[row], k) for row in deep]) for k in voting},
         seconds=time.perf_counter() - started,
-        tokens=sum(len(rollout.tokens) for rollout in everything),
-        mean_completion_tokens=mean([len(rollout.tokens) for rollout in everything]),
+        tokens=sum(lengths),
+        mean_completion_tokens=mean(lengths),
         truncated_fraction=mean([not rollout.finished for rollout in everything]),
-        unparseable_fraction=mean([_unread(rollout, judge) for rollouts in sampled for rollout in rollouts]),
+        unparseable_fraction=mean([_unread(rollout, judge) for rollout in chain(*sampled)]),
         unscored_fraction=mean([rollout.correct is None for rollout in everything]),
         prompts_too_long=too_long,
         completions=tuple(sample_of(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
@@ -288,8 +286,14 @@ def _summary(
         reward_means=reward_means(sampled),
         highest=judge.highest(everything),
         sets=sets_of(prompts),
-        episodes=episode_metrics([rollout for rollouts in sampled for rollout in rollouts]),
+        episodes=_episodes([*chain(*sampled)]),
     )
+
+
+def _episodes(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    from groupwise.sources.episode_metrics import episode_metrics
+
+    return episode_metrics(rollouts)
 
 
 def _unread(rollout: Rollout, judge: Judge) -> bool:

@@ -21,28 +21,32 @@ class Critic(nn.Module):
 
     The head begins at 0 and stays at least float32: half precision would round values to three digits. ``own``: on a
     copy of the policy's present trunk, else on the policy's, which then learns from both. Its parameters are those the
-    policy does not have. Raises UserError where the architecture does not say what its logits are made of.
+    policy does not have. Raises UserError where the architecture has no trunk by itself.
     """
 
     def __init__(self, policy: LanguageModel, own: bool) -> None:
         super().__init__()
-        if not policy.plain_head:
+        width = policy.width()
+        if not width:
             kind = policy.model.config.model_type
             raise UserError(
-                f"architecture {kind}: a critic reads the hidden states behind the logits, and those of {kind} are not "
-                "a plain matrix times the last hidden state; expected a model such as llama, qwen2 or qwen3, or a "
-                "method without a critic"
+                f"architecture {kind}: a critic reads the hidden states behind the logits, and {kind} has no trunk "
+                "that gives them; expected a model such as llama, qwen2 or qwen3, or a method without a critic"
             )
-        weight = policy.model.get_output_embeddings().weight
+        weight = next(policy.model.parameters())
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        self.head = nn.Linear(weight.shape[1], 1, dtype=dtype, device=weight.device)
+        self.head = nn.Linear(width, 1, dtype=dtype, device=weight.device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.trunk: Any = copy.deepcopy(policy.model.base_model) if own else None
         self._backbone = backbone_of(self.trunk, policy.recompute, policy.pool) if own else None
 
     def forward(self, micro_batch: MicroBatch, policy: States | None) -> Tensor:
-        """Returns the values ``[B, T]``. ``policy``: what the policy's network found of the layout; None where the
+        """Returns the values ``[B, T]``. ``policy``: what the policy's network found of the micro-batch; None where the
         critic has its own."""
-        hidden = self._backbone(micro_batch) if policy is None else policy.hidden  # type: ignore[misc]
+        if policy is None:
+            return self._read(micro_batch, self._backbone(micro_batch))  # type: ignore[misc]
+        return self._read(micro_batch, policy.hidden if policy.behind is None else policy.behind)
+
+    def _read(self, micro_batch: MicroBatch, hidden: Tensor) -> Tensor:
         return micro_batch.spread(self.head(hidden.to(self.head.weight.dtype)).squeeze(-1))

@@ -145,6 +145,7 @@ def expected_bytes(learner: TrialLearner, tokens: int) -> float:
     """
     text = learner.model.config.get_text_config()
     width, blocks = text.hidden_size, text.num_hidden_layers
-    block = 8 * width + 3 * getattr(text, "intermediate_size", 4 * width)
+    middle = text.to_dict().get("intermediate_size") or 4 * width
+    block = 8 * width + 3 * (max(middle) if isinstance(middle, list | tuple) else middle)  # some state one a block
     kept = blocks * width + block if learner.config.checkpointing else blocks * block
     return tokens * kept * BYTES[learner.config.dtype] + state_bytes(learner)

@@ -9,18 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.learners.safe_files import one_line, refuse_directory, refuse_fetched
+from groupwise.learners.safe_files import one_line, refuse_fetched
+from groupwise.learners.source import fetched
 from groupwise.networks.context import UNLIMITED, stated_context
-from groupwise.storage import hub
-from groupwise.storage.nearest import nearest_model
 
-NO_CODE: dict[str, Any] = {"trust_remote_code": False}
-"""Said, so that transformers does not ask on the terminal whether to run what lies beside a model."""
-OTHER_PARTS = ("vision_config", "audio_config", "speech_config", "video_config", "image_config")
 HEAD = "score.weight"
+"""Of a sequence classifier, as transformers names it."""
 LONGEST_CONTEXT = 1 << 25
 """In tokens; the longest that models are published with is 10 million."""
-"""Of a sequence classifier, as transformers names it."""
 
 
 def quiet_transformers() -> None:
@@ -29,64 +25,6 @@ def quiet_transformers() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-def check_model(source: Path | str) -> str:
-    """Returns ``source`` as transformers wants it. Raises UserError where it is a path that holds no safe model, and
-    where it is nearly the path of one."""
-    text = str(source)
-    path = Path(text).expanduser()
-    if text and path.exists():
-        _refuse_foreign(text, path)
-        return str(path)
-    near = nearest_model(text) if text else ""
-    if near or text.count("/") > 1 or text.startswith((".", "/", "~")) or not text:
-        expected = near or "; give one made by save_pretrained, or a hub name"
-        raise UserError(f"{text}: no such model directory{expected}")
-    return text
-
-
-def _refuse_foreign(text: str, path: Path) -> None:
-    """Raises UserError for what is there and no directory of a model."""
-    if path.suffix == ".gguf" or (path.is_dir() and list(path.glob("*.gguf")) and not list(path.glob("*.safetensors"))):
-        raise UserError(
-            f"{text}: GGUF, which is made for other engines and can't be trained; expected the safetensors it was made "
-            "of, or AutoModelForCausalLM.from_pretrained(DIR, gguf_file=FILE), saved with save_pretrained"
-        )
-    if not path.is_dir():
-        raise UserError(f"{text}: is a file; expected the directory that holds config.json and the weights")
-    if not (path / "config.json").exists() and (path / "adapter_config.json").exists():
-        raise UserError(
-            f"{text}: holds an adapter of {_base_of(path)} and no model; merge it first: "
-            f"PeftModel.from_pretrained(base, {text!r}).merge_and_unload().save_pretrained(DIR), and the tokenizer, too"
-        )
-    if not (path / "config.json").exists():
-        model = nearest_model(text)
-        expected = model.removeprefix("; ") if model else "expected one made by save_pretrained"
-        raise UserError(f"{text}: not a model directory, config.json is missing; {expected}")
-    refuse_directory(text, path)
-    if not list(path.glob("*.safetensors")):
-        pickled = list(path.glob("*.bin")) + list(path.glob("*.pt"))
-        why = f"only {pickled[0].name}, a pickle, which can run code; convert it to safetensors" if pickled else "none"
-        raise UserError(f"{text}: no model.safetensors among the weights ({why})")
-
-
-def _base_of(adapter: Path) -> str:
-    """The model that an adapter belongs to, as its file names it."""
-    try:
-        named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another model"
-    return str(named or "another model")
-
-
-def fetched(source: Path | str) -> tuple[str, dict[str, Any]]:
-    """Returns ``source`` as transformers wants it, and how it is to be opened. The hub is asked once, and only where
-    there is no such directory. Raises UserError as ``check_model`` and ``hub.answers`` do."""
-    name = check_model(source)
-    if Path(name).exists():
-        return name, NO_CODE
-    return name, NO_CODE | {"local_files_only": not hub.answers(name, "models")}
 
 
 def load_tokenizer(source: Path | str) -> Any:
@@ -120,7 +58,7 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") 
 def load_policy(
     source: Path | str, dtype: str, device: str, tokenizer: Any, note: Callable[[str], None] = lambda text: None
 ) -> Any:
-    """Loads a causal LM to go with ``tokenizer``; ``note`` is called with what of it is left out or rounded.
+    """Loads a causal LM to go with ``tokenizer``; ``note`` is called with what of it is rounded.
 
     Raises UserError where there is none, and where the tokenizer has tokens that it does not know.
     """
@@ -128,7 +66,7 @@ def load_policy(
 
     model = load_model(source, dtype, device)
     refuse_lost_ids(source, model, tokenizer)
-    for told in filter(None, (excluded_parts(source), rounding_loss(source, dtype))):
+    if told := rounding_loss(source, dtype):
         note(f"{source}: {told}")
     return model
 
@@ -136,11 +74,16 @@ def load_policy(
 def load_scorer(source: Path | str, dtype: str = "float32", device: str = "cpu") -> tuple[Any, bool]:
     """A transformers sequence classifier with one score, and whether its head is new.
 
-    ``source`` is such a classifier, or a causal LM, whose trunk it then is. Raises UserError where transformers has no
-    classifier of that architecture.
+    ``source`` is such a classifier, or a causal LM, whose trunk it then is. Where transformers has no classifier of an
+    architecture, it has one of ours. Raises UserError where the architecture has no trunk by itself.
     """
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
+    from groupwise.learners.scorer_class import add_class
+
+    name, how = fetched(source)
+    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
+        add_class(AutoConfig.from_pretrained(name, **how))
     new = not scorer_kind(source)
     model, lost = _from_pretrained(AutoModelForSequenceClassification, source, dtype, num_labels=1)
     _refuse_lost(source, [name for name in lost if not (new and name == HEAD)], "a causal language model or a scorer")
@@ -275,17 +218,3 @@ def refuse_lost_ids(source: Path | str, model: Any, tokenizer: Any) -> None:
             f"{source}: the tokenizer has {len(beyond)} tokens, {first!r} ({beyond[first]}) first, beyond the model's "
             f"embedding of {rows:,} rows; save the model again after model.resize_token_embeddings(len(tokenizer))"
         )
-
-
-def excluded_parts(source: Path | str) -> str:
-    """Says what of a model beside its text is not opened, trained or saved here (a vision tower, say); empty: nothing
-    is."""
-    from transformers import AutoConfig
-
-    name, how = fetched(source)
-    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
-        found = AutoConfig.from_pretrained(name, **how).to_dict()
-    others = sorted(key.removesuffix("_config") for key in found if key in OTHER_PARTS and found[key])
-    if not others:
-        return ""
-    return f"its {' and '.join(others)} part is left out: text alone is read, trained and saved"

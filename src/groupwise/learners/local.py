@@ -24,6 +24,7 @@ from groupwise.learners.memory import MicroBatchBudget
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.options import LearnerOptions
+from groupwise.learners.other_parts import other_parts
 from groupwise.learners.reference import as_reference_reads, frozen_copy, load_reference
 from groupwise.learners.thread_trial import choose_threads, pool_threads, remarks, trial_rollouts
 from groupwise.learning.tally import Tally
@@ -45,6 +46,7 @@ class LocalLearner:
         self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note)
         self.device, self.tokenizer = pick_device(config.device), load_tokenizer(directory)
         plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
+        self._other_parts = other_parts(directory, plain, note)
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
         self.context_tokens = context_of(self.model, self.tokenizer)
@@ -205,6 +207,7 @@ class LocalLearner:
             save_model(self._adapters.model, directory, self._adapters.merged())
         else:
             save_model(self.model, directory)
+        self._other_parts.put_back(directory)
         self.tokenizer.save_pretrained(directory)
 
     def merge_loss(self) -> str:

@@ -27,6 +27,8 @@ class States(NamedTuple):
     cap: float = 0.0
     """Logits become cap · tanh(logit / cap); 0: they stay."""
     pool: TileThreads | None = None
+    behind: Tensor | None = None  # [N, d]
+    """The trunk's states, where ``hidden`` is logits already."""
 
     def part(self, place: slice) -> States:
         return self._replace(hidden=self.hidden[place])
@@ -65,6 +67,17 @@ class LanguageModel:
         self.cap = self.backbone.trunk.blueprint.logit_cap if isinstance(self.backbone, PackedBackbone) else 0.0
         self.plain_head = isinstance(self.backbone, PackedBackbone) or _head_is_plain(model)
 
+    @torch.no_grad()
+    def width(self) -> int:
+        """Returns the width of the states behind the logits; 0 where they can't be reached."""
+        head = self.model.get_output_embeddings()
+        if self.plain_head:
+            return int(head.weight.shape[1])
+        if self.model.base_model is self.model:
+            return 0
+        probe = torch.zeros((1, 1), dtype=torch.long, device=next(self.model.parameters()).device)
+        return int(self.model.base_model(input_ids=probe, use_cache=False)[0].shape[-1])
+
     def shallow(self, pool: TileThreads) -> LanguageModel:
         """Returns as few blocks as can be had under the same head: to try how fast a step is, not to ask for
         numbers."""
@@ -75,8 +88,16 @@ class LanguageModel:
     def __call__(self, micro_batch: MicroBatch) -> States:
         if self.plain_head:
             return States(self.backbone(micro_batch), self.model.get_output_embeddings(), self.cap, self.pool)
-        logits = self.model(input_ids=micro_batch.ids, use_cache=False).logits
-        return States(logits[micro_batch.rows, micro_batch.places], nn.Identity())
+        behind: list[Tensor] = []
+        trunk = self.model.base_model
+        listening = trunk.register_forward_hook(lambda module, given, said: behind.append(said[0]))
+        try:
+            logits = self.model(input_ids=micro_batch.ids, use_cache=False).logits
+        finally:
+            listening.remove()
+        rows, places = micro_batch.rows, micro_batch.places
+        states = behind[-1][rows, places] if trunk is not self.model and behind else None
+        return States(logits[rows, places], nn.Identity(), behind=states)
 
 
 def token_outputs(

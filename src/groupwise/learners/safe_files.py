@@ -10,6 +10,8 @@ from typing import Any
 
 from groupwise.errors import UserError
 
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""Said, so that transformers does not ask on the terminal whether to run what lies beside a model."""
 INDEX = "model.safetensors.index.json"
 
 

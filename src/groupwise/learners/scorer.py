@@ -25,6 +25,7 @@ from groupwise.learners.memory import MicroBatchBudget
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.options import LearnerOptions
+from groupwise.learners.source import fetched
 from groupwise.learners.thread_trial import choose_threads, pool_threads, remarks, trial_rollouts
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
@@ -272,8 +273,10 @@ def _generation_config(directory: Path | str) -> Any:
     """As it stands beside the model; None where there is none."""
     from transformers import GenerationConfig
 
+    name, how = fetched(directory)
+    known = {key: value for key, value in how.items() if key != "trust_remote_code"}
     try:
-        return GenerationConfig.from_pretrained(str(directory))
+        return GenerationConfig.from_pretrained(name, **known)
     except OSError:
         return None
 

@@ -21,6 +21,7 @@ from groupwise.learners.thread_trial import one_thread_plan
 from groupwise.output.counting import counted
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
+from groupwise.preflight.episodes import refuse_unbegun, tell_episodes
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
 from groupwise.preflight.without_model import tell_what_is_known
@@ -240,6 +241,7 @@ class _StageCheck:
         def work() -> None:
             nonlocal found
             found = probe.sampled(self.stage, self.context, self.limit, 2 if self.missing else probe.PROMPTS)
+            refuse_unbegun(self.context, found)
             temperature, half = self.stage.algorithm.source.temperature, self.learner.half_precision
             probe.tell_agreement(self.notes, temperature, self.learner, flatten(found.groups), half)
             if self.missing:
@@ -253,6 +255,8 @@ class _StageCheck:
                 probe.tell_signal(self.notes, self.stage, found)
 
         done = self.notes.try_part("signal", work)
+        if done and self.stage.task.episodes is not None:
+            self.notes.try_part("episodes", lambda: tell_episodes(self.notes, self.stage, self.context, found))
         return found if done else None
 
     def _named(self, name: str) -> Path | str:

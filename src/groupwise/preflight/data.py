@@ -56,6 +56,7 @@ def tell_rows(notes: Notebook, stage: Stage, context: DrawContext, limit: float)
         spelled = f"{lengths[0]} to {counted(lengths[-1], 'token')}, half of them at most {middle}"
         words = f"{len(task.train):,} rows, {len(task.held_out):,} held out; of {looked_at:,} looked at, prompts of "
         words += spelled if lengths[0] < lengths[-1] else f"{counted(middle, 'token')}"
+        words += ", without what the environment says" if task.episodes is not None else ""
         notes.fact("data", words, rows=len(task.train), held_out=len(task.held_out), longest_prompt=lengths[-1])
 
 
@@ -128,8 +129,9 @@ def tell_repeated(notes: Notebook, task: Task) -> None:
     prompts."""
     train, held_out = spread(task.train, COMPARED), task.held_out
     first: dict[str, Example] = {}
-    again = [row for row in train if first.setdefault(str(row.prompt), row) is not row]
-    other = [row.id for row in again if row.answer != first[str(row.prompt)].answer]
+    asked = _world if task.episodes is not None else _asked
+    again = [row for row in train if first.setdefault(asked(row), row) is not row]
+    other = [row.id for row in again if row.answer != first[asked(row)].answer]
     if other:
         notes.remark(
             "data",
@@ -144,7 +146,7 @@ def tell_repeated(notes: Notebook, task: Task) -> None:
             "prompt of an earlier row",
             repeated=len(again),
         )
-    both = [row.id for row in spread(held_out, COMPARED) if str(row.prompt) in first] if len(held_out) else []
+    both = [row.id for row in spread(held_out, COMPARED) if asked(row) in first] if len(held_out) else []
     if both:
         notes.remark(
             "data",
@@ -152,6 +154,15 @@ def tell_repeated(notes: Notebook, task: Task) -> None:
             "evaluation flatters",
             contaminated=len(both),
         )
+
+
+def _asked(row: Example) -> str:
+    return str(row.prompt)
+
+
+def _world(row: Example) -> str:
+    """All that an environment knows of a row: what it says depends on it."""
+    return repr((row.prompt, sorted(row.columns.items(), key=lambda column: column[0])))
 
 
 def tell_template(notes: Notebook, stage: Stage, context: DrawContext) -> None:

@@ -18,6 +18,7 @@ from groupwise.training.stage import Stage
 from groupwise.types import Group, Rollout, flatten
 
 PROMPTS = 24
+MOST_SKIPPED = 256  # rows, one after the other, that give no prompt
 COMPARED = 8  # completions whose log-probabilities the learner is asked for
 
 
@@ -29,6 +30,8 @@ class Probe:
     seconds: float = 0.0
     tokens: int = 0
     prompts: int = 0
+    looked_at: int = 0
+    """Rows, those included that gave no prompt."""
 
 
 def sampled(stage: Stage, context: DrawContext, limit_seconds: float, prompts: int = PROMPTS) -> Probe:
@@ -40,6 +43,9 @@ def sampled(stage: Stage, context: DrawContext, limit_seconds: float, prompts: i
     room = context.engine.context_tokens - source.max_completion_tokens
     prompts = min(prompts, len(stage.task.train))
     for prompt in (prompts_of(context, [row])[0] for row in prompt_stream(context)):
+        found.looked_at += 1
+        if found.looked_at > prompts + MOST_SKIPPED:
+            break
         if prompt is None or len(prompt.tokens) > room:
             continue
         seeds = tuple(range(found.prompts * size, (found.prompts + 1) * size))

@@ -13,6 +13,7 @@ from groupwise.output.counting import counted
 from groupwise.preflight.data import named, spread
 from groupwise.preflight.findings import Notebook
 from groupwise.protocols import Reward
+from groupwise.rewards.episodes import EpisodeReward
 from groupwise.rewards.judge import Judge as ModelJudge
 from groupwise.rewards.model import ModelReward
 from groupwise.rewards.scoring import NeedsGuards, score_rollouts
@@ -35,6 +36,8 @@ def tell_gold(notes: Notebook, task: Task) -> None:
     answered = [row for row in spread(task.train, ASKED) if gold(row) is not None]
     judging = [task.judge.reward] if task.judge else []
     for reward in task.judges:
+        if isinstance(unwrap(reward), EpisodeReward):
+            continue  # nobody but its environment knows what is right
         if isinstance(unwrap(reward), ModelReward):
             notes.fact("reward", f"{reward.name} is learned: it has no answer that is right")
         elif not answered:
@@ -102,7 +105,9 @@ def ask_about_rows(stage: Stage, context: DrawContext, evaluated: int, limit: fl
         for start in range(0, len(rows), TOGETHER):
             if time.perf_counter() - started > limit:
                 return
-            score_rollouts([_attempt(context, row) for row in rows[start : start + TOGETHER]], rewards)
+            chosen = [reward for reward in rewards if not isinstance(unwrap(reward), EpisodeReward)]
+            if chosen:
+                score_rollouts([_attempt(context, row) for row in rows[start : start + TOGETHER]], chosen)
 
 
 def _attempt(context: DrawContext, row: Example) -> Rollout:

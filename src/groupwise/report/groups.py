@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groupwise.output.counting import counted
+from groupwise.report.episodes import heard, said, stops
 from groupwise.report.markup import Html, element, number
 
 Json = Mapping[str, Any]
@@ -31,21 +32,17 @@ def _group(row: Json, is_open: bool) -> Html:
     rewards = [rollout["reward"] for rollout in rollouts]
     known = [reward for reward in rewards if reward is not None]
     mean = number(sum(known) / len(known)) if known else "–"
-    title = element(
-        "summary",
-        element("span", row["prompt"].strip(), class_="prompt"),
-        element(
-            "span",
-            f"{row['stage']}, step {row['step']} · {counted(len(rollouts), 'completion')} · mean reward {mean}",
-            class_="muted",
-        ),
-    )
+    opening = row.get("opening") or []
+    count = counted(len(rollouts), "episode" if opening else "completion")
+    place = f"{row['stage']}, step {row['step']} · {count} · mean reward {mean}{stops(rollouts)}"
+    shown = opening[-1]["text"] if opening else row["prompt"]
+    title = element("summary", element("span", shown.strip(), class_="prompt"), element("span", place, class_="muted"))
     legend = _legend(largest) if largest else element("p", "No token of this group was pushed.", class_="note")
     reference = [element("p", f"Reference answer: {row['answer']}", class_="note")] if row.get("answer") else []
     cards = [_card(rollout, count, largest) for rollout, count in _distinct(rollouts)]
-    return element(
-        "details", title, *reference, legend, element("div", *cards, class_="cards"), class_="group", open=is_open
-    )
+    before = [element("div", *map(heard, opening), class_="said before")] if len(opening) > 1 else []
+    body = element("div", *cards, class_="cards talks" if opening else "cards")
+    return element("details", title, *reference, *before, legend, body, class_="group", open=is_open)
 
 
 def _legend(largest: float) -> Html:
@@ -64,7 +61,14 @@ def _distinct(rollouts: Sequence[Json]) -> list[tuple[Json, int]]:
     counts: dict[tuple[Any, ...], tuple[Json, int]] = {}
     for rollout in rollouts:
         parts = tuple(rollout.get("parts", {}).items())
-        key = (tuple(rollout["tokens"]), rollout["reward"], rollout["advantage"], parts, rollout.get("extras"))
+        key = (
+            tuple(rollout["tokens"]),
+            rollout["reward"],
+            rollout["advantage"],
+            parts,
+            rollout.get("extras"),
+            rollout.get("stop"),
+        )
         first, count = counts.get(key, (rollout, 0))
         counts[key] = (first, count + 1)
     return list(counts.values())
@@ -77,9 +81,7 @@ def _card(rollout: Json, count: int, largest: float) -> Html:
         "header",
         element("span", "reward ", element("b", number(rollout["reward"]))),
         element("span", "advantage ", element("b", number(advantage, signed=True), class_=direction)),
-        element(
-            "span", "finished" if rollout["finished"] else "truncated", class_="" if rollout["finished"] else "warn"
-        ),
+        element("span", _ending(rollout), class_="" if rollout["finished"] else "warn"),
         *([element("span", f"×{count} alike", class_="muted")] if count > 1 else []),
     )
     tokens = [
@@ -88,11 +90,22 @@ def _card(rollout: Json, count: int, largest: float) -> Html:
             rollout["tokens"], rollout["coefficients"], rollout["logprobs"], strict=True
         )
     ]
-    body = element(
-        "p", *tokens, class_="tokens", tabindex="0", role="group", aria_label=f"Completion: {rollout['text']}"
-    )
+    if "said" in rollout:
+        body = said(rollout["said"], tokens)
+    else:
+        body = element(
+            "p", *tokens, class_="tokens", tabindex="0", role="group", aria_label=f"Completion: {rollout['text']}"
+        )
     beside = [element("p", rollout["extras"], class_="note")] if rollout.get("extras") else []
     return element("article", head, *_parts(rollout), body, *beside)
+
+
+def _ending(rollout: Json) -> str:
+    """Why it ended; of an episode also after how many turns of the model's."""
+    if "said" not in rollout:
+        return "finished" if rollout["finished"] else "truncated"
+    turns = counted(sum("tokens" in part for part in rollout["said"]), "turn")
+    return f"{turns}, {rollout['stop']}"
 
 
 def _parts(rollout: Json) -> list[Html]:

@@ -54,7 +54,7 @@ def write_report(run_directory: Path) -> Path:
             _section("Evaluation", evaluations, "evaluation.json"),
             *([_section("Alarms", alarms(read_rows(run_directory / "alarms.jsonl")), "alarms.jsonl")] if rows else []),
             _section("Training", training(rows, run.get("stages", [])), "metrics.jsonl"),
-            _section("Groups", [_how_to_read(), *groups(shown)] if shown else [], "groups.json"),
+            _section("Groups", [_how_to_read(shown), *groups(shown)] if shown else [], "groups.json"),
         ]
     )
     path = run_directory / "report.html"
@@ -141,12 +141,14 @@ def _section(title: str, parts: Sequence[Html], source: str) -> Html:
     return element("section", element("h2", title), *(parts or [missing]), aria_label=title)
 
 
-def _how_to_read() -> Html:
+def _how_to_read(shown: Sequence[Json]) -> Html:
+    episodes = any(group.get("opening") for group in shown)
     return element(
         "p",
         "Each token is painted by its gradient coefficient, the derivative of the objective by the token's "
         "log-probability: blue tokens were made more likely, red ones less, the stronger the colour the more. Colours "
-        "are to scale within a group. Completions that are alike are shown once.",
+        "are to scale within a group. Completions that are alike are shown once."
+        + (" What an environment or a tool said is grey: the model reads it, and is not trained on it." * episodes),
     )
 
 

@@ -27,6 +27,8 @@ CURVES = (
     ("kl", "KL from the reference", "Nats a token", (0.0, None)),
     ("entropy", "Entropy", "Nats a token", (0.0, None)),
     ("completions/mean_length", "Completion length", "Tokens, mean", (None, None)),
+    ("turns", "Turns", "Of the model's in an episode, mean", (None, None)),
+    ("tools/calls", "Tool calls", "In an episode, mean", (0.0, None)),
     ("frac_reward_zero_std", "Groups without signal", "Share whose rewards are all equal", (0.0, 1.0)),
     ("completions/clipped_ratio", "Truncated completions", "Share cut at the token limit", (0.0, None)),
 )

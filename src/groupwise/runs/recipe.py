@@ -26,7 +26,7 @@ from groupwise.errors import UserError
 from groupwise.evaluation.evaluate import Evaluation
 from groupwise.explain.presets import coincidence
 from groupwise.learners import Local, NewModel
-from groupwise.learners.loading import check_model
+from groupwise.learners.source import check_model
 from groupwise.learning.trainable import LearnerConfig
 from groupwise.protocols import EngineConfig
 from groupwise.rewards.scoring import prepare

@@ -7,6 +7,7 @@ from typing import Any
 
 from groupwise.learning.record import StepRecord
 from groupwise.ledger.files import extras, parts_of
+from groupwise.output.conversation import Part, conversation
 from groupwise.runs.directory import RunDirectory
 from groupwise.runs.recorder import Recorder, is_sampled
 from groupwise.sources import DrawContext
@@ -14,7 +15,7 @@ from groupwise.sources.reward_metrics import signal_of
 from groupwise.storage.atomic import read_json, write_json
 from groupwise.training.loop import Progress
 from groupwise.training.stage import Stage
-from groupwise.types import Group
+from groupwise.types import Group, Prompt, Rollout
 
 SHOWN_GROUPS = 3  # of a step
 
@@ -63,12 +64,37 @@ class ShownGroups(Recorder):
                 }
                 | ({"parts": parts_of(rollout, weights)} if len(weights) > 1 and rollout.scores else {})
                 | ({"extras": said} if (said := extras(rollout)) else {})
+                | ({"stop": rollout.stop, "said": _said(rollout, record, row)} if rollout.stop else {})
             )
         shown = self.context.renderer.tokenizer.decode(list(prompt.tokens), skip_special_tokens=True)
         place = {"stage": self.stage.name, "step": record.step}
-        return place | {"prompt": shown, "answer": prompt.example.answer, "rollouts": rollouts}
+        opening = {"opening": [_message(part) for part in _opening(prompt)]} if prompt.messages else {}
+        return place | {"prompt": shown, "answer": prompt.example.answer, **opening, "rollouts": rollouts}
 
     def _pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token as text by itself."""
         decode = self.context.renderer.tokenizer.decode
         return [str(decode([token], skip_special_tokens=False)) for token in tokens]
+
+
+def _opening(prompt: Prompt) -> list[Part]:
+    """What was said before the model's first turn."""
+    return conversation(prompt.messages, (), ())[0]
+
+
+def _said(rollout: Rollout, record: StepRecord, row: int) -> list[dict[str, Any]]:
+    """The conversation of an episode; of each turn where its tokens stand, its reward and its advantage."""
+    assert record.signals.advantages is not None
+    found = []
+    for part in conversation(rollout.messages, rollout.mask, rollout.turns)[1]:
+        said = _message(part)
+        if part.is_sampled:
+            last = part.end - 1
+            advantage = float(record.signals.advantages[row, last])
+            said |= {"tokens": [part.begin, part.end], "reward": rollout.rewards.get(last), "advantage": advantage}
+        found.append(said)
+    return found
+
+
+def _message(part: Part) -> dict[str, Any]:
+    return {"role": part.role, "text": part.text} | ({"tool": part.tool} if part.tool else {})

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from groupwise.environments.plain import Plain
 from groupwise.environments.protocol import Reply
+from groupwise.tokens.opening import opened
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import Completion, Message, Prompt, Request, Rollout, Score, Stop
 from groupwise.values.spans import Span
@@ -42,6 +43,9 @@ class Episode:
         self.has_begun = True
         if "says" not in plain:
             self.went_wrong = plain
+        elif opened(self.prompt.example.prompt, plain["says"]) != self.prompt.messages:
+            words = "".join(message["content"] for message in plain["says"])[:80]
+            self.went_wrong = {"failed": f"not deterministic: it began with {words!r}, otherwise than for its group"}
 
     def took(self, completion: Completion, renderer: Renderer) -> Reply:
         """A turn of the model's."""

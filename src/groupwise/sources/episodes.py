@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,6 +58,9 @@ def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Pr
     return replace(prompt, example=example, world=seed, messages=messages)
 
 
+Heard = Callable[[Place, Sequence[Mapping[str, Any]]], object]
+"""Hears the messages of an environment, each perhaps with the reward that it gives to the turn before."""
+
 Played = tuple[Place, Rollout]
 """An episode that is over."""
 
@@ -71,15 +74,16 @@ def play(
     sampling: Sampling,
     alone: bool = True,
     clock: WorldTime | None = None,
+    on_heard: Heard = lambda place, said: None,
 ) -> Iterator[Played]:
     """Plays an episode for each seed of each prompt, which ``open_prompts`` has opened, and yields each as it ends.
 
     ``sampling.max_tokens`` are those that the model says in all turns together. ``alone``: no other reward scores it.
-    ``clock`` is told what environments took.
+    ``clock`` is told what environments took, ``on_heard`` what they answer to a turn.
     """
     stream = engine.stream(sampling)
     clock = clock or WorldTime()
-    game = _Game(stream, renderer, reward, sampling, engine.context_tokens, alone, clock)
+    game = _Game(stream, renderer, reward, sampling, engine.context_tokens, alone, clock, on_heard)
     try:
         for number, (prompt, own) in enumerate(zip(prompts, seeds, strict=True)):
             game.begin(number, prompt, own)
@@ -111,7 +115,9 @@ class _Game:
         context_tokens: int,
         alone: bool,
         clock: WorldTime,
+        on_heard: Heard,
     ) -> None:
+        self.on_heard = on_heard
         self.stream, self.renderer, self.reward, self.alone, self.clock = stream, renderer, reward, alone, clock
         self.worlds, self.turns, self.most = reward.worlds, reward.turns, sampling.max_tokens
         self.context = min(self.turns.context_tokens or context_tokens, context_tokens)
@@ -175,6 +181,7 @@ class _Game:
     def _answered(self, episode: Episode, said: Sequence[Mapping[str, Any]]) -> None:
         """The environment has answered a turn: the next one is drawn behind it."""
         messages = episode.hears(said)
+        self.on_heard(episode.place, said)
         if len(episode.ends) >= self.turns.most:
             self._end(episode, {"stop": "turns"})
             return

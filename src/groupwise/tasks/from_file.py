@@ -64,31 +64,34 @@ def from_file(
     """A task from anything ``read_rows`` reads, in any convention ``recognise`` knows (this module's words).
 
     ``limit``: only so many rows of each file. ``name``: the files' if not given. ``structured_answers``: see ``golds``.
-    ``turns``: which turns of the assistant's in the rows are learned ("last", "all"), or where an environment or tools
-    are given the budgets of an episode (``Task.turns``). A reward that asks for ``environments`` is called where the
-    environment is. ``steps``: what a reasoning step of a completion is. ``judge``: who says what is
-    right (``Task.referee``), a reward of its own or the name of one of ``reward``; None: the first of them. The other
-    arguments are fields of Task. Raises UserError for what cannot be read or recognised, and for an unknown reward.
+    ``turns``: "last" or "all" of the assistant's in a row are learned; or the budgets of an episode. ``steps``: what a
+    reasoning step of a completion is. ``judge``: who says what is right (``Task.referee``), a reward of its own or the
+    name of one of ``reward``; None: the first of them. The other arguments are fields of Task. Raises UserError for
+    what cannot be read or recognised, and for an unknown reward.
     """
     named = (prompt_column,) if isinstance(prompt_column, str) else tuple(prompt_column or ())
-    learned = turns if isinstance(turns, str) else None
-    reading = Reading(named, answer_column, tuple(ignore_columns), learned, structured_answers)
-    given = reward if isinstance(reward, tuple) else (reward,)
-    inside = tuple(each for each in given if _asks_for_environments(each))
-    rewards, referee = _who_says(tuple(each for each in given if each not in inside), judge, structured_answers)
+    reading = Reading(named, answer_column, tuple(ignore_columns), _learned(turns), structured_answers)
+    outside, inside = _parted(reward if isinstance(reward, tuple) else (reward,))
+    rewards, referee = _who_says(outside, judge, structured_answers)
     made = _task(_load(path, reading, limit), held_out, held_out_fraction, reading, limit, seed, name)
     made = replace(made, rewards=rewards, referee=referee, system=system, chat=chat, steps=steps)
     made = replace(made, template_arguments=dict(template_arguments or {}), demonstrations=demonstrations)
-    if environment is None and not tools:
-        if inside or not isinstance(turns, str | None):
-            asked = "a reward asks for environments" if inside else f"turns is {turns}"
-            raise UserError(
-                f'{asked}, but there is no environment and there are no tools; expected turns "last" or "all"'
-            )
-        return made
-    played = as_environment(environment, (), inside) if inside else environment
-    budget = {} if isinstance(turns, str | None) else {"turns": turns}
-    return replace(made, environment=played, tools=tuple(tools), **budget)
+    return _with_episodes(made, environment, tools, inside, turns)
+
+
+def _with_episodes(
+    task: Task, environment: Any, tools: Sequence[Any], inside: Sequence[Any], turns: Turns | int | Budget | None
+) -> Task:
+    """The task with its environment; ``inside``: rewards that are called where that is. Raises UserError where there
+    is none and something asks for it."""
+    budget: dict[str, Any] = {} if isinstance(turns, str | None) else {"turns": turns}
+    if environment is not None or tools:
+        played = as_environment(environment, (), inside) if inside else environment
+        return replace(task, environment=played, tools=tuple(tools), **budget)
+    if inside or budget:
+        asked = "a reward asks for environments" if inside else f"turns is {turns}"
+        raise UserError(f'{asked}, but there is no environment and there are no tools; expected turns "last" or "all"')
+    return task
 
 
 def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -219,9 +222,16 @@ def judge_of(
     return _as_reward(name, structured)
 
 
-def _asks_for_environments(reward: RewardLike) -> bool:
-    """Whether it is TRL's reward function that reads the state of environments."""
-    return inspect.isfunction(reward) and "environments" in inspect.signature(reward).parameters
+def _learned(turns: Turns | int | Budget | None) -> Turns | None:
+    return turns if isinstance(turns, str) else None
+
+
+def _parted(rewards: tuple[RewardLike, ...]) -> tuple[tuple[RewardLike, ...], tuple[RewardLike, ...]]:
+    """Rewards, and TRL's reward functions that read the state of environments."""
+    inside = tuple(
+        each for each in rewards if inspect.isfunction(each) and "environments" in inspect.signature(each).parameters
+    )
+    return tuple(each for each in rewards if each not in inside), inside
 
 
 def _epoch_words(shares: Sequence[Share]) -> list[str]:

@@ -34,7 +34,7 @@ def renderer_of(
         task.template_arguments,
         task.demonstrations,
         today,
-        task.budget.rewritten if task.episodes is not None else "",
+        converses=task.budget.rewritten if task.episodes is not None else "",
     )
 
 

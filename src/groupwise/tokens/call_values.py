@@ -91,11 +91,16 @@ def _as(text: str, kind: str) -> Any:
         return {"true": True, "false": False}.get(text.lower(), _NO)
     if kind == "null":
         return None if text.lower() in ("null", "none") else _NO
-    wanted = {"integer": int, "number": (int, float), "object": dict, "array": list}.get(kind)
-    if wanted is None:
+    kinds: dict[str, tuple[type, ...]] = {
+        "integer": (int,),
+        "number": (int, float),
+        "object": (dict,),
+        "array": (list,),
+    }
+    if kind not in kinds:
         return _NO
     value, end, wrong = json_at(text, 0)
-    fits = not wrong and end == len(text) and isinstance(value, wanted) and not isinstance(value, bool)
+    fits = not wrong and end == len(text) and isinstance(value, kinds[kind]) and not isinstance(value, bool)
     return value if fits else _NO
 
 

@@ -75,7 +75,7 @@ class CallReader:
         plain: Message = {"role": "assistant", "content": text}
         if not tools:
             return Reply(text), plain
-        whole = str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        whole = str(self.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False))
         calls, malformed = self.read(whole, tools)
         return Reply(text, calls, malformed), self.message(whole, calls) if calls else plain
 

@@ -35,6 +35,13 @@ class Encoder:
             text = text.replace(special, special[0] + GUARD + special[1:])
         return text
 
+    @cached_property
+    def opening(self) -> tuple[int, ...]:
+        """What the tokenizer puts before plain text, such as BOS; what it may put behind it is not for a prompt."""
+        bare = self._tokenizer.encode("a", add_special_tokens=False)
+        whole = self._tokenizer.encode("a", add_special_tokens=True)
+        return tuple(whole[: whole.index(bare[0])])
+
     def ids(self, text: str) -> tuple[int, ...]:
         """The ids of a whole text. The parts around a guard are encoded one by one."""
         first, *others = text.split(GUARD)

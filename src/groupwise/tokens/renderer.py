@@ -30,9 +30,9 @@ from groupwise.errors import UserError
 from groupwise.tokens.between import Between
 from groupwise.tokens.calls import TOOLS, CallReader, guarded_message
 from groupwise.tokens.chat_template import ChatTemplate
+from groupwise.tokens.decoding import Decoder
 from groupwise.tokens.encoding import GUARD, Encoder
 from groupwise.tokens.privileged import privileged
-from groupwise.tokens.token_text import Pieces
 from groupwise.tokens.transcript import Transcript, Writer, joined
 from groupwise.tokens.turn_end import TurnEnd
 from groupwise.types import DEMONSTRATED, Example, Message, Prompt, Rollout, Sampling
@@ -89,7 +89,7 @@ class Renderer:
         """Ids, and whether they end inside a thinking block."""
         chat = self._is_chat(example)
         text = self._writer(example).prompt(self._messages(example)) if chat else self._plain(example)
-        tokens = (() if chat else self._opening) + self._encoder.ids(text)
+        tokens = (() if chat else self._encoder.opening) + self._encoder.ids(text)
         if not tokens:
             raise UserError(f"{example.id}: the prompt is empty; expected at least one token")
         return tokens, chat and text.rstrip().endswith("<think>")
@@ -161,22 +161,19 @@ class Renderer:
         return self.chat != "never" and self._template.tells_date
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The tokens as text, special tokens and those that end a completion left out."""
-        kept = [token for token in tokens if token not in self.stop_tokens]
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        """The tokens as text, special tokens and those that end a completion left out, and of an answer in channels all
+        before its final one."""
+        return self._decoder.text(tokens)
 
     def turn(self, tokens: Sequence[int], finished: bool, example: Example) -> tuple[Reply, Message]:
         """A turn of the model's as an environment hears it and as a message: its text, and where the example has tools
         its calls, of which one that did not end has none. Raises UserError where nobody knows how calls are written."""
         tools = example.columns.get(TOOLS) if finished else None
-        kept = [token for token in tokens if token not in self.stop_tokens]
-        return self._calls.turn(self.decode(tokens), kept, tools or ())
+        return self._calls.turn(self.decode(tokens), self._decoder.without_ends(tokens), tools or ())
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Each token's own share of ``decode(tokens)``, in order; a token that shows nothing has an empty one."""
-        hidden = self._hidden
-        shown = iter(self._pieces.of([token for token in tokens if token not in hidden]))
-        return ["" if token in hidden else next(shown) for token in tokens]
+        return self._decoder.pieces(tokens)
 
     @cached_property
     def stop_tokens(self) -> tuple[int, ...]:
@@ -293,22 +290,8 @@ class Renderer:
         return Encoder(self.tokenizer)
 
     @cached_property
-    def _hidden(self) -> frozenset[int]:
-        """What ``decode`` leaves out."""
-        added = self.tokenizer.added_tokens_decoder.items()
-        special = {id for id, token in added if token.special} | set(self.tokenizer.all_special_ids)
-        return frozenset(self.stop_tokens) | special
-
-    @cached_property
-    def _pieces(self) -> Pieces:
-        return Pieces(self.tokenizer)
-
-    @cached_property
-    def _opening(self) -> tuple[int, ...]:
-        """What the tokenizer puts before plain text, such as BOS; what it may put behind it is not for a prompt."""
-        bare = self.tokenizer.encode("a", add_special_tokens=False)
-        whole = self.tokenizer.encode("a", add_special_tokens=True)
-        return tuple(whole[: whole.index(bare[0])])
+    def _decoder(self) -> Decoder:
+        return Decoder(self.tokenizer, self.stop_tokens)
 
     @property
     def _end_of_text(self) -> tuple[int]:

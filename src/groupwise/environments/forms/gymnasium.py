@@ -64,7 +64,7 @@ class Gymnasium:
         return without_colours(picture if isinstance(picture, str) else str(observation)).strip()
 
     def _action(self, env: Any, text: str) -> Any:
-        space = getattr(env, "action_space", None)
+        space: Any = getattr(env, "action_space", None)
         if self.act is not None:
             return self.act(env, text)
         if hasattr(space, "n"):

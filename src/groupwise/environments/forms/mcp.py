@@ -68,7 +68,7 @@ class MCP:
         except ImportError as error:
             raise UserError(f"an MCP server needs the package mcp: {EXTRA}") from error
         command, *arguments = self.command
-        settings = {"env": dict(self.environment) or None, "cwd": self.directory}
+        settings: dict[str, Any] = {"env": dict(self.environment) or None, "cwd": self.directory}
         server = StdioServerParameters(command=command, args=arguments, **settings)
         read, write = await stack.enter_async_context(stdio_client(server))
         session = await stack.enter_async_context(ClientSession(read, write))

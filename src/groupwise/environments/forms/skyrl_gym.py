@@ -40,7 +40,8 @@ class SkyRLGym:
 
     def _made(self, row: Mapping[str, Any]) -> Any:
         if inspect.isclass(self.make):
-            return self.make(env_config={}, extras=dict(row))
+            make: Callable[..., Any] = self.make
+            return make(env_config={}, extras=dict(row))
         return self.make(row) if inspect.signature(self.make).parameters else self.make()
 
 

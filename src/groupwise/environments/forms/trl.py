@@ -71,7 +71,7 @@ class TRL:
                 reply = yield said
             else:
                 completion.append(_turn(reply))
-            result = toolbox.result() | await self._scores(instance, row, completion)
+            result = toolbox.returned() | await self._scores(instance, row, completion)
         finally:
             if _closes(instance):
                 instance.close()
