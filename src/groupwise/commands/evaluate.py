@@ -62,7 +62,11 @@ def execute(arguments: Sequence[str]) -> int:
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
         check_model(source)
+<<<<<<< HEAD
     task = _task_of(chosen)
+=======
+    task = _task(chosen)
+>>>>>>> show
     voting_judge(task)
     task = task_with(task, said, ())
     learner = Local(device=chosen.device, dtype=chosen.dtype)
@@ -80,6 +84,7 @@ def execute(arguments: Sequence[str]) -> int:
     return 0
 
 
+<<<<<<< HEAD
 def _task_of(chosen: Namespace) -> Task:
     from groupwise.commands.task_file import is_task_file
     from groupwise.tasks import by_name
@@ -99,12 +104,23 @@ def _task_of(chosen: Namespace) -> Task:
 def _from_file(chosen: Namespace) -> Task:
     """The task of a Python file, with its own rewards. Raises UserError for an option that only data have a use for."""
     from groupwise.commands.task_file import read_task
+=======
+def _task(chosen: Namespace) -> Task:
+    """The task of a Python file, with its own rewards, or a task by its name. Raises UserError for an option that only
+    data have a use for."""
+    from groupwise.commands.task_file import is_task_file, read_task
+    from groupwise.tasks import by_name
+>>>>>>> show
 
+    system, rewards = chosen.system, tuple(chosen.reward or ())
+    if not is_task_file(chosen.task):
+        own = {"problems": chosen.problems, "system": system, "judge": chosen.judge}
+        return by_name(chosen.task, rewards, **own, **reading_of(chosen))
     needless = next((name for name in OF_DATA if vars(chosen)[name]), None)
     if needless:
         raise UserError(f"--{needless} goes with data; {chosen.task} says itself what is right and how rows are read")
     task = read_task(chosen.task)
-    return task if chosen.system is None else replace(task, system=chosen.system)
+    return task if system is None else replace(task, system=system)
 
 
 def _parser() -> ArgumentParser:
