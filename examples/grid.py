@@ -17,7 +17,7 @@ from itertools import product
 from random import Random
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, recipes
-from groupwise.algorithm import KL, ConstantLength
+from groupwise.algorithm import KL, ConstantLength, TokenMean
 from groupwise.types import Example
 
 SIZE, WALLS, SPARE_MOVES, LONGEST = 5, 0.25, 2, 8
@@ -108,7 +108,7 @@ run = Run(
     stages=(
         Stage(
             "sft",
-            recipes.sft,
+            replace(recipes.sft, aggregation=TokenMean()),  # a turn weighs the same, however many follow
             task,
             steps=600,
             prompts_per_step=32,

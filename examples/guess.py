@@ -16,7 +16,7 @@ from dataclasses import replace
 from random import Random
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, recipes
-from groupwise.algorithm import KL, ConstantLength
+from groupwise.algorithm import KL, ConstantLength, TokenMean
 from groupwise.types import Example
 
 LARGEST, GUESSES = 63, 6
@@ -89,7 +89,7 @@ run = Run(
     stages=(
         Stage(
             "sft",
-            recipes.sft,
+            replace(recipes.sft, aggregation=TokenMean()),  # a turn weighs the same, however many follow
             task,
             steps=700,
             prompts_per_step=16,
