@@ -62,11 +62,7 @@ def execute(arguments: Sequence[str]) -> int:
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
         check_model(source)
-<<<<<<< HEAD
-    task = _task_of(chosen)
-=======
     task = _task(chosen)
->>>>>>> show
     voting_judge(task)
     task = task_with(task, said, ())
     learner = Local(device=chosen.device, dtype=chosen.dtype)
@@ -84,33 +80,11 @@ def execute(arguments: Sequence[str]) -> int:
     return 0
 
 
-<<<<<<< HEAD
-def _task_of(chosen: Namespace) -> Task:
-    from groupwise.commands.task_file import is_task_file
-    from groupwise.tasks import by_name
-
-    if is_task_file(chosen.task):
-        return _from_file(chosen)
-    return by_name(
-        chosen.task,
-        tuple(chosen.reward or ()),
-        problems=chosen.problems,
-        system=chosen.system,
-        judge=chosen.judge,
-        **reading_of(chosen),
-    )
-
-
-def _from_file(chosen: Namespace) -> Task:
-    """The task of a Python file, with its own rewards. Raises UserError for an option that only data have a use for."""
-    from groupwise.commands.task_file import read_task
-=======
 def _task(chosen: Namespace) -> Task:
     """The task of a Python file, with its own rewards, or a task by its name. Raises UserError for an option that only
     data have a use for."""
     from groupwise.commands.task_file import is_task_file, read_task
     from groupwise.tasks import by_name
->>>>>>> show
 
     system, rewards = chosen.system, tuple(chosen.reward or ())
     if not is_task_file(chosen.task):
