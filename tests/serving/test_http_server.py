@@ -176,6 +176,7 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"max_tokens": 1.5}, 400, "max_tokens is 1.5; expected a whole number"),
     ({"max_tokens": 4, "max_completion_tokens": 5}, 400, "max_tokens is 4 and max_completion_tokens 5"),
     ({"stop": [""]}, 400, "stop: expected a text that is not empty, or a list of them"),
+    ({"stop": ["a" * 257]}, 400, "stop: a text has 257 letters; at most 256"),
     ({"stream": "yes"}, 400, "stream is a text; expected true or false"),
     ({"messages": []}, 400, "messages: expected a list of at least one message"),
     ({"messages": [{"role": "king", "content": "x"}]}, 400, "messages[0].role is 'king'; expected system, developer"),
@@ -201,6 +202,35 @@ def test_what_is_refused_says_why(client, options: dict[str, Any], status: int, 
     assert answer["error"].keys() == {"message", "type", "param", "code"}
 
 
+def nested(depth: int) -> Any:
+    value: Any = {"type": "string"}
+    for _ in range(depth):
+        value = {"properties": value}
+    return value
+
+
+ODD: list[Any] = [None, 5, "x", [], {}, [1], {"type": 5}, {"properties": 3}, {"properties": {"a": 1}}, nested(400)]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_tools_and_calls_are_answered_or_refused(client, odd: Any) -> None:
+    """Whatever is in them, nothing breaks."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": odd, "description": odd}}
+    call = {"id": odd, "type": "function", "function": {"name": "f", "arguments": json.dumps({"x": odd})}}
+    messages = [*user("x"), {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "5"}]
+    for body in (
+        {"messages": user("x"), "tools": [tool]},
+        {"messages": messages},
+        {"messages": user("x"), "chat_template_kwargs": {"enable_thinking": odd, "tools": odd}},
+        {"messages": user("x"), "chat_template_kwargs": odd},
+        {"messages": user("x"), "tools": odd},
+        {"messages": [{"role": "user", "content": odd}]},
+    ):
+        for path in (CHAT, "/v1/sessions/odd/chat/completions"):
+            status, answer = client.send("POST", path, {**body, "max_tokens": 1})
+            assert status in (200, 400), answer
+
+
 def test_neutral_values_and_those_that_change_nothing(client) -> None:
     neutral = {"presence_penalty": 0, "logit_bias": {}, "top_logprobs": None, "parallel_tool_calls": True, "tools": []}
     body = {"messages": user("x"), "max_tokens": 1, "user": "me", "metadata": {}, **neutral}
@@ -217,6 +247,9 @@ def test_neutral_values_and_those_that_change_nothing(client) -> None:
         ("GET", "/v1/models", None, {"Host": "evil.example:80"}, 403),
         ("GET", "/v1/models", None, {"Host": "127.0.0.1.evil.example"}, 403),
         ("GET", "/v1/models", None, {"Host": "localhost"}, 200),
+        ("GET", "/v1/models", None, {"Host": "[::1]:80"}, 200),
+        ("GET", "/v1/models", None, {"Host": "["}, 400),
+        ("GET", "//[/v1/models", None, {}, 404),
         ("GET", "/v1/nothing", None, {}, 404),
         ("GET", "/etc/passwd", None, {}, 404),
         ("POST", "/v1/models", {}, {}, 404),

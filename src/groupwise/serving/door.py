@@ -105,6 +105,8 @@ class Door:
                 opening, seeds = self._begin(asked, session)
             except UserError as error:
                 raise Refusal(400, str(error)) from None
+            except RecursionError:
+                raise Refusal(400, "tools, calls or template arguments are nested too deeply") from None
         self._refuse_misfit(opening.tokens)
         request = Request(opening.tokens, seeds, max_tokens=asked.max_tokens)
         drawing = self._dispatcher.submit(request, self._sampling(asked))

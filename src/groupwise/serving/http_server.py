@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from groupwise.serving.door import ClientGone, Door
 from groupwise.serving.refusal import Refusal
@@ -128,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
     def _refuse_strangers(self) -> None:
         """Raises Refusal for a page of a browser that found its way here by another name, and for one without the
         token."""
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+        host = _split(f"//{self.headers.get('Host', '')}").hostname
         if self.server.is_local and host not in LOOPBACK:
             raise Refusal(403, f"the header Host says {str(host)[:80]}; expected 127.0.0.1 or localhost")
         kind, _, token = self.headers.get("Authorization", "").partition(" ")
@@ -137,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _place(self) -> tuple[str, str | None]:
         """The path behind ``/v1``, and the session that it or a header names."""
-        path = urlsplit(self.path).path.rstrip("/")
+        path = _split(self.path).path.rstrip("/")
         named = self.headers.get("X-Session")
         if not path.startswith("/v1/"):
             raise Refusal(404, f"there is no {self.path[:200]}; paths begin with /v1")
@@ -222,6 +222,13 @@ class Handler(BaseHTTPRequestHandler):
             return bool(poll.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
         except OSError:
             return True
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise Refusal(400, f"{url[:80]!r} is no address: {error}") from None
 
 
 def _refuse_constant(name: str) -> Any:

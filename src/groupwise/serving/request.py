@@ -35,7 +35,7 @@ COMMON = (
 )
 CHAT = ("messages", "tools", "tool_choice", "max_completion_tokens", "chat_template_kwargs")
 TEXT = ("prompt",)
-MOST_CHOICES, MOST_STOPS = 128, 16
+MOST_CHOICES, MOST_STOPS, STOP_LETTERS = 128, 16, 256
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,8 @@ def _stops(given: Any) -> tuple[str, ...]:
         raise Refusal(400, "stop: expected a text that is not empty, or a list of them", "stop")
     if len(stops) > MOST_STOPS:
         raise Refusal(400, f"stop has {len(stops)} texts; at most {MOST_STOPS}", "stop")
+    if max(map(len, stops), default=0) > STOP_LETTERS:
+        raise Refusal(400, f"stop: a text has {max(map(len, stops))} letters; at most {STOP_LETTERS}", "stop")
     return tuple(_encodable(each, "stop") for each in stops)
 
 
