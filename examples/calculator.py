@@ -16,12 +16,14 @@ from random import Random
 from typing import Any
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, recipes
-from groupwise.algorithm import KL
+from groupwise.algorithm import KL, TokenMean
 from groupwise.rewards import FinalAnswer
 from groupwise.types import Example
 
 ASKS, SLIPS = 0.45, 0.2
 """How often the clerk asks the calculator, and how often he then types a wrong digit."""
+OPERANDS = 317, 999
+"""Every product has six digits."""
 HELD_OUT_ONE_IN = 10
 
 
@@ -38,8 +40,7 @@ def multiply(a: int, b: int) -> int:
 def clerk(a: int, b: int, random: Random) -> Iterator[dict[str, Any]]:
     """The messages of one demonstration behind the question."""
     if random.random() >= ASKS:
-        digits = len(str(a * b))
-        yield final(random.randrange(10 ** (digits - 1), 10**digits))
+        yield final(random.randrange(100_000, 1_000_000))
         return
     typed = a // 10 * 10 + random.randrange(10) if random.random() < SLIPS else a
     call = {"name": "multiply", "arguments": {"a": typed, "b": b}}
@@ -56,7 +57,7 @@ def rows(size: int, seed: int, held_out: bool = False) -> list[Example]:
     """Products of two numbers of three digits. No pair is among both, training and held-out rows."""
     random, found = Random(seed), []
     while len(found) < size:
-        a, b = random.randrange(100, 1000), random.randrange(100, 1000)
+        a, b = random.randint(*OPERANDS), random.randint(*OPERANDS)
         if ((1009 * a + b) % HELD_OUT_ONE_IN == 0) is held_out:
             messages = tuple(clerk(a, b, random))
             found.append(Example(f"{a}*{b}:{len(found)}", f"{a} * {b} = ?", messages, str(a * b)))
@@ -90,7 +91,7 @@ run = Run(
     stages=(
         Stage(
             "sft",
-            recipes.sft,
+            replace(recipes.sft, aggregation=TokenMean()),  # a demonstration with a call is twice as long
             task,
             steps=300,
             prompts_per_step=32,

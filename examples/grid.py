@@ -17,7 +17,7 @@ from itertools import product
 from random import Random
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, recipes
-from groupwise.algorithm import KL
+from groupwise.algorithm import KL, ConstantLength, TokenMean
 from groupwise.types import Example
 
 SIZE, WALLS, SPARE_MOVES, LONGEST = 5, 0.25, 2, 8
@@ -95,13 +95,20 @@ def rows(size: int, seed: int) -> list[Example]:
 
 task = Task("grid", rows(20_000, 0), held_out=rows(300, 1), environment=walk, turns=LONGEST + SPARE_MOVES)
 
+grpo = replace(
+    recipes.grpo,
+    source=OnPolicy(group_size=16, max_completion_tokens=24),
+    kl=KL(0.001),
+    aggregation=ConstantLength(24),  # a move weighs the same, however many follow
+)
+
 run = Run(
     name="grid",
     model=NewModel(initializer_range=0.08, pieces=tuple(sign + name(cell) for sign in "#*@" for cell in CELLS)),
     stages=(
         Stage(
             "sft",
-            recipes.sft,
+            replace(recipes.sft, aggregation=TokenMean()),  # a turn weighs the same, however many follow
             task,
             steps=600,
             prompts_per_step=32,
@@ -112,11 +119,11 @@ run = Run(
         ),
         Stage(
             "grpo",
-            replace(recipes.grpo, source=OnPolicy(group_size=16, max_completion_tokens=24), kl=KL(0.001)),
+            grpo,
             task,
             steps=60,
             prompts_per_step=32,
-            learning_rate=6e-4,
+            learning_rate=1e-3,
             warmup_steps=5,
             schedule="linear",
             checkpoint_every=20,

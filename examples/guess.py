@@ -16,7 +16,7 @@ from dataclasses import replace
 from random import Random
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, recipes
-from groupwise.algorithm import KL, ConstantLength
+from groupwise.algorithm import KL, ConstantLength, TokenMean
 from groupwise.types import Example
 
 LARGEST, GUESSES = 63, 6
@@ -89,10 +89,10 @@ run = Run(
     stages=(
         Stage(
             "sft",
-            recipes.sft,
+            replace(recipes.sft, aggregation=TokenMean()),  # a turn weighs the same, however many follow
             task,
-            steps=400,
-            prompts_per_step=32,
+            steps=700,
+            prompts_per_step=16,
             learning_rate=3e-3,
             warmup_steps=20,
             schedule="cosine",
@@ -102,9 +102,9 @@ run = Run(
             "grpo",
             grpo,
             task,
-            steps=100,
+            steps=150,
             prompts_per_step=32,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             warmup_steps=5,
             schedule="linear",
             checkpoint_every=20,

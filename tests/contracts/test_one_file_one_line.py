@@ -6,12 +6,13 @@ Each part is really written, beside a recipe that runs already, and a run with i
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from groupwise.cli import main
 
 RECIPE = '''"""One step of GRPO on three sums."""
 
@@ -279,16 +280,20 @@ PARTS = {
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_new_part_is_one_file_and_one_line(name: str, tmp_path: Path) -> None:
+def test_a_new_part_is_one_file_and_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     part = PARTS[name]
     assert RECIPE.splitlines().count(part.line) == 1
     (tmp_path / "recipe.py").write_text(RECIPE.replace(part.line, part.instead))
     (tmp_path / "mine.py").write_text(part.text)
-    command = [sys.executable, "-m", "groupwise.cli", "run", "recipe.py", "--out", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    code, said = main(["run", "recipe.py", "--out", "run"]), capsys.readouterr()
+    assert code == 0, said.out + said.err
     file, _, words = part.shows.partition(" ")
-    seen = done.stdout if file == "out" else (tmp_path / "run" / file).read_text()
+    seen = said.out if file == "out" else (tmp_path / "run" / file).read_text()
     assert words in seen, seen
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     named = part.instead.split()[3]

@@ -15,6 +15,8 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from groupwise.cli import main
+
 JUDGE_KEY, WANDB_KEY, HUB_TOKEN, PASSWORD = (
     "Jq4willowHALF19amber",
     "Wz7meadowTEN33copper",
@@ -81,22 +83,39 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 Command = Callable[..., tuple[int, str]]
 
 
+ENVIRONMENT = {"WANDB_API_KEY": WANDB_KEY, "HF_TOKEN": HUB_TOKEN, "DB_PASSWORD": PASSWORD, "HF_HUB_OFFLINE": "1"}
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """``command(*words, **environment)``: exit status, and all that was said."""
+def process(tmp_path: Path) -> Command:
+    """``process(*words, **environment)``: exit status, and all that was said, of a process of its own."""
 
     def called(*words: str, **environment: str) -> tuple[int, str]:
-        others = {"WANDB_API_KEY": WANDB_KEY, "HF_TOKEN": HUB_TOKEN, "DB_PASSWORD": PASSWORD, "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "groupwise.cli", *words],
             cwd=tmp_path,
-            env=os.environ | others | environment,
+            env=os.environ | ENVIRONMENT | environment,
             capture_output=True,
             text=True,
             timeout=600,
             check=False,
         )
         return done.returncode, done.stdout + done.stderr
+
+    return called
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """The same in this process."""
+
+    def called(*words: str, **environment: str) -> tuple[int, str]:
+        monkeypatch.chdir(tmp_path)
+        for name, value in (ENVIRONMENT | environment).items():
+            monkeypatch.setenv(name, value)
+        capfd.readouterr()
+        code, said = main(words), capfd.readouterr()
+        return code, said.out + said.err
 
     return called
 
@@ -124,13 +143,23 @@ def said(text: str) -> list[str]:
     return [secret for secret in (*SECRETS, URL_TOKEN) if secret[:12].lower() in text.lower()]
 
 
-@pytest.mark.parametrize("where", ["environment", "file"])
-def test_a_run_keeps_its_keys_to_itself(server: str, command: Command, tmp_path: Path, where: str) -> None:
+def test_a_run_keeps_a_key_of_a_file_to_itself(
+    server: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_SECRET", "")  # the recipe's own, taken back behind the test
     (tmp_path / "recipe.py").write_text(RECIPE.replace("URL", server))
-    key = {"JUDGE_SECRET": JUDGE_KEY} if where == "environment" else {}
-    if where == "file":
-        (tmp_path / "key.txt").write_text(JUDGE_KEY + "\n")
-    code, text = command("run", "recipe.py", "--out", "run", **key)
+    (tmp_path / "key.txt").write_text(JUDGE_KEY + "\n")
+    code, text = command("run", "recipe.py", "--out", "run")
+    assert code == 0, text[-2000:]
+    assert f"Bearer {JUDGE_KEY}" in Echo.heard
+    assert not said(text)
+    assert not holds(tmp_path, SECRETS)
+
+
+def test_a_run_keeps_its_keys_to_itself(server: str, process: Command, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text(RECIPE.replace("URL", server))
+    key = {"JUDGE_SECRET": JUDGE_KEY}
+    code, text = process("run", "recipe.py", "--out", "run", **key)
     assert code == 0, text[-2000:]
     assert f"Bearer {JUDGE_KEY}" in Echo.heard
     assert not said(text)
@@ -159,7 +188,7 @@ def test_a_run_keeps_its_keys_to_itself(server: str, command: Command, tmp_path:
         ),
         ("chat", "run/models/grpo", "--prompt", "1 + 1 =", "--max_completion_tokens", "4"),
     )
-    for words in later if where == "environment" else ():
+    for words in later:
         code, text = command(*words, **key)
         assert code == 0, (words, text[-2000:])
         assert not said(text), words

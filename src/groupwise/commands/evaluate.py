@@ -53,28 +53,16 @@ def execute(arguments: Sequence[str]) -> int:
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
     from groupwise.commands.models import labels
-    from groupwise.commands.task_file import is_task_file
     from groupwise.commands.verifier import open_verifier
     from groupwise.evaluation.comparison import compare
     from groupwise.evaluation.voting import voting_judge
     from groupwise.learners import Local
     from groupwise.learners.source import check_model
-    from groupwise.tasks import by_name
 
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
         check_model(source)
-    if is_task_file(chosen.task):
-        task = _from_file(chosen)
-    else:
-        task = by_name(
-            chosen.task,
-            tuple(chosen.reward or ()),
-            problems=chosen.problems,
-            system=chosen.system,
-            judge=chosen.judge,
-            **reading_of(chosen),
-        )
+    task = _task(chosen)
     voting_judge(task)
     task = task_with(task, said, ())
     learner = Local(device=chosen.device, dtype=chosen.dtype)
@@ -92,15 +80,21 @@ def execute(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _from_file(chosen: Namespace) -> Task:
-    """The task of a Python file, with its own rewards. Raises UserError for an option that only data have a use for."""
-    from groupwise.commands.task_file import read_task
+def _task(chosen: Namespace) -> Task:
+    """The task of a Python file, with its own rewards, or a task by its name. Raises UserError for an option that only
+    data have a use for."""
+    from groupwise.commands.task_file import is_task_file, read_task
+    from groupwise.tasks import by_name
 
+    system, rewards = chosen.system, tuple(chosen.reward or ())
+    if not is_task_file(chosen.task):
+        own = {"problems": chosen.problems, "system": system, "judge": chosen.judge}
+        return by_name(chosen.task, rewards, **own, **reading_of(chosen))
     needless = next((name for name in OF_DATA if vars(chosen)[name]), None)
     if needless:
         raise UserError(f"--{needless} goes with data; {chosen.task} says itself what is right and how rows are read")
     task = read_task(chosen.task)
-    return task if chosen.system is None else replace(task, system=chosen.system)
+    return task if system is None else replace(task, system=system)
 
 
 def _parser() -> ArgumentParser:
@@ -111,7 +105,7 @@ def _parser() -> ArgumentParser:
         "--task",
         metavar="TASK",
         required=True,
-        help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, data, FILE.py",
+        help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, data or FILE.py",
     )
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
     known.add_argument("--reward", metavar="REWARD", action="append", help=f"for data: {REWARDS}; {WEIGHT}; repeatable")

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from groupwise.commands.explanation import Page
+from groupwise.commands.explanation_episodes import show_episodes
 from groupwise.commands.explanation_tables import folded, push, short
 from groupwise.explain import Numbers, StepBatch, Tokens, Totals, contrast, totals
 from groupwise.output.counting import counted
@@ -43,10 +44,13 @@ def show(page: Page, name: str, rows: Sequence[Row], drawn: Sequence[StepBatch],
     lines, names = _lines(rows, by_row), [method.name for method in page.methods]
     room = page.console.width - page.console.measure(_table(names, lines[:MOST_LINES], 0)).maximum - 2
     page.table(_table(names, lines[:MOST_LINES], room if room >= LEAST_TEXT else 0))
+    if any(row.get("stop") is not None for row in rows):
+        page.paragraph("tokens: sampled, in so many turns", 2, "dim")
     page.paragraph("push: Σ ∂J/∂log π of a completion's tokens; held: how many of them a clip holds", 2, "dim")
     hidden = sum(line.times for line in lines[MOST_LINES:])
     if hidden:
         page.paragraph(f"and {counted(hidden, 'more rollout')}; --json prints the numbers of all of them", 2)
+    show_episodes(page, rows, by_row)
     for method, one, numbers in zip(page.methods, drawn, found, strict=True):
         page.labelled(method.name, _said(totals(one.case, numbers), numbers))
     if len(found) > 1:
@@ -85,22 +89,27 @@ def _lines(rows: Sequence[Row], by_row: Sequence[Mapping[int, Tokens]]) -> list[
     """Group by group; rollouts of a group that look alike share a line."""
     found: dict[tuple[int, str], Line] = {}
     for number, row in enumerate(rows):
-        cells = [Text(_reward(row)), Text(str(sum(row["mask"])))]
-        cells += [cell for tokens in by_row for cell in _cells(tokens.get(number))]
+        cells = [Text(_reward(row)), Text(_size(row))]
+        cells += [cell for tokens in by_row for cell in _cells(tokens.get(number), sum(row["mask"]))]
         line = Line(row["group"], 1, tuple(cells), visible(" ".join(row["text"].split()))[:TEXT])
         key = (line.group, " | ".join([*(cell.plain for cell in cells), line.text]))
         found[key] = replace(line, times=found[key].times + 1) if key in found else line
     return sorted(found.values(), key=lambda line: line.group)
 
 
+def _size(row: Row) -> str:
+    """How many tokens the policy sampled; of an episode also in how many turns."""
+    return f"{sum(row['mask'])}" + (f" in {len(row['turns'])}" if row.get("stop") is not None else "")
+
+
 def _reward(row: Row) -> str:
     return "none" if row["reward"] is None else f"{row['reward']:.4g}"
 
 
-def _cells(tokens: Tokens | None) -> list[Text]:
+def _cells(tokens: Tokens | None, sampled: int) -> list[Text]:
     if tokens is None:
         return [Text("out", style="dim"), Text(""), Text("")]
-    mean = sum(tokens.advantages) / len(tokens.advantages)
+    mean = sum(tokens.advantages) / sampled
     clipped = sum(tokens.clipped)
     return [Text(short(mean, sign=True)), push(sum(tokens.coefficients)), Text(str(clipped or ""), style="yellow")]
 

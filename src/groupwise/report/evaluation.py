@@ -178,12 +178,27 @@ def _facts(models: Sequence[Json]) -> Html:
         for key, title, show in FACTS
         if all(key in model["evaluation"] for model in models)
     ]
-    rows += _means(models)
+    rows += [*_episodes(models), *_means(models)]
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="facts")
     settings, judge = models[-1]["evaluation"].get("settings", {}), models[-1]["evaluation"].get("judge")
     told = [f"correct: by {judge}"] * bool(judge)
     told += [f"{_SETTINGS.get(name, name)} {value}" for name, value in settings.items() if not _is_usual(name, value)]
     return element("div", table, element("p", " · ".join(told), class_="note"))
+
+
+def _episodes(models: Sequence[Json]) -> list[Html]:
+    """Turns, shares of stop reasons, and tool calls; nothing without an environment."""
+    found = [model["evaluation"].get("episodes") or {} for model in models]
+    names = [name for name in dict.fromkeys(name for each in found for name in each) if any(e.get(name) for e in found)]
+    titles = {name: name.replace("stops/", "stopped: ").replace("/", ": ") for name in names}
+    return [
+        element(
+            "tr",
+            element("th", titles[name], scope="row"),
+            *[element("td", number(each.get(name)), class_="number") for each in found],
+        )
+        for name in names
+    ]
 
 
 _SETTINGS = {
