@@ -143,6 +143,7 @@ ROOMS = {
     "sources": (
         "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
     ),
+    "serving": "errors output protocols seeding tokens types",
     "evaluation": "errors output protocols rewards seeding sources tasks types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
@@ -159,7 +160,7 @@ ROOMS = {
     ),
     "commands": (
         "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "
-        "protocols recipes rewards runs seeding sinks sources storage tasks tokens training types"
+        "protocols recipes rewards runs seeding serving sinks sources storage tasks tokens training types"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""

@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "what a recipe would do, and what would break, before anything is spent",
     "evaluate": "greedy accuracy, pass@k and maj@k of any model directory, with intervals",
     "chat": "talk to a model in the terminal; --against another, side by side",
+    "serve": "OpenAI's interface over a model: run any agent program, keep its conversations as rollouts",
     "fetch": "a small real chat model, or any GGUF file, as a directory to train",
     "convert": "a script of TRL, verl or OpenRLHF as a recipe, and what of it has no place",
     "new": "write a small task of your own: data, reward, recipe, test, all running",
