@@ -5,6 +5,7 @@ python benchmarks/faults                  all parts; writes benchmarks/faults.js
     --kills 60                            how many at least
     --stops 16                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --inputs 100000                       of each fuzz target
+    --episodes 10000                      at least, of random conversations
     --before REVISION                     of this repository, to compare the cost of isolation with
     --seed 0                              of where they fall
     --results FILE                        written instead of benchmarks/faults.json
@@ -31,6 +32,7 @@ from typing import Any
 import methods
 import properties
 from caches import caches
+from conversations import conversations
 from cost import cost
 from damages import checkpoints
 from halves import halves
@@ -56,6 +58,7 @@ def main() -> int:
     options.add_argument("--kills", type=int, default=60)
     options.add_argument("--stops", type=int, default=16)
     options.add_argument("--inputs", type=int, default=fuzz.RUNS)
+    options.add_argument("--episodes", type=int, default=10_000)
     options.add_argument("--before", default="")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--results", type=Path, default=RESULTS)
@@ -74,6 +77,7 @@ def main() -> int:
         "rewards": lambda place: rewards.run(),
         "fuzz": lambda place: fuzz.run(chosen.inputs),
         "properties": lambda place: properties.run(chosen.seed),
+        "conversations": partial(conversations, episodes=chosen.episodes, seed=chosen.seed),
         "strangers": strangers,
         "cost": partial(cost, before=chosen.before),
     }

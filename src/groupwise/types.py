@@ -183,7 +183,7 @@ ANOTHER_POLICY = -2
 
 ScoreStatus = Literal["scored", "unparseable", "timeout", "failed", "not_applicable"]
 
-Stop = Literal["finished", "truncated", "turns", "context", "timeout", "failed", "malformed"]  # of docs/turns.md
+Stop = Literal["finished", "truncated", "turns", "context", "timeout", "failed"]  # of docs/turns.md
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
 import os
 import random as process_random
 import time
@@ -10,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mappi
 from random import Random
 from typing import Any
 
+import numpy
 import pytest
 
 from groupwise.environments import Ended, Reply, Says, Turns
@@ -77,6 +80,8 @@ def played(worlds: Worlds, rows: Sequence[Row], words: Sequence[str] = ("a", "b"
     left, until = set(numbers), time.monotonic() + PATIENCE
     while left and time.monotonic() < until:
         for number, plain, _ in worlds.hear(1.0):
+            if number not in answers:  # another's
+                continue
             answers[number].append(plain)
             if "says" in plain and len(answers[number]) <= len(words):
                 worlds.say(number, Reply(words[len(answers[number]) - 1]))
@@ -144,9 +149,46 @@ def test_random_numbers_of_the_process_are_an_episodes_own(opened: Callable[...,
             yield str(process_random.random())
         return 0.0
 
-    worlds = opened(rolls)
-    alone = played(worlds, [{}], "ab")
-    assert played(worlds, [{}, {}, {}], "ab")[0] == alone[0]
+    def normal(row: Row, random: Random) -> Generator[Any, Reply, Any]:
+        for _ in range(3):
+            yield str(numpy.random.randn(3).tolist())
+        return 0.0
+
+    for environment in (rolls, normal):
+        worlds = opened(environment)
+        alone = played(worlds, [{}], "ab")
+        beside = played(worlds, [{}, {}, {}], "ab")
+        assert beside[0] == alone[0]
+        assert len({str(each) for each in beside}) == 3
+
+
+def test_nothing_stays_of_an_episode_that_is_over(opened: Callable[..., Worlds]) -> None:
+    def counts(row: Row, random: Random) -> Generator[Any, Reply, Any]:
+        living = [each for each in gc.get_objects() if inspect.isgenerator(each) and each.gi_code is row_code]
+        yield str(len(living))
+        return 0.0
+
+    row_code = counts.__code__
+    worlds = opened(counts)
+    for _ in range(3):
+        assert {said(answers[0]) for answers in played(worlds, [{}], "a")} == {"1"}
+
+
+def test_one_that_is_told_something_after_its_end_harms_nobody(opened: Callable[..., Worlds]) -> None:
+    """The model's turn may be on its way while the environment ends."""
+
+    def brief(row: Row, random: Random) -> Generator[Any, Reply, Any]:
+        time.sleep(0.05)
+        for _ in range(row["turns"]):
+            yield "hello"
+        return 1.0
+
+    worlds = opened(brief)
+    number = worlds.begin({"turns": 0}, 1)
+    worlds.say(number, Reply("too late"))
+    [steady] = played(worlds, [{"turns": 2}], "ab")
+    assert [said(each) for each in steady[:2]] == ["hello", "hello"]
+    assert steady[2]["ends"] == {"value": 1.0}
 
 
 WRONG: dict[str, tuple[Any, str]] = {

@@ -92,6 +92,7 @@ ENDS_OTHERWISE = {
     "calls.py": "a coroutine of the user's, not isolated: nothing limits it, as it says",
     "rollouts.py": "of a future that is done",
     "background.py": "of a future that is done",
+    "dispatcher.py": "of a thread that draws until it is closed, and of that thread for what it is to draw",
     "mcp.py": "of a thread that ends with its process",
     "deadlines.py": "the helper's own: ends with close()",
     "worker.py": "until its caller hangs up, and with a deadline",

@@ -215,6 +215,28 @@ def test_budgets_end_an_episode_by_name(opened: Callable[..., Any]) -> None:
     assert all(len(each.prompt.tokens) + len(each.tokens) <= 40 for each in rollouts)
 
 
+def test_what_an_environment_says_is_shortened_by_tokens(opened: Callable[..., Any]) -> None:
+    """Its first words too; no message has more than was asked for, what says so aside."""
+    talk = scripted(["o" * 30, "hello and good bye", "short"])
+    context, learner = opened(talk, turns=Turns(observation_tokens=6), rows=2)
+    rollouts = flatten(drawn(context, learner))
+    for each in rollouts:
+        assert each.prompt.messages[-1]["content"] == "ooo\n[... 24 tokens left out ...]\nooo"
+        said = [message["content"] for message in each.messages if message["role"] == "user"]
+        assert said == ["hel\n[... 12 tokens left out ...]\nbye", "short"][: len(said)]
+    assert "finished" in {each.stop for each in rollouts}
+
+
+def test_calls_of_tools_are_counted_in_one_place(opened: Callable[..., Any]) -> None:
+    talk = scripted(["a"], {"reward": 1.0, "tools/failed": 2, "tools/calls/sum": 3, "colour": 4})
+    context, _ = opened(talk, rows=2)
+    metrics = OnPolicy(group_size=3, max_completion_tokens=40).draw(context, {}).metrics
+    assert metrics["rewards/environment/colour"] == 4.0
+    assert 0 < metrics["tools/failed"] <= 2.0
+    assert 0 < metrics["tools/calls/sum"] <= 3.0
+    assert not [name for name in metrics if name.startswith("rewards/") and "tools/" in name]
+
+
 def test_a_turns_reward_sits_on_its_last_token_and_the_sum_is_the_rollouts(opened: Callable[..., Any]) -> None:
     context, learner = opened(scripted(["a", Says("b", reward=0.25), Says("c", reward=-0.5)], {"score": 2.0}), rows=6)
     finished = [each for each in flatten(drawn(context, learner)) if each.stop == "finished"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from groupwise.doctor.history import WINDOW, Row, first_mean, last_mean, rose, values
 
-STOPS = ("truncated", "turns", "context", "timeout", "failed", "malformed")
+STOPS = ("truncated", "turns", "context", "timeout", "failed")
 """Ends that are not the environment's own, as metrics name them."""
 KNOBS = {
     "truncated": "raise algorithm.source.max_completion_tokens or Turns.turn_tokens",
@@ -15,7 +15,6 @@ KNOBS = {
     "context": "raise Turns.context_tokens, shorten what the environment says, or take a model with a longer context",
     "timeout": "raise Turns.reply_seconds, or make the environment faster",
     "failed": "mend the environment: its own words stand in the run's notes",
-    "malformed": "look at what the model writes for a call; show it more demonstrations",
 }
 
 

@@ -31,12 +31,14 @@ Order = tuple[str, int, Any, int]
 """What is to be done, the episode's number, a row's columns or a reply, and the seed that it begins with."""
 CLOSED: Plain = {"closed": True}
 NOBODY = -1
+SIZE = 8
+"""Bytes before each order, which say how long it is."""
 
 
 def packed(order: Order) -> bytes:
     """An order as it is sent. Raises whatever pickle does."""
     body = pickle.dumps(order)
-    return len(body).to_bytes(8, "big") + body
+    return len(body).to_bytes(SIZE, "big") + body
 
 
 def serve_episodes(connection: socket.socket, environment: Environment, seconds: float, mark: mmap) -> None:
@@ -52,24 +54,33 @@ class _Host:
         self.environment, self.seconds, self.mark, self.process = environment, seconds, mark, os.getpid()
         self.episodes: dict[int, _Episode] = {}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.free: list[Any] = []
+        """Bit generators of numpy's whose episodes have ended: to make one takes longer than a turn."""
 
     async def serve(self, connection: socket.socket) -> None:
-        """Reads orders one after the other."""
+        """Does orders one after the other, as many as have come at a time."""
         reader, self.writer = await asyncio.open_connection(sock=connection)
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                size = int.from_bytes(await reader.readexactly(8), "big")
-                await self.follow(*pickle.loads(await reader.readexactly(size)))
+        unread = bytearray()
+        with suppress(ConnectionError):
+            while chunk := await reader.read(1 << 18):
+                unread += chunk
+                done = 0
+                while (begins := done + SIZE) <= len(unread):
+                    ends = begins + int.from_bytes(unread[done:begins], "big")
+                    if ends > len(unread):
+                        break
+                    await self.follow(*pickle.loads(unread[begins:ends]))
+                    done = ends
+                del unread[:done]
 
     async def follow(self, what: str, number: int, given: Any, seed: int) -> None:
         """Answers at once, or later where the episode is asynchronous."""
         if what == BEGIN:
             self.episodes[number] = _Episode(number, self)
-        episode = self.episodes[number]
-        if what == CLOSE:
-            del self.episodes[number]
-        started = time.perf_counter()
-        if what == BEGIN and (failed := episode.made(given, seed)):
+        episode, started = self.episodes.get(number), time.perf_counter()
+        if episode is None:  # it ended before it was told this
+            await self.answer(number, CLOSED, started)
+        elif what == BEGIN and (failed := episode.made(given, seed)):
             await self.answer(number, failed, started)
         elif episode.is_asynchronous:
             episode.under_way = asyncio.ensure_future(self.later(episode, what, given, episode.under_way))
@@ -77,6 +88,13 @@ class _Host:
             episode.under_way.add_done_callback(self.tasks.discard)
         else:
             await self.answer(number, episode.step(what, given), started)
+
+    def bits(self, numpy: Any) -> Any:
+        """A bit generator that no living episode has, of the kind that ``numpy.random.seed`` seeds."""
+        while self.free:
+            if isinstance(found := self.free.pop(), numpy.random.MT19937):
+                return found
+        return numpy.random.MT19937()
 
     async def later(self, episode: _Episode, what: str, given: Any, before: asyncio.Task[None] | None) -> None:
         """One order to an asynchronous episode, behind those before it."""
@@ -86,11 +104,15 @@ class _Host:
         await self.answer(episode.number, await episode.awaited(what, given, self.seconds), started)
 
     async def answer(self, number: int, plain: Plain, started: float) -> None:
-        """A copy of this process that an environment forks says nothing."""
+        """A copy of this process that an environment forks says nothing. Of an episode that is over nothing stays."""
         if os.getpid() != self.process:
             os._exit(0)
+        over = self.episodes.pop(number, None) if "says" not in plain else None
+        if over is not None and over.states is not None and over.states[1] is not None:
+            self.free.append(over.states[1])
         self.writer.write(json.dumps([number, plain, time.perf_counter() - started]).encode() + b"\n")
-        await self.writer.drain()
+        if self.writer.transport.is_closing() or self.writer.transport.get_write_buffer_size():
+            await self.writer.drain()
 
 
 class _Episode:
@@ -165,20 +187,21 @@ class _Episode:
     @contextmanager
     def running(self, seed: int | None = None) -> Iterator[None]:
         """Its own random states, and its number on the mark."""
-        numpy = sys.modules.get("numpy")
         struct.pack_into("q", self.host.mark, 0, self.number)
-        if self.states is None:
+        numpy = sys.modules.get("numpy")
+        state, bits = self.states or (None, None)
+        if numpy is not None:  # copying numpy's state would take longer than many a turn: each has a generator instead
+            numpy.random.set_bit_generator(bits or self.host.bits(numpy))
+        if state is None:
             random.seed(seed)
             if numpy is not None:
                 numpy.random.seed(random.getrandbits(32))
         else:
-            random.setstate(self.states[0])
-            if numpy is not None and self.states[1] is not None:
-                numpy.random.set_state(self.states[1])
+            random.setstate(state)
         try:
             yield
         finally:
-            self.states = random.getstate(), numpy.random.get_state() if numpy is not None else None
+            self.states = random.getstate(), numpy.random.get_bit_generator() if numpy is not None else None
             struct.pack_into("q", self.host.mark, 0, NOBODY)
 
 

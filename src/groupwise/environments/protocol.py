@@ -19,6 +19,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+TOOLS = "tools/"
+"""What begins so among the numbers of an episode counts its calls, and stands among the step's own metrics."""
+
 
 @dataclass(frozen=True)
 class Call:

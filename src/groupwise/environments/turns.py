@@ -19,7 +19,8 @@ class Turns:
     """Tokens of the whole conversation; 0: as many as the model's context has. What does not fit ends it: ``context``.
     """
     observation_tokens: Annotated[int, "[0, inf)"] = 0
-    """Tokens of one message of the environment's; a longer one is shortened in its middle. 0: any number."""
+    """Tokens of one message of the environment's; 0: any number. Of a longer one half of them from its beginning and
+    half from its end are kept, and between them stands how many are left out."""
     reply_seconds: Annotated[float, "(0, inf)"] = 30.0
     """For one reply of the environment's, its start included. Without one the episode has no reward: ``timeout``."""
     episode_seconds: Annotated[float, "(0, inf)"] = 600.0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+from groupwise.environments.protocol import TOOLS
 from groupwise.errors import UserError
 from groupwise.protocols import FollowsTraining, Reward
 from groupwise.rewards.calls import place
@@ -84,7 +85,7 @@ def score_rollouts(
         started = time.perf_counter()
         scores = checked_scores(reward, rollouts, state)
         by_name[reward.name] = scores
-        metrics |= score_metrics(reward.name, scores, time.perf_counter() - started)
+        metrics |= score_metrics(reward.name, scores, time.perf_counter() - started, _of_episodes(rollouts))
     weights = {reward.name: reward.weight for reward in rewards}
     rows = [{name: scores[row] for name, scores in by_name.items()} for row in range(len(rollouts))]
     return [_scored(rollout, scores, weights, judge) for rollout, scores in zip(rollouts, rows, strict=True)], metrics
@@ -115,8 +116,13 @@ def _finite(score: Score) -> bool:
     return all(map(math.isfinite, values))
 
 
-def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[str, float]:
-    """One reward's metrics, as ``score_rollouts`` names them, of any of its scores."""
+def _of_episodes(rollouts: Sequence[Rollout]) -> bool:
+    return any(rollout.stop is not None for rollout in rollouts)
+
+
+def score_metrics(name: str, scores: Sequence[Score], seconds: float, of_episodes: bool) -> dict[str, float]:
+    """One reward's metrics, as ``score_rollouts`` names them, of any of its scores. What is counted of the tools of
+    episodes is no reward's: it stands among the step's own metrics."""
     values = [score.value for score in scores if score.value is not None]
     counts = Counter(score.status for score in scores)
     metrics = {f"rewards/{name}/{status}": counts[status] / max(len(scores), 1) for status in COUNTED}
@@ -124,6 +130,8 @@ def score_metrics(name: str, scores: Sequence[Score], seconds: float) -> dict[st
     if any(score.cached is not None for score in scores):
         metrics[f"rewards/{name}/cached"] = sum(bool(score.cached) for score in scores) / len(scores)
     for logged in sorted({key for score in scores for key in score.logged}):
+        if of_episodes and logged.startswith(TOOLS):
+            continue
         found = [score.logged[logged] for score in scores if logged in score.logged]
         metrics[f"rewards/{name}/{logged}"] = _or_infinite(statistics.fmean, found)
     if values:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from groupwise.environments.protocol import TOOLS
 from groupwise.types import Rollout, Stop
-
-TOOLS = "tools/"
-"""What begins so among the numbers of an environment stands among the step's own metrics."""
 
 
 @dataclass

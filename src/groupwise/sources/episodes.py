@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from groupwise.environments.plain import Plain
+from groupwise.environments.turns import Turns
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.rewards.episodes import EpisodeReward
 from groupwise.sources.episode import Episode
@@ -39,7 +40,7 @@ def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple
             for number, plain, _ in worlds.hear(PATIENCE_SECONDS):
                 if number in numbers:
                     place = numbers[number]
-                    found[place] = _opened(renderer, *rows[place], plain)
+                    found[place] = _opened(renderer, *rows[place], heard_by(renderer, reward.turns, plain))
                     worlds.close_episode(number)
     finally:
         for number in numbers:
@@ -56,6 +57,17 @@ def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Pr
     said = messages if renderer.is_chat else "".join(message["content"] for message in messages)
     prompt = renderer.prompt(replace(example, prompt=said))
     return replace(prompt, example=example, world=seed, messages=messages)
+
+
+def heard_by(renderer: Renderer, turns: Turns, plain: Plain) -> Plain:
+    """What an environment said as the model hears it: no message has more tokens than ``turns`` allows."""
+    if "says" not in plain or not turns.observation_tokens:
+        return plain
+    said = [
+        {**each, "content": renderer.between.shortened(each["content"], turns.observation_tokens)}
+        for each in plain["says"]
+    ]
+    return {**plain, "says": said}
 
 
 Heard = Callable[[Place, Sequence[Mapping[str, Any]]], object]
@@ -164,6 +176,7 @@ class _Game:
             episode = self.living.get(number)
             if episode is None:
                 continue
+            plain = heard_by(self.renderer, self.turns, plain)
             self.clock.seconds += taken - episode.seconds
             episode.seconds = taken
             if not episode.has_begun:

@@ -184,12 +184,13 @@ class Sampler:
     def metrics(self, groups: list[Group]) -> dict[str, float]:
         """Returns metrics of all that was sampled, whichever part it came in; nothing where the task has no rewards."""
         metrics = episode_metrics(flatten(groups))
-        if metrics:
+        of_episodes = bool(metrics)
+        if of_episodes:
             shares = {"seconds": self.clock.seconds, "waiting": self.clock.waiting / max(self.seconds["sample"], 1e-9)}
             metrics |= {f"world/{name}": value for name, value in shares.items()}
         for reward in self._rewards:
             scores = [rollout.scores[reward.name] for rollout in flatten(groups)]
-            metrics |= score_metrics(reward.name, scores, self._seconds_by_reward[reward.name])
+            metrics |= score_metrics(reward.name, scores, self._seconds_by_reward[reward.name], of_episodes)
         if not self.context.task.rewards:
             return {}
         metrics["completions/unscored"] = float(sum(map(unscored, flatten(groups))))

@@ -17,6 +17,7 @@ from functools import partial
 from groupwise.errors import UserError
 from groupwise.tokens.chat_template import ARGUMENTS, TOOLS, ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder, same_beginning
+from groupwise.tokens.shortening import shortened
 from groupwise.types import Example, Message
 
 ANSWER = "answer-4f1d"  # what nobody else says
@@ -66,6 +67,12 @@ class Between:
             return ids[ends[0] + (ids[ends[0]] == last) :] if ends else ids
         end = next((place for place, token in enumerate(ids) if token in self._special), None)
         return ids[end + 1 :] if end is not None and ids[end] == last else ids
+
+    def shortened(self, text: str, most: int) -> str:
+        """What is said, without its middle where it has more than so many tokens; 0: any number."""
+        if not most:
+            return text
+        return shortened(text, most, lambda part: len(self._encoder.after(self._encoder.guarded(part))))
 
     def _refuse_rewritten(self, example: Example, before: Sequence[Message], said: Sequence[Message]) -> None:
         """Raises UserError for the first message that the template writes otherwise once ``said`` follows: what stood
