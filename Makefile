@@ -15,7 +15,7 @@ quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
 
 test: .venv/.installed-dev
-	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=1
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=1
 
 check: lint
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
