@@ -117,7 +117,7 @@ def test_what_depends_on_more_than_seed_and_words_is_found(check: Check) -> None
     assert "draw from the random generator that it is given alone" in remark
     same = check(talk)
     assert words(same, "remark", "environment") == ""
-    assert "2 episodes played twice with the same words said the same" in words(same, "fact", "environment")
+    assert "2 episodes played again with the same words said the same" in words(same, "fact", "environment")
     [told] = [each for each in same if each.part == "environment"]
     assert 0 <= told.numbers["mean"] <= told.numbers["longest"]
 

@@ -24,7 +24,7 @@ from groupwise.training.stage import Stage
 from groupwise.types import Example, Message, Rollout, flatten
 
 SHOWN_LETTERS = 400  # of one part of the episode
-AGAIN = 2  # episodes that are played twice
+AGAIN = 2  # episodes that are played again
 PATIENCE_SECONDS = 0.5
 Said = Mapping[str, Any]
 
@@ -150,8 +150,10 @@ def _play_again(notes: Notebook, context: DrawContext, episodes: EpisodeReward, 
     chosen = sorted(rollouts, key=lambda rollout: -len(rollout.turns))[:AGAIN]
     seconds: list[float] = []
     for rollout in chosen:
-        first, second = (list(_replayed(context, episodes, rollout, seconds)) for _ in range(2))
-        for turn, (once, again) in enumerate(zip_longest(first, second)):
+        once_more = episodes.turns.processes  # so that two of the plays are in one process, which may count
+        first, *others = (list(_replayed(context, episodes, rollout, seconds)) for _ in range(1 + once_more))
+        for turn, (once, *more) in enumerate(zip_longest(first, *others)):
+            again = next((each for each in more if each != once), once)
             if once != again:
                 where = f"behind turn {turn}" if turn else "at the beginning"
                 notes.remark(
@@ -161,7 +163,7 @@ def _play_again(notes: Notebook, context: DrawContext, episodes: EpisodeReward, 
                     "and an episode whose process ends fails: draw from the random generator that it is given alone",
                 )
                 return
-    words = f"{counted(len(chosen), 'episode')} played twice with the same words said the same; a reply takes "
+    words = f"{counted(len(chosen), 'episode')} played again with the same words said the same; a reply takes "
     mean, most = fmean(seconds), max(seconds)
     notes.fact("environment", f"{words}{_time(mean)} on average, {_time(most)} at most", mean=mean, longest=most)
 

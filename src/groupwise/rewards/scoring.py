@@ -120,7 +120,7 @@ def _of_episodes(rollouts: Sequence[Rollout]) -> bool:
     return any(rollout.stop is not None for rollout in rollouts)
 
 
-def score_metrics(name: str, scores: Sequence[Score], seconds: float, of_episodes: bool) -> dict[str, float]:
+def score_metrics(name: str, scores: Sequence[Score], seconds: float, of_episodes: bool = False) -> dict[str, float]:
     """One reward's metrics, as ``score_rollouts`` names them, of any of its scores. What is counted of the tools of
     episodes is no reward's: it stands among the step's own metrics."""
     values = [score.value for score in scores if score.value is not None]

@@ -10,7 +10,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,7 @@ class Call:
         drawn = {event.index: event for event in self._events(is_gone) if isinstance(event, CompletionEvent)}
         return self.door.form(self.asked, self.opening).whole(self.door.choices(self, drawn))
 
-    def pieces(self, is_gone: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    def pieces(self, is_gone: Callable[[], bool]) -> Generator[dict[str, Any]]:
         """Yields the answer piece by piece; raises as ``whole``. With tools, text comes when a choice is over and it is
         known whether it calls one."""
         asked, form = self.asked, self.door.form(self.asked, self.opening)

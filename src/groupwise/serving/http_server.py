@@ -9,6 +9,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -188,8 +189,9 @@ class Handler(BaseHTTPRequestHandler):
             return self._send(200, call.whole(self._is_gone), headers)
         self._head(200, {"Content-Type": "text/event-stream", "Cache-Control": "no-store", **headers})
         try:
-            for piece in call.pieces(self._is_gone):
-                self._event(json.dumps(piece))
+            with closing(call.pieces(self._is_gone)) as pieces:  # at once, and not when an error is forgotten
+                for piece in pieces:
+                    self._event(json.dumps(piece))
             self._event("[DONE]")
         except Refusal as refusal:
             self._event(json.dumps(refusal.as_json()))
