@@ -93,7 +93,7 @@ run = Run(
             "sft",
             replace(recipes.sft, aggregation=TokenMean()),  # a demonstration with a call is twice as long
             task,
-            steps=300,
+            steps=500,
             prompts_per_step=32,
             learning_rate=3e-3,
             warmup_steps=20,
@@ -104,7 +104,7 @@ run = Run(
             "grpo",
             replace(recipes.grpo, source=OnPolicy(group_size=16, max_completion_tokens=40), kl=KL(0.001)),
             task,
-            steps=40,
+            steps=50,
             prompts_per_step=32,
             learning_rate=6e-4,
             warmup_steps=5,
