@@ -3,7 +3,7 @@ policy is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
@@ -86,7 +86,7 @@ class Reference:
     """A model directory or hub name: a teacher, say. Empty: the policy at the stage's beginning."""
     refresh_every: Annotated[int, "[0, inf)"] = 0
     """Steps after which the present policy becomes the reference (400 for R1-Zero). 0: never within the stage."""
-    sees: str = ""
+    sees: str = field(default="", metadata={"said": "where set"})
     """What it reads in the place of the prompt, or of a conversation's last message of the user's: text with {prompt},
     and {answer}, {completion} or names of columns of the row, as a teacher who sees more than the policy does. Empty:
     what the policy reads."""

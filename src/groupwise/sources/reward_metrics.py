@@ -9,14 +9,14 @@ from groupwise.types import Group, Rollout
 from groupwise.values.tolerance import differ, in_range
 
 
+# What follows is recorded with each run by its text, so another docstring would be another recipe to runs that go on.
 def informative(group: Group) -> bool:
-    """Says whether a group has a signal: rewards differ."""
+    """Signal: rewards differ."""
     return group.informative
 
 
 def mixed(group: Group) -> bool:
-    """Says whether a group has a signal: some answers are right and some wrong by the task's judge alone (DAPO, arXiv
-    2503.14476).
+    """Signal: some answers are right and some wrong by the task's judge alone (DAPO, arXiv 2503.14476).
 
     What further rewards say, of length or format, does not count; nor does an answer that the judge could not score.
     """
