@@ -47,7 +47,9 @@ def test_odd_values_are_an_error_or_a_recipe() -> None:
     for at, (system, trainer, name) in enumerate(cases()):
         for odd in (ODD[at % len(ODD)], ODD[(at * 7 + 3) % len(ODD)]):
             with contextlib.suppress(UserError):
-                convert(Script(system, trainer, [Setting(name, odd)]), "recipe", "it").text.encode()
+                text = convert(Script(system, trainer, [Setting(name, odd)]), "recipe", "it").text
+                assert ast.parse(text).body, (name, odd)
+                text.encode()
 
 
 def test_names_of_rewards_and_of_models_are_texts() -> None:
