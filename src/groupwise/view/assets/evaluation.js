@@ -1,0 +1,62 @@
+"use strict";
+
+// Evaluation: before and after on held-out problems, disagreements first.
+
+const KINDS = { lost: "lost: right before, wrong now", gained: "gained: wrong before, right now", wrong: "wrong", right: "right" };
+
+view.pages.evaluation = async (main, fields) => {
+  const state = { run: 0, ...fields };
+  const found = await ask("evaluation", { run: state.run });
+  main.append(heading("Evaluation", view.runs.length > 1 ? runChoice(state, (run) => go("evaluation", { run })) : null));
+  if (!found.models.length && !found.scorers.length) { main.append(note("This run has no evaluation on held-out problems yet.")); return; }
+  if (found.models.length) {
+    const run = view.runs[state.run];
+    main.append(...[result(run.result)].filter(Boolean), measures(found));
+    if (found.comparison?.sentence) main.append(el("p", { class: "lead" }, found.comparison.sentence));
+    if (Object.keys(found.models.at(-1).sets).length > 1) main.append(bySet(found));
+    problems(main, found, state);
+  }
+  for (const scorer of found.scorers) main.append(el("h2", {}, `Scorer of ${scorer.stage}`), el("pre", { tabindex: "0" }, JSON.stringify(scorer.evaluation, null, 1).slice(0, 20000)));
+};
+
+function measures(found) {
+  const names = [...new Set(found.models.flatMap((model) => model.measures.map((one) => one.name)))];
+  const differences = { "greedy accuracy": found.comparison?.greedy, "pass@1": found.comparison?.pass_at_1 };
+  for (const [kind, title] of [["pass_at", "pass@"], ["maj_at", "maj@"]])
+    for (const [k, interval] of Object.entries(found.comparison?.[kind] ?? {})) differences[`${title}${k}`] ??= interval;
+  const cell = (one) => (one ? [el("b", {}, share(one.value)), " ", el("small", {}, `${number(100 * one.low, 3)} – ${number(100 * one.high, 3)}`)] : "–");
+  const change = (one) => {
+    if (!one) return "–";
+    const sure = one.low > 0 ? "up" : one.high < 0 ? "down" : "";
+    return [el("b", { class: sure }, `${one.value > 0 ? "▲ " : one.value < 0 ? "▼ " : ""}${signed(100 * one.value, 3)}`), " ", el("small", {}, `${signed(100 * one.low, 3)} to ${signed(100 * one.high, 3)}`)];
+  };
+  const heads = ["Measure", ...found.models.map((model) => ({ title: model.moment, number: true })), ...(found.comparison ? [{ title: "Paired difference, points", number: true }] : [])];
+  return table(`Held-out results with 95 % intervals, ${counted(found.models.at(-1).problems, "problem")}${found.models.at(-1).judge ? `, judged by ${found.models.at(-1).judge}` : ""}`, heads,
+    names.map((name) => [name, ...found.models.map((model) => cell(model.measures.find((one) => one.name === name))), ...(found.comparison ? [change(differences[name])] : [])]));
+}
+
+function bySet(found) {
+  const sets = Object.keys(found.models.at(-1).sets);
+  return table("By benchmark: greedy accuracy and pass@1", ["Benchmark", { title: "Problems", number: true }, ...found.models.flatMap((model) => [{ title: `greedy ${model.moment}`, number: true }, { title: `pass@1 ${model.moment}`, number: true }])],
+    sets.map((name) => [name, found.models.at(-1).sets[name].problems, ...found.models.flatMap((model) => [share(model.sets[name]?.greedy), share(model.sets[name]?.pass_at_1)])]));
+}
+
+/** A square a problem, and the answers that were kept, disagreements first. */
+function problems(main, found, state) {
+  const counts = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, found.problems.filter((row) => row.kind === kind).length]));
+  const chosen = { kind: state.kind ?? "", set: state.set ?? "" };
+  const grid = el("div", { class: "grid-of-problems", role: "img", "aria-label": Object.entries(counts).map(([kind, count]) => `${count} ${kind}`).join(", ") }, found.problems.slice(0, 2000).map((row) => el("i", { class: row.kind, title: `${row.id}: ${KINDS[row.kind]}` })));
+  const list = el("div");
+  const draw = () => {
+    remember("evaluation", { run: state.run, ...chosen });
+    const rows = found.problems.filter((row) => (!chosen.kind || row.kind === chosen.kind) && (!chosen.set || row.set === chosen.set));
+    const answer = (one) => (one ? [el("small", {}, `${one.greedy === null ? "" : one.greedy > 0 ? "✓ right" : "✗ wrong"} · pass@1 ${share(one.pass_at_1, 0)}`), one.text === undefined ? null : el("p", { class: "says small", dir: "ltr" }, visible(one.text))] : "–");
+    fill(list, table("Problems, disagreements first", ["Problem", "What became of it", "Before", "After"], rows.slice(0, 150).map((row) => [
+      [el("code", {}, visible(row.id)), row.after.question ? el("p", { class: "says small", dir: "ltr" }, visible(row.after.question)) : null], el("span", { class: `kind ${row.kind}` }, row.kind), answer(row.before), answer(row.after)]), { class: "texts", quiet: true }),
+    rows.length > 150 ? note(`and ${counted(rows.length - 150, "more problem")}`) : null);
+  };
+  main.append(el("h2", {}, "Problem by problem"), el("p", { class: "legend" }, Object.entries(KINDS).map(([kind, words]) => (counts[kind] ? el("span", {}, el("i", { class: `square ${kind}` }), `${counts[kind]} ${words}`) : null))), grid,
+    el("div", { class: "controls" }, choice("Show", [["", "all, disagreements first"], ...Object.keys(KINDS).map((kind) => [kind, `${kind} (${counts[kind]})`])], chosen.kind, (kind) => { chosen.kind = kind; draw(); }),
+      found.sets.length > 1 ? choice("Benchmark", [["", "all"], ...found.sets.map((name) => [name, name])], chosen.set, (set) => { chosen.set = set; draw(); }) : null), list);
+  draw();
+}
