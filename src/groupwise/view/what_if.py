@@ -20,7 +20,7 @@ SECONDS = 180.0
 """For one answer; the child is ended behind it."""
 MOST_OPTIONS = 20
 _METHOD = re.compile(r"[A-Za-z0-9_.+\- ]{1,60}")
-_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
+_OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 OWN = {"case", "run", "step", "stage", "against", "judge", "json", "help", "options"}
 """Options of the command that no page may give: they name files."""
 

@@ -117,7 +117,7 @@ function runChoice(fields, change) {
 
 function runName(at) {
   const { name, directory } = view.runs[at];
-  return view.runs.some((other, place) => place !== at && other.name === name) ? `${name} (${directory})` : name;
+  return oneLine(view.runs.some((other, place) => place !== at && other.name === name) ? `${name} (${directory})` : name);
 }
 
 function heading(title, ...beside) {

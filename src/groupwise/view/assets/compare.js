@@ -43,7 +43,7 @@ async function drawPair(body, state, names) {
   const newest = both.map((one) => one.steps.at(-1));
   const best = newest.map((step) => step && [...step.rollouts].sort((a, b) => (b.reward ?? -Infinity) - (a.reward ?? -Infinity))[0]);
   const texts = best.every(Boolean) ? sideBySide(best[0].text, best[1].text) : [null, null];
-  fill(body, says(both[0].prompt ?? "", { class: "says question" }), el("div", { class: "two" }, both.map((one, at) => el("div", {},
+  fill(body, says(both[0].prompt ?? "", "question"), el("div", { class: "two" }, both.map((one, at) => el("div", {},
     el("h3", {}, names[at], el("small", {}, newest[at] ? `step ${newest[at].step}, reward ${number(best[at].reward, 3)}, best of ${newest[at].rollouts.length}` : "not drawn")), texts[at],
     el("p", {}, el("a", { href: link("prompt", { run: at ? state.second : state.first, stage: state.stage, example: state.example }) }, "Over time"))))));
 }

@@ -50,9 +50,9 @@ function problems(main, found, state) {
   const draw = () => {
     remember("evaluation", { run: state.run, ...chosen });
     const rows = found.problems.filter((row) => (!chosen.kind || row.kind === chosen.kind) && (!chosen.set || row.set === chosen.set));
-    const answer = (one) => (one ? [el("small", {}, `${one.greedy === null ? "" : one.greedy > 0 ? "✓ right" : "✗ wrong"} · pass@1 ${share(one.pass_at_1, 0)}`), one.text === undefined ? null : el("p", { class: "says small", dir: "ltr" }, visible(one.text))] : "–");
+    const answer = (one) => (one ? [el("small", {}, `${one.greedy === null ? "" : one.greedy > 0 ? "✓ right" : "✗ wrong"} · pass@1 ${share(one.pass_at_1, 0)}`), one.text === undefined ? null : says(one.text, "small")] : "–");
     fill(list, table("Problems, disagreements first", ["Problem", "What became of it", "Before", "After"], rows.slice(0, 150).map((row) => [
-      [el("code", {}, visible(row.id)), row.after.question ? el("p", { class: "says small", dir: "ltr" }, visible(row.after.question)) : null], el("span", { class: `kind ${row.kind}` }, row.kind), answer(row.before), answer(row.after)]), { class: "texts", quiet: true }),
+      [el("code", {}, visible(row.id)), row.after.question ? says(row.after.question, "small") : null], el("span", { class: `kind ${row.kind}` }, row.kind), answer(row.before), answer(row.after)]), { class: "texts", quiet: true }),
     rows.length > 150 ? note(`and ${counted(rows.length - 150, "more problem")}`) : null);
   };
   main.append(el("h2", {}, "Problem by problem"), el("p", { class: "legend" }, Object.entries(KINDS).map(([kind, words]) => (counts[kind] ? el("span", {}, el("i", { class: `square ${kind}` }), `${counts[kind]} ${words}`) : null))), grid,

@@ -65,7 +65,7 @@ function steps(found, state) {
 function asked(found) {
   const rewards = found.rollouts.map((rollout) => rollout.reward).filter((reward) => reward !== null);
   const mean = rewards.length ? rewards.reduce((sum, each) => sum + each, 0) / rewards.length : null;
-  const opening = found.opening.length ? found.opening.map((part) => heardBubble(part)) : says(found.prompt, { class: "says question" });
+  const opening = found.opening.length ? found.opening.map((part) => heardBubble(part)) : says(found.prompt, "question");
   return el("section", { class: "asked", "aria-label": "Prompt" }, opening,
     note([found.answer ? ["Reference answer: ", el("b", {}, visible(found.answer)), " · "] : null, `${counted(found.members, "completion")}, mean reward ${number(mean, 3)} · example `, el("code", {}, visible(found.example ?? ""))]));
 }

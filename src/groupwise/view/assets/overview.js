@@ -25,7 +25,7 @@ view.pages.overview = async (main, fields, page) => {
   const controls = el("div", { class: "controls" },
     stages.length > 1 ? buttons("Stage", [...stages.map((name) => [name, name]), ["all", "all stages"]], state.stage, (stage) => { state.stage = stage; redraw(); }) : null,
     buttons("Horizontal axis", AXES, state.axis, (axis) => { state.axis = axis; redraw(); }));
-  main.append(heading(view.runs.length > 1 ? counted(view.runs.length, "run") : view.runs[0].name), cards, el("h2", {}, "Curves"), controls, figures, others, alarms);
+  main.append(heading(view.runs.length > 1 ? counted(view.runs.length, "run") : runName(0)), cards, el("h2", {}, "Curves"), controls, figures, others, alarms);
   state.others = others;
   drawAbout();
   if (stages.length) redraw();

@@ -31,8 +31,10 @@ function oneLine(text, most = 160) {
   return plain.length > most ? `${plain.slice(0, most)}…` : plain;
 }
 
-function says(text, properties = {}) {
-  return el("p", { class: "says", dir: "ltr", ...properties }, visible(text ?? ""));
+/** A text as it was written; a long one in a box that scrolls, also by keyboard. */
+function says(text, kind = "") {
+  const long = (text ?? "").length > 1500;
+  return el("p", { class: `says ${kind}${long ? " scrolls" : ""}`, dir: "ltr", tabindex: long ? "0" : null }, visible(text ?? ""));
 }
 
 /** Words that two texts share and that they do not: pairs of kind and text. */
