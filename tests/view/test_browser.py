@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from groupwise.view.export import write_page
+
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 SECONDS = 60_000  # milliseconds that anything may take on a busy machine
@@ -218,3 +220,18 @@ def test_a_page_follows_a_run_that_writes_goes_back_and_starts_over(browser, mak
         playwright.expect(seen.page.locator(".count")).to_contain_text("13 rollouts")
         assert seen.wrong == []
         seen.close()
+
+
+def test_a_file_shows_its_run_without_a_server_and_fetches_nothing(browser, hostile):
+    path = write_page([hostile], hostile / "page.html")
+    text = path.read_text(encoding="utf-8")
+    assert text.count("</script>") == 2
+    seen = Page(browser, f"file://{path}", viewport={"width": 500, "height": 800})
+    seen.page.locator(".shown-group .token").first.wait_for()
+    seen.wrong = [said for said in seen.wrong if said != f"foreign file://{path}"]
+    assert seen.wrong == []
+    assert "fell" in seen.text() or "stayed" in seen.text()
+    assert seen.page.locator(".chart canvas").count() >= 1
+    assert not seen.page.evaluate("window.hacked === 1")
+    assert seen.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    seen.close()

@@ -17,6 +17,7 @@ from groupwise.errors import UserError
 EXAMPLES = """  groupwise view runs/quickstart
   groupwise view runs/quickstart runs/other --open
   groupwise view runs/quickstart --port 7575
+  groupwise view runs/quickstart --export quickstart.html
 
 It prints an address with a token in it; open that. A run may go on writing meanwhile. Ctrl-C stops the
 viewer."""
@@ -29,6 +30,11 @@ def execute(arguments: Sequence[str]) -> int:
     refuse_number("--port", chosen.port, "[0, 65535]", whole=True)
     from groupwise.view.run_files import open_runs
 
+    if chosen.export:
+        from groupwise.view.export import write_page
+
+        print(write_page([Path(run) for run in chosen.runs], Path(chosen.export)))
+        return 0
     runs = open_runs(chosen.runs)
     try:
         import starlette  # noqa: F401
@@ -64,8 +70,9 @@ def methods() -> list[tuple[str, str]]:
 
 def _parser() -> ArgumentParser:
     summary = "Runs in the browser: curves, every rollout, every token; live while they write."
-    known = parser("view", summary, EXAMPLES, "groupwise view RUN [RUN ...] [--port N] [--open]")
+    known = parser("view", summary, EXAMPLES, "groupwise view RUN [RUN ...] [--port N] [--open] [--export FILE.html]")
     known.add_argument("runs", metavar="RUN", nargs="+", help="directories of runs; several are laid over one another")
     known.add_argument("--port", type=int, metavar="N", default=0, help="of this machine; 0: any that is free (0)")
+    known.add_argument("--export", metavar="FILE.html", help="write one file that needs no server, and end")
     known.add_argument("--open", action="store_true", help="open the address in the browser")
     return known

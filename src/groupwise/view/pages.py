@@ -7,7 +7,7 @@ from string import Template
 
 SCRIPTS = (
     *("uplot.js", "base.js", "text.js", "charts.js", "overview.js", "rollouts.js", "tokens.js", "group.js"),
-    *("prompt.js", "what_if.js", "evaluation.js", "compare.js", "start.js"),
+    *("prompt.js", "what_if.js", "evaluation.js", "compare.js", "report.js", "start.js"),
 )
 STYLES = ("uplot.css", "view.css")
 

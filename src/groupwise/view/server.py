@@ -3,9 +3,7 @@ their place in the list, and no path comes from a request."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -18,6 +16,7 @@ from starlette.types import ASGIApp
 
 from groupwise.errors import UserError
 from groupwise.view.answers import Answers
+from groupwise.view.answers_json import encoded
 from groupwise.view.guard import Guard
 from groupwise.view.live import Pulse
 from groupwise.view.pages import SCRIPTS, STYLES, page
@@ -72,19 +71,4 @@ def _json(answer: Callable[[Mapping[str, str]], Any]) -> Callable[[Request], Any
 
 
 def _encoded(found: Any, status: int = 200) -> Response:
-    try:
-        text = json.dumps(found, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        text = json.dumps(finite(found), allow_nan=False, separators=(",", ":"))
-    return Response(text, status, media_type="application/json")
-
-
-def finite(value: Any) -> Any:
-    """Returns plain data with None for every number that JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: finite(each) for name, each in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [finite(each) for each in value]
-    return value
+    return Response(encoded(found), status, media_type="application/json")

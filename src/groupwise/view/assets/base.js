@@ -60,8 +60,9 @@ function go(page, fields) {
   location.hash = link(page, fields);
 }
 
-/** Changes the address without drawing the page anew: a link to it then holds what is seen. */
+/** Changes the address without drawing the page anew: a link to it then holds what is seen. A file has one page. */
 function remember(page, fields) {
+  if (view.stored) return;
   history.replaceState(null, "", link(page, fields));
 }
 

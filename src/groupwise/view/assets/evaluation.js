@@ -8,16 +8,22 @@ view.pages.evaluation = async (main, fields) => {
   const state = { run: 0, ...fields };
   const found = await ask("evaluation", { run: state.run });
   main.append(heading("Evaluation", view.runs.length > 1 ? runChoice(state, (run) => go("evaluation", { run })) : null));
+  const { result: said } = view.runs[state.run];
+  main.append(...nodes([result(said)]));
+  evaluationBody(main, found, state);
+};
+
+/** Measures, benchmarks and problems, or that there are none. */
+function evaluationBody(main, found, state) {
   if (!found.models.length && !found.scorers.length) { main.append(note("This run has no evaluation on held-out problems yet.")); return; }
   if (found.models.length) {
-    const run = view.runs[state.run];
-    main.append(...[result(run.result)].filter(Boolean), measures(found));
+    main.append(measures(found));
     if (found.comparison?.sentence) main.append(el("p", { class: "lead" }, found.comparison.sentence));
     if (Object.keys(found.models.at(-1).sets).length > 1) main.append(bySet(found));
     problems(main, found, state);
   }
   for (const scorer of found.scorers) main.append(el("h2", {}, `Scorer of ${scorer.stage}`), el("pre", { tabindex: "0" }, JSON.stringify(scorer.evaluation, null, 1).slice(0, 20000)));
-};
+}
 
 function measures(found) {
   const names = [...new Set(found.models.flatMap((model) => model.measures.map((one) => one.name)))];
@@ -50,10 +56,16 @@ function problems(main, found, state) {
   const draw = () => {
     remember("evaluation", { run: state.run, ...chosen });
     const rows = found.problems.filter((row) => (!chosen.kind || row.kind === chosen.kind) && (!chosen.set || row.set === chosen.set));
-    const answer = (one) => (one ? [el("small", {}, `${one.greedy === null ? "" : one.greedy > 0 ? "✓ right" : "✗ wrong"} · pass@1 ${share(one.pass_at_1, 0)}`), one.text === undefined ? null : says(one.text, "small")] : "–");
-    fill(list, table("Problems, disagreements first", ["Problem", "What became of it", "Before", "After"], rows.slice(0, 150).map((row) => [
-      [el("code", {}, visible(row.id)), row.after.question ? says(row.after.question, "small") : null], el("span", { class: `kind ${row.kind}` }, row.kind), answer(row.before), answer(row.after)]), { class: "texts", quiet: true }),
-    rows.length > 150 ? note(`and ${counted(rows.length - 150, "more problem")}`) : null);
+    const verdict = (one) => (one ? `${one.greedy === null ? "" : one.greedy > 0 ? "✓ right" : "✗ wrong"}, pass@1 ${share(one.pass_at_1, 0)}` : "–");
+    const answer = (one) => (one ? [el("small", {}, verdict(one)), one.text === undefined ? null : says(one.text, "small")] : "–");
+    const kind = (row) => el("span", { class: `kind ${row.kind}` }, row.kind);
+    const read = rows.filter((row) => row.after.text !== undefined), heads = ["Problem", "What became of it", "Before", "After"];
+    const long = el("details", {}, el("summary", {}, `All ${counted(rows.length, "problem")}, without their answers`));
+    long.addEventListener("toggle", () => {
+      if (long.open && long.children.length === 1) long.append(table("All problems, disagreements first", heads, rows.slice(0, 2000).map((row) => [el("code", {}, visible(row.id)), kind(row), verdict(row.before), verdict(row.after)]), { class: "plain", quiet: true }));
+    });
+    fill(list, read.length ? table("Greedy answers that were kept, disagreements first", heads, read.slice(0, 100).map((row) => [
+      [el("code", {}, visible(row.id)), row.after.question ? says(row.after.question, "small") : null], kind(row), answer(row.before), answer(row.after)]), { class: "texts", quiet: true }) : note("No answer of these was kept."), long);
   };
   main.append(el("h2", {}, "Problem by problem"), el("p", { class: "legend" }, Object.entries(KINDS).map(([kind, words]) => (counts[kind] ? el("span", {}, el("i", { class: `square ${kind}` }), `${counts[kind]} ${words}`) : null))), grid,
     el("div", { class: "controls" }, choice("Show", [["", "all, disagreements first"], ...Object.keys(KINDS).map((kind) => [kind, `${kind} (${counts[kind]})`])], chosen.kind, (kind) => { chosen.kind = kind; draw(); }),

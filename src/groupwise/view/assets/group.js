@@ -5,32 +5,28 @@
 view.pages.group = async (main, fields, page) => {
   const state = { run: 0, ...fields };
   const found = await ask("group", { run: state.run, stage: state.stage, step: state.step, group: state.group ?? 0, tokens: state.tokens });
-  const has = (name) => name !== "other" && found.rollouts.some((rollout) => measured(rollout, name));
-  const measures = Object.keys(MEASURES).filter(has);
+  const body = groupBody(found, state, (painted) => remember("group", { ...state, paint: painted }));
+  main.append(heading(`Group ${state.group ?? 0}, step ${found.step}`, el("span", { class: "muted" }, `${runName(Number(state.run))}, ${found.stage}`)), steps(found, state), ...body);
+};
+
+/** Prompt, colours and completions of a group; ``painted`` hears of another measure. */
+function groupBody(found, state, painted) {
+  const measures = Object.keys(MEASURES).filter((name) => name !== "other" && found.rollouts.some((rollout) => measured(rollout, name)));
   state.paint = measures.includes(state.paint) ? state.paint : measures[0];
-  const order = sorted(found.rollouts, state.row);
   const readout = el("output", { class: "readout" }, "Point at a token, or step through with the arrow keys, to read its numbers.");
   const legend = el("div", { class: "token-legend" });
-  const cards = el("div", { class: found.opening.length ? "cards talks" : "cards" });
-  const read = (rollout, at) => fill(readout, ...tokenLine(rollout, at).flat());
-  const made = distinct(order).map(([rollout, count]) => completion(rollout, count, read, String(rollout.row) === state.row, state, found));
-  cards.append(...made);
+  const read = (rollout, at) => fill(readout, tokenLine(rollout, at).flat());
+  const made = distinct(sorted(found.rollouts, state.row)).map(([rollout, count]) => completion(rollout, count, read, String(rollout.row) === state.row, state, found));
   const repaint = () => {
     const largest = strongest(found.rollouts, state.paint);
     for (const card of made) paint(card.querySelectorAll(".token"), card.rollout, state.paint, largest, held(card.rollout));
     fill(legend, ramp(state.paint, largest), readout);
-    const { paint: painted, ...rest } = state;
-    remember("group", painted === measures[0] ? rest : { ...rest, paint: painted });
   };
-  main.append(...[
-    heading(`Group ${found.group ?? state.group ?? 0}, step ${found.step}`, el("span", { class: "muted" }, `${runName(Number(state.run))}, ${found.stage}`)),
-    steps(found, state), asked(found, state),
-    measures.length ? el("div", { class: "controls" }, buttons("Paint tokens by", measures.map((name) => [name, MEASURES[name].title]), state.paint, (name) => { state.paint = name; repaint(); })) : null,
-    legend, cards,
-    found.members > found.rollouts.length ? note(`The first ${found.rollouts.length} of ${counted(found.members, "completion")} are shown.`) : null].filter(Boolean));
+  const controls = el("div", { class: "controls" }, buttons("Paint tokens by", measures.map((name) => [name, MEASURES[name].title]), state.paint, (name) => { state.paint = name; repaint(); painted(name); }));
   if (measures.length) repaint();
-  page.focus = main.querySelector(".card.chosen");
-};
+  return nodes([asked(found), measures.length > 1 ? controls : null, measures.length ? legend : null, el("div", { class: found.opening.length ? "cards talks" : "cards" }, made),
+    found.members > found.rollouts.length ? note(`The first ${found.rollouts.length} of ${counted(found.members, "completion")} are shown.`) : null]);
+}
 
 /** The best first; the one that was asked for before all. */
 function sorted(rollouts, row) {
@@ -93,7 +89,7 @@ function completion(rollout, count, read, chosen, state, found) {
       count > 1 ? el("span", {}, `×${count} alike`) : null),
     parts, odd.length ? note(el("span", { class: "warn" }, odd.join(" · "))) : null,
     rollout.said?.length ? conversation(rollout, read, label) : tokenText(rollout, { label, read }),
-    left > 0 ? el("p", {}, el("a", { class: "button", href: link("group", { ...state, step: found.step, stage: found.stage, tokens: 4 * rollout.pieces.length }) }, `${counted(left, "more token")}: show more`)) : null,
+    left > 0 && view.stored ? note(`${counted(left, "more token")}: groupwise view shows them`) : left > 0 ? el("p", {}, el("a", { class: "button", href: link("group", { ...state, step: found.step, stage: found.stage, tokens: 4 * rollout.pieces.length }) }, `${counted(left, "more token")}: show more`)) : null,
     rollout.text !== null && rollout.text !== undefined ? el("details", {}, el("summary", {}, "Text (no tokenizer is at hand for the pieces)"), says(rollout.text)) : null,
     rollout.versions.length > 1 ? note(`drawn by versions ${rollout.versions.map(([version, end]) => `${version} up to token ${end}`).join(", ")}`) : null,
     rollout.extras ? el("details", {}, el("summary", {}, "What the reward said"), says(rollout.extras)) : null);

@@ -5,6 +5,12 @@
 const AXES = [["step", "Steps"], ["samples", "Samples"], ["tokens", "Tokens"], ["seconds", "Seconds"]];
 
 view.pages.overview = async (main, fields, page) => {
+  const { cards, curves, alarms } = await overviewParts(fields, page);
+  main.append(heading(view.runs.length > 1 ? counted(view.runs.length, "run") : runName(0)), cards, ...curves, alarms);
+};
+
+/** Cards, curves and alarms; ``page.changed`` brings them up to date. */
+async function overviewParts(fields, page) {
   const found = await Promise.all(view.runs.map((_, at) => ask("curves", { run: at })));
   const state = { axis: fields.axis ?? "step", stage: fields.stage ?? newestStage(found), like: fields.like ?? "", found };
   const stages = [...new Set(found.flatMap((one) => one.stage))];
@@ -16,7 +22,6 @@ view.pages.overview = async (main, fields, page) => {
   const search = el("input", { type: "search", value: state.like, placeholder: "entropy, reward, seconds …", on: { input: later(150, (event) => { state.like = event.target.value; redraw(); }) } });
   const others = el("details", { class: "others", open: state.like !== "" }, el("summary", {}, "All other metrics"), el("label", { class: "field" }, el("span", {}, "Find a metric"), search), more);
   others.addEventListener("toggle", redraw);
-  page.others = others;
 
   const drawAbout = () => {
     fill(cards, ...view.runs.map((run, at) => card(run, at)));
@@ -25,7 +30,6 @@ view.pages.overview = async (main, fields, page) => {
   const controls = el("div", { class: "controls" },
     stages.length > 1 ? buttons("Stage", [...stages.map((name) => [name, name]), ["all", "all stages"]], state.stage, (stage) => { state.stage = stage; redraw(); }) : null,
     buttons("Horizontal axis", AXES, state.axis, (axis) => { state.axis = axis; redraw(); }));
-  main.append(heading(view.runs.length > 1 ? counted(view.runs.length, "run") : runName(0)), cards, el("h2", {}, "Curves"), controls, figures, others, alarms);
   state.others = others;
   drawAbout();
   if (stages.length) redraw();
@@ -42,7 +46,8 @@ view.pages.overview = async (main, fields, page) => {
     }
     drawAbout();
   };
-};
+  return { cards, curves: [el("h2", {}, "Curves"), controls, figures, others], alarms };
+}
 
 function newestStage(found) {
   return found.map((one) => one.stage.at(-1)).find((name) => name) ?? "all";

@@ -6,7 +6,8 @@ const MENU = [["overview", "Overview"], ["rollouts", "Rollouts"], ["prompt", "Pr
 let shownPage = {};
 
 view.draw = async () => {
-  const { page: name, fields } = place();
+  const { page: asked_, fields } = place();
+  const name = view.stored ? "report" : asked_;
   const main = document.getElementById("main");
   const page = {};
   shownPage = page;
@@ -27,6 +28,7 @@ view.draw = async () => {
 };
 
 function drawMenu(name) {
+  if (view.stored) return;
   const active = name === "group" ? "rollouts" : name;
   document.getElementById("menu").replaceChildren(...MENU.filter(([key]) => key !== "compare" || view.runs.length > 1 || active === key).map(([key, title]) => el("a", { href: `#/${key}`, "aria-current": key === active ? "page" : null }, title)));
 }
