@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from groupwise.evaluation.moments import moment
+from groupwise.view.facts import facts
 from groupwise.view.run_files import RunFiles, stages_of
 
 Row = Mapping[str, Any]
@@ -43,9 +44,7 @@ def about(run: RunFiles) -> dict[str, Any]:
         "left": left,
         "resumed": [one for one in record.get("resumed") or () if isinstance(one, dict)],
         "changes": [one for one in record.get("changes") or () if isinstance(one, dict)],
-        "machine": record.get("machine") or {},
-        "versions": record.get("versions") or {},
-        "model": recipe.get("model"),
+        "facts": facts(run.directory, record),
         "alarms": run.alarms(),
         "result": headline(run.evaluation()),
         "recipe": json.dumps(recipe, indent=2, ensure_ascii=False)[:200_000],

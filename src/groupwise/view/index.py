@@ -31,6 +31,9 @@ class Table:
         self._make_room(rows.stop)
         for name, numbers in values.items():
             self._column(name, numbers.dtype)[rows] = numbers
+        for name, column in self._columns.items():
+            if name not in values:
+                column[rows] = BLANK[column.dtype.kind]
         self.size = rows.stop
         return rows
 
@@ -50,17 +53,18 @@ class Table:
 
     def _column(self, name: str, kind: Any) -> Array:
         if name not in self._columns:
-            self._columns[name] = np.full(self._room, BLANK[np.dtype(kind).kind], dtype=kind)
+            self._columns[name] = np.empty(self._room, dtype=kind)
+            self._columns[name][: self.size] = BLANK[np.dtype(kind).kind]
         return self._columns[name]
 
     def _make_room(self, size: int) -> None:
+        """Room that is not used yet takes no memory: nothing is written there."""
         if size <= self._room:
             return
         self._room = max(FIRST_ROOM, size, self._room + self._room // 2)
         for name, old in self._columns.items():
-            wide = np.full(self._room, BLANK[old.dtype.kind], dtype=old.dtype)
-            wide[: self.size] = old[: self.size]
-            self._columns[name] = wide
+            self._columns[name] = np.empty(self._room, dtype=old.dtype)
+            self._columns[name][: self.size] = old[: self.size]
 
 
 class LedgerIndex:
@@ -153,8 +157,8 @@ class LedgerIndex:
             columns = {name: values for name, values in numbers.items() if isinstance(values, np.ndarray)}
             columns |= {name: self._coded(name, values) for name, values in numbers.items() if name not in columns}
             at, step = len(self.files), int(path.stem)
-            constant = {"file": at, "stage": self.stages.index(stage), "step": step}
-            columns |= {name: np.full(count, value, np.int32) for name, value in constant.items()}
+            constant = {"file": (at, np.int32), "stage": (self.stages.index(stage), np.int16), "step": (step, np.int32)}
+            columns |= {name: np.full(count, value, kind) for name, (value, kind) in constant.items()}
             columns |= {"row": np.arange(count, dtype=np.int32), "alive": np.ones(count, bool)}
             rows = self.table.append(columns)
             self.files.append(path)
@@ -176,7 +180,8 @@ class LedgerIndex:
             if text not in codes:
                 codes[text] = len(texts)
                 texts.append(str(text))
-        return np.fromiter((codes[text] for text in values), np.int32, len(values))
+        kind = np.int32 if name == "example" else np.int16
+        return np.fromiter((codes[text] for text in values), kind, len(values))
 
 
 class Indexer:

@@ -32,6 +32,7 @@ def serve(
     """Serves at ``port``, 0: any that is free, and tells which once it listens. Raises UserError where it is taken."""
     with suppress(OSError):
         os.nice(NICENESS)
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # the others keep what they once had
     pyarrow.set_cpu_count(1)
     pyarrow.set_io_thread_count(1)
     listening = _listen(port)

@@ -34,18 +34,19 @@ function aligned(curves) {
  * A figure. curves: [{label, run, x, y}]; marks: [{x, label, kind}].
  * The figure's ``update(curves, marks)`` draws other data; ``sync`` names the charts whose cursors move together.
  */
-function chart(title, { curves, marks = [], note: words = "", xName = "step", sync = "", height = HEIGHT, points = false }) {
+function chart(title, { curves, marks = [], note: words = "", xName = "step", sync = "", height = HEIGHT, points = false, xWords = null }) {
   const figure = el("figure", { class: "chart" });
   const values = el("p", { class: "legend", "aria-hidden": "true" });
   const where = el("span", { class: "place" });
   const canvas = el("div", { class: "canvas", tabindex: "0", role: "img" });
   const under = el("details", { class: "under" });
   figure.append(el("figcaption", {}, el("span", { class: "title" }, title), words ? el("span", { class: "words" }, words) : null, where), canvas, values, under);
-  const state = { curves, marks, plot: null, data: null };
+  const state = { curves, marks, plot: null, data: null, xWords };
+  const named = xWords ?? ((x) => number(x, 6));
 
   const tell = (at) => {
     const known = at !== null && at !== undefined;
-    where.textContent = known ? `${xName} ${number(state.data[0][at], 6)}` : "";
+    where.textContent = known ? `${xName} ${named(state.data[0][at])}` : "";
     fill(values, ...state.curves.map((curve, place) => {
       const own = state.data[place + 1];
       const value = known ? nearest(own, at) : own.findLast((each) => each !== null);
@@ -65,7 +66,7 @@ function chart(title, { curves, marks = [], note: words = "", xName = "step", sy
   };
 
   const fillTable = () => {
-    const rows = shown(state.data[0].length).map((at) => [number(state.data[0][at], 6), ...state.curves.map((_, place) => number(state.data[place + 1][at]))]);
+    const rows = shown(state.data[0].length).map((at) => [named(state.data[0][at]), ...state.curves.map((_, place) => number(state.data[place + 1][at]))]);
     const heads = [{ title: xName }, ...state.curves.map((curve) => ({ title: curve.label, number: true }))];
     fill(under, el("summary", {}, "Table"), table(`${title} by ${xName}`, heads, rows, { class: "plain", quiet: true }));
   };
@@ -140,7 +141,7 @@ function options(state, width, height, sync, points, tell) {
     padding: [12, 8, 0, 0],
     scales: { x: { time: false }, y: { range: (_, low, high) => range(low, high) } },
     axes: [
-      { ...axis, size: 24, space: 60, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => brief(tick)) },
+      { ...axis, size: 24, space: 60, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => (state.xWords ? (Number.isInteger(tick) ? state.xWords(tick) : "") : brief(tick))) },
       { ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map((tick) => brief(tick)) },
     ],
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 }, sync: sync ? { key: sync, setSeries: false } : undefined },

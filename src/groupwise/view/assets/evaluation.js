@@ -19,10 +19,31 @@ function evaluationBody(main, found, state) {
   if (found.models.length) {
     main.append(measures(found));
     if (found.comparison?.sentence) main.append(el("p", { class: "lead" }, found.comparison.sentence));
+    main.append(...nodes([byK(found)]));
     if (Object.keys(found.models.at(-1).sets).length > 1) main.append(bySet(found));
     problems(main, found, state);
   }
-  for (const scorer of found.scorers) main.append(el("h2", {}, `Scorer of ${scorer.stage}`), el("pre", { tabindex: "0" }, JSON.stringify(scorer.evaluation, null, 1).slice(0, 20000)));
+  for (const scorer of found.scorers) main.append(...scorerTables(scorer));
+}
+
+/** pass@k and maj@k over k, of the first model and the last; nothing where one sample was drawn. */
+function byK(found) {
+  const models = found.models.length > 1 ? [found.models[0], found.models.at(-1)] : found.models;
+  const curves = models.flatMap((model, at) => ["pass", "maj"].map((kind, which) => {
+    const own = model.measures.filter((one) => one.name.startsWith(`${kind}@`)).map((one) => [Number(one.name.split("@")[1]), one.value]);
+    return own.length > 1 ? { label: `${kind}@k ${model.moment}`, run: 2 * at + which, x: own.map(([k]) => Math.log2(k)), y: own.map(([, value]) => value) } : null;
+  })).filter(Boolean);
+  return curves.length ? el("div", { class: "charts wide" }, chart("Did training raise maj@k, or also pass@k?", { curves, xName: "k", note: "share of problems", points: true, xWords: (x) => String(Math.round(2 ** x)) })) : null;
+}
+
+/** What a scorer measures on held-out data beside guessing, and whether its chances come true. */
+function scorerTables({ stage, evaluation: found }) {
+  const baselines = Object.entries(found.baselines ?? {});
+  const heads = ["Measure", { title: "Held-out", number: true }, { title: "95 % interval", number: true }, ...baselines.map(([name]) => ({ title: name, number: true }))];
+  const rows = Object.entries(found.measures ?? {}).map(([name, one]) => [name.replaceAll("_", " "), el("b", {}, number(one.value, 3)), `${number(one.low, 3)} – ${number(one.high, 3)}`, ...baselines.map(([, said]) => number(said[name], 3))]);
+  const told = [...Object.entries(found.counts ?? {}).map(([name, count]) => `${number(count)} ${name}`), ...Object.entries(found.numbers ?? {}).map(([name, value]) => `${name.replaceAll("_", " ")} ${number(value, 3)}`)];
+  const bins = (found.reliability ?? []).map((row) => [`${row.low.toFixed(2)} to ${row.high.toFixed(2)}`, number(row.count), number(row.predicted, 3), number(row.observed, 3)]);
+  return [table(`Scorer of ${stage}`, heads, rows), note(told.join(" · ")), el("details", {}, el("summary", {}, `Do its chances come true? ${counted(bins.length, "bin")}`), table(`Predicted chances of ${stage} and what came true`, ["Predicted chance", { title: "Predictions", number: true }, { title: "Mean", number: true }, { title: "Came true", number: true }], bins, { quiet: true }))];
 }
 
 function measures(found) {

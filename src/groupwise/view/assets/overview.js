@@ -96,6 +96,7 @@ function marksOf(state) {
   });
 }
 
+const PHASES = [["sample", "sampling"], ["reward", "reward"], ["train", "training"], ["other", "other"]];
 const IDLE = new Set(["kl", "completions/clipped_ratio", "clip_ratio/high_mean", "engine_learner_gap", "staleness/mean", "tools/calls"]);
 
 /** The curated curves that say anything here, and the others that the search finds. */
@@ -105,7 +106,10 @@ function drawCurves(state, figures, more) {
   const rewards = [...new Set(state.found.flatMap((found) => Object.keys(found.metrics)))].filter((name) => /^rewards\/.+\/mean$/.test(name));
   const curated = view.curated.flatMap((one) => (one.name === "reward" && rewards.length > 1 ? [one, ...rewards.map((name) => ({ name, title: `Reward: ${name.slice(8, -5)}`, note: "mean, before its weight" }))] : [one]));
   const kept = curated.map((one) => [one, says(one.name)]).filter(([one, own]) => own && !(one.name === "loss" && says("reward"))).slice(0, 12);
-  update(figures, kept.map(([one, own]) => ({ key: one.name, title: one.title, note: one.note, curves: own })), state, marks);
+  const wanted = kept.map(([one, own]) => ({ key: one.name, title: one.title, note: one.note, curves: own }));
+  const phases = view.runs.length === 1 ? PHASES.flatMap(([name, label], at) => curvesOf(state, `seconds/${name}`).map((curve) => ({ ...curve, label, run: at }))) : [];
+  if (phases.length > 1) wanted.push({ key: "phases", title: "Time by phase", note: "seconds a step", curves: phases });
+  update(figures, wanted, state, marks);
   if (!state.others.open) return;
   const taken = new Set(kept.map(([one]) => one.name));
   const rest = [...new Set(state.found.flatMap((found) => Object.keys(found.metrics)))].filter((name) => !taken.has(name) && name.toLowerCase().includes(state.like.toLowerCase())).sort();
@@ -132,24 +136,16 @@ function card(run, at) {
     ["Speed", run.pace ? `${duration(run.pace)} a step${run.speed.sample ? `, ${number(Math.round(run.speed.sample))} tokens/s sampled` : ""}` : null],
     ["Left", run.left === null ? null : `about ${duration(run.left)} of this stage`],
     ["Took", run.seconds === null || run.seconds === undefined ? null : duration(run.seconds)],
-    ["Model", typeof run.model === "string" ? run.model : modelWords(run.model)],
-    ["Machine", [run.machine.gpu || run.machine.cpu, run.machine.cores ? counted(run.machine.cores, "core") : null].filter(Boolean).join(", ")],
+    ...run.facts,
   ].filter(([, text]) => text);
   return el("article", { class: "run-card", "aria-label": `Run ${runName(at)}` },
     el("header", {}, el("i", { class: `key run-${at % 6}`, "aria-hidden": "true" }), el("h2", {}, runName(at)), el("span", { class: `status ${run.status}` }, STATUS[run.status])),
     result(run.result),
     el("div", { class: "stages" }, run.stages.map((stage) => el("div", { class: "stage" },
       el("span", {}, stage.name), el("progress", { max: Math.max(1, stage.steps), value: Math.min(stage.done, stage.steps), "aria-label": `${stage.name}: ${stage.done} of ${stage.steps} steps` }), el("span", { class: "muted" }, `${stage.done.toLocaleString("en")} of ${stage.steps.toLocaleString("en")}`)))),
-    el("dl", { class: "facts" }, facts.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)])),
+    el("dl", { class: "facts" }, facts.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, oneLine(text, 400))])),
     pastOf(run),
     el("details", {}, el("summary", {}, "Resolved recipe"), el("pre", { tabindex: "0" }, run.recipe)));
-}
-
-/** Parameters of a model that is new, in words. */
-function modelWords(model) {
-  if (!model) return null;
-  const { layers, hidden_size: wide } = model;
-  return layers && wide ? `a new model, ${layers} layers, ${wide} wide` : model.is;
 }
 
 /** The result first: what was gained or lost, as loudly. */
