@@ -147,8 +147,8 @@ ROOMS = {
     "evaluation": "errors output protocols rewards seeding sources tasks types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
-    "report": "errors evaluation output sinks storage",
     "view": "config errors evaluation output storage",
+    "report": "errors view",
     "training": "algorithm errors evaluation learning protocols rewards seeding sources tasks tokens types",
     "explain": "algorithm errors learning ledger output recipes rewards sources training types values",
     "runs": (

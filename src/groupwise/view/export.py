@@ -11,16 +11,19 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from groupwise.output.counting import counted
 from groupwise.storage.atomic import write_atomically
+from groupwise.view.about import headline
 from groupwise.view.answers import Answers
 from groupwise.view.answers_json import encoded
 from groupwise.view.groups import group_of
 from groupwise.view.ledger_numbers import plain_numbers
-from groupwise.view.pages import SCRIPTS, STYLES, asset
+from groupwise.view.pages import SCRIPTLESS, SCRIPTS, STYLES, asset
 from groupwise.view.run_files import RunFiles, open_runs
 from groupwise.view.token_pieces import TokenPieces
 
 GROUPS_OF_A_STEP = 3
+ROLLOUTS = 16  # of a group
 TOKENS = 600
 """Of a completion; the viewer shows longer ones whole."""
 
@@ -44,6 +47,7 @@ def document(runs: Sequence[RunFiles]) -> str:
     return Template(asset("page.html")).substitute(
         policy=f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
         title=f"{_plain(names)} · Groupwise",
+        plain=" ".join([*filter(None, map(_in_words, runs)), SCRIPTLESS]),
         head=f"<style>{style}</style>",
         data=f'<script type="application/json" id="stored">{data}</script>\n',
         scripts=f"<script>{script}</script>",
@@ -73,7 +77,22 @@ def _groups(run: RunFiles) -> Iterator[dict[str, Any]]:
             pairs = sorted(zip((1 - numbers["signal"]).tolist(), numbers["group"].tolist(), strict=True))
             for group in list(dict.fromkeys(group for _, group in pairs))[:GROUPS_OF_A_STEP]:
                 found = group_of(path, group, TokenPieces(run.directory), run.record(), TOKENS)
+                found["rollouts"] = found["rollouts"][:ROLLOUTS]
                 yield {"stage": stage.name, "step": int(path.stem), "steps": [], "group": group, **found}
+
+
+def _in_words(run: RunFiles) -> str:
+    """What a run found, for a reader without scripts."""
+    found = headline(run.evaluation())
+    if found is None:
+        return ""
+    before, after = found["before"]["value"], found["after"]["value"]
+    name = _plain(str(run.record().get("name") or run.directory.name))
+    measured = f"{name}: on {counted(found['problems'], 'held-out problem')} {found['measure']}"
+    if found["only"]:
+        return f"{measured} is {after:.3f} {_plain(found['moments'][1])}."
+    verb = "rose" if after > before else "fell" if after < before else "stayed"
+    return f"{measured} {verb} from {before:.3f} to {after:.3f}."
 
 
 def _hash(text: str) -> str:

@@ -10,6 +10,7 @@ SCRIPTS = (
     *("prompt.js", "what_if.js", "evaluation.js", "compare.js", "report.js", "start.js"),
 )
 STYLES = ("uplot.css", "view.css")
+SCRIPTLESS = "This page draws its curves and tokens with a script of its own; allow it to run."
 
 
 def asset(name: str) -> str:
@@ -21,4 +22,6 @@ def page() -> str:
     """Returns the document that fetches its styles and scripts from this server."""
     styles = "\n".join(f'<link rel="stylesheet" href="/static/{name}">' for name in STYLES)
     scripts = "\n".join(f'<script src="/static/{name}" defer></script>' for name in SCRIPTS)
-    return Template(asset("page.html")).substitute(head=styles, title="Groupwise", policy="", data="", scripts=scripts)
+    return Template(asset("page.html")).substitute(
+        head=styles, title="Groupwise", policy="", data="", plain=SCRIPTLESS, scripts=scripts
+    )
