@@ -20,6 +20,7 @@ from groupwise.report.evaluation import evaluation, summary
 from groupwise.report.groups import groups
 from groupwise.report.markup import Html, duration, element, join, number
 from groupwise.report.scorers import scorers
+from groupwise.report.texts import texts
 from groupwise.report.training import training
 from groupwise.sinks.jsonl import read_metrics
 from groupwise.storage.atomic import write_atomically
@@ -48,6 +49,7 @@ def write_report(run_directory: Path) -> Path:
     models, comparison = evaluated["models"], evaluated.get("comparison")
     evaluations = evaluation(models, comparison) if models else []
     evaluations += scorers(evaluated.get("scorers", []))
+    evaluations += texts(evaluated.get("texts", []))
     body = join(
         [
             _header(run, summary(models, comparison) if models else Html()),

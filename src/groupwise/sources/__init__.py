@@ -2,6 +2,7 @@
 options."""
 
 from groupwise.sources.demonstrations import Demonstrations
+from groupwise.sources.documents import Documents
 from groupwise.sources.draw import DrawContext, OfflineGroups, PendingDraw, Position, RolloutBatch
 from groupwise.sources.frozen import FrozenPolicy
 from groupwise.sources.monte_carlo import MonteCarloSteps
@@ -19,6 +20,7 @@ __all__ = [
     "BestAndWorst",
     "Demonstrations",
     "DistinctPaths",
+    "Documents",
     "DrawContext",
     "FrozenPolicy",
     "MonteCarloSteps",
