@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         OnPolicy,
         Pairs,
         StepLabels,
+        Stream,
         informative,
         mixed,
     )
@@ -73,6 +74,7 @@ _HOMES = {
     "OnPolicy": "sources",
     "Pairs": "sources",
     "StepLabels": "sources",
+    "Stream": "sources",
     "informative": "sources",
     "mixed": "sources",
     "MLflow": "sinks.trackers",
@@ -110,6 +112,7 @@ __all__ = [
     "Says",
     "Stage",
     "StepLabels",
+    "Stream",
     "Task",
     "TensorBoard",
     "Tools",
