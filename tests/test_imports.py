@@ -147,7 +147,8 @@ ROOMS = {
     "evaluation": "errors output protocols rewards seeding sources tasks types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
-    "report": "errors evaluation output sinks storage",
+    "view": "config errors evaluation output storage",
+    "report": "errors view",
     "training": "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types",
     "explain": "algorithm errors learning ledger output recipes rewards sources training types values",
     "runs": (
@@ -160,7 +161,7 @@ ROOMS = {
     ),
     "commands": (
         "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "
-        "protocols recipes rewards runs seeding serving sinks sources storage tasks tokens training types"
+        "protocols recipes rewards runs seeding serving sinks sources storage tasks tokens training types view"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""

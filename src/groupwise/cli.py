@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "train: a recipe file, or a method by its name on your model and data; continues a stopped run",
     "check": "what a recipe would do, and what would break, before anything is spent",
     "evaluate": "greedy accuracy, pass@k and maj@k of any model directory, with intervals",
+    "view": "look at runs in the browser, live: curves, every rollout, every token, what if",
     "chat": "talk to a model in the terminal; --against another, side by side",
     "serve": "OpenAI's interface over a model: run any agent program, keep its conversations as rollouts",
     "fetch": "a small real chat model, or any GGUF file, as a directory to train",

@@ -22,7 +22,12 @@ from groupwise.runs.recipe import Run
 from groupwise.tasks.task import Task
 from groupwise.training.stage import Stage
 
-CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed, tyro.conf.FlagConversionOff)
+CONFIG = (
+    tyro.conf.HelptextFromCommentsOff,
+    tyro.conf.AvoidSubcommands,
+    tyro.conf.SuppressFixed,
+    tyro.conf.FlagConversionOff,
+)
 
 NOT_NUMBERS = ("name", "model", "stages", "sinks")
 """Fields of a run that have no options of their own."""

@@ -12,7 +12,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from numbers import Integral, Real
 from types import UnionType
 from typing import Annotated, Any
@@ -60,6 +60,7 @@ def numbers(value: Any, prefix: str = "--") -> Iterator[tuple[str, Any, str, boo
             yield from numbers(inner, f"{name}.")
 
 
+@lru_cache(maxsize=1024)
 def _declared(kind: type[Any]) -> Mapping[str, tuple[str | None, frozenset[Any]]]:
     """Of each field its interval, None where none is declared, and what it is made of."""
     try:

@@ -27,7 +27,7 @@ CLEARING = "clearing"
 """In run.json while what the run wrote is being removed."""
 MARK = "A run of groupwise was here.\n"
 SHA256_LETTERS = 64
-TIMED = ("started", "seconds", "evaluation_seconds", "continued", "changes")
+TIMED = ("started", "seconds", "evaluation_seconds", "continued", "changes", "resumed")
 
 
 class RunDirectory:

@@ -19,6 +19,7 @@ from groupwise.learners.thread_trial import one_thread_plan
 from groupwise.learning.trainable import Trainable
 from groupwise.protocols import Sink
 from groupwise.rewards.model import close_scorers
+from groupwise.runs import resume
 from groupwise.runs.bad_batches import refuse_broken
 from groupwise.runs.changes import Changes
 from groupwise.runs.directory import RunDirectory
@@ -28,7 +29,6 @@ from groupwise.runs.evaluator import Evaluator
 from groupwise.runs.model_card import model_card
 from groupwise.runs.opening import Opener
 from groupwise.runs.recipe import Outcome, Run, as_record, validate
-from groupwise.runs.resume import note_changes, note_unreadable, record_guards, refuse_damaged_model, whole_checkpoint
 from groupwise.runs.retention import BEST, rotate
 from groupwise.runs.reward_scales import with_reward_scales
 from groupwise.runs.stage_recorder import StageRecorder
@@ -117,8 +117,8 @@ class Session:
         if not self.place.read():
             self.place.write_record(as_record(self.recipe))
         else:
-            note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
-            note_unreadable(self.place, self.sink.note)
+            resume.note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
+            resume.note_unreadable(self.place, self.sink.note)
         if fewer := keep_to_available_threads():
             self.sink.note(fewer)
         self._open_trackers()
@@ -128,12 +128,12 @@ class Session:
             self.sink.note(f"goes on with {words}")
         for warning in self.warnings:
             self.sink.note(warning)
-        record_guards(self.place)
+        resume.record_guards(self.place)
         model = first = self._first_model()
         for stage in self.recipe.stages:
             left = self.place.model(stage.name)
             if left.exists():
-                refuse_damaged_model(self.place, stage.name)
+                resume.refuse_damaged_model(self.place, stage.name)
             if not left.exists() or self.evaluator.due(stage):
                 self.named = {"first": first, "last": model}
                 with ExitStack() as self._open_learners:
@@ -164,7 +164,7 @@ class Session:
             return self.recipe.model
         made = self.place.model("new")
         if made.exists():
-            refuse_damaged_model(self.place, "new")
+            resume.refuse_damaged_model(self.place, "new")
         else:
             with complete_directory(made) as aside:
                 self.recipe.model.save(aside, stable_seed(self.recipe.seed, "weights"))
@@ -174,7 +174,7 @@ class Session:
         """Trains (from the newest checkpoint), leaves the model, evaluates it."""
         left = self.place.model(stage.name)
         trained = left.exists()
-        resumed = None if trained else whole_checkpoint(self.place, stage.name, self.sink.note)
+        resumed = None if trained else resume.whole_checkpoint(self.place, stage.name, self.sink.note)
         with interruptible():
             present = left if trained and not self._adapters_beside(stage) else resumed or model
             learner = self._opener.learner(stage, present)
@@ -236,6 +236,7 @@ class Session:
                 learner.read(resumed)
                 progress = Progress.of({name: value for name, value in load_progress(resumed).items() if name != BEST})
                 restore_pending(algorithm.source, context, progress.position, resumed, progress.pending)
+                resume.record_resumption(self.place, stage.name, progress.step)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(context.renderer, stage.task)}")

@@ -45,7 +45,10 @@ class Stream(WrappedSource):
         taken = work.take(context.prompts_per_step)
         groups = [ready.group for ready in taken.groups]
         chosen, counts = select_from(groups, self.source.select)
-        metrics = taken.sampler.metrics(groups) | counts | taken.counts
+        metrics = {
+            name: float(value) for name, value in taken.sampler.metrics(groups).items()
+        }  # none scored just now: 0
+        metrics |= counts | taken.counts
         waits = {"learner": time.perf_counter() - started, "engine": taken.idle}
         return RolloutBatch(chosen, work.stood, metrics, taken.sampler.seconds, taken.tokens, waits)
 
