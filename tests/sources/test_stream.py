@@ -124,7 +124,7 @@ def versions_of(draw: RolloutBatch) -> list[tuple[tuple[int, int], ...]]:
 
 
 def test_what_is_too_old_is_dropped_and_counted(world: Open) -> None:
-    """A group that was finished at step 0 waits until step 3, and so do all that were begun with it: others are then drawn."""
+    """Groups that were finished at step 0 wait until step 3: others are then drawn."""
     here = world(STREAM, ROWS, prompts_per_step=2)
     first = STREAM.draw(here.at(0, {}), {})
     work = here.threads[0]
