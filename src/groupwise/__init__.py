@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         OnPolicy,
         Pairs,
         StepLabels,
+        Stream,
         informative,
         mixed,
     )
@@ -75,6 +76,7 @@ _HOMES = {
     "OnPolicy": "sources",
     "Pairs": "sources",
     "StepLabels": "sources",
+    "Stream": "sources",
     "informative": "sources",
     "mixed": "sources",
     "MLflow": "sinks.trackers",
@@ -113,6 +115,7 @@ __all__ = [
     "Says",
     "Stage",
     "StepLabels",
+    "Stream",
     "Task",
     "TensorBoard",
     "Tools",
