@@ -16,7 +16,7 @@ from groupwise.values.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from groupwise import algorithm, engines, environments, learners, recipes, rewards, tasks
-    from groupwise.engines import Native
+    from groupwise.engines import Native, VLLMServers
     from groupwise.environments import Ended, Says, Tools, Turns, as_environment
     from groupwise.errors import UserError
     from groupwise.evaluation.comparison import compare
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Native": "engines",
+    "VLLMServers": "engines",
     "Ended": "environments",
     "Says": "environments",
     "Tools": "environments",
@@ -122,6 +123,7 @@ __all__ = [
     "Trackio",
     "Turns",
     "UserError",
+    "VLLMServers",
     "Wandb",
     "algorithm",
     "as_environment",
