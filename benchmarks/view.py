@@ -2,6 +2,7 @@
 
     python benchmarks/view.py make RUN /tmp/big          # a ledger of 1,953 steps of 512 rollouts, made of RUN's
     python benchmarks/view.py measure /tmp/big --to benchmarks/view.json
+    python benchmarks/view.py cost RUN --to benchmarks/view.json
     python benchmarks/view.py beside recipe.py --to benchmarks/view.json
 
 Needs the extra ``view``, playwright and Debian's chromium. ``beside`` runs a recipe, and stops and continues the viewer
@@ -269,10 +270,40 @@ def _with_and_without(out: Path, switches: list[tuple[float, bool]], every: floa
     }
 
 
+def cost(run: Path, steps: int = 20) -> dict[str, Any]:
+    """Seconds of a core that the viewer takes for a step, with a page open, where a run writes one a second."""
+    copy = Path("/tmp/groupwise-cost")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run, copy)
+    last = [json.loads((copy / name).read_text().splitlines()[-1]) for name in ("times.jsonl", "metrics.jsonl")]
+    newest = max((copy / "ledger").glob("*/*.parquet"))
+    with viewer(copy) as (address, process, _), sync_playwright() as drivers:
+        browser = drivers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(address)
+        page.locator(".chart canvas").first.wait_for()
+        page.wait_for_timeout(3000)
+        begun = _cpu_seconds(process.pid)
+        for number in range(1, steps + 1):
+            for name, row in zip(("times.jsonl", "metrics.jsonl"), last, strict=True):
+                with (copy / name).open("a") as file:
+                    file.write(json.dumps({**row, "step": row["step"] + number}) + "\n")
+            shutil.copy(newest, newest.with_name(f"{last[0]['step'] + number:06d}.parquet"))
+            page.wait_for_timeout(1000)
+        spent = _cpu_seconds(process.pid) - begun
+        browser.close()
+    return {"steps": steps, "core_seconds_of_the_viewer_a_step": round(spent / steps, 4)}
+
+
+def _cpu_seconds(pid: int) -> float:
+    parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     """Makes, or measures, and adds what was measured to a file."""
     known = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known.add_argument("what", choices=("make", "measure", "beside"))
+    known.add_argument("what", choices=("make", "measure", "beside", "cost"))
     known.add_argument("places", type=Path, nargs="+")
     known.add_argument("--steps", type=int, default=STEPS)
     known.add_argument("--every", type=float, default=6.0)
@@ -282,6 +313,8 @@ def main() -> None:
         return make(chosen.places[0], chosen.places[1], chosen.steps)
     if chosen.what == "measure":
         found = {"big": measure(chosen.places[0])}
+    elif chosen.what == "cost":
+        found = {"cost": cost(chosen.places[0])}
     else:
         found = {"beside": beside(chosen.places[0], Path("/tmp/groupwise-beside"), chosen.every)}
     print(json.dumps(found, indent=1))
