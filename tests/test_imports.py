@@ -149,7 +149,7 @@ ROOMS = {
     "audit": "errors evaluation protocols rewards sources tokens types values",
     "view": "config errors evaluation output storage",
     "report": "errors view",
-    "training": "algorithm errors evaluation learning protocols rewards seeding sources tasks tokens types",
+    "training": "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types",
     "explain": "algorithm errors learning ledger output recipes rewards sources training types values",
     "runs": (
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "

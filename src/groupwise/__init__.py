@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from groupwise.runs.session import run
     from groupwise.sinks.trackers import MLflow, TensorBoard, Trackio, Wandb
     from groupwise.sources import (
+        Ahead,
         AllRollouts,
         BestAndWorst,
         Demonstrations,
@@ -62,6 +63,7 @@ _HOMES = {
     "Outcome": "runs.recipe",
     "Run": "runs.recipe",
     "run": "runs.session",
+    "Ahead": "sources",
     "AllRollouts": "sources",
     "BestAndWorst": "sources",
     "Demonstrations": "sources",
@@ -85,6 +87,7 @@ _HOMES = {
 _ROOMS = ("algorithm", "engines", "environments", "learners", "recipes", "rewards", "tasks")
 
 __all__ = [
+    "Ahead",
     "AllRollouts",
     "BestAndWorst",
     "Checkpoints",

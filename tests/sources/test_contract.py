@@ -16,6 +16,7 @@ import pytest
 from groupwise import recipes
 from groupwise.algorithm import Algorithm, Source
 from groupwise.sources import (
+    Ahead,
     AllRollouts,
     Demonstrations,
     DrawContext,
@@ -88,6 +89,8 @@ SOURCES = {
     "OnPolicy": Made(OnPolicy(group_size=3, max_completion_tokens=6)),
     "OnPolicy, redraws": Made(OnPolicy(group_size=3, max_completion_tokens=6, without_signal="redraw")),
     "OnPolicy, greedy": Made(OnPolicy(group_size=2, max_completion_tokens=6, greedy_baseline=True), recipes.remax),
+    "Ahead": Made(Ahead(OnPolicy(group_size=3, max_completion_tokens=6))),
+    "Ahead, redraws": Made(Ahead(OnPolicy(group_size=3, max_completion_tokens=6, without_signal="redraw"), 2)),
     "FrozenPolicy": Made(FrozenPolicy(select=AllRollouts(), **SAMPLED), recipes.rft),
     "FrozenPolicy and rows": Made(FrozenPolicy(select=AllRollouts(), demonstrations=True, **SAMPLED), recipes.rft),
     "MonteCarloSteps": Made(MonteCarloSteps(continuations=2, **SAMPLED), recipes.process_reward_model_automatic, STEPS),

@@ -1,6 +1,7 @@
 """Sources say where the data comes from: the first part of the unified table (DeepSeekMath 5.1.1). A source is its
 options."""
 
+from groupwise.sources.ahead import Ahead
 from groupwise.sources.demonstrations import Demonstrations
 from groupwise.sources.draw import DrawContext, OfflineGroups, PendingDraw, Position, RolloutBatch
 from groupwise.sources.frozen import FrozenPolicy
@@ -15,6 +16,7 @@ from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths
 from groupwise.sources.step_labels import StepLabels
 
 __all__ = [
+    "Ahead",
     "AllRollouts",
     "BestAndWorst",
     "Demonstrations",
