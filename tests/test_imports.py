@@ -144,12 +144,14 @@ ROOMS = {
         "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
     ),
     "serving": "errors output protocols seeding tokens types",
-    "evaluation": "errors output protocols rewards seeding sources tasks types values",
+    "evaluation": "errors output protocols rewards seeding sources tasks tokens types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
     "view": "config errors evaluation output storage",
     "report": "errors view",
-    "training": "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types",
+    "training": (
+        "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types values"
+    ),
     "explain": "algorithm errors learning ledger output recipes rewards sources training types values",
     "runs": (
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
@@ -157,7 +159,7 @@ ROOMS = {
     ),
     "preflight": (
         "algorithm audit doctor errors evaluation isolation learners learning output protocols rewards runs "
-        "seeding sources tasks training types values"
+        "seeding sources tasks tokens training types values"
     ),
     "commands": (
         "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "

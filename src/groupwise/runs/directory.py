@@ -290,6 +290,8 @@ def _mark(lock: TextIO) -> None:
 def _without(evaluations: dict[str, Any], stage: str) -> dict[str, Any]:
     """What evaluation.json holds of the other stages; a comparison is made again."""
     others = {
-        kind: [one for one in evaluations.get(kind) or () if one["stage"] != stage] for kind in ("models", "scorers")
+        kind: [one for one in evaluations[kind] or () if one["stage"] != stage]
+        for kind in ("models", "scorers", "texts")
+        if kind in evaluations
     }
     return evaluations | others | {"comparison": None}
