@@ -105,7 +105,7 @@ class RunFiles:
     def evaluation(self) -> dict[str, Any]:
         """Returns evaluation.json; without models where there is none."""
         found = _json(self.directory / "evaluation.json", {})
-        return {"models": [], "scorers": [], "comparison": None} | found
+        return {"models": [], "scorers": [], "texts": [], "comparison": None} | found
 
     def alarms(self) -> list[Row]:
         """Returns what the doctor said."""
