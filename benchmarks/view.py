@@ -2,6 +2,7 @@
 
     python benchmarks/view.py make RUN /tmp/big          # a ledger of 1,953 steps of 512 rollouts, made of RUN's
     python benchmarks/view.py measure /tmp/big --to benchmarks/view.json
+    python benchmarks/view.py memory /tmp/big --to benchmarks/view.json
     python benchmarks/view.py cost RUN --to benchmarks/view.json
     python benchmarks/view.py beside recipe.py --to benchmarks/view.json
 
@@ -295,6 +296,32 @@ def cost(run: Path, steps: int = 20) -> dict[str, Any]:
     return {"steps": steps, "core_seconds_of_the_viewer_a_step": round(spent / steps, 4)}
 
 
+def memory(directory: Path) -> dict[str, Any]:
+    """Megabytes of the index of all rollouts with every filter, in one process with what the server imports; the
+    tokens' numbers are drawn, since reading them takes no more."""
+    import uvicorn  # noqa: F401
+
+    from groupwise.view.filters import Filter
+    from groupwise.view.index import LedgerIndex
+    from groupwise.view.search import Search
+    from groupwise.view.server import application  # noqa: F401
+
+    pa.set_memory_pool(pa.system_memory_pool())
+    pa.set_cpu_count(1)
+    index, random = LedgerIndex(directory / "ledger"), np.random.default_rng(0)
+    index.refresh()
+    for _ in range(20):
+        index.read_tokens()
+    for begin in range(0, index.table.size, ROWS):
+        count = min(ROWS, index.table.size - begin)
+        drawn = {name: random.standard_normal(count).astype(np.float32) for name in ("push", "kl", "surprise", "gap")}
+        index.table.set(slice(begin, begin + count), {"length": np.full(count, TOKENS, np.int32), **drawn})
+    search = Search(index)
+    for fields in FILTERS.values():
+        search.page(Filter.of(fields), 0, 40)
+    return {"rollouts": index.table.size, "megabytes": _megabytes(os.getpid())}
+
+
 def _cpu_seconds(pid: int) -> float:
     parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
@@ -303,7 +330,7 @@ def _cpu_seconds(pid: int) -> float:
 def main() -> None:
     """Makes, or measures, and adds what was measured to a file."""
     known = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known.add_argument("what", choices=("make", "measure", "beside", "cost"))
+    known.add_argument("what", choices=("make", "measure", "beside", "cost", "memory"))
     known.add_argument("places", type=Path, nargs="+")
     known.add_argument("--steps", type=int, default=STEPS)
     known.add_argument("--every", type=float, default=6.0)
@@ -315,6 +342,8 @@ def main() -> None:
         found = {"big": measure(chosen.places[0])}
     elif chosen.what == "cost":
         found = {"cost": cost(chosen.places[0])}
+    elif chosen.what == "memory":
+        found = {"memory": memory(chosen.places[0])}
     else:
         found = {"beside": beside(chosen.places[0], Path("/tmp/groupwise-beside"), chosen.every)}
     print(json.dumps(found, indent=1))
