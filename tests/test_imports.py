@@ -144,11 +144,15 @@ ROOMS = {
         "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
     ),
     "serving": "errors output protocols seeding tokens types",
-    "evaluation": "errors output protocols rewards seeding sources tasks types values",
+    "evaluation": "errors output protocols rewards seeding sources tasks tokens types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
-    "report": "errors evaluation output sinks storage",
-    "training": "algorithm errors evaluation learning protocols rewards seeding sources tasks tokens types",
+    "view": "config errors evaluation output storage",
+    "report": "errors view",
+    "comparison": "config errors evaluation output view",
+    "training": (
+        "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types values"
+    ),
     "explain": "algorithm errors learning ledger output recipes rewards sources training types values",
     "runs": (
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
@@ -156,11 +160,12 @@ ROOMS = {
     ),
     "preflight": (
         "algorithm audit doctor errors evaluation isolation learners learning output protocols rewards runs "
-        "seeding sources tasks training types values"
+        "seeding sources tasks tokens training types values"
     ),
     "commands": (
-        "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "
-        "protocols recipes rewards runs seeding serving sinks sources storage tasks tokens training types"
+        "algorithm audit comparison config engines errors evaluation explain foreign gguf_files learners output "
+        "preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens training "
+        "types values view"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""
