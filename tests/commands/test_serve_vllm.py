@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from groupwise.commands.serve_vllm import _parser, flags, last_words
 def test_a_server_has_the_flags_that_a_run_needs() -> None:
     chosen = _parser().parse_args(["M", "--vllm", "--cpu", "--context", "512", "--dtype", "float32"])
     words = flags("M", chosen, 8001, "0.32.0")
-    pairs = dict(zip(words, words[1:], strict=False))
+    pairs = dict(itertools.pairwise(words))
     assert words[:2] == ["-m", "vllm.entrypoints.openai.api_server"]
     assert (pairs["--logprobs-mode"], pairs["--port"], pairs["--host"]) == ("processed_logprobs", "8001", "127.0.0.1")
     assert (pairs["--dtype"], pairs["--max-model-len"]) == ("float32", "512")
