@@ -11,6 +11,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +19,13 @@ import torch
 import transformers
 from stand_in import StandIn
 
-from groupwise.engines import Native, VLLMServers
+from groupwise.engines import Native
 from groupwise.engines.cpp import CppEngine, decoder_for
 from groupwise.engines.torch_engine import TorchEngine
 from groupwise.engines.transformers_engine import TransformersEngine
 from groupwise.engines.vllm_client import Address, Client
 from groupwise.engines.vllm_engine import VLLMEngine
-from groupwise.engines.vllm_servers import Server, Servers
+from groupwise.engines.vllm_servers import Rules, Server, Servers
 from groupwise.networks import blueprint_of
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.types import Completion, CompletionEvent, Request, Sampling, TokenEvent
@@ -122,9 +123,9 @@ def servers(model: Any, max_rows: int) -> RolloutEngine:
     """On one server, by the routes of vLLM."""
     folder = tempfile.TemporaryDirectory()
     stand_in = StandIn(model)
-    config = VLLMServers((stand_in.url,), folder.name, concurrent=max_rows)
+    rules = Rules(Path(folder.name), concurrent=max_rows)
     found = Servers([Server(Client(Address.of(stand_in.url), 60.0))], print)
-    engine = VLLMEngine(config, found, None, model.config, CONTEXT, lambda: SPELLED, print)
+    engine = VLLMEngine(rules, found, None, model.config, CONTEXT, lambda: SPELLED, print)
     weakref.finalize(engine, lambda: (stand_in.close(), folder.cleanup()))
     return engine
 

@@ -6,13 +6,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from groupwise.errors import UserError
 from groupwise.protocols import EngineConfig, RolloutEngine
-
-if TYPE_CHECKING:
-    from groupwise.engines.vllm_engine import VLLMEngine
 
 KEY_VARIABLE = "GROUPWISE_VLLM_KEY"
 """Holds what servers that were started with ``--api-key`` want to hear."""
@@ -51,10 +48,12 @@ class VLLMServers(EngineConfig):
     ) -> RolloutEngine:
         """Asks every server what it is. Raises UserError for one that cannot be reached, or whose tokenizer, route or
         way of giving log-probabilities is another than a run needs."""
-        from groupwise.engines.vllm_open import open_engine
+        from groupwise.engines.vllm_open import clients_of, open_engine
+        from groupwise.engines.vllm_servers import Rules
 
-        engine: VLLMEngine = open_engine(self, directory, live, tokenizer, note)
-        return engine
+        rules = Rules(Path(self.weights), self.concurrent, self.in_flight, self.attempts, self.largest_gap)
+        clients = clients_of(self.urls, self.timeout_seconds, self.key())
+        return open_engine(clients, rules, directory, live, tokenizer, note)
 
     def key(self) -> str:
         """Returns the servers' key: from the environment, so that it stands in no file. Raises UserError for one that

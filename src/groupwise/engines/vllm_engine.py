@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,14 +16,11 @@ from torch import Tensor
 from groupwise.engines.published import DTYPES, Publisher
 from groupwise.engines.stops import Spelling
 from groupwise.engines.vllm_client import ServerError
-from groupwise.engines.vllm_servers import Server, Servers
-from groupwise.engines.vllm_stream import VLLMStream
+from groupwise.engines.vllm_servers import Rules, Server, Servers
+from groupwise.engines.vllm_stream import StreamContext, VLLMStream
 from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.types import Sampling
-
-if TYPE_CHECKING:
-    from groupwise.engines.vllm import VLLMServers
 
 PROMPT, DRAWN = 8, 8
 OTHER_TEMPERATURE = 0.7
@@ -38,7 +35,7 @@ class VLLMEngine(RolloutEngine):
 
     def __init__(
         self,
-        config: VLLMServers,
+        rules: Rules,
         servers: Servers,
         model: Any,
         model_config: Any,
@@ -46,13 +43,13 @@ class VLLMEngine(RolloutEngine):
         spelling: Spelling,
         note: Callable[[str], None],
     ) -> None:
-        self.config, self.servers, self.model, self.spelling, self.note = config, servers, model, spelling, note
+        self.rules, self.servers, self.model, self.spelling, self.note = rules, servers, model, spelling, note
         self.version, self.context_tokens = 0, context_tokens
         self.known: set[int] = set()
         """Versions that servers were given."""
         self.gaps: list[float] = []
         """Of each load: how far the worst server and the learner were apart on a greedy completion, in nats."""
-        self._publisher = Publisher(Path(config.weights), model_config, self._dtype())
+        self._publisher = Publisher(rules.weights, model_config, self._dtype())
         self._place: Path | None = None
         self._lock = threading.Lock()
 
@@ -89,7 +86,10 @@ class VLLMEngine(RolloutEngine):
         with self._lock:
             if self._place is not None and not self._owns():
                 self._give(self._place, self.version)
-        return VLLMStream(self, sampling, every_token)
+        means = StreamContext(
+            self.servers, self.rules, self.context_tokens, self.spelling, lambda: self.version, self.known, self.renew
+        )
+        return VLLMStream(means, sampling, every_token)
 
     def renew(self, server: Server, updates: int) -> None:
         """Gives one server the present weights again: it has begun anew since so many updates, unless another
@@ -100,7 +100,7 @@ class VLLMEngine(RolloutEngine):
 
     def _give(self, place: Path, version: int) -> None:
         first = not self.known
-        with self.servers.drained() if self.config.in_flight == "drain" else nullcontext():
+        with self.servers.drained() if self.rules.in_flight == "drain" else nullcontext():
             self.servers.update(place, version)
             self._place, self.version = place, version
             self.known.add(version)
@@ -124,7 +124,7 @@ class VLLMEngine(RolloutEngine):
         """Returns how far a server may be from the learner: more where either computes coarsely."""
         told = {str(server.told.get("dtype", "float32")).removeprefix("torch.") for server in self.servers.all}
         limit = GAPS.get(self.model.get_output_embeddings().weight.dtype, COARSE)
-        return self.config.largest_gap or (limit if told <= {"float32", "float64"} else COARSE)
+        return self.rules.largest_gap or (limit if told <= {"float32", "float64"} else COARSE)
 
     def _probe(self, first: bool) -> None:
         """Scores a completion of each server. Raises UserError where they differ."""

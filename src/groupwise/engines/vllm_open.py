@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from groupwise.engines.stops import spelling_of
 from groupwise.engines.vllm_client import GENERATE, Address, Client, ServerError
 from groupwise.engines.vllm_engine import VLLMEngine
-from groupwise.engines.vllm_servers import HEALTH_SECONDS, Server, Servers
+from groupwise.engines.vllm_servers import HEALTH_SECONDS, Rules, Server, Servers
 from groupwise.errors import UserError
-
-if TYPE_CHECKING:
-    from groupwise.engines.vllm import VLLMServers
 
 TEXT = 'Ünïcode 12+30=42, {"a": [1, 2]}\n  def f(x): return x'
 START = "start it with: groupwise serve MODEL --vllm"
 PROCESSED = "processed_logprobs"
 
 
-def open_engine(
-    config: VLLMServers, directory: Path | str, live: Any, tokenizer: Any, note: Callable[[str], None]
-) -> VLLMEngine:
-    """Opens an engine on the servers of ``config``. Raises UserError; see ``VLLMServers.open``."""
-    if not config.urls:
+def clients_of(urls: Sequence[str], timeout_seconds: float, key: str) -> list[Client]:
+    """Returns a client for each address. Raises UserError for one that is none, or that stands twice."""
+    if not urls:
         raise UserError("engine.urls: seen none; expected the addresses of vLLM servers")
-    addresses = [Address.of(url) for url in config.urls]
+    addresses = [Address.of(url) for url in urls]
     if len({address.url for address in addresses}) < len(addresses):
         raise UserError("engine.urls: the same address stands twice; name each server once")
-    servers = [Server(Client(address, config.timeout_seconds, config.key())) for address in addresses]
+    return [Client(address, timeout_seconds, key) for address in addresses]
+
+
+def open_engine(
+    clients: Sequence[Client],
+    rules: Rules,
+    directory: Path | str,
+    live: Any,
+    tokenizer: Any,
+    note: Callable[[str], None],
+) -> VLLMEngine:
+    """Opens an engine on servers. Raises UserError; see ``VLLMServers.open``."""
+    servers = [Server(client) for client in clients]
     for server in servers:
         ask(server, tokenizer)
     model_config = live.config if live is not None else _config_of(directory)
@@ -38,7 +45,7 @@ def open_engine(
     context = min([*contexts, int(longest)] if longest else contexts)
     if longest and context < int(longest):
         note(f"engine: the servers' context is {context} tokens, the model's {longest}; nothing longer is sampled")
-    engine = VLLMEngine(config, Servers(servers, note), live, model_config, context, spelling_of(tokenizer), note)
+    engine = VLLMEngine(rules, Servers(servers, note), live, model_config, context, spelling_of(tokenizer), note)
     if live is None:
         engine.load_directory(Path(directory))
     return engine

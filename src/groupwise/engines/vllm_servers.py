@@ -17,6 +17,17 @@ HEALTH_SECONDS = 10.0
 UPDATE_ROUTE = "/update_weight_version"
 
 
+@dataclass(frozen=True)
+class Rules:
+    """This says how an engine uses its servers; ``VLLMServers`` explains each."""
+
+    weights: Path
+    concurrent: int = 64
+    in_flight: str = "drain"
+    attempts: int = 5
+    largest_gap: float = 0.0
+
+
 @dataclass
 class Server:
     """A server with what is known of it."""

@@ -5,25 +5,38 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from groupwise.engines.common import limit_of, refuse_misfit
-from groupwise.engines.stops import StopText
+from groupwise.engines.stops import Spelling, StopText
 from groupwise.engines.vllm_client import ServerError
-from groupwise.engines.vllm_servers import Server
+from groupwise.engines.vllm_servers import Rules, Server, Servers
 from groupwise.errors import UserError
 from groupwise.protocols import Stream
 from groupwise.seeding import stable_seed
 from groupwise.types import Completion, CompletionEvent, Event, Request, Sampling, TokenEvent
 
-if TYPE_CHECKING:
-    from groupwise.engines.vllm_engine import VLLMEngine
-
 WAIT_SECONDS = 0.2  # for news, before Python looks whether it was interrupted
 PAUSE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class StreamContext:
+    """This is what an engine gives its streams to work with."""
+
+    servers: Servers
+    rules: Rules
+    context_tokens: int
+    spelling: Spelling
+    version: Callable[[], int]
+    """Returns that of the present weights."""
+    known: Set[int]
+    """Versions that servers were given."""
+    renew: Callable[[Server, int], None]
+    """Gives a server that began anew, since so many updates, the present weights."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +55,8 @@ class VLLMStream(Stream):
     """A ``protocols.Stream``. Each completion has a seed of its own, which goes with it to another server; it is
     handed over once. A completion that goes on behind forced tokens begins a random stream of its own."""
 
-    def __init__(self, engine: VLLMEngine, sampling: Sampling, every_token: bool) -> None:
-        self._engine, self._sampling, self._every_token = engine, sampling, every_token
+    def __init__(self, means: StreamContext, sampling: Sampling, every_token: bool) -> None:
+        self._means, self._sampling, self._every_token = means, sampling, every_token
         self._count = 0
         self._left: dict[int, set[int]] = {}
         self._open: dict[Place, Any] = {}
@@ -53,12 +66,12 @@ class VLLMStream(Stream):
 
     def submit(self, request: Request) -> int:
         """See ``protocols.Stream``."""
-        refuse_misfit(self._count, request, self._engine.context_tokens)
+        refuse_misfit(self._count, request, self._means.context_tokens)
         number, self._count = self._count, self._count + 1
         if request.seeds:
             with self._lock:
                 self._left[number] = set(range(len(request.seeds)))
-                self._pool = self._pool or ThreadPoolExecutor(self._engine.config.concurrent, "vllm")
+                self._pool = self._pool or ThreadPoolExecutor(self._means.rules.concurrent, "vllm")
             for index in range(len(request.seeds)):
                 self._pool.submit(self._sample, Place(number, index), request)
         return number
@@ -125,12 +138,12 @@ class VLLMStream(Stream):
 
     def _completion(self, place: Place, request: Request) -> Completion:
         """Asks one server after the other. Raises UserError where none gives it."""
-        engine, failed, reasons = self._engine, None, list[str]()
+        means, failed, reasons = self._means, None, list[str]()
         body = {"token_ids": [*request.tokens, *request.forced], "sampling_params": self._rule(place, request)}
-        while len(reasons) < engine.config.attempts:
+        while len(reasons) < means.rules.attempts:
             self._refuse_given(place)
-            with engine.servers.least_loaded(avoid=failed) as server:
-                version, updates = engine.version, server.updates
+            with means.servers.least_loaded(avoid=failed) as server:
+                version, updates = means.version(), server.updates
                 try:
                     choice = server.generate(body, lambda open: self._opened(place, open))
                     return self._read(choice, server, version, updates)
@@ -141,7 +154,7 @@ class VLLMStream(Stream):
                     if 400 <= error.status < 500 and error.status not in (408, 409, 425, 429):
                         raise UserError(f"engine: {error}") from error
                     if not error.status and not server.healthy():
-                        engine.servers.lose(server, str(error))
+                        means.servers.lose(server, str(error))
                         reasons.pop()  # its loss is no fault of the request
                 finally:
                     with self._lock:
@@ -169,7 +182,7 @@ class VLLMStream(Stream):
             seed = stable_seed(seed, len(request.forced))
         return {
             "temperature": sampling.temperature,
-            "max_tokens": limit_of(request, sampling, self._engine.context_tokens),
+            "max_tokens": limit_of(request, sampling, self._means.context_tokens),
             "seed": seed & (2**63 - 1),
             "logprobs": 0,  # of the token that was drawn alone
             "stop_token_ids": list(sampling.stop_tokens),
@@ -198,7 +211,7 @@ class VLLMStream(Stream):
 
     def _cut(self, tokens: tuple[int, ...], finished: bool) -> tuple[tuple[int, ...], bool]:
         """Ends a completion with the token that completes a stop string or is a stop token, as all our engines do."""
-        text = StopText(self._sampling, self._engine.spelling)
+        text = StopText(self._sampling, self._means.spelling)
         for place, token in enumerate(tokens):
             if text.ends_with(token) or token in self._sampling.stop_tokens:
                 return tokens[: place + 1], True
@@ -216,12 +229,12 @@ class VLLMStream(Stream):
         for each in said:
             number = str(each["version"])
             end = min(int(each["end"]), length)
-            if not number.isdigit() or int(number) not in self._engine.known:
+            if not number.isdigit() or int(number) not in self._means.known:
                 old.append(number)
             elif not spans or end > spans[-1][1]:
                 spans.append((int(number), end))
         if old or not spans or spans[-1][1] != length:
-            self._engine.renew(server, updates)
+            self._means.renew(server, updates)
             raise ServerError(server.url, f"sampled from weights {', '.join(old)!r} that it was not given", 500)
         merged = [span for place, span in enumerate(spans) if place + 1 == len(spans) or span[0] != spans[place + 1][0]]
         return tuple(merged)
