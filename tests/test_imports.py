@@ -149,6 +149,7 @@ ROOMS = {
     "audit": "errors evaluation protocols rewards sources tokens types values",
     "view": "config errors evaluation output storage",
     "report": "errors view",
+    "comparison": "config errors evaluation output view",
     "training": (
         "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types values"
     ),
@@ -162,8 +163,9 @@ ROOMS = {
         "seeding sources tasks tokens training types values"
     ),
     "commands": (
-        "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "
-        "protocols recipes rewards runs seeding serving sinks sources storage tasks tokens training types view"
+        "algorithm audit comparison config engines errors evaluation explain foreign gguf_files learners output "
+        "preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens training "
+        "types values view"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""

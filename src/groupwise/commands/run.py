@@ -138,7 +138,7 @@ def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
         return _dry_run(recipe, chosen.out)
     try:
         with stop_on_signals():
-            outcome = run(recipe, chosen.out, chosen.fresh)
+            outcome = run(recipe, chosen.out, chosen.fresh, command=given)
     except Stopped as stopped:
         again = shlex.join(["groupwise", "run", *(word for word in given if word != "--fresh")])
         print(visible(f"groupwise run: {stopped}; to continue: {again}"), file=sys.stderr)
