@@ -137,7 +137,7 @@ ROOMS = {
     "learners": "algorithm errors gguf_files kernels learning networks output storage types",
     "ledger": "isolation learning output storage types",
     "sinks": "errors isolation output protocols storage values",
-    "engines": "errors kernels learners networks output protocols tokens types",
+    "engines": "errors kernels learners networks output protocols seeding storage tokens types",
     "rewards": "config environments errors isolation learners output protocols types values",
     "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
     "sources": (

@@ -164,7 +164,7 @@ class RunDirectory:
         return os.fdopen(descriptor, "r+")
 
     def write_record(self, values: dict[str, Any]) -> None:
-        write_json(self.record, self.read() | self.command | values)
+        write_json(self.record, self.read() | dict(self.command) | values)
 
     def _refuse_foreign(self) -> None:
         if self.path.exists() and not self.path.is_dir():

@@ -15,6 +15,7 @@ from groupwise.sources.rollouts import as_rollout, with_steps
 from groupwise.sources.rows import prompt_stream, refuse_if_asked, row_order
 from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths, Selection, SelectionResult
 from groupwise.sources.step_labels import StepLabels
+from groupwise.sources.stream import Stream
 
 __all__ = [
     "Ahead",
@@ -35,6 +36,7 @@ __all__ = [
     "Selection",
     "SelectionResult",
     "StepLabels",
+    "Stream",
     "as_rollout",
     "informative",
     "mixed",
