@@ -90,6 +90,7 @@ _HOMES = {
 _ROOMS = ("algorithm", "engines", "environments", "learners", "recipes", "rewards", "tasks")
 
 __all__ = [
+    "FSDP",
     "Ahead",
     "AllRollouts",
     "BestAndWorst",
@@ -100,7 +101,6 @@ __all__ = [
     "Ended",
     "FrozenPolicy",
     "HeldOut",
-    "FSDP",
     "Local",
     "Lora",
     "MLflow",

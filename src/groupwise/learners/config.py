@@ -74,7 +74,7 @@ class FSDP(LearnerOptions):
         self._refuse()
         from groupwise.learners.sharded import ShardedLearner
 
-        return ShardedLearner(self, directory, note)
+        return ShardedLearner(self, self.processes, self.timeout_seconds, directory, note)
 
     def open_scorer(
         self, directory: Path | str, seed: int = 0, note: Callable[[str], None] = lambda text: None

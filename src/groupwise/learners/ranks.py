@@ -81,18 +81,19 @@ class Ranks:
         reports = sorted(self._folder.glob("rank-*.txt"), key=lambda path: path.stat().st_mtime_ns)
         if not reports:
             return None
-        rank = reports[0].stem.removeprefix("rank-")
-        return RuntimeError(f"learner FSDP: process {rank} of {self.count} failed:\n{reports[0].read_text()}")
+        failed = reports[0].stem.removeprefix("rank-")
+        return RuntimeError(f"learner FSDP: process {failed} of {self.count} failed:\n{reports[0].read_text()}")
 
     def end(self) -> None:
         """Ends the other processes. May be called twice."""
         self.alive = False
-        global _ranks  # noqa: PLW0603 - one group of processes at a time is torch's own rule
+        global _ranks
         if _ranks is self:
             _ranks = None
         for process in self._processes.values():
             process.kill()
-            process.wait()
+            seconds = SECONDS_TO_END
+            process.wait(seconds)
         with suppress(Exception):
             dist.destroy_process_group()
         for path in self._folder.glob("*"):

@@ -15,11 +15,11 @@ from groupwise.algorithm import Algorithm, Outputs
 from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.backward import send_back
 from groupwise.learners.batching import micro_batches
-from groupwise.learners.config import FSDP
 from groupwise.learners.loading import load_model, load_tokenizer
 from groupwise.learners.logprobs import LanguageModel
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer, trained_parameters
+from groupwise.learners.options import LearnerOptions
 from groupwise.learners.ranks import follow, gathered
 from groupwise.learners.reference import as_reference_reads, load_reference
 from groupwise.learners.sharding import fill, mesh_of_all, part_of, shard, whole
@@ -32,7 +32,7 @@ from groupwise.types import Rollout
 class Shard:
     """One process's part of a learner. Every method is called in all processes, in the same order."""
 
-    def __init__(self, config: FSDP, directory: str) -> None:
+    def __init__(self, config: LearnerOptions, directory: str) -> None:
         self.config, self.directory, self.version = config, directory, 0
         self.rank, self.count, self.mesh = dist.get_rank(), dist.get_world_size(), mesh_of_all()
         self.pool = TileThreads(config.threads or 1)
@@ -129,6 +129,11 @@ class Shard:
         self.network.model.reshard()
         found: dict[str, Tensor] = whole(dict(self.network.model.named_parameters()))
         return {name: tensor.detach() for name, tensor in found.items()}
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Returns the whole gradients by the parameters' names, in every process."""
+        named = self.network.model.named_parameters()
+        return whole({name: parameter.grad for name, parameter in named})  # type: ignore[no-any-return]
 
     def state(self) -> dict[str, Any]:
         """Returns what ``LocalLearner.state`` returns, in whole tensors."""

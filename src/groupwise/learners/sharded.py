@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
 from groupwise.learners.backward import CoefficientFunction
-from groupwise.learners.config import FSDP
 from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
 from groupwise.learners.memory import MicroBatchBudget
+from groupwise.learners.options import LearnerOptions
 from groupwise.learners.other_parts import other_parts
 from groupwise.learners.ranks import ranks_of
 from groupwise.learners.shard import Shard
@@ -37,8 +37,16 @@ class ShardedLearner:
     half_precision = False
     slower = ""
 
-    def __init__(self, config: FSDP, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> None:
-        self.config, self.device, self.tokenizer = config, "cpu", load_tokenizer(directory)
+    def __init__(
+        self,
+        config: LearnerOptions,
+        processes: int,
+        seconds: float,
+        directory: Path | str,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.config = config
+        self.device, self.tokenizer = "cpu", load_tokenizer(directory)
         if pick_device(config.device) != "cpu":
             raise UserError("learner FSDP: several processes compute on the CPU alone yet; expected learner.device cpu")
         self.model = load_policy(directory, config.dtype, "cpu", self.tokenizer, note).requires_grad_(False)
@@ -48,7 +56,7 @@ class ShardedLearner:
         self.threads = config.threads or 1
         self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note)
         self._number, self._open = next(_numbers), True
-        self._ranks = ranks_of(config.processes, config.timeout_seconds)
+        self._ranks = ranks_of(processes, seconds)
         with self._ranks.watched():
             self._ranks.tell(self._number, "open", config, str(directory))
             self._shard = Shard(config, str(directory))
@@ -77,7 +85,7 @@ class ShardedLearner:
 
     def remarks(self) -> list[str]:
         """See ``trainable.Trainable``."""
-        return [f"learner: {self.config.processes} processes, each with its part of every parameter"]
+        return [f"learner: {self._ranks.count} processes, each with its part of every parameter"]
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
         """See ``trainable.Policy``. Raises UserError for a critic."""
@@ -141,7 +149,8 @@ class ShardedLearner:
 
     def discard(self) -> None:
         """See ``trainable.Trainable``."""
-        self._ask("discard")
+        if self._ranks.alive:
+            self._ask("discard")
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``trainable.Trainable``."""
