@@ -30,16 +30,16 @@ def hub_card(model: Path, repo: str, evaluation: Path | None = None) -> str:
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     found = FRONT.match(text)
     try:
-        front = yaml.safe_load(found[1]) if found else {}
+        said = yaml.safe_load(found[1]) if found else {}
     except yaml.YAMLError as error:
         raise UserError(
             f"{path}: its front matter is no YAML ({str(error).splitlines()[0]}); mend or remove it"
         ) from error
-    front = front if isinstance(front, dict) else {}
+    said = said if isinstance(said, dict) else {}
     body = text[found.end() :] if found else text
     name = repo.rpartition("/")[2]
     results = _of_file(evaluation) if evaluation else _of_run(model)
-    front = {"library_name": "transformers", "pipeline_tag": "text-generation"} | front
+    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"} | said
     front["tags"] = list(dict.fromkeys([*(front.get("tags") or ()), "groupwise"]))
     if (base := _base(model)) and "base_model" not in front:
         front["base_model"] = base
