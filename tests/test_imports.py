@@ -137,20 +137,22 @@ ROOMS = {
     "learners": "algorithm errors gguf_files kernels learning networks output storage types",
     "ledger": "errors isolation learning output storage types",
     "sinks": "errors isolation output protocols storage values",
-    "engines": "errors kernels learners networks output protocols tokens types",
+    "engines": "errors kernels learners networks output protocols seeding storage tokens types",
     "rewards": "config environments errors isolation learners output protocols types values",
     "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
     "sources": (
         "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
     ),
     "serving": "errors output protocols seeding tokens types",
-    "evaluation": "errors output protocols rewards seeding sources tasks types values",
+    "evaluation": "errors output protocols rewards seeding sources tasks tokens types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
     "view": "config errors evaluation output storage",
     "report": "errors view",
     "comparison": "config errors evaluation output view",
-    "training": "algorithm errors evaluation learning protocols rewards seeding sources tasks tokens types",
+    "training": (
+        "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types values"
+    ),
     "explain": "algorithm errors learning ledger output recipes rewards sources training types values",
     "runs": (
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
@@ -158,7 +160,7 @@ ROOMS = {
     ),
     "preflight": (
         "algorithm audit doctor errors evaluation isolation kernels learners learning output protocols rewards runs "
-        "seeding sources tasks training types values"
+        "seeding sources tasks tokens training types values"
     ),
     "commands": (
         "algorithm audit comparison config engines errors evaluation explain foreign gguf_files learners ledger output "

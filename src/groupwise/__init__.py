@@ -16,26 +16,29 @@ from groupwise.values.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from groupwise import algorithm, engines, environments, learners, recipes, rewards, tasks
-    from groupwise.engines import Native
+    from groupwise.engines import Native, VLLMServers
     from groupwise.environments import Ended, Says, Tools, Turns, as_environment
     from groupwise.errors import UserError
     from groupwise.evaluation.comparison import compare
     from groupwise.evaluation.evaluate import evaluate
-    from groupwise.learners import Local, Lora, NewModel
+    from groupwise.learners import FSDP, Local, Lora, NewModel
     from groupwise.rewards import ModelReward, as_reward
     from groupwise.runs.recipe import Outcome, Run
     from groupwise.runs.session import run
     from groupwise.sinks.trackers import MLflow, TensorBoard, Trackio, Wandb
     from groupwise.sources import (
+        Ahead,
         AllRollouts,
         BestAndWorst,
         Demonstrations,
         DistinctPaths,
+        Documents,
         FrozenPolicy,
         MonteCarloSteps,
         OnPolicy,
         Pairs,
         StepLabels,
+        Stream,
         informative,
         mixed,
     )
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Native": "engines",
+    "VLLMServers": "engines",
     "Ended": "environments",
     "Says": "environments",
     "Tools": "environments",
@@ -53,6 +57,7 @@ _HOMES = {
     "UserError": "errors",
     "compare": "evaluation.comparison",
     "evaluate": "evaluation.evaluate",
+    "FSDP": "learners",
     "Local": "learners",
     "Lora": "learners",
     "NewModel": "learners",
@@ -62,15 +67,18 @@ _HOMES = {
     "Outcome": "runs.recipe",
     "Run": "runs.recipe",
     "run": "runs.session",
+    "Ahead": "sources",
     "AllRollouts": "sources",
     "BestAndWorst": "sources",
     "Demonstrations": "sources",
+    "Documents": "sources",
     "DistinctPaths": "sources",
     "FrozenPolicy": "sources",
     "MonteCarloSteps": "sources",
     "OnPolicy": "sources",
     "Pairs": "sources",
     "StepLabels": "sources",
+    "Stream": "sources",
     "informative": "sources",
     "mixed": "sources",
     "MLflow": "sinks.trackers",
@@ -85,11 +93,14 @@ _HOMES = {
 _ROOMS = ("algorithm", "engines", "environments", "learners", "recipes", "rewards", "tasks")
 
 __all__ = [
+    "FSDP",
+    "Ahead",
     "AllRollouts",
     "BestAndWorst",
     "Checkpoints",
     "Demonstrations",
     "DistinctPaths",
+    "Documents",
     "Ended",
     "FrozenPolicy",
     "HeldOut",
@@ -107,12 +118,14 @@ __all__ = [
     "Says",
     "Stage",
     "StepLabels",
+    "Stream",
     "Task",
     "TensorBoard",
     "Tools",
     "Trackio",
     "Turns",
     "UserError",
+    "VLLMServers",
     "Wandb",
     "algorithm",
     "as_environment",

@@ -20,6 +20,7 @@ SECONDS = 60_000  # milliseconds that anything may take on a busy machine
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser here: /usr/bin/chromium of Debian's chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="no browser here: pip install playwright")
+playwright.expect.set_options(timeout=60_000)
 pytest.importorskip("uvicorn")
 
 

@@ -164,7 +164,7 @@ class RunDirectory:
         return os.fdopen(descriptor, "r+")
 
     def write_record(self, values: dict[str, Any]) -> None:
-        write_json(self.record, self.read() | self.command | values)
+        write_json(self.record, self.read() | dict(self.command) | values)
 
     def _refuse_foreign(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -292,6 +292,8 @@ def _mark(lock: TextIO) -> None:
 def _without(evaluations: dict[str, Any], stage: str) -> dict[str, Any]:
     """What evaluation.json holds of the other stages; a comparison is made again."""
     others = {
-        kind: [one for one in evaluations.get(kind) or () if one["stage"] != stage] for kind in ("models", "scorers")
+        kind: [one for one in evaluations[kind] or () if one["stage"] != stage]
+        for kind in ("models", "scorers", "texts")
+        if kind in evaluations
     }
     return evaluations | others | {"comparison": None}

@@ -207,7 +207,9 @@ class Session:
             self._train(stage, context, learner, resumed, model)
         if self.evaluator.due(stage):
             engine.load(learner.weights(), learner.version)
-            if learner.policy:
+            if stage.algorithm.source.reads_documents():
+                self.evaluator.evaluate_text(stage, context, learner, stage.name)
+            elif learner.policy:
                 self.evaluator.evaluate(stage, context)
             else:
                 self.evaluator.evaluate_scorer(stage, context, learner)

@@ -4,6 +4,7 @@ evaluations."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +18,7 @@ from groupwise.protocols import Sink
 from groupwise.rewards.model import scale_metrics
 from groupwise.runs.bad_batches import BadBatches
 from groupwise.runs.directory import RunDirectory
-from groupwise.runs.evaluation_recorders import PolicyEvaluations, ScorerEvaluations
+from groupwise.runs.evaluation_recorders import PolicyEvaluations, ScorerEvaluations, TextEvaluations
 from groupwise.runs.recorder import Recorder, is_sampled
 from groupwise.runs.saver import Saver
 from groupwise.runs.shown_groups import ShownGroups
@@ -44,7 +45,9 @@ class StageRecorder:
         self.stage, self.checkpoints, self.place, self.sink = stage, checkpoints, place, sink
         self.progress = progress
         self.saver = Saver(stage, context, learner, checkpoints, place, self.drain)
-        evaluations = ScorerEvaluations if stage.algorithm.trains_scorer else PolicyEvaluations
+        evaluations: Callable[..., Recorder] = PolicyEvaluations
+        if stage.algorithm.trains_scorer or stage.algorithm.source.reads_documents():
+            evaluations = ScorerEvaluations if stage.algorithm.trains_scorer else TextEvaluations
         self.recorders: list[Recorder] = [
             BadBatchRecorder(stage, place, sink),
             LedgerRecorder(stage, place, sink),
@@ -174,8 +177,10 @@ class Alarms(Recorder):
         problems = min(self.held_out.during, len(self.stage.task.held_out))
         judge = self.stage.task.judge
         judged = [(each.name, problems) for each in self.stage.task.rewards if judge and each is not judge.reward]
-        frozen = self.stage.algorithm.source.sampled_by() == "another"  # old by design, and weighed or copied
-        return alarms(math.inf if frozen else updates_per_draw(self.stage), self.learner.half_precision, judged)
+        source = self.stage.algorithm.source
+        frozen = source.sampled_by() == "another"  # old by design, and weighed or copied
+        most = updates_per_draw(self.stage) * max(1, source.lag())
+        return alarms(math.inf if frozen else most, self.learner.half_precision, judged)
 
 
 def weights_of(stage: Stage) -> dict[str, float]:

@@ -92,16 +92,20 @@ class RunFiles:
         self._times = JsonLinesFile(directory / "times.jsonl")
         self._lock = threading.Lock()
         self._begun_again = 0
+        self._record: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
         self._seen: tuple[Any, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Returns run.json; empty while there is none."""
-        return _json(self.directory / RECORD, {})
+        """Returns run.json; empty while there is none. It is read again where it has changed."""
+        stamp = _stamp(self.directory / RECORD)
+        if stamp != self._record[0]:
+            self._record = (stamp, _json(self.directory / RECORD, {}))
+        return self._record[1]
 
     def evaluation(self) -> dict[str, Any]:
         """Returns evaluation.json; without models where there is none."""
         found = _json(self.directory / "evaluation.json", {})
-        return {"models": [], "scorers": [], "comparison": None} | found
+        return {"models": [], "scorers": [], "texts": [], "comparison": None} | found
 
     def alarms(self) -> list[Row]:
         """Returns what the doctor said."""

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from groupwise.errors import UserError
@@ -53,7 +54,8 @@ class WhatIf:
             child.wait()
             for pipe in (child.stdin, child.stdout):
                 if pipe:
-                    pipe.close()
+                    with suppress(OSError):  # what it was to be told still lies in it, and nobody reads it any more
+                        pipe.close()
 
     def _ask(self, words: Sequence[str]) -> dict[str, str]:
         if self._child is None or self._child.poll() is not None:

@@ -15,7 +15,8 @@ view.pages.evaluation = async (main, fields) => {
 
 /** Measures, benchmarks and problems, or that there are none. */
 function evaluationBody(main, found, state) {
-  if (!found.models.length && !found.scorers.length) { main.append(note("This run has no evaluation on held-out problems yet.")); return; }
+  if (found.texts.length) main.append(textTable(found.texts));
+  if (!found.models.length && !found.scorers.length && !found.texts.length) { main.append(note("This run has no evaluation on held-out problems yet.")); return; }
   if (found.models.length) {
     main.append(measures(found));
     if (found.comparison?.sentence) main.append(el("p", { class: "lead" }, found.comparison.sentence));
@@ -34,6 +35,13 @@ function byK(found) {
     return own.length > 1 ? { label: `${kind}@k ${model.moment}`, run: 2 * at + which, x: own.map(([k]) => Math.log2(k)), y: own.map(([, value]) => value) } : null;
   })).filter(Boolean);
   return curves.length ? el("div", { class: "charts wide" }, chart("Did training raise maj@k, or also pass@k?", { curves, xName: "k", note: "share of problems", points: true, xWords: (x) => String(Math.round(2 ** x)) })) : null;
+}
+
+/** Bits per byte on held-out documents: fewer are better. */
+function textTable(rows) {
+  const change = (one) => (one ? [el("b", { class: one.high < 0 ? "up" : one.low > 0 ? "down" : "" }, `${one.value < 0 ? "▼ " : one.value > 0 ? "▲ " : ""}${signed(one.value)}`), " ", el("small", {}, `${signed(one.low)} to ${signed(one.high)}`)] : "–");
+  return table(`Held-out text, ${counted(rows[0].documents, "document")} of ${counted(rows[0].bytes, "byte")}: bits per byte, fewer are better`, ["Model", { title: "Bits per byte", number: true }, { title: "95 % interval", number: true }, { title: "Difference from the first, paired", number: true }],
+    rows.map((row) => [row.moment, el("b", {}, number(row.value)), `${number(row.low)} – ${number(row.high)}`, change(row.difference)]));
 }
 
 /** What a scorer measures on held-out data beside guessing, and whether its chances come true. */

@@ -31,6 +31,8 @@ function drawMenu(name) {
   if (view.stored) return;
   const active = name === "group" ? "rollouts" : name;
   document.getElementById("menu").replaceChildren(...MENU.filter(([key]) => key !== "compare" || view.runs.length > 1 || active === key).map(([key, title]) => el("a", { href: `#/${key}`, "aria-current": key === active ? "page" : null }, title)));
+  const menu = document.getElementById("menu"), chosen = menu.querySelector("[aria-current]");
+  if (chosen) menu.scrollLeft = chosen.offsetLeft - menu.offsetLeft - 20;
 }
 
 async function readRuns() {
