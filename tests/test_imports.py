@@ -135,7 +135,7 @@ ROOMS = {
     "doctor": "output storage",
     "gguf_files": "errors output storage",
     "learners": "algorithm errors gguf_files kernels learning networks output storage types",
-    "ledger": "isolation learning output storage types",
+    "ledger": "errors isolation learning output storage types",
     "sinks": "errors isolation output protocols storage values",
     "engines": "errors kernels learners networks output protocols seeding storage tokens types",
     "rewards": "config environments errors isolation learners output protocols types values",
@@ -159,11 +159,11 @@ ROOMS = {
         "output protocols report rewards seeding sinks sources storage tasks tokens training types values"
     ),
     "preflight": (
-        "algorithm audit doctor errors evaluation isolation learners learning output protocols rewards runs "
+        "algorithm audit doctor errors evaluation isolation kernels learners learning output protocols rewards runs "
         "seeding sources tasks tokens training types values"
     ),
     "commands": (
-        "algorithm audit comparison config engines errors evaluation explain foreign gguf_files learners output "
+        "algorithm audit comparison config engines errors evaluation explain foreign gguf_files learners ledger output "
         "preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens training "
         "types values view"
     ),
