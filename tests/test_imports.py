@@ -140,6 +140,7 @@ ROOMS = {
     "engines": "errors kernels learners networks output protocols tokens types",
     "rewards": "config environments errors isolation learners output protocols types values",
     "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
+    "corpus": "errors output storage tasks values",
     "sources": (
         "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
     ),
@@ -162,7 +163,7 @@ ROOMS = {
         "seeding sources tasks tokens training types values"
     ),
     "commands": (
-        "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "
+        "algorithm audit config corpus engines errors evaluation explain foreign gguf_files learners output preflight "
         "protocols recipes rewards runs seeding serving sinks sources storage tasks tokens training types view"
     ),
 }

@@ -21,6 +21,7 @@ COMMANDS = {
     "new": "write a small task of your own: data, reward, recipe, test, all running",
     "explain": "what a method does to each token: its formula, every number, and in words",
     "audit": "does a reward reward what it should: false positives, false negatives, hostile answers",
+    "corpus": "web archives as training text; benchmark questions in any data",
     "methods": "the methods that ship, a line each",
 }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
+from groupwise.commands.decontamination import add_decontamination_option, decontaminated
 from groupwise.commands.drawing import add_drawing_options, drawn_as_asked
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
@@ -74,6 +75,7 @@ def _parser(for_method: bool) -> ArgumentParser:
     )
     known.add_argument("--dry_run", action="store_true", help="print the recipe and what would break; run nothing")
     add_drawing_options(known)
+    add_decontamination_option(known)
     known.add_argument("--sink", metavar="NAME", action="append", help=SINK_HELP)
     known.add_argument("--stop", metavar="TEXT", action="append", help=STOP_HELP)
     known.add_argument("--chat.NAME", dest="ignored", metavar="VALUE", help=CHAT_HELP)
@@ -100,14 +102,19 @@ def read_recipe(request: Request) -> tuple[Run | None, Request, list[Flag], list
     options that are not the recipe's. None: help was asked for and all that can be said was printed."""
     try:
         if not request.is_file:
-            return drawn_as_asked(_from_method(request), request.chosen), request, [], list(request.names)
+            return _as_asked(_from_method(request), request.chosen), request, [], list(request.names)
         recipe, rest, taken, others = _from_file(request)
-        return drawn_as_asked(recipe, request.chosen), rest, taken, others
+        return _as_asked(recipe, request.chosen), rest, taken, others
     except UserError as error:
         if not request.help:
             raise
         print(visible(f"The options of its stages are listed once it can be made: {error}"))
         return None, request, [], []
+
+
+def _as_asked(recipe: Run, chosen: Namespace) -> Run:
+    """With the options of the command that change what the recipe itself says of its sources and its data."""
+    return decontaminated(drawn_as_asked(recipe, chosen), chosen)
 
 
 def show_help(recipe: Run, request: Request, new_parser: Callable[[bool], ArgumentParser]) -> int:
