@@ -205,6 +205,8 @@ def test_a_page_follows_a_run_that_writes_goes_back_and_starts_over(browser, mak
         begun = time.monotonic()
         hand.write_metrics(directory, 4, reward=0.875)
         playwright.expect(reward).to_have_text("0.875")
+        picture = seen.page.locator(".chart .canvas").first
+        playwright.expect(picture).to_have_attribute("aria-label", re.compile(r"Last values: [^;]*0\.875"))
         assert time.monotonic() - begun < SECONDS / 1000
         lines = (directory / "metrics.jsonl").read_text().splitlines(keepends=True)
         (directory / "metrics.jsonl").write_text("".join(lines[:2]))  # back to the checkpoint of step 2
