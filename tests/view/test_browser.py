@@ -225,6 +225,33 @@ def test_a_page_follows_a_run_that_writes_goes_back_and_starts_over(browser, mak
         seen.close()
 
 
+def test_what_is_written_while_a_page_is_being_read_is_told(browser, make_run, hand):
+    directory = make_run()
+    hand.write_record(directory)
+    to_write = {4: 0.875}  # step to reward
+
+    def answer_late(route):
+        """The page gets an answer that is old when it comes: the change was told before the page was drawn."""
+        answer = route.fetch()
+        while to_write:
+            step, value = to_write.popitem()
+            hand.write_metrics(directory, step, reward=value)
+            time.sleep(1)
+        route.fulfill(response=answer)
+
+    with viewer(directory) as address:
+        seen = Page(browser, address)
+        seen.page.route("**/api/curves*", answer_late)
+        seen.page.reload()
+        reward = seen.page.locator(".chart .legend b").first
+        playwright.expect(reward).to_have_text("0.875")
+        seen.show("rollouts", "tbody tr")
+        to_write[5] = 0.625
+        seen.page.goto(f"{seen.origin}/#/overview")
+        playwright.expect(reward).to_have_text("0.625")
+        seen.close()
+
+
 def test_a_file_shows_its_run_without_a_server_and_fetches_nothing(browser, hostile):
     path = write_page([hostile], hostile / "page.html")
     text = path.read_text(encoding="utf-8")
