@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +153,10 @@ class LocalLearner:
         RuntimeError for values or exact_kl without a critic or a reference."""
 
         def learn(rows: list[int]) -> None:
-            with self._inside():
+            with self._inside(), self._dropping():
                 said = self._outputs([rollouts[row] for row in rows], temperature, outputs)
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
-            with self._inside():
+            with self._inside(), self._dropping():
                 send_back(said, cotangent)
 
         self.budget.each(rollouts, learn, bool(self.slower), together)
@@ -185,6 +185,8 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``trainable.Policy``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
+        if self._adapters:
+            self._adapters.end_update(self.version)
         with self.pool.inside(tiled=self._optimizer.small):
             norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
         self.version += finite
@@ -288,6 +290,10 @@ class LocalLearner:
 
     def _inside(self) -> AbstractContextManager[None]:
         return self.pool.inside(self._policy.backbone.tiled)
+
+    def _dropping(self) -> AbstractContextManager[None]:
+        """Inputs of adapters are dropped where a gradient is made, and nowhere else."""
+        return self._adapters.dropping(self.version) if self._adapters else nullcontext()
 
     def _micro_batch(self, rollouts: Sequence[Rollout], rows: Sequence[int]) -> MicroBatch:
         return MicroBatch.of([rollouts[row] for row in rows], self.device)
