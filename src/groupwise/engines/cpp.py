@@ -67,5 +67,8 @@ def decoder_for(parts: Blueprint) -> Decoder | str:
         return found
     if not found.has_bfloat:
         return "weights are bfloat16, which this processor has no instructions for: float32 is faster here"
-    beside = [module for layer in parts.layers for module in vars(layer).values() if hasattr(module, "get_base_layer")]
+    modules: list[Any] = [parts.head]
+    for layer in parts.layers:
+        modules += [*vars(layer).values(), *(vars(layer.latent).values() if layer.latent else ())]
+    beside = any(hasattr(module, "get_base_layer") for module in modules)
     return "adapters stand beside weights in bfloat16" if beside else found

@@ -113,18 +113,12 @@ class _Reading:
         self.kinds = _kinds(settings, len(self.blocks))
 
     def blueprint(self) -> Blueprint:
-        family, settings, config = self.family, self.settings, self.model.config
-        body = self.body
+        family, settings, body = self.family, self.settings, self.body
         embedding = body["embed_tokens"] if "embed_tokens" in body else body["wte"]
         attention = _attention(self.blocks[0])
-        heads = config.num_attention_heads
-        rotary = body.get("rotary_emb")
+        rotary, heads = body.get("rotary_emb"), self.model.config.num_attention_heads
         latent = "kv_b_proj" in dict(attention.named_children())
         size = attention.qk_head_dim if latent else attention.head_dim
-        order = self._order(rotary, size, embedding.weight)
-        growth = settings.get("rope_parameters") or {}
-        clamp = settings.get("swiglu_limit")
-        scale = float(torch.tensor(config.hidden_size**0.5).to(embedding.weight.dtype)) if family.gemma else 1.0
         return Blueprint(
             layers=tuple(self._layer(number) for number in range(len(self.blocks))),
             embedding=embedding,
@@ -137,25 +131,32 @@ class _Reading:
             head_dim=size,
             eps=next(settings[name] for name in EPS if settings.get(name) is not None),
             attention_scale=attention.scaling,
-            embedding_scale=settings.get("embedding_multiplier") or scale,
-            attention_cap=settings.get("attn_logit_softcapping") or 0.0,
-            logit_cap=settings.get("final_logit_softcapping") or 0.0,
-            logit_scale=settings.get("logit_scale") or 1 / (settings.get("logits_scaling") or 1.0),
-            residual_scale=settings.get("residual_multiplier") or 1.0,
-            activation="clamped" if clamp else ACTIVATIONS[_activation(settings)],
-            clamp=(settings["swiglu_alpha"], clamp) if clamp else (0.0, 0.0),
             norm_offset=1.0 if family.gemma else 0.0,
             centred=family.centred,
             head_norms=family.head_norms,
             parallel=family.parallel,
             places=body.get("wpe"),
-            order=order,
+            order=self._order(rotary, size, embedding.weight),
             alternating=family.alternating,
-            query_growth=(
-                growth.get("llama_4_scaling_beta") or 0.0,
-                int(growth.get("original_max_position_embeddings") or 1),
-            ),
+            **self._numbers(embedding.weight),
         )
+
+    def _numbers(self, weight: torch.Tensor) -> dict[str, Any]:
+        """Scales and caps, and what stands between the matrices of the feed-forward."""
+        settings, root = self.settings, torch.tensor(self.model.config.hidden_size**0.5)
+        growth, clamp = settings.get("rope_parameters") or {}, settings.get("swiglu_limit")
+        length = int(growth.get("original_max_position_embeddings") or 1)
+        return {
+            "embedding_scale": settings.get("embedding_multiplier")
+            or (float(root.to(weight.dtype)) if self.family.gemma else 1.0),
+            "attention_cap": settings.get("attn_logit_softcapping") or 0.0,
+            "logit_cap": settings.get("final_logit_softcapping") or 0.0,
+            "logit_scale": settings.get("logit_scale") or 1 / (settings.get("logits_scaling") or 1.0),
+            "residual_scale": settings.get("residual_multiplier") or 1.0,
+            "activation": "clamped" if clamp else ACTIVATIONS[_activation(settings)],
+            "clamp": (settings["swiglu_alpha"], clamp) if clamp else (0.0, 0.0),
+            "query_growth": (growth.get("llama_4_scaling_beta") or 0.0, length),
+        }
 
     @torch.no_grad()
     def _order(self, rotary: Any, size: int, weight: torch.Tensor) -> tuple[int, ...]:
