@@ -29,7 +29,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "Cohere2": {"logit_scale": 0.25, "sliding_window": 9},
     "Qwen3Moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 8},
     "Glm4": {"head_dim": 8},
-    "Exaone4": {"head_dim": 8, "sliding_window": None},
+    "Exaone4": {"head_dim": 8, "sliding_window": None, "layer_types": ["full_attention"] * 2},
     "Olmo2": {},
     "Mamba": {"state_size": 4},
     "Rwkv": {"attention_hidden_size": 32, "context_length": 128},

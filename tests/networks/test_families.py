@@ -69,7 +69,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_oss": ("gpt_oss", {"num_local_experts": 4, "num_experts_per_tok": 2, **WINDOW, "rope_parameters": ROPE}),
     "qwen3_moe, weights of all": ("qwen3_moe", {**EXPERTS, "num_experts": 8, "norm_topk_prob": False}),
 }  # fmt: skip
-UNKNOWN = {
+UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "gpt2": ({**GPT2, "scale_attn_by_inverse_layer_idx": True}, "scores that every layer scales otherwise"),
     "cohere": ({"use_qk_norm": True}, "LayerNorms of heads"),
     "starcoder2": ({"hidden_act": "relu"}, "activation relu"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
-from groupwise.learners.lora import Adapters, PastPolicy
+from groupwise.learners.lora import Adapters, PastPolicy, dropping, end_update
 from groupwise.learners.memory import MicroBatchBudget
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer, trained_parameters
@@ -153,10 +153,10 @@ class LocalLearner:
         RuntimeError for values or exact_kl without a critic or a reference."""
 
         def learn(rows: list[int]) -> None:
-            with self._inside(), self._dropping():
+            with self._inside(), dropping(self._adapters, self.version):
                 said = self._outputs([rollouts[row] for row in rows], temperature, outputs)
             cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
-            with self._inside(), self._dropping():
+            with self._inside(), dropping(self._adapters, self.version):
                 send_back(said, cotangent)
 
         self.budget.each(rollouts, learn, bool(self.slower), together)
@@ -185,8 +185,7 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``trainable.Policy``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
-        if self._adapters:
-            self._adapters.end_update(self.version)
+        end_update(self._adapters, self.version)
         with self.pool.inside(tiled=self._optimizer.small):
             norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
         self.version += finite
@@ -274,15 +273,15 @@ class LocalLearner:
         return self._reference
 
     def _new_optimizer(self) -> Optimizer:
-        networks = [self._policy.model, *([] if self._critic is None else [self._critic])]
+        networks = self._policy.model, *([] if self._critic is None else [self._critic])
         return Optimizer([trained_parameters(network) for network in networks], self.config)
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
         pool = TileThreads(threads)
         trial = self._policy.shallow(pool)
-        size = self.model.config.get_text_config().vocab_size, self.context_tokens
-        part = MicroBatch.of(trial_rollouts(trial.backbone.parameters, *size), self.device)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        part = MicroBatch.of(trial_rollouts(trial.backbone.parameters, vocabulary, self.context_tokens), self.device)
         with pool.inside(trial.backbone.tiled):
             token_outputs(trial(part), part, 1.0).logprobs.sum().backward()
         for parameter in trained_parameters(self._policy.model):
@@ -290,10 +289,6 @@ class LocalLearner:
 
     def _inside(self) -> AbstractContextManager[None]:
         return self.pool.inside(self._policy.backbone.tiled)
-
-    def _dropping(self) -> AbstractContextManager[None]:
-        """Inputs of adapters are dropped where a gradient is made, and nowhere else."""
-        return self._adapters.dropping(self.version) if self._adapters else nullcontext()
 
     def _micro_batch(self, rollouts: Sequence[Rollout], rows: Sequence[int]) -> MicroBatch:
         return MicroBatch.of([rollouts[row] for row in rows], self.device)
