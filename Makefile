@@ -2,6 +2,7 @@
 # make test         everything the software promises
 # make check        in a minute, before a commit: style, types, who imports whom, and the quick tests
 # make docs         a page for every method, from the recipes and the code (docs/methods), and other systems' names
+# make site         the pages as a site with a menu, links checked (build/site)
 # make parity       losses and gradients of other systems, by their own code, against ours (docs/parity.md)
 # make faults       runs killed, harmed and stopped a hundred times, and what was lost (benchmarks/faults.json)
 # make realmodel    a real chat model, fetched and made better with three seeds (docs/real-model.md); an hour, nothing else
@@ -24,6 +25,10 @@ check: lint
 docs: .venv/.installed-dev
 	.venv/bin/python tools/docs/method_docs.py
 	.venv/bin/python tools/docs/foreign_docs.py
+
+site: .venv/.installed-dev
+	.venv/bin/pip install --quiet --editable ".[docs]"
+	.venv/bin/python -m mkdocs build --strict
 
 parity: .venv-parity/.installed
 	PYTHONPATH=src .venv-parity/bin/python benchmarks/parity
