@@ -70,8 +70,9 @@ from groupwise import NewModel
 NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=128).save("model")
 data = ["--model", "model", "--data", "stepwise:1", "--steps", "1", "--prompts_per_step", "2"]
 small = ["--evaluation.problems", "1", "--learner.threads", "1", "--learner.device", "cpu"]
+small += ["--group_size", "2", "--max_completion_tokens", "8"]
 for words in (
-    ["run", "grpo", *data, "--reward", "answer", *small, "--out", "run", "--group_size", "2", "--max_completion_tokens", "8"],
+    ["run", "grpo", *data, "--reward", "answer", *small, "--out", "run"],
     ["explain", "grpo", "--run", "run", "--step", "1"],
     ["chat", "run/models/grpo", "--prompt", "1 + 1 =", "--max_completion_tokens", "2"],
     ["view", "run", "--export", "page.html"],
