@@ -76,7 +76,7 @@ def test_version(capsys):
         (
             ["xyz"],
             "groupwise: unknown command xyz; there are run, check, evaluate, view, compare, report, list, resume, "
-            "export, push, chat, serve, fetch, convert, new, explain, audit, doctor, methods",
+            "export, push, chat, serve, fetch, convert, new, explain, audit, doctor, corpus, methods",
         ),
         (
             ["evaluate", "m", "--task", "stepwise", "--sample", "4"],

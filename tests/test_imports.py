@@ -140,6 +140,7 @@ ROOMS = {
     "engines": "errors kernels learners networks output protocols seeding storage tokens types",
     "rewards": "config environments errors isolation learners output protocols types values",
     "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
+    "corpus": "errors output storage tasks values",
     "sources": (
         "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
     ),
@@ -163,9 +164,9 @@ ROOMS = {
         "seeding sources tasks tokens training types values"
     ),
     "commands": (
-        "algorithm audit comparison config engines errors evaluation explain foreign gguf_files learners ledger output "
-        "preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens training "
-        "types values view"
+        "algorithm audit comparison config corpus engines errors evaluation explain foreign gguf_files learners ledger "
+        "output preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens "
+        "training types values view"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""

@@ -96,7 +96,7 @@ def _range(text: str | None) -> tuple[int, int | None]:
     """``50-60``, ``50-``, ``-60`` or ``50``."""
     if text is None:
         return 0, None
-    found = re.fullmatch(r"(\d*)(-?)(\d*)", text)
+    found = re.fullmatch(r"(\d*)(?:(-)(\d*))?", text)
     if not found or text in ("", "-"):
         raise UserError(f"--steps is {text}; expected 50, 50-60, 50- or -60")
     first = int(found[1] or 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
+from groupwise.commands.decontamination import add_decontamination_option, decontaminated
 from groupwise.commands.drawing import add_drawing_options, drawn_as_asked
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
@@ -76,6 +77,7 @@ def _parser(for_method: bool) -> ArgumentParser:
     known.add_argument("--dry_run", action="store_true", help="print the recipe and what would break; run nothing")
     add_drawing_options(known)
     add_process_option(known)
+    add_decontamination_option(known)
     known.add_argument("--sink", metavar="NAME", action="append", help=SINK_HELP)
     known.add_argument("--stop", metavar="TEXT", action="append", help=STOP_HELP)
     known.add_argument("--chat.NAME", dest="ignored", metavar="VALUE", help=CHAT_HELP)
@@ -121,7 +123,8 @@ def show_help(recipe: Run, request: Request, new_parser: Callable[[bool], Argume
 
 
 def _as_asked(recipe: Run, chosen: Namespace) -> Run:
-    return with_processes(drawn_as_asked(recipe, chosen), chosen)
+    """The recipe as the command's own options change it: on which rows, when completions are drawn, by whom."""
+    return with_processes(decontaminated(drawn_as_asked(recipe, chosen), chosen), chosen)
 
 
 def _write_options(request: Request, recipe: Run, kept: Sequence[Flag], others: Sequence[str]) -> int:
