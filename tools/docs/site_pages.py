@@ -1,9 +1,10 @@
 """This hook makes the site of the pages as they are: files of the repository that they name are laid beside them, and
-formulas between dollars become MathML, which needs no script."""
+formulas become MathML, which needs no script: those between dollars, and the objectives of the methods' pages."""
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,17 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+
+from formulas import block, latex  # noqa: E402
+
 LINK = re.compile(r"(\]\()((?:\.\./)+)([^)#\s]+)(#[^)\s]*)?\)")
 CODE = re.compile(r"(```.*?^[ ]*```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\w$])")
+OBJECTIVE = re.compile(r"(?<=\n## Objective\n).*?(?=\n## )", re.DOTALL)
+"""Where the formulas of a method's page stand, in plain signs."""
+PLAIN = re.compile(r"```text\n(.*?)```", re.DOTALL)
 NAMED: set[str] = set()
 """Files outside of the pages' folder that a page names."""
 
@@ -52,7 +60,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             raise PluginError(f"{page.file.src_uri}: names {target}, which is not there")
         return f"]({'../' * page.file.src_uri.count('/')}{_laid(target)})"
 
-    parts = CODE.split(LINK.sub(pointed, markdown))
+    markdown = LINK.sub(pointed, markdown)
+    if page.file.src_uri.startswith("methods/"):
+        markdown = OBJECTIVE.sub(lambda match: PLAIN.sub(_written, match[0]), markdown)
+    parts = CODE.split(markdown)
     return "".join(part if at % 2 else _drawn(part) for at, part in enumerate(parts))
 
 
@@ -69,6 +80,15 @@ def _outside(pages: Path, page: str, match: re.Match[str]) -> str | None:
 def _laid(name: str) -> str:
     """Where it lies in the site: a page of Markdown would be drawn, and code be run, under its own ending."""
     return f"repository/{name}.txt"
+
+
+def _written(match: re.Match[str]) -> str:
+    """A block of plain signs, a line a formula; what defines a sign stands further in."""
+    lines = (
+        f'<div class="{"formula" if first else "formula given"}">{convert(latex(line), display="block")}</div>'
+        for first, line in block(match[1])
+    )
+    return "\n" + "\n".join(lines) + "\n"
 
 
 def _drawn(text: str) -> str:
