@@ -12,8 +12,8 @@ GREEK = {
 }  # fmt: skip
 SIGNS = {
     "Σ": r"\sum", "Π": r"\prod", "∇": r"\nabla", "∂": r"\partial", "≥": r"\ge", "≤": r"\le", "·": r"\cdot",
-    "~": r"\sim", "±": r"\pm", "←": r"\leftarrow", "√": r"\surd", "½": r"\tfrac{1}{2}", "²": "^2", "∞": r"\infty", "‖": r"\Vert",
-    "*": r"\ast", "≠": r"\ne", "→": r"\rightarrow", "×": r"\times",
+    "~": r"\sim", "±": r"\pm", "←": r"\leftarrow", "√": r"\surd", "½": r"\tfrac{1}{2}", "²": "^2",
+    "∞": r"\infty", "‖": r"\Vert", "*": r"\ast", "≠": r"\ne", "→": r"\rightarrow", "×": r"\times",
 }  # fmt: skip
 FUNCTIONS = frozenset(("min", "max", "clip", "log", "exp", "mean", "std", "var", "sg", "sign", "index", "greedy"))
 FUNCTIONS |= {"softmax", "KL", "GC", "k1", "k2", "k3", "tanh", "gate", "correction"}
