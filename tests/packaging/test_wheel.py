@@ -11,7 +11,7 @@ import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
@@ -96,21 +96,8 @@ def test_it_runs_installed_and_without_the_checkout(built: tuple[Path, Path], tm
     fresh, here = tmp_path / "fresh", tmp_path / "here"
     here.mkdir()
     call([python, "-m", "venv", "--without-pip", str(fresh)], here)
-    call(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            str(fresh),
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-index",
-            str(built[0]),
-        ],
-        here,
-    )
+    install = [sys.executable, "-m", "pip", "--python", str(fresh), "install", "--quiet", "--no-deps", "--no-index"]
+    call([*install, str(built[0])], here)
     installed = next(fresh.glob("lib/python*/site-packages"))
     (installed / "others.pth").write_text(f"{found}\n")
     call([str(fresh / "bin" / "python"), "-c", RUN, str(installed), json.dumps(COMMANDS)], here)
@@ -120,7 +107,8 @@ def test_it_runs_installed_and_without_the_checkout(built: tuple[Path, Path], tm
     with subprocess.Popen([script, "view", "run"], cwd=here, env=alone(), stdout=subprocess.PIPE, text=True) as viewer:
         try:
             assert viewer.stdout is not None
-            with urlopen(viewer.stdout.readline().strip(), timeout=60) as answer:
+            browser = build_opener(HTTPCookieProcessor())  # the token becomes a cookie
+            with browser.open(viewer.stdout.readline().strip(), timeout=60) as answer:
                 assert b"</html>" in answer.read()
         finally:
             viewer.terminate()
