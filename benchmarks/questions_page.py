@@ -1,4 +1,4 @@
-"""This module writes the numbers of benchmarks/questions.json as the sentences of docs/questions.md between its marks."""
+"""This module writes the numbers of benchmarks/questions.json as sentences between the marks of docs/questions.md."""
 
 from __future__ import annotations
 
