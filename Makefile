@@ -29,7 +29,7 @@ docs: .venv/.installed-dev
 
 site: .venv/.installed-dev
 	.venv/bin/pip install --quiet --editable ".[docs]"
-	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 parity: .venv-parity/.installed
 	PYTHONPATH=src .venv-parity/bin/python benchmarks/parity

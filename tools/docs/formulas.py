@@ -70,7 +70,7 @@ def _part(text: str) -> str:
         out.append(drawn)
     if said:
         out.append(_text(said))
-    return " ".join(part for part in out if part)
+    return " ".join(part for part in out if part).replace(r"( \text{ ", r"( \text{")
 
 
 def _text(words: list[str]) -> str:

@@ -61,8 +61,8 @@ def _parity(found: Found) -> str:
     same = sum(row["verdict"] == "same" for row in found["rows"])
     rows, to = len(found["rows"]), f"{found['tolerance']:g}"
     return (
-        f"{same} of {rows} losses and gradients equal those of TRL, verl and OpenRLHF to {to}, and {rows - same} differ "
-        "in a way that is explained"
+        f"{same} of {rows} losses and gradients equal those of TRL, verl and OpenRLHF to {to}, and {rows - same} "
+        "differ in a way that is explained"
     )
 
 
@@ -226,7 +226,8 @@ def _row(claim: Claim) -> str:
     found = json.loads((FOLDER / claim.file).read_text())
     where = _machine(found)
     words = claim.words(found) + (f" ({where})" if where else "")
-    return f"| {words} | `{command_of(claim.file, claim.command)}` | {_link(claim.file)} | {_pages(claim.file, claim.page)} |"
+    cells = words, f"`{command_of(claim.file, claim.command)}`", _link(claim.file), _pages(claim.file, claim.page)
+    return f"| {' | '.join(cells)} |"
 
 
 def _machine(found: Found) -> str:

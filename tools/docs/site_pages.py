@@ -20,12 +20,22 @@ from formulas import block, latex  # noqa: E402
 LINK = re.compile(r"(\]\()((?:\.\./)+)([^)#\s]+)(#[^)\s]*)?\)")
 CODE = re.compile(r"(```.*?^[ ]*```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
-INLINE = re.compile(r"(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\w$])")
+INLINE = re.compile(r"(?<![\\$\w])\$(?=\S)((?:[^$\n]|\n(?!\n))+?)(?<=\S)\$(?![\w$])")
 OBJECTIVE = re.compile(r"(?<=\n## Objective\n).*?(?=\n## )", re.DOTALL)
 """Where the formulas of a method's page stand, in plain signs."""
 PLAIN = re.compile(r"```text\n(.*?)```", re.DOTALL)
 NAMED: set[str] = set()
 """Files outside of the pages' folder that a page names."""
+
+
+def on_config(config: Any) -> Any:
+    """Puts every method's page into the menu, in the order of their index."""
+    index = (Path(config["docs_dir"]) / "methods" / "README.md").read_text(encoding="utf-8")
+    names = list(dict.fromkeys(re.findall(r"^\* \[\w+\]\((\w+)\.md\)", index, re.MULTILINE)))
+    for entry in config["nav"]:
+        if "Methods" in entry:
+            entry["Methods"] = ["methods/README.md", *({name: f"methods/{name}.md"} for name in names)]
+    return config
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -64,7 +74,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if page.file.src_uri.startswith("methods/"):
         markdown = OBJECTIVE.sub(lambda match: PLAIN.sub(_written, match[0]), markdown)
     parts = CODE.split(markdown)
-    return "".join(part if at % 2 else _drawn(part) for at, part in enumerate(parts))
+    return "".join(part.replace("\\|", "|") if at % 2 else _drawn(part) for at, part in enumerate(parts))
 
 
 def _outside(pages: Path, page: str, match: re.Match[str]) -> str | None:
@@ -92,5 +102,7 @@ def _written(match: re.Match[str]) -> str:
 
 
 def _drawn(text: str) -> str:
-    text = BLOCK.sub(lambda match: f"\n{convert(match[1].strip(), display='block')}\n", text)
-    return INLINE.sub(lambda match: convert(match[1]), text)
+    """Formulas between dollars; and a tilde that is escaped for GitHub, where two of them strike out."""
+    text = BLOCK.sub(lambda match: f"\n<div>{convert(match[1].strip(), display='block')}</div>\n", text)
+    text = INLINE.sub(lambda match: f"<span>{convert(match[1].replace(chr(10), ' '))}</span>", text)
+    return text.replace("\\~", "~")
