@@ -35,7 +35,7 @@ def test_the_target_is_reached_where_the_mean_of_three_steps_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(questions, "RUNS", tmp_path)
-    a_run(tmp_path / "one", [0.5, 1.0, 0.5, 0.95, 1.0, 0.2])
+    a_run(tmp_path / "one", [0.5, 0.75, 0.5, 1.0, 1.0, 0.25])
     found = questions.reached("one")
     assert found == {
         "steps": 5,
