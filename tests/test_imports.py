@@ -154,6 +154,7 @@ ROOMS = {
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
         "output protocols report rewards seeding sinks sources storage tasks tokens training types values"
     ),
+    "harness": "engines errors learners runs seeding sources tasks types",
     "preflight": (
         "algorithm audit doctor errors evaluation isolation learners learning output protocols rewards runs "
         "seeding sources tasks tokens training types values"
