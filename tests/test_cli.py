@@ -75,7 +75,7 @@ def test_version(capsys):
         (["rnu"], "groupwise: unknown command rnu: perhaps you meant run"),
         (
             ["xyz"],
-            "groupwise: unknown command xyz; there are run, check, evaluate, chat, serve, fetch, convert, new, "
+            "groupwise: unknown command xyz; there are run, check, evaluate, view, chat, serve, fetch, convert, new, "
             "explain, audit, methods",
         ),
         (

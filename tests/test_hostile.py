@@ -205,31 +205,16 @@ class Tags(HTMLParser):
 
 def test_the_report_shows_it_and_runs_nothing(tmp_path: Path) -> None:
     small = {name: text[:3000] for name, text in HOSTILE.items()}
-    attempts = [
-        {
-            "text": text,
-            "tokens": [text, "\x00", text[:3]],
-            "reward": 1.0,
-            "advantage": 0.5,
-            "coefficients": [0.1, -0.2, None],
-            "logprobs": [-0.1, -0.2, None],
-            "finished": True,
-        }
-        for text in small.values()
-    ]
-    groups = [
-        {"stage": "s", "step": 1, "prompt": text, "answer": text, "rollouts": [one]}
-        for text, one in zip(small.values(), attempts, strict=True)
-    ]
     write_json(tmp_path / "run.json", {"name": small["script"], "recipe": small, "stages": []})
-    write_json(tmp_path / "groups.json", groups)
+    alarms = [{"stage": "s", "step": 1, "alarm": text, "sentence": text} for text in small.values()]
+    (tmp_path / "alarms.jsonl").write_text("".join(json.dumps(row) + "\n" for row in alarms), encoding="utf-8")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     seen = Tags()
     seen.feed(page)
-    assert seen.tags.count("script") == 1
+    assert seen.tags.count("script") == 2  # its own, and its data
     assert "img" not in seen.tags
     assert seen.handlers == []
-    assert "&lt;script&gt;alert(1)" in page
+    assert "\\u003cscript>alert(1)" in page
 
 
 def test_files_keep_half_a_surrogate_pair_as_json_does(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ ROOMS = {
     "learners": "algorithm errors gguf_files kernels learning networks output storage types",
     "ledger": "isolation learning output storage types",
     "sinks": "errors isolation output protocols storage values",
-    "engines": "errors kernels learners networks output protocols tokens types",
+    "engines": "errors kernels learners networks output protocols seeding storage tokens types",
     "rewards": "config environments errors isolation learners output protocols types values",
     "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
     "sources": (
@@ -147,8 +147,12 @@ ROOMS = {
     "evaluation": "errors output protocols rewards seeding sources tasks tokens types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
-    "report": "errors evaluation output sinks storage",
-    "training": "algorithm errors evaluation learning protocols rewards seeding sources tasks tokens types values",
+    "view": "config errors evaluation output storage",
+    "report": "errors view",
+    "comparison": "config errors evaluation output view",
+    "training": (
+        "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types values"
+    ),
     "explain": "algorithm errors learning ledger output recipes rewards sources training types values",
     "runs": (
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
@@ -160,8 +164,9 @@ ROOMS = {
         "seeding sources tasks tokens training types values"
     ),
     "commands": (
-        "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "
-        "protocols recipes rewards runs seeding serving sinks sources storage tasks tokens training types"
+        "algorithm audit comparison config engines errors evaluation explain foreign gguf_files learners output "
+        "preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens training "
+        "types values view"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""

@@ -16,7 +16,7 @@ from groupwise.values.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from groupwise import algorithm, engines, environments, learners, recipes, rewards, tasks
-    from groupwise.engines import Native
+    from groupwise.engines import Native, VLLMServers
     from groupwise.environments import Ended, Says, Tools, Turns, as_environment
     from groupwise.errors import UserError
     from groupwise.evaluation.comparison import compare
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from groupwise.runs.session import run
     from groupwise.sinks.trackers import MLflow, TensorBoard, Trackio, Wandb
     from groupwise.sources import (
+        Ahead,
         AllRollouts,
         BestAndWorst,
         Demonstrations,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         OnPolicy,
         Pairs,
         StepLabels,
+        Stream,
         informative,
         mixed,
     )
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Native": "engines",
+    "VLLMServers": "engines",
     "Ended": "environments",
     "Says": "environments",
     "Tools": "environments",
@@ -63,6 +66,7 @@ _HOMES = {
     "Outcome": "runs.recipe",
     "Run": "runs.recipe",
     "run": "runs.session",
+    "Ahead": "sources",
     "AllRollouts": "sources",
     "BestAndWorst": "sources",
     "Demonstrations": "sources",
@@ -73,6 +77,7 @@ _HOMES = {
     "OnPolicy": "sources",
     "Pairs": "sources",
     "StepLabels": "sources",
+    "Stream": "sources",
     "informative": "sources",
     "mixed": "sources",
     "MLflow": "sinks.trackers",
@@ -87,6 +92,7 @@ _HOMES = {
 _ROOMS = ("algorithm", "engines", "environments", "learners", "recipes", "rewards", "tasks")
 
 __all__ = [
+    "Ahead",
     "AllRollouts",
     "BestAndWorst",
     "Checkpoints",
@@ -110,12 +116,14 @@ __all__ = [
     "Says",
     "Stage",
     "StepLabels",
+    "Stream",
     "Task",
     "TensorBoard",
     "Tools",
     "Trackio",
     "Turns",
     "UserError",
+    "VLLMServers",
     "Wandb",
     "algorithm",
     "as_environment",

@@ -67,12 +67,11 @@ def test_groups_hold_conversations_with_what_each_turn_was_worth(run: Path) -> N
 
 def test_the_report_shows_them_and_nothing_of_theirs_is_markup(run: Path) -> None:
     page = (run / "report.html").read_text()
-    assert 'class="bubble heard"' in page
-    assert "more &amp; &lt;b&gt;more&lt;/b&gt;" in page
+    assert '"role":"user","tool":"","text":"more & \\u003cb>more\\u003c/b>"' in page
     assert "<b>more" not in page
     assert page.count("<script>") == 1
-    assert re.search(r"4 episodes · mean reward [\d.−–]+ · \d (finished|truncated)", page)
-    assert ">Turns<" in page
+    assert '"members":4' in page
+    assert '"turns":[' in page
 
 
 def test_explain_shows_two_conversations_and_each_turns_push(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -256,7 +256,7 @@ def test_an_engine_that_stays_behind(
     alarms = {row["alarm"] for row in said} & {"stale rollouts", "sampler and learner disagree"}
     assert alarms == {"stale rollouts" if honest else "sampler and learner disagree"}
     assert heard.rows[-1]["staleness"] == (7 if honest else 0)
-    assert ("off_policy_kl" in heard.rows[-1]) == honest
+    assert ("policy_drift" in heard.rows[-1]) == honest
 
 
 def test_a_learning_rate_that_is_far_too_high(tiny_model: Path, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_every_scorer_is_evaluated_as_one(straight: tuple[gw.Outcome, Breaks]) -
     kept = json.loads((outcome.directory / "evaluation.json").read_text())
     assert kept["models"] == []
     assert [row["stage"] for row in kept["scorers"]] == list(kinds)
-    assert "Scorer of pairs" in (outcome.directory / "report.html").read_text()
+    assert '"scorers":[{"stage":"pairs"' in (outcome.directory / "report.html").read_text()
     assert "AutoModelForSequenceClassification" in (outcome.directory / "models" / "steps" / "README.md").read_text()
     assert any(note.startswith("pairs: accuracy") for note in sink.notes)
 

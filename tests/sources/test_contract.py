@@ -16,6 +16,7 @@ import pytest
 from groupwise import recipes
 from groupwise.algorithm import Algorithm, Source
 from groupwise.sources import (
+    Ahead,
     AllRollouts,
     Demonstrations,
     DrawContext,
@@ -25,6 +26,7 @@ from groupwise.sources import (
     Pairs,
     RolloutBatch,
     StepLabels,
+    Stream,
 )
 from groupwise.tasks.task import Task
 from groupwise.tokens.segmentation import Lines
@@ -77,6 +79,8 @@ class Made:
     source: Source
     algorithm: Algorithm = recipes.grpo
     task: Task = field(default_factory=lambda: Task("rows", ROWS, (Odd(),)))
+    timed: bool = False
+    """Whether what it draws depends on how fast things are."""
 
 
 PLAIN, STEPS = Task("rows", ROWS), Task("rows", ROWS, (Odd(),), steps=EveryThird())
@@ -88,6 +92,9 @@ SOURCES = {
     "OnPolicy": Made(OnPolicy(group_size=3, max_completion_tokens=6)),
     "OnPolicy, redraws": Made(OnPolicy(group_size=3, max_completion_tokens=6, without_signal="redraw")),
     "OnPolicy, greedy": Made(OnPolicy(group_size=2, max_completion_tokens=6, greedy_baseline=True), recipes.remax),
+    "Ahead": Made(Ahead(OnPolicy(group_size=3, max_completion_tokens=6))),
+    "Ahead, redraws": Made(Ahead(OnPolicy(group_size=3, max_completion_tokens=6, without_signal="redraw"), 2)),
+    "Stream": Made(Stream(OnPolicy(group_size=3, max_completion_tokens=6), segment_tokens=2), timed=True),
     "FrozenPolicy": Made(FrozenPolicy(select=AllRollouts(), **SAMPLED), recipes.rft),
     "FrozenPolicy and rows": Made(FrozenPolicy(select=AllRollouts(), demonstrations=True, **SAMPLED), recipes.rft),
     "MonteCarloSteps": Made(MonteCarloSteps(continuations=2, **SAMPLED), recipes.process_reward_model_automatic, STEPS),
@@ -118,6 +125,8 @@ def what(draw: RolloutBatch) -> tuple[Any, ...]:
 
 
 def test_a_draw_is_a_function_of_seed_and_position(made: Made, begin: Begin) -> None:
+    if made.timed:
+        pytest.skip("its draws depend on the clock: tests/sources/test_stream.py")
     first = made.source.draw(begin(made), {})
     assert what(made.source.draw(begin(made), {})) == what(first)
     assert first.groups
@@ -127,6 +136,8 @@ def test_a_draw_is_a_function_of_seed_and_position(made: Made, begin: Begin) -> 
 
 def test_it_goes_on_exactly_where_it_stands(made: Made, begin: Begin, tmp_path: Path) -> None:
     """In one go, and by another process that knows the position as a checkpoint keeps it, and what the store has."""
+    if made.timed:
+        pytest.skip("its draws depend on the clock: tests/sources/test_stream.py")
     here, position, draws = begin(made, store=tmp_path), {}, []
     for _ in range(4):
         draws.append(made.source.draw(here, position))

@@ -288,9 +288,11 @@ def test_metrics_count_tokens_by_their_versions(open_learner: Open, make_rollout
     assert (told["staleness"], told["staleness/mean"], told["off_policy_ratio"]) == (2.0, 3 / 5, 0.5)
     _, metrics = update(stage, learner, groups, signals, step=0, seed=0)
     assert metrics["engine_learner_gap"] == pytest.approx(0.15 / 3, rel=1e-5)
-    assert metrics["off_policy_kl"] == pytest.approx((math.exp(0.5) - 1.5 + math.exp(-0.5) - 0.5) / 2, rel=1e-5)
+    assert told["mixed_versions_ratio"] == 3 / 5
+    assert metrics["policy_drift/max"] == pytest.approx(0.5, rel=1e-5)
+    assert metrics["policy_drift"] == pytest.approx((math.exp(0.5) - 1.5 + math.exp(-0.5) - 0.5) / 2, rel=1e-5)
     masked = replace(mixed, mask=(False, True, True))
-    assert staleness(4, [masked]) == {"staleness": 2.0, "staleness/mean": 1 / 2}
+    assert staleness(4, [masked]) == {"staleness": 2.0, "staleness/mean": 1 / 2, "mixed_versions_ratio": 1.0}
 
 
 # A run

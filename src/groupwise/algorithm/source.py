@@ -64,6 +64,11 @@ class Source(Protocol):
         it makes no draws ahead and has no use for them."""
         return not pending
 
+    def pause(self, context: DrawContext) -> None:
+        """Leaves the engine to whoever asks, such as an evaluation, until the next draw: waits for what is under way
+        there."""
+        return
+
     def close(self, context: DrawContext) -> None:
         """Ends what it has under way: the stage is over, or stops here."""
         return
@@ -71,9 +76,14 @@ class Source(Protocol):
     # Who draws, and how much
 
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:
-        """Says who draws its completions: the policy that learns, as it is at each draw; another policy, or the same
-        one as it was at another time or temperature; or no policy of ours."""
+        """Says who draws its completions: the policy that learns, as it is at each draw or ``lag`` steps before;
+        another policy, or the same one as it was at another time or temperature; or no policy of ours."""
         return "nobody"
+
+    def lag(self) -> int:
+        """Says by how many steps the weights that draw may be behind those that learn. With 1 or more it samples
+        beside learning, so that its engine needs weights of its own."""
+        return 0
 
     def samples_from(self) -> tuple[str, ...]:
         """Names the models that do not learn here and that it samples from, named as ``Stage.start`` names them; an
@@ -99,6 +109,10 @@ class Source(Protocol):
     def of_policy(self, models: tuple[str, ...], replay: float, replay_from: tuple[str, ...]) -> Source | None:
         """The same with samples of these models, a share of what earlier stages kept among them; None where it does not
         sample from policies that no longer change."""
+        return None
+
+    def wraps(self) -> Source | None:
+        """Returns the source whose draws it makes, at another time; None where it makes its own."""
         return None
 
     # What it makes of rows and groups

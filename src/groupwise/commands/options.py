@@ -9,7 +9,7 @@ import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass, replace
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 import tyro
 
@@ -22,7 +22,12 @@ from groupwise.runs.recipe import Run
 from groupwise.tasks.task import Task
 from groupwise.training.stage import Stage
 
-CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed, tyro.conf.FlagConversionOff)
+CONFIG = (
+    tyro.conf.HelptextFromCommentsOff,
+    tyro.conf.AvoidSubcommands,
+    tyro.conf.SuppressFixed,
+    tyro.conf.FlagConversionOff,
+)
 
 NOT_NUMBERS = ("name", "model", "stages", "sinks")
 """Fields of a run that have no options of their own."""
@@ -125,12 +130,15 @@ def _view(recipe: Run) -> tuple[type, Any]:
     """A dataclass with a field for each stage, and its value: what tyro turns into options."""
     rows: list[Any] = []
     for stage in recipe.stages:
-        name, source = "" if len(recipe.stages) == 1 else stage.name, stage.algorithm.source
+        name = "" if len(recipe.stages) == 1 else stage.name
         shown: Any = Annotated[TunableStage, tyro.conf.arg(name=name)]
         rows.append((_identifier(stage), shown, field(default=_tunable(stage))))
         # In its own field: a protocol with attributes, such as Source, hides from tyro which class a value has.
-        named: Any = Annotated[type(source), tyro.conf.arg(name=f"{name}.algorithm.source".lstrip("."))]
-        rows.append((f"{_identifier(stage)}_source", named, field(default=source)))
+        # Of a source that wraps another one the options are those of both, under one name.
+        for place, source in enumerate(_sources(stage)):
+            shown_source = _unwrapped(source)
+            named: Any = Annotated[type(shown_source), tyro.conf.arg(name=f"{name}.algorithm.source".lstrip("."))]
+            rows.append((f"{_identifier(stage)}_source_{place}", named, field(default=shown_source)))
     for option in fields(recipe):
         if option.name not in NOT_NUMBERS:
             value = getattr(recipe, option.name)
@@ -140,6 +148,31 @@ def _view(recipe: Run) -> tuple[type, Any]:
     return view, view()
 
 
+def _sources(stage: Stage) -> list[Any]:
+    """The stage's source, and what it wraps."""
+    found = [stage.algorithm.source]
+    while (inner := found[-1].wraps()) is not None:
+        found.append(inner)
+    return found
+
+
+def _unwrapped(source: Any) -> Any:
+    """The source; of one that wraps another its other options alone, since those of a slot are of no one class."""
+    if source.wraps() is None:
+        return source
+    own = [option for option in fields(source) if option.name != "source"]
+    kind = make_dataclass(
+        type(source).__name__, [(option.name, _types(source)[option.name], option) for option in own], frozen=True
+    )
+    kind.__doc__ = type(source).__doc__
+    return kind(**{option.name: getattr(source, option.name) for option in own})
+
+
+def _types(source: Any) -> dict[str, Any]:
+    """What its options hold, by name."""
+    return get_type_hints(type(source), include_extras=True)
+
+
 def _tunable(stage: Stage) -> Any:
     """Without the task: it has no numbers, and tyro would look at every one of its rows."""
     values = {option.name: getattr(stage, option.name) for option in fields(stage)}
@@ -147,7 +180,11 @@ def _tunable(stage: Stage) -> Any:
 
 
 def _tuned_stage(tuned: Any, stage: Stage) -> Stage:
-    found, source = getattr(tuned, _identifier(stage)), getattr(tuned, f"{_identifier(stage)}_source")
+    found, sources = getattr(tuned, _identifier(stage)), _sources(stage)
+    source: Any = None
+    for place, known in reversed(list(enumerate(sources))):
+        options = getattr(tuned, f"{_identifier(stage)}_source_{place}")
+        source = options if source is None else replace(known, source=source, **vars(options))
     values = {option.name: getattr(found, option.name) for option in fields(stage)}
     algorithm = replace(found.algorithm, source=source)
     return Stage(**values | {"name": stage.name, "algorithm": algorithm, "task": stage.task})

@@ -12,7 +12,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from numbers import Integral, Real
 from types import UnionType
 from typing import Annotated, Any
@@ -46,7 +46,7 @@ def refuse_numbers(value: Any, prefix: str) -> None:
 
 def numbers(value: Any, prefix: str = "--") -> Iterator[tuple[str, Any, str, bool]]:
     """Yields ``(option, value, interval, whole)`` of every number in a dataclass and in those inside it."""
-    declared = _declared(type(value))
+    declared = _declared(type(value))  # type: ignore[arg-type]
     for each in fields(value):
         inner = getattr(value, each.name)
         interval, kinds = declared[each.name]
@@ -60,6 +60,7 @@ def numbers(value: Any, prefix: str = "--") -> Iterator[tuple[str, Any, str, boo
             yield from numbers(inner, f"{name}.")
 
 
+@lru_cache(maxsize=1024)
 def _declared(kind: type[Any]) -> Mapping[str, tuple[str | None, frozenset[Any]]]:
     """Of each field its interval, None where none is declared, and what it is made of."""
     try:

@@ -31,7 +31,7 @@ def coincidence(stage: Stage) -> str:
 
     updates, known = stage.minibatches * stage.epochs, presets()
     own = _preset(stage, known)
-    if own is None or (updates == 1 and _updates(own) == 1):
+    if own is None or stage.algorithm.source.lag() or (updates == 1 and _updates(own) == 1):
         return ""
     found = coincidences(stage.algorithm, updates, {name: each for name, each in known.items() if name != own})
     if not found:

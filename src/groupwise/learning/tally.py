@@ -14,6 +14,7 @@ from groupwise.algorithm import Algorithm, Coefficients, Outputs, Signals, gradi
 from groupwise.learning.nonfinite import NonFiniteUpdate, refuse_bad
 from groupwise.learning.record import BadNumber
 from groupwise.learning.train_batch import TrainBatch, own_tokens
+from groupwise.types import ANOTHER_POLICY
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,8 @@ class Tally:
     """By the metric's name, which is the sum divided by one of the three numbers above."""
     means: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """By the metric's name, a sum and what divides it."""
+    largest: Mapping[str, float] = field(default_factory=dict)
+    """By the metric's name, the largest of its values."""
     rows: tuple[int, ...] = ()
     """The row number in the draw of each row of the tables."""
     logprobs: Tensor = field(default_factory=lambda: torch.zeros(0, 0))  # [rows, T] float32
@@ -59,6 +62,9 @@ class Tally:
             for name, (value, count) in tally.means.items():
                 before = means.get(name, (0.0, 0.0))
                 means[name] = before[0] + value, before[1] + count
+        largest: dict[str, float] = {}
+        for tally in tallies:
+            largest |= {name: max(value, largest.get(name, value)) for name, value in tally.largest.items()}
         some = [tally for tally in tallies if tally.rows]
         said = any(tally.entropy is not None for tally in some)
         entropies = [torch.zeros_like(tally.logprobs) if tally.entropy is None else tally.entropy for tally in some]
@@ -68,6 +74,7 @@ class Tally:
             sum((tally.own_tokens for tally in tallies), 0.0),
             sums,
             means,
+            largest,
             tuple(row for tally in tallies for row in tally.rows),
             _stacked([tally.logprobs for tally in some]),
             _stacked([tally.coefficients for tally in some]),
@@ -96,13 +103,15 @@ def coefficients(batch: TrainBatch, algorithm: Algorithm, outputs: Outputs) -> t
         refuse_bad(signals, outputs, found)
     except NonFiniteUpdate as bad:
         return found.cotangent, replace(tally, bad=_located(bad.number, batch))
-    measures = {**algorithm.objective.measures(outputs.logprobs, signals)}
+    measures, largest = {**algorithm.objective.measures(outputs.logprobs, signals)}, dict[str, float]()
     if signals.off_policy is not None and signals.off_policy.any() and not algorithm.trains_scorer:
-        measures |= _distance(outputs.logprobs, signals, signals.off_policy)
+        distances, largest = _distances(outputs.logprobs, batch, signals.off_policy)
+        measures |= distances
     return found.cotangent, replace(
         tally,
         sums={name: 0.0 + float(value) for name, value in _sums(algorithm, signals, outputs, found)},
         means={name: (0.0 + float(total), 0.0 + float(count)) for name, (total, count) in measures.items()},
+        largest=largest,
         entropy=None if outputs.entropy is None else outputs.entropy.float(),
     )
 
@@ -147,11 +156,23 @@ def _stacked(tables: Sequence[Tensor]) -> Tensor:
     return stacked
 
 
-def _distance(logprobs: Tensor, signals: Signals, off_policy: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Sum and number of tokens of how far the learner is from other policies whose completions it learns from."""
-    assert signals.behavior_logprobs is not None
-    mask = signals.mask & off_policy
-    return {"off_policy_kl": (mismatch(logprobs, signals.behavior_logprobs, mask)["engine_learner_kl"], mask.sum())}
+def _distances(
+    logprobs: Tensor, batch: TrainBatch, off_policy: Tensor
+) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, float]]:
+    """Sum and number of tokens of how far the learner is from those whose completions it learns from, and the largest:
+    from other policies, and from itself as it was when it drew (drift)."""
+    behavior = batch.signals.behavior_logprobs
+    assert behavior is not None
+    mask = batch.signals.mask & off_policy
+    foreign = torch.tensor([rollout.version == ANOTHER_POLICY for rollout in batch.rollouts])[:, None]
+    sums: dict[str, tuple[Tensor, Tensor]] = {}
+    largest: dict[str, float] = {}
+    for name, own in (("off_policy_kl", mask & foreign), ("policy_drift", mask & ~foreign)):
+        if own.any():
+            sums[name] = mismatch(logprobs, behavior, own)["engine_learner_kl"], own.sum()
+            if name == "policy_drift":
+                largest[f"{name}/max"] = float((logprobs.double() - behavior)[own].abs().max())
+    return sums, largest
 
 
 def mismatch(logprobs: Tensor, behavior_logprobs: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -207,9 +228,9 @@ def _means(updates: Sequence[Update]) -> dict[str, float]:
             continue
         per = [tally.sums[name] / (tally.count if name == "objective" else tally.tokens) for tally in tallies]
         metrics[name] = sum(per) / len(per)
-    for name in tallies[0].means:
-        totals, counts = zip(*(tally.means[name] for tally in tallies), strict=True)
-        metrics[name] = sum(totals) / max(sum(counts), 1e-12)
+    whole = Tally.total([Tally(means=tally.means, largest=tally.largest) for tally in tallies])
+    metrics |= {name: total / max(count, 1e-12) for name, (total, count) in whole.means.items()}
+    metrics |= whole.largest
     for name in updates[0].metrics:
         metrics[name] = sum(update.metrics[name] for update in updates) / len(updates)
     return metrics | {"loss": -metrics["objective"]}

@@ -1,1 +1,2 @@
-"""The report of a run: one page that needs no network and no script."""
+"""This package writes the report of a run, the viewer's page as one file that needs no network; and markup for other
+pages."""

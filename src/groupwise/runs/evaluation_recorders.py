@@ -35,6 +35,7 @@ class PolicyEvaluations(Recorder):
         """Evaluates the present weights on the first held-out problems, where that is due."""
         if not evaluation_due(self.stage, progress.step):
             return {}
+        self.stage.algorithm.source.pause(self.context)
         self.context.engine.load(self.learner.weights(), self.learner.version)
         return quick_evaluation(self.context, self.held_out, self.greedy.extend)
 

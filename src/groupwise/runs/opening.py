@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,10 +47,13 @@ class Opener:
 
     def engine(self, stage: Stage, learner: Trainable, present: Path | str, begun: Path | str) -> RolloutEngine:
         """Opens an engine on the policy in ``present``; for a scorer, when it is first asked, one on the policy in
-        ``begun``, whose trunk the scorer began with."""
+        ``begun``, whose trunk the scorer began with. It has weights of its own where it samples beside learning."""
         if learner.policy is None:
             return Lazy(learner.context_tokens, lambda: self.engine_on(begun, learner.tokenizer))
-        return self.recipe.engine.open(present, learner.policy.live_module(), learner.tokenizer, self.note)
+        live = learner.policy.live_module()
+        if live is not None and stage.algorithm.source.lag():
+            live = copy.deepcopy(live).requires_grad_(False)
+        return self.recipe.engine.open(present, live, learner.tokenizer, self.note)
 
     def engine_on(self, source: Path | str, ours: Any) -> RolloutEngine:
         """Opens an engine on a policy that nothing trains. Raises UserError where it does not speak the tokens of the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ def note_changes(place: RunDirectory, now: Mapping[str, Any], tell: Callable[[st
     more = f" and {len(changes) - SHOWN_CHANGES} more" if len(changes) > SHOWN_CHANGES else ""
     tell(f"continued under other conditions, so bits may differ: {'; '.join(changes[:SHOWN_CHANGES])}{more}")
     place.write_record({**now, "continued": [*record.get("continued", ()), before]})
+
+
+def record_resumption(place: RunDirectory, stage: str, step: int) -> None:
+    """Records that a stage goes on behind a step, and when."""
+    before = place.read().get("resumed", ())
+    place.write_record({"resumed": [*before, {"time": round(time.time()), "stage": stage, "step": step}]})
 
 
 def record_guards(place: RunDirectory) -> None:

@@ -19,16 +19,17 @@ from groupwise.learners.thread_trial import one_thread_plan
 from groupwise.learning.trainable import Trainable
 from groupwise.protocols import Sink
 from groupwise.rewards.model import close_scorers
+from groupwise.runs import resume
 from groupwise.runs.bad_batches import refuse_broken
 from groupwise.runs.changes import Changes
 from groupwise.runs.directory import RunDirectory
-from groupwise.runs.environment import conditions
+from groupwise.runs.environment import command_record, conditions
 from groupwise.runs.evaluations import Evaluations
 from groupwise.runs.evaluator import Evaluator
 from groupwise.runs.model_card import model_card
 from groupwise.runs.opening import Opener
 from groupwise.runs.recipe import Outcome, Run, as_record, validate
-from groupwise.runs.resume import note_changes, note_unreadable, record_guards, refuse_damaged_model, whole_checkpoint
+from groupwise.runs.reporting import report_of_stop, write_report
 from groupwise.runs.retention import BEST, rotate
 from groupwise.runs.reward_scales import with_reward_scales
 from groupwise.runs.stage_recorder import StageRecorder
@@ -55,16 +56,21 @@ from groupwise.training.stage import Stage, in_stage
 
 
 def run(
-    recipe: Run, out: Path | str | None = None, fresh: bool = False, sinks: Sequence[Sink] | None = None
+    recipe: Run,
+    out: Path | str | None = None,
+    fresh: bool = False,
+    sinks: Sequence[Sink] | None = None,
+    command: Sequence[str] = (),
 ) -> Outcome:
     """Runs a recipe in ``out`` (``runs/<name>``), continuing what is there; ``fresh`` starts over.
 
     ``sinks`` hear of it beside metrics.jsonl and the report, which are always written, and the trackers of the recipe;
-    None: the terminal. Raises UserError for what the user can mend; then nothing has been written.
+    None: the terminal. ``command``: the words behind ``groupwise run``, which the record keeps so that the directory
+    alone says how to go on. Raises UserError for what the user can mend; then nothing has been written.
     """
     warnings = validate(recipe)
     share_freed_memory()
-    place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
+    place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name, command_record(command))
     with place.claim(describe(recipe), fresh) as changes, one_thread_plan():
         return Session(recipe, place, sinks, changes, warnings).run()
 
@@ -102,23 +108,23 @@ class Session:
             with full_disk_named(self.place.record):
                 return self._run()
         except Interrupted:
-            self.sink.close({})
+            self.sink.close(report_of_stop(self.place, self.sink.note))
             raise Stopped("stopped between two steps") from None
-        except BaseException:
-            self.sink.close({})
+        except BaseException as end:
+            self.sink.close(report_of_stop(self.place, self.sink.note) if isinstance(end, Stopped) else {})
             raise
 
     def _run(self) -> Outcome:
         if self.place.finished:
             if not self.place.report.exists():
-                self._report()
+                write_report(self.place.path)
             self.sink.close({})
             return self._outcome(already_finished=True)
         if not self.place.read():
             self.place.write_record(as_record(self.recipe))
         else:
-            note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
-            note_unreadable(self.place, self.sink.note)
+            resume.note_changes(self.place, conditions(self.recipe.stages), self.sink.note)
+            resume.note_unreadable(self.place, self.sink.note)
         if fewer := keep_to_available_threads():
             self.sink.note(fewer)
         self._open_trackers()
@@ -128,12 +134,12 @@ class Session:
             self.sink.note(f"goes on with {words}")
         for warning in self.warnings:
             self.sink.note(warning)
-        record_guards(self.place)
+        resume.record_guards(self.place)
         model = first = self._first_model()
         for stage in self.recipe.stages:
             left = self.place.model(stage.name)
             if left.exists():
-                refuse_damaged_model(self.place, stage.name)
+                resume.refuse_damaged_model(self.place, stage.name)
             if not left.exists() or self.evaluator.due(stage):
                 self.named = {"first": first, "last": model}
                 with ExitStack() as self._open_learners:
@@ -142,7 +148,7 @@ class Session:
             model = left
         record = self.place.read()
         self.place.write_record({"seconds": round(time.time() - record["started"], 1)})
-        self._report()
+        write_report(self.place.path)
         outcome = self._outcome()
         self.sink.close({"directory": str(self.place.path), "report": str(self.place.report)})
         return outcome
@@ -164,7 +170,7 @@ class Session:
             return self.recipe.model
         made = self.place.model("new")
         if made.exists():
-            refuse_damaged_model(self.place, "new")
+            resume.refuse_damaged_model(self.place, "new")
         else:
             with complete_directory(made) as aside:
                 self.recipe.model.save(aside, stable_seed(self.recipe.seed, "weights"))
@@ -174,7 +180,7 @@ class Session:
         """Trains (from the newest checkpoint), leaves the model, evaluates it."""
         left = self.place.model(stage.name)
         trained = left.exists()
-        resumed = None if trained else whole_checkpoint(self.place, stage.name, self.sink.note)
+        resumed = None if trained else resume.whole_checkpoint(self.place, stage.name, self.sink.note)
         with interruptible():
             present = left if trained and not self._adapters_beside(stage) else resumed or model
             learner = self._opener.learner(stage, present)
@@ -238,6 +244,7 @@ class Session:
                 learner.read(resumed)
                 progress = Progress.of({name: value for name, value in load_progress(resumed).items() if name != BEST})
                 restore_pending(algorithm.source, context, progress.position, resumed, progress.pending)
+                resume.record_resumption(self.place, stage.name, progress.step)
         if stage.task.source:
             self.sink.note(f"{stage.name}: {stage.task.source}")
         self.sink.note(f"{stage.name}: the model sees {shown_prompt(context.renderer, stage.task)}")
@@ -285,11 +292,6 @@ class Session:
         if not self.place.model(name).exists():
             raise UserError(f"stage {name} has left no model yet; expected the name of an earlier stage")
         return self.place.model(name)
-
-    def _report(self) -> None:
-        from groupwise.report.page import write_report
-
-        write_report(self.place.path)
 
     def _outcome(self, already_finished: bool = False) -> Outcome:
         last = self.place.model(self.recipe.stages[-1].name)

@@ -177,8 +177,10 @@ class Alarms(Recorder):
         problems = min(self.held_out.during, len(self.stage.task.held_out))
         judge = self.stage.task.judge
         judged = [(each.name, problems) for each in self.stage.task.rewards if judge and each is not judge.reward]
-        frozen = self.stage.algorithm.source.sampled_by() == "another"  # old by design, and weighed or copied
-        return alarms(math.inf if frozen else updates_per_draw(self.stage), self.learner.half_precision, judged)
+        source = self.stage.algorithm.source
+        frozen = source.sampled_by() == "another"  # old by design, and weighed or copied
+        most = updates_per_draw(self.stage) * max(1, source.lag())
+        return alarms(math.inf if frozen else most, self.learner.half_precision, judged)
 
 
 def weights_of(stage: Stage) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Sources say where the data comes from: the first part of the unified table (DeepSeekMath 5.1.1). A source is its
 options."""
 
+from groupwise.sources.ahead import Ahead
 from groupwise.sources.demonstrations import Demonstrations
 from groupwise.sources.documents import Documents
 from groupwise.sources.draw import DrawContext, OfflineGroups, PendingDraw, Position, RolloutBatch
@@ -14,8 +15,10 @@ from groupwise.sources.rollouts import as_rollout, with_steps
 from groupwise.sources.rows import prompt_stream, refuse_if_asked, row_order
 from groupwise.sources.selection import AllRollouts, BestAndWorst, DistinctPaths, Selection, SelectionResult
 from groupwise.sources.step_labels import StepLabels
+from groupwise.sources.stream import Stream
 
 __all__ = [
+    "Ahead",
     "AllRollouts",
     "BestAndWorst",
     "Demonstrations",
@@ -33,6 +36,7 @@ __all__ = [
     "Selection",
     "SelectionResult",
     "StepLabels",
+    "Stream",
     "as_rollout",
     "informative",
     "mixed",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine
@@ -55,13 +55,16 @@ class RolloutBatch:
     seconds: dict[str, float] = field(default_factory=dict)
     sampled_tokens: int = 0
     """By the engine, dropped groups included."""
+    waits: Mapping[str, float] = field(default_factory=dict)
+    """Of a draw that was made beside learning: seconds that the ``learner`` waited for it, and the ``engine`` before
+    it."""
 
 
 class PendingDraw(NamedTuple):
     """A draw that no step has learned from yet."""
 
-    start: Position
-    """Where the source stands before it."""
+    start: Position | None
+    """Where the source stands before it; None: where the draw before it ends, which is under way."""
     draw: Future[RolloutBatch]
     """It, or what it will be."""
 
@@ -101,6 +104,9 @@ class DrawContext:
     serve: Callable[[], None] = lambda: None
     """The engine samples from the learner's present weights from then on; one that samples from another policy lets
     that go. The source says when, from the thread in which it is asked for a draw."""
+    copy_weights: Callable[[], Callable[[], None]] = lambda: lambda: None
+    """Keeps a copy of the learner's present weights, and returns what loads them into the engine later: for a source
+    whose engine is at work when it is asked for a draw."""
     store: Path | None = None
     """Where a source may keep what it gathered once, in a file of the stage's name; None: in memory only."""
     state: TrainerState = OVER
@@ -111,13 +117,20 @@ class DrawContext:
     """What was noted and need not be again."""
     pending: list[PendingDraw] = field(default_factory=list, init=False, compare=False, repr=False)
     """Draws that a source has made ahead, in order: its own to add and to take."""
+    threads: list[Any] = field(default_factory=list, init=False, compare=False, repr=False)
+    """What such a source has at work: its own too."""
 
     def at(self, step: int, position: Position, serve: Callable[[], None] | None = None) -> DrawContext:
         """The same context after ``step`` draws, the next of which begins at ``position``."""
         rows = max(len(self.task.train), 1)
         passes = -(-self.steps * self.prompts_per_step // rows)
-        there = copy.copy(self)  # what was gathered, told and drawn ahead is that of this very context
         state = TrainerState(step, self.steps, prompts_taken(position) / rows, passes)
-        object.__setattr__(there, "state", state)
-        object.__setattr__(there, "serve", serve or self.serve)
+        return self.but(state=state, serve=serve or self.serve)
+
+    def but(self, **values: Any) -> DrawContext:
+        """The same context with other values of some fields: what was gathered, told and drawn ahead is that of this
+        very one."""
+        there = copy.copy(self)
+        for name, value in values.items():
+            object.__setattr__(there, name, value)
         return there

@@ -68,7 +68,7 @@ class OnPolicy(Source):
         kept: list[Group] = []
         wanted, redraws = context.prompts_per_step, self.without_signal == "redraw"
         while len(kept) < wanted and rounds < (self.most_rounds if redraws else 1):
-            places, taken, passed_over = self._prompts(context, taken, wanted - len(kept))
+            places, taken, passed_over = self.next_prompts(context, taken, wanted - len(kept))
             groups = self._groups(context, sampler, places)
             sampled += groups
             kept += [group for group in groups if self.keeps(group, context.signal)]
@@ -138,8 +138,8 @@ class OnPolicy(Source):
                 "equal"
             )
 
-    def _prompts(self, context: DrawContext, taken: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
-        """Prompts by their place in the stream, how many of it are taken then, and how many did not fit."""
+    def next_prompts(self, context: DrawContext, taken: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
+        """Returns prompts by their place in the stream, how many of it are taken then, and how many did not fit."""
         prompts: dict[int, Prompt] = {}
         too_long, stream = 0, prompt_stream(context, taken)
         while rows := list(islice(stream, wanted - len(prompts))):

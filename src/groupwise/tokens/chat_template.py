@@ -27,6 +27,8 @@ CLOCK = "strftime_now"
 OURS = ("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "messages", "tokenize")
 """Arguments that are set here."""
 
+KEPT_TEXTS, KEPT_LENGTH = 4096, 8192
+"""How many texts of a template are kept, and how long a conversation with its text may be: 32 MB at most."""
 _SAYS_ENOUGH = ("TemplateError", "UndefinedError", "TemplateTooLong")
 
 
@@ -53,6 +55,9 @@ class ChatTemplate:
         if self.today is not None and self.tells_date:
             arguments["chat_template"] = _on(self.today, self.tokenizer.get_chat_template(None, arguments.get(TOOLS)))
         conversation = with_ids(messages)
+        key = repr((conversation, arguments, generate, goes_on))
+        if key in self._filled:
+            return self._filled[key]
         try:
             with limited():
                 text = self.tokenizer.apply_chat_template(
@@ -70,7 +75,16 @@ class ChatTemplate:
                 f"{example.id}: the chat template of {self.name} refuses the conversation ({kind}{reason}); "
                 "change the conversation or the template"
             ) from error
+        if len(key) + len(text) <= KEPT_LENGTH and (self.today is not None or not self.tells_date):
+            if len(self._filled) >= KEPT_TEXTS:
+                self._filled.clear()
+            self._filled[key] = str(text)
         return str(text)
+
+    @cached_property
+    def _filled(self) -> dict[str, str]:
+        """What short conversations look like: a row is asked for several times, and again in every epoch."""
+        return {}
 
     def arguments_of(self, example: Example) -> dict[str, Any]:
         """The task's arguments and the row's own. Raises UserError for one of the task's, and for tools, that the

@@ -13,6 +13,7 @@ from groupwise.algorithm import (
     Uncorrected,
 )
 from groupwise.errors import UserError
+from groupwise.output.counting import counted
 from groupwise.protocols import Reward, StepScoring
 from groupwise.rewards.model import model_rewards
 from groupwise.rewards.verdicts import unwrap
@@ -147,6 +148,11 @@ def _source_complaints(stage: Stage) -> Iterator[str]:
     for reward in model_rewards(stage.task.rewards):
         if reward.kind == "process" and stage.task.steps is None:
             yield f"reward {reward.name} scores steps, and task {stage.task.name} does not say what one is: Task.steps"
+    if source.lag() and algorithm.needs_own_samples:
+        yield (
+            f"{type(source).__name__} samples {counted(source.lag(), 'step')} ahead, from weights older than those "
+            f"that learn; {NO_WEIGHT}"
+        )
     if source.sampled_by() == "another" and algorithm.needs_own_samples:
         yield f"{type(source).__name__} draws completions of another policy than the one that learns; {NO_WEIGHT}"
 
@@ -186,9 +192,9 @@ def _update_remarks(stage: Stage) -> Iterator[str]:
         )
     if algorithm.trains_scorer:
         return
-    if algorithm.source.sampled_by() == "another":
+    if algorithm.source.sampled_by() == "another" or algorithm.source.lag():
         yield from _off_policy_remarks(algorithm)
-    if algorithm.source.sampled_by() != "learner":
+    if algorithm.source.sampled_by() != "learner" or algorithm.source.lag():
         return
     if updates == 1 and isinstance(algorithm.objective, ClippedRatio | ClippedSequenceRatio):
         yield "one update a draw, so the ratio is 1 and clip low and high never apply"
@@ -200,16 +206,18 @@ def _update_remarks(stage: Stage) -> Iterator[str]:
 
 
 def _off_policy_remarks(algorithm: Algorithm) -> Iterator[str]:
-    """How completions of another policy are weighed, where a ratio does it."""
-    name = type(algorithm.source).__name__
+    """How completions of another policy, or of an earlier version of it, are weighed, where a ratio does it."""
+    name, whose = type(algorithm.source).__name__, "another policy"
+    if steps := algorithm.source.lag():
+        whose = f"the policy as it was up to {counted(steps, 'step')} before"
     if algorithm.has_ratio and not algorithm.has_anchor:
         yield (
-            f"{name} draws completions of another policy: π_old is that sampler, so the ratio is their importance "
+            f"{name} draws completions of {whose}: π_old is that sampler, so the ratio is their importance "
             "weight and its clip applies from the first update on; with an algorithm.correction that weighs them the "
             "clip is around the policy before each draw"
         )
     elif algorithm.has_ratio:
         yield (
-            f"{name} draws completions of another policy: the correction is their importance weight, and the clip is "
+            f"{name} draws completions of {whose}: the correction is their importance weight, and the clip is "
             "around the policy before each draw"
         )

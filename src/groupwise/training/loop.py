@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from groupwise.learning.record import StepRecord
 from groupwise.learning.trainable import Trainable
 from groupwise.protocols import RolloutEngine, Sink
@@ -79,6 +82,7 @@ def train(
     ``checkpoint`` comes when the step's numbers are out: whoever continues from it has lost none of them.
     """
     started, serve = time.perf_counter(), partial(load_newest, context.engine, learner)
+    context = context.but(copy_weights=partial(copied_weights, context.engine, learner))
     for step in range(progress.step, stage.steps):
         controls = progress.controls
         now = replace(stage, algorithm=controls.applied(stage.algorithm))
@@ -103,6 +107,21 @@ def train(
         sink.metrics(stage.name, step + 1, metrics)
         checkpoint(progress)
     return progress
+
+
+def copied_weights(engine: RolloutEngine, learner: Trainable) -> Callable[[], None]:
+    """Returns what makes the engine sample from the learner's weights as they are now, whenever it is called."""
+    copies: dict[tuple[int, torch.Size, tuple[int, ...]], Tensor] = {}
+    kept = [(name, _copied(weight, copies)) for name, weight in learner.weights()]
+    return partial(engine.load, kept, learner.version)
+
+
+def _copied(weight: Tensor, copies: dict[tuple[int, torch.Size, tuple[int, ...]], Tensor]) -> Tensor:
+    """A copy, which names of one matrix share."""
+    key = weight.data_ptr(), weight.shape, weight.stride()
+    if key not in copies:
+        copies[key] = weight.detach().clone()
+    return copies[key]
 
 
 def load_newest(engine: RolloutEngine, learner: Trainable) -> None:

@@ -44,7 +44,7 @@ def policy_metrics(stage: Stage, version: int, rollouts: Sequence[Rollout], sign
 
 def staleness(version: int, rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Returns by how many updates tokens are behind the weights that learn from them: the oldest, and the mean of
-    all."""
+    all; and which share of them stands in completions that several versions drew, where there are any."""
     if not rollouts:
         return {}
     behind = count = 0
@@ -54,7 +54,9 @@ def staleness(version: int, rollouts: Sequence[Rollout]) -> dict[str, float]:
             tokens = sum(rollout.mask[start:end])
             behind, count, start = behind + tokens * (version - drawn_by), count + tokens, end
     oldest = min(rollout.version for rollout in rollouts)
-    return {"staleness": float(version - oldest), "staleness/mean": behind / max(count, 1)}
+    several = sum(sum(rollout.mask) for rollout in rollouts if len({drawn_by for drawn_by, _ in rollout.spans}) > 1)
+    metrics = {"staleness": float(version - oldest), "staleness/mean": behind / max(count, 1)}
+    return metrics | ({"mixed_versions_ratio": several / count} if several else {})
 
 
 def repeats(tokens: Sequence[int]) -> bool:
@@ -67,9 +69,11 @@ def time_metrics(draw: RolloutBatch, tokens: int, drawing: float, training: floa
     """Returns where a step's seconds went, and tokens a second."""
     sampling = draw.seconds.get("sample", 0.0)
     metrics = {f"seconds/{name}": seconds for name, seconds in draw.seconds.items()}
+    metrics |= {f"seconds/{name}_waited": seconds for name, seconds in draw.waits.items()}
+    inside = draw.waits["learner"] if draw.waits else sum(draw.seconds.values())
     metrics |= {
         "seconds/train": training,
-        "seconds/other": drawing - sum(draw.seconds.values()) + after,
+        "seconds/other": drawing - inside + after,
         "step_time": drawing + training + after,
         "tokens_per_second/train": tokens / max(training, 1e-9),
     }

@@ -1,0 +1,148 @@
+"""This module reads from one step's file of the ledger the numbers that rollouts are found by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+Array = npt.NDArray[Any]
+
+PLAIN = ("group", "example", "finished", "reward", "stop", "correct", "parts", "statuses")
+LISTS = {
+    "push": "Σ ∂J/∂log π of its tokens",
+    "kl": "mean log π − log π_ref of its tokens",
+    "surprise": "mean −log π of its tokens",
+    "gap": "largest |log π of the sampler − log π of the learner|",
+    "entropy": "mean nats of the next-token distribution",
+}
+"""Numbers of a rollout that are made of its tokens'."""
+_COLUMNS = ("mask", "coefficients", "logprobs", "behavior_logprobs", "reference_logprobs", "entropy")
+
+
+def read(path: Path, columns: tuple[str, ...]) -> pa.Table | None:
+    """Reads columns of a file, as many as it has; None where the file is gone, or none of a ledger."""
+    try:
+        with pq.ParquetFile(path) as file:
+            there = [name for name in columns if name in file.schema_arrow.names]
+            return file.read(columns=there, use_threads=False)
+    except (OSError, pa.ArrowInvalid):
+        return None
+
+
+def plain_numbers(path: Path) -> dict[str, Any] | None:
+    """One value a row: arrays of numbers, and lists of texts. ``part:NAME`` is what reward NAME added."""
+    table = read(path, PLAIN)
+    if table is None or "reward" not in table.column_names:
+        return None
+    count = table.num_rows
+    found: dict[str, Any] = {
+        "group": _numbers(table, "group", np.int32, -1, count),
+        "reward": _numbers(table, "reward", np.float64, np.nan, count),
+        "finished": _numbers(table, "finished", np.int8, -1, count),
+        "correct": _numbers(table, "correct", np.int8, -1, count),
+        "example": table["example"].to_pylist() if "example" in table.column_names else [""] * count,
+        "stop": table["stop"].to_pylist() if "stop" in table.column_names else [None] * count,
+    }
+    found["signal"] = _signal(found["group"], found["reward"])
+    for name, values in _by_name(table, "parts", count).items():
+        found[f"part:{name}"] = np.array([np.nan if value is None else value for value in values], np.float64)
+    for name, values in _by_name(table, "statuses", count).items():
+        found[f"status:{name}"] = values
+    return found
+
+
+def token_numbers(path: Path) -> dict[str, Array] | None:
+    """One value a row, made of the values of its tokens; what the file does not have is NaN."""
+    table = read(path, _COLUMNS)
+    if table is None or "mask" not in table.column_names:
+        return None
+    lists = {name: table[name].combine_chunks() for name in table.column_names}
+    ends = _offsets(lists["mask"])
+    mask = np.asarray(lists["mask"].flatten().to_numpy(zero_copy_only=False), bool)
+    counts = _sums(mask.astype(np.float64), ends)
+    given = {name: _flat(values, len(mask)) for name, values in lists.items() if name != "mask"}
+
+    def mean(values: Array | None) -> Array:
+        if values is None:
+            return np.full(len(counts), np.nan, np.float32)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (_sums(np.where(mask, values, 0.0), ends) / counts).astype(np.float32)
+
+    policy, reference, sampler = (given.get(name) for name in ("logprobs", "reference_logprobs", "behavior_logprobs"))
+    return {
+        "length": counts.astype(np.int32),
+        "push": (mean(given.get("coefficients")) * np.maximum(counts, 1)).astype(np.float32),
+        "kl": mean(None if policy is None or reference is None else policy - reference),
+        "surprise": mean(None if policy is None else -policy),
+        "gap": _largest(None if policy is None or sampler is None else np.where(mask, sampler - policy, 0.0), ends),
+        "entropy": mean(given.get("entropy")),
+    }
+
+
+def _numbers(table: pa.Table, name: str, kind: Any, missing: float, count: int) -> Array:
+    if name not in table.column_names:
+        return np.full(count, missing, kind)
+    values = table[name].combine_chunks()
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    return np.asarray(pc.fill_null(values.cast(pa.float64()), missing).to_numpy(zero_copy_only=False)).astype(kind)
+
+
+def _signal(group: Array, reward: Array) -> Array:
+    """Whether the rewards of a rollout's group differ."""
+    if not len(group):
+        return np.zeros(0, np.int8)
+    _, place = np.unique(group, return_inverse=True)
+    known = np.nan_to_num(reward, nan=np.inf)
+    low, high = np.full(place.max() + 1, np.inf), np.full(place.max() + 1, -np.inf)
+    np.minimum.at(low, place, known)
+    np.maximum.at(high, place, np.where(np.isinf(known), -np.inf, known))
+    return (low < high)[place].astype(np.int8)
+
+
+def _by_name(table: pa.Table, name: str, count: int) -> dict[str, list[Any]]:
+    """The values of a map column, a list for each of its keys."""
+    if name not in table.column_names or not pa.types.is_map(table.schema.field(name).type):
+        return {}
+    values = table[name].combine_chunks()
+    ends, keys, items = _offsets(values), values.keys.to_pylist(), values.items.to_pylist()
+    found: dict[str, list[Any]] = {}
+    for row in range(count):
+        for at in range(ends[row], ends[row + 1]):
+            found.setdefault(keys[at], [None] * count)[row] = items[at]
+    return found
+
+
+def _offsets(values: Any) -> Array:
+    """Where each list begins, and where the last one ends, among all values; a list that is missing is empty."""
+    ends = np.asarray(values.offsets.to_numpy(zero_copy_only=False), np.int64)
+    return ends - ends[0]
+
+
+def _flat(values: Any, count: int) -> Array | None:
+    """All values one behind the other; None where the lists are missing or others are as long."""
+    if pa.types.is_null(values.type) or values.null_count:
+        return None
+    flat = np.asarray(values.flatten().to_numpy(zero_copy_only=False))
+    return np.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0) if len(flat) == count else None
+
+
+def _sums(values: Array, ends: Array) -> Array:
+    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    return total[ends[1:]] - total[ends[:-1]]
+
+
+def _largest(values: Array | None, ends: Array) -> Array:
+    if values is None:
+        return np.full(len(ends) - 1, np.nan, np.float32)
+    found = np.zeros(len(ends) - 1, np.float32)
+    filled = np.flatnonzero(ends[1:] > ends[:-1])
+    if len(filled):
+        found[filled] = np.maximum.reduceat(np.abs(values), ends[:-1][filled])
+    return found

@@ -1,0 +1,238 @@
+"""The pages in a real browser: what is seen, what is refused, what changes while a run writes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from groupwise.view.export import write_page
+
+CHROMIUM = Path("/usr/bin/chromium")
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+SECONDS = 60_000  # milliseconds that anything may take on a busy machine
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser here: /usr/bin/chromium of Debian's chromium")
+playwright = pytest.importorskip("playwright.sync_api", reason="no browser here: pip install playwright")
+playwright.expect.set_options(timeout=60_000)
+pytest.importorskip("uvicorn")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as drivers:
+        opened = drivers.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@contextlib.contextmanager
+def viewer(*directories):
+    """Serves them as a user would; the address."""
+    words = [sys.executable, "-m", "groupwise.cli", "view", *map(str, directories)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        process.stdout.close()
+
+
+class Page:
+    """A page, and what went wrong in it."""
+
+    def __init__(self, browser, address, **options):
+        self.origin = address.partition("/?")[0]
+        self.wrong: list[str] = []
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(SECONDS)
+        self.page.on("pageerror", lambda error: self.wrong.append(f"error {error}"))
+        self.page.on("console", lambda said: said.type == "error" and self.wrong.append(f"console {said.text}"))
+        self.page.on("request", self._requested)
+        self.page.goto(address)
+        self.page.locator("main h1").wait_for()
+
+    def _requested(self, request):
+        if not request.url.startswith(self.origin):
+            self.wrong.append(f"foreign {request.url}")
+
+    def show(self, place, ready):
+        self.page.goto(f"{self.origin}/#/{place}")
+        self.page.locator(f".page.{place.partition('?')[0]} {ready}").first.wait_for()
+
+    def text(self):
+        return self.page.locator("main").inner_text()
+
+    def close(self):
+        self.context.close()
+
+
+PAGES = {
+    "overview": ".chart canvas",
+    "rollouts": "tbody tr",
+    "group?stage=grpo&step=1&group=1": ".token",
+    "prompt?stage=grpo&example=train:0": ".says",
+    "what-if?stage=grpo&step=2&method=dr_grpo": ".pair",
+    "evaluation": ".grid-of-problems",
+    "compare": "table",
+}
+
+
+@pytest.fixture
+def hostile(make_run, hand):
+    """A run whose model writes what would harm a page that took it for markup."""
+    directory = make_run("hostile")
+    hand.write_evaluation(directory)
+    long = "A" * 2_000_000
+    texts = [
+        "</script><script>window.hacked = 1</script>",
+        '"><img src=x onerror="window.hacked = 1">',
+        "\x00\x1b[31mred\u202eturned\u2066\ufeff\x7f",
+        long,
+    ]
+    rows = [hand.row(4, 0, 1.0 - number, [6, 7, 8, 0], text=text) for number, text in enumerate(texts)]
+    rows[0] |= {
+        "prompt": "<b>bold</b>\u202e",
+        "answer": "</textarea>",
+        "extras": json.dumps({"answer": {"said": texts[0]}}),
+    }
+    hand.write_step(directory, rows)
+    hand.write_metrics(directory, 4)
+    alarm = {"stage": "grpo", "step": 2, "alarm": "<i>alarm</i>", "sentence": "<script>window.hacked = 1</script>"}
+    (directory / "alarms.jsonl").write_text(json.dumps(alarm) + "\n")
+    return directory
+
+
+def test_every_page_in_both_schemes_is_accessible_and_harmless(browser, hostile, make_run):
+    axe = AXE.read_text(encoding="utf-8")
+    with viewer(hostile, make_run("other")) as address:
+        for scheme, width in (("light", 1280), ("dark", 375)):
+            seen = Page(
+                browser, address, color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True
+            )
+            for place, ready in PAGES.items():
+                seen.show(place, ready)
+                seen.page.evaluate(axe)
+                found = seen.page.evaluate("axe.run()")["violations"]
+                assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], (place, scheme)
+                assert seen.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (place, width)
+                assert not seen.page.evaluate("window.hacked"), place
+            assert seen.wrong == []
+            seen.close()
+
+
+def test_hostile_rollouts_are_text(browser, hostile):
+    with viewer(hostile) as address:
+        seen = Page(browser, address)
+        assert "<script>window.hacked" in seen.text()  # the alarm's sentence
+        seen.show("rollouts?order=high:reward&first=4", "tbody tr")
+        assert "</script><script>window.hacked = 1</script>" in seen.text()
+        assert "U+202E" in seen.text()
+        assert "NUL␛[31mred" in seen.text()
+        assert len(seen.text()) < 20_000  # not the two million letters
+        seen.page.locator("tbody tr a.open").first.click()
+        seen.page.locator(".page.group .token").first.wait_for()
+        assert "<script>window.hacked = 1</script>" in seen.text()  # one token
+        assert {"NUL", "U+202E"} <= set(seen.page.locator(".token .hidden-letter").all_inner_texts())
+        assert "</textarea>" in seen.text()
+        assert not seen.page.evaluate("window.hacked === 1")
+        assert seen.page.locator("main script, main img, main b b, main i i").count() == 0
+        assert seen.wrong == []
+        seen.close()
+
+
+def test_all_by_keyboard(browser, make_run):
+    with viewer(make_run()) as address:
+        seen = Page(browser, address)
+        keyboard = seen.page.keyboard
+        keyboard.press("Tab")
+        assert seen.page.evaluate("document.activeElement.className") == "skip"
+        canvas = seen.page.locator(".chart .canvas").first
+        canvas.focus()
+        keyboard.press("ArrowRight")
+        playwright.expect(seen.page.locator(".chart .place").first).to_have_text("steps 1")
+        keyboard.press("End")
+        playwright.expect(seen.page.locator(".chart .place").first).to_have_text("steps 3")
+        seen.page.locator(".chart summary").first.focus()
+        keyboard.press("Enter")
+        assert "0.3" in seen.page.locator(".chart table").first.inner_text()
+        seen.show("rollouts", "tbody tr")
+        seen.page.locator("a.open").first.focus()
+        keyboard.press("Enter")
+        seen.page.locator(".page.group .token").first.wait_for()
+        seen.page.locator(".tokens").first.focus()
+        keyboard.press("ArrowRight")
+        keyboard.press("ArrowRight")
+        playwright.expect(seen.page.locator(".readout")).to_contain_text("token 1")
+        seen.page.get_by_role("button", name="KL").focus()
+        keyboard.press("Enter")
+        assert "paint=kl" in seen.page.url
+        assert seen.wrong == []
+        seen.close()
+
+
+def test_filters_are_in_the_address(browser, make_run):
+    with viewer(make_run()) as address:
+        seen = Page(browser, address)
+        seen.show("rollouts", "tbody tr")
+        seen.page.get_by_label("Reward from").fill("1")
+        playwright.expect(seen.page.locator(".count")).to_contain_text("3 rollouts, mean reward 1")
+        seen.page.get_by_label("Text holds").fill("nobody says this")
+        playwright.expect(seen.page.locator(".count")).to_contain_text("0 rollouts")
+        again = Page(browser, address)
+        again.page.goto(seen.page.url.replace("nobody+says+this", "%23%23%23%23"))
+        playwright.expect(again.page.locator(".count")).to_contain_text("3 rollouts")
+        seen.close()
+        again.close()
+
+
+def test_a_page_follows_a_run_that_writes_goes_back_and_starts_over(browser, make_run, hand):
+    directory = make_run()
+    hand.write_record(directory)
+    with viewer(directory) as address:
+        seen = Page(browser, address)
+        status, reward = seen.page.locator(".run-card .status"), seen.page.locator(".chart .legend b").first
+        playwright.expect(status).to_have_text("stopped before its end")
+        playwright.expect(reward).to_have_text("0.3")
+        begun = time.monotonic()
+        hand.write_metrics(directory, 4, reward=0.875)
+        playwright.expect(reward).to_have_text("0.875")
+        assert time.monotonic() - begun < SECONDS / 1000
+        lines = (directory / "metrics.jsonl").read_text().splitlines(keepends=True)
+        (directory / "metrics.jsonl").write_text("".join(lines[:2]))  # back to the checkpoint of step 2
+        hand.write_record(directory, resumed=[{"time": 1_000_000, "stage": "grpo", "step": 2}])
+        playwright.expect(reward).to_have_text("0.2")
+        playwright.expect(seen.page.locator(".history")).to_contain_text("continued at step 2 of grpo")
+        (directory / "metrics.jsonl").write_text("")
+        hand.write_record(directory, started=2_000_000.0)
+        hand.write_metrics(directory, 1, reward=0.625)
+        playwright.expect(reward).to_have_text("0.625")
+        playwright.expect(seen.page.locator("#pulse")).to_contain_text(re.compile("started over|^$"))
+        seen.show("rollouts", "tbody tr")
+        hand.write_step(directory, [hand.row(9, 0, 0.5, [1, 2, 0])])
+        playwright.expect(seen.page.locator(".count")).to_contain_text("13 rollouts")
+        assert seen.wrong == []
+        seen.close()
+
+
+def test_a_file_shows_its_run_without_a_server_and_fetches_nothing(browser, hostile):
+    path = write_page([hostile], hostile / "page.html")
+    text = path.read_text(encoding="utf-8")
+    assert text.count("</script>") == 2
+    seen = Page(browser, f"file://{path}", viewport={"width": 500, "height": 800})
+    seen.page.locator(".shown-group .token").first.wait_for()
+    seen.wrong = [said for said in seen.wrong if said != f"foreign file://{path}"]
+    assert seen.wrong == []
+    assert "fell" in seen.text() or "stayed" in seen.text()
+    assert seen.page.locator(".chart canvas").count() >= 1
+    assert not seen.page.evaluate("window.hacked === 1")
+    assert seen.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    seen.close()
