@@ -32,6 +32,7 @@ EXAMPLES = """  groupwise evaluate runs/quickstart/models/grpo --task stepwise
   groupwise evaluate runs/quickstart/models/grpo --against runs/quickstart/models/sft --task stepwise:3
   groupwise evaluate Qwen/Qwen3-0.6B --task gsm8k:test.jsonl --problems 200 --samples 8 --json result.json
   groupwise evaluate PATH --task held_out.jsonl --reward my_reward.py:score
+  groupwise evaluate PATH --task gsm8k svamp cmath --data DIR --prompt deepseekmath --against OTHER
   groupwise evaluate PATH --task guess.py        (the file's task, perhaps with an environment)
   groupwise evaluate runs/iterative/models/sft --task stepwise --verifier process:runs/iterative/models/prm-2"""
 
@@ -85,8 +86,13 @@ def _task(chosen: Namespace) -> Task:
     data have a use for."""
     from groupwise.commands.task_file import is_task_file, read_task
     from groupwise.tasks import by_name
+    from groupwise.tasks.suites import SUITES, suite_task
 
     system, rewards = chosen.system, tuple(chosen.reward or ())
+    if len(chosen.task) > 1 or chosen.data or chosen.prompt or (chosen.task[0] in SUITES and chosen.task[0] != "gsm8k"):
+        task = suite_task(chosen.task, chosen.data, chosen.prompt or "plain", rewards)
+        return task if system is None else replace(task, system=system)
+    (chosen.task,) = chosen.task
     if not is_task_file(chosen.task):
         own = {"problems": chosen.problems, "system": system, "judge": chosen.judge}
         return by_name(chosen.task, rewards, **own, **reading_of(chosen))
@@ -104,9 +110,12 @@ def _parser() -> ArgumentParser:
     known.add_argument(
         "--task",
         metavar="TASK",
+        nargs="+",
         required=True,
-        help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, data or FILE.py",
+        help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, data or FILE.py; or benchmarks, one or several",
     )
+    known.add_argument("--data", metavar="DIR", help="of benchmarks: the folder where they lie (the hub)")
+    known.add_argument("--prompt", metavar="NAME", help="of benchmarks: what stands around a question (plain)")
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
     known.add_argument("--reward", metavar="REWARD", action="append", help=f"for data: {REWARDS}; {WEIGHT}; repeatable")
     known.add_argument("--judge", metavar="REWARD", help=JUDGE)
