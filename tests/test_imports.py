@@ -135,11 +135,12 @@ ROOMS = {
     "doctor": "output storage",
     "gguf_files": "errors output storage",
     "learners": "algorithm errors gguf_files kernels learning networks output storage types",
-    "ledger": "isolation learning output storage types",
+    "ledger": "errors isolation learning output storage types",
     "sinks": "errors isolation output protocols storage values",
     "engines": "errors kernels learners networks output protocols seeding storage tokens types",
     "rewards": "config environments errors isolation learners output protocols types values",
     "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
+    "corpus": "errors output storage tasks values",
     "sources": (
         "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
     ),
@@ -160,13 +161,13 @@ ROOMS = {
     ),
     "harness": "engines errors learners runs seeding sources tasks types",
     "preflight": (
-        "algorithm audit doctor errors evaluation isolation learners learning output protocols rewards runs "
+        "algorithm audit doctor errors evaluation isolation kernels learners learning output protocols rewards runs "
         "seeding sources tasks tokens training types values"
     ),
     "commands": (
-        "algorithm audit comparison config engines errors evaluation explain foreign gguf_files learners output "
-        "preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens training "
-        "types values view"
+        "algorithm audit comparison config corpus engines errors evaluation explain foreign gguf_files learners ledger "
+        "output preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens "
+        "training types values view"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""

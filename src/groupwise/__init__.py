@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from groupwise.errors import UserError
     from groupwise.evaluation.comparison import compare
     from groupwise.evaluation.evaluate import evaluate
-    from groupwise.learners import Local, Lora, NewModel
+    from groupwise.learners import FSDP, Local, Lora, NewModel
     from groupwise.rewards import ModelReward, as_reward
     from groupwise.runs.recipe import Outcome, Run
     from groupwise.runs.session import run
@@ -57,6 +57,7 @@ _HOMES = {
     "UserError": "errors",
     "compare": "evaluation.comparison",
     "evaluate": "evaluation.evaluate",
+    "FSDP": "learners",
     "Local": "learners",
     "Lora": "learners",
     "NewModel": "learners",
@@ -92,6 +93,7 @@ _HOMES = {
 _ROOMS = ("algorithm", "engines", "environments", "learners", "recipes", "rewards", "tasks")
 
 __all__ = [
+    "FSDP",
     "Ahead",
     "AllRollouts",
     "BestAndWorst",

@@ -32,6 +32,7 @@ def test_a_run_whose_lock_is_held_is_running_and_the_look_takes_no_lock(make_run
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert RunFiles(directory).status() == "running"
+        assert RunFiles(directory, is_over=True).status() == "finished"
     assert RunFiles(directory).status() == "finished"
 
 

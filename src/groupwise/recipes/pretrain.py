@@ -2,7 +2,7 @@
 
     J = E_x [ Σ_t log π_θ(x_t | x_<t) ] / (tokens)          GC = 1
 
-Next to SFT one thing is other:
+How it differs from SFT:
 
 1. The data are documents, not answers: there is no prompt, and all of it is learned. One follows another, EOS between.
 2. Every token weighs the same (TokenMean), where SFT weighs every completion the same.

@@ -28,12 +28,15 @@ TOKENS = 600
 """Of a completion; the viewer shows longer ones whole."""
 
 
-def write_page(directories: Sequence[Path], path: Path, comparison: dict[str, Any] | None = None) -> Path:
+def write_page(
+    directories: Sequence[Path], path: Path, comparison: dict[str, Any] | None = None, are_over: bool = False
+) -> Path:
     """Writes what the runs have so far to ``path``, and returns it. ``comparison``: tables and remarks above them.
+    ``are_over``: nothing trains in them any more, though their lock may still be held.
 
     Raises UserError for a directory that is no run's.
     """
-    runs = open_runs(directories)
+    runs = open_runs(directories, are_over)
     write_atomically(path, document(runs, comparison))
     return path
 

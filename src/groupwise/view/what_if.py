@@ -51,7 +51,7 @@ class WhatIf:
         child, self._child = self._child, None
         if child is not None:
             child.kill()
-            child.wait()
+            child.wait(timeout=60)
             for pipe in (child.stdin, child.stdout):
                 if pipe:
                     with suppress(OSError):  # what it was to be told still lies in it, and nobody reads it any more

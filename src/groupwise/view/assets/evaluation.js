@@ -59,11 +59,12 @@ function measures(found) {
   const differences = { "greedy accuracy": found.comparison?.greedy, "pass@1": found.comparison?.pass_at_1 };
   for (const [kind, title] of [["pass_at", "pass@"], ["maj_at", "maj@"]])
     for (const [k, interval] of Object.entries(found.comparison?.[kind] ?? {})) differences[`${title}${k}`] ??= interval;
-  const cell = (one) => (one ? [el("b", {}, share(one.value)), " ", el("small", {}, `${number(100 * one.low, 3)} – ${number(100 * one.high, 3)}`)] : "–");
+  const cell = (one) => (one ? [el("b", {}, share(one.value)), " ", el("small", {}, `${(100 * one.low).toFixed(1)} – ${(100 * one.high).toFixed(1)}`)] : "–");
   const change = (one) => {
     if (!one) return "–";
+    const points = inPoints(one.value);
     const sure = one.low > 0 ? "up" : one.high < 0 ? "down" : "";
-    return [el("b", { class: sure }, `${one.value > 0 ? "▲ " : one.value < 0 ? "▼ " : ""}${signed(100 * one.value, 3)}`), " ", el("small", {}, `${signed(100 * one.low, 3)} to ${signed(100 * one.high, 3)}`)];
+    return [el("b", { class: sure }, `${points === "0.0" ? "" : one.value > 0 ? "▲ " : "▼ "}${points}`), " ", el("small", {}, `${inPoints(one.low)} to ${inPoints(one.high)}`)];
   };
   const heads = ["Measure", ...found.models.map((model) => ({ title: model.moment, number: true })), ...(found.comparison ? [{ title: "Paired difference, points", number: true }] : [])];
   return table(`Held-out results with 95 % intervals, ${counted(found.models.at(-1).problems, "problem")}${found.models.at(-1).judge ? `, judged by ${found.models.at(-1).judge}` : ""}`, heads,
