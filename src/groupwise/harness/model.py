@@ -6,8 +6,10 @@ Generations come from the engine that evaluates and trains, log-likelihoods from
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -52,27 +54,21 @@ class GroupwiseLM(LM):  # type: ignore[misc]  # lm-eval has no types
         self.learner = Local(device=kind, dtype=dtype).open(pretrained)  # type: ignore[arg-type]
         self.source, self.max_gen_toks, self.seed = pretrained, max_gen_toks, seed
         self.tokenizer = self.learner.tokenizer
-        self._opened: Any = None
-        self._device = kind
 
-    @property
+    @cached_property
     def renderer(self) -> Any:
         """Writes prompts as they stand: the harness has filled the template already."""
-        return self._open()[1]
+        from groupwise.tokens.renderer import Renderer
 
-    @property
+        stops = self.learner.stop_tokens
+        return Renderer(self.tokenizer, None, "never", name=self.source, eos_tokens=stops)
+
+    @cached_property
     def engine(self) -> Any:
-        return self._open()[0]
+        """Samples with the learner's own weights."""
+        from groupwise.engines import Native
 
-    def _open(self) -> Any:
-        if self._opened is None:
-            from groupwise.engines import Native
-            from groupwise.runs.opening import open_model
-
-            self._opened = open_model(
-                self.source, Native(), _note, self._device, self.learner.config.dtype, None, "never", {}
-            )
-        return self._opened
+        return Native().open(self.source, self.learner.live_module(), self.tokenizer, _note)
 
     @property
     def tokenizer_name(self) -> str:
@@ -131,7 +127,7 @@ class GroupwiseLM(LM):  # type: ignore[misc]  # lm-eval has no types
             rows = [Example(str(place), requests[place].args[0]) for place in places]
             prompts = [self._prompt(row, max(1, room)) for row in rows]
             sampling = renderer.sampling(most or self.max_gen_toks, temperature, top_k, top_p)
-            seeds = [(stable_seed(self.seed, requests[place].args[0]),) for place in places]
+            seeds = [(each,) for each in _seeds(self.seed, [requests[place].args[0] for place in places])]
             for row, _, rollout in drawn(self.engine, renderer, Task("lm-eval", ()), prompts, seeds, sampling):
                 answers[places[row]] = _cut(rollout.text, until)
         return answers
@@ -187,6 +183,16 @@ def _alike(settings: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], list[int
         most = int(each.get("max_gen_toks") or each.get("max_tokens") or each.get("max_new_tokens") or 0)
         key = (most, temperature, float(each.get("top_p") or 1.0), int(each.get("top_k") or 0), until)
         found.setdefault(key, []).append(place)
+    return found
+
+
+def _seeds(seed: int, contexts: Sequence[str]) -> list[int]:
+    """A seed for each context; where one is asked again, another."""
+    asked: Counter[str] = Counter()
+    found = []
+    for context in contexts:
+        found.append(stable_seed(seed, context, asked[context]))
+        asked[context] += 1
     return found
 
 
