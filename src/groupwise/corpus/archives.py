@@ -101,14 +101,16 @@ def read_archive(path: Path, read: Read) -> Iterator[RawPage | Refused]:
     """Every record of an archive, as a page or with the reason why it is none."""
     size = path.stat().st_size
     start = 0
+    same = 0
     while start < size:
         with path.open("rb") as stream:
             last = start
             stream.seek(start)
             try:
                 for record in _records(stream):
-                    last = start + record.stream_pos
-                    yield _page(record, f"{path.name}:{last}", read)
+                    here = start + record.stream_pos
+                    same, last = same + 1 if here == last and same else 1, here
+                    yield _page(record, f"{path.name}:{last}" + (f"#{same}" if same > 1 else ""), read)
                 stopped = "" if stream.tell() >= size else "the reader stopped"
             except (OSError, ValueError, RuntimeError, EOFError) as error:
                 stopped = str(error)[:200] or type(error).__name__

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from groupwise.corpus.mathml import latex_of
 
 SCRIPT = re.compile(
     r"<script\b[^<>]{0,500}?\btype\s*=\s*[\"']?math/(?:tex|latex)(?P<display>[^\"'<>]{0,100}mode\s*=\s*display)?"
-    r"[^<>]{0,500}>(?P<tex>.{0,20000}?)</script\s*>",
-    re.IGNORECASE | re.DOTALL,
+    r"[^<>]{0,500}>",
+    re.IGNORECASE,
 )
+END_SCRIPT = re.compile(r"</script\s*>", re.IGNORECASE)
 IMAGE = re.compile(r"<img\b(?:[^<>\"']|\"[^\"]{0,20000}+\"|'[^']{0,20000}+')*+>", re.IGNORECASE)
 ATTRIBUTE = re.compile(r"([\w:-]{1,40})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
 COMMAND = re.compile(r"\\[a-zA-Z]+|[_^]\{")
@@ -41,6 +43,8 @@ class Formulas:
     kept: int = 0
 
 
+Pattern, Match = re.Pattern[str], re.Match[str]
+Maker = Callable[[str, "re.Match[str]", Formulas], str]
 _known: dict[str, str] = {}
 """LaTeX by MathML, as pages repeat their formulas; one process for many pages."""
 
@@ -50,36 +54,40 @@ def with_latex(page: str, count: Formulas) -> str:
     if "<" not in page:
         return page
     if re.search("math/(?:tex|latex)", page, re.IGNORECASE):
-        page = SCRIPT.sub(lambda found: _text(found["tex"], bool(found["display"]), count), page)
+        page = _replaced(page, SCRIPT, END_SCRIPT, _script, count)
     if "mwe-math" in page:
         page = HIDDEN.sub(r"\1", page)
     if OPEN.search(page):
-        page = _without_mathml(page, count)
+        page = _replaced(page, OPEN, CLOSE, _mathml, count)
     if "<img" in page or "<IMG" in page:
         page = IMAGE.sub(lambda found: _image(found[0], count), page)
     return page
 
 
-def _without_mathml(page: str, count: Formulas) -> str:
-    pieces, start = [], 0
-    closes = [(found.start(), found.end()) for found in CLOSE.finditer(page)]
-    place = 0
-    for found in OPEN.finditer(page):
+def _replaced(page: str, opening: Pattern, closing: Pattern, made: Maker, count: Formulas) -> str:
+    """The page with every stretch from an opening to the next closing replaced. One that is never closed stays."""
+    pieces, start, place = [], 0, 0
+    closes = [(found.start(), found.end()) for found in closing.finditer(page)]
+    for found in opening.finditer(page):
         if found.start() < start:
             continue  # inside of one that was read
         while place < len(closes) and closes[place][0] < found.start():
             place += 1
         if place == len(closes):
             count.seen += 1
-            break  # never closed: what follows is left as it is
+            break
         last = closes[place][1]
-        markup = page[found.start() : last]
-        pieces += [page[start : found.start()], _mathml(markup, count)]
+        pieces += [page[start : found.start()], made(page[found.start() : last], found, count)]
         start = last
     return "".join([*pieces, page[start:]])
 
 
-def _mathml(markup: str, count: Formulas) -> str:
+def _script(markup: str, opening: Match, count: Formulas) -> str:
+    tex = markup[len(opening[0]) : markup.rfind("<")]
+    return _text(tex, bool(opening["display"]), count) if len(tex) <= LONGEST else " "
+
+
+def _mathml(markup: str, opening: Match, count: Formulas) -> str:
     if len(markup) > LONGEST:
         count.seen += 1
         return " "

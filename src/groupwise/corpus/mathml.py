@@ -129,10 +129,10 @@ class Element:
     attributes: str = ""
     children: list[str] = field(default_factory=list)
 
-    def attribute(self, name: str) -> str:
-        """Returns the value of an attribute; empty where there is none."""
+    def attribute(self, name: str, default: str = "") -> str:
+        """Returns the value of an attribute; the default where there is none."""
         found = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", self.attributes)
-        return (found[1] or found[2] or "") if found else ""
+        return (found[1] or found[2] or "") if found else default
 
 
 def latex_of(markup: str) -> str:
@@ -256,7 +256,9 @@ def _symbol(letter: str) -> str:
     else:
         from mathml_to_latex import syntax
 
-        named = syntax.all_math_operators_by_char.get(letter) or syntax.all_math_symbols_by_char.get(letter) or letter
+        tables = (syntax.all_math_symbols_by_glyph, syntax.all_math_operators_by_glyph, syntax.math_number_by_glyph)
+        named = next((table[letter] for table in tables if letter in table), "")
+        named = named or syntax.HashUTF8ToLtXConverter().convert(letter)
     return f"{named} " if re.fullmatch(r"\\[a-zA-Z]+", named) else named
 
 
@@ -276,7 +278,7 @@ def _accented(name: str, parts: list[str]) -> str:
 
 
 def _fenced(element: Element) -> str:
-    first, last = element.attribute("open") or "(", element.attribute("close") or ")"
+    first, last = element.attribute("open", "("), element.attribute("close", ")")
     mark = element.attribute("separators").strip()[:1] or ","
     return f"{FENCES.get(first, first)}{f'{mark} '.join(element.children)}{FENCES.get(last, last)}"
 
