@@ -14,7 +14,11 @@ def record(
     kind: str = "response", http: bytes | None = None, length: int | None = None,
 ) -> bytes:  # fmt: skip
     """One gzip member that holds a record; ``http`` in place of the whole message, ``length`` in place of its own."""
-    block = http if http is not None else f"HTTP/1.1 {status} X\r\n{headers + chr(13) + chr(10) if headers else str()}\r\n".encode() + body
+    block = (
+        http
+        if http is not None
+        else f"HTTP/1.1 {status} X\r\n{headers + chr(13) + chr(10) if headers else str()}\r\n".encode() + body
+    )
     address = f"WARC-Target-URI: {url}\r\n" if url else ""
     head = (
         f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Record-ID: <urn:uuid:1>\r\nWARC-Date: 2026-01-01T00:00:00Z\r\n{address}"

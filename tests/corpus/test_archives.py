@@ -105,7 +105,9 @@ def test_an_archive_damaged_in_the_middle_goes_on_behind(
     assert [each.url for each in found if isinstance(each, RawPage)] == ["https://a.org/0", "https://a.org/3"]
 
 
-@pytest.mark.parametrize("content", [b"", b"nothing", bytes(5000), gzip.compress(b"text"), b"\x1f\x8b\x08", b"WARC/1.0\r\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"nothing", bytes(5000), gzip.compress(b"text"), b"\x1f\x8b\x08", b"WARC/1.0\r\n"]
+)
 def test_what_is_no_archive_ends(archive: Callable[..., Path], content: bytes) -> None:
     for name in ("a.warc.gz", "a.warc"):
         assert not any(isinstance(each, RawPage) for each in read_archive(archive(name, content), Read()))

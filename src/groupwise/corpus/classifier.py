@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from groupwise.errors import UserError
+
 if TYPE_CHECKING:
     import numpy
 
 WANTED, RANDOM = "__label__wanted", "__label__random"
+MOST_HALVINGS = 6
 BLANK = re.compile(r"\s+")
-LATEX = re.compile(r"\$[^$]{0,2000}\$|\\\(.{0,2000}?\\\)|\\\[.{0,4000}?\\\]|\\[a-zA-Z]+", re.DOTALL)
+LATEX = re.compile(
+    r"\$\$[^$]{0,4000}\$\$|\$[^$]{0,2000}\$|\\\(.{0,2000}?\\\)|\\\[.{0,4000}?\\\]|\\[a-zA-Z]+", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,6 @@ class FastText:
 
     def train(self, wanted: Iterable[str], random: Iterable[str], path: Path) -> dict[str, int]:
         """Learns of two lots of pages, writes the classifier, and returns how much was learned of."""
-        import fasttext
-
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
         counts = {"wanted": 0, "random": 0, "pieces": 0, "epochs": self.epochs}
@@ -68,22 +71,28 @@ class FastText:
             counts["pieces"] = len(lines)
             file.writelines(shuffled(lines))
             file.flush()
-            model = fasttext.train_supervised(
-                input=file.name,
-                dim=self.dimension,
-                lr=self.rate,
-                wordNgrams=self.words,
-                minCount=self.least,
-                epoch=self.epochs,
-                bucket=self.buckets,
-                thread=self.threads,
-                verbose=0,
-                minn=0,
-                maxn=0,
-            )
+            model = self._trained(file.name)
         model.save_model(str(partial))
         os.replace(partial, path)
         return counts
+
+    def _trained(self, file: str) -> Any:
+        """Raises UserError where nothing can be learned. Numbers that overflow are tried again at half the rate."""
+        import fasttext
+
+        options = {"dim": self.dimension, "wordNgrams": self.words, "epoch": self.epochs, "bucket": self.buckets}
+        for halvings in range(MOST_HALVINGS):
+            try:
+                return fasttext.train_supervised(
+                    input=file, lr=self.rate / 2**halvings, minCount=self.least, thread=self.threads, verbose=0,
+                    minn=0, maxn=0, **options,
+                )  # fmt: skip
+            except RuntimeError as error:
+                if "NaN" not in str(error):
+                    raise
+            except ValueError as error:
+                raise UserError(f"the classifier could not learn: {error}; expected a larger seed") from None
+        raise UserError(f"--classifier.rate {self.rate}: the numbers overflow; expected a smaller one")
 
     def scores(self, path: Path, texts: Sequence[str]) -> numpy.ndarray:
         """The probability that each page is wanted, ``[N]``, by a classifier that was written."""

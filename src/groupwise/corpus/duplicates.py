@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from groupwise.corpus.grams import Hashes
 
 SEED = 1
+MOST_OPEN, MOST_KNOWN = 8, 20_000
+"""Archives whose texts are at hand, and pages whose runs are."""
 MOST_COMPARED = 16
 """Kept pages of one band that a page is compared with."""
 
@@ -110,13 +112,16 @@ class Comparison:
     def copies(self) -> Iterator[Copy | None]:
         """For each page: what it is a copy of, or None where it is kept."""
         by_address: dict[str, int] = {}
+        first: dict[int, int] = {}  # of a page that is dropped: the kept one that it is a copy of
         by_text: dict[int, int] = {}
         by_band: dict[tuple[int, int], list[int]] = {}
         for page, address in enumerate(self.addresses):
             exact = int(self.exact[page])
             if address in by_address:
-                yield Copy("address", by_address[address], address)
+                of = by_address[address]
+                yield Copy("address", first.get(of, of), address)
             elif exact in by_text:
+                first[page] = by_text[exact]
                 yield Copy("exact copy", by_text[exact], "")
             else:
                 near = self._near(page, by_band)
@@ -126,6 +131,8 @@ class Comparison:
                         kept = by_band.setdefault(band, [])
                         if len(kept) < MOST_COMPARED:
                             kept.append(page)
+                else:
+                    first[page] = near.of
                 yield near
             by_address.setdefault(address, page)
 
@@ -146,13 +153,13 @@ class Texts:
     def __init__(self, directory: Path, names: Sequence[str], sizes: Sequence[int], minhash: MinHash) -> None:
         self.directory, self.names, self.minhash = directory, names, minhash
         self.starts = numpy.concatenate([[0], numpy.cumsum(sizes)])
-        self._name, self._texts = "", None
+        self._open: dict[str, Any] = {}
         self._known: dict[int, Hashes] = {}
 
     def shingles(self, page: int) -> Hashes:
         """The runs of words of a page, by its number among all."""
         if page not in self._known:
-            if len(self._known) > 20_000:
+            if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             shard = int(numpy.searchsorted(self.starts, page, "right")) - 1
             self._known[page] = self.minhash.shingles(
@@ -160,10 +167,12 @@ class Texts:
             )
         return self._known[page]
 
-    def _column(self, name: str):  # type: ignore[no-untyped-def]
-        if name != self._name:
-            self._name, self._texts = name, read_parts(self.directory / "pages", name, ["text"])["text"]
-        return self._texts
+    def _column(self, name: str) -> Any:
+        if name not in self._open:
+            if len(self._open) >= MOST_OPEN:
+                self._open.pop(next(iter(self._open)))
+            self._open[name] = read_parts(self.directory / "pages", name, ["text"])["text"]
+        return self._open[name]
 
 
 def _resemblance(one: Hashes, other: Hashes) -> float:
