@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+LINE, NOTHING = "\r\n", ""
+
 
 def record(
     url: str, body: bytes = b"", headers: str = "Content-Type: text/html; charset=utf-8", status: int = 200,
@@ -17,7 +19,7 @@ def record(
     block = (
         http
         if http is not None
-        else f"HTTP/1.1 {status} X\r\n{headers + chr(13) + chr(10) if headers else str()}\r\n".encode() + body
+        else f"HTTP/1.1 {status} X\r\n{headers}{LINE if headers else NOTHING}\r\n".encode() + body
     )
     address = f"WARC-Target-URI: {url}\r\n" if url else ""
     head = (

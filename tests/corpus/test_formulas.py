@@ -65,7 +65,8 @@ def test_other_images_are_no_formulas(image: str) -> None:
 @pytest.mark.parametrize(
     "hostile",
     ["<math>" * 30_000, "<math" + " a" * 300_000, "<img alt=\"" * 30_000, "<script type='math/tex'>" * 20_000,
-     "<" * 300_000, "<math><mi>" * 50_000, "</math>" * 50_000, "<img " + "x='" * 100_000, "<math><mi>x</mi>" + "&amp;" * 50_000,
+     "<" * 300_000, "<math><mi>" * 50_000, "</math>" * 50_000, "<img " + "x='" * 100_000,
+     "<math><mi>x</mi>" + "&amp;" * 50_000,
      "<span mwe-math-mathml" * 20_000, "<script type=" * 50_000, "<math><annotation encoding='tex'>" * 20_000],
 )  # fmt: skip
 def test_hostile_markup_takes_no_time(hostile: str) -> None:

@@ -36,9 +36,11 @@ from groupwise.corpus.mathml import DEEPEST, latex_of
         ("<mmultiscripts><mi>C</mi><mn>6</mn><none/><mprescripts/><none/><mn>12</mn></mmultiscripts>", "{}^{12}C_{6}"),
         ("<mn>5</mn><mo>%</mo>", r"5 \%"),
         ("<mn>−24</mn>", "-24"),
-        ("<mi>x</mi><mo>&nbsp;</mo><mo>&le;</mo><mn>1</mn><mo>&lt;</mo><mi>&alpha;</mi>", r"x \le 1 < \alpha"),
+        ("<mi>x</mi><mo>&nbsp;</mo><mo>&le;</mo><mn>1</mn><mo>&lt;</mo><mi>&alpha;</mi>",
+         r"x \le 1 < \alpha"),
         ("<mphantom><mi>y</mi></mphantom><mi>x</mi>", "x"),
-        ("<semantics><mi>x</mi><annotation encoding='application/x-tex'>x^2 &lt; 1</annotation></semantics>", "x^2 < 1"),
+        ("<semantics><mi>x</mi><annotation encoding='application/x-tex'>x^2 &lt; 1</annotation></semantics>",
+         "x^2 < 1"),
         ("<semantics><mi>x</mi><annotation encoding='StarMath'>size 12</annotation></semantics>", "x"),
         ("<semantics><mi>x</mi><annotation encoding='application/x-tex'>{\\displaystyle x^{2}}</annotation></semantics>",
          "x^{2}"),
@@ -54,7 +56,8 @@ def test_what_an_element_becomes(inside: str, tex: str) -> None:
 @pytest.mark.parametrize(
     "broken",
     ["<math>", "<math></math>", "<math><mfrac><mn>1</mn></math>", "<math></mrow></mrow><mi>x</mi></math>", "<math><",
-     "<math><mi>x</math>", "<math><msup></msup></math>", "<math>" + "<" * 1000, "<math><mtable><mi>x</mi></mtable></math>",
+     "<math><mi>x</math>", "<math><msup></msup></math>", "<math>" + "<" * 1000,
+     "<math><mtable><mi>x</mi></mtable></math>",
      "<math><mmultiscripts><mprescripts/></mmultiscripts></math>", "<math><mprescripts/></math>",
      "<!DOCTYPE x [<!ENTITY a 'aa'>]><math><mi>&a;&a;</mi></math>"],
 )  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 WANTED, RANDOM = "__label__wanted", "__label__random"
 MOST_HALVINGS = 6
+M_PERTURB = -6
 BLANK = re.compile(r"\s+")
 LATEX = re.compile(
     r"\$\$[^$]{0,4000}\$\$|\$[^$]{0,2000}\$|\\\(.{0,2000}?\\\)|\\\[.{0,4000}?\\\]|\\[a-zA-Z]+", re.DOTALL
@@ -83,10 +86,11 @@ class FastText:
         options = {"dim": self.dimension, "wordNgrams": self.words, "epoch": self.epochs, "bucket": self.buckets}
         for halvings in range(MOST_HALVINGS):
             try:
-                return fasttext.train_supervised(
-                    input=file, lr=self.rate / 2**halvings, minCount=self.least, thread=self.threads, verbose=0,
-                    minn=0, maxn=0, **options,
-                )  # fmt: skip
+                with zeroed_memory():
+                    return fasttext.train_supervised(
+                        input=file, lr=self.rate / 2**halvings, minCount=self.least, thread=self.threads, verbose=0,
+                        minn=0, maxn=0, **options,
+                    )  # fmt: skip
             except RuntimeError as error:
                 if "NaN" not in str(error):
                     raise
@@ -104,6 +108,21 @@ class FastText:
             labels, chances = model.predict([self.line(text)], k=2)
             found[place] = next((p for name, p in zip(labels[0], chances[0], strict=True) if name == WANTED), 0.0)
         return found
+
+
+@contextmanager
+def zeroed_memory() -> Iterator[None]:
+    """Has glibc hand out memory that is zero. On one thread, fastText draws the first tenth of its numbers and takes
+    the rest as memory happens to be: then no two classifiers are the same, and some overflow."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        yield
+        return
+    mallopt(M_PERTURB, 0xFF)  # memory is filled with the complement
+    try:
+        yield
+    finally:
+        mallopt(M_PERTURB, 0)
 
 
 def shuffled(lines: list[str]) -> list[str]:
