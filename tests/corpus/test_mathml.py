@@ -42,8 +42,8 @@ from groupwise.corpus.mathml import DEEPEST, latex_of
         ("<semantics><mi>x</mi><annotation encoding='application/x-tex'>x^2 &lt; 1</annotation></semantics>",
          "x^2 < 1"),
         ("<semantics><mi>x</mi><annotation encoding='StarMath'>size 12</annotation></semantics>", "x"),
-        ("<semantics><mi>x</mi><annotation encoding='application/x-tex'>{\\displaystyle x^{2}}</annotation></semantics>",
-         "x^{2}"),
+        ("<semantics><mi>x</mi><annotation encoding='application/x-tex'>{\\displaystyle xy}</annotation></semantics>",
+         "xy"),
         ("<mo>±</mo><mi>x</mi><mo>≈</mo><mn>1</mn><mo>≠</mo><mn>2</mn>", r"\pm x \approx 1 \ne 2"),
     ],
 )  # fmt: skip
