@@ -1,0 +1,182 @@
+"""This module is the third stage of a corpus: DeepSeekMath's loop (arXiv 2402.03300, section 2.1).
+
+A round trains a classifier of the seed against pages drawn at random, scores every page, collects the best, and looks
+at the domains of which more than a tenth was collected: pages below prefixes that a person answered for join the seed.
+The rounds end where nearly all that a round collects was collected before.
+
+Deviations:
+
+1. The paper collects by a number of tokens that it found by training models; here it is a share of the characters.
+2. Prefixes that a person calls "other" are learned as random pages, and never collected; the paper speaks of no such
+   answer.
+3. Pages of the seed are never drawn as random ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy
+
+from groupwise.corpus.annotations import OTHER, WANTED, Annotations
+from groupwise.corpus.classifier import FastText
+from groupwise.corpus.domains import Domains, domain_rows, read_domains, write_domains
+from groupwise.corpus.duplicates import save
+from groupwise.corpus.seeds import Seed
+from groupwise.corpus.shards import finish, finished
+from groupwise.corpus.unique import Pages, unique_texts
+
+
+@dataclass(frozen=True)
+class Recall:
+    """This value says how much a round collects, and when the rounds end."""
+
+    share: Annotated[float, "(0, 1]"] = 0.4
+    """Of all characters of the unique pages, the best first."""
+    iterations: Annotated[int, "[1, inf)"] = 6
+    """Rounds at most."""
+    until: Annotated[float, "(0, 1]"] = 0.98
+    """Share of what a round collects that was collected before: then the rounds end."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """This work scores the pages of one archive by the classifier of a round."""
+
+    directory: Path
+    iteration: Path
+    classifier: FastText
+
+    def __call__(self, name: str) -> None:
+        """Scores the pages of this archive, unless that was done."""
+        path = self.iteration / "scores" / f"{name}.npy"
+        if path.exists():
+            return
+        texts = unique_texts(self.directory, name).to_pylist()
+        save(path, self.classifier.scores(self.iteration / "classifier.bin", texts))
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round was made: which pages it collected, which joined the seed after it, and its numbers."""
+
+    number: int
+    scores: numpy.ndarray
+    collected: numpy.ndarray
+    """Whether each page was, ``[N]``."""
+    joined: numpy.ndarray
+    """Places of pages that join the seed."""
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """These are all that a round needs: pages, seed, what a person said, and the settings."""
+
+    directory: Path
+    pages: Pages
+    seed: Seed
+    annotations: Annotations
+    classifier: FastText
+    recall: Recall
+    domains: Domains
+
+    def path(self, number: int) -> Path:
+        """Returns the directory of a round."""
+        return self.directory / f"iteration-{number}"
+
+    def first_seed(self) -> numpy.ndarray:
+        """Whether each page is a part of the seed, before the first round."""
+        return numpy.array([self.seed.holds(address) for address in self.pages.addresses], bool)
+
+    def refused(self) -> numpy.ndarray:
+        """Whether a person called each page other."""
+        verdict = self.annotations.verdict
+        return numpy.array([verdict(address) == OTHER for address in self.pages.addresses], bool)
+
+    def asked(self, found: Round) -> numpy.ndarray:
+        """Whether each page lies in a domain that a person is asked about after a round."""
+        named = {row["domain"] for row in read_domains(self.path(found.number) / "domains.parquet")}
+        return numpy.array([domain in named for domain in self.pages.domains], bool)
+
+    def train(self, number: int, seed: numpy.ndarray) -> dict[str, int]:
+        """Trains the classifier of a round, unless that was done."""
+        path = self.path(number)
+        done = finished(path, "classifier")
+        if done:
+            return done
+        places = numpy.flatnonzero(seed).tolist()
+        wanted = len(places) + len(self.seed.texts)
+        others = drawn(self.pages, numpy.flatnonzero(~seed).tolist(), round(self.classifier.negatives * wanted), number)
+        counts = self.classifier.train(
+            [*self.pages.texts(places), *self.seed.texts], self.pages.texts(others), path / "classifier.bin"
+        )
+        finish(path, "classifier", counts)
+        return counts
+
+    def collect(self, number: int, seed: numpy.ndarray, refused: numpy.ndarray, before: Round | None) -> Round:
+        """What a round collects of its scores, and who joins the seed; written into its directory."""
+        path, pages = self.path(number), self.pages
+        names = pages.names
+        scores = numpy.concatenate([numpy.load(path / "scores" / f"{name}.npy") for name in names])
+        collected, least = best(scores, pages.characters, self.recall.share, refused)
+        rows = domain_rows(pages, collected | seed, self.domains)
+        write_domains(path / "domains.parquet", rows)
+        named = {row["domain"] for row in rows}
+        joined = [
+            place
+            for place in numpy.flatnonzero(~collected & ~seed).tolist()
+            if pages.domains[place] in named and self.annotations.verdict(pages.addresses[place]) == WANTED
+        ]
+        again = float((collected & before.collected).sum() / max(collected.sum(), 1)) if before else 0.0
+        numbers = {
+            "seed": int(seed.sum()) + len(self.seed.texts),
+            "collected": int(collected.sum()),
+            "characters": int(pages.characters[collected].sum()),
+            "least score": round(float(least), 6),
+            "collected before": round(again, 6),
+            "domains": len(named),
+            "joins the seed": len(joined),
+        }
+        finish(path, "round", numbers)
+        return Round(number, scores, collected, numpy.array(joined, numpy.int64), numbers)
+
+    def ends(self, found: Round) -> bool:
+        """Whether this round is the last."""
+        return found.numbers["collected before"] >= self.recall.until or found.number >= self.recall.iterations
+
+
+def best(
+    scores: numpy.ndarray, characters: numpy.ndarray, share: float, refused: numpy.ndarray
+) -> tuple[numpy.ndarray, float]:
+    """Which pages are collected: the best, up to a share of all characters; and the least score among them."""
+    order = numpy.lexsort((numpy.arange(len(scores)), -scores))
+    order = order[~refused[order]]
+    total = numpy.cumsum(characters[order])
+    count = int(numpy.searchsorted(total, share * characters.sum(), "right"))
+    chosen = numpy.zeros(len(scores), bool)
+    chosen[order[:count]] = True
+    return chosen, float(scores[order[count - 1]]) if count else 1.0
+
+
+def drawn(pages: Pages, places: Sequence[int], count: int, number: int) -> list[int]:
+    """So many pages at random: by a hash of the address and the round."""
+
+    def key(place: int) -> bytes:
+        return hashlib.blake2b(f"{number} {pages.addresses[place]}".encode(), digest_size=8).digest()
+
+    return sorted(sorted(places, key=key)[:count])
+
+
+def remove_rounds_from(directory: Path, number: int) -> None:
+    """Removes rounds that hold no more."""
+    from groupwise.storage.atomic import remove_directory
+
+    while os.path.isdir(path := directory / f"iteration-{number}"):
+        remove_directory(path)
+        number += 1
