@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,10 @@ def main() -> int:
     return 0
 
 
-def run(method: str, name: str, *words: str) -> dict[str, float]:
+def run(method: str, name: str, *words: str, options: Sequence[str] = OPTIONS) -> dict[str, float]:
     """A run in a process of its own, with the seconds that it took and the most memory it held."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "groupwise.cli", "run", method, *OPTIONS, *words, "--out", str(RUNS / name)]
+    command = [sys.executable, "-m", "groupwise.cli", "run", method, *options, *words, "--out", str(RUNS / name)]
     child = subprocess.Popen([*command, "--fresh"], cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(child.pid, 0)
     if status:
@@ -151,7 +151,9 @@ def kl() -> dict[str, Any]:
 
 def scores() -> dict[str, Any]:
     """A reward model from pairs of the policy's own answers, and what it says of right and of wrong ones."""
-    run("reward_model_samples", "judge", "--learning_rate", "2e-3", "--steps", "60", *FEW[2:4])
+    data = ("--model", MODEL, "--data", "stepwise:1", "--reward", "answer", "--max_completion_tokens", "48")
+    size = ("--prompts_per_step", "32", "--steps", "60", "--learning_rate", "2e-3")
+    run("reward_model_samples", "judge", *size, *FEW[2:4], options=data)
     judge = RUNS / "judge" / "models" / "reward_model_samples"
     run("grpo", "judged", "--reward", f"outcome:{judge}", "--judge", "answer", "--steps", "1", *FEW)
     found = rows("judged")

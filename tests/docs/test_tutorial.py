@@ -13,6 +13,8 @@ import pytest
 
 from groupwise import NewModel
 from groupwise.cli import main
+from groupwise.commands import run
+from groupwise.commands.request import read_request
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL, QUESTIONS = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("tutorial", "questions"))
@@ -36,16 +38,25 @@ SMALL = [
 SMALL += ["--max_completion_tokens", "6", "--learner.threads", "1"]
 
 
-def smallest(command: str) -> list[str]:
-    """The words of a run with its numbers made small; a run of several stages and long ones are only looked at."""
-    words = shlex.split(command)
-    if words[words.index("--out") + 1] not in ("runs/tutorial/grpo", "runs/tutorial/ppo"):
-        return [*words, "--dry_run"]
+MADE = ("runs/tutorial/grpo", "runs/tutorial/ppo")
+"""Runs that are made; the words of the others are read."""
+
+
+def smallest(words: list[str]) -> list[str]:
+    """The words of a run with its numbers made small."""
     for option in ("--prompts_per_step", "--group_size"):
         if option in words:
             del words[words.index(option) : words.index(option) + 2]
     group = "1" if "ppo" in words else "2"
     return [*words, *SMALL, "--prompts_per_step", "2", "--group_size", group]
+
+
+def accept(words: list[str]) -> None:
+    """Reads the words of a run to the recipe that would be run."""
+    request = read_request(words, run._parser, run.USAGE)
+    recipe, request, _, others = run.read_recipe(request)
+    assert recipe is not None
+    request.tuned(recipe, "groupwise run", others)
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +78,23 @@ def test_it_has_a_command_and_an_explanation_for_each_idea() -> None:
     assert "--kl.estimator k1" in said
 
 
-def test_the_runs_are_accepted_and_what_reads_them_reads_them(
+def test_the_runs_are_accepted_and_explained(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the page's order, since one reads what another left."""
     monkeypatch.chdir(place)
     for command in RUNS:
-        assert main(smallest(command)) == 0, command
+        _, *words = shlex.split(command)
+        if words[words.index("--out") + 1] in MADE:
+            assert main(["run", *smallest(words)]) == 0, command
+        else:
+            accept(words)
     for command in READ:
         words = shlex.split(command)
-        named = [word for word in words if word.startswith("runs/")]
-        missing = {word for word in named if not Path(word).exists()}
-        if command.startswith("compare"):
-            words = [word for word in words if word not in missing]
-        words = ["runs/tutorial/grpo" if word in missing else word for word in words]
-        if "--against" in words:
-            words = words[: words.index("--against")]  # its own tests compare methods
+        if words[0] == "compare":
+            words = [word for word in words if word in MADE or not word.startswith("runs/")]
+        if "--run" in words and words[words.index("--run") + 1] not in MADE:
+            words = words[: words.index("--run")]
         assert main(words) == 0, command
     assert capsys.readouterr().out
 

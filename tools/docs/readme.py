@@ -37,7 +37,8 @@ def main() -> None:
     for page in PAGES:
         text = CONSOLE.sub(lambda m: f"```console\n$ {m['command']}\n{shown(m['command'])}\n```", page.read_text())
         page.write_text(PYTHON.sub(lambda m: f"```python\n{m['code']}```\n\n```text\n{python(m['code'])}\n```", text))
-    README.write_text(section(README.read_text(), "seeds", seeds()))
+    for page in (README, PAGES[0]):
+        page.write_text(section(page.read_text(), "seeds", seeds()))
 
 
 def section(text: str, name: str, content: str) -> str:
