@@ -25,7 +25,7 @@ TRANSCRIPTS: dict[str, tuple[str, str, tuple[int, ...]]] = {
     "two boxes, the last is right": ("18", "First \\boxed{9}, and then \\boxed{18}.", (0, 1, 1, 0)),
     "two boxes, the last is wrong": ("18", "First \\boxed{18}, and then\n\\boxed{9}.", (0, 0, 0, 0)),
     "minerva": ("18", f"{REASONED}Final Answer: The final answer is $18$. I hope it is correct.", (0, 1, 1, 1)),
-    "minerva before a box": ("18", "The final answer is $18$. I hope it is correct.\n\\boxed{9}", (0, 1, 0, 0)),
+    "minerva before a box": ("18", "The final answer is $18$. I hope it is correct.\n\\boxed{9}", (0, 1, 0, 1)),
     "the answer is": ("18", f"{REASONED}The answer is 18.", (0, 1, 1, 1)),
     "a program's output, and a box": ("18", f"{TOOL.format(printed='18')}She makes \\boxed{{18}}.", (0, 1, 1, 1)),
     "a program's output alone": ("18", f"{TOOL.format(printed='18')}", (0, 1, 1, 1)),
@@ -38,12 +38,13 @@ TRANSCRIPTS: dict[str, tuple[str, str, tuple[int, ...]]] = {
     "percent": ("0.5", "It is \\boxed{50\\%}.", (0, 1, 1, 1)),
     "a hundred times as much": ("0.5", "It is \\boxed{50}.", (0, 1, 1, 0)),
     "a fraction": ("\\frac{1}{2}", "It is \\boxed{0.5}.", (0, 1, 1, 1)),
-    "a formula": ("x^2+2x+1", "It is $\\boxed{(x+1)^2}$.", (0, 1, 1, 1)),
+    "a formula": ("x^2+2x+1", "It is $\\boxed{(x+1)^2}$.", (0, 1, 1, 0)),
     "the last number": ("18", "She makes 18", (0, 1, 1, 1)),
-    "chinese": ("18", "所以她一共赚了18元。答案是18。", (0, 1, 1, 1)),
+    "chinese": ("18", "所以她一共赚了18元。答案是18。", (0, 1, 1, 0)),
     "nothing": ("18", "I do not know.", (0, 0, 0, 0)),
 }
-"""Where deepseekmath and tora differ: a final answer before a box; 1e-3 in all against 1e-4 of the larger."""
+"""Where deepseekmath and tora differ: a final answer before a box; 1e-3 in all against 1e-4 of the larger. math-verify
+reads no formula that nothing marks, as this gold is, and no number before a Chinese full stop."""
 
 
 def rollout(gold: str, text: str) -> Rollout:
