@@ -77,16 +77,30 @@ class Build:
 
     def _read(self) -> None:
         corpus = self.corpus
-        sizes = [(name, path.name, path.stat().st_size) for name, path in self.archives]
-        self._stage("pages", [sizes, repr((corpus.read, corpus.extract, corpus.quality))], ["pages", "dropped"])
+        self._stage("pages", repr((corpus.read, corpus.extract, corpus.quality)), ["pages", "dropped"])
+        self._forget_other_archives()
         work = Reading(self.directory, self.archives, corpus.read, corpus.extract, corpus.quality)
         self._each(work, "pages")
         counts = [finished(self.directory / "pages", name) or {} for name in self.names]
         for stage in ("read", "extract", "quality"):
             self.tell(said(stage, added(each[stage] for each in counts)))
 
+    def _forget_other_archives(self) -> None:
+        """Removes what was read of archives that are no part of the crawl, or have another size by now."""
+        sizes = {name: path.stat().st_size for name, path in self.archives}
+        for path in sorted((self.directory / "pages").glob("*.json")):
+            if (read_json(path, dict) or {}).get("bytes") != sizes.get(path.stem, -1):
+                path.unlink()
+        for path in (*self.directory.glob("pages/*-[0-9][0-9][0-9].parquet"), *self.directory.glob("corpus/*.parquet")):
+            if path.stem[:-4] not in sizes:
+                path.unlink()
+        for path in self.directory.glob("dropped/*.parquet"):
+            if path.stem.partition("-")[2] not in sizes:
+                path.unlink()
+
     def _deduplicate(self) -> Pages:
-        self._stage("unique", [self._key("pages"), repr(self.corpus.minhash)], ["unique"])
+        sizes = [(name, path.stat().st_size) for name, path in self.archives]
+        self._stage("unique", [self._key("pages"), sizes, repr(self.corpus.minhash)], ["unique"])
         if not finished(self.directory / "unique", "all"):
             self._each(Signing(self.directory, self.corpus.minhash), "signatures")
             deduplicate(self.directory, self.names, self.corpus.minhash)
