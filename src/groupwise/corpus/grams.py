@@ -1,8 +1,9 @@
 """This module turns text into the tokens and n-grams by which copies are found, so that no disguise hides one.
 
 A token is a run of letters, or one of digits (``25cm`` is two, as ``25 cm`` is); in scripts that put no space between
-words (Chinese, Japanese, Thai ...) every character is one. Before that, entities are resolved (however often they were escaped), markup goes, Unicode's
-compatibility forms (full-width letters, ligatures) become plain ones and case is dropped.
+words (Chinese, Japanese, Thai ...) every character is one. Before that, entities are resolved (however often they were
+escaped), markup goes, Unicode's compatibility forms (full-width letters, ligatures) become plain ones and case is
+dropped.
 """
 
 from __future__ import annotations
