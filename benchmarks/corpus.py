@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -213,6 +214,28 @@ def speeds(data: Path, out: Path) -> dict[str, float]:
     }
 
 
+def formulas(data: Path) -> dict[str, int]:
+    """Formulas of the crawl: seen in the markup, written as LaTeX, and there in the text of the main content."""
+    found: Counter[str] = Counter()
+    for path in sorted((data / "corpus").glob("crawl-*.warc.gz")):
+        for page in read_archive(path, Read()):
+            if isinstance(page, RawPage):
+                text = text_of(page.body, page.charset, Extract())
+                there = len(re.findall(r"\$[^$]+\$", text.text))
+                found.update(seen=text.seen, kept=text.kept, in_the_text=min(there, text.kept))
+    return dict(found)
+
+
+def hostile(data: Path, here: Path) -> dict[str, Any]:
+    """What became of attacks and broken archives: counts of the stages that read."""
+    (here / "hostile.txt").write_text("https://hostile.example/last.html\n")
+    files = sorted(map(str, (data / "corpus").glob("hostile*.warc.gz")))
+    command = [*COMMAND, "--crawl", *files, "--seed", str(here / "hostile.txt"), "--out", str(here / "hostile")]
+    built([*command, "--executor", "local:1"])
+    counts = json.loads((here / "hostile" / "manifest.json").read_text())["counts"]
+    return {stage: counts[stage] for stage in ("read", "extract", "quality")}
+
+
 def workers(command: list[str], here: Path) -> dict[str, float]:
     """Seconds of reading the crawl with one worker and with two."""
     found = {}
@@ -270,6 +293,8 @@ def main() -> None:
         found["planted"] = planted(here / "out", chosen.data)
         found["counts"], found["versions"] = manifest["counts"], manifest["versions"]
         found["pages_a_second"] = speeds(chosen.data, here / "out")
+        found["formulas"] = formulas(chosen.data)
+        found["hostile"] = hostile(chosen.data, here)
         found["reading_seconds_by_workers"] = workers(command, here)
         found["killed"] = killed([*command, *two], here, chosen.kills, manifest["files"])
     found |= {"machine": f"{os.cpu_count()} processors, {platform.machine()}", "load": os.getloadavg()[0]}

@@ -35,7 +35,7 @@ class Executor:
     def named(cls, text: str) -> Executor:
         """``local:2``, ``ray:2``, ``ray:ADDRESS``, ``slurm:PARTITION:WORKERS``. Raises UserError for another."""
         kind, _, rest = text.partition(":")
-        place, _, workers = rest.rpartition(":") if kind == "slurm" else ("", "", rest)
+        place, _, workers = rest.partition(":") if kind == "slurm" else ("", "", rest)
         if kind == "ray" and not rest.isdigit():
             place, workers = rest, ""
         if kind not in KINDS or (workers and not workers.isdigit()) or (kind == "slurm" and not place):
