@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy
 
-from groupwise.corpus.annotations import Annotations
+from groupwise.corpus.annotations import OTHER, WANTED, Annotations
 from groupwise.corpus.duplicates import Signing, save
 from groupwise.corpus.engine import Executor, run_each
 from groupwise.corpus.finishing import Finishing, index_of
@@ -52,10 +52,11 @@ class Build:
     def run(self) -> dict[str, Any]:
         """Makes what is missing, and returns the manifest."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        index_of(self.corpus.decontaminate)  # what is wrong with it is said before hours have passed
         self._read()
         pages = self._deduplicate()
-        last, seed, first = self._rounds(pages)
-        self._finish(pages, last, seed, first)
+        last, first = self._rounds(pages)
+        self._finish(pages, last, first)
         return self._manifest(last)
 
     def _each(self, work: Callable[[str], None], stage: str) -> None:
@@ -77,16 +78,30 @@ class Build:
 
     def _read(self) -> None:
         corpus = self.corpus
-        sizes = [(name, path.name, path.stat().st_size) for name, path in self.archives]
-        self._stage("pages", [sizes, repr((corpus.read, corpus.extract, corpus.quality))], ["pages", "dropped"])
+        self._stage("pages", repr((corpus.read, corpus.extract, corpus.quality)), ["pages", "dropped"])
+        self._forget_other_archives()
         work = Reading(self.directory, self.archives, corpus.read, corpus.extract, corpus.quality)
         self._each(work, "pages")
         counts = [finished(self.directory / "pages", name) or {} for name in self.names]
         for stage in ("read", "extract", "quality"):
             self.tell(said(stage, added(each[stage] for each in counts)))
 
+    def _forget_other_archives(self) -> None:
+        """Removes what was read of archives that are no part of the crawl, or have another size by now."""
+        sizes = {name: path.stat().st_size for name, path in self.archives}
+        for path in sorted((self.directory / "pages").glob("*.json")):
+            if (read_json(path, dict) or {}).get("bytes") != sizes.get(path.stem, -1):
+                path.unlink()
+        for path in (*self.directory.glob("pages/*-[0-9][0-9][0-9].parquet"), *self.directory.glob("corpus/*.parquet")):
+            if path.stem[:-4] not in sizes:
+                path.unlink()
+        for path in self.directory.glob("dropped/*.parquet"):
+            if path.stem.partition("-")[2] not in sizes:
+                path.unlink()
+
     def _deduplicate(self) -> Pages:
-        self._stage("unique", [self._key("pages"), repr(self.corpus.minhash)], ["unique"])
+        sizes = [(name, path.stat().st_size) for name, path in self.archives]
+        self._stage("unique", [self._key("pages"), sizes, repr(self.corpus.minhash)], ["unique"])
         if not finished(self.directory / "unique", "all"):
             self._each(Signing(self.directory, self.corpus.minhash), "signatures")
             deduplicate(self.directory, self.names, self.corpus.minhash)
@@ -96,12 +111,13 @@ class Build:
             raise UserError(f"{self.directory}: no page is left to choose from; the table above says why")
         return pages
 
-    def _rounds(self, pages: Pages) -> tuple[Round, numpy.ndarray, numpy.ndarray]:
+    def _rounds(self, pages: Pages) -> tuple[Round, numpy.ndarray]:
         corpus = self.corpus
         rounds = Rounds(
             self.directory, pages, self.seed, self.annotations, corpus.classifier, corpus.recall, corpus.domains
         )
         seed, refused = rounds.first_seed(), numpy.zeros(len(pages), bool)
+        answered = refused
         if not seed.any() and not self.seed.texts:
             raise UserError("--seed: none of its addresses is a page of this crawl; expected some, or rows with text")
         first = numpy.where(seed, 1, 0)
@@ -109,36 +125,35 @@ class Build:
         texts = hashlib.sha256("\0".join(self.seed.texts).encode("utf-8", "replace")).hexdigest()
         before: Round | None = None
         for number in range(1, corpus.recall.iterations + 1):
-            key = [self._key("unique"), settings, texts, _hash(seed), _hash(refused)]
+            key = [self._key("unique"), settings, texts, _hash(seed), _hash(refused), _hash(answered)]
             if self._key(f"iteration-{number}") != self._stage(f"iteration-{number}", key, [f"iteration-{number}"]):
                 remove_rounds_from(self.directory, number)
-            learned = rounds.train(number, seed)
+            learned = rounds.train(number, seed, answered)
             self._each(Scoring(self.directory, rounds.path(number), corpus.classifier), f"scores-{number}")
             found = rounds.collect(number, seed, refused, before)
             self.tell(round_said(found, learned))
-            kept = found.collected | seed
-            first = numpy.where((first == 0) & kept, number, first)
+            first = numpy.where((first == 0) & found.kept, number, first)
             before = found
             if rounds.ends(found):
                 break
-            refused = refused | (rounds.refused() & rounds.asked(found))
+            asked = rounds.asked(found)
+            refused, answered = refused | (rounds.called(OTHER) & asked), answered | (rounds.called(WANTED) & asked)
             seed = seed & ~refused
             seed[found.joined] = True
         remove_rounds_from(self.directory, found.number + 1)
-        return found, seed, first
+        return found, first
 
-    def _finish(self, pages: Pages, last: Round, seed: numpy.ndarray, first: numpy.ndarray) -> None:
+    def _finish(self, pages: Pages, last: Round, first: numpy.ndarray) -> None:
         rule = self.corpus.decontaminate
         index = index_of(rule)
         items = hashlib.sha256(repr(index.items if index else ()).encode()).hexdigest()
-        kept = last.collected | seed
-        key = [self._key(f"iteration-{last.number}"), repr(rule), items, _hash(kept), _hash(first)]
+        key = [self._key(f"iteration-{last.number}"), repr(rule), items, _hash(last.kept), _hash(first)]
         self._stage("corpus", key, ["corpus", "corpus-counts", "chosen"])
         kinds = [("score", "float32"), ("iteration", "int32"), ("reason", "U16")]
         for number, name in enumerate(pages.names):
             here = slice(pages.starts[number], pages.starts[number + 1])
             chosen = numpy.zeros(here.stop - here.start, kinds)
-            chosen["score"], chosen["iteration"] = last.scores[here], numpy.where(kept, first, 0)[here]
+            chosen["score"], chosen["iteration"] = last.scores[here], numpy.where(last.kept, first, 0)[here]
             chosen["reason"] = "score"
             save(self.directory / "chosen" / f"{name}.npy", chosen)
         self._each(Finishing(self.directory, rule), "corpus")
@@ -178,8 +193,9 @@ def round_said(found: Round, learned: dict[str, int]) -> str:
     numbers = found.numbers
     return (
         f"round {found.number}: learned of {learned['wanted']:,} wanted and {learned['random']:,} random pages "
-        f"({learned['pieces']:,} pieces); collected {numbers['collected']:,} pages, "
-        f"{numbers['collected before']:.1%} of them before; {numbers['joins the seed']:,} pages join the seed"
+        f"({learned['pieces']:,} pieces); {numbers['collected']:,} pages score {numbers['least score']:.3f} and more, "
+        f"{numbers['joins the seed']:,} join the seed; {numbers['kept']:,} are kept, "
+        f"{numbers['kept before']:.1%} of them as before"
     )
 
 

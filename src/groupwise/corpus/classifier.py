@@ -79,6 +79,17 @@ class FastText:
         os.replace(partial, path)
         return counts
 
+    def level(self, wanted: Sequence[str], random: Sequence[str], path: Path) -> float:
+        """The mean score of wanted pages by a classifier that did not see them: each half is scored by the other's."""
+        scores: list[float] = []
+        for half in (0, 1):
+            rest = wanted[1 - half :: 2]
+            if len(wanted) > 1:
+                self.train(wanted[half::2], random[half::2], path)
+                scores += self.scores(path, rest).tolist()
+        path.unlink(missing_ok=True)
+        return sum(scores) / len(scores) if scores else 1.0
+
     def _trained(self, file: str) -> Any:
         """Raises UserError where nothing can be learned. Numbers that overflow are tried again at half the rate."""
         import fasttext

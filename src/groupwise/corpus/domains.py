@@ -60,12 +60,13 @@ def domain_rows(pages: Pages, collected: numpy.ndarray, domains: Domains) -> lis
 
 def _telling(counts: dict[str, list[int]], least: int) -> dict[str, list[int]]:
     """Without prefixes that hold the same pages as a longer one, and without those of few pages."""
-    found = {}
-    for prefix, count in counts.items():
-        longer = [other for other in counts if other.startswith(f"{prefix}/") and counts[other][0] == count[0]]
-        if count[0] >= least and not longer:
-            found[prefix] = count
-    return found
+    whole = {prefix.rpartition("/")[0] for prefix in counts if counts[prefix][0] == _above(counts, prefix)}
+    return {prefix: count for prefix, count in counts.items() if count[0] >= least and prefix not in whole}
+
+
+def _above(counts: dict[str, list[int]], prefix: str) -> int:
+    """Pages of the prefix that is one folder shorter."""
+    return counts.get(prefix.rpartition("/")[0], [0])[0]
 
 
 def write_domains(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -6,8 +6,12 @@ there. So an executor that is killed is begun again, and what was done is not do
 
 from __future__ import annotations
 
+import _thread
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,7 @@ class Executor:
     def named(cls, text: str) -> Executor:
         """``local:2``, ``ray:2``, ``ray:ADDRESS``, ``slurm:PARTITION:WORKERS``. Raises UserError for another."""
         kind, _, rest = text.partition(":")
-        place, _, workers = rest.rpartition(":") if kind == "slurm" else ("", "", rest)
+        place, _, workers = rest.partition(":") if kind == "slurm" else ("", "", rest)
         if kind == "ray" and not rest.isdigit():
             place, workers = rest, ""
         if kind not in KINDS or (workers and not workers.isdigit()) or (kind == "slurm" and not place):
@@ -66,7 +70,8 @@ def run_each(executor: Executor, work: Callable[[str], None], names: Sequence[st
     if executor.kind == "local":
         from datatrove.executor.local import LocalPipelineExecutor
 
-        LocalPipelineExecutor(step, len(names), workers, str(logs), skip_completed=False).run()
+        with _deaths_seen():
+            LocalPipelineExecutor(step, len(names), workers, str(logs), skip_completed=False).run()
     elif executor.kind == "ray":
         _on_ray(executor, step, len(names), workers, logs)
     else:
@@ -94,6 +99,38 @@ def _on_ray(executor: Executor, step: list[Any], tasks: int, workers: int, logs:
     RayPipelineExecutor(
         step, tasks, workers, logging_dir=str(logs), skip_completed=False, cpus_per_task=1, mem_per_cpu_gb=0.1
     ).run()
+
+
+@contextmanager
+def _deaths_seen() -> Iterator[None]:
+    """Raises UserError where a process that runs tasks is ended from outside: the pool would wait for it for ever."""
+    over, dead = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        import multiprocess
+
+        known: dict[int, Any] = {}
+        while not over.wait(0.5):
+            known |= {each.pid: each for each in multiprocess.active_children()}
+            if any(each.exitcode not in (None, 0, -signal.SIGTERM) for each in known.values()):
+                dead.set()
+                _thread.interrupt_main()
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not dead.is_set():
+            raise
+        raise UserError(
+            "a process that runs tasks was ended from outside, perhaps for want of memory; what was done is kept: run "
+            "the same command again, with fewer workers (--executor local:1) if memory is short"
+        ) from None
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _be_quiet() -> None:

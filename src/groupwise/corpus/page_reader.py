@@ -68,13 +68,14 @@ class PageReader:
 
     def _waits_for(self, process: subprocess.Popen[bytes], seconds: float) -> bool:
         assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], seconds)
-        return bool(ready)
+        waiting = select.poll()
+        waiting.register(process.stdout, select.POLLIN)
+        return bool(waiting.poll(1000 * seconds))
 
     def _receive(self, process: subprocess.Popen[bytes], seconds: float) -> object:
         assert process.stdout is not None
         if not self._waits_for(process, seconds):
-            process.kill()
+            process.send_signal(signal.SIGPROF)  # as the kernel's timer does
             return None
         return receive(process.stdout)  # type: ignore[arg-type]
 
@@ -85,7 +86,7 @@ class PageReader:
             if stream is not None:
                 with suppress(BrokenPipeError):
                     stream.close()
-        if code in (-signal.SIGPROF, -signal.SIGKILL):
+        if code == -signal.SIGPROF:
             return "time", f"more than {self.extract.seconds:g} s"
         return "crash", f"its process ended with {code}"
 

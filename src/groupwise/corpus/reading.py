@@ -91,7 +91,8 @@ class Reading:
         shards.close()
         for ledger in (read, extract, quality):
             ledger.write(self.directory / "dropped", name)
-        finish(pages, name, {each.stage: each.to_json() for each in (read, extract, quality)})
+        counts = {each.stage: each.to_json() for each in (read, extract, quality)}
+        finish(pages, name, {**counts, "bytes": path.stat().st_size})
 
     def _row(self, page: RawPage, reader: PageReader, extract: Ledger, quality: Ledger) -> dict[str, Any] | None:
         text = reader.read(page.body, page.charset)
