@@ -6,11 +6,10 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from groupwise.cli import main
 
@@ -63,6 +62,6 @@ def test_the_readme_shows_each_command_it_is_about() -> None:
 
 @pytest.mark.parametrize("code", PYTHON)
 def test_the_python_of_the_readme_runs(code: str, place: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", code], cwd=place, text=True, capture_output=True, timeout=1200)
+    done = warm.run(["-c", code], cwd=place)
     assert done.returncode == 0, done.stderr
     assert 0 <= float(done.stdout.split()[-1]) <= 1

@@ -4,20 +4,18 @@ groupwise.sources."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:  # the mathematics runs without them
+    from groupwise.protocols import Position, RolloutBatch, Selection
+    from groupwise.tokens.renderer import Renderer
+    from groupwise.types import Example, Group, Prompt, Sampling
 
 Algorithm: TypeAlias = Any
-RolloutBatch: TypeAlias = Any
 DrawContext: TypeAlias = Any
-Example: TypeAlias = Any
-Group: TypeAlias = Any
-Position: TypeAlias = Any
-Prompt: TypeAlias = Any
-Renderer: TypeAlias = Any
-Sampling: TypeAlias = Any
-Selection: TypeAlias = Any
 Task: TypeAlias = Any
-"""What lies above the mathematics, which imports nothing of it; sources state the types themselves."""
+"""These three are made of what this module is a part of, so it cannot name them; sources state the types themselves:
+``groupwise.algorithm.Algorithm``, ``groupwise.sources.DrawContext`` and ``groupwise.tasks.Task``."""
 
 
 @runtime_checkable

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from groupwise.errors import UserError
-from groupwise.protocols import RolloutEngine
+from groupwise.protocols import Position, RolloutBatch, RolloutEngine
 from groupwise.sources.reward_metrics import informative
 from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import OVER, Group, TrainerState
-
-Json = bool | int | float | str | None | Sequence["Json"] | Mapping[str, "Json"]
-Position = Mapping[str, Json]
-"""Where a source stands, as a checkpoint keeps it: plain values by name; an empty one is the beginning. ``prompts``
-counts those that were taken from the stream of prompts; what else is there is the source's own."""
 
 
 def prompts_taken(position: Position) -> int:
@@ -43,21 +38,6 @@ class OfflineGroups:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     sampled_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class RolloutBatch:
-    """The groups of one step, and where the source stands after it."""
-
-    groups: list[Group]
-    position: Position
-    metrics: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    sampled_tokens: int = 0
-    """By the engine, dropped groups included."""
-    waits: Mapping[str, float] = field(default_factory=dict)
-    """Of a draw that was made beside learning: seconds that the ``learner`` waited for it, and the ``engine`` before
-    it."""
 
 
 class PendingDraw(NamedTuple):
