@@ -64,11 +64,11 @@ class Selection(Protocol):
         ...
 
     def chooses(self) -> bool:
-        """Whether it leaves anything out."""
+        """Says whether it leaves anything out."""
         return True
 
     def asks_verdict(self) -> bool:
-        """Whether it chooses by ``Rollout.correct``."""
+        """Says whether it chooses by ``Rollout.correct``."""
         return False
 
 
@@ -226,7 +226,7 @@ class Sink(Protocol):
     methods that it has a use for; the others do nothing."""
 
     def stage(self, name: str, steps: int, start: int) -> None:
-        """A stage begins (at ``start`` > 0 when it is resumed)."""
+        """Hears that a stage begins (at ``start`` > 0 when it is resumed)."""
         return
 
     def phase(self, name: str, done: int, total: int) -> None:
@@ -247,5 +247,5 @@ class Sink(Protocol):
         return
 
     def close(self, summary: Mapping[str, Any]) -> None:
-        """The run is over, or stops here."""
+        """Hears that the run is over, or stops here."""
         return

@@ -26,7 +26,7 @@ def prompts_taken(position: Position) -> int:
 
 
 def after_prompts(taken: int) -> Position:
-    """The position of a source that depends on nothing else."""
+    """Returns the position of a source that depends on nothing else."""
     return {"prompts": taken}
 
 
@@ -101,15 +101,15 @@ class DrawContext:
     """What such a source has at work: its own too."""
 
     def at(self, step: int, position: Position, serve: Callable[[], None] | None = None) -> DrawContext:
-        """The same context after ``step`` draws, the next of which begins at ``position``."""
+        """Returns the same context after ``step`` draws, the next of which begins at ``position``."""
         rows = max(len(self.task.train), 1)
         passes = -(-self.steps * self.prompts_per_step // rows)
         state = TrainerState(step, self.steps, prompts_taken(position) / rows, passes)
         return self.but(state=state, serve=serve or self.serve)
 
     def but(self, **values: Any) -> DrawContext:
-        """The same context with other values of some fields: what was gathered, told and drawn ahead is that of this
-        very one."""
+        """Returns the same context with other values of some fields: what was gathered, told and drawn ahead is that of
+        this very one."""
         there = copy.copy(self)
         for name, value in values.items():
             object.__setattr__(there, name, value)

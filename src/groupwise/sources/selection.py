@@ -54,7 +54,7 @@ class BestAndWorst(Selection):
 
 
 def _first(scored: Sequence[tuple[float, Rollout]], reward: float) -> Rollout:
-    """The first with that reward, but for rounding."""
+    """Returns the first with that reward, but for rounding."""
     return next(rollout for own, rollout in scored if same(own, reward))
 
 
@@ -99,7 +99,7 @@ class DistinctPaths(Selection):
         return True
 
     def _fault(self, rollout: Rollout) -> str:
-        """Empty where there is none."""
+        """Says what is wrong with a path; empty where nothing is."""
         if not rollout.finished:
             return "truncated"
         if not rollout.correct:
