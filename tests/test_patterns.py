@@ -249,8 +249,9 @@ def growth(
         return "" if seconds(work(longest)) < 0.1 else f"{longest} letters take over 0.1 s"
     if (taken := seconds(work(SMALL * FACTOR))) < FREE:
         return ""
-    taken = min(taken, *(seconds(work(SMALL * FACTOR)) for _ in range(2)))  # a pause of the machine comes once
     first = min(seconds(work(SMALL)) for _ in range(5))
+    if taken >= max(GROWTH * first, FREE):
+        taken = min(taken, seconds(work(SMALL * FACTOR)))  # a pause of the machine comes once
     return (
         ""
         if taken < max(GROWTH * first, FREE)

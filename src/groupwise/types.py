@@ -115,8 +115,8 @@ class Request:
     a hint, which saves time: ``tokens`` and ``forced`` say everything."""
 
     def resumed(self, number: int, index: int, drawn: Sequence[int], then: Sequence[int] = ()) -> Request:
-        """The request that goes on from completion ``index``, whose tokens are ``drawn``, with ``then`` behind it;
-        ``number`` is this request's in its stream."""
+        """Returns the request that goes on from completion ``index``, whose tokens are ``drawn``, with ``then`` behind
+        it; ``number`` is this request's in its stream."""
         forced = (*self.forced, *drawn, *then)
         return replace(self, seeds=(self.seeds[index],), forced=forced, follows=(number, index))
 
@@ -274,7 +274,7 @@ class Rollout:
 
     @property
     def reward(self) -> float | None:
-        """The sum of all rewards; None where nothing could score it."""
+        """Returns the sum of all rewards; None where nothing could score it."""
         return sum(self.rewards.values()) if self.rewards else None
 
 

@@ -7,6 +7,7 @@ five answers two are right. Success is more than four of five (three for pairs f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,20 @@ GENTLE = {"dpo", "dpo_normalised"}
 """Fixed pairs: pushed on, the policy leaves both sides behind, as is known of DPO; so small steps, and a lower bar."""
 
 
-def learn(model: Path, algorithm: Algorithm, task: Task, steps: int, rate: float, **stage: Any) -> LocalLearner:
+class Learned(Exception):  # noqa: N818 - it is none
+    """The policy is as good as it shall become: further steps would show nothing more."""
+
+
+def learn(
+    model: Path, algorithm: Algorithm, task: Task, steps: int, rate: float, bar: float = 2.0, **stage: Any
+) -> LocalLearner:
+    """Learns for so many steps, or until the policy is as good as ``bar`` after every tenth of them."""
+
+    def after_step(progress: Progress, record: object) -> dict[str, float]:
+        if bar <= 1 and progress.step % 10 == 0 and progress.step < steps and pass_rate(learner) >= bar:
+            raise Learned
+        return {}
+
     learner = LEARNER.open(model)
     needs_reference = algorithm.needs_reference
     learner.start_stage(algorithm.reference.model if needs_reference else None, algorithm.critic.network)
@@ -86,7 +100,8 @@ def learn(model: Path, algorithm: Algorithm, task: Task, steps: int, rate: float
     world = draw_context(
         plan, renderer, Native().open(learner.directory, learner.live_module(), learner.tokenizer), seed=0
     )
-    train(plan, world, learner, Sinks(), Progress(), lambda progress, record: {})
+    with suppress(Learned):
+        train(plan, world, learner, Sinks(), Progress(), after_step)
     return learner
 
 
@@ -167,7 +182,7 @@ def test_it_learns(name: str, guesser: Path, teacher: Path, reader: Path) -> Non
     in_groups = isinstance(algorithm.source, OnPolicy) and algorithm.source.group_size > 1
     rate, steps, bar = (1e-4, 60, 0.6) if name in GENTLE else (3e-3, 40, 0.85)
     beginner = reader if name in OWN_TEACHER else guesser
-    learner = learn(beginner, algorithm, task(name), steps, rate, prompts_per_step=8 if in_groups else 32)
+    learner = learn(beginner, algorithm, task(name), steps, rate, bar, prompts_per_step=8 if in_groups else 32)
     assert pass_rate(learner) >= bar
 
 

@@ -21,7 +21,7 @@ and the gradient coefficient ∂J/∂outputs in the same shape."""
 
 
 class Backward(Protocol):
-    """This goes forward and backward through a network, a micro-batch at a time."""
+    """A backward goes forward and backward through a network, a micro-batch at a time."""
 
     def __call__(
         self,
@@ -55,7 +55,8 @@ def accumulate(backward: Backward, batch: TrainBatch, algorithm: Algorithm, on_r
 
 
 def send_back(said: Outputs, cotangent: Outputs) -> None:
-    """One backward pass from every output that has a cotangent, with the minus sign that makes the objective a loss."""
+    """Makes one backward pass from every output that has a cotangent, with the minus sign that makes the objective a
+    loss."""
     given = {field.name: getattr(cotangent, field.name) for field in fields(Outputs)}
     given = {name: tensor for name, tensor in given.items() if tensor is not None}
     ends = {name: getattr(said, name) for name in given}

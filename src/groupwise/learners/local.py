@@ -120,7 +120,7 @@ class LocalLearner:
         return self._read(rollouts, self._values)
 
     def _read(self, rollouts: Sequence[Rollout], said: Callable[[MicroBatch], Tensor]) -> Tensor:
-        """``[B, T]`` of what is said of each micro-batch; again with smaller ones where memory runs out."""
+        """Returns ``[B, T]`` of what is said of each micro-batch; again with smaller ones where memory runs out."""
         result = self._zeros(rollouts)
 
         def read(rows: list[int]) -> None:
@@ -162,7 +162,8 @@ class LocalLearner:
         self.budget.each(rollouts, learn, bool(self.slower), together)
 
     def _outputs(self, rollouts: Sequence[Rollout], temperature: float, wanted: frozenset[str]) -> Outputs:
-        """One forward pass of the policy, and of the reference and the critic's own network where they are needed."""
+        """Makes one forward pass of the policy, and of the reference and the critic's own network where they are
+        needed."""
         micro_batch = MicroBatch.of(rollouts, self.device)
         policy, reference = self._policy(micro_batch), None
         if "exact_kl" in wanted:
@@ -250,7 +251,7 @@ class LocalLearner:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of ``state``, on the weights it was taken with, in a stage that was started alike."""
+        """Takes up what ``state`` returned, on the weights it was taken with, in a stage that was started alike."""
         if self._adapters:
             self._adapters.load_state(state["adapters"])
         if state["reference"] is not None:
@@ -276,7 +277,7 @@ class LocalLearner:
         return Optimizer([trained_parameters(network) for network in networks], self.config)
 
     def _trial(self, threads: int) -> None:
-        """A small train step that leaves nothing behind."""
+        """Makes a small train step that leaves nothing behind."""
         pool = TileThreads(threads)
         trial = self._policy.shallow(pool)
         size = self.model.config.get_text_config().vocab_size, self.context_tokens

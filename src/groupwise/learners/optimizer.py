@@ -17,7 +17,7 @@ SMALL = 2**22
 
 
 class Optimizer:
-    """This is AdamW over a group of parameters for each network.
+    """An optimizer is AdamW over a group of parameters for each network.
 
     Parameters in half precision have a float32 copy: gradients of micro-batches are summed there, AdamW steps it, and
     the parameter becomes the copy rounded. ``close`` before another one is made on the same parameters.
@@ -38,7 +38,7 @@ class Optimizer:
         return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True)
 
     def _stepped(self, parameter: nn.Parameter) -> nn.Parameter:
-        """What AdamW steps: the parameter, or its float32 copy."""
+        """Returns what AdamW steps: the parameter, or its float32 copy."""
         if parameter.dtype not in (torch.bfloat16, torch.float16):
             return parameter
         master = nn.Parameter(parameter.detach().float())
@@ -53,7 +53,7 @@ class Optimizer:
         return master
 
     def step(self, count: float, rates: Sequence[float]) -> tuple[list[float], bool]:
-        """One update, each group at its rate; the groups' gradient norms, and whether it was made.
+        """Makes one update, each group at its rate, and returns the groups' gradient norms and whether it was made.
 
         Gradients are divided by ``count`` and clipped group by group; one that is not finite leaves the update out.
         """
@@ -85,7 +85,7 @@ class Optimizer:
         return {"adamw": self._adamw.state_dict(), "masters": [master.detach() for _, master in self.masters]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The inverse of ``state_dict``, on the weights it was taken with."""
+        """Takes up what ``state_dict`` returned, on the weights it was taken with."""
         self._adamw.load_state_dict(state["adamw"])
         with torch.no_grad():
             for (_, master), saved in zip(self.masters, state["masters"], strict=True):
@@ -93,7 +93,8 @@ class Optimizer:
 
 
 def divide_and_clip(parameters: Sequence[nn.Parameter], count: float, max_norm: float) -> float:
-    """The norm of the gradients after their division by ``count``, before they are scaled down to ``max_norm``."""
+    """Returns the norm of the gradients after their division by ``count``, before they are scaled down to
+    ``max_norm``."""
     present = [parameter for parameter in parameters if parameter.grad is not None]
     if not present:
         return 0.0

@@ -155,7 +155,7 @@ class OnPolicy(Source):
         return prompts, taken, too_long
 
     def _groups(self, context: DrawContext, sampler: Sampler, places: dict[int, Prompt]) -> list[Group]:
-        """One for each prompt, scored."""
+        """Samples and scores one group for each prompt."""
         prompts, size = list(places.values()), self.group_size
         stream = (context.seed, context.name, "sample")
         seeds = [tuple(stable_seed(*stream, place, index) for index in range(size)) for place in places]

@@ -49,7 +49,7 @@ def row_stream(context: DrawContext, taken: int) -> Iterator[tuple[int, int]]:
 
 
 def rows_of(context: DrawContext) -> Sequence[Example]:
-    """The task's training rows. Raises UserError where there are none."""
+    """Returns the task's training rows. Raises UserError where there are none."""
     rows = context.task.train
     if len(rows) == 0:
         raise UserError(f"{context.name}: task {context.task.name} has no training rows")
@@ -106,14 +106,14 @@ def first_prompt(rollouts: Sequence[Rollout]) -> Prompt | None:
 
 
 def fits(context: DrawContext, rollouts: Sequence[Rollout]) -> bool:
-    """Whether all of them fit the context. Raises UserError for one that does not, where the stage says so."""
+    """Says whether all of them fit the context. Raises UserError for one that does not, where the stage says so."""
     most = max(rollouts, key=lambda rollout: longest(rollout.prompt) + len(rollout.tokens))
     return has_room(context, most.prompt.example, longest(most.prompt) + len(most.tokens))
 
 
 def prompts_of(context: DrawContext, rows: Sequence[tuple[Example, int]]) -> list[Prompt | None]:
-    """The prompts of rows, each with its place in the stream; None for one that its environment did not open, which is
-    told. What an environment says first depends on the run's seed and that place."""
+    """Returns the prompts of rows, each with its place in the stream; None for one that its environment did not open,
+    which is told. What an environment says first depends on the run's seed and that place."""
     episodes = context.task.episodes
     if episodes is None:
         return [context.renderer.prompt(example) for example, _ in rows]
@@ -128,7 +128,7 @@ def prompts_of(context: DrawContext, rows: Sequence[tuple[Example, int]]) -> lis
 
 
 def has_room(context: DrawContext, example: Example, needed: int) -> bool:
-    """Whether so many tokens fit the context. Raises UserError where they do not and the stage says so."""
+    """Says whether so many tokens fit the context. Raises UserError where they do not and the stage says so."""
     if needed <= context.engine.context_tokens:
         return True
     refuse_if_asked(context, example, needed)

@@ -36,13 +36,14 @@ def refuse(stage: Stage) -> None:
 
 
 def warnings(stage: Stage) -> Iterator[str]:
-    """One line for each thing that works but may not be meant."""
+    """Yields one line for each thing that works but may not be meant."""
     for remark in _remarks(stage):
         yield f"stage {stage.name}: {remark}"
 
 
 def needs_reward(algorithm: Algorithm) -> bool:
-    """Whether what its source samples must be scored: for an advantage, or to choose among completions or groups."""
+    """Says whether what its source samples must be scored: for an advantage, or to choose among completions or
+    groups."""
     return algorithm.source.needs_reward(algorithm)
 
 
@@ -88,14 +89,14 @@ def _refuse_listening(stage: Stage, names: Sequence[str], trained: Mapping[str, 
 
 
 def reward_models(stages: Sequence[Stage]) -> list[str | Path]:
-    """The models of learned rewards that are no stages of the run: directories or hub names."""
+    """Returns the models of learned rewards that are no stages of the run: directories or hub names."""
     names = [stage.name for stage in stages]
     rewards = [reward for stage in stages for reward in (*stage.task.rewards, *stage.task.referee)]
     return [reward.model for reward in model_rewards(rewards) if reward.model not in names]
 
 
 def scores_steps(reward: Reward) -> bool:
-    """Whether it says that it scores the steps of a completion; also of one that is cached."""
+    """Says whether it says that it scores the steps of a completion; also of one that is cached."""
     found = unwrap(reward)
     return isinstance(found, StepScoring) and found.scores_steps
 
@@ -169,7 +170,7 @@ def _remarks(stage: Stage) -> Iterator[str]:
 
 
 def _step_remarks(stage: Stage) -> Iterator[str]:
-    """Process supervision by rewards none of which speaks of steps."""
+    """Remarks on process supervision by rewards none of which speaks of steps."""
     rewards = stage.task.rewards
     if "step_rewards" not in stage.algorithm.advantage.needs() or any(map(scores_steps, rewards)) or not rewards:
         return
@@ -206,7 +207,8 @@ def _update_remarks(stage: Stage) -> Iterator[str]:
 
 
 def _off_policy_remarks(algorithm: Algorithm) -> Iterator[str]:
-    """How completions of another policy, or of an earlier version of it, are weighed, where a ratio does it."""
+    """Remarks on how completions of another policy, or of an earlier version of it, are weighed, where a ratio does
+    it."""
     name, whose = type(algorithm.source).__name__, "another policy"
     if steps := algorithm.source.lag():
         whose = f"the policy as it was up to {counted(steps, 'step')} before"

@@ -32,7 +32,7 @@ def rehearse(stage: Stage, context: DrawContext, memory: Memory, tokens: int) ->
 
 
 def in_pairs(rollouts: Sequence[Rollout]) -> list[int]:
-    """One number for the rollouts of each prompt."""
+    """Returns one number for the rollouts of each prompt."""
     numbers = {rollout.prompt.example.id: number for number, rollout in enumerate(rollouts)}
     return [numbers[rollout.prompt.example.id] for rollout in rollouts]
 
@@ -70,7 +70,7 @@ def longest_rows(rows: Sequence[Example], prompts_alone: bool) -> list[Example]:
 
 
 def _sampled(context: DrawContext, source: Source, rows: Sequence[Example]) -> list[Rollout]:
-    """A group behind the longest prompt that leaves room for its completions."""
+    """Makes a group behind the longest prompt that leaves room for its completions."""
     room = context.engine.context_tokens - source.max_completion_tokens
     prompts = [prompt for row in rows if len((prompt := context.renderer.prompt(row)).tokens) <= room]
     if not prompts:
@@ -82,7 +82,7 @@ def _sampled(context: DrawContext, source: Source, rows: Sequence[Example]) -> l
 
 
 def _shown(stage: Stage, context: DrawContext, rows: Sequence[Example]) -> list[Rollout]:
-    """The longest group that rows hold themselves."""
+    """Returns the longest group that rows hold themselves."""
     task = replace(stage.task, train=rows, shares=())
     small = replace(stage, task=task, prompts_per_step=len(rows), long_prompts="skip")
     groups = stage.algorithm.source.draw(in_stage(small, context), {}).groups
@@ -90,7 +90,7 @@ def _shown(stage: Stage, context: DrawContext, rows: Sequence[Example]) -> list[
 
 
 def _renamed(rollout: Rollout, number: int) -> Rollout:
-    """Of another prompt of the same length."""
+    """Returns the rollout as one of another prompt of the same length."""
     first, *rest = rollout.prompt.tokens
     example = replace(rollout.prompt.example, id=f"{rollout.prompt.example.id} again {number}")
     return replace(rollout, prompt=Prompt(example, (first + number % 7, *rest)))
