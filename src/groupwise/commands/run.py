@@ -17,7 +17,7 @@ from groupwise.commands.drawing import add_drawing_options, drawn_as_asked
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
-from groupwise.commands.processes import add_process_option, with_processes
+from groupwise.commands.processes import add_process_option, follows, release, with_processes
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
 from groupwise.output.printable import visible
@@ -50,6 +50,8 @@ def execute(arguments: Sequence[str]) -> int:
 
     if not arguments or arguments[0].removeprefix("--") in HELP:
         _parser(for_method=True).print_help()
+        return 0
+    if follows():
         return 0
     request = read_request(arguments, _parser, USAGE)
     recipe, request, kept, others = read_recipe(request)
@@ -148,6 +150,7 @@ def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
     try:
         with stop_on_signals():
             outcome = run(recipe, chosen.out, chosen.fresh, command=given)
+        release()
     except Stopped as stopped:
         again = shlex.join(["groupwise", "run", *(word for word in given if word != "--fresh")])
         print(visible(f"groupwise run: {stopped}; to continue: {again}"), file=sys.stderr)

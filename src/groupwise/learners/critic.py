@@ -39,13 +39,13 @@ class Critic(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.trunk: Any = copy.deepcopy(policy.model.base_model) if own else None
-        self._backbone = backbone_of(self.trunk, policy.recompute, policy.pool) if own else None
+        self.backbone = backbone_of(self.trunk, policy.recompute, policy.pool) if own else None
 
     def forward(self, micro_batch: MicroBatch, policy: States | None) -> Tensor:
         """Returns the values ``[B, T]``. ``policy``: what the policy's network found of the micro-batch; None where the
         critic has its own."""
         if policy is None:
-            return self._read(micro_batch, self._backbone(micro_batch))  # type: ignore[misc]
+            return self._read(micro_batch, self.backbone(micro_batch))  # type: ignore[misc]
         return self._read(micro_batch, policy.hidden if policy.behind is None else policy.behind)
 
     def _read(self, micro_batch: MicroBatch, hidden: Tensor) -> Tensor:
