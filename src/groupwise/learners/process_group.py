@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,9 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from groupwise.errors import UserError
 from groupwise.learners.fingerprint import code_fingerprint
-from groupwise.learners.messages import Modules, unpacked
 
 GRACE = 2.0
 """Seconds that a process which failed gives the others to say how they fared."""
@@ -45,7 +44,7 @@ def store_of_all() -> Any:
 
 def tell(store: Any, address: str, key: bytes, timeout_seconds: float) -> None:
     """Says where rank 0 listens, and how long one process may let another wait."""
-    store.set(TOLD, json.dumps([address, key.hex(), timeout_seconds]))
+    store.set(TOLD, json.dumps([address, key.hex(), timeout_seconds, sys.path]))
 
 
 def is_here(store: Any, rank: int) -> bool:
@@ -73,20 +72,20 @@ def follow(handle: Callable[[tuple[Any, ...]], Any]) -> None:
     """Does what rank 0 says until it says that this is over, or is gone."""
     rank, store = int(os.environ["RANK"]), store_of_all()
     store.wait([TOLD], BEGINNING)
-    address, key, timeout_seconds = json.loads(store.get(TOLD))
+    address, key, timeout_seconds, paths = json.loads(store.get(TOLD))
+    sys.path += [path for path in paths if path not in sys.path]  # a recipe's folder is one
     store.set(f"{HERE}{rank}", "yes")
     host, port = address.rsplit(":", 1)
     link = Client((host, int(port)), authkey=bytes.fromhex(key))
     link.send((rank, code_fingerprint()))
     join(store, rank, _size(), timeout_seconds)
-    modules = Modules()
     while True:
         try:
-            message = unpacked(link.recv_bytes(), modules)
+            message = pickle.loads(link.recv_bytes())
         except (EOFError, OSError):
             os._exit(1)  # rank 0 is gone
-        except (ImportError, AttributeError, UserError) as error:
-            message = ("failed", UserError(f"rank {rank} lacks what rank 0 works with: {error}"))
+        except Exception as error:
+            message = ("failed", error)  # a module that is not there
         if message[0] == "end":
             return
         if message[0] != "go on" and not _did(link, handle, message):

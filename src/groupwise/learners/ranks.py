@@ -16,13 +16,13 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, Listener
 from typing import Any
 
+import cloudpickle
 import torch
 import torch.distributed as dist
 
 from groupwise.errors import UserError
 from groupwise.learners.blame import RankLost, first_cause, first_words, of_transport, told
 from groupwise.learners.fingerprint import code_fingerprint, different
-from groupwise.learners.messages import packed
 from groupwise.learners.process_group import GRACE, is_here, join, started_by_torchrun, store_of_all, tell
 
 FOLLOWER = "groupwise.learners.follower"
@@ -205,6 +205,18 @@ def release_ranks() -> None:
     if not _open and int(os.environ["WORLD_SIZE"]) > 1:
         _open[0] = Ranks(int(os.environ["WORLD_SIZE"]), 600.0)
     end_ranks()
+
+
+def packed(message: Any) -> bytes:
+    """Returns a message in bytes, with the classes of a recipe's own file in it. Raises UserError for what can't
+    travel."""
+    try:
+        return bytes(cloudpickle.dumps(message))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"learner FSDP: the other processes can't be told of this algorithm ({error}); expected slots that hold "
+            "plain values"
+        ) from error
 
 
 def _own_store() -> dist.TCPStore:
