@@ -191,9 +191,7 @@ def test_a_process_that_ends_ends_the_run_with_its_rank_and_why(tiny_model: Path
     learner = FSDP(**EXACT, **TWO).open(tiny_model)
     os.kill(learner._ranks.processes[1].pid, signal.SIGKILL)
     for _ in range(2):
-        with pytest.raises(
-            UserError, match=r"rank 1 \(process \d+\) was ended by SIGKILL.* continues it"
-        ):
+        with pytest.raises(UserError, match=r"rank 1 \(process \d+\) was ended by SIGKILL.* continues it"):
             learner.logprobs(flatten(groups), 1.0)
     learner.close()
     learner.close()

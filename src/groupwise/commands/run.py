@@ -46,13 +46,22 @@ DRY_SECONDS = 5.0  # that each part of a dry run may sample or compute
 
 def execute(arguments: Sequence[str]) -> int:
     """Runs, and says where the results are."""
-    from groupwise.commands.request import HELP, read_request
+    from groupwise.commands.request import HELP
 
     if not arguments or arguments[0].removeprefix("--") in HELP:
         _parser(for_method=True).print_help()
         return 0
     if follows():
         return 0
+    try:
+        return _execute(arguments)
+    finally:
+        release()
+
+
+def _execute(arguments: Sequence[str]) -> int:
+    from groupwise.commands.request import read_request
+
     request = read_request(arguments, _parser, USAGE)
     recipe, request, kept, others = read_recipe(request)
     if recipe is None:
@@ -150,7 +159,6 @@ def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
     try:
         with stop_on_signals():
             outcome = run(recipe, chosen.out, chosen.fresh, command=given)
-        release()
     except Stopped as stopped:
         again = shlex.join(["groupwise", "run", *(word for word in given if word != "--fresh")])
         print(visible(f"groupwise run: {stopped}; to continue: {again}"), file=sys.stderr)

@@ -72,14 +72,17 @@ def _states(placement: Placement, network: Reference, micro_batch: MicroBatch) -
     return placement.run(model_of(network), lambda: network(micro_batch))
 
 
-def placed_critic(placement: Placement, policy: LanguageModel, own: bool, placed: bool) -> Critic:
-    """Makes a critic beside a policy whose parameters are ``placed``, or whole in every process."""
-    if not placed or placement.count == 1:
-        return Critic(policy, own)
-    critic = Critic(LanguageModel(placement.whole_model(policy.model), policy.recompute, policy.pool), own)
-    placement.place(critic.head)
-    if own:
-        placement.place(critic.trunk, critic.backbone)
+def new_critic(placement: Placement, policy: LanguageModel, own: bool, placed: bool) -> Critic:
+    """Makes a critic beside a policy whose parameters are ``placed``, or whole in every process. ``own``: on a copy of
+    the policy's present trunk."""
+    with torch.no_grad():
+        width = placement.run(policy.model, policy.width)
+    trunk = placement.copied(policy.model, trunk=True) if own and width else None
+    critic = Critic(policy, width, trunk)
+    if placed:
+        placement.place(critic.head)
+        if critic.trunk is not None:
+            placement.compute_in_parts(critic.trunk, critic.backbone)
     return critic
 
 

@@ -17,7 +17,7 @@ from groupwise.learners.backward import CoefficientFunction, accumulate, send_ba
 from groupwise.learners.critic import Critic
 from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
-from groupwise.learners.forward import known_reference, logprobs_of, model_of, outputs_of, placed_critic, values_of
+from groupwise.learners.forward import known_reference, logprobs_of, model_of, new_critic, outputs_of, values_of
 from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
 from groupwise.learners.logprobs import LanguageModel, token_outputs
 from groupwise.learners.lora import Adapters, PastPolicy
@@ -52,7 +52,8 @@ class LocalLearner:
         self.config, self.directory, self.half_precision = config, directory, config.dtype == "bfloat16"
         self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note, placement)
         self.device, self.tokenizer = pick_device(config.device), load_tokenizer(directory)
-        plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
+        in_parts = placement.count > 1 and not config.lora.rank
+        plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note, mapped=in_parts)
         self._other_parts = other_parts(directory, plain, note)
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
@@ -61,7 +62,7 @@ class LocalLearner:
         self.version = 0
         trained = self._adapters.trained if self._adapters else self.model
         self.pool = TileThreads(config.threads or 1)
-        self._policy = LanguageModel(trained, config.checkpointing, self.pool)
+        self._policy = LanguageModel(trained, config.checkpointing, self.pool, joined=not in_parts)
         self._reference: LanguageModel | PastPolicy | None = None
         self._reference_was_policy = False
         self._critic: Critic | None = None
@@ -98,11 +99,10 @@ class LocalLearner:
         elif reference is not None:
             self._reference_was_policy = False
             ends = self.config.dtype, self.device, self.pool
-            self._reference = load_reference(reference, self.model, self.tokenizer, *ends)
-            self.placement.place(self._reference.model, self._reference.backbone)
+            self._reference = load_reference(reference, self.model, self.tokenizer, *ends, self.placement)
         self._critic = None
         if critic != "none":
-            self._critic = placed_critic(self.placement, self._policy, critic == "own", not self._adapters)
+            self._critic = new_critic(self.placement, self._policy, critic == "own", not self._adapters)
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
@@ -116,8 +116,7 @@ class LocalLearner:
         if self._adapters:
             self._reference = PastPolicy(self._adapters, self._policy, self._adapters.values())
         else:
-            self._reference = frozen_copy(self.placement.whole_model(self.model), self.pool)
-            self.placement.place(self._reference.model, self._reference.backbone)
+            self._reference = frozen_copy(self._policy, self.placement)
         self._reference_was_policy = True
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -31,6 +32,14 @@ class Placement(Protocol):
         """Keeps of this model's parameters what belongs to this process. ``backbone``: what computes its states."""
         ...
 
+    def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
+        """Has a backbone compute with a model that is placed already."""
+        ...
+
+    def copied(self, model: Any, trunk: bool = False) -> Any:
+        """Returns a copy of a model, or of its ``trunk`` alone, whose parameters lie where those of the model lie."""
+        ...
+
     def run(self, model: nn.Module, work: Callable[[], T]) -> T:
         """Returns what ``work`` returns, called where the model's embedding, norms and head are whole; blocks are so
         each while it is computed. A result with a gradient is a tensor, or a tuple of them."""
@@ -54,7 +63,8 @@ class Placement(Protocol):
         ...
 
     def whole(self, state: Any) -> Any:
-        """Returns the same with whole tensors, in nested dicts, lists and tuples, in place of parts."""
+        """Returns, in the first process, the same with whole tensors in place of parts, in nested dicts, lists and
+        tuples."""
         ...
 
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
@@ -62,7 +72,7 @@ class Placement(Protocol):
         ...
 
     def whole_model(self, model: Any) -> Any:
-        """Returns the model with all its parameters; it is not to be changed."""
+        """Returns, in the first process, the model with all its parameters; it is not to be changed."""
         ...
 
 
@@ -73,6 +83,12 @@ class OneProcess(Placement):
 
     def place(self, model: nn.Module, backbone: Any = None) -> None:
         """Does nothing."""
+
+    def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
+        """Does nothing."""
+
+    def copied(self, model: Any, trunk: bool = False) -> Any:
+        return copy.deepcopy(model.base_model if trunk else model)
 
     def run(self, model: nn.Module, work: Callable[[], T]) -> T:
         return work()
@@ -121,3 +137,9 @@ def load_module(placement: Placement, module: nn.Module, state: Mapping[str, Ten
     """Puts whole values into a module of which each process holds a part."""
     now = module.state_dict()
     module.load_state_dict({name: placement.part(value, now[name]) for name, value in state.items()})
+
+
+def numbers_here(parameter: Tensor) -> int:
+    """Counts the numbers of a parameter that this process holds."""
+    own: Any = parameter
+    return int((own.to_local() if hasattr(own, "to_local") else own).numel())

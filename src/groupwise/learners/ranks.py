@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, Listener
 from typing import Any
@@ -89,20 +89,47 @@ class Ranks:
 
         Raises what ``work`` raised, where the others say nothing else; RankLost where one of them failed.
         """
-        if self.is_over:
-            raise RankLost(self.lost or "the processes of this learner were ended")
         with self._busy:
-            data = packed(message)
+            data = self._packed(message)
             try:
-                for link in self._links.values():
-                    link.send_bytes(data)
+                self._send(data)
                 own = work()
             except BaseException as error:
                 raise self._explained(error) from error
-            answers = {0: own}
-            for rank, link in self._links.items():
-                answers[rank] = self._answer(rank, link)
-            return [answers[rank] for rank in range(self.count)]
+            return [own, *self._answers()]
+
+    def stream(self, items: Callable[[], Iterator[Any]], *message: Any) -> Iterator[Any]:
+        """Yields ``items`` while every other process does what ``message`` says in the same rounds. Where the reader
+        stops, the rest is done all the same."""
+        with self._busy:
+            data = self._packed(message)
+            try:
+                self._send(data)
+                found = items()
+                for item in found:  # noqa: UP028 - to close this must not close it
+                    yield item
+            except GeneratorExit:
+                for _ in found:
+                    pass
+                self._answers()
+                raise
+            except BaseException as error:
+                raise self._explained(error) from error
+            self._answers()
+
+    def _packed(self, message: tuple[Any, ...]) -> bytes:
+        if self.is_over:
+            raise RankLost(self.lost or "the processes of this learner were ended")
+        return packed(message)
+
+    def _send(self, data: bytes) -> None:
+        for link in self._links.values():
+            link.send_bytes(data)
+
+    def _answers(self) -> list[Any]:
+        """What the others returned, by rank."""
+        answers = {rank: self._answer(rank, link) for rank, link in self._links.items()}
+        return [answers[rank] for rank in sorted(answers)]
 
     def _answer(self, rank: int, link: Connection) -> Any:
         try:

@@ -61,7 +61,7 @@ class ScorerLearner:
         self.config, self.half_precision = config, config.dtype == "bfloat16"
         self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note, placement)
         self.device = pick_device(config.device)
-        self.model, new = load_scorer(directory, config.dtype, self.device)
+        self.model, new = load_scorer(directory, config.dtype, self.device, mapped=placement.count > 1)
         self.tokenizer = load_tokenizer(directory)
         self._generation = _generation_config(directory)
         self.stop_tokens = _stops(self._generation)
@@ -75,7 +75,7 @@ class ScorerLearner:
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.version = 0
         self.pool = TileThreads(config.threads or 1)
-        self._backbone = backbone_of(self.model, config.checkpointing, self.pool)
+        self._backbone = backbone_of(self.model, config.checkpointing, self.pool, joined=placement.count == 1)
         self.threads = choose_threads(config.threads, self.device, self.model, self._trial, note)
         placement.place(self.model, self._backbone)
         self._optimizer = self._new_optimizer()

@@ -130,13 +130,7 @@ class ShardedLearner:
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """See ``trainable.Trainable``: one whole tensor at a time, of all processes' parts."""
-        found: list[tuple[str, Tensor]] = []
-
-        def gather() -> None:
-            found.extend(self._part.weights())
-
-        self._ranks.call(gather, self._number, "weights", ())
-        yield from found
+        return self._ranks.stream(self._part.weights, self._number, "weights", ())
 
     def live_module(self) -> nn.Module | None:
         """None: nowhere is the model whole, other than beside adapters."""

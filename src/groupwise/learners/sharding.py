@@ -9,7 +9,8 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -37,21 +38,40 @@ class Sharded(Placement):
     def __init__(self, device: str) -> None:
         self.rank, self.count, self.device = dist.get_rank(), dist.get_world_size(), device
         self.mesh: DeviceMesh = init_device_mesh(device, (self.count,))
-        self._skeletons: dict[int, Any] = {}
+        self._skeletons: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
         self.rows = 0
         """In the present micro-batches of all processes."""
 
     def place(self, model: nn.Module, backbone: Any = None) -> None:
         """Shards every block by itself, and what is around them with the model."""
-        self._skeletons[id(model)] = _skeleton(model)
-        blocks = _blocks(model)
-        for number, block in enumerate(blocks):
+        self._skeletons[model] = _skeleton(model)
+        for block in _blocks(model):
             self._shard(block, resharded=True)
-            if isinstance(backbone, PackedBackbone):
-                _call_inside(block, "packed", backbone.trunk.blocks[number])
-                backbone.trunk.blocks[number] = block.packed
         self._shard(model, resharded=False)
         _call_inside(model, "whole_inside", lambda work: work())
+        if backbone is not None:
+            self.compute_in_parts(model, backbone)
+
+    def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
+        if isinstance(backbone, PackedBackbone):
+            for number, block in enumerate(_blocks(model)):
+                _call_inside(block, "packed", backbone.trunk.blocks[number])
+                backbone.trunk.blocks[number] = cast(Any, block).packed
+
+    @torch.no_grad()
+    def copied(self, model: Any, trunk: bool = False) -> Any:
+        """Copies parts to parts: at no time is more of it in this process."""
+        if model not in self._skeletons:
+            return copy.deepcopy(model.base_model if trunk else model)
+        resharded(model)
+        made, source = copy.deepcopy(self._skeletons[model]), model
+        if trunk:
+            made, source = made.base_model, model.base_model
+        self.place(made)
+        made._apply(lambda tensor: torch.empty_like(tensor, device=self.device) if tensor.is_meta else tensor)
+        for into, given in zip(made.parameters(), source.parameters(), strict=True):
+            into.to_local().copy_(given.to_local())
+        return made
 
     def _shard(self, module: nn.Module, resharded: bool) -> None:
         wide = MixedPrecisionPolicy(reduce_dtype=torch.float32)
@@ -109,7 +129,13 @@ class Sharded(Placement):
                 dist.all_reduce(parameter.grad)
 
     def whole(self, state: Any) -> Any:
-        return tree_map(lambda part: part.full_tensor() if isinstance(part, DTensor) else part, state)
+        return tree_map(self._whole, state)
+
+    def _whole(self, part: Any) -> Any:
+        if not isinstance(part, DTensor):
+            return part
+        tensor = part.full_tensor()
+        return None if self.rank else tensor
 
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
         if not isinstance(like, DTensor):
@@ -118,15 +144,17 @@ class Sharded(Placement):
 
     @torch.no_grad()
     def whole_model(self, model: Any) -> Any:
-        if id(model) not in self._skeletons:
+        if model not in self._skeletons:
             return model
         resharded(model)
-        skeleton = self._skeletons[id(model)]
+        skeleton = self._skeletons[model]
         named = dict(model.named_parameters())
         filled: dict[int, Any] = {}
         for name, empty in skeleton.named_parameters():
-            filled[id(empty)] = nn.Parameter(named[name].full_tensor(), requires_grad=empty.requires_grad)
-        return copy.deepcopy(skeleton, filled)
+            tensor = named[name].full_tensor()
+            if not self.rank:
+                filled[id(empty)] = nn.Parameter(tensor, requires_grad=empty.requires_grad)
+        return model if self.rank else copy.deepcopy(skeleton, filled)
 
 
 def resharded(model: Any) -> None:
