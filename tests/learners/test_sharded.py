@@ -18,7 +18,7 @@ from torch import Tensor
 from groupwise import NewModel, OnPolicy, Run, recipes
 from groupwise.algorithm import Algorithm, Entropy
 from groupwise.errors import UserError
-from groupwise.learners import FSDP, Local, Lora, ranks
+from groupwise.learners import FSDP, Local, Lora, ranks, sharded
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Trainable
 from groupwise.rewards import as_reward
@@ -180,6 +180,20 @@ def test_one_number_of_processes_serves_a_run_and_8_bits_do_not_divide(tiny_mode
             FSDP(**EXACT, **TWO | {"processes": 3}).open(tiny_model)
 
 
+def test_a_process_with_other_files_of_the_model_is_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharded, "model_fingerprint", lambda directory: {"model.safetensors": "other"})
+    with pytest.raises(UserError, match=r"rank 1 of 2 has another model in .* differs\); expected the same files"):
+        FSDP(**EXACT, **TWO).open(tiny_model)
+
+
+def test_a_reader_that_stops_early_leaves_the_processes_in_step(tiny_model: Path, groups: list[Group]) -> None:
+    """Weights come one at a time; the others have begun to give all of them."""
+    with closing(FSDP(**EXACT, **TWO).open(tiny_model)) as learner:
+        first, _ = next(learner.weights())
+        assert first == next(name for name, _ in learner.weights())
+        assert learner.logprobs(flatten(groups), 1.0).isfinite().all()
+
+
 def test_what_a_process_fails_with_ends_the_run_in_its_words(tiny_model: Path) -> None:
     learner = FSDP(**EXACT, **TWO).open(tiny_model)
     with closing(learner), pytest.raises(UserError, match=r"(?s)rank 1 failed: .*AttributeError.*no_such_thing"):
@@ -195,3 +209,14 @@ def test_a_process_that_ends_ends_the_run_with_its_rank_and_why(tiny_model: Path
             learner.logprobs(flatten(groups), 1.0)
     learner.close()
     learner.close()
+
+
+def test_a_process_with_other_code_is_refused_before_anything_is_computed(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {**ranks.code_fingerprint(), "torch": "1.0"}
+    monkeypatch.setattr(ranks, "code_fingerprint", lambda: ours)
+    with pytest.raises(
+        UserError, match=rf"rank 1 of 2 has other code: torch {torch.__version__[:4]}.* \(rank 0: 1.0\)"
+    ):
+        FSDP(**EXACT, **TWO).open(tiny_model)

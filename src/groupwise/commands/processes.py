@@ -21,8 +21,10 @@ def add_process_option(parser: ArgumentParser) -> None:
 
 
 def started_by_torchrun() -> bool:
-    """Whether this process is one of several (torchrun's variables), told without importing torch."""
-    return bool(os.environ.get("RANK") and os.environ.get("WORLD_SIZE") and os.environ.get("MASTER_ADDR"))
+    """Whether this process is one of several that somebody else started."""
+    from groupwise.learners.launch import started_by_torchrun
+
+    return started_by_torchrun()
 
 
 def follows() -> bool:

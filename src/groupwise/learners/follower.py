@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -65,8 +67,17 @@ def alone(options: LearnerOptions, processes: int, cores: int) -> LearnerOptions
     return replace(options, threads=options.threads or max(1, cores // processes))
 
 
+def end_with(parent: int) -> None:
+    """Ends this process soon after the one that started it, even where it waits for the others: their sockets may stay
+    open in what they forked."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 def main() -> None:
     """Follows rank 0 to the end."""
+    threading.Thread(target=end_with, args=(os.getppid(),), name="parent", daemon=True).start()
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)  # rank 0 ends its step first, and then says so
     import torch

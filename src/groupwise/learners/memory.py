@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.learners.batching import micro_batches, tokens_together
+from groupwise.learners.batching import even_micro_batches, micro_batches, tokens_together
 from groupwise.learners.placement import ONE_PROCESS, Placement
 from groupwise.output.counting import counted
 from groupwise.types import Rollout
@@ -37,8 +37,10 @@ class MicroBatchBudget:
     def parts(
         self, rollouts: Sequence[Rollout], padded: bool, together: Sequence[int] | None = None
     ) -> Iterator[list[int]]:
-        """Yields micro-batches: row numbers."""
-        return micro_batches(rollouts, self.tokens, together, padded)
+        """Yields micro-batches: row numbers. Where several processes compute, each has its share of every round."""
+        if self.placement.count == 1:
+            return micro_batches(rollouts, self.tokens, together, padded)
+        return iter(even_micro_batches(rollouts, self.tokens, self.placement.count, together, padded))
 
     def each(
         self,

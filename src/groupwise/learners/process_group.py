@@ -24,16 +24,9 @@ from groupwise.learners.fingerprint import code_fingerprint
 
 GRACE = 2.0
 """Seconds that a process which failed gives the others to say how they fared."""
-GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun sets in every process that it starts, and rank 0 in those that it starts."""
 BEGINNING = timedelta(days=1)
 """How long a follower waits for rank 0 to read its data and open its model. Where rank 0 ends, it hears at once."""
 TOLD, HERE = "groupwise/rank 0", "groupwise/here/"
-
-
-def started_by_torchrun() -> bool:
-    """Whether this process is one of several that somebody else started."""
-    return all(os.environ.get(name) for name in GIVEN)
 
 
 def store_of_all() -> Any:

@@ -23,7 +23,8 @@ import torch.distributed as dist
 from groupwise.errors import UserError
 from groupwise.learners.blame import RankLost, first_cause, first_words, of_transport, told
 from groupwise.learners.fingerprint import code_fingerprint, different
-from groupwise.learners.process_group import GRACE, is_here, join, started_by_torchrun, store_of_all, tell
+from groupwise.learners.launch import started_by_torchrun
+from groupwise.learners.process_group import GRACE, is_here, join, store_of_all, tell
 
 FOLLOWER = "groupwise.learners.follower"
 SECONDS_TO_END = 5.0

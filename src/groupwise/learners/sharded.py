@@ -17,8 +17,8 @@ from groupwise.errors import UserError
 from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.fingerprint import different, model_fingerprint
 from groupwise.learners.follower import alone, opened, tallies_of
+from groupwise.learners.launch import started_by_torchrun
 from groupwise.learners.options import LearnerOptions
-from groupwise.learners.process_group import started_by_torchrun
 from groupwise.learners.ranks import Ranks, ranks_of
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
