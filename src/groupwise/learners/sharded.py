@@ -23,7 +23,6 @@ from groupwise.learners.ranks import Ranks, ranks_of
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Network
-from groupwise.storage.tensors import bytes_of
 from groupwise.types import Example, Rollout
 
 _numbers = count()
@@ -84,6 +83,10 @@ class ShardedLearner:
         """See ``trainable.Trainable``."""
         return [f"{self._ranks.count} processes, each with a part of every parameter", *self._part.remarks()]
 
+    def in_all(self, work: Callable[[], Any], name: str, *arguments: Any) -> list[Any]:
+        """Has the others do what ``name`` says while this process does ``work``: what they returned, by rank."""
+        return self._ranks.call(work, self._number, name, arguments)
+
     def everywhere(self, name: str, *arguments: Any) -> Any:
         """Calls a method in every process; what this one returned."""
         return self._ranks.call(lambda: getattr(self._part, name)(*arguments), self._number, name, arguments)[0]
@@ -98,13 +101,13 @@ class ShardedLearner:
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """See ``trainable.Policy``."""
-        asked = (_bare(rollouts), temperature, *([reference] if self.policy else []))
+        asked = (bare(rollouts), temperature, *([reference] if self.policy else []))
         found: Tensor = self.everywhere("logprobs", *asked)
         return found
 
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
         """See ``trainable.Policy``."""
-        found: Tensor = self.everywhere("values", _bare(rollouts))
+        found: Tensor = self.everywhere("values", bare(rollouts))
         return found
 
     def accumulate(
@@ -112,7 +115,7 @@ class ShardedLearner:
     ) -> Tally:
         """See ``trainable.Trainable``. Tallies are added up in the order of the micro-batches, as in one process."""
         bare: Any = replace(algorithm, source=None)  # which may hold what can't travel, and has done its work
-        sent = replace(batch, rollouts=_bare(batch.rollouts)), bare
+        sent = replace(batch, rollouts=bare(batch.rollouts)), bare
         every = self._ranks.call(
             lambda: tallies_of(self._part, batch, algorithm, on_rows), self._number, "accumulate", sent
         )
@@ -178,25 +181,24 @@ class ShardedMemory(LocalMemory):
 
     def __init__(self, learner: ShardedLearner, part: Any) -> None:
         super().__init__(part)
-        self._whole = learner
+        self._whole, self._own = learner, part.memory
 
     def try_step(
         self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
     ) -> None:
         """See ``trainable.Memory``: in every process at once."""
-        asked = _bare(rollouts), outputs, together
-        self._whole._ranks.call(
-            lambda: LocalMemory(self._learner).try_step(*asked), self._whole._number, "try_step", asked
-        )
+        asked = bare(rollouts), outputs, together
+        self._whole.in_all(lambda: self._own.try_step(*asked), "try_step", *asked)
 
     def saved_bytes(self) -> int:
-        """See ``trainable.Memory``."""
-        return bytes_of(dict(self._whole.weights()))
+        """See ``trainable.Memory``: a parameter in parts says the size of the whole."""
+        if self._learner.config.lora.rank:
+            return int(self._own.saved_bytes())
+        return sum(parameter.numel() * parameter.itemsize for parameter in self._learner.model.parameters())
 
     def written_bytes(self) -> int:
-        """See ``trainable.Memory``: a DTensor says the size of the whole."""
-        state = self._learner.state()
-        return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(state))
+        """See ``trainable.Memory``: of whole tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(self._learner.state()))
 
 
 def _tensors(state: Any) -> Iterator[Tensor]:
@@ -214,7 +216,7 @@ def _silent(text: str) -> None:
     """Hears what rank 0 has said already."""
 
 
-def _bare(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
+def bare(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
     """What a network and an algorithm read of rollouts: neither columns of their rows nor texts travel."""
     examples = {id(each.prompt): replace(each.prompt, example=Example(each.prompt.example.id, ""), messages=())
                 for each in rollouts}  # fmt: skip
