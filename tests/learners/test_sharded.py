@@ -211,6 +211,22 @@ def test_a_process_that_ends_ends_the_run_with_its_rank_and_why(tiny_model: Path
     learner.close()
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_process_and_three_learn_what_one_learns(count: int, tiny_model: Path, groups: list[Group]) -> None:
+    case = CASES["a KL and an entropy bonus"]
+    several = FSDP(**EXACT, **TWO | {"processes": count})
+    with (
+        closing(opened(Local(**EXACT), case, tiny_model)) as one,
+        closing(opened(several, case, tiny_model)) as other,
+    ):
+        for _ in range(2):
+            found = [learned(learner, case, groups) for learner in (other, one)]
+            assert found[0] == pytest.approx(found[1], rel=1e-9, abs=1e-10)
+        ours, theirs = ({name: tensor.clone() for name, tensor in learner.weights()} for learner in (other, one))
+        for name, tensor in theirs.items():
+            torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-7, msg=name)
+
+
 def test_a_process_with_other_code_is_refused_before_anything_is_computed(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,10 +218,10 @@ def _silent(text: str) -> None:
 
 def bare(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
     """What a network and an algorithm read of rollouts: neither columns of their rows nor texts travel."""
-    examples = {id(each.prompt): replace(each.prompt, example=Example(each.prompt.example.id, ""), messages=())
-                for each in rollouts}  # fmt: skip
-    bare = {"text": "", "scores": {}, "messages": ()}
-    return tuple(replace(each, prompt=examples[id(each.prompt)], **bare) for each in rollouts)
+    prompts = {id(each.prompt): each.prompt for each in rollouts}
+    for number, prompt in prompts.items():
+        prompts[number] = replace(prompt, example=Example(prompt.example.id, ""), messages=())
+    return tuple(replace(each, prompt=prompts[id(each.prompt)], text="", scores={}, messages=()) for each in rollouts)
 
 
 def open_sharded(
