@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,11 +43,10 @@ def tell(store: Any, address: str, key: bytes, timeout_seconds: float) -> None:
 
 def is_here(store: Any, rank: int) -> bool:
     """Waits a moment for a process, and says whether it connects to rank 0."""
-    try:
-        store.wait([f"{HERE}{rank}"], timedelta(seconds=1))
-        return True
-    except dist.DistError:
+    if not store.check([f"{HERE}{rank}"]):
+        time.sleep(0.02)
         return False
+    return True
 
 
 def join(store: Any, rank: int, count: int, timeout_seconds: float) -> None:
