@@ -22,9 +22,10 @@ from groupwise.learners.local import LocalLearner
 from groupwise.learning.trainable import Trainable
 from groupwise.rewards import as_reward
 from groupwise.sinks import Sinks
-from groupwise.sources import FrozenPolicy, OnPolicy
+from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy
 from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
+from groupwise.tokens.segmentation import Lines
 from groupwise.training.loop import Progress, train
 from groupwise.training.stage import draw_context
 from groupwise.types import Example, Request, Rollout, Sampling, Score
@@ -140,6 +141,10 @@ def toy(name: str, teacher: Path) -> Algorithm:
             source = replace(source, group_size=1)
     if isinstance(source, FrozenPolicy):
         source = replace(source, max_completion_tokens=4, samples_per_prompt=32, sampling_temperature=1.0)
+    if isinstance(source, MonteCarloSteps):
+        source = replace(
+            source, max_completion_tokens=4, samples_per_prompt=1, continuations=2, estimate="soft", prompts=24
+        )
     if isinstance(algorithm.aggregation, ConstantLength):
         algorithm = replace(algorithm, aggregation=ConstantLength(4))
     if name == "on_policy_distillation":
@@ -204,7 +209,8 @@ class Numbers(Sinks):
         self.seen: list[dict[str, float]] = []
 
     def metrics(self, stage: str, step: int, values: Any) -> None:
-        self.seen.append({name: number for name, number in values.items() if "second" not in name and "/s" not in name})
+        timed = {name for name in values if "second" in name or "/s" in name or name == "step_time"}
+        self.seen.append({name: number for name, number in values.items() if name not in timed})
 
 
 EXACT: dict[str, Any] = {"device": "cpu", "threads": 1, "dtype": "float64", "tokens_per_micro_batch": 64}
@@ -224,11 +230,13 @@ def one_and_two(guesser: Path) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def labelled(name: str) -> Task:
-    """For scorers: completions with labels of their steps, right and wrong."""
-    made = [
-        replace(row, columns={**row.columns, "labels": [True, row.completion == row.answer]}) for row in rows(GUESSES)
-    ]
-    return Task(name, tuple(made), (Steps(),))
+    """For scorers: pairs, completions with labels of their steps, right and wrong, and a judge of what is sampled."""
+    made = []
+    for row in rows(GUESSES):
+        steps = {"completions": list(row.completion or ""), "labels": [True, row.completion == row.answer]}
+        made.append(replace(row, columns={**row.columns, **steps}))
+    judge = (OUTCOME,) if name.endswith("automatic") else (Steps(),)
+    return Task(name, tuple(made), judge, steps=Lines())
 
 
 @pytest.mark.parametrize("name", recipes.__all__)
