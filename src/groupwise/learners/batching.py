@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from groupwise.types import Rollout
 
+GROWTH = 32
+"""A micro-batch that is too small for all rows to find a place becomes larger by this part of it."""
+
 
 def micro_batches(
     rollouts: Sequence[Rollout], budget: int, together: Sequence[int] | None = None, padded: bool = False
@@ -29,6 +32,26 @@ def micro_batches(
             batch.add(unit)
     if batch.rows:
         yield batch.rows
+
+
+def even_micro_batches(
+    rollouts: Sequence[Rollout],
+    budget: int,
+    side_by_side: int,
+    together: Sequence[int] | None = None,
+    padded: bool = False,
+) -> list[list[int]]:
+    """Returns micro-batches of which ``side_by_side`` are computed at a time: in as few rounds as ``budget`` allows,
+    and with nearly the same number of tokens in each, so that none waits for another."""
+    found = list(micro_batches(rollouts, budget, together, padded))
+    most = -(-len(found) // side_by_side) * side_by_side
+    size = -(-sum(tokens_together(rollouts, rows, padded) for rows in found) // max(most, 1))
+    while size < budget:
+        even = list(micro_batches(rollouts, size, together, padded))
+        if len(even) <= most:
+            return even
+        size += size // GROWTH + 1
+    return found
 
 
 def tokens_together(rollouts: Sequence[Rollout], rows: Sequence[int], padded: bool) -> int:
