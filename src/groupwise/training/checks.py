@@ -140,6 +140,11 @@ def _complaints(stage: Stage) -> Iterator[str]:
         )
     if reference.sees:
         names_in(reference.sees)
+        if stage.task.episodes is not None and stage.task.budget.rewritten == "branch":
+            yield (
+                'reference.sees does not go with Turns(rewritten="branch"): the teacher would see more in the first '
+                "sequence of an episode alone"
+            )
 
 
 def _source_complaints(stage: Stage) -> Iterator[str]:
