@@ -132,6 +132,10 @@ def _complaints(stage: Stage) -> Iterator[str]:
         )
     yield from _source_complaints(stage)
     yield from complaints(stage.algorithm)
+    yield from _reference_complaints(stage)
+
+
+def _reference_complaints(stage: Stage) -> Iterator[str]:
     reference = stage.algorithm.reference
     if isinstance(stage.algorithm.advantage, TeacherGap) and not (reference.model or reference.sees):
         yield (
