@@ -188,7 +188,10 @@ class _StageCheck:
             notes.try_part("reward", lambda: rewards.tell_gold(notes, stage.task))
             if not any(each.part == "reward" and each.kind == "problem" for each in notes.findings):
                 notes.try_part("reward", lambda: rewards.ask_about_rows(stage, context, self._evaluated(), self.limit))
-        drawn = self._probe() if stage.algorithm.source.sampled_by() == "learner" and rollouts else None
+        source = stage.algorithm.source
+        drawn = (
+            self._probe() if source.sampled_by() == "learner" and rollouts and not source.samples_by_itself() else None
+        )
         if begun and self._all_readable() and not self.unheard:
             notes.try_part("first step", lambda: try_first_step(notes, stage, context, self.learner, self.limit))
         if drawn and stage.task.episodes is not None:
