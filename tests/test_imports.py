@@ -147,10 +147,11 @@ ROOMS = {
     "rewards": "config environments errors isolation learners output protocols types values",
     "tasks": "algorithm environments errors isolation output protocols rewards storage tokens types values",
     "corpus": "errors output storage tasks values",
-    "sources": (
-        "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
-    ),
     "serving": "errors output protocols seeding tokens types",
+    "sources": (
+        "algorithm environments errors isolation output protocols rewards seeding serving storage tasks tokens types "
+        "values"
+    ),
     "evaluation": "errors output protocols rewards seeding sources tasks tokens types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",

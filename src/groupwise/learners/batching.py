@@ -66,14 +66,14 @@ class _Batch:
         self.rollouts, self.padded = rollouts, padded
         self.rows: list[int] = []
         self.prompts: set[bytes] = set()
-        self.tokens = self.longest = 0
+        self.tokens = self.longest = self.sequences = 0
 
     def size(self, more: Sequence[int]) -> int:
         """Tokens with these rows too."""
         rollouts = [self.rollouts[row] for row in more]
-        longest = max(self.longest, *(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts))
+        longest = max(self.longest, *(rollout.length for rollout in rollouts))
         if self.padded:
-            return (len(self.rows) + len(more)) * longest
+            return (self.sequences + sum(len(rollout.sequences) for rollout in rollouts)) * longest
         prompts = {rollout.prompt.key: len(rollout.prompt.tokens) for rollout in rollouts}
         new = sum(length for key, length in prompts.items() if key not in self.prompts)
         return self.tokens + new + sum(len(rollout.tokens) for rollout in rollouts)
@@ -81,14 +81,15 @@ class _Batch:
     def add(self, more: Sequence[int]) -> None:
         rollouts = [self.rollouts[row] for row in more]
         self.tokens = 0 if self.padded else self.size(more)
-        self.longest = max(self.longest, *(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts))
+        self.longest = max(self.longest, *(rollout.length for rollout in rollouts))
+        self.sequences += sum(len(rollout.sequences) for rollout in rollouts)
         self.rows += more
         self.prompts.update(rollout.prompt.key for rollout in rollouts)
 
 
 def _families(rollouts: Sequence[Rollout], together: Sequence[int] | None) -> list[list[list[int]]]:
     """Rows that must stay together, gathered by the prompt of the longest of them; longest first throughout."""
-    lengths = [len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts]
+    lengths = [rollout.length for rollout in rollouts]
     units: dict[int, list[int]] = {}
     for row in sorted(range(len(rollouts)), key=lambda row: (-lengths[row], row)):
         units.setdefault(row if together is None else together[row], []).append(row)
