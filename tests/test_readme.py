@@ -7,11 +7,10 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from groupwise.cli import main
 
@@ -72,7 +71,7 @@ def test_the_pages_show_each_command_they_are_about() -> None:
 
 @pytest.mark.parametrize("code", PYTHON)
 def test_the_python_of_the_readme_runs(code: str, place: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", code], cwd=place, text=True, capture_output=True, timeout=1200)
+    done = warm.run(["-c", code], cwd=place)
     assert done.returncode == 0, done.stderr
     assert 0 <= float(done.stdout.split()[-1]) <= 1
     assert code in PAGES[0].read_text(), "the page shows the same, with what it printed"
