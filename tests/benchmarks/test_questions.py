@@ -52,13 +52,13 @@ def test_the_target_is_reached_where_the_mean_of_three_steps_is(
     assert lines[3] == "| grpo | 1 | not reached | not reached | not reached | 1.0 | 701 |"
 
 
-def test_scatter_is_of_the_prompts_means() -> None:
+def test_scatter_is_among_the_samples_of_a_prompt() -> None:
     import torch
 
     gradients = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
     groups = torch.tensor([0, 0, 1, 1])
     found = questions.scatter(gradients, torch.ones(4), groups, torch.tensor([1.0, 1.0]))
-    assert found == pytest.approx({"variance": 2.0, "length": 2**0.5, "cosine": 1.0})
+    assert found == pytest.approx({"noise": 1.0, "length": 2**0.5, "cosine": 1.0})
 
 
 def test_a_run_of_the_tutorial_in_a_line(tmp_path: Path) -> None:
