@@ -283,6 +283,7 @@ chat.enable_thinking = false
 stop = ["</answer>"]
 [source]
 group_size = 4
+max_completion_tokens = 8
 [learner]
 betas = [0.8, 0.9]
 """
@@ -296,10 +297,11 @@ kl: {{coefficient: 0.5}}
 chat: {{enable_thinking: false}}
 stop: </answer>
 source.group_size: 4
+max_completion_tokens: 8
 learner: {{betas: [0.8, 0.9]}}
 """
 LINE = "grpo --reward math --reward answer --held_out 0.2 --steps 5 --beta 0.5 --chat.enable_thinking false"
-LINE += " --stop </answer> --group_size 4 --betas 0.8 0.9"
+LINE += " --stop </answer> --group_size 4 --max_completion_tokens 8 --betas 0.8 0.9"
 
 
 @pytest.mark.parametrize(("name", "text"), [("run.toml", FILE_TOML), ("run.yaml", FILE_YAML), ("run.yml", FILE_YAML)])
@@ -318,8 +320,6 @@ def test_a_command_line_can_be_kept_as_a_file(roomy_model, dry, sums, tmp_path, 
     odd = [
         "--system",
         'Say "1e3", \\ or é.\x7f',
-        "--max_completion_tokens",
-        "9",
         "--chat.x",
         '{"a": [1, "b"]}',
         "--lr",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 
 from groupwise import Local, Stage, recipes
 from groupwise.errors import MicroBatchTooLarge, UserError
@@ -238,9 +239,7 @@ print("the same", tokens)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
 def test_a_real_process_with_too_little_memory_goes_on(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path / "model")], capture_output=True, text=True, timeout=1200
-    )
+    done = warm.run(["-c", LIMITED, str(tmp_path / "model")])
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("the same")
 

@@ -57,7 +57,7 @@ class StandIn:
         decoder = decoder_for(parts)
         assert not isinstance(decoder, str), decoder
         self.engine = CppEngine(self.model, parts, decoder, 4, threads=1)
-        self.version, self.begun, self.updates = "default", 0, 0
+        self.version, self.begun, self.pieces, self.updates = "default", 0, 0, 0
         self.seen: list[dict[str, Any]] = []
         self.bytes_given = list[str]()
         self.lock, self.running = threading.Lock(), threading.Event()
@@ -104,6 +104,7 @@ class StandIn:
                 rest = request.resumed(0, 0, drawn)
                 [(_, _, piece)] = self.engine.generate([rest], sampling)
                 version = self.version
+                self.pieces += 1
             drawn, logprobs = [*drawn, *piece.tokens], [*logprobs, *piece.logprobs]
             finished = piece.finished
             if spans and spans[-1]["version"] == version:

@@ -150,7 +150,7 @@ def test_a_server_that_only_fails_ends_with_words(place: Place) -> None:
 @pytest.mark.parametrize("in_flight", ["drain", "keep"])
 def test_new_weights_in_the_middle(place: Place, in_flight: Any) -> None:
     """What is under way is waited for, or goes on with the new weights; spans say which drew what."""
-    place.serve(Faults(seconds=0.03))
+    server = place.serve(Faults(seconds=0.03))
     engine = place.loaded(concurrent=4, in_flight=in_flight)
     stream = engine.stream(Sampling(24))
     for request in REQUESTS[:4]:
@@ -158,7 +158,9 @@ def test_new_weights_in_the_middle(place: Place, in_flight: Any) -> None:
     loaded = threading.Event()
 
     def load() -> None:
-        time.sleep(0.12)
+        until = time.monotonic() + 600
+        while server.pieces < 3 and time.monotonic() < until:  # some are begun and none is done
+            time.sleep(0.001)
         engine.load(place.model.named_parameters(), 2)
         loaded.set()
 

@@ -108,7 +108,7 @@ class Trainable(Protocol):
 
     @property
     def half_precision(self) -> bool:
-        """Whether weights have 16 bits, so that engine and learner round differently."""
+        """Says whether weights have 16 bits, so that engine and learner round differently."""
         ...
 
     def remarks(self) -> list[str]:
@@ -196,7 +196,8 @@ class LearnerConfig(Protocol):
 
     @property
     def rounds_adapters(self) -> bool:
-        """Whether the policy is more than the weights of its saved model, since ``dtype`` rounds what adapters add."""
+        """Says whether the policy is more than the weights of its saved model, since ``dtype`` rounds what adapters
+        add."""
         ...
 
     def with_threads(self, threads: int) -> Self:
