@@ -11,6 +11,7 @@ seeds. What was stopped continues.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import runpy
 import sys
@@ -157,9 +158,11 @@ def written(result: dict[str, Any]) -> str:
 def main() -> None:
     seeds = [int(word) for word in sys.argv[2:]] or [0, 1, 2]
     texts = PLACE / "texts.json"
-    if not texts.exists():
-        texts.parent.mkdir(parents=True, exist_ok=True)
-        texts.write_text(json.dumps(write_texts(Path(sys.argv[1]), PLACE / "texts", BYTES)))
+    texts.parent.mkdir(parents=True, exist_ok=True)
+    with (PLACE / "lock").open("w") as lock:  # seeds may be run side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not texts.exists():
+            texts.write_text(json.dumps(write_texts(Path(sys.argv[1]), PLACE / "texts", BYTES)))
     for seed in seeds:
         for choice in CHOICES:
             print(seed, choice, f"{kept(seed, choice)['seconds']:.0f} s", flush=True)
