@@ -32,11 +32,12 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.corpus.annotations import read_annotations
     from groupwise.corpus.build import Build
     from groupwise.corpus.engine import Executor
-    from groupwise.corpus.inputs import find_archives, refuse_other_inputs
+    from groupwise.corpus.inputs import find_archives, refuse_missing_packages, refuse_other_inputs
     from groupwise.corpus.seeds import read_seed
     from groupwise.storage.atomic import full_disk_named
 
     executor = Executor.named(chosen.executor)
+    refuse_missing_packages(executor.kind)
     archives = find_archives(chosen.crawl)
     seed = read_seed(chosen.seed)
     out = Path(chosen.out).expanduser()
