@@ -129,7 +129,7 @@ def auc(scores: numpy.ndarray, truth: numpy.ndarray) -> float:
 
 def judged(out: Path, seed: list[str], labels: dict[str, str]) -> dict[str, Any]:
     """Precision, recall and AUC by the labels, over unique pages."""
-    names = sorted(path.stem for path in (out / "unique").glob("*.parquet"))
+    names = sorted(path.stem for path in (out / "pages").glob("*.json"))
     pages = Pages.read(out, names)
     known = numpy.array([labels.get(address) in ("mathematics", "other") for address in pages.addresses])
     truth = numpy.array([labels.get(address) == "mathematics" for address in pages.addresses])

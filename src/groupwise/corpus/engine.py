@@ -57,6 +57,10 @@ class Step:
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Does the task of this rank."""
+        import multiprocess
+
+        if multiprocess.parent_process() is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command itself hears it, and ends this process
         self.work(self.names[rank])
 
 
