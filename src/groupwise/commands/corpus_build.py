@@ -65,7 +65,9 @@ def read(arguments: Sequence[str]) -> tuple[Namespace, Corpus]:
     words = _with_file(arguments)
     known = _parser()
     before, flags = flags_of(words)
-    rest = words_of(flag for flag in flags if "." in flag.name)
+    truths = {"true": "True", "false": "False"}
+    numbers = [flag for flag in flags if "." in flag.name]
+    rest = words_of(replace(flag, values=tuple(truths.get(each, each) for each in flag.values)) for flag in numbers)
     chosen = known.parse_args([*before, *words_of(flag for flag in flags if "." not in flag.name)])
     from groupwise.commands.options import parse_value
     from groupwise.config.ranges import refuse_numbers
