@@ -12,7 +12,9 @@ Deviations:
    collects a share of all characters, the paper's way.
 2. Pages below a prefix that a person called "other" are not collected from then on; the paper speaks of no such answer.
 3. Pages of the seed, and those that a person called wanted, are never drawn as random ones.
-4. What joins the seed after the last round is a part of the corpus, as the rest of the seed is.
+4. The paper's rounds end where 98 % of what one collects was collected before. Here a round that keeps much less than
+   the one before does not end them either.
+5. What joins the seed after the last round is a part of the corpus, as the rest of the seed is.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class Recall:
     iterations: Annotated[int, "[1, inf)"] = 6
     """Rounds at most."""
     until: Annotated[float, "(0, 1]"] = 0.98
-    """Share of what a round keeps that was kept by the one before: then the rounds end."""
+    """Share of what a round keeps that the one before kept, and the other way round: then the rounds end."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ class Rounds:
         ]
         kept = collected | seed
         kept[joined] = True
-        again = float((kept & before.kept).sum() / max(kept.sum(), 1)) if before else 0.0
+        most = max(int(kept.sum()), int(before.kept.sum())) if before else 0
+        again = float((kept & before.kept).sum() / most) if before and most else 0.0
         numbers = {
             "seed": int(seed.sum()) + len(self.seed.texts),
             "collected": int(collected.sum()),
