@@ -7,6 +7,7 @@ there. So an executor that is killed is begun again, and what was done is not do
 from __future__ import annotations
 
 import _thread
+import ctypes
 import os
 import signal
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 
 from groupwise.errors import UserError
 
+PR_SET_PDEATHSIG = 1
 KINDS = ("local", "ray", "slurm")
 
 
@@ -57,6 +59,11 @@ class Step:
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Does the task of this rank."""
+        import multiprocess
+
+        if multiprocess.parent_process() is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command itself hears it, and ends this process
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing writes after the command was killed
         self.work(self.names[rank])
 
 
