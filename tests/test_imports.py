@@ -145,12 +145,13 @@ ROOMS = {
     "sinks": "errors isolation output protocols storage values",
     "engines": "errors kernels learners networks output protocols seeding storage tokens types",
     "rewards": "config environments errors isolation learners output protocols types values",
-    "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
+    "tasks": "algorithm environments errors isolation output protocols rewards storage tokens types values",
     "corpus": "errors output storage tasks values",
-    "sources": (
-        "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
-    ),
     "serving": "errors output protocols seeding tokens types",
+    "sources": (
+        "algorithm environments errors isolation output protocols rewards seeding serving storage tasks tokens types "
+        "values"
+    ),
     "evaluation": "errors output protocols rewards seeding sources tasks tokens types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
@@ -165,14 +166,15 @@ ROOMS = {
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
         "output protocols report rewards seeding sinks sources storage tasks tokens training types values"
     ),
+    "harness": "engines errors evaluation learners seeding sources tasks tokens types",
     "preflight": (
         "algorithm audit doctor errors evaluation isolation kernels learners learning output protocols rewards runs "
         "seeding sources tasks tokens training types values"
     ),
     "commands": (
-        "algorithm audit comparison config corpus engines errors evaluation explain foreign gguf_files learners ledger "
-        "output preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens "
-        "training types values view"
+        "algorithm audit comparison config corpus engines errors evaluation explain foreign gguf_files harness "
+        "learners ledger output preflight protocols recipes report rewards runs seeding serving sinks sources storage "
+        "tasks tokens training types values view"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from groupwise.commands.models import open_model
-from groupwise.serving.door import Door, EpisodeFile
+from groupwise.serving.door import Door
+from groupwise.serving.episodes import EpisodeFile
 from groupwise.serving.http_server import Server
 
 TOKEN = "a-token-of-tests"

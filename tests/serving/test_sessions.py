@@ -17,7 +17,7 @@ from tests.serving.conftest import serving
 from groupwise.errors import UserError
 from groupwise.learners.loading import load_policy
 from groupwise.protocols import RolloutEngine, Stream
-from groupwise.serving.door import EpisodeFile
+from groupwise.serving.episodes import EpisodeFile
 from groupwise.types import Completion, CompletionEvent, Event, Request, Sampling, TokenEvent
 
 Chat = list[dict[str, Any]]

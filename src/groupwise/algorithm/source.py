@@ -100,6 +100,10 @@ class Source(Protocol):
         """Says for how many of so many rows it samples once, before its first draw; 0: it does not."""
         return 0
 
+    def samples_by_itself(self) -> bool:
+        """Whether how a completion comes about is its own affair, so that nobody else can sample one like its own."""
+        return False
+
     def on_trial(self, prompts: int) -> Source:
         """Returns the same for a trial on so many prompts: as little as shows what it does."""
         return self

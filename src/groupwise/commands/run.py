@@ -17,7 +17,7 @@ from groupwise.commands.drawing import add_drawing_options, drawn_as_asked
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
-from groupwise.commands.processes import add_process_option, with_processes
+from groupwise.commands.processes import add_process_option, follows, release, with_processes
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
 from groupwise.output.printable import visible
@@ -46,11 +46,22 @@ DRY_SECONDS = 5.0  # that each part of a dry run may sample or compute
 
 def execute(arguments: Sequence[str]) -> int:
     """Runs, and says where the results are."""
-    from groupwise.commands.request import HELP, read_request
+    from groupwise.commands.request import HELP
 
     if not arguments or arguments[0].removeprefix("--") in HELP:
         _parser(for_method=True).print_help()
         return 0
+    if follows():
+        return 0
+    try:
+        return _execute(arguments)
+    finally:
+        release()
+
+
+def _execute(arguments: Sequence[str]) -> int:
+    from groupwise.commands.request import read_request
+
     request = read_request(arguments, _parser, USAGE)
     recipe, request, kept, others = read_recipe(request)
     if recipe is None:

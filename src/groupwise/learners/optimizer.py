@@ -3,7 +3,7 @@ finite."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -84,12 +84,24 @@ class Optimizer:
         """Returns tensors and plain values."""
         return {"adamw": self._adamw.state_dict(), "masters": [master.detach() for _, master in self.masters]}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up what ``state_dict`` returned, on the weights it was taken with."""
-        self._adamw.load_state_dict(state["adamw"])
+    def load_state_dict(self, state: Mapping[str, Any], part: Callable[[Any, Any], Any] = lambda x, like: x) -> None:
+        """Takes up what ``state_dict`` returned, on the weights it was taken with. ``part``: what a process keeps of
+        a tensor that is as long as a parameter."""
+        saved = state["adamw"]
+        if "param_groups" in saved:
+            parameters = [parameter for group in self.groups for parameter in group]
+            kept = saved["state"].items()
+            parts = {number: _parts(values, parameters[number], part) for number, values in kept}
+            saved = {**saved, "state": parts}
+        self._adamw.load_state_dict(saved)
         with torch.no_grad():
             for (_, master), saved in zip(self.masters, state["masters"], strict=True):
-                master.copy_(saved)
+                master.copy_(part(saved, master))
+
+
+def _parts(values: Mapping[str, Any], parameter: Tensor, part: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    """What AdamW keeps of one parameter: its count of steps stays, its moments are as long as the parameter."""
+    return {name: part(value, parameter) if name.startswith("exp") else value for name, value in values.items()}
 
 
 def divide_and_clip(parameters: Sequence[nn.Parameter], count: float, max_norm: float) -> float:
@@ -99,7 +111,8 @@ def divide_and_clip(parameters: Sequence[nn.Parameter], count: float, max_norm: 
     if not present:
         return 0.0
     torch._foreach_div_([parameter.grad for parameter in present if parameter.grad is not None], max(count, 1e-12))
-    return float(nn.utils.clip_grad_norm_(present, max_norm or float("inf")))
+    norm: Any = nn.utils.clip_grad_norm_(present, max_norm or float("inf"))
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # of parts that processes hold
 
 
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import os
 import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
@@ -20,6 +17,7 @@ from groupwise.protocols import RolloutEngine
 from groupwise.seeding import stable_seed
 from groupwise.serving.answer import Choice, Form, TextPieces, read_choice
 from groupwise.serving.dispatcher import Dispatcher, Drawing
+from groupwise.serving.episodes import EpisodeRules, EpisodeStore
 from groupwise.serving.refusal import Refusal
 from groupwise.serving.request import Asked
 from groupwise.serving.sessions import Opening, Session, opening_of, plain_renderer
@@ -36,29 +34,6 @@ class ClientGone(Exception):  # noqa: N818 - nobody is told
     """The client has hung up."""
 
 
-class EpisodeFile:
-    """A file that did not exist before, which holds one JSON line a sequence of an episode, each whole at once."""
-
-    def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        try:
-            self._file = os.fdopen(os.open(path, flags, 0o600), "ab")
-        except FileExistsError:
-            raise UserError(f"--out {path}: exists already; choose another name, or move it away") from None
-        except FileNotFoundError:
-            raise UserError(f"--out {path}: no such directory; make it first") from None
-
-    def write(self, lines: list[dict[str, Any]]) -> None:
-        """Adds the lines of one episode."""
-        self._file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-
 class Door:
     """Answers what clients ask, and keeps what belongs to a session. Every method may be called from any thread."""
 
@@ -67,11 +42,12 @@ class Door:
         engine: RolloutEngine,
         renderer: Renderer,
         model: str,
-        file: EpisodeFile | None = None,
+        file: EpisodeStore | None = None,
         seed: int = 0,
         wait_seconds: float = 600.0,
+        rules: EpisodeRules | None = None,
     ) -> None:
-        self.model, self.file, self.wait_seconds = model, file, wait_seconds
+        self.model, self.file, self.wait_seconds, self.rules = model, file, wait_seconds, rules
         self._engine, self._seed = engine, seed
         self._renderer = replace(renderer, converses="refuse")
         self._plain = plain_renderer(self._renderer)
@@ -101,6 +77,8 @@ class Door:
         """Begins to draw what is asked, in the session of that name. Raises Refusal."""
         with self._lock:
             session = self._session(name) if name is not None else None
+            if self.rules is not None:
+                asked = self.rules.applied(asked, session)
             try:
                 opening, seeds = self._begin(asked, session)
             except UserError as error:
@@ -140,6 +118,11 @@ class Door:
             if self._sessions.pop(name, None) is None:
                 raise Refusal(404, f"there is no session {name}")
         return {"session": name, "deleted": True}
+
+    def is_used_up(self, name: str) -> bool:
+        """Whether a session that is open has no tokens left, and has asked for more."""
+        with self._lock:
+            return name in self._sessions and self._sessions[name].is_used_up
 
     def close(self) -> int:
         """Ends everything; returns how many sessions had no reward yet."""

@@ -69,12 +69,13 @@ class Asked:
 
 
 def read_request(body: Any, is_chat: bool, model: str) -> Asked:
-    """Reads the body of a request. Raises Refusal for what has no place in it."""
+    """Reads the body of a request; ``model`` is the only name of one that may be asked, or empty. Raises Refusal for
+    what has no place in it."""
     if not isinstance(body, dict):
         raise Refusal(400, f"the body is {_kind(body)}; expected a JSON object")
     given = {name: value for name, value in body.items() if value is not None}
     _refuse_unknown(given, (*COMMON, *(CHAT if is_chat else TEXT)))
-    if given.get("model", model) != model:
+    if model and given.get("model", model) != model:
         raise Refusal(404, f"model is {given['model']!r}; there is {model!r}", "model")
     read = _Reader(given)
     options = read.one("stream_options", dict, {})

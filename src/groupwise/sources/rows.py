@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -113,7 +114,10 @@ def fits(context: DrawContext, rollouts: Sequence[Rollout]) -> bool:
 
 def prompts_of(context: DrawContext, rows: Sequence[tuple[Example, int]]) -> list[Prompt | None]:
     """Returns the prompts of rows, each with its place in the stream; None for one that its environment did not open,
-    which is told. What an environment says first depends on the run's seed and that place."""
+    which is told. What an environment says first depends on the run's seed and that place.
+
+    Raises UserError where no environment of several rows began: those behind them would cost as much, for nothing.
+    """
     episodes = context.task.episodes
     if episodes is None:
         return [context.renderer.prompt(example) for example, _ in rows]
@@ -124,7 +128,10 @@ def prompts_of(context: DrawContext, rows: Sequence[tuple[Example, int]]) -> lis
             context.told.add(prompt)
             name = episodes.name
             context.on_note(f"{context.name}: {example.id}: the environment {name} did not begin: {prompt}")
-    return [None if isinstance(prompt, str) else prompt for prompt in found]
+    opened = [None if isinstance(prompt, str) else prompt for prompt in found]
+    if len(rows) > 1 and not any(opened):
+        refuse_nothing(0, context, unbegun=[str(prompt) for prompt in found])
+    return opened
 
 
 def has_room(context: DrawContext, example: Example, needed: int) -> bool:
@@ -144,11 +151,19 @@ def refuse_if_asked(context: DrawContext, example: Example, needed: int) -> None
         )
 
 
-def refuse_nothing(usable: int, context: DrawContext, faults: str = "") -> None:
-    """Raises UserError where no row could be used. ``faults``: of those not too long, in words."""
+def refuse_nothing(usable: int, context: DrawContext, faults: str = "", unbegun: Sequence[str] = ()) -> None:
+    """Raises UserError where no row could be used. ``faults``: of those not too long, in words. ``unbegun``: why
+    environments did not begin, where none did."""
     if usable:
         return
     name, room = context.task.name, context.engine.context_tokens
+    if unbegun:
+        [(why, count)] = Counter(unbegun).most_common(1)
+        more = f"{count} of them" if count < len(unbegun) else "all of them"
+        raise UserError(
+            f"{context.name}: no environment of {name} began, of {counted(len(unbegun), 'row')} that were tried; "
+            f"{more}: {why}"
+        )
     if faults:
         raise UserError(
             f"{context.name}: no row of {name} that was tried can be used: {faults}, the others longer than the "

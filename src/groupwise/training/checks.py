@@ -133,6 +133,10 @@ def _complaints(stage: Stage) -> Iterator[str]:
         )
     yield from _source_complaints(stage)
     yield from complaints(stage.algorithm)
+    yield from _reference_complaints(stage)
+
+
+def _reference_complaints(stage: Stage) -> Iterator[str]:
     reference = stage.algorithm.reference
     if isinstance(stage.algorithm.advantage, TeacherGap) and not (reference.model or reference.sees):
         yield (
@@ -141,6 +145,11 @@ def _complaints(stage: Stage) -> Iterator[str]:
         )
     if reference.sees:
         names_in(reference.sees)
+        if stage.task.episodes is not None and stage.task.budget.rewritten == "branch":
+            yield (
+                'reference.sees does not go with Turns(rewritten="branch"): the teacher would see more in the first '
+                "sequence of an episode alone"
+            )
 
 
 def _source_complaints(stage: Stage) -> Iterator[str]:
