@@ -369,6 +369,6 @@ def test_a_conversation_that_is_written_anew_begins_a_sequence_of_the_same_episo
 
 def test_without_the_option_such_a_template_is_refused(opened: Callable[..., Any]) -> None:
     context, learner = opened(talks, rows=6)
-    learner.tokenizer.chat_template = FORGETS
+    learner.tokenizer.chat_template = FORGETS.replace("m['content'][:1]", "'an earlier answer'")
     with pytest.raises(UserError, match=r"writes message \d+ \(assistant\) otherwise .*branch"):
         drawn(context, learner)
