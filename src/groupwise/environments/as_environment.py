@@ -150,7 +150,7 @@ def _of(given: Any) -> Any:
     if _form_of(given) is not None:
         return _remade(given)
     if callable(given):
-        return LazyEnvironment(given)
+        return LazyEnvironment(_maker(given))
     raise UserError(f"an environment is {type(given).__name__} {str(given)[:60]!r}; expected {FORMS}")
 
 
@@ -227,6 +227,25 @@ def _checked(given: Any) -> Any:
             f"the environment {name_of(given)}{inspect.signature(given)} cannot be called with a row and a random "
             "generator; expected f(row, random)"
         ) from error
+    return given
+
+
+def _maker(given: Callable[..., Any]) -> Callable[..., Any]:
+    """Raises UserError for a function that is called with more than a row: such a one is to be a generator."""
+    try:
+        needed = [
+            each
+            for each in inspect.signature(given).parameters.values()
+            if each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError):  # a builtin that does not say
+        return given
+    if len(needed) > 1:
+        raise UserError(
+            f"the environment {name_of(given)}{inspect.signature(given)} yields nothing; expected a generator function "
+            "f(row, random), which says something with yield and returns the reward, or a function that makes an "
+            f"environment of a row; {FORMS}"
+        )
     return given
 
 
