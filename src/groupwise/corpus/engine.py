@@ -77,7 +77,7 @@ def run_each(executor: Executor, work: Callable[[str], None], names: Sequence[st
     if executor.kind == "local":
         from datatrove.executor.local import LocalPipelineExecutor
 
-        with _deaths_seen():
+        with _deaths_seen(workers):
             LocalPipelineExecutor(step, len(names), workers, str(logs), skip_completed=False).run()
     elif executor.kind == "ray":
         _on_ray(executor, step, len(names), workers, logs)
@@ -109,17 +109,22 @@ def _on_ray(executor: Executor, step: list[Any], tasks: int, workers: int, logs:
 
 
 @contextmanager
-def _deaths_seen() -> Iterator[None]:
-    """Raises UserError where a process that runs tasks is ended from outside: the pool would wait for it for ever."""
+def _deaths_seen(workers: int) -> Iterator[None]:
+    """Raises UserError where a process that runs tasks is ended from outside: the pool would wait for it for ever.
+
+    ``workers`` processes run tasks, and one more keeps what they share.
+    """
+    import multiprocess
+
     over, dead = threading.Event(), threading.Event()
+    before = {each.pid for each in multiprocess.active_children()}
 
     def watch() -> None:
-        import multiprocess
-
         known: dict[int, Any] = {}
-        while not over.wait(0.5):
-            known |= {each.pid: each for each in multiprocess.active_children()}
-            if any(each.exitcode not in (None, 0, -signal.SIGTERM) for each in known.values()):
+        while not over.wait(0.1):
+            known |= {each.pid: each for each in multiprocess.active_children() if each.pid not in before}
+            ended = any(each.exitcode not in (None, 0, -signal.SIGTERM) for each in known.values())
+            if ended or len(known) > workers + 1:  # the pool begins a new one only where one was ended
                 dead.set()
                 _thread.interrupt_main()
                 return
