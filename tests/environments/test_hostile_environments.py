@@ -15,7 +15,6 @@ import pytest
 from groupwise.environments import Ended, Reply, Says, Turns, as_environment
 from groupwise.environments.hosts import Worlds
 from groupwise.environments.plain import Plain
-from groupwise.errors import UserError
 
 Row = Mapping[str, Any]
 PATIENCE = 120.0
@@ -140,9 +139,10 @@ def test_what_is_no_character_is_replaced_wherever_it_is_said(opened: Callable[[
     assert answers[2]["ends"] == {"value": 1.0, "logged": {"count?": 2.0}, "extras": {"note?": "?"}}
 
 
-def test_a_function_that_yields_nothing_is_told_from_one_that_makes_an_environment() -> None:
-    def game(row: Row, random: Random) -> float:
-        return 1.0
-
-    with pytest.raises(UserError, match=r"environment game\(.*\) -> .* yields nothing; expected a generator function"):
-        as_environment(game)
+def test_a_function_that_gives_a_generator_is_an_environment_and_another_one_fails_by_name(
+    opened: Callable[[Any], Worlds],
+) -> None:
+    [answers] = played(opened(as_environment(lambda row, random: ordinary(row, random))), [{}])
+    assert answers[-1]["ends"] == {"value": 1.0}
+    [[answer]] = played(opened(as_environment(lambda row, random: 1.0)), [{}])
+    assert answer["failed"].startswith("is no generator: it gave 1.0 (float); expected a function that yields")

@@ -150,7 +150,7 @@ def _of(given: Any) -> Any:
     if _form_of(given) is not None:
         return _remade(given)
     if callable(given):
-        return LazyEnvironment(_maker(given))
+        return _checked(given) if _is_called_as_one(given) else LazyEnvironment(given)
     raise UserError(f"an environment is {type(given).__name__} {str(given)[:60]!r}; expected {FORMS}")
 
 
@@ -230,23 +230,15 @@ def _checked(given: Any) -> Any:
     return given
 
 
-def _maker(given: Callable[..., Any]) -> Callable[..., Any]:
-    """Raises UserError for a function that is called with more than a row: such a one is to be a generator."""
+def _is_called_as_one(function: Callable[..., Any]) -> bool:
+    """Whether it takes a row and a random generator, as an environment does: then it gives a generator, whatever it is
+    itself. One that makes an environment takes a row at most."""
     try:
-        needed = [
-            each
-            for each in inspect.signature(given).parameters.values()
-            if each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-        ]
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # a builtin that does not say
-        return given
-    if len(needed) > 1:
-        raise UserError(
-            f"the environment {name_of(given)}{inspect.signature(given)} yields nothing; expected a generator function "
-            "f(row, random), which says something with yield and returns the reward, or a function that makes an "
-            f"environment of a row; {FORMS}"
-        )
-    return given
+        return False
+    placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.default is each.empty and each.kind in placed for each in parameters) > 1
 
 
 async def _sent(inner: Any, reply: Reply | None) -> Any:
