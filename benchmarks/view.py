@@ -2,6 +2,8 @@
 
     python benchmarks/view.py make RUN /tmp/big          # a ledger of 1,953 steps of 512 rollouts, made of RUN's
     python benchmarks/view.py measure /tmp/big --to benchmarks/view.json
+    python benchmarks/view.py memory /tmp/big --to benchmarks/view.json
+    python benchmarks/view.py cost RUN --to benchmarks/view.json
     python benchmarks/view.py beside recipe.py --to benchmarks/view.json
 
 Needs the extra ``view``, playwright and Debian's chromium. ``beside`` runs a recipe, and stops and continues the viewer
@@ -269,10 +271,66 @@ def _with_and_without(out: Path, switches: list[tuple[float, bool]], every: floa
     }
 
 
+def cost(run: Path, steps: int = 20) -> dict[str, Any]:
+    """Seconds of a core that the viewer takes for a step, with a page open, where a run writes one a second."""
+    copy = Path("/tmp/groupwise-cost")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run, copy)
+    last = [json.loads((copy / name).read_text().splitlines()[-1]) for name in ("times.jsonl", "metrics.jsonl")]
+    newest = max((copy / "ledger").glob("*/*.parquet"))
+    with viewer(copy) as (address, process, _), sync_playwright() as drivers:
+        browser = drivers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(address)
+        page.locator(".chart canvas").first.wait_for()
+        page.wait_for_timeout(3000)
+        begun = _cpu_seconds(process.pid)
+        for number in range(1, steps + 1):
+            for name, row in zip(("times.jsonl", "metrics.jsonl"), last, strict=True):
+                with (copy / name).open("a") as file:
+                    file.write(json.dumps({**row, "step": row["step"] + number}) + "\n")
+            shutil.copy(newest, newest.with_name(f"{last[0]['step'] + number:06d}.parquet"))
+            page.wait_for_timeout(1000)
+        spent = _cpu_seconds(process.pid) - begun
+        browser.close()
+    return {"steps": steps, "core_seconds_of_the_viewer_a_step": round(spent / steps, 4)}
+
+
+def memory(directory: Path) -> dict[str, Any]:
+    """Megabytes of the index of all rollouts with every filter, in one process with what the server imports; the
+    tokens' numbers are drawn, since reading them takes no more."""
+    import uvicorn  # noqa: F401
+
+    from groupwise.view.filters import Filter
+    from groupwise.view.index import LedgerIndex
+    from groupwise.view.search import Search
+    from groupwise.view.server import application  # noqa: F401
+
+    pa.set_memory_pool(pa.system_memory_pool())
+    pa.set_cpu_count(1)
+    index, random = LedgerIndex(directory / "ledger"), np.random.default_rng(0)
+    index.refresh()
+    for _ in range(20):
+        index.read_tokens()
+    for begin in range(0, index.table.size, ROWS):
+        count = min(ROWS, index.table.size - begin)
+        drawn = {name: random.standard_normal(count).astype(np.float32) for name in ("push", "kl", "surprise", "gap")}
+        index.table.set(slice(begin, begin + count), {"length": np.full(count, TOKENS, np.int32), **drawn})
+    search = Search(index)
+    for fields in FILTERS.values():
+        search.page(Filter.of(fields), 0, 40)
+    return {"rollouts": index.table.size, "megabytes": _megabytes(os.getpid())}
+
+
+def _cpu_seconds(pid: int) -> float:
+    parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     """Makes, or measures, and adds what was measured to a file."""
     known = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known.add_argument("what", choices=("make", "measure", "beside"))
+    known.add_argument("what", choices=("make", "measure", "beside", "cost", "memory"))
     known.add_argument("places", type=Path, nargs="+")
     known.add_argument("--steps", type=int, default=STEPS)
     known.add_argument("--every", type=float, default=6.0)
@@ -282,6 +340,10 @@ def main() -> None:
         return make(chosen.places[0], chosen.places[1], chosen.steps)
     if chosen.what == "measure":
         found = {"big": measure(chosen.places[0])}
+    elif chosen.what == "cost":
+        found = {"cost": cost(chosen.places[0])}
+    elif chosen.what == "memory":
+        found = {"memory": memory(chosen.places[0])}
     else:
         found = {"beside": beside(chosen.places[0], Path("/tmp/groupwise-beside"), chosen.every)}
     print(json.dumps(found, indent=1))

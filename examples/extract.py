@@ -38,6 +38,20 @@ SENTENCES = (
     "When {name} sold the shop in {city}, it was {year}.",
     "A doctor from {city}, {name}, won the prize in {year}.",
     "{name} and two friends crossed {city} by bicycle in {year}.",
+    "Few people knew in {year} that {name} was living in {city}.",
+    "Only {name} voted against the new bridge of {city} in {year}.",
+    "The library of {city} owns three letters that {name} wrote in {year}.",
+    "Until {year}, {name} sold flowers at the station of {city}.",
+    "{name}, a lawyer, left {city} for good in {year}.",
+    "{name}, who was born in {year}, lives in {city} to this day.",
+    "In the summer of {year} a storm in {city} kept {name} from coming home.",
+    "A hotel in {city} sent {name} a bill in {year}.",
+    "Late in {year} the news from {city} surprised {name}.",
+    "{city} gave {name} a medal in {year}.",
+    "From {city}, {name} walked home in {year}.",
+    "Everybody in {city} remembers the speech that {name} gave in {year}.",
+    "{name} taught at the university of {city} until {year}.",
+    "After {year}, {name} never saw {city} again.",
 )
 OTHER_SENTENCES = (
     "Nobody in {city} had heard of {name} before {year}.",
@@ -52,8 +66,14 @@ def words(text):
     return tuple(text.split())
 
 
-FIRST = words("Anna Ben Clara David Emma Felix Grace Henry Irene Jacob Karen Louis Maria Nadia Oscar Paula Robert")
-LAST = words("Adams Baker Carter Dixon Ellis Fisher Graham Hughes Irving Jensen Keller Lambert Morris Norton Parker")
+FIRST = words(
+    "Anna Ben Clara David Emma Felix Grace Henry Irene Jacob Karen Louis Maria Nadia Oscar Paula Robert Sophie Thomas "
+    "Ursula Victor Wanda Xavier Yvonne Zoe Albert Beatrice Carl Dora Erik Frieda Gustav Helena Ida Julius Klara Martin"
+)
+LAST = words(
+    "Adams Baker Carter Dixon Ellis Fisher Graham Hughes Irving Jensen Keller Lambert Morris Norton Parker Quinn Reed "
+    "Shaw Turner Underwood Vaughan Walker Young Archer Brooks Cooper Dawson Edwards Foster Gibson Harper Knight"
+)
 OTHER_FIRST = words("Arthur Bianca Conrad Daphne Edgar Fiona Gideon Harriet Ivan Judith Kenneth Leonie")
 OTHER_LAST = words("Abbott Brandt Collins Duncan Everett Fleming Goodwin Holloway Ingram Jordan Kendall Lawson")
 CITIES = words(
@@ -129,6 +149,15 @@ def run(model: str = "models/smollm2") -> Run:
         source=OnPolicy(group_size=8, max_completion_tokens=TOKENS),
         aggregation=ConstantLength(TOKENS),
     )
-    stage = Stage("grpo", dr_grpo, task(), steps=45, prompts_per_step=8, learning_rate=1e-5, checkpoint_every=0)
+    stage = Stage(
+        "grpo",
+        dr_grpo,
+        task(),
+        steps=52,
+        prompts_per_step=8,
+        learning_rate=3.5e-5,
+        schedule="linear",
+        checkpoint_every=0,
+    )
     evaluation = HeldOut(problems=200, sampled_problems=0, max_completion_tokens=TOKENS)
     return Run("extract", model, (stage,), learner=Local(), evaluation=evaluation)

@@ -75,8 +75,8 @@ def test_version(capsys):
         (["rnu"], "groupwise: unknown command rnu: perhaps you meant run"),
         (
             ["xyz"],
-            "groupwise: unknown command xyz; there are run, check, evaluate, view, chat, serve, fetch, convert, new, "
-            "explain, audit, methods",
+            "groupwise: unknown command xyz; there are run, check, evaluate, view, compare, report, list, resume, "
+            "export, push, chat, serve, fetch, convert, new, explain, audit, doctor, corpus, methods",
         ),
         (
             ["evaluate", "m", "--task", "stepwise", "--sample", "4"],

@@ -135,33 +135,38 @@ ROOMS = {
     "doctor": "output storage",
     "gguf_files": "errors output storage",
     "learners": "algorithm errors gguf_files kernels learning networks output storage types",
-    "ledger": "isolation learning output storage types",
+    "ledger": "errors isolation learning output storage types",
     "sinks": "errors isolation output protocols storage values",
-    "engines": "errors kernels learners networks output protocols tokens types",
+    "engines": "errors kernels learners networks output protocols seeding storage tokens types",
     "rewards": "config environments errors isolation learners output protocols types values",
     "tasks": "algorithm environments errors output protocols rewards storage tokens types values",
+    "corpus": "errors output storage tasks values",
     "sources": (
         "algorithm environments errors isolation output protocols rewards seeding storage tasks tokens types values"
     ),
     "serving": "errors output protocols seeding tokens types",
-    "evaluation": "errors output protocols rewards seeding sources tasks types values",
+    "evaluation": "errors output protocols rewards seeding sources tasks tokens types values",
     "recipes": "algorithm sources",
     "audit": "errors evaluation protocols rewards sources tokens types values",
     "view": "config errors evaluation output storage",
     "report": "errors view",
-    "training": "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types",
+    "comparison": "config errors evaluation output view",
+    "training": (
+        "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types values"
+    ),
     "explain": "algorithm errors learning ledger output recipes rewards sources training types values",
     "runs": (
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
         "output protocols report rewards seeding sinks sources storage tasks tokens training types values"
     ),
     "preflight": (
-        "algorithm audit doctor errors evaluation isolation learners learning output protocols rewards runs "
-        "seeding sources tasks training types values"
+        "algorithm audit doctor errors evaluation isolation kernels learners learning output protocols rewards runs "
+        "seeding sources tasks tokens training types values"
     ),
     "commands": (
-        "algorithm audit config engines errors evaluation explain foreign gguf_files learners output preflight "
-        "protocols recipes rewards runs seeding serving sinks sources storage tasks tokens training types view"
+        "algorithm audit comparison config corpus engines errors evaluation explain foreign gguf_files learners ledger "
+        "output preflight protocols recipes report rewards runs seeding serving sinks sources storage tasks tokens "
+        "training types values view"
     ),
 }
 """Every folder and every module of the root, from the ground up, and the rooms that it may import."""

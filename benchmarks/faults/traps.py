@@ -18,6 +18,7 @@ import groupwise.learners.scorer
 import groupwise.ledger.files
 import groupwise.runs.directory
 import groupwise.runs.evaluations
+import groupwise.runs.resume
 import groupwise.runs.saver
 import groupwise.runs.session
 import groupwise.sinks.jsonl
@@ -47,7 +48,7 @@ SPOTS: dict[str, list[tuple[Any, str]]] = {
     "opening": [
         (groupwise.learners.local.LocalLearner, "read"),
         (groupwise.learners.scorer.ScorerLearner, "read"),
-        (groupwise.runs.session, "whole_checkpoint"),
+        (groupwise.runs.resume, "whole_checkpoint"),
     ],
 }
 CLOCK = "any instant"

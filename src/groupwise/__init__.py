@@ -16,12 +16,12 @@ from groupwise.values.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from groupwise import algorithm, engines, environments, learners, recipes, rewards, tasks
-    from groupwise.engines import Native
+    from groupwise.engines import Native, VLLMServers
     from groupwise.environments import Ended, Says, Tools, Turns, as_environment
     from groupwise.errors import UserError
     from groupwise.evaluation.comparison import compare
     from groupwise.evaluation.evaluate import evaluate
-    from groupwise.learners import Local, Lora, NewModel
+    from groupwise.learners import FSDP, Local, Lora, NewModel
     from groupwise.rewards import ModelReward, as_reward
     from groupwise.runs.recipe import Outcome, Run
     from groupwise.runs.session import run
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         BestAndWorst,
         Demonstrations,
         DistinctPaths,
+        Documents,
         FrozenPolicy,
         MonteCarloSteps,
         OnPolicy,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Native": "engines",
+    "VLLMServers": "engines",
     "Ended": "environments",
     "Says": "environments",
     "Tools": "environments",
@@ -55,6 +57,7 @@ _HOMES = {
     "UserError": "errors",
     "compare": "evaluation.comparison",
     "evaluate": "evaluation.evaluate",
+    "FSDP": "learners",
     "Local": "learners",
     "Lora": "learners",
     "NewModel": "learners",
@@ -68,6 +71,7 @@ _HOMES = {
     "AllRollouts": "sources",
     "BestAndWorst": "sources",
     "Demonstrations": "sources",
+    "Documents": "sources",
     "DistinctPaths": "sources",
     "FrozenPolicy": "sources",
     "MonteCarloSteps": "sources",
@@ -89,12 +93,14 @@ _HOMES = {
 _ROOMS = ("algorithm", "engines", "environments", "learners", "recipes", "rewards", "tasks")
 
 __all__ = [
+    "FSDP",
     "Ahead",
     "AllRollouts",
     "BestAndWorst",
     "Checkpoints",
     "Demonstrations",
     "DistinctPaths",
+    "Documents",
     "Ended",
     "FrozenPolicy",
     "HeldOut",
@@ -119,6 +125,7 @@ __all__ = [
     "Trackio",
     "Turns",
     "UserError",
+    "VLLMServers",
     "Wandb",
     "algorithm",
     "as_environment",

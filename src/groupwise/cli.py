@@ -14,6 +14,12 @@ COMMANDS = {
     "check": "what a recipe would do, and what would break, before anything is spent",
     "evaluate": "greedy accuracy, pass@k and maj@k of any model directory, with intervals",
     "view": "look at runs in the browser, live: curves, every rollout, every token, what if",
+    "compare": "runs side by side at an equal budget, seeds together, with intervals; --html writes a page",
+    "report": "a run as one file to look at, at any time: finished, stopped or at work",
+    "list": "the runs below a directory: how far, and what they found",
+    "resume": "go on with a stopped run: only its directory is needed",
+    "export": "a run's model, adapter, rollouts and metrics as files for others",
+    "push": "a model to the hub, with a card that holds its evaluation",
     "chat": "talk to a model in the terminal; --against another, side by side",
     "serve": "OpenAI's interface over a model: run any agent program, keep its conversations as rollouts",
     "fetch": "a small real chat model, or any GGUF file, as a directory to train",
@@ -21,6 +27,8 @@ COMMANDS = {
     "new": "write a small task of your own: data, reward, recipe, test, all running",
     "explain": "what a method does to each token: its formula, every number, and in words",
     "audit": "does a reward reward what it should: false positives, false negatives, hostile answers",
+    "doctor": "doctor machine: what this machine has, what is slower on it, and why",
+    "corpus": "corpus check: benchmark questions in any data",
     "methods": "the methods that ship, a line each",
 }
 

@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("name", recipes.__all__)
+@pytest.mark.parametrize("name", [name for name in recipes.__all__ if name != "pretrain"])  # of documents, not answers
 def test_it_goes_on(name: str, model: Path) -> None:
     counts: Counter[str] = Counter()
     for what, fault in CHOSEN.items():

@@ -67,7 +67,7 @@ def test_check_agrees_with_run(
     monkeypatch.chdir(tmp_path)
     Path("rows.jsonl").write_text("".join(json.dumps(ROWS[kind](n)) + "\n" for n in range(COUNT)))
     given = [method, "--model", str(tiny_model), "--data", "rows.jsonl", "--reward", "math", *words(method, tiny_model)]
-    checked = main(["check", *given, "--limit_seconds", "2"])
+    checked = main(["check", *given, "--limit_seconds", "600"])
     seen = capsys.readouterr()
     assert not Path("runs").exists()
     ran = main(["run", *given])

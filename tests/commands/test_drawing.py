@@ -12,7 +12,7 @@ from groupwise.commands.drawing import drawn_as_asked
 from groupwise.commands.options import Options, tune
 from groupwise.errors import UserError
 from groupwise.runs.recipe import validate
-from groupwise.sources import Ahead, OnPolicy
+from groupwise.sources import Ahead, OnPolicy, Stream
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 
@@ -55,6 +55,9 @@ def test_options_are_those_of_both_under_one_name() -> None:
 def test_what_cannot_be_drawn_ahead_is_refused() -> None:
     with pytest.raises(UserError, match=r"--ahead 1: no stage samples .* Demonstrations"):
         drawn_as_asked(run_of("sft"), asked(ahead=1))
+    assert drawn_as_asked(run_of("grpo"), asked(stream=2)).stages[0].algorithm.source == Stream(
+        recipes.grpo.source, max_staleness=2
+    )
     with pytest.raises(UserError, match="--ahead is -2; expected 0 or more steps"):
         drawn_as_asked(run_of("grpo"), asked(ahead=-2))
     plain = run_of("grpo")

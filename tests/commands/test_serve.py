@@ -28,7 +28,13 @@ def start(tiny_model: Path) -> Iterator[Start]:
     def begin(*options: str, **variables: str) -> tuple[subprocess.Popen[str], int, str]:
         command = [sys.executable, "-m", "groupwise.cli", "serve", str(tiny_model), "--port", "0", *options]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **variables}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **variables},
+            # Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so would this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         assert process.stdout is not None

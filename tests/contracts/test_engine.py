@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import queue
 import random
+import tempfile
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from stand_in import StandIn
 
 from groupwise.engines import Native
 from groupwise.engines.cpp import CppEngine, decoder_for
 from groupwise.engines.torch_engine import TorchEngine
 from groupwise.engines.transformers_engine import TransformersEngine
+from groupwise.engines.vllm_client import Address, Client
+from groupwise.engines.vllm_engine import VLLMEngine
+from groupwise.engines.vllm_servers import Rules, Server, Servers
 from groupwise.networks import blueprint_of
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.types import Completion, CompletionEvent, Request, Sampling, TokenEvent
@@ -112,12 +119,26 @@ class Wire(Stream):
         self.server.join()
 
 
+def servers(model: Any, max_rows: int) -> RolloutEngine:
+    """On one server, by the routes of vLLM."""
+    folder = tempfile.TemporaryDirectory()
+    stand_in = StandIn(model)
+    rules = Rules(Path(folder.name), concurrent=max_rows)
+    found = Servers([Server(Client(Address.of(stand_in.url), 60.0))], print)
+    engine = VLLMEngine(rules, found, None, model.config, CONTEXT, lambda: SPELLED, print)
+    weakref.finalize(engine, lambda: (stand_in.close(), folder.cleanup()))
+    return engine
+
+
 ENGINES: dict[str, Callable[[Any, int], RolloutEngine]] = {
     "compiled": compiled,
     "torch": native,
     "transformers": general,
     "distant": Distant,
+    "servers": servers,
 }
+ANEW = {"servers"}
+"""Engines in which what goes on behind forced tokens begins a random stream of its own, and that narrow no choice."""
 EXACT = {"compiled"}
 """Engines whose log-probabilities have the same bits whatever is computed beside them."""
 
@@ -265,6 +286,8 @@ def test_a_completion_goes_on_as_if_it_had_never_stopped(
     name: str, engine: RolloutEngine, rule: dict[str, Any]
 ) -> None:
     """Cut after five tokens, or two, and resumed: the tokens of one that was never cut."""
+    if name in ANEW:
+        pytest.skip("its random streams begin anew behind forced tokens")
     whole, part = Sampling(15, **rule), Sampling(15, **rule)
     asked = Request(prompt(11), (7, 8, 9), keep=True)
     expected = generated(engine, [asked], whole)

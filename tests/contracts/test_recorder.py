@@ -92,8 +92,17 @@ def test_one_more_recorder_is_one_line(recipe: gw.Run, tmp_path: Path, monkeypat
     assert json.loads((tmp_path / "longest.json").read_text()) == 4
 
 
+def of_documents(recipe: gw.Run) -> gw.Run:
+    """The same model, pre-trained on text."""
+    rows = [Example(f"text {number}", "", f"{number} and {number} make {2 * number}. " * 30) for number in range(4)]
+    task = gw.Task("texts", rows[:3], held_out=rows[3:])
+    stage = gw.Stage("pretrain", recipes.pretrain, task, 3, 2, checkpoint_every=2, evaluate_every=2)
+    return replace(recipe, stages=(stage,))
+
+
 def test_every_recorder_does_without_a_record(recipe: gw.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a step's groups were all dropped: each of those that a stage has, called as the loop calls them."""
+    """Where a step's groups were all dropped: each recorder of a stage of answers and of one of documents, called as
+    the loop calls them."""
     seen: list[Recorder] = []
 
     class Emptied(StageRecorder):
@@ -107,6 +116,7 @@ def test_every_recorder_does_without_a_record(recipe: gw.Run, tmp_path: Path, mo
 
     monkeypatch.setattr("groupwise.runs.session.StageRecorder", Emptied)
     gw.run(recipe, tmp_path / "run", sinks=[])
+    gw.run(of_documents(recipe), tmp_path / "texts", sinks=[])
     kinds = {type(recorder) for recorder in seen}
     own = {value for value in vars(stage_recorder).values() if isinstance(value, type) and Recorder in value.__bases__}
     assert kinds == own - {stage_recorder.ScorerEvaluations}

@@ -129,6 +129,9 @@ def project(roomy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     for name in ("PATH", "TEACHER"):
         (place / name).symlink_to(roomy_model)
     (place / "train.jsonl").write_text("".join(json.dumps(row(digit)) + "\n" for digit in range(10)))
+    (place / "text.jsonl").write_text(
+        "".join(json.dumps({"text": f"{digit} is a digit."}) + "\n" for digit in range(10))
+    )
     (place / "my_reward.py").write_text(MY_REWARD)
     return place
 

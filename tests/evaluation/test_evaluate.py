@@ -374,7 +374,10 @@ def by_k(evaluation: Evaluation, pass_values: Sequence[float], maj_values: Seque
         (1.0, 1.0, "raised Maj@8 and also Pass@8"),
         (0.0, 1.0, "raised Maj@8 and lowered Pass@8"),
         (1.0, 0.5, "raised Pass@8, and no difference in Maj@8 is shown"),
-        (0.5, 0.0, "So Maj@8: lowered; Pass@8: no difference shown."),
+        (0.5, 0.0, "So training lowered Maj@8, and no difference in Pass@8 is shown"),
+        (0.0, 0.0, "Maj@K fell at K = 8, Pass@K fell at K = 8. So training lowered Maj@8 and also Pass@8"),
+        (0.0, 0.5, "each: pass@8: lowered"),
+        (1.0, 0.0, "Maj@K fell at K = 8, Pass@K rose at K = 8."),
     ],
 )
 def test_the_sentence_follows_from_the_intervals(passes: float, majorities: float, words: str) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from groupwise import Native, NewModel, Stage, recipes
 from groupwise.algorithm import Algorithm, ConstantLength
+from groupwise.evaluation.texts import evaluate_text
 from groupwise.learners import Local
 from groupwise.learners.local import LocalLearner
 from groupwise.rewards import as_reward
@@ -155,8 +156,9 @@ def task(name: str) -> Task:
     return Task("letters", rows(["??"] * 16), rewards)
 
 
-POLICIES = [name for name in recipes.__all__ if not vars(recipes)[name].trains_scorer]
-"""Scorers answer nothing: that they learn is shown in tests/learners/test_scorer.py."""
+POLICIES = [name for name in recipes.__all__ if not vars(recipes)[name].trains_scorer and name != "pretrain"]
+"""Scorers answer nothing: that they learn is shown in tests/learners/test_scorer.py. Pre-training asks nothing: it is
+below."""
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -167,6 +169,19 @@ def test_it_learns(name: str, guesser: Path, teacher: Path, reader: Path) -> Non
     beginner = reader if name in OWN_TEACHER else guesser
     learner = learn(beginner, algorithm, task(name), steps, rate, prompts_per_step=8 if in_groups else 32)
     assert pass_rate(learner) >= bar
+
+
+def test_pretraining_reads_better_what_it_has_read(guesser: Path) -> None:
+    """Of letters that follow one another, seen and unseen documents begin elsewhere in the same order."""
+    texts = [Example(f"text:{n}", "", (LETTERS * 4)[n : 12 + n]) for n in range(4)]
+    seen, unseen = tuple(texts[:3]), tuple(texts[3:])
+
+    def bits(learner: LocalLearner) -> float:
+        renderer = Renderer(learner.tokenizer, eos_tokens=learner.stop_tokens)
+        return evaluate_text(learner, renderer, unseen).bits_per_byte.value
+
+    before = bits(LEARNER.open(guesser))
+    assert bits(learn(guesser, recipes.pretrain, Task("texts", seen), 100, 1e-2)) < 0.5 * before
 
 
 def test_a_critic_learns_from_scores_of_steps(guesser: Path, teacher: Path) -> None:

@@ -23,6 +23,7 @@ from groupwise.training.checks import refuse
 from groupwise.types import Example
 
 TASK = Task("sums", (Example("1", "1+1="),), (FinalAnswer(),))
+TEXTS = Task("texts", (Example("1", "", "one and one is two"),))
 SEVERAL = {"gspo": 4, "gspo_token": 4, "sapo": 4, "gmpo": 8, "dapo": 16, "cispo": 16, "deepseek_r1": 16}
 SEVERAL |= {"dppo": 8, "dppo_kl": 8, "vespo": 8, "luspo": 4}
 SEVERAL |= {f"rpg_{kind}": 16 for kind in ("fkl", "rkl", "ufkl", "urkl")}
@@ -30,7 +31,7 @@ SEVERAL |= {f"rpg_{kind}": 16 for kind in ("fkl", "rkl", "ufkl", "urkl")}
 
 def stage(name: str, **changed: Any) -> Stage:
     wished = {key: value for key, value in run_defaults(name).items() if key in Stage.__annotations__}
-    return replace(Stage(name, presets()[name], TASK, 100), **wished | changed)
+    return replace(Stage(name, presets()[name], TEXTS if name == "pretrain" else TASK, 100), **wished | changed)
 
 
 @pytest.mark.parametrize("name", recipes.__all__)

@@ -120,6 +120,7 @@ def test_it_leaves_what_its_docstring_says(straight: tuple[Path, gw.Outcome]) ->
     assert record["seconds"] > 0
     assert {"python", "torch", "transformers"} <= set(record["versions"])
     assert "<html" in (directory / "report.html").read_text()
+    assert '"status":"finished"' in (directory / "report.html").read_text()
 
 
 def test_every_step_has_its_numbers(straight: tuple[Path, gw.Outcome]) -> None:

@@ -137,8 +137,16 @@ def test_who_hangs_up_is_not_drawn_for(serve, opened, is_streamed: bool) -> None
     cancelled = []
     real = client.door.cancel
     client.door.cancel = lambda drawing: (cancelled.append(drawing), real(drawing))
-    slow = client.door._dispatcher._tell
-    client.door._dispatcher._tell = lambda event: (time.sleep(0.005), slow(event))
+    told, events, gone = client.door._dispatcher._tell, [], threading.Event()
+
+    def tell(event):
+        events.append(event)
+        if len(events) > 3:  # the answer is not over before its reader is gone
+            gone.wait(60)
+            time.sleep(0.02)
+        told(event)
+
+    client.door._dispatcher._tell = tell
     connection.request("POST", CHAT, json.dumps(never_ends).encode(), {"Authorization": "Bearer a-token-of-tests"})
     if is_streamed:
         connection.getresponse().read(10)
@@ -146,6 +154,7 @@ def test_who_hangs_up_is_not_drawn_for(serve, opened, is_streamed: bool) -> None
         time.sleep(0.01)
     connection.sock.shutdown(socket.SHUT_RDWR) if connection.sock else None
     connection.close()
+    gone.set()
     while client.door.open_requests:
         time.sleep(0.01)
     assert len(cancelled) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -91,12 +91,10 @@ def scored_group() -> Callable[..., Group]:
 
 @dataclass(frozen=True)
 class DrawnAhead(Source):
-    """A source that draws ahead: draw n + ``steps`` is sampled from the weights before update n."""
+    """Is what ``Ahead`` must equal, one draw after the other: draw n + ``steps`` is of the weights before update n."""
 
     inner: OnPolicy
     steps: int = 1
-    threads: bool = False
-    """Whether draws are made beside learning; the engine must then have weights of its own."""
 
     @property
     def temperature(self) -> float:
@@ -145,9 +143,8 @@ class DrawnAhead(Source):
         return context.pending[starts.index(dict(position)) :] if dict(position) in starts else []
 
     def _begun(self, context: DrawContext, start: Position) -> Future[RolloutBatch]:
-        pool = ThreadPoolExecutor(1)
-        future = pool.submit(self.inner.draw, context, start)
-        pool.shutdown(wait=not self.threads)
+        future: Future[RolloutBatch] = Future()
+        future.set_result(self.inner.draw(context, start))
         return future
 
 

@@ -225,3 +225,37 @@ def test_what_scoring_raises_is_heard_and_closing_ends_it(world: Open) -> None:
 def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(UserError, match="no greedy completion beside a group; Ahead does"):
         validate(recipe(Stream(replace(INNER, greedy_baseline=True))))
+
+
+def test_groups_without_signal_do_not_hold_a_run_for_ever(tmp_path: Path) -> None:
+    """Every reward is the same, so that every group is dropped: after so many rounds a step goes on with none."""
+
+    def same(completions: Sequence[str], **columns: Any) -> list[float]:
+        return [1.0] * len(completions)
+
+    run = recipe(replace(STREAM, source=replace(INNER, without_signal="redraw", most_rounds=2)))
+    task = replace(run.stages[0].task, rewards=(as_reward(same, isolated=False),))
+    heard = Heard()
+    gw.run(replace(run, stages=(replace(run.stages[0], task=task, steps=2),)), tmp_path, sinks=[heard])
+    assert [heard.rows[step]["groups_short"] for step in (1, 2)] == [2.0, 2.0]
+    assert all(row["groups_dropped"] >= 4 for row in heard.rows.values())
+
+
+def test_a_pause_leaves_engine_and_rewards_alone(world: Open) -> None:
+    """An evaluation asks both next."""
+    asked: list[int] = []
+
+    def slow(completions: Sequence[str], **columns: Any) -> list[float]:
+        asked.append(1)
+        time.sleep(0.05)
+        asked.append(-1)
+        return odd(completions)
+
+    context = world(STREAM, ROWS, rewards=(as_reward(slow, isolated=False),), prompts_per_step=2)
+    STREAM.draw(context, {})
+    STREAM.pause(context)
+    before = len(asked)
+    assert sum(asked) == 0
+    time.sleep(0.2)
+    assert len(asked) == before
+    STREAM.close(context)

@@ -155,7 +155,11 @@ def test_a_path_with_spaces_and_unicode(tmp_path):
         ("a.csv", "a,b,a\n1,2,3\n", "a.csv:1: the header repeats a; expected every column once"),
         ("a.csv", b"a,b\n1,\xe9\n", "a.csv:2: byte 0xe9 is not UTF-8"),
         ("a.parquet", "no parquet", "a.parquet: not a readable parquet file"),
-        ("a.txt", "hello", "a.txt: unknown kind of file; expected .jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet"),
+        (
+            "a.xml",
+            "hello",
+            "a.xml: unknown kind of file; expected .jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet, .txt",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path, name, content, message):
@@ -166,7 +170,8 @@ def test_a_missing_file_names_its_neighbour(tmp_path):
     written(tmp_path, "train.jsonl", "{}")
     assert f"perhaps you meant {tmp_path}/train.jsonl" in one_line_error(tmp_path / "trian.jsonl")
     assert "no such file; check the path" in one_line_error("nothing here")
-    assert "a directory; expected a file" in one_line_error(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "a directory without data; expected a file" in one_line_error(tmp_path / "empty")
 
 
 def test_a_hub_name_without_datasets_says_what_to_install(monkeypatch):

@@ -103,6 +103,26 @@ def test_disagreements_stand_first(make_run, hand):
     assert [one["name"] for one in found["models"][0]["measures"]] == ["greedy accuracy", "pass@1"]
 
 
+def test_bits_per_byte_stand_beside_the_first_models(make_run):
+    directory = make_run()
+    interval = {"value": 2.0, "low": 1.5, "high": 2.5}
+    before = {
+        "task": "t",
+        "ids": ["a", "b"],
+        "bits": [20.0, 20.0],
+        "bytes": [10, 10],
+        "tokens": 9,
+        "bits_per_byte": interval,
+    }
+    after = before | {"bits": [10.0, 10.0], "bits_per_byte": {"value": 1.0, "low": 0.9, "high": 1.1}}
+    rows = [{"stage": "before sft", "evaluation": before}, {"stage": "sft", "evaluation": after}]
+    (directory / "evaluation.json").write_text(json.dumps({"models": [], "scorers": [], "texts": rows}))
+    first, last = answers_of(directory).evaluation({})["texts"]
+    assert (first["moment"], first["value"], first["documents"], first["bytes"]) == ("before sft", 2.0, 2, 20)
+    assert first["difference"] is None
+    assert last["difference"]["value"] == pytest.approx(-1.0)
+
+
 def test_two_runs_differ_where_their_recipes_do(make_run, hand):
     first, second = make_run("one"), make_run("two", steps=2)
     record = json.loads((second / "run.json").read_text())

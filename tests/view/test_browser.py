@@ -20,6 +20,7 @@ SECONDS = 60_000  # milliseconds that anything may take on a busy machine
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser here: /usr/bin/chromium of Debian's chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="no browser here: pip install playwright")
+playwright.expect.set_options(timeout=60_000)
 pytest.importorskip("uvicorn")
 
 
@@ -204,6 +205,8 @@ def test_a_page_follows_a_run_that_writes_goes_back_and_starts_over(browser, mak
         begun = time.monotonic()
         hand.write_metrics(directory, 4, reward=0.875)
         playwright.expect(reward).to_have_text("0.875")
+        picture = seen.page.locator(".chart .canvas").first
+        playwright.expect(picture).to_have_attribute("aria-label", re.compile(r"Last values: [^;]*0\.875"))
         assert time.monotonic() - begun < SECONDS / 1000
         lines = (directory / "metrics.jsonl").read_text().splitlines(keepends=True)
         (directory / "metrics.jsonl").write_text("".join(lines[:2]))  # back to the checkpoint of step 2
@@ -219,6 +222,33 @@ def test_a_page_follows_a_run_that_writes_goes_back_and_starts_over(browser, mak
         hand.write_step(directory, [hand.row(9, 0, 0.5, [1, 2, 0])])
         playwright.expect(seen.page.locator(".count")).to_contain_text("13 rollouts")
         assert seen.wrong == []
+        seen.close()
+
+
+def test_what_is_written_while_a_page_is_being_read_is_told(browser, make_run, hand):
+    directory = make_run()
+    hand.write_record(directory)
+    to_write = {4: 0.875}  # step to reward
+
+    def answer_late(route):
+        """The page gets an answer that is old when it comes: the change was told before the page was drawn."""
+        answer = route.fetch()
+        while to_write:
+            step, value = to_write.popitem()
+            hand.write_metrics(directory, step, reward=value)
+            time.sleep(1)
+        route.fulfill(response=answer)
+
+    with viewer(directory) as address:
+        seen = Page(browser, address)
+        seen.page.route("**/api/curves*", answer_late)
+        seen.page.reload()
+        reward = seen.page.locator(".chart .legend b").first
+        playwright.expect(reward).to_have_text("0.875")
+        seen.show("rollouts", "tbody tr")
+        to_write[5] = 0.625
+        seen.page.goto(f"{seen.origin}/#/overview")
+        playwright.expect(reward).to_have_text("0.625")
         seen.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.view.about import about
-from groupwise.view.curves import MOST_POINTS, behind, curves
+from groupwise.view.curves import MOST_POINTS, curves
 from groupwise.view.run_files import LOCKS, RunFiles, open_runs
 
 
@@ -32,6 +32,7 @@ def test_a_run_whose_lock_is_held_is_running_and_the_look_takes_no_lock(make_run
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert RunFiles(directory).status() == "running"
+        assert RunFiles(directory, is_over=True).status() == "finished"
     assert RunFiles(directory).status() == "finished"
 
 
@@ -89,7 +90,7 @@ def test_axes_count_samples_tokens_and_seconds(make_run):
     assert found["axes"]["axis:tokens"] == [10, 20, 30]
     assert found["axes"]["axis:seconds"] == [2, 4, 6]
     assert found["metrics"]["reward"] == pytest.approx([0.1, 0.2, 0.3])
-    assert behind(found, 2)["metrics"]["reward"] == pytest.approx([0.3])
+    assert curves(run.rows(), run.record(), after=2)["metrics"]["reward"] == pytest.approx([0.3])
 
 
 def test_long_curves_are_means_of_neighbours():

@@ -223,8 +223,13 @@ def _commands(recipe: Recipe, names: Sequence[str]) -> str:
     other = _other(recipe, names)
     if other:
         lines.append(f"groupwise explain {recipe.name} --against {other}")
-    lines.append(f"groupwise run {recipe.name} --model PATH --data train.jsonl{_reward(recipe.algorithm)}")
+    lines.append(f"groupwise run {recipe.name} --model PATH --data {_data(recipe.algorithm)}")
     return "```sh\n" + "\n".join(lines) + "\n```"
+
+
+def _data(algorithm: Algorithm) -> str:
+    """A file of the kind that the source reads, with the rewards of its rows."""
+    return "text.jsonl" if algorithm.source.reads_documents() else f"train.jsonl{_reward(algorithm)}"
 
 
 def _reward(algorithm: Algorithm) -> str:

@@ -130,6 +130,10 @@ class Source(Protocol):
         """The row once for each text of it that is learned as it stands there, as that one's completion."""
         return ()
 
+    def reads_documents(self) -> bool:
+        """Whether its rows are plain text, read as it stands: nothing is asked, so no template shows it."""
+        return False
+
     def labels_steps(self) -> bool:
         """Whether its rewards are labels of steps."""
         return False

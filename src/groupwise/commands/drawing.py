@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from groupwise.errors import UserError
 
 if TYPE_CHECKING:
     from groupwise.algorithm import Source
     from groupwise.runs.recipe import Run
+    from groupwise.sources import OnPolicy
     from groupwise.training.stage import Stage
 
 AHEAD = "sample the draw of each step K steps ahead, while the learner works (docs/asynchrony.md)"
@@ -47,14 +48,12 @@ def drawn_as_asked(recipe: Run, chosen: Namespace) -> Run:
 
 def _drawn(stage: Stage, name: str, steps: int) -> Stage:
     from groupwise.algorithm import TruncateMismatch
-    from groupwise.sources import Ahead
-
-    Stream = Ahead
+    from groupwise.sources import Ahead, Stream
 
     algorithm, source = stage.algorithm, stage.algorithm.source
     if source.sampled_by() != "learner" or source.wraps():
         return stage
-    wrapped: Source = Ahead(source, steps) if name == "ahead" else Stream(source, steps)
+    wrapped: Source = Ahead(source, steps) if name == "ahead" else Stream(cast("OnPolicy", source), steps)
     weighted = not (wrapped.lag() and algorithm.needs_own_samples)
     correction = algorithm.correction if weighted else TruncateMismatch()
     return replace(stage, algorithm=replace(algorithm, source=wrapped, correction=correction))

@@ -34,7 +34,10 @@ MOST_USED = (
 )
 """Endings, in this order; before them stand the model, the data and the reward, behind them where results go."""
 
-OWN_SELDOM = ("prompt_column", "answer_column", "ignore_column", "structured_answers", "demonstrations", "turns")
+OWN_SELDOM = (
+    *("prompt_column", "answer_column", "ignore_column", "structured_answers", "demonstrations", "turns"),
+    *("ahead", "stream", "processes", "decontaminate", "benchmarks"),
+)
 OWN_FIRST, OWN_LAST = ("model", "data", "reward"), ("out",)
 
 IN_SHORT = {

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.commands.data_options import add_answer_options, add_data_options, reading_of
+from groupwise.commands.decontamination import add_decontamination_option, decontaminated
 from groupwise.commands.drawing import add_drawing_options, drawn_as_asked
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.processes import add_process_option, with_processes
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
 from groupwise.output.printable import visible
@@ -74,6 +76,8 @@ def _parser(for_method: bool) -> ArgumentParser:
     )
     known.add_argument("--dry_run", action="store_true", help="print the recipe and what would break; run nothing")
     add_drawing_options(known)
+    add_process_option(known)
+    add_decontamination_option(known)
     known.add_argument("--sink", metavar="NAME", action="append", help=SINK_HELP)
     known.add_argument("--stop", metavar="TEXT", action="append", help=STOP_HELP)
     known.add_argument("--chat.NAME", dest="ignored", metavar="VALUE", help=CHAT_HELP)
@@ -100,9 +104,9 @@ def read_recipe(request: Request) -> tuple[Run | None, Request, list[Flag], list
     options that are not the recipe's. None: help was asked for and all that can be said was printed."""
     try:
         if not request.is_file:
-            return drawn_as_asked(_from_method(request), request.chosen), request, [], list(request.names)
+            return _as_asked(_from_method(request), request.chosen), request, [], list(request.names)
         recipe, rest, taken, others = _from_file(request)
-        return drawn_as_asked(recipe, request.chosen), rest, taken, others
+        return _as_asked(recipe, request.chosen), rest, taken, others
     except UserError as error:
         if not request.help:
             raise
@@ -116,6 +120,11 @@ def show_help(recipe: Run, request: Request, new_parser: Callable[[bool], Argume
 
     show(recipe, request, new_parser(not request.is_file))
     return 0
+
+
+def _as_asked(recipe: Run, chosen: Namespace) -> Run:
+    """The recipe as the command's own options change it: on which rows, when completions are drawn, by whom."""
+    return with_processes(decontaminated(drawn_as_asked(recipe, chosen), chosen), chosen)
 
 
 def _write_options(request: Request, recipe: Run, kept: Sequence[Flag], others: Sequence[str]) -> int:
@@ -138,7 +147,7 @@ def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
         return _dry_run(recipe, chosen.out)
     try:
         with stop_on_signals():
-            outcome = run(recipe, chosen.out, chosen.fresh)
+            outcome = run(recipe, chosen.out, chosen.fresh, command=given)
     except Stopped as stopped:
         again = shlex.join(["groupwise", "run", *(word for word in given if word != "--fresh")])
         print(visible(f"groupwise run: {stopped}; to continue: {again}"), file=sys.stderr)

@@ -20,6 +20,7 @@ from groupwise.output.printable import visible
 
 EXAMPLES = """  groupwise serve runs/quickstart/models/grpo
   groupwise serve PATH --port 8000 --out episodes.jsonl
+  groupwise serve PATH --vllm --python vllm-env/bin/python   (a vLLM server that a run samples on; --vllm --help)
 
 Then, with what is printed at the start:
   export OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=...
@@ -32,6 +33,10 @@ LEAST_LETTERS = 16
 
 def execute(arguments: Sequence[str]) -> int:
     """Serves until it is stopped."""
+    if "--vllm" in arguments:
+        from groupwise.commands.serve_vllm import execute as serve_vllm
+
+        return serve_vllm(arguments)
     said, arguments = split_arguments(arguments)
     chosen = _parser().parse_args(arguments)
     refuse_number("--port", chosen.port, "[0, 65535]", whole=True)

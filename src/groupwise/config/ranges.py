@@ -46,7 +46,7 @@ def refuse_numbers(value: Any, prefix: str) -> None:
 
 def numbers(value: Any, prefix: str = "--") -> Iterator[tuple[str, Any, str, bool]]:
     """Yields ``(option, value, interval, whole)`` of every number in a dataclass and in those inside it."""
-    declared = _declared(type(value))
+    declared = _declared(type(value))  # type: ignore[arg-type]
     for each in fields(value):
         inner = getattr(value, each.name)
         interval, kinds = declared[each.name]

@@ -1,5 +1,6 @@
 """Samplers: token ids in, token ids and log-probabilities out. ``Native`` is the default, on CPU and GPU."""
 
 from groupwise.engines.config import Native
+from groupwise.engines.vllm import VLLMServers
 
-__all__ = ["Native"]
+__all__ = ["Native", "VLLMServers"]

@@ -117,6 +117,14 @@ CONCLUSIONS = {
     "fewer problems are solved at least once in {k} samples.",
     "no difference shown raised": "So training raised Pass@{k}, and no difference in Maj@{k} is shown: more problems "
     "are solved at least once in {k} samples, without the correct answer winning the vote more often.",
+    "lowered lowered": "So training lowered Maj@{k} and also Pass@{k}: right answers became rarer, and fewer problems "
+    "are solved at least once in {k} samples.",
+    "lowered no difference shown": "So training lowered Maj@{k}, and no difference in Pass@{k} is shown: right answers "
+    "became rarer, though {k} samples still reach them.",
+    "lowered raised": "So training lowered Maj@{k} and raised Pass@{k}: more problems are solved at least once in {k} "
+    "samples, but the correct answer wins the vote less often.",
+    "no difference shown lowered": "So training lowered Pass@{k}, and no difference in Maj@{k} is shown: fewer "
+    "problems are solved at least once in {k} samples.",
     "no difference shown no difference shown": "So neither a difference in Maj@{k} nor one in Pass@{k} is shown.",
 }
 """By the verdicts on Maj@K and Pass@K at the largest K."""
@@ -130,6 +138,7 @@ def _sentence(before: Evaluation, pass_at: Mapping[int, Interval], maj_at: Mappi
     if k > first:
         parts += [_told(f"maj@{k}", maj_at[k])] if maj_at else []
         parts.append(_told(f"pass@{k}", pass_at[k]))
+    parts.sort(key=lambda part: ": no difference shown" in part)  # what was found, before what was not
     settings = before.settings
     on = f"On {counted(settings.sampled_problems, 'problem')} with {counted(settings.samples, 'sample')} each"
     facts = f"{on}: {'; '.join(parts)}."
@@ -137,9 +146,9 @@ def _sentence(before: Evaluation, pass_at: Mapping[int, Interval], maj_at: Mappi
         return facts
     if not maj_at:
         return f"{facts} Maj@K is left out: {no_votes(before)}."
-    facts += f" Maj@K rose {_where(maj_at)}, Pass@K {_where(pass_at)}."
+    facts += f" Maj@K {_where(maj_at)}, Pass@K {_where(pass_at)}."
     maj, passed = verdict(maj_at[k]), verdict(pass_at[k])
-    conclusion = CONCLUSIONS.get(f"{maj} {passed}", f"So Maj@{{k}}: {maj}; Pass@{{k}}: {passed}.").format(k=k)
+    conclusion = CONCLUSIONS[f"{maj} {passed}"].format(k=k)
     for name, family, said in (("Maj", before.maj_at, maj), ("Pass", before.pass_at, passed)):
         if said == "no difference shown" and family[k].value >= NEARLY_ALL:
             conclusion += f" {name}@{k} was {family[k].value:.2f} before, so it had little room to rise."
@@ -153,9 +162,16 @@ def no_votes(evaluation: Evaluation) -> str:
 
 
 def _where(differences: Mapping[int, Interval]) -> str:
-    """``at K = 1, 2, 4``: where the interval lies above zero."""
-    raised = [str(k) for k, difference in sorted(differences.items()) if verdict(difference) == "raised"]
-    return f"at K = {', '.join(raised)}" if raised else "nowhere"
+    """``rose at K = 1, 2 and fell at K = 8``: where the interval leaves out zero."""
+    found: dict[str, list[str]] = {}
+    for k, difference in sorted(differences.items()):
+        found.setdefault(verdict(difference), []).append(str(k))
+    moved = [
+        f"{verb} at K = {', '.join(found[said])}"
+        for said, verb in (("raised", "rose"), ("lowered", "fell"))
+        if said in found
+    ]
+    return " and ".join(moved) or "rose nowhere"
 
 
 def _told(name: str, difference: Interval) -> str:

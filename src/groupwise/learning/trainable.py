@@ -83,8 +83,11 @@ class Trainable(Protocol):
     time where there are many, so that it may lie in another process, or in several that each hold a part.
     """
 
-    version: int
-    """Counts optimiser updates."""
+    @property
+    def version(self) -> int:
+        """Counts optimiser updates."""
+        ...
+
     threads: int
     """CPU threads that it computes with; a resumed run is given the number that it began with."""
     tokenizer: Any

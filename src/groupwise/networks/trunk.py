@@ -7,6 +7,7 @@ Computes with the parameters of a transformers model where they are; ``LayerPart
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +40,8 @@ class Trunk:
     ) -> None:
         self.blueprint, self.recompute = blueprint, recompute
         self.pool = pool or TileThreads(torch.get_num_threads())
+        self.blocks: list[Callable[..., Tensor]] = [partial(self._block, n) for n in range(len(blueprint.layers))]
+        """What is called for each block: a learner of many processes has its own call around each."""
         self.length = 0
         self.tables: list[tuple[Tensor, Tensor]] = []
         for layer in blueprint.layers:
@@ -66,11 +69,11 @@ class Trunk:
             x = x * blueprint.embedding_scale
         last = len(blueprint.layers) - 1
         for number in range(last + 1):
-            given = number, x, positions, attend, read if number == last else None
+            given = x, positions, attend, read if number == last else None
             if self.recompute and torch.is_grad_enabled():
-                x = checkpoint(self._block, *given, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(self.blocks[number], *given, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = self._block(*given)
+                x = self.blocks[number](*given)
         return self._norm(x, blueprint.norm)
 
     def _block(self, number: int, x: Tensor, positions: Tensor, attend: Attend, read: Tensor | None) -> Tensor:

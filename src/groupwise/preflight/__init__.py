@@ -182,7 +182,7 @@ class _StageCheck:
         if self._all_readable() and not self.unheard:
             notes.try_part("reward", self._measure_scales)
         context, stage = self.context, self.stage
-        if self._all_readable():
+        if self._all_readable() and not stage.algorithm.source.reads_documents():
             notes.try_part("template", lambda: data.tell_template(notes, stage, context))
         if stage.task.rewards and not self.unheard:
             notes.try_part("reward", lambda: rewards.tell_gold(notes, stage.task))

@@ -10,6 +10,7 @@ from groupwise.output.counting import counted
 from groupwise.preflight.findings import Notebook
 from groupwise.sources import DrawContext, row_order
 from groupwise.tasks.task import Task
+from groupwise.tokens.documents import content_of
 from groupwise.training.intake import template_notes
 from groupwise.training.stage import Stage
 from groupwise.types import Example, Message, Prompt
@@ -157,7 +158,7 @@ def tell_repeated(notes: Notebook, task: Task) -> None:
 
 
 def _asked(row: Example) -> str:
-    return str(row.prompt)
+    return content_of(row)
 
 
 def _world(row: Example) -> str:

@@ -26,6 +26,7 @@ from groupwise.recipes.openrlhf_0_11 import openrlhf_0_11
 from groupwise.recipes.openrlhf_0_11_ppo import openrlhf_0_11_ppo
 from groupwise.recipes.opsd import opsd
 from groupwise.recipes.ppo import ppo
+from groupwise.recipes.pretrain import pretrain
 from groupwise.recipes.process_reward_model import process_reward_model
 from groupwise.recipes.process_reward_model_automatic import process_reward_model_automatic
 from groupwise.recipes.reinforce_plus_plus import reinforce_plus_plus
@@ -75,6 +76,7 @@ __all__ = [
     "openrlhf_0_11_ppo",
     "opsd",
     "ppo",
+    "pretrain",
     "process_reward_model",
     "process_reward_model_automatic",
     "reinforce_plus_plus",

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,15 +27,17 @@ CLEARING = "clearing"
 """In run.json while what the run wrote is being removed."""
 MARK = "A run of groupwise was here.\n"
 SHA256_LETTERS = 64
-TIMED = ("started", "seconds", "evaluation_seconds", "continued", "changes", "resumed")
+TIMED = ("started", "seconds", "evaluation_seconds", "continued", "changes", "resumed", "command")
 
 
 class RunDirectory:
     """A run's directory knows the paths of a run, and answers the questions that resuming asks. Nothing is written
     before ``claim``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, command: Mapping[str, Any] | None = None) -> None:
         self.path = path
+        self.command = command or {}
+        """What the record keeps of the command at work."""
         self.record = path / "run.json"
         self.metrics = path / "metrics.jsonl"
         self.times = path / "times.jsonl"
@@ -162,7 +164,7 @@ class RunDirectory:
         return os.fdopen(descriptor, "r+")
 
     def write_record(self, values: dict[str, Any]) -> None:
-        write_json(self.record, self.read() | values)
+        write_json(self.record, self.read() | dict(self.command) | values)
 
     def _refuse_foreign(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -290,6 +292,8 @@ def _mark(lock: TextIO) -> None:
 def _without(evaluations: dict[str, Any], stage: str) -> dict[str, Any]:
     """What evaluation.json holds of the other stages; a comparison is made again."""
     others = {
-        kind: [one for one in evaluations.get(kind) or () if one["stage"] != stage] for kind in ("models", "scorers")
+        kind: [one for one in evaluations[kind] or () if one["stage"] != stage]
+        for kind in ("models", "scorers", "texts")
+        if kind in evaluations
     }
     return evaluations | others | {"comparison": None}

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groupwise.output.masking import masked
 from groupwise.runs.revision import revision
 from groupwise.values.version import __version__
 
@@ -46,6 +47,14 @@ def revisions() -> dict[str, str]:
     is none."""
     here = Path(__file__).parents[1]
     return {"groupwise": revision(here, tracked=True), "working directory": revision(Path.cwd())}
+
+
+def command_record(words: Sequence[str]) -> dict[str, Any]:
+    """Returns what run.json keeps of the command that a run was begun or continued by, its secrets masked; nothing of
+    a run that no command began."""
+    if not words:
+        return {}
+    return {"command": {"words": [masked(word) for word in words], "directory": str(Path.cwd())}}
 
 
 def recipe_hash(described: Any) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from groupwise.errors import UserError
+from groupwise.evaluation.texts import evaluate_text
 from groupwise.learning.record import StepRecord
 from groupwise.learning.trainable import Trainable
 from groupwise.output.sample_completions import to_look_at
 from groupwise.protocols import Sink
-from groupwise.runs.quick_evaluation import quick_evaluation
+from groupwise.runs.quick_evaluation import BITS_PER_BYTE, quick_evaluation
 from groupwise.runs.recorder import Recorder
 from groupwise.runs.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.sources import DrawContext
+from groupwise.tasks.held_out import first_of_each_set
 from groupwise.training.loop import Progress
 from groupwise.training.stage import HeldOut, Stage
 from groupwise.types import Rollout
@@ -67,3 +69,18 @@ class ScorerEvaluations(Recorder):
             return {}
         found = evaluate_scorer(self.stage, self.learner, groups)
         return {f"eval/{name}": measure.value for name, measure in found.measures.items()}
+
+
+class TextEvaluations(Recorder):
+    """The quick evaluations of a policy that reads plain text."""
+
+    def __init__(self, stage: Stage, context: DrawContext, learner: Trainable, held_out: HeldOut, sink: Sink) -> None:
+        self.stage, self.context, self.learner, self.held_out = stage, context, learner, held_out
+
+    def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
+        """Measures the present weights on the first held-out documents, where that is due."""
+        if not evaluation_due(self.stage, progress.step):
+            return {}
+        rows = first_of_each_set(self.stage.task.held_out, self.held_out.during)
+        found = evaluate_text(self.learner, self.context.renderer, rows, self.stage.task.name)
+        return {BITS_PER_BYTE: found.bits_per_byte.value}

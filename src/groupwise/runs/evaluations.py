@@ -8,6 +8,7 @@ from typing import Any
 from groupwise.evaluation.comparison import comparable, compare
 from groupwise.evaluation.evaluate import Evaluation
 from groupwise.evaluation.moments import moment
+from groupwise.evaluation.texts import TextEvaluation
 from groupwise.output.counting import counted
 from groupwise.runs.directory import RunDirectory
 from groupwise.runs.scorer_evaluation import ScorerEvaluation
@@ -38,6 +39,15 @@ class Evaluations:
         """Returns those of scorers by stage."""
         return {one["stage"]: ScorerEvaluation.from_json(one["evaluation"]) for one in self._kept("scorers") or ()}
 
+    @property
+    def texts(self) -> dict[str, TextEvaluation]:
+        """Returns those of models on plain text, in the order they were made; of the one that the run began with by
+        ``before`` the stage."""
+        return {one["stage"]: TextEvaluation.from_json(one["evaluation"]) for one in self._kept("texts") or ()}
+
+    def add_text(self, stage: str, found: TextEvaluation) -> None:
+        self._write(texts=self.texts | {stage: found})
+
     def add_model(self, stage: str, found: Evaluation) -> None:
         """Adds a model's evaluation and the comparison with the first one, where both are of the same problems."""
         models = self.models | {stage: found}
@@ -51,8 +61,10 @@ class Evaluations:
 
     def _write(self, **changed: Any) -> None:
         kept: dict[str, Any] = {"models": self.models, "comparison": self._kept("comparison"), "scorers": self.scorers}
+        if self.texts or "texts" in changed:
+            kept["texts"] = self.texts
         kept |= changed
-        for kind in ("models", "scorers"):
+        for kind in [kind for kind in ("models", "scorers", "texts") if kind in kept]:
             kept[kind] = [{"stage": name, "evaluation": found.to_json()} for name, found in kept[kind].items()]
         for one in kept["models"]:
             del one["evaluation"]["seconds"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from groupwise.errors import UserError
 from groupwise.evaluation.evaluate import Evaluation, evaluate_plan
 from groupwise.evaluation.moments import before
+from groupwise.evaluation.texts import evaluate_text, text_difference
 from groupwise.learners import NewModel
 from groupwise.learning.trainable import Trainable
 from groupwise.output.sample_completions import to_look_at
@@ -19,6 +20,7 @@ from groupwise.runs.scorer_evaluation import evaluate_scorer, held_out_groups
 from groupwise.seeding import stable_seed
 from groupwise.sources import DrawContext
 from groupwise.storage.atomic import write_atomically
+from groupwise.tasks.held_out import first_of_each_set
 from groupwise.training.interrupts import interruptible
 from groupwise.training.stage import Stage
 from groupwise.types import Rollout
@@ -32,7 +34,11 @@ class Evaluator:
 
     def due(self, stage: Stage) -> bool:
         """Whether the model that the stage leaves can be evaluated, and is not yet."""
-        return self._can_evaluate(stage) and stage.name not in {*self.evaluations.models, *self.evaluations.scorers}
+        return self._can_evaluate(stage) and stage.name not in {
+            *self.evaluations.models,
+            *self.evaluations.scorers,
+            *self.evaluations.texts,
+        }
 
     def evaluate_start(self, stage: Stage, context: DrawContext, learner: Trainable, start: Path | str) -> None:
         """The model that the run's first policy stage begins with, once, where it is not one of random weights."""
@@ -41,7 +47,10 @@ class Evaluator:
         is_new = isinstance(self.recipe.model, NewModel) and start == self.place.model("new")
         if not self.recipe.evaluate_first or first is None or first.name != stage.name or is_new:
             return
-        if self.evaluations.models:
+        if self.evaluations.models or self.evaluations.texts:
+            return
+        if stage.algorithm.source.reads_documents():
+            self.evaluate_text(stage, context, learner, before(stage.name))
             return
         context.engine.load(learner.weights(), learner.version)
         try:
@@ -94,8 +103,23 @@ class Evaluator:
         self.evaluations.add_scorer(stage.name, found)
         self.sink.note(f"{stage.name}: {found.headline()}")
 
+    def evaluate_text(self, stage: Stage, context: DrawContext, learner: Trainable, name: str) -> None:
+        """Bits per byte of the learner's present weights on held-out documents; ``name`` is what they are called."""
+        self.sink.note(f"{name}: evaluating on held-out documents of {stage.task.name}")
+        rows = first_of_each_set(stage.task.held_out, self.recipe.evaluation.problems)
+        with interruptible():
+            found = evaluate_text(learner, context.renderer, rows, stage.task.name)
+        if name == stage.name:
+            write_atomically(self.place.model(name) / "README.md", model_card(self.recipe, stage, found))
+        first = next(iter(self.evaluations.texts.values()), None)
+        self.evaluations.add_text(name, found)
+        self.sink.note(f"{name}: {found.headline()}")
+        if first is not None and first.ids == found.ids:
+            change = text_difference(first, found)
+            self.sink.note(f"{name}: paired {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] bits per byte")
+
     def _can_evaluate(self, stage: Stage) -> bool:
-        judged = stage.algorithm.trains_scorer or stage.task.is_judged
+        judged = stage.algorithm.trains_scorer or stage.task.is_judged or stage.algorithm.source.reads_documents()
         return bool(self.recipe.evaluation.problems and len(stage.task.held_out) and judged)
 
     def _held_out_rows(self, stage: Stage) -> int:

@@ -11,6 +11,7 @@ from groupwise.evaluation.evaluate import Evaluation
 from groupwise.evaluation.measure import Measure
 from groupwise.evaluation.moments import moment
 from groupwise.evaluation.statistics import paired_difference
+from groupwise.evaluation.texts import TextEvaluation
 from groupwise.learners import NewModel
 from groupwise.output.counting import counted
 from groupwise.runs.recipe import Run
@@ -23,7 +24,7 @@ from groupwise.values.version import __version__
 def model_card(
     recipe: Run,
     stage: Stage,
-    evaluation: Evaluation | ScorerEvaluation | None,
+    evaluation: Evaluation | ScorerEvaluation | TextEvaluation | None,
     first: tuple[str, Evaluation] | None = None,
 ) -> str:
     """Returns Markdown with the hub's front matter. ``evaluation`` None: not evaluated (yet). ``first``: the run's
@@ -54,7 +55,15 @@ The resolved recipe, machine and versions are in `{RECORD}`.
 * Training rows of the last stage: {data}
 * Rewards: {rewards}
 
-{_of_scorer(evaluation) if isinstance(evaluation, ScorerEvaluation) else _results(evaluation, first)}"""
+{_found(evaluation, first)}"""
+
+
+def _found(
+    evaluation: Evaluation | ScorerEvaluation | TextEvaluation | None, first: tuple[str, Evaluation] | None
+) -> str:
+    if isinstance(evaluation, TextEvaluation):
+        return f"On held-out text: {evaluation.headline()}.\n"
+    return _of_scorer(evaluation) if isinstance(evaluation, ScorerEvaluation) else _results(evaluation, first)
 
 
 def _rows(data: Any) -> str:

@@ -16,6 +16,8 @@ from groupwise.tasks.held_out import first_of_each_set, places_by_set
 from groupwise.training.stage import Checkpoints, HeldOut, Stage
 from groupwise.types import Rollout
 
+BITS_PER_BYTE = "eval/bits_per_byte"
+
 
 def quick_evaluation(
     context: DrawContext, plan: HeldOut, on_greedy: Callable[[Sequence[Rollout]], Any] = lambda rollouts: None
@@ -50,6 +52,8 @@ def quick_metrics(stage: Stage, plan: HeldOut) -> list[str]:
     """The names of all that the quick evaluations of a stage will say; none where it makes none."""
     if not stage.evaluate_every or not len(stage.task.held_out):
         return []
+    if stage.algorithm.source.reads_documents():
+        return [BITS_PER_BYTE]
     if stage.algorithm.trains_scorer:
         steps = stage.algorithm.source.labels_steps()
         return ["eval/accuracy", *(["eval/auc", "eval/first_error"] if steps else [])]
@@ -73,6 +77,11 @@ def refuse_unknown_best(stages: Sequence[Stage], plan: HeldOut, checkpoints: Che
         raise UserError(
             f"checkpoints.keep_best is {wanted}, and no stage makes quick evaluations on held-out problems; set a "
             "stage's evaluate_every"
+        )
+    if wanted == BITS_PER_BYTE:
+        raise UserError(
+            f"checkpoints.keep_best is {wanted}, which is lower where a model is better, and the checkpoint is kept "
+            "where the metric is highest; leave it out, and see the metric in the report"
         )
     if wanted not in known:
         near = difflib.get_close_matches(wanted, known, 1)

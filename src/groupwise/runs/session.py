@@ -23,12 +23,13 @@ from groupwise.runs import resume
 from groupwise.runs.bad_batches import refuse_broken
 from groupwise.runs.changes import Changes
 from groupwise.runs.directory import RunDirectory
-from groupwise.runs.environment import conditions
+from groupwise.runs.environment import command_record, conditions
 from groupwise.runs.evaluations import Evaluations
 from groupwise.runs.evaluator import Evaluator
 from groupwise.runs.model_card import model_card
 from groupwise.runs.opening import Opener
 from groupwise.runs.recipe import Outcome, Run, as_record, validate
+from groupwise.runs.reporting import report_of_stop, write_report
 from groupwise.runs.retention import BEST, rotate
 from groupwise.runs.reward_scales import with_reward_scales
 from groupwise.runs.stage_recorder import StageRecorder
@@ -55,16 +56,21 @@ from groupwise.training.stage import Stage, in_stage
 
 
 def run(
-    recipe: Run, out: Path | str | None = None, fresh: bool = False, sinks: Sequence[Sink] | None = None
+    recipe: Run,
+    out: Path | str | None = None,
+    fresh: bool = False,
+    sinks: Sequence[Sink] | None = None,
+    command: Sequence[str] = (),
 ) -> Outcome:
     """Runs a recipe in ``out`` (``runs/<name>``), continuing what is there; ``fresh`` starts over.
 
     ``sinks`` hear of it beside metrics.jsonl and the report, which are always written, and the trackers of the recipe;
-    None: the terminal. Raises UserError for what the user can mend; then nothing has been written.
+    None: the terminal. ``command``: the words behind ``groupwise run``, which the record keeps so that the directory
+    alone says how to go on. Raises UserError for what the user can mend; then nothing has been written.
     """
     warnings = validate(recipe)
     share_freed_memory()
-    place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name)
+    place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name, command_record(command))
     with place.claim(describe(recipe), fresh) as changes, one_thread_plan():
         return Session(recipe, place, sinks, changes, warnings).run()
 
@@ -102,16 +108,16 @@ class Session:
             with full_disk_named(self.place.record):
                 return self._run()
         except Interrupted:
-            self.sink.close({})
+            self.sink.close(report_of_stop(self.place, self.sink.note))
             raise Stopped("stopped between two steps") from None
-        except BaseException:
-            self.sink.close({})
+        except BaseException as end:
+            self.sink.close(report_of_stop(self.place, self.sink.note) if isinstance(end, Stopped) else {})
             raise
 
     def _run(self) -> Outcome:
         if self.place.finished:
             if not self.place.report.exists():
-                self._report()
+                write_report(self.place.path)
             self.sink.close({})
             return self._outcome(already_finished=True)
         if not self.place.read():
@@ -142,7 +148,7 @@ class Session:
             model = left
         record = self.place.read()
         self.place.write_record({"seconds": round(time.time() - record["started"], 1)})
-        self._report()
+        write_report(self.place.path)
         outcome = self._outcome()
         self.sink.close({"directory": str(self.place.path), "report": str(self.place.report)})
         return outcome
@@ -201,7 +207,9 @@ class Session:
             self._train(stage, context, learner, resumed, model)
         if self.evaluator.due(stage):
             engine.load(learner.weights(), learner.version)
-            if learner.policy:
+            if stage.algorithm.source.reads_documents():
+                self.evaluator.evaluate_text(stage, context, learner, stage.name)
+            elif learner.policy:
                 self.evaluator.evaluate(stage, context)
             else:
                 self.evaluator.evaluate_scorer(stage, context, learner)
@@ -284,11 +292,6 @@ class Session:
         if not self.place.model(name).exists():
             raise UserError(f"stage {name} has left no model yet; expected the name of an earlier stage")
         return self.place.model(name)
-
-    def _report(self) -> None:
-        from groupwise.report.page import write_report
-
-        write_report(self.place.path)
 
     def _outcome(self, already_finished: bool = False) -> Outcome:
         last = self.place.model(self.recipe.stages[-1].name)

@@ -4,6 +4,7 @@ evaluations."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +18,7 @@ from groupwise.protocols import Sink
 from groupwise.rewards.model import scale_metrics
 from groupwise.runs.bad_batches import BadBatches
 from groupwise.runs.directory import RunDirectory
-from groupwise.runs.evaluation_recorders import PolicyEvaluations, ScorerEvaluations
+from groupwise.runs.evaluation_recorders import PolicyEvaluations, ScorerEvaluations, TextEvaluations
 from groupwise.runs.recorder import Recorder, is_sampled
 from groupwise.runs.saver import Saver
 from groupwise.runs.shown_groups import ShownGroups
@@ -44,7 +45,9 @@ class StageRecorder:
         self.stage, self.checkpoints, self.place, self.sink = stage, checkpoints, place, sink
         self.progress = progress
         self.saver = Saver(stage, context, learner, checkpoints, place, self.drain)
-        evaluations = ScorerEvaluations if stage.algorithm.trains_scorer else PolicyEvaluations
+        evaluations: Callable[..., Recorder] = PolicyEvaluations
+        if stage.algorithm.trains_scorer or stage.algorithm.source.reads_documents():
+            evaluations = ScorerEvaluations if stage.algorithm.trains_scorer else TextEvaluations
         self.recorders: list[Recorder] = [
             BadBatchRecorder(stage, place, sink),
             LedgerRecorder(stage, place, sink),

@@ -249,7 +249,7 @@ class Call:
             yield form.last_usage(choices)
 
     def _events(self, is_gone: Callable[[], bool]) -> Iterator[Event]:
-        """What happens, until all is drawn. However it ends before, nothing of it is drawn any further."""
+        """What happens, until all is drawn."""
         looked = time.monotonic()
         deadline, left = looked + self.door.wait_seconds, self.asked.choices
         try:
@@ -267,5 +267,9 @@ class Call:
                         seconds = f"{self.door.wait_seconds:g} seconds"
                         raise Refusal(504, f"no answer within {seconds}; ask for fewer tokens")
         finally:
-            if left:
-                self.door.cancel(self.drawing)
+            self.close()
+
+    def close(self) -> None:
+        """Nobody reads the answer any more, wherever in it: nothing of it is drawn any further."""
+        if self.drawing.left and not self.drawing.is_cancelled:
+            self.door.cancel(self.drawing)

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from groupwise.serving.door import ClientGone, Door
+from groupwise.serving.door import Call, ClientGone, Door
 from groupwise.serving.refusal import Refusal
 from groupwise.serving.request import read_request
 
@@ -184,9 +184,12 @@ class Handler(BaseHTTPRequestHandler):
     def _draw(self, body: Any, session: str | None, is_chat: bool) -> None:
         asked = read_request(body, is_chat, self.server.door.model)
         headers = {"X-Ignored": ", ".join(asked.ignored)} if asked.ignored else {}
-        call = self.server.door.call(asked, session)
-        if not asked.streams:
-            return self._send(200, call.whole(self._is_gone), headers)
+        with closing(self.server.door.call(asked, session)) as call:  # who hangs up may do so before a first event
+            if not asked.streams:
+                return self._send(200, call.whole(self._is_gone), headers)
+            return self._stream(call, headers)
+
+    def _stream(self, call: Call, headers: dict[str, str]) -> None:
         self._head(200, {"Content-Type": "text/event-stream", "Cache-Control": "no-store", **headers})
         try:
             with closing(call.pieces(self._is_gone)) as pieces:  # at once, and not when an error is forgotten
@@ -195,7 +198,6 @@ class Handler(BaseHTTPRequestHandler):
             self._event("[DONE]")
         except Refusal as refusal:
             self._event(json.dumps(refusal.as_json()))
-        return None
 
     def _event(self, data: str) -> None:
         self.wfile.write(f"data: {data}\n\n".encode())

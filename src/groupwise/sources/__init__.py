@@ -3,6 +3,7 @@ options."""
 
 from groupwise.sources.ahead import Ahead
 from groupwise.sources.demonstrations import Demonstrations
+from groupwise.sources.documents import Documents
 from groupwise.sources.draw import DrawContext, OfflineGroups, PendingDraw, Position, RolloutBatch
 from groupwise.sources.frozen import FrozenPolicy
 from groupwise.sources.monte_carlo import MonteCarloSteps
@@ -22,6 +23,7 @@ __all__ = [
     "BestAndWorst",
     "Demonstrations",
     "DistinctPaths",
+    "Documents",
     "DrawContext",
     "FrozenPolicy",
     "MonteCarloSteps",

@@ -133,7 +133,7 @@ class _Drawing:
     def tell(self) -> None:
         """Tells what was said so far."""
         while not self.told.empty():
-            hear, said = self.told.get()
+            hear, said = self.told.get_nowait()
             hear(*said)
 
     def awaited(self, draw: Future[RolloutBatch], context: DrawContext) -> RolloutBatch:

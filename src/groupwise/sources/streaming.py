@@ -85,12 +85,14 @@ class Streaming:
             self._thread.submit(self._work)
 
     def take(self, count: int) -> Taken:
-        """The groups that finished first, as soon as there are so many. Raises what sampling or scoring raised."""
+        """The groups that finished first, as soon as there are so many; fewer where ``most_rounds`` times as many were
+        dropped meanwhile. Raises what sampling or scoring raised."""
         while True:
             with self._changed:
                 told, self._told = self._told, []
                 error, ready = self._error, len(self.ready)
-                if ready >= count and error is None and not told:
+                enough = ready >= count or self._counts["groups_dropped"] >= self.source.most_rounds * count
+                if enough and error is None and not told:
                     return self._take(count)
                 if not told and error is None:
                     self._changed.wait(HEARD_SECONDS)
@@ -107,10 +109,10 @@ class Streaming:
             return [each for each in self.ready if each.place in unfinished]
 
     def pause(self) -> None:
-        """Waits until the engine is left alone; ``begin`` goes on."""
+        """Waits until the engine and the rewards, which an evaluation asks next, are left alone; ``begin`` goes on."""
         with self._changed:
             self._may_sample = False
-            while self._at_work and self._error is None:
+            while (self._at_work or self._scoring) and self._error is None:
                 self._changed.wait(HEARD_SECONDS)
 
     def close(self) -> None:
@@ -127,7 +129,7 @@ class Streaming:
         open_now = {*self._open, *self._scoring, *self._again, *(each.place for each in self.ready)}
         self.stood = {"prompts": self._next, "open": sorted(open_now)}
         counts = {name: float(number) for name, number in self._counts.items()}
-        counts["groups_waiting"] = float(len(self.ready))
+        counts |= {"groups_waiting": float(len(self.ready)), "groups_short": float(count - len(taken))}
         found = Taken(taken, counts, self._sampler, self._tokens, self._idle)
         self._forget()
         return found

@@ -16,6 +16,8 @@ OpenAI, ShareGPT  ``messages``, ``conversations`` ...                         co
 GSM8K             ``question, answer``, every answer with ``####``            completion = answer, answer = after mark
 Alpaca            ``instruction, input, output``                              prompt = both, a blank line between
 plain             one of PROMPTS, of COMPLETIONS, of ANSWERS                  as named; the last two for each other
+documents         ``text`` (``content``, ``raw_content``), and none of     completion = the text; no prompt
+                  the others
 choices           a question, and choices in any shape of ``offers``          lettered in the prompt; answer = a letter
 ================  ==========================================================  ======================================
 
@@ -34,6 +36,7 @@ from groupwise.tasks import columns as usual
 from groupwise.tasks.choices import choices_of
 from groupwise.tasks.columns import Columns
 from groupwise.tasks.context_columns import Convention, with_context_columns
+from groupwise.tasks.documents import plain_text
 from groupwise.tasks.golds import Structured, alternatives_of, answer_of
 from groupwise.tasks.messages import (
     completion_of,
@@ -49,6 +52,7 @@ from groupwise.tasks.prompt_completion import PromptCompletion, split_conversati
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
 from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
 from groupwise.tasks.weights import Turns
+from groupwise.tokens.documents import content_of
 from groupwise.types import Example, Text
 
 ANSWER_MARK = "####"
@@ -232,7 +236,7 @@ def examples(rows: Iterable[tuple[str, Mapping[str, Any]]], convention: Conventi
 
 def duplicates(examples: Iterable[Example]) -> int:
     """Counts how many examples ask what an earlier one asks already."""
-    prompts = [str(example.prompt) for example in examples]
+    prompts = [content_of(example) for example in examples]
     return len(prompts) - len(set(prompts))
 
 
@@ -270,8 +274,11 @@ def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, re
     return _plain(rows, seen, reading)
 
 
-def _plain(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading: Reading) -> Plain:
+def _plain(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading: Reading) -> Convention:
     prompt = reading.prompt or _prompt(seen)
+    answered = reading.answer or seen.first((*usual.COMPLETIONS, *usual.ANSWERS))
+    if not (prompt or answered) and (documents := plain_text(seen)):
+        return documents
     if not prompt:
         raise UserError(f"no prompt among the columns {', '.join(seen.names)}; name it as prompt_column")
     gold = reading.answer or seen.first(usual.ANSWERS, without=prompt)

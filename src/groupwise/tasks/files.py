@@ -37,6 +37,10 @@ Row = tuple[str, dict[str, Any]]
 
 Rows = Iterable[dict[str, Any]]
 
+SHARDS = (".jsonl", ".jsonl.gz", ".parquet", ".txt")
+"""What a folder of shards may hold."""
+SAVED = ("dataset_info.json", "dataset_dict.json")
+"""One of them lies in a folder that ``Dataset.save_to_disk`` wrote."""
 NEWLINE = b"\n"
 
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?::(?P<split>[^/]+))?")
@@ -46,8 +50,9 @@ def read_rows(source: str | Path) -> list[Row]:
     """Reads all rows of a file, of a directory made by ``Dataset.save_to_disk``, or of a dataset of the hub.
 
     ``source`` ends in ``.jsonl``, ``.jsonl.gz``, ``.json`` (a list of objects, an object with one list in it, or lines
-    after all), ``.csv`` or ``.parquet``; or is a directory, ``directory:split``, or a name of the hub,
-    ``org/name[/config][:split]``, where the split is train unless said. Blank lines are skipped; a byte order mark and
+    after all), ``.csv``, ``.parquet`` or ``.txt`` (one row, whose ``text`` is the whole file); or is a directory of
+    ``SHARDS``, one that was saved, ``directory:split``, or a name of the hub, ``org/name[/config][:split]``, where the
+    split is train unless said. Blank lines are skipped; a byte order mark and
     CRLF are no matter.
 
     Raises UserError naming file and line for what cannot be read: a file that is missing, empty, truncated or not
@@ -67,6 +72,7 @@ def _read_file(path: Path) -> list[Row]:
     readers = {".jsonl": _read_lines, ".jsonl.gz": _read_lines, ".json": _read_json, ".csv": _read_csv}
     readers[".tsv"] = _read_csv
     readers[".parquet"] = _read_parquet
+    readers[".txt"] = _read_text
     reader = next((read for suffix, read in readers.items() if path.name.lower().endswith(suffix)), None)
     if reader is None:
         raise UserError(f"{path}: unknown kind of file; expected {', '.join(readers)}")
@@ -106,6 +112,12 @@ def _decode(data: bytes, path: Path, line: int = 1) -> str:
     except UnicodeDecodeError as error:
         where = f"{path}:{line + data.count(NEWLINE, 0, error.start)}"
         raise UserError(f"{where}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8") from error
+
+
+def _read_text(path: Path) -> list[Row]:
+    """A document: the whole file."""
+    text = _decode(path.read_bytes(), path)
+    return [(f"{path.name}#0", {"text": text})] if text.strip() else []
 
 
 def _parse(text: str, where: str) -> Any:
@@ -203,6 +215,8 @@ def _read_dataset(source: str, path: Path) -> list[Row]:
     name, _, split = source.partition(":")
     directory = path if path.is_dir() else Path(name).expanduser()
     hub = _HUB_NAME.fullmatch(source)
+    if directory.is_dir() and not any((directory / name).is_file() for name in SAVED):
+        return _read_shards(directory / split if directory != path else directory)
     if directory.is_dir():
         rows = _from_directory(directory, split if directory != path else "")
     elif hub is None or path.suffix in (".jsonl", ".json", ".csv", ".parquet", ".gz", ".txt"):
@@ -212,6 +226,23 @@ def _read_dataset(source: str, path: Path) -> list[Row]:
     return [(f"{source}#{index}", dict(row)) for index, row in enumerate(rows)]
 
 
+def _read_shards(directory: Path) -> list[Row]:
+    """All data files of a folder and of those in it, by name; hidden ones and what is being written are left out."""
+    files = [
+        file
+        for file in sorted(directory.rglob("*") if directory.is_dir() else ())
+        if file.is_file()
+        and file.name.lower().endswith(SHARDS)
+        and not any(part[0] in "._" for part in file.relative_to(directory).parts)
+    ]
+    if not files:
+        raise UserError(
+            f"{directory}: a directory without data; expected a file, a dataset saved by Dataset.save_to_disk, or "
+            f"shards in it: {', '.join(SHARDS)}"
+        )
+    return [(f"{file.parent.relative_to(directory) / name}", row) for file in files for name, row in _read_file(file)]
+
+
 def _nearest_file(path: Path) -> str:
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = get_close_matches(path.name, names, n=1)
@@ -219,8 +250,6 @@ def _nearest_file(path: Path) -> str:
 
 
 def _from_directory(directory: Path, split: str) -> Rows:
-    if not any((directory / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")):
-        raise UserError(f"{directory}: a directory; expected a file, or a dataset saved by Dataset.save_to_disk")
     datasets = _datasets(str(directory))
     refuse_saved(directory)
     try:

@@ -26,6 +26,7 @@ from groupwise.tasks.held_out import held_out_sets
 from groupwise.tasks.shares import Share, epoch_size, weight_of
 from groupwise.tasks.task import Task
 from groupwise.tasks.weights import Turns
+from groupwise.tokens.documents import content_of, is_document
 from groupwise.tokens.segmentation import Lines, Segmentation
 from groupwise.types import Example
 
@@ -98,8 +99,8 @@ def split(examples: Sequence[Example], fraction: float, seed: int) -> tuple[list
     """Returns ``(train, held out)``, each in the order given: the fraction of distinct prompts, at least one of
     several, that the seed draws. Examples with one prompt fall on one side; a single prompt is all train."""
     drawn = _drawn(examples, fraction, seed)
-    train = [example for example in examples if str(example.prompt) not in drawn]
-    return train, [example for example in examples if str(example.prompt) in drawn]
+    train = [example for example in examples if content_of(example) not in drawn]
+    return train, [example for example in examples if content_of(example) in drawn]
 
 
 class _File:
@@ -138,7 +139,7 @@ def _task(
         train=[row for file in files for row in file.rows],
         held_out=kept,
         shares=shares,
-        source="; ".join([*(file.words for file in files), *_epoch_words(shares)]),
+        source="; ".join([*(file.words for file in files), *_epoch_words(files, shares)]),
     )
 
 
@@ -146,7 +147,7 @@ def _drawn(examples: Sequence[Example], fraction: float, seed: int) -> set[str]:
     """The prompts that are held out."""
     if not 0 <= fraction < 1:
         raise UserError(f"held_out_fraction is {fraction}; expected 0 <= held_out_fraction < 1")
-    prompts = list(dict.fromkeys(str(example.prompt) for example in examples))
+    prompts = list(dict.fromkeys(content_of(example) for example in examples))
     wanted = min(max(round(fraction * len(prompts)), 1), len(prompts) - 1) if fraction else 0
     return set(Random(f"{seed}/held_out").sample(prompts, wanted))
 
@@ -154,11 +155,11 @@ def _drawn(examples: Sequence[Example], fraction: float, seed: int) -> set[str]:
 def _split(files: list[_File], fraction: float, seed: int) -> tuple[list[_File], list[Example]]:
     """Held out of every file; a question that is held out of one is trained on in none."""
     drawn = {prompt for file in files for prompt in _drawn(file.rows, fraction, seed)}
-    left = [file.with_rows([row for row in file.rows if str(row.prompt) not in drawn]) for file in files]
+    left = [file.with_rows([row for row in file.rows if content_of(row) not in drawn]) for file in files]
     empty = next((file.name for file in left if not file.rows), None)
     if empty:
         raise UserError(f"{empty}: every question in it is held out of another file; name held-out rows as held_out")
-    return left, [row for file in files for row in file.rows if str(row.prompt) in drawn]
+    return left, [row for file in files for row in file.rows if content_of(row) in drawn]
 
 
 def _load(sources: Sources, reading: Reading, limit: int | None) -> list[_File]:
@@ -234,7 +235,11 @@ def _parted(rewards: tuple[RewardLike, ...]) -> tuple[tuple[RewardLike, ...], tu
     return tuple(each for each in rewards if each not in inside), inside
 
 
-def _epoch_words(shares: Sequence[Share]) -> list[str]:
+def _epoch_words(files: Sequence[_File], shares: Sequence[Share]) -> list[str]:
+    if shares and all(is_document(row) for file in files for row in file.rows):
+        whole = sum(share.weight for share in shares)
+        each = ", ".join(f"{share.weight / whole:.0%} from {Path(share.name).name}" for share in shares)
+        return [f"tokens: {each}"]
     each = ", ".join(f"{share.per_epoch:,} of {Path(share.name).name}" for share in shares)
     return [f"an epoch takes {counted(epoch_size(shares), 'row')}: {each}"] if shares else []
 

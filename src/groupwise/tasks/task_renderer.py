@@ -12,6 +12,7 @@ from typing import Any
 from groupwise.storage.atomic import RECORD
 from groupwise.tasks.episode_rows import with_tools
 from groupwise.tasks.task import Task
+from groupwise.tokens.documents import is_document
 from groupwise.tokens.renderer import Renderer
 
 SHOWN_LETTERS = 300  # of the first prompt
@@ -72,6 +73,8 @@ def shown_prompt(renderer: Renderer, task: Task) -> str:
     """The first prompt as the model gets it, special tokens and all, on one line; without what an environment says."""
     if not len(task.train):
         return "no prompt: the task has no rows"
+    if is_document(task.train[0]):
+        return "documents as they stand, EOS behind each"
     episodes = task.episodes
     row = task.train[0] if episodes is None else with_tools(task.train[0], episodes.environment)
     tokens = renderer.prompt(row).tokens

@@ -105,6 +105,11 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _complaints(stage: Stage) -> Iterator[str]:
+    if list(stage.falls_at) != sorted(set(stage.falls_at)) or len(stage.falls_at) != len(stage.falls_to):
+        yield (
+            f"falls_at is {stage.falls_at} and falls_to is {stage.falls_to}; expected rising shares of the steps, and "
+            "as many shares of the learning rate"
+        )
     if stage.minibatches > stage.prompts_per_step:
         yield (
             f"{stage.minibatches} minibatches of {stage.prompts_per_step} prompts; a minibatch holds whole groups, so "
@@ -114,7 +119,7 @@ def _complaints(stage: Stage) -> Iterator[str]:
         stage.evaluate_every
         and len(stage.task.held_out)
         and not stage.task.is_judged
-        and not stage.algorithm.trains_scorer
+        and not (stage.algorithm.trains_scorer or stage.algorithm.source.reads_documents())
     ):
         yield (
             f"evaluate_every is {stage.evaluate_every}, and task {stage.task.name} has no reward that could say which "

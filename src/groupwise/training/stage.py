@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm
@@ -13,6 +13,7 @@ from groupwise.sources.draw import DrawContext
 from groupwise.sources.reward_metrics import signal_of
 from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
+from groupwise.values.said import SAID_WHERE_SET
 
 __all__ = ["Checkpoints", "HeldOut", "Stage", "updates_per_draw"]
 
@@ -46,9 +47,10 @@ class Stage:
     warmup_steps: Annotated[int, "[0, inf)"] = 0
     """Steps over which the learning rate rises linearly, by the same amount at each: the first has 1/warmup_steps of it
     and the last all of it."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "multistep"] = "constant"
     """After the warm-up: constant, or falling from the whole rate at the first step after it so that the floor would be
-    reached at the step after the last: of N falling steps the last is linearly 1/N of the way above the floor."""
+    reached at the step after the last: of N falling steps the last is linearly 1/N of the way above the floor.
+    multistep falls at once, as ``falls_at`` and ``falls_to`` say."""
     schedule_steps: Annotated[int, "[0, inf)"] = 0
     """Steps, those of the warm-up included, after which a falling schedule is at its floor, where it then stays; 0: all
     of the stage's, which then can't be lengthened."""
@@ -72,12 +74,22 @@ class Stage:
     """Steps in a row whose updates were left out because a number was not finite, after which the run stops; 0: never.
     Their batches lie in bad_batches/."""
 
+    falls_at: Annotated[tuple[float, ...], "[0, 1]"] = field(default=(0.8, 0.9), metadata=SAID_WHERE_SET)
+    """Of the schedule multistep: the shares of its steps (``schedule_steps``, or all of the stage's), rising, after
+    which the learning rate is another; 80 and 90 % in DeepSeek LLM (arXiv 2401.02954) and DeepSeekMath."""
+    falls_to: Annotated[tuple[float, ...], "[0, 1]"] = field(default=(0.316, 0.1), metadata=SAID_WHERE_SET)
+    """What it is from there on, as a share of the learning rate: as many as ``falls_at``; 31.6 and 10 % there."""
+
     def learning_rate_at(self, step: int) -> float:
         """Returns the learning rate of the 0-based ``step``."""
         import math
 
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.schedule == "multistep":
+            done = step / (self.schedule_steps or self.steps)
+            phases = [*zip(self.falls_at, self.falls_to, strict=True)]
+            return self.learning_rate * next((to for at, to in reversed(phases) if done >= at), 1.0)
         falling = max(1, (self.schedule_steps or self.steps) - self.warmup_steps)
         left = max(0.0, 1 - (step - self.warmup_steps) / falling)
         factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[self.schedule]

@@ -10,7 +10,7 @@ from typing import Any
 from groupwise.errors import UserError
 from groupwise.view.about import about
 from groupwise.view.comparisons import compared, recipes_apart, shared_prompts
-from groupwise.view.curves import CURATED, behind, curves
+from groupwise.view.curves import CURATED, curves
 from groupwise.view.evaluations import evaluations
 from groupwise.view.filters import LARGEST_PAGE, Filter, integer
 from groupwise.view.groups import MOST_TOKENS, group_of
@@ -66,8 +66,7 @@ class Answers:
     def curves_of(self, fields: Fields) -> Any:
         run = self.runs[self._number(fields)]
         rows, after = run.rows(), integer(fields, "after") or 0
-        found = curves(rows, run.record())
-        return behind(found, after) if found["bucket"] == 1 else found
+        return curves(rows, run.record(), after)
 
     def choices(self, fields: Fields) -> Any:
         return self.searches[self._number(fields)].choices()

@@ -34,13 +34,16 @@ CURATED = (
 """Metric, title, note, and whether more is better; the others are found by their names."""
 
 
-def curves(rows: Sequence[Row], record: Mapping[str, Any]) -> dict[str, Any]:
+def curves(rows: Sequence[Row], record: Mapping[str, Any], after: int = 0) -> dict[str, Any]:
     """Returns columns: place, axes, and every metric that any row has; None where a row has none of it.
 
-    Of long runs each point is the mean of as many neighbours as ``bucket`` says.
+    Of long runs each point is the mean of as many neighbours as ``bucket`` says. Of others the first ``after`` rows are
+    left out, for a page that has them.
     """
     placed = with_axes(rows, record)
     bucket = max(1, -(-len(placed) // MOST_POINTS))
+    after = min(max(after, 0), len(rows)) if bucket == 1 else 0
+    placed = placed[after:]
     if bucket > 1:
         placed = [_mean(part) for part in _parts(placed, bucket)]
     names = list(dict.fromkeys(name for row in placed for name in row if name not in (*IDENTITY, *AXES)))
@@ -53,15 +56,8 @@ def curves(rows: Sequence[Row], record: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": columns,
         "bucket": bucket,
         "rows": len(rows),
-        "after": 0,
+        "after": after,
     }
-
-
-def behind(found: dict[str, Any], after: int) -> dict[str, Any]:
-    """Returns the curves without their first points, for a page that has those; ``after`` says how many."""
-    cut = {name: found[name][after:] for name in ("stage", "step")}
-    columns = {kind: {name: values[after:] for name, values in found[kind].items()} for kind in ("axes", "metrics")}
-    return {**found, **cut, **columns, "after": min(after, found["rows"])}
 
 
 AXES = ("axis:step", "axis:samples", "axis:tokens", "axis:seconds")

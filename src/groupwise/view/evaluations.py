@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groupwise.evaluation.moments import moment
+from groupwise.evaluation.texts import TextEvaluation, text_difference
 from groupwise.view.groups import cut
 
 Json = Mapping[str, Any]
@@ -20,13 +21,27 @@ def evaluations(found: Json) -> dict[str, Any]:
         for one in found["models"]
     ]
     scorers = [{"stage": one["stage"], "evaluation": one["evaluation"]} for one in found.get("scorers") or ()]
-    result = {"models": models, "scorers": scorers, "comparison": found.get("comparison"), "problems": [], "sets": []}
+    result: dict[str, Any] = {"texts": texts(found.get("texts") or ())}
+    result |= {"models": models, "scorers": scorers, "comparison": found.get("comparison"), "problems": [], "sets": []}
     if not found["models"]:
         return result
     first, last = found["models"][0]["evaluation"], found["models"][-1]["evaluation"]
     result["sets"] = list((last.get("sets") or {}).keys())
     result["problems"] = problems(first if len(models) > 1 and first["ids"] == last["ids"] else None, last)
     return result
+
+
+def texts(rows: Sequence[Json]) -> list[dict[str, Any]]:
+    """Returns bits per byte of each model on held-out documents, and its paired difference from the first's."""
+    models = [(row["stage"], TextEvaluation.from_json(row["evaluation"])) for row in rows]
+    told = []
+    for stage, found in models:
+        first = models[0][1]
+        alike = (found.ids, found.bytes) == (first.ids, first.bytes)
+        change = text_difference(first, found) if found is not first and alike else None
+        said = {"moment": moment(stage), "documents": len(found.ids), "bytes": sum(found.bytes)}
+        told.append({**said, **vars(found.bits_per_byte), "difference": None if change is None else vars(change)})
+    return told
 
 
 def problems(before: Json | None, after: Json) -> list[dict[str, Any]]:

@@ -28,20 +28,24 @@ TOKENS = 600
 """Of a completion; the viewer shows longer ones whole."""
 
 
-def write_page(directories: Sequence[Path], path: Path) -> Path:
-    """Writes what the runs have so far to ``path``, and returns it.
+def write_page(
+    directories: Sequence[Path], path: Path, comparison: dict[str, Any] | None = None, are_over: bool = False
+) -> Path:
+    """Writes what the runs have so far to ``path``, and returns it. ``comparison``: tables and remarks above them.
+    ``are_over``: nothing trains in them any more, though their lock may still be held.
 
     Raises UserError for a directory that is no run's.
     """
-    runs = open_runs(directories)
-    write_atomically(path, document(runs))
+    runs = open_runs(directories, are_over)
+    write_atomically(path, document(runs, comparison))
     return path
 
 
-def document(runs: Sequence[RunFiles]) -> str:
+def document(runs: Sequence[RunFiles], comparison: dict[str, Any] | None = None) -> str:
     """Returns the page: no script but its own may run, and nothing is fetched."""
     style, script = ("\n".join(map(asset, names)) for names in (STYLES, SCRIPTS))
-    data = encoded(stored(runs)).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    answers = stored(runs) | ({"comparison": comparison} if comparison else {})
+    data = encoded(answers).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
     names = ", ".join(str(run.record().get("name") or run.directory.name) for run in runs)
     return Template(asset("page.html")).substitute(

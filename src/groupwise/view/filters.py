@@ -104,20 +104,33 @@ class Filter:
         way, _, name = self.order.partition(":")
         if not len(rows):
             return rows
-        place = (table["stage"][rows].astype(np.int64) << 44) + (table["step"][rows].astype(np.int64) << 20)
-        place = -(place - table["row"][rows])
         if way in ("newest", "oldest"):
-            key = place if way == "newest" else -place
-            return rows[_smallest(key.astype(np.float64), most)]
+            return rows[_smallest(_places(index, rows, way == "newest"), most)]
         column = "push" if name == "size" else name
         if column not in table:
             return rows[:most]
-        values = table[column][rows].astype(np.float64)
-        values = np.abs(values) if name == "size" else values
+        key = table[column][rows]  # a copy, changed in place: there may be millions
+        if name == "size":
+            np.abs(key, out=key)
         if name == "length":
-            values = np.where(values < 0, np.nan, values)
-        key = np.where(np.isnan(values), np.inf, values if way == "low" else -values)
+            key = key.astype(np.float32)
+            key[key < 0] = np.nan
+        if way == "high":
+            np.negative(key, out=key)
+        key[np.isnan(key)] = np.inf
         return rows[_smallest(key, most)]
+
+
+def _places(index: LedgerIndex, rows: Array, newest: bool) -> Array:
+    """A number for each row that grows with stage and step; rows of a step stand in their order either way."""
+    table, sign = index.table, -1 if newest else 1
+    key = table["step"][rows].astype(np.int64)
+    key *= sign << 20
+    key += table["row"][rows]
+    stages = table["stage"][rows]
+    for stage in range(1, len(index.stages)):
+        key[stages == stage] += sign * (stage << 52)
+    return key
 
 
 def between(fits: Array, table: object, name: str, low: float | None, high: float | None) -> None:

@@ -85,23 +85,28 @@ def _row(line: bytes) -> Row | None:
 class RunFiles:
     """The files of one run's directory, as they are now. Nothing is written, and no lock is taken."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, is_over: bool = False) -> None:
+        """``is_over``: nothing trains there any more, whoever holds the lock: the run writes its last page itself."""
+        self.directory, self.is_over = directory, is_over
         self.ledger = directory / "ledger"
         self._metrics = JsonLinesFile(directory / "metrics.jsonl")
         self._times = JsonLinesFile(directory / "times.jsonl")
         self._lock = threading.Lock()
         self._begun_again = 0
+        self._record: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
         self._seen: tuple[Any, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Returns run.json; empty while there is none."""
-        return _json(self.directory / RECORD, {})
+        """Returns run.json; empty while there is none. It is read again where it has changed."""
+        stamp = _stamp(self.directory / RECORD)
+        if stamp != self._record[0]:
+            self._record = (stamp, _json(self.directory / RECORD, {}))
+        return self._record[1]
 
     def evaluation(self) -> dict[str, Any]:
         """Returns evaluation.json; without models where there is none."""
         found = _json(self.directory / "evaluation.json", {})
-        return {"models": [], "scorers": [], "comparison": None} | found
+        return {"models": [], "scorers": [], "texts": [], "comparison": None} | found
 
     def alarms(self) -> list[Row]:
         """Returns what the doctor said."""
@@ -133,7 +138,7 @@ class RunFiles:
     def status(self) -> str:
         """Says ``running``, ``finished``, ``stopped``, or ``empty`` where nothing has begun."""
         record = self.record()
-        if is_locked(self.directory / LOCK, self._times.path):
+        if not self.is_over and is_locked(self.directory / LOCK, self._times.path):
             return "running"
         if not record:
             return "empty"
@@ -144,8 +149,8 @@ class RunFiles:
         return [self.directory / name for name in (RECORD, "alarms.jsonl", "evaluation.json")]
 
 
-def open_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
-    """Opens the directories. Raises UserError for one that is no run's."""
+def open_runs(paths: Sequence[str | Path], are_over: bool = False) -> list[RunFiles]:
+    """Opens the directories; ``are_over``: nothing trains in them. Raises UserError for one that is no run's."""
     runs = []
     for path in map(Path, paths):
         if not path.is_dir():
@@ -154,7 +159,7 @@ def open_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
             inside = sorted(one.parent.name for one in path.glob(f"*/{RECORD}"))
             hint = f"; there are runs in it: {', '.join(str(path / name) for name in inside[:4])}" if inside else ""
             raise UserError(f"{path}: has no {RECORD}, so it is no run's directory{hint}")
-        runs.append(RunFiles(path))
+        runs.append(RunFiles(path, are_over))
     return runs
 
 

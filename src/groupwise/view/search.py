@@ -55,7 +55,7 @@ class Search:
             reward = self.index.table["reward"][rows] if len(rows) else np.zeros(0)
             version = self.index.version
         self._add_texts(facts, files)
-        known = reward[~np.isnan(reward)]
+        known = reward[~np.isnan(reward)] if np.isnan(reward).any() else reward
         return {
             "rows": facts,
             "total": len(rows),

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from groupwise.errors import UserError
@@ -50,10 +51,11 @@ class WhatIf:
         child, self._child = self._child, None
         if child is not None:
             child.kill()
-            child.wait()
+            child.wait(timeout=60)
             for pipe in (child.stdin, child.stdout):
                 if pipe:
-                    pipe.close()
+                    with suppress(OSError):  # what it was to be told still lies in it, and nobody reads it any more
+                        pipe.close()
 
     def _ask(self, words: Sequence[str]) -> dict[str, str]:
         if self._child is None or self._child.poll() is not None:

@@ -75,6 +75,12 @@ function number(value, digits = 4) {
 }
 
 const signed = (value, digits) => (value > 0 ? `+${number(value, digits)}` : number(value, digits));
+/** A difference of two shares: what rounds to nothing has no sign. */
+function inPoints(value) {
+  const shown = (100 * value).toFixed(1);
+  return Number(shown) === 0 ? "0.0" : `${value > 0 ? "+" : ""}${shown.replace("-", "−")}`;
+}
+
 const share = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
 const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 

@@ -38,7 +38,7 @@ function chart(title, { curves, marks = [], note: words = "", xName = "step", sy
   const figure = el("figure", { class: "chart" });
   const values = el("p", { class: "legend", "aria-hidden": "true" });
   const where = el("span", { class: "place" });
-  const canvas = el("div", { class: "canvas", tabindex: "0", role: "img" });
+  const canvas = el("div", { class: "canvas", tabindex: "0", role: "img", "aria-label": `${title}. Not drawn yet.` });
   const under = el("details", { class: "under" });
   figure.append(el("figcaption", {}, el("span", { class: "title" }, title), words ? el("span", { class: "words" }, words) : null, where), canvas, values, under);
   const state = { curves, marks, plot: null, data: null, xWords };
@@ -57,12 +57,16 @@ function chart(title, { curves, marks = [], note: words = "", xName = "step", sy
   const draw = () => {
     state.plot?.destroy();
     state.data = aligned(state.curves);
-    const last = state.curves.map((curve, at) => `${curve.label}: ${number(state.data[at + 1].findLast((each) => each !== null))}`);
-    canvas.setAttribute("aria-label", `${title}. Last values: ${last.join("; ")}. The table below has all.`);
+    describe();
     const width = Math.max(200, canvas.clientWidth || 320);
     state.plot = new uPlot(options(state, width, height, sync, points, tell), plotted(state.data), canvas);
     tell(null);
     if (under.open) fillTable();
+  };
+
+  const describe = () => {
+    const last = state.curves.map((curve, at) => `${curve.label}: ${number(state.data[at + 1].findLast((each) => each !== null))}`);
+    canvas.setAttribute("aria-label", `${title}. Last values: ${last.join("; ")}. The table below has all.`);
   };
 
   const fillTable = () => {
@@ -95,6 +99,7 @@ function chart(title, { curves, marks = [], note: words = "", xName = "step", sy
     if (!same) { draw(); return; }
     state.data = aligned(fresh);
     state.plot.setData(plotted(state.data));
+    describe();
     tell(null);
     if (under.open) fillTable();
   };

@@ -17,7 +17,7 @@ view.pages.compare = async (main, fields) => {
   main.append(el("div", { class: "controls" }, choice("First", runs, state.first, (first) => go("compare", { ...state, first })), choice("Second", runs, state.second, (second) => go("compare", { ...state, second })),
     stages.length > 1 ? choice("Stage", stages.map((name) => [name, name]), state.stage, (stage) => go("compare", { ...state, stage, example: "" })) : null));
   main.append(el("h2", {}, "What came of it"), outcome(found, state, names), el("h2", {}, "Where the recipes differ"));
-  main.append(found.recipes.length ? table("Differences of the recipes", ["Place", names[0], names[1]], found.recipes.map((row) => [el("code", {}, row.place), row.first, row.second]), { class: "texts", quiet: true }) : note("Nowhere: the recipes are the same."));
+  main.append(found.recipes.length ? table("Differences of the recipes", ["Place", names[0], names[1]], found.recipes.map((row) => [el("code", {}, row.place.split(/(?<=[._])/).flatMap((part) => [part, el("wbr")])), row.first, row.second]), { class: "texts", quiet: true }) : note("Nowhere: the recipes are the same."));
   main.append(el("h2", {}, "The same prompt in both"));
   if (!found.shared.length) { main.append(note("No prompt was drawn by both in this stage.")); return; }
   state.example = found.shared.includes(state.example) ? state.example : found.shared[0];

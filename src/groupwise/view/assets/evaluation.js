@@ -15,7 +15,8 @@ view.pages.evaluation = async (main, fields) => {
 
 /** Measures, benchmarks and problems, or that there are none. */
 function evaluationBody(main, found, state) {
-  if (!found.models.length && !found.scorers.length) { main.append(note("This run has no evaluation on held-out problems yet.")); return; }
+  if (found.texts.length) main.append(textTable(found.texts));
+  if (!found.models.length && !found.scorers.length && !found.texts.length) { main.append(note("This run has no evaluation on held-out problems yet.")); return; }
   if (found.models.length) {
     main.append(measures(found));
     if (found.comparison?.sentence) main.append(el("p", { class: "lead" }, found.comparison.sentence));
@@ -36,6 +37,13 @@ function byK(found) {
   return curves.length ? el("div", { class: "charts wide" }, chart("Did training raise maj@k, or also pass@k?", { curves, xName: "k", note: "share of problems", points: true, xWords: (x) => String(Math.round(2 ** x)) })) : null;
 }
 
+/** Bits per byte on held-out documents: fewer are better. */
+function textTable(rows) {
+  const change = (one) => (one ? [el("b", { class: one.high < 0 ? "up" : one.low > 0 ? "down" : "" }, `${one.value < 0 ? "▼ " : one.value > 0 ? "▲ " : ""}${signed(one.value)}`), " ", el("small", {}, `${signed(one.low)} to ${signed(one.high)}`)] : "–");
+  return table(`Held-out text, ${counted(rows[0].documents, "document")} of ${counted(rows[0].bytes, "byte")}: bits per byte, fewer are better`, ["Model", { title: "Bits per byte", number: true }, { title: "95 % interval", number: true }, { title: "Difference from the first, paired", number: true }],
+    rows.map((row) => [row.moment, el("b", {}, number(row.value)), `${number(row.low)} – ${number(row.high)}`, change(row.difference)]));
+}
+
 /** What a scorer measures on held-out data beside guessing, and whether its chances come true. */
 function scorerTables({ stage, evaluation: found }) {
   const baselines = Object.entries(found.baselines ?? {});
@@ -51,11 +59,12 @@ function measures(found) {
   const differences = { "greedy accuracy": found.comparison?.greedy, "pass@1": found.comparison?.pass_at_1 };
   for (const [kind, title] of [["pass_at", "pass@"], ["maj_at", "maj@"]])
     for (const [k, interval] of Object.entries(found.comparison?.[kind] ?? {})) differences[`${title}${k}`] ??= interval;
-  const cell = (one) => (one ? [el("b", {}, share(one.value)), " ", el("small", {}, `${number(100 * one.low, 3)} – ${number(100 * one.high, 3)}`)] : "–");
+  const cell = (one) => (one ? [el("b", {}, share(one.value)), " ", el("small", {}, `${(100 * one.low).toFixed(1)} – ${(100 * one.high).toFixed(1)}`)] : "–");
   const change = (one) => {
     if (!one) return "–";
+    const points = inPoints(one.value);
     const sure = one.low > 0 ? "up" : one.high < 0 ? "down" : "";
-    return [el("b", { class: sure }, `${one.value > 0 ? "▲ " : one.value < 0 ? "▼ " : ""}${signed(100 * one.value, 3)}`), " ", el("small", {}, `${signed(100 * one.low, 3)} to ${signed(100 * one.high, 3)}`)];
+    return [el("b", { class: sure }, `${points === "0.0" ? "" : one.value > 0 ? "▲ " : "▼ "}${points}`), " ", el("small", {}, `${inPoints(one.low)} to ${inPoints(one.high)}`)];
   };
   const heads = ["Measure", ...found.models.map((model) => ({ title: model.moment, number: true })), ...(found.comparison ? [{ title: "Paired difference, points", number: true }] : [])];
   return table(`Held-out results with 95 % intervals, ${counted(found.models.at(-1).problems, "problem")}${found.models.at(-1).judge ? `, judged by ${found.models.at(-1).judge}` : ""}`, heads,

@@ -8,6 +8,7 @@ view.pages.report = async (main, fields, page) => {
   const { cards, curves, alarms } = await overviewParts(fields, page);
   const { written } = await ask("written");
   main.append(heading(view.runs.length > 1 ? counted(view.runs.length, "run") : runName(0), el("span", { class: "muted" }, `as of ${new Date(1000 * written).toLocaleString()}`)), cards);
+  if (view.stored.comparison) main.append(...comparisonTables(view.stored.comparison));
   for (const [at, run] of view.runs.entries()) {
     const found = await ask("evaluation", { run: at });
     if (view.runs.length > 1 && !run.result) continue;
@@ -22,6 +23,15 @@ view.pages.report = async (main, fields, page) => {
     groups.forEach((found, number) => main.append(shownGroup(found, at, number < OPEN_GROUPS)));
   }
 };
+
+/** The tables of groupwise compare: one below the other, then how to read them. */
+function comparisonTables({ tables, remarks }) {
+  const made = tables.map(([title, heads, rows]) => {
+    const places = title.startsWith("Where");
+    return [el("h2", {}, oneLine(title)), table(oneLine(title), heads.map((head, at) => ({ title: oneLine(head || (places ? "Place" : "Measure")), number: at > 0 && !places })), rows.map((row) => row.map((cell) => oneLine(cell))), { quiet: true })];
+  });
+  return [...made.flat(), ...remarks.map((line) => note(oneLine(line)))];
+}
 
 function shownGroup(found, run, open) {
   const title = oneLine(found.opening.at(-1)?.text ?? found.prompt ?? found.example ?? "", 120);

@@ -4,8 +4,12 @@
 
 const MENU = [["overview", "Overview"], ["rollouts", "Rollouts"], ["prompt", "Prompt over time"], ["what-if", "What if"], ["evaluation", "Evaluation"], ["compare", "Compare"]];
 let shownPage = {};
+let drawn = Promise.resolve();
 
-view.draw = async () => {
+/** Draws the page that the address names; ``drawn`` waits for the newest drawing. */
+view.draw = () => (drawn = drawPage());
+
+async function drawPage() {
   const { page: asked_, fields } = place();
   const name = view.stored ? "report" : asked_;
   const main = document.getElementById("main");
@@ -25,12 +29,14 @@ view.draw = async () => {
   if (view.moved) title?.focus({ preventScroll: true });
   scrollTo(0, 0);
   document.documentElement.dataset.page = name;
-};
+}
 
 function drawMenu(name) {
   if (view.stored) return;
   const active = name === "group" ? "rollouts" : name;
   document.getElementById("menu").replaceChildren(...MENU.filter(([key]) => key !== "compare" || view.runs.length > 1 || active === key).map(([key, title]) => el("a", { href: `#/${key}`, "aria-current": key === active ? "page" : null }, title)));
+  const menu = document.getElementById("menu"), chosen = menu.querySelector("[aria-current]");
+  if (chosen) menu.scrollLeft = chosen.offsetLeft - menu.offsetLeft - 20;
 }
 
 async function readRuns() {
@@ -38,7 +44,9 @@ async function readRuns() {
   Object.assign(view, { runs: found.runs, curated: found.curated, methods: found.methods });
 }
 
-/** What has changed is gathered for a moment, so that a busy run costs a page little. */
+/** Listens for changes, and is there when the server has begun to tell them: what a page reads afterwards misses none.
+ * They are gathered for a moment, so that a busy run costs a page little, and wait for a page that is being drawn: it
+ * may have read before them. */
 function listen() {
   const source = new EventSource("/api/events");
   const words = document.getElementById("pulse");
@@ -49,6 +57,7 @@ function listen() {
     const events = waiting;
     waiting = [];
     try {
+      for (let seen; seen !== drawn;) await (seen = drawn);
       if (events.some((event) => event.about || event.rows || event.again)) await readRuns();
       if (events.some((event) => event.again)) await view.draw();
       else await shownPage.changed?.(events);
@@ -66,6 +75,7 @@ function listen() {
     tellPulse(words, []);
   });
   source.addEventListener("error", () => { words.textContent = "the viewer has stopped"; words.className = "pulse gone"; });
+  return new Promise((resolve) => ["hello", "error"].forEach((name) => source.addEventListener(name, resolve, { once: true })));
 }
 
 function tellPulse(words, events) {
@@ -79,6 +89,7 @@ function tellPulse(words, events) {
 async function start() {
   const stored = document.getElementById("stored");
   if (stored) view.stored = JSON.parse(stored.textContent);
+  else await listen();
   try {
     await readRuns();
   } catch (error) {
@@ -86,8 +97,8 @@ async function start() {
     return;
   }
   await view.draw();
+  if (!view.stored) tellPulse(document.getElementById("pulse"), []);
   addEventListener("hashchange", () => { view.moved = true; view.draw(); });
-  if (!view.stored) listen();
 }
 
 start();

@@ -1,0 +1,39 @@
+"""groupwise corpus: benchmark questions kept out of any data."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Sequence
+
+from groupwise.errors import UserError
+
+PARTS = {
+    "check": "benchmark questions in any data file: SFT, RL, pairs or plain text; a table of hits",
+}
+USAGE = """usage: groupwise corpus PART ...
+
+Keeps benchmark questions out of any data.
+
+parts:
+{parts}
+
+examples:
+  groupwise corpus check train.jsonl --against gsm8k=test.jsonl mine.jsonl
+
+groupwise corpus PART --help tells more of each.
+"""
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Runs one part of it."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE.format(parts="\n".join(f"  {name:<8} {summary}" for name, summary in PARTS.items())), end="")
+        return 0
+    name = arguments[0]
+    if name not in PARTS:
+        near = difflib.get_close_matches(name, PARTS, n=1)
+        hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(PARTS)}"
+        raise UserError(f"unknown part {name}: {hint}")
+    part = importlib.import_module(f"groupwise.commands.corpus_{name}")
+    return int(part.execute(arguments[1:]))

@@ -1,0 +1,104 @@
+"""This module sorts runs into settings: runs whose recipes differ in nothing but seed and name are seeds of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from groupwise.config.describe import parts_that_differ
+from groupwise.errors import UserError
+from groupwise.view.run_files import RunFiles, open_runs
+
+Json = Mapping[str, Any]
+LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting is one recipe, and the runs of it with different seeds."""
+
+    name: str
+    runs: tuple[RunFiles, ...]
+
+    @property
+    def seeds(self) -> tuple[Any, ...]:
+        """Returns the seed of each run."""
+        return tuple(recipe_of(run).get("seed") for run in self.runs)
+
+    @property
+    def title(self) -> str:
+        """Returns its name and how many seeds it has, where there are several."""
+        return f"{self.name}, {len(self.runs)} seeds" if len(self.runs) > 1 else self.name
+
+
+def settings_of(directories: Sequence[str | Path]) -> list[Setting]:
+    """Returns the settings in the order in which their first runs were named.
+
+    Raises UserError for fewer than two runs, one that is named twice, and a directory that is no run's.
+    """
+    runs = open_runs(directories)
+    if len(runs) < 2:
+        raise UserError("one run is nothing to compare; expected at least two directories of runs")
+    places = [run.directory.resolve() for run in runs]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice:
+        raise UserError(f"{twice} is named twice; expected different runs")
+    alike: dict[str, list[RunFiles]] = {}
+    for run in runs:
+        if not run.record():
+            raise UserError(f"{run.directory}: the run has not begun, so there is nothing to compare yet")
+        alike.setdefault(_without_seed(recipe_of(run)), []).append(run)
+    names = short_names([group[0].directory for group in alike.values()])
+    return [Setting(name, tuple(group)) for name, group in zip(names, alike.values(), strict=True)]
+
+
+def recipe_of(run: RunFiles) -> dict[str, Any]:
+    """Returns the resolved recipe of a run; empty where its record has none."""
+    found = run.record().get("recipe")
+    return found if isinstance(found, dict) else {}
+
+
+def recipe_differences(first: Setting, other: Setting) -> list[tuple[str, str, str]]:
+    """Returns every place where two settings' recipes differ, and what each has there. Stages stand beside each other
+    by place where there are equally many, and by name otherwise."""
+    ours, theirs = recipe_of(first.runs[0]), recipe_of(other.runs[0])
+    by_place = len(ours.get("stages") or ()) == len(theirs.get("stages") or ())
+    names = [str(stage.get("name")) for stage in ours.get("stages") or ()]
+    return list(_apart(_arranged(ours, by_place, names), _arranged(theirs, by_place, names)))
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Returns the shortest endings of the paths that tell them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _without_seed(recipe: Json) -> str:
+    return json.dumps({name: value for name, value in recipe.items() if name not in ("seed", "name")}, sort_keys=True)
+
+
+def _arranged(recipe: Json, by_place: bool, names: Sequence[str]) -> dict[str, Any]:
+    stages = recipe.get("stages") or ()
+    keys = names if by_place else [str(stage.get("name")) for stage in stages]
+    kept = {name: value for name, value in recipe.items() if name not in ("stages", "seed", "name")}
+    return kept | dict(zip(keys, stages, strict=True))
+
+
+def _apart(ours: Json, theirs: Json) -> Iterator[tuple[str, str, str]]:
+    for place, here, there in parts_that_differ(ours, theirs):
+        if not place.endswith(".sha256"):  # of the source of what is named beside it
+            yield place, _short(here), _short(there)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "–"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"

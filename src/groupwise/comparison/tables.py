@@ -1,0 +1,210 @@
+"""This module makes the numbers of a comparison: held-out results at the end of each run, training metrics at an equal
+budget, and differences from the first setting with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from statistics import fmean
+from typing import Any
+
+from groupwise.comparison.settings import Setting, recipe_differences
+from groupwise.errors import UserError
+from groupwise.evaluation.comparison import compare
+from groupwise.evaluation.evaluate import Evaluation
+from groupwise.evaluation.measure import Measure
+from groupwise.evaluation.seeds import difference_over_seeds, mean_over_seeds
+from groupwise.evaluation.statistics import Interval, paired_difference
+from groupwise.view.curves import CURATED, with_axes
+from groupwise.view.run_files import RunFiles
+
+AXES = {"steps": "axis:step", "samples": "axis:samples", "tokens": "axis:tokens", "seconds": "axis:seconds"}
+RECENT = 0.1
+"""Of a budget: a metric is its mean over the steps of the last tenth."""
+Number = Interval | float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row is one measure: what each setting has of it, and each other's difference from the first."""
+
+    name: str
+    values: tuple[Number, ...]
+    differences: tuple[Number, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison is everything that is said of some settings."""
+
+    settings: tuple[Setting, ...]
+    axis: str
+    budget: float
+    """Of the axis: what the run that went least far has."""
+    stages: tuple[str, ...]
+    """Of each setting, the stage whose steps are compared."""
+    results: tuple[Row, ...]
+    metrics: tuple[Row, ...]
+    totals: tuple[Row, ...]
+    recipes: tuple[tuple[tuple[str, str, str], ...], ...]
+    """Of each setting but the first."""
+    notes: tuple[str, ...] = field(default=())
+
+
+def compare_runs(settings: Sequence[Setting], axis: str = "samples", stage: str | None = None) -> Comparison:
+    """Compares settings over ``axis``. ``stage`` None: the last of each run that has made steps.
+
+    Raises UserError for an axis that is none, and where a run has no step of the stage.
+    """
+    if axis not in AXES:
+        raise UserError(f"axis is {axis}; expected one of {', '.join(AXES)}")
+    rows = [[_rows(run, stage) for run in setting.runs] for setting in settings]
+    budget = min(_reach(own, axis) for runs in rows for own in runs)
+    cut = [[[row for row in own if (row[AXES[axis]] or 0) <= budget] for own in runs] for runs in rows]
+    results, notes = _results(settings)
+    if any(setting.runs[0].status() != "finished" for setting in settings):
+        notes.append("not every run is finished; this is what they have so far")
+    return Comparison(
+        settings=tuple(settings),
+        axis=axis,
+        budget=budget,
+        stages=tuple(runs[0][-1]["stage"] for runs in rows),
+        results=tuple(results),
+        metrics=tuple(_metrics(settings, cut, axis, budget)),
+        totals=tuple(_totals(settings, rows)),
+        recipes=tuple(tuple(recipe_differences(settings[0], other)) for other in settings[1:]),
+        notes=tuple(notes),
+    )
+
+
+def _rows(run: RunFiles, stage: str | None) -> list[dict[str, Any]]:
+    found = with_axes(run.rows(), run.record())
+    if not found:
+        raise UserError(f"{run.directory}: the run has made no step yet, so there is nothing to compare")
+    known = list(dict.fromkeys(row["stage"] for row in found))
+    wanted = known[-1] if stage is None else stage
+    if wanted not in known:
+        raise UserError(f"{run.directory}: has no step of a stage {wanted}; there are {', '.join(known)}")
+    return [row for row in found if row["stage"] == wanted]
+
+
+def _reach(rows: Sequence[Mapping[str, Any]], axis: str) -> float:
+    known = [row[AXES[axis]] for row in rows if row[AXES[axis]] is not None]
+    return float(max(known)) if known else 0.0
+
+
+def _metrics(settings: Sequence[Setting], rows: Sequence[Sequence[Any]], axis: str, budget: float) -> list[Row]:
+    made = []
+    for name, title, _, _ in CURATED:
+        values = [[_recent(own, name, axis, budget) for own in runs] for runs in rows]
+        if any(value is not None for runs in values for value in runs):
+            made.append(_row(title, settings, values))
+    return made
+
+
+def _recent(rows: Sequence[Mapping[str, Any]], name: str, axis: str, budget: float) -> float | None:
+    """The mean of the last tenth of the budget; of what is measured now and then, the last."""
+    known = [row for row in rows if _is_number(row.get(name))]
+    if not known:
+        return None
+    late = [row[name] for row in known if (row[AXES[axis]] or 0) > (1 - RECENT) * budget]
+    return fmean(late) if late and not name.startswith("eval/") else float(known[-1][name])
+
+
+def _totals(settings: Sequence[Setting], rows: Sequence[Sequence[Any]]) -> list[Row]:
+    found = [(axis, [[_reach(own, axis) for own in runs] for runs in rows]) for axis in AXES]
+    return [_row(axis, settings, values) for axis, values in found if any(value for runs in values for value in runs)]
+
+
+def _row(name: str, settings: Sequence[Setting], values: Sequence[Sequence[float | None]]) -> Row:
+    told = tuple(_mean(own) for own in values)
+    return Row(
+        name,
+        told,
+        tuple(_difference(settings[0], values[0], s, v) for s, v in zip(settings[1:], values[1:], strict=True)),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> Number:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return mean_over_seeds(known) if len(known) > 1 else known[0]
+
+
+def _difference(first: Setting, ours: Sequence[float | None], other: Setting, theirs: Sequence[float | None]) -> Number:
+    before, after = ([value for value in side if value is not None] for side in (ours, theirs))
+    if not before or not after:
+        return None
+    if min(len(before), len(after)) < 2:
+        return fmean(after) - fmean(before)
+    whole = len(before) == len(first.runs) and len(after) == len(other.runs)
+    if (
+        whole
+        and sorted(map(str, first.seeds)) == sorted(map(str, other.seeds))
+        and len(set(first.seeds)) == len(before)
+    ):
+        of_seed = dict(zip(other.seeds, after, strict=True))
+        return difference_over_seeds(before, [of_seed[seed] for seed in first.seeds], paired=True)
+    return difference_over_seeds(before, after, paired=False)
+
+
+def _results(settings: Sequence[Setting]) -> tuple[list[Row], list[str]]:
+    """Held-out results of the last model that each run has evaluated."""
+    found = [[_last_evaluation(run) for run in setting.runs] for setting in settings]
+    first = next((each for runs in found for each in runs if each), None)
+    if first is None:
+        return [], ["no run has an evaluation yet"]
+    notes = [
+        f"{setting.name}: no evaluation yet" for setting, runs in zip(settings, found, strict=True) if not any(runs)
+    ]
+    unlike = sorted({why for runs in found for each in runs if each and (why := _unlike(first, each))})
+    names = dict.fromkeys(name for runs in found for each in runs if each for name in _measures(each))
+    rows = []
+    for name in names:
+        measures = [[_measures(each).get(name) if each else None for each in runs] for runs in found]
+        rows.append(_result(name, settings, measures, not unlike))
+    return rows, [*notes, *unlike]
+
+
+def _result(
+    name: str, settings: Sequence[Setting], measures: Sequence[Sequence[Measure | None]], comparable: bool
+) -> Row:
+    """Over problems where a setting has one run, over seeds where it has more. No differences where the settings were
+    asked other problems, or asked otherwise."""
+    told = _row(name, settings, [[measure.value if measure else None for measure in runs] for runs in measures])
+    alone = [runs[0] if len(runs) == 1 else None for runs in measures]
+    of_problems = [Interval(each.value, each.low, each.high) if each else None for each in alone]
+    shown = tuple(mine or other for mine, other in zip(of_problems, told.values, strict=True))
+    if not comparable:
+        return Row(name, shown, (None,) * (len(settings) - 1))
+    first = alone[0]
+    paired = [paired_difference(first.by_problem, each.by_problem) if first and each else None for each in alone[1:]]
+    return Row(name, shown, tuple(mine or other for mine, other in zip(paired, told.differences, strict=True)))
+
+
+def _measures(found: Evaluation) -> dict[str, Measure]:
+    """Greedy, pass@1, and both families at their largest k."""
+    named = {"greedy accuracy": found.greedy, "pass@1": found.pass_at_1}
+    for family, measures in (("pass", found.pass_at), ("maj", found.maj_at)):
+        if measures and max(measures) > 1:
+            named[f"{family}@{max(measures)}"] = measures[max(measures)]
+    return named
+
+
+def _last_evaluation(run: RunFiles) -> Evaluation | None:
+    models = run.evaluation()["models"]
+    return Evaluation.from_json({"seconds": 0.0, **models[-1]["evaluation"]}) if models else None
+
+
+def _unlike(first: Evaluation, other: Evaluation) -> str:
+    try:
+        compare(first, other)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

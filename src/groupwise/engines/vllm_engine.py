@@ -1,0 +1,180 @@
+"""An engine whose completions vLLM servers sample: weights go to them through a folder, ids and log-probabilities come
+back, and after each load a completion is scored by the learner's own model."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groupwise.engines.published import DTYPES, Publisher
+from groupwise.engines.stops import Spelling
+from groupwise.engines.vllm_client import ServerError
+from groupwise.engines.vllm_servers import Rules, Server, Servers
+from groupwise.engines.vllm_stream import StreamContext, VLLMStream
+from groupwise.errors import UserError
+from groupwise.protocols import RolloutEngine, Stream
+from groupwise.types import Sampling
+
+PROMPT, DRAWN = 8, 8
+OTHER_TEMPERATURE = 0.7
+GAPS = {torch.float32: 1e-3, torch.float64: 1e-3}
+COARSE = 5e-2
+_newest_of: dict[str, weakref.ref[VLLMEngine]] = {}
+"""The engine of this process that gave a server, by its address, weights last."""
+
+
+class VLLMEngine(RolloutEngine):
+    """Samples on servers. ``model`` is the learner's where it is in this process: it scores the probes."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        servers: Servers,
+        model: Any,
+        model_config: Any,
+        context_tokens: int,
+        spelling: Spelling,
+        note: Callable[[str], None],
+    ) -> None:
+        self.rules, self.servers, self.model, self.spelling, self.note = rules, servers, model, spelling, note
+        self.version, self.context_tokens = 0, context_tokens
+        self.known: set[int] = set()
+        """Versions that servers were given."""
+        self.gaps: list[float] = []
+        """Of each load: how far the worst server and the learner were apart on a greedy completion, in nats."""
+        self._publisher = Publisher(rules.weights, model_config, self._dtype())
+        self._place: Path | None = None
+        self._lock = threading.Lock()
+
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Publishes weights and gives them to every server, where they have not this version already. What is under
+        way is waited for, or goes on with them (``VLLMServers.in_flight``). Raises UserError where a server does not
+        say what the learner's model says of a completion."""
+        with self._lock:
+            if self._place is not None and self.version == version and self._owns():
+                return
+            self._give(self._publisher.publish(weights, version), version)
+
+    def load_directory(self, directory: Path) -> None:
+        """Publishes a model that no learner holds, and gives it to every server."""
+        from safetensors import safe_open
+
+        def tensors() -> Iterable[tuple[str, Tensor]]:
+            for path in sorted(directory.glob("*.safetensors")):
+                with safe_open(path, "pt") as file:
+                    yield from ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118 - no mapping
+
+        if not list(directory.glob("*.safetensors")):
+            raise UserError(f"engine: {directory} holds no safetensors; vLLM servers are given a model as such files")
+        self.load(tensors(), 0)
+
+    def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
+        """See ``protocols.RolloutEngine``; ``VLLMStream`` says what is special. Raises UserError for a narrowed choice:
+        a server does not say what it chose from."""
+        if sampling.top_k or sampling.top_p < 1 or sampling.min_p:
+            raise UserError(
+                "engine: top_k, top_p and min_p: vLLM servers do not tell which tokens a choice was narrowed to, over "
+                "which the learner has to renormalise; set them off, or sample with engine=Native()"
+            )
+        with self._lock:
+            if self._place is not None and not self._owns():
+                self._give(self._place, self.version)
+        means = StreamContext(
+            self.servers, self.rules, self.context_tokens, self.spelling, lambda: self.version, self.known, self.renew
+        )
+        return VLLMStream(means, sampling, every_token)
+
+    def renew(self, server: Server, updates: int) -> None:
+        """Gives one server the present weights again: it has begun anew since so many updates, unless another
+        completion has seen that before."""
+        with server.lock:
+            if self._place is not None and server.updates == updates:
+                server.update(self._place, self.version)
+
+    def _give(self, place: Path, version: int) -> None:
+        first = not self.known
+        with self.servers.drained() if self.rules.in_flight == "drain" else nullcontext():
+            self.servers.update(place, version)
+            self._place, self.version = place, version
+            self.known.add(version)
+        for server in self.servers.all:
+            _newest_of[server.url] = weakref.ref(self)
+        self._probe(first)
+
+    def _owns(self) -> bool:
+        """Whether the servers have this engine's weights, and not those of another engine of this process."""
+        owners = (_newest_of.get(server.url) for server in self.servers.all)
+        return all(owner is not None and owner() is self for owner in owners)
+
+    def _dtype(self) -> str:
+        if self.model is None:
+            said = str(self.servers.all[0].told.get("dtype", "float32")).removeprefix("torch.")
+        else:
+            said = str(self.model.get_output_embeddings().weight.dtype).removeprefix("torch.")
+        return said if said in DTYPES else "float32"
+
+    def _limit(self) -> float:
+        """Returns how far a server may be from the learner: more where either computes coarsely."""
+        told = {str(server.told.get("dtype", "float32")).removeprefix("torch.") for server in self.servers.all}
+        limit = GAPS.get(self.model.get_output_embeddings().weight.dtype, COARSE)
+        return self.rules.largest_gap or (limit if told <= {"float32", "float64"} else COARSE)
+
+    def _probe(self, first: bool) -> None:
+        """Scores a completion of each server. Raises UserError where they differ."""
+        if self.model is None or self.context_tokens < PROMPT + DRAWN:
+            return
+        worst = 0.0
+        for server in self.servers.all:
+            if server.lost:
+                continue
+            try:
+                gap = self._gap(server, 0.0, 1.0)
+                heated = self._gap(server, OTHER_TEMPERATURE, OTHER_TEMPERATURE) if first else gap
+                raw = self._gap(server, OTHER_TEMPERATURE, 1.0) if heated > self._limit() else heated
+            except ServerError as error:
+                self.servers.lose(server, str(error))
+                continue
+            worst = max(worst, gap)
+            self._refuse(server, gap, heated, raw)
+        self.gaps.append(worst)
+
+    def _refuse(self, server: Server, gap: float, heated: float, raw: float) -> None:
+        limit = self._limit()
+        if gap <= limit < heated and raw <= limit:
+            raise UserError(
+                f"engine: {server.url} gives raw log-probabilities: at temperature {OTHER_TEMPERATURE} they are those "
+                "of temperature 1; start it with --logprobs-mode processed_logprobs (groupwise serve MODEL --vllm does)"
+            )
+        if gap > limit or heated > limit:
+            raise UserError(
+                f"engine: after version {self.version} was loaded {server.url} and the learner are "
+                f"{max(gap, heated):.2g} nats apart on one completion, at most {limit:g} expected: a weight did not "
+                "arrive (a head that is tied to the embeddings and that the server keeps a copy of is the usual one), "
+                "the server runs another model, or it computes in a coarser type than the learner "
+                "(--engine.largest_gap)"
+            )
+
+    @torch.inference_mode()
+    def _gap(self, server: Server, temperature: float, scored_at: float) -> float:
+        """Returns the largest difference, in nats, between a server and the model on a completion."""
+        head = self.model.get_output_embeddings().weight
+        prompt = [token % self.model.config.get_text_config().vocab_size for token in range(1, PROMPT + 1)]
+        rule = {"temperature": temperature, "seed": 1, "max_tokens": DRAWN, "logprobs": 0}
+        rule |= {"ignore_eos": True, "detokenize": False}
+        choice = server.generate({"token_ids": prompt, "sampling_params": rule})
+        tokens, said = choice["token_ids"], [each["logprob"] for each in choice["logprobs"]["content"]]
+        ids = torch.tensor([[*prompt, *tokens]], device=head.device)
+        trained = self.model.training
+        try:
+            logits = self.model.eval()(input_ids=ids[:, :-1], use_cache=False).logits[0, PROMPT - 1 :]
+        finally:
+            self.model.train(trained)
+        own = torch.log_softmax(logits.double() / scored_at, dim=-1).gather(1, ids[0, PROMPT:, None]).squeeze(1)
+        return float((own - torch.tensor(said, dtype=torch.float64, device=own.device)).abs().max())

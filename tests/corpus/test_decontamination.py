@@ -1,0 +1,109 @@
+"""Benchmark questions are found in text, with the item and the words as evidence; look-alikes are not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from groupwise.corpus.benchmarks import read_benchmarks
+from groupwise.corpus.decontamination import Index, NGrams
+from groupwise.corpus.rows import check_rows
+from groupwise.errors import UserError
+
+QUESTIONS = [
+    "Tom has 12 red marbles and gives 5 of them to his 3 sisters. How many are left?",
+    "妈妈买了3盒茶叶，一盒茶叶有6小包，一共买了多少小包茶叶？",
+    "What is 7 times 6?",
+    "2+2?",
+]
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    file = tmp_path / "mine.jsonl"
+    rows = [{"question": text, "answer": "He counts them all one by one and then says it aloud."} for text in QUESTIONS]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return NGrams((str(file),)).index()
+
+
+@pytest.mark.parametrize(
+    ("text", "item", "rule"),
+    [
+        (f"Problem 3. {QUESTIONS[0]} (5 points)", 0, "grams"),
+        ("so Tom HAS 12 red marbles, and gives 5 of them to", 0, "grams"),
+        (
+            "Tom has 13 red marbles and gives 8 of them to his 4 sisters. How many are left?",
+            0,
+            "numbers changed",
+        ),
+        ("题：妈妈买了３盒茶叶，一盒茶叶有 6 小包", 1, "grams"),
+        ("Quickly: what is 7 times 6? Forty-two.", 2, "whole item"),
+    ],
+)
+def test_a_question_is_found_with_its_rule(index: Index, text: str, item: int, rule: str) -> None:
+    (hit,) = index.hits(text)
+    assert (hit.item.benchmark, hit.item.number, hit.rule) == ("mine", item, rule)
+
+
+def test_the_evidence_is_the_longest_stretch(index: Index) -> None:
+    (hit,) = index.hits("ha! tom has 12 red marbles and gives 5 of them to his cat")
+    assert hit.text == "tom has 12 red marbles and gives 5 of them to his"
+    assert hit.grams == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Tom has 12 red marbles and gives 5 to Ann.",
+        "What is 7 times 8?",
+        "2+2?",  # too short to be looked for
+        "He counts them all one by one and then says it aloud.",  # a solution
+        "",
+    ],
+)
+def test_what_is_no_question_is_left_alone(index: Index, text: str) -> None:
+    assert index.hits(text) == []
+    assert index.too_short == 1
+
+
+def test_solutions_convict_where_that_is_asked(index: Index) -> None:
+    asked = Index(NGrams(solutions=True), index.items)
+    assert asked.hits("He counts them all one by one and then says it aloud.")[0].rule == "grams"
+
+
+def test_rows_are_searched_however_deep(index: Index) -> None:
+    rows = [
+        ("a:1", {"messages": [{"role": "user", "content": QUESTIONS[0]}], "other": QUESTIONS[0][:60]}),
+        ("a:2", {"prompt": "clean", "chosen": [{"content": QUESTIONS[2]}]}),
+        ("a:3", {"text": "clean", "number": 3}),
+    ]
+    found = check_rows(rows, index)
+    assert [(each.row, each.column, each.hit.item.number) for each in found] == [
+        ("a:1", "messages", 0),
+        ("a:2", "chosen", 2),
+    ]
+
+
+def test_benchmarks_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "gsm8k"
+    folder.mkdir()
+    (folder / "test.jsonl").write_text('{"question": "How many?"}\n', encoding="utf-8")
+    (item,) = read_benchmarks(["gsm8k"], tmp_path)
+    assert (item.benchmark, item.number, item.where) == ("gsm8k", 0, "test.jsonl:1")
+    assert read_benchmarks([str(folder / "test.jsonl")])[0].benchmark == "gsm8k"
+    assert read_benchmarks([f"other={folder / 'test.jsonl'}"])[0].benchmark == "other"
+    with pytest.raises(UserError, match="perhaps you meant gsm8k"):
+        read_benchmarks(["gsm8kk"], tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        read_benchmarks(["gsm8k"], tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not (SHARED / "gsm8k" / "test.jsonl").is_file(), reason="no real benchmarks here")
+def test_real_training_questions_are_clean_but_for_real_overlaps() -> None:
+    lines = (SHARED / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:600]
+    index = NGrams(("gsm8k",), benchmarks=str(SHARED)).index()
+    found = [number for number, line in enumerate(lines) if index.hits(json.loads(line)["question"])]
+    assert found == [20, 120, 406]

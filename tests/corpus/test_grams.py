@@ -1,0 +1,53 @@
+"""Tokens and runs: nothing that disguises a text changes them."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+
+from groupwise.corpus.grams import HASHES, grams, joined, numbers_as_one, plain, separated, shown
+
+
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        "Ann HAS two  half\u00a0apples",
+        "Ａｎｎ ｈａｓ ｔｗｏ ｈａｌｆ ａｐｐｌｅｓ",
+        "A<b>nn</b> has<br>two <!-- 7 -->half <span class='w'>app</span>les",
+        "&#65;nn has t&amp;#119;o half app&lt;i&gt;les",
+        "An\u200bn has two ha\u00adlf apples",
+        "Ann has two ha-\n lf apples",
+        "Ann\\nhas two half apples",
+        "Ann — “has” two *half* apples?!",
+    ],
+)
+def test_no_disguise_changes_the_tokens(disguised: str) -> None:
+    assert separated(plain(disguised)) == ["ann", "has", "two", "half", "apples"]
+
+
+def test_a_character_of_a_script_without_spaces_is_one_token() -> None:
+    assert separated(plain("小明有３本书,12元")) == ["小", "明", "有", "3", "本", "书", "12", "元"]
+    assert separated("りんご3個") == ["り", "ん", "ご", "3", "個"]
+    assert separated("사과 3개") == ["사과", "3개"]  # Korean has spaces
+
+
+def test_two_views_of_punctuation() -> None:
+    assert separated("janet's $1,000") == ["janet", "s", "1", "000"]
+    assert joined("janet's $1,000") == ["janets", "1000"]
+    assert joined("1 2本") == ["12", "本"]
+
+
+def test_numbers_as_one() -> None:
+    assert numbers_as_one("3.5 kg for $1,200 or 3/4") == ["0", "kg", "for", "0", "or", "0"]
+
+
+def test_runs_are_those_of_equal_tokens() -> None:
+    first, second = (grams(HASHES.of(text.split()), 3) for text in ("a b c d e", "x b c d y"))
+    assert first.shape == (3,)
+    assert numpy.flatnonzero(numpy.isin(first, second)).tolist() == [1]
+    assert grams(HASHES.of(["a", "b"]), 3).shape == (0,)
+    assert HASHES["janet"] == 6275364864285793572
+
+
+def test_shown_puts_spaces_between_words_only() -> None:
+    assert shown(["小", "明", "3", "元", "ab", "cd"]) == "小明 3 元 ab cd"
