@@ -85,10 +85,7 @@ def baseline() -> dict[str, Any]:
         run("grpo", "samples", *words, *FEW)
     found = rows("samples")
     model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
-    weight = model.model.layers[-1].mlp.down_proj.weight
-    for parameter in model.parameters():
-        parameter.requires_grad_(parameter is weight)
-    gradients = torch.stack([gradient(model, weight, row) for row in found])
+    gradients = gradients_of(model, model.model.layers[-1].mlp.down_proj, found)
     rewards = torch.tensor([row["reward"] for row in found])
     groups = torch.tensor([row["group"] for row in found])
     first = [(row["group"], tuple(row["tokens"][:7])) for row in found]
@@ -111,13 +108,26 @@ def baseline() -> dict[str, Any]:
     return found | {"squared length of a wrong answer's gradient, in right ones'": float(wrong)}
 
 
-def gradient(model: Any, weight: Any, row: dict[str, Any]) -> Any:
+def gradients_of(model: Any, linear: Any, found: list[dict[str, Any]]) -> Any:
+    """Each completion's own gradient of its log-probability with respect to one layer's weight; completions of a length
+    are read together, and their gradients are told apart by what went into the layer and what came back to it."""
     import torch
 
-    ids = torch.tensor([row["prompt_tokens"] + row["tokens"]])
-    logprobs = model(ids).logits[0, len(row["prompt_tokens"]) - 1 : -1].log_softmax(-1)
-    said = logprobs.gather(-1, torch.tensor(row["tokens"])[:, None]).sum()
-    return torch.autograd.grad(said, weight)[0].flatten().clone()
+    seen: dict[str, Any] = {}
+    hook = linear.register_forward_hook(lambda _, given, made: seen.update(given=given[0], made=made))
+    made: list[Any] = [None] * len(found)
+    by_length: dict[tuple[int, int], list[int]] = {}
+    for place, row in enumerate(found):
+        by_length.setdefault((len(row["prompt_tokens"]), len(row["tokens"])), []).append(place)
+    for (prompt, _), places in by_length.items():
+        ids = torch.tensor([found[place]["prompt_tokens"] + found[place]["tokens"] for place in places])
+        logprobs = model(ids).logits[:, prompt - 1 : -1].log_softmax(-1)
+        said = logprobs.gather(-1, ids[:, prompt:, None]).sum()
+        (back,) = torch.autograd.grad(said, seen["made"])
+        for place, own in zip(places, torch.einsum("bto,bti->boi", back, seen["given"]), strict=True):
+            made[place] = own.detach().flatten()
+    hook.remove()
+    return torch.stack(made)
 
 
 def scatter(gradients: Any, advantages: Any, groups: Any, whole: Any) -> dict[str, float]:

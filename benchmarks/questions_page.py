@@ -38,6 +38,9 @@ def _baseline(part: dict[str, Any]) -> dict[str, str]:
     mean = others["noise"] / none["noise"]
     shifted = part["none, rewards 1 and 2"]["noise"] / none["noise"]
     longer = part["squared length of a wrong answer's gradient, in right ones'"]
+    because = (
+        ": where wrong answers are multiplied by 0, no baseline is quieter than the mean, and teaches nothing of them."
+    )
     return {
         "baseline": (
             "Measured on 32 prompts with 16 samples each, as the variance of one sample's gradient among those of its "
@@ -49,7 +52,7 @@ def _baseline(part: dict[str, Any]) -> dict[str, str]:
         ),
         "lengths": (
             "A wrong answer has an unlikely token in it, so that its gradient has here "
-            f"{longer:.1f} times the squared length of a right one's."
+            f"{longer:.1f} times the squared length of a right one's" + (because if mean > 1 else ".")
         ),
         "action": (
             "With a baseline that looks at the action (the mean of the samples of the prompt that begin with the same "

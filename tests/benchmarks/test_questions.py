@@ -61,6 +61,28 @@ def test_scatter_is_among_the_samples_of_a_prompt() -> None:
     assert found == pytest.approx({"noise": 1.0, "length": 2**0.5, "cosine": 1.0})
 
 
+def test_gradients_of_completions_that_are_read_together_are_those_of_each_alone() -> None:
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 4}
+    model = Qwen3ForCausalLM(Qwen3Config(vocab_size=16, num_key_value_heads=1, **small))
+    rows = [
+        {"prompt_tokens": [1, 2], "tokens": [3, 4, 5]},
+        {"prompt_tokens": [6], "tokens": [7]},
+        {"prompt_tokens": [8, 9], "tokens": [10, 11, 12]},
+    ]
+    layer = model.model.layers[-1].mlp.down_proj
+    found = questions.gradients_of(model, layer, rows)
+    for row, own in zip(rows, found, strict=True):
+        start = len(row["prompt_tokens"]) - 1
+        logprobs = model(torch.tensor([row["prompt_tokens"] + row["tokens"]])).logits[0, start:-1].log_softmax(-1)
+        said = logprobs.gather(-1, torch.tensor(row["tokens"])[:, None]).sum()
+        (wanted,) = torch.autograd.grad(said, layer.weight)
+        assert torch.allclose(own, wanted.flatten(), atol=1e-6)
+
+
 def test_a_run_of_the_tutorial_in_a_line(tmp_path: Path) -> None:
     a_run(tmp_path / "run", [0.25, 0.5, 0.75, 1.0])
     found = tutorial.measured(tmp_path / "run", 2048) | {"seconds": 12.0}
