@@ -10,6 +10,7 @@ import _thread
 import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,11 @@ from typing import Any
 from groupwise.errors import UserError
 
 PR_SET_PDEATHSIG = 1
+LEAVING_SECONDS = 5.0
+DEATH = (
+    "a process that runs tasks was ended from outside, perhaps for want of memory; what was done is kept: run the same "
+    "command again, with fewer workers (--executor local:1) if memory is short"
+)
 KINDS = ("local", "ray", "slurm")
 
 
@@ -127,6 +133,9 @@ def _deaths_seen(workers: int) -> Iterator[None]:
             if ended or len(known) > workers + 1:  # the pool begins a new one only where one was ended
                 dead.set()
                 _thread.interrupt_main()
+                if not over.wait(LEAVING_SECONDS):  # a pool that lost a process may wait for it in its own end, too
+                    print(f"groupwise corpus: {DEATH}", file=sys.stderr, flush=True)
+                    os._exit(2)
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -136,10 +145,7 @@ def _deaths_seen(workers: int) -> Iterator[None]:
     except KeyboardInterrupt:
         if not dead.is_set():
             raise
-        raise UserError(
-            "a process that runs tasks was ended from outside, perhaps for want of memory; what was done is kept: run "
-            "the same command again, with fewer workers (--executor local:1) if memory is short"
-        ) from None
+        raise UserError(DEATH) from None
     finally:
         over.set()
         watcher.join()
