@@ -22,23 +22,36 @@ HEAD = """# Scaling without a cluster
 
 `groupwise check METHOD ... --processes 64 --gpu h100-80gb` reckons, for your model and recipe, the memory of a rank,
 tokens a second and what a step waits for. It needs no GPU: the model is made of tensors without memory, from its
-configuration alone. `python benchmarks/plan.py` writes this page.
+configuration alone. `python benchmarks/plan.py` writes this page and `benchmarks/plan.json`.
 
 ## What is measured and what is reckoned
 
-* **Measured**: the bytes of weights, gradients and AdamW's state of a learner in one process, which the same lines
-  reckon within 10 % (`tests/preflight/test_plan.py`). Nothing below was run on the GPUs that it names.
-* **Reckoned**: everything in the table. Weights, gradients, optimizer and reference are split evenly over the ranks; a
-  rank holds the largest unit twice while it computes, and the activations of a micro-batch with checkpointing. Logits
-  are not counted (they are computed in parts).
+* **Measured**, on a CPU: the memory of the first of two processes in a train step, beside what the same lines reckon of
+  it (below; `python benchmarks/plan_memory.py`), and the weights, gradients and AdamW's state of one process
+  (`tests/preflight/test_plan.py`). Nothing was run on the GPUs that are named here.
+* **Reckoned**: everything in the table from 0.6B to 70B. Weights, their float32 masters, gradients, optimizer and
+  reference are split evenly over the ranks. While a rank computes, it holds what is outside of blocks (embeddings and
+  head) and two blocks whole, with their gradients, and the activations of a micro-batch with checkpointing. Logits are
+  not counted (they are computed in parts).
 * **Assumed**: training reaches 40 % of the published bfloat16 speed, decoding 60 % of the bandwidth, transfers 70 % of
   the link between GPUs of one machine; a tenth of the memory is not ours. Between machines links are slower: with
   more than 8 GPUs transfers are a lower bound. The same GPUs sample and learn in turn; the weights that sample lie
   beside those that learn, on 1, 2, 4 or 8 GPUs of a machine together, as few as leave room. Keys and values take
   what is left: as many completions are drawn at once as fit there.
-* GPUs: figures of their makers' data sheets, dense, in `groupwise/preflight/gpus.py`.
+* GPUs: what their makers publish, dense, and where it can be read: `groupwise/preflight/gpus.py`.
 
-## GRPO from 0.6B to 70B
+`Local` and `FSDP` split and hold what is reckoned here. Weights that sample, split over GPUs, are vLLM servers
+([vLLM](vllm.md)); loading a model needs room for the whole of it in each process's host memory for a moment.
+"""
+MEASURED = """
+## Memory, reckoned beside measured
+
+Two processes, a new model of {millions:.0f} million parameters in float32, computed by torch's
+own operations as on a GPU, AdamW, micro-batches of {tokens} tokens a
+process. Counted is what torch allocates in the first process, which also holds the whole weights that sample:
+
+| micro-batch | measured, MB | reckoned, MB | reckoned / measured |
+|---|---|---|---|
 """
 
 
@@ -83,7 +96,21 @@ def main() -> None:
         f"float32 masters, checkpointing, a reference; {DEVICE} ({device.memory / 1e9:.0f} GB).\n"
     )
     head = "| model | parameters, 10⁹ | GPUs | GB a rank | s a step | tokens/s | bottleneck |\n" + "|---" * 7 + "|\n"
-    (ROOT / "docs" / "scaling.md").write_text(f"{HEAD}\n{about}\n{head}" + "\n".join(lines) + "\n")
+    table = f"\n## GRPO from 0.6B to 70B\n\n{about}\n{head}" + "\n".join(lines) + "\n"
+    (ROOT / "docs" / "scaling.md").write_text(HEAD + measured() + table)
+
+
+def measured() -> str:
+    """What plan_memory.py found."""
+    found = json.loads((ROOT / "benchmarks" / "plan_memory.json").read_text())
+    lines = []
+    for name, case in found["cases"].items():
+        measured, reckoned = case["measured"] / 1e6, case["reckoned"] / 1e6
+        lines.append(
+            f"| {name}, {case['tokens']:,} tokens | {measured:,.0f} | {reckoned:,.0f} | {reckoned / measured:.2f} |"
+        )
+    tokens = " and ".join(f"{case['tokens']:,}" for case in found["cases"].values())
+    return MEASURED.format(millions=found["shape"]["parameters"] / 1e6, tokens=tokens) + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ class Shape:
     """What a plan asks of a model."""
 
     parameters: int
-    largest_unit: int
-    """Parameters of the largest part that is whole on a rank at once: a block, or what is outside of blocks."""
+    block: int
+    """Of the largest block."""
+    outside: int
+    """Of what is outside of blocks: embedding, head and last norm."""
     width: int
     middle: int
     blocks: int
@@ -41,7 +43,8 @@ class Shape:
         middle = text.to_dict().get("intermediate_size") or 4 * text.hidden_size
         return Shape(
             sum(found.values()),
-            max([*units, outside]),
+            max(units, default=0),
+            outside,
             text.hidden_size,
             max(middle) if isinstance(middle, list | tuple) else middle,
             text.num_hidden_layers,

@@ -65,16 +65,32 @@ class Plan:
 
 def state_bytes(shape: Shape, work: Work, processes: int) -> dict[str, float]:
     """Bytes of a rank that are there whatever is learned from: its shares of weights, gradients, optimizer and
-    reference."""
-    each = BYTES[work.dtype]
-    master = 4 if work.dtype == "bfloat16" else 0
+    reference; weights in bfloat16 have float32 masters, whose gradients are float32 too."""
+    each, half = BYTES[work.dtype], work.dtype == "bfloat16"
     share = shape.parameters / processes
     found = {
-        "weights": share * (master or each),
-        "gradients": share * (4 if work.dtype == "bfloat16" else each),
-        "optimizer": share * work.optimizer_bits // 4,
+        "weights": share * each,
+        "masters": share * 4 if half else 0.0,
+        "gradients": share * (4 if half else each),
+        "optimizer": share * work.optimizer_bits * (8 if work.dtype == "float64" else 4) // 16,
     }
     return found | ({"reference": share * each} if work.reference else {})
+
+
+def learning_bytes(shape: Shape, work: Work, processes: int, split: int) -> dict[str, float]:
+    """Bytes of a rank while it learns, beside the weights that sample, which ``split`` GPUs hold together."""
+    each = BYTES[work.dtype]
+    # of a block: its input, two norms', q before and after its norm, attention's and the sum; k, v and k after its
+    # norm; gate, up, what the activation makes of gate, and their product
+    block = 7 * shape.width + 1.5 * shape.kv_width + 4 * shape.middle
+    kept = shape.blocks * shape.width + block if work.checkpointing else shape.blocks * block
+    # whole at once: what is outside of blocks, the block that is computed and the next; and the gradients of these
+    gathered = 2 * (shape.outside + 2 * shape.block) * each if processes > 1 else 0
+    return state_bytes(shape, work, processes) | {
+        "gathered": float(gathered),
+        "activations": float(work.tokens_per_micro_batch * kept * each),
+        "sampling weights": shape.parameters * each / split,
+    }
 
 
 def plan(shape: Shape, work: Work, processes: int, device: Gpu) -> Plan:
@@ -88,13 +104,7 @@ def plan(shape: Shape, work: Work, processes: int, device: Gpu) -> Plan:
 def _split_plan(shape: Shape, work: Work, processes: int, device: Gpu, split: int) -> Plan:
     """The same with the weights that sample split over so many GPUs."""
     each = BYTES[work.dtype]
-    block = 8 * shape.width + 3 * shape.middle
-    kept = shape.blocks * shape.width + block if work.checkpointing else shape.blocks * block
-    memory = state_bytes(shape, work, processes) | {
-        "gathered": 2.0 * shape.largest_unit * each if processes > 1 else 0.0,
-        "activations": float(work.tokens_per_micro_batch * kept * each),
-        "sampling weights": shape.parameters * each / split,
-    }
+    memory = learning_bytes(shape, work, processes, split)
     sampled = work.completions * work.completion_tokens
     tokens = work.completions * (work.prompt_tokens + work.completion_tokens)
     operations = (8 if work.checkpointing else 6) * shape.parameters * tokens * work.passes
