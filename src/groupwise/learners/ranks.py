@@ -47,7 +47,7 @@ class Ranks:
         self._given = started_by_torchrun()
         own = None if self._given else dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self._store = of_this_attempt(own) if own else store_of_all()
-        key = secrets.token_bytes(32)
+        key = bytes.fromhex(secrets.token_hex(32))
         host = os.environ["MASTER_ADDR"] if self._given else "127.0.0.1"
         with Listener(("" if self._given else host, 0), backlog=count, authkey=key) as listener:
             tell(self._store, f"{host}:{listener.address[1]}", key, timeout_seconds)
