@@ -32,7 +32,7 @@ class Local(LearnerOptions):
 
     def over(self, processes: int) -> Self | FSDP:
         """See ``trainable.LearnerConfig``."""
-        same: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(LearnerOptions)}
+        same: dict[str, Any] = {field.name: vars(self)[field.name] for field in fields(LearnerOptions)}
         return self if processes == 1 else FSDP(**same, processes=processes)
 
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> LocalLearner:
