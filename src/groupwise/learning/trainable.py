@@ -204,6 +204,11 @@ class LearnerConfig(Protocol):
         """Returns these options with so many CPU threads, unless they name a number of their own."""
         ...
 
+    def over(self, processes: int) -> LearnerConfig:
+        """Returns these options for so many processes; 0: as many as were started. Raises UserError for a learner of
+        one process alone."""
+        ...
+
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> Policy:
         """Opens a policy on the model in ``directory`` (or of a hub name). ``note`` is called with what a person should
         know. Raises UserError where there is no such model."""
