@@ -80,6 +80,9 @@ PAIRS = {
 
 def _data(differences: Mapping[str, Any]) -> Iterator[Row]:
     for words, (pair, how) in PAIRS.items():
+        if pair not in differences:
+            yield words, "not run", how, "–"
+            continue
         numbers = differences[pair]
         chinese = "Chinese" in words
         bits = numbers[f"bits per byte, {'Chinese problems' if chinese else 'mathematics'}"]

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, recipes, tasks
 
-STEPS = 30  # of pre-training, 32 sequences of 256 tokens each
+STEPS = 24  # of pre-training, 32 sequences of 256 tokens each
 TWO, THREE = (
     tasks.stepwise(level=tasks.Difficulty(operands=(count, count), largest=20), held_out_size=40) for count in (2, 3)
 )
@@ -43,10 +43,10 @@ def run(
         )
         for number, file in enumerate(halves)
     )
-    sft = Stage("sft", recipes.sft, SUMS, steps=200, prompts_per_step=32, learning_rate=3e-3, warmup_steps=5)
+    sft = Stage("sft", recipes.sft, SUMS, steps=120, prompts_per_step=32, learning_rate=3e-3, warmup_steps=5)
     source = OnPolicy(group_size=8, max_completion_tokens=40)
     pairs = replace(TWO, held_out=HELD_OUT)
-    grpo = Stage("grpo", replace(recipes.grpo, source=source), pairs, steps=10, prompts_per_step=16, learning_rate=5e-4)
+    grpo = Stage("grpo", replace(recipes.grpo, source=source), pairs, steps=8, prompts_per_step=16, learning_rate=5e-4)
     return Run(
         name="pretraining",
         model=NewModel(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from groupwise.errors import UserError
 
@@ -66,5 +66,5 @@ def with_processes(recipe: Run, chosen: Namespace) -> Run:
         raise UserError(
             f"the recipe's learner is {type(learner).__name__}; expected Local or FSDP, which several processes compute"
         )
-    same = {field.name: getattr(learner, field.name) for field in fields(LearnerOptions)}
+    same: dict[str, Any] = {field.name: getattr(learner, field.name) for field in fields(LearnerOptions)}
     return replace(recipe, learner=FSDP(**same, processes=asked or 0))

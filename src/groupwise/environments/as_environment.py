@@ -150,7 +150,7 @@ def _of(given: Any) -> Any:
     if _form_of(given) is not None:
         return _remade(given)
     if callable(given):
-        return LazyEnvironment(given)
+        return _checked(given) if _is_called_as_one(given) else LazyEnvironment(given)
     raise UserError(f"an environment is {type(given).__name__} {str(given)[:60]!r}; expected {FORMS}")
 
 
@@ -228,6 +228,17 @@ def _checked(given: Any) -> Any:
             "generator; expected f(row, random)"
         ) from error
     return given
+
+
+def _is_called_as_one(function: Callable[..., Any]) -> bool:
+    """Whether it takes a row and a random generator, as an environment does: then it gives a generator, whatever it is
+    itself. One that makes an environment takes a row at most."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin that does not say
+        return False
+    placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.default is each.empty and each.kind in placed for each in parameters) > 1
 
 
 async def _sent(inner: Any, reply: Reply | None) -> Any:
