@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from groupwise.corpus.mathml_symbols import ACCENTS, FENCES, FUNCTIONS, PLAIN, VARIANTS
+
 TAG = re.compile(
     r"<(?P<close>/?)(?:\w{1,20}:)?(?P<name>[a-zA-Z-]{1,30})(?P<attributes>[^<>]*?)(?P<alone>/?)>|(?P<text>[^<]+)"
 )
@@ -19,106 +21,7 @@ HIDDEN = {"annotation", "annotation-xml", "mphantom", "maligngroup", "malignmark
 DEEPEST = 200
 """Elements in elements; a formula that is deeper is left out."""
 BLANK = re.compile(r"\s+")
-VARIANTS = {
-    "bold": "mathbf",
-    "double-struck": "mathbb",
-    "script": "mathcal",
-    "fraktur": "mathfrak",
-    "sans-serif": "mathsf",
-    "monospace": "mathtt",
-    "bold-italic": "boldsymbol",
-    "normal": "mathrm",
-}
-ACCENTS = {
-    "^": "hat",
-    "ˆ": "hat",
-    "~": "tilde",
-    "˜": "tilde",
-    "¯": "bar",
-    "‾": "overline",
-    "→": "vec",
-    "⃗": "vec",
-    "˙": "dot",
-    "¨": "ddot",
-    "⏞": "overbrace",
-    "_": "underline",
-    "⏟": "underbrace",
-    "ˇ": "check",
-}
-FENCES = {
-    "{": "\\{",
-    "}": "\\}",
-    "‖": "\\|",
-    "⟨": "\\langle",
-    "⟩": "\\rangle",
-    "⌊": "\\lfloor",
-    "⌋": "\\rfloor",
-    "⌈": "\\lceil",
-    "⌉": "\\rceil",
-}
-PLAIN = {
-    "−": "-",
-    "–": "-",
-    "\u2061": "",
-    "\u2062": "",
-    "\u2063": ",",
-    "\u2064": "",
-    "\u00a0": " ",
-    "′": "'",
-    "%": "\\%",
-    "$": "\\$",
-    "#": "\\#",
-    "&": "\\&",
-    "_": "\\_",
-    "…": "\\ldots",
-    "|": "|",
-    "(": "(",
-    ")": ")",
-    "¯": "\\bar{ }",
-    "∞": "\\infty",
-    "≤": "\\le",
-    "≥": "\\ge",
-    "≠": "\\ne",
-    "×": "\\times",
-    "÷": "\\div",
-    "·": "\\cdot",
-    "⋅": "\\cdot",
-    "±": "\\pm",
-    "√": "\\sqrt{ }",
-    "∑": "\\sum",
-    "∏": "\\prod",
-    "∫": "\\int",
-    "→": "\\to",
-    **FENCES,
-}
-FUNCTIONS = {
-    "sin",
-    "cos",
-    "tan",
-    "cot",
-    "sec",
-    "csc",
-    "log",
-    "ln",
-    "exp",
-    "lim",
-    "max",
-    "min",
-    "sup",
-    "inf",
-    "det",
-    "gcd",
-    "arcsin",
-    "arccos",
-    "arctan",
-    "sinh",
-    "cosh",
-    "tanh",
-    "deg",
-    "dim",
-    "ker",
-    "arg",
-}
+ATTRIBUTE = re.compile(r"\b(?P<name>[\w:-]{1,40})\s*=\s*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)')")
 
 
 @dataclass
@@ -131,8 +34,10 @@ class Element:
 
     def attribute(self, name: str, default: str = "") -> str:
         """Returns the value of an attribute; the default where there is none."""
-        found = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", self.attributes)
-        return (found[1] or found[2] or "") if found else default
+        for found in ATTRIBUTE.finditer(self.attributes):
+            if found["name"] == name:
+                return found["double"] or found["single"] or ""
+        return default
 
 
 def latex_of(markup: str) -> str:
@@ -175,8 +80,10 @@ def _resolved(text: str) -> str:
 
 def _unstyled(tex: str) -> str:
     """``{\\displaystyle x}`` as ``x``."""
-    found = re.fullmatch(r"\{\\(?:display|text)style\s*(.*)\}", tex, re.DOTALL)
-    return found[1].strip() if found else tex
+    for style in ("{\\displaystyle", "{\\textstyle"):
+        if tex.startswith(style) and tex.endswith("}") and not tex[len(style) : len(style) + 1].isalpha():
+            return tex[len(style) : -1].strip()
+    return tex
 
 
 def _close(stack: list[Element], name: str) -> None:
