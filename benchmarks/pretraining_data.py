@@ -1,8 +1,8 @@
 """The texts of benchmarks/pretraining.py, out of a folder of real pages and benchmarks: each a jsonl file of documents.
 
 Pages are read with fastwarc and resiliparse, once with their formulas as LaTeX and once without any. ``selected`` are
-those that a fastText classifier, trained on a hundred pages of two sites against pages drawn from the crawl, ranks
-first; ``random`` are drawn from the same crawl. Pages that measure (``unseen``) were taken out before either.
+drawn from those that a fastText classifier, trained on a hundred pages of two sites against pages drawn from the crawl,
+ranks first, ``SHARE`` of the crawl's letters; ``random`` are drawn from the whole crawl. Pages that measure (``unseen``) were taken out before either.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ UNSEEN = 60  # pages of mathematics that only measure
 MATHEMATICS = re.compile(rb"<math\b.*?</math>", re.DOTALL)
 INLINE = re.compile(rb"\\\(.*?\\\)|\\\[.*?\\\]|\$\$.*?\$\$", re.DOTALL)
 SEGMENT_WORDS = 150
+SHARE = 0.17  # of the crawl's letters is collected
+LETTERS = 3000  # of a page are read, so that there are many
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def _text(body: bytes) -> str:
 
 
 def selected(everything: Sequence[Page], others: Sequence[Page], random: Random) -> list[Page]:
-    """The pages of ``everything`` by a classifier's score, best first; it was trained on the seed's sites."""
+    """The pages that a classifier ranks first, as many as have ``SHARE`` of the letters, in random order."""
     import fasttext
 
     seed: list[Page] = []
@@ -97,7 +99,12 @@ def selected(everything: Sequence[Page], others: Sequence[Page], random: Random)
     labels, scores = model.predict([" ".join(page.text.split()) for page in everything], k=2)
     yes = [dict(zip(names, values, strict=True))["__label__yes"] for names, values in zip(labels, scores, strict=True)]
     order = sorted(range(len(everything)), key=lambda place: -yes[place])
-    return [everything[place] for place in order]
+    found, left = [], SHARE * sum(len(page.text) for page in everything)
+    for page in (everything[place] for place in order):
+        if left <= 0:
+            break
+        found, left = [*found, page], left - len(page.text)
+    return random.sample(found, len(found))
 
 
 def _segments(text: str) -> Iterator[str]:
@@ -132,15 +139,15 @@ def write_texts(data: Path, place: Path, size: int) -> dict[str, int]:
     random.shuffle(problems)
     chinese, asked = problems[:900], problems[900:]
     files = {
-        "selected": enough([page.text for page in best], size),
-        "bare": enough([page.bare for page in best], size),
-        "random": enough([page.text for page in drawn], size),
+        "selected": enough([page.text[:LETTERS] for page in best], size),
+        "bare": enough([page.bare[:LETTERS] for page in best], size),
+        "random": enough([page.text[:LETTERS] for page in drawn], size),
         "code": enough(random.sample(code := _programs(data), len(code)), size),
-        "prose": enough([page.text for page in prose], size),
+        "prose": enough([page.text[:LETTERS] for page in prose], size),
         "chinese": enough(chinese, size),
-        "unseen": [page.text[:1500] for page in unseen],
+        "unseen": [page.text[1000:2500] for page in unseen],
         "chinese_unseen": asked,
-        "one": [unseen[0].text[:2000]],
+        "one": [unseen[0].text[1000:2500]],
     }
     place.mkdir(parents=True, exist_ok=True)
     for name, texts in files.items():
