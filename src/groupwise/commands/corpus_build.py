@@ -32,11 +32,12 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.corpus.annotations import read_annotations
     from groupwise.corpus.build import Build
     from groupwise.corpus.engine import Executor
-    from groupwise.corpus.inputs import find_archives, refuse_other_inputs
+    from groupwise.corpus.inputs import find_archives, refuse_missing_packages, refuse_other_inputs
     from groupwise.corpus.seeds import read_seed
     from groupwise.storage.atomic import full_disk_named
 
     executor = Executor.named(chosen.executor)
+    refuse_missing_packages(executor.kind)
     archives = find_archives(chosen.crawl)
     seed = read_seed(chosen.seed)
     out = Path(chosen.out).expanduser()
@@ -64,7 +65,9 @@ def read(arguments: Sequence[str]) -> tuple[Namespace, Corpus]:
     words = _with_file(arguments)
     known = _parser()
     before, flags = flags_of(words)
-    rest = words_of(flag for flag in flags if "." in flag.name)
+    truths = {"true": "True", "false": "False"}
+    numbers = [flag for flag in flags if "." in flag.name]
+    rest = words_of(replace(flag, values=tuple(truths.get(each, each) for each in flag.values)) for flag in numbers)
     chosen = known.parse_args([*before, *words_of(flag for flag in flags if "." not in flag.name)])
     from groupwise.commands.options import parse_value
     from groupwise.config.ranges import refuse_numbers

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-import groupwise
 from groupwise.learners.source import fetched
 
 BLOCK, BLOCKS = 2**16, 64
@@ -19,7 +18,7 @@ BLOCK, BLOCKS = 2**16, 64
 @cache
 def code_fingerprint() -> dict[str, str]:
     """Returns, by what it is, a few letters for each thing that must be alike in all processes."""
-    root = Path(groupwise.__file__).parent
+    root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")

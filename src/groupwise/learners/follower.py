@@ -21,9 +21,8 @@ def opened(kind: str, options: LearnerOptions, directory: str, *others: Any) -> 
     from groupwise.learners.sharding import Sharded
 
     placement = Sharded(pick_device(options.device))
-    if kind == "policy":
-        return LocalLearner(options, directory, *others, placement=placement)
-    return ScorerLearner(options, directory, *others, placement=placement)
+    kinds: dict[str, Any] = {"policy": LocalLearner, "scorer": ScorerLearner}
+    return kinds[kind](options, directory, *others, placement=placement)
 
 
 class Follower:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from groupwise.algorithm import Algorithm
+from groupwise.algorithm import Algorithm, Outputs
 from groupwise.errors import MicroBatchTooLarge
 from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.backward import CoefficientFunction, accumulate, send_back
@@ -165,18 +165,19 @@ class LocalLearner:
         """See ``backward.Backward``. Raises ValueError for the cotangent of an output that was not named, and
         RuntimeError for values or exact_kl without a critic or a reference."""
 
-        networks = self._policy, self._reference, self._critic
-
         def learn(rows: list[int]) -> None:
             with self._inside():
-                seen = rows_or_shortest(rollouts, rows)
-                said = outputs_of(self.placement, networks, seen, self.device, temperature, outputs)
+                said = self._outputs(rows_or_shortest(rollouts, rows), temperature, outputs)
             plain = said.map(lambda tensor: tensor.detach().cpu())
             cotangent = self.placement.agreed(lambda: coefficients(rows, plain), plain, empty=not rows)
             with self._inside():
                 send_back(said, cotangent)
 
         self.budget.each(rollouts, learn, bool(self.slower), together)
+
+    def _outputs(self, rollouts: Sequence[Rollout], temperature: float, wanted: frozenset[str]) -> Outputs:
+        networks = self._policy, self._reference, self._critic
+        return outputs_of(self.placement, networks, rollouts, self.device, temperature, wanted)
 
     def discard(self) -> None:
         """See ``trainable.Policy``."""

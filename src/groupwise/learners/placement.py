@@ -54,6 +54,10 @@ class Placement(Protocol):
         outputs in every process. Raises what ``ask`` raises, and StoppedElsewhere in the other processes."""
         ...
 
+    def let_go(self, model: nn.Module) -> None:
+        """Drops what a forward pass without a backward one has left whole."""
+        ...
+
     def total(self, tensor: Tensor) -> Tensor:
         """Returns the sum over processes."""
         ...
@@ -99,6 +103,9 @@ class OneProcess(Placement):
     def agreed(self, ask: Callable[[], Outputs], said: Outputs, empty: bool) -> Outputs:
         return ask()
 
+    def let_go(self, model: nn.Module) -> None:
+        """Does nothing."""
+
     def total(self, tensor: Tensor) -> Tensor:
         return tensor
 
@@ -127,8 +134,7 @@ def rows_or_shortest(rollouts: Sequence[Rollout], rows: Sequence[int]) -> list[R
 
 def whole_weights(placement: Placement, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yields the parameters of a model by their names, each whole, one at a time; a shared one by both names."""
-    if placement.count > 1 and hasattr(model, "reshard"):
-        model.reshard()
+    placement.let_go(model)
     named = model.named_parameters(remove_duplicate=False)
     return ((name, placement.whole(weight.detach())) for name, weight in named)
 

@@ -114,7 +114,8 @@ class ShardedLearner:
         self, batch: TrainBatch, algorithm: Algorithm, *, on_rows: Callable[[int], None] = lambda rows: None
     ) -> Tally:
         """See ``trainable.Trainable``. Tallies are added up in the order of the micro-batches, as in one process."""
-        sourceless: Any = replace(algorithm, source=None)  # which may hold what can't travel, and has done its work
+        nothing: Any = None
+        sourceless = replace(algorithm, source=nothing)  # which may hold what can't travel, and has done its work
         sent = replace(batch, rollouts=bare(batch.rollouts)), sourceless
         every = self._ranks.call(
             lambda: tallies_of(self._part, batch, algorithm, on_rows), self._number, "accumulate", sent

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
@@ -63,7 +63,7 @@ class Sharded(Placement):
         """Copies parts to parts: at no time is more of it in this process."""
         if model not in self._skeletons:
             return copy.deepcopy(model.base_model if trunk else model)
-        resharded(model)
+        self.let_go(model)
         made, source = copy.deepcopy(self._skeletons[model]), model
         if trunk:
             made, source = made.base_model, model.base_model
@@ -116,6 +116,10 @@ class Sharded(Placement):
             filled[name] = torch.zeros_like(getattr(said, name)) if mine is None else mine
         return Outputs(**filled)
 
+    def let_go(self, model: nn.Module) -> None:
+        if isinstance(model, FSDPModule):
+            model.reshard()
+
     def total(self, tensor: Tensor) -> Tensor:
         dist.all_reduce(tensor)
         return tensor
@@ -146,7 +150,7 @@ class Sharded(Placement):
     def whole_model(self, model: Any) -> Any:
         if model not in self._skeletons:
             return model
-        resharded(model)
+        self.let_go(model)
         skeleton = self._skeletons[model]
         named = dict(model.named_parameters())
         filled: dict[int, Any] = {}
@@ -155,12 +159,6 @@ class Sharded(Placement):
             if not self.rank:
                 filled[id(empty)] = nn.Parameter(tensor, requires_grad=empty.requires_grad)
         return model if self.rank else copy.deepcopy(skeleton, filled)
-
-
-def resharded(model: Any) -> None:
-    """Lets go of what a forward pass without a backward one has left whole."""
-    if hasattr(model, "reshard"):
-        model.reshard()
 
 
 def _skeleton(model: nn.Module) -> Any:
