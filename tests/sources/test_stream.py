@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ledger_replay import FromLedger
 
 import groupwise as gw
 from groupwise import OnPolicy, Stage, recipes
@@ -22,7 +23,6 @@ from groupwise.sinks import Sinks
 from groupwise.sources import DrawContext, Position, RolloutBatch, Stream
 from groupwise.tasks.task import Task
 from groupwise.types import Example
-from ledger_replay import FromLedger
 
 Open = Callable[..., DrawContext]
 INNER = OnPolicy(group_size=3, max_completion_tokens=12)
