@@ -24,7 +24,7 @@ PAGE, RESULT = ROOT / "docs" / "questions.md", ROOT / "benchmarks" / "questions.
 RUNS, MODEL = ROOT / "runs" / "questions", "runs/quickstart/models/sft"
 OPTIONS = ["--options", "examples/tutorial.toml"]
 FEW = ["--evaluate_first", "False", "--evaluation.problems", "20", "--evaluation.sampled_problems", "0"]
-SEEDS, TARGET, SMOOTH, LONGEST = (0, 1, 2), 0.8, 3, 60
+SEEDS, TARGET, SMOOTH, LONGEST = (0, 1, 2), 0.8, 3, 40
 
 
 def main() -> int:

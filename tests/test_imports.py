@@ -135,6 +135,7 @@ ROOMS = {
     "environments": "errors isolation output types values",
     "tokens": "environments errors types",
     "cli": "errors output values",
+    "__main__": "cli",
     "config": "errors output values",
     "foreign": "errors output",
     "storage": "errors output",

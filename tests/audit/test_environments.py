@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from random import Random
@@ -55,7 +55,7 @@ def test_what_breaks_hears_much_or_changes_its_mind_is_named() -> None:
         said = yield "hello"
         if not said:
             raise ValueError("nothing was said")
-        yield f"process {os.getpid()}"
+        yield f"it is {time.time_ns()}"
         for _ in range(9):
             yield "and"
 

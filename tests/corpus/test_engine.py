@@ -55,7 +55,7 @@ def test_every_task_runs_once(tmp_path: Path, workers: int, capfd: pytest.Captur
 
 def test_a_process_that_is_ended_from_outside_ends_the_command(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", DEATH, str(tmp_path / "logs")], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", DEATH, str(tmp_path / "logs")], capture_output=True, text=True, timeout=100
     )
     assert done.returncode != 0
     assert "ended from outside" in done.stderr

@@ -66,11 +66,9 @@ SPOILT: dict[str, Callable[[Choice], Any]] = {
         }
     ),
     "weights that nobody gave": of(weight_versions=[{"version": "99", "start": 0, "end": 400}]),
-    "weights of a part": of(weight_versions=[]),
+    "no weights, as servers before 0.32": of(weight_versions=[]),
 }
 ROUTES = ["/pause", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/resume"]
-HARMLESS = {"weights of a part"}
-"""Servers before 0.32 name no weights."""
 
 
 @pytest.mark.parametrize("name", SPOILT)
@@ -84,7 +82,7 @@ def test_one_answer_in_three_is_spoilt(place: Place, expected: Found, name: str)
     assert place.notes == []
 
 
-@pytest.mark.parametrize("name", set(SPOILT) - HARMLESS - {"weights that nobody gave"})
+@pytest.mark.parametrize("name", ["half a JSON", "a page", "no ids", "an infinite one", "an end by force"])
 def test_every_answer_is_spoilt(place: Place, name: str) -> None:
     """The run ends with one line."""
     bad = place.serve()
@@ -112,7 +110,7 @@ def test_weights_that_are_accepted_and_not_taken(place: Place, model: Any) -> No
             weight.copy_(before[name])
 
 
-@pytest.mark.parametrize("status", [302, 401, 403, 404, 422])
+@pytest.mark.parametrize("status", [302, 401, 404])
 def test_a_server_that_refuses_later_ends_the_run_with_its_words(place: Place, status: int) -> None:
     server = place.serve()
     engine = place.loaded()
@@ -123,7 +121,7 @@ def test_a_server_that_refuses_later_ends_the_run_with_its_words(place: Place, s
     assert server.begun < 20, "it is not followed, nor asked for ever"
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_server_that_is_busy_is_asked_again(place: Place, expected: Found, status: int) -> None:
     bad, _ = place.serve(), place.serve()
     engine = place.loaded(concurrent=4)

@@ -31,7 +31,7 @@ def _always(*words: str) -> Talk:
 
 def _calls(arguments: Mapping[str, Any], times: int = 1) -> Talk:
     def talk(turn: int, heard: str, tools: Sequence[str]) -> Reply:
-        return Reply("", [Call(name, dict(arguments)) for name in (tools or ("no_such_tool",))[:1] * times])
+        return Reply("", [Call(name, dict(arguments)) for name in [*tools, "no_such_tool"][:1] * times])
 
     return talk
 

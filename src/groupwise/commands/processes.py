@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from groupwise.errors import UserError
 
@@ -51,20 +51,9 @@ def with_processes(recipe: Run, chosen: Namespace) -> Run:
 
     Raises UserError for a number below 1, and for a learner that knows of no processes.
     """
-    from groupwise.learners import FSDP, Local
-    from groupwise.learners.options import LearnerOptions
-
     asked: int | None = chosen.processes
     if asked is not None and asked < 1:
         raise UserError(f"--processes is {asked}; expected 1 or more")
-    learner = recipe.learner
-    if isinstance(learner, FSDP):
-        return recipe if asked is None else replace(recipe, learner=replace(learner, processes=asked))
-    if not started_by_torchrun() and asked in (None, 1):
+    if asked is None and not started_by_torchrun():
         return recipe
-    if not isinstance(learner, Local):
-        raise UserError(
-            f"the recipe's learner is {type(learner).__name__}; expected Local or FSDP, which several processes compute"
-        )
-    same: dict[str, Any] = {field.name: getattr(learner, field.name) for field in fields(LearnerOptions)}
-    return replace(recipe, learner=FSDP(**same, processes=asked or 0))
+    return replace(recipe, learner=recipe.learner.over(asked or 0))

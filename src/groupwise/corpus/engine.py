@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def _deaths_seen(workers: int) -> Iterator[None]:
     """
     import multiprocess
 
+    _end_with_this_process()
     over, dead = threading.Event(), threading.Event()
     before = {each.pid for each in multiprocess.active_children()}
 
@@ -130,7 +132,8 @@ def _deaths_seen(workers: int) -> Iterator[None]:
         while not over.wait(0.1):
             known |= {each.pid: each for each in multiprocess.active_children() if each.pid not in before}
             ended = any(each.exitcode not in (None, 0, -signal.SIGTERM) for each in known.values())
-            if ended or len(known) > workers + 1:  # the pool begins a new one only where one was ended
+            numbers = [int(each.name.rpartition("-")[2]) for each in known.values()]
+            if ended or (numbers and max(numbers) > min(numbers) + workers):  # the pool began another in place of one
                 dead.set()
                 _thread.interrupt_main()
                 if not over.wait(LEAVING_SECONDS):  # a pool that lost a process may wait for it in its own end, too
@@ -149,6 +152,18 @@ def _deaths_seen(workers: int) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+
+
+@lru_cache(maxsize=1)
+def _end_with_this_process() -> None:
+    """Has what is forked from here, such as a pool's manager, end where this process is ended."""
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def follow() -> None:
+        if os.getppid() == parent:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    os.register_at_fork(after_in_child=follow)
 
 
 def _be_quiet() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -29,6 +29,11 @@ class Local(LearnerOptions):
     def with_threads(self, threads: int) -> Self:
         """See ``trainable.LearnerConfig``."""
         return replace(self, threads=self.threads or threads)
+
+    def over(self, processes: int) -> Self | FSDP:
+        """See ``trainable.LearnerConfig``."""
+        same: dict[str, Any] = {field.name: vars(self)[field.name] for field in fields(LearnerOptions)}
+        return self if processes == 1 else FSDP(**same, processes=processes)
 
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> LocalLearner:
         """Opens a learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none.
@@ -65,6 +70,10 @@ class FSDP(LearnerOptions):
     def with_threads(self, threads: int) -> Self:
         """See ``trainable.LearnerConfig``."""
         return replace(self, threads=self.threads or threads)
+
+    def over(self, processes: int) -> Self:
+        """See ``trainable.LearnerConfig``."""
+        return replace(self, processes=processes or self.processes)
 
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> ShardedLearner:
         """See ``Local.open``."""

@@ -18,7 +18,7 @@ BLOCK, BLOCKS = 2**16, 64
 @cache
 def code_fingerprint() -> dict[str, str]:
     """Returns, by what it is, a few letters for each thing that must be alike in all processes."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, Listener
@@ -24,7 +25,7 @@ from groupwise.errors import UserError
 from groupwise.learners.blame import RankLost, first_cause, first_words, of_transport, told
 from groupwise.learners.fingerprint import code_fingerprint, different
 from groupwise.learners.launch import started_by_torchrun
-from groupwise.learners.process_group import GRACE, is_here, join, store_of_all, tell
+from groupwise.learners.process_group import GRACE, is_here, join, of_this_attempt, store_of_all, tell, tell_over
 
 FOLLOWER = "groupwise.learners.follower"
 SECONDS_TO_END = 5.0
@@ -34,22 +35,27 @@ class Ranks:
     """These are the processes of a run as the first of them, rank 0, sees them. One group of them at a time serves all
     learners."""
 
+    begun = False
+    """Whether there were any in this process."""
+
     def __init__(self, count: int, timeout_seconds: float) -> None:
+        Ranks.begun = True
         self.count, self.timeout, self.users = count, timeout_seconds, 0
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self._links: dict[int, Connection] = {}
         self._busy, self._closed, self.lost = threading.Lock(), False, ""
         self._given = started_by_torchrun()
-        self._store = store_of_all() if self._given else _own_store()
-        key = secrets.token_bytes(32)
+        own = None if self._given else dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self._store = of_this_attempt(own) if own else store_of_all()
+        key = bytes.fromhex(secrets.token_hex(32))
         host = os.environ["MASTER_ADDR"] if self._given else "127.0.0.1"
         with Listener(("" if self._given else host, 0), backlog=count, authkey=key) as listener:
             tell(self._store, f"{host}:{listener.address[1]}", key, timeout_seconds)
             atexit.register(self.close)
-            if not self._given:
-                self._start(self._store.port)
-            self._meet(listener)
-        join(self._store, 0, count, timeout_seconds)
+            if own:
+                self._start(own.port)
+            self._meet(listener, key)
+        join(self._store, 0, count, timeout_seconds, key)
 
     def _start(self, port: int) -> None:
         threads = str(max(1, torch.get_num_threads() // self.count))
@@ -64,11 +70,14 @@ class Ranks:
                 start_new_session=True,  # a terminal's Ctrl-C is rank 0's to answer
             )
 
-    def _meet(self, listener: Listener) -> None:
+    def _meet(self, listener: Listener, key: bytes) -> None:
         """Waits for the others. Raises UserError for one that computes with other code."""
-        ours = code_fingerprint()
+        ours, until = code_fingerprint(), time.monotonic() + self.timeout
         for rank in range(1, self.count):
-            while not is_here(self._store, rank):
+            while not is_here(self._store, rank, key):
+                time.sleep(0.02)
+                if time.monotonic() > until:
+                    raise self._gone(f"rank {rank} of {self.count} did not come within {self.timeout:g} s")
                 if rank in self.processes and self.processes[rank].poll() is not None:
                     raise self._gone(f"rank {rank} {self._state(rank)} before it began")
         for _ in range(1, self.count):
@@ -230,8 +239,8 @@ def end_ranks() -> None:
 
 def release_ranks() -> None:
     """Lets the processes that torchrun started go, where the run is over and needed none of them."""
-    if not _open and int(os.environ["WORLD_SIZE"]) > 1:
-        _open[0] = Ranks(int(os.environ["WORLD_SIZE"]), 600.0)
+    if not Ranks.begun:
+        tell_over(store_of_all(), int(os.environ["WORLD_SIZE"]))
     end_ranks()
 
 
@@ -245,8 +254,3 @@ def packed(message: Any) -> bytes:
             f"learner FSDP: the other processes can't be told of this algorithm ({error}); expected slots that hold "
             "plain values"
         ) from error
-
-
-def _own_store() -> dist.TCPStore:
-    """A store of this process, which has chosen a free port for it."""
-    return dist.TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)

@@ -88,13 +88,17 @@ class Trainable(Protocol):
         """Counts optimiser updates."""
         ...
 
-    threads: int
-    """CPU threads that it computes with; a resumed run is given the number that it began with."""
+
     tokenizer: Any
     stop_tokens: tuple[int, ...]
     """Ids that end a completion by the model's generation config."""
     context_tokens: int
     """Prompt and completion together are at most this long."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that it computes with; a resumed run is given the number that it began with."""
+        ...
 
     @property
     def policy(self) -> Policy | None:
@@ -202,6 +206,11 @@ class LearnerConfig(Protocol):
 
     def with_threads(self, threads: int) -> Self:
         """Returns these options with so many CPU threads, unless they name a number of their own."""
+        ...
+
+    def over(self, processes: int) -> LearnerConfig:
+        """Returns these options for so many processes; 0: as many as were started. Raises UserError for a learner of
+        one process alone."""
         ...
 
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> Policy:

@@ -67,7 +67,8 @@ class AgentProcess:
         """Kills what is left of it."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):  # one that stands in the kernel ends when it comes back
+            self._process.wait(GRACE_SECONDS)
         for thread in self._threads:
             thread.join(GRACE_SECONDS)
 
