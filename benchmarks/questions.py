@@ -173,7 +173,7 @@ def kl() -> dict[str, Any]:
 def scores() -> dict[str, Any]:
     """A reward model from pairs of the policy's own answers, and what it says of right and of wrong ones."""
     data = ("--model", MODEL, "--data", "stepwise:1", "--reward", "answer", "--max_completion_tokens", "48")
-    size = ("--prompts_per_step", "32", "--steps", "60", "--learning_rate", "2e-3")
+    size = ("--prompts_per_step", "32", "--steps", "60", "--learning_rate", "2e-3", "--source.prompts", "512")
     run("reward_model_samples", "judge", *size, *FEW[2:4], options=data)
     judge = RUNS / "judge" / "models" / "reward_model_samples"
     run("grpo", "judged", "--reward", f"outcome:{judge}", "--judge", "answer", "--steps", "1", *FEW)

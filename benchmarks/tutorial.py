@@ -25,8 +25,9 @@ PAGE, RESULT, PICTURE = (
     ROOT / "docs" / "tutorial.svg",
 )
 COMMAND = re.compile(r"^\$ groupwise (run .*?--out runs/tutorial/(\S+).*)$", re.MULTILINE)
-SHOWN = {"grpo": "#3b82f6", "ppo": "#e5534b", "gspo": "#3fa45b"}
-"""Runs whose rewards the picture has."""
+SHOWN = (("ppo", "grpo"), ("grpo-minibatches", "gspo"))
+"""Runs whose rewards the picture has, panel by panel."""
+COLOURS = {"ppo": "#e5534b", "grpo": "#3b82f6", "grpo-minibatches": "#3b82f6", "gspo": "#3fa45b"}
 BUSY = 3.0
 """A load from which on seconds are those of other work, too, and are left out."""
 ENDS = 3  # steps at either end over which a mean is taken
@@ -151,13 +152,21 @@ def picture(runs: dict[str, Any]) -> str:
     from method_svg import Curve, Panel
     from method_svg import picture as drawn
 
-    curves = []
-    for name, colour in SHOWN.items():
-        if name in runs:
-            rewards = runs[name]["rewards"]
-            ys = [mean(rewards[max(0, at - 2) : at + 1]) for at in range(len(rewards))]
-            curves.append(Curve(name, [128.0 * (at + 1) for at in range(len(ys))], ys, colour, [0] * len(ys)))
-    return drawn("tutorial", [Panel("mean reward", "completions sampled", curves)]) if curves else ""
+    panels = []
+    for names in SHOWN:
+        curves = []
+        for name in names:
+            if name in runs:
+                rewards = runs[name]["rewards"]
+                ys = [mean(rewards[max(0, at - 2) : at + 1]) for at in range(len(rewards))]
+                short = name.removesuffix("-minibatches")
+                curves.append(
+                    Curve(short, [128.0 * (at + 1) for at in range(len(ys))], ys, COLOURS[name], [0] * len(ys))
+                )
+        if curves:
+            title = "mean reward, " + (" and ".join(names) if "gspo" not in names else "4 updates a draw")
+            panels.append(Panel(title, "completions sampled", curves))
+    return drawn("tutorial", panels)
 
 
 if __name__ == "__main__":
