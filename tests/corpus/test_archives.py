@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from groupwise.corpus.archives import RawPage, Read, Refused, read_archive, unchunked
+from groupwise.corpus.archives import RawPage, Refused, read_archive
+from groupwise.corpus.http_messages import Read, unchunked
 
 PAGE = b"<html><body><p>" + b"words of a page " * 20 + b"</p></body></html>"
 HTML = "Content-Type: text/html"
