@@ -119,7 +119,8 @@ def _is_markup(body: bytes) -> bool:
 
 def unchunked(body: bytes) -> bytes:
     """The body without the sizes between its chunks; as it is where it is not chunked after all."""
-    pieces, place = [], 0
+    pieces: list[bytes] = []
+    place = 0
     while True:
         end = body.find(b"\n", place, place + 200)
         word = body[place : max(end, place)].partition(b";")[0].strip()
