@@ -17,6 +17,7 @@ ANNOTATION = re.compile(
     r"<(?:\w{1,20}:)?annotation\b[^<>]*encoding\s*=\s*[\"'][^\"'<>]*tex[^\"'<>]*[\"'][^<>]*>(?P<tex>[^<]*)<",
     re.IGNORECASE,
 )
+ATTRIBUTE = re.compile(r"(?<![\w:-])([\w:-]{1,40})\s{0,9}=\s{0,9}(?:\"([^\"]*)\"|'([^']*)')")
 HIDDEN = {"annotation", "annotation-xml", "mphantom", "maligngroup", "malignmark", "script", "style", "none"}
 DEEPEST = 200
 """Elements in elements; a formula that is deeper is left out."""
@@ -33,8 +34,8 @@ class Element:
 
     def attribute(self, name: str, default: str = "") -> str:
         """Returns the value of an attribute; the default where there is none."""
-        found = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", self.attributes)
-        return (found[1] or found[2] or "") if found else default
+        found = {each: first or second for each, first, second in ATTRIBUTE.findall(self.attributes)}
+        return found.get(name, default)
 
 
 def latex_of(markup: str) -> str:
