@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from groupwise.corpus.archives import RawPage, Read, Refused, read_archive
-from groupwise.corpus.http_body import unchunked
+from groupwise.corpus.archives import RawPage, Refused, read_archive
+from groupwise.corpus.http_messages import Read, unchunked
 
 PAGE = b"<html><body><p>" + b"words of a page " * 20 + b"</p></body></html>"
 HTML = "Content-Type: text/html"
@@ -34,7 +34,7 @@ def chunked(body: bytes, size: int = 50) -> bytes:
         (f"{HTML}\r\nContent-Encoding: deflate", zlib.compress(PAGE)[2:-4]),
         (f"{HTML}\r\nTransfer-Encoding: chunked", chunked(PAGE)),
         (f"{HTML}\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip", chunked(gzip.compress(PAGE, mtime=0))),
-        (f"{HTML}\r\nContent-Encoding: gzip, gzip", gzip.compress(gzip.compress(PAGE, mtime=0), mtime=0)),
+        (f"{HTML}\r\nContent-Encoding: gzip, gzip", gzip.compress(gzip.compress(PAGE, mtime=0))),
         (f"{HTML}\r\nContent-Encoding: identity", PAGE),
         (f"{HTML}\r\nContent-Encoding: gzip", PAGE),
         (f"{HTML}\r\nContent-Encoding: deflate", PAGE),
@@ -66,10 +66,7 @@ def test_a_page_is_read_however_it_was_sent(
         ("empty", {"body": b"  \n"}),
         ("size", {"body": b"a" * (5 << 20)}),
         ("size", {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(bytes(40 << 20), mtime=0)}),
-        (
-            "broken compression",
-            {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(PAGE, mtime=0)[:-20]},
-        ),
+        ("broken compression", {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(PAGE, mtime=0)[:-20]}),
         ("content encoding", {"headers": f"{HTML}\r\nContent-Encoding: br", "body": b"\x0b\x02"}),
         ("no address", {"url": ""}),
         ("bad address", {"url": "javascript:alert(1)"}),

@@ -10,24 +10,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from groupwise.corpus.addresses import normal_form
-from groupwise.corpus.http_body import BINARY, HEAD_BYTES, Message, NoPage, decoded, is_markup, message_of, unchunked
+from groupwise.corpus.http_messages import HEAD_BYTES, MEGABYTE, NoPage, Read, charset_of, message_of, page_body
 
 SUFFIXES = (".warc", ".warc.gz", ".warc.zst")
-PAGES = ("text/html", "application/xhtml+xml")
-UNKNOWN = ("", "application/octet-stream", "unknown/unknown", "content/unknown")
-MEGABYTE = 1 << 20
-
-
-@dataclass(frozen=True)
-class Read:
-    """This value says what of an archive is a page."""
-
-    megabytes: Annotated[float, "(0, inf)"] = 4.0
-    """Size of a page, as sent and decoded, beyond which it is dropped."""
-    statuses: tuple[int, ...] = (200,)
 
 
 @dataclass(frozen=True)
@@ -133,45 +121,10 @@ def _page(record: Any, name: str, read: Read) -> RawPage | Refused:
         message = message_of(block)
         body = page_body(message, read)
         date = str(headers.get("WARC-Date") or "")[:40]
-        return RawPage(name, _clean(url), address, date, _charset(message.headers.get("content-type", "")), body)
+        return RawPage(name, _clean(url), address, date, charset_of(message.headers.get("content-type", "")), body)
     except NoPage as why:
         return Refused(name, _clean(url)[:500], why.reason, why.evidence)
 
 
 def _clean(url: str) -> str:
     return url.encode("utf-8", "replace").decode()
-
-
-def page_body(message: Message, read: Read) -> bytes:
-    """The bytes of a page, decoded. Raises NoPage for what is none."""
-    if message.status not in read.statuses:
-        raise NoPage(
-            f"status {message.status // 100}xx" if 100 <= message.status < 600 else "status unknown",
-            str(message.status),
-        )
-    kind = message.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in PAGES and kind not in UNKNOWN:
-        raise NoPage("no HTML", kind[:80])
-    most = int(read.megabytes * MEGABYTE)
-    body = message.body
-    if "chunked" in message.headers.get("transfer-encoding", "").lower():
-        body = unchunked(body)
-    body = decoded(body, message.headers.get("content-encoding", ""), most)
-    if len(body) > most:
-        raise NoPage("size", f"more than {read.megabytes:g} MB")
-    if not body.strip():
-        raise NoPage("empty")
-    if body.startswith(BINARY):
-        raise NoPage("no HTML", f"begins {body[:4]!r}")
-    if kind in UNKNOWN and not is_markup(body):
-        raise NoPage("no HTML", "no type given, and no markup in it")
-    return body
-
-
-def _charset(kind: str) -> str:
-    """``utf-8`` of ``text/html; charset="utf-8"``."""
-    for part in kind.split(";")[1:]:
-        name, _, value = part.partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip().strip("\"'")[:40]
-    return ""

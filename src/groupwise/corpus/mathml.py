@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from groupwise.corpus.mathml_symbols import ACCENTS, FENCES, FUNCTIONS, PLAIN, VARIANTS
+from groupwise.corpus.mathml_names import ACCENTS, FENCES, FUNCTIONS, PLAIN, VARIANTS
 
 TAG = re.compile(
     r"<(?P<close>/?)(?:\w{1,20}:)?(?P<name>[a-zA-Z-]{1,30})(?P<attributes>[^<>]*?)(?P<alone>/?)>|(?P<text>[^<]+)"
@@ -17,11 +17,11 @@ ANNOTATION = re.compile(
     r"<(?:\w{1,20}:)?annotation\b[^<>]*encoding\s*=\s*[\"'][^\"'<>]*tex[^\"'<>]*[\"'][^<>]*>(?P<tex>[^<]*)<",
     re.IGNORECASE,
 )
+ATTRIBUTE = re.compile(r"(?<![\w:-])([\w:-]{1,40})\s{0,9}=\s{0,9}(?:\"([^\"]*)\"|'([^']*)')")
 HIDDEN = {"annotation", "annotation-xml", "mphantom", "maligngroup", "malignmark", "script", "style", "none"}
 DEEPEST = 200
 """Elements in elements; a formula that is deeper is left out."""
 BLANK = re.compile(r"\s+")
-ATTRIBUTE = re.compile(r"\b(?P<name>[\w:-]{1,40})\s*=\s*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)')")
 
 
 @dataclass
@@ -34,10 +34,8 @@ class Element:
 
     def attribute(self, name: str, default: str = "") -> str:
         """Returns the value of an attribute; the default where there is none."""
-        for found in ATTRIBUTE.finditer(self.attributes):
-            if found["name"] == name:
-                return found["double"] or found["single"] or ""
-        return default
+        found = {each: first or second for each, first, second in ATTRIBUTE.findall(self.attributes)}
+        return found.get(name, default)
 
 
 def latex_of(markup: str) -> str:
@@ -80,10 +78,8 @@ def _resolved(text: str) -> str:
 
 def _unstyled(tex: str) -> str:
     """``{\\displaystyle x}`` as ``x``."""
-    for style in ("{\\displaystyle", "{\\textstyle"):
-        if tex.startswith(style) and tex.endswith("}") and not tex[len(style) : len(style) + 1].isalpha():
-            return tex[len(style) : -1].strip()
-    return tex
+    found = re.fullmatch(r"\{\\(?:display|text)style\s*(.*)\}", tex, re.DOTALL)
+    return found[1].strip() if found else tex
 
 
 def _close(stack: list[Element], name: str) -> None:

@@ -1,11 +1,18 @@
-"""This module takes an HTTP response apart and decodes its body: chunks, compressions, never beyond a limit."""
+"""This module takes an HTTP response apart: its status, its headers, and the bytes of the page in it.
+
+What calls itself chunked or compressed and is not is taken as it is; nothing is unpacked to more than a page's size.
+"""
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from typing import Annotated
 
+PAGES = ("text/html", "application/xhtml+xml")
+UNKNOWN = ("", "application/octet-stream", "unknown/unknown", "content/unknown")
 HEAD_BYTES = 64 << 10
+MEGABYTE = 1 << 20
 MARKUP = (
     b"<!doctype html",
     b"<html",
@@ -31,6 +38,15 @@ BINARY = (
     b"BM",
     b"OggS",
 )
+
+
+@dataclass(frozen=True)
+class Read:
+    """This value says what of an archive is a page."""
+
+    megabytes: Annotated[float, "(0, inf)"] = 4.0
+    """Size of a page, as sent and decoded, beyond which it is dropped."""
+    statuses: tuple[int, ...] = (200,)
 
 
 @dataclass
@@ -68,8 +84,33 @@ def message_of(block: bytes) -> Message:
     return Message(status, headers, body)
 
 
-def is_markup(body: bytes) -> bool:
-    """Says whether it looks like a page where nobody said what it is."""
+def page_body(message: Message, read: Read) -> bytes:
+    """The bytes of a page, decoded. Raises NoPage for what is none."""
+    if message.status not in read.statuses:
+        raise NoPage(
+            f"status {message.status // 100}xx" if 100 <= message.status < 600 else "status unknown",
+            str(message.status),
+        )
+    kind = message.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in PAGES and kind not in UNKNOWN:
+        raise NoPage("no HTML", kind[:80])
+    most = int(read.megabytes * MEGABYTE)
+    body = message.body
+    if "chunked" in message.headers.get("transfer-encoding", "").lower():
+        body = unchunked(body)
+    body = _decoded(body, message.headers.get("content-encoding", ""), most)
+    if len(body) > most:
+        raise NoPage("size", f"more than {read.megabytes:g} MB")
+    if not body.strip():
+        raise NoPage("empty")
+    if body.startswith(BINARY):
+        raise NoPage("no HTML", f"begins {body[:4]!r}")
+    if kind in UNKNOWN and not _is_markup(body):
+        raise NoPage("no HTML", "no type given, and no markup in it")
+    return body
+
+
+def _is_markup(body: bytes) -> bool:
     start = body[:4096].lower()
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         start = start.replace(b"\0", b"")
@@ -93,7 +134,7 @@ def unchunked(body: bytes) -> bytes:
         place += 2 if body[place : place + 2] == b"\r\n" else 1 if body[place : place + 1] == b"\n" else 0
 
 
-def decoded(body: bytes, encoding: str, most: int) -> bytes:
+def _decoded(body: bytes, encoding: str, most: int) -> bytes:
     """The body without its compressions, never more than ``most`` bytes and one. Raises NoPage for a broken one."""
     names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
     if len(names) > 4:
@@ -121,7 +162,7 @@ def _inflated(body: bytes, most: int, name: str) -> bytes:
         if not unzip.eof and len(found) <= most:
             raise NoPage("broken compression", f"{name} ends after {len(body):,} bytes, in the middle")
         return found
-    if name == "deflate" and is_markup(body):
+    if name == "deflate" and _is_markup(body):
         return body
     raise NoPage("broken compression", f"{name}: {why[:100]}")
 
@@ -136,3 +177,12 @@ def _unpacked(body: bytes, most: int) -> bytes:
             return bytes(reader.read(most + 1))
     except zstandard.ZstdError as error:
         raise NoPage("broken compression", f"zstd: {str(error)[:100]}") from None
+
+
+def charset_of(kind: str) -> str:
+    """``utf-8`` of ``text/html; charset="utf-8"``."""
+    for part in kind.split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip("\"'")[:40]
+    return ""

@@ -1,4 +1,4 @@
-"""This module has the tables by which MathML becomes LaTeX: fonts, accents, fences, plain symbols, functions."""
+"""This module holds the names that MathML's styles, accents, fences and symbols have in LaTeX."""
 
 from __future__ import annotations
 
