@@ -66,7 +66,10 @@ def test_a_page_is_read_however_it_was_sent(
         ("empty", {"body": b"  \n"}),
         ("size", {"body": b"a" * (5 << 20)}),
         ("size", {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(bytes(40 << 20), mtime=0)}),
-        ("broken compression", {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(PAGE, mtime=0)[:-20]}),
+        (
+            "broken compression",
+            {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(PAGE, mtime=0)[:-20]},
+        ),
         ("content encoding", {"headers": f"{HTML}\r\nContent-Encoding: br", "body": b"\x0b\x02"}),
         ("no address", {"url": ""}),
         ("bad address", {"url": "javascript:alert(1)"}),
