@@ -31,10 +31,11 @@ from pyarrow import parquet
 
 from groupwise.corpus.addresses import normal_form, prefixes
 from groupwise.corpus.annotations import write_annotations
-from groupwise.corpus.archives import RawPage, Read, read_archive
+from groupwise.corpus.archives import RawPage, read_archive
 from groupwise.corpus.classifier import FastText
 from groupwise.corpus.duplicates import MinHash
 from groupwise.corpus.extraction import Extract, text_of
+from groupwise.corpus.http_messages import Read
 from groupwise.corpus.unique import Pages
 
 HERE = Path(__file__).resolve().parent

@@ -177,7 +177,7 @@ def main() -> None:
         for seed in seeds:
             missing(seed, choice)
     rows = [json.loads(path.read_text()) for path in sorted((PLACE / "rows").glob("*.json"))]
-    sizes = {"bytes": BYTES, "tokens": EXAMPLE["STEPS"] * 32 * 255, "texts": json.loads(texts.read_text())}
+    sizes = {"bytes": BYTES, "tokens": EXAMPLE["STEPS"] * 8 * 255, "texts": json.loads(texts.read_text())}
     result = {"machine": machine(), "versions": versions(), "sizes": sizes, "differences": compared(rows), "runs": rows}
     RESULT.write_text(written(result))
 

@@ -22,8 +22,8 @@ EXAMPLES = """  groupwise corpus build --crawl crawl/ --seed seed.txt --out corp
   groupwise corpus build --crawl crawl/ --seed seed.txt --against gsm8k cmath --out corpus --executor local:16
   groupwise corpus build openwebmath --crawl crawl/ --seed seed.txt --out corpus --recall.share 0.2
   groupwise corpus build own.py --config corpus.toml"""
-SETTINGS = "settings.json"
-SEVERAL = ("crawl", "seed", "against", "annotate")
+EXECUTORS = "local:N (default), ray:N, ray:ADDRESS, slurm:PARTITION:N"
+NUMBERS = "any number of a stage: --recall.share 0.2, --extract.seconds 10"
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -133,17 +133,10 @@ def _parser() -> ArgumentParser:
         "--against", metavar="NAME", nargs="+", default=[], help="benchmarks to keep out: NAME, FILE, NAME=FILE"
     )
     known.add_argument("--benchmarks", metavar="DIR", help="a folder that holds NAME/test.jsonl (else: the hub)")
-    known.add_argument(
-        "--executor", metavar="KIND", default="local", help="local:N (default), ray:N, ray:ADDRESS, slurm:PARTITION:N"
-    )
+    known.add_argument("--executor", metavar="KIND", default="local", help=EXECUTORS)
     known.add_argument("--rebuild", action="store_true", help="make anew what other inputs or settings touch")
     known.add_argument("--config", metavar="FILE", help="options from a TOML or YAML file")
-    known.add_argument(
-        "--STAGE.NAME",
-        metavar="VALUE",
-        dest="_",
-        help="any number of a stage: --recall.share 0.2, --extract.seconds 10",
-    )
+    known.add_argument("--STAGE.NAME", metavar="VALUE", dest="_", help=NUMBERS)
     return known
 
 

@@ -151,7 +151,7 @@ def _deaths_seen(workers: int) -> Iterator[None]:
         raise UserError(DEATH) from None
     finally:
         over.set()
-        watcher.join()
+        watcher.join(timeout=LEAVING_SECONDS)
 
 
 @lru_cache(maxsize=1)

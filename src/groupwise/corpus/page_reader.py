@@ -98,7 +98,7 @@ class PageReader:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.communicate()
+            process.communicate(timeout=START_SECONDS)
 
 
 def _text(answer: dict[str, Any]) -> Text | None:
@@ -115,4 +115,4 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
         time.sleep(0.01)
     if process.poll() is None:
         process.kill()
-    return process.wait()
+    return process.wait(timeout=START_SECONDS)

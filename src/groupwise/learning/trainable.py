@@ -88,7 +88,6 @@ class Trainable(Protocol):
         """Counts optimiser updates."""
         ...
 
-
     tokenizer: Any
     stop_tokens: tuple[int, ...]
     """Ids that end a completion by the model's generation config."""
