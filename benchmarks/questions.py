@@ -174,11 +174,14 @@ def scores() -> dict[str, Any]:
     """A reward model from pairs of the policy's own answers, and what it says of right and of wrong ones."""
     data = ("--model", MODEL, "--data", "stepwise:1", "--reward", "answer", "--max_completion_tokens", "48")
     size = ("--prompts_per_step", "32", "--steps", "60", "--learning_rate", "2e-3", "--source.prompts", "512")
-    run("reward_model_samples", "judge", *size, *FEW[2:4], options=data)
     judge = RUNS / "judge" / "models" / "reward_model_samples"
+    if not judge.exists():
+        run("reward_model_samples", "judge", *size, *FEW[2:4], options=data)
     run("grpo", "judged", "--reward", f"outcome:{judge}", "--judge", "answer", "--steps", "1", *FEW)
     found = rows("judged")
-    said = {kind: [row["reward"] for row in found if row["correct"] is kind] for kind in (True, False)}
+    said: dict[bool, list[float]] = {True: [], False: []}
+    for row in found:
+        said[row["text"].strip().endswith(f"#### {row['answer']}")].append(row["reward"])
     pairs = [right > wrong for right in said[True] for wrong in said[False]]
     return {
         "right": {"mean": statistics.fmean(said[True]), "count": len(said[True])},
