@@ -6,6 +6,7 @@ An actor starts it where a placement group has room, and hands on what it says. 
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import signal
@@ -113,7 +114,7 @@ def run_on_ray(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
         ray.init(
             address=chosen.ray,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             runtime_env={"env_vars": {"PYTHONPATH": paths}},
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
