@@ -31,10 +31,11 @@ from pyarrow import parquet
 
 from groupwise.corpus.addresses import normal_form, prefixes
 from groupwise.corpus.annotations import write_annotations
-from groupwise.corpus.archives import RawPage, Read, read_archive
+from groupwise.corpus.archives import RawPage, read_archive
 from groupwise.corpus.classifier import FastText
 from groupwise.corpus.duplicates import MinHash
 from groupwise.corpus.extraction import Extract, text_of
+from groupwise.corpus.http_messages import Read
 from groupwise.corpus.unique import Pages
 
 HERE = Path(__file__).resolve().parent
@@ -129,7 +130,7 @@ def auc(scores: numpy.ndarray, truth: numpy.ndarray) -> float:
 
 def judged(out: Path, seed: list[str], labels: dict[str, str]) -> dict[str, Any]:
     """Precision, recall and AUC by the labels, over unique pages."""
-    names = sorted(path.stem for path in (out / "unique").glob("*.parquet"))
+    names = sorted(path.stem for path in (out / "pages").glob("*.json"))
     pages = Pages.read(out, names)
     known = numpy.array([labels.get(address) in ("mathematics", "other") for address in pages.addresses])
     truth = numpy.array([labels.get(address) == "mathematics" for address in pages.addresses])
@@ -275,6 +276,7 @@ def main() -> None:
     known = argparse.ArgumentParser(description=__doc__)
     known.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     known.add_argument("--kills", type=int, default=20)
+    known.add_argument("--parts", nargs="*", default=[], help="measure these beside the build, and keep the others")
     known.add_argument("--workers", type=int, default=2)
     chosen = known.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -292,14 +294,19 @@ def main() -> None:
         found |= judged(here / "out", seed, labels)
         found["planted"] = planted(here / "out", chosen.data)
         found["counts"], found["versions"] = manifest["counts"], manifest["versions"]
-        found["pages_a_second"] = speeds(chosen.data, here / "out")
-        found["formulas"] = formulas(chosen.data)
-        found["hostile"] = hostile(chosen.data, here)
-        found["reading_seconds_by_workers"] = workers(command, here)
-        found["killed"] = killed([*command, *two], here, chosen.kills, manifest["files"])
+        parts = {
+            "pages_a_second": lambda: speeds(chosen.data, here / "out"),
+            "formulas": lambda: formulas(chosen.data),
+            "hostile": lambda: hostile(chosen.data, here),
+            "reading_seconds_by_workers": lambda: workers(command, here),
+            "killed": lambda: killed([*command, *two], here, chosen.kills, manifest["files"]),
+        }
+        found |= {name: measure() for name, measure in parts.items() if name in (chosen.parts or parts)}
     found |= {"machine": f"{os.cpu_count()} processors, {platform.machine()}", "load": os.getloadavg()[0]}
-    text = json.dumps(found, indent=1) + "\n"
-    (HERE / "corpus.json").write_text(text)
+    path = HERE / "corpus.json"
+    before = json.loads(path.read_text()) if chosen.parts and path.exists() else {}
+    text = json.dumps(before | found, indent=1) + "\n"
+    path.write_text(text)
     print(text)
 
 

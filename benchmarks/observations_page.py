@@ -28,17 +28,24 @@ TABLE = """| observation | tested here | how | result |
 """
 
 
+def read() -> dict[str, Any]:
+    """The numbers that are there, by the name of their file."""
+    paths = {name: ROOT / "benchmarks" / f"{name}.json" for name in SOURCES}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
+
 def page(results: Mapping[str, Any]) -> str:
     """The whole page."""
     return HEAD + "".join(_sections(results))
 
 
 def _sections(results: Mapping[str, Any]) -> Iterator[str]:
-    pretraining, iterative = results["pretraining"], results["iterative"]
+    pretraining, iterative = results.get("pretraining", {}), results["iterative"]
+    differences = pretraining.get("differences", {})
     yield "## Data\n\n" + TABLE
-    yield from map(_line, _data(pretraining["differences"]))
-    yield f"\n{_about(pretraining)}\n\n## Reinforcement learning\n\n" + TABLE
-    yield from map(_line, _learning(pretraining["differences"], iterative["seeds"], results))
+    yield from map(_line, _data(differences))
+    yield f"\n{_about(pretraining) if pretraining else NOT_RUN}\n\n## Reinforcement learning\n\n" + TABLE
+    yield from map(_line, _learning(differences, iterative["seeds"], results))
     yield "\n## Not testable here\n\n| observation | why |\n|---|---|\n"
     yield from (f"| {words} | {why} |\n" for words, why in NOT_HERE)
 
@@ -80,6 +87,9 @@ PAIRS = {
 
 def _data(differences: Mapping[str, Any]) -> Iterator[Row]:
     for words, (pair, how) in PAIRS.items():
+        if pair not in differences:
+            yield words, "not run", how, "–"
+            continue
         numbers = differences[pair]
         chinese = "Chinese" in words
         bits = numbers[f"bits per byte, {'Chinese problems' if chinese else 'mathematics'}"]
@@ -118,13 +128,7 @@ def verdict(row: Mapping[str, Any], lower: bool = False) -> str:
 
 
 def _learning(differences: Mapping[str, Any], seeds: list[Any], results: Mapping[str, Any]) -> Iterator[Row]:
-    two, three = (differences[f"GRPO against SFT, all choices, {name}"] for name in ("two numbers", "three numbers"))
-    yield (
-        "RL on one domain lifts others too",
-        "yes",
-        "GRPO on sums of two numbers after SFT on sums of two and three, all of the choices above",
-        f"pass@1 on sums of two {_levels(two['pass@1'])}; of three, which RL never saw, {_levels(three['pass@1'])}",
-    )
+    yield _domains(differences)
     yield _votes(results["quickstart"]["seeds"])
     for words, ahead, behind in (
         ("Online sampling beats offline (Online RFT, RFT)", "Online RFT", "RFT"),
@@ -147,7 +151,16 @@ def _learning(differences: Mapping[str, Any], seeds: list[Any], results: Mapping
         f"{_by_seed(list(zip(second, first, strict=True)), 'second', 'first')}; AUC of the reward model on new "
         f"questions {fmean(each[0] for each in aucs):.3f} → {fmean(each[1] for each in aucs):.3f}",
     )
-    yield _memory(results["critic_memory"])
+    yield _memory(results["critic_memory"]) if "critic_memory" in results else MEMORY_NOT_RUN
+
+
+def _domains(differences: Mapping[str, Any]) -> Row:
+    words, how = "RL on one domain lifts others too", "GRPO on sums of two numbers after SFT on sums of two and three"
+    names = [f"GRPO against SFT, all choices, {name}" for name in ("two numbers", "three numbers")]
+    if not all(name in differences for name in names):
+        return words, "not run", how, "–"
+    two, three = (_levels(differences[name]["pass@1"]) for name in names)
+    return words, "yes", f"{how}, all choices above", f"pass@1 on two {two}; on three, which RL never saw, {three}"
 
 
 def _votes(seeds: list[Any]) -> Row:
@@ -203,6 +216,10 @@ def _about(found: Mapping[str, Any]) -> str:
     )
 
 
+NOT_RUN = (
+    "`benchmarks/pretraining.py` (with `examples/pretraining.py`) makes these rows; it has not been run for this page."
+)
+MEMORY_NOT_RUN = ("GRPO needs less memory than PPO", "not run", "`benchmarks/critic_memory.py`", "–")
 NOT_HERE = (
     ("arXiv papers do not help", "there is no permissive collection of papers in the test data"),
     ("120 billion tokens of the corpus go on helping", "a corpus of that size, and weeks of accelerators"),
@@ -215,8 +232,7 @@ NOT_HERE = (
 
 
 def main() -> None:
-    found = {name: json.loads((ROOT / "benchmarks" / f"{name}.json").read_text()) for name in SOURCES}
-    (ROOT / "docs" / "observations.md").write_text(page(found), encoding="utf-8")
+    (ROOT / "docs" / "observations.md").write_text(page(read()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Observations of DeepSeekMath on pre-training, at toy scale: one number of tokens, several choices of text.
 
     python benchmarks/pretraining.py ../shared/data            # three seeds; writes benchmarks/pretraining.json
-    python benchmarks/pretraining.py ../shared/data 0          # this seed; seeds that were measured before stay
+    python benchmarks/pretraining.py ../shared/data 0          # this seed alone; what was measured before stays
 
 For each seed and each choice examples/pretraining.py is run as it is: pre-training, SFT, GRPO. Measured are bits per
 byte on pages of mathematics and on Chinese problems that nobody trained on, and pass@1, maj@8 and pass@8 after SFT and
@@ -11,10 +11,10 @@ seeds. What was stopped continues.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import runpy
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -59,14 +59,25 @@ DOMAINS = ("two numbers", "three numbers")
 UNSEEN = {"mathematics": "unseen", "Chinese problems": "chinese_unseen"}
 
 
-def kept(seed: int, choice: str) -> dict[str, Any]:
-    """What was measured of one choice of text with one seed, now or before."""
-    path = PLACE / "rows" / f"{seed}-{choice.replace(',', '').replace(' ', '-')}.json"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(measured(seed, choice)))
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+def missing(seed: int, choice: str) -> bool:
+    """Measures one choice of text with one seed where nobody has and nobody does; whether it was measured now."""
+    path = PLACE / "rows" / f"{seed}-{_name(choice)}.json"
+    path.parent.mkdir(exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if path.exists():
+            return False
+        row = measured(seed, choice)
+        path.write_text(json.dumps(row))
+    print(seed, choice, f"{row['seconds']:.0f} s", flush=True)
+    return True
+
+
+def _name(choice: str) -> str:
+    return choice.replace(",", "").replace(" ", "-")
 
 
 def measured(seed: int, choice: str) -> dict[str, Any]:
@@ -74,7 +85,7 @@ def measured(seed: int, choice: str) -> dict[str, Any]:
     before, after = CHOICES[choice]
     mathematics = ",".join(_file(words) for words in after.split())
     recipe = EXAMPLE["run"](mathematics, before and _file(before), _file("one"), 128 if choice == WIDE else 64, seed)
-    outcome = gw.run(recipe, PLACE / f"{seed}-{choice.replace(',', '').replace(' ', '-')}", sinks=[])
+    outcome = gw.run(recipe, PLACE / f"{seed}-{_name(choice)}", sinks=[])
     model = outcome.directory / "models" / "pretrain"
     row: dict[str, Any] = {"seed": seed, "choice": choice}
     row["seconds"] = json.loads((outcome.directory / "run.json").read_text())["seconds"]
@@ -100,13 +111,13 @@ def _file(words: str) -> str:
 
 def compared(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of each pair the paired differences, each with its interval and the difference of every seed."""
-    seeds = sorted({row["seed"] for row in rows})
-    by_choice = {choice: [row for row in rows if row["choice"] == choice] for choice in CHOICES}
+    by_place = {(row["choice"], row["seed"]): row for row in rows}
     found: dict[str, Any] = {}
     for pair, (one, other) in PAIRS.items():
-        both = [
-            [next(row for row in by_choice[choice] if row["seed"] == seed) for seed in seeds] for choice in (one, other)
-        ]
+        seeds = [seed for choice, seed in sorted(by_place) if choice == one and (other, seed) in by_place]
+        if not seeds:
+            continue
+        both = [[by_place[choice, seed] for seed in seeds] for choice in (one, other)]
         found[pair] = {f"bits per byte, {name}": _bits(both, name) for name in UNSEEN}
         for stage in ("sft", "grpo"):
             found[pair][f"pass@1 after {stage}"] = _accuracy(both, stage, DOMAINS[0], "pass@1")
@@ -157,16 +168,16 @@ def written(result: dict[str, Any]) -> str:
 def main() -> None:
     seeds = [int(word) for word in sys.argv[2:]] or [0, 1, 2]
     texts = PLACE / "texts.json"
-    if not texts.exists():
-        texts.parent.mkdir(parents=True, exist_ok=True)
-        texts.write_text(json.dumps(write_texts(Path(sys.argv[1]), PLACE / "texts", BYTES)))
-    for seed in seeds:
-        for choice in CHOICES:
-            print(seed, choice, f"{kept(seed, choice)['seconds']:.0f} s", flush=True)
-    found = [json.loads(path.read_text()) for path in sorted((PLACE / "rows").glob("*.json"))]
-    done = Counter(row["seed"] for row in found)
-    rows = [row for row in found if done[row["seed"]] == len(CHOICES)]
-    sizes = {"bytes": BYTES, "tokens": EXAMPLE["STEPS"] * 32 * 255, "texts": json.loads(texts.read_text())}
+    texts.parent.mkdir(parents=True, exist_ok=True)
+    with (PLACE / "lock").open("w") as lock:  # seeds may be run side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not texts.exists():
+            texts.write_text(json.dumps(write_texts(Path(sys.argv[1]), PLACE / "texts", BYTES)))
+    for choice in CHOICES:
+        for seed in seeds:
+            missing(seed, choice)
+    rows = [json.loads(path.read_text()) for path in sorted((PLACE / "rows").glob("*.json"))]
+    sizes = {"bytes": BYTES, "tokens": EXAMPLE["STEPS"] * 8 * 255, "texts": json.loads(texts.read_text())}
     result = {"machine": machine(), "versions": versions(), "sizes": sizes, "differences": compared(rows), "runs": rows}
     RESULT.write_text(written(result))
 

@@ -1,8 +1,9 @@
 """The texts of benchmarks/pretraining.py, out of a folder of real pages and benchmarks: each a jsonl file of documents.
 
 Pages are read with fastwarc and resiliparse, once with their formulas as LaTeX and once without any. ``selected`` are
-those that a fastText classifier, trained on a hundred pages of two sites against pages drawn from the crawl, ranks
-first; ``random`` are drawn from the same crawl. Pages that measure (``unseen``) were taken out before either.
+drawn from those that a fastText classifier, trained on a hundred pages of two sites against pages drawn from the crawl,
+ranks first, ``SHARE`` of the crawl's letters; ``random`` are drawn from the whole crawl. Pages that measure
+(``unseen``) were taken out before either.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import gzip
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
+from groupwise.corpus.classifier import FastText
+
 SEED_PAGES = {"openstax.org/books/prealgebra-2e": 60, "docs.sympy.org": 40}
 UNSEEN = 60  # pages of mathematics that only measure
 MATHEMATICS = re.compile(rb"<math\b.*?</math>", re.DOTALL)
 INLINE = re.compile(rb"\\\(.*?\\\)|\\\[.*?\\\]|\$\$.*?\$\$", re.DOTALL)
-SEGMENT_WORDS = 150
+SHARE = 0.17  # of the crawl's letters is collected
+LETTERS = 3000  # of a page are read, so that there are many
 
 
 @dataclass(frozen=True)
@@ -78,32 +82,26 @@ def _text(body: bytes) -> str:
     return str(extract_plain_text(html, main_content=True, preserve_formatting=False))
 
 
-def selected(everything: Sequence[Page], others: Sequence[Page], random: Random) -> list[Page]:
-    """The pages of ``everything`` by a classifier's score, best first; it was trained on the seed's sites."""
-    import fasttext
-
+def selected(everything: Sequence[Page], random: Random) -> list[Page]:
+    """The pages that a classifier ranks first, as many as have ``SHARE`` of the letters, in random order."""
     seed: list[Page] = []
     for place, count in SEED_PAGES.items():
         here = [page for page in everything if place in page.url]
         seed += random.sample(here, min(count, len(here)))
     taken = {page.url for page in seed}
-    negatives = random.sample([page for page in everything if page.url not in taken], 5 * len(seed))
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        for label, group in (("yes", seed), ("no", negatives)):
-            file.writelines(f"__label__{label} {part}\n" for page in group for part in _segments(page.text))
-        file.flush()
-        settings = {"dim": 32, "lr": 0.5, "epoch": 3, "wordNgrams": 2, "bucket": 100_000, "thread": 1, "verbose": 0}
-        model = fasttext.train_supervised(file.name, **settings)
-    labels, scores = model.predict([" ".join(page.text.split()) for page in everything], k=2)
-    yes = [dict(zip(names, values, strict=True))["__label__yes"] for names, values in zip(labels, scores, strict=True)]
-    order = sorted(range(len(everything)), key=lambda place: -yes[place])
-    return [everything[place] for place in order]
-
-
-def _segments(text: str) -> Iterator[str]:
-    words = text.split()
-    for start in range(0, len(words), SEGMENT_WORDS):
-        yield " ".join(words[start : start + SEGMENT_WORDS])
+    others = random.sample([page for page in everything if page.url not in taken], 5 * len(seed))
+    classifier = FastText()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "classifier.bin"
+        classifier.train([page.text for page in seed], [page.text for page in others], path)
+        scores = classifier.scores(path, [page.text for page in everything])
+    order = sorted(range(len(everything)), key=lambda place: -float(scores[place]))
+    found, left = [], SHARE * sum(len(page.text) for page in everything)
+    for page in (everything[place] for place in order):
+        if left <= 0:
+            break
+        found, left = [*found, page], left - len(page.text)
+    return random.sample(found, len(found))
 
 
 def enough(texts: Sequence[str], size: int) -> list[str]:
@@ -125,22 +123,22 @@ def write_texts(data: Path, place: Path, size: int) -> dict[str, int]:
     unseen = random.sample([page for page in mathematics if not _is_seed(page)], UNSEEN)
     hidden = {page.url for page in unseen}
     left = [page for page in crawl if page.url not in hidden]
-    best = selected(left, mathematics, random)
+    best = selected(left, random)
     drawn = random.sample(left, len(left))
     prose = [page for page in drawn if "openstax.org" in page.url and labels.get(page.url) == "other"]
     problems = [row["question"] for row in _rows(data / "cmath" / "test.jsonl")]
     random.shuffle(problems)
     chinese, asked = problems[:900], problems[900:]
     files = {
-        "selected": enough([page.text for page in best], size),
-        "bare": enough([page.bare for page in best], size),
-        "random": enough([page.text for page in drawn], size),
+        "selected": enough([page.text[:LETTERS] for page in best], size),
+        "bare": enough([page.bare[:LETTERS] for page in best], size),
+        "random": enough([page.text[:LETTERS] for page in drawn], size),
         "code": enough(random.sample(code := _programs(data), len(code)), size),
-        "prose": enough([page.text for page in prose], size),
+        "prose": enough([page.text[:LETTERS] for page in prose], size),
         "chinese": enough(chinese, size),
-        "unseen": [page.text[:1500] for page in unseen],
+        "unseen": [page.text[1000:2500] for page in unseen],
         "chinese_unseen": asked,
-        "one": [unseen[0].text[:2000]],
+        "one": [unseen[0].text[1000:2500]],
     }
     place.mkdir(parents=True, exist_ok=True)
     for name, texts in files.items():

@@ -24,25 +24,31 @@ PAGE, RESULT = ROOT / "docs" / "questions.md", ROOT / "benchmarks" / "questions.
 RUNS, MODEL = ROOT / "runs" / "questions", "runs/quickstart/models/sft"
 OPTIONS = ["--options", "examples/tutorial.toml"]
 FEW = ["--evaluate_first", "False", "--evaluation.problems", "20", "--evaluation.sampled_problems", "0"]
-SEEDS, TARGET, SMOOTH, LONGEST = (0, 1, 2), 0.8, 3, 60
+SEEDS, TARGET, SMOOTH, LONGEST = (0, 1, 2), 0.8, 3, 40
 
 
 def main() -> int:
     """Measures the parts that are asked for, and rewrites the page."""
     words = sys.argv[1:]
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for name, part in PARTS.items():
         if words != ["--page"] and (not words or name in words):
-            result[name] = part()
-            kept = json.loads(max(RUNS.glob("*/run.json"), key=os.path.getmtime).read_text())
-            result |= {key: kept[key] for key in ("machine", "versions")} | {
-                "command": "python benchmarks/questions.py"
-            }
-            RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            keep(name, part())
     from questions_page import filled
 
-    PAGE.write_text(filled(PAGE.read_text(), result), encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(), kept()), encoding="utf-8")
     return 0
+
+
+def kept() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    return found
+
+
+def keep(name: str, part: dict[str, Any]) -> None:
+    """Puts a part into the file as it is by now, with the machine that it was measured on."""
+    record = json.loads(max(RUNS.glob("*/run.json"), key=os.path.getmtime).read_text())
+    about = {key: record[key] for key in ("machine", "versions")} | {"command": "python benchmarks/questions.py"}
+    RESULT.write_text(json.dumps(kept() | {name: part} | about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def run(method: str, name: str, *words: str, options: Sequence[str] = OPTIONS) -> dict[str, float]:
@@ -79,10 +85,7 @@ def baseline() -> dict[str, Any]:
         run("grpo", "samples", *words, *FEW)
     found = rows("samples")
     model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
-    weight = model.model.layers[-1].mlp.down_proj.weight
-    for parameter in model.parameters():
-        parameter.requires_grad_(parameter is weight)
-    gradients = torch.stack([gradient(model, weight, row) for row in found])
+    gradients = gradients_of(model, model.model.layers[-1].mlp.down_proj, found)
     rewards = torch.tensor([row["reward"] for row in found])
     groups = torch.tensor([row["group"] for row in found])
     first = [(row["group"], tuple(row["tokens"][:7])) for row in found]
@@ -90,34 +93,52 @@ def baseline() -> dict[str, Any]:
     peers = (groups[:, None] == groups[None, :]).float()
     others = peers - torch.eye(len(found))
     left_out = (others @ rewards) / others.sum(1)
+    lengths = (gradients**2).sum(1)
+    weighed = (others @ (rewards * lengths)) / (others @ lengths)
     advantages = {
         "none": rewards,
+        "none, rewards 1 and 2": rewards + 1,
         "the others of the group": rewards - left_out,
+        "the others, weighed by their gradients' squared lengths": rewards - weighed,
         "those that begin alike": rewards - (same @ rewards) / same.sum(1),
     }
     whole = (gradients * rewards[:, None]).mean(0)
-    return {name: scatter(gradients, values, groups, whole) for name, values in advantages.items()}
+    wrong = lengths[rewards == 0].mean() / lengths[rewards > 0].mean()
+    found = {name: scatter(gradients, values, groups, whole) for name, values in advantages.items()}
+    return found | {"squared length of a wrong answer's gradient, in right ones'": float(wrong)}
 
 
-def gradient(model: Any, weight: Any, row: dict[str, Any]) -> Any:
+def gradients_of(model: Any, linear: Any, found: list[dict[str, Any]]) -> Any:
+    """Each completion's own gradient of its log-probability with respect to one layer's weight; completions of a length
+    are read together, and their gradients are told apart by what went into the layer and what came back to it."""
     import torch
 
-    ids = torch.tensor([row["prompt_tokens"] + row["tokens"]])
-    logprobs = model(ids).logits[0, len(row["prompt_tokens"]) - 1 : -1].log_softmax(-1)
-    said = logprobs.gather(-1, torch.tensor(row["tokens"])[:, None]).sum()
-    return torch.autograd.grad(said, weight)[0].flatten().clone()
+    seen: dict[str, Any] = {}
+    hook = linear.register_forward_hook(lambda _, given, made: seen.update(given=given[0], made=made))
+    made: list[Any] = [None] * len(found)
+    by_length: dict[tuple[int, int], list[int]] = {}
+    for place, row in enumerate(found):
+        by_length.setdefault((len(row["prompt_tokens"]), len(row["tokens"])), []).append(place)
+    for (prompt, _), places in by_length.items():
+        ids = torch.tensor([found[place]["prompt_tokens"] + found[place]["tokens"] for place in places])
+        logprobs = model(ids).logits[:, prompt - 1 : -1].log_softmax(-1)
+        said = logprobs.gather(-1, ids[:, prompt:, None]).sum()
+        (back,) = torch.autograd.grad(said, seen["made"])
+        for place, own in zip(places, torch.einsum("bto,bti->boi", back, seen["given"]), strict=True):
+            made[place] = own.detach().flatten()
+    hook.remove()
+    return torch.stack(made)
 
 
 def scatter(gradients: Any, advantages: Any, groups: Any, whole: Any) -> dict[str, float]:
-    """Of the estimate from one prompt's samples: its variance, and the mean's cosine with that of no baseline."""
+    """The noise of one sample among those of its prompt, and the mean's length and cosine with that of no baseline."""
     import torch
 
     weighted = gradients * advantages[:, None]
-    means = torch.stack([weighted[groups == group].mean(0) for group in groups.unique()])
-    centre = means.mean(0)
-    variance = ((means - centre) ** 2).sum(1).mean()
+    noise = [weighted[groups == group].var(0).sum() for group in groups.unique()]
+    centre = weighted.mean(0)
     cosine = torch.nn.functional.cosine_similarity(centre, whole, 0)
-    return {"variance": float(variance), "length": float(centre.norm()), "cosine": float(cosine)}
+    return {"noise": float(sum(noise)) / len(noise), "length": float(centre.norm()), "cosine": float(cosine)}
 
 
 def kl() -> dict[str, Any]:
@@ -152,7 +173,7 @@ def kl() -> dict[str, Any]:
 def scores() -> dict[str, Any]:
     """A reward model from pairs of the policy's own answers, and what it says of right and of wrong ones."""
     data = ("--model", MODEL, "--data", "stepwise:1", "--reward", "answer", "--max_completion_tokens", "48")
-    size = ("--prompts_per_step", "32", "--steps", "60", "--learning_rate", "2e-3")
+    size = ("--prompts_per_step", "32", "--steps", "60", "--learning_rate", "2e-3", "--source.prompts", "512")
     run("reward_model_samples", "judge", *size, *FEW[2:4], options=data)
     judge = RUNS / "judge" / "models" / "reward_model_samples"
     run("grpo", "judged", "--reward", f"outcome:{judge}", "--judge", "answer", "--steps", "1", *FEW)

@@ -34,12 +34,25 @@ def sentences(result: dict[str, Any]) -> dict[str, str]:
 
 def _baseline(part: dict[str, Any]) -> dict[str, str]:
     none, others, alike = part["none"], part["the others of the group"], part["those that begin alike"]
-    share = others["variance"] / none["variance"]
+    weighed = part["the others, weighed by their gradients' squared lengths"]["noise"] / none["noise"]
+    mean = others["noise"] / none["noise"]
+    shifted = part["none, rewards 1 and 2"]["noise"] / none["noise"]
+    longer = part["squared length of a wrong answer's gradient, in right ones'"]
+    because = (
+        ": where wrong answers are multiplied by 0, no baseline is quieter than the mean, and teaches nothing of them."
+    )
     return {
         "baseline": (
-            "Measured on 32 prompts with 16 samples each: with the mean of the others as baseline, the gradient of one "
-            f"prompt scatters with {share:.2f} times the variance that it has without one, and the mean gradient "
-            f"points the same way (cosine {others['cosine']:.2f}; both are estimates from these samples)."
+            "Measured on 32 prompts with 16 samples each, as the variance of one sample's gradient among those of its "
+            f"prompt: without a baseline 1 where rewards are 0 and 1, and {shifted:.1f} where they are 1 and 2, though "
+            f"nothing but the zero has changed; with the mean of the others {mean:.2f}, whatever the zero; with the "
+            "mean of the others weighed by the squared lengths of their gradients, the baseline of least variance, "
+            f"{weighed:.2f}. The mean gradient is the same with and without (cosine {others['cosine']:.2f}; both are "
+            "estimates from these samples)."
+        ),
+        "lengths": (
+            "A wrong answer has an unlikely token in it, so that its gradient has here "
+            f"{longer:.1f} times the squared length of a right one's" + (because if mean > 1 else ".")
         ),
         "action": (
             "With a baseline that looks at the action (the mean of the samples of the prompt that begin with the same "

@@ -25,25 +25,35 @@ PAGE, RESULT, PICTURE = (
     ROOT / "docs" / "tutorial.svg",
 )
 COMMAND = re.compile(r"^\$ groupwise (run .*?--out runs/tutorial/(\S+).*)$", re.MULTILINE)
-SHOWN = {"grpo": "#3b82f6", "ppo": "#e5534b", "gspo": "#3fa45b"}
-"""Runs whose rewards the picture has."""
+SHOWN = (("ppo", "grpo"), ("grpo-minibatches", "gspo"))
+"""Runs whose rewards the picture has, panel by panel."""
+COLOURS = {"ppo": "#e5534b", "grpo": "#3b82f6", "grpo-minibatches": "#3b82f6", "gspo": "#3fa45b"}
+BUSY = 3.0
+"""A load from which on seconds are those of other work, too, and are left out."""
 ENDS = 3  # steps at either end over which a mean is taken
 
 
 def main() -> int:
     """Runs what is asked for, and rewrites the page."""
     words = sys.argv[1:]
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": {}}
     if words != ["--page"]:
         for command, name in COMMAND.findall(PAGE.read_text()):
             if not words or name in words:
-                result["runs"][name] = run(command, ROOT / "runs" / "tutorial" / name)
+                found = run(command, ROOT / "runs" / "tutorial" / name)
+                result = kept()  # as it is by now
+                result["runs"][name] = found
                 result |= described()
                 RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    result = kept()
     PAGE.write_text(filled(PAGE.read_text(), result["runs"]), encoding="utf-8")
     PICTURE.write_text(picture(result["runs"]), encoding="utf-8")
     print(f"wrote {RESULT}, {PAGE} and {PICTURE}")
     return 0
+
+
+def kept() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": {}}
+    return found
 
 
 def described() -> dict[str, Any]:
@@ -64,7 +74,8 @@ def run(command: str, directory: Path) -> dict[str, Any]:
     _, status, used = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"groupwise {command}: ended with {status}")
-    return {"command": command, "seconds": round(time.monotonic() - began, 1)} | measured(directory, used.ru_maxrss)
+    took = {"command": command, "seconds": round(time.monotonic() - began, 1), "load": round(os.getloadavg()[0], 1)}
+    return took | measured(directory, used.ru_maxrss)
 
 
 def measured(directory: Path, kilobytes: int) -> dict[str, Any]:
@@ -116,7 +127,8 @@ def said(run: dict[str, Any]) -> str:
         share = mean([sum(pair) for pair in zip(*held, strict=True)])
         if share:
             parts.append(f"{share:.2%} of the tokens held by a clip")
-    parts.append(f"{run['seconds']:.0f} seconds, {run['peak_megabytes']:,} MB")
+    seconds = f"{run['seconds']:.0f} seconds, " if run.get("load", 0.0) <= BUSY else ""
+    parts.append(f"{seconds}{run['peak_megabytes']:,} MB")
     return "; ".join(parts) + "."
 
 
@@ -140,13 +152,21 @@ def picture(runs: dict[str, Any]) -> str:
     from method_svg import Curve, Panel
     from method_svg import picture as drawn
 
-    curves = []
-    for name, colour in SHOWN.items():
-        if name in runs:
-            rewards = runs[name]["rewards"]
-            ys = [mean(rewards[max(0, at - 2) : at + 1]) for at in range(len(rewards))]
-            curves.append(Curve(name, [128.0 * (at + 1) for at in range(len(ys))], ys, colour, [0] * len(ys)))
-    return drawn("tutorial", [Panel("mean reward", "completions sampled", curves)]) if curves else ""
+    panels = []
+    for names in SHOWN:
+        curves = []
+        for name in names:
+            if name in runs:
+                rewards = runs[name]["rewards"]
+                ys = [mean(rewards[max(0, at - 2) : at + 1]) for at in range(len(rewards))]
+                short = name.removesuffix("-minibatches")
+                curves.append(
+                    Curve(short, [128.0 * (at + 1) for at in range(len(ys))], ys, COLOURS[name], [0] * len(ys))
+                )
+        if curves:
+            title = "mean reward, " + (" and ".join(names) if "gspo" not in names else "4 updates a draw")
+            panels.append(Panel(title, "completions sampled", curves))
+    return drawn("tutorial", panels)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, recipes, tasks
 
-STEPS = 30  # of pre-training, 32 sequences of 256 tokens each
+STEPS = 120  # of pre-training, 8 sequences of 256 tokens each
 TWO, THREE = (
     tasks.stepwise(level=tasks.Difficulty(operands=(count, count), largest=20), held_out_size=40) for count in (2, 3)
 )
@@ -36,17 +36,17 @@ def run(
             recipes.pretrain,
             tasks.from_file(file.split(","), held_out=held_out, held_out_fraction=0.0 if held_out else 0.1),
             steps=STEPS // len(halves),
-            prompts_per_step=32,
+            prompts_per_step=8,
             learning_rate=4e-3,
-            warmup_steps=4,
+            warmup_steps=5,
             schedule="multistep",
         )
         for number, file in enumerate(halves)
     )
-    sft = Stage("sft", recipes.sft, SUMS, steps=200, prompts_per_step=32, learning_rate=3e-3, warmup_steps=5)
+    sft = Stage("sft", recipes.sft, SUMS, steps=400, prompts_per_step=16, learning_rate=3e-3, warmup_steps=10)
     source = OnPolicy(group_size=8, max_completion_tokens=40)
     pairs = replace(TWO, held_out=HELD_OUT)
-    grpo = Stage("grpo", replace(recipes.grpo, source=source), pairs, steps=10, prompts_per_step=16, learning_rate=5e-4)
+    grpo = Stage("grpo", replace(recipes.grpo, source=source), pairs, steps=8, prompts_per_step=16, learning_rate=5e-4)
     return Run(
         name="pretraining",
         model=NewModel(

@@ -52,13 +52,35 @@ def test_the_target_is_reached_where_the_mean_of_three_steps_is(
     assert lines[3] == "| grpo | 1 | not reached | not reached | not reached | 1.0 | 701 |"
 
 
-def test_scatter_is_of_the_prompts_means() -> None:
+def test_scatter_is_among_the_samples_of_a_prompt() -> None:
     import torch
 
     gradients = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
     groups = torch.tensor([0, 0, 1, 1])
     found = questions.scatter(gradients, torch.ones(4), groups, torch.tensor([1.0, 1.0]))
-    assert found == pytest.approx({"variance": 2.0, "length": 2**0.5, "cosine": 1.0})
+    assert found == pytest.approx({"noise": 1.0, "length": 2**0.5, "cosine": 1.0})
+
+
+def test_gradients_of_completions_that_are_read_together_are_those_of_each_alone() -> None:
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 4}
+    model = Qwen3ForCausalLM(Qwen3Config(vocab_size=16, num_key_value_heads=1, **small))
+    rows = [
+        {"prompt_tokens": [1, 2], "tokens": [3, 4, 5]},
+        {"prompt_tokens": [6], "tokens": [7]},
+        {"prompt_tokens": [8, 9], "tokens": [10, 11, 12]},
+    ]
+    layer = model.model.layers[-1].mlp.down_proj
+    found = questions.gradients_of(model, layer, rows)
+    for row, own in zip(rows, found, strict=True):
+        start = len(row["prompt_tokens"]) - 1
+        logprobs = model(torch.tensor([row["prompt_tokens"] + row["tokens"]])).logits[0, start:-1].log_softmax(-1)
+        said = logprobs.gather(-1, torch.tensor(row["tokens"])[:, None]).sum()
+        (wanted,) = torch.autograd.grad(said, layer.weight)
+        assert torch.allclose(own, wanted.flatten(), atol=1e-6)
 
 
 def test_a_run_of_the_tutorial_in_a_line(tmp_path: Path) -> None:

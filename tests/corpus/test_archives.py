@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from groupwise.corpus.archives import RawPage, Read, Refused, read_archive, unchunked
+from groupwise.corpus.archives import RawPage, Refused, read_archive
+from groupwise.corpus.http_messages import Read, unchunked
 
 PAGE = b"<html><body><p>" + b"words of a page " * 20 + b"</p></body></html>"
 HTML = "Content-Type: text/html"
@@ -27,13 +28,13 @@ def chunked(body: bytes, size: int = 50) -> bytes:
         ("", PAGE),
         ("Content-Type: application/xhtml+xml", PAGE),
         ("Content-Type: application/octet-stream", PAGE),
-        (f"{HTML}\r\nContent-Encoding: gzip", gzip.compress(PAGE)),
-        (f"{HTML}\r\nContent-Encoding: x-gzip", gzip.compress(PAGE)),
+        (f"{HTML}\r\nContent-Encoding: gzip", gzip.compress(PAGE, mtime=0)),
+        (f"{HTML}\r\nContent-Encoding: x-gzip", gzip.compress(PAGE, mtime=0)),
         (f"{HTML}\r\nContent-Encoding: deflate", zlib.compress(PAGE)),
         (f"{HTML}\r\nContent-Encoding: deflate", zlib.compress(PAGE)[2:-4]),
         (f"{HTML}\r\nTransfer-Encoding: chunked", chunked(PAGE)),
-        (f"{HTML}\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip", chunked(gzip.compress(PAGE))),
-        (f"{HTML}\r\nContent-Encoding: gzip, gzip", gzip.compress(gzip.compress(PAGE))),
+        (f"{HTML}\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip", chunked(gzip.compress(PAGE, mtime=0))),
+        (f"{HTML}\r\nContent-Encoding: gzip, gzip", gzip.compress(gzip.compress(PAGE, mtime=0))),
         (f"{HTML}\r\nContent-Encoding: identity", PAGE),
         (f"{HTML}\r\nContent-Encoding: gzip", PAGE),
         (f"{HTML}\r\nContent-Encoding: deflate", PAGE),
@@ -64,8 +65,11 @@ def test_a_page_is_read_however_it_was_sent(
         ("status 5xx", {"status": 503}),
         ("empty", {"body": b"  \n"}),
         ("size", {"body": b"a" * (5 << 20)}),
-        ("size", {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(bytes(40 << 20))}),
-        ("broken compression", {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(PAGE)[:-20]}),
+        ("size", {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(bytes(40 << 20), mtime=0)}),
+        (
+            "broken compression",
+            {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(PAGE, mtime=0)[:-20]},
+        ),
         ("content encoding", {"headers": f"{HTML}\r\nContent-Encoding: br", "body": b"\x0b\x02"}),
         ("no address", {"url": ""}),
         ("bad address", {"url": "javascript:alert(1)"}),
@@ -106,7 +110,7 @@ def test_an_archive_damaged_in_the_middle_goes_on_behind(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"nothing", bytes(5000), gzip.compress(b"text"), b"\x1f\x8b\x08", b"WARC/1.0\r\n"]
+    "content", [b"", b"nothing", bytes(5000), gzip.compress(b"text", mtime=0), b"\x1f\x8b\x08", b"WARC/1.0\r\n"]
 )
 def test_what_is_no_archive_ends(archive: Callable[..., Path], content: bytes) -> None:
     for name in ("a.warc.gz", "a.warc"):
@@ -133,7 +137,7 @@ def test_records_of_one_gzip_member_have_names_of_their_own(
     archive: Callable[..., Path], record: Callable[..., bytes]
 ) -> None:
     plain = b"".join(gzip.decompress(record(f"https://a.org/{number}", PAGE)) for number in range(3))
-    names = [each.id for each in read_archive(archive("a.warc.gz", gzip.compress(plain)), Read())]
+    names = [each.id for each in read_archive(archive("a.warc.gz", gzip.compress(plain, mtime=0)), Read())]
     assert len(set(names)) == 3
 
 

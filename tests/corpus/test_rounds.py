@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -10,8 +11,8 @@ import pytest
 from groupwise.corpus.annotations import Annotations, read_annotations, write_annotations
 from groupwise.corpus.classifier import FastText
 from groupwise.corpus.domains import Domains, domain_rows
-from groupwise.corpus.rounds import best, drawn
-from groupwise.corpus.seeds import read_seed
+from groupwise.corpus.rounds import Recall, Rounds, best, drawn
+from groupwise.corpus.seeds import Seed, read_seed
 from groupwise.corpus.unique import Pages
 from groupwise.errors import UserError
 
@@ -107,6 +108,17 @@ def test_a_seed_that_is_none_is_refused(tmp_path: Path, name: str, text: str | N
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=said):
         read_seed([str(tmp_path / name)])
+
+
+def test_a_page_is_known_by_the_addresses_of_its_copies() -> None:
+    some = pages("mirror.example/1", "mirror.example/2", "a.org/book/3")
+    some = replace(some, copies={"mirror.example/1": ["a.org/book/1"], "mirror.example/2": ["b.org/2"]})
+    said = Annotations({"a.org/book": "wanted", "b.org": "other"})
+    seed = Seed(frozenset({"a.org/book/1"}))
+    rounds = Rounds(Path(), some, seed, said, FastText(), Recall(), Domains())
+    assert rounds.first_seed().tolist() == [True, False, False]
+    assert rounds.called("wanted").tolist() == [True, False, True]
+    assert rounds.called("other").tolist() == [False, True, False]
 
 
 def test_random_pages_depend_on_their_addresses_alone() -> None:

@@ -33,11 +33,11 @@ def shown(page: Path) -> list[list[str]]:
     return [words for words in commands if len(words) > 1 and words[0] in ("groupwise", "make", "python")]
 
 
-def options_of(command: str) -> str:
+def options_of(*words: str) -> str:
     """What the help of a command says."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        main([command, "--help"])
+        main([*words, "--help"])
     return said.getvalue()
 
 
@@ -69,7 +69,7 @@ READERS = ("audit", "chat", "compare", "evaluate", "export", "fetch", "list", "p
 
 @pytest.mark.parametrize("command", READERS)
 def test_the_options_of_a_page_are_of_the_command(command: str) -> None:
-    known = options_of(command)
+    known = options_of(command) + (options_of(command, "--vllm") if command == "serve" else "")
     assert "usage" in known
     for page in PAGES:
         for words in shown(page):

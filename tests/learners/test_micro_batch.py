@@ -84,3 +84,11 @@ def test_an_episode_that_was_written_anew_is_several_sequences(make_rollout: Mak
 def test_a_sequence_without_a_prompt_is_refused(make_rollout: MakeRollout) -> None:
     with pytest.raises(ValueError, match="the sequence at token 1 has no prompt"):
         MicroBatch.of([replace(make_rollout([5], [7, 8]), restarts=(1,))], "cpu")
+
+
+def test_a_prompt_of_one_token_is_shared_by_nobody(make_rollout: MakeRollout) -> None:
+    """Documents that begin alike stay sequences of their own."""
+    micro_batch = MicroBatch.of([make_rollout([4], [7, 8]), make_rollout([4], [9, 1]), make_rollout([4], [5])], "cpu")
+    assert micro_batch.packing.families == 3
+    assert micro_batch.packing.tokens.tolist() == [4, 7, 4, 9, 4]
+    assert micro_batch.where.tolist() == [0, 1, 2, 3, 4]

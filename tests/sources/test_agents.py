@@ -168,7 +168,10 @@ def test_the_last_line_is_the_reward(text: str, score: Score) -> None:
     assert score_of(text) == score
 
 
-@pytest.mark.parametrize("text", ["true", "nan", "1e999", "[1]", '{"reward": "1"}', "{}", "[" * 99999, "\ud800"])
+NONE = ("true", "nan", "1e999", "1" * 400, "1" * 9999, "[1]", '{"reward": "1"}', "{}", "[" * 99999, "\ud800")
+
+
+@pytest.mark.parametrize("text", NONE, ids=range(len(NONE)))
 def test_last_lines_that_are_none(text: str) -> None:
     assert score_of(text).status == "failed"
 

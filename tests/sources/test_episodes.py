@@ -369,6 +369,22 @@ def test_a_conversation_that_is_written_anew_begins_a_sequence_of_the_same_episo
 
 def test_without_the_option_such_a_template_is_refused(opened: Callable[..., Any]) -> None:
     context, learner = opened(talks, rows=6)
-    learner.tokenizer.chat_template = FORGETS
+    learner.tokenizer.chat_template = FORGETS.replace("m['content'][:1]", "'an earlier answer'")
     with pytest.raises(UserError, match=r"writes message \d+ \(assistant\) otherwise .*branch"):
         drawn(context, learner)
+
+
+def test_what_a_template_refuses_of_an_environment_costs_its_episode(opened: Callable[..., Any]) -> None:
+    """At its beginning, where nothing begins, and behind a turn."""
+    context, learner = opened(scripted([Says("a", role="system")]), rows=2)
+    with pytest.raises(UserError, match=r"no environment of talks began, of 2 .* all of them: the conversation ends"):
+        drawn(context, learner)
+    context, learner = opened(scripted(["a", Says("b", role="judge"), "c"]), rows=3, most_unscored=1.0)
+    learner.tokenizer.chat_template = FORGETS.replace("[:1]", "").replace(
+        "<|{{ m['role'] }}|>", "{{ raise_exception('who is that?') if m['role'] == 'judge' }}<|{{ m['role'] }}|>"
+    )
+    found = flatten(drawn(replace(context, on_note=lambda text: None), learner))
+    failed = [each for each in found if each.stop == "failed"]
+    assert failed
+    assert {each.reward for each in failed} == {None}
+    assert all("who is that?" in each.scores["environment"].reason for each in failed)

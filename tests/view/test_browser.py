@@ -41,7 +41,7 @@ def viewer(*directories):
         yield process.stdout.readline().strip()
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=600)
         process.stdout.close()
 
 

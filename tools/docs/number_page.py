@@ -162,7 +162,7 @@ def _tutorial(found: Found) -> str:
 
 
 def _questions(found: Found) -> str:
-    return f"the questions' parts: {', '.join(name for name in found if isinstance(found[name], dict))}"
+    return f"the questions' parts: {', '.join(sorted(set(found) - {'machine', 'versions', 'command'}))}"
 
 
 CLAIMS = (

@@ -72,6 +72,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
     markdown = LINK.sub(pointed, markdown)
     if page.file.src_uri.startswith("methods/"):
+        markdown = markdown.replace("| row of the table |  |", "| row of the table | of this method |")
         markdown = OBJECTIVE.sub(lambda match: PLAIN.sub(_written, match[0]), markdown)
     parts = CODE.split(markdown)
     return "".join(part.replace("\\|", "|") if at % 2 else _drawn(part) for at, part in enumerate(parts))
@@ -94,15 +95,17 @@ def _laid(name: str) -> str:
 
 def _written(match: re.Match[str]) -> str:
     """A block of plain signs, a line a formula; what defines a sign stands further in."""
-    lines = (
-        f'<div class="{"formula" if first else "formula given"}">{convert(latex(line), display="block")}</div>'
-        for first, line in block(match[1])
-    )
+    lines = (_formula(latex(line), "formula" if first else "formula given") for first, line in block(match[1]))
     return "\n" + "\n".join(lines) + "\n"
+
+
+def _formula(text: str, kind: str) -> str:
+    """On a line of its own; it can be reached by keyboard, since a narrow screen scrolls it."""
+    return f'<div class="{kind}" tabindex="0" role="group">{convert(text, display="block")}</div>'
 
 
 def _drawn(text: str) -> str:
     """Formulas between dollars; and a tilde that is escaped for GitHub, where two of them strike out."""
-    text = BLOCK.sub(lambda match: f"\n<div>{convert(match[1].strip(), display='block')}</div>\n", text)
+    text = BLOCK.sub(lambda match: "\n" + _formula(match[1].strip(), "formula alone") + "\n", text)
     text = INLINE.sub(lambda match: f"<span>{convert(match[1].replace(chr(10), ' '))}</span>", text)
     return text.replace("\\~", "~")

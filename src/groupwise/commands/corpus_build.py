@@ -22,8 +22,8 @@ EXAMPLES = """  groupwise corpus build --crawl crawl/ --seed seed.txt --out corp
   groupwise corpus build --crawl crawl/ --seed seed.txt --against gsm8k cmath --out corpus --executor local:16
   groupwise corpus build openwebmath --crawl crawl/ --seed seed.txt --out corpus --recall.share 0.2
   groupwise corpus build own.py --config corpus.toml"""
-SETTINGS = "settings.json"
-SEVERAL = ("crawl", "seed", "against", "annotate")
+EXECUTORS = "local:N (default), ray:N, ray:ADDRESS, slurm:PARTITION:N"
+NUMBERS = "any number of a stage: --recall.share 0.2, --extract.seconds 10"
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -32,11 +32,12 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.corpus.annotations import read_annotations
     from groupwise.corpus.build import Build
     from groupwise.corpus.engine import Executor
-    from groupwise.corpus.inputs import find_archives, refuse_other_inputs
+    from groupwise.corpus.inputs import find_archives, refuse_missing_packages, refuse_other_inputs
     from groupwise.corpus.seeds import read_seed
     from groupwise.storage.atomic import full_disk_named
 
     executor = Executor.named(chosen.executor)
+    refuse_missing_packages(executor.kind)
     archives = find_archives(chosen.crawl)
     seed = read_seed(chosen.seed)
     out = Path(chosen.out).expanduser()
@@ -64,7 +65,9 @@ def read(arguments: Sequence[str]) -> tuple[Namespace, Corpus]:
     words = _with_file(arguments)
     known = _parser()
     before, flags = flags_of(words)
-    rest = words_of(flag for flag in flags if "." in flag.name)
+    truths = {"true": "True", "false": "False"}
+    numbers = [flag for flag in flags if "." in flag.name]
+    rest = words_of(replace(flag, values=tuple(truths.get(each, each) for each in flag.values)) for flag in numbers)
     chosen = known.parse_args([*before, *words_of(flag for flag in flags if "." not in flag.name)])
     from groupwise.commands.options import parse_value
     from groupwise.config.ranges import refuse_numbers
@@ -130,17 +133,10 @@ def _parser() -> ArgumentParser:
         "--against", metavar="NAME", nargs="+", default=[], help="benchmarks to keep out: NAME, FILE, NAME=FILE"
     )
     known.add_argument("--benchmarks", metavar="DIR", help="a folder that holds NAME/test.jsonl (else: the hub)")
-    known.add_argument(
-        "--executor", metavar="KIND", default="local", help="local:N (default), ray:N, ray:ADDRESS, slurm:PARTITION:N"
-    )
+    known.add_argument("--executor", metavar="KIND", default="local", help=EXECUTORS)
     known.add_argument("--rebuild", action="store_true", help="make anew what other inputs or settings touch")
     known.add_argument("--config", metavar="FILE", help="options from a TOML or YAML file")
-    known.add_argument(
-        "--STAGE.NAME",
-        metavar="VALUE",
-        dest="_",
-        help="any number of a stage: --recall.share 0.2, --extract.seconds 10",
-    )
+    known.add_argument("--STAGE.NAME", metavar="VALUE", dest="_", help=NUMBERS)
     return known
 
 

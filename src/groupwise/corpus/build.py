@@ -22,7 +22,7 @@ from groupwise.corpus.reading import Reading
 from groupwise.corpus.rounds import Round, Rounds, Scoring, remove_rounds_from
 from groupwise.corpus.seeds import Seed
 from groupwise.corpus.settings import Corpus
-from groupwise.corpus.shards import added, finished
+from groupwise.corpus.shards import added, finished, remove_partial
 from groupwise.corpus.unique import Pages, deduplicate
 from groupwise.errors import UserError
 from groupwise.storage.atomic import read_json, remove_any, write_json
@@ -52,6 +52,7 @@ class Build:
     def run(self) -> dict[str, Any]:
         """Makes what is missing, and returns the manifest."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        remove_partial(self.directory)
         index_of(self.corpus.decontaminate)  # what is wrong with it is said before hours have passed
         self._read()
         pages = self._deduplicate()

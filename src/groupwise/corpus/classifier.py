@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from groupwise.corpus.shards import partial_of
 from groupwise.errors import UserError
+from groupwise.storage.atomic import PARTIAL, require_space
 
 if TYPE_CHECKING:
     import numpy
@@ -62,10 +64,12 @@ class FastText:
 
     def train(self, wanted: Iterable[str], random: Iterable[str], path: Path) -> dict[str, int]:
         """Learns of two lots of pages, writes the classifier, and returns how much was learned of."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+        require_space(
+            path.parent, 4 * self.dimension * self.buckets, "the classifier"
+        )  # fastText would cut it in silence
+        partial = partial_of(path)
         counts = {"wanted": 0, "random": 0, "pieces": 0, "epochs": self.epochs}
-        with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=path.parent, encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile("w", prefix=PARTIAL, suffix=".txt", dir=path.parent, encoding="utf-8") as file:
             lines = []
             for label, name, pages in ((WANTED, "wanted", wanted), (RANDOM, "random", random)):
                 for page in pages:

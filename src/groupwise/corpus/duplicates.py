@@ -7,6 +7,7 @@ dropped only where its resemblance to one that is kept was computed, and both ar
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy
 
 from groupwise.corpus.grams import HASHES, TOKEN, grams
-from groupwise.corpus.shards import read_parts
+from groupwise.corpus.shards import partial_of, read_parts
 
 if TYPE_CHECKING:
     from groupwise.corpus.grams import Hashes
@@ -84,10 +85,8 @@ class Signing:
 
 def save(path: Path, values: numpy.ndarray) -> None:
     """Writes numbers into a file that takes its name when it is whole."""
-    import os
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = partial_of(path)
     with partial.open("wb") as file:
         numpy.save(file, values)
     os.replace(partial, path)

@@ -7,17 +7,26 @@ there. So an executor that is killed is begun again, and what was done is not do
 from __future__ import annotations
 
 import _thread
+import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
 
+PR_SET_PDEATHSIG = 1
+LEAVING_SECONDS = 5.0
+DEATH = (
+    "a process that runs tasks was ended from outside, perhaps for want of memory; what was done is kept: run the same "
+    "command again, with fewer workers (--executor local:1) if memory is short"
+)
 KINDS = ("local", "ray", "slurm")
 
 
@@ -57,6 +66,11 @@ class Step:
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Does the task of this rank."""
+        import multiprocess
+
+        if multiprocess.parent_process() is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command itself hears it, and ends this process
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing writes after the command was killed
         self.work(self.names[rank])
 
 
@@ -70,7 +84,7 @@ def run_each(executor: Executor, work: Callable[[str], None], names: Sequence[st
     if executor.kind == "local":
         from datatrove.executor.local import LocalPipelineExecutor
 
-        with _deaths_seen():
+        with _deaths_seen(workers):
             LocalPipelineExecutor(step, len(names), workers, str(logs), skip_completed=False).run()
     elif executor.kind == "ray":
         _on_ray(executor, step, len(names), workers, logs)
@@ -102,19 +116,29 @@ def _on_ray(executor: Executor, step: list[Any], tasks: int, workers: int, logs:
 
 
 @contextmanager
-def _deaths_seen() -> Iterator[None]:
-    """Raises UserError where a process that runs tasks is ended from outside: the pool would wait for it for ever."""
+def _deaths_seen(workers: int) -> Iterator[None]:
+    """Raises UserError where a process that runs tasks is ended from outside: the pool would wait for it for ever.
+
+    ``workers`` processes run tasks, and one more keeps what they share.
+    """
+    import multiprocess
+
+    _end_with_this_process()
     over, dead = threading.Event(), threading.Event()
+    before = {each.pid for each in multiprocess.active_children()}
 
     def watch() -> None:
-        import multiprocess
-
         known: dict[int, Any] = {}
-        while not over.wait(0.5):
-            known |= {each.pid: each for each in multiprocess.active_children()}
-            if any(each.exitcode not in (None, 0, -signal.SIGTERM) for each in known.values()):
+        while not over.wait(0.1):
+            known |= {each.pid: each for each in multiprocess.active_children() if each.pid not in before}
+            ended = any(each.exitcode not in (None, 0, -signal.SIGTERM) for each in known.values())
+            numbers = [int(each.name.rpartition("-")[2]) for each in known.values()]
+            if ended or (numbers and max(numbers) > min(numbers) + workers):  # the pool began another in place of one
                 dead.set()
                 _thread.interrupt_main()
+                if not over.wait(LEAVING_SECONDS):  # a pool that lost a process may wait for it in its own end, too
+                    print(f"groupwise corpus: {DEATH}", file=sys.stderr, flush=True)
+                    os._exit(2)
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -124,13 +148,22 @@ def _deaths_seen() -> Iterator[None]:
     except KeyboardInterrupt:
         if not dead.is_set():
             raise
-        raise UserError(
-            "a process that runs tasks was ended from outside, perhaps for want of memory; what was done is kept: run "
-            "the same command again, with fewer workers (--executor local:1) if memory is short"
-        ) from None
+        raise UserError(DEATH) from None
     finally:
         over.set()
-        watcher.join()
+        watcher.join(timeout=LEAVING_SECONDS)
+
+
+@lru_cache(maxsize=1)
+def _end_with_this_process() -> None:
+    """Has what is forked from here, such as a pool's manager, end where this process is ended."""
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def follow() -> None:
+        if os.getppid() == parent:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    os.register_at_fork(after_in_child=follow)
 
 
 def _be_quiet() -> None:

@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from groupwise.corpus.mathml import latex_of
 
@@ -43,8 +44,9 @@ class Formulas:
     kept: int = 0
 
 
-Pattern, Match = re.Pattern[str], re.Match[str]
-Maker = Callable[[str, "re.Match[str]", Formulas], str]
+Pattern: TypeAlias = re.Pattern[str]
+Match: TypeAlias = re.Match[str]
+Maker = Callable[[str, Match, Formulas], str]
 _known: dict[str, str] = {}
 """LaTeX by MathML, as pages repeat their formulas; one process for many pages."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -17,6 +18,7 @@ from groupwise.storage.atomic import read_json, write_json
 
 SETTINGS = "settings.json"
 SHOWN = 4
+PACKAGES = ("datatrove", "fastwarc", "resiliparse", "fasttext", "rensa", "tldextract", "mathml_to_latex")
 
 
 def find_archives(sources: Sequence[str]) -> tuple[tuple[str, Path], ...]:
@@ -127,6 +129,15 @@ def last_round(directory: Path, number: int = 0) -> int:
     if number and number not in made:
         raise UserError(f"--iteration {number}: there are {', '.join(map(str, made))}")
     return number or made[-1]
+
+
+def refuse_missing_packages(kind: str) -> None:
+    """Raises UserError where a package that a build needs is not installed."""
+    modules = (*PACKAGES, "ray") if kind == "ray" else PACKAGES
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        more = " ray" if "ray" in missing else ""
+        raise UserError(f'a corpus needs {", ".join(missing)}: pip install "groupwise[corpus]"{more}')
 
 
 def refuse_no_corpus(directory: Path) -> None:

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from groupwise.corpus.mathml_names import ACCENTS, FENCES, FUNCTIONS, PLAIN, VARIANTS
+
 TAG = re.compile(
     r"<(?P<close>/?)(?:\w{1,20}:)?(?P<name>[a-zA-Z-]{1,30})(?P<attributes>[^<>]*?)(?P<alone>/?)>|(?P<text>[^<]+)"
 )
@@ -15,110 +17,11 @@ ANNOTATION = re.compile(
     r"<(?:\w{1,20}:)?annotation\b[^<>]*encoding\s*=\s*[\"'][^\"'<>]*tex[^\"'<>]*[\"'][^<>]*>(?P<tex>[^<]*)<",
     re.IGNORECASE,
 )
+ATTRIBUTE = re.compile(r"(?<![\w:-])([\w:-]{1,40})\s{0,9}=\s{0,9}(?:\"([^\"]*)\"|'([^']*)')")
 HIDDEN = {"annotation", "annotation-xml", "mphantom", "maligngroup", "malignmark", "script", "style", "none"}
 DEEPEST = 200
 """Elements in elements; a formula that is deeper is left out."""
 BLANK = re.compile(r"\s+")
-VARIANTS = {
-    "bold": "mathbf",
-    "double-struck": "mathbb",
-    "script": "mathcal",
-    "fraktur": "mathfrak",
-    "sans-serif": "mathsf",
-    "monospace": "mathtt",
-    "bold-italic": "boldsymbol",
-    "normal": "mathrm",
-}
-ACCENTS = {
-    "^": "hat",
-    "ˆ": "hat",
-    "~": "tilde",
-    "˜": "tilde",
-    "¯": "bar",
-    "‾": "overline",
-    "→": "vec",
-    "⃗": "vec",
-    "˙": "dot",
-    "¨": "ddot",
-    "⏞": "overbrace",
-    "_": "underline",
-    "⏟": "underbrace",
-    "ˇ": "check",
-}
-FENCES = {
-    "{": "\\{",
-    "}": "\\}",
-    "‖": "\\|",
-    "⟨": "\\langle",
-    "⟩": "\\rangle",
-    "⌊": "\\lfloor",
-    "⌋": "\\rfloor",
-    "⌈": "\\lceil",
-    "⌉": "\\rceil",
-}
-PLAIN = {
-    "−": "-",
-    "–": "-",
-    "\u2061": "",
-    "\u2062": "",
-    "\u2063": ",",
-    "\u2064": "",
-    "\u00a0": " ",
-    "′": "'",
-    "%": "\\%",
-    "$": "\\$",
-    "#": "\\#",
-    "&": "\\&",
-    "_": "\\_",
-    "…": "\\ldots",
-    "|": "|",
-    "(": "(",
-    ")": ")",
-    "¯": "\\bar{ }",
-    "∞": "\\infty",
-    "≤": "\\le",
-    "≥": "\\ge",
-    "≠": "\\ne",
-    "×": "\\times",
-    "÷": "\\div",
-    "·": "\\cdot",
-    "⋅": "\\cdot",
-    "±": "\\pm",
-    "√": "\\sqrt{ }",
-    "∑": "\\sum",
-    "∏": "\\prod",
-    "∫": "\\int",
-    "→": "\\to",
-    **FENCES,
-}
-FUNCTIONS = {
-    "sin",
-    "cos",
-    "tan",
-    "cot",
-    "sec",
-    "csc",
-    "log",
-    "ln",
-    "exp",
-    "lim",
-    "max",
-    "min",
-    "sup",
-    "inf",
-    "det",
-    "gcd",
-    "arcsin",
-    "arccos",
-    "arctan",
-    "sinh",
-    "cosh",
-    "tanh",
-    "deg",
-    "dim",
-    "ker",
-    "arg",
-}
 
 
 @dataclass
@@ -131,8 +34,8 @@ class Element:
 
     def attribute(self, name: str, default: str = "") -> str:
         """Returns the value of an attribute; the default where there is none."""
-        found = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", self.attributes)
-        return (found[1] or found[2] or "") if found else default
+        found = {each: first or second for each, first, second in ATTRIBUTE.findall(self.attributes)}
+        return found.get(name, default)
 
 
 def latex_of(markup: str) -> str:

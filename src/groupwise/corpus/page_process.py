@@ -2,19 +2,23 @@
 
 It reads a page from its standard input and writes the text to its standard output. A page that takes too much of the
 processor's time ends it (the kernel's timer, so nothing has to look), and so does one that needs too much memory.
+Its answers are JSON: whatever a page makes of this process, its caller reads nothing but text and numbers.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import resource
 import signal
 import struct
 import sys
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from groupwise.corpus.extraction import Extract, text_of
+
+MOST_BYTES = 1 << 30
 
 
 def main() -> None:
@@ -30,17 +34,17 @@ def main() -> None:
     text_of(b"<p>what is loaded late is loaded now", "", extract)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit_memory(extract.megabytes << 20)
-    send(answers, None)
+    _answer(answers, "ready")
     while (page := receive(pages)) is not None:
         signal.setitimer(signal.ITIMER_PROF, extract.seconds)  # its signal ends this process
-        answer = _answer(page, extract)
+        answer = _read(page, extract)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        send(answers, answer)
+        _answer(answers, answer)
 
 
-def _answer(page: tuple[bytes, str], extract: Extract) -> object:
+def _read(page: tuple[bytes, str], extract: Extract) -> object:
     try:
-        return text_of(*page, extract)
+        return vars(text_of(*page, extract))
     except MemoryError:
         return "memory"
     except Exception as error:
@@ -53,20 +57,41 @@ def _limit_memory(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + more, used + more))
 
 
+def _answer(stream: BinaryIO, value: object) -> None:
+    _write(stream, json.dumps(value).encode())
+
+
 def send(stream: BinaryIO, value: object) -> None:
-    """Writes one value."""
-    data = pickle.dumps(value)
+    """Writes one value to this process."""
+    _write(stream, pickle.dumps(value))
+
+
+def _write(stream: BinaryIO, data: bytes) -> None:
     stream.write(struct.pack("<Q", len(data)) + data)
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> object:
-    """Reads one value; None where there are no more."""
-    head = stream.read(8)
-    if len(head) < 8:
+def receive(stream: BinaryIO) -> Any:
+    """Reads one value of the caller; None where there are no more."""
+    data = _data(stream)
+    return None if data is None else pickle.loads(data)
+
+
+def answer_of(stream: BinaryIO) -> Any:
+    """Reads one answer; None where the process has ended, or answers what is none."""
+    data = _data(stream)
+    try:
+        return None if data is None else json.loads(data)
+    except ValueError:
         return None
-    data = stream.read(struct.unpack("<Q", head)[0])
-    return pickle.loads(data)
+
+
+def _data(stream: BinaryIO) -> bytes | None:
+    head = stream.read(8)
+    if len(head) < 8 or (size := struct.unpack("<Q", head)[0]) > MOST_BYTES:
+        return None
+    data = stream.read(size)
+    return data if len(data) == size else None
 
 
 if __name__ == "__main__":

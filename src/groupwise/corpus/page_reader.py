@@ -10,10 +10,10 @@ import sys
 import time
 from contextlib import suppress
 from types import TracebackType
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from groupwise.corpus.extraction import Extract, Text
-from groupwise.corpus.page_process import receive, send
+from groupwise.corpus.page_process import answer_of, send
 
 PATIENCE = 20.0
 """A page's time on the clock is so many times that of the processor: a busy machine drops no page."""
@@ -43,10 +43,13 @@ class PageReader:
             answer = self._receive(process, PATIENCE * self.extract.seconds)
         except (BrokenPipeError, ConnectionResetError):
             answer = None
-        if isinstance(answer, Text):
-            return answer
+        if isinstance(answer, dict) and (text := _text(answer)) is not None:
+            return text
         if isinstance(answer, str):
             return ("memory", f"more than {self.extract.megabytes:,} MB") if answer == "memory" else ("error", answer)
+        if answer is not None:
+            self.close()
+            return "error", "its process gave no proper answer"
         return self._why(process)
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -63,7 +66,7 @@ class PageReader:
         if process.stdout is None or len(process.stdout.peek(1)) == 0:  # type: ignore[attr-defined]
             self.close()
             raise RuntimeError("the process that reads pages ended at its start")
-        receive(process.stdout)  # type: ignore[arg-type]
+        answer_of(process.stdout)  # type: ignore[arg-type]
         return process
 
     def _waits_for(self, process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -77,7 +80,7 @@ class PageReader:
         if not self._waits_for(process, seconds):
             process.send_signal(signal.SIGPROF)  # as the kernel's timer does
             return None
-        return receive(process.stdout)  # type: ignore[arg-type]
+        return answer_of(process.stdout)  # type: ignore[arg-type]
 
     def _why(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
         self._process = None
@@ -95,7 +98,15 @@ class PageReader:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.communicate()
+            process.communicate(timeout=START_SECONDS)
+
+
+def _text(answer: dict[str, Any]) -> Text | None:
+    """What was read; None for what is no text."""
+    kinds = {"text": str, "language": str, "seen": int, "kept": int}
+    if answer.keys() != kinds.keys() or any(type(answer[name]) is not kind for name, kind in kinds.items()):
+        return None
+    return Text(**answer)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
@@ -104,4 +115,4 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
         time.sleep(0.01)
     if process.poll() is None:
         process.kill()
-    return process.wait()
+    return process.wait(timeout=START_SECONDS)

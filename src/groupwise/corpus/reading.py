@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from groupwise.corpus.addresses import domain_of, host_of
-from groupwise.corpus.archives import RawPage, Read, Refused, read_archive
+from groupwise.corpus.archives import RawPage, Refused, read_archive
 from groupwise.corpus.extraction import Extract, Text
 from groupwise.corpus.grams import TOKEN
+from groupwise.corpus.http_messages import Read
 from groupwise.corpus.page_reader import PageReader
 from groupwise.corpus.shards import Ledger, Shards, finish, finished
 

@@ -12,7 +12,9 @@ Deviations:
    collects a share of all characters, the paper's way.
 2. Pages below a prefix that a person called "other" are not collected from then on; the paper speaks of no such answer.
 3. Pages of the seed, and those that a person called wanted, are never drawn as random ones.
-4. What joins the seed after the last round is a part of the corpus, as the rest of the seed is.
+4. The paper's rounds end where 98 % of what one collects was collected before. Here a round that keeps much less than
+   the one before does not end them either.
+5. What joins the seed after the last round is a part of the corpus, as the rest of the seed is.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Annotated, Any
 
 import numpy
 
+from groupwise.corpus.addresses import domain_of, host_of
 from groupwise.corpus.annotations import WANTED, Annotations
 from groupwise.corpus.classifier import FastText
 from groupwise.corpus.domains import Domains, domain_rows, read_domains, write_domains
@@ -44,7 +47,7 @@ class Recall:
     iterations: Annotated[int, "[1, inf)"] = 6
     """Rounds at most."""
     until: Annotated[float, "(0, 1]"] = 0.98
-    """Share of what a round keeps that was kept by the one before: then the rounds end."""
+    """Share of what a round keeps that the one before kept, and the other way round: then the rounds end."""
 
 
 @dataclass(frozen=True)
@@ -94,18 +97,29 @@ class Rounds:
         return self.directory / f"iteration-{number}"
 
     def first_seed(self) -> numpy.ndarray:
-        """Whether each page is a part of the seed, before the first round."""
-        return numpy.array([self.seed.holds(address) for address in self.pages.addresses], bool)
+        """Whether each page is a part of the seed, before the first round: by any address at which it was found."""
+        holds, names = self.seed.holds, self.pages.names_of
+        return numpy.array([any(map(holds, names(place))) for place in range(len(self.pages))], bool)
 
     def called(self, answer: str) -> numpy.ndarray:
         """Whether a person called each page wanted, or other."""
-        verdict = self.annotations.verdict
-        return numpy.array([verdict(address) == answer for address in self.pages.addresses], bool)
+        return numpy.array([self._verdict(place) == answer for place in range(len(self.pages))], bool)
+
+    def _verdict(self, place: int) -> str:
+        """By the page's own address, else by those of its copies, the first that is answered."""
+        return next(filter(None, map(self.annotations.verdict, self.pages.names_of(place))), "")
 
     def asked(self, found: Round) -> numpy.ndarray:
         """Whether each page lies in a domain that a person is asked about after a round."""
         named = {row["domain"] for row in read_domains(self.path(found.number) / "domains.parquet")}
-        return numpy.array([domain in named for domain in self.pages.domains], bool)
+        return numpy.array([self._is_in(place, named) for place in range(len(self.pages))], bool)
+
+    def _is_in(self, place: int, domains: set[str]) -> bool:
+        """Whether a page was found on one of these domains."""
+        if self.pages.domains[place] in domains:
+            return True
+        copies = self.pages.copies.get(self.pages.addresses[place], ())
+        return any(domain_of(host_of(address)) in domains for address in copies)
 
     def train(self, number: int, seed: numpy.ndarray, answered: numpy.ndarray) -> dict[str, Any]:
         """Trains the classifier of a round, unless that was done. Pages that are ``answered`` wanted are not random."""
@@ -139,11 +153,12 @@ class Rounds:
         joined = [
             place
             for place in numpy.flatnonzero(~collected & ~seed).tolist()
-            if pages.domains[place] in named and self.annotations.verdict(pages.addresses[place]) == WANTED
+            if self._is_in(place, named) and self._verdict(place) == WANTED
         ]
         kept = collected | seed
         kept[joined] = True
-        again = float((kept & before.kept).sum() / max(kept.sum(), 1)) if before else 0.0
+        most = max(int(kept.sum()), int(before.kept.sum())) if before else 0
+        again = float((kept & before.kept).sum() / most) if before and most else 0.0
         numbers = {
             "seed": int(seed.sum()) + len(self.seed.texts),
             "collected": int(collected.sum()),

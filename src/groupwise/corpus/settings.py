@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from groupwise.corpus.archives import Read
 from groupwise.corpus.classifier import FastText
 from groupwise.corpus.decontamination import NGrams
 from groupwise.corpus.domains import Domains
 from groupwise.corpus.duplicates import MinHash
 from groupwise.corpus.extraction import Extract
+from groupwise.corpus.http_messages import Read
 from groupwise.corpus.reading import Quality
 from groupwise.corpus.rounds import Recall
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.storage.atomic import PARTIAL, read_json, sync, write_json
+from groupwise.storage.atomic import PARTIAL, read_json, remove_any, sync, write_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -47,13 +47,24 @@ def write_table(path: Path, table: pyarrow.Table) -> None:
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    partial = partial_of(path)
     try:
         parquet.write_table(table, partial, compression="zstd", row_group_size=ROWS_AT_ONCE, store_schema=False)
         sync(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path) -> Path:
+    """The name that a file has until it is whole: no pattern that looks for its kind finds it."""
+    return path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}.tmp")
+
+
+def remove_partial(directory: Path) -> None:
+    """Removes what a build that was ended left half written."""
+    for path in directory.rglob(f"{PARTIAL}*"):
+        remove_any(path)
 
 
 def parts(directory: Path, name: str) -> list[Path]:
@@ -78,8 +89,6 @@ class Shards:
         self.directory, self.name, self.columns, self.most = directory, name, tuple(columns), most
         self._rows: list[dict[str, Any]] = []
         self._bytes = self._written = 0
-        for path in parts(directory, name):
-            path.unlink()  # of a task that was ended
 
     def add(self, row: dict[str, Any]) -> None:
         """Takes a row."""
@@ -89,9 +98,11 @@ class Shards:
             self._write()
 
     def close(self) -> None:
-        """Writes what is left; one file at least."""
+        """Writes what is left, one file at least, and removes files beyond it, of a task that had other settings."""
         if self._rows or not self._written:
             self._write()
+        for path in parts(self.directory, self.name)[self._written :]:
+            path.unlink()
 
     def _write(self) -> None:
         write_rows(self.directory / f"{self.name}-{self._written:03d}.parquet", self._rows, self.columns)

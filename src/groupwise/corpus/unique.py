@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from groupwise.corpus.shards import Ledger, finish, finished, read_parts, write_
 if TYPE_CHECKING:
     import pyarrow
 
+COPIES = "copies.parquet"
+"""Addresses of pages that were dropped, and of the page that each is a copy of."""
 UNIQUE = ("row", "id", "url", "address", "domain", "characters")
 
 
@@ -31,6 +33,7 @@ def deduplicate(directory: Path, names: Sequence[str], minhash: MinHash) -> None
     urls = [url for name in names for url in tables[name]["url"].to_pylist()]
     copies = Comparison(minhash, addresses, signed, Texts(directory, names, sizes, minhash)).copies()
     counts: dict[str, Any] = {}
+    also: list[dict[str, str]] = []
     for name in names:
         ledger, rows = Ledger("unique"), []
         for row, page in enumerate(tables[name].to_pylist()):
@@ -41,9 +44,11 @@ def deduplicate(directory: Path, names: Sequence[str], minhash: MinHash) -> None
             else:
                 evidence = f"of {urls[copy.of]}" + (f": {copy.evidence}" if copy.evidence else "")
                 ledger.drop(page["id"], page["url"], copy.reason, evidence)
+                also.append({"address": page["address"], "of": addresses[copy.of]})
         write_rows(done / f"{name}.parquet", rows, UNIQUE)
         ledger.write(directory / "dropped", name)
         counts[name] = ledger.to_json()
+    write_rows(directory / COPIES, also, ("address", "of"))
     finish(done, "all", counts)
 
 
@@ -65,6 +70,8 @@ class Pages:
     addresses: tuple[str, ...]
     domains: tuple[str, ...]
     characters: numpy.ndarray
+    copies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By address: other addresses of copies of that page."""
 
     @classmethod
     def read(cls, directory: Path, names: Sequence[str]) -> Pages:
@@ -80,7 +87,13 @@ class Pages:
             tuple(each for table in tables for each in table["address"].to_pylist()),
             tuple(each for table in tables for each in table["domain"].to_pylist()),
             numpy.concatenate([numpy.zeros(0, numpy.int64), *(table["characters"].to_numpy() for table in tables)]),
+            _copies(directory / COPIES),
         )
+
+    def names_of(self, place: int) -> tuple[str, ...]:
+        """Returns the addresses at which a page was found, its own first."""
+        address = self.addresses[place]
+        return (address, *self.copies.get(address, ()))
 
     def __len__(self) -> int:
         return len(self.addresses)
@@ -95,6 +108,16 @@ class Pages:
                 texts = unique_texts(self.directory, name)
                 found |= {int(place): texts[int(place) - self.starts[number]].as_py() for place in here}
         return [found[place] for place in places]
+
+
+def _copies(path: Path) -> dict[str, list[str]]:
+    from pyarrow import parquet
+
+    found: dict[str, list[str]] = {}
+    for row in parquet.read_table(path).to_pylist():
+        if row["address"] != row["of"]:
+            found.setdefault(row["of"], []).append(row["address"])
+    return found
 
 
 def unique_texts(directory: Path, name: str):  # type: ignore[no-untyped-def]

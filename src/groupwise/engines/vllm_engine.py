@@ -7,16 +7,19 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from groupwise.engines.low_rank import LowRank, frozen_of, low_rank_of, mark_of
+from groupwise.engines.nccl_transfer import Transfers
 from groupwise.engines.published import DTYPES, Publisher
 from groupwise.engines.stops import Spelling
 from groupwise.engines.vllm_client import ServerError
-from groupwise.engines.vllm_servers import Rules, Server, Servers
+from groupwise.engines.vllm_servers import Rules, Server, Servers, Weights
 from groupwise.engines.vllm_stream import StreamContext, VLLMStream
 from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine, Stream
@@ -45,12 +48,16 @@ class VLLMEngine(RolloutEngine):
     ) -> None:
         self.rules, self.servers, self.model, self.spelling, self.note = rules, servers, model, spelling, note
         self.version, self.context_tokens = 0, context_tokens
+        self.vocabulary = int(model_config.get_text_config().vocab_size)
         self.known: set[int] = set()
         """Versions that servers were given."""
         self.gaps: list[float] = []
         """Of each load: how far the worst server and the learner were apart on a greedy completion, in nats."""
         self._publisher = Publisher(rules.weights, model_config, self._dtype())
-        self._place: Path | None = None
+        self._weights: Weights | None = None
+        self._frozen: tuple[int, Weights] | None = None
+        """Of adapters: the mark of what is frozen, and how servers are given it."""
+        self.transfers = Transfers()
         self._lock = threading.Lock()
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
@@ -58,9 +65,37 @@ class VLLMEngine(RolloutEngine):
         way is waited for, or goes on with them (``VLLMServers.in_flight``). Raises UserError where a server does not
         say what the learner's model says of a completion."""
         with self._lock:
-            if self._place is not None and self.version == version and self._owns():
+            if self._weights is not None and self.version == version and self._owns():
                 return
-            self._give(self._publisher.publish(weights, version), version)
+            beside = self._beside()
+            if beside is None:
+                self._give(self._whole(weights, version))
+                return
+            mark = mark_of(self.model)
+            if self._frozen is None or self._frozen[0] != mark:
+                self._frozen = mark, self._whole(frozen_of(self.model), version)
+            adapter = self._publisher.publish_adapter(beside, version)
+            self._give(replace(self._frozen[1], version=version, adapter=adapter))
+
+    def _whole(self, weights: Iterable[tuple[str, Tensor]], version: int) -> Weights:
+        """Whole weights, published, or as what sends them."""
+        if self.rules.transfer == "folder":
+            return Weights(version, self._publisher.publish(weights, version), version)
+        tensors = self._publisher.completed(weights)
+        return Weights(version, None, version, send=lambda client, anew: self.transfers.send(client, tensors, anew))
+
+    def _beside(self) -> LowRank | None:
+        """The adapters of the learner's model, where every server takes them."""
+        found = None if self.model is None else low_rank_of(self.model)
+        if found is None:
+            return None
+        small = [server for server in self.servers.all if server.adapter_rank < found.rank]
+        for server in () if self.known else small[:1]:
+            self.note(
+                f"engine: {server.url} takes no adapters of rank {found.rank}; whole weights go to the servers, with "
+                f"the adapters rounded into them (groupwise serve MODEL --vllm --lora_rank {found.rank} takes them)"
+            )
+        return None if small else found
 
     def load_directory(self, directory: Path) -> None:
         """Publishes a model that no learner holds, and gives it to every server."""
@@ -84,10 +119,22 @@ class VLLMEngine(RolloutEngine):
                 "which the learner has to renormalise; set them off, or sample with engine=Native()"
             )
         with self._lock:
-            if self._place is not None and not self._owns():
-                self._give(self._place, self.version)
+            if self._weights is not None and not self._owns():
+                if self._weights.send:
+                    raise UserError(
+                        "engine.transfer nccl: another engine of this process has given these servers its weights; "
+                        "expected engine.transfer folder, or servers for each"
+                    )
+                self._give(self._weights, again=True)
         means = StreamContext(
-            self.servers, self.rules, self.context_tokens, self.spelling, lambda: self.version, self.known, self.renew
+            self.servers,
+            self.rules,
+            self.context_tokens,
+            self.vocabulary,
+            self.spelling,
+            lambda: self.version,
+            self.known,
+            self.renew,
         )
         return VLLMStream(means, sampling, every_token)
 
@@ -95,15 +142,19 @@ class VLLMEngine(RolloutEngine):
         """Gives one server the present weights again: it has begun anew since so many updates, unless another
         completion has seen that before."""
         with server.lock:
-            if self._place is not None and server.updates == updates:
-                server.update(self._place, self.version)
+            if self._weights is None or server.updates != updates:
+                return
+            if self._weights.send:  # what it would send are the learner's weights of now
+                self.servers.lose(server, f"{server.url}: it began anew")
+            else:
+                server.update(self._weights, again=True)
 
-    def _give(self, place: Path, version: int) -> None:
+    def _give(self, weights: Weights, again: bool = False) -> None:
         first = not self.known
+        self.known |= {weights.version, weights.place_version}  # a completion may name them before all servers do
         with self.servers.drained() if self.rules.in_flight == "drain" else nullcontext():
-            self.servers.update(place, version)
-            self._place, self.version = place, version
-            self.known.add(version)
+            self.servers.update(weights, again or not self._owns())
+            self._weights, self.version = weights, weights.version
         for server in self.servers.all:
             _newest_of[server.url] = weakref.ref(self)
         self._probe(first)

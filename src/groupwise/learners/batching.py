@@ -74,8 +74,9 @@ class _Batch:
         longest = max(self.longest, *(rollout.length for rollout in rollouts))
         if self.padded:
             return (self.sequences + sum(len(rollout.sequences) for rollout in rollouts)) * longest
-        prompts = {rollout.prompt.key: len(rollout.prompt.tokens) for rollout in rollouts}
+        prompts = {each.prompt.key: len(each.prompt.tokens) for each in rollouts if len(each.prompt.tokens) > 1}
         new = sum(length for key, length in prompts.items() if key not in self.prompts)
+        new += sum(len(each.prompt.tokens) == 1 for each in rollouts)  # those are shared by nobody
         return self.tokens + new + sum(len(rollout.tokens) for rollout in rollouts)
 
     def add(self, more: Sequence[int]) -> None:

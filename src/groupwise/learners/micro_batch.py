@@ -87,7 +87,9 @@ class MicroBatch:
         targets = ids[rows, places]
         support = Support.of(rollouts, targets)
         pairs = [(each.prompt, each.seen(after)) for each in sequences]
-        packing = Packing.of(pairs, device, [each.key for each in sequences])
+        # A prompt of one token, as documents have, is not worth sharing: alone with its completion it is one sequence.
+        keys = [each.key if len(each.prompt) > 1 else row for row, each in enumerate(sequences)]
+        packing = Packing.of(pairs, device, keys)
         mask = _padded([rollout.mask for rollout in rollouts], torch.bool)
         starts, ends = torch.tensor(packing.starts), torch.tensor(packing.ends)
         where = starts[rows] + steps

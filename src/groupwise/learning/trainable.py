@@ -88,13 +88,16 @@ class Trainable(Protocol):
         """Counts optimiser updates."""
         ...
 
-    threads: int
-    """CPU threads that it computes with; a resumed run is given the number that it began with."""
     tokenizer: Any
     stop_tokens: tuple[int, ...]
     """Ids that end a completion by the model's generation config."""
     context_tokens: int
     """Prompt and completion together are at most this long."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that it computes with; a resumed run is given the number that it began with."""
+        ...
 
     @property
     def policy(self) -> Policy | None:

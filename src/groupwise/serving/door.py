@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import secrets
 import threading
@@ -19,7 +18,7 @@ from groupwise.serving.answer import Choice, Form, TextPieces, read_choice
 from groupwise.serving.dispatcher import Dispatcher, Drawing
 from groupwise.serving.episodes import EpisodeRules, EpisodeStore
 from groupwise.serving.refusal import Refusal
-from groupwise.serving.request import Asked
+from groupwise.serving.request import Asked, is_finite
 from groupwise.serving.sessions import Opening, Session, opening_of, plain_renderer
 from groupwise.tokens.channels import CHANNEL
 from groupwise.tokens.renderer import Renderer
@@ -56,6 +55,7 @@ class Door:
         self._over: set[str] = set()
         self._calls = itertools.count()
         self._lock = threading.Lock()  # of sessions, and of the tokenizer, which is no friend of threads
+        self._longest_token = max(map(len, renderer.tokenizer.get_vocab()), default=1)
         self._created = int(time.time())
 
     def models(self) -> dict[str, Any]:
@@ -75,6 +75,7 @@ class Door:
 
     def call(self, asked: Asked, name: str | None) -> Call:
         """Begins to draw what is asked, in the session of that name. Raises Refusal."""
+        self._refuse_long(asked)
         with self._lock:
             session = self._session(name) if name is not None else None
             if self.rules is not None:
@@ -95,7 +96,7 @@ class Door:
         if not isinstance(body, dict) or set(body) - {"reward", "group"}:
             raise Refusal(400, 'expected {"reward": a number}, and perhaps "group": a text')
         value, group = body.get("reward"), body.get("group")
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not is_finite(value):
             raise Refusal(400, f"reward is {str(value)[:40]!r}; expected a finite number", "reward")
         if group is not None and not (isinstance(group, str) and 0 < len(group) <= 1024):
             raise Refusal(400, "group: expected a text of 1 to 1024 letters", "group")
@@ -181,6 +182,14 @@ class Door:
             about = f"session {session.name} {number}"
         stream = f"{self._seed} {about}" if asked.seed is None else f"seed {asked.seed}"
         return opening, tuple(stable_seed("serve", stream, index) for index in range(asked.choices))
+
+    def _refuse_long(self, asked: Asked) -> None:
+        """Raises Refusal for what cannot fit however it is tokenised, before others wait for its being tokenised."""
+        letters = len(asked.text or "") + sum(len(message["content"] or "") for message in asked.messages)
+        context = self._engine.context_tokens
+        if letters > context * self._longest_token or len(asked.messages) > context:
+            seen = f"{letters:,} letters in {len(asked.messages) or 1:,} parts"
+            raise Refusal(400, f"the prompt has {seen}, more than the model's context of {context} tokens can hold")
 
     def _refuse_misfit(self, tokens: tuple[int, ...]) -> None:
         context, known = self._engine.context_tokens, len(self._renderer.tokenizer)

@@ -85,6 +85,6 @@ class EpisodeRules:
             session.is_used_up = True
             raise Refusal(400, f"the episode has sampled {session.sampled} of its {self.tokens} tokens: it is over")
         most = min(left, asked.max_tokens or left)
-        other = {"temperature": self.temperature, "top_p": 1.0, "seed": None}
+        other: dict[str, Any] = {"temperature": self.temperature, "top_p": 1.0, "seed": None}
         unheard = tuple(name for name, value in other.items() if getattr(asked, name) != value)
         return replace(asked, max_tokens=most, ignored=(*asked.ignored, *unheard), **other)

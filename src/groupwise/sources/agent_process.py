@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
+from groupwise.serving.request import is_finite
 from groupwise.types import Score
 
 KEPT_BYTES = 1 << 16
@@ -67,7 +67,8 @@ class AgentProcess:
         """Kills what is left of it."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):  # one that stands in the kernel ends when it comes back
+            self._process.wait(GRACE_SECONDS)
         for thread in self._threads:
             thread.join(GRACE_SECONDS)
 
@@ -84,7 +85,7 @@ def score_of(text: str) -> Score:
         found = None
     success = found.get("success") if isinstance(found, dict) else None
     value = found.get("reward") if isinstance(found, dict) else found
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
         seen = lines[-1].strip()[:SHOWN_LETTERS]
         return Score(None, "failed", reason=f"its last line is {seen!r}; expected a number, or an object with reward")
     return Score(float(value), right=success if isinstance(success, bool) else None)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm, Source
 from groupwise.errors import UserError
+from groupwise.isolation.deadlines import result
 from groupwise.output.counting import counted
 from groupwise.rewards.failures import Failures
 from groupwise.serving.door import Door
@@ -32,6 +33,8 @@ from groupwise.types import Example, Group, Rollout, Sampling, Score, Stop, flat
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.05
+END_SECONDS = 60.0  # that it may take beside the program itself to begin and end a run
+LONGEST_SECONDS = 3600.0  # then it is said where it stands
 
 
 @dataclass(frozen=True)
@@ -158,10 +161,11 @@ class _Runs:
         told = self.context.told
         failures = Failures(self.context.name, self.context.most_unscored, told, self.context.on_note, len(asked))
         found: list[Rollout | str] = []
+        whom, most = f"a run of {self.source.name}", min(self.source.seconds, LONGEST_SECONDS) + END_SECONDS
         pool = ThreadPoolExecutor(self.source.side_by_side, "groupwise-agent")
         try:
             for each in [pool.submit(self.one, server.port, *row, len(asked)) for row in asked]:
-                found.append(each.result())
+                found.append(result(each, self.context.name, whom, self.context.on_note, most, len(asked) + 1))
                 failures.add([each for each in found[-1:] if isinstance(each, Rollout)])
         finally:
             self.is_over = True
@@ -172,7 +176,7 @@ class _Runs:
             server.shutdown()
             server.server_close()
             self.door.close()
-            thread.join()
+            thread.join(END_SECONDS)
         return found
 
     def one(self, port: int, example: Example, name: str, total: int) -> Rollout | str:

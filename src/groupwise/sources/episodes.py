@@ -14,6 +14,7 @@ from typing import Any
 
 from groupwise.environments.plain import Plain
 from groupwise.environments.turns import Turns
+from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.rewards.episodes import EpisodeReward
 from groupwise.seeding import stable_seed
@@ -57,7 +58,10 @@ def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Pr
         return "it gave a reward before the model said anything"
     messages = opened(example.prompt, plain["says"])
     said = messages if renderer.is_chat else "".join(message["content"] for message in messages)
-    prompt = renderer.prompt(replace(example, prompt=said))
+    try:
+        prompt = renderer.prompt(replace(example, prompt=said))
+    except UserError as error:  # of what it said: other rows may do better
+        return str(error).removeprefix(f"{example.id}: ")
     return replace(prompt, example=example, world=seed, messages=messages)
 
 
@@ -199,7 +203,13 @@ class _Game:
         if len(episode.ends) >= self.turns.most:
             self._end(episode, {"stop": "turns"})
             return
-        then, is_anew = self._written(episode, messages)
+        try:
+            then, is_anew = self._written(episode, messages)
+        except RewrittenError:
+            raise
+        except UserError as error:  # the template refuses what was said
+            self._end(episode, {"failed": str(error).removeprefix(f"{episode.prompt.example.id}: ")})
+            return
         episode.messages += messages
         position = len(then) + (0 if is_anew else episode.position)
         if position >= self.context:

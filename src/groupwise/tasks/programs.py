@@ -7,7 +7,6 @@ otherwise is the last. Programs run in a sandbox, each by itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -17,7 +16,7 @@ from groupwise.environments.protocol import Reply, Utterance
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
 
 OUTPUT = "```output"
-_PROGRAM = re.compile(r"^[ \t]*```[ \t]*(?:python|py)[ \t]*\n(.*?)\n?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+_LANGUAGES = ("python", "py")
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,16 @@ def program_of(reply: str) -> str | None:
     """The program that a turn ends with; None where it ends otherwise, so that nothing is run."""
     text = reply.rstrip()
     text = text.removesuffix(OUTPUT).rstrip() if text.endswith(OUTPUT) else text
-    found = list(_PROGRAM.finditer(text))
-    return found[-1][1] if found and found[-1].end() == len(text) else None
+    lines = text.split("\n")
+    begun = ended = None
+    program = ""
+    for number, line in enumerate(lines):
+        fence = line.strip(" \t")
+        if begun is None and fence.startswith("```") and fence[3:].strip(" \t") in _LANGUAGES:
+            begun = number
+        elif begun is not None and fence == "```":
+            program, ended, begun = "\n".join(lines[begun + 1 : number]), number, None
+    return program if ended == len(lines) - 1 else None
 
 
 def run(sandbox: Sandbox, source: str) -> tuple[bool, str]:

@@ -79,6 +79,8 @@ def _final(answer: str) -> str:
     return answer[:-2] if answer.endswith(".0") and answer[:-2].lstrip("-").isdigit() else answer
 
 
+TEST_SECONDS = 30.0
+"""Of one test: the reference program of a row of MBPP (amicable numbers below 9,999) takes more than five."""
 CODE = Form("{question}")
 TESTS = Form("{question}\n\nThe program has to pass these tests:\n\n{tests}\n")
 
@@ -156,8 +158,8 @@ def suite_task(name: str, data: str | None = None, asking: Asking = Asking()) ->
     rewards = tuple(map(_reward, asking.rewards or (own,)))
     task = Task(name, (), rewards, held_out=rows, stop_strings=form.stops)
     task = replace(task, chat="never") if form.goes_on else task
-    if name == "humaneval":
-        task = replace(task, rewards=tuple(map(_beginning, task.rewards)))
+    if suite.reward == "code":
+        task = replace(task, rewards=tuple(_of_programs(reward, name == "humaneval") for reward in task.rewards))
     return _with_tools(task, asking.most_turns) if tools else task
 
 
@@ -175,10 +177,12 @@ def _with_tools(task: Task, most: int) -> Task:
     return replace(task, rewards=rewards, referee=rewards[:1], environment=ProgramTurns(), turns=Turns(most))
 
 
-def _beginning(reward: Reward) -> Reward:
+def _of_programs(reward: Reward, is_begun: bool) -> Reward:
     from groupwise.rewards.programs import Code
 
-    return replace(reward, begun="prompt") if isinstance(reward, Code) else reward
+    if not isinstance(reward, Code):
+        return reward
+    return replace(reward, begun="prompt" if is_begun else "", time_limit_seconds=TEST_SECONDS)
 
 
 def _reward(name: str) -> Reward:
