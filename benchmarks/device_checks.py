@@ -164,10 +164,10 @@ def half_beside_single(checks: Checks) -> dict[str, Any]:
 
 
 def learn(learner: Any, groups: Any) -> dict[str, float]:
-    """One update of GRPO."""
+    """One update with TRL's loss, without a reference."""
     from groupwise.training.update import prepare, update
 
-    stage = Stage("checks", recipes.grpo, tasks.stepwise(level=1, held_out_size=1), 1, learning_rate=1e-3)
+    stage = Stage("checks", recipes.trl_1_16, tasks.stepwise(level=1, held_out_size=1), 1, learning_rate=1e-3)
     return dict(update(stage, learner, groups, prepare(stage, learner, groups), 0, 0)[1])
 
 

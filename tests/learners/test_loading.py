@@ -91,7 +91,12 @@ def code_beside_it(model: Path, tmp: Path) -> Path:
     return edited(path, model_type="own", architectures=["Own"], auto_map=names)
 
 
+def quantised(model: Path, tmp: Path) -> Path:
+    return edited(copy_of(model, tmp), quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+
+
 CASES: dict[Callable[[Path, Path], Path], str] = {
+    quantised: "its weights are quantised (bitsandbytes), and are not trained here, beside adapters (QLoRA) neither",
     missing: "no such model directory",
     a_file: "is a file",
     without_config: "config.json is missing",

@@ -27,8 +27,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mixtral": {**HEADS, "num_local_experts": 4},
     "glm4_moe": {**EXPERTS, "n_routed_experts": 4, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1},
     "qwen2_moe": {**EXPERTS, "num_experts": 4, "shared_expert_intermediate_size": 32},
+    "qwen3_moe": {**EXPERTS, "num_experts": 4, "mlp_only_layers": [1]},
+    "gpt_oss": {**EXPERTS, "num_local_experts": 4, "layer_types": ["full_attention", "sliding_attention"]},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 64, "state_size": 4},
 }
+WITH_EXPERTS = ("mixtral", "glm4_moe", "qwen2_moe", "qwen3_moe", "gpt_oss")
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 LAYERS = {
     "llama": [*ATTENTION, "gate_proj", "up_proj", "down_proj"],
@@ -38,6 +41,8 @@ LAYERS = {
     "mixtral": ATTENTION,
     "glm4_moe": ATTENTION,
     "qwen2_moe": ATTENTION,
+    "qwen3_moe": ATTENTION,
+    "gpt_oss": ATTENTION,
     "mamba": ["in_proj", "x_proj"],
 }
 TOKENS = torch.arange(5, 15)[None]
@@ -81,8 +86,13 @@ def test_learner_sampler_and_peft_see_the_same_model(kind: str, rslora: bool, tm
     torch.testing.assert_close(merged, trained, rtol=1e-4, atol=2e-6)
     torch.testing.assert_close(read, trained, rtol=1e-4, atol=2e-6)
     assert f"({', '.join(LAYERS[kind])})" in notes[0]
-    if kind in ("mixtral", "glm4_moe", "qwen2_moe"):
-        assert "; without adapters: down_proj, gate_up_proj" in notes[0]
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    if kind in WITH_EXPERTS:
+        assert "; of all experts gate_up_proj, down_proj" in notes[0]
+        assert config["target_parameters"] == ["experts.down_proj", "experts.gate_up_proj"]
+    else:
+        assert "experts" not in notes[0]
+        assert not config["target_parameters"]
 
 
 def test_the_scale_is_alpha_over_the_rank_or_over_its_root() -> None:
@@ -111,6 +121,49 @@ def test_a_target_that_cannot_have_an_adapter_is_refused(kind: str, targets: tup
     with pytest.raises(UserError, match=message) as caught:
         Adapters(model_of(kind), Lora(rank=2, targets=targets))
     assert "\n" not in str(caught.value)
+
+
+def test_experts_have_no_adapters_in_half_precision() -> None:
+    """peft adds theirs to the weights, whose rounding would lose most of a small step."""
+    notes = list[str]()
+    Adapters(model_of("mixtral").bfloat16(), Lora(rank=2), notes.append)
+    assert "; without adapters: gate_up_proj, down_proj" in notes[0]
+
+
+@pytest.mark.parametrize("names", [("lm_head",), ("lm_head", "embed_tokens", "norm"), ("input_layernorm",)], ids=str)
+def test_modules_are_trained_whole_saved_and_loaded_by_peft(names: tuple[str, ...], tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    def model() -> Any:
+        return model_of("llama")
+
+    adapters = moved(Adapters(plain := model(), Lora(rank=2, modules_to_save=names)))
+    adapters.save(tmp_path)
+    loaded = PeftModel.from_pretrained(model(), str(tmp_path / "adapter")).eval()
+    again = Adapters(merged := model(), Lora(rank=2, modules_to_save=names))
+    again.load(tmp_path)
+    with torch.no_grad():
+        expected = adapters.trained(TOKENS).logits
+        for one in (plain, loaded, again.trained, merged):
+            torch.testing.assert_close(one(TOKENS).logits, expected, rtol=1e-4, atol=2e-6)
+    without = Adapters(model(), Lora(rank=2)).parameters()
+    parts = [name.rpartition(".")[0].rpartition(".")[2] for name, _ in plain.named_parameters()]
+    assert len(adapters.parameters()) - len(without) == sum(part in names for part in parts)
+
+
+def test_modules_that_cannot_be_trained_whole_are_refused() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tied = LlamaForCausalLM(LlamaConfig(**HEADS, tie_word_embeddings=True))
+    with pytest.raises(UserError, match="embed_tokens is the same matrix as one of lm_head; expected both or neither"):
+        Adapters(tied, Lora(rank=2, modules_to_save=("lm_head",)))
+    Adapters(tied, Lora(rank=2, modules_to_save=("lm_head", "embed_tokens")))
+    for names, message in {
+        ("head",): "has no module head; expected .*lm_head",
+        ("q_proj",): "q_proj would be trained whole and have an adapter",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            Adapters(model_of("llama"), Lora(rank=2, modules_to_save=names))
 
 
 def test_it_is_where_a_user_looks_for_it() -> None:

@@ -24,13 +24,21 @@ SIZES = {
 OTHERS: dict[str, dict[str, Any]] = {
     "Cohere": {"logit_scale": 0.25},
     "Granite": {"logits_scaling": 4.0, "embedding_multiplier": 3.0},
+    "GraniteMoe": {"num_local_experts": 4, "num_experts_per_tok": 2, "logits_scaling": 4.0},
+    "NanoChat": {},
+    "Cohere2": {"logit_scale": 0.25, "sliding_window": 9},
+    "Qwen3Moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 8},
+    "Glm4": {"head_dim": 8},
+    "Exaone4": {"head_dim": 8, "sliding_window": None},
     "Olmo2": {},
     "Mamba": {"state_size": 4},
     "Rwkv": {"attention_hidden_size": 32, "context_length": 128},
     "GPTBigCode": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
 }
-SCALED = ("Cohere", "Granite")
-WITHOUT_CLASS = ("Cohere", "Granite", "Olmo2", "Mamba", "Rwkv")
+SCALED = ("GraniteMoe", "NanoChat")
+"""Whose logits are known to be more than a matrix times those states only by trying."""
+WITHOUT_CLASS = ("Cohere", "Granite", "GraniteMoe", "NanoChat", "Cohere2", "Mamba", "Rwkv")
+WITH_CLASS = ("Olmo2", "Qwen3Moe", "Glm4", "Exaone4")
 
 
 def saved(kind: str, directory: Path) -> Path:
@@ -40,7 +48,7 @@ def saved(kind: str, directory: Path) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("kind", WITHOUT_CLASS)
+@pytest.mark.parametrize("kind", [*WITHOUT_CLASS, *WITH_CLASS])
 def test_a_scorer_of_an_architecture_without_a_classifier(
     kind: str, tmp_path: Path, random_groups: RandomGroups
 ) -> None:

@@ -83,6 +83,16 @@ def test_weights_that_sample_are_split_until_they_fit() -> None:
     assert not plan(large, work, 8, gpu("h100-80gb")).fits
 
 
+def test_with_adapters_what_is_frozen_is_whole_everywhere() -> None:
+    """Rank 16 on sixteen blocks: 16 · 16 · (9 · 2048 + 1024 + 3 · 8192) parameters, of 16 bytes each with their
+    gradients and AdamW's state, beside a billion frozen ones in bfloat16; blocks need not be gathered."""
+    found = learning_bytes(BILLION, Work(512, 200, 800, lora_rank=16), processes=8, split=1)
+    assert found["weights"] == 2e9
+    assert found["adapters"] == 16 * 16 * (9 * 2048 + 1024 + 3 * 8192) * 16
+    assert found["gathered"] == 0
+    assert "masters" not in found
+
+
 def test_more_gpus_need_less_of_each() -> None:
     for device in GPUS:
         plans = [plan(BILLION, Work(512, 200, 800), count, device) for count in (1, 2, 8, 64)]

@@ -45,7 +45,7 @@ model = NewModel(hidden_size=32, layers=2, heads=2, intermediate_size=64, contex
 plan = {"steps": STEPS, "prompts_per_step": 3, "learning_rate": 1e-2, "minibatches": 2, "checkpoint_every": 2}
 run = Run("ranks", model, (Stage("learn", grpo, task, **plan),), Local(device="cpu", threads=1, dtype="float64"))
 '''
-STEPS = 40
+STEPS = 14
 
 
 @pytest.fixture(scope="module")

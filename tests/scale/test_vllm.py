@@ -238,3 +238,21 @@ def test_two_engines_take_turns_on_the_same_servers(place: Place, expected: Foun
     same(drawn(first), expected)
     same(drawn(second), expected)
     assert server.updates == 4
+
+
+def test_weights_of_before_are_scored_by_themselves(place: Place, model: Any) -> None:
+    """As draws ahead load them, while the learner is further on; and the learner's model is left as it is."""
+    place.serve()
+    engine = place.open()
+    kept = [(name, weight.clone()) for name, weight in model.named_parameters()]
+    before = [weight.data_ptr() for weight in model.parameters()]
+    try:
+        for weight in model.parameters():
+            weight.mul_(1.2)
+        engine.load(kept, 1)
+    finally:
+        for (_, own), (_, weight) in zip(model.named_parameters(), kept, strict=True):
+            own.copy_(weight)
+    assert engine.gaps == pytest.approx([0], abs=1e-5)
+    assert [weight.data_ptr() for weight in model.parameters()] == before
+    assert not model.training

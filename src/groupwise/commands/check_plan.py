@@ -82,6 +82,7 @@ def work_of(recipe: Run, stage: Stage) -> Work:
         int(described.get("optimizer_bits", 32)),
         bool(described.get("checkpointing", False)),
         algorithm.needs_reference,
+        int(vars(described["lora"])["rank"]) if "lora" in described else 0,
         stage.epochs + further,
     )
 

@@ -30,11 +30,7 @@ MISTAKABLE = {
 """Words that the field uses for another thing than the option whose ending they are: never short for one of them."""
 
 NOT_OFFERED = {
-    "dropout": "adapters have no dropout here: the policy that learns would not be the one that sampled, so that no "
-    "ratio would be 1 and the gradient would depend on the micro-batches; leave it out",
     "dora": "adapters are plain low-rank ones here; --lora.rslora true keeps the rate of learning at a larger rank",
-    "modules_to_save": "adapters alone are trained here, and no other module is saved beside them; to train all "
-    "parameters leave --lora out",
 }
 """What users of other systems look for beside adapters, and why there is none."""
 

@@ -78,8 +78,10 @@ def _resolved(text: str) -> str:
 
 def _unstyled(tex: str) -> str:
     """``{\\displaystyle x}`` as ``x``."""
-    found = re.fullmatch(r"\{\\(?:display|text)style\s*(.*)\}", tex, re.DOTALL)
-    return found[1].strip() if found else tex
+    for style in ("{\\displaystyle", "{\\textstyle"):
+        if tex.startswith(style) and tex.endswith("}"):
+            return tex[len(style) : -1].strip()
+    return tex
 
 
 def _close(stack: list[Element], name: str) -> None:

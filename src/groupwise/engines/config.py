@@ -85,6 +85,9 @@ class Native(EngineConfig):
         from groupwise.engines.agreement import gap
         from groupwise.engines.torch_engine import TorchEngine
 
+        if any(layer.sinks is not None for layer in parts.layers):
+            note("engine: attention with sinks is not in plain torch; sampling through transformers' own forward pass")
+            return None
         engine = TorchEngine(model, parts, self.max_rows, note, spelling)
         wrong = gap(engine, model)
         if wrong:

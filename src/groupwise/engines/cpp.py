@@ -22,7 +22,8 @@ from groupwise.types import Sampling
 
 
 class CppEngine(RolloutEngine):
-    """Samples from float32 weights in this machine's memory.
+    """Samples from weights in this machine's memory, in float32, or in bfloat16 where the processor multiplies it: then
+    inputs of matrix products are rounded to bfloat16, and sums, hidden states and the cache are float32.
 
     Every stream reads the weights where they lie, when its first events are read, and lays them out for its matrix
     products: that takes as long as copying them, and is given back when it is closed.
@@ -58,6 +59,16 @@ class CppEngine(RolloutEngine):
 def decoder_for(parts: Blueprint) -> Decoder | str:
     """The compiled code, or why it can't stand in for this model."""
     weight = parts.embedding.weight
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+    half = weight.dtype == torch.bfloat16
+    if weight.device.type != "cpu" or not (half or weight.dtype == torch.float32):
         return f"weights are {str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
-    return Decoder.load()
+    found = Decoder.load()
+    if isinstance(found, str) or not half:
+        return found
+    if not found.has_bfloat:
+        return "weights are bfloat16, which this processor has no instructions for: float32 is faster here"
+    modules: list[Any] = [parts.head]
+    for layer in parts.layers:
+        modules += [*vars(layer).values(), *(vars(layer.latent).values() if layer.latent else ())]
+    beside = any(hasattr(module, "get_base_layer") for module in modules)
+    return "adapters stand beside weights in bfloat16" if beside else found

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groupwise.engines.low_rank import CONFIG, WEIGHTS, LowRank, as_float
+from groupwise.engines.low_rank import CONFIG, WEIGHTS, LowRank
 from groupwise.errors import UserError
 from groupwise.storage.atomic import complete_directory, put_right, remove_directory, require_space, write_json
 
@@ -64,7 +64,7 @@ class Publisher:
         """Writes the adapters of a version alone, as peft saves them, and returns their directory."""
         from safetensors.torch import save_file
 
-        place, tensors = self.directory / f"a{version:06d}", as_float(low_rank)
+        place, tensors = self.directory / f"a{version:06d}", low_rank.tensors()
         size = sum(tensor.nbytes for tensor in tensors.values())
         require_space(self.directory, size, f"version {version} of the adapters")
         with complete_directory(place) as directory:

@@ -84,6 +84,8 @@ class FusedDecoder:
 
     def __init__(self, trunk: Trunk) -> None:
         self.trunk, self.parts = trunk, trunk.blueprint
+        if not self.parts.is_llamas:
+            raise ValueError("blocks that differ from Llama's in more than numbers are not in it")
         self.attention = Attention(self.parts)
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor:
@@ -95,12 +97,12 @@ class FusedDecoder:
         added = None
         for number, layer in enumerate(parts.layers):
             normed = self._norm(layer.before_attention, x, added)
-            raw = _rows([layer.q, layer.k, layer.v], normed)
+            raw = _rows(layer.inward, normed)
             q = self._apply_rope(layer, raw, view, cache.keys[number], cache.values[number])
             mixed = self.attention(number, q, cache.keys[number], cache.values[number], view)
             added = self._after(layer.after_attention, layer.o(mixed.flatten(1)))
             normed = self._norm(layer.before_mlp, x, added)
-            added = self._after(layer.after_mlp, layer.down(self._gate(_rows([layer.gate, layer.up], normed))))
+            added = self._after(layer.after_mlp, layer.down(self._gate(_rows(layer.gate_up, normed))))
         return self._norm(parts.norm, x, added)
 
     def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:

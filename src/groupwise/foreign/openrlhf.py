@@ -113,11 +113,13 @@ def _optimiser(draft: Draft, at: str) -> None:
     remembered = (f"{at or 'model.'}gradient_checkpointing_enable", "gradient_checkpointing")
     if draft.take(*remembered, default=False) is True:
         draft.options["learner.checkpointing"] = "True"
+    dropout = draft.number("ds.lora.dropout", "lora_dropout")
     rank, alpha = draft.whole("ds.lora.rank", "lora_rank"), draft.number("ds.lora.alpha", "lora_alpha", default=16)
     targets = draft.take("ds.lora.target_modules", "target_modules")
     if rank:
         draft.options |= {"learner.lora.rank": str(rank), "learner.lora.alpha": shown(alpha)}
         draft.options |= {"learner.lora.targets": repr(tuple(targets))} if isinstance(targets, list) else {}
+        draft.options |= {"learner.lora.dropout": shown(dropout)} if dropout else {}
     if str(draft.take("ds.param_dtype", "bf16", default="")) in ("bf16", "True"):
         draft.options["learner.dtype"] = "'bfloat16'"
     for ours, *names in (

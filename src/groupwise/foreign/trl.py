@@ -146,6 +146,7 @@ def _adapters(draft: Draft) -> None:
     targets = draft.take("lora_target_modules", "target_modules")
     if rank:
         draft.options |= {"learner.lora.rank": str(rank), "learner.lora.alpha": shown(alpha)}
+        draft.options |= _beside_rank(draft)
         if isinstance(targets, list):
             draft.options["learner.lora.targets"] = repr(tuple(map(str, targets)))
         elif targets not in (None, "all-linear"):
@@ -158,6 +159,20 @@ def _adapters(draft: Draft) -> None:
         draft.options["learner.checkpointing"] = "True"
     if draft.take("use_cpu", "no_cuda", default=False) is True:
         draft.options["learner.device"] = "'cpu'"
+
+
+def _beside_rank(draft: Draft) -> dict[str, str]:
+    """What of LoRA is off unless it is given."""
+    found = {}
+    dropout = draft.number("lora_dropout")
+    modules = draft.take("lora_modules_to_save", "modules_to_save")
+    if dropout:
+        found["learner.lora.dropout"] = shown(dropout)
+    if isinstance(modules, list) and modules:
+        found["learner.lora.modules_to_save"] = repr(tuple(map(str, modules)))
+    if draft.take("use_rslora", default=False) is True:
+        found["learner.lora.rslora"] = "True"
+    return found
 
 
 def _data(draft: Draft) -> None:

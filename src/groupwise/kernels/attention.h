@@ -3,6 +3,8 @@
 // A query's own arithmetic never depends on what is computed beside it: positions that it does not see weigh exactly 0.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "kv_pages.h"
@@ -22,6 +24,7 @@ struct Query {
     float* out;      // [head_dim]
     float* scores;   // of both stretches, one after the other, each padded to whole pages
     const Token* token;
+    float sink;  // a score that takes weight and gives nothing; -inf: there is none
 };
 
 struct Attention {
@@ -96,14 +99,14 @@ struct Attention {
             highest = larger(highest, scores);
             store(query.scores + at, scores);
         }
-        const float top = largest(highest);
+        const float top = std::max(largest(highest), query.sink);
         Vec total{};
         for (int at = 0; at < end; at += LANES) {
             const Vec weight = exp(load(query.scores + at) - top);
             total += weight;
             store(query.scores + at, weight);
         }
-        const float share = 1.0f / sum(total);
+        const float share = 1.0f / (sum(total) + std::exp(query.sink - top));
         for (int at = 0; at < end; at += LANES) store(query.scores + at, load(query.scores + at) * share);
     }
 

@@ -7,21 +7,54 @@ using namespace groupwise;
 
 extern "C" {
 
+// Weights of matrices, and the embedding, are bfloat16 where the shape says half; all else is float32.
 struct Projection {
-    const float *weight, *bias;
+    const void* weight;
+    const float* bias;
     int32_t outputs;
 };
 
+// A norm's weight and bias; none where the model has none.
+struct NormWeights {
+    const float *weight, *bias;
+};
+
+// Experts lie one after the other: gate, up [hidden, width] and down [width, hidden] of the first, of the second, ...
+struct MixtureWeights {
+    Projection router;
+    const void* weights;
+    const float* biases;  // [hidden], [hidden] and [width] of each; none where there are none
+    const float* correction;
+    Choice choice;
+    int32_t hidden;
+};
+
+// A latent's outputs as they lie side by side; ``out``'s are keys, each with room for what is turned, then values.
+struct LatentWeights {
+    Projection in, out;
+    NormWeights q, kv;
+    const int32_t* turned;
+    int32_t q_size, kv_size;
+    float eps;
+};
+
 struct LayerWeights {
-    Projection q, k, v, o, gate, up, down;
-    const float *before_attention, *after_attention, *before_mlp, *after_mlp, *q_norm, *k_norm;
-    int32_t window, rope;
+    Projection q, k, v, o, gate, up, down;  // gate without a weight: there is none
+    NormWeights before_attention, after_attention, before_mlp, after_mlp, q_norm, k_norm;
+    MixtureWeights mixture;
+    LatentWeights latent;
+    const float* sinks;
+    int32_t hidden, window, rope, query_rope;
 };
 
 struct Weights {
     Shape shape;
     const LayerWeights* layers;
-    const float *embedding, *head, *head_bias, *norm;
+    const void* embedding;
+    const float* places;
+    const void* head;
+    const float* head_bias;
+    NormWeights norm;
     const float *const *cosines, *const *sines;  // [positions, head_dim] of each rope
 };
 
@@ -56,28 +89,71 @@ struct Event {
 
 namespace {
 
-void fill(Matrix& matrix, int inner, std::initializer_list<const Projection*> parts) {
+void fill(Matrix& matrix, int inner, bool half, std::initializer_list<const Projection*> parts) {
     int outputs = 0;
     for (const Projection* part : parts) outputs += part->outputs;
-    matrix.shape(outputs, inner);
+    matrix.shape(outputs, inner, half);
     int first = 0;
     for (const Projection* part : parts) matrix.take(part->weight, part->bias, part->outputs, first), first += part->outputs;
 }
 
+void fill(FeedForward& feed, const Projection& gate, const Projection& up, const Projection& down, int hidden, const Shape& shape) {
+    const int width = shape.width;
+    feed.shape(hidden, width, gate.weight, shape.half);
+    feed.down.take(down.weight, down.bias, width, 0);
+    if (gate.weight) feed.gate_up.take(gate.weight, gate.bias, hidden, 0, true);
+    feed.gate_up.take(up.weight, up.bias, hidden, gate.weight ? LANES : 0, bool(gate.weight));
+}
+
+void fill(Mixture& mixture, const MixtureWeights& from, const Shape& shape) {
+    if (!from.choice.chosen) return;
+    mixture.choice = from.choice;
+    if (from.correction) mixture.correction.assign(from.correction, from.correction + from.router.outputs);
+    fill(mixture.router, shape.width, shape.half, {&from.router});
+    mixture.experts.resize(size_t(from.router.outputs));
+    const size_t part = size_t(from.hidden) * size_t(shape.width) * (shape.half ? sizeof(uint16_t) : sizeof(float));
+    const char* at = static_cast<const char*>(from.weights);
+    const float* bias = from.biases;
+    const auto next = [&](int outputs) {
+        const Projection found{at, bias, outputs};
+        at += part, bias += bias ? outputs : 0;
+        return found;
+    };
+    for (FeedForward& expert : mixture.experts) {
+        const Projection gate = next(from.hidden), up = next(from.hidden), down = next(shape.width);
+        fill(expert, gate, up, down, from.hidden, shape);
+    }
+}
+
+void fill(Latent& latent, const LayerWeights& from, const Shape& shape) {
+    const LatentWeights& given = from.latent;
+    latent.q_size = given.q_size, latent.kv_size = given.kv_size, latent.eps = given.eps;
+    fill(latent.in, shape.width, shape.half, {&given.in});
+    fill(latent.queries, given.q_size ? given.q_size : shape.width, shape.half, {&from.q});
+    fill(latent.out, given.kv_size, shape.half, {&given.out});
+    latent.q.take(given.q.weight, nullptr, given.q_size, 0.0f, false);
+    latent.kv.take(given.kv.weight, nullptr, given.kv_size, 0.0f, false);
+    latent.turned.assign(given.turned, given.turned + shape.head_dim);
+}
+
 void fill(Layer& layer, const LayerWeights& from, const Shape& shape) {
-    fill(layer.qkv, shape.width, {&from.q, &from.k, &from.v});
-    fill(layer.out, shape.heads * shape.padded_head_dim, {&from.o});
-    fill(layer.down, shape.hidden, {&from.down});
-    layer.gate_up.shape(2 * padded(shape.hidden), shape.width);
-    layer.gate_up.take(from.gate.weight, from.gate.bias, shape.hidden, 0, true);
-    layer.gate_up.take(from.up.weight, from.up.bias, shape.hidden, LANES, true);
-    layer.before_attention.take(from.before_attention, shape.width, shape.norm_offset);
-    layer.after_attention.take(from.after_attention, shape.width, shape.norm_offset);
-    layer.before_mlp.take(from.before_mlp, shape.width, shape.norm_offset);
-    layer.after_mlp.take(from.after_mlp, shape.width, shape.norm_offset);
-    layer.q.take(from.q_norm, shape.head_dim, shape.norm_offset);
-    layer.k.take(from.k_norm, shape.head_dim, shape.norm_offset);
-    layer.window = from.window, layer.rope = from.rope;
+    if (from.latent.kv_size) fill(layer.latent, from, shape);
+    else fill(layer.qkv, shape.width, shape.half, {&from.q, &from.k, &from.v});
+    fill(layer.out, shape.heads * shape.padded_head_dim, shape.half, {&from.o});
+    if (from.hidden) fill(layer.feed, from.gate, from.up, from.down, from.hidden, shape);
+    fill(layer.mixture, from.mixture, shape);
+    const auto take = [&](Norm& norm, const NormWeights& given, int size, bool centred) {
+        norm.take(given.weight, given.bias, size, shape.norm_offset, centred);
+    };
+    take(layer.before_attention, from.before_attention, shape.width, shape.centred);
+    take(layer.after_attention, from.after_attention, shape.width, shape.centred);
+    take(layer.before_mlp, from.before_mlp, shape.width, shape.centred);
+    take(layer.after_mlp, from.after_mlp, shape.width, shape.centred);
+    const bool rows = shape.head_norms == OF_ROWS;
+    take(layer.q, from.q_norm, rows ? shape.heads * shape.padded_head_dim : shape.head_dim, false);
+    take(layer.k, from.k_norm, rows ? shape.kv_heads * shape.padded_head_dim : shape.head_dim, false);
+    if (from.sinks) layer.sinks.assign(from.sinks, from.sinks + shape.heads);
+    layer.window = from.window, layer.rope = from.rope, layer.query_rope = from.query_rope;
 }
 
 struct Batch {
@@ -91,9 +167,10 @@ struct Batch {
         model.layers.resize(size_t(shape.layers));
         parallel(shape.layers, threads, [&](int n) { fill(model.layers[size_t(n)], weights.layers[n], shape); });
         const Projection head{weights.head, weights.head_bias, shape.vocabulary};
-        fill(model.head, shape.width, {&head});
-        model.norm.take(weights.norm, shape.width, shape.norm_offset);
-        model.embedding = weights.embedding;
+        fill(model.head, shape.width, shape.half, {&head});
+        model.norm.take(weights.norm.weight, weights.norm.bias, shape.width, shape.norm_offset, shape.centred);
+        model.embedding = weights.embedding, model.places = weights.places;
+        for (const Layer& layer : model.layers) model.hidden = std::max(model.hidden, layer.feed.down.inner);
         model.ropes.shape(shape.ropes);
         reach(shape.positions, weights.cosines, weights.sines);
         model.pool.shape(shape.layers, shape.kv_heads, shape.padded_head_dim);
@@ -138,6 +215,9 @@ Groups groups_of(const Requests& from) {
 extern "C" {
 
 const char* groupwise_error() { return last_error; }
+
+// Whether weights may be bfloat16.
+int32_t groupwise_has_bfloat() { return HAS_BFLOAT; }
 
 int32_t groupwise_begin(const Weights* weights, const Rules* rules, void** handle) noexcept {
     return guarded([&] {

@@ -20,7 +20,9 @@ Ints = POINTER(c_int32)
 class Shape(ctypes.Structure):
     _fields_ = [
         *((name, c_int32) for name in ("layers", "width", "heads", "kv_heads", "head_dim", "padded_head_dim")),
-        *((name, c_int32) for name in ("hidden", "vocabulary", "ropes", "positions", "gelu")),
+        *((name, c_int32) for name in ("vocabulary", "ropes", "positions", "activation")),
+        *((name, c_float) for name in ("slope", "limit")),
+        *((name, c_int32) for name in ("centred", "parallel", "head_norms", "half")),
         *((name, c_float) for name in ("eps", "attention_scale", "attention_cap", "logit_cap")),
         *((name, c_float) for name in ("embedding_scale", "norm_offset")),
     ]
@@ -30,14 +32,44 @@ class Projection(ctypes.Structure):
     _fields_ = [("weight", c_void_p), ("bias", c_void_p), ("outputs", c_int32)]
 
 
+class NormWeights(ctypes.Structure):
+    _fields_ = [("weight", c_void_p), ("bias", c_void_p)]
+
+
+class MixtureWeights(ctypes.Structure):
+    _fields_ = [
+        ("router", Projection),
+        ("weights", c_void_p),
+        ("biases", c_void_p),
+        ("correction", c_void_p),
+        *((name, c_int32) for name in ("chosen", "normalised", "sigmoid", "groups", "chosen_groups")),
+        ("scale", c_float),
+        ("hidden", c_int32),
+    ]
+
+
+class LatentWeights(ctypes.Structure):
+    _fields_ = [
+        ("in_", Projection),
+        ("out", Projection),
+        ("q", NormWeights),
+        ("kv", NormWeights),
+        ("turned", c_void_p),
+        ("q_size", c_int32),
+        ("kv_size", c_int32),
+        ("eps", c_float),
+    ]
+
+
 class LayerWeights(ctypes.Structure):
     _fields_ = [
         *((name, Projection) for name in ("q", "k", "v", "o", "gate", "up", "down")),
-        *((name, c_void_p) for name in ("before_attention", "after_attention", "before_mlp", "after_mlp")),
-        ("q_norm", c_void_p),
-        ("k_norm", c_void_p),
-        ("window", c_int32),
-        ("rope", c_int32),
+        *((name, NormWeights) for name in ("before_attention", "after_attention", "before_mlp", "after_mlp")),
+        *((name, NormWeights) for name in ("q_norm", "k_norm")),
+        ("mixture", MixtureWeights),
+        ("latent", LatentWeights),
+        ("sinks", c_void_p),
+        *((name, c_int32) for name in ("hidden", "window", "rope", "query_rope")),
     ]
 
 
@@ -45,7 +77,8 @@ class Weights(ctypes.Structure):
     _fields_ = [
         ("shape", Shape),
         ("layers", POINTER(LayerWeights)),
-        *((name, c_void_p) for name in ("embedding", "head", "head_bias", "norm")),
+        *((name, c_void_p) for name in ("embedding", "places", "head", "head_bias")),
+        ("norm", NormWeights),
         ("cosines", POINTER(c_void_p)),
         ("sines", POINTER(c_void_p)),
     ]
@@ -116,11 +149,17 @@ class Decoder:
             function = getattr(functions, f"groupwise_{name}")
             function.argtypes, function.restype = types, None if name == "uniforms" else c_int32
         functions.groupwise_error.argtypes, functions.groupwise_error.restype = [], c_char_p
+        functions.groupwise_has_bfloat.argtypes, functions.groupwise_has_bfloat.restype = [], c_int32
         return Decoder(functions)
 
     def begin(self, weights: Weights, rules: Rules) -> Batch:
         """A batch that nothing was submitted to yet. Raises as every call of a batch does."""
         return Batch(self.functions, weights, rules)
+
+    @property
+    def has_bfloat(self) -> bool:
+        """Whether weights may be bfloat16: where the processor has instructions for it."""
+        return bool(self.functions.groupwise_has_bfloat())
 
     def uniforms(self, seed: int, count: int) -> list[float]:
         """Returns numbers of the random stream with this key, as ``engines.sampler.random_stream`` draws them."""

@@ -54,10 +54,10 @@ class PackedBackbone(Backbone):
 
     def __init__(self, trunk: Trunk) -> None:
         self.trunk, self.tiled = trunk, trunk.tiled
-        parts = [
-            part for layer in trunk.blueprint.layers for part in vars(layer).values() if isinstance(part, nn.Module)
-        ]
-        self.parameters = _count([*parts, trunk.blueprint.embedding, trunk.blueprint.norm])
+        blueprint = trunk.blueprint
+        parts = [part for layer in blueprint.layers for part in vars(layer).values() if isinstance(part, nn.Module)]
+        places = [] if blueprint.places is None else [blueprint.places]
+        self.parameters = _count([*parts, *places, blueprint.embedding, blueprint.norm])
 
     def shallow(self, pool: TileThreads) -> PackedBackbone:
         """Returns its first block."""
@@ -80,8 +80,8 @@ class PackedBackbone(Backbone):
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Again | None = None) -> Tensor:
             scale, cap = blueprint.attention_scale, blueprint.attention_cap
-            window = blueprint.layers[layer].window
-            return packed_attention(q, k, v, packing, scale, cap, window, again, trunk.pool)
+            window, sinks = blueprint.layers[layer].window, blueprint.layers[layer].sinks
+            return packed_attention(q, k, v, packing, scale, cap, window, again, trunk.pool, sinks)
 
         return trunk.hidden(packing.tokens, packing.positions, attend, read)
 

@@ -15,6 +15,8 @@ from groupwise.networks.context import UNLIMITED, stated_context
 
 HEAD = "score.weight"
 """Of a sequence classifier, as transformers names it."""
+UNPACKED = ("mxfp4", "fp8", "finegrained_fp8")
+"""Ways of quantising that transformers undoes where it loads a model."""
 LONGEST_CONTEXT = 1 << 25
 """In tokens; the longest that models are published with is 10 million."""
 
@@ -114,6 +116,7 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) 
     """The model, and the names of the parameters that have no weights."""
     quiet_transformers()
     import torch
+    from transformers import AutoConfig
 
     from groupwise.kernels.tile_threads import keep_to_available_threads
 
@@ -123,11 +126,22 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) 
     with one_line(f"{source}: the model can't be loaded", _offline_hint()):
         if not Path(name).exists():
             refuse_fetched(name, how)
+        _refuse_quantised(source, AutoConfig.from_pretrained(name, **how))
         model, report = kind.from_pretrained(
             name, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True, **how, **options
         )
     _refuse_context(source, model.config.get_text_config())
     return model, sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+
+
+def _refuse_quantised(source: Path | str, config: Any) -> None:
+    """Weights that stay quantised take no gradient, and no engine here samples from them."""
+    kind = (config.to_dict().get("quantization_config") or {}).get("quant_method")
+    if kind and kind not in UNPACKED:
+        raise UserError(
+            f"{source}: its weights are quantised ({kind}), and are not trained here, beside adapters (QLoRA) neither; "
+            "expected a checkpoint in float32, bfloat16 or float16, or a GGUF file, which is unpacked"
+        )
 
 
 def _refuse_context(source: Path | str, config: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +166,11 @@ class LocalLearner:
         RuntimeError for values or exact_kl without a critic or a reference."""
 
         def learn(rows: list[int]) -> None:
-            with self._inside():
+            with self._inside(), self._dropping():
                 said = self._outputs(rows_or_shortest(rollouts, rows), temperature, outputs)
             plain = said.map(lambda tensor: tensor.detach().cpu())
             cotangent = self.placement.agreed(lambda: coefficients(rows, plain), plain, empty=not rows)
-            with self._inside():
+            with self._inside(), self._dropping():
                 send_back(said, cotangent)
 
         self.budget.each(rollouts, learn, bool(self.slower), together)
@@ -186,6 +186,8 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``trainable.Policy``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
+        if self._adapters:
+            self._adapters.end_update(self.version)
         with self.pool.inside(tiled=self._optimizer.small):
             for group in self._optimizer.groups:
                 self.placement.sum_gradients(group)
@@ -291,6 +293,10 @@ class LocalLearner:
 
     def _inside(self) -> AbstractContextManager[None]:
         return self.pool.inside(self._policy.backbone.tiled)
+
+    def _dropping(self) -> AbstractContextManager[None]:
+        """Inputs of adapters are dropped where a gradient is made, and nowhere else."""
+        return self._adapters.dropping(self.version) if self._adapters else nullcontext()
 
     def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
         width, exact = max((len(rollout.tokens) for rollout in rollouts), default=0), self.config.dtype == "float64"

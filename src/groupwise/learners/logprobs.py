@@ -26,6 +26,8 @@ class States(NamedTuple):
     head: nn.Module
     cap: float = 0.0
     """Logits become cap · tanh(logit / cap); 0: they stay."""
+    scale: float = 1.0
+    """Logits are multiplied by it, before they are capped."""
     pool: TileThreads | None = None
     behind: Tensor | None = None  # [N, d]
     """The trunk's states, where ``hidden`` is logits already."""
@@ -41,7 +43,7 @@ class States(NamedTuple):
 
     @property
     def matrix(self) -> Tensor | None:
-        """Returns ``[V, d]``, where logits are this times the hidden state and nothing more."""
+        """Returns ``[V, d]``, where logits are ``scale`` times this times the hidden state and nothing more."""
         bare = type(self.head) is nn.Linear and self.head.bias is None and not self.cap
         return self.head.weight if bare else None  # type: ignore[return-value]
 
@@ -49,6 +51,7 @@ class States(NamedTuple):
         """Returns ``[N, V]`` log-probabilities, at least float32; -inf outside the support."""
         logits = self.head(self.hidden)
         logits = logits if logits.dtype == torch.float64 else logits.float()
+        logits = logits if self.scale == 1 else logits * self.scale
         logits = (self.cap * torch.tanh(logits / self.cap) if self.cap else logits) / temperature
         return torch.log_softmax(logits if inside is None else logits.masked_fill(~inside, -torch.inf), dim=-1)
 
@@ -66,7 +69,9 @@ class LanguageModel:
     ) -> None:
         self.model, self.recompute, self.pool = model, recompute, pool
         self.backbone = backbone_of(model, recompute, pool, joined)
-        self.cap = self.backbone.trunk.blueprint.logit_cap if isinstance(self.backbone, PackedBackbone) else 0.0
+        self.cap, self.scale = 0.0, 1.0
+        if isinstance(self.backbone, PackedBackbone):
+            self.cap, self.scale = self.backbone.trunk.blueprint.logit_cap, self.backbone.trunk.blueprint.logit_scale
         self.plain_head = isinstance(self.backbone, PackedBackbone) or _head_is_plain(model)
 
     @torch.no_grad()
@@ -95,7 +100,8 @@ class LanguageModel:
 
     def __call__(self, micro_batch: MicroBatch) -> States:
         if self.plain_head:
-            return States(self.backbone(micro_batch), self.model.get_output_embeddings(), self.cap, self.pool)
+            head = self.model.get_output_embeddings()
+            return States(self.backbone(micro_batch), head, self.cap, self.scale, self.pool)
         behind: list[Tensor] = []
         trunk = self.model.base_model
         listening = trunk.register_forward_hook(lambda module, given, said: behind.append(said[0]))
@@ -123,7 +129,7 @@ def token_outputs(
     """
     matrix = policy.matrix
     if matrix is not None and reference is None and micro_batch.support is None and not entropy_gradient:
-        found = token_logprobs(policy.hidden, matrix, micro_batch.targets, temperature, policy.pool)
+        found = token_logprobs(policy.hidden, matrix, micro_batch.targets, temperature / policy.scale, policy.pool)
         return Outputs(*map(micro_batch.spread, found))
     read = partial(_read, temperature=temperature, entropy_gradient=entropy_gradient)
     size = max(1, CHUNK_ELEMENTS // policy.vocabulary)

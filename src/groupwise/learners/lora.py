@@ -15,11 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.errors import UserError
+from groupwise.learners.adapted_weights import adapted_weights, put_parameter
 from groupwise.learners.logprobs import LanguageModel, States
+from groupwise.learners.lora_dropout import input_masks, mask_gradients, without_inputs
 from groupwise.learners.lora_loss import ADAPTER
-from groupwise.learners.lora_targets import Conv1D, excluded_layers, last_names, named_briefly, target_modules
+from groupwise.learners.lora_targets import Targets, last_names
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.options import Lora
+from groupwise.learners.whole_modules import add_to_file, take_from, whole_modules
 
 
 class Adapters:
@@ -39,16 +42,17 @@ class Adapters:
             raise UserError("lora.rank > 0 needs peft; expected it installed: pip install 'groupwise[lora]'") from error
         known = {id(parameter): parameter for parameter in model.parameters()}
         frozen = sum(parameter.numel() for parameter in known.values())
-        self.model = model
+        self.model, self.lora = model, lora
         twin = copy.deepcopy(model, known)
-        targets = target_modules(model, lora.targets)
+        targets = Targets.of(model, lora.targets)
         alpha: Any = lora.alpha  # peft's type is int; it divides by rank
         options = LoraConfig(
             r=lora.rank,
             lora_alpha=alpha,
-            target_modules=named_briefly(model, targets),
+            target_modules=targets.named_briefly(),
+            target_parameters=targets.experts_briefly() or None,
             use_rslora=lora.rslora,
-            fan_in_fan_out=all(type(model.get_submodule(name)) is Conv1D for name in targets),
+            fan_in_fan_out=targets.transposed,
             task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng():
@@ -56,18 +60,23 @@ class Adapters:
             self._peft: Any = _with_adapters(get_peft_model, twin, options)
         self.trained: Any = self._peft.get_base_model().eval()
         model.requires_grad_(False)
-        self._layers = {
-            name: module for name, module in self.trained.named_modules() if hasattr(module, "get_delta_weight")
-        }
-        self.beside = any(layer.get_base_layer().weight.dtype.itemsize < 4 for layer in self._layers.values())
-        for name in () if self.beside else self._layers:
-            merged = model.get_submodule(name)
-            merged.weight = nn.Parameter(merged.weight.detach().clone(), requires_grad=False)
+        self._weights = adapted_weights(self.trained)
+        self.beside = any(weight.base.dtype.itemsize < 4 for weight in self._weights)
+        for weight in () if self.beside else self._weights:
+            put_parameter(model, weight.name, weight.base.detach().clone())
+        self._whole = whole_modules(model, lora.modules_to_save, targets.names)
+        for name in self._whole:
+            self.trained.get_submodule(name).requires_grad_()
         trained = sum(parameter.numel() for parameter in self.parameters())
         note(
-            f"lora: rank {lora.rank} on {len(targets)} layers ({', '.join(last_names(targets))}): {trained:,} "
-            f"parameters are trained beside {frozen:,} frozen ones{excluded_layers(model, targets)}"
+            f"lora: rank {lora.rank} on {len(targets.names)} layers ({', '.join(last_names(targets.names))}): "
+            f"{trained:,} parameters are trained beside {frozen:,} frozen ones{self._besides(targets)}"
         )
+
+    def _besides(self, targets: Targets) -> str:
+        whole = f", {', '.join(last_names(self._whole))} whole among them" if self._whole else ""
+        drops = "; dropout: what learns is not what sampled, and ratios begin beside 1" if self.lora.dropout else ""
+        return f"{whole}{targets.experts_in_words()}{targets.excluded_in_words()}{drops}"
 
     def parameters(self) -> list[nn.Parameter]:
         """Returns the parameters that are trained."""
@@ -81,20 +90,20 @@ class Adapters:
     @torch.no_grad()
     def merge(self) -> None:
         """Brings ``model`` up to date."""
-        for name in () if self.beside else self._layers:
-            self.model.get_submodule(name).weight.copy_(self._merged(name)[0])
+        for weight in () if self.beside else self._weights:
+            self.model.get_parameter(weight.name).copy_(weight.merged()[0])
 
     def merged(self) -> dict[str, Tensor]:
         """Yields, by their names in ``model``, the weights that have adapters, with these in them, in float32 at
         least."""
-        return {f"{name}.weight": self._merged(name)[0].cpu() for name in self._layers}
+        return {weight.name: weight.merged()[0].cpu() for weight in self._weights}
 
     @torch.no_grad()
     def lost(self) -> float:
         """The norm of what rounding takes from ``merged``, as a share of the norm of what the adapters add."""
         taken = added = 0.0
-        for name in self._layers:
-            merged, base, delta = (tensor.double() for tensor in self._merged(name))
+        for weight in self._weights:
+            merged, base, delta = (tensor.double() for tensor in weight.merged())
             taken, added = taken + float((merged - base - delta).square().sum()), added + float(delta.square().sum())
         return (taken / added) ** 0.5 if added else 0.0
 
@@ -102,14 +111,6 @@ class Adapters:
         """States ``lost`` for a log."""
         dtype = str(next(iter(self.merged().values())).dtype).removeprefix("torch.")
         return f"adapters are in the saved model's {dtype} weights; rounding took {self.lost():.2%} of what they add"
-
-    @torch.no_grad()
-    def _merged(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one layer W + scale · B A, W and scale · B A."""
-        layer = self._layers[name]
-        base, delta = layer.get_base_layer().weight, layer.get_delta_weight("default")
-        exact = torch.promote_types(base.dtype, torch.float32)
-        return base.to(exact) + delta.to(exact), base, delta
 
     def save(self, directory: Path) -> None:
         """Saves them as ``PeftModel.from_pretrained`` loads them onto the model that training began with."""
@@ -121,19 +122,23 @@ class Adapters:
             if isinstance(value, list):
                 config[name] = sorted(value, key=str)
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        if self._whole:
+            add_to_file(directory / ADAPTER, self.trained, self._whole)
 
     @torch.no_grad()
     def load(self, directory: Path) -> None:
         """The inverse of ``save``, on the weights that training began with."""
         from peft.utils import load_peft_weights, set_peft_model_state_dict
 
-        set_peft_model_state_dict(self._peft, load_peft_weights(str(directory / ADAPTER), device="cpu"))
+        tensors = load_peft_weights(str(directory / ADAPTER), device="cpu")
+        take_from(tensors, self.trained, self._whole)
+        set_peft_model_state_dict(self._peft, tensors)
         self.merge()
 
     def saved_bytes(self) -> int:
         """Returns the size of the merged model on the disk, and of the adapters beside it."""
         weights = dict(self.model.named_parameters())
-        weights |= {f"{name}.weight": layer.get_base_layer().weight for name, layer in self._layers.items()}
+        weights |= {weight.name: weight.base for weight in self._weights}
         return sum(weight.numel() * max(weight.itemsize, 4) for weight in (*weights.values(), *self.parameters()))
 
     def values(self) -> list[Tensor]:
@@ -142,7 +147,7 @@ class Adapters:
 
     def state(self) -> dict[str, Any]:
         """Returns the adapters, and the frozen weights under them, which a saved model no longer has by themselves."""
-        bases = [layer.get_base_layer().weight.detach() for layer in self._layers.values()]
+        bases = [weight.base.detach() for weight in self._weights]
         return {"adapters": self.values(), "bases": bases, "base_model": self.base_model}
 
     @torch.no_grad()
@@ -150,8 +155,8 @@ class Adapters:
         """Takes up what ``state`` gave."""
         for parameter, saved in zip(self.parameters(), state["adapters"], strict=True):
             parameter.copy_(saved)
-        for layer, saved in zip(self._layers.values(), state["bases"], strict=True):
-            layer.get_base_layer().weight.copy_(saved)
+        for weight, saved in zip(self._weights, state["bases"], strict=True):
+            weight.base.copy_(saved)
         self.base_model = state.get("base_model", self.base_model)
         self.merge()
 
@@ -166,9 +171,31 @@ class Adapters:
         self.trained.config._name_or_path = name
 
     def head_at(self, values: list[Tensor]) -> nn.Module | None:
-        """The output head with other values in its adapter's place; None where it has no adapter."""
+        """The output head with other values in its adapter's place, or its own; None where it does not learn."""
         head = self.trained.get_output_embeddings()
-        return PastHead(self, head, values) if hasattr(head, "get_base_layer") else None
+        learns = any(parameter.requires_grad for parameter in head.parameters())
+        return PastHead(self, head, values) if learns else None
+
+    @contextmanager
+    def dropping(self, update: int) -> Iterator[None]:
+        """Lets adapters do without the inputs that an update drops; whatever goes forward in here goes backward in
+        here."""
+        if not self.lora.dropout:
+            yield
+            return
+        matrices = self._inward()
+        with without_inputs(matrices, input_masks(matrices, self.lora.dropout, update)):
+            yield
+
+    def end_update(self, update: int) -> None:
+        """Leaves in the gradients what the inputs that the update kept have learned."""
+        if self.lora.dropout:
+            matrices = self._inward()
+            mask_gradients(matrices, input_masks(matrices, self.lora.dropout, update))
+
+    def _inward(self) -> list[nn.Parameter]:
+        """Every adapter's A."""
+        return [weight.layer.lora_A["default"].weight for weight in self._weights]
 
     @contextmanager
     def at(self, values: list[Tensor]) -> Iterator[None]:
@@ -206,7 +233,7 @@ def _with(adapters: Adapters, values: list[Tensor], head: Any, hidden: Tensor) -
 
 def _with_adapters(get_peft_model: Callable[..., Any], model: Any, options: Any) -> Any:
     """peft's model. Raises UserError where peft refuses a target, or takes one for what is no linear layer."""
-    names = ", ".join(sorted(options.target_modules))
+    names, asked = ", ".join(sorted(options.target_modules)), bool(options.target_parameters)
     try:
         with warnings.catch_warnings():
             # peft asks transformers for a property under its old name, and gets the right value.
@@ -216,7 +243,7 @@ def _with_adapters(get_peft_model: Callable[..., Any], model: Any, options: Any)
         raise UserError(f"lora.targets {names}: peft refuses: {' '.join(str(error).split())}") from error
     layers = [module for module in made.modules() if hasattr(module, "get_delta_weight")]
     other = {type(layer.get_base_layer()).__name__ for layer in layers if not hasattr(layer.get_base_layer(), "weight")}
-    if other:
+    if other and not asked:
         raise UserError(
             f"lora.targets {names}: peft takes some of them for the experts in {', '.join(sorted(other))}, which can't "
             "have adapters here; expected all-linear or the names of attention's layers"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -23,13 +24,59 @@ REFUSED = {"mamba": "out_proj", "mamba2": "out_proj", "falcon_mamba": "out_proj"
 """Model type -> the last name that peft refuses for the same reason."""
 
 
+@dataclass(frozen=True)
+class Targets:
+    """These are full names of the layers and of the experts' parameters that get an adapter, in the model's order."""
+
+    model: Any
+    names: list[str]
+    experts: list[str]
+
+    @staticmethod
+    def of(model: Any, targets: Sequence[str]) -> Targets:
+        """Finds them; ``all-linear`` stands for every linear layer of the blocks and for the experts.
+
+        Raises UserError, with the names that there are, where a target is none of them.
+        """
+        names, all_linear = target_modules(model, targets), ALL_LINEAR in targets
+        exact = next(model.parameters()).dtype.itemsize >= 4  # peft adds theirs to weights: rounded, most would be lost
+        return Targets(model, names, _experts(model) if all_linear and exact else [])
+
+    @property
+    def transposed(self) -> bool:
+        """Whether their weights have inputs first."""
+        return all(type(self.model.get_submodule(name)) is Conv1D for name in self.names)
+
+    def named_briefly(self) -> list[str]:
+        """Returns last names where they mean the chosen layers and nothing else, else full names: what peft keeps in a
+        file."""
+        short = last_names(self.names)
+        meant = {name for name, _ in self.model.named_modules() if _last(name) in short}
+        return short if meant == set(self.names) else list(self.names)
+
+    def experts_briefly(self) -> list[str]:
+        """Returns the ends of the experts' names that peft finds them by."""
+        return list(dict.fromkeys(".".join(name.split(".")[-2:]) for name in self.experts))
+
+    def experts_in_words(self) -> str:
+        """Says which experts have adapters; empty: none."""
+        return f"; of all experts {', '.join(last_names(self.experts))}" if self.experts else ""
+
+    def excluded_in_words(self) -> str:
+        """Says which linear layers and experts of the blocks have no adapter; empty: none."""
+        without = [name for name in _linear(self.model) if _in_a_block(name) and name not in self.names]
+        bare = [name for name in without if _last(name) not in last_names(self.names)]
+        names = last_names([*(name for name in _experts(self.model) if name not in self.experts), *bare])
+        return f"; without adapters: {', '.join(names)}" if names else ""
+
+
 def target_modules(model: Any, targets: Sequence[str]) -> list[str]:
     """Returns the full names of the layers, in the model's order; ``all-linear`` stands for every linear layer of the
     blocks.
 
     Raises UserError, with the names that there are, where a target is none of them.
     """
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    linear = _linear(model)
     if UNHEARD in targets:
         raise UserError(f"lora.targets: {UNHEARD} is read past the layer itself, so an adapter of it would go unheard")
     lost = sorted(set(targets) - {ALL_LINEAR} - set(last_names(linear)))
@@ -47,23 +94,6 @@ def target_modules(model: Any, targets: Sequence[str]) -> list[str]:
     return [name for name in linear if name in wanted]
 
 
-def named_briefly(model: Any, chosen: Sequence[str]) -> list[str]:
-    """Returns last names where they mean the chosen layers and nothing else, else full names: what peft keeps in a
-    file."""
-    short = last_names(chosen)
-    meant = {name for name, _ in model.named_modules() if _last(name) in short}
-    return short if meant == set(chosen) else list(chosen)
-
-
-def excluded_layers(model: Any, chosen: Sequence[str]) -> str:
-    """Says in words which linear layers and experts of the blocks have no adapter; empty: none."""
-    experts = set(_experts(model))
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
-    without = [name for name in linear if _in_a_block(name) and name not in chosen]
-    names = last_names([*sorted(experts), *(name for name in without if _last(name) not in last_names(chosen))])
-    return f"; without adapters: {', '.join(names)}" if names else ""
-
-
 def last_names(names: Iterable[str]) -> list[str]:
     """Returns last names without repetition, in order."""
     return list(dict.fromkeys(map(_last, names)))
@@ -73,6 +103,10 @@ def _experts(model: Any) -> list[str]:
     """Parameters that hold the weights of several experts at once, which are no linear layers."""
     found = [name for name, parameter in model.named_parameters() if parameter.dim() > 2]
     return [name for name in found if ".experts." in name or name.endswith(".experts")]
+
+
+def _linear(model: Any) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
 
 
 def _in_a_block(name: str) -> bool:

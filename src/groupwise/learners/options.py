@@ -15,9 +15,14 @@ class Lora:
     alpha: Annotated[float, "(0, inf)"] = 32.0
     """scale = alpha / rank."""
     targets: tuple[str, ...] = ("all-linear",)
-    """Last names of the layers that get one, such as q_proj v_proj; all-linear: every linear layer of the blocks."""
+    """Last names of the layers that get one, such as q_proj v_proj; all-linear: every linear layer of the blocks, and
+    the experts."""
     rslora: bool = False
     """scale = alpha / √rank (arXiv 2312.03732): a larger rank then learns at the same rate."""
+    dropout: Annotated[float, "[0, 1)"] = 0.0
+    """Share of each adapter's inputs that an update does without (arXiv 2404.09610); what samples has all of them."""
+    modules_to_save: tuple[str, ...] = ()
+    """Last names of modules that are trained whole beside the adapters, such as lm_head, and saved with them."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _forward(
     found = torch.empty(3, len(hidden), dtype=dtype, device=hidden.device)
     with torch.no_grad(), pool.inside(tiled=False):
         for tile in _tiles(len(hidden), len(matrix)):
-            logits = hidden[tile] @ matrix.T
+            logits = _logits(hidden[tile], matrix)
             parts = _steps(logits).token_logprobs(logits, targets[tile], scale, pool)
             for number, part in enumerate(parts):
                 found[number, tile] = part
@@ -114,9 +114,11 @@ def _backward(
     dmatrix = torch.zeros_like(matrix, dtype=found.dtype) if learns else None
     with pool.inside(tiled=False):
         for tile in _tiles(len(hidden), len(matrix)):
-            logits = hidden[tile] @ matrix.T if kept is None else kept[tile]
-            back = _steps(logits).token_logprobs_backward(
-                logits, targets[tile], scale, normalisers[tile], by[tile], pool
+            logits = _logits(hidden[tile], matrix) if kept is None else kept[tile]
+            back = (
+                _steps(logits)
+                .token_logprobs_backward(logits, targets[tile], scale, normalisers[tile], by[tile], pool)
+                .to(matrix.dtype)
             )
             torch.mm(back, matrix, out=dhidden[tile])
             if dmatrix is not None and back.dtype == dmatrix.dtype:
@@ -124,6 +126,14 @@ def _backward(
             elif dmatrix is not None:
                 dmatrix.add_(back.T @ hidden[tile])
     return dhidden, None if dmatrix is None else dmatrix.to(matrix.dtype)
+
+
+def _logits(hidden: Tensor, matrix: Tensor) -> Tensor:
+    """In bfloat16 on a CPU their product is made in float32: rounded, a logit of 20 would be off by 0.06, and so would
+    be its log-probability from the one that was sampled by."""
+    if hidden.dtype == torch.bfloat16 and hidden.device.type == "cpu":
+        return hidden.float() @ matrix.float().T
+    return hidden @ matrix.T
 
 
 def _steps(logits: Tensor) -> Any:

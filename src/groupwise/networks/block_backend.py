@@ -62,19 +62,53 @@ class BlockPlan(NamedTuple):
 
 def linears_of(layer: LayerParts) -> list[list[nn.Module]]:
     """Returns the linear layers of a block, those on one input together."""
-    return [[layer.q, layer.k, layer.v], [layer.o], [layer.gate, layer.up], [layer.down]]
+    return [layer.inward, [layer.o], layer.gate_up, [] if layer.down is None else [layer.down]]
 
 
-def fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
-    """Whether ``networks.fused`` computes that layer, on tensors like this one."""
-    exact = like.dtype in (torch.float32, torch.float64) and like.device.type == "cpu"
-    if not exact or not all(map(known, linears_of(layer))):
+def project_fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
+    """Whether ``fused_blocks.project`` computes a layer's queries, keys and values, on tensors like this one."""
+    modules = layer.inward
+    plain = not blueprint.centred and not blueprint.parallel and not blueprint.order and not blueprint.query_growth[0]
+    if (
+        not plain
+        or layer.latent
+        or layer.before_attention is None
+        or (layer.q_norm is not None and blueprint.head_norms != "head")
+    ):
         return False
-    if any(base_of(module).bias is not None for module in (layer.o, layer.gate, layer.up, layer.down)):
+    return _exact(blueprint, like) and known(modules) and (not _adapted(modules) or _compiled(blueprint, layer, like))
+
+
+def finish_fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
+    """Whether ``fused_blocks.finish`` computes what follows a layer's attention, on tensors like this one."""
+    if blueprint.centred or blueprint.parallel or blueprint.residual_scale != 1 or layer.before_mlp is None:
+        return False
+    if layer.latent or layer.mixture is not None or layer.gate is None or layer.down is None:
+        return False
+    groups = linears_of(layer)[1:]
+    modules = [module for group in groups for module in group]
+    if (
+        not _exact(blueprint, like)
+        or not all(map(known, groups))
+        or any(base_of(module).bias is not None for module in modules)
+    ):
         return False
     bare = blueprint.activation == "silu" and layer.after_attention is layer.after_mlp is None
-    bare = bare and not any(adapter_of(module) for modules in linears_of(layer) for module in modules)
-    return bare or (_fast(blueprint, layer, like) and half_blocks.multiply())
+    return (bare and not _adapted(modules)) or _compiled(blueprint, layer, like)
+
+
+def _exact(blueprint: Blueprint, like: Tensor) -> bool:
+    same = like.dtype == blueprint.embedding.weight.dtype
+    return same and like.dtype in (torch.float32, torch.float64) and like.device.type == "cpu"
+
+
+def _adapted(modules: Sequence[nn.Module]) -> bool:
+    return any(adapter_of(module) for module in modules)
+
+
+def _compiled(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
+    """Whether whole halves are computed by compiled code."""
+    return _fast(blueprint, layer, like) and half_blocks.multiply()
 
 
 def block_plan(
@@ -82,17 +116,19 @@ def block_plan(
 ) -> BlockPlan:
     fast = _fast(blueprint, layer, like)
     return BlockPlan(
-        CompiledBlockBackend(pool) if fast and half_blocks.multiply() else StepwiseBlockBackend(fast, pool),
+        CompiledBlockBackend(pool) if _compiled(blueprint, layer, like) else StepwiseBlockBackend(fast, pool),
         blueprint.eps,
         blueprint.norm_offset,
         rope,
         (blueprint.heads, blueprint.kv_heads, blueprint.head_dim),
         blueprint.activation != "silu",
-        tuple(map(scales_of, linears_of(layer))),
+        tuple(scales_of(modules) if known(modules) else () for modules in linears_of(layer)),
     )
 
 
 def _fast(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
     """Whether the kernels compute it."""
-    widths = blueprint.width, blueprint.head_dim, len(base_of(layer.gate).weight)
+    widths = blueprint.width, blueprint.head_dim
+    if layer.down is not None and known([layer.down]):
+        widths = *widths, base_of(layer.down).weight.shape[1]
     return learn.fits(like, widths) and blueprint.head_dim <= learn.LARGEST_HEAD

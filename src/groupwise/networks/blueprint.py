@@ -1,6 +1,7 @@
 """The parts of a transformers causal LM under one set of names, for forward passes of our own.
 
-Nothing is copied: every module is the model's. What families differ in are numbers here, not branches elsewhere.
+Nothing is copied: every module is the model's. What families differ in are numbers and modules here, not branches
+elsewhere. ``networks/families.py`` reads them off a model.
 """
 
 from __future__ import annotations
@@ -11,10 +12,27 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
-ROPES = ("default", "linear", "llama3", "yarn")
-"""Rotary scalings whose angles depend on the position alone."""
-ACTIVATIONS: dict[str, Literal["silu", "gelu_tanh"]] = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
+UNTURNED = "none"
+"""The kind of a rope that turns nothing."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Queries, keys and values are made by way of few numbers (arXiv 2405.04434). ``LayerParts.q`` makes queries of
+    theirs."""
+
+    q_in: nn.Module | None
+    """None: queries are made of hidden states."""
+    q_norm: nn.Module | None
+    kv_in: nn.Module
+    """Of keys and values, and behind them what of every head's key is turned."""
+    kv_norm: nn.Module
+    kv_out: nn.Module
+    """Of each head what of its key is not turned, then its value."""
+    kv_size: int
+    unturned: int
+    value: int
+    eps: float
 
 
 @dataclass(frozen=True)
@@ -23,52 +41,92 @@ class LayerParts:
     feed-forward alike."""
 
     q: nn.Module
-    k: nn.Module
-    v: nn.Module
+    """Where ``k`` and ``v`` are None: of all three, one after the other."""
+    k: nn.Module | None
+    v: nn.Module | None
     o: nn.Module
-    gate: nn.Module
-    up: nn.Module
-    down: nn.Module
-    before_attention: nn.Module
-    before_mlp: nn.Module
+    gate: nn.Module | None
+    """Where ``up`` is None: of both, one after the other. None: ``down(active(up))`` has no gate."""
+    up: nn.Module | None
+    down: nn.Module | None
+    """None: ``mixture`` stands where the feed-forward's layers do; beside one, gate, up and down are the expert that
+    every token has."""
+    before_attention: nn.Module | None
+    """None: nothing is normed before (OLMo 2)."""
+    before_mlp: nn.Module | None
     after_attention: nn.Module | None = None
     """Norms on what a half block adds (Gemma 2 and 3)."""
     after_mlp: nn.Module | None = None
     q_norm: nn.Module | None = None
-    """Norms of each head's query and key (Qwen 3, Gemma 3)."""
+    """Norms of queries and keys (Qwen 3, Gemma 3)."""
     k_norm: nn.Module | None = None
+    mixture: nn.Module | None = None
+    """Router and experts, as transformers computes them."""
+    latent: Latent | None = None
+    """What is made between hidden states and queries, keys and values (DeepSeek-V3)."""
+    sinks: nn.Parameter | None = None
+    """Of each head a score that takes weight from what is seen, and gives nothing (gpt-oss)."""
     window: int = 0
     """A token sees itself and the window - 1 before it; 0: all."""
     rope: int = 0
     """Which of ``Blueprint.tables`` turns its queries and keys."""
 
+    @property
+    def inward(self) -> list[nn.Module]:
+        """The layers of queries, keys and values."""
+        return [module for module in (self.q, self.k, self.v) if module is not None]
+
+    @property
+    def gate_up(self) -> list[nn.Module]:
+        """The layers of gate and up."""
+        return [module for module in (self.gate, self.up) if module is not None]
+
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A blueprint names the parts that lead from token ids to logits: ``logit_cap(head(norm(layers(embedding_scale ·
-    embedding(ids)))))``."""
+    """A blueprint names the parts that lead from token ids to logits: ``logit_cap(logit_scale · head(norm(layers(
+    embedding_scale · embedding(ids)))))``."""
 
     layers: tuple[LayerParts, ...]
     embedding: nn.Embedding
     norm: nn.Module
     head: nn.Linear | None
     """None where the model's head is no matrix on hidden states: a scorer's trunk."""
-    rotary: nn.Module
+    rotary: nn.Module | None
     ropes: tuple[str, ...]
     """The layer kind of each rope table, where the model has several; else one empty name."""
     heads: int
     kv_heads: int
     head_dim: int
     eps: float
-    """Of every RMSNorm."""
+    """Of every norm."""
     attention_scale: float
     embedding_scale: float = 1.0
     attention_cap: float = 0.0
     """Scores become cap · tanh(score / cap); 0: they stay."""
     logit_cap: float = 0.0
-    activation: Literal["silu", "gelu_tanh"] = "silu"
+    logit_scale: float = 1.0
+    residual_scale: float = 1.0
+    """What a half block adds is multiplied by it."""
+    activation: Literal["silu", "gelu_tanh", "clamped"] = "silu"
+    clamp: tuple[float, float] = (0.0, 0.0)
+    """α and limit of ``clamped``: gate · sigmoid(α gate) · (up + 1) of gate and up within the limit."""
     norm_offset: float = 0.0
     """Norms multiply by offset + weight."""
+    centred: bool = False
+    """Norms take the mean away first (LayerNorm), and may have a bias."""
+    head_norms: Literal["head", "row", "turned"] = "head"
+    """q_norm and k_norm are of each head, of all heads together, or of each head after it was turned."""
+    parallel: bool = False
+    """The feed-forward reads what attention reads, and both are added."""
+    places: nn.Embedding | None = None
+    """Learned positions, added to the embedding."""
+    order: tuple[int, ...] = ()
+    """The order of a head's numbers in which those that turn together are half a head apart; empty: their own."""
+    alternating: bool = False
+    """Rope tables of the model state each angle twice in turn; else all angles, and all again."""
+    query_growth: tuple[float, int] = (0.0, 1)
+    """β and length: queries are multiplied by 1 + β log(1 + ⌊position / length⌋)."""
 
     @property
     def width(self) -> int:
@@ -78,61 +136,50 @@ class Blueprint:
     def vocabulary(self) -> int:
         return self.embedding.num_embeddings if self.head is None else self.head.out_features
 
+    @property
+    def is_llamas(self) -> bool:
+        """Whether blocks are Llama's, but for numbers, and norms more than Llama has."""
+        more = any(layer.sinks is not None or layer.latent or layer.mixture for layer in self.layers)
+        plain = (self.centred, self.parallel, self.places, self.order, self.query_growth[0])
+        whole = all(layer.before_attention and layer.before_mlp and layer.gate and layer.down for layer in self.layers)
+        return whole and not more and not any(plain) and self.residual_scale == 1 and self.head_norms == "head"
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Returns the logits ``[N, V]`` of the last hidden states ``[N, d]``."""
         assert self.head is not None
         logits = self.head(hidden)
+        logits = logits if self.logit_scale == 1 else logits * self.logit_scale
         return self.logit_cap * torch.tanh(logits / self.logit_cap) if self.logit_cap else logits
 
     @torch.no_grad()
     def tables(self, length: int) -> list[tuple[Tensor, Tensor]]:
-        """Returns cos and sin ``[length, head_dim]`` of each rope, in the model's dtype; scalings are in them."""
+        """Returns cos and sin ``[length, head_dim]`` of each rope, in the model's dtype; scalings are in them, and
+        heads are in ``order``."""
+        return [self._table(kind, length) for kind in self.ropes]
+
+    def _table(self, kind: str, length: int) -> tuple[Tensor, Tensor]:
         weight = self.embedding.weight
+        if kind == UNTURNED or self.rotary is None:
+            return weight.new_ones(length, self.head_dim), weight.new_zeros(length, self.head_dim)
         positions = torch.arange(length, device=weight.device)[None]
-        found = [self.rotary(weight, positions, *filter(None, [kind])) for kind in self.ropes]
-        return [(cos[0], sin[0]) for cos, sin in found]
+        cos, sin = (table[0].to(weight.dtype) for table in self.rotary(weight, positions, *filter(None, [kind])))
+        if cos.shape[1] * 2 == self.head_dim and not self.order:  # each angle once
+            return torch.cat((cos, cos), dim=1), torch.cat((sin, sin), dim=1)
+        if not self.order:
+            return cos, sin
+        rest = self.head_dim // 2 - cos.shape[1] // 2
+        found = []
+        for table, fill in ((cos, 1.0), (sin, 0.0)):
+            angles = table[:, ::2] if self.alternating else table[:, : table.shape[1] // 2]
+            half = torch.cat((angles, angles.new_full((length, rest), fill)), dim=1)
+            found.append(torch.cat((half, half), dim=1))
+        return found[0], found[1]
 
-
-def blueprint_of(model: Any) -> Blueprint | str:
-    """The parts of a causal LM (or of its trunk with another head), or why they are not all known here."""
-    config = model.config
-    kind = config.model_type
-    if kind not in FAMILIES:
-        return f"architecture {kind} is none of {', '.join(FAMILIES)}"
-    settings = config.to_dict()
-    gemma = kind.startswith("gemma")
-    activation = settings.get("hidden_activation") or settings.get("hidden_act")
-    if activation not in ACTIVATIONS:
-        return f"activation {activation} of {kind}"
-    if settings.get("use_bidirectional_attention"):
-        return f"{kind} with attention to later tokens"
-    kinds = _kinds(settings)
-    ropes = tuple(dict.fromkeys(kinds)) if kind == "gemma3_text" else ("",)
-    scalings = settings["rope_parameters"] or {}
-    for rope in ropes:
-        scaling = (scalings[rope] if rope else scalings).get("rope_type", "default")
-        if scaling not in ROPES:
-            return f"rope scaling {scaling}"
-    body = model.base_model
-    head = model.get_output_embeddings()
-    return Blueprint(
-        layers=tuple(_layer(block, settings, kinds[i], ropes) for i, block in enumerate(body.layers)),
-        embedding=body.embed_tokens,
-        norm=body.norm,
-        head=head,
-        rotary=body.rotary_emb,
-        ropes=ropes,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=body.layers[0].self_attn.head_dim,
-        eps=config.rms_norm_eps,
-        attention_scale=body.layers[0].self_attn.scaling,
-        embedding_scale=float(torch.tensor(config.hidden_size**0.5).to(body.embed_tokens.weight.dtype)) if gemma else 1,
-        attention_cap=settings.get("attn_logit_softcapping") or 0.0,
-        logit_cap=settings.get("final_logit_softcapping") or 0.0,
-        activation=ACTIVATIONS[activation],
-        norm_offset=1.0 if gemma else 0.0,
-    )
+    @torch.no_grad()
+    def query_scales(self, positions: Tensor) -> Tensor | None:
+        """Returns what queries at ``positions`` are multiplied by; None: nothing."""
+        growth, length = self.query_growth
+        return 1 + growth * torch.log(1 + torch.floor(positions / length)) if growth else None
 
 
 @torch.no_grad()
@@ -140,51 +187,22 @@ def merged_weight(module: nn.Module) -> Tensor:
     """Returns the weight ``[outputs, inputs]`` of a linear layer, what adapters add to it included."""
     if isinstance(module, nn.Linear):
         return module.weight
-    layer: Any = module  # peft's
-    weight = layer.get_base_layer().weight
-    if layer.disable_adapters:
-        return weight
-    return weight + sum(layer.get_delta_weight(name) for name in layer.active_adapters)
+    layer: Any = module
+    if _inputs_first(layer):
+        return layer.weight.T  # type: ignore[no-any-return]
+    base = layer.get_base_layer()  # peft's
+    weight = base.weight
+    if not layer.disable_adapters:
+        weight = weight + sum(layer.get_delta_weight(name) for name in layer.active_adapters)
+    return weight.T if _inputs_first(base) else weight
 
 
 def bias_of(module: nn.Module) -> Tensor | None:
     """Returns the bias of a linear layer, with adapters or without."""
     layer: Any = module
-    return (layer if isinstance(module, nn.Linear) else layer.get_base_layer()).bias
+    return (layer if isinstance(module, nn.Linear) or _inputs_first(layer) else layer.get_base_layer()).bias
 
 
-def _kinds(settings: dict[str, Any]) -> list[str]:
-    """``full_attention`` or ``sliding_attention``, a layer each."""
-    if settings.get("layer_types"):
-        return list(settings["layer_types"])
-    return ["sliding_attention" if settings.get("sliding_window") else "full_attention"] * settings["num_hidden_layers"]
-
-
-def _layer(block: Any, settings: dict[str, Any], kind: str, ropes: tuple[str, ...]) -> LayerParts:
-    attention, mlp = block.self_attn, block.mlp
-    own = dict(block.named_children()) | dict(attention.named_children())
-    # Two norms more than Llama: there post_attention_layernorm is what Llama's is not, a norm after the attention.
-    around = "pre_feedforward_layernorm" in own
-    return LayerParts(
-        q=attention.q_proj,
-        k=attention.k_proj,
-        v=attention.v_proj,
-        o=attention.o_proj,
-        gate=mlp.gate_proj,
-        up=mlp.up_proj,
-        down=mlp.down_proj,
-        before_attention=block.input_layernorm,
-        after_attention=block.post_attention_layernorm if around else None,
-        before_mlp=block.pre_feedforward_layernorm if around else block.post_attention_layernorm,
-        after_mlp=block.post_feedforward_layernorm if around else None,
-        q_norm=own.get("q_norm"),
-        k_norm=own.get("k_norm"),
-        window=_window(settings) if kind == "sliding_attention" else 0,
-        rope=ropes.index(kind) if len(ropes) > 1 or ropes[0] else 0,
-    )
-
-
-def _window(settings: dict[str, Any]) -> int:
-    """0 where it is as wide as the context."""
-    window = int(settings["sliding_window"])
-    return window if window < settings["max_position_embeddings"] else 0
+def _inputs_first(module: nn.Module) -> bool:
+    """Whether its weight is ``[inputs, outputs]``: transformers' Conv1D, known by name, so that nothing is imported."""
+    return type(module).__name__ == "Conv1D"

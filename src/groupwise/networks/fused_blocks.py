@@ -26,7 +26,8 @@ def project(x: Tensor, layer: LayerParts, how: BlockPlan) -> tuple[tuple[Tensor,
     """Returns ``[N, heads, head_dim]`` turned queries, turned keys and values of ``x`` ``[N, d]``, differentiable; and
     how to have them again, where a gradient will want to."""
     norms = [None if norm is None else norm.weight for norm in (layer.q_norm, layer.k_norm)]
-    given: tuple[Any, ...] = (layer.before_attention.weight, *norms, *tensors_of(linears_of(layer)[0]))
+    before: Any = layer.before_attention
+    given: tuple[Any, ...] = (before.weight, *norms, *tensors_of(linears_of(layer)[0]))
     if not torch.is_grad_enabled():
         return split_heads(how.half.project(x.contiguous(), _project_parts(given, how), how)[1], how.shape), None
     *made, raw = _Project.apply(x, how, *given)
@@ -116,7 +117,8 @@ def _gradients(sums: Any, linear: StackedLinear) -> StackedLinear:
 def _places(how: BlockPlan) -> list[tuple[int, tuple[float, ...]]]:
     """Where the tensors of o, of gate and up, and of down begin, and their adapters' scales."""
     _, *others = how.scales
-    return list(zip((3, 7, 15), others, strict=True))
+    starts = [3 + 4 * sum(map(len, others[:number])) for number in range(len(others))]
+    return list(zip(starts, others, strict=True))
 
 
 def _offset(weight: Tensor | None, how: BlockPlan) -> Tensor | None:

@@ -67,8 +67,11 @@ def adapter_of(module: Any) -> Adapter | None:
 
 
 def known(modules: Sequence[nn.Module]) -> bool:
-    """Whether each is ``weight · x + bias``, or that with a low-rank adapter; all or none have a bias."""
+    """Whether there are any, and each is ``weight · x + bias``, or that with a low-rank adapter; all or none have a
+    bias."""
     bases = [base_of(module) for module in modules]
+    if not bases:
+        return False
     try:
         kinds = {adapter.a.dtype for module in modules if (adapter := adapter_of(module))}
     except ValueError:

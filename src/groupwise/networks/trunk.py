@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from groupwise.kernels.tile_threads import TileThreads
-from groupwise.networks.block_backend import block_plan, fusible
-from groupwise.networks.blueprint import Blueprint, LayerParts
+from groupwise.networks.block_backend import block_plan, finish_fusible, project_fusible
+from groupwise.networks.blueprint import Blueprint, Latent, LayerParts
+from groupwise.networks.experts import mixed
 from groupwise.networks.fused_blocks import finish, project
 from groupwise.networks.linear import linears, share_storage
 from groupwise.networks.torch_ops import apply_rope, at_positions
@@ -51,15 +52,18 @@ class Trunk:
         self.length = 0
         self.tables: list[tuple[Tensor, Tensor]] = []
         for layer in blueprint.layers if joined else ():
-            share_storage([layer.q, layer.k, layer.v])
-            share_storage([layer.gate, layer.up])
+            share_storage(layer.inward)
+            share_storage(layer.gate_up)
         self.reach(length)
 
     @property
     def tiled(self) -> bool:
         """Whether every block is computed in tiles, so that lanes help it more than threads within operations."""
         embedding = self.blueprint.embedding.weight
-        return all(fusible(self.blueprint, layer, embedding) for layer in self.blueprint.layers)
+        return all(
+            project_fusible(self.blueprint, layer, embedding) and finish_fusible(self.blueprint, layer, embedding)
+            for layer in self.blueprint.layers
+        )
 
     def reach(self, length: int) -> None:
         if length > self.length:
@@ -73,6 +77,10 @@ class Trunk:
         x = F.embedding(tokens, blueprint.embedding.weight, blueprint.embedding.padding_idx)
         if blueprint.embedding_scale != 1:
             x = x * blueprint.embedding_scale
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu":
+            x = x.float()  # as the compiled engine has it: what blocks add is not rounded away
+        if blueprint.places is not None:
+            x = x + F.embedding(positions, blueprint.places.weight)
         last = len(blueprint.layers) - 1
         for number in range(last + 1):
             given = x, positions, attend, read if number == last else None
@@ -85,39 +93,96 @@ class Trunk:
     def _block(self, number: int, x: Tensor, positions: Tensor, attend: Attend, read: Tensor | None) -> Tensor:
         blueprint, layer = self.blueprint, self.blueprint.layers[number]
         rope = *self.tables[layer.rope], positions
-        how = block_plan(blueprint, layer, x, rope, self.pool) if fusible(blueprint, layer, x) else None
-        parts, again = project(x, layer, how) if how else (self._project(layer, x, rope), None)
-        mixed = (attend(number, *parts, again) if again else attend(number, *parts)).flatten(1)
+        normed, again = None, None
+        if project_fusible(blueprint, layer, x):
+            parts, again = project(x, layer, block_plan(blueprint, layer, x, rope, self.pool))
+        else:
+            normed = self._norm(x, layer.before_attention)
+            parts = self._project(layer, normed, rope)
+        attended = attend(number, *parts, again) if again else attend(number, *parts)
+        mixed = (attended[..., : layer.latent.value] if layer.latent else attended).flatten(1)
         if read is not None:
-            x, mixed = x[read], mixed[read]
-        if how:
-            return finish(x, mixed, layer, how)
-        added = layer.o(mixed)
-        x = x + (added if layer.after_attention is None else self._norm(added, layer.after_attention))
-        gate, up = linears([layer.gate, layer.up], self._norm(x, layer.before_mlp))
-        active = F.silu(gate) if blueprint.activation == "silu" else F.gelu(gate, approximate="tanh")
-        added = layer.down(active * up)
-        return x + (added if layer.after_mlp is None else self._norm(added, layer.after_mlp))
+            x, mixed, normed = x[read], mixed[read], None if normed is None else normed[read]
+        if finish_fusible(blueprint, layer, x):
+            return finish(x, mixed, layer, block_plan(blueprint, layer, x, rope, self.pool))
+        x = x + self._scaled(self._norm(layer.o(mixed), layer.after_attention))
+        given = normed if blueprint.parallel and normed is not None else self._norm(x, layer.before_mlp)
+        return x + self._scaled(self._norm(self._feed_forward(layer, given), layer.after_mlp))
 
-    def _project(self, layer: LayerParts, x: Tensor, rope: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
-        parts = linears([layer.q, layer.k, layer.v], self._norm(x, layer.before_attention))
-        q, k, v = (part.unflatten(1, (-1, self.blueprint.head_dim)) for part in parts)
+    def _feed_forward(self, layer: LayerParts, x: Tensor) -> Tensor:
+        if layer.mixture is not None:
+            return mixed(layer.mixture, x, self._active)
+        made = linears(layer.gate_up, x)
+        assert layer.down is not None
+        if layer.gate is None:
+            return layer.down(self._active(made[0]))
+        gate, up = made if len(made) == 2 else made[0].chunk(2, dim=-1)
+        return layer.down(self._active(gate) * up)
+
+    def _active(self, x: Tensor) -> Tensor:
+        return F.silu(x) if self.blueprint.activation == "silu" else F.gelu(x, approximate="tanh")
+
+    def _scaled(self, added: Tensor) -> Tensor:
+        scale = self.blueprint.residual_scale
+        return added if scale == 1 else added * scale
+
+    def _project(self, layer: LayerParts, normed: Tensor, rope: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
+        blueprint, size = self.blueprint, self.blueprint.head_dim
+        q, k, v = self._from_latents(layer, layer.latent, normed) if layer.latent else self._rows(layer, normed)
+        if blueprint.head_norms == "row":
+            q, k = self._norm(q, layer.q_norm), self._norm(k, layer.k_norm)
         cos, sin = at_positions(*rope)
         q, k = (
-            apply_rope(x if norm is None else self._norm(x, norm), cos, sin)
-            for x, norm in ((q, layer.q_norm), (k, layer.k_norm))
+            self._turned(part.unflatten(1, (-1, size)), norm, cos, sin)
+            for part, norm in ((q, layer.q_norm), (k, layer.k_norm))
         )
-        return q, k, v
+        scales = blueprint.query_scales(rope[2])
+        q = q if scales is None else q * scales.to(q.dtype)[:, None, None]
+        return q, k, v.unflatten(1, (-1, size))
 
-    def _norm(self, x: Tensor, norm: nn.Module) -> Tensor:
-        """RMSNorm (arXiv 1910.07467), its sums in float32 at least. A weight beside an offset is small: in half
-        precision their sum would lose it."""
-        blueprint, weight = self.blueprint, _weight(norm)
-        if not blueprint.norm_offset:
-            return F.rms_norm(x, x.shape[-1:], weight, blueprint.eps)
+    def _rows(self, layer: LayerParts, normed: Tensor) -> tuple[Tensor, ...]:
+        made, blueprint = linears(layer.inward, normed), self.blueprint
+        counts = blueprint.heads, blueprint.kv_heads, blueprint.kv_heads
+        return made if len(made) == 3 else made[0].split([count * blueprint.head_dim for count in counts], dim=-1)
+
+    def _from_latents(self, layer: LayerParts, latent: Latent, normed: Tensor) -> tuple[Tensor, ...]:
+        """Values have zeros behind them: heads are as wide as keys."""
+        size, kind = self.blueprint.head_dim, normed.dtype
+
+        def norm(x: Tensor, module: Any) -> Tensor:
+            return F.rms_norm(x, x.shape[-1:], module.weight, latent.eps).to(kind)
+
+        q = layer.q(normed if latent.q_in is None else norm(latent.q_in(normed), latent.q_norm))
+        kv, turned = latent.kv_in(normed).split([latent.kv_size, size - latent.unturned], dim=-1)
+        both = latent.kv_out(norm(kv, latent.kv_norm)).unflatten(1, (self.blueprint.heads, -1))
+        still, values = both.split([latent.unturned, latent.value], dim=-1)
+        k = torch.cat((still, turned[:, None].expand(-1, self.blueprint.heads, -1)), dim=-1)
+        return q, k.flatten(1), F.pad(values, (0, size - latent.value)).flatten(1)
+
+    def _turned(self, x: Tensor, norm: nn.Module | None, cos: Tensor, sin: Tensor) -> Tensor:
+        """Heads ``[N, H, D]`` as they meet, normed where each head is by itself."""
+        kind, order = self.blueprint.head_norms, self.blueprint.order
+        if kind == "head":
+            x = self._norm(x, norm)
+        x = apply_rope(x[..., list(order)] if order else x, cos, sin)
+        return self._norm(x, norm) if kind == "turned" else x
+
+    def _norm(self, x: Tensor, norm: nn.Module | None) -> Tensor:
+        """RMSNorm (arXiv 1910.07467) or LayerNorm, its sums in float32 at least. A weight beside an offset is small: in
+        half precision their sum would lose it."""
+        blueprint = self.blueprint
+        kind = blueprint.embedding.weight.dtype
+        if norm is None:
+            return x.to(kind)
+        weight, bias = _weight(norm), dict(norm.named_parameters()).get("bias")
+        if x.dtype == weight.dtype and not blueprint.centred and not blueprint.norm_offset:
+            return F.rms_norm(x, x.shape[-1:], weight, blueprint.eps).to(kind)
         dtype = torch.promote_types(x.dtype, torch.float32)
-        scale = blueprint.norm_offset + weight.to(dtype)
-        return F.rms_norm(x.to(dtype), x.shape[-1:], scale, blueprint.eps).to(x.dtype)
+        if blueprint.centred:
+            bias = None if bias is None else bias.to(dtype)
+            return F.layer_norm(x.to(dtype), x.shape[-1:], weight.to(dtype), bias, blueprint.eps).to(kind)
+        scale = blueprint.norm_offset + weight.to(dtype) if blueprint.norm_offset else weight.to(dtype)
+        return F.rms_norm(x.to(dtype), x.shape[-1:], scale, blueprint.eps).to(kind)
 
 
 def _weight(norm: Any) -> Tensor:

@@ -30,6 +30,8 @@ class Work:
     optimizer_bits: int = 32
     checkpointing: bool = True
     reference: bool = False
+    lora_rank: int = 0
+    """0: every parameter is trained."""
     passes: float = 1.0
     """Train steps' worth of computing a token: one, and a third for each further forward pass."""
 
@@ -65,16 +67,26 @@ class Plan:
 
 def state_bytes(shape: Shape, work: Work, processes: int) -> dict[str, float]:
     """Bytes of a rank that are there whatever is learned from: its shares of weights, gradients, optimizer and
-    reference; weights in bfloat16 have float32 masters, whose gradients are float32 too."""
+    reference; weights in bfloat16 have float32 masters, whose gradients are float32 too. With adapters every rank has
+    the frozen weights whole, and all of the adapters."""
     each, half = BYTES[work.dtype], work.dtype == "bfloat16"
-    share = shape.parameters / processes
+    share, wide = shape.parameters / processes, 4 if half else each
+    moments = work.optimizer_bits * (8 if work.dtype == "float64" else 4) // 16
     found = {
         "weights": share * each,
         "masters": share * 4 if half else 0.0,
-        "gradients": share * (4 if half else each),
-        "optimizer": share * work.optimizer_bits * (8 if work.dtype == "float64" else 4) // 16,
+        "gradients": share * wide,
+        "optimizer": share * moments,
     }
+    if work.lora_rank:
+        adapters = adapter_parameters(shape, work.lora_rank)
+        found = {"weights": shape.parameters * each, "adapters": float(adapters * (2 * wide + moments))}
     return found | ({"reference": share * each} if work.reference else {})
+
+
+def adapter_parameters(shape: Shape, rank: int) -> int:
+    """How many parameters adapters on every linear layer of the blocks have: rank times inputs and outputs of each."""
+    return rank * shape.blocks * (9 * shape.width + shape.kv_width + 3 * shape.middle)
 
 
 def learning_bytes(shape: Shape, work: Work, processes: int, split: int) -> dict[str, float]:
@@ -85,7 +97,8 @@ def learning_bytes(shape: Shape, work: Work, processes: int, split: int) -> dict
     block = 7 * shape.width + 1.5 * shape.kv_width + 4 * shape.middle
     kept = shape.blocks * shape.width + block if work.checkpointing else shape.blocks * block
     # whole at once: what is outside of blocks, the block that is computed and the next; and the gradients of these
-    gathered = 2 * (shape.outside + 2 * shape.block) * each if processes > 1 else 0
+    shards = processes > 1 and not work.lora_rank
+    gathered = 2 * (shape.outside + 2 * shape.block) * each if shards else 0
     return state_bytes(shape, work, processes) | {
         "gathered": float(gathered),
         "activations": float(work.tokens_per_micro_batch * kept * each),

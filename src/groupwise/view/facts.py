@@ -84,7 +84,8 @@ def _adapters(lora: Json) -> str:
     """Empty where all weights are trained."""
     if not lora.get("rank"):
         return ""
-    return f"LoRA of rank {lora['rank']} and alpha {lora['alpha']:g} on {', '.join(lora['targets'])}"
+    whole = f", {', '.join(lora['modules_to_save'])} whole" if lora.get("modules_to_save") else ""
+    return f"LoRA of rank {lora['rank']} and alpha {lora['alpha']:g} on {', '.join(lora['targets'])}{whole}"
 
 
 def _when(started: Any) -> str:
