@@ -103,19 +103,6 @@ class VLLMEngine(RolloutEngine):
         tensors = self._publisher.completed(weights)
         return Weights(version, None, version, send=lambda client, anew: self.transfers.send(client, tensors, anew))
 
-    def _beside(self) -> LowRank | None:
-        """The adapters of the learner's model, where every server takes them."""
-        found = None if self.model is None else low_rank_of(self.model)
-        if found is None:
-            return None
-        small = [server for server in self.servers.all if server.adapter_rank < found.rank]
-        for server in () if self.known else small[:1]:
-            self.note(
-                f"engine: {server.url} takes no adapters of rank {found.rank}; whole weights go to the servers, with "
-                f"the adapters rounded into them (groupwise serve MODEL --vllm --lora_rank {found.rank} takes them)"
-            )
-        return None if small else found
-
     def load_directory(self, directory: Path) -> None:
         """Publishes a model that no learner holds, and gives it to every server."""
         from safetensors import safe_open

@@ -58,7 +58,8 @@ class WeightTable:
         self._query_ropes = tables.count // 2 if parts.query_growth[0] else 0
         shape = self._shape(tables)
         width, places, scale = parts.width, parts.places, parts.logit_scale
-        norm, bias = parts.norm.weight, _bias(parts.norm)
+        norm: Any = parts.norm.weight
+        bias = _bias(parts.norm)
         self.structure = Weights(
             shape,
             self._hold((LayerWeights * len(parts.layers))(*(self._layer(layer, shape) for layer in parts.layers))),
@@ -136,8 +137,8 @@ class WeightTable:
         found = []
         for number, (weight, one, count) in enumerate(zip(weights.split(sizes), each_bias, counts, strict=True)):
             order = parts.order if number < 2 else ()
-            rows = (None if part is None else self._padded(_ordered(part, order, size), 0) for part in (weight, one))
-            found.append(self._projection(*rows, count * shape.padded_head_dim, shape.width))
+            rows = [None if part is None else self._padded(_ordered(part, order, size), 0) for part in (weight, one)]
+            found.append(self._projection(rows[0], rows[1], count * shape.padded_head_dim, shape.width))
         return found
 
     def _queries(self, layer: LayerParts, latent: Latent, shape: Shape) -> list[Projection]:

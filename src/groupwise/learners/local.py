@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.forward import known_reference, logprobs_of, model_of, new_critic, outputs_of, values_of
 from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
 from groupwise.learners.logprobs import LanguageModel, token_outputs
-from groupwise.learners.lora import Adapters, PastPolicy
+from groupwise.learners.lora import Adapters, PastPolicy, dropping
 from groupwise.learners.memory import MicroBatchBudget
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer, trained_parameters
@@ -166,11 +166,11 @@ class LocalLearner:
         RuntimeError for values or exact_kl without a critic or a reference."""
 
         def learn(rows: list[int]) -> None:
-            with self._inside(), self._dropping():
+            with self._inside(), dropping(self._adapters, self.version):
                 said = self._outputs(rows_or_shortest(rollouts, rows), temperature, outputs)
             plain = said.map(lambda tensor: tensor.detach().cpu())
             cotangent = self.placement.agreed(lambda: coefficients(rows, plain), plain, empty=not rows)
-            with self._inside(), self._dropping():
+            with self._inside(), dropping(self._adapters, self.version):
                 send_back(said, cotangent)
 
         self.budget.each(rollouts, learn, bool(self.slower), together)
@@ -293,10 +293,6 @@ class LocalLearner:
 
     def _inside(self) -> AbstractContextManager[None]:
         return self.pool.inside(self._policy.backbone.tiled)
-
-    def _dropping(self) -> AbstractContextManager[None]:
-        """Inputs of adapters are dropped where a gradient is made, and nowhere else."""
-        return self._adapters.dropping(self.version) if self._adapters else nullcontext()
 
     def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
         width, exact = max((len(rollout.tokens) for rollout in rollouts), default=0), self.config.dtype == "float64"

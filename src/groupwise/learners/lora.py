@@ -7,7 +7,7 @@ import copy
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +264,8 @@ class PastPolicy:
             self.values
         )  # which is applied later, when the adapters are the present ones again
         return states if head is None or not self.policy.plain_head else states._replace(head=head)
+
+
+def dropping(adapters: Adapters | None, update: int) -> AbstractContextManager[None]:
+    """Drops inputs of adapters where there are any: where a gradient is made, and nowhere else."""
+    return nullcontext() if adapters is None else adapters.dropping(update)

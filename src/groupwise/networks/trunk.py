@@ -174,7 +174,8 @@ class Trunk:
         kind = blueprint.embedding.weight.dtype
         if norm is None:
             return x.to(kind)
-        weight, bias = _weight(norm), dict(norm.named_parameters()).get("bias")
+        weight = _weight(norm)
+        bias: Tensor | None = dict(norm.named_parameters()).get("bias")
         if x.dtype == weight.dtype and not blueprint.centred and not blueprint.norm_offset:
             return F.rms_norm(x, x.shape[-1:], weight, blueprint.eps).to(kind)
         dtype = torch.promote_types(x.dtype, torch.float32)
