@@ -225,6 +225,7 @@ class Numbers(Sinks):
 
     def metrics(self, stage: str, step: int, values: Any) -> None:
         timed = {name for name in values if "second" in name or "/s" in name or name == "step_time"}
+        timed.add("implicit_reward/accuracy")  # of a policy that is its reference: rounding decides every tie
         self.seen.append({name: number for name, number in values.items() if name not in timed})
 
 

@@ -56,4 +56,5 @@ def with_processes(recipe: Run, chosen: Namespace) -> Run:
         raise UserError(f"--processes is {asked}; expected 1 or more")
     if asked is None and not started_by_torchrun():
         return recipe
-    return replace(recipe, learner=recipe.learner.over(asked or 0))
+    learner = recipe.learner.over(asked or 0)
+    return recipe if learner is recipe.learner else replace(recipe, learner=learner)
