@@ -38,7 +38,7 @@ configuration alone. `python benchmarks/plan.py` writes this page and `benchmark
   more than 8 GPUs transfers are a lower bound. The same GPUs sample and learn in turn; the weights that sample lie
   beside those that learn, on 1, 2, 4 or 8 GPUs of a machine together, as few as leave room. Keys and values take
   what is left: as many completions are drawn at once as fit there.
-* GPUs: what their makers publish, dense, and where it can be read: `groupwise/preflight/gpus.py`.
+* GPUs: what their makers publish, dense, and where it can be read: `preflight/gpus.py`.
 
 `Local` and `FSDP` split and hold what is reckoned here. Weights that sample, split over GPUs, are vLLM servers
 ([vLLM](vllm.md)); loading a model needs room for the whole of it in each process's host memory for a moment.
