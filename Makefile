@@ -1,7 +1,8 @@
 # make quickstart   from nothing to a better model, on a CPU, in minutes
 # make test         everything the software promises
 # make check        in a minute, before a commit: style, types, who imports whom, and the quick tests
-# make docs         a page for every method, from the recipes and the code (docs/methods), and other systems' names
+# make docs         a page for every method, from the recipes and the code (docs/methods), other systems' names, docs/numbers.md
+# make site         the pages as a site with a menu, links checked (build/site)
 # make parity       losses and gradients of other systems, by their own code, against ours (docs/parity.md)
 # make faults       runs killed, harmed and stopped a hundred times, and what was lost (benchmarks/faults.json)
 # make realmodel    a real chat model, fetched and made better with three seeds (docs/real-model.md); an hour, nothing else
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 RECIPE ?= examples/quickstart.py
 
-.PHONY: quickstart test test-vllm check docs parity faults realmodel bench lint format clean
+.PHONY: quickstart test test-vllm check docs site parity faults realmodel bench lint format clean
 
 quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
@@ -24,6 +25,11 @@ check: lint
 docs: .venv/.installed-dev
 	.venv/bin/python tools/docs/method_docs.py
 	.venv/bin/python tools/docs/foreign_docs.py
+	.venv/bin/python tools/docs/number_page.py
+
+site: .venv/.installed-dev
+	.venv/bin/pip install --quiet --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 parity: .venv-parity/.installed
 	PYTHONPATH=src .venv-parity/bin/python benchmarks/parity

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import random
+import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,10 +22,27 @@ from groupwise.learners.local import LocalLearner
 from groupwise.types import Example, Group, Prompt, Rollout
 
 torch.set_num_threads(1)
+# Compiled modules are kept, here and in the processes that tests start: compiling what is there again, in each of three
+# workers and hundreds of processes, is a tenth of all the time. What is kept lies in __pycache__, which git ignores.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The same examples every time, on any machine, however busy; `make faults` looks for new ones with the other profile.
 settings.register_profile("groupwise", deadline=None, derandomize=True, database=None)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile("groupwise")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """While modules are imported and tests listed nothing becomes garbage, and looking for it takes seconds."""
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What is there now stays until the end, so it is not looked through again."""
+    gc.freeze()
+    gc.enable()
 
 
 def seed_everything(name: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 from transformers import AutoTokenizer
 
 from groupwise.cli import main
@@ -259,8 +258,7 @@ def test_no_model_to_speak_with(fails, tmp_path, command):
 def test_the_real_command(train, data, tmp_path):
     """The same in a process of its own: code 2, one line, no traceback."""
     data.write_text("{")
-    command = [sys.executable, "-m", "groupwise.cli", *train()]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
+    result = warm.run(["-m", "groupwise.cli", *train()])
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import groupwise
 
 PACKAGE = Path(groupwise.__file__).parent
-FILES = {
-    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")
-}
 PROTOCOLS = {"Source", "RolloutEngine", "Stream", "Learner", "Trainable", "Policy", "Selection"}
 ROOMS = ("sources/", "engines/", "learners/")
+
+
+@cache
+def files() -> dict[str, ast.Module]:
+    """Every module of the package by its place."""
+    paths = PACKAGE.rglob("*.py")
+    return {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def kinds() -> dict[str, str]:
@@ -22,7 +27,7 @@ def kinds() -> dict[str, str]:
     found: dict[str, str] = dict.fromkeys(PROTOCOLS, "protocol")
     classes = [
         (name, node)
-        for name, tree in FILES.items()
+        for name, tree in files().items()
         if name.startswith(ROOMS)
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
@@ -76,7 +81,7 @@ ALLOWED = {("explain/words.py", "DistinctPaths")}
 def test_nobody_asks_which_source_engine_or_learner_it_is() -> None:
     known = kinds()
     assert {"OnPolicy", "FrozenPolicy", "Pairs", "TorchEngine", "LocalLearner", "ScorerLearner", "Local"} <= set(known)
-    found = {(name, kind) for name, tree in FILES.items() for _, kind in asked(tree) if kind in known}
+    found = {(name, kind) for name, tree in files().items() for _, kind in asked(tree) if kind in known}
     assert found <= ALLOWED
 
 

@@ -3,6 +3,7 @@
 python benchmarks/faults                  all parts; writes benchmarks/faults.json
     --only kills checkpoints              of those parts alone; an unknown name lists them all
     --kills 60                            how many at least
+    --ranks 20                            how often a process of a run of several is killed
     --stops 16                            how often the command is asked to stop, by SIGTERM and SIGINT in turn
     --inputs 100000                       of each fuzz target
     --episodes 10000                      at least, of random conversations
@@ -38,6 +39,7 @@ from damages import checkpoints
 from halves import halves
 from kills import kills, processes
 from limits import limits
+from ranks import ranks
 from strangers import strangers
 from trackers import trackers
 
@@ -56,6 +58,7 @@ def main() -> int:
     """The exit code says whether anything was lost."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kills", type=int, default=60)
+    options.add_argument("--ranks", type=int, default=20)
     options.add_argument("--stops", type=int, default=16)
     options.add_argument("--inputs", type=int, default=fuzz.RUNS)
     options.add_argument("--episodes", type=int, default=10_000)
@@ -68,6 +71,7 @@ def main() -> int:
         "processes": processes,
         "kills": partial(kills, wanted=chosen.kills, seed=chosen.seed),
         "turns": partial(kills, wanted=-(-chosen.kills // 3), seed=chosen.seed, kinds=("turns",)),
+        "ranks": partial(ranks, wanted=chosen.ranks, seed=chosen.seed),
         "checkpoints": partial(checkpoints, stops=chosen.stops, seed=chosen.seed),
         "files": partial(halves, seed=chosen.seed),
         "limits": limits,

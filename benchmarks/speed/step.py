@@ -14,7 +14,7 @@ from ceiling import settle
 import groupwise as gw
 from groupwise import recipes
 from groupwise.engines import Native
-from groupwise.learners import Local
+from groupwise.learners import FSDP, Local
 from groupwise.training.update import prepare, update
 from groupwise.types import Example, Group, Prompt, Request, Rollout, Sampling, flatten
 
@@ -41,15 +41,18 @@ class Shape:
 class Bench:
     """A model that samples and learns. ``device`` is cpu or cuda."""
 
-    def __init__(self, directory: Path, learner: Local, engine: Native, device: str) -> None:
+    def __init__(self, directory: Path, learner: Local | FSDP, engine: Native, device: str) -> None:
+        from transformers import AutoConfig
+
         self.device = device
+        self.vocabulary = AutoConfig.from_pretrained(directory).get_text_config().vocab_size
         self.learner = learner.open(directory)
         self.engine = engine.open(directory, self.learner.live_module(), self.learner.tokenizer, print)
         self.learner.start_stage(None)
 
     def prompts(self, shape: Shape) -> list[Prompt]:
         """Random tokens, no two prompts alike."""
-        draw, vocabulary = random.Random(0), min(500, self.learner.model.config.vocab_size)
+        draw, vocabulary = random.Random(0), min(500, self.vocabulary)
         rows = [tuple(draw.randrange(5, vocabulary) for _ in range(shape.prompt)) for _ in range(shape.prompts)]
         return [Prompt(Example(f"{number:03}", ""), tokens) for number, tokens in enumerate(rows)]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from groupwise.runs.session import run
     from groupwise.sinks.trackers import MLflow, TensorBoard, Trackio, Wandb
     from groupwise.sources import (
+        AgentPrograms,
         Ahead,
         AllRollouts,
         BestAndWorst,
@@ -67,6 +68,7 @@ _HOMES = {
     "Outcome": "runs.recipe",
     "Run": "runs.recipe",
     "run": "runs.session",
+    "AgentPrograms": "sources",
     "Ahead": "sources",
     "AllRollouts": "sources",
     "BestAndWorst": "sources",
@@ -94,6 +96,7 @@ _ROOMS = ("algorithm", "engines", "environments", "learners", "recipes", "reward
 
 __all__ = [
     "FSDP",
+    "AgentPrograms",
     "Ahead",
     "AllRollouts",
     "BestAndWorst",

@@ -28,7 +28,7 @@ COMMANDS = {
     "explain": "what a method does to each token: its formula, every number, and in words",
     "audit": "does a reward reward what it should: false positives, false negatives, hostile answers",
     "doctor": "doctor machine: what this machine has, what is slower on it, and why",
-    "corpus": "corpus check: benchmark questions in any data",
+    "corpus": "a training corpus out of a web crawl; benchmark questions kept out of any data",
     "methods": "the methods that ship, a line each",
 }
 

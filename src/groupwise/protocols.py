@@ -4,15 +4,72 @@ trainable.py."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from groupwise.types import Completion, CompletionEvent, Event, Example, Request, Rollout, Sampling, Score, TrainerState
+from groupwise.types import (
+    Completion,
+    CompletionEvent,
+    Event,
+    Example,
+    Group,
+    Request,
+    Rollout,
+    Sampling,
+    Score,
+    TrainerState,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from groupwise.output.sample_completions import SampleCompletion
+
+
+Json = bool | int | float | str | None | Sequence["Json"] | Mapping[str, "Json"]
+Position = Mapping[str, Json]
+"""Where a source stands, as a checkpoint keeps it: plain values by name; an empty one is the beginning. ``prompts``
+counts those that were taken from the stream of prompts; what else is there is the source's own."""
+
+
+@dataclass(frozen=True)
+class RolloutBatch:
+    """The groups of one step, and where the source stands after it."""
+
+    groups: list[Group]
+    position: Position
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    sampled_tokens: int = 0
+    """By the engine, dropped groups included."""
+    waits: Mapping[str, float] = field(default_factory=dict)
+    """Of a draw that was made beside learning: seconds that the ``learner`` waited for it, and the ``engine`` before
+    it."""
+
+
+class SelectionResult(NamedTuple):
+    """The groups that a group became, and how many of its rollouts (or pairs) went which way, by metric name."""
+
+    groups: list[Group]
+    counts: dict[str, int]
+
+
+@runtime_checkable
+class Selection(Protocol):
+    """Makes groups of a scored group."""
+
+    def select(self, group: Group) -> SelectionResult:
+        """Returns any number of groups on the same prompt; the same for the same group."""
+        ...
+
+    def chooses(self) -> bool:
+        """Says whether it leaves anything out."""
+        return True
+
+    def asks_verdict(self) -> bool:
+        """Says whether it chooses by ``Rollout.correct``."""
+        return False
 
 
 class Stream(Protocol):
@@ -169,7 +226,7 @@ class Sink(Protocol):
     methods that it has a use for; the others do nothing."""
 
     def stage(self, name: str, steps: int, start: int) -> None:
-        """A stage begins (at ``start`` > 0 when it is resumed)."""
+        """Hears that a stage begins (at ``start`` > 0 when it is resumed)."""
         return
 
     def phase(self, name: str, done: int, total: int) -> None:
@@ -190,5 +247,5 @@ class Sink(Protocol):
         return
 
     def close(self, summary: Mapping[str, Any]) -> None:
-        """The run is over, or stops here."""
+        """Hears that the run is over, or stops here."""
         return

@@ -12,6 +12,11 @@ A second turn simply goes on in the same rollout; what a tool or an environment 
 
     Rollout.tokens                          4   .   why?  .   two  twos  .
     Rollout.mask                            1   1    0    0    1    1    1
+
+Where the conversation was written anew, a further sequence of the same episode begins (``restarts``)::
+
+    Rollout.tokens                          4   .   2+2=  4  why?  .   two  twos  .
+    Rollout.mask                            1   1    0    0    0   0    1    1    1     restarts = (2,)
 """
 
 from __future__ import annotations
@@ -22,8 +27,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 from groupwise.values.keys import prompt_key
+from groupwise.values.sequences import SequenceIds, sequences_of
 from groupwise.values.spans import Span, check_spans
 from groupwise.values.tolerance import differ
+from groupwise.values.trainer_state import OVER as OVER
+from groupwise.values.trainer_state import TrainerState as TrainerState
 
 Message = Mapping[str, Any]
 """One chat message: ``{"role": "user" | "assistant" | "system" | ..., "content": text}``, maybe ``tool_calls``."""
@@ -115,8 +123,8 @@ class Request:
     a hint, which saves time: ``tokens`` and ``forced`` say everything."""
 
     def resumed(self, number: int, index: int, drawn: Sequence[int], then: Sequence[int] = ()) -> Request:
-        """The request that goes on from completion ``index``, whose tokens are ``drawn``, with ``then`` behind it;
-        ``number`` is this request's in its stream."""
+        """Returns the request that goes on from completion ``index``, whose tokens are ``drawn``, with ``then`` behind
+        it; ``number`` is this request's in its stream."""
         forced = (*self.forced, *drawn, *then)
         return replace(self, seeds=(self.seeds[index],), forced=forced, follows=(number, index))
 
@@ -209,25 +217,6 @@ class Score:
 
 
 @dataclass(frozen=True)
-class TrainerState:
-    """This says where training stood when a completion was drawn, under TRL's names. A step is a draw."""
-
-    global_step: int = 1
-    """Steps done."""
-    max_steps: int = 1
-    """Of the stage."""
-    epoch: float = 1.0
-    """Passes over the task's rows so far, a fraction included."""
-    num_train_epochs: int = 1
-    """Passes in all, rounded up."""
-    is_world_process_zero: bool = True
-    is_local_process_zero: bool = True
-
-
-OVER = TrainerState()  # training is over
-
-
-@dataclass(frozen=True)
 class Rollout:
     """One attempt at a prompt, all turns. See the module's worked example."""
 
@@ -258,9 +247,22 @@ class Rollout:
     """With an environment: index into ``tokens`` of each turn's last sampled token."""
     messages: tuple[Message, ...] = ()
     """With an environment: what was said behind ``Prompt.messages``, the model's turns included."""
+    restarts: tuple[int, ...] = ()
+    """Index into ``tokens`` of the first token of each further sequence, where the conversation was written anew: the
+    network sees nothing of what stands before. Each begins with tokens of mask 0, which are its prompt."""
 
     def __post_init__(self) -> None:
         check_spans(self.versions, self.version, len(self.tokens))
+
+    @property
+    def sequences(self) -> tuple[SequenceIds, ...]:
+        """Returns what a network reads at a time. Raises ValueError for a later one that does not begin with mask 0."""
+        return sequences_of(self.prompt.tokens, self.tokens, self.mask, self.restarts)
+
+    @property
+    def length(self) -> int:
+        """Returns how many tokens the longest of its sequences has, its prompt included."""
+        return max(len(prompt) + len(tokens) for prompt, tokens in self.sequences)
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -274,7 +276,7 @@ class Rollout:
 
     @property
     def reward(self) -> float | None:
-        """The sum of all rewards; None where nothing could score it."""
+        """Returns the sum of all rewards; None where nothing could score it."""
         return sum(self.rewards.values()) if self.rewards else None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -38,7 +38,7 @@ def ran(*command: str, **environment: str) -> str:
     import os
 
     own = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, env=own, timeout=1200)
+    done = warm.run(command, cwd=ROOT, env=own)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout + done.stderr
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from groupwise import recipes
 from groupwise.cli import main
@@ -343,8 +342,8 @@ def test_against_on_a_case(explain: Explain) -> None:
 def test_as_a_process(tmp_path: Path) -> None:
     """Nothing but JSON on standard output, in full precision."""
     (tmp_path / "case.json").write_text(json.dumps(case()))
-    command = [sys.executable, "-m", "groupwise.cli", "explain", "GRPO", "--case", "case.json", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    words = ["explain", "GRPO", "--case", "case.json", "--json"]
+    done = warm.run(["-m", "groupwise.cli", *words], cwd=tmp_path, check=True)
     found = json.loads(done.stdout)
     assert list(found) == ["objective", "loss", "groups"]
     assert set(found["groups"][0][0]) == {"advantages", "ratios", "clipped", "kl", "weights", "coefficients"}

@@ -50,7 +50,7 @@ def start(tiny_model: Path) -> Iterator[Start]:
 
 
 def ask(port: int, token: str, path: str, body: Any) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     connection.request("POST", path, json.dumps(body), {"Authorization": f"Bearer {token}"})
     answer = json.loads(connection.getresponse().read())
     connection.close()
@@ -70,7 +70,7 @@ def test_a_session_from_start_to_end(
     }
     ask(port, token, "/v1/sessions/b/chat/completions", body)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 0
     assert f"model is served; episodes with a reward go to {out}; Ctrl-C stops it" in said
     assert "1 session had no reward yet: nothing is kept of it" in said

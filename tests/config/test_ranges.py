@@ -67,11 +67,14 @@ def made(stage: Stage, path: list[str], number: Any) -> Stage | None:
 
 @pytest.mark.parametrize("recipe", recipes.__all__)
 def test_nan_and_infinity_are_refused_for_every_number_of_every_recipe(recipe: str) -> None:
+    """What no recipe has to itself is looked at with one of them."""
     run = of(recipe)
     refuse_ranges(run)
     looked_at = 0
     for option, _, interval, whole in {each[0]: each for each in numbers(run.stages[0])}.values():
         path = option.removeprefix("--").split(".")
+        if recipe != "grpo" and path[0] != "algorithm":
+            continue
         for wrong in (NAN, INFINITE, -INFINITE, *((-1,) if interval[0] + interval[1] in ("[0", "[1", "(0") else ())):
             stage = made(run.stages[0], path, wrong)
             if stage is None:
@@ -80,7 +83,7 @@ def test_nan_and_infinity_are_refused_for_every_number_of_every_recipe(recipe: s
                 refuse_ranges(replace(run, stages=(stage,)))
             assert str(caught.value) == f"{option} is {wrong!r}; expected {in_words(interval, whole)}"
             looked_at += 1
-    assert looked_at > 40
+    assert looked_at > (40 if recipe == "grpo" else 4)
 
 
 @pytest.mark.parametrize("part", [Local(), HeldOut(), Checkpoints(), NewModel(), recipes.grpo])

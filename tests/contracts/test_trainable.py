@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from groupwise import HeldOut, Native, NewModel, OnPolicy, Run, recipes
 from groupwise.algorithm import Algorithm, Entropy
-from groupwise.learners import Local, Lora
+from groupwise.learners import FSDP, Local, Lora
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Trainable
@@ -50,6 +50,7 @@ HALF = EXACT | {"dtype": "bfloat16"}
 GRPO = replace(recipes.grpo, entropy=Entropy(0.01))
 EXACT_KL = replace(GRPO, kl=replace(GRPO.kl, estimator="exact"))
 OWN_CRITIC = replace(recipes.ppo, critic=replace(recipes.ppo.critic, network="own"))
+ALL = replace(OWN_CRITIC, kl=replace(EXACT_KL.kl, coefficient=0.05), entropy=Entropy(0.01))
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Kind:
     algorithm: Algorithm = GRPO
     rounding: float = 1e-9
     """The relative difference that another order of adding may make."""
+    processes: int = 1
+    """Each of them takes a micro-batch at the same time."""
     names: bool = True
     """Whether its weights are the checkpoint's; with adapters beside half precision they are not."""
 
@@ -77,6 +80,7 @@ KINDS = {
     "a scorer": Kind(Local(**EXACT).open_scorer, recipes.reward_model),
     "a scorer of steps": Kind(Local(**EXACT).open_scorer, recipes.process_reward_model),
     "elsewhere": Kind(Elsewhere(**EXACT).open),
+    "two processes": Kind(FSDP(**EXACT, processes=2, timeout_seconds=60).open, ALL, processes=2),
 }
 every = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -294,7 +298,7 @@ def test_whoever_listens_hears_of_every_row_and_may_break_off(bench: Bench, kind
     heard: list[int] = []
     plain.accumulate(bench.batch(plain), kind.algorithm, on_rows=heard.append)
     assert sum(heard) == len(flatten(bench.groups))
-    assert len(heard) > 1
+    assert len(heard) * kind.processes > 1
     plain.discard()
 
     def stop(rows: int) -> None:

@@ -28,7 +28,9 @@ def test_no_disguise_changes_the_tokens(disguised: str) -> None:
 def test_a_character_of_a_script_without_spaces_is_one_token() -> None:
     assert separated(plain("小明有３本书,12元")) == ["小", "明", "有", "3", "本", "书", "12", "元"]
     assert separated("りんご3個") == ["り", "ん", "ご", "3", "個"]
-    assert separated("사과 3개") == ["사과", "3개"]  # Korean has spaces
+    assert separated("사과 3개") == ["사과", "3", "개"]  # Korean has spaces
+    assert separated("25.12cm") == separated("25. 12 cm") == ["25", "12", "cm"]
+    assert joined("25.12cm") == joined("25. 12 cm") == ["2512", "cm"]
 
 
 def test_two_views_of_punctuation() -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 import groupwise
 
@@ -41,8 +40,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(copy: Path, *arguments: str) -> str:
     """What Python prints that imports the copy's library; it must succeed."""
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=copy, env=environment, text=True, capture_output=True, timeout=1200)
+    done = warm.run(arguments, cwd=copy, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

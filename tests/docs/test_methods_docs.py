@@ -6,13 +6,12 @@ import importlib
 import json
 import re
 import shlex
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from groupwise import recipes
 from groupwise.cli import main
@@ -50,8 +49,7 @@ def generator(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_pages_are_what_the_code_says() -> None:
     """Where this fails, ``make docs`` mends it."""
-    command = [sys.executable, str(ROOT / "tools" / "docs" / "method_docs.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    done = warm.run([str(ROOT / "tools" / "docs" / "method_docs.py"), "--check"])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -150,9 +148,11 @@ def test_the_commands_of_a_page_work(
     monkeypatch.chdir(project)
     commands = re.findall(r"^groupwise (.+)$", (FOLDER / f"{name}.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert {command.split()[0] for command in commands} == {"explain", "run"}
+    of_learner = vars(recipes)[name].source.sampled_by() == "learner"  # of others a rare right answer is waited for
+    short = ["--max_completion_tokens", "16"] if of_learner else []
     for command in commands:
         words = shlex.split(command)
-        assert main([*words, *(["--dry_run"] if words[0] == "run" else [])]) == 0, capsys.readouterr().err
+        assert main([*words, *(["--dry_run", *short] if words[0] == "run" else [])]) == 0, capsys.readouterr().err
         assert capsys.readouterr().out
 
 

@@ -69,7 +69,7 @@ def game() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(timeout=10)
+        server.wait(timeout=600)
 
 
 def test_a_game_of_openenv_s(game: str) -> None:

@@ -21,11 +21,19 @@ def hang_here(until: threading.Event) -> None:
     until.wait(60)
 
 
+def wait_until_it_hangs(name: str) -> None:
+    until = time.monotonic() + 600
+    while not all(f"{function} (" in stacks(name) for function in ("hang_here", "in wait")):
+        assert time.monotonic() < until, stacks(name)
+        time.sleep(0.001)
+
+
 def test_a_deadline_that_passes_is_told_with_the_stacks_and_then_ends() -> None:
     notes: list[str] = []
     over = threading.Event()
     helper = Helper("scorer")
     future = helper.submit(partial(hang_here, over))
+    wait_until_it_hangs("scorer")
     with pytest.raises(UserError, match=r"^grpo has waited 0\.2 s for the rewards and gives up; .*hang_here"):
         result(future, "grpo", "the rewards", notes.append, seconds=0.1, times=2)
     over.set()
@@ -62,10 +70,10 @@ def test_stacks_are_of_the_threads_that_are_asked_for() -> None:
     over = threading.Event()
     thread = threading.Thread(target=hang_here, args=(over,), name="judge reward")
     thread.start()
-    assert "hang_here" in stacks("judge")
+    wait_until_it_hangs("judge")
     assert stacks("nobody") == "no other thread runs"
     over.set()
-    thread.join(5.0)
+    thread.join(600)
 
 
 HANGS = """

@@ -103,7 +103,8 @@ def test_a_fork_bomb_is_ended_with_all_its_processes(reward: Any, rollout: Make)
 
 @pytest.mark.skipif(not LINUX, reason="reads /proc")
 def test_processes_of_others_cost_nobody_an_answer(reward: Any, rollout: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thirty strangers come while a call runs that may have twenty processes of its own."""
+    """Thirty strangers come while a call runs that may have twenty processes of its own; where the machine is so busy
+    that they come too late, a longer call is tried."""
     monkeypatch.setattr(guarded_calls, "MOST_PROCESSES", 20)
     strangers: list[subprocess.Popen[bytes]] = []
     slow = as_reward(waits, time_limit_seconds=60.0)
@@ -112,10 +113,16 @@ def test_processes_of_others_cost_nobody_an_answer(reward: Any, rollout: Make, m
     def arrive() -> None:
         strangers.extend(subprocess.Popen(["sleep", "120"]) for _ in range(30))
 
-    threading.Timer(0.5, arrive).start()
     try:
-        assert slow.score([rollout("three")]) == [Score(1.0)]
-        assert len(strangers) == 30
+        for seconds in ("1", "8", "50"):
+            timer = threading.Timer(0.3, arrive)
+            timer.start()
+            assert slow.score([rollout(seconds)]) == [Score(1.0)]
+            came = len(strangers)
+            timer.join()
+            if came >= 30:
+                return
+        raise AssertionError("thirty processes took over 50 s to start")
     finally:
         for stranger in strangers:
             stranger.kill()
@@ -132,7 +139,7 @@ def test_its_own_are_counted_whatever_they_are(kind: str, rollout: Make, monkeyp
 
 
 def waits(completion: str) -> float:
-    time.sleep(3.0)
+    time.sleep(float(completion))
     return 1.0
 
 

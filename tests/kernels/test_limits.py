@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+import warm
 
 from groupwise.kernels import learn
 
@@ -149,9 +149,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 def run(limit: str, place: Path, program: str = PROGRAM) -> str:
     place.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, "-c", program, limit, str(place / "model")], capture_output=True, text=True, timeout=600
-    )
+    done = warm.run(["-c", program, limit, str(place / "model")])
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

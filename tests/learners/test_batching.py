@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groupwise.learners.batching import micro_batches
+from groupwise.learners.batching import even_micro_batches, micro_batches
 from groupwise.types import Example, Prompt, Rollout
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), min_size=1, max_size=20)
@@ -82,3 +83,26 @@ def test_pairs_by_hand() -> None:
     assert list(micro_batches(rollouts, 13, together=[7, 7, 9, 9])) == [[0, 1], [3, 2]]
     assert list(micro_batches(rollouts, 16, padded=True)) == [[0, 3], [2, 1]]
     assert list(micro_batches(rollouts, 16, together=[7, 7, 9, 9], padded=True)) == [[0, 1], [3, 2]]
+
+
+@given(rows=ROWS, budget=st.integers(1, 200), count=st.integers(1, 4), rectangle=st.booleans())
+def test_side_by_side_no_more_rounds_than_the_budget_needs(
+    rows: list[tuple[int, int]], budget: int, count: int, rectangle: bool
+) -> None:
+    rollouts = [row_of(*row) for row in rows]
+    even = even_micro_batches(rollouts, budget, count, padded=rectangle)
+    assert sorted(row for batch in even for row in batch) == list(range(len(rows)))
+    for batch in even:
+        size = (padded if rectangle else packed)([rollouts[row] for row in batch])
+        assert len(batch) == 1 or size <= budget
+    plain = list(micro_batches(rollouts, budget, padded=rectangle))
+    assert -(-len(even) // count) == -(-len(plain) // count)
+
+
+def test_what_fits_into_one_micro_batch_is_shared_among_processes() -> None:
+    """Eight groups of four rows of 10 tokens behind prompts of 5: 4 x 2 x (5 + 40) of them side by side."""
+    rollouts = [row_of(0, 10) for _ in range(32)]
+    rollouts = [replace(each, prompt=replace(each.prompt, tokens=(n // 4,) * 5)) for n, each in enumerate(rollouts)]
+    assert [len(batch) for batch in micro_batches(rollouts, 8_192)] == [32]
+    for count, sizes in ((1, [32]), (2, [16, 16]), (4, [8, 8, 8, 8])):
+        assert [len(batch) for batch in even_micro_batches(rollouts, 8_192, count)] == sizes

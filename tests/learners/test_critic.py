@@ -13,9 +13,10 @@ from torch import Tensor
 
 from groupwise.algorithm import Outputs
 from groupwise.errors import UserError
-from groupwise.learners.critic import Critic
+from groupwise.learners.forward import new_critic
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.logprobs import LanguageModel
+from groupwise.learners.placement import ONE_PROCESS
 from groupwise.types import Group, flatten
 
 Open = Callable[..., LocalLearner]
@@ -249,5 +250,5 @@ def test_an_architecture_without_a_trunk_is_refused_by_name(own: bool) -> None:
     causal = transformers.CohereForCausalLM(config).eval()
     causal.base_model_prefix = "nothing"  # then base_model is the model itself
     with pytest.raises(UserError, match="architecture cohere: a critic") as caught:
-        Critic(LanguageModel(causal), own)
+        new_critic(ONE_PROCESS, LanguageModel(causal), own, placed=True)
     assert "\n" not in str(caught.value)

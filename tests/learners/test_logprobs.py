@@ -260,3 +260,26 @@ def test_half_precision_logits_are_normalised_in_float32(random_groups: RandomGr
     logprobs = read(model, flatten(random_groups(vocabulary=61)), 1.0).logprobs
     assert logprobs.dtype == torch.float32
     assert (logprobs <= 0).all()
+
+
+@pytest.mark.parametrize("family", ["Qwen3", "Cohere"])  # packed, and padded
+def test_sequences_of_one_episode_are_those_of_separate_ones(family: str, make_rollout: Callable[..., Rollout]) -> None:
+    """Log-probabilities and gradient alike."""
+    mask = [True, True, False, False, True, False, True, False, True]
+    whole = replace(make_rollout([5, 6], [7, 8, 11, 12, 3, 9, 4, 13, 14], mask), restarts=(2, 7))
+    parts = [
+        make_rollout([5, 6], [7, 8]),
+        make_rollout([11, 12], [3, 9, 4], [True, False, True]),
+        make_rollout([13], [14]),
+    ]
+    found, gradients = [], []
+    for rollouts in ([whole], parts):
+        model = make(family, **ODD_HEADS.get(family, {}))
+        said = read(model, rollouts, 0.7).logprobs
+        (said**2).sum().backward()
+        found.append(said[said != 0])
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert torch.allclose(found[0], found[1], atol=1e-12, rtol=0)
+    assert len(found[0]) == 5
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-10, rtol=0)

@@ -12,7 +12,6 @@ import torch
 from groupwise.algorithm import Outputs
 from groupwise.learners import Lora
 from groupwise.learners.local import LocalLearner
-from groupwise.learners.lora import end_update
 from groupwise.learners.lora_dropout import input_masks
 from groupwise.types import Group, Rollout, flatten
 
@@ -39,7 +38,7 @@ def gradients(learner: LocalLearner, rollouts: list[Rollout]) -> list[torch.Tens
     assert learner._adapters is not None
     learner.discard()
     learner.backward(rollouts, 1.0, ones)
-    end_update(learner._adapters, learner.version)
+    learner._adapters.end_update(learner.version)
     found = [parameter.grad for parameter in learner._adapters.parameters()]
     assert all(gradient is not None for gradient in found)
     return [gradient.clone() for gradient in found if gradient is not None]
@@ -81,7 +80,7 @@ def test_the_gradient_is_that_of_peft_without_those_inputs(open_learner: Open, r
     learner, rollouts = opened(open_learner, dtype="float64"), flatten(random_groups())
     found, adapters = gradients(learner, rollouts), learner._adapters
     assert adapters is not None
-    masks = input_masks(adapters.inward(), 0.5, learner.version)
+    masks = input_masks(adapters._inward(), 0.5, learner.version)
     hooks = [
         weight.layer.lora_A["default"].register_forward_pre_hook(lambda module, given, mask=mask: (given[0] * mask,))
         for weight, mask in zip(adapters._weights, masks, strict=True)

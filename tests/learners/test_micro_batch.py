@@ -64,3 +64,31 @@ def test_a_token_outside_its_own_support_is_refused(
 def test_a_support_of_another_length_is_refused(make_rollout: MakeRollout) -> None:
     with pytest.raises(ValueError, match="zip"):
         MicroBatch.of([replace(make_rollout([5], [1, 3]), support=((1,),))], "cpu")
+
+
+def test_an_episode_that_was_written_anew_is_several_sequences(make_rollout: MakeRollout) -> None:
+    """The second sequence begins behind ``[1, 2]``, sees nothing of the first, and the row stays one."""
+    rollout = make_rollout([5, 6], [7, 8, 1, 2, 3, 9, 4], [True, True, False, False, True, False, True])
+    micro_batch = MicroBatch.of([replace(rollout, restarts=(2,)), make_rollout([5, 6], [3])], "cpu")
+    assert micro_batch.ids.tolist() == [[5, 6, 7, 8, 0], [1, 2, 3, 9, 4], [5, 6, 3, 0, 0]]
+    assert micro_batch.rows.tolist() == [0, 0, 1, 1, 2]
+    assert micro_batch.places.tolist() == [1, 2, 1, 3, 1]
+    assert micro_batch.targets.tolist() == [7, 8, 3, 4, 3]
+    assert micro_batch.packing.tokens.tolist() == [5, 6, 7, 1, 2, 3, 9]
+    assert micro_batch.packing.positions.tolist() == [0, 1, 2, 0, 1, 2, 3]
+    assert micro_batch.where.tolist() == [1, 2, 4, 6, 1]
+    spread = micro_batch.spread(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])).tolist()
+    assert spread == [[1, 2, 0, 0, 3, 0, 4], [5, 0, 0, 0, 0, 0, 0]]
+
+
+def test_a_sequence_without_a_prompt_is_refused(make_rollout: MakeRollout) -> None:
+    with pytest.raises(ValueError, match="the sequence at token 1 has no prompt"):
+        MicroBatch.of([replace(make_rollout([5], [7, 8]), restarts=(1,))], "cpu")
+
+
+def test_a_prompt_of_one_token_is_shared_by_nobody(make_rollout: MakeRollout) -> None:
+    """Documents that begin alike stay sequences of their own."""
+    micro_batch = MicroBatch.of([make_rollout([4], [7, 8]), make_rollout([4], [9, 1]), make_rollout([4], [5])], "cpu")
+    assert micro_batch.packing.families == 3
+    assert micro_batch.packing.tokens.tolist() == [4, 7, 4, 9, 4]
+    assert micro_batch.where.tolist() == [0, 1, 2, 3, 4]

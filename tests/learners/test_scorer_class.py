@@ -88,8 +88,9 @@ def test_a_critic_reads_the_states_behind_the_logits(
             states = hidden[0, len(rollout.prompt.tokens) - 1 : -1]
             expected = critic.head(states)[:, 0] * torch.tensor(rollout.mask)
         torch.testing.assert_close(row[: len(expected)], expected, atol=1e-4, rtol=1e-4)
-    layout = learner._micro_batch(rollouts, range(len(rollouts)))
-    learner._values(layout).sum().backward()
+    values = learner._outputs(rollouts, 1.0, frozenset({"values"})).values
+    assert values is not None
+    values.sum().backward()
     moved = [p for p in learner.model.base_model.parameters() if p.grad is not None and p.grad.abs().max() > 0]
     assert bool(moved) == (network == "head")
     assert learner._policy.plain_head == (kind not in SCALED)

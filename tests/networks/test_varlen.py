@@ -19,6 +19,8 @@ SHAPES: dict[str, Shape] = {
     "two families": [([1] * 5, [3, 7, 1]), ([2] * 9, [4, 0, 6])],
     "no completion": [([1] * 5, [0])],
     "one family": [([1] * 3, [2, 8])],
+    "documents": [([1], [7]), ([2], [3]), ([3], [12])],
+    "a document among families": [([1] * 4, [3, 5]), ([2], [9]), ([3] * 2, [1, 0, 6])],
 }
 
 

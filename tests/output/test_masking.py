@@ -115,7 +115,7 @@ def test_a_server_that_says_the_key_back(
     monkeypatch.setattr(Echo, "spell", staticmethod(spell))
     monkeypatch.setenv("JUDGE_SECRET", KEY)
     monkeypatch.setenv("JK", KEY)
-    judge = Judge(f"http://127.0.0.1:{server.server_port}/v1", "m", key_variable="JK", retries=0, timeout_seconds=60)
+    judge = Judge(f"http://127.0.0.1:{server.server_port}/v1", "m", key_variable="JK", retries=0, timeout_seconds=600)
     try:
         said = " ".join(score.reason or "" for score in judge.score([make_rollout((1,), (2,))]))
     except UserError as error:

@@ -6,7 +6,8 @@ five answers two are right. Success is more than four of five (three for pairs f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ import torch
 from groupwise import Native, NewModel, Stage, recipes
 from groupwise.algorithm import Algorithm, ConstantLength
 from groupwise.evaluation.texts import evaluate_text
-from groupwise.learners import Local
+from groupwise.learners import FSDP, Local, ranks
 from groupwise.learners.local import LocalLearner
+from groupwise.learning.trainable import Trainable
 from groupwise.rewards import as_reward
 from groupwise.sinks import Sinks
-from groupwise.sources import FrozenPolicy, OnPolicy
+from groupwise.sources import FrozenPolicy, MonteCarloSteps, OnPolicy
 from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
+from groupwise.tokens.segmentation import Lines
 from groupwise.training.loop import Progress, train
 from groupwise.training.stage import draw_context
 from groupwise.types import Example, Request, Rollout, Sampling, Score
@@ -77,7 +80,20 @@ GENTLE = {"dpo", "dpo_normalised"}
 """Fixed pairs: pushed on, the policy leaves both sides behind, as is known of DPO; so small steps, and a lower bar."""
 
 
-def learn(model: Path, algorithm: Algorithm, task: Task, steps: int, rate: float, **stage: Any) -> LocalLearner:
+class Learned(Exception):  # noqa: N818 - it is none
+    """The policy is as good as it shall become: further steps would show nothing more."""
+
+
+def learn(
+    model: Path, algorithm: Algorithm, task: Task, steps: int, rate: float, bar: float = 2.0, **stage: Any
+) -> LocalLearner:
+    """Learns for so many steps, or until the policy is as good as ``bar`` after every tenth of them."""
+
+    def after_step(progress: Progress, record: object) -> dict[str, float]:
+        if bar <= 1 and progress.step % 10 == 0 and progress.step < steps and pass_rate(learner) >= bar:
+            raise Learned
+        return {}
+
     learner = LEARNER.open(model)
     needs_reference = algorithm.needs_reference
     learner.start_stage(algorithm.reference.model if needs_reference else None, algorithm.critic.network)
@@ -86,7 +102,8 @@ def learn(model: Path, algorithm: Algorithm, task: Task, steps: int, rate: float
     world = draw_context(
         plan, renderer, Native().open(learner.directory, learner.live_module(), learner.tokenizer), seed=0
     )
-    train(plan, world, learner, Sinks(), Progress(), lambda progress, record: {})
+    with suppress(Learned):
+        train(plan, world, learner, Sinks(), Progress(), after_step)
     return learner
 
 
@@ -139,6 +156,10 @@ def toy(name: str, teacher: Path) -> Algorithm:
             source = replace(source, group_size=1)
     if isinstance(source, FrozenPolicy):
         source = replace(source, max_completion_tokens=4, samples_per_prompt=32, sampling_temperature=1.0)
+    if isinstance(source, MonteCarloSteps):
+        source = replace(
+            source, max_completion_tokens=4, samples_per_prompt=1, continuations=2, estimate="soft", prompts=24
+        )
     if isinstance(algorithm.aggregation, ConstantLength):
         algorithm = replace(algorithm, aggregation=ConstantLength(4))
     if name == "on_policy_distillation":
@@ -167,7 +188,7 @@ def test_it_learns(name: str, guesser: Path, teacher: Path, reader: Path) -> Non
     in_groups = isinstance(algorithm.source, OnPolicy) and algorithm.source.group_size > 1
     rate, steps, bar = (1e-4, 60, 0.6) if name in GENTLE else (3e-3, 40, 0.85)
     beginner = reader if name in OWN_TEACHER else guesser
-    learner = learn(beginner, algorithm, task(name), steps, rate, prompts_per_step=8 if in_groups else 32)
+    learner = learn(beginner, algorithm, task(name), steps, rate, bar, prompts_per_step=8 if in_groups else 32)
     assert pass_rate(learner) >= bar
 
 
@@ -193,3 +214,63 @@ def test_a_critic_learns_from_scores_of_steps(guesser: Path, teacher: Path) -> N
 def test_it_begins_as_a_guesser(guesser: Path, reader: Path) -> None:
     assert max(pass_rate(LEARNER.open(model)) for model in (guesser, reader)) < 0.5
     assert (right("ab", "aa"), right("aa", "aa"), right("bb", "aa")) == (0.3, 1.0, 0.0)
+
+
+class Numbers(Sinks):
+    """This sink keeps the metrics of every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[dict[str, float]] = []
+
+    def metrics(self, stage: str, step: int, values: Any) -> None:
+        timed = {name for name in values if "second" in name or "/s" in name or name == "step_time"}
+        timed.add("implicit_reward/accuracy")  # of a policy that is its reference: rounding decides every tie
+        self.seen.append({name: number for name, number in values.items() if name not in timed})
+
+
+EXACT: dict[str, Any] = {"device": "cpu", "threads": 1, "dtype": "float64", "tokens_per_micro_batch": 64}
+
+
+@pytest.fixture(scope="module")
+def one_and_two(guesser: Path) -> Iterator[list[tuple[Any, ...]]]:
+    """Learners of one and of two processes, for a policy and for a scorer, and what samples for each."""
+    configs = Local(**EXACT), FSDP(**EXACT, processes=2, timeout_seconds=60)
+    pairs = [(config.open(guesser), config.open_scorer(guesser)) for config in configs]
+    engines = [Native().open(guesser, None, pair[0].tokenizer, dtype="float64", device="cpu") for pair in pairs]
+    yield [(*pair, engine) for pair, engine in zip(pairs, engines, strict=True)]
+    for pair in pairs:
+        for learner in pair:
+            learner.close()
+    ranks.end_ranks()
+
+
+def labelled(name: str) -> Task:
+    """For scorers: pairs, completions with labels of their steps, right and wrong, and a judge of what is sampled."""
+    made = []
+    for row in rows(GUESSES):
+        steps = {"completions": list(row.completion or ""), "labels": [True, row.completion == row.answer]}
+        made.append(replace(row, columns={**row.columns, **steps}))
+    judge = (OUTCOME,) if name.endswith("automatic") else (Steps(),)
+    return Task(name, tuple(made), judge, steps=Lines())
+
+
+@pytest.mark.parametrize("name", recipes.__all__)
+def test_two_processes_do_a_step_of_it_as_one_does(name: str, one_and_two: Any, teacher: Path) -> None:
+    """Of every recipe, one behind another on the same weights: the same draw, and the same numbers of two updates."""
+    algorithm, found = toy(name, teacher), []
+    scores = algorithm.trains_scorer
+    texts = Task("texts", tuple(Example(f"text:{n}", "", (LETTERS * 4)[n : 12 + n]) for n in range(6)))
+    of = texts if name == "pretrain" else labelled(name) if scores else task(name)
+    for policy, scorer, engine in one_and_two:
+        learner: Trainable = scorer if scores else policy
+        reference = algorithm.reference.model if algorithm.needs_reference else None
+        learner.start_stage(reference, algorithm.critic.network)
+        plan = Stage("toy", algorithm, of, 1, prompts_per_step=6, minibatches=2, learning_rate=1e-3)
+        context = draw_context(plan, Renderer(policy.tokenizer, eos_tokens=policy.stop_tokens), engine, seed=0)
+        numbers = Numbers()
+        train(plan, context, learner, numbers, Progress(), lambda progress, record: {})
+        found.append(numbers.seen[0])
+    assert found[1].keys() == found[0].keys()
+    assert found[1] == pytest.approx(found[0], rel=1e-6, abs=1e-9)
+    assert found[0]["grad_norm"] > 0

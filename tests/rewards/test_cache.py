@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -183,6 +184,7 @@ def test_processes_share_a_file(rollout: Make, tmp_path: Path) -> None:
 
 SLOW_SCRIPT = """
 import sys, time
+from contextlib import suppress
 from pathlib import Path
 from groupwise.rewards import Cached, as_reward
 from groupwise.types import Example, Prompt, Rollout
@@ -201,6 +203,15 @@ print(sum(score.cached for score in scores))
 """
 
 
+def _running(argument: str) -> bool:
+    """Whether any process was started with it."""
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if argument.encode() in place.read_bytes().split(b"\0"):
+                return True
+    return False
+
+
 def test_a_killed_process_keeps_what_was_said_in_the_middle_of_a_call(tmp_path: Path) -> None:
     script, path, asked = tmp_path / "slow.py", tmp_path / "cache.db", tmp_path / "asked"
     script.write_text(SLOW_SCRIPT)
@@ -214,7 +225,9 @@ def test_a_killed_process_keeps_what_was_said_in_the_middle_of_a_call(tmp_path: 
             assert process.poll() is None
             time.sleep(0.005)
         process.kill()
-    time.sleep(0.3)  # the reward's own process ends with it
+    until = time.monotonic() + 600
+    while _running(str(script)) and time.monotonic() < until:  # the reward's own process ends with it
+        time.sleep(0.01)
     begun = asked.stat().st_size
     assert 5 <= begun < 60
     with start(0.0) as process:

@@ -174,7 +174,7 @@ def test_what_goes_wrong_is_told_apart(mood: str, score: Score, judge: Judge, ro
 @pytest.mark.parametrize("mood", ["hang", "drip"])
 def test_a_deadline_holds_whether_the_server_is_silent_or_drips(mood: str, judge: Judge, rollout: Make) -> None:
     started = time.monotonic()
-    scores = replace(judge, timeout_seconds=1.0, retries=5).score([rollout(f"MOOD {mood}"), rollout("MOOD good")])
+    scores = replace(judge, timeout_seconds=3.0, retries=5).score([rollout(f"MOOD {mood}"), rollout("MOOD good")])
     assert scores == [Score(None, "timeout"), Score(1.0)]
     assert time.monotonic() - started < HANGS_SECONDS
 
@@ -191,7 +191,7 @@ def test_what_asking_again_cannot_mend_is_asked_once(judge: Judge, server: Serve
 
 def test_the_metrics_count_each_kind(judge: Judge, rollout: Make) -> None:
     rows = [rollout(f"#### 4 MOOD {mood}") for mood in ("good", "silent", "status500", "hang")]
-    scored, metrics = score_rollouts(rows, [replace(judge, timeout_seconds=0.5), FinalAnswer(weight=0.5)])
+    scored, metrics = score_rollouts(rows, [replace(judge, timeout_seconds=3.0), FinalAnswer(weight=0.5)])
     shares = {kind: metrics[f"rewards/judge/{kind}"] for kind in ("unparseable", "failed", "timeout")}
     assert shares == {"unparseable": 0.25, "failed": 0.25, "timeout": 0.25}
     assert [row.rewards == {} for row in scored] == [False, False, True, True]

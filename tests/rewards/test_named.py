@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,3 +145,17 @@ def test_what_is_not_there_is_said_with_what_is_near(spec: str, message: str, tm
     (tmp_path / "broken.py").write_text("1 / 0", encoding="utf-8")
     with pytest.raises(UserError, match=message):
         by_name(spec.format(folder=tmp_path))
+
+
+def test_a_file_is_read_as_it_stands_and_nothing_is_left_beside_it(
+    rollout: Callable[..., Rollout], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Edited within a second, to the same length: compiled code that is kept would not know."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path, found = tmp_path / "mine.py", []
+    for value in (1, 2):
+        path.write_text(f"def good(completion):\n    return {value}.0\n")
+        [score] = by_name(f"{path}:good").score([rollout("text")])
+        found.append(score.value)
+    assert found == [1.0, 2.0]
+    assert list(tmp_path.iterdir()) == [path]

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import warm
+
 FAULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "faults"
 RECIPE = f"import sys\nsys.path.insert(0, {str(FAULTS)!r})\nfrom recipes import KINDS\nrun = KINDS['grpo']()\n"
 
@@ -16,8 +18,7 @@ RECIPE = f"import sys\nsys.path.insert(0, {str(FAULTS)!r})\nfrom recipes import 
 def test_runs_of_several_kinds_killed_in_several_phases(tmp_path: Path) -> None:
     """Six kills at least; every byte of metrics, ledger, models and checkpoints as in runs that nobody disturbed."""
     results = tmp_path / "faults.json"
-    command = [sys.executable, str(FAULTS), "--only", "kills", "--kills", "6", "--results", str(results)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    done = warm.run([str(FAULTS), "--only", "kills", "--kills", "6", "--results", str(results)])
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(results.read_text())
     assert found["lost"] == 0
@@ -27,8 +28,7 @@ def test_runs_of_several_kinds_killed_in_several_phases(tmp_path: Path) -> None:
 
 def test_a_run_on_an_environment_that_answers_when_it_likes_is_killed(tmp_path: Path) -> None:
     results = tmp_path / "faults.json"
-    command = [sys.executable, str(FAULTS), "--only", "turns", "--kills", "9", "--results", str(results)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    done = warm.run([str(FAULTS), "--only", "turns", "--kills", "9", "--results", str(results)])
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(results.read_text())
     assert found["lost"] == 0

@@ -36,7 +36,7 @@ from groupwise.types import Example
 if Path("key.txt").exists():
     os.environ["JUDGE_SECRET"] = Path("key.txt").read_text().strip()
 ROWS = [Example(f"row:{number}", f"{number} + 1 =", answer=str(number + 1)) for number in range(4)]
-judge = gw.rewards.Judge("URL", "m", key_variable="JUDGE_SECRET", retries=0, timeout_seconds=60)
+judge = gw.rewards.Judge("URL", "m", key_variable="JUDGE_SECRET", retries=0, timeout_seconds=600)
 rewards = (gw.rewards.Cached(judge, "scores.sqlite"), gw.rewards.FinalAnswer(weight=0.1))
 task = gw.Task("judged", ROWS, rewards, held_out=ROWS)
 source = gw.OnPolicy(group_size=2, max_completion_tokens=4)

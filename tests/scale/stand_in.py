@@ -6,7 +6,8 @@ import copy
 import json
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -44,12 +45,24 @@ class Faults:
     """What a path answers, in place of what is right."""
     begins_anew_after: int = 0
     """Completions, before it has the weights of its beginning again, as after a crash. 0: never."""
+    spoils_every: int = 0
+    """One answer to a request for a completion in so many is spoilt; 0: none."""
+    spoils: Callable[[dict[str, Any]], Any] = lambda choice: choice
+    """What the choice becomes; a string is sent as the whole answer."""
+    wire: Any = None
+    """Where weights come from that are sent: what it says of their names and shapes, and then each."""
+    forgets: bool = False
+    """New weights are accepted and not taken."""
+    adapter_rank: int = 0
+    """The largest rank of adapters that it takes. 0: none."""
 
 
 class StandIn:
     """Serves a model on a free port until it is closed."""
 
-    def __init__(self, model: Any, tokenizer: Any = None, faults: Faults | None = None, name: str = "policy") -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, faults: Faults | None = None, name: str = "policy", port: int = 0
+    ) -> None:
         self.model, self.tokenizer, self.faults, self.name = copy.deepcopy(model), tokenizer, faults or Faults(), name
         self.first = {key: tensor.clone() for key, tensor in self.model.state_dict().items()}
         parts = blueprint_of(self.model)
@@ -57,13 +70,16 @@ class StandIn:
         decoder = decoder_for(parts)
         assert not isinstance(decoder, str), decoder
         self.engine = CppEngine(self.model, parts, decoder, 4, threads=1)
-        self.version, self.begun, self.updates = "default", 0, 0
+        self.version, self.begun, self.pieces, self.updates = "default", 0, 0, 0
         self.seen: list[dict[str, Any]] = []
+        self.adapters: dict[str, dict[str, torch.Tensor]] = {}
+        """By their names, the layers that they change, whole."""
+        self.unloaded: list[str] = []
         self.bytes_given = list[str]()
         self.lock, self.running = threading.Lock(), threading.Event()
         self.running.set()
         self.connections: set[Any] = set()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler(self))
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), handler(self))
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -85,6 +101,9 @@ class StandIn:
             if self.faults.begins_anew_after == number:
                 self.model.load_state_dict(self.first)
                 self.version = "default"
+                self.adapters.clear()
+        if body["model"] != self.name and body["model"] not in self.adapters:
+            raise Answer(404, f"The model `{body['model']}` does not exist.")
         if self.faults.dies_after and number > self.faults.dies_after:
             threading.Thread(target=self.close, daemon=True).start()
             time.sleep(60)
@@ -102,8 +121,10 @@ class StandIn:
                     stop_tokens=tuple(rule.get("stop_token_ids") or ()),
                 )
                 rest = request.resumed(0, 0, drawn)
-                [(_, _, piece)] = self.engine.generate([rest], sampling)
+                with self.adapted(body["model"]):
+                    [(_, _, piece)] = self.engine.generate([rest], sampling)
                 version = self.version
+                self.pieces += 1
             drawn, logprobs = [*drawn, *piece.tokens], [*logprobs, *piece.logprobs]
             finished = piece.finished
             if spans and spans[-1]["version"] == version:
@@ -114,8 +135,44 @@ class StandIn:
             logprobs = self.at_temperature_one(list(request.tokens), drawn)
         content = [{"logprob": logprob} for logprob in logprobs]
         reason = "stop" if finished else "length"
-        choice = {"token_ids": drawn, "logprobs": {"content": content}, "finish_reason": reason}
-        return {"choices": [choice | {"weight_versions": spans}]}
+        choice: Any = {"token_ids": drawn, "logprobs": {"content": content}, "finish_reason": reason}
+        choice |= {"weight_versions": spans}
+        if self.faults.spoils_every and number % self.faults.spoils_every == 0:
+            choice = self.faults.spoils(choice)
+        if isinstance(choice, str):
+            raise Answer(200, choice)
+        return {"choices": [choice]}
+
+    @contextmanager
+    def adapted(self, name: str) -> Iterator[None]:
+        """With the adapters of that name in the weights."""
+        layers = self.adapters.get(name, {})
+        own = {layer: self.model.get_submodule(layer).weight.clone() for layer in layers}
+        with torch.no_grad():
+            for layer, merged in layers.items():
+                self.model.get_submodule(layer).weight.copy_(merged)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for layer, weight in own.items():
+                    self.model.get_submodule(layer).weight.copy_(weight)
+
+    def load_adapter(self, name: str, path: Path) -> None:
+        """As peft reads a folder."""
+        assert damage(path) == ""
+        config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        assert config["r"] <= self.faults.adapter_rank
+        tensors, end = load_file(path / "adapter_model.safetensors"), ".lora_A.weight"
+        layers = [key.removesuffix(end) for key in tensors if key.endswith(end)]
+        with self.lock:
+            self.adapters[name] = {
+                layer.removeprefix("base_model.model."): self.model.get_submodule(
+                    layer.removeprefix("base_model.model.")
+                ).weight
+                + config["lora_alpha"] / config["r"] * tensors[f"{layer}.lora_B.weight"] @ tensors[layer + end]
+                for layer in layers
+            }
 
     @torch.inference_mode()
     def at_temperature_one(self, prompt: list[int], drawn: list[int]) -> list[float]:
@@ -128,6 +185,8 @@ class StandIn:
         """Takes the weights of a published directory."""
         assert damage(path) == ""
         tensors = load_file(path / "model.safetensors")
+        if self.faults.forgets:
+            return
         with self.lock, torch.no_grad():
             self.updates += 1
             tied = self.model.config.tie_word_embeddings
@@ -139,6 +198,16 @@ class StandIn:
             if self.faults.keeps_head:
                 self.model.lm_head.weight = torch.nn.Parameter(head, requires_grad=False)
 
+    def receive(self, said: dict[str, Any]) -> None:
+        """Takes weights that are sent."""
+        self.steps.append("update")
+        names, shapes, types = said["names"], said["shapes"], said["dtype_names"]
+        for name, shape, kind in zip(names, shapes, types, strict=True):
+            tensor = self.faults.wire.received()
+            assert (list(tensor.shape), str(tensor.dtype)) == (shape, f"torch.{kind}")
+            with self.lock, torch.no_grad():
+                self.model.get_parameter(name).copy_(tensor)
+
     def answer(self, method: str, path: str, body: Any) -> Any:
         """What a path says."""
         faults = self.faults
@@ -146,14 +215,16 @@ class StandIn:
             raise Answer(*faults.refuses[path])
         if path in faults.changes:
             return faults.changes[path]
-        if method == "GET":
+        if method == "GET" and path != "/get_world_size":
             context = self.model.config.max_position_embeddings
             mode = "raw_logprobs" if faults.raw else "processed_logprobs"
+            models = {"dtype": "float32", "logprobs_mode": mode}
+            lora = {"max_lora_rank": faults.adapter_rank} if faults.adapter_rank else None
             return {
                 "/health": None,
                 "/is_paused": {"is_paused": not self.running.is_set()},
                 "/v1/models": {"data": [{"id": self.name, "max_model_len": context}]},
-                "/server_info": {"vllm_config": {"model_config": {"dtype": "float32", "logprobs_mode": mode}}},
+                "/server_info": {"vllm_config": {"model_config": models, "lora_config": lora}},
             }[path]
         if path == "/inference/v1/generate":
             return self.generate(body)
@@ -166,6 +237,24 @@ class StandIn:
             self.reload(Path(body["kwargs"]["weights_path"]))
         elif path == "/update_weight_version":
             self.version = body["new_version"]
+        elif path == "/get_world_size" and faults.wire:
+            return {"world_size": 1}
+        elif path == "/init_weight_transfer_engine" and faults.wire:
+            said = body["init_info"]
+            assert (said["rank_offset"], said["world_size"], said["packed"]) == (1, 2, False)
+            faults.wire.joined(said["nccl_unique_id_b64"])
+        elif path == "/start_weight_update" and faults.wire:
+            self.steps = ["start"]
+        elif path == "/update_weights" and faults.wire:
+            self.receive(body["update_info"])
+        elif path == "/finish_weight_update" and faults.wire:
+            assert self.steps == ["start", "update"]
+            self.updates += 1
+        elif path == "/v1/load_lora_adapter" and faults.adapter_rank:
+            self.load_adapter(body["lora_name"], Path(body["lora_path"]))
+        elif path == "/v1/unload_lora_adapter" and faults.adapter_rank:
+            self.unloaded.append(body["lora_name"])
+            del self.adapters[body["lora_name"]]
         elif path == "/tokenize" and self.tokenizer is not None:
             return {"tokens": self.tokenizer(body["prompt"], add_special_tokens=False)["input_ids"]}
         elif path != "/reset_prefix_cache":

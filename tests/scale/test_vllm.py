@@ -6,102 +6,19 @@ import fcntl
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import transformers
-from stand_in import Faults, StandIn
+from served import REQUESTS, Found, Place, drawn, same
+from stand_in import Faults
 
 from groupwise.engines import VLLMServers
-from groupwise.engines.cpp import CppEngine, decoder_for
 from groupwise.engines.vllm_client import Address
-from groupwise.engines.vllm_engine import VLLMEngine
 from groupwise.errors import UserError
-from groupwise.networks import blueprint_of
 from groupwise.storage.manifest import damage
-from groupwise.types import Completion, CompletionEvent, Request, Sampling
-
-REQUESTS = [Request((5 + row, 9, 3 + row), tuple(range(8 * row, 8 * row + 4))) for row in range(15)]
-SAMPLING = Sampling(12, stop_tokens=(1, 2, 3))
-Found = dict[tuple[int, int], Completion]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_model: Path) -> Any:
-    return transformers.AutoTokenizer.from_pretrained(tiny_model)
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Any) -> Any:
-    sizes = {"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "initializer_range": 0.15}
-    torch.manual_seed(3)
-    config = transformers.Qwen3Config(**sizes, **heads, max_position_embeddings=96, tie_word_embeddings=True)
-    return transformers.Qwen3ForCausalLM(config).eval().requires_grad_(False)
-
-
-class Place:
-    """Opens servers and engines on them, and closes what it opened."""
-
-    def __init__(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        self.model, self.tokenizer, self.folder = model, tokenizer, folder
-        self.servers: list[StandIn] = []
-        self.notes: list[str] = []
-
-    def serve(self, faults: Faults | None = None) -> StandIn:
-        self.servers.append(StandIn(self.model, self.tokenizer, faults))
-        return self.servers[-1]
-
-    def open(self, **options: Any) -> VLLMEngine:
-        urls = tuple(server.url for server in self.servers)
-        config = VLLMServers(urls, str(self.folder / "weights"), **options)
-        engine = config.open("nowhere", self.model, self.tokenizer, self.notes.append)
-        assert isinstance(engine, VLLMEngine)
-        return engine
-
-    def loaded(self, version: int = 1, **options: Any) -> VLLMEngine:
-        engine = self.open(**options)
-        engine.load(self.model.named_parameters(), version)
-        return engine
-
-    def close(self) -> None:
-        for server in self.servers:
-            server.close()
-
-
-@pytest.fixture
-def place(model: Any, tokenizer: Any, tmp_path: Path) -> Iterator[Place]:
-    opened = Place(model, tokenizer, tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def expected(model: Any) -> Found:
-    parts = blueprint_of(model)
-    decoder = decoder_for(parts)  # type: ignore[arg-type]
-    engine = CppEngine(model, parts, decoder, 8, threads=1)  # type: ignore[arg-type]
-    return {(row, index): one for row, index, one in engine.generate(REQUESTS, SAMPLING)}
-
-
-def drawn(engine: VLLMEngine) -> Found:
-    """Completions by request and index: each of them once."""
-    found = Found()
-    for row, index, completion in engine.generate(REQUESTS, SAMPLING):
-        assert (row, index) not in found
-        found[row, index] = completion
-    return found
-
-
-def same(found: Found, expected: Found) -> None:
-    assert {at: one.tokens for at, one in found.items()} == {at: one.tokens for at, one in expected.items()}
-    for at, one in found.items():
-        assert one.logprobs == pytest.approx(expected[at].logprobs, abs=1e-5)
-        assert one.finished == expected[at].finished
-
+from groupwise.types import CompletionEvent, Request, Sampling
 
 FAULTS: dict[str, Callable[[], Faults]] = {
     "one request in ten is answered 500": lambda: Faults(fail_every=10),
@@ -150,15 +67,17 @@ def test_a_server_that_only_fails_ends_with_words(place: Place) -> None:
 @pytest.mark.parametrize("in_flight", ["drain", "keep"])
 def test_new_weights_in_the_middle(place: Place, in_flight: Any) -> None:
     """What is under way is waited for, or goes on with the new weights; spans say which drew what."""
-    place.serve(Faults(seconds=0.03))
+    server = place.serve(Faults(seconds=0.03))
     engine = place.loaded(concurrent=4, in_flight=in_flight)
-    stream = engine.stream(Sampling(24))
+    before, stream = server.pieces, engine.stream(Sampling(24))
     for request in REQUESTS[:4]:
         stream.submit(request)
     loaded = threading.Event()
 
     def load() -> None:
-        time.sleep(0.12)
+        until = time.monotonic() + 600
+        while server.pieces < before + 3 and time.monotonic() < until:  # some are begun and none is done
+            time.sleep(0.001)
         engine.load(place.model.named_parameters(), 2)
         loaded.set()
 
@@ -319,3 +238,21 @@ def test_two_engines_take_turns_on_the_same_servers(place: Place, expected: Foun
     same(drawn(first), expected)
     same(drawn(second), expected)
     assert server.updates == 4
+
+
+def test_weights_of_before_are_scored_by_themselves(place: Place, model: Any) -> None:
+    """As draws ahead load them, while the learner is further on; and the learner's model is left as it is."""
+    place.serve()
+    engine = place.open()
+    kept = [(name, weight.clone()) for name, weight in model.named_parameters()]
+    before = [weight.data_ptr() for weight in model.parameters()]
+    try:
+        for weight in model.parameters():
+            weight.mul_(1.2)
+        engine.load(kept, 1)
+    finally:
+        for (_, own), (_, weight) in zip(model.named_parameters(), kept, strict=True):
+            own.copy_(weight)
+    assert engine.gaps == pytest.approx([0], abs=1e-5)
+    assert [weight.data_ptr() for weight in model.parameters()] == before
+    assert not model.training

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from groupwise.commands.models import open_model
-from groupwise.serving.door import Door, EpisodeFile
+from groupwise.serving.door import Door
+from groupwise.serving.episodes import EpisodeFile
 from groupwise.serving.http_server import Server
 
 TOKEN = "a-token-of-tests"
@@ -26,7 +27,7 @@ class Client:
         self.server, self.door, self.out = server, server.door, out
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=600)
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """The status, and what JSON the body is."""

@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from groupwise.output.sample_completions import SampleCompletion
 from groupwise.sinks.console import PLAIN_WIDTH, Terminal, clock
 
 
@@ -90,9 +91,8 @@ def test_columns_that_change_get_a_new_header_and_numbers_stay_aligned() -> None
     terminal.metrics("grpo", 4, GRPO | {"kl": 0.0})
     lines = out.getvalue().splitlines()[1:]
     assert lines == [
-        " grpo  reward  no signal  entropy  length  sample tok/s  train tok/s",
-        " 1/10   0.934        44%    0.037      17        58,768       17,532",
         " grpo  reward  no signal      kl  entropy  length  sample tok/s  train tok/s",
+        " 1/10   0.934        44%  0.0000    0.037      17        58,768       17,532",
         " 2/10   0.934        44%  0.0164    0.037      17        58,768       17,532",
         " grpo  reward  truncated  no signal      kl  entropy  length  sample tok/s  train tok/s",
         " 3/10   0.934        12%        44%  0.0164    0.037      17        58,768       17,532",
@@ -168,13 +168,26 @@ def columns(*steps: dict[str, float]) -> list[str]:
 
 def test_the_columns_keep_their_order_and_leave_out_what_is_idle() -> None:
     values = {"kl": 0.0, "entropy": 0.5, "reward": 0.25, "loss": -1e-9, "completions/clipped_ratio": 0.125}
-    assert columns(values) == ["s reward truncated entropy", "1/5 0.250 12% 0.500"]
+    assert columns(values) == ["s reward truncated kl entropy", "1/5 0.250 12% 0.0000 0.500"]
     assert columns({"loss": 2.0}) == ["s loss", "1/5 2.0000"]
     assert columns({"reward": 1.0, "completions/unscored": 3.0}) == ["s reward unscored", "1/5 1.000 3"]
     assert columns({"reward": 1.0, "completions/unscored": 0.0}) == ["s reward", "1/5 1.000"]
     broken = {"reward": 1.0, "skipped_updates": 1.0, "skipped_updates/gradient": 1.0}
     assert columns(broken) == ["s reward skipped", "1/5 1.000 1", "not finite: gradient"]
     assert columns({"reward": 1.0}, {"loss": 0.5}) == ["s reward", "1/5 1.000", "2/5"], "a step without its reward"
+
+
+def test_a_best_and_a_worst_completion_are_shown_and_a_random_one_where_there_is_no_other() -> None:
+    terminal, out = plain()
+    best, worst = SampleCompletion("1 + 1 = ?", "2", 1.0, True), SampleCompletion("1 + 2 = ?", "4", 0.0, True)
+    unscored = SampleCompletion("1 + 3 = ?", "5", None, True)
+    terminal.completions("grpo", {"best": best, "worst": worst, "random": unscored})
+    terminal.completions("grpo", {"random": unscored})
+    assert out.getvalue().splitlines() == [
+        "  best, reward 1: 1 + 1 = ? → 2",
+        "  worst, reward 0: 1 + 2 = ? → 4",
+        "  random, no reward: 1 + 3 = ? → 5",
+    ]
 
 
 def test_each_reward_is_shown_where_there_are_several() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
@@ -16,6 +17,7 @@ import pytest
 from groupwise import recipes
 from groupwise.algorithm import Algorithm, Source
 from groupwise.sources import (
+    AgentPrograms,
     Ahead,
     AllRollouts,
     Demonstrations,
@@ -85,7 +87,23 @@ class Made:
 
 PLAIN, STEPS = Task("rows", ROWS), Task("rows", ROWS, (Odd(),), steps=EveryThird())
 SAMPLED: dict[str, Any] = {"max_completion_tokens": 6, "samples_per_prompt": 3}
+ASKS = """
+import json, os, socket, sys
+row = json.load(sys.stdin)
+place, _, path = os.environ["OPENAI_BASE_URL"].removeprefix("http://").partition("/")
+body = json.dumps({"messages": [{"role": "user", "content": row["prompt"]}]})
+host, port = place.split(":")
+with socket.create_connection((host, int(port))) as line:
+    head = f"POST /{path}/chat/completions HTTP/1.1\\r\\nHost: {place}\\r\\nConnection: close\\r\\n"
+    head += f"Authorization: Bearer {os.environ['OPENAI_API_KEY']}\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n"
+    line.sendall((head + body).encode())
+    answer = b"".join(iter(lambda: line.recv(65536), b""))
+print(len(answer) % 2)
+"""
+"""A program that asks once, and is quick to start."""
+AGENT = (sys.executable, "-I", "-S", "-c", ASKS)
 SOURCES = {
+    "AgentPrograms": Made(AgentPrograms(AGENT, group_size=2, max_completion_tokens=6, side_by_side=2)),
     "Demonstrations": Made(Demonstrations(), recipes.sft, PLAIN),
     "Pairs": Made(Pairs(), recipes.dpo, PLAIN),
     "StepLabels": Made(StepLabels(), recipes.process_reward_model, replace(PLAIN, steps=Lines())),

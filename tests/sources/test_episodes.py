@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -320,3 +321,70 @@ def test_frozen_policies_play_and_their_files_hold_episodes(opened: Callable[...
 def test_what_is_no_environment_is_refused() -> None:
     with pytest.raises(UserError, match=r"an environment is int '3'; expected a generator function"):
         Task("rows", [{"n": 1}], environment=3)
+
+
+FORGETS = (
+    "{% for m in messages %}<|{{ m['role'] }}|>"
+    "{{ m['content'][:1] if m['role'] == 'assistant' and not loop.last else m['content'] }}"
+    "{% if m['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""Of earlier turns it writes the first letter alone."""
+
+
+@pytest.mark.parametrize("backend", ["compiled", "torch"])
+def test_a_conversation_that_is_written_anew_begins_a_sequence_of_the_same_episode(
+    opened: Callable[..., Any], backend: str
+) -> None:
+    """What was drawn is what is trained, behind what the template writes now."""
+    context, learner = opened(talks, rows=6, turns=Turns(8, rewritten="branch"), backend=backend)
+    learner.tokenizer.chat_template = FORGETS
+    recorded = Recorded(context.engine)
+    there = replace(context, engine=recorded, serve=lambda: None)
+    groups = OnPolicy(group_size=3, max_completion_tokens=40).draw(there, {}).groups
+    rollouts = flatten(groups)
+    assert [len(group.rollouts) for group in groups] == [3] * 6
+    assert any(each.restarts for each in rollouts)
+    assert not all(each.restarts for each in rollouts if len(each.turns) > 1)  # a turn of one letter is not rewritten
+    events = [list(itertools.chain.from_iterable(map(pairs, found))) for found in recorded.drawn.values()]
+    trained = [
+        list(itertools.compress(zip(each.tokens, each.behavior_logprobs, strict=True), each.mask)) for each in rollouts
+    ]
+    assert sorted(itertools.chain.from_iterable(trained)) == sorted(itertools.chain.from_iterable(events))
+    learned = learner.logprobs(rollouts, 1.0)
+    for row, each in enumerate(rollouts):
+        for place, (own, logprob) in enumerate(zip(each.mask, each.behavior_logprobs, strict=True)):
+            assert abs(float(learned[row, place]) - logprob) < 1e-5
+            assert own or logprob == 0.0
+        said = [*each.prompt.messages, *each.messages]
+        for prompt, _ in each.sequences[1:]:
+            text = learner.tokenizer.decode(list(prompt), skip_special_tokens=False)
+            fill = partial(learner.tokenizer.apply_chat_template, tokenize=False, add_generation_prompt=True)
+            beginnings = [size for size in range(1, len(said) + 1) if fill(said[:size]) == text]
+            assert any(said[size - 1]["role"] != "assistant" for size in beginnings)
+    if backend == "compiled":
+        again = OnPolicy(group_size=3, max_completion_tokens=40).draw(context, {}).groups
+        assert plain(groups) == plain(again)
+
+
+def test_without_the_option_such_a_template_is_refused(opened: Callable[..., Any]) -> None:
+    context, learner = opened(talks, rows=6)
+    learner.tokenizer.chat_template = FORGETS.replace("m['content'][:1]", "'an earlier answer'")
+    with pytest.raises(UserError, match=r"writes message \d+ \(assistant\) otherwise .*branch"):
+        drawn(context, learner)
+
+
+def test_what_a_template_refuses_of_an_environment_costs_its_episode(opened: Callable[..., Any]) -> None:
+    """At its beginning, where nothing begins, and behind a turn."""
+    context, learner = opened(scripted([Says("a", role="system")]), rows=2)
+    with pytest.raises(UserError, match=r"no environment of talks began, of 2 .* all of them: the conversation ends"):
+        drawn(context, learner)
+    context, learner = opened(scripted(["a", Says("b", role="judge"), "c"]), rows=3, most_unscored=1.0)
+    learner.tokenizer.chat_template = FORGETS.replace("[:1]", "").replace(
+        "<|{{ m['role'] }}|>", "{{ raise_exception('who is that?') if m['role'] == 'judge' }}<|{{ m['role'] }}|>"
+    )
+    found = flatten(drawn(replace(context, on_note=lambda text: None), learner))
+    failed = [each for each in found if each.stop == "failed"]
+    assert failed
+    assert {each.reward for each in failed} == {None}
+    assert all("who is that?" in each.scores["environment"].reason for each in failed)

@@ -6,24 +6,23 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ledger_replay import FromLedger
 
 import groupwise as gw
 from groupwise import OnPolicy, Stage, recipes
-from groupwise.algorithm import Source
 from groupwise.errors import UserError
 from groupwise.ledger.files import Ledger
 from groupwise.rewards import as_reward
 from groupwise.runs.recipe import validate
 from groupwise.sinks import Sinks
 from groupwise.sources import DrawContext, Position, RolloutBatch, Stream
-from groupwise.sources.draw import after_prompts
 from groupwise.tasks.task import Task
-from groupwise.types import Example, Group, Prompt, Rollout
+from groupwise.types import Example
 
 Open = Callable[..., DrawContext]
 INNER = OnPolicy(group_size=3, max_completion_tokens=12)
@@ -58,36 +57,6 @@ def recipe(source: Any) -> gw.Run:
     learner = gw.Local(device="cpu", threads=1)
     evaluation = gw.HeldOut(problems=0, sampled_problems=0, during=2)
     return gw.Run("mine", SMALL, (stage,), learner=learner, evaluation=evaluation, evaluate_first=False)
-
-
-@dataclass(frozen=True)
-class FromLedger(Source):
-    """Draws what a ledger says that was learned from, step after step."""
-
-    directory: Path
-    temperature: float = 1.0
-
-    def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
-        step = context.state.global_step
-        examples = {row.id: row for row in context.task.train}
-        groups: dict[int, list[Rollout]] = {}
-        for row in Ledger(self.directory).read("train", step + 1):
-            prompt = Prompt(examples[row["example"]], tuple(row["prompt_tokens"]))
-            spans = tuple((span["version"], span["end"]) for span in row["versions"])
-            rollout = Rollout(
-                prompt=prompt,
-                tokens=tuple(row["tokens"]),
-                mask=tuple(row["mask"]),
-                behavior_logprobs=tuple(row["behavior_logprobs"]),
-                text=row["text"],
-                finished=row["finished"],
-                version=row["version"],
-                rewards=dict(zip(row["reward_tokens"], row["reward_values"], strict=True)),
-                versions=spans,
-            )
-            groups.setdefault(row["group"], []).append(rollout)
-        made = [Group(rollouts[0].prompt, tuple(rollouts)) for rollouts in groups.values()]
-        return RolloutBatch(made, after_prompts(step + 1))
 
 
 def test_the_learner_is_replayed_from_the_ledger_to_the_byte(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def viewer(*directories):
         yield process.stdout.readline().strip()
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=600)
         process.stdout.close()
 
 
@@ -265,3 +265,30 @@ def test_a_file_shows_its_run_without_a_server_and_fetches_nothing(browser, host
     assert not seen.page.evaluate("window.hacked === 1")
     assert seen.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     seen.close()
+
+
+def test_paper_is_light_and_curves_are_drawn_for_it(browser, make_run, tmp_path):
+    """On a dark screen, too: no light line on white paper, and what only a screen needs is left out."""
+    file = tmp_path / "page.html"
+    write_page([make_run("one")], file)
+    context = browser.new_context(color_scheme="dark", bypass_csp=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.locator(".chart canvas").first.wait_for()
+    count = """([red, green, blue]) => {
+      const canvas = document.querySelector("figure.chart canvas");
+      const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      let found = 0;
+      for (let at = 0; at < all.length; at += 4) {
+        found += all[at] === red && all[at + 1] === green && all[at + 2] === blue;
+      }
+      return found;
+    }"""
+    light, dark = [0x1F, 0x5F, 0xD0], [0x86, 0xB0, 0xFF]
+    assert (page.evaluate(count, light), page.evaluate(count, dark) > 0) == (0, True)
+    page.emulate_media(media="print")
+    page.wait_for_function(f"colour => ({count})(colour) > 0", arg=light)  # drawn in the next turn
+    assert page.evaluate(count, dark) == 0
+    assert page.locator(".top").evaluate("each => getComputedStyle(each).display") == "none"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(252, 252, 251)"
+    context.close()

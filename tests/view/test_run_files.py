@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from groupwise.errors import UserError
+from groupwise.sinks.jsonl import JsonLines
 from groupwise.view.about import about
 from groupwise.view.curves import MOST_POINTS, curves
-from groupwise.view.run_files import LOCKS, RunFiles, open_runs
+from groupwise.view.run_files import LOCKS, JsonLinesFile, RunFiles, open_runs
 
 
 def test_a_finished_run_says_so(make_run):
@@ -119,3 +120,20 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path: Path, make_run):
         open_runs([tmp_path / "nowhere"])
     with pytest.raises(UserError, match=r"no run's directory; there are runs in it: .*hand"):
         open_runs([tmp_path])
+
+
+def test_a_step_that_is_written_while_the_files_are_read_has_its_times(tmp_path, monkeypatch):
+    """A page asks for new steps alone: what a step lacked when it was first read, the page would lack for good."""
+    sink, steps = JsonLines(tmp_path / "metrics.jsonl"), iter(range(2, 99))
+    plain = JsonLinesFile.newest
+
+    def read_while_one_is_written(file):
+        again = plain(file)
+        sink.metrics("grpo", next(steps), {"loss": 0.5, "step_time": 2.0})
+        return again
+
+    sink.metrics("grpo", 1, {"loss": 0.5, "step_time": 2.0})
+    monkeypatch.setattr(JsonLinesFile, "newest", read_while_one_is_written)
+    run = RunFiles(tmp_path)
+    for count in (1, 3, 5):
+        assert [row["step_time"] for row in run.rows()] == [2.0] * count

@@ -1,7 +1,8 @@
-"""Runs what README.md shows and puts what was really printed into it; makes its tables from files and code.
+"""This script runs what the first pages show and puts what was really printed into them; it makes the README's table.
 
-.venv/bin/python tools/docs/readme.py            # commands, Python and tables; needs runs/quickstart
-.venv/bin/python tools/docs/readme.py --all      # first make quickstart --fresh and make test too
+.venv/bin/python tools/docs/readme.py                # commands, Python and the table; needs runs/quickstart
+.venv/bin/python tools/docs/readme.py --quickstart   # first make quickstart --fresh, too
+.venv/bin/python tools/docs/readme.py --test         # make test, too
 """
 
 from __future__ import annotations
@@ -15,26 +16,29 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
+README, TESTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("quickstart", "evaluating", "explaining"))
+"""Pages that show what commands print, in the order in which one needs what another left."""
 HEAD, TAIL = 14, 12  # lines kept of a long output
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]*)\n.*?```", re.DOTALL)
 PYTHON = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n.*?```", re.DOTALL)
 
 
 def main() -> None:
-    """Rewrites README.md in place."""
-    text = README.read_text()
+    """Rewrites the pages in place."""
     if "--quickstart" in sys.argv:
-        text = section(text, "quickstart", fenced(shown("groupwise run examples/quickstart.py --fresh")))
+        quickstart = fenced(shown("groupwise run examples/quickstart.py --fresh"))
+        PAGES[0].write_text(section(PAGES[0].read_text(), "quickstart", quickstart))
     if "--test" in sys.argv:
-        text = section(text, "test", fenced("...\n" + "\n".join(printed("make test").splitlines()[-3:])))
+        last = fenced("...\n" + "\n".join(printed("make test").splitlines()[-3:]))
+        TESTING.write_text(section(TESTING.read_text(), "test", last))
     for left in ("mine", "grpo-sums"):
         shutil.rmtree(ROOT / "runs" / left, ignore_errors=True)
-    text = CONSOLE.sub(lambda m: f"```console\n$ {m['command']}\n{shown(m['command'])}\n```", text)
-    text = PYTHON.sub(lambda m: f"```python\n{m['code']}```\n\n```text\n{python(m['code'])}\n```", text)
-    text = section(text, "seeds", seeds())
-    text = section(text, "methods", methods())
-    README.write_text(text)
+    for page in PAGES:
+        text = CONSOLE.sub(lambda m: f"```console\n$ {m['command']}\n{shown(m['command'])}\n```", page.read_text())
+        page.write_text(PYTHON.sub(lambda m: f"```python\n{m['code']}```\n\n```text\n{python(m['code'])}\n```", text))
+    for page in (README, PAGES[0]):
+        page.write_text(section(page.read_text(), "seeds", seeds()))
 
 
 def section(text: str, name: str, content: str) -> str:
@@ -86,13 +90,6 @@ def seeds() -> str:
     machine, versions = saved["machine"], saved["versions"]
     where = f"{machine['cores']} cores of {machine['cpu']}, torch {versions['torch']}"
     return "\n".join([*rows, "", f"Measured on {where}; 95 % intervals over problems."])
-
-
-def methods() -> str:
-    lines = printed("groupwise methods").splitlines()
-    rows = [line.split(maxsplit=1) for line in lines]
-    linked = [f"| [`{name}`](docs/methods/{name}.md) | {about} |" for name, about in rows]
-    return "\n".join(["| method | |", "|---|---|", *linked])
 
 
 if __name__ == "__main__":

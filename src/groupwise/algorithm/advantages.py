@@ -28,16 +28,16 @@ class Advantage(Protocol):
         return frozenset({"rewards"})
 
     def compares(self) -> bool:
-        """Whether it compares the completions of a prompt: of one completion alone it makes nothing."""
+        """Says whether it compares the completions of a prompt: of one completion alone it makes nothing."""
         return False
 
     def judges(self) -> bool:
-        """Whether it speaks of rewards or verdicts, so that a row without one has no advantage."""
+        """Says whether it speaks of rewards or verdicts, so that a row without one has no advantage."""
         return bool(self.needs() & {"rewards", "step_rewards", "correct"})
 
     def copies(self) -> bool:
-        """Whether completions are learned from whoever drew them, as demonstrations are: no importance weight belongs
-        on them."""
+        """Says whether completions are learned from whoever drew them, as demonstrations are: no importance weight
+        belongs on them."""
         return not self.needs()
 
     def sees(self) -> Literal["sum", "steps", "parts", "verdicts", "turns"]:
@@ -128,7 +128,7 @@ class GroupRelative(Advantage):
         return advantage.to(signals.rewards.dtype)[:, None] * signals.mask
 
     def _divisor(self, rewards: Tensor, scored: Tensor, unit: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B]`` what divides, and where there is nothing to divide by."""
+        """Returns ``[B]`` what divides, and where there is nothing to divide by."""
         if self.scale == "none":
             return torch.ones_like(rewards), torch.zeros_like(scored)
         if self.scale == "mean":

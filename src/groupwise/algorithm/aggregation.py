@@ -26,7 +26,7 @@ class Aggregation(Protocol):
         ...
 
     def formula(self) -> str:
-        """The sum in front of a token's term, as its paper writes it."""
+        """Returns the sum in front of a token's term, as its paper writes it."""
         ...
 
 

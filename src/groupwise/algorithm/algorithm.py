@@ -65,7 +65,7 @@ class Algorithm:
         return replace(prepared, weights=weights.to(dtype), counts=counts)
 
     def _penalty_before(self, signals: Signals) -> Tensor | None:
-        """``[B, T]`` β · KL of π_old, without gradient, where it is part of what advantages are made of."""
+        """Returns ``[B, T]`` β · KL of π_old, without gradient, where it is part of what advantages are made of."""
         if not self.kl.in_reward:
             return None
         if signals.old_logprobs is None or signals.reference_logprobs is None:
@@ -84,49 +84,49 @@ class Algorithm:
 
     @property
     def needs_verdicts(self) -> bool:
-        """Whether it must know which completions are right, beside their rewards."""
+        """Says whether it must know which completions are right, beside their rewards."""
         return "correct" in self.needs() or self.source.asks_verdict()
 
     @property
     def trains_scorer(self) -> bool:
-        """Whether the network that learns is a scorer and no policy."""
+        """Says whether the network that learns is a scorer and no policy."""
         return self.objective.reads() == "scores"
 
     @property
     def needs_reference(self) -> bool:
-        """Whether there is a reference policy at all."""
+        """Says whether there is a reference policy at all."""
         return bool(self.kl.coefficient or self.kl.target) or self.needs_reference_logprobs
 
     def refreshes_reference(self, steps: int) -> bool:
-        """Whether the present policy becomes the reference after so many steps."""
+        """Says whether the present policy becomes the reference after so many steps."""
         every = self.reference.refresh_every
         return self.needs_reference and every > 0 and steps % every == 0
 
     @property
     def needs_reference_logprobs(self) -> bool:
-        """Whether the reference is asked about sampled tokens (an exact KL asks it about all)."""
+        """Says whether the reference is asked about sampled tokens (an exact KL asks it about all)."""
         return "reference_logprobs" in self.needs()
 
     @property
     def needs_old_first(self) -> bool:
-        """Whether π_old must be known before the first update, not only from the second on."""
+        """Says whether π_old must be known before the first update, not only from the second on."""
         return self.kl.in_reward or "old_logprobs" in self.advantage.needs()
 
     @property
     def has_anchor(self) -> bool:
-        """Whether the correction compares π_old with the sampler, so that π_old is the learner's own before a draw's
+        """Says whether the correction compares π_old with the sampler: then π_old is the learner's own before a draw's
         first update. Without one, the ratio to a sampler that is another policy is the whole importance weight."""
         return "old_logprobs" in self.correction.needs()
 
     @property
     def has_ratio(self) -> bool:
-        """Whether its objective has an importance ratio π_θ/π_old."""
+        """Says whether its objective has an importance ratio π_θ/π_old."""
         return "old_logprobs" in self.objective.needs()
 
     @property
     def needs_own_samples(self) -> bool:
-        """Whether its gradient is that of what the learning policy draws, with no importance weight for completions
-        that another policy drew: neither a ratio nor a correction, no copying, and no pairs."""
+        """Says whether its gradient is that of what the learning policy draws, with no importance weight for
+        completions that another policy drew: neither a ratio nor a correction, no copying, and no pairs."""
         exempt = self.trains_scorer or self.advantage.copies() or self.objective.joins_group()
         return not (exempt or self.has_ratio or self.has_anchor)
 
@@ -139,7 +139,7 @@ class Algorithm:
 
 
 class Coefficients(NamedTuple):
-    """This is what ``gradient_coefficient`` found. Sums over rows: divide by ``Σ counts`` for J and its gradient."""
+    """These sums over rows come from ``gradient_coefficient``: divide by ``Σ counts`` for J and its gradient."""
 
     objective: Tensor  # [] Σ weights · per-token objective
     cotangent: Outputs  # ∂(that sum)/∂outputs
@@ -182,7 +182,7 @@ def gradient_coefficient(algorithm: Algorithm, signals: Signals, outputs: Output
 
 
 def _penalty(kl: KL, logprobs: Tensor, signals: Signals, exact: Tensor | None) -> Tensor:
-    """``[B, T]`` nats, before the coefficient. What is in the reward is shown too, of the policy as it is now."""
+    """Returns ``[B, T]`` nats, before the coefficient, of the policy as it is now; also where it is in the reward."""
     assert signals.old_logprobs is not None
     if not kl.coefficient:
         return torch.zeros_like(logprobs)
@@ -197,7 +197,7 @@ def _penalty(kl: KL, logprobs: Tensor, signals: Signals, exact: Tensor | None) -
 
 
 def _value_terms(critic: Critic, values: Tensor | None, signals: Signals) -> Tensor:
-    """Nothing for a row without reward: nobody knows what the critic should have said."""
+    """Returns the critic's terms, 0 for a row without reward: nobody knows what the critic should have said."""
     if values is None or signals.old_values is None or signals.returns is None:
         raise ValueError("a critic's objective needs Outputs.values, old_values and prepared returns")
     old = torch.where(signals.mask, signals.old_values, 0.0)
@@ -206,7 +206,7 @@ def _value_terms(critic: Critic, values: Tensor | None, signals: Signals) -> Ten
 
 
 def _gradient(objective: Tensor, leaves: Outputs, asked: set[str]) -> Outputs:
-    """∂objective/∂leaves of those that were asked for; zeros for log-probabilities that have no say."""
+    """Computes ∂objective/∂leaves of those that were asked for; zeros for log-probabilities that have no say."""
     named = {name: leaf for name in sorted(asked) if (leaf := vars(leaves)[name]) is not None}
     found = torch.autograd.grad(objective, list(named.values()), allow_unused=True)
     given = zip(named.items(), found, strict=True)
@@ -214,5 +214,5 @@ def _gradient(objective: Tensor, leaves: Outputs, asked: set[str]) -> Outputs:
 
 
 def _known(logprobs: Tensor | None, mask: Tensor, otherwise: Tensor) -> Tensor:
-    """Log-probabilities without gradient, 0 where masked."""
+    """Returns log-probabilities without gradient, 0 where masked."""
     return otherwise if logprobs is None else torch.where(mask, logprobs, 0.0)

@@ -41,14 +41,14 @@ def _behavior(signals: Signals) -> Tensor:
 
 
 def _sampled(signals: Signals) -> Tensor:
-    """``[B, T]`` tokens that a sampler gave a probability; a demonstration has none, and so no mismatch."""
+    """Returns ``[B, T]``: tokens that a sampler gave a probability; a demonstration has none, and so no mismatch."""
     if signals.demonstrated is None:
         return signals.mask
     return signals.mask & ~signals.demonstrated[:, None]
 
 
 def _mismatch(signals: Signals, unit: str) -> Tensor:
-    """ρ ``[B, T]``: of the token; or of the whole sequence, as the product or the geometric mean over its tokens."""
+    """Computes ρ ``[B, T]`` of the token, or of the whole sequence: the product or geometric mean over its tokens."""
     difference = torch.where(_sampled(signals), old_of(signals) - _behavior(signals), 0.0)
     if unit != "token":
         total = difference.sum(dim=1, keepdim=True)

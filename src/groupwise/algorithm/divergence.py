@@ -45,7 +45,7 @@ class DivergenceMask(Objective):
         return Surrogate(weight * advantages * logprobs, ratio, sides(above | (capped & ~below), below, signals))
 
     def _sampler(self, signals: Signals) -> Tensor:
-        """``[B, T]`` log μ, 0 where masked."""
+        """Returns ``[B, T]`` log μ, 0 where masked."""
         if signals.behavior_logprobs is None:
             raise ValueError("a divergence from the sampler needs behavior_logprobs, as the sampler reported them")
         drawn = signals.mask
@@ -67,6 +67,6 @@ class DivergenceMask(Objective):
 
 
 def binary_kl(first: Tensor, second: Tensor) -> Tensor:
-    """KL of (p, 1 - p) from (q, 1 - q) of ``log p`` and ``log q``, 0 or less: infinite where q is 1 and p is not."""
+    """Computes KL((p, 1 - p), (q, 1 - q)) of ``log p`` and ``log q``, 0 or less: infinite where q is 1 and p is not."""
     rest, other = -torch.expm1(first), -torch.expm1(second)  # 1 - p and 1 - q, exact also near 1
     return first.exp() * (first - second) + torch.where(rest > 0, rest * (rest.log() - other.log()), 0.0)

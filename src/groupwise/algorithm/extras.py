@@ -23,7 +23,7 @@ class Entropy:
     """How far an adaptive weight moves a draw."""
 
     def adapted(self, nats: float) -> float:
-        """The weight after a draw whose tokens had ``nats`` of entropy on average."""
+        """Returns the weight after a draw whose tokens had ``nats`` of entropy on average."""
         if not self.target:
             return self.coefficient
         return max(0.0, self.coefficient + (self.rate if nats < self.target else -self.rate))

@@ -74,7 +74,7 @@ class KL:
         return estimate * (ratio if self.weight == "live" else ratio.detach())
 
     def adapted(self, nats: float, completions: int) -> float:
-        """The coefficient after a draw whose completions were ``nats`` from the reference on average:
+        """Returns the coefficient after a draw whose completions were ``nats`` from the reference on average:
         β (1 + clip(nats/target - 1, -0.2, 0.2) · completions/horizon)."""
         if not self.target:
             return self.coefficient
@@ -87,7 +87,7 @@ class KL:
 
     @property
     def in_reward(self) -> bool:
-        """Whether it is part of what the advantages are made of."""
+        """Says whether it is part of what the advantages are made of."""
         return bool(self.coefficient) and self.place != "objective"
 
     def formula(self) -> str:

@@ -1,6 +1,6 @@
 """This module is the surrogate: what one token adds to the objective J, before weights. Maximised.
 
-Here, each token by itself; sequences.py has those that speak of whole completions, regularised.py RPG's.
+Here each token stands by itself; sequences.py has those that speak of whole completions, regularised.py RPG's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Surrogate(NamedTuple):
 
 @runtime_checkable
 class Objective(Protocol):
-    """This is the slot of the surrogate."""
+    """An objective is the slot of the surrogate."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
         """Returns the surrogate of prepared signals. ``logprobs`` ``[B, T]`` carry the gradient;
@@ -35,7 +35,7 @@ class Objective(Protocol):
         ...
 
     def formula(self) -> str:
-        """One token's term as its paper writes it, with the numbers in force."""
+        """Returns one token's term as its paper writes it, with the numbers in force."""
         ...
 
     def needs(self) -> frozenset[str]:
@@ -43,7 +43,7 @@ class Objective(Protocol):
         return frozenset({"old_logprobs"})
 
     def joins_group(self) -> bool:
-        """Whether the rows of a group must be seen together."""
+        """Says whether the rows of a group must be seen together."""
         return False
 
     def reads(self) -> Literal["logprobs", "scores"]:

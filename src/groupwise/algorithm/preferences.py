@@ -123,5 +123,5 @@ def better_pairs(signals: Signals) -> tuple[Tensor, Tensor]:
 
 
 def _pairs(logprobs: Tensor, signals: Signals) -> tuple[Tensor, Tensor, Tensor]:
-    """``[B]`` scores, and the row numbers of the better and the worse of each pair."""
+    """Returns ``[B]`` scores, and the row numbers of the better and the worse of each pair."""
     return last_scores(logprobs, signals.mask), *better_pairs(signals)

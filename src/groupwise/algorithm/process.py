@@ -62,7 +62,7 @@ class ProcessRelative(Advantage):
 
 
 def _to_the_end(signals: Signals, rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """``[S]`` of step scores, row after row: the token that each one's step ends at, and whether it ended at all.
+    """Returns ``[S]`` of step scores, row after row: the token that each one's step ends at, and whether it ended.
 
     The last step of a finished row reaches its last sampled token. In a truncated row of several scores, one at the
     last sampled token is of a step that was cut.

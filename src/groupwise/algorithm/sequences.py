@@ -17,7 +17,7 @@ from groupwise.algorithm.signals import Signals, group_sum
 
 
 def _row_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """``[B, 1]`` over each row's tokens; 0 for an empty row."""
+    """Returns ``[B, 1]``, the mean over each row's tokens; 0 for an empty row."""
     return torch.where(mask, values, 0.0).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
 
@@ -139,7 +139,7 @@ class PreferenceMargin(Objective):
         return Surrogate(terms, (logprobs - old_of(signals)).exp().detach(), free(logprobs))
 
     def _of_rows(self, signs: Tensor, logprobs: Tensor, signals: Signals) -> Tensor:
-        """``[B]`` of ``signs`` ``[B, T]``: Σ_t sign_t log π_θ(o_t)/π_ref(o_t), or its mean over tokens."""
+        """Computes ``[B]`` of ``signs`` ``[B, T]``: Σ_t sign_t log π_θ(o_t)/π_ref(o_t), or its mean over tokens."""
         if signals.reference_logprobs is None:
             raise ValueError("a preference margin needs reference_logprobs")
         gap = torch.where(signals.mask, logprobs - signals.reference_logprobs, 0.0)
@@ -147,8 +147,8 @@ class PreferenceMargin(Objective):
         return summed / signals.mask.sum(dim=1).clamp(min=1) if self.length_normalised else summed
 
     def measures(self, logprobs: Tensor, signals: Signals) -> Mapping[str, tuple[Tensor, Tensor]]:
-        """The implicit rewards β h(o) of chosen and rejected completions, their mean ``margin``, and the ``accuracy``:
-        the share of pairs whose chosen completion has the larger one (ties are half right)."""
+        """Returns the implicit rewards β h(o) of chosen and rejected completions, their mean ``margin``, and the
+        ``accuracy``: the share of pairs whose chosen completion has the larger one (ties are half right)."""
         rewards = self.coefficient * self._of_rows(torch.ones_like(logprobs), logprobs, signals)
         sign = torch.where(signals.mask, advantages_of(signals), 0.0).sum(dim=1).sign()
         chosen, rejected = sign > 0, sign < 0

@@ -69,7 +69,7 @@ class Signals:
     counts: Tensor | None = None  # [B] aggregation: what each row adds to the denominator, set by Algorithm.prepare
 
     def rows(self, index: Tensor, width: int | None = None) -> Signals:
-        """The chosen rows of every tensor; ``width`` cuts ``[B, T]`` ones to their first positions."""
+        """Returns the chosen rows of every tensor; ``width`` cuts ``[B, T]`` ones to their first positions."""
         present = ((field.name, getattr(self, field.name)) for field in fields(self))
         chosen = {name: tensor[index] for name, tensor in present if tensor is not None}
         return replace(self, **{name: x if name in PER_ROW else x[:, :width] for name, x in chosen.items()})

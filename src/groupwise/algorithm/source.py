@@ -4,20 +4,18 @@ groupwise.sources."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:  # the mathematics runs without them
+    from groupwise.protocols import Position, RolloutBatch, Selection
+    from groupwise.tokens.renderer import Renderer
+    from groupwise.types import Example, Group, Prompt, Sampling
 
 Algorithm: TypeAlias = Any
-RolloutBatch: TypeAlias = Any
 DrawContext: TypeAlias = Any
-Example: TypeAlias = Any
-Group: TypeAlias = Any
-Position: TypeAlias = Any
-Prompt: TypeAlias = Any
-Renderer: TypeAlias = Any
-Sampling: TypeAlias = Any
-Selection: TypeAlias = Any
 Task: TypeAlias = Any
-"""What lies above the mathematics, which imports nothing of it; sources state the types themselves."""
+"""These three are made of what this module is a part of, so it cannot name them; sources state the types themselves:
+``groupwise.algorithm.Algorithm``, ``groupwise.sources.DrawContext`` and ``groupwise.tasks.Task``."""
 
 
 @runtime_checkable
@@ -102,13 +100,17 @@ class Source(Protocol):
         """Says for how many of so many rows it samples once, before its first draw; 0: it does not."""
         return 0
 
+    def samples_by_itself(self) -> bool:
+        """Whether how a completion comes about is its own affair, so that nobody else can sample one like its own."""
+        return False
+
     def on_trial(self, prompts: int) -> Source:
-        """The same for a trial on so many prompts: as little as shows what it does."""
+        """Returns the same for a trial on so many prompts: as little as shows what it does."""
         return self
 
     def of_policy(self, models: tuple[str, ...], replay: float, replay_from: tuple[str, ...]) -> Source | None:
-        """The same with samples of these models, a share of what earlier stages kept among them; None where it does not
-        sample from policies that no longer change."""
+        """Returns the same with samples of these models, a share of what earlier stages kept among them; None where it
+        does not sample from policies that no longer change."""
         return None
 
     def wraps(self) -> Source | None:
@@ -118,7 +120,7 @@ class Source(Protocol):
     # What it makes of rows and groups
 
     def uses(self, example: Example) -> bool:
-        """Whether it learns from such a row at all."""
+        """Says whether it learns from such a row at all."""
         return True
 
     def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
@@ -127,23 +129,23 @@ class Source(Protocol):
         return context.renderer.prompt(example)
 
     def texts_of(self, example: Example) -> Sequence[Example]:
-        """The row once for each text of it that is learned as it stands there, as that one's completion."""
+        """Returns the row once for each text of it that is learned as it stands there, as that one's completion."""
         return ()
 
     def reads_documents(self) -> bool:
-        """Whether its rows are plain text, read as it stands: nothing is asked, so no template shows it."""
+        """Says whether its rows are plain text, read as it stands: nothing is asked, so no template shows it."""
         return False
 
     def labels_steps(self) -> bool:
-        """Whether its rewards are labels of steps."""
+        """Says whether its rewards are labels of steps."""
         return False
 
     def asks_verdict(self) -> bool:
-        """Whether it chooses by which completions are right."""
+        """Says whether it chooses by which completions are right."""
         return False
 
     def needs_reward(self, algorithm: Algorithm) -> bool:
-        """Whether what it samples must be scored: for an advantage, or to choose among completions or groups."""
+        """Says whether what it samples must be scored: for an advantage, or to choose among completions or groups."""
         return False
 
     def selection(self) -> Selection | None:
@@ -151,7 +153,7 @@ class Source(Protocol):
         return None
 
     def keeps(self, group: Group, signal: Callable[[Group], bool]) -> bool:
-        """Whether a scored group is trained on; ``signal`` says whether the advantage sees differences in one."""
+        """Says whether a scored group is trained on; ``signal`` says whether the advantage sees differences in one."""
         return True
 
     def without_signal_words(self) -> str:
@@ -161,13 +163,13 @@ class Source(Protocol):
     # What it cannot do
 
     def complaints(self, algorithm: Algorithm) -> Iterator[str]:
-        """A sentence for each thing that cannot mean what it says in such an algorithm, whatever the task."""
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm, whatever the task."""
         yield from ()
 
     def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
-        """A sentence for each thing that it lacks in a task."""
+        """Yields a sentence for each thing that it lacks in a task."""
         yield from ()
 
     def remarks(self, algorithm: Algorithm) -> Iterator[str]:
-        """A sentence for each thing that works but may not be meant."""
+        """Yields a sentence for each thing that works but may not be meant."""
         yield from ()

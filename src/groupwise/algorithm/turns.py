@@ -26,7 +26,7 @@ class Turns(NamedTuple):
 
     @staticmethod
     def of(mask: Tensor) -> Turns:
-        """Those of a ``mask`` ``[B, T]``."""
+        """Finds the turns of a ``mask`` ``[B, T]``."""
         before = torch.zeros_like(mask)
         before[:, 1:] = mask[:, :-1]
         begins = mask & ~before
@@ -36,7 +36,7 @@ class Turns(NamedTuple):
         return Turns(number, begins, torch.arange(most, device=mask.device)[None, :] < count)
 
     def returns(self, rewards: Tensor, gamma: float = 1.0) -> Tensor:
-        """``[B, K]`` float64: Σ of the rewards ``[B, T]`` from each turn on, discounted by ``gamma`` a turn."""
+        """Computes ``[B, K]`` float64: Σ of rewards ``[B, T]`` from each turn on, discounted by ``gamma`` a turn."""
         table = torch.zeros(self.reached.shape, dtype=torch.float64, device=rewards.device)
         counted = torch.where(self.number >= 0, rewards.double(), 0.0)
         table = table.scatter_add(1, self.number.clamp(min=0), counted)
@@ -45,7 +45,7 @@ class Turns(NamedTuple):
         return table
 
     def spread(self, values: Tensor, mask: Tensor) -> Tensor:
-        """``[B, T]``: the value ``[B, K]`` of each token's turn, 0 where the ``mask`` is 0."""
+        """Returns ``[B, T]``: the value ``[B, K]`` of each token's turn, 0 where the ``mask`` is 0."""
         return torch.where(mask, values.gather(1, self.number.clamp(min=0)), 0.0)
 
 
@@ -126,8 +126,8 @@ class AnchorStates(Advantage):
         return torch.where(equal | ~counted, 0.0, within_float(centred / factor))
 
     def _states(self, signals: Signals, turns: Turns) -> Tensor:
-        """``[N]`` a number for the state of each turn of scored rows, row after row; those of one prompt's group may
-        share one. Raises ValueError where what was heard is not known."""
+        """Returns ``[N]``: a number for the state of each turn of scored rows, row after row; those of one prompt's
+        group may share one. Raises ValueError where what was heard is not known."""
         if signals.tokens is None and turns.reached.shape[1] > 1:
             raise ValueError(
                 "the state of a turn is what was heard before it, so the ids of all tokens are needed: tokens"
@@ -163,7 +163,7 @@ class AnchorStates(Advantage):
 
 
 def _ends(mask: Tensor) -> list[int]:
-    """Of each turn of a row, the place behind its last token."""
+    """Returns, of each turn of a row, the place behind its last token."""
     after = torch.zeros_like(mask)
     after[:-1] = mask[1:]
     return [place + 1 for place in (mask & ~after).nonzero()[:, 0].tolist()]

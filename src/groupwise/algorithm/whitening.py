@@ -28,7 +28,7 @@ class Whitening:
     """Whether the mean goes; without, the spread alone is normalised."""
 
     def whitened(self, advantages: Tensor, counted: Tensor) -> Tensor:
-        """``[B, T]``; tokens that are not ``counted`` ``[B, T]`` stay out of the statistics and get 0."""
+        """Returns ``[B, T]``; tokens that are not ``counted`` ``[B, T]`` stay out of the statistics and get 0."""
         if self.unit == "none" or not counted.any():
             return advantages
         exact, lengths = advantages.double(), counted.double().sum(dim=1)
@@ -44,11 +44,11 @@ class Whitening:
         return torch.where(counted, kept, 0.0).to(advantages.dtype)
 
     def of(self, advantages: Tensor, signals: Signals, everyone: bool) -> Tensor:
-        """Whitened over the tokens of scored rows; ``everyone``: of all rows, where nothing is scored."""
+        """Whitens over the tokens of scored rows; ``everyone``: of all rows, where nothing is scored."""
         return self.whitened(advantages, signals.mask & (signals.scored[:, None] | everyone))
 
     def formula(self) -> str:
-        """Empty where nothing is whitened."""
+        """Returns what it does as a formula; empty where nothing is whitened."""
         if self.unit == "none":
             return ""
         mean = "" if self.shift else " + mean(A)"
@@ -56,6 +56,6 @@ class Whitening:
 
 
 def _alike(values: Tensor) -> bool:
-    """Whether they are equal but for rounding."""
+    """Says whether they are equal but for rounding."""
     low, high = float(values.min()), float(values.max())
     return high - low <= TOLERANCE * max(abs(low), abs(high))

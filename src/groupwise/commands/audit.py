@@ -27,7 +27,8 @@ EXAMPLES = """  groupwise audit math --data train.jsonl
   groupwise audit answer --data gsm8k/example_model_solutions.jsonl --limit 500
   groupwise audit my_reward.py:score --data test.jsonl --answer_column target
   groupwise audit my_reward.py:score --data test.jsonl --max_false_positives 0.01
-  groupwise audit process:runs/iterative/models/prm-2 --data test.jsonl"""
+  groupwise audit process:runs/iterative/models/prm-2 --data test.jsonl
+  groupwise audit --environment examples/guess.py --limit 20"""
 
 PIPED_WIDTH = 118
 SHOWN_LETTERS = 76
@@ -42,6 +43,10 @@ def execute(arguments: Sequence[str]) -> int:
     """Audits, prints what was found, and writes --json."""
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
+    if chosen.environment:
+        from groupwise.commands.audit_environment import audit_file
+
+        return audit_file(chosen)
     from groupwise.rewards import by_name
     from groupwise.tasks import from_file
 
@@ -79,8 +84,11 @@ def _parser() -> ArgumentParser:
         "reports false positives and false negatives, and tells wrong, unreadable, too slow and failed apart."
     )
     known = parser("audit", summary, EXAMPLES, "groupwise audit REWARD --data DATA [options]")
-    known.add_argument("reward", metavar="REWARD", help=REWARDS)
-    known.add_argument("--data", metavar="DATA", required=True, help="rows with answers: a file or a hub name")
+    known.add_argument("reward", metavar="REWARD", nargs="?", help=REWARDS)
+    known.add_argument("--data", metavar="DATA", help="rows with answers: a file or a hub name")
+    known.add_argument(
+        "--environment", metavar="FILE.py", help="instead: the task of this file, played by scripted players"
+    )
     known.add_argument("--limit", type=int, metavar="N", default=100, help="the first N rows (100)")
     known.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
     known.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
@@ -103,6 +111,9 @@ def _parser() -> ArgumentParser:
 
 
 def _refuse(chosen: Namespace) -> None:
+    if not chosen.environment and not (chosen.reward and chosen.data):
+        missing = "--data DATA" if chosen.reward else "REWARD and --data DATA"
+        raise UserError(f"expected {missing}, or --environment FILE.py")
     refuse_number("--limit", chosen.limit, "[1, inf)", whole=True)
     refuse_number("--time_limit_seconds", chosen.time_limit_seconds, "(0, inf)")
     for name, interval in (("max_false_positives", "[0, 1]"), ("correct_at", "(-inf, inf)")):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from groupwise.commands.check_plan import add_plan_options, print_plan
 from groupwise.config.ranges import refuse_number
 from groupwise.output.counting import counted
 from groupwise.output.printable import visible
@@ -22,7 +23,8 @@ BREAKS = 1
 LABEL, MOST_WIDTH = 12, 118
 EXAMPLES = """  groupwise check examples/quickstart.py
   groupwise check examples/quickstart.py --out runs/quickstart   (with the models of stages that have run)
-  groupwise check grpo --model PATH --data train.jsonl --reward math"""
+  groupwise check grpo --model PATH --data train.jsonl --reward math
+  groupwise check grpo --model PATH --data train.jsonl --reward math --processes 64 --gpu h100-80gb"""
 USAGE = "groupwise check RECIPE.py | METHOD | FILE.toml [as for groupwise run] [--limit_seconds X] [--json FILE]"
 
 
@@ -41,6 +43,8 @@ def execute(arguments: Sequence[str]) -> int:
     chosen = request.chosen
     refuse_number("--limit_seconds", chosen.limit_seconds, "(0, inf)")
     recipe = request.tuned(recipe, f"groupwise check {chosen.recipe}", others)
+    if chosen.gpu:
+        return print_plan(recipe, chosen)
     from groupwise.preflight import check_run
 
     found = check_run(recipe, Path(chosen.out) if chosen.out else None, chosen.limit_seconds, _told())
@@ -64,6 +68,7 @@ def _parser(for_method: bool) -> ArgumentParser:
     known.add_argument(
         "--limit_seconds", type=float, metavar="X", default=20.0, help="for each part that samples or computes (20)"
     )
+    add_plan_options(known)
     known.add_argument("--json", metavar="FILE", help="also write every finding with its numbers")
     return known
 

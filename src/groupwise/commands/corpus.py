@@ -1,4 +1,4 @@
-"""groupwise corpus: benchmark questions kept out of any data."""
+"""groupwise corpus: a training corpus out of a crawl, and benchmark questions kept out of any data."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from collections.abc import Sequence
 from groupwise.errors import UserError
 
 PARTS = {
+    "build": "a crawl becomes a corpus: text with its formulas, without copies, chosen in rounds, decontaminated",
+    "domains": "domains of which much was collected, and a file in which a person says what is wanted",
+    "look": "what was kept and what was dropped, and why, page by page",
     "check": "benchmark questions in any data file: SFT, RL, pairs or plain text; a table of hits",
 }
 USAGE = """usage: groupwise corpus PART ...
 
-Keeps benchmark questions out of any data.
+Makes a training corpus of a web crawl, and keeps benchmark questions out of any data.
 
 parts:
 {parts}
 
 examples:
+  groupwise corpus build --crawl crawl/ --seed seed.txt --against gsm8k cmath --out corpus
+  groupwise corpus domains corpus
+  groupwise corpus look corpus --reason "near copy"
   groupwise corpus check train.jsonl --against gsm8k=test.jsonl mine.jsonl
 
 groupwise corpus PART --help tells more of each.

@@ -47,7 +47,9 @@ class Player:
         assert self.task.episodes is not None
         alone = len(self.task.rewards) == 1
         played = play(
-            self.engine if isinstance(self.engine, Person) else Listened(self.engine, self.renderer.decode, self.show),
+            self.engine
+            if isinstance(self.engine, Person)
+            else EchoEngine(self.engine, self.renderer.decode, self.show),
             self.renderer,
             self.task.episodes,
             [prompt],
@@ -100,8 +102,8 @@ def ending(rollout: Rollout, name: str) -> str:
     return f"{reward}{verdict}; {rollout.stop} after {turns}{why}{beside}"
 
 
-class Listened(RolloutEngine):
-    """An engine whose tokens are shown as they are drawn."""
+class EchoEngine(RolloutEngine):
+    """This engine shows its tokens as they are drawn."""
 
     def __init__(self, engine: RolloutEngine, decode: Callable[[list[int]], str], show: Show) -> None:
         self.engine, self.decode, self.show = engine, decode, show
@@ -111,10 +113,10 @@ class Listened(RolloutEngine):
         self.engine.load(weights, version)
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
-        return _ListenedStream(self.engine.stream(sampling, every_token=True), self.decode, self.show)
+        return _EchoStream(self.engine.stream(sampling, every_token=True), self.decode, self.show)
 
 
-class _ListenedStream(Stream):
+class _EchoStream(Stream):
     """Of one completion at a time."""
 
     def __init__(self, stream: Stream, decode: Callable[[list[int]], str], show: Show) -> None:

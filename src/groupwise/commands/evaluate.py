@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.commands.data_options import add_data_options, reading_of
+from groupwise.commands.evaluate_harness import add_harness_options, evaluate_harness
+from groupwise.commands.evaluate_suites import add_suite_options, are_suites, evaluate_suites
+from groupwise.commands.evaluation_progress import progress
 from groupwise.commands.evaluation_rows import fact_rows, measure_rows, set_rows, verifier_rows
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
 from groupwise.commands.prompt_options import add_sampling, refuse_narrowed, split_arguments, task_with, trained_options
@@ -32,11 +34,15 @@ EXAMPLES = """  groupwise evaluate runs/quickstart/models/grpo --task stepwise
   groupwise evaluate runs/quickstart/models/grpo --against runs/quickstart/models/sft --task stepwise:3
   groupwise evaluate Qwen/Qwen3-0.6B --task gsm8k:test.jsonl --problems 200 --samples 8 --json result.json
   groupwise evaluate PATH --task held_out.jsonl --reward my_reward.py:score
+  groupwise evaluate PATH --task gsm8k svamp cmath --data DIR --prompt deepseekmath --against OTHER
+  groupwise evaluate PATH --harness lm-eval --task arc_challenge hellaswag --shots 5
   groupwise evaluate PATH --task guess.py        (the file's task, perhaps with an environment)
   groupwise evaluate runs/iterative/models/sft --task stepwise --verifier process:runs/iterative/models/prm-2"""
 
 PIPED_WIDTH = 110
 OF_DATA = ("reward", "judge", "prompt_column", "answer_column", "ignore_column")
+ALL = 1 << 30
+"""Problems, where none are left out."""
 PLAN = {
     "problems": "with one greedy and one sampled answer each",
     "sampled_problems": "the first of them, for pass@k, maj@k",
@@ -62,6 +68,12 @@ def execute(arguments: Sequence[str]) -> int:
     sources = [source for source in (chosen.against, chosen.model) if source]
     for source in sources:
         check_model(source)
+    if chosen.harness:
+        return evaluate_harness(chosen)
+    if are_suites(chosen):
+        return evaluate_suites(chosen, said, _plan(chosen))
+    (chosen.task,) = chosen.task
+    chosen.problems = chosen.problems or HeldOut().problems
     task = _task(chosen)
     voting_judge(task)
     task = task_with(task, said, ())
@@ -104,9 +116,12 @@ def _parser() -> ArgumentParser:
     known.add_argument(
         "--task",
         metavar="TASK",
+        nargs="+",
         required=True,
-        help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, data or FILE.py",
+        help="stepwise[:LEVEL], gsm8k[:FILE], a reasoning-gym family, data or FILE.py; or benchmarks, one or several",
     )
+    add_suite_options(known)
+    add_harness_options(known)
     known.add_argument("--against", metavar="OTHER", help="the model to compare with: MODEL minus OTHER, paired")
     known.add_argument("--reward", metavar="REWARD", action="append", help=f"for data: {REWARDS}; {WEIGHT}; repeatable")
     known.add_argument("--judge", metavar="REWARD", help=JUDGE)
@@ -118,7 +133,9 @@ def _parser() -> ArgumentParser:
     for name, words in PLAN.items():
         value = vars(HeldOut())[name]
         letter = "N" if isinstance(value, int) else "X"
-        known.add_argument(f"--{name}", type=type(value), metavar=letter, default=value, help=f"{words} ({value})")
+        shown, value = (f"{value}; of benchmarks all", None) if name == "problems" else (value, value)
+        kind = type(vars(HeldOut())[name])
+        known.add_argument(f"--{name}", type=kind, metavar=letter, default=value, help=f"{words} ({shown})")
     add_sampling(known)
     known.add_argument("--seed", type=int, metavar="N", default=0, help="of the sampled answers (0)")
     known.add_argument(
@@ -130,7 +147,9 @@ def _parser() -> ArgumentParser:
 
 
 def _refuse(chosen: Namespace) -> None:
-    for name, least in (("problems", 1), ("sampled_problems", 0), ("samples", 1), ("max_completion_tokens", 1)):
+    if chosen.problems is not None:
+        refuse_number("--problems", chosen.problems, "[1, inf)", whole=True)
+    for name, least in (("sampled_problems", 0), ("samples", 1), ("max_completion_tokens", 1)):
         refuse_number(f"--{name}", vars(chosen)[name], f"[{least}, inf)", whole=True)
     refuse_narrowed(chosen)
     refuse_number("--temperature", chosen.temperature, "(0, inf)")
@@ -138,21 +157,6 @@ def _refuse(chosen: Namespace) -> None:
         raise UserError("--verifier chooses among samples; expected --sampled_problems of at least 1, --samples of 2")
     if chosen.json and not Path(chosen.json).absolute().parent.is_dir():
         raise UserError(f"--json {chosen.json}: no such directory; make it first")
-
-
-@contextmanager
-def _progress(words: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, elsewhere one line; yields what says ``(done, total)``."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        print(visible(words), file=sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(words, total=None)
-        yield lambda at, total: progress.update(bar, completed=at, total=total)
 
 
 def _evaluate(
@@ -175,12 +179,12 @@ def _evaluate(
     engine, renderer = open_model(source, device, dtype, known.system or None, known.chat, arguments)
     scorer = verifier and speaking(verifier, renderer.tokenizer)
     samples: list[Sequence[Rollout]] = []
-    with _progress(f"evaluating {name} on {task.name}") as advance:
+    with progress(f"evaluating {name} on {task.name}") as advance:
         evaluation = evaluate_plan(
             engine,
             replace(renderer, stop_strings=stops, converses=task.budget.rewritten if task.episodes is not None else ""),
             task,
-            HeldOut(**{name: vars(chosen)[name] for name in (*PLAN, "top_k", "top_p", "min_p")}),
+            _plan(chosen),
             seed=chosen.seed,
             on_progress=advance,
             on_sampled=samples.extend,
@@ -189,6 +193,11 @@ def _evaluate(
         return evaluation, None
     print(visible(f"scoring {name} with {scorer.name}"), file=sys.stderr)
     return evaluation, verify(samples, scorer, voting_judge(task))
+
+
+def _plan(chosen: Namespace) -> HeldOut:
+    said = {name: vars(chosen)[name] for name in (*PLAN, "top_k", "top_p", "min_p")}
+    return HeldOut(**(said | {"problems": chosen.problems or ALL}))
 
 
 def _print(

@@ -105,7 +105,7 @@ class Options:
         """The recipe with these options."""
         flags = [Flag(option, self._spelt(option, flag), flag.place) for option, flag in settled.items()]
         try:
-            found = _parse(self._view, self._default, words_of(flags), program)
+            found = parse_value(self._view, self._default, words_of(flags), program)
         except UserError as error:
             raise with_place(error, flags) from None
         stages = tuple(_tuned_stage(found, stage) for stage in self.recipe.stages)
@@ -207,7 +207,7 @@ def _said(flag: Flag) -> str:
     return f"{flag.place}: unknown option {flag.name}" if flag.place else f"unknown option --{flag.name}"
 
 
-def _parse(view: type, default: Any, arguments: Sequence[str], program: str) -> Any:
+def parse_value(view: type, default: Any, arguments: Sequence[str], program: str) -> Any:
     """What tyro makes of it; its boxed errors become one line."""
     said = io.StringIO()
     try:

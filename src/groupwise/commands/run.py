@@ -16,8 +16,9 @@ from groupwise.commands.decontamination import add_decontamination_option, decon
 from groupwise.commands.drawing import add_drawing_options, drawn_as_asked
 from groupwise.commands.held_out import HELP as HELD_OUT_HELP
 from groupwise.commands.held_out import read_held_out
+from groupwise.commands.on_ray import add_ray_options, run_on_ray
 from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
-from groupwise.commands.processes import add_process_option, with_processes
+from groupwise.commands.processes import add_process_option, follows, release, with_processes
 from groupwise.commands.prompt_options import CHAT_HELP, STOP_HELP
 from groupwise.errors import UserError
 from groupwise.output.printable import visible
@@ -46,11 +47,22 @@ DRY_SECONDS = 5.0  # that each part of a dry run may sample or compute
 
 def execute(arguments: Sequence[str]) -> int:
     """Runs, and says where the results are."""
-    from groupwise.commands.request import HELP, read_request
+    from groupwise.commands.request import HELP
 
     if not arguments or arguments[0].removeprefix("--") in HELP:
         _parser(for_method=True).print_help()
         return 0
+    if follows():
+        return 0
+    try:
+        return _execute(arguments)
+    finally:
+        release()
+
+
+def _execute(arguments: Sequence[str]) -> int:
+    from groupwise.commands.request import read_request
+
     request = read_request(arguments, _parser, USAGE)
     recipe, request, kept, others = read_recipe(request)
     if recipe is None:
@@ -77,6 +89,7 @@ def _parser(for_method: bool) -> ArgumentParser:
     known.add_argument("--dry_run", action="store_true", help="print the recipe and what would break; run nothing")
     add_drawing_options(known)
     add_process_option(known)
+    add_ray_options(known)
     add_decontamination_option(known)
     known.add_argument("--sink", metavar="NAME", action="append", help=SINK_HELP)
     known.add_argument("--stop", metavar="TEXT", action="append", help=STOP_HELP)
@@ -145,6 +158,9 @@ def _run(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
     if chosen.dry_run:
         validate(recipe)
         return _dry_run(recipe, chosen.out)
+    if chosen.ray:
+        validate(recipe)
+        return run_on_ray(recipe, chosen, given)
     try:
         with stop_on_signals():
             outcome = run(recipe, chosen.out, chosen.fresh, command=given)

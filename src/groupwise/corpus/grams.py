@@ -1,8 +1,9 @@
 """This module turns text into the tokens and n-grams by which copies are found, so that no disguise hides one.
 
-A token is a run of letters and digits; in scripts that put no space between words (Chinese, Japanese, Thai ...) every
-character is one. Before that, entities are resolved (however often they were escaped), markup goes, Unicode's
-compatibility forms (full-width letters, ligatures) become plain ones and case is dropped.
+A token is a run of letters, or one of digits (``25cm`` is two, as ``25 cm`` is); in scripts that put no space between
+words (Chinese, Japanese, Thai ...) every character is one. Before that, entities are resolved (however often they were
+escaped), markup goes, Unicode's compatibility forms (full-width letters, ligatures) become plain ones and case is
+dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ UNSPACED = (
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
 """Thai, Lao, Burmese, Khmer, kana, Chinese characters: no space stands between words."""
-TOKEN = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+")
+TOKEN = re.compile(rf"[{UNSPACED}]|[^\W\d_{UNSPACED}]+|\d+")
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 INLINE = re.compile(
     r"</?(?:a|abbr|b|big|cite|code|em|font|i|ins|kbd|mark|q|s|small|span|strike|strong|sub|sup|tt|u|var|wbr)"

@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groupwise.engines.low_rank import CONFIG, WEIGHTS, LowRank
 from groupwise.errors import UserError
-from groupwise.storage.atomic import complete_directory, put_right, remove_directory, require_space
+from groupwise.storage.atomic import complete_directory, put_right, remove_directory, require_space, write_json
 
 KEPT = 2
-NAME = re.compile(r"v\d{6,}")
+KEPT_ADAPTERS = 8
+"""A server reads an adapter again that it has no more room for; requests under way may name older ones."""
+NAME, ADAPTER_NAME = re.compile(r"v\d{6,}"), re.compile(r"a\d{6,}")
 LOCK = ".lock"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float32}
 _held: dict[Path, int] = {}
@@ -37,25 +40,44 @@ class Publisher:
         other name refreshes."""
         from safetensors.torch import save_file
 
-        tensors = {name: tensor.detach().to("cpu", self.dtype).contiguous().clone() for name, tensor in weights}
-        if self.config.get_text_config().tie_word_embeddings and "lm_head.weight" not in tensors:
-            names = [name for name in tensors if name.endswith("embed_tokens.weight")]
-            if names:
-                tensors["lm_head.weight"] = tensors[names[0]].clone()
+        made = self.completed(weights)
+        tensors = {name: tensor.detach().to("cpu", self.dtype).contiguous().clone() for name, tensor in made}
         place = self.directory / f"v{version:06d}"
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         require_space(self.directory, size, f"version {version} of the weights")
         with complete_directory(place) as directory:
             self.config.save_pretrained(directory)
             save_file(tensors, directory / "model.safetensors", {"format": "pt"})
-        self._forget(place)
+        self._forget(place, NAME, KEPT)
         return place
 
-    def _forget(self, newest: Path) -> None:
+    def completed(self, weights: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+        """Returns every name of the checkpoint, in the type of what is published, that of a tied head too."""
+        tensors = {name: tensor.detach().to(self.dtype) for name, tensor in weights}
+        if self.config.get_text_config().tie_word_embeddings and "lm_head.weight" not in tensors:
+            names = [name for name in tensors if name.endswith("embed_tokens.weight")]
+            if names:
+                tensors["lm_head.weight"] = tensors[names[0]]
+        return list(tensors.items())
+
+    def publish_adapter(self, low_rank: LowRank, version: int) -> Path:
+        """Writes the adapters of a version alone, as peft saves them, and returns their directory."""
+        from safetensors.torch import save_file
+
+        place, tensors = self.directory / f"a{version:06d}", low_rank.tensors()
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        require_space(self.directory, size, f"version {version} of the adapters")
+        with complete_directory(place) as directory:
+            write_json(directory / CONFIG, low_rank.config())
+            save_file(tensors, directory / WEIGHTS, {"format": "pt"})
+        self._forget(place, ADAPTER_NAME, KEPT_ADAPTERS)
+        return place
+
+    def _forget(self, newest: Path, names: re.Pattern[str], kept: int) -> None:
         """Removes all but the newest versions; the one just written stays whatever its number."""
-        found = [path for path in self.directory.iterdir() if NAME.fullmatch(path.name) and path != newest]
+        found = [path for path in self.directory.iterdir() if names.fullmatch(path.name) and path != newest]
         found.sort(key=lambda path: path.stat().st_mtime_ns)
-        for path in found[: max(0, len(found) - KEPT + 1)]:
+        for path in found[: max(0, len(found) - kept + 1)]:
             remove_directory(path)
 
 

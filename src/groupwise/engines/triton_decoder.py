@@ -102,7 +102,7 @@ class FusedDecoder:
             mixed = self.attention(number, q, cache.keys[number], cache.values[number], view)
             added = self._after(layer.after_attention, layer.o(mixed.flatten(1)))
             normed = self._norm(layer.before_mlp, x, added)
-            assert layer.down is not None
+            assert layer.down is not None  # a mixture of experts is decoded another way
             added = self._after(layer.after_mlp, layer.down(self._gate(_rows(layer.gate_up, normed))))
         return self._norm(parts.norm, x, added)
 

@@ -32,6 +32,8 @@ class VLLMServers(EngineConfig):
     """For one completion, and for one exchange of weights."""
     attempts: Annotated[int, "[1, inf)"] = 5
     """So often a completion is asked for before the run ends, where servers fail without dying."""
+    transfer: Literal["folder", "nccl"] = "folder"
+    """How weights move: by the folder; or from GPU to GPU by NCCL, which is experimental (docs/vllm.md)."""
     largest_gap: Annotated[float, "[0, inf)"] = 0.0
     """In nats, between a server and the learner on a greedy completion after each load; more ends the run. 0: 1e-3 in
     float32, 5e-2 in bfloat16."""
@@ -51,7 +53,9 @@ class VLLMServers(EngineConfig):
         from groupwise.engines.vllm_open import clients_of, open_engine
         from groupwise.engines.vllm_servers import Rules
 
-        rules = Rules(Path(self.weights), self.concurrent, self.in_flight, self.attempts, self.largest_gap)
+        rules = Rules(
+            Path(self.weights), self.concurrent, self.in_flight, self.attempts, self.largest_gap, self.transfer
+        )
         clients = clients_of(self.urls, self.timeout_seconds, self.key())
         return open_engine(clients, rules, directory, live, tokenizer, note)
 

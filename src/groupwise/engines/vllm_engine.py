@@ -7,22 +7,25 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from groupwise.engines.low_rank import LowRank, frozen_of, low_rank_of
+from groupwise.engines.nccl_transfer import Transfers
 from groupwise.engines.published import DTYPES, Publisher
 from groupwise.engines.stops import Spelling
 from groupwise.engines.vllm_client import ServerError
-from groupwise.engines.vllm_servers import Rules, Server, Servers
+from groupwise.engines.vllm_probe import DRAWN, PROMPT, Probe, mark_of
+from groupwise.engines.vllm_servers import Rules, Server, Servers, Weights
 from groupwise.engines.vllm_stream import StreamContext, VLLMStream
 from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.types import Sampling
 
-PROMPT, DRAWN = 8, 8
 OTHER_TEMPERATURE = 0.7
 GAPS = {torch.float32: 1e-3, torch.float64: 1e-3}
 COARSE = 5e-2
@@ -31,7 +34,7 @@ _newest_of: dict[str, weakref.ref[VLLMEngine]] = {}
 
 
 class VLLMEngine(RolloutEngine):
-    """Samples on servers. ``model`` is the learner's where it is in this process: it scores the probes."""
+    """Samples on servers. ``model`` is the learner's where it is in this process: a twin of it scores the probes."""
 
     def __init__(
         self,
@@ -45,12 +48,17 @@ class VLLMEngine(RolloutEngine):
     ) -> None:
         self.rules, self.servers, self.model, self.spelling, self.note = rules, servers, model, spelling, note
         self.version, self.context_tokens = 0, context_tokens
+        self.vocabulary = int(model_config.get_text_config().vocab_size)
         self.known: set[int] = set()
         """Versions that servers were given."""
         self.gaps: list[float] = []
         """Of each load: how far the worst server and the learner were apart on a greedy completion, in nats."""
         self._publisher = Publisher(rules.weights, model_config, self._dtype())
-        self._place: Path | None = None
+        self._weights: Weights | None = None
+        self._frozen: tuple[int, Weights] | None = None
+        """Of adapters: the mark of what is frozen, and how servers are given it."""
+        self.transfers = Transfers()
+        self._probe: Probe | None = None
         self._lock = threading.Lock()
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
@@ -58,9 +66,42 @@ class VLLMEngine(RolloutEngine):
         way is waited for, or goes on with them (``VLLMServers.in_flight``). Raises UserError where a server does not
         say what the learner's model says of a completion."""
         with self._lock:
-            if self._place is not None and self.version == version and self._owns():
+            if self._weights is not None and self.version == version and self._owns():
                 return
-            self._give(self._publisher.publish(weights, version), version)
+            if self.model is None:
+                self._give(self._whole(weights, version))
+                return
+            given = list(weights)
+            beside = low_rank_of(given, self.model)
+            self._probe = self._probe or Probe(self.model)
+            self._probe.take(given)
+            frozen = given if beside is None else frozen_of(given)
+            if beside is None or not self._take_adapters(beside):
+                whole = frozen if beside is None else beside.merged(frozen)
+                self._give(self._whole(whole, version))
+                return
+            mark = mark_of(frozen_of(self.model.named_parameters()))
+            if self._frozen is None or self._frozen[0] != mark:
+                self._frozen = mark, self._whole(frozen, version)
+            adapter = self._publisher.publish_adapter(beside, version)
+            self._give(replace(self._frozen[1], version=version, adapter=adapter))
+
+    def _take_adapters(self, beside: LowRank) -> bool:
+        """Whether every server takes them; says once which one does not."""
+        small = [server for server in self.servers.all if server.adapter_rank < beside.rank]
+        for server in () if self.known else small[:1]:
+            self.note(
+                f"engine: {server.url} takes no adapters of rank {beside.rank}; whole weights go to the servers, with "
+                f"the adapters rounded into them (groupwise serve MODEL --vllm --lora_rank {beside.rank} takes them)"
+            )
+        return not small
+
+    def _whole(self, weights: Iterable[tuple[str, Tensor]], version: int) -> Weights:
+        """Whole weights, published, or as what sends them."""
+        if self.rules.transfer == "folder":
+            return Weights(version, self._publisher.publish(weights, version), version)
+        tensors = self._publisher.completed(weights)
+        return Weights(version, None, version, send=lambda client, anew: self.transfers.send(client, tensors, anew))
 
     def load_directory(self, directory: Path) -> None:
         """Publishes a model that no learner holds, and gives it to every server."""
@@ -84,10 +125,22 @@ class VLLMEngine(RolloutEngine):
                 "which the learner has to renormalise; set them off, or sample with engine=Native()"
             )
         with self._lock:
-            if self._place is not None and not self._owns():
-                self._give(self._place, self.version)
+            if self._weights is not None and not self._owns():
+                if self._weights.send:
+                    raise UserError(
+                        "engine.transfer nccl: another engine of this process has given these servers its weights; "
+                        "expected engine.transfer folder, or servers for each"
+                    )
+                self._give(self._weights, again=True)
         means = StreamContext(
-            self.servers, self.rules, self.context_tokens, self.spelling, lambda: self.version, self.known, self.renew
+            self.servers,
+            self.rules,
+            self.context_tokens,
+            self.vocabulary,
+            self.spelling,
+            lambda: self.version,
+            self.known,
+            self.renew,
         )
         return VLLMStream(means, sampling, every_token)
 
@@ -95,18 +148,22 @@ class VLLMEngine(RolloutEngine):
         """Gives one server the present weights again: it has begun anew since so many updates, unless another
         completion has seen that before."""
         with server.lock:
-            if self._place is not None and server.updates == updates:
-                server.update(self._place, self.version)
+            if self._weights is None or server.updates != updates:
+                return
+            if self._weights.send:  # what it would send are the learner's weights of now
+                self.servers.lose(server, f"{server.url}: it began anew")
+            else:
+                server.update(self._weights, again=True)
 
-    def _give(self, place: Path, version: int) -> None:
+    def _give(self, weights: Weights, again: bool = False) -> None:
         first = not self.known
+        self.known |= {weights.version, weights.place_version}  # a completion may name them before all servers do
         with self.servers.drained() if self.rules.in_flight == "drain" else nullcontext():
-            self.servers.update(place, version)
-            self._place, self.version = place, version
-            self.known.add(version)
+            self.servers.update(weights, again or not self._owns())
+            self._weights, self.version = weights, weights.version
         for server in self.servers.all:
             _newest_of[server.url] = weakref.ref(self)
-        self._probe(first)
+        self._compare(first)
 
     def _owns(self) -> bool:
         """Whether the servers have this engine's weights, and not those of another engine of this process."""
@@ -126,18 +183,19 @@ class VLLMEngine(RolloutEngine):
         limit = GAPS.get(self.model.get_output_embeddings().weight.dtype, COARSE)
         return self.rules.largest_gap or (limit if told <= {"float32", "float64"} else COARSE)
 
-    def _probe(self, first: bool) -> None:
+    def _compare(self, first: bool) -> None:
         """Scores a completion of each server. Raises UserError where they differ."""
-        if self.model is None or self.context_tokens < PROMPT + DRAWN:
+        probe = self._probe
+        if probe is None or not probe.is_current or self.context_tokens < PROMPT + DRAWN:
             return
         worst = 0.0
         for server in self.servers.all:
             if server.lost:
                 continue
             try:
-                gap = self._gap(server, 0.0, 1.0)
-                heated = self._gap(server, OTHER_TEMPERATURE, OTHER_TEMPERATURE) if first else gap
-                raw = self._gap(server, OTHER_TEMPERATURE, 1.0) if heated > self._limit() else heated
+                gap = probe.gap(server, 0.0, 1.0)
+                heated = probe.gap(server, OTHER_TEMPERATURE, OTHER_TEMPERATURE) if first else gap
+                raw = probe.gap(server, OTHER_TEMPERATURE, 1.0) if heated > self._limit() else heated
             except ServerError as error:
                 self.servers.lose(server, str(error))
                 continue
@@ -160,21 +218,3 @@ class VLLMEngine(RolloutEngine):
                 "the server runs another model, or it computes in a coarser type than the learner "
                 "(--engine.largest_gap)"
             )
-
-    @torch.inference_mode()
-    def _gap(self, server: Server, temperature: float, scored_at: float) -> float:
-        """Returns the largest difference, in nats, between a server and the model on a completion."""
-        head = self.model.get_output_embeddings().weight
-        prompt = [token % self.model.config.get_text_config().vocab_size for token in range(1, PROMPT + 1)]
-        rule = {"temperature": temperature, "seed": 1, "max_tokens": DRAWN, "logprobs": 0}
-        rule |= {"ignore_eos": True, "detokenize": False}
-        choice = server.generate({"token_ids": prompt, "sampling_params": rule})
-        tokens, said = choice["token_ids"], [each["logprob"] for each in choice["logprobs"]["content"]]
-        ids = torch.tensor([[*prompt, *tokens]], device=head.device)
-        trained = self.model.training
-        try:
-            logits = self.model.eval()(input_ids=ids[:, :-1], use_cache=False).logits[0, PROMPT - 1 :]
-        finally:
-            self.model.train(trained)
-        own = torch.log_softmax(logits.double() / scored_at, dim=-1).gather(1, ids[0, PROMPT:, None]).squeeze(1)
-        return float((own - torch.tensor(said, dtype=torch.float64, device=own.device)).abs().max())

@@ -93,9 +93,11 @@ def _ask_routes(server: Server, brief: float) -> None:
             f"environment; {START}"
         ) from error
     try:
-        model = server.client.get("/server_info?config_format=json", 60.0)["vllm_config"]["model_config"]
+        config = server.client.get("/server_info?config_format=json", 60.0)["vllm_config"]
+        model, lora = config["model_config"], config.get("lora_config") or {}
         server.told = {name: model[name] for name in ("dtype", "logprobs_mode") if model.get(name)}
-    except (ServerError, KeyError, TypeError, AttributeError):
+        server.adapter_rank = int(lora.get("max_lora_rank") or 0)
+    except (ServerError, KeyError, TypeError, ValueError, AttributeError):
         server.told = {}  # older servers say it as text; the probe after the first load finds out
 
 

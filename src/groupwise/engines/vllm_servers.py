@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,10 @@ from groupwise.engines.vllm_client import GENERATE, Client, ServerError
 from groupwise.errors import UserError
 
 MODEL = "policy"
+LOAD_ADAPTER, UNLOAD_ADAPTER = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 HEALTH_SECONDS = 10.0
+ROUNDED = 1e-3
+"""A sure token's log-probability may be above 0 by rounding."""
 UPDATE_ROUTE = "/update_weight_version"
 
 
@@ -26,6 +31,25 @@ class Rules:
     in_flight: str = "drain"
     attempts: int = 5
     largest_gap: float = 0.0
+    transfer: str = "folder"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """These are the weights of a version: a published folder, or what sends them, and with adapters their folder."""
+
+    version: int
+    place: Path | None
+    place_version: int
+    """What the servers call the folder: that of the adapters goes by their name."""
+    adapter: Path | None = None
+    send: Callable[[Client, bool], None] | None = None
+    """In place of a folder: gives one server the weights, by a new link where it began anew."""
+
+    @property
+    def name(self) -> str:
+        """How a request asks for the adapters; empty: there are none."""
+        return f"{MODEL}-{self.version}" if self.adapter else ""
 
 
 @dataclass
@@ -42,6 +66,13 @@ class Server:
     """The version that it was given last, as it says it."""
     updates: int = 0
     """How often it was given weights."""
+    has: Weights | None = None
+    """What it was given last."""
+    adapter_rank: int = 0
+    """The largest rank of adapters that it takes. 0: none."""
+    naming: Counter[str] = field(default_factory=Counter, repr=False)
+    """How many requests under way name which adapters; those that are loaded have an entry."""
+    names: threading.Lock = field(default_factory=threading.Lock, repr=False)
     told: dict[str, Any] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     """Held while it is given weights."""
@@ -59,33 +90,73 @@ class Server:
             return False
         return True
 
-    def generate(self, body: dict[str, Any], opened: Callable[[Any], None] | None = None) -> dict[str, Any]:
-        """Samples one completion and returns its choice. Raises ServerError, also for an answer of another form."""
-        answer = self.client.post(GENERATE, {"model": self.model, **body}, opened=opened)
+    def generate(
+        self, body: dict[str, Any], opened: Callable[[Any], None] | None = None, weights: Weights | None = None
+    ) -> dict[str, Any]:
+        """Samples one completion and returns its choice; ``weights``: whose adapters, where not the newest. Raises
+        ServerError, also for an answer of another form."""
+        asked = weights or self.has
+        with self._named(asked.name if asked else "") as name:
+            answer = self.client.post(GENERATE, {"model": name or self.model, **body}, opened=opened)
         try:
             choice: dict[str, Any] = answer["choices"][0]
-            tokens = choice["token_ids"]
             logprobs = [each["logprob"] for each in choice["logprobs"]["content"]]
-            numbers = all(isinstance(each, int | float) and each == each for each in logprobs)
-            whole = len(tokens) == len(logprobs) and all(type(token) is int for token in tokens) and numbers
-        except (KeyError, IndexError, TypeError):
+            whole = is_whole(choice["token_ids"], logprobs)
+        except (KeyError, IndexError, TypeError, AttributeError):
             whole = False
         if not whole:
-            raise ServerError(self.url, f"{GENERATE}: the answer lacks token ids or a log-probability for each")
+            words = f"{GENERATE}: the answer lacks token ids or a log-probability of at most 0 for each"
+            raise ServerError(self.url, words, status=500)
         return choice
 
-    def update(self, place: Path, version: int) -> None:
-        """Makes it sample from the weights in ``place``; what is under way goes on with them. Raises ServerError."""
+    @contextmanager
+    def _named(self, name: str) -> Iterator[str]:
+        """Keeps the adapters of that name loaded meanwhile."""
+        with self.names:
+            self.naming[name] += 1
+        try:
+            yield name
+        finally:
+            with self.names:
+                self.naming[name] -= 1
+
+    def update(self, weights: Weights, again: bool = False) -> None:
+        """Makes it sample from these weights. What is under way goes on with a new folder's, and ends with the adapters
+        that it began with. ``again``: also where it should have that folder. Raises ServerError."""
         with self.lock:
-            post = self.client.post
-            post("/pause?mode=keep")
-            try:
-                post("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(place)}})
-                post("/reset_prefix_cache")
-                self._tell(version)
-                self.updates += 1
-            finally:
-                post("/resume")
+            has, anew = self.has, again or bool(self.lost) or self.has is None
+            if anew or has is None or (has.place_version, has.place) != (weights.place_version, weights.place):
+                self._reload(weights, anew)
+            if weights.adapter:
+                self._adapt(weights)
+            self.has, self.updates = weights, self.updates + 1
+
+    def _reload(self, weights: Weights, anew: bool) -> None:
+        post = self.client.post
+        post("/pause?mode=keep")
+        try:
+            if weights.send:
+                weights.send(self.client, anew)
+            else:
+                post("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(weights.place)}})
+            post("/reset_prefix_cache")
+            self._tell(weights.place_version)
+        finally:
+            post("/resume")
+
+    def _adapt(self, weights: Weights) -> None:
+        """Loads adapters by a name of their own, and unloads those that no request names any more."""
+        body = {"lora_name": weights.name, "lora_path": str(weights.adapter), "load_inplace": True}
+        self.client.post(LOAD_ADAPTER, body)
+        newest = {weights.name, self.has.name if self.has else "", ""}
+        with self.names:
+            self.naming[weights.name] += 0
+            unnamed = [name for name, count in self.naming.items() if not count and name not in newest]
+            for name in unnamed:
+                del self.naming[name]
+        for name in unnamed:
+            with suppress(ServerError):  # a server that began anew has none
+                self.client.post(UNLOAD_ADAPTER, {"lora_name": name})
 
     def _tell(self, version: int) -> None:
         try:
@@ -95,6 +166,14 @@ class Server:
                 raise
         else:
             self.newest = str(version)
+
+
+def is_whole(tokens: Any, logprobs: Sequence[Any]) -> bool:
+    """Whether an answer holds ids, and a logarithm of a probability for each."""
+    numbers = all(type(each) in (int, float) and -math.inf < each <= ROUNDED for each in logprobs)
+    return (
+        type(tokens) is list and len(tokens) == len(logprobs) and all(type(each) is int for each in tokens) and numbers
+    )
 
 
 class Servers:
@@ -148,25 +227,28 @@ class Servers:
         """Says what happened to each lost server."""
         return "; ".join(server.lost for server in self.all if server.lost)
 
-    def update(self, place: Path, version: int) -> None:
-        """Gives every server that lives the weights in ``place``. Raises UserError where none takes them."""
+    def update(self, weights: Weights, again: bool = False) -> None:
+        """Gives every server that lives these weights. Raises UserError where none takes them."""
         for server in self.all:
             was = server.lost
             try:
-                server.update(place, version)
+                server.update(weights, again)
             except ServerError as error:
                 with suppress(ServerError):
                     server.client.post("/resume", timeout=HEALTH_SECONDS)
                 if server.healthy():
+                    place = weights.adapter or weights.place
+                    can = f"be able to read {place}, and " if place else ""
+                    how = "" if place else " --transfer nccl"
                     raise UserError(
-                        f"engine: {error}; the server lives and does not take version {version} of the weights; it "
-                        f"must be able to read {place}, and be started with VLLM_SERVER_DEV_MODE=1 (groupwise serve "
-                        "MODEL --vllm does that)"
+                        f"engine: {error}; the server lives and does not take version {weights.version} of the "
+                        f"weights; it must {can}be started with VLLM_SERVER_DEV_MODE=1 (groupwise serve MODEL "
+                        f"--vllm{how} does that)"
                     ) from error
                 self.lose(server, str(error))
                 continue
             server.lost = ""
             if was:
-                self.note(f"engine: {server.url} is back, with version {version} of the weights")
+                self.note(f"engine: {server.url} is back, with version {weights.version} of the weights")
         if all(server.lost for server in self.all):
             raise UserError(f"engine: every server is lost: {self.losses()}")

@@ -13,7 +13,7 @@ from typing import Any
 from groupwise.engines.common import limit_of, refuse_misfit
 from groupwise.engines.stops import Spelling, StopText
 from groupwise.engines.vllm_client import ServerError
-from groupwise.engines.vllm_servers import Rules, Server, Servers
+from groupwise.engines.vllm_servers import Rules, Server, Servers, Weights
 from groupwise.errors import UserError
 from groupwise.protocols import Stream
 from groupwise.seeding import stable_seed
@@ -30,6 +30,7 @@ class StreamContext:
     servers: Servers
     rules: Rules
     context_tokens: int
+    vocabulary: int
     spelling: Spelling
     version: Callable[[], int]
     """Returns that of the present weights."""
@@ -139,18 +140,22 @@ class VLLMStream(Stream):
     def _completion(self, place: Place, request: Request) -> Completion:
         """Asks one server after the other. Raises UserError where none gives it."""
         means, failed, reasons = self._means, None, list[str]()
-        body = {"token_ids": [*request.tokens, *request.forced], "sampling_params": self._rule(place, request)}
+        rule = self._rule(place, request)
+        body = {"token_ids": [*request.tokens, *request.forced], "sampling_params": rule}
         while len(reasons) < means.rules.attempts:
             self._refuse_given(place)
             with means.servers.least_loaded(avoid=failed) as server:
-                version, updates = means.version(), server.updates
+                asked, updates = server.has, server.updates
                 try:
-                    choice = server.generate(body, lambda open: self._opened(place, open))
-                    return self._read(choice, server, version, updates)
+                    choice = server.generate(body, lambda open: self._opened(place, open), asked)
+                    return self._read(choice, server, asked, updates, rule["max_tokens"])
                 except ServerError as error:
                     self._refuse_given(place)
                     reasons.append(str(error))
                     failed = server
+                    if error.status == 404 and asked and asked.name:  # it began anew, without the adapters
+                        means.renew(server, updates)
+                        continue
                     if 400 <= error.status < 500 and error.status not in (408, 409, 425, 429):
                         raise UserError(f"engine: {error}") from error
                     if not error.status and not server.healthy():
@@ -192,19 +197,27 @@ class VLLMStream(Stream):
             "skip_special_tokens": False,
         }
 
-    def _read(self, choice: dict[str, Any], server: Server, version: int, updates: int) -> Completion:
+    def _read(
+        self, choice: dict[str, Any], server: Server, asked: Weights | None, updates: int, most: int
+    ) -> Completion:
         """Returns a choice as a completion. Raises ServerError for one that is not whole, or of other weights."""
         tokens = tuple(choice["token_ids"])
         logprobs = tuple(float(each["logprob"]) for each in choice["logprobs"]["content"])
         finished = choice.get("finish_reason") == "stop"
         if choice.get("finish_reason") not in ("stop", "length"):
             raise ServerError(server.url, f"a completion ended with {choice.get('finish_reason')!r}", 500)
+        strange = next((each for each in tokens if not 0 <= each < self._means.vocabulary), None)
+        if strange is not None:
+            words = f"a completion with token {strange} of a vocabulary of {self._means.vocabulary}"
+            raise ServerError(server.url, words, 500)
+        if len(tokens) > most or (not finished and len(tokens) < most):
+            raise ServerError(server.url, f"a completion of {len(tokens)} tokens, where {most} were asked for", 500)
         if self._sampling.stop_strings:
             tokens, finished = self._cut(tokens, finished)
             logprobs = logprobs[: len(tokens)]
         if not tokens:
             raise ServerError(server.url, "a completion without a token", 500)
-        spans = self._spans(choice, server, version, updates, len(tokens))
+        spans = self._spans(choice, server, asked, updates, len(tokens))
         if len(spans) == 1:
             return Completion(tokens, logprobs, finished, spans[0][0])
         return Completion(tokens, logprobs, finished, min(each for each, _ in spans), versions=spans)
@@ -218,10 +231,11 @@ class VLLMStream(Stream):
         return tokens, finished
 
     def _spans(
-        self, choice: dict[str, Any], server: Server, version: int, updates: int, length: int
+        self, choice: dict[str, Any], server: Server, asked: Weights | None, updates: int, length: int
     ) -> tuple[tuple[int, int], ...]:
         """Returns which weights drew which tokens. Raises ServerError where the server has others than it was given:
         it began anew, and is given them again first."""
+        version = asked.version if asked else self._means.version()
         said = choice.get("weight_versions")
         if not said or not server.newest:
             return ((version, length),)
@@ -236,5 +250,7 @@ class VLLMStream(Stream):
         if old or not spans or spans[-1][1] != length:
             self._means.renew(server, updates)
             raise ServerError(server.url, f"sampled from weights {', '.join(old)!r} that it was not given", 500)
+        if asked and asked.name:  # the versions are those of what is frozen
+            return ((version, length),)
         merged = [span for place, span in enumerate(spans) if place + 1 == len(spans) or span[0] != spans[place + 1][0]]
         return tuple(merged)

@@ -58,7 +58,8 @@ class WeightTable:
         self._query_ropes = tables.count // 2 if parts.query_growth[0] else 0
         shape = self._shape(tables)
         width, places, scale = parts.width, parts.places, parts.logit_scale
-        norm, bias = _weight(parts.norm), _bias(parts.norm)
+        norm: Any = parts.norm.weight
+        bias = _bias(parts.norm)
         self.structure = Weights(
             shape,
             self._hold((LayerWeights * len(parts.layers))(*(self._layer(layer, shape) for layer in parts.layers))),

@@ -47,22 +47,22 @@ def as_environment(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Call
 
 
 @dataclass(frozen=True)
-class Named:
-    """An environment, what metrics call it, and whether it gives rewards itself."""
+class NamedEnvironment:
+    """This is an environment with what metrics call it, and whether it gives rewards itself."""
 
     name: str
     environment: Environment
     judges: bool = True
 
 
-def resolved(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Callable[..., Any]] = ()) -> Named:
+def resolved(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Callable[..., Any]] = ()) -> NamedEnvironment:
     """The environment of a task, with a name. Raises UserError for what is none."""
     name = "tools" if given is None else given if isinstance(given, str) else "environments"
     if given is not None and not isinstance(given, str | Mapping):
         name = name_of(given.factory if isinstance(given, TRL) and callable(given.factory) else given)
     found = as_environment(given, tools, rewards)
     inner = found.environment if isinstance(found, WithTools) else found
-    return Named(name, found, inner.judges if isinstance(inner, Tools | TRL) else True)
+    return NamedEnvironment(name, found, inner.judges if isinstance(inner, Tools | TRL) else True)
 
 
 def schemas_of(environment: Any, row: Mapping[str, Any]) -> list[Schema]:
@@ -112,8 +112,8 @@ class WithTools:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a function makes, once it has made it: which form that is shows only then."""
+class LazyEnvironment:
+    """This is an environment that a function makes when it is first asked: which form that is shows only then."""
 
     factory: Callable[..., Any]
 
@@ -150,11 +150,11 @@ def _of(given: Any) -> Any:
     if _form_of(given) is not None:
         return _remade(given)
     if callable(given):
-        return Made(given)
+        return _checked(given) if _is_called_as_one(given) else LazyEnvironment(given)
     raise UserError(f"an environment is {type(given).__name__} {str(given)[:60]!r}; expected {FORMS}")
 
 
-_OURS = (Gymnasium, OpenEnv, OpenRLHF, SkyRLGym, TextArena, TRL, Tools, WithTools, Made)
+_OURS = (Gymnasium, OpenEnv, OpenRLHF, SkyRLGym, TextArena, TRL, Tools, WithTools, LazyEnvironment)
 
 
 def _by_name(name: str) -> Any:
@@ -228,6 +228,17 @@ def _checked(given: Any) -> Any:
             "generator; expected f(row, random)"
         ) from error
     return given
+
+
+def _is_called_as_one(function: Callable[..., Any]) -> bool:
+    """Whether it takes a row and a random generator, as an environment does: then it gives a generator, whatever it is
+    itself. One that makes an environment takes a row at most."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin that does not say
+        return False
+    placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.default is each.empty and each.kind in placed for each in parameters) > 1
 
 
 async def _sent(inner: Any, reply: Reply | None) -> Any:

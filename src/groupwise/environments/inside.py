@@ -139,7 +139,7 @@ class _Episode:
                     f"is no generator: it gave {shortened(made)} ({type(made).__name__}); expected a function that "
                     "yields what it says and returns the reward"
                 )
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             return {"failed": raised(error, self.host.environment)}
         self.generator = made
         return None
@@ -157,7 +157,7 @@ class _Episode:
             return {"says": utterance(said)}
         except StopIteration as end:
             return self._ended(end.value)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # its own, whatever it is: the others of this process go on
             return CLOSED if what == CLOSE else {"failed": raised(error, self.host.environment)}
 
     async def awaited(self, what: str, reply: Reply, seconds: float) -> Plain:
@@ -174,15 +174,15 @@ class _Episode:
             return self._ended(None)
         except TimeoutError:
             return CLOSED if what == CLOSE else {"timeout": f"no reply within {seconds:g} s"}
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # nobody else cancels what runs here
             cause = error.__cause__ if isinstance(error, LeftError) else error
             return CLOSED if what == CLOSE else {"failed": raised(cause or error, self.host.environment)}
 
     def _ended(self, returned: Any) -> Plain:
         try:
             return {"ends": result(returned)}
-        except WrongWordsError as wrong:
-            return {"failed": str(wrong)}
+        except Exception as error:  # what was returned may raise where it is read
+            return {"failed": raised(error, self.host.environment)}
 
     @contextmanager
     def running(self, seed: int | None = None) -> Iterator[None]:
@@ -206,7 +206,7 @@ class _Episode:
 
 
 class LeftError(Exception):
-    """An asynchronous episode has called ``sys.exit``."""
+    """An asynchronous episode has raised what would end its process: by ``sys.exit``, for example."""
 
 
 class _Resumed:
@@ -225,7 +225,9 @@ class _Resumed:
                     waits_for = inner.send(value) if error is None else inner.throw(error)
                 except StopIteration as end:
                     return end.value
-                except SystemExit as left:  # it would end the loop that all live in
+                except BaseException as left:  # but for ordinary ones it would end the loop that all live in
+                    if isinstance(left, Exception | asyncio.CancelledError):
+                        raise
                     raise LeftError from left
             value = error = None
             try:

@@ -43,9 +43,9 @@ def _message(said: Any) -> Plain:
     reward = number(said.reward)
     if reward is None:
         raise WrongWordsError(f"gave the reward {shortened(said.reward)}; expected a finite number")
-    named = {"name": str(said.name)} if said.name is not None else {}
+    named = {"name": fitting(str(said.name))} if said.name is not None else {}
     earned: Plain = {"reward": reward} if reward else {}
-    return {"role": said.role, "content": fitting(said.text), **named, **earned}
+    return {"role": fitting(said.role), "content": fitting(said.text), **named, **earned}
 
 
 def result(returned: Any) -> Plain:
@@ -57,9 +57,9 @@ def result(returned: Any) -> Plain:
     names = [name for name in ("score", "reward") if name in returned]
     if len(names) > 1:
         raise WrongWordsError("returned a mapping with score and reward; expected one of them")
-    rest = {str(name): value for name, value in returned.items() if name not in (*names, "success")}
+    rest = {fitting(str(name)): value for name, value in returned.items() if name not in (*names, "success")}
     logged = {name: count for name, value in rest.items() if (count := number(value)) is not None}
-    extras = {name: text for name, text in rest.items() if name not in logged and isinstance(text, str)}
+    extras = {name: fitting(text) for name, text in rest.items() if name not in logged and isinstance(text, str)}
     success = returned.get("success")
     said = {} if success is None else {"success": bool(success)}
     return {"value": _value(returned[names[0]]) if names else None, "logged": logged, "extras": extras, **said}
@@ -78,13 +78,16 @@ def number(value: Any) -> float | None:
     """A finite number, numpy's and torch's scalars included; None of anything else."""
     if hasattr(value, "item") and getattr(value, "size", 1) in (1, None) and not isinstance(value, str):
         value = value.item()
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
-    return None
+    try:
+        return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond all floats
+        return None
 
 
 def fitting(text: str) -> str:
-    """The text, its middle left out where it is longer than anybody would read."""
+    """The text, its middle left out where it is longer than anybody would read, and what is no character replaced: half
+    a surrogate pair, which no tokenizer spells, and U+FDD0, which marks places in prompts."""
+    text = str(text).encode("utf-8", "replace").decode().replace("\ufdd0", "\ufffd")
     if len(text) <= MOST_CHARACTERS:
         return text
     half = MOST_CHARACTERS // 2
@@ -108,4 +111,8 @@ def raised(error: BaseException, function: Callable[..., Any] | None = None) -> 
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename] or frames
     at = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
-    return f"raised {type(error).__name__}: {' '.join(str(error).split())[:200]}{at}"
+    try:
+        words = fitting(" ".join(str(error).split())[:200])
+    except Exception:  # a user's exception may not even be able to show itself
+        words = "it cannot be shown"
+    return f"raised {type(error).__name__}: {words}{at}"

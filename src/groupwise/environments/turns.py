@@ -27,6 +27,7 @@ class Turns:
     """For all that the environment does in one episode, start and close included."""
     processes: Annotated[int, "[1, inf)"] = 2
     """In which environments live side by side, many in each."""
-    rewritten: Literal["refuse", "keep"] = "refuse"
+    rewritten: Literal["refuse", "keep", "branch"] = "refuse"
     """Where the chat template would write earlier turns otherwise once another follows (without their thinking, say):
-    an error, or the turns stay as they were sampled."""
+    an error; or the turns stay as they were sampled; or the next turn begins a new sequence of the same episode, behind
+    the conversation as the template writes it now."""

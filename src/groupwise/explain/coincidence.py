@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from groupwise.algorithm import KL, Algorithm
 from groupwise.errors import UserError
@@ -63,8 +64,22 @@ def _variants(name: str, other: Algorithm, algorithm: Algorithm) -> Iterator[tup
             yield Coincidence(name, without_kl, but_truncated), replace(other, kl=kl, truncated=truncated)
 
 
-def _coefficients(algorithm: Algorithm, later: bool) -> list[float] | None:
-    """Of an update with the policy as it was when it drew, or of a ``later`` one; None where it does not apply."""
+def _coefficients(algorithm: Algorithm, later: bool) -> Sequence[float] | None:
+    """Returns those of an update with the policy as it was when it drew, or of a ``later`` one; None where it does not
+    apply. Those of the methods that ship are asked for again with every recipe, and kept."""
+    try:
+        hash(algorithm)
+    except TypeError:  # a part of somebody's own
+        return _computed(algorithm, later)
+    return _kept(algorithm, later)
+
+
+@lru_cache(maxsize=1024)
+def _kept(algorithm: Algorithm, later: bool) -> Sequence[float] | None:
+    return _computed(algorithm, later)
+
+
+def _computed(algorithm: Algorithm, later: bool) -> Sequence[float] | None:
     if algorithm.source.sampled_by() != "learner" or algorithm.objective.joins_group() or algorithm.trains_scorer:
         return None
     try:

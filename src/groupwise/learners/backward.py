@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from groupwise.algorithm import Algorithm, Outputs
+from groupwise.learners.placement import StoppedElsewhere
 from groupwise.learning.nonfinite import NonFiniteUpdate
 from groupwise.learning.tally import Tally, coefficients
 from groupwise.learning.train_batch import TrainBatch
@@ -21,7 +22,7 @@ and the gradient coefficient ∂J/∂outputs in the same shape."""
 
 
 class Backward(Protocol):
-    """This goes forward and backward through a network, a micro-batch at a time."""
+    """A backward goes forward and backward through a network, a micro-batch at a time."""
 
     def __call__(
         self,
@@ -39,23 +40,29 @@ class Backward(Protocol):
 
 def accumulate(backward: Backward, batch: TrainBatch, algorithm: Algorithm, on_rows: Callable[[int], None]) -> Tally:
     """Does what ``trainable.Trainable.accumulate`` promises, with this ``backward``."""
-    tallies = [Tally.counts(batch)]
+    return Tally.total([Tally.counts(batch), *tallies(backward, batch, algorithm, on_rows)])
+
+
+def tallies(backward: Backward, batch: TrainBatch, algorithm: Algorithm, on_rows: Callable[[int], None]) -> list[Tally]:
+    """Accumulates, and returns a tally for each micro-batch of this process."""
+    found: list[Tally] = []
 
     def asked(rows: Sequence[int], outputs: Outputs) -> Outputs:
         cotangent, tally = coefficients(batch.part(rows), algorithm, outputs)
-        tallies.append(tally)
+        found.append(tally)
         if tally.bad is not None:
             raise NonFiniteUpdate(tally.bad)
         on_rows(len(rows))
         return cotangent
 
-    with suppress(NonFiniteUpdate):  # the tally says so
+    with suppress(NonFiniteUpdate, StoppedElsewhere):  # the tally says so
         backward(batch.rollouts, batch.temperature, asked, algorithm.outputs, batch.together)
-    return Tally.total(tallies)
+    return found
 
 
 def send_back(said: Outputs, cotangent: Outputs) -> None:
-    """One backward pass from every output that has a cotangent, with the minus sign that makes the objective a loss."""
+    """Makes one backward pass from every output that has a cotangent, with the minus sign that makes the objective a
+    loss."""
     given = {field.name: getattr(cotangent, field.name) for field in fields(Outputs)}
     given = {name: tensor for name, tensor in given.items() if tensor is not None}
     ends = {name: getattr(said, name) for name in given}

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from groupwise.types import Rollout
 
+GROWTH = 32
+"""A micro-batch that is too small for all rows to find a place becomes larger by this part of it."""
+
 
 def micro_batches(
     rollouts: Sequence[Rollout], budget: int, together: Sequence[int] | None = None, padded: bool = False
@@ -31,6 +34,26 @@ def micro_batches(
         yield batch.rows
 
 
+def even_micro_batches(
+    rollouts: Sequence[Rollout],
+    budget: int,
+    side_by_side: int,
+    together: Sequence[int] | None = None,
+    padded: bool = False,
+) -> list[list[int]]:
+    """Returns micro-batches of which ``side_by_side`` are computed at a time: in as few rounds as ``budget`` allows,
+    and with nearly the same number of tokens in each, so that none waits for another."""
+    found = list(micro_batches(rollouts, budget, together, padded))
+    most = -(-len(found) // side_by_side) * side_by_side
+    size = -(-sum(tokens_together(rollouts, rows, padded) for rows in found) // max(most, 1))
+    while size < budget:
+        even = list(micro_batches(rollouts, size, together, padded))
+        if len(even) <= most:
+            return even
+        size += size // GROWTH + 1
+    return found
+
+
 def tokens_together(rollouts: Sequence[Rollout], rows: Sequence[int], padded: bool) -> int:
     """Counts the tokens of one micro-batch, as its budget counts them."""
     return _Batch(rollouts, padded).size(rows)
@@ -43,29 +66,31 @@ class _Batch:
         self.rollouts, self.padded = rollouts, padded
         self.rows: list[int] = []
         self.prompts: set[bytes] = set()
-        self.tokens = self.longest = 0
+        self.tokens = self.longest = self.sequences = 0
 
     def size(self, more: Sequence[int]) -> int:
         """Tokens with these rows too."""
         rollouts = [self.rollouts[row] for row in more]
-        longest = max(self.longest, *(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts))
+        longest = max(self.longest, *(rollout.length for rollout in rollouts))
         if self.padded:
-            return (len(self.rows) + len(more)) * longest
-        prompts = {rollout.prompt.key: len(rollout.prompt.tokens) for rollout in rollouts}
+            return (self.sequences + sum(len(rollout.sequences) for rollout in rollouts)) * longest
+        prompts = {each.prompt.key: len(each.prompt.tokens) for each in rollouts if len(each.prompt.tokens) > 1}
         new = sum(length for key, length in prompts.items() if key not in self.prompts)
+        new += sum(len(each.prompt.tokens) == 1 for each in rollouts)  # those are shared by nobody
         return self.tokens + new + sum(len(rollout.tokens) for rollout in rollouts)
 
     def add(self, more: Sequence[int]) -> None:
         rollouts = [self.rollouts[row] for row in more]
         self.tokens = 0 if self.padded else self.size(more)
-        self.longest = max(self.longest, *(len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts))
+        self.longest = max(self.longest, *(rollout.length for rollout in rollouts))
+        self.sequences += sum(len(rollout.sequences) for rollout in rollouts)
         self.rows += more
         self.prompts.update(rollout.prompt.key for rollout in rollouts)
 
 
 def _families(rollouts: Sequence[Rollout], together: Sequence[int] | None) -> list[list[list[int]]]:
     """Rows that must stay together, gathered by the prompt of the longest of them; longest first throughout."""
-    lengths = [len(rollout.prompt.tokens) + len(rollout.tokens) for rollout in rollouts]
+    lengths = [rollout.length for rollout in rollouts]
     units: dict[int, list[int]] = {}
     for row in sorted(range(len(rollouts)), key=lambda row: (-lengths[row], row)):
         units.setdefault(row if together is None else together[row], []).append(row)

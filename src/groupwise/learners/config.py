@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from groupwise.errors import UserError
 from groupwise.learners.options import LearnerOptions, Lora
 
 if TYPE_CHECKING:
@@ -31,6 +30,11 @@ class Local(LearnerOptions):
         """See ``trainable.LearnerConfig``."""
         return replace(self, threads=self.threads or threads)
 
+    def over(self, processes: int) -> Self | FSDP:
+        """See ``trainable.LearnerConfig``."""
+        same: dict[str, Any] = {field.name: vars(self)[field.name] for field in fields(LearnerOptions)}
+        return self if processes == 1 else FSDP(**same, processes=processes)
+
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> LocalLearner:
         """Opens a learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none.
         ``note`` hears what a person should know."""
@@ -51,48 +55,37 @@ class Local(LearnerOptions):
 
 @dataclass(frozen=True)
 class FSDP(LearnerOptions):
-    """Several processes on this machine's CPU, each with its part of every parameter and its share of the rows (FSDP2).
-    The first is this one; it starts the others."""
+    """Several processes, each with a part of every parameter, gradient and optimizer state (docs/scale.md)."""
 
-    processes: Annotated[int, "[1, inf)"] = 2
-    """How many, this one among them."""
+    processes: Annotated[int, "[0, inf)"] = 0
+    """This one among them, which starts the others; 0: as many as torchrun started, else one for each GPU, else 2."""
     timeout_seconds: Annotated[float, "(0, inf)"] = 600.0
-    """How long one process waits for another within a step before it gives up."""
+    """A process that lets the others wait for longer ends the run."""
 
     @property
     def rounds_adapters(self) -> bool:
         """See ``trainable.LearnerConfig``."""
-        return False
+        return self.lora.rank > 0 and self.dtype == "bfloat16"
 
     def with_threads(self, threads: int) -> Self:
         """See ``trainable.LearnerConfig``."""
         return replace(self, threads=self.threads or threads)
 
-    def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> ShardedLearner:
-        """Opens a learner on the model in ``directory`` (or of a hub name). Raises UserError where there is none, and
-        for what is not computed by several processes yet."""
-        self._refuse()
-        from groupwise.learners.sharded import ShardedLearner
+    def over(self, processes: int) -> Self:
+        """See ``trainable.LearnerConfig``."""
+        return replace(self, processes=processes or self.processes)
 
-        return ShardedLearner(self, self.processes, self.timeout_seconds, directory, note)
+    def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> ShardedLearner:
+        """See ``Local.open``."""
+        return self._opened("policy", directory, note=note)
 
     def open_scorer(
         self, directory: Path | str, seed: int = 0, note: Callable[[str], None] = lambda text: None
-    ) -> NoReturn:
-        """Raises UserError: a scorer is trained by one process."""
-        raise UserError("learner FSDP: a scorer is not trained by several processes yet; expected learner Local")
+    ) -> ShardedLearner:
+        """See ``Local.open_scorer``."""
+        return self._opened("scorer", directory, seed, note=note)
 
-    def _refuse(self) -> None:
-        """Raises UserError for options that several processes do not have yet."""
-        seen = {
-            f"lora.rank {self.lora.rank}": self.lora.rank > 0,
-            "dtype bfloat16": self.dtype == "bfloat16",
-            "optimizer_bits 8": self.optimizer_bits == 8,
-            "device cuda": self.device == "cuda",
-        }
-        for option, refused in seen.items():
-            if refused:
-                raise UserError(
-                    f"learner FSDP: {option} is not computed by several processes yet; expected learner Local, or all "
-                    "parameters in float32 or float64 with optimizer_bits 32 on device cpu"
-                )
+    def _opened(self, kind: str, directory: Path | str, *others: Any, note: Callable[[str], None]) -> ShardedLearner:
+        from groupwise.learners.sharded import open_sharded
+
+        return open_sharded(self, self.processes, self.timeout_seconds, kind, directory, *others, note=note)

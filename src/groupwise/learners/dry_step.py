@@ -15,6 +15,7 @@ from groupwise.learners.backward import CoefficientFunction
 from groupwise.learners.batching import tokens_together
 from groupwise.learners.memory import MicroBatchBudget, free_bytes, no_more_than_free
 from groupwise.learners.options import LearnerOptions
+from groupwise.learners.placement import numbers_here
 from groupwise.storage.tensors import bytes_of
 from groupwise.types import Rollout
 
@@ -97,7 +98,7 @@ class LocalMemory:
 
     def weight_bytes(self) -> int:
         """See ``trainable.Memory``."""
-        return sum(parameter.numel() * parameter.itemsize for parameter in self._learner.model.parameters())
+        return sum(numbers_here(parameter) * parameter.itemsize for parameter in self._learner.model.parameters())
 
     def saved_bytes(self) -> int:
         """See ``trainable.Memory``."""
@@ -133,7 +134,7 @@ def dry_step(
 
 def state_bytes(learner: TrialLearner) -> float:
     """Returns the size of gradients and AdamW's state, which are there from the first step on."""
-    count = sum(parameter.numel() for parameter in learner.model.parameters() if parameter.requires_grad)
+    count = sum(numbers_here(parameter) for parameter in learner.model.parameters() if parameter.requires_grad)
     return count * (4 + learner.config.optimizer_bits // 4 + (2 if learner.config.dtype == "bfloat16" else 0))
 
 

@@ -42,6 +42,10 @@ class Backbone(Protocol):
         any."""
         ...
 
+    def on(self, model: Any) -> Backbone:
+        """Returns the same on another model of its architecture, whose parameters stay where they lie in memory."""
+        ...
+
 
 class PackedBackbone(Backbone):
     """This backbone computes no padding, and a shared prompt once."""
@@ -59,6 +63,11 @@ class PackedBackbone(Backbone):
         """Returns its first block."""
         trunk, first = self.trunk, replace(self.trunk.blueprint, layers=self.trunk.blueprint.layers[:1])
         return PackedBackbone(Trunk(first, PROBE, trunk.recompute, pool))
+
+    def on(self, model: Any) -> PackedBackbone:
+        blueprint = blueprint_of(model)
+        assert not isinstance(blueprint, str)
+        return PackedBackbone(Trunk(blueprint, PROBE, self.trunk.recompute, self.trunk.pool))
 
     def __call__(self, micro_batch: MicroBatch) -> Tensor:
         read, again = micro_batch.where.unique(return_inverse=True)  # a prompt's last token, by all its completions
@@ -89,6 +98,9 @@ class PaddedBackbone(Backbone):
         """Returns all of it: what its blocks are is not known."""
         return self
 
+    def on(self, model: Any) -> PaddedBackbone:
+        return PaddedBackbone(model.base_model, self.fallback_reason)
+
     def __call__(self, micro_batch: MicroBatch) -> Tensor:
         return self.trunk(input_ids=micro_batch.ids, use_cache=False).last_hidden_state[
             micro_batch.rows, micro_batch.places
@@ -99,15 +111,15 @@ def _count(modules: Iterable[nn.Module]) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def backbone_of(model: Any, recompute: bool = False, pool: TileThreads | None = None) -> Backbone:
+def backbone_of(model: Any, recompute: bool = False, pool: TileThreads | None = None, joined: bool = True) -> Backbone:
     """Returns the backbone of a causal LM, a sequence classifier or a bare trunk of transformers; ``pool``: whose
-    threads compute.
+    threads compute; ``joined``: as of ``Trunk``.
 
     Raises UserError where ``recompute`` is asked of an architecture that is not known by its parts.
     """
     blueprint = blueprint_of(model)
     if not isinstance(blueprint, str):
-        packed = PackedBackbone(Trunk(blueprint, PROBE, recompute, pool))
+        packed = PackedBackbone(Trunk(blueprint, PROBE, recompute, pool, joined))
         gap = _gap(packed, model.base_model)
         if gap < (1e-3 if blueprint.embedding.weight.dtype in (torch.float32, torch.float64) else 5e-2):
             return packed

@@ -43,8 +43,9 @@ def load_tokenizer(source: Path | str) -> Any:
     return tokenizer
 
 
-def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:
-    """A causal LM in evaluation mode (no dropout), its parameters in ``dtype``. Raises UserError for a scorer."""
+def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu", mapped: bool = False) -> Any:
+    """A causal LM in evaluation mode (no dropout), its parameters in ``dtype``. ``mapped``: parameters that the files
+    hold in that dtype stay there, until they are read. Raises UserError for a scorer."""
     from transformers import AutoModelForCausalLM
 
     kind = scorer_kind(source)
@@ -54,27 +55,35 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu") 
         )
     model, lost = _from_pretrained(AutoModelForCausalLM, source, dtype)
     _refuse_lost(source, lost, "a complete causal language model")
-    return _in_memory(model, device).eval()
+    return (model if mapped and device == "cpu" else _in_memory(model, device)).eval()
 
 
 def load_policy(
-    source: Path | str, dtype: str, device: str, tokenizer: Any, note: Callable[[str], None] = lambda text: None
+    source: Path | str,
+    dtype: str,
+    device: str,
+    tokenizer: Any,
+    note: Callable[[str], None] = lambda text: None,
+    mapped: bool = False,
 ) -> Any:
-    """Loads a causal LM to go with ``tokenizer``; ``note`` is called with what of it is rounded.
+    """Loads a causal LM to go with ``tokenizer``; ``note`` is called with what of it is rounded. ``mapped``: as of
+    ``load_model``.
 
     Raises UserError where there is none, and where the tokenizer has tokens that it does not know.
     """
     from groupwise.learners.lora_loss import rounding_loss
 
-    model = load_model(source, dtype, device)
+    model = load_model(source, dtype, device, mapped)
     refuse_lost_ids(source, model, tokenizer)
     if told := rounding_loss(source, dtype):
         note(f"{source}: {told}")
     return model
 
 
-def load_scorer(source: Path | str, dtype: str = "float32", device: str = "cpu") -> tuple[Any, bool]:
-    """A transformers sequence classifier with one score, and whether its head is new.
+def load_scorer(
+    source: Path | str, dtype: str = "float32", device: str = "cpu", mapped: bool = False
+) -> tuple[Any, bool]:
+    """A transformers sequence classifier with one score, and whether its head is new. ``mapped``: as of ``load_model``.
 
     ``source`` is such a classifier, or a causal LM, whose trunk it then is. Where transformers has no classifier of an
     architecture, it has one of ours. Raises UserError where the architecture has no trunk by itself.
@@ -89,7 +98,7 @@ def load_scorer(source: Path | str, dtype: str = "float32", device: str = "cpu")
     new = not scorer_kind(source)
     model, lost = _from_pretrained(AutoModelForSequenceClassification, source, dtype, num_labels=1)
     _refuse_lost(source, [name for name in lost if not (new and name == HEAD)], "a causal language model or a scorer")
-    return _in_memory(model, device).eval(), new
+    return (model if mapped and device == "cpu" else _in_memory(model, device)).eval(), new
 
 
 def scorer_kind(source: Path | str) -> str:

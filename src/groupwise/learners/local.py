@@ -17,14 +17,16 @@ from groupwise.learners.backward import CoefficientFunction, accumulate, send_ba
 from groupwise.learners.critic import Critic
 from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
+from groupwise.learners.forward import known_reference, logprobs_of, model_of, new_critic, outputs_of, values_of
 from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
-from groupwise.learners.logprobs import LanguageModel, States, token_outputs
-from groupwise.learners.lora import Adapters, PastPolicy, dropping, end_update
+from groupwise.learners.logprobs import LanguageModel, token_outputs
+from groupwise.learners.lora import Adapters, PastPolicy, dropping
 from groupwise.learners.memory import MicroBatchBudget
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.options import LearnerOptions
 from groupwise.learners.other_parts import other_parts
+from groupwise.learners.placement import ONE_PROCESS, Placement, load_module, rows_or_shortest, whole_weights
 from groupwise.learners.reference import as_reference_reads, frozen_copy, load_reference
 from groupwise.learners.thread_trial import choose_threads, pool_threads, remarks, trial_rollouts
 from groupwise.learning.tally import Tally
@@ -40,12 +42,18 @@ class LocalLearner:
     threads = pool_threads
 
     def __init__(
-        self, config: LearnerOptions, directory: Path | str, note: Callable[[str], None] = lambda text: None
+        self,
+        config: LearnerOptions,
+        directory: Path | str,
+        note: Callable[[str], None] = lambda text: None,
+        placement: Placement = ONE_PROCESS,
     ) -> None:
+        self.placement = placement
         self.config, self.directory, self.half_precision = config, directory, config.dtype == "bfloat16"
-        self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note)
+        self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note, placement)
         self.device, self.tokenizer = pick_device(config.device), load_tokenizer(directory)
-        plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note)
+        in_parts = placement.count > 1 and not config.lora.rank
+        plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note, mapped=in_parts)
         self._other_parts = other_parts(directory, plain, note)
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
@@ -54,11 +62,13 @@ class LocalLearner:
         self.version = 0
         trained = self._adapters.trained if self._adapters else self.model
         self.pool = TileThreads(config.threads or 1)
-        self._policy = LanguageModel(trained, config.checkpointing, self.pool)
+        self._policy = LanguageModel(trained, config.checkpointing, self.pool, joined=not in_parts)
         self._reference: LanguageModel | PastPolicy | None = None
         self._reference_was_policy = False
         self._critic: Critic | None = None
         self.threads = choose_threads(config.threads, self.device, trained, self._trial, note)
+        if not self._adapters:
+            placement.place(self.model, self._policy.backbone)
         self._optimizer = self._new_optimizer()
 
     @property
@@ -89,8 +99,10 @@ class LocalLearner:
         elif reference is not None:
             self._reference_was_policy = False
             ends = self.config.dtype, self.device, self.pool
-            self._reference = load_reference(reference, self.model, self.tokenizer, *ends)
-        self._critic = None if critic == "none" else Critic(self._policy, own=critic == "own")
+            self._reference = load_reference(reference, self.model, self.tokenizer, *ends, self.placement)
+        self._critic = None
+        if critic != "none":
+            self._critic = new_critic(self.placement, self._policy, critic == "own", not self._adapters)
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
@@ -104,34 +116,35 @@ class LocalLearner:
         if self._adapters:
             self._reference = PastPolicy(self._adapters, self._policy, self._adapters.values())
         else:
-            self._reference = frozen_copy(self.model, self.pool)
+            self._reference = frozen_copy(self._policy, self.placement)
         self._reference_was_policy = True
 
     @torch.no_grad()
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
-        network = self._known_reference() if reference else self._policy
+        network = known_reference(self._reference) if reference else self._policy
         seen = as_reference_reads(rollouts) if reference else rollouts
-        return self._read(seen, lambda batch: token_outputs(network(batch), batch, temperature).logprobs)
+        return self._read(seen, lambda batch: logprobs_of(self.placement, network, batch, temperature))
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
         """See ``trainable.Policy``. Raises RuntimeError where the stage has no critic."""
-        return self._read(rollouts, self._values)
+        return self._read(rollouts, lambda batch: values_of(self.placement, self._policy, self._critic, batch))
 
     def _read(self, rollouts: Sequence[Rollout], said: Callable[[MicroBatch], Tensor]) -> Tensor:
-        """``[B, T]`` of what is said of each micro-batch; again with smaller ones where memory runs out."""
+        """Returns ``[B, T]`` of what is said of each micro-batch; again with smaller ones where memory runs out."""
         result = self._zeros(rollouts)
 
         def read(rows: list[int]) -> None:
             with self._inside():
-                part = said(self._micro_batch(rollouts, rows))
-            result[torch.tensor(rows), : part.shape[1]] = part.to(result)
+                part = said(MicroBatch.of(rows_or_shortest(rollouts, rows), self.device))
+            if rows:
+                result[torch.tensor(rows), : part.shape[1]] = part.to(result)
 
         while True:
             try:
                 self.budget.each(rollouts, read, padded=bool(self.slower))
-                return result
+                return self.placement.total(result)
             except MicroBatchTooLarge:
                 continue
 
@@ -154,29 +167,17 @@ class LocalLearner:
 
         def learn(rows: list[int]) -> None:
             with self._inside(), dropping(self._adapters, self.version):
-                said = self._outputs([rollouts[row] for row in rows], temperature, outputs)
-            cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
+                said = self._outputs(rows_or_shortest(rollouts, rows), temperature, outputs)
+            plain = said.map(lambda tensor: tensor.detach().cpu())
+            cotangent = self.placement.agreed(lambda: coefficients(rows, plain), plain, empty=not rows)
             with self._inside(), dropping(self._adapters, self.version):
                 send_back(said, cotangent)
 
         self.budget.each(rollouts, learn, bool(self.slower), together)
 
     def _outputs(self, rollouts: Sequence[Rollout], temperature: float, wanted: frozenset[str]) -> Outputs:
-        """One forward pass of the policy, and of the reference and the critic's own network where they are needed."""
-        micro_batch = MicroBatch.of(rollouts, self.device)
-        policy, reference = self._policy(micro_batch), None
-        if "exact_kl" in wanted:
-            with torch.no_grad():
-                reference = self._known_reference()(MicroBatch.of(as_reference_reads(rollouts), self.device))
-        said = token_outputs(policy, micro_batch, temperature, reference, entropy_gradient="entropy" in wanted)
-        values = self._values(micro_batch, policy) if "values" in wanted else None
-        return Outputs(said.logprobs, said.entropy, values, said.exact_kl)
-
-    def _values(self, micro_batch: MicroBatch, policy: States | None = None) -> Tensor:
-        if self._critic is None:
-            raise RuntimeError('this stage has no critic: start_stage(critic="head") or critic="own" makes one')
-        shared = self._critic.trunk is None
-        return self._critic(micro_batch, (policy or self._policy(micro_batch)) if shared else None)
+        networks = self._policy, self._reference, self._critic
+        return outputs_of(self.placement, networks, rollouts, self.device, temperature, wanted)
 
     def discard(self) -> None:
         """See ``trainable.Policy``."""
@@ -185,8 +186,11 @@ class LocalLearner:
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``trainable.Policy``. Policy and critic are clipped each by its own norm; where one of them is not
         finite, the update is left out and counted."""
-        end_update(self._adapters, self.version)
+        if self._adapters:
+            self._adapters.end_update(self.version)
         with self.pool.inside(tiled=self._optimizer.small):
+            for group in self._optimizer.groups:
+                self.placement.sum_gradients(group)
             norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
         self.version += finite
         metrics = dict(zip(("grad_norm", "critic_grad_norm"), norms, strict=False))
@@ -197,17 +201,20 @@ class LocalLearner:
         of the one that has them beside its weights."""
         if self._adapters:
             self._adapters.merge()
-        return ((name, weight.detach()) for name, weight in self.model.named_parameters(remove_duplicate=False))
+        return whole_weights(self.placement, self.model)
 
     def save(self, directory: Path) -> None:
         """Writes what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load: the same logits to the bit. Adapters are in
         its weights, which are then in float32 at least, and beside them in ``adapter`` as peft loads them."""
+        model = self.placement.whole_model(self.model)
+        if self.placement.rank:
+            return
         if self._adapters:
             self._adapters.merge()
             self._adapters.save(directory)
             save_model(self._adapters.model, directory, self._adapters.merged())
         else:
-            save_model(self.model, directory)
+            save_model(model, directory)
         self._other_parts.put_back(directory)
         self.tokenizer.save_pretrained(directory)
 
@@ -222,7 +229,9 @@ class LocalLearner:
 
     def write(self, directory: Path) -> None:
         """See ``trainable.Trainable``."""
-        save_state(directory, self.state())
+        state = self.placement.whole(self.state())
+        if not self.placement.rank:
+            save_state(directory, state)
 
     def read(self, directory: Path) -> None:
         """See ``trainable.Trainable``."""
@@ -251,7 +260,7 @@ class LocalLearner:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of ``state``, on the weights it was taken with, in a stage that was started alike."""
+        """Takes up what ``state`` returned, on the weights it was taken with, in a stage that was started alike."""
         if self._adapters:
             self._adapters.load_state(state["adapters"])
         if state["reference"] is not None:
@@ -259,29 +268,24 @@ class LocalLearner:
             if isinstance(self._reference, PastPolicy):
                 self._reference.values = state["reference"]
             else:
-                self._known_reference().model.load_state_dict(state["reference"])  # type: ignore[union-attr]
+                load_module(self.placement, model_of(known_reference(self._reference)), state["reference"])
         if self._critic is not None:
-            self._critic.load_state_dict(state["critic"])
-        self._optimizer.load_state_dict(state["optimizer"])
+            load_module(self.placement, self._critic, state["critic"])
+        self._optimizer.load_state_dict(state["optimizer"], self.placement.part)
         self.version = state["version"]
         self.threads = self.config.threads or state["threads"]
         self.budget.tokens = min(self.budget.tokens, state.get("tokens_per_micro_batch", self.budget.tokens))
 
-    def _known_reference(self) -> LanguageModel | PastPolicy:
-        if self._reference is None:
-            raise RuntimeError('this stage has no reference policy: start_stage(reference="") makes one')
-        return self._reference
-
     def _new_optimizer(self) -> Optimizer:
-        networks = self._policy.model, *([] if self._critic is None else [self._critic])
+        networks = [self._policy.model, *([] if self._critic is None else [self._critic])]
         return Optimizer([trained_parameters(network) for network in networks], self.config)
 
     def _trial(self, threads: int) -> None:
-        """A small train step that leaves nothing behind."""
+        """Makes a small train step that leaves nothing behind."""
         pool = TileThreads(threads)
         trial = self._policy.shallow(pool)
-        vocabulary = self.model.config.get_text_config().vocab_size
-        part = MicroBatch.of(trial_rollouts(trial.backbone.parameters, vocabulary, self.context_tokens), self.device)
+        size = self.model.config.get_text_config().vocab_size, self.context_tokens
+        part = MicroBatch.of(trial_rollouts(trial.backbone.parameters, *size), self.device)
         with pool.inside(trial.backbone.tiled):
             token_outputs(trial(part), part, 1.0).logprobs.sum().backward()
         for parameter in trained_parameters(self._policy.model):
@@ -289,9 +293,6 @@ class LocalLearner:
 
     def _inside(self) -> AbstractContextManager[None]:
         return self.pool.inside(self._policy.backbone.tiled)
-
-    def _micro_batch(self, rollouts: Sequence[Rollout], rows: Sequence[int]) -> MicroBatch:
-        return MicroBatch.of([rollouts[row] for row in rows], self.device)
 
     def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
         width, exact = max((len(rollout.tokens) for rollout in rollouts), default=0), self.config.dtype == "float64"

@@ -61,12 +61,14 @@ class LanguageModel:
 
     Where the architecture is known by its parts, or the head turns out to be a plain matrix (checked once against the
     model's own logits), logits of prompt tokens are never computed and large ones are recomputed in the backward pass
-    instead of kept. ``recompute``: so are the blocks. ``pool``: whose threads compute.
+    instead of kept. ``recompute``: so are the blocks. ``pool``: whose threads compute. ``joined``: as of ``Trunk``.
     """
 
-    def __init__(self, model: Any, recompute: bool = False, pool: TileThreads | None = None) -> None:
+    def __init__(
+        self, model: Any, recompute: bool = False, pool: TileThreads | None = None, joined: bool = True
+    ) -> None:
         self.model, self.recompute, self.pool = model, recompute, pool
-        self.backbone = backbone_of(model, recompute, pool)
+        self.backbone = backbone_of(model, recompute, pool, joined)
         self.cap, self.scale = 0.0, 1.0
         if isinstance(self.backbone, PackedBackbone):
             self.cap, self.scale = self.backbone.trunk.blueprint.logit_cap, self.backbone.trunk.blueprint.logit_scale
@@ -88,6 +90,12 @@ class LanguageModel:
         numbers."""
         other = copy(self)
         other.pool, other.backbone = pool, self.backbone.shallow(pool)
+        return other
+
+    def on(self, model: Any) -> LanguageModel:
+        """Returns the same on another model of its architecture."""
+        other = copy(self)
+        other.model, other.backbone = model, self.backbone.on(model)
         return other
 
     def __call__(self, micro_batch: MicroBatch) -> States:

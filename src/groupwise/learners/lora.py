@@ -7,7 +7,7 @@ import copy
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,24 @@ class Adapters:
         learns = any(parameter.requires_grad for parameter in head.parameters())
         return PastHead(self, head, values) if learns else None
 
-    def inward(self) -> list[nn.Parameter]:
+    @contextmanager
+    def dropping(self, update: int) -> Iterator[None]:
+        """Lets adapters do without the inputs that an update drops; whatever goes forward in here goes backward in
+        here."""
+        if not self.lora.dropout:
+            yield
+            return
+        matrices = self._inward()
+        with without_inputs(matrices, input_masks(matrices, self.lora.dropout, update)):
+            yield
+
+    def end_update(self, update: int) -> None:
+        """Leaves in the gradients what the inputs that the update kept have learned."""
+        if self.lora.dropout:
+            matrices = self._inward()
+            mask_gradients(matrices, input_masks(matrices, self.lora.dropout, update))
+
+    def _inward(self) -> list[nn.Parameter]:
         """Every adapter's A."""
         return [weight.layer.lora_A["default"].weight for weight in self._weights]
 
@@ -192,24 +209,6 @@ class Adapters:
         finally:
             for parameter, other in zip(parameters, own, strict=True):
                 parameter.data = other
-
-
-@contextmanager
-def dropping(adapters: Adapters | None, update: int) -> Iterator[None]:
-    """Lets adapters do without the inputs that an update drops; whatever goes forward in here goes backward in here."""
-    if adapters is None or not adapters.lora.dropout:
-        yield
-        return
-    matrices = adapters.inward()
-    with without_inputs(matrices, input_masks(matrices, adapters.lora.dropout, update)):
-        yield
-
-
-def end_update(adapters: Adapters | None, update: int) -> None:
-    """Leaves in the gradients what the inputs that the update kept have learned."""
-    if adapters is not None and adapters.lora.dropout:
-        matrices = adapters.inward()
-        mask_gradients(matrices, input_masks(matrices, adapters.lora.dropout, update))
 
 
 class PastHead(nn.Module):
@@ -265,3 +264,8 @@ class PastPolicy:
             self.values
         )  # which is applied later, when the adapters are the present ones again
         return states if head is None or not self.policy.plain_head else states._replace(head=head)
+
+
+def dropping(adapters: Adapters | None, update: int) -> AbstractContextManager[None]:
+    """Drops inputs of adapters where there are any: where a gradient is made, and nowhere else."""
+    return nullcontext() if adapters is None else adapters.dropping(update)

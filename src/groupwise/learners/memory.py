@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from groupwise.errors import MicroBatchTooLarge, UserError
-from groupwise.learners.batching import micro_batches, tokens_together
+from groupwise.learners.batching import even_micro_batches, micro_batches, tokens_together
+from groupwise.learners.placement import ONE_PROCESS, Placement
 from groupwise.output.counting import counted
 from groupwise.types import Rollout
 
@@ -24,14 +25,22 @@ class MicroBatchBudget:
     """A budget says how many tokens go through the network at once: as many as asked for, and fewer once memory has run
     out."""
 
-    def __init__(self, tokens: int, discard: Callable[[], None], note: Callable[[str], None]) -> None:
-        self.tokens, self.discard, self.note = tokens, discard, note
+    def __init__(
+        self,
+        tokens: int,
+        discard: Callable[[], None],
+        note: Callable[[str], None],
+        placement: Placement = ONE_PROCESS,
+    ) -> None:
+        self.tokens, self.discard, self.note, self.placement = tokens, discard, note, placement
 
     def parts(
         self, rollouts: Sequence[Rollout], padded: bool, together: Sequence[int] | None = None
     ) -> Iterator[list[int]]:
-        """Yields micro-batches: row numbers."""
-        return micro_batches(rollouts, self.tokens, together, padded)
+        """Yields micro-batches: row numbers. Where several processes compute, each has its share of every round."""
+        if self.placement.count == 1:
+            return micro_batches(rollouts, self.tokens, together, padded)
+        return iter(even_micro_batches(rollouts, self.tokens, self.placement.count, together, padded))
 
     def each(
         self,
@@ -40,12 +49,12 @@ class MicroBatchBudget:
         padded: bool,
         together: Sequence[int] | None = None,
     ) -> None:
-        """Calls ``work`` on every micro-batch. Where memory runs out, the gradient is discarded and the next ones hold
-        half of that micro-batch's tokens.
+        """Calls ``work`` on every micro-batch of this process. Where memory runs out, the gradient is discarded and
+        the next ones hold half of that micro-batch's tokens.
 
         Raises MicroBatchTooLarge then, and UserError where rows cannot be taken apart any further.
         """
-        for rows in self.parts(rollouts, padded, together):
+        for rows in self.placement.share(self.parts(rollouts, padded, together)):
             try:
                 work(rows)
                 continue
@@ -53,6 +62,12 @@ class MicroBatchBudget:
                 if not ran_out(error):
                     raise
                 said = " ".join(str(error).split()) or type(error).__name__
+                if self.placement.count > 1:  # the others are in the midst of it: nobody can take smaller ones now
+                    raise UserError(
+                        f"memory ran out in process {self.placement.rank} of {self.placement.count} "
+                        f"({said[:SHOWN_LETTERS]}); lower learner.tokens_per_micro_batch, now {self.tokens:,}, or set "
+                        "learner.checkpointing True"
+                    ) from error
             self.discard()  # only here is what the failed pass held let go of
             release()
             units = {together[row] if together else row for row in rows}

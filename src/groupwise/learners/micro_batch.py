@@ -3,9 +3,10 @@ token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,8 @@ class Support:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """A micro-batch of B rollouts, of whose tokens the policy sampled N.
+    """A micro-batch of B rollouts, of whose tokens the policy sampled N. They are S sequences: one each, and more of an
+    episode whose conversation was written anew.
 
     A policy's state is read at the token before, which predicts it; a scorer's (``after``) at the token itself. What
     no such state can see is left out of the packing. Padding is on the right, where under a causal mask no real token
@@ -68,8 +70,8 @@ class MicroBatch:
 
     packing: Packing
     where: Tensor  # [N] in the packing, of the state that is read
-    ids: Tensor  # [B, P + T] prompt and what follows it, padded
-    rows: Tensor  # [N] of each sampled token
+    ids: Tensor  # [S, P + T] prompt and what follows it, padded
+    rows: Tensor  # [N] the sequence of each sampled token
     places: Tensor  # [N] in its row of ``ids``, of the state that is read
     targets: Tensor  # [N] its id
     mask: Tensor  # [B, T]
@@ -78,15 +80,17 @@ class MicroBatch:
     @staticmethod
     def of(rollouts: Sequence[Rollout], device: torch.device | str, after: bool = False) -> MicroBatch:
         """Raises ValueError for a support that does not fit its tokens."""
-        sequences = [torch.tensor([*rollout.prompt.tokens, *rollout.tokens]) for rollout in rollouts]
-        ids = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
-        mask = nn.utils.rnn.pad_sequence([torch.tensor(rollout.mask) for rollout in rollouts], batch_first=True)
-        rows, steps = mask.nonzero(as_tuple=True)
-        places = steps + torch.tensor([len(rollout.prompt.tokens) for rollout in rollouts])[rows]
+        sequences = [each for rollout in rollouts for each in _sequences(rollout)]
+        ids = _padded([(*each.prompt, *each.tokens) for each in sequences], torch.long)
+        rows, steps = _padded([each.mask for each in sequences], torch.bool).nonzero(as_tuple=True)
+        places = steps + torch.tensor([len(each.prompt) for each in sequences])[rows]
         targets = ids[rows, places]
         support = Support.of(rollouts, targets)
-        pairs = [(rollout.prompt.tokens, _seen(rollout, after)) for rollout in rollouts]
-        packing = Packing.of(pairs, device, [rollout.prompt.key for rollout in rollouts])
+        pairs = [(each.prompt, each.seen(after)) for each in sequences]
+        # A prompt of one token, as documents have, is not worth sharing: alone with its completion it is one sequence.
+        keys = [each.key if len(each.prompt) > 1 else row for row, each in enumerate(sequences)]
+        packing = Packing.of(pairs, device, keys)
+        mask = _padded([rollout.mask for rollout in rollouts], torch.bool)
         starts, ends = torch.tensor(packing.starts), torch.tensor(packing.ends)
         where = starts[rows] + steps
         if not after:
@@ -99,6 +103,29 @@ class MicroBatch:
         return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
 
 
-def _seen(rollout: Rollout, after: bool) -> tuple[int, ...]:
-    """Tokens after the prompt that a state which is read can see."""
-    return rollout.tokens[: rollout.last + after] if any(rollout.mask) else ()
+class _Sequence(NamedTuple):
+    """What goes through the network as one."""
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    mask: tuple[bool, ...]
+    key: Hashable
+    """Of the prompt: sequences with one key share it."""
+
+    def seen(self, after: bool) -> tuple[int, ...]:
+        """Returns the tokens after the prompt that a state which is read can see."""
+        return self.tokens[: len(self.mask) - 1 - self.mask[::-1].index(True) + after] if any(self.mask) else ()
+
+
+def _sequences(rollout: Rollout) -> Iterator[_Sequence]:
+    """The first one, whose prompt other rollouts may share, and those that begin anew."""
+    (prompt, tokens), *more = rollout.sequences
+    yield _Sequence(prompt, tokens, rollout.mask[: len(tokens)], rollout.prompt.key)
+    end = len(tokens)
+    for prompt, tokens in more:
+        start, end = end + len(prompt), end + len(prompt) + len(tokens)
+        yield _Sequence(prompt, tokens, rollout.mask[start:end], prompt)
+
+
+def _padded(rows: Sequence[Sequence[int]], kind: torch.dtype) -> Tensor:
+    return nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=kind) for row in rows], batch_first=True)

@@ -3,7 +3,7 @@ finite."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ SMALL = 2**22
 
 
 class Optimizer:
-    """This is AdamW over a group of parameters for each network.
+    """An optimizer is AdamW over a group of parameters for each network.
 
     Parameters in half precision have a float32 copy: gradients of micro-batches are summed there, AdamW steps it, and
     the parameter becomes the copy rounded. ``close`` before another one is made on the same parameters.
@@ -38,7 +38,7 @@ class Optimizer:
         return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, weight_decay=config.weight_decay, fused=True)
 
     def _stepped(self, parameter: nn.Parameter) -> nn.Parameter:
-        """What AdamW steps: the parameter, or its float32 copy."""
+        """Returns what AdamW steps: the parameter, or its float32 copy."""
         if parameter.dtype not in (torch.bfloat16, torch.float16):
             return parameter
         master = nn.Parameter(parameter.detach().float())
@@ -53,7 +53,7 @@ class Optimizer:
         return master
 
     def step(self, count: float, rates: Sequence[float]) -> tuple[list[float], bool]:
-        """One update, each group at its rate; the groups' gradient norms, and whether it was made.
+        """Makes one update, each group at its rate, and returns the groups' gradient norms and whether it was made.
 
         Gradients are divided by ``count`` and clipped group by group; one that is not finite leaves the update out.
         """
@@ -84,21 +84,35 @@ class Optimizer:
         """Returns tensors and plain values."""
         return {"adamw": self._adamw.state_dict(), "masters": [master.detach() for _, master in self.masters]}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The inverse of ``state_dict``, on the weights it was taken with."""
-        self._adamw.load_state_dict(state["adamw"])
+    def load_state_dict(self, state: Mapping[str, Any], part: Callable[[Any, Any], Any] = lambda x, like: x) -> None:
+        """Takes up what ``state_dict`` returned, on the weights it was taken with. ``part``: what a process keeps of
+        a tensor that is as long as a parameter."""
+        saved = state["adamw"]
+        if "param_groups" in saved:
+            parameters = [parameter for group in self.groups for parameter in group]
+            kept = saved["state"].items()
+            parts = {number: _parts(values, parameters[number], part) for number, values in kept}
+            saved = {**saved, "state": parts}
+        self._adamw.load_state_dict(saved)
         with torch.no_grad():
             for (_, master), saved in zip(self.masters, state["masters"], strict=True):
-                master.copy_(saved)
+                master.copy_(part(saved, master))
+
+
+def _parts(values: Mapping[str, Any], parameter: Tensor, part: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    """What AdamW keeps of one parameter: its count of steps stays, its moments are as long as the parameter."""
+    return {name: part(value, parameter) if name.startswith("exp") else value for name, value in values.items()}
 
 
 def divide_and_clip(parameters: Sequence[nn.Parameter], count: float, max_norm: float) -> float:
-    """The norm of the gradients after their division by ``count``, before they are scaled down to ``max_norm``."""
+    """Returns the norm of the gradients after their division by ``count``, before they are scaled down to
+    ``max_norm``."""
     present = [parameter for parameter in parameters if parameter.grad is not None]
     if not present:
         return 0.0
     torch._foreach_div_([parameter.grad for parameter in present if parameter.grad is not None], max(count, 1e-12))
-    return float(nn.utils.clip_grad_norm_(present, max_norm or float("inf")))
+    norm: Any = nn.utils.clip_grad_norm_(present, max_norm or float("inf"))
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # of parts that processes hold
 
 
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:

@@ -1,155 +1,256 @@
-"""The processes of one learner: this one is rank 0, which says what is done; the others do the same on their part."""
+"""This module starts the processes that one learner is spread over, or finds those that torchrun started, and has them
+do what the first one does."""
 
 from __future__ import annotations
 
 import atexit
 import os
+import pickle
+import secrets
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
-from pathlib import Path
+from contextlib import suppress
+from multiprocessing.connection import Connection, Listener
 from typing import Any
 
+import cloudpickle
+import torch
 import torch.distributed as dist
 
 from groupwise.errors import UserError
+from groupwise.learners.blame import RankLost, first_cause, first_words, of_transport, told
+from groupwise.learners.fingerprint import code_fingerprint, different
+from groupwise.learners.launch import started_by_torchrun
+from groupwise.learners.process_group import GRACE, is_here, join, of_this_attempt, store_of_all, tell, tell_over
 
-IDLE = timedelta(days=365)
-"""How long a follower waits for the next call: rank 0 may sample for hours. Where rank 0 ends, it hears at once."""
-SECONDS_TO_END = 10.0
-FOLLOWER = "from groupwise.learners.shard import main; main()"
-
-_ranks: Ranks | None = None
+FOLLOWER = "groupwise.learners.follower"
+SECONDS_TO_END = 5.0
 
 
 class Ranks:
-    """These are rank 0 and the processes that it started; one group of them at a time serves all learners."""
+    """These are the processes of a run as the first of them, rank 0, sees them. One group of them at a time serves all
+    learners."""
 
-    def __init__(self, count: int, seconds: float) -> None:
-        self.count, self.learners, self.alive = count, 0, True
-        self._folder = Path(tempfile.mkdtemp(prefix="groupwise-ranks-"))
-        store = dist.TCPStore("127.0.0.1", 0, count, is_master=True, wait_for_workers=False)
-        paths = os.pathsep.join(path for path in sys.path if path)
-        given = [str(value) for value in (store.port, count, seconds, self._folder)]
-        self._processes = {
-            rank: subprocess.Popen(
-                [sys.executable, "-c", FOLLOWER, str(rank), *given],
+    begun = False
+    """Whether there were any in this process."""
+
+    def __init__(self, count: int, timeout_seconds: float) -> None:
+        Ranks.begun = True
+        self.count, self.timeout, self.users = count, timeout_seconds, 0
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._links: dict[int, Connection] = {}
+        self._busy, self._closed, self.lost = threading.Lock(), False, ""
+        self._given = started_by_torchrun()
+        own = None if self._given else dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self._store = of_this_attempt(own) if own else store_of_all()
+        key = bytes.fromhex(secrets.token_hex(32))
+        host = os.environ["MASTER_ADDR"] if self._given else "127.0.0.1"
+        with Listener(("" if self._given else host, 0), backlog=count, authkey=key) as listener:
+            tell(self._store, f"{host}:{listener.address[1]}", key, timeout_seconds)
+            atexit.register(self.close)
+            if own:
+                self._start(own.port)
+            self._meet(listener, key)
+        join(self._store, 0, count, timeout_seconds, key)
+
+    def _start(self, port: int) -> None:
+        threads = str(max(1, torch.get_num_threads() // self.count))
+        shared = {"WORLD_SIZE": str(self.count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        shared |= {"OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        for rank in range(1, self.count):
+            self.processes[rank] = subprocess.Popen(
+                [sys.executable, "-m", FOLLOWER],
+                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": paths},
+                stdout=2,  # what a library prints is no result of the run
+                start_new_session=True,  # a terminal's Ctrl-C is rank 0's to answer
             )
-            for rank in range(1, count)
-        }
-        with self.watched():
-            self._calls = _join(store, 0, count, seconds)
 
-    def tell(self, learner: int, name: str, *arguments: Any) -> None:
-        """Has the others call this method of that learner."""
-        dist.broadcast_object_list([(learner, name, arguments)], src=0, group=self._calls)
+    def _meet(self, listener: Listener, key: bytes) -> None:
+        """Waits for the others. Raises UserError for one that computes with other code."""
+        ours, until = code_fingerprint(), time.monotonic() + self.timeout
+        for rank in range(1, self.count):
+            while not is_here(self._store, rank, key):
+                time.sleep(0.02)
+                if time.monotonic() > until:
+                    raise self._gone(f"rank {rank} of {self.count} did not come within {self.timeout:g} s")
+                if rank in self.processes and self.processes[rank].poll() is not None:
+                    raise self._gone(f"rank {rank} {self._state(rank)} before it began")
+        for _ in range(1, self.count):
+            link = listener.accept()
+            rank, theirs = link.recv()
+            self._links[rank] = link
+            if other := different(ours, theirs):
+                pairs = ", ".join(f"{name} {theirs.get(name)} (rank 0: {ours.get(name)})" for name in other)
+                self.close()
+                raise UserError(f"rank {rank} of {self.count} has other code: {pairs}; expected the same everywhere")
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """What goes wrong in here ends all processes. Raises what a follower failed with in the place of what rank 0
-        then heard."""
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return bool(self.lost) or self._closed
+
+    def call(self, work: Callable[[], Any], *message: Any) -> list[Any]:
+        """Has every other process do what ``message`` says while this one does ``work``: what they returned, by rank.
+
+        Raises what ``work`` raised, where the others say nothing else; RankLost where one of them failed.
+        """
+        with self._busy:
+            data = self._packed(message)
+            try:
+                self._send(data)
+                own = work()
+            except BaseException as error:
+                raise self._explained(error) from error
+            return [own, *self._answers()]
+
+    def stream(self, items: Callable[[], Iterator[Any]], *message: Any) -> Iterator[Any]:
+        """Yields ``items`` while every other process does what ``message`` says in the same rounds. Where the reader
+        stops, the rest is done all the same."""
+        with self._busy:
+            data = self._packed(message)
+            try:
+                self._send(data)
+                found = items()
+                for item in found:  # noqa: UP028 - to close this must not close it
+                    yield item
+            except GeneratorExit:
+                for _ in found:
+                    pass
+                self._answers()
+                raise
+            except BaseException as error:
+                raise self._explained(error) from error
+            self._answers()
+
+    def _packed(self, message: tuple[Any, ...]) -> bytes:
+        if self.is_over:
+            raise RankLost(self.lost or "the processes of this learner were ended")
+        return packed(message)
+
+    def _send(self, data: bytes) -> None:
+        for link in self._links.values():
+            link.send_bytes(data)
+
+    def _answers(self) -> list[Any]:
+        """What the others returned, by rank."""
+        answers = {rank: self._answer(rank, link) for rank, link in self._links.items()}
+        return [answers[rank] for rank in sorted(answers)]
+
+    def _answer(self, rank: int, link: Connection) -> Any:
         try:
-            yield
-        except BaseException as error:
-            blamed = self._blamed() if isinstance(error, RuntimeError) else None
-            self.end()
-            if blamed is not None:
-                raise blamed from error
-            raise
+            if not link.poll(self.timeout):
+                raise self._gone(f"rank {rank} did not answer within {self.timeout:g} s: {self._state(rank)}")
+            kind, value = pickle.loads(link.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise self._gone(f"rank {rank} {self._state(rank)}") from error
+        if kind == "failed":
+            raise self._gone(told(rank, value))
+        return value
 
-    def _blamed(self) -> Exception | None:
-        """The failure of the follower that failed first; None where all live."""
-        until = time.monotonic() + SECONDS_TO_END
-        while time.monotonic() < until and all(process.poll() is None for process in self._processes.values()):
-            time.sleep(0.02)
-        for rank, process in self._processes.items():
-            code = process.poll()
-            if code is not None and code < 0:
-                name = signal.Signals(-code).name
-                return UserError(
-                    f"learner FSDP: process {rank} of {self.count} was ended by {name}; where nobody did that, the "
-                    "machine had no memory left: lower learner.processes or tokens_per_micro_batch, then resume"
-                )
-        reports = sorted(self._folder.glob("rank-*.txt"), key=lambda path: path.stat().st_mtime_ns)
-        if not reports:
-            return None
-        failed = reports[0].stem.removeprefix("rank-")
-        return RuntimeError(f"learner FSDP: process {failed} of {self.count} failed:\n{reports[0].read_text()}")
+    def _explained(self, error: BaseException) -> BaseException:
+        """What to raise where this process failed: the error of another one, where that is the cause."""
+        failures, states = first_words(self._links, GRACE)
+        if not of_transport(error):
+            if len(failures) == self.count - 1:  # all alike, as where a batch can't be computed at all
+                for link in self._links.values():
+                    link.send_bytes(packed(("go on",)))
+            elif failures or "silent" in states.values():
+                self._gone(f"rank 0 failed: {type(error).__name__}: {error}")
+            return error
+        cause = first_cause(failures, states)
+        if cause is None:
+            return self._gone(f"processes lost each other: {error}")
+        rank, words = cause
+        return self._gone(words or f"rank {rank} {self._state(rank)}")
 
-    def end(self) -> None:
+    def _gone(self, words: str) -> RankLost:
+        self.lost = f"{words}; the run ends here, and the same command continues it from its last checkpoint"
+        return RankLost(self.lost)
+
+    def _state(self, rank: int) -> str:
+        """What is known of a process, in words."""
+        process = self.processes.get(rank)
+        if process is None:
+            return f"of {self.count} can't be reached"
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        code = process.poll()
+        if code is None:
+            return f"(process {process.pid}) does not go on"
+        if code == -signal.SIGKILL:
+            return f"(process {process.pid}) was ended by SIGKILL; where nobody did that, memory has run out"
+        ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"(process {process.pid}) {ended}"
+
+    def close(self) -> None:
         """Ends the other processes. May be called twice."""
-        self.alive = False
-        global _ranks
-        if _ranks is self:
-            _ranks = None
-        for process in self._processes.values():
-            process.kill()
-            seconds = SECONDS_TO_END
-            process.wait(seconds)
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        for link in self._links.values():
+            with suppress(OSError):
+                if not self.lost:
+                    link.send_bytes(packed(("end",)))
+                link.close()
+        for process in self.processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.0 if self.lost else SECONDS_TO_END)
+            if process.poll() is None:
+                process.kill()
+                process.wait(SECONDS_TO_END)
         with suppress(Exception):
             dist.destroy_process_group()
-        for path in self._folder.glob("*"):
-            path.unlink()
-        with suppress(FileNotFoundError):
-            self._folder.rmdir()
-        atexit.unregister(self.end)
+        if _open.get(0) is self:
+            del _open[0]
 
 
-def ranks_of(count: int, seconds: float) -> Ranks:
-    """Returns the processes that are there, or starts them. Raises UserError while learners of another number are
-    open."""
-    global _ranks
-    if _ranks is not None and _ranks.count != count:
-        if _ranks.learners:
-            raise UserError(
-                f"learner FSDP: {count} processes beside a learner of {_ranks.count}; expected one number for all "
-                "learners of a run"
-            )
-        _ranks.end()
-    if _ranks is None:
-        _ranks = Ranks(count, seconds)
-        atexit.register(_ranks.end)
-    return _ranks
+_open: dict[int, Ranks] = {}
 
 
-def follow(opened: Callable[..., Any]) -> None:
-    """Does what rank 0 says until it ends; what goes wrong is left where rank 0 looks for it."""
-    rank, port, count, seconds, folder = sys.argv[1:]
+def ranks_of(count: int, timeout_seconds: float) -> Ranks:
+    """Returns the processes that follow this one, started where there are none. Raises UserError where there is
+    another number of them, and a learner computes in them."""
+    known = _open.get(0)
+    if known is not None and (known.is_over or ((known.count, known.timeout) != (count, timeout_seconds)
+                                                and not known.users)):  # fmt: skip
+        known.close()
+        known = None
+    if known is None:
+        known = _open[0] = Ranks(count, timeout_seconds)
+    elif known.count != count:
+        raise UserError(
+            f"learner FSDP: {count} processes beside a learner of {known.count}; expected one number for all learners "
+            "of a run"
+        )
+    return known
+
+
+def end_ranks() -> None:
+    """Ends the processes that follow this one, if any."""
+    for known in list(_open.values()):
+        known.close()
+
+
+def release_ranks() -> None:
+    """Lets the processes that torchrun started go, where the run is over and needed none of them."""
+    if not Ranks.begun:
+        tell_over(store_of_all(), int(os.environ["WORLD_SIZE"]))
+    end_ranks()
+
+
+def packed(message: Any) -> bytes:
+    """Returns a message in bytes, with the classes of a recipe's own file in it. Raises UserError for what can't
+    travel."""
     try:
-        store = dist.TCPStore("127.0.0.1", int(port), int(count), is_master=False)
-        calls, learners = _join(store, int(rank), int(count), float(seconds)), {}
-        while True:
-            box: list[Any] = [None]
-            dist.broadcast_object_list(box, src=0, group=calls)
-            learner, name, arguments = box[0]
-            if name == "open":
-                learners[learner] = opened(*arguments)
-            elif name == "close":
-                del learners[learner]
-            else:
-                getattr(learners[learner], name)(*arguments)
-    except BaseException:
-        with suppress(OSError):  # rank 0 has ended, and its folder with it
-            Path(folder, f"rank-{rank}.txt").write_text(traceback.format_exc())
-        os._exit(1)
-
-
-def gathered(value: Any) -> list[Any]:
-    """Returns the values of all ranks on rank 0, by rank, and nothing elsewhere."""
-    found: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-    dist.gather_object(value, found, dst=0)
-    return found or []
-
-
-def _join(store: dist.Store, rank: int, count: int, seconds: float) -> Any:
-    """The group in which calls are told, beside the one of the work."""
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=timedelta(seconds=seconds))
-    return dist.new_group(backend="gloo", timeout=IDLE)
+        return bytes(cloudpickle.dumps(message))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"learner FSDP: the other processes can't be told of this algorithm ({error}); expected slots that hold "
+            "plain values"
+        ) from error

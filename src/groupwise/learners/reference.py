@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,13 +10,16 @@ from groupwise.errors import UserError
 from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.loading import load_model, load_tokenizer
 from groupwise.learners.logprobs import LanguageModel
+from groupwise.learners.placement import ONE_PROCESS, Placement
 from groupwise.output.counting import counted
 from groupwise.types import Rollout
 
 
-def frozen_copy(model: Any, pool: TileThreads | None = None) -> LanguageModel:
-    """The model as it is now, without gradient."""
-    return LanguageModel(copy.deepcopy(model).requires_grad_(False), pool=pool)
+def frozen_copy(network: LanguageModel, placement: Placement = ONE_PROCESS) -> LanguageModel:
+    """The network as it is now, without gradient, its parameters where those of the network lie."""
+    frozen = network.on(placement.copied(network.model).requires_grad_(False))
+    placement.compute_in_parts(frozen.model, frozen.backbone)
+    return frozen
 
 
 def as_reference_reads(rollouts: Sequence[Rollout]) -> list[Rollout]:
@@ -28,21 +30,31 @@ def as_reference_reads(rollouts: Sequence[Rollout]) -> list[Rollout]:
 
 
 def load_reference(
-    source: str, policy: Any, tokenizer: Any, dtype: str, device: str, pool: TileThreads | None = None
+    source: str,
+    policy: Any,
+    tokenizer: Any,
+    dtype: str,
+    device: str,
+    pool: TileThreads | None = None,
+    placement: Placement = ONE_PROCESS,
 ) -> LanguageModel:
-    """The model in a directory or of a hub name, as reference for ``policy``.
+    """The model in a directory or of a hub name, as reference for ``policy``; where its parameters lie, ``placement``
+    says.
 
     Raises UserError where there is none, or where its token ids mean something else than the policy's.
     """
     check_same_ids(source, load_tokenizer(source).get_vocab(), tokenizer.get_vocab())
-    model = load_model(source, dtype, device)
+    several = placement.count > 1
+    model = load_model(source, dtype, device, mapped=several)
     theirs, ours = (network.config.get_text_config().vocab_size for network in (model, policy))
     if theirs != ours:
         raise UserError(
             f"reference {source}: its vocabulary has {counted(theirs, 'entry', 'entries')} and the policy's {ours}; "
             "expected the same size: resize one of the two output matrices"
         )
-    return LanguageModel(model.requires_grad_(False), pool=pool)
+    network = LanguageModel(model.requires_grad_(False), pool=pool, joined=not several)
+    placement.place(model, network.backbone)
+    return network
 
 
 def check_same_ids(source: str, theirs: dict[str, int], ours: dict[str, int]) -> None:

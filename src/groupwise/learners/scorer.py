@@ -25,6 +25,7 @@ from groupwise.learners.memory import MicroBatchBudget
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.optimizer import Optimizer
 from groupwise.learners.options import LearnerOptions
+from groupwise.learners.placement import ONE_PROCESS, Placement, rows_or_shortest, whole_weights
 from groupwise.learners.source import fetched
 from groupwise.learners.thread_trial import choose_threads, pool_threads, remarks, trial_rollouts
 from groupwise.learning.tally import Tally
@@ -52,13 +53,15 @@ class ScorerLearner:
         directory: Path | str,
         seed: int = 0,
         note: Callable[[str], None] = lambda text: None,
+        placement: Placement = ONE_PROCESS,
     ) -> None:
+        self.placement = placement
         if config.lora.rank:
             raise UserError("lora.rank: a scorer is trained whole; expected 0 in a stage that trains one")
         self.config, self.half_precision = config, config.dtype == "bfloat16"
-        self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note)
+        self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note, placement)
         self.device = pick_device(config.device)
-        self.model, new = load_scorer(directory, config.dtype, self.device)
+        self.model, new = load_scorer(directory, config.dtype, self.device, mapped=placement.count > 1)
         self.tokenizer = load_tokenizer(directory)
         self._generation = _generation_config(directory)
         self.stop_tokens = _stops(self._generation)
@@ -72,8 +75,9 @@ class ScorerLearner:
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.version = 0
         self.pool = TileThreads(config.threads or 1)
-        self._backbone = backbone_of(self.model, config.checkpointing, self.pool)
+        self._backbone = backbone_of(self.model, config.checkpointing, self.pool, joined=placement.count == 1)
         self.threads = choose_threads(config.threads, self.device, self.model, self._trial, note)
+        placement.place(self.model, self._backbone)
         self._optimizer = self._new_optimizer()
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
@@ -91,13 +95,14 @@ class ScorerLearner:
 
         @torch.no_grad()
         def read(rows: list[int]) -> None:
-            part = self._scores([rollouts[row] for row in rows])
-            result[torch.tensor(rows), : part.shape[1]] = part.to(result)
+            part = self._scores(rows_or_shortest(rollouts, rows))
+            if rows:
+                result[torch.tensor(rows), : part.shape[1]] = part.to(result)
 
         while True:
             try:
                 self.budget.each(rollouts, read, bool(self.slower))
-                return result
+                return self.placement.total(result)
             except MicroBatchTooLarge:
                 continue
 
@@ -124,8 +129,9 @@ class ScorerLearner:
             raise ValueError(f"a scorer says nothing of {', '.join(sorted(outputs))}")
 
         def learn(rows: list[int]) -> None:
-            said = Outputs(self._scores([rollouts[row] for row in rows]))
-            cotangent = coefficients(rows, said.map(lambda tensor: tensor.detach().cpu()))
+            said = Outputs(self._scores(rows_or_shortest(rollouts, rows)))
+            plain = said.map(lambda tensor: tensor.detach().cpu())
+            cotangent = self.placement.agreed(lambda: coefficients(rows, plain), plain, empty=not rows)
             with self.pool.inside(self._backbone.tiled):
                 send_back(said, cotangent)
 
@@ -148,7 +154,10 @@ class ScorerLearner:
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
         micro_batch = MicroBatch.of(rollouts, self.device, after=True)
         with self.pool.inside(self._backbone.tiled):
-            return micro_batch.spread(scores_of(self._backbone(micro_batch), self.model.score.weight))
+            return self.placement.run(
+                self.model,
+                lambda: micro_batch.spread(scores_of(self._backbone(micro_batch), self.model.score.weight)),
+            )
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
@@ -177,20 +186,24 @@ class ScorerLearner:
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """See ``trainable.Trainable``."""
-        named = self.model.named_parameters(remove_duplicate=False)
-        return ((name, parameter.detach()) for name, parameter in named)
+        return whole_weights(self.placement, self.model)
 
     def save(self, directory: Path) -> None:
         """Writes what ``AutoModelForSequenceClassification`` and ``AutoTokenizer`` load: the same weights to the
         bit, and a pad token that ends no text."""
-        save_model(self.model, directory)
+        model = self.placement.whole_model(self.model)
+        if self.placement.rank:
+            return
+        save_model(model, directory)
         self.tokenizer.save_pretrained(directory)
         if self._generation is not None:
             self._generation.save_pretrained(directory)
 
     def write(self, directory: Path) -> None:
         """See ``trainable.Trainable``."""
-        save_state(directory, self.state())
+        state = self.placement.whole(self.state())
+        if not self.placement.rank:
+            save_state(directory, state)
 
     def read(self, directory: Path) -> None:
         """See ``trainable.Trainable``."""
@@ -208,7 +221,7 @@ class ScorerLearner:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state``, on the weights it was taken with."""
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load_state_dict(state["optimizer"], self.placement.part)
         self.version = state["version"]
         self.threads = self.config.threads or state["threads"]
         self.budget.tokens = min(self.budget.tokens, state.get("tokens_per_micro_batch", self.budget.tokens))

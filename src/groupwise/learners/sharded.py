@@ -1,203 +1,251 @@
-"""The learner of several processes, as its run sees it: rank 0, which has all others do what is asked of it."""
+"""This module is a learner of several processes as the run sees it: what is asked of it, every process does."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from dataclasses import replace
+from itertools import count, zip_longest
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from groupwise.algorithm import Algorithm
 from groupwise.errors import UserError
-from groupwise.learners.backward import CoefficientFunction
-from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
-from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
-from groupwise.learners.memory import MicroBatchBudget
+from groupwise.learners.fingerprint import different, model_fingerprint
+from groupwise.learners.follower import alone, opened, tallies_of
+from groupwise.learners.launch import started_by_torchrun
 from groupwise.learners.options import LearnerOptions
-from groupwise.learners.other_parts import other_parts
-from groupwise.learners.ranks import ranks_of
-from groupwise.learners.shard import Shard
+from groupwise.learners.ranks import Ranks, ranks_of
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Network
-from groupwise.storage.tensors import save_state
-from groupwise.types import Rollout
+from groupwise.types import Example, Rollout
 
 _numbers = count()
 
 
 class ShardedLearner:
-    """This learner is a ``trainable.Policy`` whose parameters lie in several processes. ``model`` is a plain copy of
-    the whole, which engines sample from."""
-
-    half_precision = False
-    slower = ""
+    """A ``trainable.Policy``, or a scorer, whose parameters lie in several processes. This one is rank 0."""
 
     def __init__(
         self,
-        config: LearnerOptions,
-        processes: int,
-        seconds: float,
+        ranks: Ranks,
+        kind: str,
+        options: LearnerOptions,
         directory: Path | str,
+        *others: Any,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.config = config
-        self.device, self.tokenizer = "cpu", load_tokenizer(directory)
-        if pick_device(config.device) != "cpu":
-            raise UserError("learner FSDP: several processes compute on the CPU alone yet; expected learner.device cpu")
-        self.model = load_policy(directory, config.dtype, "cpu", self.tokenizer, note).requires_grad_(False)
-        self._other_parts = other_parts(directory, self.model, note)
-        self.context_tokens = context_of(self.model, self.tokenizer)
-        self.stop_tokens = generation_stops(self.model)
-        self.threads = config.threads or 1
-        self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note)
-        self._number, self._open = next(_numbers), True
-        self._ranks = ranks_of(processes, seconds)
-        with self._ranks.watched():
-            self._ranks.tell(self._number, "open", config, str(directory))
-            self._shard = Shard(config, str(directory))
-        self._ranks.learners += 1
+        self._ranks, self._number, self._closed = ranks, next(_numbers), False
+        ranks.users += 1
+        alike = kind, options, str(directory), *others
+        try:
+            self._compare_models(str(directory))
+            self._part = ranks.call(lambda: opened(*alike, note), self._number, "open", (*alike, _silent))[0]
+        except BaseException:
+            self._closed = True
+            self._let_go()
+            raise
+        self.tokenizer, self.stop_tokens = self._part.tokenizer, self._part.stop_tokens
+        self.context_tokens, self.half_precision = self._part.context_tokens, self._part.half_precision
+        self.policy = self if kind == "policy" else None
 
-    def _ask(self, name: str, *arguments: Any, **here: Any) -> Any:
-        """Has the method called in every process; ``here``: with what is for this one alone."""
-        with self._ranks.watched():
-            self._ranks.tell(self._number, name, *arguments)
-            return getattr(self._shard, name)(*arguments, **here)
+    def _compare_models(self, directory: str) -> None:
+        """Raises UserError where another process has other files under this name."""
+        ours, *every = self._ranks.call(lambda: model_fingerprint(directory), self._number, "model", (directory,))
+        for rank, theirs in enumerate(every, 1):
+            if other := different(ours, theirs):
+                raise UserError(
+                    f"rank {rank} of {self._ranks.count} has another model in {directory} ({other[0]} differs); "
+                    "expected the same files in every process"
+                )
 
     @property
     def version(self) -> int:
         """See ``trainable.Trainable``."""
-        return self._shard.version
+        return int(self._part.version)
 
     @property
-    def policy(self) -> ShardedLearner:
-        """See ``trainable.Trainable``."""
-        return self
+    def threads(self) -> int:
+        """See ``trainable.Trainable``: of each process."""
+        return int(self._part.threads)
 
     @property
-    def memory(self) -> LocalMemory:
+    def memory(self) -> ShardedMemory:
         """See ``trainable.Trainable``."""
-        return LocalMemory(self)
+        return ShardedMemory(self, self._part)
 
     def remarks(self) -> list[str]:
         """See ``trainable.Trainable``."""
-        return [f"learner: {self._ranks.count} processes, each with its part of every parameter"]
+        return [f"{self._ranks.count} processes, each with a part of every parameter", *self._part.remarks()]
+
+    def in_all(self, work: Callable[[], Any], name: str, *arguments: Any) -> list[Any]:
+        """Has the others do what ``name`` says while this process does ``work``: what they returned, by rank."""
+        return self._ranks.call(work, self._number, name, arguments)
+
+    def everywhere(self, name: str, *arguments: Any) -> Any:
+        """Calls a method in every process; what this one returned."""
+        return self._ranks.call(lambda: getattr(self._part, name)(*arguments), self._number, name, arguments)[0]
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
-        """See ``trainable.Policy``. Raises UserError for a critic."""
-        if critic != "none":
-            raise UserError(
-                f"learner FSDP: a critic ({critic}) is not computed by several processes yet; expected learner Local, "
-                "or a recipe without a critic"
-            )
-        self._ask("start_stage", reference)
+        """See ``trainable.Trainable``."""
+        self.everywhere("start_stage", reference, critic)
 
     def refresh_reference(self) -> None:
         """See ``trainable.Policy``."""
-        self._ask("refresh_reference")
-
-    def live_module(self) -> nn.Module:
-        """See ``trainable.Policy``."""
-        return self.model  # type: ignore[no-any-return]
+        self.everywhere("refresh_reference")
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
-        if reference and self._shard.reference is None:
-            raise RuntimeError('this stage has no reference policy: start_stage(reference="") makes one')
-        width, exact = max((len(rollout.tokens) for rollout in rollouts), default=0), self.config.dtype == "float64"
-        result = torch.zeros(len(rollouts), width, dtype=torch.float64 if exact else torch.float32)
-        for rows, part in self._ask("read_rows", rollouts, temperature, reference):
-            result[torch.tensor(rows), : part.shape[1]] = part.to(result)
-        return result
+        """See ``trainable.Policy``."""
+        asked = (bare(rollouts), temperature, *([reference] if self.policy else []))
+        found: Tensor = self.everywhere("logprobs", *asked)
+        return found
 
-    def values(self, rollouts: Sequence[Rollout]) -> NoReturn:
-        """See ``trainable.Policy``. Raises RuntimeError: there is no critic."""
-        raise RuntimeError("this stage has no critic")
+    def values(self, rollouts: Sequence[Rollout]) -> Tensor:
+        """See ``trainable.Policy``."""
+        found: Tensor = self.everywhere("values", bare(rollouts))
+        return found
 
     def accumulate(
         self, batch: TrainBatch, algorithm: Algorithm, *, on_rows: Callable[[int], None] = lambda rows: None
     ) -> Tally:
-        """See ``trainable.Trainable``. Raises UserError for outputs that several processes do not compute yet."""
-        self._refuse(algorithm.outputs)
-        tally, raised = self._ask("accumulate", batch, algorithm, on_rows=on_rows)
-        if raised is not None:
-            raise raised
-        return tally  # type: ignore[no-any-return]
-
-    def backward(
-        self,
-        rollouts: Sequence[Rollout],
-        temperature: float,
-        coefficients: CoefficientFunction,
-        outputs: frozenset[str] = frozenset(),
-        together: Sequence[int] | None = None,
-    ) -> None:
-        """Tries how much memory a step takes, in every process: whatever the coefficients are, they count as 0."""
-        self._refuse(outputs)
-        self._ask("rehearse", rollouts, outputs, together)
-
-    def _refuse(self, outputs: frozenset[str]) -> None:
-        for name in sorted(outputs & {"exact_kl", "values"}):
-            raise UserError(
-                f"learner FSDP: {name.replace('_', ' ')} is not computed by several processes yet; expected learner "
-                "Local"
-            )
+        """See ``trainable.Trainable``. Tallies are added up in the order of the micro-batches, as in one process."""
+        nothing: Any = None
+        sourceless = replace(algorithm, source=nothing)  # which may hold what can't travel, and has done its work
+        sent = replace(batch, rollouts=bare(batch.rollouts)), sourceless
+        every = self._ranks.call(
+            lambda: tallies_of(self._part, batch, algorithm, on_rows), self._number, "accumulate", sent
+        )
+        ordered = [tally for turn in zip_longest(*every) for tally in turn if tally is not None]
+        return Tally.total([Tally.counts(batch), *ordered])
 
     def discard(self) -> None:
         """See ``trainable.Trainable``."""
-        if self._ranks.alive:
-            self._ask("discard")
+        self.everywhere("discard")
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
         """See ``trainable.Trainable``."""
-        norms, finite = self._ask("step", count, learning_rate)
-        self._take_weights()
-        return {"grad_norm": norms[0], "learning_rate": learning_rate, "skipped_updates": float(not finite)}
-
-    @torch.no_grad()
-    def _take_weights(self) -> None:
-        weights = self._ask("weights")
-        for name, parameter in self.model.named_parameters():
-            parameter.copy_(weights[name])
+        metrics: dict[str, float] = self.everywhere("step", count, learning_rate, critic_learning_rate)
+        return metrics
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """See ``trainable.Trainable``."""
-        return ((name, weight.detach()) for name, weight in self.model.named_parameters(remove_duplicate=False))
+        """See ``trainable.Trainable``: one whole tensor at a time, of all processes' parts."""
+        return self._ranks.stream(self._part.weights, self._number, "weights", ())
+
+    def live_module(self) -> nn.Module | None:
+        """None: nowhere is the model whole, other than beside adapters."""
+        return self._part.live_module() if self._part.config.lora.rank else None  # type: ignore[no-any-return]
 
     def save(self, directory: Path) -> None:
-        """Writes what ``AutoModelForCausalLM`` and ``AutoTokenizer`` load."""
-        save_model(self.model, directory)
-        self._other_parts.put_back(directory)
-        self.tokenizer.save_pretrained(directory)
-
-    def merge_loss(self) -> str:
-        """See ``trainable.Policy``: there are no adapters."""
-        return ""
+        """See ``trainable.Trainable``."""
+        self.everywhere("save", directory)
 
     def load_left(self, directory: Path) -> None:
-        """See ``trainable.Policy``: nothing is left there."""
+        """See ``trainable.Policy``."""
+        self.everywhere("load_left", directory)
 
-    def state(self) -> dict[str, Any]:
-        """Returns what ``write`` writes, in whole tensors: ``Local`` reads it too."""
-        return self._ask("state")  # type: ignore[no-any-return]
+    def merge_loss(self) -> str:
+        """See ``trainable.Policy``."""
+        return str(self._part.merge_loss())
 
     def write(self, directory: Path) -> None:
         """See ``trainable.Trainable``."""
-        save_state(directory, self.state())
+        self.everywhere("write", directory)
 
     def read(self, directory: Path) -> None:
         """See ``trainable.Trainable``."""
-        self._ask("read", str(directory))
+        self.everywhere("read", directory)
 
     def close(self) -> None:
-        """Lets the parts go; the processes stay for the next learner and end with this one."""
-        if self._open:
-            self._open = False
-            self._ranks.learners -= 1
-            if self._ranks.alive:
-                with self._ranks.watched():
-                    self._ranks.tell(self._number, "close")
+        """See ``trainable.Trainable``. The other processes stay for the next learner, and end with this one."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._ranks.is_over:
+                self._ranks.call(self._part.close, self._number, "close", ())
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._ranks.users -= 1
+        if self._ranks.lost:
+            self._ranks.close()
+
+
+class ShardedMemory(LocalMemory):
+    """This memory is that of rank 0, which holds as much as the others."""
+
+    def __init__(self, learner: ShardedLearner, part: Any) -> None:
+        super().__init__(part)
+        self._whole, self._own = learner, part.memory
+
+    def try_step(
+        self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
+    ) -> None:
+        """See ``trainable.Memory``: in every process at once."""
+        asked = bare(rollouts), outputs, together
+        self._whole.in_all(lambda: self._own.try_step(*asked), "try_step", *asked)
+
+    def saved_bytes(self) -> int:
+        """See ``trainable.Memory``: a parameter in parts says the size of the whole."""
+        if self._learner.config.lora.rank:
+            return int(self._own.saved_bytes())
+        return sum(parameter.numel() * parameter.itemsize for parameter in self._learner.model.parameters())
+
+    def written_bytes(self) -> int:
+        """See ``trainable.Memory``: of whole tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(self._learner.state()))
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, dict):
+        for part in state.values():
+            yield from _tensors(part)
+    elif isinstance(state, list | tuple):
+        for part in state:
+            yield from _tensors(part)
+
+
+def _silent(text: str) -> None:
+    """Hears what rank 0 has said already."""
+
+
+def bare(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
+    """What a network and an algorithm read of rollouts: neither columns of their rows nor texts travel."""
+    prompts = {id(each.prompt): each.prompt for each in rollouts}
+    for number, prompt in prompts.items():
+        prompts[number] = replace(prompt, example=Example(prompt.example.id, ""), messages=())
+    return tuple(replace(each, prompt=prompts[id(each.prompt)], text="", scores={}, messages=()) for each in rollouts)
+
+
+def open_sharded(
+    options: LearnerOptions,
+    processes: int,
+    timeout_seconds: float,
+    kind: str,
+    directory: Path | str,
+    *others: Any,
+    note: Callable[[str], None],
+) -> ShardedLearner:
+    """Opens a learner, of the kind ``policy`` or ``scorer``, in so many processes; 0: as many as there are. Raises
+    UserError for another number than torchrun started, and for options that parts of parameters can't have."""
+    if options.optimizer_bits == 8:
+        raise UserError("learner.optimizer_bits 8: its blocks of 256 do not divide among processes; expected 32")
+    given = int(os.environ["WORLD_SIZE"]) if started_by_torchrun() else 0
+    if processes and given and processes != given:
+        raise UserError(f"learner.processes {processes}: torchrun started {given}; expected the same, or 0")
+    count = processes or given or torch.cuda.device_count() or 2
+    alike = alone(options, count, cores())
+    return ShardedLearner(ranks_of(count, timeout_seconds), kind, alike, directory, *others, note=note)
+
+
+def cores() -> int:
+    """Counts the processor cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,82 +1,185 @@
-"""A language model in parts: every process holds a part of each parameter, and all of a block while it computes it."""
+"""This module keeps a part of every parameter in each of several processes, by torch's ``fully_shard``.
+
+Gradients are sums over processes, never means, as everywhere in this package: ``step`` divides by the count.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
 from types import MethodType
-from typing import Any
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map
 
-from groupwise.errors import UserError
+from groupwise.algorithm import Outputs
 from groupwise.learners.hidden_states import PackedBackbone
-from groupwise.learners.logprobs import LanguageModel, token_outputs
-from groupwise.learners.micro_batch import MicroBatch
+from groupwise.learners.placement import Placement, StoppedElsewhere
+
+T = TypeVar("T")
+OUTPUTS = tuple(field.name for field in fields(Outputs))
 
 
-def mesh_of_all() -> DeviceMesh:
-    """All ranks in one line."""
-    return init_device_mesh("cpu", (dist.get_world_size(),))
+class Sharded(Placement):
+    """Of every parameter each process holds the rows that ``fully_shard`` gives it.
+
+    Parameters that were never placed (adapters, and what they stand beside) are whole in every process, and their
+    gradients are added up before a step.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.rank, self.count, self.device = dist.get_rank(), dist.get_world_size(), device
+        self.mesh: DeviceMesh = init_device_mesh(device, (self.count,))
+        self._skeletons: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+        self.rows = 0
+        """In the present micro-batches of all processes."""
+
+    def place(self, model: nn.Module, backbone: Any = None) -> None:
+        """Shards every block by itself, and what is around them with the model."""
+        self._skeletons[model] = _skeleton(model)
+        for block in _blocks(model):
+            self._shard(block, resharded=True)
+        self._shard(model, resharded=False)
+        _call_inside(model, "whole_inside", lambda work: work())
+        if backbone is not None:
+            self.compute_in_parts(model, backbone)
+
+    def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
+        if isinstance(backbone, PackedBackbone):
+            for number, block in enumerate(_blocks(model)):
+                _call_inside(block, "packed", backbone.trunk.blocks[number])
+                backbone.trunk.blocks[number] = cast(Any, block).packed
+
+    @torch.no_grad()
+    def copied(self, model: Any, trunk: bool = False) -> Any:
+        """Copies parts to parts: at no time is more of it in this process."""
+        if model not in self._skeletons:
+            return copy.deepcopy(model.base_model if trunk else model)
+        self.let_go(model)
+        made, source = copy.deepcopy(self._skeletons[model]), model
+        if trunk:
+            made, source = made.base_model, model.base_model
+        self.place(made)
+        made._apply(lambda tensor: torch.empty_like(tensor, device=self.device) if tensor.is_meta else tensor)
+        for into, given in zip(made.parameters(), source.parameters(), strict=True):
+            into.to_local().copy_(given.to_local())
+        return made
+
+    def _shard(self, module: nn.Module, resharded: bool) -> None:
+        wide = MixedPrecisionPolicy(reduce_dtype=torch.float32)
+        half = any(parameter.itemsize < 4 for parameter in module.parameters())
+        fully_shard(
+            module,
+            mesh=self.mesh,
+            reshard_after_forward=resharded,
+            mp_policy=wide if half else MixedPrecisionPolicy(),
+        )
+        sharded: Any = module
+        sharded.set_gradient_divide_factor(1.0)
+        sharded.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sum, which a factor asks for otherwise
+
+    def run(self, model: nn.Module, work: Callable[[], T]) -> T:
+        inside: Any = getattr(model, "whole_inside", None)
+        return work() if inside is None else inside(work)
+
+    def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
+        every = list(parts)
+        for start in range(0, len(every), self.count):
+            place, self.rows = start + self.rank, sum(map(len, every[start : start + self.count]))
+            yield every[place] if place < len(every) else []
+
+    def agreed(self, ask: Callable[[], Outputs], said: Outputs, empty: bool) -> Outputs:
+        given, error = Outputs(torch.zeros_like(said.logprobs)), None
+        try:
+            given = given if empty else ask()
+        except BaseException as raised:
+            error = raised
+        named = [float(getattr(given, name) is not None) for name in OUTPUTS]
+        flags = torch.tensor([float(error is not None), *named])
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        if error is not None:
+            raise error
+        if flags[0]:
+            raise StoppedElsewhere
+        wanted = [name for name, flag in zip(OUTPUTS, flags[1:].tolist(), strict=True) if flag]
+        filled: dict[str, Any] = {}
+        for name in wanted:
+            mine = getattr(given, name)
+            filled[name] = torch.zeros_like(getattr(said, name)) if mine is None else mine
+        return Outputs(**filled)
+
+    def let_go(self, model: nn.Module) -> None:
+        if isinstance(model, FSDPModule):
+            model.reshard()
+
+    def total(self, tensor: Tensor) -> Tensor:
+        dist.all_reduce(tensor)
+        return tensor
+
+    @torch.no_grad()
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        for parameter in parameters:
+            if not isinstance(parameter, DTensor):
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
+
+    def whole(self, state: Any) -> Any:
+        return tree_map(self._whole, state)
+
+    def _whole(self, part: Any) -> Any:
+        if not isinstance(part, DTensor):
+            return part
+        tensor = part.full_tensor()
+        return None if self.rank else tensor
+
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        if not isinstance(like, DTensor):
+            return tensor
+        return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+    @torch.no_grad()
+    def whole_model(self, model: Any) -> Any:
+        if model not in self._skeletons:
+            return model
+        self.let_go(model)
+        skeleton = self._skeletons[model]
+        named = dict(model.named_parameters())
+        filled: dict[int, Any] = {}
+        for name, empty in skeleton.named_parameters():
+            tensor = named[name].full_tensor()
+            if not self.rank:
+                filled[id(empty)] = nn.Parameter(tensor, requires_grad=empty.requires_grad)
+        return model if self.rank else copy.deepcopy(skeleton, filled)
 
 
-def shard(network: LanguageModel, mesh: DeviceMesh) -> None:
-    """Leaves each rank its part of the parameters. ``model.said(...)`` is then how the network is asked: all of the
-    head is there meanwhile. Raises UserError for an architecture that is not known by its parts."""
-    model, backbone = network.model, network.backbone
-    if not isinstance(backbone, PackedBackbone):
-        raise UserError(f"learner FSDP: {backbone.fallback_reason}; several processes compute known blocks alone; "
-                        "expected learner Local")  # fmt: skip
-    trunk, blocks = backbone.trunk, list(model.base_model.layers)
-    for number, (block, plain) in enumerate(zip(blocks, trunk.blocks, strict=True)):
-        fully_shard(block, mesh=mesh)
-        block.packed = _without_self(plain, block)
-        register_fsdp_forward_method(block, "packed")
-        trunk.blocks[number] = _late(block)
-    fully_shard(model, mesh=mesh)
-
-    def said(self: Any, part: MicroBatch, temperature: float, entropy_gradient: bool) -> tuple[Tensor, Tensor | None]:
-        found = token_outputs(network(part), part, temperature, entropy_gradient=entropy_gradient)
-        return found.logprobs, found.entropy
-
-    model.said = MethodType(said, model)
-    register_fsdp_forward_method(model, "said")
-    for module in (model, *blocks):
-        module.set_gradient_divide_factor(1.0)  # the sum of the ranks' gradients, not their mean
-        module.set_force_sum_reduction_for_comms(True)  # gloo has no product before the sum
+def _skeleton(model: nn.Module) -> Any:
+    """The model without memory for its parameters: to be filled with whole ones, since a sharded one can't be
+    copied."""
+    empty: dict[int, Any] = {
+        id(each): nn.Parameter(torch.empty_like(each, device="meta"), requires_grad=each.requires_grad)
+        for each in model.parameters()
+    }
+    return copy.deepcopy(model, empty)
 
 
-def _without_self(plain: Any, block: nn.Module) -> Any:
-    return MethodType(lambda self, *given: plain(*given), block)
+def _blocks(model: Any) -> Sequence[nn.Module]:
+    """The layers of its trunk: the list of modules that holds most parameters."""
+    trunk = getattr(model, "base_model", model)
+    lists = [module for module in trunk.modules() if isinstance(module, nn.ModuleList)]
+    sizes = [sum(parameter.numel() for parameter in each.parameters()) for each in lists]
+    return list(lists[sizes.index(max(sizes))]) if lists else []
 
 
-def _late(block: Any) -> Any:
-    return lambda *given: block.packed(*given)
-
-
-@torch.no_grad()
-def whole(value: Any) -> Any:
-    """Returns the same nested dicts and lists with whole tensors in the place of parts. All ranks call it."""
-    if isinstance(value, DTensor):
-        return value.full_tensor()
-    if isinstance(value, Mapping):
-        return {key: whole(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [whole(part) for part in value]
-    return value
-
-
-def part_of(tensor: Tensor, mesh: DeviceMesh) -> DTensor:
-    """This rank's part of a tensor that every rank has."""
-    return distribute_tensor(tensor, mesh, [Shard(0)], src_data_rank=None)
-
-
-@torch.no_grad()
-def fill(model: Any, tensors: Mapping[str, Tensor], mesh: DeviceMesh) -> None:
-    """Copies whole tensors into the parts, by their names."""
-    for name, parameter in model.named_parameters():
-        parameter.copy_(part_of(tensors[name], mesh))
+def _call_inside(module: Any, name: str, work: Callable[..., Any]) -> None:
+    """Makes ``module.name(...)`` call ``work(...)`` while the module's parameters are whole."""
+    setattr(module, name, MethodType(lambda self, *given: work(*given), module))
+    register_fsdp_forward_method(module, name)

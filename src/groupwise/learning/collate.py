@@ -35,7 +35,7 @@ def signals_of(groups: Sequence[Group], weights: Mapping[str, float] | None = No
 
 
 def longest(rows: Iterable[Sequence[object]]) -> int:
-    """The width of a table whose rows are these."""
+    """Returns the width of a table whose rows are these."""
     return max(map(len, rows))
 
 

@@ -43,7 +43,7 @@ def refuse_bad(signals: Signals, outputs: Outputs, found: Coefficients) -> None:
 
 
 def _in_order(signals: Signals, outputs: Outputs, found: Coefficients) -> Iterator[tuple[str, Tensor]]:
-    """``[b, T]`` tensors that are there; what is made of others comes after them."""
+    """Yields ``[b, T]`` tensors that are there; what is made of others comes after them."""
     learned = [(name, vars(signals)[name]) for name in (*MADE_BEFORE, "advantages")]
     learned += [(name, vars(outputs)[name]) for name in SAID]
     learned += [("coefficients", vars(found.cotangent)[name]) for name in SAID]

@@ -47,7 +47,7 @@ class Tally:
 
     @staticmethod
     def counts(batch: TrainBatch) -> Tally:
-        """The denominators of a batch: a learner adds them once for each that it is given."""
+        """Returns the denominators of a batch: a learner adds them once for each that it is given."""
         mask = batch.signals.mask
         return Tally(batch.count, float(mask.sum()), float(own_tokens(batch.signals).sum()))
 
@@ -87,7 +87,7 @@ class Tally:
 
 
 def coefficients(batch: TrainBatch, algorithm: Algorithm, outputs: Outputs) -> tuple[Outputs, Tally]:
-    """The gradient coefficients ∂J/∂outputs of a batch's rows, undivided, and what was seen there.
+    """Computes the gradient coefficients ∂J/∂outputs of a batch's rows, undivided, and what was seen there.
 
     ``outputs`` are the network's, as wide as ``batch.signals``. The tally has none of ``Tally.counts``; where a number
     is not finite it has no sums, and says which.
@@ -119,7 +119,7 @@ def coefficients(batch: TrainBatch, algorithm: Algorithm, outputs: Outputs) -> t
 def _sums(
     algorithm: Algorithm, signals: Signals, outputs: Outputs, found: Coefficients
 ) -> Iterator[tuple[str, Tensor]]:
-    """What is summed over the tokens of a micro-batch, by the metric's name."""
+    """Returns what is summed over the tokens of a micro-batch, by the metric's name."""
     yield "objective", found.objective
     if outputs.values is not None and signals.returns is not None:
         error = (outputs.values - signals.returns).square() / 2
@@ -139,14 +139,14 @@ def _sums(
 
 
 def _located(bad: BadNumber, batch: TrainBatch) -> BadNumber:
-    """The same, by its row of the draw and with its example's name."""
+    """Returns the same, by its row of the draw and with its example's name."""
     if bad.row is None:
         return bad
     return replace(bad, row=batch.rows[bad.row], example=batch.rollouts[bad.row].prompt.example.id)
 
 
 def _stacked(tables: Sequence[Tensor]) -> Tensor:
-    """``[rows, T]`` of all, filled up with zeros to the widest."""
+    """Returns ``[rows, T]`` of all, filled up with zeros to the widest."""
     width = max((table.shape[1] for table in tables), default=0)
     stacked = torch.zeros(sum(len(table) for table in tables), width)
     start = 0
@@ -159,8 +159,8 @@ def _stacked(tables: Sequence[Tensor]) -> Tensor:
 def _distances(
     logprobs: Tensor, batch: TrainBatch, off_policy: Tensor
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, float]]:
-    """Sum and number of tokens of how far the learner is from those whose completions it learns from, and the largest:
-    from other policies, and from itself as it was when it drew (drift)."""
+    """Returns sum and number of tokens of how far the learner is from those whose completions it learns from, and the
+    largest: from other policies, and from itself as it was when it drew (drift)."""
     behavior = batch.signals.behavior_logprobs
     assert behavior is not None
     mask = batch.signals.mask & off_policy

@@ -37,7 +37,7 @@ class TrainBatch:
         )
 
     def part(self, places: Sequence[int]) -> TrainBatch:
-        """The rows at these places of the batch, no wider than their longest completion."""
+        """Returns the rows at these places of the batch, no wider than their longest completion."""
         rollouts = tuple(self.rollouts[place] for place in places)
         width = max((len(rollout.tokens) for rollout in rollouts), default=0)
         return replace(
@@ -56,7 +56,7 @@ class TrainBatch:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no token is learned from: its gradient is 0 whatever the weights are, and nothing divides it."""
+        """Says whether no token is learned from: its gradient is 0 whatever the weights are, and nothing divides it."""
         assert self.signals.learned is not None
         return not (self.count and self.signals.learned.any())
 

@@ -88,13 +88,16 @@ class Trainable(Protocol):
         """Counts optimiser updates."""
         ...
 
-    threads: int
-    """CPU threads that it computes with; a resumed run is given the number that it began with."""
     tokenizer: Any
     stop_tokens: tuple[int, ...]
     """Ids that end a completion by the model's generation config."""
     context_tokens: int
     """Prompt and completion together are at most this long."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that it computes with; a resumed run is given the number that it began with."""
+        ...
 
     @property
     def policy(self) -> Policy | None:
@@ -108,7 +111,7 @@ class Trainable(Protocol):
 
     @property
     def half_precision(self) -> bool:
-        """Whether weights have 16 bits, so that engine and learner round differently."""
+        """Says whether weights have 16 bits, so that engine and learner round differently."""
         ...
 
     def remarks(self) -> list[str]:
@@ -196,11 +199,17 @@ class LearnerConfig(Protocol):
 
     @property
     def rounds_adapters(self) -> bool:
-        """Whether the policy is more than the weights of its saved model, since ``dtype`` rounds what adapters add."""
+        """Says whether the policy is more than the weights of its saved model, since ``dtype`` rounds what adapters
+        add."""
         ...
 
     def with_threads(self, threads: int) -> Self:
         """Returns these options with so many CPU threads, unless they name a number of their own."""
+        ...
+
+    def over(self, processes: int) -> LearnerConfig:
+        """Returns these options for so many processes; 0: as many as were started. Raises UserError for a learner of
+        one process alone."""
         ...
 
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> Policy:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import pyarrow
     from torch import Tensor
 
-VERSION = "4"
+VERSION = "5"
 """Of the schema, in each file's metadata under ``groupwise.ledger``; files of version 1 have none. From 3 on there are
 ``versions``: which weights drew which tokens (``Rollout.spans``); from 4 on ``stop``, ``turns``, ``messages`` and
-``world_seed`` of episodes, None without an environment."""
+``world_seed`` of episodes, None without an environment; from 5 on ``restarts``, which are empty but where the
+conversation of an episode was written anew."""
 
 
 def schema() -> pyarrow.Schema:
@@ -40,6 +41,7 @@ def schema() -> pyarrow.Schema:
         "reward": pa.float64(),
         "stop": pa.string(),
         "turns": ids,
+        "restarts": ids,
         "messages": pa.string(),
         "world_seed": pa.int64(),
         "correct": pa.bool_(),
@@ -92,6 +94,7 @@ def _plain(stage: str, record: StepRecord) -> dict[str, Any]:
         "versions": [[{"version": drawn_by, "end": end} for drawn_by, end in each.spans] for each in rollouts],
         "stop": [rollout.stop for rollout in rollouts],
         "turns": [rollout.turns if rollout.stop else None for rollout in rollouts],
+        "restarts": [rollout.restarts for rollout in rollouts],
         "messages": [_said(rollout) for rollout in rollouts],
         "world_seed": [rollout.prompt.world for rollout in rollouts],
         "correct": [rollout.correct for rollout in rollouts],

@@ -128,7 +128,7 @@ def block_plan(
 
 def _fast(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
     """Whether the kernels compute it."""
-    widths: tuple[int, ...] = blueprint.width, blueprint.head_dim
+    widths: tuple[int, ...] = (blueprint.width, blueprint.head_dim)
     if layer.down is not None and known([layer.down]):
         widths = *widths, base_of(layer.down).weight.shape[1]
     return learn.fits(like, widths) and blueprint.head_dim <= learn.LARGEST_HEAD

@@ -17,14 +17,17 @@ from torch import Tensor, nn
 def share_storage(modules: Sequence[nn.Module]) -> None:
     """Lays the weights (and biases) of linear layers side by side in memory; each keeps its name, shape and values.
 
-    Layers of another kind than ``nn.Linear``, with an adapter or without, stay as they are.
+    Layers of another kind than ``nn.Linear``, with an adapter or without, stay as they are, and so do parameters of
+    which other processes hold a part.
     """
     if not known(modules):
         return
     modules = [base_of(module) for module in modules]
     for name in ("weight", "bias"):
         parameters = [parameter for module in modules if (parameter := module._parameters.get(name)) is not None]
-        if len(parameters) != len(modules) or side_by_side([parameter.data for parameter in parameters]):
+        if len(parameters) != len(modules) or any(type(parameter.data) is not Tensor for parameter in parameters):
+            continue
+        if side_by_side([parameter.data for parameter in parameters]):
             continue
         joint = torch.cat([parameter.data for parameter in parameters])
         for parameter, part in zip(parameters, joint.split([len(p) for p in parameters]), strict=True):

@@ -33,11 +33,17 @@ class Trunk:
     ``reach`` makes them more.
 
     ``recompute``: with gradient, a block keeps its input alone and is computed again in the backward pass
-    (Chen et al., arXiv 1604.06174). ``pool``: whose threads compute; else as many as torch has.
+    (Chen et al., arXiv 1604.06174). ``pool``: whose threads compute; else as many as torch has. ``joined``: weights
+    that are read together are laid side by side in memory.
     """
 
     def __init__(
-        self, blueprint: Blueprint, length: int, recompute: bool = False, pool: TileThreads | None = None
+        self,
+        blueprint: Blueprint,
+        length: int,
+        recompute: bool = False,
+        pool: TileThreads | None = None,
+        joined: bool = True,
     ) -> None:
         self.blueprint, self.recompute = blueprint, recompute
         self.pool = pool or TileThreads(torch.get_num_threads())
@@ -45,7 +51,7 @@ class Trunk:
         """What is called for each block: a learner of many processes has its own call around each."""
         self.length = 0
         self.tables: list[tuple[Tensor, Tensor]] = []
-        for layer in blueprint.layers:
+        for layer in blueprint.layers if joined else ():
             share_storage(layer.inward)
             share_storage(layer.gate_up)
         self.reach(length)

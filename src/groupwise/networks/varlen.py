@@ -46,7 +46,11 @@ def varlen_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
 
 
 def parts_of(packing: Packing) -> tuple[Part, Part]:
-    """Returns each prompt and each completion with itself; the completions of each family with its prompt."""
+    """Returns each prompt and each completion with itself; the completions of each family with its prompt.
+
+    A prompt with a single completion is one sequence with it, so that documents and demonstrations are in the first
+    part alone.
+    """
     device = packing.tokens.device
     if device not in packing.plans:
         packing.plans[device] = _alone(packing, device), _prompts(packing, device)
@@ -54,8 +58,12 @@ def parts_of(packing: Packing) -> tuple[Part, Part]:
 
 
 def _alone(packing: Packing, device: torch.device) -> Part:
-    prompts, completions = packing.prompts[:, :2], packing.completions
-    spans = torch.cat((prompts, completions))
+    prompts, completions = packing.prompts[:, :2].clone(), packing.completions
+    single = _single(packing)
+    prompts[single, 1] += completions[packing.prompts[single, 2].long(), 1]
+    shared = torch.ones(len(completions), dtype=torch.bool)
+    shared[packing.prompts[single, 2].long()] = False
+    spans = torch.cat((prompts, completions[shared]))
     lengths = spans[spans[:, 0].argsort(stable=True), 1]
     ends = _ends(lengths[lengths > 0], device)
     longest = int(lengths.max())
@@ -63,15 +71,24 @@ def _alone(packing: Packing, device: torch.device) -> Part:
 
 
 def _prompts(packing: Packing, device: torch.device) -> Part:
-    owners = torch.arange(packing.families).repeat_interleave(packing.prompts[:, 3] - packing.prompts[:, 2])
-    after = torch.zeros(packing.families, dtype=torch.int32).index_add(0, owners, packing.completions[:, 1])
+    several = packing.prompts[~_single(packing)]
+    after, asking = [], torch.zeros(len(packing.tokens), dtype=torch.bool)
     prompt = torch.zeros(len(packing.tokens), dtype=torch.bool)
-    for start, length, _, _ in packing.prompts.tolist():
+    for start, length, first, last in several.tolist():
         prompt[start : start + length] = True
-    queries, keys = ((~prompt).nonzero()[:, 0].to(device), prompt.nonzero()[:, 0].to(device))
-    lengths = packing.prompts[:, 1]
-    most = int(after.max()), int(lengths.max())
-    return Part(queries, keys, _ends(after, device), _ends(lengths, device), *most, causal=False)
+        members = packing.completions[first:last]
+        after.append(int(members[:, 1].sum()))
+        asking[start + length : start + length + after[-1]] = True
+    queries, keys = (places.nonzero()[:, 0].to(device) for places in (asking, prompt))
+    lengths = several[:, 1]
+    most = max(after, default=0), max(lengths.tolist(), default=0)
+    counts = torch.tensor(after, dtype=torch.int32)
+    return Part(queries, keys, _ends(counts, device), _ends(lengths, device), *most, causal=False)
+
+
+def _single(packing: Packing) -> Tensor:
+    """Of each family whether it has one completion, which then follows its prompt."""
+    return packing.prompts[:, 3] - packing.prompts[:, 2] == 1
 
 
 def _ends(lengths: Tensor, device: torch.device) -> Tensor:

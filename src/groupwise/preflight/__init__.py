@@ -21,7 +21,7 @@ from groupwise.learners.thread_trial import one_thread_plan
 from groupwise.output.counting import counted
 from groupwise.preflight import cost, data, probe, rewards
 from groupwise.preflight.arithmetic import tell_batch
-from groupwise.preflight.episodes import refuse_unbegun, tell_episodes
+from groupwise.preflight.episodes import heard_at_most, refuse_unbegun, tell_episodes
 from groupwise.preflight.findings import Finding, Notebook
 from groupwise.preflight.first_step import try_first_step
 from groupwise.preflight.without_model import tell_what_is_known
@@ -173,7 +173,7 @@ class _StageCheck:
             if len(stage.task.train)
             else []
         )
-        longest = max((len(each.prompt.tokens) + len(each.tokens) for each in rollouts), default=0)
+        longest = max((each.length for each in rollouts), default=0)
         notes.try_part("batch", lambda: tell_batch(notes, stage, self.recipe.learner, longest))
         notes.try_part("data", lambda: data.tell_rows(notes, stage, context, self.limit))
         if not len(stage.task.train):
@@ -188,9 +188,15 @@ class _StageCheck:
             notes.try_part("reward", lambda: rewards.tell_gold(notes, stage.task))
             if not any(each.part == "reward" and each.kind == "problem" for each in notes.findings):
                 notes.try_part("reward", lambda: rewards.ask_about_rows(stage, context, self._evaluated(), self.limit))
-        drawn = self._probe() if stage.algorithm.source.sampled_by() == "learner" and rollouts else None
+        source = stage.algorithm.source
+        drawn = (
+            self._probe() if source.sampled_by() == "learner" and rollouts and not source.samples_by_itself() else None
+        )
         if begun and self._all_readable() and not self.unheard:
             notes.try_part("first step", lambda: try_first_step(notes, stage, context, self.learner, self.limit))
+        if drawn and stage.task.episodes is not None:
+            heard = heard_at_most(stage.task.episodes, flatten(drawn.groups))
+            rollouts = longest_rollouts(stage, context, self.recipe.learner.tokens_per_micro_batch, heard)
         if begun and rollouts:
             notes.try_part("memory", partial(self._cost, rollouts, drawn))
 

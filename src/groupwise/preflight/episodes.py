@@ -94,6 +94,8 @@ def _tell_template(notes: Notebook, context: DrawContext, episodes: EpisodeRewar
     if plain:
         tell = notes.problem if renderer.converses == "refuse" else notes.remark
         tell("template", f"it rewrites the conversation: {plain}")
+    elif thinking and renderer.converses == "branch":
+        notes.fact("template", "it only appends; behind a turn that thinks the next one begins a sequence of its own")
     elif thinking:
         notes.remark("template", f"it only appends, but not behind a turn that thinks: {thinking}")
     else:
@@ -131,7 +133,7 @@ def _tell_context(
     most, turns = stage.algorithm.source.max_completion_tokens, episodes.turns
     said = min(most, turns.most * (turns.turn_tokens or most))
     prompt = max(len(rollout.prompt.tokens) for rollout in rollouts)
-    heard = [len(list(run)) for rollout in rollouts for own, run in groupby(rollout.mask) if not own]
+    heard = [size for rollout in rollouts for size in _heard(rollout)]
     room = min(turns.context_tokens or context.engine.context_tokens, context.engine.context_tokens)
     between = max(heard, default=0)
     needed = prompt + said + (turns.most - 1) * between
@@ -143,6 +145,24 @@ def _tell_context(
         notes.remark("context", f"an episode may need {words}: then it ends there, and its stop reason is context")
     else:
         notes.fact("context", words, needed=needed, room=room, prompt=prompt, sampled=said, heard=between)
+
+
+def heard_at_most(episodes: EpisodeReward, rollouts: Sequence[Rollout]) -> int:
+    """Returns how many tokens the longest episode holds beside the row's prompt and what the model says, where its
+    environment says as much at each turn as it said in these."""
+    opening = max((len(rollout.prompt.tokens) for rollout in rollouts), default=0)
+    between = max((size for rollout in rollouts for size in _heard(rollout)), default=0)
+    return opening + (episodes.turns.most - 1) * between
+
+
+def _heard(rollout: Rollout) -> Iterator[int]:
+    """Tokens of each stretch between turns, but for conversations that were written anew."""
+    start = 0
+    for own, run in groupby(rollout.mask):
+        size = len(list(run))
+        if not own and start not in rollout.restarts:
+            yield size
+        start += size
 
 
 def _play_again(notes: Notebook, context: DrawContext, episodes: EpisodeReward, rollouts: Sequence[Rollout]) -> None:

@@ -32,8 +32,8 @@ class Unreachable(Exception):  # noqa: N818 - it says what is the case
     """This error says that there is no connection."""
 
 
-class Refused(Exception):  # noqa: N818
-    """The server replied, and with something else than what was asked for."""
+class UnusableReply(Exception):  # noqa: N818
+    """The server replied with something else than what was asked for."""
 
     def __init__(self, reason: str, by_server: bool = False, may_pass: bool = True) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ def post_json(address: str, body: Any, headers: Mapping[str, str], deadline: flo
     """Sends ``body`` and returns the reply's JSON, before ``deadline`` (``time.monotonic``).
 
     Raises TimeoutError at the deadline, also where the server goes on sending; Unreachable where there is no
-    connection or it breaks; Refused for a status other than 200, and for a reply that is not JSON or longer than
+    connection or it breaks; UnusableReply for a status other than 200, and for a reply that is not JSON or longer than
     4 MiB. Redirections are not followed. No header is part of any message, not even where the server says it back.
     """
     secrets = tuple(
@@ -70,7 +70,7 @@ def post_json(address: str, body: Any, headers: Mapping[str, str], deadline: flo
             raise TimeoutError("no reply in time") from error
         broken = isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError)
         reason = f"{type(error).__name__}: {_shown(str(error), secrets)}"
-        raise (Refused(reason) if broken else Unreachable(reason)) from error
+        raise (UnusableReply(reason) if broken else Unreachable(reason)) from error
     finally:
         connection.close()
     return _read(status, data, secrets)
@@ -114,10 +114,10 @@ def _shown(text: str, secrets: Sequence[str]) -> str:
 def _read(status: int, data: bytes, secrets: Sequence[str] = ()) -> Reply:
     if status != 200:
         reason = f"answered {status}: {_shown(data[:READ_LETTERS].decode('utf-8', 'replace'), secrets)}"
-        raise Refused(reason, by_server=status in REFUSALS, may_pass=status >= 500 or status in PASSING)
+        raise UnusableReply(reason, by_server=status in REFUSALS, may_pass=status >= 500 or status in PASSING)
     if len(data) > REPLY_BYTES:
-        raise Refused(f"the reply is longer than {REPLY_BYTES >> 20} MiB", may_pass=False)
+        raise UnusableReply(f"the reply is longer than {REPLY_BYTES >> 20} MiB", may_pass=False)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Refused("the reply is not JSON") from error
+        raise UnusableReply("the reply is not JSON") from error

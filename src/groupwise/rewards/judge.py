@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from groupwise.errors import UserError
 from groupwise.isolation.deadlines import stacks
 from groupwise.output.masking import names_secret
-from groupwise.rewards.http import Refused, Reply, Unreachable, post_json
+from groupwise.rewards.http import Reply, Unreachable, UnusableReply, post_json
 from groupwise.types import Rollout, Score
 
 PROMPT = """You grade an answer to a task. The task, the reference answer where there is one, and the answer to grade
@@ -184,7 +184,7 @@ class Judge:
             return _Verdict(Score(None, "timeout"), str(error), final=True)
         except Unreachable as error:
             return _Verdict(Score(None, "failed"), str(error), unreachable=True)
-        except Refused as error:
+        except UnusableReply as error:
             return _Verdict(Score(None, "failed"), str(error), final=not error.may_pass, refused=error.by_server)
         text = reply_text(reply)
         if text is None:

@@ -164,8 +164,7 @@ class ModelReward:
         return Score(solution_score(list(steps.values()), self.aggregate), steps=steps if self.each_step else {})
 
     def _fits(self, rollout: Rollout) -> bool:
-        length = len(rollout.prompt.tokens) + len(rollout.tokens)
-        return any(rollout.mask) and length <= self._scorer.context_tokens
+        return any(rollout.mask) and rollout.length <= self._scorer.context_tokens
 
     def _check_text(self, rollouts: Sequence[Rollout]) -> None:
         """Where the policy's tokenizer is not known: what the scorer reads in sampled ids is the completion's text."""

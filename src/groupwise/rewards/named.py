@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -158,12 +159,21 @@ def _load(source: str, spec: str) -> ModuleType:
         raise UserError(f"reward '{spec}': importing {source} raised {type(error).__name__}: {what}") from error
 
 
+class _AsItStands(SourceFileLoader):
+    """This loader compiles the file anew, so that an edit within a second counts, and leaves nothing beside it."""
+
+    def get_code(self, fullname: str) -> Any:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _load_file(path: Path, spec: str) -> ModuleType:
     if not path.is_file():
         near = _suggestion(path.name, [file.name for file in path.parent.glob("*.py")])
         raise UserError(f"reward '{spec}': there is no file {path}{near}")
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    module_spec: Any = importlib.util.spec_from_file_location(f"groupwise_reward_{path.stem}_{digest}", path)
+    name = f"groupwise_reward_{path.stem}_{digest}"
+    module_spec: Any = importlib.util.spec_from_file_location(name, path, loader=_AsItStands(name, str(path)))
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_spec.name] = module  # dataclasses and pickle look a module up by its name
     folder = path.resolve().parent

@@ -16,7 +16,7 @@ from groupwise.isolation.pool import Outcome
 from groupwise.isolation.program_process import START_SECONDS
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
 from groupwise.rewards.answers import FinalAnswer, references_of
-from groupwise.rewards.programs import program
+from groupwise.rewards.program_text import program
 from groupwise.rewards.reading.equality import compare_values, tolerance
 from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.spans import Reference

@@ -17,8 +17,8 @@ from groupwise.isolation.guarded_calls import GuardedCalls
 from groupwise.isolation.pool import Outcome
 from groupwise.isolation.program_process import START_SECONDS, ProgramOutput
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
-from groupwise.rewards.answers import TEXT_CHARACTERS
 from groupwise.rewards.program_names import Names, names_of
+from groupwise.rewards.program_text import begun_with, program
 from groupwise.types import Example, Rollout, Score
 
 COLUMNS = ("tests", "test_list", "test_cases", "input_output", "test")
@@ -29,7 +29,6 @@ EXPECTED = (
 TIMEOUTS_TRIED = 2
 """Of one program; its further tests then count as not passed."""
 _CHECK = re.compile(r"^(?:def[ \t]+check\b|check[ \t]*=)", re.MULTILINE)
-_FENCE = re.compile(r"^[ \t]*```[^\n]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,9 @@ class Code:
     output_bytes: int = 1 << 20
     threads: bool = False
     """Programs may start threads, where bubblewrap and namespaces are to be had; further processes never."""
+    begun: str = ""
+    """A column with the beginning of a program, which the completion goes on with or writes anew (HumanEval's
+    ``prompt``); it stands before what the completion says."""
 
     @property
     def sandbox(self) -> Sandbox:
@@ -107,13 +109,17 @@ class Code:
 
     def _outcomes(self, rollouts: Sequence[Rollout], stops: bool) -> list[Outcome]:
         self.sandbox.check()
-        sources = [program(rollout.text).encode("utf-8", "surrogatepass") for rollout in rollouts]
+        sources = [self._source(rollout).encode("utf-8", "surrogatepass") for rollout in rollouts]
         tests = [row_tests(rollout.prompt.example, self.column) for rollout in rollouts]
         names = [_names(rollout.prompt.example, self.column) for rollout in rollouts]
         calls = [(*call, stops) for call in zip(sources, tests, names, strict=True)]
         longest = (self.time_limit_seconds + 3 * START_SECONDS) * max(map(len, tests), default=1)
         outcomes = dict(self._guarded.run(calls, longest))
         return [outcomes[row] for row in range(len(rollouts))]
+
+    def _source(self, rollout: Rollout) -> str:
+        source = program(rollout.text)
+        return begun_with(rollout.prompt.example, self.begun, source) if self.begun else source
 
     @functools.cached_property
     def _guarded(self) -> GuardedCalls:
@@ -163,16 +169,6 @@ def _as_score(outcome: Outcome) -> Score:
         return Score(None, outcome.status, reason=outcome.reason)
     value = outcome.value["value"]
     return Score(0.0, "unparseable") if value is None else Score(value)
-
-
-def program(text: str) -> str:
-    """The last fenced block that is closed, or all of the text where nothing is fenced."""
-    text = text[-TEXT_CHARACTERS:]
-    fences = list(_FENCE.finditer(text))
-    if len(fences) < 2:
-        return text if not fences else text[fences[0].end() :]
-    last = len(fences) // 2 * 2
-    return text[fences[last - 2].end() : fences[last - 1].start()]
 
 
 def row_tests(example: Example, column: str = "") -> list[InputOutputTest | str]:

@@ -17,10 +17,10 @@ SHOWN = 3
 Recipe = Mapping[str, Any]
 
 FREE = re.compile(
-    r"checkpoints\..*|evaluation\..*|evaluate_first|sinks(?:\..*)?|engine\.threads"
+    r"checkpoints\..*|learner\.(is|processes|timeout_seconds)|evaluation\..*|evaluate_first|sinks(?:\..*)?|engine\.threads"
     r"|stages\.\d+\.(checkpoint_every|evaluate_every|most_skipped_steps|most_unscored)"
 )
-"""What no number of a step depends on."""
+"""What no number of a step depends on, other than by rounding: several processes add in another order than one."""
 QUICK = ("evaluation.during", "evaluation.during_samples")
 """Of the evaluations inside a stage; the others are made again under another plan."""
 LENGTH = re.compile(r"stages\.(\d+)\.(?:steps|schedule_steps)")

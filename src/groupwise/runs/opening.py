@@ -53,7 +53,10 @@ class Opener:
         live = learner.policy.live_module()
         if live is not None and stage.algorithm.source.lag():
             live = copy.deepcopy(live).requires_grad_(False)
-        return self.recipe.engine.open(present, live, learner.tokenizer, self.note)
+        options = self.recipe.learner
+        return self.recipe.engine.open(
+            present, live, learner.tokenizer, self.note, dtype=options.dtype, device=options.device
+        )
 
     def engine_on(self, source: Path | str, ours: Any) -> RolloutEngine:
         """Opens an engine on a policy that nothing trains. Raises UserError where it does not speak the tokens of the

@@ -245,9 +245,9 @@ class Session:
                 progress = Progress.of({name: value for name, value in load_progress(resumed).items() if name != BEST})
                 restore_pending(algorithm.source, context, progress.position, resumed, progress.pending)
                 resume.record_resumption(self.place, stage.name, progress.step)
-        if stage.task.source:
-            self.sink.note(f"{stage.name}: {stage.task.source}")
-        self.sink.note(f"{stage.name}: the model sees {shown_prompt(context.renderer, stage.task)}")
+        told = [stage.task.source] if stage.task.source else []
+        told.append(f"the model sees {shown_prompt(context.renderer, stage.task)}")
+        self.sink.note(f"{stage.name}: {'; '.join(told)}")
         if tried := rehearse(stage, context, learner.memory, self.recipe.learner.tokens_per_micro_batch):
             self.sink.note(f"{stage.name}: {tried}")
         if not resumed and learner.policy:

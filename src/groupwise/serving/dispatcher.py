@@ -116,6 +116,9 @@ class Dispatcher:
                     self._running[stream.submit(drawing.request)] = drawing
                 except ValueError as error:
                     drawing.heard.put(Refusal(400, str(error)))
+                except Exception as error:  # the stream is no good; this request is in no list any more
+                    drawing.heard.put(error)
+                    raise
 
     def _tell(self, event: Event) -> None:
         drawing = self._running.get(event.request)

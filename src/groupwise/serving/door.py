@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
-import math
-import os
 import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
@@ -20,8 +16,9 @@ from groupwise.protocols import RolloutEngine
 from groupwise.seeding import stable_seed
 from groupwise.serving.answer import Choice, Form, TextPieces, read_choice
 from groupwise.serving.dispatcher import Dispatcher, Drawing
+from groupwise.serving.episodes import EpisodeRules, EpisodeStore
 from groupwise.serving.refusal import Refusal
-from groupwise.serving.request import Asked
+from groupwise.serving.request import Asked, is_finite
 from groupwise.serving.sessions import Opening, Session, opening_of, plain_renderer
 from groupwise.tokens.channels import CHANNEL
 from groupwise.tokens.renderer import Renderer
@@ -36,29 +33,6 @@ class ClientGone(Exception):  # noqa: N818 - nobody is told
     """The client has hung up."""
 
 
-class EpisodeFile:
-    """A file that did not exist before, which holds one JSON line a sequence of an episode, each whole at once."""
-
-    def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        try:
-            self._file = os.fdopen(os.open(path, flags, 0o600), "ab")
-        except FileExistsError:
-            raise UserError(f"--out {path}: exists already; choose another name, or move it away") from None
-        except FileNotFoundError:
-            raise UserError(f"--out {path}: no such directory; make it first") from None
-
-    def write(self, lines: list[dict[str, Any]]) -> None:
-        """Adds the lines of one episode."""
-        self._file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-
 class Door:
     """Answers what clients ask, and keeps what belongs to a session. Every method may be called from any thread."""
 
@@ -67,11 +41,12 @@ class Door:
         engine: RolloutEngine,
         renderer: Renderer,
         model: str,
-        file: EpisodeFile | None = None,
+        file: EpisodeStore | None = None,
         seed: int = 0,
         wait_seconds: float = 600.0,
+        rules: EpisodeRules | None = None,
     ) -> None:
-        self.model, self.file, self.wait_seconds = model, file, wait_seconds
+        self.model, self.file, self.wait_seconds, self.rules = model, file, wait_seconds, rules
         self._engine, self._seed = engine, seed
         self._renderer = replace(renderer, converses="refuse")
         self._plain = plain_renderer(self._renderer)
@@ -80,6 +55,7 @@ class Door:
         self._over: set[str] = set()
         self._calls = itertools.count()
         self._lock = threading.Lock()  # of sessions, and of the tokenizer, which is no friend of threads
+        self._longest_token = max(map(len, renderer.tokenizer.get_vocab()), default=1)
         self._created = int(time.time())
 
     def models(self) -> dict[str, Any]:
@@ -99,8 +75,11 @@ class Door:
 
     def call(self, asked: Asked, name: str | None) -> Call:
         """Begins to draw what is asked, in the session of that name. Raises Refusal."""
+        self._refuse_long(asked)
         with self._lock:
             session = self._session(name) if name is not None else None
+            if self.rules is not None:
+                asked = self.rules.applied(asked, session)
             try:
                 opening, seeds = self._begin(asked, session)
             except UserError as error:
@@ -117,7 +96,7 @@ class Door:
         if not isinstance(body, dict) or set(body) - {"reward", "group"}:
             raise Refusal(400, 'expected {"reward": a number}, and perhaps "group": a text')
         value, group = body.get("reward"), body.get("group")
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not is_finite(value):
             raise Refusal(400, f"reward is {str(value)[:40]!r}; expected a finite number", "reward")
         if group is not None and not (isinstance(group, str) and 0 < len(group) <= 1024):
             raise Refusal(400, "group: expected a text of 1 to 1024 letters", "group")
@@ -140,6 +119,11 @@ class Door:
             if self._sessions.pop(name, None) is None:
                 raise Refusal(404, f"there is no session {name}")
         return {"session": name, "deleted": True}
+
+    def is_used_up(self, name: str) -> bool:
+        """Whether a session that is open has no tokens left, and has asked for more."""
+        with self._lock:
+            return name in self._sessions and self._sessions[name].is_used_up
 
     def close(self) -> int:
         """Ends everything; returns how many sessions had no reward yet."""
@@ -198,6 +182,14 @@ class Door:
             about = f"session {session.name} {number}"
         stream = f"{self._seed} {about}" if asked.seed is None else f"seed {asked.seed}"
         return opening, tuple(stable_seed("serve", stream, index) for index in range(asked.choices))
+
+    def _refuse_long(self, asked: Asked) -> None:
+        """Raises Refusal for what cannot fit however it is tokenised, before others wait for its being tokenised."""
+        letters = len(asked.text or "") + sum(len(message["content"] or "") for message in asked.messages)
+        context = self._engine.context_tokens
+        if letters > context * self._longest_token or len(asked.messages) > context:
+            seen = f"{letters:,} letters in {len(asked.messages) or 1:,} parts"
+            raise Refusal(400, f"the prompt has {seen}, more than the model's context of {context} tokens can hold")
 
     def _refuse_misfit(self, tokens: tuple[int, ...]) -> None:
         context, known = self._engine.context_tokens, len(self._renderer.tokenizer)

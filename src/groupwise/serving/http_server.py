@@ -182,9 +182,10 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, self.server.door.drop(session))
 
     def _draw(self, body: Any, session: str | None, is_chat: bool) -> None:
-        asked = read_request(body, is_chat, self.server.door.model)
-        headers = {"X-Ignored": ", ".join(asked.ignored)} if asked.ignored else {}
-        with closing(self.server.door.call(asked, session)) as call:  # who hangs up may do so before a first event
+        door = self.server.door
+        asked = read_request(body, is_chat, door.model if door.rules is None else "")
+        with closing(door.call(asked, session)) as call:  # who hangs up may do so before a first event
+            headers = {"X-Ignored": ", ".join(call.asked.ignored)} if call.asked.ignored else {}
             if not asked.streams:
                 return self._send(200, call.whole(self._is_gone), headers)
             return self._stream(call, headers)

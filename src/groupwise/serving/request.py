@@ -3,6 +3,7 @@ could matter, or is refused by its name."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,12 +70,13 @@ class Asked:
 
 
 def read_request(body: Any, is_chat: bool, model: str) -> Asked:
-    """Reads the body of a request. Raises Refusal for what has no place in it."""
+    """Reads the body of a request; ``model`` is the only name of one that may be asked, or empty. Raises Refusal for
+    what has no place in it."""
     if not isinstance(body, dict):
         raise Refusal(400, f"the body is {_kind(body)}; expected a JSON object")
     given = {name: value for name, value in body.items() if value is not None}
     _refuse_unknown(given, (*COMMON, *(CHAT if is_chat else TEXT)))
-    if given.get("model", model) != model:
+    if model and given.get("model", model) != model:
         raise Refusal(404, f"model is {given['model']!r}; there is {model!r}", "model")
     read = _Reader(given)
     options = read.one("stream_options", dict, {})
@@ -95,7 +97,9 @@ def read_request(body: Any, is_chat: bool, model: str) -> Asked:
     }
     if common["top_p"] <= 0:
         raise Refusal(400, "top_p is 0; expected more than 0, at most 1", "top_p")
-    return Asked(**common, **(_chat(given, read) if is_chat else _prompt(given)))
+    asked = Asked(**common, **(_chat(given, read) if is_chat else _prompt(given)))
+    _refuse_half_characters({name: given.get(name) for name in ("messages", "tools", "chat_template_kwargs")})
+    return asked
 
 
 def _chat(given: Mapping[str, Any], read: _Reader) -> dict[str, Any]:
@@ -123,6 +127,12 @@ def _prompt(given: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(prompt, list) and len(prompt) > 1 and all(isinstance(each, str | list) for each in prompt):
         raise Refusal(400, f"prompt has {len(prompt)} prompts; expected one a request", "prompt")
     raise Refusal(400, "prompt: expected a text, or a list of token ids", "prompt")
+
+
+def _refuse_half_characters(given: Mapping[str, Any]) -> None:
+    """Raises Refusal for half a surrogate pair in any text that a template may write."""
+    for name, value in given.items():
+        _encodable(json.dumps(value, ensure_ascii=False), name)
 
 
 def _max_tokens(read: _Reader) -> int | None:
@@ -178,10 +188,18 @@ class _Reader:
         value = self.given.get(name, default)
         if value is None:
             return None
-        if not fits(value) or not math.isfinite(value) or not least <= value <= most:
-            seen = value if type(value) in (int, float) else _kind(value)
+        if not fits(value) or not is_finite(value) or not least <= value <= most:
+            seen = str(value)[:40] if type(value) in (int, float) else _kind(value)
             raise Refusal(400, f"{name} is {seen}; expected {kind} from {least} to {most}", name)
         return value
+
+
+def is_finite(value: float) -> bool:
+    """Whether it is a number that a float can be."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 _KINDS = {bool: "true or false", dict: "an object", list: "a list", str: "a text"}

@@ -39,6 +39,10 @@ class TokenSequence:
     """Index into ``tokens`` of each call's last sampled token."""
     finished: bool = True
     """Whether the last call ended by itself."""
+    version: int = 0
+    """Of the weights that drew it, the oldest where there were several."""
+    messages: tuple[Message, ...] = ()
+    """What was said so far."""
 
     def ids(self, length: int) -> tuple[int, ...]:
         """Returns the prompt and the first ``length`` tokens."""
@@ -50,6 +54,7 @@ class TokenSequence:
         self.mask += [False] * len(between) + [True] * len(completion.tokens)
         self.logprobs += [0.0] * len(between) + list(completion.logprobs)
         self.support += [()] * len(between) + list(completion.support or [()] * len(completion.tokens))
+        self.version = min(self.version, completion.version) if self.turns else completion.version
         self.turns.append(len(self.tokens) - 1)
         self.finished = completion.finished
 
@@ -63,6 +68,8 @@ class TokenSequence:
             "turns": self.turns,
             "finished": self.finished,
             "temperature": self.temperature,
+            "version": self.version,
+            "messages": self.messages,
         }
         return plain | ({"support": self.support} if any(self.support) else {})
 
@@ -93,6 +100,10 @@ class Session:
     def __init__(self, name: str) -> None:
         self.name, self.calls = name, 0
         self.sequences: list[TokenSequence] = []
+        self.sampled = 0
+        """Tokens that were drawn, in all."""
+        self.is_used_up = False
+        """Whether a call was refused because there were as many as there may be."""
         self._places: dict[str, Place] = {}
         self._text_places: dict[tuple[int, str], Place] = {}
         self._lock = threading.Lock()
@@ -120,6 +131,8 @@ class Session:
                 sequence, between = TokenSequence(opening.tokens, asked.temperature), ()
                 self.sequences.append(sequence)
             sequence.add(between, completion)
+            sequence.messages = (*asked.messages, said) if said is not None else asked.messages
+            self.sampled += len(completion.tokens)
             place = Place(sequence, len(sequence.tokens))
             if said is None:
                 return

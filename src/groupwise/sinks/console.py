@@ -74,8 +74,10 @@ class Terminal(Sink):
             self._tell(step, values)
 
     def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
-        """Prints a line each; the whole texts lie in evaluation.json, or are the report's."""
-        for which, each in chosen.items():
+        """Prints a line for the best and for the worst; trackers have a random one, too, and the whole texts lie in
+        evaluation.json, or are the report's."""
+        extremes = {which: each for which, each in chosen.items() if which in ("best", "worst")}
+        for which, each in (extremes or chosen).items():
             reward = "no reward" if each.reward is None else f"reward {each.reward:.3g}"
             self.note(f"  {which}, {reward}: {_short(each.question, QUESTION)} → {_short(each.text, COMPLETION)}")
 

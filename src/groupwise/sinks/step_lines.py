@@ -39,9 +39,8 @@ ONLY_IF_ABOVE_ZERO = (
     "completions/clipped_ratio",
     "skipped_updates",
     "empty_updates",
-    "kl",
 )
-"""They get a column at the first step at which they are above 0."""
+"""They get a column at the first step at which they are above 0, and the header stands again only for that."""
 
 GAP = 2
 LONGEST_TITLE = 16

@@ -1,6 +1,7 @@
 """Sources say where the data comes from: the first part of the unified table (DeepSeekMath 5.1.1). A source is its
 options."""
 
+from groupwise.sources.agents import AgentPrograms
 from groupwise.sources.ahead import Ahead
 from groupwise.sources.demonstrations import Demonstrations
 from groupwise.sources.documents import Documents
@@ -18,6 +19,7 @@ from groupwise.sources.step_labels import StepLabels
 from groupwise.sources.stream import Stream
 
 __all__ = [
+    "AgentPrograms",
     "Ahead",
     "AllRollouts",
     "BestAndWorst",

@@ -26,7 +26,7 @@ class Demonstrations(Source):
         return RolloutBatch(found.groups, found.position, {"prompts_too_long": float(found.too_long)})
 
     def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
-        """The group that one row is. Raises UserError for a row without a demonstration."""
+        """Returns the group that one row is. Raises UserError for a row without a demonstration."""
         return (demonstrated(context, example),)
 
     def uses(self, example: Example) -> bool:

@@ -133,7 +133,7 @@ class _Reader:
         return sum(file.begun for file in self.files)
 
     def position(self) -> dict[str, Any]:
-        """Where the next sequence begins."""
+        """Says where the next sequence begins."""
         return {
             "prompts": self.begun,
             "files": [[file.begun, file.tokens] for file in self.files],
@@ -142,7 +142,7 @@ class _Reader:
         }
 
     def sequence(self, most: int, across: bool) -> tuple[Example, int, list[int]]:
-        """The document where it begins, the token before it, and at most so many tokens."""
+        """Returns the document where it begins, the token before it, and at most so many tokens."""
         self._open()
         assert self.document is not None
         example, ids = self.document
@@ -173,11 +173,11 @@ class _Reader:
                     raise UserError(f"{self.context.name}: every document of {self.context.task.name} is empty")
 
     def _next_file(self) -> int:
-        """The one that is furthest behind its share of the tokens."""
+        """Returns the one that is furthest behind its share of the tokens."""
         return min(range(len(self.files)), key=lambda each: (self.files[each].tokens / self.files[each].weight, each))
 
     def _read(self, number: int, taken: int) -> tuple[Example, tuple[int, ...]]:
-        """The document at that place in the order of its file, epoch after epoch."""
+        """Returns the document at that place in the order of its file, epoch after epoch."""
         file = self.files[number]
         epoch, place = divmod(taken, file.rows)
         order = shuffled(file.rows, stable_seed(self.context.seed, self.context.name, "documents", number, epoch))

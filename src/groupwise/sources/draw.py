@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from groupwise.errors import UserError
-from groupwise.protocols import RolloutEngine
+from groupwise.protocols import Position, RolloutBatch, RolloutEngine
 from groupwise.sources.reward_metrics import informative
 from groupwise.tasks.task import Task
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import OVER, Group, TrainerState
-
-Json = bool | int | float | str | None | Sequence["Json"] | Mapping[str, "Json"]
-Position = Mapping[str, Json]
-"""Where a source stands, as a checkpoint keeps it: plain values by name; an empty one is the beginning. ``prompts``
-counts those that were taken from the stream of prompts; what else is there is the source's own."""
 
 
 def prompts_taken(position: Position) -> int:
@@ -31,7 +26,7 @@ def prompts_taken(position: Position) -> int:
 
 
 def after_prompts(taken: int) -> Position:
-    """The position of a source that depends on nothing else."""
+    """Returns the position of a source that depends on nothing else."""
     return {"prompts": taken}
 
 
@@ -43,21 +38,6 @@ class OfflineGroups:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     sampled_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class RolloutBatch:
-    """The groups of one step, and where the source stands after it."""
-
-    groups: list[Group]
-    position: Position
-    metrics: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    sampled_tokens: int = 0
-    """By the engine, dropped groups included."""
-    waits: Mapping[str, float] = field(default_factory=dict)
-    """Of a draw that was made beside learning: seconds that the ``learner`` waited for it, and the ``engine`` before
-    it."""
 
 
 class PendingDraw(NamedTuple):
@@ -121,15 +101,15 @@ class DrawContext:
     """What such a source has at work: its own too."""
 
     def at(self, step: int, position: Position, serve: Callable[[], None] | None = None) -> DrawContext:
-        """The same context after ``step`` draws, the next of which begins at ``position``."""
+        """Returns the same context after ``step`` draws, the next of which begins at ``position``."""
         rows = max(len(self.task.train), 1)
         passes = -(-self.steps * self.prompts_per_step // rows)
         state = TrainerState(step, self.steps, prompts_taken(position) / rows, passes)
         return self.but(state=state, serve=serve or self.serve)
 
     def but(self, **values: Any) -> DrawContext:
-        """The same context with other values of some fields: what was gathered, told and drawn ahead is that of this
-        very one."""
+        """Returns the same context with other values of some fields: what was gathered, told and drawn ahead is that of
+        this very one."""
         there = copy.copy(self)
         for name, value in values.items():
             object.__setattr__(there, name, value)

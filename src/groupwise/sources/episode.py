@@ -30,6 +30,8 @@ class Episode:
         self.texts: list[str] = []
         self.earned: dict[int, float] = {}
         """By turn end, what the environment gave for it."""
+        self.restarts: list[int] = []
+        """Of each further sequence, its first token."""
         self.messages: tuple[Message, ...] = ()
         self.last_drawn: tuple[int, ...] = ()
         self.seconds = 0.0
@@ -37,6 +39,16 @@ class Episode:
         self.calls = self.malformed = 0
         self.has_begun = False
         self.went_wrong: Plain = {}
+
+    @property
+    def position(self) -> int:
+        """How many tokens the sequence has that the next turn would be drawn in."""
+        return len(self.tokens) - self.restarts[-1] if self.restarts else len(self.prompt.tokens) + len(self.tokens)
+
+    @property
+    def seed(self) -> int:
+        """Of the sequence's random stream."""
+        return self.request.seeds[self.at[1]]
 
     def begins(self, plain: Plain) -> None:
         """The environment's first words, which must be those that the prompt was opened with."""
@@ -75,7 +87,9 @@ class Episode:
         return tuple({name: text for name, text in message.items() if name != "reward"} for message in said)
 
     def goes_on(self, then: Sequence[int], request: Request, at: tuple[int, int]) -> None:
-        """The next turn is drawn behind ``then``."""
+        """The next turn is drawn behind ``then``; in a sequence of its own where ``request`` follows none."""
+        if request.follows is None:
+            self.restarts.append(len(self.tokens))
         self.tokens += then
         self.mask += [False] * len(then)
         self.logprobs += [0.0] * len(then)
@@ -100,6 +114,7 @@ class Episode:
             stop=stop,
             turns=tuple(self.ends),
             messages=self.messages,
+            restarts=tuple(self.restarts),
         )
 
     def _tools(self) -> dict[str, float]:

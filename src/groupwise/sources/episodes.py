@@ -14,14 +14,17 @@ from typing import Any
 
 from groupwise.environments.plain import Plain
 from groupwise.environments.turns import Turns
+from groupwise.errors import UserError
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.rewards.episodes import EpisodeReward
+from groupwise.seeding import stable_seed
 from groupwise.sources.episode import Episode
 from groupwise.sources.episode_metrics import WorldTime
 from groupwise.tasks.episode_rows import row_of, with_tools
+from groupwise.tokens.between import RewrittenError
 from groupwise.tokens.opening import opened
 from groupwise.tokens.renderer import Renderer
-from groupwise.types import CompletionEvent, Example, Prompt, Request, Rollout, Sampling
+from groupwise.types import CompletionEvent, Example, Message, Prompt, Request, Rollout, Sampling
 
 PATIENCE_SECONDS = 0.5  # for an answer, where nothing is drawn meanwhile
 
@@ -55,7 +58,10 @@ def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Pr
         return "it gave a reward before the model said anything"
     messages = opened(example.prompt, plain["says"])
     said = messages if renderer.is_chat else "".join(message["content"] for message in messages)
-    prompt = renderer.prompt(replace(example, prompt=said))
+    try:
+        prompt = renderer.prompt(replace(example, prompt=said))
+    except UserError as error:  # of what it said: other rows may do better
+        return str(error).removeprefix(f"{example.id}: ")
     return replace(prompt, example=example, world=seed, messages=messages)
 
 
@@ -165,8 +171,7 @@ class _Game:
         if episode.went_wrong:
             self._end(episode, episode.went_wrong)
         elif not event.completion.finished:
-            position = len(episode.prompt.tokens) + len(episode.tokens)
-            self._end(episode, {"stop": "context" if position >= self.context else "truncated"})
+            self._end(episode, {"stop": "context" if episode.position >= self.context else "truncated"})
         else:
             self.worlds.say(episode.world, reply)
 
@@ -198,10 +203,15 @@ class _Game:
         if len(episode.ends) >= self.turns.most:
             self._end(episode, {"stop": "turns"})
             return
-        before = (*episode.prompt.messages, *episode.messages)
-        then = self.renderer.between.ids(episode.prompt.example, before, messages, episode.tokens[-1])
+        try:
+            then, is_anew = self._written(episode, messages)
+        except RewrittenError:
+            raise
+        except UserError as error:  # the template refuses what was said
+            self._end(episode, {"failed": str(error).removeprefix(f"{episode.prompt.example.id}: ")})
+            return
         episode.messages += messages
-        position = len(episode.prompt.tokens) + len(episode.tokens) + len(then)
+        position = len(then) + (0 if is_anew else episode.position)
         if position >= self.context:
             self._end(episode, {"stop": "context"})
             return
@@ -210,14 +220,27 @@ class _Game:
             self._end(episode, {"stop": "truncated"})
             return
         request, index = episode.at
-        keep = len(episode.ends) + 1 < self.turns.most
-        further = episode.request.resumed(request, index, episode.last_drawn, then)
-        further = replace(further, max_tokens=room, keep=keep)
+        if is_anew:  # its random stream begins anew as well, and is another one
+            further = Request(then, (stable_seed(episode.seed, "sequence", len(episode.restarts) + 1),))
+        else:
+            further = episode.request.resumed(request, index, episode.last_drawn, then)
+        further = replace(further, max_tokens=room, keep=len(episode.ends) + 1 < self.turns.most)
         at = self.stream.submit(further), 0
         self._release(request)
         self.held[at[0]] = 1
         episode.goes_on(then, further, at)
         self.drawing[at] = episode
+
+    def _written(self, episode: Episode, said: tuple[Message, ...]) -> tuple[tuple[int, ...], bool]:
+        """What the next turn is drawn behind, and whether that is all of the conversation. Raises RewrittenError where
+        the template writes earlier turns otherwise now, and that may not be."""
+        example, before = episode.prompt.example, (*episode.prompt.messages, *episode.messages)
+        try:
+            return tuple(self.renderer.between.ids(example, before, said, episode.tokens[-1])), False
+        except RewrittenError:
+            if self.turns.rewritten != "branch":
+                raise
+            return self.renderer.between.anew(example, (*before, *said)), True
 
     def _room(self, position: int, sampled: int) -> int:
         """Tokens that the next turn may have."""

@@ -34,12 +34,12 @@ def calculations(text: str) -> tuple[str, ...]:
 
 
 def calculations_hold(text: str) -> bool:
-    """Whether every inline calculation of a solution is true; so also where there is none."""
+    """Says whether every inline calculation of a solution is true; so also where there is none."""
     return all(holds(found) for found in CALCULATION.findall(text))
 
 
 def holds(calculation: str) -> bool:
-    """Whether all sides of ``48/2=24`` are arithmetic and less than 1e-3 apart; False without ``=``."""
+    """Says whether all sides of ``48/2=24`` are arithmetic and less than 1e-3 apart; False without ``=``."""
     first, *others = (value_of(side) for side in calculation.split("="))
     if first is None or not others:
         return False

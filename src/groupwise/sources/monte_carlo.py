@@ -163,7 +163,7 @@ class _Labelling:
         return {name: float(self.counts[name]) for name in COUNTED}
 
     def labelled(self, sampled: ModelSamples) -> list[tuple[int, Rollout]]:
-        """Row number and solution with its labels as rewards, of those that have any."""
+        """Returns row number and solution with its labels as rewards, of those that have any."""
         pairs = [(row, rollout) for row, rollouts in sampled.rollouts.items() for rollout in rollouts]
         solutions = [(row, rollout) for row, rollout in pairs if self._new(row, rollout)]
         shares = self._shares(sampled, solutions)
@@ -181,7 +181,7 @@ class _Labelling:
         return found
 
     def _new(self, row: int, solution: Rollout) -> bool:
-        """Whether it has steps and no earlier one of its prompt has the same text."""
+        """Says whether it has steps and no earlier one of its prompt has the same text."""
         duplicate = (row, solution.text) in self.texts
         self.texts.add((row, solution.text))
         self.counts["solutions/duplicate"] += duplicate
@@ -189,7 +189,7 @@ class _Labelling:
         return not duplicate and bool(solution.steps)
 
     def _shares(self, sampled: ModelSamples, solutions: Sequence[tuple[int, Rollout]]) -> Mapping[Prefix, float | None]:
-        """Of each distinct prefix the label; None where the rule could judge no continuation of it."""
+        """Returns of each distinct prefix the label; None where the rule could judge no continuation of it."""
         prompts = {
             Prefix(row, solution.tokens[: end + 1]): solution.prompt
             for row, solution in solutions
@@ -207,7 +207,8 @@ class _Labelling:
         return {prefix: estimate(found) if found else None for prefix, found in verdicts.items()}
 
     def _continued(self, sampled: ModelSamples, prompts: Mapping[Prefix, Prompt]) -> list[tuple[Prefix, Rollout]]:
-        """Whole attempts, each begun by its prefix: of all prefixes in one batch, in the order they finished in."""
+        """Returns whole attempts, each begun by its prefix: of all prefixes in one batch, in the order they finished
+        in."""
         if not prompts:
             return []
         started, prefixes = time.perf_counter(), list(prompts)

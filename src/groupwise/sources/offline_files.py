@@ -18,7 +18,7 @@ from groupwise.storage.atomic import open_new
 from groupwise.types import Example, Group, Prompt, Rollout, Score
 from groupwise.values.metric_names import untimed
 
-LATER = ("versions", "stop", "turns", "messages")
+LATER = ("versions", "stop", "turns", "messages", "restarts")
 """Fields of a rollout that are written where they say something."""
 
 
@@ -141,7 +141,7 @@ def _rollout(prompt: Prompt, values: Mapping[str, Any]) -> Rollout:
         "scores": scores,
         "support": None if support is None else tuple(map(tuple, support)),
         "versions": tuple((version, end) for version, end in values.get("versions", ())),
-        **{name: tuple(values.get(name, ())) for name in ("turns", "messages")},
+        **{name: tuple(values.get(name, ())) for name in ("turns", "messages", "restarts")},
     }
     return Rollout(**{**values, **changed, "prompt": prompt})
 

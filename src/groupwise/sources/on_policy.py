@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Annotated, Literal
 
 from groupwise.algorithm import Algorithm, ConstantLength, Source
+from groupwise.output.counting import counted
 from groupwise.seeding import stable_seed
 from groupwise.sources.draw import DrawContext, Position, RolloutBatch, after_prompts, prompts_taken
 from groupwise.sources.reward_metrics import informative
@@ -141,21 +142,23 @@ class OnPolicy(Source):
     def next_prompts(self, context: DrawContext, taken: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
         """Returns prompts by their place in the stream, how many of it are taken then, and how many did not fit."""
         prompts: dict[int, Prompt] = {}
-        too_long, stream = 0, prompt_stream(context, taken)
+        too_long, unbegun, stream = 0, 0, prompt_stream(context, taken)
         while rows := list(islice(stream, wanted - len(prompts))):
             taken = rows[-1][1] + 1
             for (example, number), prompt in zip(rows, prompts_of(context, rows), strict=True):
                 if prompt is None:
+                    unbegun += 1
                     continue
                 if has_room(context, example, longest(prompt) + self.max_completion_tokens):
                     prompts[number] = prompt
                 else:
                     too_long += 1
-        refuse_nothing(len(prompts), context)
+        faults = f"{counted(unbegun, 'environment')} did not begin" if unbegun else ""
+        refuse_nothing(len(prompts), context, faults)
         return prompts, taken, too_long
 
     def _groups(self, context: DrawContext, sampler: Sampler, places: dict[int, Prompt]) -> list[Group]:
-        """One for each prompt, scored."""
+        """Samples and scores one group for each prompt."""
         prompts, size = list(places.values()), self.group_size
         stream = (context.seed, context.name, "sample")
         seeds = [tuple(stable_seed(*stream, place, index) for index in range(size)) for place in places]

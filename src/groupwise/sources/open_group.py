@@ -15,8 +15,8 @@ from groupwise.values.spans import Span
 
 
 @dataclass
-class Begun:
-    """What is drawn of one completion."""
+class PartialCompletion:
+    """This is what is drawn of one completion so far."""
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -50,7 +50,7 @@ class OpenGroup:
     def __init__(self, place: int, prompt: Prompt, seeds: Sequence[int], most: int, context_tokens: int) -> None:
         self.place, self.prompt, self.seeds = place, prompt, seeds
         self.most = min(most, context_tokens - len(prompt.tokens))
-        self.begun = [Begun() for _ in seeds]
+        self.begun = [PartialCompletion() for _ in seeds]
         self.oldest_step: int | None = None
 
     @property

@@ -49,7 +49,7 @@ def turns_differ(group: Group) -> bool:
 
 
 def _to_come(rollout: Rollout) -> list[float]:
-    """From each turn on, a run of tokens that the policy sampled: the sum of the rewards."""
+    """Returns the sum of the rewards from each turn on, a run of tokens that the policy sampled."""
     before = (False, *rollout.mask)
     begins = [place for place, sampled in enumerate(rollout.mask) if sampled and not before[place]]
     return [sum(value for place, value in rollout.rewards.items() if place >= begin) for begin in begins]
@@ -62,7 +62,8 @@ def signal_of(algorithm: Algorithm) -> Callable[[Group], bool]:
 
 
 def reward_metrics(groups: list[Group], signal: Callable[[Group], bool] = informative) -> dict[str, float]:
-    """``reward``; and of groups of several ``reward_std`` (mean of their own, Bessel) and the share without signal."""
+    """Returns ``reward``; and of groups of several ``reward_std`` (mean of their own, Bessel) and the share without
+    signal."""
     rewards = [[r.reward for r in group.rollouts if r.reward is not None] for group in groups]
     flat = [value for group in rewards for value in group]
     metrics = {"reward": _mean(flat)} if flat else {}
@@ -85,7 +86,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _std(values: Sequence[float]) -> float:
-    """0 where they are equal but for rounding."""
+    """Computes the standard deviation; 0 where they are equal but for rounding."""
     if not differ(values):
         return 0.0
     scaled, factor = in_range(values)

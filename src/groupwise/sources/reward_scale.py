@@ -19,7 +19,7 @@ from groupwise.types import Prompt, Rollout, Sampling
 
 
 def unmeasured(rewards: Sequence[Reward]) -> dict[str, Standardised]:
-    """The scales, by the names of their rewards, that lack their numbers."""
+    """Returns the scales, by the names of their rewards, that lack their numbers."""
     scales = {reward.name: reward.scale for reward in model_rewards(rewards)}
     return {name: scale for name, scale in scales.items() if isinstance(scale, Standardised) and not scale.is_known()}
 
@@ -45,7 +45,7 @@ def measure_scales(
 
 
 def _sampled(context: DrawContext, scale: Standardised, how: Sampling) -> list[Rollout]:
-    """The first prompts of the stage's stream, with streams of random numbers that no draw of it has."""
+    """Samples for the first prompts of the stage's stream, with streams of random numbers that no draw of it has."""
     prompts: list[Prompt] = []
     for example, _ in islice(prompt_stream(context), len(context.task.train)):
         prompt = context.renderer.prompt(example)

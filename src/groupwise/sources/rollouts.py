@@ -46,7 +46,7 @@ def as_rollout(
 
 
 def with_steps(rollout: Rollout, renderer: Renderer, steps: Segmentation) -> Rollout:
-    """The same with the tokens at which its steps end; EOS belongs to none."""
+    """Returns the same with the tokens at which its steps end; EOS belongs to none."""
     return replace(rollout, steps=step_ends(renderer.pieces(rollout.tokens), steps.ends(rollout.text)))
 
 
@@ -72,7 +72,7 @@ def drawn(
 
 
 def _judge(context: DrawContext) -> Judge | None:
-    """The task's, where its reward is asked anyway or the stage asks for verdicts."""
+    """Returns the task's judge, where its reward is asked anyway or the stage asks for verdicts."""
     judge = context.task.judge
     is_among_scores = judge is not None and (judge.reward in context.task.rewards or context.asks_verdicts)
     return judge if is_among_scores else None
@@ -122,8 +122,8 @@ class Sampler:
         return groups
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        """The same with the task's rewards, and with its judge's verdict where that is one of them or the stage asks
-        for verdicts; as they are where the task has no rewards.
+        """Returns the same with the task's rewards, and with its judge's verdict where that is one of them or the stage
+        asks for verdicts; as they are where the task has no rewards.
 
         Raises UserError where rewards time out or fail on more of them than the stage allows.
         """
@@ -198,6 +198,6 @@ class Sampler:
 
     @property
     def _rewards(self) -> Sequence[Reward]:
-        """All that are asked."""
+        """Returns all rewards that are asked."""
         rewards = self.context.task.rewards
         return rewards if self._judge is None or self._judge.reward in rewards else (*rewards, self._judge.reward)

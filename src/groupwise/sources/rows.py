@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,7 +50,7 @@ def row_stream(context: DrawContext, taken: int) -> Iterator[tuple[int, int]]:
 
 
 def rows_of(context: DrawContext) -> Sequence[Example]:
-    """The task's training rows. Raises UserError where there are none."""
+    """Returns the task's training rows. Raises UserError where there are none."""
     rows = context.task.train
     if len(rows) == 0:
         raise UserError(f"{context.name}: task {context.task.name} has no training rows")
@@ -106,14 +107,17 @@ def first_prompt(rollouts: Sequence[Rollout]) -> Prompt | None:
 
 
 def fits(context: DrawContext, rollouts: Sequence[Rollout]) -> bool:
-    """Whether all of them fit the context. Raises UserError for one that does not, where the stage says so."""
+    """Says whether all of them fit the context. Raises UserError for one that does not, where the stage says so."""
     most = max(rollouts, key=lambda rollout: longest(rollout.prompt) + len(rollout.tokens))
     return has_room(context, most.prompt.example, longest(most.prompt) + len(most.tokens))
 
 
 def prompts_of(context: DrawContext, rows: Sequence[tuple[Example, int]]) -> list[Prompt | None]:
-    """The prompts of rows, each with its place in the stream; None for one that its environment did not open, which is
-    told. What an environment says first depends on the run's seed and that place."""
+    """Returns the prompts of rows, each with its place in the stream; None for one that its environment did not open,
+    which is told. What an environment says first depends on the run's seed and that place.
+
+    Raises UserError where no environment of several rows began: those behind them would cost as much, for nothing.
+    """
     episodes = context.task.episodes
     if episodes is None:
         return [context.renderer.prompt(example) for example, _ in rows]
@@ -124,11 +128,14 @@ def prompts_of(context: DrawContext, rows: Sequence[tuple[Example, int]]) -> lis
             context.told.add(prompt)
             name = episodes.name
             context.on_note(f"{context.name}: {example.id}: the environment {name} did not begin: {prompt}")
-    return [None if isinstance(prompt, str) else prompt for prompt in found]
+    opened = [None if isinstance(prompt, str) else prompt for prompt in found]
+    if len(rows) > 1 and not any(opened):
+        refuse_nothing(0, context, unbegun=[str(prompt) for prompt in found])
+    return opened
 
 
 def has_room(context: DrawContext, example: Example, needed: int) -> bool:
-    """Whether so many tokens fit the context. Raises UserError where they do not and the stage says so."""
+    """Says whether so many tokens fit the context. Raises UserError where they do not and the stage says so."""
     if needed <= context.engine.context_tokens:
         return True
     refuse_if_asked(context, example, needed)
@@ -144,11 +151,19 @@ def refuse_if_asked(context: DrawContext, example: Example, needed: int) -> None
         )
 
 
-def refuse_nothing(usable: int, context: DrawContext, faults: str = "") -> None:
-    """Raises UserError where no row could be used. ``faults``: of those not too long, in words."""
+def refuse_nothing(usable: int, context: DrawContext, faults: str = "", unbegun: Sequence[str] = ()) -> None:
+    """Raises UserError where no row could be used. ``faults``: of those not too long, in words. ``unbegun``: why
+    environments did not begin, where none did."""
     if usable:
         return
     name, room = context.task.name, context.engine.context_tokens
+    if unbegun:
+        [(why, count)] = Counter(unbegun).most_common(1)
+        more = f"{count} of them" if count < len(unbegun) else "all of them"
+        raise UserError(
+            f"{context.name}: no environment of {name} began, of {counted(len(unbegun), 'row')} that were tried; "
+            f"{more}: {why}"
+        )
     if faults:
         raise UserError(
             f"{context.name}: no row of {name} that was tried can be used: {faults}, the others longer than the "

@@ -7,36 +7,13 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Literal
 
+from groupwise.protocols import Selection, SelectionResult
 from groupwise.sources.distance import levenshtein
 from groupwise.sources.equations import calculations, calculations_hold
 from groupwise.types import Group, Rollout
 from groupwise.values.tolerance import TOLERANCE, same
-
-
-class SelectionResult(NamedTuple):
-    """The groups that a group became, and how many of its rollouts (or pairs) went which way, by metric name."""
-
-    groups: list[Group]
-    counts: dict[str, int]
-
-
-@runtime_checkable
-class Selection(Protocol):
-    """Makes groups of a scored group."""
-
-    def select(self, group: Group) -> SelectionResult:
-        """Returns any number of groups on the same prompt; the same for the same group."""
-        ...
-
-    def chooses(self) -> bool:
-        """Whether it leaves anything out."""
-        return True
-
-    def asks_verdict(self) -> bool:
-        """Whether it chooses by ``Rollout.correct``."""
-        return False
 
 
 def select_from(groups: Sequence[Group], selection: Selection) -> tuple[list[Group], dict[str, float]]:
@@ -77,7 +54,7 @@ class BestAndWorst(Selection):
 
 
 def _first(scored: Sequence[tuple[float, Rollout]], reward: float) -> Rollout:
-    """The first with that reward, but for rounding."""
+    """Returns the first with that reward, but for rounding."""
     return next(rollout for own, rollout in scored if same(own, reward))
 
 
@@ -122,7 +99,7 @@ class DistinctPaths(Selection):
         return True
 
     def _fault(self, rollout: Rollout) -> str:
-        """Empty where there is none."""
+        """Says what is wrong with a path; empty where nothing is."""
         if not rollout.finished:
             return "truncated"
         if not rollout.correct:

@@ -58,7 +58,7 @@ class StepLabels(Source):
         return RolloutBatch(found.groups, found.position, metrics | label_metrics(found.groups))
 
     def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
-        """The group that one row is; none where its steps are rewritten."""
+        """Returns the group that one row is; none where its steps are rewritten."""
         return _Reader(context, self.separator).rollouts(example)
 
     def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
@@ -99,7 +99,7 @@ class _Reader:
     merged: int = field(default=0)
 
     def rollouts(self, example: Example) -> tuple[Rollout, ...]:
-        """One, or none where the steps are not found in what the tokens show."""
+        """Returns one, or none where the steps are not found in what the tokens show."""
         steps = labelled_steps(example.id, example.columns)
         whole = self.separator.join(step.text for step in steps)
         try:
@@ -120,7 +120,7 @@ class _Reader:
         return (replace(rollout, prompt=prompt, rewards=labels, steps=tuple(labels)),)
 
     def _ends(self, steps: Sequence[LabelledStep], start: int) -> list[int]:
-        """Characters of the whole text up to each step's last visible one."""
+        """Counts the characters of the whole text up to each step's last visible one."""
         ends = []
         for step in steps:
             ends.append(start + len(step.text.rstrip()))

@@ -30,8 +30,8 @@ class ReadyGroup(NamedTuple):
     """The step whose weights drew its oldest token."""
 
 
-class Taken(NamedTuple):
-    """What a step takes."""
+class StepGroups(NamedTuple):
+    """These are the groups that a step takes, and what was counted and waited for meanwhile."""
 
     groups: list[ReadyGroup]
     counts: dict[str, float]
@@ -84,7 +84,7 @@ class Streaming:
         if first:
             self._thread.submit(self._work)
 
-    def take(self, count: int) -> Taken:
+    def take(self, count: int) -> StepGroups:
         """The groups that finished first, as soon as there are so many; fewer where ``most_rounds`` times as many were
         dropped meanwhile. Raises what sampling or scoring raised."""
         while True:
@@ -124,13 +124,13 @@ class Streaming:
         self._scorer.close()
         self._thread.close()
 
-    def _take(self, count: int) -> Taken:
+    def _take(self, count: int) -> StepGroups:
         taken, self.ready = self.ready[:count], self.ready[count:]
         open_now = {*self._open, *self._scoring, *self._again, *(each.place for each in self.ready)}
         self.stood = {"prompts": self._next, "open": sorted(open_now)}
         counts = {name: float(number) for name, number in self._counts.items()}
         counts |= {"groups_waiting": float(len(self.ready)), "groups_short": float(count - len(taken))}
-        found = Taken(taken, counts, self._sampler, self._tokens, self._idle)
+        found = StepGroups(taken, counts, self._sampler, self._tokens, self._idle)
         self._forget()
         return found
 

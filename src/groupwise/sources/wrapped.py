@@ -37,6 +37,9 @@ class WrappedSource(Source, Protocol):
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:
         return self.source.sampled_by()
 
+    def samples_by_itself(self) -> bool:
+        return self.source.samples_by_itself()
+
     def samples_from(self) -> tuple[str, ...]:
         return self.source.samples_from()
 

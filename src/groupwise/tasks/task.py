@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from groupwise.environments.as_environment import resolved
 from groupwise.environments.turns import Turns
+from groupwise.errors import UserError
 from groupwise.protocols import Reward
 from groupwise.rewards.episodes import EpisodeReward, among_rewards
 from groupwise.rewards.verdicts import Judge, equal_reward
@@ -60,12 +61,15 @@ class Task:
     """The budgets of an episode, or the most turns alone."""
 
     def __post_init__(self) -> None:
-        """Puts the environment's score among the rewards. Raises UserError for what is no environment."""
+        """Puts the environment's score among the rewards. Raises UserError for what is no environment, and for rows
+        that say nothing where there is none."""
         object.__setattr__(self, "tools", tuple(self.tools))
-        if self.environment is None and not self.tools:
-            return
+        speaks = self.environment is not None or bool(self.tools)
         for name in ("train", "held_out"):
-            object.__setattr__(self, name, as_examples(getattr(self, name), f"{self.name}.{name}"))
+            rows = as_examples(getattr(self, name), f"{self.name}.{name}", needs_prompt=not speaks)
+            object.__setattr__(self, name, rows)
+        if not speaks:
+            return
         if among_rewards(self.rewards) is None:
             found = resolved(self.environment, self.tools)
             reward = EpisodeReward(found.environment, self.budget, found.name)
@@ -112,11 +116,21 @@ class Task:
         return (*self.rewards, *(reward for reward in self.referee if equal_reward(reward, self.rewards) is None))
 
 
-def as_examples(rows: Sequence[Any], where: str) -> Sequence[Example]:
-    """Rows of an environment: plain mappings become examples, whose column ``prompt`` stands before what it says."""
+def as_examples(rows: Sequence[Any], where: str, needs_prompt: bool = False) -> Sequence[Example]:
+    """Plain mappings become examples with their columns ``prompt`` and ``answer``; with an environment the prompt
+    stands before what it says first. Raises UserError for one that has no prompt and needs one."""
     if not isinstance(rows, list | tuple) or not any(isinstance(row, Mapping) for row in rows):
         return rows
     return tuple(
-        Example(f"{where}:{place}", row.get("prompt", ""), columns=row) if isinstance(row, Mapping) else row
+        _example(f"{where}:{place}", row, needs_prompt) if isinstance(row, Mapping) else row
         for place, row in enumerate(rows)
     )
+
+
+def _example(id: str, row: Mapping[str, Any], needs_prompt: bool) -> Example:
+    prompt, answer = row.get("prompt", ""), row.get("answer")
+    prompt = tuple(prompt) if isinstance(prompt, list) else prompt
+    if needs_prompt and not prompt:
+        seen = ", ".join(map(str, row)) or "none"
+        raise UserError(f"{id}: expected a column prompt, text or messages; its columns are {seen}")
+    return Example(id, prompt, answer=None if answer is None else str(answer), columns=row)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 from groupwise.errors import UserError
 from groupwise.tokens.chat_template import ARGUMENTS, TOOLS, ChatTemplate
@@ -24,6 +25,10 @@ ANSWER = "answer-4f1d"  # what nobody else says
 _PROBE: tuple[Message, ...] = ({"role": "user", "content": "question"}, {"role": "assistant", "content": ANSWER})
 
 
+class RewrittenError(UserError):
+    """A chat template writes earlier turns otherwise now that others follow."""
+
+
 class Between:
     """Writes what stands between turns, by one template; without one (``is_chat``), nothing but the words."""
 
@@ -33,27 +38,30 @@ class Between:
         encoder: Encoder,
         name: str,
         is_chat: bool,
-        keeps: bool,
+        system: str | None,
+        rewritten: Literal["", "refuse", "keep", "branch"],
         shown: Callable[[Message, Example], Message],
         stop_tokens: Sequence[int] = (),
     ) -> None:
         self._template, self._encoder, self._name = template, encoder, name
-        self._is_chat, self._keeps, self._shown = is_chat, keeps, shown
+        self._is_chat, self._rewritten, self._shown = is_chat, rewritten, shown
+        self._system = system
         self._special, self._stops = template.tokenizer.added_tokens_decoder, stop_tokens
         self._known: dict[str, tuple[int, ...]] = {}
         self._checked: set[str] = set()
 
     def ids(self, example: Example, before: Sequence[Message], said: Sequence[Message], last: int) -> Sequence[int]:
         """What follows the model's turn, the last message of ``before``, whose last sampled token is ``last``, up to
-        where its next one begins. Raises UserError where the template rewrites what stands before and may not."""
+        where its next one begins. Raises RewrittenError where the template rewrites what stands before and may not."""
         now = [self._shown(message, example) for message in said]
         if not self._is_chat:
             return self._encoder.after("".join(message["content"] for message in now))
         thinks, calls = "</think>" in (before[-1]["content"] or ""), "tool_calls" in before[-1]
         shape = json.dumps([[each["role"] for each in before], [each["role"] for each in said], thinks, calls])
-        if not self._keeps and shape not in self._checked:
+        if self._rewritten != "keep" and shape not in self._checked:
             self._refuse_rewritten(example, [self._shown(message, example) for message in before], now)
-            self._checked.add(shape)
+            if self._rewritten != "branch":  # there each turn is looked at, so that no episode depends on another
+                self._checked.add(shape)
         calls = calls or bool(said and said[0]["role"] == "tool")
         asked, answered = _PROBE if not calls else (_PROBE[0], self._shown(_calling(before[-1]), example))
         probe = [*[each for each in before if each["role"] == "system"][:1], asked, answered]
@@ -68,6 +76,13 @@ class Between:
         end = next((place for place, token in enumerate(ids) if token in self._special), None)
         return ids[end + 1 :] if end is not None and ids[end] == last else ids
 
+    def anew(self, example: Example, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Returns the whole conversation as the template writes it now, up to where the model's next turn begins."""
+        shown: list[Message] = [self._shown(message, example) for message in messages]
+        if self._system is not None and shown[0]["role"] != "system":
+            shown.insert(0, {"role": "system", "content": self._system})
+        return self._encoder.ids(self._template.fill(shown, example))
+
     def shortened(self, text: str, most: int) -> str:
         """What is said, without its middle where it has more than so many tokens; 0: any number."""
         if not most:
@@ -75,8 +90,8 @@ class Between:
         return shortened(text, most, lambda part: len(self._encoder.after(self._encoder.guarded(part))))
 
     def _refuse_rewritten(self, example: Example, before: Sequence[Message], said: Sequence[Message]) -> None:
-        """Raises UserError for the first message that the template writes otherwise once ``said`` follows: what stood
-        before the last turn when that was sampled, and then that turn's own words."""
+        """Raises RewrittenError for the first message that the template writes otherwise once ``said`` follows: what
+        stood before the last turn when that was sampled, and then that turn's own words."""
         fill = partial(self._template.fill, example=example, generate=False)
         asked = self._template.fill(before[:-1], example).replace(GUARD, "")
         now = self._template.fill([*before, *said], example).replace(GUARD, "")
@@ -87,11 +102,12 @@ class Between:
         changed = next(
             (place for place in range(len(before)) if len(fill(before[: place + 1])) > same), len(before) - 1
         )
-        raise UserError(
+        raise RewrittenError(
             f"{example.id}: the chat template of {self._name} writes message {changed + 1} ({before[changed]['role']}) "
             f"otherwise once {said[0]['role'] if said else 'the assistant'} follows, so that what was sampled is not "
             "what a later turn would be asked with; expected a template that only appends, or "
-            'Turns(rewritten="keep"), which leaves turns as they were sampled'
+            'Turns(rewritten="keep"), which leaves turns as they were sampled, or Turns(rewritten="branch"), which '
+            "asks with what it writes now"
         )
 
 

@@ -69,7 +69,7 @@ class Renderer:
     """The date that a chat template is told where it asks; None: the clock's."""
     reference_sees: str = ""
     """See ``Reference.sees``."""
-    converses: Literal["", "refuse", "keep"] = ""
+    converses: Literal["", "refuse", "keep", "branch"] = ""
     """Whether an environment talks with the model, and what then becomes of a template that rewrites turns."""
 
     def prompt(self, example: Example) -> Prompt:
@@ -97,8 +97,8 @@ class Renderer:
     @cached_property
     def between(self) -> Between:
         """Writes what stands between the model's turns."""
-        keeps = self.converses == "keep"
-        return Between(self._template, self._encoder, self.name, self.is_chat, keeps, self._shown, self.stop_tokens)
+        how = self.name, self.is_chat, self.system, self.converses
+        return Between(self._template, self._encoder, *how, self._shown, self.stop_tokens)
 
     @property
     def is_chat(self) -> bool:

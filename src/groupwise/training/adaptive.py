@@ -20,7 +20,7 @@ class Controls:
     entropy: float | None = None
 
     def applied(self, algorithm: Algorithm) -> Algorithm:
-        """The algorithm with the coefficients in force."""
+        """Returns the algorithm with the coefficients in force."""
         if self.kl is not None:
             algorithm = replace(algorithm, kl=replace(algorithm.kl, coefficient=self.kl))
         if self.entropy is not None:
@@ -40,7 +40,7 @@ class Controls:
         return Controls(kl, entropy)
 
     def metrics(self) -> dict[str, float]:
-        """The coefficients that move, as they will be at the next step."""
+        """Returns the coefficients that move, as they will be at the next step."""
         named = {"kl_coefficient": self.kl, "entropy_coefficient": self.entropy}
         return {name: value for name, value in named.items() if value is not None}
 

@@ -36,13 +36,14 @@ def refuse(stage: Stage) -> None:
 
 
 def warnings(stage: Stage) -> Iterator[str]:
-    """One line for each thing that works but may not be meant."""
+    """Yields one line for each thing that works but may not be meant."""
     for remark in _remarks(stage):
         yield f"stage {stage.name}: {remark}"
 
 
 def needs_reward(algorithm: Algorithm) -> bool:
-    """Whether what its source samples must be scored: for an advantage, or to choose among completions or groups."""
+    """Says whether what its source samples must be scored: for an advantage, or to choose among completions or
+    groups."""
     return algorithm.source.needs_reward(algorithm)
 
 
@@ -88,14 +89,14 @@ def _refuse_listening(stage: Stage, names: Sequence[str], trained: Mapping[str, 
 
 
 def reward_models(stages: Sequence[Stage]) -> list[str | Path]:
-    """The models of learned rewards that are no stages of the run: directories or hub names."""
+    """Returns the models of learned rewards that are no stages of the run: directories or hub names."""
     names = [stage.name for stage in stages]
     rewards = [reward for stage in stages for reward in (*stage.task.rewards, *stage.task.referee)]
     return [reward.model for reward in model_rewards(rewards) if reward.model not in names]
 
 
 def scores_steps(reward: Reward) -> bool:
-    """Whether it says that it scores the steps of a completion; also of one that is cached."""
+    """Says whether it says that it scores the steps of a completion; also of one that is cached."""
     found = unwrap(reward)
     return isinstance(found, StepScoring) and found.scores_steps
 
@@ -132,6 +133,10 @@ def _complaints(stage: Stage) -> Iterator[str]:
         )
     yield from _source_complaints(stage)
     yield from complaints(stage.algorithm)
+    yield from _reference_complaints(stage)
+
+
+def _reference_complaints(stage: Stage) -> Iterator[str]:
     reference = stage.algorithm.reference
     if isinstance(stage.algorithm.advantage, TeacherGap) and not (reference.model or reference.sees):
         yield (
@@ -140,6 +145,11 @@ def _complaints(stage: Stage) -> Iterator[str]:
         )
     if reference.sees:
         names_in(reference.sees)
+        if stage.task.episodes is not None and stage.task.budget.rewritten == "branch":
+            yield (
+                'reference.sees does not go with Turns(rewritten="branch"): the teacher would see more in the first '
+                "sequence of an episode alone"
+            )
 
 
 def _source_complaints(stage: Stage) -> Iterator[str]:
@@ -169,7 +179,7 @@ def _remarks(stage: Stage) -> Iterator[str]:
 
 
 def _step_remarks(stage: Stage) -> Iterator[str]:
-    """Process supervision by rewards none of which speaks of steps."""
+    """Remarks on process supervision by rewards none of which speaks of steps."""
     rewards = stage.task.rewards
     if "step_rewards" not in stage.algorithm.advantage.needs() or any(map(scores_steps, rewards)) or not rewards:
         return
@@ -206,7 +216,8 @@ def _update_remarks(stage: Stage) -> Iterator[str]:
 
 
 def _off_policy_remarks(algorithm: Algorithm) -> Iterator[str]:
-    """How completions of another policy, or of an earlier version of it, are weighed, where a ratio does it."""
+    """Remarks on how completions of another policy, or of an earlier version of it, are weighed, where a ratio does
+    it."""
     name, whose = type(algorithm.source).__name__, "another policy"
     if steps := algorithm.source.lag():
         whose = f"the policy as it was up to {counted(steps, 'step')} before"

@@ -9,7 +9,7 @@ from groupwise.algorithm import GAE, Algorithm, ClippedRatio, GroupRelative, Unc
 
 
 def complaints(algorithm: Algorithm) -> Iterator[str]:
-    """A sentence for each thing that cannot mean what it says."""
+    """Yields a sentence for each thing that cannot mean what it says."""
     yield from algorithm.source.complaints(algorithm)
     yield from _kl_complaints(algorithm)
     yield from _slot_complaints(algorithm)
@@ -18,7 +18,7 @@ def complaints(algorithm: Algorithm) -> Iterator[str]:
 
 
 def remarks(algorithm: Algorithm) -> Iterator[str]:
-    """A sentence for each thing that works but may not be meant."""
+    """Yields a sentence for each thing that works but may not be meant."""
     kl = algorithm.kl
     if kl.in_objective and (kl.estimator, kl.weight) in (("k2", "live"), ("k3", "stopped")):
         yield (

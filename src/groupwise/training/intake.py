@@ -46,8 +46,9 @@ def unreadable(rows: Sequence[Example], rewards: Sequence[Reward]) -> dict[int, 
 
 
 def with_usable_rows(stage: Stage) -> tuple[Stage, list[str]]:
-    """The stage without rows that it cannot learn from, and a line for each kind of row left out: demonstrations that
-    are labelled bad, and those of ``with_readable_golds``. Raises UserError where no row would be left."""
+    """Returns the stage without rows that it cannot learn from, and a line for each kind of row left out:
+    demonstrations that are labelled bad, and those of ``with_readable_golds``. Raises UserError where no row would be
+    left."""
     good, lines = _without_bad(stage)
     readable, more = with_readable_golds(good)
     return readable, [*lines, *more]
@@ -68,7 +69,8 @@ def _without_bad(stage: Stage) -> tuple[Stage, list[str]]:
 
 
 def with_readable_golds(stage: Stage) -> tuple[Stage, list[str]]:
-    """The stage without rows whose reference answer its rewards cannot read, and a line for each kind of row left out.
+    """Returns the stage without rows whose reference answer its rewards cannot read, and a line for each kind of row
+    left out.
 
     Training rows are asked about where the stage scores completions. Raises UserError where ``unreadable_answers`` is
     error, and where no row would be left.

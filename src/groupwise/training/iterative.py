@@ -44,7 +44,7 @@ def iterative(
 
 
 def _scorer(stage: Stage, number: int, policy: str, before: list[str], replay: float) -> Stage:
-    """One iteration's: data of ``policy``, weights of the last scorer (of the policy, the first time)."""
+    """Makes one iteration's stage: data of ``policy``, weights of the last scorer (of the policy, the first time)."""
     old = tuple(before[1:])
     source = stage.algorithm.source
     fresh = source.of_policy((policy,), replay if old else 0.0, old)

@@ -29,7 +29,7 @@ from groupwise.types import flatten
 
 @dataclass(frozen=True)
 class Progress:
-    """This says where a stage stands: with weights and optimizer, all that the next step depends on."""
+    """A progress says where a stage stands: with weights and optimizer, all that the next step depends on."""
 
     step: int = 0
     """Steps done."""
@@ -117,7 +117,7 @@ def copied_weights(engine: RolloutEngine, learner: Trainable) -> Callable[[], No
 
 
 def _copied(weight: Tensor, copies: dict[tuple[int, torch.Size, tuple[int, ...]], Tensor]) -> Tensor:
-    """A copy, which names of one matrix share."""
+    """Copies a weight once for all names of one matrix."""
     key = weight.data_ptr(), weight.shape, weight.stride()
     if key not in copies:
         copies[key] = weight.detach().clone()
@@ -125,14 +125,14 @@ def _copied(weight: Tensor, copies: dict[tuple[int, torch.Size, tuple[int, ...]]
 
 
 def load_newest(engine: RolloutEngine, learner: Trainable) -> None:
-    """The engine samples from the learner's present weights from then on."""
+    """Makes the engine sample from the learner's present weights from then on."""
     engine.load(learner.weights(), learner.version)
 
 
 def _learn(
     stage: Stage, learner: Trainable, draw: RolloutBatch, step: int, seed: int, sink: Sink
 ) -> tuple[StepRecord | None, dict[str, float]]:
-    """All updates of one draw, and what they measured; nothing where every group was dropped.
+    """Makes all updates of one draw and returns what they measured; nothing where every group was dropped.
 
     Raises Interrupted where a stop was asked for before the first update.
     """

@@ -60,7 +60,7 @@ def staleness(version: int, rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def repeats(tokens: Sequence[int]) -> bool:
-    """Whether more than half of its 4-grams stood before in it; never of fewer than 16 tokens."""
+    """Says whether more than half of its 4-grams stood before in it; never of fewer than 16 tokens."""
     grams = list(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
     return len(tokens) >= 16 and 2 * len(set(grams)) < len(grams)
 

@@ -108,7 +108,7 @@ def draw_context(stage: Stage, renderer: Renderer, engine: RolloutEngine, seed: 
 
 
 def in_stage(stage: Stage, context: DrawContext) -> DrawContext:
-    """The same for another stage, or for the same one with other options."""
+    """Returns the same for another stage, or for the same one with other options."""
     renderer, sees = context.renderer, stage.algorithm.reference.sees
     return replace(
         context,

@@ -23,7 +23,7 @@ from groupwise.types import DEMONSTRATED, Group, Rollout, flatten
 
 
 def prepare(stage: Stage, learner: Trainable, groups: Sequence[Group]) -> Signals:
-    """The numbers of a draw, with the log-probabilities that the algorithm needs, advantages and weights.
+    """Makes the numbers of a draw, with the log-probabilities that the algorithm needs, advantages and weights.
 
     Whose tokens these are is decided by ``Rollout.spans``. Where the policy that learns drew them all, and makes one
     update of them, π_old is π_θ itself and needs no forward pass of its own, unless an advantage is made of it.
@@ -71,8 +71,8 @@ def off_policy(rollouts: Sequence[Rollout], version: int) -> Tensor:
 
 
 def _needs_old(stage: Stage, signals: Signals) -> bool:
-    """Whether π_old is not simply π_θ. Raises UserError where it would have no say, and other policies' completions no
-    weight."""
+    """Says whether π_old is not simply π_θ. Raises UserError where it would have no say, and other policies'
+    completions no weight."""
     algorithm = stage.algorithm
     assert signals.off_policy is not None
     foreign = bool(signals.off_policy.any())
@@ -87,7 +87,7 @@ def _needs_old(stage: Stage, signals: Signals) -> bool:
 
 
 def _from_sampler(signals: Signals) -> Signals:
-    """π_old is the sampler at the tokens where that was another policy."""
+    """Takes the sampler for π_old at the tokens that another policy drew."""
     if signals.old_logprobs is None or signals.behavior_logprobs is None or signals.off_policy is None:
         return signals
     old = torch.where(signals.off_policy, signals.behavior_logprobs, signals.old_logprobs)
@@ -149,8 +149,8 @@ def update(
 def _updated(
     learner: Trainable, batch: TrainBatch, algorithm: Algorithm, rate: float, on_rows: Callable[[int], None]
 ) -> Update:
-    """One update with the gradient of these rows; none where a number is not finite, or nothing is learned from: the
-    optimizer's momentum and decay would move the weights all the same."""
+    """Makes one update with the gradient of these rows; makes none where a number is not finite, or nothing is learned
+    from: the optimizer's momentum and decay would move the weights all the same."""
     if batch.is_empty:
         logprobs = learner.logprobs(batch.rollouts, batch.temperature).float()
         on_rows(len(batch.rows))
@@ -166,7 +166,7 @@ def _updated(
 
 
 def _accumulated(learner: Trainable, batch: TrainBatch, algorithm: Algorithm, on_rows: Callable[[int], None]) -> Tally:
-    """From its beginning where its micro-batches were too large for the memory."""
+    """Accumulates a batch, again from its beginning where its micro-batches were too large for the memory."""
     while True:
         try:
             return learner.accumulate(batch, algorithm, on_rows=on_rows)

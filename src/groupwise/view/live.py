@@ -30,8 +30,8 @@ class Pulse:
 
     async def events(self) -> AsyncIterator[str]:
         """Yields events as the stream has them, from now on."""
+        heard, quiet = self._count, 0.0  # before the page is told to read: what comes meanwhile is told
         yield "event: hello\ndata: {}\n\n"
-        heard, quiet = self._count, 0.0
         while True:
             await self._look()
             fresh = [text for number, text in self._events if number > heard]

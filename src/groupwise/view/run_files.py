@@ -132,8 +132,9 @@ class RunFiles:
         return Changes(count != before[0], over, before[3] != about)
 
     def _read_on(self) -> None:
-        self._times.newest()
+        """Reads both files on. A step's times are written first, so they are read last: no step is without them."""
         self._begun_again += self._metrics.newest()
+        self._times.newest()
 
     def status(self) -> str:
         """Says ``running``, ``finished``, ``stopped``, or ``empty`` where nothing has begun."""

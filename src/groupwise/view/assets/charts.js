@@ -207,6 +207,9 @@ function drawMarks(plot, marks) {
   }
 }
 
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  for (const figure of document.querySelectorAll("figure.chart")) figure.redraw?.();
-});
+// Paper is light whatever the screen is: curves are drawn again for it, and again for the screen.
+for (const media of ["(prefers-color-scheme: dark)", "print"]) {
+  matchMedia(media).addEventListener("change", () => {
+    for (const figure of document.querySelectorAll("figure.chart")) figure.redraw?.();
+  });
+}

@@ -81,6 +81,7 @@ function tokenLine(rollout, at) {
   const parts = Object.entries(MEASURES).filter(([name]) => name !== "surprise" && measured(rollout, name)).map(([name, { title, signed: isSigned }]) => `${title} ${(isSigned ? signed : number)(measured(rollout, name)[at], 3)}`);
   const p = rollout.numbers.logprobs?.[at];
   if (p !== null && p !== undefined) parts.unshift(`probability ${number(Math.exp(p), 3)}`);
+  if (held(rollout)?.[at]) parts.push("held flat by a clip or a filter");
   if (!rollout.mask[at]) parts.unshift("not sampled: the policy is not trained on it");
   return [el("b", {}, visible(JSON.stringify(rollout.pieces[at]))), ` token ${at} · ${parts.join(" · ")}`];
 }

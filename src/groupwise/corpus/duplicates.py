@@ -1,0 +1,189 @@
+"""This module finds pages that are there twice: by address, by their exact text, and nearly.
+
+Near copies are found by MinHash over runs of words: pages that share a band are compared run by run, so a page is
+dropped only where its resemblance to one that is kept was computed, and both are named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy
+
+from groupwise.corpus.grams import HASHES, TOKEN, grams
+from groupwise.corpus.shards import partial_of, read_parts
+
+if TYPE_CHECKING:
+    from groupwise.corpus.grams import Hashes
+
+SEED = 1
+MOST_OPEN, MOST_KNOWN = 8, 20_000
+"""Archives whose texts are at hand, and pages whose runs are."""
+MOST_COMPARED = 16
+"""Kept pages of one band that a page is compared with."""
+
+
+@dataclass(frozen=True)
+class MinHash:
+    """This value says how near copies are found: two pages that share one of ``bands`` are compared, and the later is
+    dropped where they share at least ``similarity`` of their runs of ``words``."""
+
+    bands: Annotated[int, "[1, inf)"] = 20
+    rows: Annotated[int, "[1, inf)"] = 6
+    words: Annotated[int, "[1, inf)"] = 5
+    similarity: Annotated[float, "[0, 1]"] = 0.7
+    """1 keeps all but exact copies."""
+
+    def shingles(self, text: str) -> Hashes:
+        """The different runs of words of a text, in order of their numbers."""
+        tokens = HASHES.of(TOKEN.findall(text.casefold()))
+        return numpy.unique(grams(tokens, min(self.words, max(len(tokens), 1))))
+
+    def signatures(self, texts: Sequence[str]) -> Hashes:
+        """A number for each band of each text, ``[N, bands]``."""
+        from rensa import RMinHash
+
+        shingles = [self.shingles(text).tolist() or [0] for text in texts]
+        matrix = RMinHash.digest_matrix_from_token_hash_sets(shingles, self.bands * self.rows, SEED)
+        values = numpy.asarray(matrix.to_rows(), numpy.uint64)
+        banded = values.reshape(len(texts), self.bands, self.rows)
+        found = numpy.zeros((len(texts), self.bands), numpy.uint64)
+        for row in range(self.rows):
+            found = (found ^ banded[:, :, row]) * numpy.uint64(0x9E3779B97F4A7C15)
+            found ^= found >> numpy.uint64(29)
+        return found
+
+
+def text_number(text: str) -> int:
+    """A number of a text, the same where only white space differs."""
+    return int.from_bytes(hashlib.blake2b(" ".join(text.split()).encode(), digest_size=8).digest(), "little")
+
+
+@dataclass(frozen=True)
+class Signing:
+    """This work computes the numbers by which one task's pages are compared: ``unique/NAME.npz``."""
+
+    directory: Path
+    minhash: MinHash
+
+    def __call__(self, name: str) -> None:
+        """Signs the pages of one archive."""
+        path = self.directory / "unique" / f"{name}.npy"
+        if path.exists():
+            return
+        texts = read_parts(self.directory / "pages", name, ["text"])["text"].to_pylist()
+        signed = [self.minhash.signatures(texts[start : start + 500]) for start in range(0, len(texts), 500)]
+        bands = numpy.concatenate([*signed, numpy.zeros((0, self.minhash.bands), numpy.uint64)])
+        exact = numpy.array([text_number(text) for text in texts], numpy.uint64).reshape(-1, 1)
+        save(path, numpy.concatenate([exact, bands], axis=1))
+
+
+def save(path: Path, values: numpy.ndarray) -> None:
+    """Writes numbers into a file that takes its name when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_of(path)
+    with partial.open("wb") as file:
+        numpy.save(file, values)
+    os.replace(partial, path)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A page is a copy of one that is kept: why, and which."""
+
+    reason: str
+    of: int
+    evidence: str
+
+
+class Comparison:
+    """This comparison goes through pages in order and keeps those that are no copy of a kept one."""
+
+    def __init__(self, minhash: MinHash, addresses: Sequence[str], signed: numpy.ndarray, texts: Texts) -> None:
+        self.minhash, self.addresses, self.texts = minhash, addresses, texts
+        self.exact, self.shared = signed[:, 0], _shared(signed[:, 1:])
+
+    def copies(self) -> Iterator[Copy | None]:
+        """For each page: what it is a copy of, or None where it is kept."""
+        by_address: dict[str, int] = {}
+        first: dict[int, int] = {}  # of a page that is dropped: the kept one that it is a copy of
+        by_text: dict[int, int] = {}
+        by_band: dict[tuple[int, int], list[int]] = {}
+        for page, address in enumerate(self.addresses):
+            exact = int(self.exact[page])
+            if address in by_address:
+                of = by_address[address]
+                yield Copy("address", first.get(of, of), address)
+            elif exact in by_text:
+                first[page] = by_text[exact]
+                yield Copy("exact copy", by_text[exact], "")
+            else:
+                near = self._near(page, by_band)
+                if near is None:
+                    by_text[exact] = page
+                    for band in self.shared.get(page, ()):
+                        kept = by_band.setdefault(band, [])
+                        if len(kept) < MOST_COMPARED:
+                            kept.append(page)
+                else:
+                    first[page] = near.of
+                yield near
+            by_address.setdefault(address, page)
+
+    def _near(self, page: int, by_band: dict[tuple[int, int], list[int]]) -> Copy | None:
+        candidates = {other for band in self.shared.get(page, ()) for other in by_band.get(band, ())}
+        if not candidates or self.minhash.similarity >= 1:
+            return None
+        mine = self.texts.shingles(page)
+        best = max((_resemblance(mine, self.texts.shingles(other)), -other) for other in sorted(candidates))
+        if best[0] < self.minhash.similarity:
+            return None
+        return Copy("near copy", -best[1], f"{best[0]:.3f} of the runs of {self.minhash.words} words")
+
+
+class Texts:
+    """These are the texts of all pages, read where they are compared; some are remembered."""
+
+    def __init__(self, directory: Path, names: Sequence[str], sizes: Sequence[int], minhash: MinHash) -> None:
+        self.directory, self.names, self.minhash = directory, names, minhash
+        self.starts = numpy.concatenate([[0], numpy.cumsum(sizes)])
+        self._open: dict[str, Any] = {}
+        self._known: dict[int, Hashes] = {}
+
+    def shingles(self, page: int) -> Hashes:
+        """The runs of words of a page, by its number among all."""
+        if page not in self._known:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            shard = int(numpy.searchsorted(self.starts, page, "right")) - 1
+            self._known[page] = self.minhash.shingles(
+                self._column(self.names[shard])[page - self.starts[shard]].as_py()
+            )
+        return self._known[page]
+
+    def _column(self, name: str) -> Any:
+        if name not in self._open:
+            if len(self._open) >= MOST_OPEN:
+                self._open.pop(next(iter(self._open)))
+            self._open[name] = read_parts(self.directory / "pages", name, ["text"])["text"]
+        return self._open[name]
+
+
+def _resemblance(one: Hashes, other: Hashes) -> float:
+    both = len(numpy.intersect1d(one, other, assume_unique=True))
+    return both / max(len(one) + len(other) - both, 1)
+
+
+def _shared(bands: numpy.ndarray) -> dict[int, list[tuple[int, int]]]:
+    """By page: those of its bands that another page has as well. Most have none."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for band in range(bands.shape[1]):
+        _, places, counts = numpy.unique(bands[:, band], return_inverse=True, return_counts=True)
+        for page in numpy.flatnonzero(counts[places] > 1).tolist():
+            found.setdefault(page, []).append((band, int(bands[page, band])))
+    return found

@@ -1,0 +1,178 @@
+"""This module runs tasks on processors and machines: datatrove's executors, which this file alone knows.
+
+A task is a name; the work, called with it, writes the task's files and its counts last, and does nothing where they are
+there. So an executor that is killed is begun again, and what was done is not done twice.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from groupwise.errors import UserError
+
+PR_SET_PDEATHSIG = 1
+LEAVING_SECONDS = 5.0
+DEATH = (
+    "a process that runs tasks was ended from outside, perhaps for want of memory; what was done is kept: run the same "
+    "command again, with fewer workers (--executor local:1) if memory is short"
+)
+KINDS = ("local", "ray", "slurm")
+
+
+@dataclass(frozen=True)
+class Executor:
+    """This value says where tasks run."""
+
+    kind: str = "local"
+    workers: int = 0
+    """Tasks at once; 0: one for each processor."""
+    place: str = ""
+    """Address of a Ray cluster, or a partition of Slurm."""
+
+    @classmethod
+    def named(cls, text: str) -> Executor:
+        """``local:2``, ``ray:2``, ``ray:ADDRESS``, ``slurm:PARTITION:WORKERS``. Raises UserError for another."""
+        kind, _, rest = text.partition(":")
+        place, _, workers = rest.partition(":") if kind == "slurm" else ("", "", rest)
+        if kind == "ray" and not rest.isdigit():
+            place, workers = rest, ""
+        if kind not in KINDS or (workers and not workers.isdigit()) or (kind == "slurm" and not place):
+            raise UserError(f"--executor {text}: expected local:N, ray:N, ray:ADDRESS or slurm:PARTITION:N")
+        return cls(kind, int(workers or 0), place)
+
+    @property
+    def count(self) -> int:
+        """Returns the number of tasks at once."""
+        return self.workers or os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a pipeline does one task for each rank."""
+
+    work: Callable[[str], None]
+    names: tuple[str, ...]
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+        """Does the task of this rank."""
+        import multiprocess
+
+        if multiprocess.parent_process() is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command itself hears it, and ends this process
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing writes after the command was killed
+        self.work(self.names[rank])
+
+
+def run_each(executor: Executor, work: Callable[[str], None], names: Sequence[str], logs: Path) -> None:
+    """Runs the work for every name. Raises what the first task raised that failed."""
+    if not names:
+        return
+    _be_quiet()
+    step = [Step(work, tuple(names))]
+    workers = min(executor.count, len(names))
+    if executor.kind == "local":
+        from datatrove.executor.local import LocalPipelineExecutor
+
+        with _deaths_seen(workers):
+            LocalPipelineExecutor(step, len(names), workers, str(logs), skip_completed=False).run()
+    elif executor.kind == "ray":
+        _on_ray(executor, step, len(names), workers, logs)
+    else:
+        from datatrove.executor.slurm import SlurmPipelineExecutor
+
+        SlurmPipelineExecutor(
+            step,
+            len(names),
+            "24:00:00",
+            executor.place,
+            workers=executor.workers or -1,
+            logging_dir=str(logs),
+            skip_completed=False,
+            srun_args={"wait": "0"},
+        ).run()
+
+
+def _on_ray(executor: Executor, step: list[Any], tasks: int, workers: int, logs: Path) -> None:
+    import ray
+    from datatrove.executor.ray import RayPipelineExecutor
+
+    if not ray.is_initialized():
+        address = {"address": executor.place} if executor.place else {"num_cpus": workers, "include_dashboard": False}
+        ray.init(log_to_driver=False, **address)
+    RayPipelineExecutor(
+        step, tasks, workers, logging_dir=str(logs), skip_completed=False, cpus_per_task=1, mem_per_cpu_gb=0.1
+    ).run()
+
+
+@contextmanager
+def _deaths_seen(workers: int) -> Iterator[None]:
+    """Raises UserError where a process that runs tasks is ended from outside: the pool would wait for it for ever.
+
+    ``workers`` processes run tasks, and one more keeps what they share.
+    """
+    import multiprocess
+
+    _end_with_this_process()
+    over, dead = threading.Event(), threading.Event()
+    before = {each.pid for each in multiprocess.active_children()}
+
+    def watch() -> None:
+        known: dict[int, Any] = {}
+        while not over.wait(0.1):
+            known |= {each.pid: each for each in multiprocess.active_children() if each.pid not in before}
+            ended = any(each.exitcode not in (None, 0, -signal.SIGTERM) for each in known.values())
+            numbers = [int(each.name.rpartition("-")[2]) for each in known.values()]
+            if ended or (numbers and max(numbers) > min(numbers) + workers):  # the pool began another in place of one
+                dead.set()
+                _thread.interrupt_main()
+                if not over.wait(LEAVING_SECONDS):  # a pool that lost a process may wait for it in its own end, too
+                    print(f"groupwise corpus: {DEATH}", file=sys.stderr, flush=True)
+                    os._exit(2)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not dead.is_set():
+            raise
+        raise UserError(DEATH) from None
+    finally:
+        over.set()
+        watcher.join(timeout=LEAVING_SECONDS)
+
+
+@lru_cache(maxsize=1)
+def _end_with_this_process() -> None:
+    """Has what is forked from here, such as a pool's manager, end where this process is ended."""
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def follow() -> None:
+        if os.getppid() == parent:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    os.register_at_fork(after_in_child=follow)
+
+
+def _be_quiet() -> None:
+    """datatrove tells every task on the terminal; what it tells of failures comes as exceptions too."""
+    try:
+        from loguru import logger
+    except ImportError:
+        return
+    logger.disable("datatrove")
+
+
+_be_quiet()  # in the processes that tasks run in, too

@@ -1,0 +1,71 @@
+"""This module turns a page's bytes into text with its formulas as LaTeX."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from groupwise.corpus.formulas import TWICE, Formulas, with_latex
+
+MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
+BLANK_LINES = re.compile(r"\n\s*\n\s*")
+
+
+@dataclass(frozen=True)
+class Extract:
+    """This value says how text is taken out of a page, and within which limits."""
+
+    formulas: bool = True
+    """Whether MathML, MathJax's scripts, KaTeX and images with LaTeX beside them become LaTeX."""
+    main: bool = True
+    """Whether navigation and the like are left out."""
+    seconds: Annotated[float, "(0, inf)"] = 5.0
+    """Of the processor's time, for one page; then its process is ended and the page dropped."""
+    megabytes: Annotated[int, "[64, inf)"] = 768
+    """Memory of the process that reads pages."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text of a page, its language as resiliparse names it, and its formulas: seen, and kept as LaTeX."""
+
+    text: str
+    language: str = ""
+    seen: int = 0
+    kept: int = 0
+
+
+def text_of(body: bytes, charset: str, extract: Extract) -> Text:
+    """The text of a page. May take long, and much memory, for a hostile one: call it where that can be ended."""
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.lang import detect_fast
+
+    count = Formulas()
+    page = CONTROL.sub("", decoded(body, charset))
+    if extract.formulas:
+        page = with_latex(page, count)
+    twice = [TWICE] if extract.formulas and ("katex" in page or "MathJax" in page or "mwe-math" in page) else None
+    text = extract_plain_text(page, main_content=extract.main, alt_texts=False, skip_elements=twice)
+    text = BLANK_LINES.sub("\n\n", CONTROL.sub("", text)).strip()
+    language, _ = detect_fast(text[:5000]) if text else ("", 0)
+    return Text(text, language, count.seen, count.kept)
+
+
+def decoded(body: bytes, charset: str) -> str:
+    """A page as text: by its byte order mark, as UTF-8 where it is that, as header or page declare, else by a guess."""
+    for mark, name in MARKS:
+        if body.startswith(mark):
+            return body[len(mark) :].decode(name, "replace")
+    if not body.isascii():
+        try:
+            return codecs.getincrementaldecoder("utf-8")().decode(body)
+        except UnicodeDecodeError:
+            pass
+    from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
+
+    declared = map_encoding_to_html5(charset, False) if charset else None
+    found = declared or detect_encoding(body, from_html_meta=True) or "utf-8"
+    return str(bytes_to_str(body, found, errors="replace", fallback_encodings=("windows-1252",)))

@@ -1,0 +1,208 @@
+"""This module is the third stage of a corpus: DeepSeekMath's loop (arXiv 2402.03300, section 2.1).
+
+A round trains a classifier of the seed against pages drawn at random, scores every page, collects the best, and looks
+at the domains of which more than a tenth was collected: pages below prefixes that a person answered for join the seed.
+The rounds end where nearly all that a round collects was collected before.
+
+Deviations:
+
+1. The paper collects a number of tokens that it found by training models. Here pages are collected that are more likely
+   wanted than not, by Elkan and Noto's rule (KDD 2008) for a classifier of labelled against unlabelled: its output is
+   the probability times a constant, which is its mean on pages of the seed that it was not trained on. ``share``
+   collects a share of all characters, the paper's way.
+2. Pages below a prefix that a person called "other" are not collected from then on; the paper speaks of no such answer.
+3. Pages of the seed, and those that a person called wanted, are never drawn as random ones.
+4. The paper's rounds end where 98 % of what one collects was collected before. Here a round that keeps much less than
+   the one before does not end them either.
+5. What joins the seed after the last round is a part of the corpus, as the rest of the seed is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy
+
+from groupwise.corpus.addresses import domain_of, host_of
+from groupwise.corpus.annotations import WANTED, Annotations
+from groupwise.corpus.classifier import FastText
+from groupwise.corpus.domains import Domains, domain_rows, read_domains, write_domains
+from groupwise.corpus.duplicates import save
+from groupwise.corpus.seeds import Seed
+from groupwise.corpus.shards import finish, finished
+from groupwise.corpus.unique import Pages, unique_texts
+
+
+@dataclass(frozen=True)
+class Recall:
+    """This value says how much a round collects, and when the rounds end."""
+
+    share: Annotated[float, "[0, 1]"] = 0.0
+    """Of all characters of the unique pages, the best first; 0: all that are more likely wanted than not."""
+    iterations: Annotated[int, "[1, inf)"] = 6
+    """Rounds at most."""
+    until: Annotated[float, "(0, 1]"] = 0.98
+    """Share of what a round keeps that the one before kept, and the other way round: then the rounds end."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """This work scores the pages of one archive by the classifier of a round."""
+
+    directory: Path
+    iteration: Path
+    classifier: FastText
+
+    def __call__(self, name: str) -> None:
+        """Scores the pages of this archive, unless that was done."""
+        path = self.iteration / "scores" / f"{name}.npy"
+        if path.exists():
+            return
+        texts = unique_texts(self.directory, name).to_pylist()
+        save(path, self.classifier.scores(self.iteration / "classifier.bin", texts))
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round was made: which pages it keeps, which joined the seed after it, and its numbers."""
+
+    number: int
+    scores: numpy.ndarray
+    kept: numpy.ndarray
+    """Whether each page was collected, or is or becomes a part of the seed, ``[N]``."""
+    joined: numpy.ndarray
+    """Places of pages that join the seed."""
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """These are all that a round needs: pages, seed, what a person said, and the settings."""
+
+    directory: Path
+    pages: Pages
+    seed: Seed
+    annotations: Annotations
+    classifier: FastText
+    recall: Recall
+    domains: Domains
+
+    def path(self, number: int) -> Path:
+        """Returns the directory of a round."""
+        return self.directory / f"iteration-{number}"
+
+    def first_seed(self) -> numpy.ndarray:
+        """Whether each page is a part of the seed, before the first round: by any address at which it was found."""
+        holds, names = self.seed.holds, self.pages.names_of
+        return numpy.array([any(map(holds, names(place))) for place in range(len(self.pages))], bool)
+
+    def called(self, answer: str) -> numpy.ndarray:
+        """Whether a person called each page wanted, or other."""
+        return numpy.array([self._verdict(place) == answer for place in range(len(self.pages))], bool)
+
+    def _verdict(self, place: int) -> str:
+        """By the page's own address, else by those of its copies, the first that is answered."""
+        return next(filter(None, map(self.annotations.verdict, self.pages.names_of(place))), "")
+
+    def asked(self, found: Round) -> numpy.ndarray:
+        """Whether each page lies in a domain that a person is asked about after a round."""
+        named = {row["domain"] for row in read_domains(self.path(found.number) / "domains.parquet")}
+        return numpy.array([self._is_in(place, named) for place in range(len(self.pages))], bool)
+
+    def _is_in(self, place: int, domains: set[str]) -> bool:
+        """Whether a page was found on one of these domains."""
+        if self.pages.domains[place] in domains:
+            return True
+        copies = self.pages.copies.get(self.pages.addresses[place], ())
+        return any(domain_of(host_of(address)) in domains for address in copies)
+
+    def train(self, number: int, seed: numpy.ndarray, answered: numpy.ndarray) -> dict[str, Any]:
+        """Trains the classifier of a round, unless that was done. Pages that are ``answered`` wanted are not random."""
+        path = self.path(number)
+        done = finished(path, "classifier")
+        if done:
+            return done
+        places = numpy.flatnonzero(seed).tolist()
+        wanted = len(places) + len(self.seed.texts)
+        free = numpy.flatnonzero(~seed & ~answered).tolist()
+        others = self.pages.texts(drawn(self.pages, free, round(self.classifier.negatives * wanted)))
+        seeds = [*self.pages.texts(places), *self.seed.texts]
+        level = 0.0 if self.recall.share else self.classifier.level(seeds, others, path / "half.bin")
+        counts = {**self.classifier.train(seeds, others, path / "classifier.bin"), "level": round(level, 6)}
+        finish(path, "classifier", counts)
+        return counts
+
+    def collect(self, number: int, seed: numpy.ndarray, refused: numpy.ndarray, before: Round | None) -> Round:
+        """What a round collects of its scores, and who joins the seed; written into its directory."""
+        path, pages = self.path(number), self.pages
+        names = pages.names
+        scores = numpy.concatenate([numpy.load(path / "scores" / f"{name}.npy") for name in names])
+        if self.recall.share:
+            collected, least = best(scores, pages.characters, self.recall.share, refused)
+        else:
+            least = (finished(path, "classifier") or {})["level"] / 2
+            collected = (scores >= least) & ~refused
+        rows = domain_rows(pages, collected | seed, self.domains)
+        write_domains(path / "domains.parquet", rows)
+        named = {row["domain"] for row in rows}
+        joined = [
+            place
+            for place in numpy.flatnonzero(~collected & ~seed).tolist()
+            if self._is_in(place, named) and self._verdict(place) == WANTED
+        ]
+        kept = collected | seed
+        kept[joined] = True
+        most = max(int(kept.sum()), int(before.kept.sum())) if before else 0
+        again = float((kept & before.kept).sum() / most) if before and most else 0.0
+        numbers = {
+            "seed": int(seed.sum()) + len(self.seed.texts),
+            "collected": int(collected.sum()),
+            "kept": int(kept.sum()),
+            "characters": int(pages.characters[kept].sum()),
+            "least score": round(float(least), 6),
+            "kept before": round(again, 6),
+            "domains": len(named),
+            "joins the seed": len(joined),
+        }
+        finish(path, "round", numbers)
+        return Round(number, scores, kept, numpy.array(joined, numpy.int64), numbers)
+
+    def ends(self, found: Round) -> bool:
+        """Whether this round is the last."""
+        return found.numbers["kept before"] >= self.recall.until or found.number >= self.recall.iterations
+
+
+def best(
+    scores: numpy.ndarray, characters: numpy.ndarray, share: float, refused: numpy.ndarray
+) -> tuple[numpy.ndarray, float]:
+    """Which pages are collected: the best, up to a share of all characters; and the least score among them."""
+    order = numpy.lexsort((numpy.arange(len(scores)), -scores))
+    order = order[~refused[order]]
+    total = numpy.cumsum(characters[order])
+    count = int(numpy.searchsorted(total, share * characters.sum(), "right"))
+    chosen = numpy.zeros(len(scores), bool)
+    chosen[order[:count]] = True
+    return chosen, float(scores[order[count - 1]]) if count else 1.0
+
+
+def drawn(pages: Pages, places: Sequence[int], count: int) -> list[int]:
+    """So many pages at random, by a hash of the address: of more pages, those of fewer are a part."""
+
+    def key(place: int) -> bytes:
+        return hashlib.blake2b(pages.addresses[place].encode(), digest_size=8).digest()
+
+    return sorted(sorted(places, key=key)[:count])
+
+
+def remove_rounds_from(directory: Path, number: int) -> None:
+    """Removes rounds that hold no more."""
+    from groupwise.storage.atomic import remove_directory
+
+    while os.path.isdir(path := directory / f"iteration-{number}"):
+        remove_directory(path)
+        number += 1

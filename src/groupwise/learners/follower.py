@@ -1,0 +1,91 @@
+"""This module is what every process but the first runs: learners that do as those of rank 0 do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from groupwise.learners.options import LearnerOptions
+
+
+def opened(kind: str, options: LearnerOptions, directory: str, *others: Any) -> Any:
+    """Opens one process's part of a learner, of the kind ``policy`` or ``scorer``."""
+    from groupwise.learners.device import pick_device
+    from groupwise.learners.local import LocalLearner
+    from groupwise.learners.scorer import ScorerLearner
+    from groupwise.learners.sharding import Sharded
+
+    placement = Sharded(pick_device(options.device))
+    kinds: dict[str, Any] = {"policy": LocalLearner, "scorer": ScorerLearner}
+    return kinds[kind](options, directory, *others, placement=placement)
+
+
+class Follower:
+    """A follower holds this process's parts of learners, by number."""
+
+    def __init__(self) -> None:
+        self.learners: dict[int, Any] = {}
+
+    def __call__(self, message: tuple[Any, ...]) -> Any:
+        """Does what a message says: ``(learner, method, arguments)``. Returns what rank 0 adds to its own."""
+        from groupwise.learners.fingerprint import model_fingerprint
+
+        number, name, arguments = message
+        if name == "open":
+            self.learners[number] = opened(*arguments)
+        elif name == "model":
+            return model_fingerprint(*arguments)
+        elif name == "close":
+            self.learners.pop(number).close()
+        elif name == "accumulate":
+            return tallies_of(self.learners[number], *arguments)
+        elif name == "weights":
+            for _ in self.learners[number].weights():
+                pass
+        elif name == "try_step":
+            self.learners[number].memory.try_step(*arguments)
+        else:
+            getattr(self.learners[number], name)(*arguments)
+        return None
+
+
+def tallies_of(learner: Any, batch: Any, algorithm: Any, on_rows: Callable[[int], None] = lambda rows: None) -> Any:
+    """Accumulates this process's rows. ``on_rows`` hears of those of all processes."""
+    from groupwise.learners.backward import tallies
+
+    return tallies(learner.backward, batch, algorithm, lambda rows: on_rows(learner.placement.rows))
+
+
+def alone(options: LearnerOptions, processes: int, cores: int) -> LearnerOptions:
+    """The options of one process's part: as many threads as are its share."""
+    return replace(options, threads=options.threads or max(1, cores // processes))
+
+
+def end_with(parent: int) -> None:
+    """Ends this process soon after the one that started it, even where it waits for the others: their sockets may stay
+    open in what they forked."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main() -> None:
+    """Follows rank 0 to the end."""
+    threading.Thread(target=end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)  # rank 0 ends its step first, and then says so
+    import torch
+
+    from groupwise.learners.process_group import follow
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    follow(Follower())
+
+
+if __name__ == "__main__":
+    main()

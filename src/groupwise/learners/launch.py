@@ -1,0 +1,13 @@
+"""This module says whether somebody else started this process as one of several. It imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+
+GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun sets in every process that it starts, and rank 0 in those that it starts."""
+
+
+def started_by_torchrun() -> bool:
+    """Whether this process is one of several, by the variables that torchrun sets."""
+    return all(os.environ.get(name) for name in GIVEN)

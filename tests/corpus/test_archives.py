@@ -1,0 +1,149 @@
+"""Archives are read to their end, whatever is in them; every record is a page or has a reason."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from groupwise.corpus.archives import RawPage, Refused, read_archive
+from groupwise.corpus.http_messages import Read, unchunked
+
+PAGE = b"<html><body><p>" + b"words of a page " * 20 + b"</p></body></html>"
+HTML = "Content-Type: text/html"
+
+
+def chunked(body: bytes, size: int = 50) -> bytes:
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (HTML, PAGE),
+        ("", PAGE),
+        ("Content-Type: application/xhtml+xml", PAGE),
+        ("Content-Type: application/octet-stream", PAGE),
+        (f"{HTML}\r\nContent-Encoding: gzip", gzip.compress(PAGE, mtime=0)),
+        (f"{HTML}\r\nContent-Encoding: x-gzip", gzip.compress(PAGE, mtime=0)),
+        (f"{HTML}\r\nContent-Encoding: deflate", zlib.compress(PAGE)),
+        (f"{HTML}\r\nContent-Encoding: deflate", zlib.compress(PAGE)[2:-4]),
+        (f"{HTML}\r\nTransfer-Encoding: chunked", chunked(PAGE)),
+        (f"{HTML}\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip", chunked(gzip.compress(PAGE, mtime=0))),
+        (f"{HTML}\r\nContent-Encoding: gzip, gzip", gzip.compress(gzip.compress(PAGE, mtime=0))),
+        (f"{HTML}\r\nContent-Encoding: identity", PAGE),
+        (f"{HTML}\r\nContent-Encoding: gzip", PAGE),
+        (f"{HTML}\r\nContent-Encoding: deflate", PAGE),
+        (f"{HTML}\r\nTransfer-Encoding: chunked", PAGE),
+        (f"{HTML}\r\nContent-Length: 5", PAGE),
+        (f"{HTML}\r\nContent-Length: 99999999", PAGE),
+        (f"{HTML}\r\nbroken header line", PAGE),
+    ],
+)
+def test_a_page_is_read_however_it_was_sent(
+    archive: Callable[..., Path], record: Callable[..., bytes], headers: str, body: bytes
+) -> None:
+    (page,) = read_archive(archive("a.warc.gz", record("https://a.org/x", body, headers)), Read())
+    assert isinstance(page, RawPage)
+    assert page.body == PAGE
+    assert page.address == "a.org/x"
+    assert page.id == "a.warc.gz:0"
+
+
+@pytest.mark.parametrize(
+    ("reason", "options"),
+    [
+        ("no HTML", {"headers": "Content-Type: image/png"}),
+        ("no HTML", {"headers": HTML, "body": b"\x89PNG" + bytes(100)}),
+        ("no HTML", {"headers": "", "body": b"{1: 2}"}),
+        ("status 4xx", {"status": 404}),
+        ("status 3xx", {"status": 301, "headers": "Location: https://a.org/x"}),
+        ("status 5xx", {"status": 503}),
+        ("empty", {"body": b"  \n"}),
+        ("size", {"body": b"a" * (5 << 20)}),
+        ("size", {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(bytes(40 << 20), mtime=0)}),
+        (
+            "broken compression",
+            {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(PAGE, mtime=0)[:-20]},
+        ),
+        ("content encoding", {"headers": f"{HTML}\r\nContent-Encoding: br", "body": b"\x0b\x02"}),
+        ("no address", {"url": ""}),
+        ("bad address", {"url": "javascript:alert(1)"}),
+        ("bad address", {"url": "http://[::1/x"}),
+        ("bad address", {"url": "https://a.org/" + "b" * 5000}),
+        ("revisit record", {"kind": "revisit"}),
+        ("request record", {"kind": "request"}),
+        ("no HTTP response", {"http": b"nothing of the kind"}),
+        ("no HTTP response", {"http": b""}),
+        ("status unknown", {"http": b"HTTP/1.1\r\n\r\n" + PAGE}),
+        ("cut record", {"length": 9999}),
+    ],
+)
+def test_what_is_no_page_has_a_reason_and_ends_nothing(
+    archive: Callable[..., Path], record: Callable[..., bytes], reason: str, options: dict[str, object]
+) -> None:
+    bad = record(**{"url": "https://a.org/bad", "body": PAGE, **options})
+    last = record("https://a.org/last", PAGE)
+    found = list(read_archive(archive("a.warc.gz", *([bad] if reason == "cut record" else [bad, last])), Read()))
+    assert isinstance(found[0], Refused)
+    assert found[0].reason == reason
+    if reason != "cut record":
+        assert isinstance(found[1], RawPage)
+        assert found[1].id == f"a.warc.gz:{len(bad)}"
+
+
+def test_an_archive_damaged_in_the_middle_goes_on_behind(
+    archive: Callable[..., Path], record: Callable[..., bytes]
+) -> None:
+    good = [record(f"https://a.org/{number}", PAGE) for number in range(5)]
+    damaged = bytearray(good[2])
+    damaged[40:90] = b"\xff" * 50
+    found = list(read_archive(archive("a.warc.gz", good[0], good[1], bytes(damaged), good[3], good[4]), Read()))
+    assert [each.url for each in found if isinstance(each, RawPage)] == [f"https://a.org/{n}" for n in (0, 1, 3, 4)]
+    assert [each.reason for each in found if isinstance(each, Refused)]
+    found = list(read_archive(archive("b.warc.gz", good[0], b"\0" * 1000, good[3]), Read()))
+    assert [each.url for each in found if isinstance(each, RawPage)] == ["https://a.org/0", "https://a.org/3"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nothing", bytes(5000), gzip.compress(b"text", mtime=0), b"\x1f\x8b\x08", b"WARC/1.0\r\n"]
+)
+def test_what_is_no_archive_ends(archive: Callable[..., Path], content: bytes) -> None:
+    for name in ("a.warc.gz", "a.warc"):
+        assert not any(isinstance(each, RawPage) for each in read_archive(archive(name, content), Read()))
+
+
+def test_an_archive_cut_at_any_place_gives_what_is_before(
+    archive: Callable[..., Path], record: Callable[..., bytes]
+) -> None:
+    whole = [record(f"https://a.org/{number}", PAGE) for number in range(3)]
+    for cut in (1, 5, 20, 100, len(whole[2]) - 1):
+        found = list(read_archive(archive("a.warc.gz", whole[0], whole[1], whole[2][:cut]), Read()))
+        assert [each.url for each in found if isinstance(each, RawPage)][:2] == ["https://a.org/0", "https://a.org/1"]
+
+
+def test_an_archive_without_compression_is_read(archive: Callable[..., Path], record: Callable[..., bytes]) -> None:
+    plain = b"".join(gzip.decompress(record(f"https://a.org/{number}", PAGE)) for number in range(3))
+    assert [each.id for each in read_archive(archive("a.warc", plain), Read())] == [
+        f"a.warc:{place * len(plain) // 3}" for place in range(3)
+    ]
+
+
+def test_records_of_one_gzip_member_have_names_of_their_own(
+    archive: Callable[..., Path], record: Callable[..., bytes]
+) -> None:
+    plain = b"".join(gzip.decompress(record(f"https://a.org/{number}", PAGE)) for number in range(3))
+    names = [each.id for each in read_archive(archive("a.warc.gz", gzip.compress(plain, mtime=0)), Read())]
+    assert len(set(names)) == 3
+
+
+def test_chunks_end_where_they_say() -> None:
+    assert unchunked(b"3\r\nabc\r\n0\r\n\r\nrest") == b"abc"
+    assert unchunked(b"3;x=1\nabc\n2\nde\n0\n") == b"abcde"
+    assert unchunked(b"ffffffff\r\nabc") == b"abc"
+    assert unchunked(b"<html>") == b"<html>"
+    assert unchunked(b"") == b""

@@ -1,0 +1,71 @@
+"""Tasks run on processors and on a cluster; one that fails or dies is heard of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from groupwise.corpus.engine import Executor, run_each
+from groupwise.errors import UserError
+
+DEATH = """
+import sys
+from pathlib import Path
+from groupwise.corpus.engine import Executor, run_each
+run_each(Executor("local", 2), eval, ["__import__('os').kill(__import__('os').getpid(), 9)", "1"], Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "executor"),
+    [
+        ("local", Executor("local")),
+        ("local:3", Executor("local", 3)),
+        ("ray:2", Executor("ray", 2)),
+        ("ray:ray://head:10001", Executor("ray", 0, "ray://head:10001")),
+        ("ray:auto", Executor("ray", 0, "auto")),
+        ("slurm:cpu:100", Executor("slurm", 100, "cpu")),
+        ("slurm:cpu", Executor("slurm", 0, "cpu")),
+    ],
+)
+def test_executors_by_name(text: str, executor: Executor) -> None:
+    assert Executor.named(text) == executor
+    assert executor.count >= 1
+
+
+@pytest.mark.parametrize("text", ["", "cloud", "local:x", "local:-1", "slurm", "slurm:", "local:2:3"])
+def test_what_is_no_executor_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="expected local:N"):
+        Executor.named(text)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_task_runs_once(tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str]) -> None:
+    names = [str(tmp_path / f"task-{number}") for number in range(3)]
+    run_each(Executor("local", workers), os.mkdir, names, tmp_path / "logs")
+    assert all(Path(name).is_dir() for name in names)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(FileExistsError):
+        run_each(Executor("local", workers), os.mkdir, [*names, str(tmp_path / "more")], tmp_path / "logs")
+
+
+def test_a_process_that_is_ended_from_outside_ends_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DEATH, str(tmp_path / "logs")], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode != 0
+    assert "ended from outside" in done.stderr
+
+
+def test_ray_runs_the_same_tasks(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    names = [str(tmp_path / f"task-{number}") for number in range(3)]
+    try:
+        run_each(Executor("ray", 2), os.mkdir, names, tmp_path / "logs")
+    finally:
+        ray.shutdown()
+    assert all(Path(name).is_dir() for name in names)

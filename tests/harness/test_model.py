@@ -1,0 +1,77 @@
+"""Our model in lm-eval's hands gives what transformers gives there, number for number."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+pytest.importorskip("lm_eval")
+
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from groupwise.errors import UserError
+from groupwise.harness import version
+from groupwise.harness.model import GroupwiseLM
+from groupwise.learners import NewModel
+
+MODEL = NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=48)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    path = tmp_path_factory.mktemp("harness") / "model"
+    MODEL.save(path, seed=1)
+    theirs = HFLM(pretrained=str(path), device="cpu", dtype="float32", batch_size=1, max_length=48)
+    return GroupwiseLM(str(path), device="cpu"), theirs
+
+
+def asked(kind: str, *arguments: Any) -> list[Instance]:
+    return [Instance(kind, {}, each, number) for number, each in enumerate(arguments)]
+
+
+def texts(count: int, most: int) -> list[str]:
+    source = random.Random(5)
+    words = ["one", "two", "three", "+", "=", "4", "71", "the", "of", "(x)", "\n", "é", "日"]
+    return [" ".join(source.choice(words) for _ in range(source.randint(1, most))) for _ in range(count)]
+
+
+def test_log_likelihoods_are_those_of_transformers(models: tuple[Any, Any]) -> None:
+    ours, theirs = models
+    contexts = [f"one {text}" for text in texts(180, 5)] + [""] * 10 + [f"one {text}" for text in texts(10, 60)]
+    pairs = [(context, f" {text}") for context, text in zip(contexts, texts(200, 2), strict=True)]
+    found = ours.loglikelihood(asked("loglikelihood", *pairs))
+    wanted = theirs.loglikelihood(asked("loglikelihood", *pairs), disable_tqdm=True)
+    assert [total for total, _ in found] == pytest.approx([total for total, _ in wanted], abs=1e-4)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in wanted]
+
+
+def test_rolling_log_likelihoods_are_those_of_transformers(models: tuple[Any, Any]) -> None:
+    ours, theirs = models
+    requests = asked("loglikelihood_rolling", *((text,) for text in texts(12, 60)))
+    wanted = theirs.loglikelihood_rolling(requests, disable_tqdm=True)
+    assert ours.loglikelihood_rolling(requests) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_generations_end_before_the_first_stop_text(models: tuple[Any, Any]) -> None:
+    ours, _ = models
+    whole = ours.generate_until(asked("generate_until", *((text, {"max_gen_toks": 20}) for text in texts(4, 3))))
+    stop = whole[0][3:5]
+    settings = {"max_gen_toks": 20, "until": [stop]}
+    cut = ours.generate_until(asked("generate_until", *((text, settings) for text in texts(4, 3))))
+    assert cut == [text.split(stop)[0] for text in whole]
+
+
+def test_an_old_harness_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(version, "version", lambda name: "0.3.0")
+    with pytest.raises(UserError, match=r"lm-eval 0\.3\.0 is installed.*without \[math\]"):
+        version.refuse_version()
+    monkeypatch.setattr(version, "version", lambda name: "0.4.13")
+    version.refuse_version()
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    with pytest.raises(UserError, match="model_args parallelize: not known"):
+        GroupwiseLM("nowhere", parallelize=True)

@@ -1,0 +1,107 @@
+"""Plans without a cluster: what is reckoned is what is measured where both can be had, and by hand elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from groupwise.algorithm import Outputs
+from groupwise.errors import UserError
+from groupwise.learners.local import LocalLearner
+from groupwise.learners.shape import Shape
+from groupwise.preflight.gpus import GPUS, gpu
+from groupwise.preflight.plan import Work, learning_bytes, plan, state_bytes
+from groupwise.types import Rollout
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BILLION = Shape(1_000_000_000, 50_000_000, 200_000_000, 2048, 8192, 16, 32_000, 1024)
+
+
+def test_state_is_what_a_learner_holds(
+    open_learner: Callable[..., LocalLearner], make_rollout: Callable[..., Rollout]
+) -> None:
+    """Weights, gradients and AdamW's state of a learner in this process, after a step, within a tenth."""
+    learner = open_learner(dtype="float32")
+    shape = Shape.of(learner.model.config)
+    assert shape.parameters == sum(parameter.numel() for parameter in learner.model.parameters())
+    rollout = make_rollout([1, 2, 3], [4, 5])
+    learner.backward([rollout], 1.0, lambda rows, said: Outputs(torch.ones_like(said.logprobs)))
+    measured = sum(p.nbytes + (0 if p.grad is None else p.grad.nbytes) for p in learner.model.parameters())
+    learner.step(1.0, 1e-3)
+    states = learner.state()["optimizer"]
+
+    def nbytes(value: object) -> int:
+        if isinstance(value, dict):
+            return sum(map(nbytes, value.values()))
+        if isinstance(value, list | tuple):
+            return sum(map(nbytes, value))
+        return int(getattr(value, "nbytes", 0))
+
+    measured += nbytes(states)
+    work = Work(8, 16, 16, dtype="float32")
+    assert sum(state_bytes(shape, work, 1).values()) == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize("case", ["all kept", "checkpointing"])
+def test_two_processes_need_what_is_reckoned(case: str) -> None:
+    """Of the first of two processes in a train step, as ``benchmarks/plan_memory.py`` measured it, within a tenth."""
+    found = json.loads((BENCHMARKS / "plan_memory.json").read_text())
+    measured = found["cases"][case]
+    work = Work(1, 1, 1, measured["tokens"], dtype="float32", checkpointing=measured["checkpointing"])
+    parts = learning_bytes(Shape(**found["shape"]), work, processes=2, split=1)
+    assert sum(parts.values()) == pytest.approx(measured["measured"], rel=0.1)
+
+
+def test_a_rank_holds_its_share_by_hand() -> None:
+    """A billion parameters in bfloat16 with float32 masters: 18 bytes each, and 2 of a reference, over 8 ranks; whole
+    on each are the 200 million outside of blocks, and two blocks of 50 million, with their gradients."""
+    work = Work(512, 200, 800, reference=True)
+    found = plan(BILLION, work, 8, gpu("h100-80gb"))
+    assert sum(state_bytes(BILLION, work, 8).values()) == 2.5e9
+    assert found.memory["gathered"] == 1.2e9
+    assert found.memory["activations"] == 8192 * (16 * 2048 + 7 * 2048 + 1.5 * 1024 + 4 * 8192) * 2
+    assert found.seconds["learning"] == pytest.approx(8e9 * 512_000 / (8 * 0.4 * 989e12))
+    assert found.fits
+    assert found.memory["sampling weights"] == 2e9
+    one = plan(BILLION, work, 1, gpu("l4-24gb"))
+    assert one.bytes == pytest.approx(20e9 + 1.334e9 + 2e9, rel=1e-3)
+    assert not one.fits, "23.3 of 21.6 GB"
+    assert plan(replace(BILLION, parameters=900_000_000), work, 1, gpu("l4-24gb")).fits
+
+
+def test_weights_that_sample_are_split_until_they_fit() -> None:
+    """Seventy billion parameters in bfloat16 are 140 GB: no GPU of 80 GB holds them, nor two beside what learns."""
+    large, work = replace(BILLION, parameters=70_000_000_000), Work(512, 200, 800)
+    found = plan(large, work, 64, gpu("h100-80gb"))
+    assert found.memory["sampling weights"] == 140e9 / 4
+    assert found.fits
+    assert not plan(large, work, 8, gpu("h100-80gb")).fits
+
+
+def test_with_adapters_what_is_frozen_is_whole_everywhere() -> None:
+    """Rank 16 on sixteen blocks: 16 · 16 · (9 · 2048 + 1024 + 3 · 8192) parameters, of 16 bytes each with their
+    gradients and AdamW's state, beside a billion frozen ones in bfloat16; blocks need not be gathered."""
+    found = learning_bytes(BILLION, Work(512, 200, 800, lora_rank=16), processes=8, split=1)
+    assert found["weights"] == 2e9
+    assert found["adapters"] == 16 * 16 * (9 * 2048 + 1024 + 3 * 8192) * 16
+    assert found["gathered"] == 0
+    assert "masters" not in found
+
+
+def test_more_gpus_need_less_of_each() -> None:
+    for device in GPUS:
+        plans = [plan(BILLION, Work(512, 200, 800), count, device) for count in (1, 2, 8, 64)]
+        states = [each.memory["weights"] for each in plans]
+        assert states == sorted(states, reverse=True)
+        assert all(each.tokens_per_second > 0 for each in plans)
+        assert device.source
+
+
+def test_an_unknown_gpu_is_named() -> None:
+    with pytest.raises(UserError, match=r"--gpu is b999; expected a100-40gb, "):
+        gpu("b999")

@@ -1,0 +1,198 @@
+"""Benchmarks by name: their rows, prompts, golds and rewards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from groupwise.errors import UserError
+from groupwise.rewards.programs import Code, unjudged
+from groupwise.rewards.told import Told
+from groupwise.tasks.suites import SUITES, Asking, suite_task
+from groupwise.types import DEMONSTRATED, Example, Prompt, Rollout
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+HAS_DATA = pytest.mark.skipif(not (DATA / "gsm8k").exists(), reason="real data is not here")
+
+
+def folder(tmp_path: Path, **rows: object) -> str:
+    for name, row in rows.items():
+        path = tmp_path / SUITES[name].files[-1]
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return str(tmp_path)
+
+
+ROWS = {
+    "gsm8k": ({"question": "q", "answer": "two and two\n#### 4"}, "q", "4"),
+    "svamp": ({"Body": "b ", "Question": "q", "Answer": 51.0}, "b q", "51"),
+    "cmath": ({"question": "q", "golden": "4"}, "q", "4"),
+    "mgsm": ({"question": "q", "answer": "of", "answer_number": 4}, "q", "4"),
+    "gsm_hard": ({"input": "q", "code": "x", "target": -7.0}, "q", "-7"),
+    "asdiv": ({"body": "b", "question": "q", "answer": "4 (apples)"}, "b q", "4"),
+    "math500": ({"problem": "q", "answer": "\\frac{1}{2}", "solution": "so"}, "q", "\\frac{1}{2}"),
+    "math": ({"problem": "q", "solution": "so \\boxed{(3, 4)}"}, "q", "so \\boxed{(3, 4)}"),
+    "aime": ({"problem": "q", "answer": 42}, "q", "42"),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_suite_reads_its_columns(tmp_path: Path, name: str) -> None:
+    row, question, gold = ROWS[name]
+    task = suite_task(name, folder(tmp_path, **{name: row}))
+    (example,) = task.held_out
+    assert (example.prompt, example.answer) == (question, gold)
+    assert task.name == name
+    assert [reward.name for reward in task.rewards] == ["math"]
+    assert task.rewards[0].score([answered(example, f"So \\boxed{{{gold.removeprefix('so ')}}}")])[0].value == 1.0
+
+
+def answered(row: Example, text: str) -> Rollout:
+    return Rollout(Prompt(row, (1,)), (1,), (True,), (0.0,), text, True, DEMONSTRATED)
+
+
+def test_a_gold_that_is_large_small_or_a_float_keeps_its_digits(tmp_path: Path) -> None:
+    for target, gold in (
+        (1e20, "100000000000000000000"),
+        (0.5, "0.5"),
+        (-1e-7, "-0.0000001"),
+        (12345678.0, "12345678"),
+    ):
+        data = folder(tmp_path, gsm_hard={"input": "q", "target": target})
+        assert suite_task("gsm_hard", data).held_out[0].answer == gold
+
+
+@pytest.mark.parametrize(
+    ("prompt", "begins", "ends"),
+    [
+        ("plain", "q", "q"),
+        ("deepseekmath", "q\nPlease", "within \\boxed{}."),
+        ("deepseekmath_zh", "q\n请", "中。"),
+        ("minerva4", "Problem:\nSolve", "Problem:\nq\n\nSolution:"),
+        ("gsm8shot", "Q: A baker", "\n\nQ: q\nA:"),
+        ("pal", "Q: A baker", "returns the answer:\n"),
+    ],
+)
+def test_prompts_stand_around_the_question(tmp_path: Path, prompt: str, begins: str, ends: str) -> None:
+    asked = str(suite_task("gsm8k", folder(tmp_path, gsm8k=ROWS["gsm8k"][0]), Asking(prompt)).held_out[0].prompt)
+    assert asked.startswith(begins)
+    assert asked.endswith(ends)
+
+
+def test_chinese_questions_are_asked_in_chinese(tmp_path: Path) -> None:
+    data = folder(tmp_path, cmath=ROWS["cmath"][0])
+    assert str(suite_task("cmath", data, Asking("deepseekmath")).held_out[0].prompt).startswith("q\n请")
+    assert str(suite_task("cmath", data, Asking("gsm8shot")).held_out[0].prompt).count("问题：") == 7
+
+
+def test_shots_say_how_many_worked_examples_stand_before(tmp_path: Path) -> None:
+    data = folder(tmp_path, gsm8k=ROWS["gsm8k"][0], cmath=ROWS["cmath"][0])
+    assert str(suite_task("gsm8k", data, Asking("gsm8shot", 2)).held_out[0].prompt).count("Q: ") == 3
+    assert str(suite_task("gsm8k", data, Asking("minerva4", 0)).held_out[0].prompt) == "Problem:\nq\n\nSolution:"
+    zero = str(suite_task("gsm8k", data, Asking("deepseekmath", 1)).held_out[0].prompt)
+    assert "\\boxed{18}\n\nq\nPlease" in zero
+    with pytest.raises(UserError, match="--shots 9: there are 8 worked examples"):
+        suite_task("gsm8k", data, Asking("gsm8shot", 9))
+
+
+def test_a_form_brings_its_rule_its_stops_and_no_template(tmp_path: Path) -> None:
+    data = folder(tmp_path, gsm8k=ROWS["gsm8k"][0])
+    task = suite_task("gsm8k", data, Asking("minerva4"))
+    assert (task.rewards[0].name, task.chat, task.stop_strings) == ("deepseekmath", "never", ("\nProblem:",))
+    assert suite_task("gsm8k", data, Asking("pal")).rewards[0].name == "pal"
+    assert suite_task("gsm8k", data, Asking("pal", rewards=("tora",))).rewards[0].name == "tora"
+    assert suite_task("gsm8k", data, Asking("deepseekmath")).chat == "auto"
+
+
+def test_with_tools_programs_are_turns_and_the_rule_judges(tmp_path: Path) -> None:
+    task = suite_task("gsm8k", folder(tmp_path, gsm8k=ROWS["gsm8k"][0]), Asking("deepseekmath", tools=True))
+    assert [reward.name for reward in task.rewards] == ["ProgramTurns", "math", "program"]
+    assert task.judge is not None
+    assert isinstance(task.judge.reward, Told)
+    assert "programs" in str(task.held_out[0].prompt)
+    assert suite_task("mbpp", folder(tmp_path, mbpp=MBPP), Asking(tools=True)).episodes is None
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "message"),
+    [
+        ("gsm9k", "plain", "no benchmark gsm9k.*gsm8k"),
+        ("gsm8k", "deepseek", "--prompt deepseek: no such prompt, perhaps you meant"),
+        ("cmath", "plain", r"holds no cmath; expected cmath/test\.jsonl"),
+        ("svamp", "plain", "no column body or question; seen: Body"),
+        ("gsm_hard", "plain", "no column target; gsm_hard has its answers there"),
+    ],
+)
+def test_what_is_not_there_is_said(tmp_path: Path, name: str, prompt: str, message: str) -> None:
+    rows = {"gsm8k": ROWS["gsm8k"][0], "svamp": {"Body": "b", "Answer": 1}, "gsm_hard": {"input": "q"}}
+    with pytest.raises(UserError, match=message):
+        suite_task(name, folder(tmp_path, **rows), Asking(prompt))
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--data .*nowhere: no such folder"):
+        suite_task("gsm8k", str(tmp_path / "nowhere"))
+
+
+MBPP = {"text": "Write add.", "code": "def add(a, b): return a + b", "test_list": ["assert add(1, 2) == 3"]}
+STUB = 'import math\n\ndef area(r):\n    """The area of a circle."""\n'
+HUMANEVAL = {
+    "prompt": STUB,
+    "entry_point": "area",
+    "canonical_solution": "    return math.pi * r * r\n",
+    "test": "def check(candidate):\n    assert abs(candidate(1) - 3.14159) < 1e-3\n",
+}
+
+
+def test_mbpp_is_asked_with_its_tests(tmp_path: Path) -> None:
+    (row,) = suite_task("mbpp", folder(tmp_path, mbpp=MBPP), Asking("minerva4", 2)).held_out
+    assert "Write add." in str(row.prompt)
+    assert "assert add(1, 2) == 3" in str(row.prompt)
+    assert "Problem" not in str(row.prompt)
+
+
+@pytest.mark.parametrize(
+    ("completion", "value"),
+    [
+        ("    return math.pi * r * r\n", 1.0),
+        ("    return math.pi * r * r\n\ndef other():\n    return (", 1.0),
+        ("    return math.pi * r * r\n\nprint(area(2)", 1.0),
+        ("```python\ndef area(r):\n    return math.pi * r ** 2\n```", 1.0),
+        ("```python\n    return math.pi * r ** 2\n```", 1.0),
+        ("    return r * r\n", 0.0),
+        ("    return math.pi * (r\n", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_humaneval_goes_on_with_its_stub_or_writes_it_anew(tmp_path: Path, completion: str, value: float) -> None:
+    task = suite_task("humaneval", folder(tmp_path, humaneval=HUMANEVAL))
+    (row,) = task.held_out
+    assert row.prompt == STUB.strip()
+    assert task.rewards[0].score([answered(row, completion)])[0].value == value
+
+
+@HAS_DATA
+@pytest.mark.parametrize(("name", "count"), [("gsm8k", 1319), ("cmath", 1098), ("svamp", 1000)])
+def test_real_files_are_read_whole(name: str, count: int) -> None:
+    task = suite_task(name, str(DATA))
+    assert len(task.held_out) == count
+    golds = [answered(row, f"\\boxed{{{row.answer}}}") for row in task.held_out]
+    assert {score.value for score in task.rewards[0].score(golds)} == {1.0}
+
+
+@HAS_DATA
+@pytest.mark.parametrize(("name", "count"), [("mbpp", 974), ("humaneval", 164)])
+def test_real_programs_pass_their_own_tests(name: str, count: int) -> None:
+    """All of them do (benchmarks/golds.py); here every row's tests are read, and a few programs run."""
+    task = suite_task(name, str(DATA))
+    assert len(task.held_out) == count
+    assert not any(unjudged(row) for row in task.held_out)
+    (reward,) = task.rewards
+    assert isinstance(reward, Code)
+    assert reward.time_limit_seconds == 30  # the slowest of them takes more than the reward's own five seconds
+    some = task.held_out[:: count // 8]
+    column = "code" if name == "mbpp" else "canonical_solution"
+    rollouts = [answered(row, str(row.columns[column])) for row in some]
+    assert [score.value for score in task.rewards[0].score(rollouts)] == [1.0] * len(some)
