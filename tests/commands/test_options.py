@@ -80,7 +80,7 @@ def test_a_stage_may_have_any_name():
         (["--seed", "1", "2"], "--seed is 1 2; expected one value"),
         (["--learner.betas", "1"], "--learner.betas is 1; expected 2 values"),
         (["--grpo.schedule", "up"], "Expected one of .'constant', 'linear', 'cosine'"),
-        (["--lora.dropout", "1"], "lora.dropout"),
+        (["--lora.dropouts", "1"], "unknown option --lora.dropouts: perhaps TRL"),
         (["--use_dora", "true"], "--use_dora: adapters are plain low-rank ones here"),
         (["seven"], "unexpected 'seven'"),
     ],

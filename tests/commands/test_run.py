@@ -286,9 +286,9 @@ steps = 5
 beta = 0.5
 chat.enable_thinking = false
 stop = ["</answer>"]
+max_completion_tokens = 8
 [source]
 group_size = 4
-max_completion_tokens = 8
 [learner]
 betas = [0.8, 0.9]
 """

@@ -242,10 +242,10 @@ def test_an_engine_that_stays_behind(
     """It takes new weights only at first: rollouts are stale; or, where it says they are new, not the learner's."""
     opened = Native.open
 
-    def stuck(self: Native, directory: Path, live: Any, *rest: Any) -> Any:
+    def stuck(self: Native, directory: Path, live: Any, *rest: Any, **options: Any) -> Any:
         import copy
 
-        engine = opened(self, directory, copy.deepcopy(live), *rest)
+        engine = opened(self, directory, copy.deepcopy(live), *rest, **options)
         claimed = (lambda version: None) if honest else lambda version: setattr(engine, "version", version)
         monkeypatch.setattr(engine, "load", lambda weights, version: claimed(version))
         return engine

@@ -88,7 +88,10 @@ def test_equals_transformers_logits(random_groups: RandomGroups, temperature: fl
 def test_scaled_and_capped_logits_are_noticed(random_groups: RandomGroups, family: str) -> None:
     """Known by its parts, or by the model's own logits."""
     model = make(family, **ODD_HEADS[family])
-    assert bool(LanguageModel(model).cap) == LanguageModel(model).plain_head == (family == "Gemma2")
+    read = LanguageModel(model)
+    assert read.plain_head
+    assert bool(read.cap) == (family == "Gemma2")
+    assert (read.scale != 1) == (family != "Gemma2")
     check(model, flatten(random_groups(vocabulary=61)), 1.0, tolerance=1e-7)  # parts of Gemma2 are float32 always
 
 

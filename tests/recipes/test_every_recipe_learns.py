@@ -266,7 +266,7 @@ def test_two_processes_do_a_step_of_it_as_one_does(name: str, one_and_two: Any, 
         learner: Trainable = scorer if scores else policy
         reference = algorithm.reference.model if algorithm.needs_reference else None
         learner.start_stage(reference, algorithm.critic.network)
-        plan = Stage("toy", algorithm, of, 1, prompts_per_step=6, minibatches=2, learning_rate=1e-3)
+        plan = Stage("toy", algorithm, of, 1, prompts_per_step=6, minibatches=2, learning_rate=1e-5)
         context = draw_context(plan, Renderer(policy.tokenizer, eos_tokens=policy.stop_tokens), engine, seed=0)
         numbers = Numbers()
         train(plan, context, learner, numbers, Progress(), lambda progress, record: {})

@@ -36,7 +36,7 @@ MOST_USED = (
 
 OWN_SELDOM = (
     *("prompt_column", "answer_column", "ignore_column", "structured_answers", "demonstrations", "turns"),
-    *("ahead", "stream", "processes", "decontaminate", "benchmarks"),
+    *("ahead", "stream", "processes", "decontaminate", "benchmarks", "ray", "ray_servers", "ray_python"),
 )
 OWN_FIRST, OWN_LAST = ("model", "data", "reward"), ("out",)
 

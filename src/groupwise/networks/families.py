@@ -75,7 +75,7 @@ def blueprint_of(model: Any) -> Blueprint | str:
     if kind not in FAMILIES:
         return f"architecture {kind} is none of {', '.join(FAMILIES)}"
     settings = config.to_dict()
-    why = _unknown(kind, settings)
+    why = _unknown(kind, settings) or _incomplete(model)
     if why:
         return why
     return _Reading(model, FAMILIES[kind], settings).blueprint()
@@ -96,6 +96,12 @@ def _unknown(kind: str, settings: dict[str, Any]) -> str:
         if (found := scaling.get("rope_type", "default")) not in ROPES:
             return f"rope scaling {found}"
     return ""
+
+
+def _incomplete(model: Any) -> str:
+    """Says what a model of a known family lacks; empty: nothing."""
+    parts = dict(model.base_model.named_children())
+    return "" if "layers" in parts or "h" in parts else f"a {model.config.model_type} whose blocks are not found"
 
 
 def _activation(settings: dict[str, Any]) -> str:

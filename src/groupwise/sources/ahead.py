@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import queue
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -17,6 +18,7 @@ from groupwise.isolation.deadlines import Helper, result
 from groupwise.sources.draw import DrawContext, PendingDraw, Position, RolloutBatch
 from groupwise.sources.on_policy import OnPolicy
 from groupwise.sources.wrapped import WrappedSource
+from groupwise.types import Group
 
 ON_POLICY = OnPolicy()
 HEARD_SECONDS = 0.1
@@ -109,7 +111,7 @@ class Ahead(WrappedSource):
             )  # of this thread, which is done with it
             load()
             draw = self.source.draw(thread.quiet(context.at(step, start, serve=_nothing)), start)
-            return replace(draw, waits={"engine": idle})
+            return replace(draw, groups=[_as_kept(group) for group in draw.groups], waits={"engine": idle})
         finally:
             thread.ended = time.perf_counter()
 
@@ -148,6 +150,14 @@ class _Drawing:
                 continue
             self.tell()
             return found
+
+
+def _as_kept(group: Group) -> Group:
+    """The group with log-probabilities as the ledger keeps them: they are learned from, unlike those of a draw on the
+    policy, so that what is learned from the ledger again is the same to the bit."""
+    kept = (array("f", rollout.behavior_logprobs) for rollout in group.rollouts)
+    rollouts = zip(group.rollouts, kept, strict=True)
+    return replace(group, rollouts=tuple(replace(rollout, behavior_logprobs=tuple(said)) for rollout, said in rollouts))
 
 
 def _thread_of(context: DrawContext) -> _Drawing:
