@@ -273,4 +273,6 @@ def test_two_processes_do_a_step_of_it_as_one_does(name: str, one_and_two: Any, 
         found.append(numbers.seen[0])
     assert found[1].keys() == found[0].keys()
     assert found[1] == pytest.approx(found[0], rel=1e-6, abs=1e-9)
-    assert found[0]["grad_norm"] > 0
+    assert (
+        found[0]["grad_norm"] > 0 or found[0]["reward"] == 0
+    )  # of answers that are all wrong some recipes learn nothing

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import torch
 
 from groupwise import Native, Stage, recipes
 from groupwise.algorithm import Source
@@ -143,9 +144,20 @@ class DrawnAhead(Source):
         return context.pending[starts.index(dict(position)) :] if dict(position) in starts else []
 
     def _begun(self, context: DrawContext, start: Position) -> Future[RolloutBatch]:
+        """The draw, with log-probabilities as the ledger has them."""
         future: Future[RolloutBatch] = Future()
-        future.set_result(self.inner.draw(context, start))
+        draw = self.inner.draw(context, start)
+        kept = [
+            Group(group.prompt, tuple(replace(one, behavior_logprobs=single(one)) for one in group.rollouts))
+            for group in draw.groups
+        ]
+        future.set_result(replace(draw, groups=kept))
         return future
+
+
+def single(rollout: Rollout) -> tuple[float, ...]:
+    """Its log-probabilities in single precision."""
+    return tuple(torch.tensor(rollout.behavior_logprobs, dtype=torch.float32).tolist())
 
 
 @pytest.fixture
