@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from groupwise import Native, NewModel, Stage, recipes
-from groupwise.algorithm import Algorithm, ConstantLength
+from groupwise.algorithm import Accepted, Algorithm, ConstantLength
 from groupwise.evaluation.texts import evaluate_text
 from groupwise.learners import FSDP, Local, ranks
 from groupwise.learners.local import LocalLearner
@@ -273,6 +273,5 @@ def test_two_processes_do_a_step_of_it_as_one_does(name: str, one_and_two: Any, 
         found.append(numbers.seen[0])
     assert found[1].keys() == found[0].keys()
     assert found[1] == pytest.approx(found[0], rel=1e-6, abs=1e-9)
-    assert (
-        found[0]["grad_norm"] > 0 or found[0]["reward"] == 0
-    )  # of answers that are all wrong some recipes learn nothing
+    only_right = isinstance(algorithm.advantage, Accepted)  # of which there may be none among so few
+    assert found[0]["grad_norm"] > 0 or only_right
