@@ -155,7 +155,7 @@ def run(model: str = "models/smollm2") -> Run:
         task(),
         steps=52,
         prompts_per_step=8,
-        learning_rate=3.5e-5,
+        learning_rate=6e-5,
         schedule="linear",
         checkpoint_every=0,
     )

@@ -23,10 +23,24 @@ WANTED, RANDOM = "__label__wanted", "__label__random"
 MOST_HALVINGS = 6
 M_PERTURB = -6
 BLANK = re.compile(r"\s+")
-LATEX = re.compile(
-    r"\$\$[^$]{0,4000}\$\$|\$[^$]{0,2000}\$|\\\((?:[^\\]|\\[^()\[\]]){0,2000}\\\)"
-    r"|\\\[(?:[^\\]|\\[^()\[\]]){0,4000}\\\]|\\[a-zA-Z]+"
-)
+MARK = re.compile(r"\\[()\[\]]|\$\$?")
+COMMAND = re.compile(r"\\[a-zA-Z]+")
+CLOSES = {"\\(": "\\)", "\\[": "\\]", "$": "$", "$$": "$$"}
+LONGEST_FORMULA = 4000  # letters
+
+
+def without_formulas(text: str) -> str:
+    """Returns the text without formulas between marks and without commands of LaTeX, in one pass over its marks."""
+    pieces: list[str] = []
+    start, opened, begun = 0, "", 0
+    for found in MARK.finditer(text):
+        mark = found[0]
+        if opened and CLOSES[opened] == mark and found.start() - begun <= LONGEST_FORMULA:
+            pieces += [text[start:begun], " "]
+            start, opened = found.end(), ""
+        elif mark in CLOSES:
+            opened, begun = mark, found.start()
+    return COMMAND.sub(" ", "".join([*pieces, text[start:]]))
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class FastText:
 
     def line(self, text: str) -> str:
         """A page as it sees it: one line, lower case."""
-        seen = text if self.formulas else LATEX.sub(" ", text)
+        seen = text if self.formulas else without_formulas(text)
         return BLANK.sub(" ", seen).strip().lower()
 
     def segments(self, text: str) -> list[str]:
