@@ -34,7 +34,7 @@ def chunked(body: bytes, size: int = 50) -> bytes:
         (f"{HTML}\r\nContent-Encoding: deflate", zlib.compress(PAGE)[2:-4]),
         (f"{HTML}\r\nTransfer-Encoding: chunked", chunked(PAGE)),
         (f"{HTML}\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip", chunked(gzip.compress(PAGE, mtime=0))),
-        (f"{HTML}\r\nContent-Encoding: gzip, gzip", gzip.compress(gzip.compress(PAGE, mtime=0))),
+        (f"{HTML}\r\nContent-Encoding: gzip, gzip", gzip.compress(gzip.compress(PAGE, mtime=0), mtime=0)),
         (f"{HTML}\r\nContent-Encoding: identity", PAGE),
         (f"{HTML}\r\nContent-Encoding: gzip", PAGE),
         (f"{HTML}\r\nContent-Encoding: deflate", PAGE),
