@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from groupwise.algorithm import Source
+from groupwise.explain.rollouts import rollout_of
 from groupwise.ledger.files import Ledger
 from groupwise.sources import DrawContext, Position, RolloutBatch
 from groupwise.sources.draw import after_prompts
@@ -25,18 +26,7 @@ class FromLedger(Source):
         groups: dict[int, list[Rollout]] = {}
         for row in Ledger(self.directory).read("train", step + 1):
             prompt = Prompt(examples[row["example"]], tuple(row["prompt_tokens"]))
-            spans = tuple((span["version"], span["end"]) for span in row["versions"])
-            rollout = Rollout(
-                prompt=prompt,
-                tokens=tuple(row["tokens"]),
-                mask=tuple(row["mask"]),
-                behavior_logprobs=tuple(row["behavior_logprobs"]),
-                text=row["text"],
-                finished=row["finished"],
-                version=row["version"],
-                rewards=dict(zip(row["reward_tokens"], row["reward_values"], strict=True)),
-                versions=spans,
-            )
+            rollout = replace(rollout_of(row), prompt=prompt)
             groups.setdefault(row["group"], []).append(rollout)
         made = [Group(rollouts[0].prompt, tuple(rollouts)) for rollouts in groups.values()]
         return RolloutBatch(made, after_prompts(step + 1))

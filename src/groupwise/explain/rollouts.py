@@ -85,7 +85,7 @@ def select(rows: Sequence[Row], algorithm: Algorithm, name: str, judge: str = ""
     """
     kept = not judge and any(row.get("correct") is not None for row in rows)
     rows = rows if kept else [{**row, "correct": _verdict(row, judge, name)} for row in rows]
-    rollouts = [_rollout(row) for row in rows]
+    rollouts = [rollout_of(row) for row in rows]
     members: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
         members.setdefault(row["group"], []).append(number)
@@ -121,7 +121,8 @@ def _count(groups: Sequence[Group]) -> int:
     return sum(len(group.rollouts) for group in groups)
 
 
-def _rollout(row: Row) -> Rollout:
+def rollout_of(row: Row) -> Rollout:
+    """Returns the rollout that a row of a ledger keeps; its example has no text, which the ledger does not repeat."""
     prompt = Prompt(Example(row["example"], ""), tuple(row["prompt_tokens"]))
     statuses = row["statuses"] or {}
     return Rollout(
