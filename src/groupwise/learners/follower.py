@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from groupwise.learners.launch import PARENT
 from groupwise.learners.options import LearnerOptions
 
 
@@ -76,7 +77,8 @@ def end_with(parent: int) -> None:
 
 def main() -> None:
     """Follows rank 0 to the end."""
-    threading.Thread(target=end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    parent = int(os.environ.get(PARENT, os.getppid()))
+    threading.Thread(target=end_with, args=(parent,), name="parent", daemon=True).start()
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)  # rank 0 ends its step first, and then says so
     import torch

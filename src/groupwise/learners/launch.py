@@ -6,6 +6,8 @@ import os
 
 GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun sets in every process that it starts, and rank 0 in those that it starts."""
+PARENT = "GROUPWISE_PARENT"
+"""The environment's word for the process that starts a follower: it may be gone before that one can ask who it was."""
 
 
 def started_by_torchrun() -> bool:

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from groupwise.errors import UserError
 from groupwise.learners.blame import RankLost, first_cause, first_words, of_transport, told
 from groupwise.learners.fingerprint import code_fingerprint, different
-from groupwise.learners.launch import started_by_torchrun
+from groupwise.learners.launch import PARENT, started_by_torchrun
 from groupwise.learners.process_group import GRACE, is_here, join, of_this_attempt, store_of_all, tell, tell_over
 
 FOLLOWER = "groupwise.learners.follower"
@@ -61,6 +61,7 @@ class Ranks:
         threads = str(max(1, torch.get_num_threads() // self.count))
         shared = {"WORLD_SIZE": str(self.count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         shared |= {"OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        shared |= {PARENT: str(os.getpid())}
         for rank in range(1, self.count):
             self.processes[rank] = subprocess.Popen(
                 [sys.executable, "-m", FOLLOWER],
