@@ -152,7 +152,8 @@ def test_what_a_tool_is_given(hint: Any, value: Any, found: Any) -> None:
 )
 def test_what_a_model_is_answered(hint: Any, value: Any, said: str) -> None:
     found = answer(tool_of_one(hint), "show", {"value": value})
-    assert found.startswith("error: show") and said in found
+    assert found.startswith("error: show")
+    assert said in found
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ RETURNED: dict[str, tuple[Callable[[], Any], str]] = {
     "a number beyond all floats": (lambda: 10**400, "returned 1000"),
     "what raises where it is read": (ItemError, "raised RuntimeError: no item at"),
     "a mapping that raises": (lambda: Unreadable(score=1), "raised RuntimeError: not to be read at"),
-    "a verdict of several": (lambda: {"score": 1, "success": numpy.zeros(3)}, "returned the success array([0., 0., 0.]); expected"),
+    "a verdict of several": (lambda: {"score": 1, "success": numpy.zeros(3)}, "returned the success array("),
     "a verdict in words": (lambda: {"score": 1, "success": "no"}, "returned the success 'no'; expected true or false"),
     "a verdict of no meaning": (lambda: {"score": 1, "success": 0.5}, "returned the success 0.5; expected true"),
 }
