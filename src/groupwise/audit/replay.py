@@ -74,20 +74,9 @@ def replayed(
     reward: EpisodeReward, renderer: Renderer, rows: Iterable[Example], episodes: Sequence[RecordedEpisode]
 ) -> ReplayFinding:
     """Plays each episode again and compares. ``rows`` are the task's, found by their ids."""
-    finding, wanted = ReplayFinding(), {each.example for each in episodes}
-    known = {row.id: row for row in rows if row.id in wanted}
-    for each in episodes:
-        if each.example not in known:
-            finding.add(each.example, "gone", "the task has no row of this id any more")
-    there = [each for each in episodes if each.example in known]
+    finding = ReplayFinding()
     try:
-        opened = open_prompts(renderer, reward, [(known[each.example], each.world) for each in there])
-        begun: list[tuple[RecordedEpisode, Prompt]] = []
-        for each, prompt in zip(there, opened, strict=True):
-            if isinstance(prompt, str):
-                finding.add(each.example, "unbegun", f"does not begin: {prompt}")
-            else:
-                begun.append((each, prompt))
+        begun = _begun(finding, reward, renderer, rows, episodes)
         engine = RecordedEngine([each for each, _ in begun])
         seeds = [(number,) for number in range(len(begun))]
         played = play(engine, renderer, reward, [prompt for _, prompt in begun], seeds, renderer.sampling(ENDLESS))
@@ -97,6 +86,30 @@ def replayed(
     for number, (each, _) in enumerate(begun):
         _compare(finding, each, again[number], number in engine.beyond, reward.name)
     return finding
+
+
+def _begun(
+    finding: ReplayFinding,
+    reward: EpisodeReward,
+    renderer: Renderer,
+    rows: Iterable[Example],
+    episodes: Sequence[RecordedEpisode],
+) -> list[tuple[RecordedEpisode, Prompt]]:
+    """Those that can be played, each with its prompt as its environment opens it now; the others are taken down."""
+    wanted = {each.example for each in episodes}
+    known = {row.id: row for row in rows if row.id in wanted}
+    there = [each for each in episodes if each.example in known]
+    for each in episodes:
+        if each.example not in known:
+            finding.add(each.example, "gone", "the task has no row of this id any more")
+    found = []
+    opened = open_prompts(renderer, reward, [(known[each.example], each.world) for each in there])
+    for each, prompt in zip(there, opened, strict=True):
+        if isinstance(prompt, str):
+            finding.add(each.example, "unbegun", f"does not begin: {prompt}")
+        else:
+            found.append((each, prompt))
+    return found
 
 
 def _compare(finding: ReplayFinding, was: RecordedEpisode, now: Rollout, goes_on: bool, name: str) -> None:

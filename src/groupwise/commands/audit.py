@@ -44,14 +44,8 @@ def execute(arguments: Sequence[str]) -> int:
     """Audits, prints what was found, and writes --json."""
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
-    if chosen.run:
-        from groupwise.commands.audit_replay import audit_run
-
-        return audit_run(chosen)
-    if chosen.environment:
-        from groupwise.commands.audit_environment import audit_file
-
-        return audit_file(chosen)
+    if chosen.run or chosen.environment:
+        return _audit_environment(chosen)
     from groupwise.rewards import by_name
     from groupwise.tasks import from_file
 
@@ -81,6 +75,13 @@ def execute(arguments: Sequence[str]) -> int:
 
         write_json(Path(chosen.json), {"data": Path(chosen.data).name} | done.to_json())
     return _verdict(done, chosen.max_false_positives)
+
+
+def _audit_environment(chosen: Namespace) -> int:
+    from groupwise.commands.audit_environment import audit_file
+    from groupwise.commands.audit_replay import audit_run
+
+    return audit_run(chosen) if chosen.run else audit_file(chosen)
 
 
 def _parser() -> ArgumentParser:
