@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from groupwise.networks.attention import packed_attention
 from groupwise.networks.fused_blocks import Again
 from groupwise.networks.packing import Packing
 from groupwise.networks.trunk import Trunk
+
+if TYPE_CHECKING:
+    from groupwise.learners.context_group import ContextGroup
 
 PROBE = 8  # tokens
 
@@ -71,19 +74,26 @@ class PackedBackbone(Backbone):
 
     def __call__(self, micro_batch: MicroBatch) -> Tensor:
         read, again = micro_batch.where.unique(return_inverse=True)  # a prompt's last token, by all its completions
-        return self.hidden(micro_batch.packing, read)[again]
+        return self.hidden(micro_batch.packing, read, micro_batch.context)[again]
 
-    def hidden(self, packing: Packing, read: Tensor | None = None) -> Tensor:
-        """Returns ``[N, d]`` of every token that is packed, or of those at ``read``."""
+    def hidden(self, packing: Packing, read: Tensor | None = None, context: ContextGroup | None = None) -> Tensor:
+        """Returns ``[N, d]`` of every token that is packed, or of those at ``read``; of ``context`` this process's."""
         trunk, blueprint = self.trunk, self.trunk.blueprint
         trunk.reach(packing.longest)
+        tokens, positions = packing.tokens, packing.positions
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Again | None = None) -> Tensor:
             scale, cap = blueprint.attention_scale, blueprint.attention_cap
             window, sinks = blueprint.layers[layer].window, blueprint.layers[layer].sinks
+            if context is not None and sinks is not None:
+                sinks = sinks[context.own(len(sinks))]
             return packed_attention(q, k, v, packing, scale, cap, window, again, trunk.pool, sinks)
 
-        return trunk.hidden(packing.tokens, packing.positions, attend, read)
+        if context is None:
+            return trunk.hidden(tokens, positions, attend, read)
+        here = context.own(len(tokens))
+        read = None if read is None else read - here.start
+        return trunk.hidden(tokens[here], positions[here], context.around(attend, len(tokens)), read)
 
 
 class PaddedBackbone(Backbone):

@@ -67,6 +67,7 @@ class LocalLearner:
         self._reference_was_policy = False
         self._critic: Critic | None = None
         self.threads = choose_threads(config.threads, self.device, trained, self._trial, note)
+        placement.check(self._policy.backbone)
         if not self._adapters:
             placement.place(self.model, self._policy.backbone)
         self._optimizer = self._new_optimizer()
@@ -137,7 +138,7 @@ class LocalLearner:
 
         def read(rows: list[int]) -> None:
             with self._inside():
-                part = said(MicroBatch.of(rows_or_shortest(rollouts, rows), self.device))
+                part = said(self.placement.micro_batch(rows_or_shortest(rollouts, rows), self.device))
             if rows:
                 result[torch.tensor(rows), : part.shape[1]] = part.to(result)
 

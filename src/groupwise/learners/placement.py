@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.types import Rollout
 
 T = TypeVar("T")
@@ -27,6 +28,10 @@ class Placement(Protocol):
     rank: int
     count: int
     """Processes."""
+    side_by_side: int
+    """Micro-batches that are computed at a time."""
+    leads: bool
+    """Whether this process speaks for its micro-batches, which others may compute with it."""
 
     def place(self, model: nn.Module, backbone: Any = None) -> None:
         """Keeps of this model's parameters what belongs to this process. ``backbone``: what computes its states."""
@@ -45,6 +50,14 @@ class Placement(Protocol):
         each while it is computed. A result with a gradient is a tensor, or a tuple of them."""
         ...
 
+    def check(self, backbone: Any) -> None:
+        """Raises UserError for a backbone that this placement can't divide."""
+        ...
+
+    def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
+        """Returns what this process computes of these rollouts; ``after``: as of ``MicroBatch``."""
+        ...
+
     def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
         """Yields this process's micro-batches, in each process as many; an empty one where there are no more."""
         ...
@@ -59,7 +72,7 @@ class Placement(Protocol):
         ...
 
     def total(self, tensor: Tensor) -> Tensor:
-        """Returns the sum over processes."""
+        """Returns the sum over processes, of those that lead."""
         ...
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -84,6 +97,7 @@ class OneProcess(Placement):
     """Every parameter lies in this process."""
 
     rank, count = 0, 1
+    side_by_side, leads = 1, True
 
     def place(self, model: nn.Module, backbone: Any = None) -> None:
         """Does nothing."""
@@ -96,6 +110,12 @@ class OneProcess(Placement):
 
     def run(self, model: nn.Module, work: Callable[[], T]) -> T:
         return work()
+
+    def check(self, backbone: Any) -> None:
+        """Does nothing."""
+
+    def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
+        return MicroBatch.of(rollouts, device, after)
 
     def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
         return iter(parts)

@@ -53,6 +53,7 @@ def load_reference(
             "expected the same size: resize one of the two output matrices"
         )
     network = LanguageModel(model.requires_grad_(False), pool=pool, joined=not several)
+    placement.check(network.backbone)
     placement.place(model, network.backbone)
     return network
 

@@ -77,6 +77,7 @@ class ScorerLearner:
         self.pool = TileThreads(config.threads or 1)
         self._backbone = backbone_of(self.model, config.checkpointing, self.pool, joined=placement.count == 1)
         self.threads = choose_threads(config.threads, self.device, self.model, self._trial, note)
+        placement.check(self._backbone)
         placement.place(self.model, self._backbone)
         self._optimizer = self._new_optimizer()
 
@@ -152,7 +153,7 @@ class ScorerLearner:
         return self._backbone.fallback_reason
 
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
-        micro_batch = MicroBatch.of(rollouts, self.device, after=True)
+        micro_batch = self.placement.micro_batch(rollouts, self.device, after=True)
         with self.pool.inside(self._backbone.tiled):
             return self.placement.run(
                 self.model,

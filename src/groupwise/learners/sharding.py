@@ -21,8 +21,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
 from groupwise.algorithm import Outputs
+from groupwise.errors import UserError
+from groupwise.learners.context_group import ContextGroup
 from groupwise.learners.hidden_states import PackedBackbone
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.placement import Placement, StoppedElsewhere
+from groupwise.types import Rollout
 
 T = TypeVar("T")
 OUTPUTS = tuple(field.name for field in fields(Outputs))
@@ -35,9 +39,11 @@ class Sharded(Placement):
     gradients are added up before a step.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, context: int = 1) -> None:
         self.rank, self.count, self.device = dist.get_rank(), dist.get_world_size(), device
         self.mesh: DeviceMesh = init_device_mesh(device, (self.count,))
+        self.side_by_side, self.leads = self.count // context, not self.rank % context
+        self.context = _context_group(context) if context > 1 else None
         self._skeletons: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
         self.rows = 0
         """In the present micro-batches of all processes."""
@@ -90,10 +96,29 @@ class Sharded(Placement):
         inside: Any = getattr(model, "whole_inside", None)
         return work() if inside is None else inside(work)
 
+    def check(self, backbone: Any) -> None:
+        if self.context is None:
+            return
+        if not isinstance(backbone, PackedBackbone):
+            raise UserError(
+                f"learner.context {self.context.count}: {backbone.fallback_reason}, so its attention can't be divided; "
+                "expected learner.context 1"
+            )
+        heads = backbone.trunk.blueprint.heads
+        if heads < self.context.count:
+            raise UserError(
+                f"learner.context {self.context.count}: the model has {heads} attention heads, which processes divide "
+                f"among them; expected at most {heads}"
+            )
+
+    def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
+        whole = MicroBatch.of(rollouts, device, after)
+        return whole if self.context is None else whole.divided(self.context)
+
     def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
-        every = list(parts)
-        for start in range(0, len(every), self.count):
-            place, self.rows = start + self.rank, sum(map(len, every[start : start + self.count]))
+        every, together = list(parts), self.count // self.side_by_side
+        for start in range(0, len(every), self.side_by_side):
+            place, self.rows = start + self.rank // together, sum(map(len, every[start : start + self.side_by_side]))
             yield every[place] if place < len(every) else []
 
     def agreed(self, ask: Callable[[], Outputs], said: Outputs, empty: bool) -> Outputs:
@@ -121,6 +146,8 @@ class Sharded(Placement):
             model.reshard()
 
     def total(self, tensor: Tensor) -> Tensor:
+        if not self.leads:
+            tensor.zero_()
         dist.all_reduce(tensor)
         return tensor
 
@@ -159,6 +186,18 @@ class Sharded(Placement):
             if not self.rank:
                 filled[id(empty)] = nn.Parameter(tensor, requires_grad=empty.requires_grad)
         return model if self.rank else copy.deepcopy(skeleton, filled)
+
+
+def _context_group(count: int) -> ContextGroup:
+    """Makes groups of so many neighbours, and returns that of this process: once, since a group is never let go."""
+    rank, everyone = dist.get_rank(), dist.group.WORLD
+    if (everyone, count) not in _groups:
+        made = [dist.new_group(list(range(start, start + count))) for start in range(0, dist.get_world_size(), count)]
+        _groups[everyone, count] = made[rank // count]
+    return ContextGroup(_groups[everyone, count], rank % count, count)
+
+
+_groups: dict[tuple[Any, int], Any] = {}
 
 
 def _skeleton(model: nn.Module) -> Any:
