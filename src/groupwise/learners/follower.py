@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -82,8 +81,6 @@ def main() -> None:
     """Follows rank 0 to the end."""
     parent = int(os.environ.get(PARENT, os.getppid()))
     threading.Thread(target=end_with, args=(parent,), name="parent", daemon=True).start()
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)  # rank 0 ends its step first, and then says so
     import torch
 
     from groupwise.learners.process_group import follow
