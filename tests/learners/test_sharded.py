@@ -65,6 +65,7 @@ CASES = {
     "divided tokens, a scorer": Case(recipes.reward_model, several=DIVIDED),
 }
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+WHOLE = {name: case for name, case in CASES.items() if not case.several}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,7 +135,7 @@ def test_two_processes_learn_what_one_learns(case: Case, tiny_model: Path, group
         assert found[0] == pytest.approx(found[1], **close)
 
 
-@every
+@pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
 def test_what_two_processes_wrote_one_reads_and_the_reverse(
     case: Case, tiny_model: Path, groups: list[Group], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from groupwise.errors import UserError
 from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.micro_batch import MicroBatch
+from groupwise.learners.placement import ONE_PROCESS, Placement
 from groupwise.networks import blueprint_of
 from groupwise.networks.attention import packed_attention
 from groupwise.networks.fused_blocks import Again
@@ -121,16 +122,20 @@ def _count(modules: Iterable[nn.Module]) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def backbone_of(model: Any, recompute: bool = False, pool: TileThreads | None = None, joined: bool = True) -> Backbone:
+def backbone_of(
+    model: Any, recompute: bool = False, pool: TileThreads | None = None, placement: Placement = ONE_PROCESS
+) -> Backbone:
     """Returns the backbone of a causal LM, a sequence classifier or a bare trunk of transformers; ``pool``: whose
-    threads compute; ``joined``: as of ``Trunk``.
+    threads compute; ``placement``: where the model's parameters lie.
 
     Raises UserError where ``recompute`` is asked of an architecture that is not known by its parts.
     """
     blueprint = blueprint_of(model)
     if not isinstance(blueprint, str):
-        packed = PackedBackbone(Trunk(blueprint, PROBE, recompute, pool, joined))
-        gap = _gap(packed, model.base_model)
+        packed = PackedBackbone(Trunk(blueprint, PROBE, recompute, pool, joined=placement.count == 1))
+        placement.compute_in_parts(model, packed)
+        gap = placement.run(model, lambda: _gap(packed, model.base_model))
+        placement.let_go(model)
         if gap < (1e-3 if blueprint.embedding.weight.dtype in (torch.float32, torch.float64) else 5e-2):
             return packed
         blueprint = f"hidden states of {model.config.model_type} differ by {gap:.1g} from the packed forward pass's"

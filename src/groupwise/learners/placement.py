@@ -33,8 +33,8 @@ class Placement(Protocol):
     leads: bool
     """Whether this process speaks for its micro-batches, which others may compute with it."""
 
-    def place(self, model: nn.Module, backbone: Any = None) -> None:
-        """Keeps of this model's parameters what belongs to this process. ``backbone``: what computes its states."""
+    def place(self, model: nn.Module, dtype: str = "") -> None:
+        """Keeps of this model's parameters what belongs to this process, in ``dtype``; empty: in theirs."""
         ...
 
     def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
@@ -99,7 +99,7 @@ class OneProcess(Placement):
     rank, count = 0, 1
     side_by_side, leads = 1, True
 
-    def place(self, model: nn.Module, backbone: Any = None) -> None:
+    def place(self, model: nn.Module, dtype: str = "") -> None:
         """Does nothing."""
 
     def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:

@@ -70,15 +70,15 @@ class ScorerLearner:
         self.model.config.get_text_config().pad_token_id = self.tokenizer.convert_tokens_to_ids(pad)
         check_head(self.model, str(directory))
         if new:
-            draw_head(self.model.score, seed)
+            draw_head(self.model.score.to(getattr(torch, config.dtype)), seed)
         refuse_lost_ids(directory, self.model, self.tokenizer)
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.version = 0
         self.pool = TileThreads(config.threads or 1)
-        self._backbone = backbone_of(self.model, config.checkpointing, self.pool, joined=placement.count == 1)
-        self.threads = choose_threads(config.threads, self.device, self.model, self._trial, note)
+        placement.place(self.model, config.dtype)
+        self._backbone = backbone_of(self.model, config.checkpointing, self.pool, placement)
         placement.check(self._backbone)
-        placement.place(self.model, self._backbone)
+        self.threads = choose_threads(config.threads, self.device, self.model, self._trial, note)
         self._optimizer = self._new_optimizer()
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:

@@ -48,15 +48,21 @@ class Sharded(Placement):
         self.rows = 0
         """In the present micro-batches of all processes."""
 
-    def place(self, model: nn.Module, backbone: Any = None) -> None:
-        """Shards every block by itself, and what is around them with the model."""
-        self._skeletons[model] = _skeleton(model)
+    def place(self, model: Any, dtype: str = "") -> None:
+        """Shards every block by itself, and what is around them with the model. Where files hold a model, no more than
+        this process's part of it is read."""
+        stored = next(model.parameters()).dtype
+        kind = getattr(torch, dtype or str(stored).removeprefix("torch."))
+        self._skeletons[model] = _skeleton(model, stored, kind)
         for block in _blocks(model):
-            self._shard(block, resharded=True)
-        self._shard(model, resharded=False)
+            self._shard(block, resharded=True, kind=kind)
+        self._shard(model, resharded=False, kind=kind)
+        if kind != stored:
+            model._apply(lambda tensor: tensor.to(kind) if tensor.dtype == stored else tensor)
+        if dtype:
+            for config in (model.config, model.config.get_text_config()):
+                config.dtype = kind
         _call_inside(model, "whole_inside", lambda work: work())
-        if backbone is not None:
-            self.compute_in_parts(model, backbone)
 
     def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
         if isinstance(backbone, PackedBackbone):
@@ -79,9 +85,9 @@ class Sharded(Placement):
             into.to_local().copy_(given.to_local())
         return made
 
-    def _shard(self, module: nn.Module, resharded: bool) -> None:
+    def _shard(self, module: nn.Module, resharded: bool, kind: torch.dtype) -> None:
         wide = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-        half = any(parameter.itemsize < 4 for parameter in module.parameters())
+        half = kind.itemsize < 4
         fully_shard(
             module,
             mesh=self.mesh,
@@ -200,13 +206,14 @@ def _context_group(count: int) -> ContextGroup:
 _groups: dict[tuple[Any, int], Any] = {}
 
 
-def _skeleton(model: nn.Module) -> Any:
-    """The model without memory for its parameters: to be filled with whole ones, since a sharded one can't be
-    copied."""
-    empty: dict[int, Any] = {
-        id(each): nn.Parameter(torch.empty_like(each, device="meta"), requires_grad=each.requires_grad)
-        for each in model.parameters()
-    }
+def _skeleton(model: nn.Module, stored: torch.dtype, kind: torch.dtype) -> Any:
+    """The model without memory for its parameters, those that are ``stored`` so in another dtype: to be filled with
+    whole ones, since a sharded one can't be copied."""
+    empty: dict[int, Any] = {}
+    for each in model.parameters():
+        dtype = kind if each.dtype == stored else each.dtype
+        made = torch.empty_like(each, dtype=dtype, device="meta")
+        empty[id(each)] = nn.Parameter(made, requires_grad=each.requires_grad)
     return copy.deepcopy(model, empty)
 
 
