@@ -62,13 +62,15 @@ class LocalLearner:
         self.version = 0
         trained = self._adapters.trained if self._adapters else self.model
         self.pool = TileThreads(config.threads or 1)
-        self._policy = LanguageModel(trained, config.checkpointing, self.pool, joined=not in_parts)
+        if in_parts:
+            placement.place(self.model, config.dtype)
+        where = placement if in_parts else ONE_PROCESS
+        self._policy = LanguageModel(trained, config.checkpointing, self.pool, where)
+        placement.check(self._policy.backbone)
         self._reference: LanguageModel | PastPolicy | None = None
         self._reference_was_policy = False
         self._critic: Critic | None = None
         self.threads = choose_threads(config.threads, self.device, trained, self._trial, note)
-        if not self._adapters:
-            placement.place(self.model, self._policy.backbone)
         self._optimizer = self._new_optimizer()
 
     @property
@@ -137,7 +139,7 @@ class LocalLearner:
 
         def read(rows: list[int]) -> None:
             with self._inside():
-                part = said(MicroBatch.of(rows_or_shortest(rollouts, rows), self.device))
+                part = said(self.placement.micro_batch(rows_or_shortest(rollouts, rows), self.device))
             if rows:
                 result[torch.tensor(rows), : part.shape[1]] = part.to(result)
 
