@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from groupwise.environments.arguments import short
 from groupwise.environments.protocol import Reply, Says, Utterance
-from groupwise.environments.schemas import short
 from groupwise.errors import UserError
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

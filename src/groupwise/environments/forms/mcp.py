@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from groupwise.environments.schemas import Schema
+from groupwise.environments.arguments import Schema
 from groupwise.errors import UserError
 
 EXTRA = "pip install 'groupwise[mcp]'"

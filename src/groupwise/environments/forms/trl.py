@@ -9,9 +9,10 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
+from groupwise.environments.arguments import Schema
 from groupwise.environments.protocol import Ended, Reply, Utterance
 from groupwise.environments.results import result_of
-from groupwise.environments.schemas import Schema, schema_of
+from groupwise.environments.schemas import schema_of
 from groupwise.environments.tool import FunctionTool, Tool, value_of
 from groupwise.environments.tools import Episode, Toolbox, Tools, driven
 from groupwise.errors import UserError
