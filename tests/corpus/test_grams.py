@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from groupwise.corpus.grams import HASHES, grams, joined, numbers_as_one, plain, separated, shown
+from groupwise.corpus.grams import HASHES, grams, joined, numbers_as_one, separated, shown
+from groupwise.corpus.plain_text import plain
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""This module holds the runs of many items in one table, in which those of a text are found at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy
+
+from groupwise.corpus.grams import shown
+
+if TYPE_CHECKING:
+    from groupwise.corpus.grams import Hashes
+
+LEAST_COMMON, COMMON_SHARE = 4, 0.02
+"""A run that so many different items of one benchmark have, and more than that share of them, is its template's."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of runs, in order, and the item of each: one run may belong to several items."""
+
+    keys: Hashes
+    items: numpy.ndarray
+
+    @classmethod
+    def of(cls, found: Mapping[int, Hashes]) -> Table:
+        """Sorts the different runs of each item."""
+        keys = numpy.concatenate([*found.values(), numpy.zeros(0, numpy.uint64)])
+        items = numpy.repeat(numpy.array(list(found), numpy.int64), [len(runs) for runs in found.values()])
+        order = numpy.argsort(keys, kind="stable")
+        return cls(keys[order], items[order])
+
+    def places(self, runs: Hashes) -> numpy.ndarray:
+        """Indices into ``runs`` of those that are here."""
+        if not len(self.keys) or not len(runs):
+            return numpy.zeros(0, numpy.int64)
+        found = numpy.searchsorted(self.keys, runs)
+        found[found == len(self.keys)] = 0
+        return numpy.flatnonzero(self.keys[found] == runs)
+
+    def by_item(self, runs: Hashes) -> dict[int, list[int]]:
+        """Where each item's runs lie among ``runs``, in order."""
+        found: dict[int, list[int]] = {}
+        for place in self.places(runs).tolist():
+            first, last = (numpy.searchsorted(self.keys, runs[place], side) for side in ("left", "right"))
+            for item in self.items[first:last].tolist():
+                found.setdefault(item, []).append(place)
+        return found
+
+
+def joined_runs(found: Sequence[tuple[int, Hashes]]) -> dict[int, Hashes]:
+    """The different runs of each item, of ``(item, runs)`` in which an item may come several times."""
+    mine: dict[int, list[Hashes]] = {}
+    for item, runs in found:
+        mine.setdefault(item, []).append(runs)
+    return {item: numpy.unique(numpy.concatenate(runs)) for item, runs in mine.items()}
+
+
+def telling(found: Mapping[int, Hashes], questions: Sequence[tuple[str, str]]) -> dict[int, Hashes]:
+    """The runs of each item without those of its benchmark's template, which many of its items share.
+
+    ``questions`` holds each item's benchmark and question: an item that is there several times counts once.
+    """
+    different = {question: item for item, question in enumerate(questions)}
+    sizes = Counter(benchmark for benchmark, _ in different)
+    common: dict[str, Hashes] = {}
+    for name, size in sizes.items():
+        runs = [found[item] for (benchmark, _), item in different.items() if benchmark == name and item in found]
+        keys, counts = numpy.unique(numpy.concatenate([*runs, numpy.zeros(0, numpy.uint64)]), return_counts=True)
+        common[name] = keys[counts >= max(LEAST_COMMON, COMMON_SHARE * size)]
+    return {item: runs[~numpy.isin(runs, common[questions[item][0]])] for item, runs in found.items()}
+
+
+def evidence(tokens: Sequence[str], places: Sequence[int], size: int) -> str:
+    """The longest stretch that the runs at ``places`` cover."""
+    best = (0, 0)
+    start = end = -1
+    for place in sorted(places):
+        if place > end:
+            start = place
+        end = place + size
+        if end - start > best[1] - best[0]:
+            best = (start, end)
+    return shown(tokens[best[0] : best[1]])
+
+
+def densest(places: Sequence[int], runs: Hashes, width: int) -> list[int]:
+    """Those of ``places`` within the stretch of ``width`` tokens that has most different runs."""
+    best: list[int] = []
+    most = first = 0
+    inside: Counter[int] = Counter()
+    for last, place in enumerate(places):
+        inside[int(runs[place])] += 1
+        while places[first] < place - width:
+            left = int(runs[places[first]])
+            inside[left] -= 1
+            if not inside[left]:
+                del inside[left]
+            first += 1
+        if len(inside) > most:
+            most, best = len(inside), list(places[first : last + 1])
+    return best
