@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy
 
 from groupwise.corpus.benchmarks import Item, read_benchmarks
-from groupwise.corpus.gram_tables import Table, densest, evidence, joined_runs, telling
+from groupwise.corpus.gram_tables import Table, densest, different, evidence, telling
 from groupwise.corpus.grams import HASHES, NUMBER, UNSPACED, grams, joined, numbers_as_one, separated
 from groupwise.corpus.plain_text import plain
 
@@ -98,7 +98,7 @@ class Index:
             for number, text in enumerate(self._plain)
             for view in VIEWS
         ]
-        return telling(joined_runs(found), self._questions)
+        return telling(found, self._questions, self.rule.size)
 
     @cached_property
     def _long(self) -> Table:
@@ -106,7 +106,7 @@ class Index:
         for number, item in enumerate(self.items):
             for text in map(plain, item.solutions if self.rule.solutions else ()):
                 found += [(number, grams(HASHES.of(view(text)), self.rule.size)) for view in VIEWS]
-        return Table.of(joined_runs(found))
+        return Table.of(different(found))
 
     @cached_property
     def _whole(self) -> dict[int, Table]:
@@ -117,7 +117,7 @@ class Index:
                 short = self.rule.shortest <= len(tokens) < self.rule.size
                 if short or (len(tokens) >= self.rule.size and not len(self._runs[number])):
                     found.setdefault(len(tokens), []).append((number, grams(HASHES.of(tokens), len(tokens))))
-        return {length: Table.of(joined_runs(found[length])) for length in sorted(found)}
+        return {length: Table.of(different(found[length])) for length in sorted(found)}
 
     @cached_property
     def _signs(self) -> dict[int, str]:
@@ -131,7 +131,7 @@ class Index:
     def _masked(self, size: int) -> dict[int, Hashes]:
         """Of each item: its runs with every number the same."""
         found = [(number, grams(HASHES.of(numbers_as_one(text)), size)) for number, text in enumerate(self._plain)]
-        return telling(joined_runs(found), self._questions)
+        return telling(found, self._questions, size)
 
     @cached_property
     def _changed(self) -> tuple[Table, dict[int, int]]:

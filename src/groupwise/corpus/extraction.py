@@ -9,7 +9,10 @@ from typing import Annotated
 from groupwise.corpus.charsets import decoded
 from groupwise.corpus.formulas import TWICE, Formulas, with_latex
 
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
+CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\xad\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+)
+"""What is neither seen nor a part of any word: controls, soft hyphens, spaces of no width, marks of direction."""
 BLANK_LINES = re.compile(r"\n\s*\n\s*")
 
 

@@ -51,27 +51,46 @@ class Table:
         return found
 
 
-def joined_runs(found: Sequence[tuple[int, Hashes]]) -> dict[int, Hashes]:
-    """The different runs of each item, of ``(item, runs)`` in which an item may come several times."""
+Runs = Sequence[tuple[int, "Hashes"]]
+"""``(item, runs)`` in the order of the text; an item may come several times."""
+
+
+def different(found: Runs) -> dict[int, Hashes]:
+    """The different runs of each item."""
     mine: dict[int, list[Hashes]] = {}
     for item, runs in found:
         mine.setdefault(item, []).append(runs)
     return {item: numpy.unique(numpy.concatenate(runs)) for item, runs in mine.items()}
 
 
-def telling(found: Mapping[int, Hashes], questions: Sequence[tuple[str, str]]) -> dict[int, Hashes]:
-    """The runs of each item without those of its benchmark's template, which many of its items share.
+def telling(found: Runs, questions: Sequence[tuple[str, str]], size: int) -> dict[int, Hashes]:
+    """The different runs of each item, without those that lie for more than half in its benchmark's template, which
+    many of its items share.
 
     ``questions`` holds each item's benchmark and question: an item that is there several times counts once.
     """
-    different = {question: item for item, question in enumerate(questions)}
-    sizes = Counter(benchmark for benchmark, _ in different)
-    common: dict[str, Hashes] = {}
-    for name, size in sizes.items():
-        runs = [found[item] for (benchmark, _), item in different.items() if benchmark == name and item in found]
-        keys, counts = numpy.unique(numpy.concatenate([*runs, numpy.zeros(0, numpy.uint64)]), return_counts=True)
+    common = _common(different(found), questions)
+    kept = []
+    for item, all_runs in found:
+        runs = all_runs
+        shared = numpy.isin(runs, common[questions[item][0]])
+        if shared.any():
+            covered = numpy.convolve(shared, numpy.ones(size, int)) > 0  # tokens of the template
+            inside = numpy.convolve(covered, numpy.ones(size, int), "valid")
+            runs = runs[inside <= size // 2]
+        kept.append((item, runs))
+    return different(kept)
+
+
+def _common(runs: Mapping[int, Hashes], questions: Sequence[tuple[str, str]]) -> dict[str, Hashes]:
+    """By benchmark: runs that many of its different items have."""
+    first = {question: item for item, question in enumerate(questions)}
+    common = {}
+    for name, size in Counter(benchmark for benchmark, _ in first).items():
+        mine = [runs[item] for (benchmark, _), item in first.items() if benchmark == name and item in runs]
+        keys, counts = numpy.unique(numpy.concatenate([*mine, numpy.zeros(0, numpy.uint64)]), return_counts=True)
         common[name] = keys[counts >= max(LEAST_COMMON, COMMON_SHARE * size)]
-    return {item: runs[~numpy.isin(runs, common[questions[item][0]])] for item, runs in found.items()}
+    return common
 
 
 def evidence(tokens: Sequence[str], places: Sequence[int], size: int) -> str:

@@ -65,8 +65,8 @@ def plain(text: str) -> str:
 
 
 def compatible(text: str) -> str:
-    """Returns the text with compatibility forms, digits of other scripts and case made plain, and nothing else."""
-    return (text if text.isascii() else _folded(text)).casefold()
+    """Returns the text with Unicode's compatibility forms and case made plain, and nothing else."""
+    return (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()
 
 
 def _without_comments(text: str) -> str:
