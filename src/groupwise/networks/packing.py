@@ -65,9 +65,8 @@ class Packing:
         positions: list[range] = []
         prompts: list[tuple[int, int, int, int]] = []
         completions: list[tuple[int, int]] = []
-        at = 0
         ends, starts = [0] * len(sequences), [0] * len(sequences)
-        lengths = tuple(len(prompt) + len(completion) for prompt, completion in sequences)
+        at, lengths = 0, tuple(len(prompt) + len(completion) for prompt, completion in sequences)
         for members in rows.values():
             prompt = sequences[members[0]][0]
             prompts.append((at, len(prompt), len(completions), len(completions) + len(members)))
