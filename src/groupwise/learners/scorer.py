@@ -124,6 +124,7 @@ class ScorerLearner:
         coefficients: CoefficientFunction,
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
+        count: float = 0.0,
     ) -> None:
         """See ``backward.Backward``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
         if outputs:
