@@ -110,7 +110,7 @@ def is_held_out(free: frozenset[Cell]) -> bool:
 
 task = Task(
     "grid",
-    rows(20_000, 0),
+    rows(15_000, 0),
     held_out=rows(300, 1, held_out=True),
     environment=walk,
     turns=LONGEST + SPARE_MOVES,
