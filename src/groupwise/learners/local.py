@@ -260,7 +260,7 @@ class LocalLearner:
         if self._reference_was_policy and isinstance(self._reference, PastPolicy):
             kept = self._reference.values
         elif self._reference_was_policy and self._reference:
-            kept = self._reference.model.state_dict()
+            kept = self._reference.model.state_dict()  # type: ignore[union-attr]
         return {
             "optimizer": self._optimizer.state_dict(),
             "reference": kept,

@@ -38,7 +38,7 @@ class MergedWeights:
             return
         for _, parameter in self._pairs:
             data = parameter.data
-            place = data.untyped_storage().data_ptr(), data.shape, data.stride(), data.storage_offset()
+            place = data.untyped_storage().data_ptr(), data.shape, data.stride(), int(data.storage_offset())
             self._released.append((parameter, *place))
             parameter.data = data.new_empty(0)
 
