@@ -6,7 +6,6 @@ import importlib.util
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,18 +56,12 @@ def game() -> Iterator[str]:
     """The address of a guessing game that runs as long as the tests here."""
     if importlib.util.find_spec("openenv") is None or importlib.util.find_spec("websockets") is None:
         pytest.skip("no openenv")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, str(HERE / "openenv_server.py"), str(port)])
+    with socket.create_server(("127.0.0.1", 0)) as door:  # it listens before the server runs, so nobody takes its port
+        port, number = door.getsockname()[1], door.fileno()
+        command = [sys.executable, str(HERE / "openenv_server.py"), str(number)]
+        server = subprocess.Popen(command, pass_fds=[number])
     try:
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=START_SECONDS).close()
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

@@ -1,4 +1,5 @@
-"""groupwise audit: does a reward reward what it should? Tried on right, wrong, missing, hostile and graded answers."""
+"""This is ``groupwise audit``: it finds out whether a reward rewards what it should, on right, wrong, missing, hostile
+and graded answers."""
 
 from __future__ import annotations
 
@@ -135,7 +136,8 @@ def _refuse(chosen: Namespace) -> None:
 
 
 def _correct_at(reward: Reward, asked: float | None) -> float:
-    """As the reward itself says, as in an evaluation. Raises UserError where no score of it makes an answer right."""
+    """Returns the smallest score of a right answer, as the reward itself says. Raises UserError where no score of it
+    makes an answer right."""
     from groupwise.rewards.verdicts import Judge
 
     judge = Judge.of(reward)
@@ -148,7 +150,8 @@ def _correct_at(reward: Reward, asked: float | None) -> float:
 
 
 def _written(reward: Reward, task: Task) -> Written:
-    """As text; for a learned reward in the tokens of its own directory's tokenizer."""
+    """Returns how an answer is written for the reward: as text; for a learned reward in the tokens of its own
+    directory's tokenizer."""
     from groupwise.audit.scoring import as_rollout
     from groupwise.audit.tokens import with_tokens
     from groupwise.rewards import ModelReward
@@ -294,6 +297,7 @@ def _print_mistakes(console: Console, mistakes: Sequence[tuple[Finding, Mistake]
 
 
 def _shown(text: str) -> str:
-    """On one line, its end where it is long, with nothing in it that a terminal would obey."""
+    """Returns a text on one line, its beginning left out where it is long, with nothing in it that a terminal would
+    obey."""
     line = " ".join(text.split())
     return visible(line if len(line) <= SHOWN_LETTERS else f"... {line[-SHOWN_LETTERS:]}")

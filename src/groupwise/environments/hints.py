@@ -34,8 +34,8 @@ _TEXTS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     pathlib.Path: ("path", pathlib.Path),
 }
 _SETS = (set, frozenset, collections.abc.Set, collections.abc.MutableSet)
-_LISTS = (list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Collection)
-_LISTS = (*_LISTS, collections.abc.Iterable)
+_LISTS: tuple[Any, ...] = (list, collections.abc.Sequence, collections.abc.MutableSequence)
+_LISTS = (*_LISTS, collections.abc.Collection, collections.abc.Iterable)
 _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
