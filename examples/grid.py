@@ -21,8 +21,8 @@ from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, reci
 from groupwise.algorithm import KL, ConstantLength, GroupRelative, TokenMean
 from groupwise.types import Example
 
-SIZE, WALLS, SPARE_MOVES, LONGEST = 4, 0.2, 2, 6
-STRAYS = 0.4
+SIZE, WALLS, SPARE_MOVES, LONGEST = 4, 0.15, 2, 6
+STRAYS = 0.45
 """How often the walker moves at random."""
 
 Cell = tuple[int, int]
