@@ -189,7 +189,7 @@ def _questions(found: Found) -> str:
 CLAIMS = (
     Claim("quickstart.json", _quickstart),
     Claim("cpu.json", _cpu, "make bench"),
-    Claim("realmodel.json", _real_model, "make realmodel", "real-model"),
+    Claim("realmodel.json", _real_model, "make realmodel"),
     Claim("scaling.json", _scaling, page="speed"),
     Claim("parity.json", _parity, "make parity"),
     Claim("faults.json", _faults, "make faults"),
