@@ -14,14 +14,19 @@ from groupwise.learners.launch import PARENT
 if TYPE_CHECKING:
     from groupwise.learners.config import FSDP
 
+LARGEST_KEPT = 16 << 20
+"""Bytes. Whole blocks come and go, each a little larger than the hole that the one before has left."""
+
 
 def opened(kind: str, options: FSDP, directory: str, *others: Any) -> Any:
     """Opens one process's part of a learner, of the kind ``policy`` or ``scorer``."""
+    from groupwise.kernels.malloc import share_freed_memory
     from groupwise.learners.device import pick_device
     from groupwise.learners.local import LocalLearner
     from groupwise.learners.scorer import ScorerLearner
     from groupwise.learners.sharding import Sharded
 
+    share_freed_memory(LARGEST_KEPT)
     placement = Sharded(pick_device(options.device), options.context)
     kinds: dict[str, Any] = {"policy": LocalLearner, "scorer": ScorerLearner}
     return kinds[kind](options, directory, *others, placement=placement)
