@@ -62,9 +62,8 @@ class LocalLearner:
         self.version = 0
         trained = self._adapters.trained if self._adapters else self.model
         self.pool = TileThreads(config.threads or 1)
-        if in_parts:
-            placement.place(self.model, config.dtype)
         where = placement if in_parts else ONE_PROCESS
+        where.place(self.model, config.dtype)
         self._policy = LanguageModel(trained, config.checkpointing, self.pool, where)
         placement.check(self._policy.backbone)
         self._reference: LanguageModel | PastPolicy | None = None
