@@ -130,3 +130,29 @@ def test_what_cannot_be_exported_is_named(export: Callable[..., str], run: Path,
     (run / "models" / "grpo" / "config.json").write_text("{}")
     assert "damaged" in export("--model", str(tmp_path / "x"), code=2)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("left", [b"", b"PAR1", b"half"])
+def test_a_damaged_step_is_left_out_and_named(
+    export: Callable[..., str], run: Path, tmp_path: Path, form: str, left: bytes
+) -> None:
+    (run / "ledger" / "grpo" / "000002.parquet").write_bytes(left)
+    said = export("--ledger", str(tmp_path / f"rows.{form}"))
+    assert "8 rollouts of 2 steps; left out, since their files are damaged: grpo 2" in said
+
+
+def test_a_ledger_that_is_all_damaged_is_refused(export: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    for path in (run / "ledger" / "grpo").iterdir():
+        path.write_bytes(b"")
+    assert "is damaged, and so is every step" in export("--ledger", str(tmp_path / "rows.jsonl"), code=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_step_that_is_damaged_in_its_middle_is_named(export: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    path = run / "ledger" / "grpo" / "000002.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\x00" * 400 + whole[404:])
+    said = export("--ledger", str(tmp_path / "rows.jsonl"), code=2)
+    assert "000002.parquet: is damaged, so it cannot be exported" in said
+    assert not list(tmp_path.glob("*rows*"))

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from groupwise.commands.flags import flags_of, over, words_of
+from groupwise.commands.known_run import known_run
 from groupwise.commands.parser import parser
 from groupwise.errors import UserError
 from groupwise.output.masking import MASK
 from groupwise.output.printable import visible
-from groupwise.runs.directory import RunDirectory
 
 EXAMPLES = """  groupwise resume runs/quickstart
   groupwise resume runs/grpo-sums --steps 200
@@ -50,10 +50,7 @@ def command_of(directory: Path, more: Sequence[str] = ()) -> tuple[list[str], Pa
 
     Raises UserError where the run's record keeps no command, or one with a secret in it.
     """
-    place = RunDirectory(directory)
-    record = place.read()
-    if not record:
-        raise UserError(f"{directory}: has no run.json, so it is no run's directory; expected one such as runs/NAME")
+    _, record = known_run(directory)
     kept = record.get("command")
     if not isinstance(kept, dict) or not isinstance(kept.get("words"), list):
         raise UserError(

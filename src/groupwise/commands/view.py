@@ -13,6 +13,7 @@ import groupwise
 from groupwise.commands.parser import parser
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
+from groupwise.output.printable import visible
 
 EXAMPLES = """  groupwise view runs/quickstart
   groupwise view runs/quickstart runs/other --open
@@ -33,7 +34,7 @@ def execute(arguments: Sequence[str]) -> int:
     if chosen.export:
         from groupwise.view.export import write_page
 
-        print(write_page([Path(run) for run in chosen.runs], Path(chosen.export)))
+        print(visible(str(write_page([Path(run) for run in chosen.runs], Path(chosen.export)))))
         return 0
     runs = open_runs(chosen.runs)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import Any
 
 from groupwise.config.describe import parts_that_differ
 from groupwise.errors import UserError
+from groupwise.storage.clearing import RECORD
 from groupwise.view.run_files import RunFiles, open_runs
 
 Json = Mapping[str, Any]
 LONGEST_VALUE = 60
+HASH = ".sha256"
+"""This ends the place of a hash of a function's source, or of rows."""
+HASHED = ("function", "is", "rows")
+"""What stands beside a hash; where that differs, the hash says no more."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Setting:
 
 
 def settings_of(directories: Sequence[str | Path]) -> list[Setting]:
-    """Returns the settings in the order in which their first runs were named.
+    """Returns the settings in the order in which their first runs were named. A second run with the same seed is no
+    other seed, so it begins a setting of its own.
 
     Raises UserError for fewer than two runs, one that is named twice, and a directory that is no run's.
     """
@@ -46,11 +53,13 @@ def settings_of(directories: Sequence[str | Path]) -> list[Setting]:
     twice = next((place for place in places if places.count(place) > 1), None)
     if twice:
         raise UserError(f"{twice} is named twice; expected different runs")
-    alike: dict[str, list[RunFiles]] = {}
+    alike: dict[tuple[str, int], list[RunFiles]] = {}
+    times: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        if not run.record():
-            raise UserError(f"{run.directory}: the run has not begun, so there is nothing to compare yet")
-        alike.setdefault(_without_seed(recipe_of(run)), []).append(run)
+        _refuse_unreadable(run)
+        recipe, seed = _without_seed(recipe_of(run)), str(recipe_of(run).get("seed"))
+        alike.setdefault((recipe, times[recipe, seed]), []).append(run)
+        times[recipe, seed] += 1
     names = short_names([group[0].directory for group in alike.values()])
     return [Setting(name, tuple(group)) for name, group in zip(names, alike.values(), strict=True)]
 
@@ -80,6 +89,18 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
+def _refuse_unreadable(run: RunFiles) -> None:
+    """Raises UserError where a run's record says nothing: it has not begun, or the file is not whole."""
+    if recipe_of(run):
+        return
+    if (run.directory / RECORD).exists():
+        raise UserError(
+            f"{run.directory / RECORD}: holds no recipe that can be read, so nothing can be compared with it; expected "
+            "the file that groupwise run writes"
+        )
+    raise UserError(f"{run.directory}: the run has not begun, so there is nothing to compare yet")
+
+
 def _without_seed(recipe: Json) -> str:
     return json.dumps({name: value for name, value in recipe.items() if name not in ("seed", "name")}, sort_keys=True)
 
@@ -92,9 +113,14 @@ def _arranged(recipe: Json, by_place: bool, names: Sequence[str]) -> dict[str, A
 
 
 def _apart(ours: Json, theirs: Json) -> Iterator[tuple[str, str, str]]:
-    for place, here, there in parts_that_differ(ours, theirs):
-        if not place.endswith(".sha256"):  # of the source of what is named beside it
+    found = list(parts_that_differ(ours, theirs))
+    places = {place for place, _, _ in found}
+    for place, here, there in found:
+        base = place.removesuffix(HASH)
+        if base == place:
             yield place, _short(here), _short(there)
+        elif not places & {f"{base}.{name}" for name in HASHED}:
+            yield f"{base} (content)", _short(here), _short(there)
 
 
 def _short(value: Any) -> str:
