@@ -15,6 +15,7 @@ from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.output.printable import visible
 from groupwise.runs.directory import RunDirectory
+from groupwise.storage.named_file import refuse_place
 from groupwise.view.run_files import stages_of
 
 EXAMPLES = """  groupwise export runs/quickstart --model models/arithmetic
@@ -33,6 +34,9 @@ def execute(arguments: Sequence[str]) -> int:
     asked = {name: Path(vars(chosen)[name]) for name in PARTS if vars(chosen)[name]}
     if not asked:
         raise UserError("nothing was asked for; expected --model DIR, --adapter DIR, --ledger FILE or --metrics FILE")
+    for name in ("ledger", "metrics"):
+        if name in asked and asked[name].is_dir():
+            refuse_place(asked[name])
     taken = next((path for path in asked.values() if path.exists() or path.is_symlink()), None)
     if taken and not chosen.fresh:
         raise UserError(f"{taken} is there already; --fresh writes over it, or choose another name")

@@ -32,9 +32,12 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.view.run_files import open_runs
 
     if chosen.export:
-        from groupwise.view.export import write_page
+        from groupwise.storage.named_file import refuse_place, write_named
+        from groupwise.view.export import document
 
-        print(visible(str(write_page([Path(run) for run in chosen.runs], Path(chosen.export)))))
+        refuse_place(Path(chosen.export))
+        write_named(Path(chosen.export), document(open_runs(chosen.runs)))
+        print(visible(chosen.export))
         return 0
     runs = open_runs(chosen.runs)
     try:
