@@ -118,7 +118,7 @@ def test_what_cannot_be_exported_is_named(export: Callable[..., str], run: Path,
     for words, told in (
         ([], "nothing was asked"),
         (["--ledger", "x.txt"], "ends in none of"),
-        (["--ledger", "x.jsonl", "--stage", "later"], "there are stages grpo"),
+        (["--ledger", "x.jsonl", "--stage", "later"], "there are steps 1 to 10 of grpo"),
         (["--ledger", "x.jsonl", "--steps", "3-1"], "begins after its end"),
         (["--ledger", "x.jsonl", "--steps", "x"], "expected 50"),
         (["--model", "x", "--stage", "none"], "has no stage none"),
@@ -156,3 +156,16 @@ def test_a_step_that_is_damaged_in_its_middle_is_named(export: Callable[..., str
     said = export("--ledger", str(tmp_path / "rows.jsonl"), code=2)
     assert "000002.parquet: is damaged, so it cannot be exported" in said
     assert not list(tmp_path.glob("*rows*"))
+
+
+def test_two_parts_of_one_name_are_refused(export: Callable[..., str], tmp_path: Path) -> None:
+    path = str(tmp_path / "rows.csv")
+    assert "two parts have one name" in export("--ledger", path, "--metrics", path, code=2)
+
+
+@pytest.mark.parametrize("part", ["--ledger", "--metrics"])
+def test_a_place_that_cannot_be_written_is_named(export: Callable[..., str], tmp_path: Path, part: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    assert "folder.csv: is a directory" in export(part, str(tmp_path / "folder.csv"), code=2)
+    (tmp_path / "file").touch()
+    assert "x.csv: cannot be written" in export(part, str(tmp_path / "file" / "x.csv"), code=2)

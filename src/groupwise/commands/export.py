@@ -15,7 +15,7 @@ from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.output.printable import visible
 from groupwise.runs.directory import RunDirectory
-from groupwise.storage.named_file import refuse_place
+from groupwise.storage.named_file import errors_named, refuse_place
 from groupwise.view.run_files import stages_of
 
 EXAMPLES = """  groupwise export runs/quickstart --model models/arithmetic
@@ -34,15 +34,18 @@ def execute(arguments: Sequence[str]) -> int:
     asked = {name: Path(vars(chosen)[name]) for name in PARTS if vars(chosen)[name]}
     if not asked:
         raise UserError("nothing was asked for; expected --model DIR, --adapter DIR, --ledger FILE or --metrics FILE")
-    for name in ("ledger", "metrics"):
-        if name in asked and asked[name].is_dir():
-            refuse_place(asked[name])
+    if len({path.resolve() for path in asked.values()}) < len(asked):
+        raise UserError(f"{', '.join(f'--{name}' for name in asked)}: two parts have one name; expected one for each")
+    for path in (asked[name] for name in ("ledger", "metrics") if name in asked):
+        if path.is_dir():
+            refuse_place(path)
     taken = next((path for path in asked.values() if path.exists() or path.is_symlink()), None)
     if taken and not chosen.fresh:
         raise UserError(f"{taken} is there already; --fresh writes over it, or choose another name")
     write = {"model": _model, "adapter": _adapter, "ledger": _ledger, "metrics": _metrics}
     for name, path in asked.items():
-        print(visible(write[name](place, path, chosen)))
+        with errors_named(path):
+            print(visible(write[name](place, path, chosen)))
     return 0
 
 

@@ -20,6 +20,11 @@ EXAMPLES = """  groupwise resume runs/quickstart
 
 What follows the directory takes the place of options of the command that began the run."""
 OWN = ("fresh", "out", "dry_run", "write_options")
+"""Options of the first start alone."""
+ELSEWHERE = {
+    "out": "a run goes on in its own directory; groupwise run ... --out DIR begins another one",
+    "fresh": "resume goes on with what is there; groupwise run ... --fresh starts over",
+}
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -62,8 +67,12 @@ def command_of(directory: Path, more: Sequence[str] = ()) -> tuple[list[str], Pa
         raise UserError(f"{directory}: its command had a secret in it, which is not kept; give the command again")
     if unasked := flags_of(more)[0]:
         raise UserError(f"unexpected {unasked[0]!r}; expected options behind the directory, such as --steps 200")
+    told = flags_of(more)[1]
+    for flag in told:
+        if flag.name in ELSEWHERE:
+            raise UserError(f"--{flag.name}: {ELSEWHERE[flag.name]}")
     before, flags = flags_of(words)
-    own = [flag for flag in over(flags, flags_of(more)[1]) if flag.name not in OWN]
+    own = over([flag for flag in flags if flag.name not in OWN], told)
     return [*before, *words_of(own), f"--out={directory.resolve()}"], Path(str(kept.get("directory", ".")))
 
 

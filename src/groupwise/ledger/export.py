@@ -28,10 +28,19 @@ def steps_of(ledger: Path, stage: str | None = None, first: int = 0, last: int |
     }
     kept = {place: path for place, path in found.items() if first <= place[1] and (last is None or place[1] <= last)}
     if not kept:
-        known = sorted({path.parent.name for path in ledger.glob("*/*.parquet")})
-        there = f"there are stages {', '.join(known)}" if known else "stages that only imitate draw no rollouts"
-        raise UserError(f"{ledger}: no step that was asked for is kept; {there}")
+        raise UserError(f"{ledger}: no step that was asked for is kept; {_there(ledger)}")
     return kept
+
+
+def _there(ledger: Path) -> str:
+    """Says which steps of which stages a ledger has."""
+    steps: dict[str, list[int]] = {}
+    for path in sorted(ledger.glob("*/*.parquet")):
+        if path.stem.isdecimal():
+            steps.setdefault(path.parent.name, []).append(int(path.stem))
+    if not steps:
+        return "there is none; stages that only imitate draw no rollouts"
+    return "there are steps " + ", ".join(f"{min(own)} to {max(own)} of {stage}" for stage, own in steps.items())
 
 
 def without_damaged(files: Mapping[Step, Path]) -> dict[Step, Path]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,26 @@ def refuse_place(path: Path, option: str = "") -> None:
         raise UserError(f"{named}: no such directory; make it first")
 
 
-def write_named(path: Path, text: str) -> None:
-    """Writes ``text`` there, keys and passwords masked. A link to a file is followed, and a pipe or a device, such as
-    /dev/stdout, stays what it is. Raises UserError where nothing can be written."""
-    refuse_place(path)
+@contextmanager
+def errors_named(path: Path) -> Iterator[None]:
+    """Makes an error of the system while ``path`` is written a UserError that names it; what is half written goes."""
     try:
-        if path.exists() and not path.is_file():
-            path.write_text(masked(text), encoding="utf-8", errors="backslashreplace")
-        else:
-            write_atomically(path.resolve() if path.is_symlink() else path, text)
+        yield
     except OSError as error:
         with suppress(OSError):
             path.with_name(f"{PARTIAL}{path.name}").unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
+
+
+def write_named(path: Path, text: str) -> None:
+    """Writes ``text`` there, keys and passwords masked. A link to a file is followed, and a pipe or a device, such as
+    /dev/stdout, stays what it is. Raises UserError where nothing can be written."""
+    refuse_place(path)
+    with errors_named(path):
+        if path.exists() and not path.is_file():
+            path.write_text(masked(text), encoding="utf-8", errors="backslashreplace")
+        else:
+            write_atomically(path.resolve() if path.is_symlink() else path, text)
 
 
 def write_named_json(path: Path, value: Any) -> None:
