@@ -106,7 +106,7 @@ def test_a_run_without_a_command_says_so(command: Any, words: str, tmp_path: Pat
 
 def test_what_is_no_run_is_named(tmp_path: Path, capsys: Any) -> None:
     assert main(["resume", str(tmp_path / "none")]) == 2
-    assert "no run.json" in capsys.readouterr().err
+    assert "no such directory" in capsys.readouterr().err
     assert main(["report", str(tmp_path)]) == 2
     assert main(["list", str(tmp_path / "none")]) == 2
     gone = record(tmp_path / "run", command={"words": ["grpo"], "directory": str(tmp_path / "gone")})
