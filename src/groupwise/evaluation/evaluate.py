@@ -59,8 +59,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation is what one model did on one task's held-out problems. ``ids`` is the order of every
-    ``by_problem``."""
+    """An evaluation is one model on one task's held-out problems. ``ids`` is the order of every ``by_problem``."""
 
     task: str
     settings: Settings
@@ -103,8 +102,7 @@ class Evaluation:
         return len(self.ids)
 
     def of_set(self, name: str) -> Evaluation:
-        """Returns what was measured on the problems of one set. Counts of tokens and shares of completions are the
-        whole's."""
+        """Returns what was measured on one set's problems; tokens and shares of completions are the whole's."""
         rows, deep = self.sets[name], [row for row in self.sets[name] if row < self.settings.sampled_problems]
         return replace(
             self,
