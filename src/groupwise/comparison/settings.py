@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groupwise.config.describe import parts_that_differ
 from groupwise.errors import UserError
 from groupwise.storage.clearing import RECORD
+from groupwise.view.recipes import differing_parts
 from groupwise.view.run_files import RunFiles, open_runs
 
 Json = Mapping[str, Any]
 LONGEST_VALUE = 60
-HASH = ".sha256"
-"""This ends the place of a hash of a function's source, or of rows."""
-HASHED = ("function", "is", "rows")
-"""What stands beside a hash; where that differs, the hash says no more."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +69,8 @@ def recipe_of(run: RunFiles) -> dict[str, Any]:
 def recipe_differences(first: Setting, other: Setting) -> list[tuple[str, str, str]]:
     """Returns every place where two settings' recipes differ, and what each has there. Stages stand beside each other
     by place where there are equally many, and by name otherwise."""
-    ours, theirs = recipe_of(first.runs[0]), recipe_of(other.runs[0])
-    by_place = len(ours.get("stages") or ()) == len(theirs.get("stages") or ())
-    names = [str(stage.get("name")) for stage in ours.get("stages") or ()]
-    return list(_apart(_arranged(ours, by_place, names), _arranged(theirs, by_place, names)))
+    found = differing_parts(recipe_of(first.runs[0]), recipe_of(other.runs[0]), ("seed", "name"))
+    return [(place, _short(here), _short(there)) for place, here, there in found]
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -103,24 +97,6 @@ def _refuse_unreadable(run: RunFiles) -> None:
 
 def _without_seed(recipe: Json) -> str:
     return json.dumps({name: value for name, value in recipe.items() if name not in ("seed", "name")}, sort_keys=True)
-
-
-def _arranged(recipe: Json, by_place: bool, names: Sequence[str]) -> dict[str, Any]:
-    stages = recipe.get("stages") or ()
-    keys = names if by_place else [str(stage.get("name")) for stage in stages]
-    kept = {name: value for name, value in recipe.items() if name not in ("stages", "seed", "name")}
-    return kept | dict(zip(keys, stages, strict=True))
-
-
-def _apart(ours: Json, theirs: Json) -> Iterator[tuple[str, str, str]]:
-    found = list(parts_that_differ(ours, theirs))
-    places = {place for place, _, _ in found}
-    for place, here, there in found:
-        base = place.removesuffix(HASH)
-        if base == place:
-            yield place, _short(here), _short(there)
-        elif not places & {f"{base}.{name}" for name in HASHED}:
-            yield f"{base} (content)", _short(here), _short(there)
 
 
 def _short(value: Any) -> str:
