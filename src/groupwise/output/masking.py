@@ -44,7 +44,7 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def names_secret(name: str) -> bool:
-    """Whether a field of that name holds a secret."""
+    """Says whether a field of that name holds a secret."""
     return _SECRET_FIELD.fullmatch(name) is not None
 
 
