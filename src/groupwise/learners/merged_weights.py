@@ -39,7 +39,7 @@ class MergedWeights:
         if self._piece is None or self._piece.device.type != "cpu":
             return
         for _, parameter in self._pairs:
-            parameter.data = parameter.data.new_empty(0)
+            parameter.data = parameter.data.new_empty((0,) * parameter.dim())
         self._piece = None
 
     def _allocate(self) -> None:
