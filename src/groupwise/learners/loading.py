@@ -128,6 +128,8 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) 
         if not Path(name).exists():
             refuse_fetched(name, how)
         _refuse_quantised(source, AutoConfig.from_pretrained(name, **how))
+        if dtype == "float64":
+            options |= {"experts_implementation": "eager"}  # transformers' other ways with experts take no doubles
         model, report = kind.from_pretrained(
             name, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True, **how, **options
         )
