@@ -61,19 +61,20 @@ class LocalLearner:
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
         self.context_tokens = context_of(self.model, self.tokenizer)
-        self.stop_tokens = generation_stops(self.model)
-        self.version = 0
+        self.stop_tokens, self.version = generation_stops(self.model), 0
         trained = self._adapters.trained if self._adapters else plain
         self.pool = TileThreads(config.threads or 1)
-        balance = balance_of(trained, note)
-        self._policy = LanguageModel(trained, config.checkpointing, self.pool, not in_parts, balance)
+        balance = balance_of(trained, note, placement)
+        if in_parts:
+            placement.place(self.model, config.dtype)
+        where = placement if in_parts else ONE_PROCESS
+        self._policy = LanguageModel(trained, config.checkpointing, self.pool, where, balance)
+        placement.check(self._policy.backbone)
         self._reference: LanguageModel | PastPolicy | None = None
         self._reference_was_policy = False
         self._critic: Critic | None = None
         trial = partial(small_step, self._policy, trained.config, self.context_tokens, self.device)
         self.threads = choose_threads(config.threads, self.device, trained, trial, note)
-        if not self._adapters:
-            placement.place(self.model, self._policy.backbone)
         self._optimizer = self._new_optimizer()
 
     @property
@@ -103,11 +104,10 @@ class LocalLearner:
             self.refresh_reference()
         elif reference is not None:
             self._reference_was_policy = False
-            ends = self.config.dtype, self.device, self.pool
-            self._reference = load_reference(reference, self.model, self.tokenizer, *ends, self.placement)
-        self._critic = None
-        if critic != "none":
-            self._critic = new_critic(self.placement, self._policy, critic == "own", not self._adapters)
+            given = reference, self.model, self.tokenizer, self.config.dtype, self.device, self.pool, self.placement
+            self._reference = load_reference(*given)
+        of_its_own = critic == "own", not self._adapters
+        self._critic = None if critic == "none" else new_critic(self.placement, self._policy, *of_its_own)
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
@@ -130,8 +130,8 @@ class LocalLearner:
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
         network = known_reference(self._reference) if reference else self._policy
-        seen = as_reference_reads(rollouts) if reference else rollouts
-        return self._read(seen, lambda batch: logprobs_of(self.placement, network, batch, temperature))
+        rollouts = as_reference_reads(rollouts) if reference else rollouts
+        return self._read(rollouts, lambda batch: logprobs_of(self.placement, network, batch, temperature))
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
@@ -144,7 +144,7 @@ class LocalLearner:
 
         def read(rows: list[int]) -> None:
             with self._inside():
-                part = said(MicroBatch.of(rows_or_shortest(rollouts, rows), self.device))
+                part = said(self.placement.micro_batch(rows_or_shortest(rollouts, rows), self.device))
             if rows:
                 result[torch.tensor(rows), : part.shape[1]] = part.to(result)
 
@@ -209,8 +209,7 @@ class LocalLearner:
         return metrics | {"learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """See ``trainable.Trainable``; with adapters, of the model that has them in its weights, or, in half precision,
-        of the one that has them beside its weights."""
+        """See ``trainable.Trainable``; adapters are in the weights or, in half precision, beside them."""
         if self._adapters:
             self._adapters.merge()
         return whole_weights(self.placement, self.model)
@@ -258,9 +257,10 @@ class LocalLearner:
         """Returns everything that ``write`` writes: tensors and plain values. A reference with a directory of its own
         is read from there again, not kept."""
         kept: Any = None
-        if self._reference_was_policy and self._reference:
-            past = isinstance(self._reference, PastPolicy)
-            kept = self._reference.values if past else self._reference.model.state_dict()  # type: ignore[union-attr]
+        if self._reference_was_policy and isinstance(self._reference, PastPolicy):
+            kept = self._reference.values
+        elif self._reference_was_policy and self._reference:
+            kept = self._reference.model.state_dict()  # type: ignore[union-attr]
         return {
             "optimizer": self._optimizer.state_dict(),
             "reference": kept,

@@ -14,6 +14,7 @@ from groupwise.algorithm import Outputs
 from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.hidden_states import PackedBackbone, backbone_of
 from groupwise.learners.micro_batch import MicroBatch, Support
+from groupwise.learners.placement import ONE_PROCESS, Placement
 from groupwise.learners.router_balance import RouterBalance
 from groupwise.learners.token_logprobs import token_logprobs
 
@@ -62,8 +63,8 @@ class LanguageModel:
 
     Where the architecture is known by its parts, or the head turns out to be a plain matrix (checked once against the
     model's own logits), logits of prompt tokens are never computed and large ones are recomputed in the backward pass
-    instead of kept. ``recompute``: so are the blocks. ``pool``: whose threads compute. ``joined``: as of ``Trunk``.
-    ``balance``, where there is one, hears each pass with gradient.
+    instead of kept. ``recompute``: so are the blocks. ``pool``: whose threads compute. ``placement``: where the
+    model's parameters lie. ``balance``, where there is one, hears each pass with gradient.
     """
 
     def __init__(
@@ -71,15 +72,17 @@ class LanguageModel:
         model: Any,
         recompute: bool = False,
         pool: TileThreads | None = None,
-        joined: bool = True,
+        placement: Placement = ONE_PROCESS,
         balance: RouterBalance | None = None,
     ) -> None:
         self.model, self.recompute, self.pool, self.balance = model, recompute, pool, balance
-        self.backbone = backbone_of(model, recompute, pool, joined)
+        self.backbone = backbone_of(model, recompute, pool, placement)
         self.cap, self.scale = 0.0, 1.0
         if isinstance(self.backbone, PackedBackbone):
             self.cap, self.scale = self.backbone.trunk.blueprint.logit_cap, self.backbone.trunk.blueprint.logit_scale
-        self.plain_head = isinstance(self.backbone, PackedBackbone) or _head_is_plain(model)
+        packed = isinstance(self.backbone, PackedBackbone)
+        self.plain_head = packed or placement.run(model, lambda: _head_is_plain(model))
+        placement.let_go(model)
 
     @torch.no_grad()
     def width(self) -> int:

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from groupwise.errors import UserError
 from groupwise.learners.micro_batch import MicroBatch
+from groupwise.learners.placement import ONE_PROCESS, Placement
 from groupwise.networks.packing import Packing
 from groupwise.types import Rollout
 
@@ -72,9 +74,15 @@ def padded_weights(micro_batch: MicroBatch) -> Tensor:
     return (places < torch.tensor(micro_batch.packing.lengths)[:, None]).float()
 
 
-def balance_of(model: Any, note: Callable[[str], None] = lambda text: None) -> RouterBalance | None:
+def balance_of(
+    model: Any, note: Callable[[str], None] = lambda text: None, placement: Placement = ONE_PROCESS
+) -> RouterBalance | None:
     """Finds the routers of a model whose config says ``output_router_logits``; None: it does not. ``note`` hears where
-    the loss can't be had."""
+    the loss can't be had.
+
+    Raises UserError where several processes compute a micro-batch together: each sees a part of its tokens, and the
+    loss is not the sum over parts.
+    """
     settings = model.config.get_text_config().to_dict()
     coefficient = settings.get("router_aux_loss_coef") or 0.0
     if not settings.get("output_router_logits") or not coefficient:
@@ -88,6 +96,11 @@ def balance_of(model: Any, note: Callable[[str], None] = lambda text: None) -> R
             f"none for {settings.get('model_type')}: it is left out"
         )
         return None
+    if placement.side_by_side < placement.count:
+        raise UserError(
+            "config.json asks for the routers' auxiliary loss (output_router_logits), which needs all tokens of a "
+            "micro-batch in one process; expected FSDP(context=1), or output_router_logits false in config.json"
+        )
     return RouterBalance(coefficient, settings["num_experts_per_tok"], routers, recorder.index, loss)
 
 
