@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,13 +56,8 @@ CASES = {
     "half precision": Case(GRPO, {"dtype": "bfloat16"}, close=0.02),
     "a scorer": Case(recipes.reward_model),
 }
+pytestmark = pytest.mark.usefixtures("warm_ranks")
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def processes() -> Iterator[None]:
-    yield
-    ranks.end_ranks()
 
 
 @pytest.fixture
