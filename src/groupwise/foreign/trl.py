@@ -124,8 +124,10 @@ def _floor(draft: Draft, said: Any) -> str:
     known = said if isinstance(said, dict) else {}
     rate = float(draft.options["learning_rate"])
     for name, whole in (("min_lr_rate", 1.0), ("min_lr", rate)):
-        if isinstance(known.get(name), int | float) and 0 <= known[name] <= whole and whole > 0:
-            return shown(known[name] / whole)
+        with suppress(TypeError, ValueError):
+            least = float(known[name]) if name in known else math.nan
+            if 0 <= least <= whole and whole > 0:
+                return shown(float(f"{least / whole:.12g}"))
     draft.place_none("lr_scheduler_kwargs", "--learning_rate_floor is a share of the rate, 0 to 1; 0 is taken")
     return "0.0"
 
