@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groupwise.learners.launch import PARENT
-from groupwise.learners.options import LearnerOptions
+
+if TYPE_CHECKING:
+    from groupwise.learners.config import FSDP
 
 
-def opened(kind: str, options: LearnerOptions, directory: str, *others: Any) -> Any:
+def opened(kind: str, options: FSDP, directory: str, *others: Any) -> Any:
     """Opens one process's part of a learner, of the kind ``policy`` or ``scorer``."""
     from groupwise.learners.device import pick_device
     from groupwise.learners.local import LocalLearner
     from groupwise.learners.scorer import ScorerLearner
     from groupwise.learners.sharding import Sharded
 
-    placement = Sharded(pick_device(options.device))
+    placement = Sharded(pick_device(options.device), options.context)
     kinds: dict[str, Any] = {"policy": LocalLearner, "scorer": ScorerLearner}
     return kinds[kind](options, directory, *others, placement=placement)
 
@@ -59,10 +60,11 @@ def tallies_of(learner: Any, batch: Any, algorithm: Any, on_rows: Callable[[int]
     """Accumulates this process's rows. ``on_rows`` hears of those of all processes."""
     from groupwise.learners.backward import tallies
 
-    return tallies(learner.backward, batch, algorithm, lambda rows: on_rows(learner.placement.rows))
+    found = tallies(learner.backward, batch, algorithm, lambda rows: on_rows(learner.placement.rows))
+    return found if learner.placement.leads else []
 
 
-def alone(options: LearnerOptions, processes: int, cores: int) -> LearnerOptions:
+def alone(options: FSDP, processes: int, cores: int) -> FSDP:
     """The options of one process's part: as many threads as are its share."""
     return replace(options, threads=options.threads or max(1, cores // processes))
 
@@ -79,8 +81,6 @@ def main() -> None:
     """Follows rank 0 to the end."""
     parent = int(os.environ.get(PARENT, os.getppid()))
     threading.Thread(target=end_with, args=(parent,), name="parent", daemon=True).start()
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)  # rank 0 ends its step first, and then says so
     import torch
 
     from groupwise.learners.process_group import follow
