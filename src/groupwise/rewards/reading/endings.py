@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from groupwise.rewards.reading.conventions import Span, math_pieces
+from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.values import RANGE, TO, Formula, Items
 
@@ -14,7 +15,7 @@ WORDS_BEFORE = 24
 _FENCE_END = re.compile(r"\n[ \t]*`{3,}$")
 _ANY_NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
-    r"(?:\s?/\s?[0-9]+(?![0-9]*[./]))?%?"
+    r"(?:\s?/\s?[0-9]+(?![0-9]*(?:\.[0-9]|/)))?%?"
 )
 _JOINED = re.compile(r"\s*+(?:,|、|，)?\s*+(?:(?:or|and|either|to|nor|或者?|和|、)(?![a-z]))?\s*+|,\s*+")
 _NEGATED = re.compile(
@@ -34,7 +35,7 @@ _NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
 """The number of a paragraph."""
 _LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
 """A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
-GOES_ON = re.compile(r"\s?[-+*/^]\s?[\w(\\]")
+GOES_ON = re.compile(r"\s?[-+*/^]\s?[\w(\\]|\s(?:squared|cubed)(?![a-z])")
 """More arithmetic after a number, as in ``10 + n``."""
 _UNIT_AFTER = re.compile(
     r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
@@ -131,6 +132,10 @@ def _stated_words(line: str) -> Iterator[Span]:
     first = words[0].lower() if words else ""
     if first[-1:] in (",", ".", ":") and first[:-1] in _VERDICTS:
         yield Span(first[:-1])
+        return
+    said = line.strip(" *_.!").rpartition(" is ")[2]
+    if said != line and in_digits(said) is not None:
+        yield Span(said)
         return
     if len(words) < 3 or words[-1].isupper() or any(word.lower() in _DENIALS or word.endswith("n't") for word in words):
         return

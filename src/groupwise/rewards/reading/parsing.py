@@ -28,6 +28,8 @@ _RANGE = re.compile(
     r"(?P<between>(?:between|from)\s+)?(?P<start>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?%?)"
     r"(?P<joint>-|\s?(?:to|and|比|至|到)\s?)(?P<end>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?)(?P<unit>\s?[a-zA-Z%\\{}\u4e00-\u9fff][^0-9+*/=^-]{0,40})?"
 )
+_PI = re.compile(r"(?<![\\A-Za-z])[pP]i(?![A-Za-z])")
+_COMPOUND = re.compile(r"[0-9.]{1,12}\s+[a-z]{1,12}(?:,?\s+(?:and\s+)?[0-9.]{1,12}\s+[a-z]{1,12}){1,3}")
 _TWO_STARS = re.compile(r"(?<=[\w)\]}])\s?\*\*\s?(?:(?P<power>-?[0-9]+)|(?=[\w(\\]))")
 _PROPORTION = re.compile(r"[0-9.]+(?:\s*:\s*[0-9.]+){2,8}")
 _AND = re.compile(
@@ -104,13 +106,15 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
     if _ALL_TEXT.fullmatch(plain):
         inner = " ".join(match["inner"] for match in _TEXT.finditer(plain))
         return _value(tidy(inner), True, depth + 1) or Words(_words(inner))
+    if _COMPOUND.fullmatch(bare := " ".join(_bare(plain).split())):
+        return _items(re.split(r",?\s+(?:and\s+)?(?=[0-9])", bare), "", depth)
     if (several := _several(plain, depth)) is not None:
         return several
     if (
         len(match_words := plain.split()) == 1
         and plain.isalpha()
         and (len(plain) > 1 or plain > "\u3000")
-        and not _is_product(match_words[0])
+        and (not _is_product(match_words[0]) or _is_name(plain))
     ):
         return Words(_words(plain))
     if is_formula(plain):
@@ -145,6 +149,11 @@ def is_formula(plain: str) -> bool:
     return not any((word.isascii() and not _is_product(word)) or not word.isascii() for word in words)
 
 
+def _is_name(word: str) -> bool:
+    """Three capitals and more that are not all letters of choices: ``CAT`` is not ``ACT``."""
+    return word.isupper() and len(word) > 2 and word.isascii() and max(word) > "J"
+
+
 def _is_product(word: str) -> bool:
     """Letters side by side that are a function, points or a product of variables."""
     lower = word.lower()
@@ -156,6 +165,7 @@ def _is_product(word: str) -> bool:
 def _formula(plain: str) -> Formula | None:
     if not within_bounds(plain):
         return None
+    plain = _PI.sub(r"\\pi ", plain)
     if "**" in plain:
         plain = _TWO_STARS.sub(lambda found: f"^{{{found['power']}}}" if found["power"] else "^", plain)
     no_unit: Unit = ()

@@ -139,7 +139,7 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
         elif word:
             words, power = words + _named(_one_spelling(word), match["power"] or power, words), ""
         is_apart = True
-    return scale, tuple(words), percent
+    return None if power else (scale, tuple(words), percent)
 
 
 def _named(name: str, exponent: str, before: list[str]) -> list[str]:
