@@ -204,7 +204,7 @@ CLAIMS = (
     Claim("ahead.json", _ahead),
     Claim("vllm.json", _vllm),
     Claim("ledger.json", _ledger),
-    Claim("turns.json", _turns, page="turns-examples"),
+    Claim("turns.json", _turns),
     Claim("turn_cost.json", _turn_cost, page="turns"),
     Claim("turn_credit.json", _turn_credit, page="turns"),
     Claim("tutorial.json", _tutorial),
