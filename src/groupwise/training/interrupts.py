@@ -85,7 +85,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         signal.set_wakeup_fd(listening)
         told.shutdown(socket.SHUT_WR)  # children that were forked meanwhile, of environments say, have it open too
         told.close()
-        watch.join()
+        watch.join(IDLE_SECONDS)
         heard.close()
         for number, handler in before.items():
             signal.signal(number, handler)
