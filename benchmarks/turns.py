@@ -2,6 +2,7 @@
 
 .venv/bin/python benchmarks/turns.py                    all three
 .venv/bin/python benchmarks/turns.py guess grid         some; the others' numbers stay
+.venv/bin/python benchmarks/turns.py guess --seeds 1    one seed; those of the others stay
 .venv/bin/python benchmarks/turns.py --page             only the page, from the numbers that are there
 """
 
@@ -50,6 +51,7 @@ def main() -> int:
     """Exit code 1 where a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("examples", nargs="*", default=list(NAMES), help=f"some of {', '.join(NAMES)}")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), choices=SEEDS, help="some of them")
     parser.add_argument("--page", action="store_true", help="run nothing, write the page again")
     given = parser.parse_args()
     unknown = next((name for name in given.examples if name not in NAMES), None)
@@ -57,7 +59,7 @@ def main() -> int:
         parser.error(f"{unknown} is no example with turns; expected some of {', '.join(NAMES)}")
     found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for name in () if given.page else given.examples:
-        found[name] = measured(name)
+        found[name] = measured(name, given.seeds, found.get(name, {}).get("seeds", []))
         RESULT.write_text(json.dumps(found, indent=1) + "\n")
     PAGE.write_text(page(found), encoding="utf-8")
     measured_now = [name for name in given.examples if name in found]
@@ -66,16 +68,17 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def measured(name: str) -> dict[str, Any]:
-    """All seeds of one example, and what missed its bar."""
-    seeds = [one(name, seed) for seed in SEEDS]
-    first = json.loads((directory(name, SEEDS[0]) / "run.json").read_text())
+def measured(name: str, seeds: list[int], before: list[dict[str, Any]]) -> dict[str, Any]:
+    """Some seeds of one example beside those that are there, and what missed its bar."""
+    kept = [each for each in before if each["seed"] not in seeds]
+    found = sorted([*kept, *(one(name, seed) for seed in seeds)], key=lambda each: each["seed"])
+    first = json.loads((directory(name, seeds[0]) / "run.json").read_text())
     return {
         "command": f"groupwise run examples/{name}.py",
         "machine": first["machine"],
         "versions": first["versions"],
-        "seeds": seeds,
-        "missed": [line for each in seeds for line in misses(name, each)],
+        "seeds": found,
+        "missed": [line for each in found for line in misses(name, each)],
     }
 
 

@@ -137,8 +137,20 @@ def _audit(found: Found) -> str:
     return f"{len(found['audits'])} rewards audited with right, changed, empty, truncated and hostile answers"
 
 
+def _turn_cost(found: Found) -> str:
+    seconds = f"{found['episodes']} episodes of several turns in {found['best']['turns']:.1f} s"
+    return f"{seconds}, {found['ratio']:.1f} times as long as their tokens in one turn"
+
+
 def _turns(found: Found) -> str:
-    return f"{found['episodes']} episodes of several turns in {found['best']['turns']:.1f} s"
+    told = []
+    for name, example in found.items():
+        ways = [
+            f"{seed['before']['sampled']['value']:.2f} → {seed['after']['sampled']['value']:.2f}"
+            for seed in example["seeds"]
+        ]
+        told.append(f"{name} {', '.join(ways)}")
+    return f"the examples with turns, sampled success before and after GRPO by seed: {'; '.join(told)}"
 
 
 def _turn_credit(found: Found) -> str:
@@ -182,7 +194,8 @@ CLAIMS = (
     Claim("ahead.json", _ahead),
     Claim("vllm.json", _vllm),
     Claim("ledger.json", _ledger),
-    Claim("turns.json", _turns, page="turns"),
+    Claim("turns.json", _turns, page="turns-examples"),
+    Claim("turn_cost.json", _turn_cost, page="turns"),
     Claim("turn_credit.json", _turn_credit, page="turns"),
     Claim("tutorial.json", _tutorial),
     Claim("questions.json", _questions),

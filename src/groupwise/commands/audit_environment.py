@@ -1,4 +1,5 @@
-"""groupwise audit --environment: players who deserve nothing, and those whom the rows show, against an environment."""
+"""This is ``groupwise audit --environment``: players who deserve nothing, and those whom the rows show, play against an
+environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""groupwise check: what a recipe would do, and what would break, before anything is spent."""
+"""This is ``groupwise check``: it says what a recipe would do, and what would break, before anything is spent."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _verdict(problems: int) -> str:
 
 
 def _line(label: str, words: str, bullet: str = "") -> None:
-    """Wrapped, with nothing in it that a terminal would obey."""
+    """Prints a line, wrapped, with nothing in it that a terminal would obey."""
     width = min(MOST_WIDTH, shutil.get_terminal_size((MOST_WIDTH, 40)).columns)
     indent = "  " + (" " * len(bullet) if bullet else " " * LABEL)
     first = f"  {bullet}" if bullet else f"  {label:<{LABEL}}"

@@ -1,4 +1,4 @@
-"""groupwise check --gpu: what a recipe would need on GPUs that are not here."""
+"""This is ``groupwise check --gpu``: it says what a recipe would need on GPUs that are not here."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def print_plan(recipe: Run, chosen: Namespace) -> int:
     device, processes = gpu(chosen.gpu), int(chosen.processes or 1)
     if processes < 1:
         raise UserError(f"--processes is {processes}; expected 1 or more")
+    context = int(vars(recipe.learner).get("context", 1))
+    if processes % context:
+        raise UserError(f"--processes is {processes}; expected a multiple of learner.context, which is {context}")
     shape, fits = shape_of_first(recipe), True
     print(visible(f"{recipe.model}: {shape.parameters:,} parameters; {processes} x {device.name}"))
     for stage in recipe.stages:
@@ -48,7 +51,7 @@ def print_plan(recipe: Run, chosen: Namespace) -> int:
 
 
 def plan_lines(name: str, found: Plan) -> list[str]:
-    """What a plan says, a line for memory, time and the bottleneck."""
+    """Returns what a plan says: a line each for memory, time and the bottleneck."""
     from groupwise.preflight.cost import duration, size
 
     memory = ", ".join(f"{part} {size(value)}" for part, value in found.memory.items() if value)
@@ -83,12 +86,13 @@ def work_of(recipe: Run, stage: Stage) -> Work:
         bool(described.get("checkpointing", False)),
         algorithm.needs_reference,
         int(vars(described["lora"])["rank"]) if "lora" in described else 0,
+        int(described.get("context", 1)),
         stage.epochs + further,
     )
 
 
 def shape_of_first(recipe: Run) -> Shape:
-    """The shape of the run's first model."""
+    """Returns the shape of the run's first model."""
     from groupwise.learners import NewModel
     from groupwise.learners.shape import shape_of
 

@@ -1,4 +1,4 @@
-"""groupwise compare: runs side by side, seeds of one recipe together, at an equal budget."""
+"""This is ``groupwise compare``: it sets runs side by side at an equal budget, seeds of one recipe together."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _print(tables: Sequence[tuple[str, list[str], list[list[str]]]], remarks: Se
 
 
 def _width(table: tuple[str, list[str], list[list[str]]]) -> int:
-    """Of a table in which nothing is broken, where nobody watches a terminal."""
+    """Returns how wide a table is in which nothing is broken, for where nobody watches a terminal."""
     columns = zip(table[1], *table[2], strict=True)
     return sum(max(map(len, column)) + 2 for column in columns) + 2
 

@@ -1,4 +1,4 @@
-"""groupwise corpus build: a web crawl becomes a training corpus."""
+"""This is ``groupwise corpus build``: a web crawl becomes a training corpus."""
 
 from __future__ import annotations
 

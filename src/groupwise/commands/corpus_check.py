@@ -1,4 +1,4 @@
-"""groupwise corpus check: which rows of a data file hold questions of benchmarks."""
+"""This is ``groupwise corpus check``: it says which rows of a data file hold questions of benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""groupwise corpus look: what was kept and what was dropped, and why, page by page."""
+"""This is ``groupwise corpus look``: it shows what was kept and what was dropped, and why, page by page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def lines_of(page: dict[str, Any], letters: int) -> list[str]:
-    """A page in the terminal: address, what became of it and why, the beginning of its text."""
+    """Returns the lines of a page in the terminal."""
     why = ": ".join(each for each in (page["stage"], page["reason"], page["evidence"]) if each)
     score = f", score {page['score']:.3f}" if page["stage"] == "kept" else ""
     text = " ".join((page["text"] or "").split())

@@ -1,4 +1,5 @@
-"""groupwise evaluate: how good a model is on problems it never trained on, alone or against another."""
+"""This is ``groupwise evaluate``: it says how good a model is on problems it never trained on, alone or against
+another."""
 
 from __future__ import annotations
 
@@ -243,7 +244,7 @@ def _print(
 
 
 def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
-    """What a reader must know to read the table right."""
+    """Returns what a reader must know to read the table right."""
     from groupwise.evaluation.comparison import no_votes
 
     settings = evaluation.settings

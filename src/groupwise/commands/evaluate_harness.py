@@ -1,4 +1,5 @@
-"""groupwise evaluate --harness lm-eval: its thousands of tasks, sampled by our engine, with our intervals."""
+"""This is ``groupwise evaluate --harness lm-eval``: thousands of tasks of that package, sampled by our engine, with our
+intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""groupwise evaluate on benchmarks by name: each of them asked and judged by itself, all in one table."""
+"""This is ``groupwise evaluate`` on benchmarks by name: each of them is asked and judged by itself, all in one
+table."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ def add_suite_options(known: ArgumentParser) -> None:
 
 
 def are_suites(chosen: Namespace) -> bool:
-    """Whether the options ask for benchmarks. ``gsm8k`` alone is the task of that name, with its own rule.
+    """Says whether the options ask for benchmarks. ``gsm8k`` alone is the task of that name, with its own rule.
 
     Raises UserError where some of the tasks are none, or options do not go together.
     """
@@ -128,8 +129,8 @@ def _evaluated(
 
 
 def contaminated(tasks: Mapping[str, Task], files: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Of each benchmark the ids of the problems whose questions stand in training data. Raises UserError for data that
-    cannot be read."""
+    """Returns of each benchmark the ids of the problems whose questions stand in training data. Raises UserError for
+    data that cannot be read."""
     from groupwise.corpus.benchmarks import Item
     from groupwise.corpus.decontamination import Index, NGrams
     from groupwise.corpus.rows import check_rows

@@ -1,4 +1,4 @@
-"""groupwise explain: what a method does to each token, as formulas, numbers and words."""
+"""This is ``groupwise explain``: it says what a method does to each token, as formulas, numbers and words."""
 
 from __future__ import annotations
 

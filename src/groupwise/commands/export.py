@@ -1,4 +1,4 @@
-"""groupwise export: what a run has made, as files for others."""
+"""This is ``groupwise export``: it writes what a run has made as files for others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _adapter(place: RunDirectory, path: Path, chosen: Namespace) -> str:
 
 
 def _left(place: RunDirectory, stage: str | None) -> Path:
-    """The directory of a stage's model, whole."""
+    """Returns the directory of a stage's model, and raises UserError where it is not there or not whole."""
     from groupwise.storage.manifest import damage
 
     names = [str(each["name"]) for each in place.read().get("stages", ())]
@@ -93,7 +93,7 @@ def _ledger(place: RunDirectory, path: Path, chosen: Namespace) -> str:
 
 
 def _range(text: str | None) -> tuple[int, int | None]:
-    """``50-60``, ``50-``, ``-60`` or ``50``."""
+    """Reads ``50-60``, ``50-``, ``-60`` or ``50`` as the first and the last step; None: no end."""
     if text is None:
         return 0, None
     found = re.fullmatch(r"(\d*)(?:(-)(\d*))?", text)

@@ -1,4 +1,4 @@
-"""groupwise list: the runs below a directory, a line each."""
+"""This is ``groupwise list``: it prints the runs below a directory, a line each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _found(directory: Path) -> list[dict[str, Any]]:
-    """Of every run below, however deep; runs inside of runs are none."""
+    """Returns what is known of every run below, however deep; runs inside of runs are none."""
     from groupwise.view.about import about
     from groupwise.view.run_files import open_runs
 

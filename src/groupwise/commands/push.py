@@ -1,4 +1,4 @@
-"""groupwise push: a model to the hub, with a card that holds its evaluation."""
+"""This is ``groupwise push``: it sends a model to the hub, with a card that holds its evaluation."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _files(model: Path) -> tuple[dict[str, Path], list[str]]:
-    """What is sent by its name there, and what is not."""
+    """Returns what is sent, by its name there, and the names of what is not."""
     found = {
         path.relative_to(model).as_posix(): path
         for path in sorted(model.rglob("*"))

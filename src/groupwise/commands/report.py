@@ -1,4 +1,4 @@
-"""groupwise report: a run as one file to look at, whatever of it there is so far."""
+"""This is ``groupwise report``: it writes a run as one file to look at, whatever of it there is so far."""
 
 from __future__ import annotations
 

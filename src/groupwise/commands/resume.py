@@ -1,4 +1,4 @@
-"""groupwise resume: goes on with a stopped run by the command that began it, which its record keeps."""
+"""This is ``groupwise resume``: it goes on with a stopped run by the command that began it, which its record keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""groupwise view: runs in the browser, live, on this machine alone; nothing is written."""
+"""This is ``groupwise view``: runs in the browser, live, on this machine alone; nothing is written."""
 
 from __future__ import annotations
 

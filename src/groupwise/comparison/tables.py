@@ -151,7 +151,7 @@ def _difference(first: Setting, ours: Sequence[float | None], other: Setting, th
 
 
 def _results(settings: Sequence[Setting]) -> tuple[list[Row], list[str]]:
-    """Held-out results of the last model that each run has evaluated."""
+    """Returns the held-out results of the last model that each run has evaluated."""
     found = [[_last_evaluation(run) for run in setting.runs] for setting in settings]
     first = next((each for runs in found for each in runs if each), None)
     if first is None:
@@ -171,8 +171,8 @@ def _results(settings: Sequence[Setting]) -> tuple[list[Row], list[str]]:
 def _result(
     name: str, settings: Sequence[Setting], measures: Sequence[Sequence[Measure | None]], comparable: bool
 ) -> Row:
-    """Over problems where a setting has one run, over seeds where it has more. No differences where the settings were
-    asked other problems, or asked otherwise."""
+    """Returns a measure over problems where a setting has one run, over seeds where it has more. No differences where
+    the settings were asked other problems, or asked otherwise."""
     told = _row(name, settings, [[measure.value if measure else None for measure in runs] for runs in measures])
     alone = [runs[0] if len(runs) == 1 else None for runs in measures]
     of_problems = [Interval(each.value, each.low, each.high) if each else None for each in alone]
@@ -185,7 +185,7 @@ def _result(
 
 
 def _measures(found: Evaluation) -> dict[str, Measure]:
-    """Greedy, pass@1, and both families at their largest k."""
+    """Returns greedy accuracy, pass@1, and both families at their largest k."""
     named = {"greedy accuracy": found.greedy, "pass@1": found.pass_at_1}
     for family, measures in (("pass", found.pass_at), ("maj", found.maj_at)):
         if measures and max(measures) > 1:

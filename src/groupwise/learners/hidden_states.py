@@ -149,5 +149,9 @@ def _gap(packed: PackedBackbone, trunk: Any) -> float:
     embedding = trunk.get_input_embeddings().weight
     probe = [token % len(embedding) for token in range(3, PROBE + 3)]
     packing = Packing.of([(probe[:3], probe[3:])], embedding.device)
-    expected = trunk(input_ids=packing.tokens[None], use_cache=False).last_hidden_state[0]
+    try:
+        expected = trunk(input_ids=packing.tokens[None], use_cache=False).last_hidden_state[0]
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:  # transformers' own: settings at odds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"{type(trunk).__name__} does not go forward with its config.json: {reason}") from error
     return float((packed.hidden(packing) - expected).abs().max() / expected.abs().max().clamp(min=1e-6))

@@ -121,9 +121,10 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, mapped: bool, **
     from transformers import AutoConfig
 
     from groupwise.kernels.tile_threads import keep_to_available_threads
+    from groupwise.learners.scipy_later import import_scipy_later
 
     keep_to_available_threads()
-
+    import_scipy_later()
     name, how = fetched(source)
     with one_line(f"{source}: the model can't be loaded", _offline_hint()):
         if not Path(name).exists():
@@ -137,6 +138,7 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, mapped: bool, **
             if each == dtype or not computes_in(model, getattr(torch, stored)):
                 break
     _refuse_context(source, model.config.get_text_config())
+    _refuse_bidirectional(source, model.config.get_text_config())
     return model, sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
 
 
@@ -157,6 +159,15 @@ def _refuse_context(source: Path | str, config: Any) -> None:
         raise UserError(
             f"{source}: config.json says a context of {said:,} tokens (max_position_embeddings); expected 1 to "
             f"{LONGEST_CONTEXT:,}"
+        )
+
+
+def _refuse_bidirectional(source: Path | str, config: Any) -> None:
+    """Where a token sees those after it, what is said of it is no probability of the next token."""
+    if config.to_dict().get("use_bidirectional_attention") is True:
+        raise UserError(
+            f"{source}: its tokens see those after them (use_bidirectional_attention), so it says nothing of next "
+            "tokens; expected a causal language model"
         )
 
 

@@ -65,8 +65,7 @@ class ScorerLearner:
         self.tokenizer = load_tokenizer(directory)
         self._generation = _generation_config(directory)
         self.stop_tokens = _stops(self._generation)
-        pad = pad_token(self.tokenizer, self.stop_tokens, str(directory))
-        self.tokenizer.pad_token = pad
+        self.tokenizer.pad_token = pad = pad_token(self.tokenizer, self.stop_tokens, str(directory))
         self.model.config.get_text_config().pad_token_id = self.tokenizer.convert_tokens_to_ids(pad)
         check_head(self.model, str(directory))
         if new:
@@ -124,6 +123,7 @@ class ScorerLearner:
         coefficients: CoefficientFunction,
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
+        count: float = 0.0,
     ) -> None:
         """See ``backward.Backward``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
         if outputs:

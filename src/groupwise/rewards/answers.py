@@ -105,6 +105,8 @@ class FinalAnswer:
         check_options(self.tolerance, self.conventions, self.several)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns one score a rollout: 1 where the final answer is the reference, 0 where it is another one or there is
+        none."""
         references = references_of(rollouts, self.name, self.reference)
         return [self._score(rollout, gold) for rollout, gold in zip(rollouts, references, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Runs the rewards and puts what they say on the rollouts."""
+"""This module runs the rewards and puts what they say on the rollouts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NeedsGuards(Protocol):
 
     @property
     def unguarded(self) -> bool:
-        """Whether it was told so."""
+        """Says whether the user allowed this reward to run without guards."""
         ...
 
 
@@ -121,8 +121,8 @@ def _of_episodes(rollouts: Sequence[Rollout]) -> bool:
 
 
 def score_metrics(name: str, scores: Sequence[Score], seconds: float, of_episodes: bool = False) -> dict[str, float]:
-    """One reward's metrics, as ``score_rollouts`` names them, of any of its scores. What is counted of the tools of
-    episodes is no reward's: it stands among the step's own metrics."""
+    """Returns one reward's metrics, as ``score_rollouts`` names them, of any of its scores. What is counted of the
+    tools of episodes is no reward's: it stands among the step's own metrics."""
     values = [score.value for score in scores if score.value is not None]
     counts = Counter(score.status for score in scores)
     metrics = {f"rewards/{name}/{status}": counts[status] / max(len(scores), 1) for status in COUNTED}
@@ -177,7 +177,8 @@ def _scored(
 
 
 def _sum(terms: Sequence[float]) -> float:
-    """In order, whatever the Python; 0 where the terms cancel but for rounding; held at the largest float."""
+    """Adds in order, whatever the Python; returns 0 where the terms cancel but for rounding, and holds the sum at the
+    largest float."""
     total = 0.0
     for term in terms:
         total = max(-LARGEST, min(LARGEST, total + term))

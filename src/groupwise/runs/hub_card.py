@@ -58,7 +58,7 @@ def _base(model: Path) -> str:
 
 
 def _of_run(model: Path) -> dict[str, Any]:
-    """What the run that left the model has found of it; empty where the model does not lie in a run."""
+    """Returns what the run that left the model has found of it; empty where the model does not lie in a run."""
     models = _json(model.resolve().parents[1] / "evaluation.json").get("models") or ()
     return next((each["evaluation"] for each in models if each.get("stage") == model.resolve().name), {})
 
@@ -73,7 +73,7 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 
 def _result(found: Mapping[str, Any]) -> dict[str, Any]:
-    """As the hub's metadata has a result."""
+    """Returns a result as the hub's metadata has it."""
     metrics = [
         {"type": name, "name": f"{name} (95 %: {low:.3f} to {high:.3f})", "value": round(value, 4)}
         for name, value, low, high, _ in _measures(found)

@@ -43,7 +43,7 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe: the value that a recipe file calls ``run``, whose numbers the command line tunes."""
+    """A recipe is the value that a recipe file calls ``run``, whose numbers the command line tunes."""
 
     name: str
     """Names the directory under runs/."""
@@ -114,7 +114,7 @@ def _is_name(name: str) -> bool:
 
 
 def _uncomparable(recipe: Run) -> Iterator[str]:
-    """What will keep the run from being continued after a stop."""
+    """Returns what will keep the run from being continued after a stop."""
     for place, kind in unknowns(describe(recipe)):
         yield (
             f"{place} holds a {kind}, which cannot be compared with another one, so that this run cannot be continued "

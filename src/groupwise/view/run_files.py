@@ -62,7 +62,7 @@ class JsonLinesFile:
         return again
 
     def _rewritten(self) -> bool:
-        """Whether the bytes that were read last are others now: cut after a stop, and grown past it since."""
+        """Says whether the bytes that were read last are others now: cut after a stop, and grown past it since."""
         with self.path.open("rb") as file:
             file.seek(self._read - len(self._end))
             return file.read(len(self._end)) != self._end
@@ -86,7 +86,8 @@ class RunFiles:
     """The files of one run's directory, as they are now. Nothing is written, and no lock is taken."""
 
     def __init__(self, directory: Path, is_over: bool = False) -> None:
-        """``is_over``: nothing trains there any more, whoever holds the lock: the run writes its last page itself."""
+        """Takes the run's directory. ``is_over``: nothing trains there any more, whoever holds the lock: the run writes
+        its last page itself."""
         self.directory, self.is_over = directory, is_over
         self.ledger = directory / "ledger"
         self._metrics = JsonLinesFile(directory / "metrics.jsonl")
@@ -171,8 +172,8 @@ def stages_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_locked(lock: Path, written: Path) -> bool:
-    """Whether a process holds the run's lock. The system's table is read, so that no run that begins meanwhile finds
-    the lock taken; where there is none, whether ``written`` is fresh."""
+    """Says whether a process holds the run's lock. The system's table is read, so that no run that begins meanwhile
+    finds the lock taken; where there is none, whether ``written`` is fresh."""
     try:
         about = lock.stat()
     except OSError:
