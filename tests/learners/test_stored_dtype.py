@@ -50,6 +50,6 @@ def test_a_model_that_made_numbers_of_its_own_in_a_dtype_is_told_from_one_that_r
     model = nn.Linear(2, 2)
     model.register_buffer("read", HALF)
     assert not computes_in(model, torch.bfloat16)
-    model.register_buffer("made", HALF, persistent=False)
+    model.register_buffer("made", HALF.clone(), persistent=False)
     assert computes_in(model, torch.bfloat16)
     assert not computes_in(model, torch.float32)
