@@ -67,7 +67,7 @@ class CppStream(Stream):
         self._ran_out = False
 
     def submit(self, request: Request) -> int:
-        """See ``protocols.Stream``."""
+        """Takes a request and returns its number. Raises ValueError for one that does not fit."""
         with self._lock:
             number = self._count
             self._means.refuse(number, request)
@@ -83,7 +83,7 @@ class CppStream(Stream):
             return number
 
     def events(self) -> Iterator[Event]:
-        """See ``protocols.Stream``."""
+        """Yields tokens and completions as they come (``protocols.Stream``)."""
         while self._left:
             try:
                 batch, heard = self._hear()
@@ -99,7 +99,7 @@ class CppStream(Stream):
                         return
 
     def cancel(self, number: int) -> None:
-        """See ``protocols.Stream``."""
+        """Ends what is under way of a request."""
         with self._lock:
             self._left.pop(number, None)
             if number in self._unsent:
@@ -112,7 +112,7 @@ class CppStream(Stream):
         return self._batch.held() if self._batch is not None else 0
 
     def close(self) -> None:
-        """See ``protocols.Stream``."""
+        """Ends everything; called again, nothing."""
         with self._lock:
             self._left.clear()
             self._unsent.clear()

@@ -66,7 +66,7 @@ class VLLMStream(Stream):
         self._pool: ThreadPoolExecutor | None = None
 
     def submit(self, request: Request) -> int:
-        """See ``protocols.Stream``."""
+        """Takes a request and returns its number."""
         refuse_misfit(self._count, request, self._means.context_tokens)
         number, self._count = self._count, self._count + 1
         if request.seeds:
@@ -78,7 +78,7 @@ class VLLMStream(Stream):
         return number
 
     def events(self) -> Iterator[Event]:
-        """See ``protocols.Stream``."""
+        """Yields completions as servers answer (``protocols.Stream``)."""
         while self._left:
             try:
                 place, found = self._news.get(timeout=WAIT_SECONDS)
@@ -97,7 +97,7 @@ class VLLMStream(Stream):
                 yield CompletionEvent(place.request, place.index, found)
 
     def cancel(self, number: int) -> None:
-        """See ``protocols.Stream``."""
+        """Ends what is under way of a request."""
         with self._lock:
             self._left.pop(number, None)
             given_up = [open for place, open in self._open.items() if place.request == number]
@@ -105,7 +105,7 @@ class VLLMStream(Stream):
             open.close()
 
     def close(self) -> None:
-        """See ``protocols.Stream``."""
+        """Ends everything; called again, nothing."""
         with self._lock:
             self._left.clear()
             pool, self._pool = self._pool, None
