@@ -231,8 +231,8 @@ def _checked(given: Any) -> Any:
 
 
 def _is_called_as_one(function: Callable[..., Any]) -> bool:
-    """Whether it takes a row and a random generator, as an environment does: then it gives a generator, whatever it is
-    itself. One that makes an environment takes a row at most."""
+    """Says whether it takes a row and a random generator, as an environment does: then it gives a generator, whatever
+    it is itself. One that makes an environment takes a row at most."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # a builtin that does not say

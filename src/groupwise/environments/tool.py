@@ -40,7 +40,7 @@ class Tool(Protocol):
 
     @property
     def is_async(self) -> bool:
-        """Whether its calls are awaited: those of one turn then run side by side."""
+        """Says whether its calls are awaited: those of one turn then run side by side."""
         ...
 
     def begin(self, settings: Mapping[str, Any]) -> Use:
@@ -175,7 +175,7 @@ async def value_of(given: Any) -> Any:
 
 
 def awaits(function: Any) -> bool:
-    """Whether a function's calls are coroutines."""
+    """Says whether a function's calls are coroutines."""
     while isinstance(function, functools.partial):
         function = function.func
     is_object = not inspect.isroutine(function) and callable(function)

@@ -55,7 +55,7 @@ class Tools:
 
     @property
     def judges(self) -> bool:
-        """Whether it says how good an episode was: a tool may, where it is an object that calculates rewards."""
+        """Says whether it says how good an episode was: a tool may, where it is an object that calculates rewards."""
         return False
 
     @cached_property

@@ -82,6 +82,6 @@ def _text(observation: Any) -> str:
 
 
 def _invalid(info: Any) -> dict[str, float]:
-    """Whether the game ended because of a move that it does not allow."""
+    """Says whether the game ended because of a move that it does not allow."""
     told = info.get(0, info) if isinstance(info, Mapping) else {}
     return {"invalid_move": float(bool(told["invalid_move"]))} if "invalid_move" in told else {}

@@ -36,7 +36,7 @@ class TRL:
 
     @property
     def judges(self) -> bool:
-        """Whether it says how good an episode was."""
+        """Says whether it says how good an episode was."""
         made = self.factory.values() if isinstance(self.factory, Mapping) else [self.factory]
         return bool(self.rewards) or any(hasattr(each, "get_reward") or not inspect.isclass(each) for each in made)
 
@@ -122,7 +122,7 @@ def _methods(instance: Any) -> dict[str, Schema]:
 
 
 def _closes(instance: Any) -> bool:
-    """Whether it has a method close without a word of what it does: it is no tool."""
+    """Says whether it has a method close without a word of what it does: it is no tool."""
     close = getattr(instance, "close", None)
     return callable(close) and not close.__doc__
 
