@@ -50,7 +50,7 @@ class ForkServer:
             raise UserError(f"a process for {what} did not start in {START_SECONDS:g} s, or died{otherwise}")
 
     def alive(self) -> bool:
-        """Whether it can be asked, in this process."""
+        """Says whether it can be asked, in this process."""
         return self._owner == os.getpid() and self._control.fileno() >= 0
 
     def new_worker(self) -> Worker:
@@ -96,7 +96,7 @@ class ForkServer:
 
 
 class Worker:
-    """The caller's end of a worker's connection."""
+    """This is the caller's end of a worker's connection."""
 
     def __init__(self) -> None:
         self.connection, self.theirs = socket.socketpair()
@@ -106,7 +106,7 @@ class Worker:
         _ours.add(self.connection)
 
     def place(self) -> str:
-        """What the worker wrote down of where it stood: the innermost frame."""
+        """Returns what the worker wrote down of where it stood: the innermost frame."""
         self.notes.seek(0)
         frame = _FRAME.search(self.notes.read(1 << 16).decode("utf-8", "replace"))
         return f", it stood in {frame[3]} at {frame[1]}:{frame[2]}" if frame else ""
@@ -117,7 +117,7 @@ class Worker:
         self.notes.close()
 
     def read(self) -> bytes:
-        """What has come; nothing where it has ended."""
+        """Returns what has come; nothing where it has ended."""
         try:
             return self.connection.recv(1 << 16)
         except OSError:
