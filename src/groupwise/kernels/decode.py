@@ -158,7 +158,7 @@ class Decoder:
 
     @property
     def has_bfloat(self) -> bool:
-        """Whether weights may be bfloat16: where the processor has instructions for it."""
+        """Says whether weights may be bfloat16: where the processor has instructions for it."""
         return bool(self.functions.groupwise_has_bfloat())
 
     def uniforms(self, seed: int, count: int) -> list[float]:
