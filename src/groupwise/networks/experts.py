@@ -16,7 +16,7 @@ PARTS, WEIGHTS, SHARED = {"gate", "experts"}, {"gate_up_proj", "down_proj"}, "sh
 
 
 def is_plain(mixture: nn.Module) -> bool:
-    """Whether it is a router and experts whose weights are one parameter each, gate and up one after the other."""
+    """Says whether it is a router and experts whose weights are one parameter each, gate and up one after the other."""
     children = dict(mixture.named_children())
     if set(children) - {SHARED} != PARTS or hasattr(children["experts"], "get_base_layer"):
         return False

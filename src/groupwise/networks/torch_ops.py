@@ -14,10 +14,12 @@ from torch import Tensor
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Returns RMSNorm of the rows of ``x``."""
     return F.rms_norm(x, x.shape[-1:], weight, eps)
 
 
 def norm_backward(x: Tensor, weight: Tensor, eps: float, dy: Tensor, dx: Tensor) -> Tensor:
+    """Adds to ``dx`` the gradient of ``norm`` by ``x``, and returns that by ``weight``."""
     change, dweight = _norm_backward(x, weight, eps, dy)
     dx += change
     return dweight
@@ -76,16 +78,19 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def apply_rope_backward(dy: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Returns the gradient of ``apply_rope``: the rotation back."""
     first, second = (dy * sin).chunk(2, dim=-1)
     return dy * cos + torch.cat((second, -first), dim=-1)
 
 
 def swiglu(x: Tensor) -> Tensor:
+    """Returns silu of the first half of each row times the second."""
     gate, up = x.chunk(2, dim=-1)
     return F.silu(gate) * up
 
 
 def swiglu_backward(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradient of ``swiglu``."""
     gate, up = x.chunk(2, dim=-1)
     share = gate.sigmoid()
     active = gate * share
@@ -108,4 +113,5 @@ def token_logprobs_backward(
 
 
 def at_least_float32(x: Tensor) -> Tensor:
+    """Returns the tensor in float32 where it is narrower."""
     return x if x.dtype == torch.float64 else x.float()
