@@ -72,12 +72,12 @@ class ChoiceColumns(Protocol):
 
     @property
     def says_right(self) -> bool:
-        """Whether they say themselves which one is right."""
+        """Says whether they say themselves which one is right."""
         return False
 
     @property
     def uncertain(self) -> bool:
-        """Whether their names may mean anything, so that only a gold shows that they are choices."""
+        """Says whether their names may mean anything, so that only a gold shows that they are choices."""
         return False
 
     def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
@@ -258,7 +258,7 @@ def _listed(value: Any) -> Any:
 
 
 def _are_choices(value: Any) -> bool:
-    """Whether it could be the choices of a row, or says that the row has none."""
+    """Says whether it could be the choices of a row, or says that the row has none."""
     if is_nothing(value):
         return True
     if isinstance(value, Mapping):

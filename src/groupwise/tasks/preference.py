@@ -88,7 +88,7 @@ def joined_prompt(id: str, row: Mapping[str, Any], columns: Sequence[str]) -> Te
 
 
 def opens_with_prompt(chosen: Any) -> bool:
-    """Whether a chosen conversation holds its prompt, too."""
+    """Says whether a chosen conversation holds its prompt, too."""
     return is_conversation(chosen) and conversation_of(chosen[:1], "chosen")[0]["role"] != "assistant"
 
 

@@ -157,7 +157,7 @@ def demonstrate(question: str, slip: Callable[[], int] = lambda: 0) -> str:
 
 
 def check_steps(question: str, completion: str) -> list[bool]:
-    """Whether each step is right, one value for each line that is not blank before the ``####`` line.
+    """Says whether each step is right, one value for each line that is not blank before the ``####`` line.
 
     The k-th step is right where it applies the question's k-th operation to the result that the step before it
     states (the first: to the question's first number) and calculates correctly. So one slip is one wrong step: those
@@ -182,7 +182,7 @@ def check_steps(question: str, completion: str) -> list[bool]:
 
 
 def check_lines(question: str, completion: str) -> list[bool]:
-    """Whether each line that is not blank is right: ``check_steps``, then what stands from the ``####`` line on.
+    """Says whether each line that is not blank is right: ``check_steps``, then what stands from the ``####`` line on.
 
     The ``####`` line is right where it says what the last step states and no operation of the question is missing. So
     an attempt of right lines only has the true answer. A line after it is wrong. One value for each step of ``Lines``.

@@ -107,7 +107,7 @@ class Task:
 
     @property
     def is_judged(self) -> bool:
-        """Whether somebody can tell right answers from wrong ones."""
+        """Says whether somebody can tell right answers from wrong ones."""
         return self.judge is not None and self.judge.can_tell
 
     @property
