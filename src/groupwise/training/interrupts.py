@@ -16,12 +16,12 @@ from typing import Any
 
 
 class Interrupted(BaseException):
-    """Raised at a place that can be given up: what follows it is done again, to the same bits."""
+    """This is raised at a place that can be given up: what follows it is done again, to the same bits."""
 
 
 @dataclass(eq=False)
 class StopRequest:
-    """Whether what runs was asked to stop."""
+    """Says whether what runs was asked to stop."""
 
     signal: int = 0
     """What asked; 0: nothing did."""
@@ -64,7 +64,7 @@ def raise_if_stopped() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Nothing in here changes what is kept: a signal raises Interrupted wherever it is."""
+    """Marks work that changes nothing that is kept: a signal raises Interrupted wherever it is."""
     raise_if_stopped()
     request = _current.get() or StopRequest()
     request.at_once = True
