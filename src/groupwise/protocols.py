@@ -190,7 +190,8 @@ class StepScoring(Protocol):
     """A reward that says whether it scores the steps of a completion (``Score.steps``); without a word it does not."""
 
     @property
-    def scores_steps(self) -> bool: ...
+    def scores_steps(self) -> bool:
+        """Says whether every step gets a score of its own."""
 
 
 @runtime_checkable
