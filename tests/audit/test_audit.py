@@ -92,13 +92,15 @@ def test_raising_hanging_and_wrong_are_told_apart() -> None:
                 time.sleep(0.01)
         return float(completion.endswith(answer))
 
-    done = run(moody, limit_seconds=0.5)
-    kinds = found(done)
+    for limit in (0.5, 5.0, 50.0):  # the shortest in which the machine, however busy, gives the other answers
+        kinds = found(run(moody, limit_seconds=limit))
+        if not any("timeout" in kind.statuses for name, kind in kinds.items() if name != "empty"):
+            break
     assert kinds["NUL characters"].statuses == {"failed": 4}
     assert kinds["empty"].statuses == {"timeout": 4}
     assert kinds["off by one"].less == 4
     assert kinds["the row's solution"].full == 4
-    assert kinds["empty"].seconds >= 0.4
+    assert kinds["empty"].seconds >= 0.8 * limit
 
 
 def test_partial_credit_is_no_full_reward() -> None:

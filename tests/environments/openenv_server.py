@@ -1,5 +1,6 @@
-"""A server of OpenEnv with a guessing game, for ``test_servers``."""
+"""A server of OpenEnv with a guessing game, for ``test_servers``, on a socket that it is started with."""
 
+import socket
 import sys
 from typing import Any
 
@@ -39,6 +40,6 @@ class Game(Environment):
 if __name__ == "__main__":
     import uvicorn
 
-    uvicorn.run(
-        create_fastapi_app(Game, Guess, Told, max_concurrent_envs=64), port=int(sys.argv[1]), log_level="warning"
-    )
+    app = create_fastapi_app(Game, Guess, Told, max_concurrent_envs=64)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])

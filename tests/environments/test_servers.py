@@ -6,7 +6,6 @@ import importlib.util
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,13 +33,16 @@ def test_tools_of_an_mcp_server() -> None:
     )
     tools = as_environment(None, tools=[server])
     schemas = [schema["function"] for schema in schemas_of(tools, {})]
-    assert [schema["name"] for schema in schemas] == ["double", "fail"]
+    assert [schema["name"] for schema in schemas] == ["double", "fail", "leave"]
     assert schemas[0]["description"] == "Doubles a number."
     heard, result = play(tools, [calling("double", n=4), calling("fail", why="x"), calling("double", n="4"), "8"])
     assert texts(heard)[0] == "8"
     assert texts(heard)[1].startswith("error: fail failed: ")
     assert texts(heard)[2] == "error: double: the argument n is '4' (string); expected a whole number"
     assert (result["tools/calls"], result["tools/failed"]) == (3, 2)
+    heard, _ = play(tools, [calling("leave"), calling("double", n=5), "10"])
+    assert texts(heard)[0].startswith("error: leave failed: ")
+    assert texts(heard)[1] == "10", "one that has ended is started again"
 
 
 def test_a_server_that_does_not_start() -> None:
@@ -54,18 +56,12 @@ def game() -> Iterator[str]:
     """The address of a guessing game that runs as long as the tests here."""
     if importlib.util.find_spec("openenv") is None or importlib.util.find_spec("websockets") is None:
         pytest.skip("no openenv")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, str(HERE / "openenv_server.py"), str(port)])
+    with socket.create_server(("127.0.0.1", 0)) as door:  # it listens before the server runs, so nobody takes its port
+        port, number = door.getsockname()[1], door.fileno()
+        command = [sys.executable, str(HERE / "openenv_server.py"), str(number)]
+        server = subprocess.Popen(command, pass_fds=[number])
     try:
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=START_SECONDS).close()
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +65,31 @@ def acts(completion: str) -> float:
     return len(completion) / 100
 
 
+def limited(seconds: float) -> Any:
+    return as_reward(acts, time_limit_seconds=seconds, memory_bytes=200 << 20)
+
+
 @pytest.fixture(scope="module")
 def reward() -> Any:
-    return as_reward(acts, time_limit_seconds=1.2, memory_bytes=200 << 20)
+    return limited(60.0)
+
+
+def asked(texts: Sequence[str], rollout: Make) -> tuple[list[Score], float]:
+    """Scores and the limit under which they were given: the shortest in which the machine, however busy, answers what
+    does nothing."""
+    for seconds in (1.2, 12.0, 50.0):
+        reward = limited(seconds)
+        reward.prepare()
+        scores = reward.score([rollout(text) for text in texts])
+        if not any(score.status == "timeout" and text not in DEEDS for text, score in zip(texts, scores, strict=True)):
+            break
+    return list(scores), seconds
 
 
 @pytest.mark.parametrize(
     ("deed", "status", "reason"),
     [
-        ("sleep", "timeout", r"no answer within 1\.2 s, it stood in .* at .*test_guarded_calls\.py:\d+"),
+        ("sleep", "timeout", r"no answer within {} s, it stood in .* at .*test_guarded_calls\.py:\d+"),
         ("exit", "failed", "its process ended"),
         ("kill itself", "failed", "its process ended"),
         ("crash", "failed", r"its process ended, it stood in .* at .*:\d+"),
@@ -80,20 +97,32 @@ def reward() -> Any:
         pytest.param("die with a child", "timeout", "", id="its child keeps the line open"),
     ],
 )
-def test_a_deed_costs_its_own_answer_in_time(deed: str, status: str, reason: str, reward: Any, rollout: Make) -> None:
-    reward.prepare()
-    started = time.monotonic()
-    before, done, after = reward.score([rollout(text) for text in ("a", deed, "bbb")])
-    assert time.monotonic() - started < 50.0
+def test_a_deed_costs_its_own_answer_in_time(deed: str, status: str, reason: str, rollout: Make) -> None:
+    (before, done, after), seconds = asked(("a", deed, "bbb"), rollout)
     assert (before, after) == (Score(0.01), Score(0.03))
     assert done == Score(None, status)  # type: ignore[arg-type]
-    assert re.search(reason, done.reason)
+    assert re.search(reason.format(f"{seconds:g}"), done.reason)
+
+
+def test_a_crash_says_where_it_stood_where_a_library_took_the_signal(rollout: Make) -> None:
+    """pytest asks faulthandler for the same; what it set is gone, as after a Ray that was shut down."""
+    libc, kept = ctypes.CDLL(None), ctypes.create_string_buffer(512)
+    assert faulthandler.is_enabled()
+    assert libc.sigaction(signal.SIGSEGV, None, kept) == 0
+    libc.signal(signal.SIGSEGV, None)
+    try:
+        reward = limited(60.0)
+        reward.prepare()
+        [done] = reward.score([rollout("crash")])
+    finally:
+        assert libc.sigaction(signal.SIGSEGV, kept, None) == 0
+    assert re.search(r"its process ended, it stood in .* at .*:\d+", done.reason)
 
 
 @pytest.mark.skipif(not LINUX, reason="the machine's count of processes is Linux's")
-def test_a_fork_bomb_is_ended_with_all_its_processes(reward: Any, rollout: Make) -> None:
+def test_a_fork_bomb_is_ended_with_all_its_processes(rollout: Make) -> None:
     usual = _processes()
-    before, done, after = reward.score([rollout("a"), rollout("bomb"), rollout("bbb")])
+    (before, done, after), _ = asked(("a", "bomb", "bbb"), rollout)
     assert (before.value, done.value, after.value) == (0.01, None, 0.03)
     deadline = time.monotonic() + 300
     while _processes() > usual + 300 and time.monotonic() < deadline:

@@ -88,7 +88,8 @@ class Served:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.ports = [free_port() for _ in range(2)]
+        self.held = [held_port() for _ in range(2)]
+        self.ports = [int(each.getsockname()[1]) for each in self.held]
         self.children = [self._start(port) for port in self.ports]
         self.wait()
 
@@ -128,12 +129,16 @@ class Served:
         for child in self.children:
             os.kill(child, signal.SIGKILL)
             ended(child)
+        for held in self.held:
+            held.close()
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def held_port() -> socket.socket:
+    """A port that nobody else is given while it is open, and that a server may listen on."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 def odd(completions: Any, **columns: Any) -> list[float]:

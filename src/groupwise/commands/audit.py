@@ -1,5 +1,5 @@
-"""This is ``groupwise audit``: it finds out whether a reward rewards what it should, on right, wrong, missing, hostile
-and graded answers."""
+"""This is ``groupwise audit``: does a reward reward what it should? It is tried on right, wrong, missing and hostile
+answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ EXAMPLES = """  groupwise audit math --data train.jsonl
   groupwise audit my_reward.py:score --data test.jsonl --answer_column target
   groupwise audit my_reward.py:score --data test.jsonl --max_false_positives 0.01
   groupwise audit process:runs/iterative/models/prm-2 --data test.jsonl
-  groupwise audit --environment examples/guess.py --limit 20"""
+  groupwise audit --environment examples/guess.py --limit 20
+  groupwise audit --run runs/guess --step 40"""
 
 PIPED_WIDTH = 118
 SHOWN_LETTERS = 76
@@ -45,10 +46,8 @@ def execute(arguments: Sequence[str]) -> int:
     """Audits, prints what was found, and writes --json."""
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
-    if chosen.environment:
-        from groupwise.commands.audit_environment import audit_file
-
-        return audit_file(chosen)
+    if chosen.run or chosen.environment:
+        return _audit_environment(chosen)
     from groupwise.rewards import by_name
     from groupwise.tasks import from_file
 
@@ -78,6 +77,13 @@ def execute(arguments: Sequence[str]) -> int:
     return _verdict(done, chosen.max_false_positives)
 
 
+def _audit_environment(chosen: Namespace) -> int:
+    from groupwise.commands.audit_environment import audit_file
+    from groupwise.commands.audit_replay import audit_run
+
+    return audit_run(chosen) if chosen.run else audit_file(chosen)
+
+
 def _parser() -> ArgumentParser:
     summary = (
         "Runs a reward on right answers, changed ones, none, hostile ones and, where rows hold them, graded outputs;\n"
@@ -89,6 +95,9 @@ def _parser() -> ArgumentParser:
     known.add_argument(
         "--environment", metavar="FILE.py", help="instead: the task of this file, played by scripted players"
     )
+    known.add_argument("--run", metavar="RUN", help="instead: what a run's model said, played again and compared")
+    known.add_argument("--stage", metavar="NAME", help="of --run: the stage (its only one)")
+    known.add_argument("--step", type=int, metavar="N", help="of --run: the step (its last)")
     known.add_argument("--limit", type=int, metavar="N", default=100, help="the first N rows (100)")
     known.add_argument("--prompt_column", metavar="NAME", help="the column that holds the prompt")
     known.add_argument("--answer_column", metavar="NAME", help="the column that holds the reference answer")
@@ -111,9 +120,11 @@ def _parser() -> ArgumentParser:
 
 
 def _refuse(chosen: Namespace) -> None:
-    if not chosen.environment and not (chosen.reward and chosen.data):
+    if not chosen.run and (chosen.stage or chosen.step is not None):
+        raise UserError("--stage and --step choose among the episodes of --run RUN; give that as well")
+    if not chosen.environment and not chosen.run and not (chosen.reward and chosen.data):
         missing = "--data DATA" if chosen.reward else "REWARD and --data DATA"
-        raise UserError(f"expected {missing}, or --environment FILE.py")
+        raise UserError(f"expected {missing}, or --environment FILE.py, or --run RUN")
     refuse_number("--limit", chosen.limit, "[1, inf)", whole=True)
     refuse_number("--time_limit_seconds", chosen.time_limit_seconds, "(0, inf)")
     for name, interval in (("max_false_positives", "[0, 1]"), ("correct_at", "(-inf, inf)")):
@@ -124,8 +135,7 @@ def _refuse(chosen: Namespace) -> None:
 
 
 def _correct_at(reward: Reward, asked: float | None) -> float:
-    """Returns the smallest score of a right answer, as the reward itself says. Raises UserError where no score of it
-    makes an answer right."""
+    """Returns the smallest score of a right answer. Raises UserError where no score makes an answer right."""
     from groupwise.rewards.verdicts import Judge
 
     judge = Judge.of(reward)

@@ -52,7 +52,7 @@ def are_suites(chosen: Namespace) -> bool:
 
     Raises UserError where some of the tasks are none, or options do not go together.
     """
-    from groupwise.tasks.suites import SUITES
+    from groupwise.tasks.suite_table import SUITES
     from groupwise.tasks.values import nearest
 
     said = [name for name in OF_SUITES if vars(chosen)[name] not in (None, False)]
@@ -135,7 +135,7 @@ def contaminated(tasks: Mapping[str, Task], files: Sequence[str]) -> dict[str, f
     from groupwise.corpus.decontamination import Index, NGrams
     from groupwise.corpus.rows import check_rows
     from groupwise.tasks.files import read_rows
-    from groupwise.tasks.suites import SUITES
+    from groupwise.tasks.suite_table import SUITES
 
     rows = [(name, row) for file in files for name, row in read_rows(file)]
     print(visible(f"looking for the questions in {counted(len(rows), 'row')} of {', '.join(files)}"), file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from groupwise.doctor.history import WINDOW, Row, first_mean, last_mean, rose, values
 
@@ -88,7 +89,11 @@ class Truncation:
 
 @dataclass(frozen=True)
 class NoSignal:
-    """This alarm says that most groups have equal rewards, so most of what is sampled is not learned from."""
+    """This alarm says that most groups have equal rewards, so most of what is sampled is not learned from.
+
+    A run that has risen to a reward near 1 is learned out, which is how it should end, and no alarm; prompts that were
+    this easy at the beginning are one.
+    """
 
     name: str = "groups without signal"
     most: float = 0.75
@@ -100,6 +105,8 @@ class NoSignal:
         """Says which share has no signal, where it is large; None where it is not."""
         share, reward = (last_mean(rows, name, self.window) for name in ("frac_reward_zero_std", "reward"))
         if share is None or share <= self.most or reward is None:
+            return None
+        if fmean(values(rows, "reward")[: self.window // 2]) < SOLVED <= reward:
             return None
         return (
             f"{share:.0%} of the groups had equal rewards (more than {self.most:.0%} over {self.window} steps), at a "

@@ -107,8 +107,8 @@ class Worker:
 
     def place(self) -> str:
         """Returns what the worker wrote down of where it stood: the innermost frame."""
-        self.notes.seek(0)
-        frame = _FRAME.search(self.notes.read(1 << 16).decode("utf-8", "replace"))
+        said = os.pread(self.notes.fileno(), 1 << 16, 0)  # the worker has moved the place that both read and write at
+        frame = _FRAME.search(said.decode("utf-8", "replace"))
         return f", it stood in {frame[3]} at {frame[1]}:{frame[2]}" if frame else ""
 
     def close(self) -> None:

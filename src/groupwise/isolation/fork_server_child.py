@@ -137,13 +137,24 @@ def _work(descriptors: Sequence[int], serve: Serve, memory_bytes: int) -> NoRetu
         connection = socket.socket(fileno=descriptors[0])
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-        faulthandler.enable(descriptors[1], all_threads=False)
-        faulthandler.register(signal.SIGUSR1, file=descriptors[1], all_threads=False)
+        _write_down_where_it_stands(descriptors[1])
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _limit_memory(memory_bytes)
         serve(connection)
     finally:
         os._exit(1)
+
+
+def _write_down_where_it_stands(notes: int) -> None:
+    """The innermost frame is written where the process crashes, or when SIGUSR1 comes.
+
+    The caller may have asked for the same before, and a library have taken the signals since, as Ray does when it is
+    shut down: faulthandler would believe that its handlers still stand, so they are taken away first.
+    """
+    faulthandler.disable()
+    faulthandler.enable(notes, all_threads=False)
+    faulthandler.unregister(signal.SIGUSR1)
+    faulthandler.register(signal.SIGUSR1, file=notes, all_threads=False)
 
 
 def answer_batches(connection: socket.socket, respond: Respond) -> None:

@@ -46,6 +46,7 @@ class TrialLearner(Protocol):
         coefficients: CoefficientFunction,
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
+        count: float = 0.0,
     ) -> None:
         """Adds to the gradient as ``backward.Backward`` does."""
 
