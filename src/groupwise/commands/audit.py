@@ -1,5 +1,4 @@
-"""This is ``groupwise audit``: does a reward reward what it should? It is tried on right, wrong, missing and hostile
-answers."""
+"""This is ``groupwise audit``: does a reward reward what it should, on right, wrong, missing and hostile answers?"""
 
 from __future__ import annotations
 

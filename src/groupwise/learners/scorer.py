@@ -126,8 +126,7 @@ class ScorerLearner:
         together: Sequence[int] | None = None,
         count: float = 0.0,
     ) -> None:
-        """Adds the gradient that the coefficients give (``backward.Backward``); ``Outputs.logprobs`` are scores. Raises
-        ValueError where more is asked for."""
+        """Adds a gradient of scores (``backward.Backward``). Raises ValueError where more is asked for."""
         if outputs:
             raise ValueError(f"a scorer says nothing of {', '.join(sorted(outputs))}")
 
