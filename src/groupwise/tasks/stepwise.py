@@ -108,6 +108,7 @@ class StepwiseArithmetic(Sequence[Example]):
 
     @property
     def difficulty(self) -> Difficulty:
+        """Is how hard its problems are."""
         return self.level if isinstance(self.level, Difficulty) else LEVELS[self.level]
 
     def __len__(self) -> int:
@@ -212,10 +213,12 @@ class StepRule:
 
     @property
     def scores_steps(self) -> bool:
-        """See ``protocols.StepScoring``."""
+        """Says that every step gets a score of its own (``protocols.StepScoring``)."""
         return True
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns what the steps of each rollout are worth. Raises UserError for a task that does not know its
+        steps."""
         return [self._score(rollout) for rollout in rollouts]
 
     def _score(self, rollout: Rollout) -> Score:

@@ -88,7 +88,7 @@ class Task:
 
     @property
     def episodes(self) -> EpisodeReward | None:
-        """Who speaks for the environment; None where the task has none."""
+        """Returns who speaks for the environment; None where the task has none."""
         return among_rewards(self.rewards)
 
     def with_rows(self, keep: Sequence[bool]) -> Task:

@@ -1,4 +1,5 @@
-"""TextArena: text games of one player with ``reset(num_players, seed)``, ``get_observation()`` and ``step(text)``."""
+"""This module plays TextArena's games of one player: ``reset(num_players, seed)``, ``get_observation()`` and
+``step(text)``."""
 
 from __future__ import annotations
 
