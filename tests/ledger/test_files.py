@@ -239,7 +239,7 @@ def test_the_parts_of_a_reward_are_those_that_are_summed() -> None:
 def test_a_damaged_step_is_named(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "grpo").mkdir()
     (tmp_path / "grpo" / "000003.parquet").write_bytes(left)
-    with pytest.raises(UserError, match="000003.parquet: is damaged, so this step cannot be read"):
+    with pytest.raises(UserError, match=r"000003\.parquet: is damaged, so this step cannot be read"):
         Ledger(tmp_path).read("grpo", 3)
     with pytest.raises(FileNotFoundError):
         Ledger(tmp_path).read("grpo", 4)
