@@ -164,7 +164,7 @@ class EngineConfig(Protocol):
 
 @runtime_checkable
 class Reward(Protocol):
-    """Scores rollouts. Users write plain functions; ``groupwise.rewards.as_reward`` makes one of these of any.
+    """A reward scores rollouts. Users write plain functions; ``groupwise.rewards.as_reward`` makes one of these of any.
 
     It may also state ``correct_at: float``, the smallest of its scores that a right answer has, before weighting; where
     it states none that is 1 (``verdicts.correct_at``). And it may be :class:`Votes` and :class:`ReadsGold`.

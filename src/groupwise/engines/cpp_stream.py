@@ -44,8 +44,9 @@ class StreamContext:
 
 
 class CppStream(Stream):
-    """A ``protocols.Stream``. Requests may be submitted and cancelled from other threads than that which reads events;
-    ``close`` belongs to the one that reads. What that one asks for is handed over when it reads on, all together.
+    """This is a ``protocols.Stream`` in compiled code. Requests may be submitted and cancelled from other threads than
+    that which reads events; ``close`` belongs to the one that reads. What that one asks for is handed over when it
+    reads on, all together.
 
     A completion of a request with ``keep`` stays in the cache: a request that ``follows`` it computes only what is new,
     and has the bits of one that begins anew with the same prompt and the same ``forced``. (One whose *prompt* is longer

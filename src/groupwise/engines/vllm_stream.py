@@ -1,5 +1,5 @@
-"""A stream of completions that vLLM servers sample: one HTTP request a completion, asked again elsewhere where a server
-fails."""
+"""This module keeps a stream of completions that vLLM servers sample: one HTTP request a completion, asked again
+elsewhere where a server fails."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Given(Exception):  # noqa: N818 - it says what is the case
 
 
 class VLLMStream(Stream):
-    """A ``protocols.Stream``. Each completion has a seed of its own, which goes with it to another server; it is
-    handed over once. A completion that goes on behind forced tokens begins a random stream of its own."""
+    """This is a ``protocols.Stream`` on servers. Each completion has a seed of its own, which goes with it to another
+    server; it is handed over once. A completion that goes on behind forced tokens begins a random stream of its own."""
 
     def __init__(self, means: StreamContext, sampling: Sampling, every_token: bool) -> None:
         self._means, self._sampling, self._every_token = means, sampling, every_token

@@ -1,4 +1,4 @@
-"""A tool: a plain typed function, or an object that lives as long as an episode (verl's ``BaseTool``)."""
+"""A tool is a plain typed function, or an object that lives as long as an episode (verl's ``BaseTool``)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Tool(Protocol):
 
 @dataclass(frozen=True)
 class FunctionTool:
-    """A function: it keeps nothing of an episode."""
+    """This tool is a function, which keeps nothing of an episode."""
 
     function: Callable[..., Any]
     schema: Schema

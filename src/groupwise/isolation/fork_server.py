@@ -112,7 +112,7 @@ class Worker:
         return f", it stood in {frame[3]} at {frame[1]}:{frame[2]}" if frame else ""
 
     def close(self) -> None:
-        """Hangs up."""
+        """Hangs up, and waits for nothing."""
         self.connection.close()
         self.notes.close()
 

@@ -33,6 +33,7 @@ def _norm_backward(x: Tensor, weight: Tensor, eps: float, dy: Tensor) -> tuple[T
 
 
 def heads(x: Tensor, weights: tuple[Tensor | None, Tensor | None], rope: Any, shape: Any, eps: float) -> Tensor:
+    """Returns queries or keys with the norms of heads applied, and rotated."""
     parts = list(split_heads(x, shape))
     for number, weight in enumerate(weights):
         normed = parts[number] if weight is None else norm(parts[number], weight, eps)
@@ -48,6 +49,7 @@ def heads_backward(
     eps: float,
     gradients: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradient of ``heads`` by its input and by both norms."""
     cos, sin = at_positions(*rope)
     back, found = list(gradients), []
     for number, weight in enumerate(weights):
@@ -98,6 +100,7 @@ def swiglu_backward(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, scale: float, pool: Any = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns ``[N]`` log-probabilities of the targets, entropies and logarithms of the normalisers."""
     logits = at_least_float32(logits) * scale
     normalisers = logits.logsumexp(-1)
     table = logits - normalisers[:, None]
@@ -107,6 +110,7 @@ def token_logprobs(logits: Tensor, targets: Tensor, scale: float, pool: Any = No
 def token_logprobs_backward(
     logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor, pool: Any = None
 ) -> Tensor:
+    """Returns the gradient of ``token_logprobs`` by the logits."""
     back = (at_least_float32(logits) * scale - normalisers[:, None]).exp_().mul_(-scale * by[:, None])
     back[torch.arange(len(targets), device=targets.device), targets] += scale * by
     return back.to(logits.dtype)
