@@ -36,11 +36,9 @@ class Tolerance:
 
     @property
     def is_exact(self) -> bool:
-        """Says whether only equal numbers are the same."""
         return not (self.absolute or self.relative or self.percent)
 
     def accepts(self, reference: Fraction, number: Fraction) -> bool:
-        """Says whether a number is near enough to the reference."""
         sizes = [reference, reference * 100, reference / 100] if self.percent else [reference]
         return any(self._near(size, number) for size in sizes)
 
