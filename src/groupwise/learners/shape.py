@@ -14,7 +14,7 @@ from groupwise.learners.source import fetched
 
 @dataclass(frozen=True)
 class Shape:
-    """What a plan asks of a model."""
+    """This shape is what a plan asks of a model: its sizes, in numbers and bytes."""
 
     parameters: int
     block: int

@@ -19,7 +19,7 @@ RESERVED = 0.1
 
 @dataclass(frozen=True)
 class Work:
-    """What a plan asks of a stage and its learner."""
+    """This is what a plan asks of a stage and its learner."""
 
     completions: int
     """Of a step."""
@@ -40,7 +40,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was reckoned: bytes of a rank by what holds them, seconds of a step by what takes them."""
+    """A plan is what was reckoned: bytes of a rank by what holds them, seconds of a step by what takes them."""
 
     memory: dict[str, float]
     seconds: dict[str, float]
@@ -51,19 +51,22 @@ class Plan:
 
     @property
     def bytes(self) -> float:
+        """Returns the bytes of a rank."""
         return sum(self.memory.values())
 
     @property
     def fits(self) -> bool:
+        """Says whether a rank has so much memory."""
         return self.bytes <= self.room
 
     @property
     def tokens_per_second(self) -> float:
+        """Returns how many tokens a second are sampled and learned from."""
         return self.tokens / sum(self.seconds.values())
 
     @property
     def bottleneck(self) -> str:
-        """What takes most of a step; memory where it does not fit."""
+        """Returns what takes most of a step; memory where it does not fit."""
         return max(self.seconds, key=lambda name: self.seconds[name]) if self.fits else "memory"
 
 
@@ -87,12 +90,14 @@ def state_bytes(shape: Shape, work: Work, processes: int) -> dict[str, float]:
 
 
 def adapter_parameters(shape: Shape, rank: int) -> int:
-    """How many parameters adapters on every linear layer of the blocks have: rank times inputs and outputs of each."""
+    """Returns how many parameters adapters on every linear layer of the blocks have: rank times inputs and outputs of
+    each."""
     return rank * shape.blocks * (9 * shape.width + shape.kv_width + 3 * shape.middle)
 
 
 def learning_bytes(shape: Shape, work: Work, processes: int, split: int) -> dict[str, float]:
-    """Bytes of a rank while it learns, beside the weights that sample, which ``split`` GPUs hold together."""
+    """Returns the bytes of a rank while it learns, beside the weights that sample, which ``split`` GPUs hold
+    together."""
     each = BYTES[work.dtype]
     # of a block: its input, two norms', q before and after its norm, attention's and the sum; k, v and k after its
     # norm; gate, up, what the activation makes of gate, and their product

@@ -52,7 +52,7 @@ def raise_if_stopped() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Nothing in here changes what is kept: a signal raises Interrupted wherever it is."""
+    """Marks work that changes nothing that is kept: a signal raises Interrupted wherever it is."""
     raise_if_stopped()
     request = stop_request() or StopRequest()
     request.at_once = True

@@ -51,7 +51,7 @@ def whole_evaluation(found: Mapping[str, Any]) -> Json:
 
 
 def _counted(stage: Json) -> Json:
-    steps = stage.get("steps")
+    steps: Any = stage.get("steps")
     return {**stage, "steps": int(steps or 0) if _is_number(steps) else 0}
 
 
@@ -61,7 +61,7 @@ def _is_named(one: Any) -> bool:
 
 def _is_of_a_policy(found: Json) -> bool:
     """Says whether every page can show it: problems, and both measures that every evaluation has."""
-    measures = [found.get("greedy"), found.get("pass_at_1")]
+    measures: list[Any] = [found.get("greedy"), found.get("pass_at_1")]
     for kind in ("pass_at", "maj_at"):
         several = found.get(kind, {})
         if not isinstance(several, dict) or not all(str(k).isdecimal() for k in several):
