@@ -93,12 +93,12 @@ def evaluate_suites(chosen: Namespace, said: Mapping[str, Any], plan: HeldOut) -
     results = SuiteResults(names, done, found, tuple(chosen.in_domain or ()))
     _print(results)
     if chosen.json:
-        from groupwise.storage.atomic import write_json
+        from groupwise.storage.named_file import write_named_json
 
         values = results.to_json()
         for source, model in zip(sources, values["models"], strict=True):
             model["model"] = source
-        write_json(Path(chosen.json), values)
+        write_named_json(Path(chosen.json), values)
     return 0
 
 

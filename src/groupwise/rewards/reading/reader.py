@@ -14,7 +14,7 @@ from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.quantities import Quantity
 from groupwise.rewards.reading.spans import Reference, candidates, in_prose, is_answer, read_span
 from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_thinking
-from groupwise.rewards.reading.values import Formula, Items, Kind, Prose, Value, Words, kind_of
+from groupwise.rewards.reading.values import RANGE, TO, Formula, Items, Kind, Prose, Value, Words, kind_of
 
 DEFAULT_ORDER = tuple(CONVENTIONS)
 END = "end"
@@ -74,7 +74,7 @@ class Reader:
                 done.add(name)
             if value is None:
                 continue
-            if isinstance(value, Items) and not value.brackets and kind in ("number", "choice"):
+            if isinstance(value, Items) and value.brackets in ("", RANGE, TO) and kind in ("number", "choice"):
                 return value  # several answers where one was asked for
             if span.heads and not reference.has_hashes and _may_be_heading(value):
                 later.append(value)
