@@ -81,9 +81,7 @@ def _refuse_kind(adapter: Path) -> None:
     kind, task = config.get("peft_type"), config.get("task_type")
     known = {str(getattr(name, "value", name)): tuner for name, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
     if not hasattr(known.get(str(kind)), "merge_and_unload"):
-        raise UserError(
-            f"{adapter}: an adapter of kind {kind}, which can't be put into weights; expected such as LORA"
-        )
+        raise UserError(f"{adapter}: an adapter of kind {kind}, which can't be put into weights; expected such as LORA")
     if task not in (None, "CAUSAL_LM"):
         raise UserError(f"{adapter}: an adapter of a model for {task}; expected one for CAUSAL_LM")
 
