@@ -11,7 +11,7 @@ import pytest
 
 from groupwise import Local, NewModel, Run, Stage, UserError, algorithm, engines, learners, recipes, sources, tasks
 from groupwise.cli import main
-from groupwise.config.ranges import _declared, in_words, numbers, refuse_number, refuse_numbers
+from groupwise.config.ranges import _declared, in_words, numbers, refuse_number, refuse_numbers, refuse_options, words
 from groupwise.learners.config import Lora
 from groupwise.rewards import as_reward
 from groupwise.runs.recipe import refuse_ranges, validate
@@ -65,25 +65,43 @@ def made(stage: Stage, path: list[str], number: Any) -> Stage | None:
         return None
 
 
-@pytest.mark.parametrize("recipe", recipes.__all__)
-def test_nan_and_infinity_are_refused_for_every_number_of_every_recipe(recipe: str) -> None:
-    """What no recipe has to itself is looked at with one of them."""
-    run = of(recipe)
-    refuse_ranges(run)
+def owner(stage: Stage, path: list[str]) -> type:
+    """The class whose field the path ends at."""
+    value: Any = stage
+    for name in path[:-1]:
+        value = getattr(value, name)
+    return type(value)
+
+
+def test_nan_and_infinity_are_refused_for_every_number_of_every_recipe() -> None:
+    """An option of one class's field is looked at with the first recipe that has it."""
+    known: set[tuple[str, type]] = set()
     looked_at = 0
-    for option, _, interval, whole in {each[0]: each for each in numbers(run.stages[0])}.values():
-        path = option.removeprefix("--").split(".")
-        if recipe != "grpo" and path[0] != "algorithm":
-            continue
-        for wrong in (NAN, INFINITE, -INFINITE, *((-1,) if interval[0] + interval[1] in ("[0", "[1", "(0") else ())):
-            stage = made(run.stages[0], path, wrong)
-            if stage is None:
+    for run in (of(recipe) for recipe in recipes.__all__):
+        refuse_ranges(run)
+        for option, _, interval, whole in {each[0]: each for each in numbers(run.stages[0])}.values():
+            path = option.removeprefix("--").split(".")
+            number = option, owner(run.stages[0], path)
+            if number in known:
                 continue
-            with pytest.raises(UserError) as caught:
-                refuse_ranges(replace(run, stages=(stage,)))
-            assert str(caught.value) == f"{option} is {wrong!r}; expected {in_words(interval, whole)}"
-            looked_at += 1
-    assert looked_at > (40 if recipe == "grpo" else 4)
+            known.add(number)
+            looked_at += refused(run, option, path, interval, whole)
+    assert len(known) > 80
+    assert looked_at > 250
+
+
+def refused(run: Run, option: str, path: list[str], interval: str, whole: bool) -> int:
+    """How many wrong numbers were refused there, each in the option's own words."""
+    looked_at = 0
+    for wrong in (NAN, INFINITE, -INFINITE, *((-1,) if interval[0] + interval[1] in ("[0", "[1", "(0") else ())):
+        stage = made(run.stages[0], path, wrong)
+        if stage is None:
+            continue
+        with pytest.raises(UserError) as caught:
+            refuse_ranges(replace(run, stages=(stage,)))
+        assert str(caught.value) == f"{option} is {wrong!r}; expected {in_words(interval, whole)}"
+        looked_at += 1
+    return looked_at
 
 
 @pytest.mark.parametrize("part", [Local(), HeldOut(), Checkpoints(), NewModel(), recipes.grpo])
@@ -163,3 +181,45 @@ def test_ends_of_an_interval() -> None:
             refuse_number("--x", value, interval, whole)
     with pytest.raises(ValueError, match="no interval"):
         refuse_number("--x", 1, "0..1")
+
+
+WORDS: list[tuple[Any, list[str], Any, str]] = [
+    (recipes.grpo, ["kl", "place"], "rewards", "objective, reward or advantage"),
+    (recipes.grpo, ["kl", "estimator"], "k4", "k1, k2, k3 or exact"),
+    (recipes.grpo, ["truncated"], "masked", "learn or mask"),
+    (recipes.grpo, ["advantage", "scale"], "std", "group, batch, none or mean"),
+    (recipes.ppo, ["critic", "network"], None, ""),
+    (Local(), ["dtype"], "bf16", "float32, float64 or bfloat16"),
+    (Local(), ["optimizer_bits"], "8", "32 or 8"),
+    (Local(), ["optimizer_bits"], 8.0, "32 or 8"),
+    (Local(), ["checkpointing"], "false", "true or false"),
+    (Local(), ["checkpointing"], 0, "true or false"),
+    (Stage("s", recipes.grpo, TASK, steps=3), ["schedule"], "cosin", "perhaps you meant cosine"),
+    (Stage("s", recipes.grpo, TASK, steps=3), ["long_prompts"], "drop", "skip or error"),
+    (Stage("s", recipes.grpo, TASK, steps=3), ["task", "chat"], "sometimes", "auto, always or never"),
+]
+
+
+def test_a_word_that_is_no_choice_is_refused_by_the_name_of_its_option() -> None:
+    """In Python a typo would otherwise choose whatever stands last."""
+    for value, path, word, said in WORDS:
+        wrong = at(value, path, word)
+        if not said:
+            refuse_options(wrong, "--")
+            continue
+        with pytest.raises(UserError) as caught:
+            refuse_options(wrong, "--")
+        assert f"--{'.'.join(path)} is {word!r}" in str(caught.value)
+        assert said in str(caught.value)
+
+
+def test_every_choice_of_every_recipe_is_one_of_its_words() -> None:
+    for name in recipes.__all__:
+        if isinstance(vars(recipes).get(name), algorithm.Algorithm):
+            assert len(list(words(vars(recipes)[name]))) > 2
+            refuse_ranges(of(name))
+
+
+def test_a_whole_number_beyond_every_float_is_refused() -> None:
+    with pytest.raises(UserError, match="--steps is 1000"):
+        refuse_number("--steps", 10**400, "[1, inf)", whole=True)

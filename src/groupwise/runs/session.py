@@ -28,7 +28,7 @@ from groupwise.runs.evaluations import Evaluations
 from groupwise.runs.evaluator import Evaluator
 from groupwise.runs.model_card import model_card
 from groupwise.runs.opening import Opener
-from groupwise.runs.recipe import Outcome, Run, as_record, validate
+from groupwise.runs.recipe import Outcome, Run, as_record, directory_of, validate
 from groupwise.runs.reporting import report_of_stop, write_report
 from groupwise.runs.retention import BEST, rotate
 from groupwise.runs.reward_scales import with_reward_scales
@@ -70,7 +70,7 @@ def run(
     """
     warnings = validate(recipe)
     share_freed_memory()
-    place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name, command_record(command))
+    place = RunDirectory(directory_of(out, recipe.name), command_record(command))
     with place.claim(describe(recipe), fresh) as changes, one_thread_plan():
         return Session(recipe, place, sinks, changes, warnings).run()
 
