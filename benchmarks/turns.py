@@ -1,8 +1,10 @@
-"""Runs the examples with turns with seeds 0, 1 and 2 and writes benchmarks/turns.json and docs/turns-examples.md.
+"""Runs the examples with turns with seeds 0, 1 and 2 and writes benchmarks/turns.json and the tables
+of docs/turns.md.
 
 .venv/bin/python benchmarks/turns.py                    all three
 .venv/bin/python benchmarks/turns.py guess grid         some; the others' numbers stay
-.venv/bin/python benchmarks/turns.py --page             only the page, from the numbers that are there
+.venv/bin/python benchmarks/turns.py guess --seeds 1    one seed; those of the others stay
+.venv/bin/python benchmarks/turns.py --page             only the tables, from the numbers that are there
 """
 
 from __future__ import annotations
@@ -16,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT, PAGE = ROOT / "benchmarks" / "turns.json", ROOT / "docs" / "turns-examples.md"
-TEXT = Path(__file__).with_name("turns_page.md")
+RESULT, PAGE = ROOT / "benchmarks" / "turns.json", ROOT / "docs" / "turns.md"
 NAMES = ("calculator", "guess", "grid")
 SEEDS = (0, 1, 2)
 TURNS, CALLS, MALFORMED = "turns", "tools/calls", "tools/malformed"
@@ -50,14 +51,15 @@ def main() -> int:
     """Exit code 1 where a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("examples", nargs="*", default=list(NAMES), help=f"some of {', '.join(NAMES)}")
-    parser.add_argument("--page", action="store_true", help="run nothing, write the page again")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), choices=SEEDS, help="some of them")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the tables again")
     given = parser.parse_args()
     unknown = next((name for name in given.examples if name not in NAMES), None)
     if unknown:
         parser.error(f"{unknown} is no example with turns; expected some of {', '.join(NAMES)}")
     found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for name in () if given.page else given.examples:
-        found[name] = measured(name)
+        found[name] = measured(name, given.seeds, found.get(name, {}).get("seeds", []))
         RESULT.write_text(json.dumps(found, indent=1) + "\n")
     PAGE.write_text(page(found), encoding="utf-8")
     measured_now = [name for name in given.examples if name in found]
@@ -66,16 +68,17 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def measured(name: str) -> dict[str, Any]:
-    """All seeds of one example, and what missed its bar."""
-    seeds = [one(name, seed) for seed in SEEDS]
-    first = json.loads((directory(name, SEEDS[0]) / "run.json").read_text())
+def measured(name: str, seeds: list[int], before: list[dict[str, Any]]) -> dict[str, Any]:
+    """Some seeds of one example beside those that are there, and what missed its bar."""
+    kept = [each for each in before if each["seed"] not in seeds]
+    found = sorted([*kept, *(one(name, seed) for seed in seeds)], key=lambda each: each["seed"])
+    first = json.loads((directory(name, seeds[0]) / "run.json").read_text())
     return {
         "command": f"groupwise run examples/{name}.py",
         "machine": first["machine"],
         "versions": first["versions"],
-        "seeds": seeds,
-        "missed": [line for each in seeds for line in misses(name, each)],
+        "seeds": found,
+        "missed": [line for each in found for line in misses(name, each)],
     }
 
 
@@ -120,10 +123,13 @@ def misses(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def page(found: dict[str, Any]) -> str:
-    """The page with a table for each example that was measured."""
-    text = TEXT.read_text(encoding="utf-8")
+    """The page with a table for each example that was measured, between two marks."""
+    text = PAGE.read_text(encoding="utf-8")
     for name in NAMES:
-        text = text.replace(f"{{{{ {name} }}}}", table(name, found[name]) if name in found else "Not measured yet.")
+        begins, ends = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        before, _, rest = text.partition(begins)
+        told = f"{table(name, found[name])}\n" if name in found else "Not measured yet.\n"
+        text = f"{before}{begins}\n{told}\n{ends}{rest.partition(ends)[2]}"
     return text
 
 

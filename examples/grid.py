@@ -2,10 +2,11 @@
 
     groupwise run examples/grid.py
 
-1. The world is a generator over a grid of five by five with walls. ``#b3#c1*e5@a2`` is what the model reads: a wall at
-   b3 and one at c1, the goal e5, and itself at a2. It says n, s, e or w and is told where it is then; two moves more
-   than the shortest way has are allowed. A wall or the edge costs a move.
-2. SFT on a walker who moves at random one time in three. He arrives two times in three.
+1. The world is a generator over a grid of four by four with walls. ``#b3#c1@a2:1s3e new`` is what the model reads: a
+   wall at b3 and one at c1, itself at a2; the goal is 1 south and 3 east of it, and of the four ways n, e and w are
+   open. It says n, s, e or w and is told the same of where it is then; two moves more than the shortest way has are
+   allowed. A wall or the edge costs a move.
+2. SFT on a walker who moves at random two times in five. He arrives two times in three.
 3. GRPO walks on from there. Its reward is 1 on arrival: nothing says which move was good.
 4. Both models walk on grids that neither has seen.
 """
@@ -17,11 +18,11 @@ from itertools import product
 from random import Random
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, recipes
-from groupwise.algorithm import KL, ConstantLength, TokenMean
+from groupwise.algorithm import KL, ConstantLength, GroupRelative, TokenMean
 from groupwise.types import Example
 
-SIZE, WALLS, SPARE_MOVES, LONGEST = 5, 0.25, 2, 8
-STRAYS = 0.35
+SIZE, WALLS, SPARE_MOVES, LONGEST = 4, 0.2, 2, 6
+STRAYS = 0.4
 """How often the walker moves at random."""
 
 Cell = tuple[int, int]
@@ -30,7 +31,15 @@ MOVES = {"n": (0, -1), "s": (0, 1), "e": (1, 0), "w": (-1, 0)}
 
 
 def name(cell: Cell) -> str:
-    return "abcde"[cell[0]] + "12345"[cell[1]]
+    return "abcd"[cell[0]] + "1234"[cell[1]]
+
+
+def view(at: Cell, goal: Cell, free: frozenset[Cell]) -> str:
+    """What the walker sees: where it is, how far the goal is in both directions, and which ways are open."""
+    east, south = goal[0] - at[0], goal[1] - at[1]
+    far = f"{abs(south)}{'s' if south >= 0 else 'n'}{abs(east)}{'e' if east >= 0 else 'w'}"
+    ways = "".join(move for move in MOVES if moved(at, move, free) != at)
+    return f"@{name(at)}:{far} {ways}"
 
 
 def walk(row, random) -> Generator[str | None, str, float]:
@@ -44,7 +53,7 @@ def walk(row, random) -> Generator[str | None, str, float]:
         if at == goal:
             return 1.0
         if left:
-            said = yield f"@{name(at)}"
+            said = yield view(at, goal, free)
     return 0.0
 
 
@@ -75,61 +84,79 @@ def walker(row: dict, random: Random, strays: float = STRAYS) -> Iterator[dict[s
         yield {"role": "assistant", "content": move}
         if at == row["goal"] or not left:
             return
-        yield {"role": "user", "content": f"@{name(at)}"}
+        yield {"role": "user", "content": view(at, row["goal"], free)}
 
 
-def rows(size: int, seed: int) -> list[Example]:
-    """Grids whose goal can be reached in two to eight moves, each with a demonstration."""
+def rows(size: int, seed: int, held_out: bool = False) -> list[Example]:
+    """Grids whose goal can be reached in two to six moves, each with a demonstration. No grid is among both, training
+    and held-out rows."""
     random, found = Random(seed), []
     while len(found) < size:
         free = frozenset(cell for cell in CELLS if random.random() >= WALLS)
         at, goal = random.sample(CELLS, 2)
         best = distances(goal, free).get(at, 0) if {at, goal} <= free else 0
-        if 2 <= best <= LONGEST:
+        if 2 <= best <= LONGEST and is_held_out(free) is held_out:
             row = {"free": free, "at": at, "goal": goal, "moves": best + SPARE_MOVES}
             walls = "".join(f"#{name(cell)}" for cell in CELLS if cell not in free)
-            prompt = f"{walls}*{name(goal)}@{name(at)}"
+            prompt = f"{walls}{view(at, goal, free)}"
             found.append(Example(f"{seed}:{len(found)}", prompt, tuple(walker(row, random)), columns=row))
     return found
 
 
-task = Task("grid", rows(20_000, 0), held_out=rows(300, 1), environment=walk, turns=LONGEST + SPARE_MOVES)
+def is_held_out(free: frozenset[Cell]) -> bool:
+    """One in ten, by where its walls are."""
+    return sum(7 ** CELLS.index(cell) for cell in free) % 101 < 10
 
+
+task = Task(
+    "grid",
+    rows(15_000, 0),
+    held_out=rows(300, 1, held_out=True),
+    environment=walk,
+    turns=LONGEST + SPARE_MOVES,
+)
+
+TOKENS = 2 * (LONGEST + SPARE_MOVES)  # a letter and the end of the turn
 grpo = replace(
     recipes.grpo,
-    source=OnPolicy(group_size=16, max_completion_tokens=24),
-    kl=KL(0.001),
-    aggregation=ConstantLength(24),  # a move weighs the same, however many follow
+    source=OnPolicy(group_size=8, max_completion_tokens=TOKENS),
+    advantage=GroupRelative(scale="none"),
+    kl=KL(0.0),
+    aggregation=ConstantLength(TOKENS),  # a move weighs the same, however many follow
+)
+pieces = (
+    *(sign + name(cell) + after for sign, after in (("#", ""), ("@", ":")) for cell in CELLS),
+    *(f"{far}{way}" for far in range(SIZE) for way in MOVES),
 )
 
 run = Run(
     name="grid",
-    model=NewModel(initializer_range=0.08, pieces=tuple(sign + name(cell) for sign in "#*@" for cell in CELLS)),
+    model=NewModel(hidden_size=96, layers=3, intermediate_size=288, initializer_range=0.08, pieces=pieces),
     stages=(
         Stage(
             "sft",
             replace(recipes.sft, aggregation=TokenMean()),  # a turn weighs the same, however many follow
             task,
-            steps=600,
-            prompts_per_step=32,
+            steps=250,
+            prompts_per_step=64,
             learning_rate=3e-3,
             warmup_steps=20,
             schedule="cosine",
-            checkpoint_every=200,
+            checkpoint_every=125,
         ),
         Stage(
             "grpo",
             grpo,
             task,
             steps=60,
-            prompts_per_step=32,
-            learning_rate=1e-3,
+            prompts_per_step=64,
+            learning_rate=2e-3,
             warmup_steps=5,
             schedule="linear",
-            checkpoint_every=20,
+            checkpoint_every=30,
             evaluate_every=20,
         ),
     ),
     learner=Local(threads=2, betas=(0.9, 0.99), weight_decay=0.1),
-    evaluation=HeldOut(problems=300, sampled_problems=0, samples=1, max_completion_tokens=24),
+    evaluation=HeldOut(problems=300, sampled_problems=100, samples=4, max_completion_tokens=TOKENS),
 )

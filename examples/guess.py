@@ -2,13 +2,13 @@
 
     groupwise run examples/guess.py
 
-1. The world is a generator: it thinks of a number from 1 to 63, and after each guess says whether it is more or
-   less. There are six
-   guesses, so that somebody who halves always wins, and somebody who does not is lucky at best.
+1. The world is a generator: it thinks of a number from 1 to 63, and after each guess says between which numbers it is
+   still. There are six guesses, so that somebody who halves always wins, and somebody who does not is lucky at best.
 2. SFT on a player who only ever guesses numbers that are still possible, any of them alike. He finds one number in two.
 3. GRPO plays on from there. Its reward is 1 where the number was found and 0 where it was not: nothing says which
-   guess was good, and nobody has shown it a guess in the middle.
-4. Both models play for every number, before and after.
+   guess was good, and nobody has shown it a guess in the middle. Most rows are the ends of games, with fewer numbers
+   left and as many guesses as just suffice: what is learned there makes the beginnings worth something.
+4. Both models play whole games for every number, before and after.
 """
 
 from collections.abc import Generator, Iterator
@@ -16,30 +16,39 @@ from dataclasses import replace
 from random import Random
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, recipes
-from groupwise.algorithm import KL, ConstantLength, TokenMean
+from groupwise.algorithm import KL, ConstantLength, Entropy, GroupRelative, TokenMean
 from groupwise.types import Example
 
 LARGEST, GUESSES = 63, 6
-QUESTION = "I think of a number from 1 to 63."
-NUMBERS = tuple(str(number) for number in range(1, LARGEST + 1))
-HINTS = tuple(f"{side} than {number}" for side in ("more", "less") for number in NUMBERS)
+ENDS_OF_GAMES = 0.7
+"""The share of training rows that are not a whole game."""
+NUMBERS = tuple(f"{number:02}" for number in range(1, LARGEST + 1))
+"""In two digits, which numbers that are near one another share: were each a token of its own, a model would have to
+learn them one by one."""
 
 
 def guess(row, random) -> Generator[str | None, str, float]:
     """The world. What is no number ends the game."""
-    said = yield None  # the question stands in the row
-    for left in reversed(range(GUESSES)):
+    low, high = row["low"], row["high"]
+    said = yield None  # between which numbers it is stands in the row
+    for left in reversed(range(row["guesses"])):
         if said not in NUMBERS:
             return 0.0
         if int(said) == row["secret"]:
             return 1.0
+        low, high = narrowed(low, high, int(said), row["secret"])
         if left:
-            said = yield hint(said, row["secret"])
+            said = yield hint(low, high)
     return 0.0
 
 
-def hint(number: int | str, secret: int) -> str:
-    return f"more than {number}" if int(number) < secret else f"less than {number}"
+def narrowed(low: int, high: int, number: int, secret: int) -> tuple[int, int]:
+    """Between which numbers the secret is once it is known to be more or less than one."""
+    return (max(low, number + 1), high) if number < secret else (low, min(high, number - 1))
+
+
+def hint(low: int, high: int) -> str:
+    return f"between {low:02} and {high:02}"
 
 
 def any_possible(low: int, high: int, random: Random) -> int:
@@ -52,65 +61,81 @@ def middle(low: int, high: int, random: Random) -> int:
     return (low + high) // 2
 
 
-def game(secret: int, random: Random, player=any_possible) -> Iterator[dict[str, str]]:
-    """The messages of one game behind the question; it begins and ends with a guess."""
-    low, high = 1, LARGEST
-    for left in reversed(range(GUESSES)):
+def game(row: dict, random: Random, player=any_possible) -> Iterator[dict[str, str]]:
+    """The messages of one game behind the prompt; it begins and ends with a guess."""
+    low, high = row["low"], row["high"]
+    for left in reversed(range(row["guesses"])):
         number = player(low, high, random)
-        yield {"role": "assistant", "content": str(number)}
-        if number == secret or not left:
+        yield {"role": "assistant", "content": f"{number:02}"}
+        if number == row["secret"] or not left:
             return
-        low, high = (number + 1, high) if number < secret else (low, number - 1)
-        yield {"role": "user", "content": hint(number, secret)}
+        low, high = narrowed(low, high, number, row["secret"])
+        yield {"role": "user", "content": hint(low, high)}
 
 
-def rows(size: int, seed: int) -> list[Example]:
-    """Every number equally often, each with a demonstration."""
-    random = Random(seed)
-    secrets = [1 + place % LARGEST for place in range(size)]
-    return [
-        Example(f"{seed}:{place}", QUESTION, tuple(game(secret, random)), columns={"secret": secret})
-        for place, secret in enumerate(secrets)
-    ]
+def whole(secret: int) -> dict[str, int]:
+    return {"low": 1, "high": LARGEST, "guesses": GUESSES, "secret": secret}
 
 
-task = Task("guess", rows(100 * LARGEST, 0), held_out=rows(LARGEST, 1), environment=guess, turns=GUESSES)
+def end_of_a_game(random: Random) -> dict[str, int]:
+    """So many guesses, and more numbers than one fewer would find for certain."""
+    guesses = random.randint(1, GUESSES - 1)
+    width = random.randint(2 ** (guesses - 1), 2**guesses - 1)
+    low = random.randint(1, LARGEST + 1 - width)
+    return {"low": low, "high": low + width - 1, "guesses": guesses, "secret": random.randint(low, low + width - 1)}
 
+
+def rows(size: int, seed: int, ends: float = ENDS_OF_GAMES) -> list[Example]:
+    """Every number equally often, or the end of a game in its place; each with a demonstration."""
+    random, found = Random(seed), []
+    for place in range(size):
+        row = end_of_a_game(random) if random.random() < ends else whole(1 + place % LARGEST)
+        prompt = hint(row["low"], row["high"])
+        found.append(Example(f"{seed}:{place}", prompt, tuple(game(row, random)), columns=row))
+    return found
+
+
+task = Task("guess", rows(400 * LARGEST, 0), held_out=rows(LARGEST, 1, ends=0.0), environment=guess, turns=GUESSES)
+
+TOKENS = 3 * GUESSES  # two digits and the end of the turn
 grpo = replace(
     recipes.grpo,
-    source=OnPolicy(group_size=16, max_completion_tokens=24),
-    kl=KL(0.001),
-    aggregation=ConstantLength(24),  # a game that is won by luck at once is no better than a long one
+    source=OnPolicy(group_size=8, max_completion_tokens=TOKENS),
+    advantage=GroupRelative(scale="none"),  # a number that is hardly ever found weighs no more than others
+    kl=KL(0.0),
+    entropy=Entropy(0.005),  # else it settles on the first guesses that win more often than others
+    aggregation=ConstantLength(TOKENS),  # a game that is won by luck at once is no better than a long one
 )
+pieces = tuple(f"{words} {tens}" for words in ("between", " and") for tens in range(LARGEST // 10 + 1))
 
 run = Run(
     name="guess",
-    model=NewModel(initializer_range=0.08, pieces=(QUESTION, *HINTS, *NUMBERS)),
+    model=NewModel(hidden_size=96, layers=3, intermediate_size=288, initializer_range=0.08, pieces=pieces),
     stages=(
         Stage(
             "sft",
             replace(recipes.sft, aggregation=TokenMean()),  # a turn weighs the same, however many follow
             task,
-            steps=700,
-            prompts_per_step=16,
+            steps=250,
+            prompts_per_step=64,
             learning_rate=3e-3,
             warmup_steps=20,
             schedule="cosine",
-            checkpoint_every=100,
+            checkpoint_every=125,
         ),
         Stage(
             "grpo",
             grpo,
             task,
             steps=150,
-            prompts_per_step=32,
+            prompts_per_step=64,
             learning_rate=2e-3,
             warmup_steps=5,
             schedule="linear",
-            checkpoint_every=20,
-            evaluate_every=20,
+            checkpoint_every=50,
+            evaluate_every=50,
         ),
     ),
     learner=Local(threads=2, betas=(0.9, 0.99), weight_decay=0.1),
-    evaluation=HeldOut(problems=LARGEST, sampled_problems=LARGEST, samples=16, max_completion_tokens=24),
+    evaluation=HeldOut(problems=LARGEST, sampled_problems=LARGEST, samples=16, max_completion_tokens=TOKENS),
 )

@@ -155,10 +155,10 @@ ROOMS = {
     ),
     "evaluation": "errors output protocols rewards seeding sources tasks tokens types values",
     "recipes": "algorithm sources",
-    "audit": "environments errors evaluation protocols rewards sources tasks tokens types values",
+    "audit": "environments errors evaluation protocols rewards seeding sources tasks tokens types values",
     "view": "config errors evaluation output storage",
     "report": "errors view",
-    "comparison": "config errors evaluation output view",
+    "comparison": "config errors evaluation output storage view",
     "training": (
         "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types values"
     ),

@@ -113,8 +113,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["math"], "expected --data DATA, or --environment FILE.py"),
-        ([], "expected REWARD and --data DATA, or --environment FILE.py"),
+        (["math"], "expected --data DATA, or --environment FILE.py, or --run RUN"),
+        ([], "expected REWARD and --data DATA, or --environment FILE.py, or --run RUN"),
         (["math", "--environment", "game.py"], "brings its own rows and reward; leave REWARD and --data out"),
         (["--environment", "game.txt"], "game.txt: expected a Python file whose task has an environment"),
         (["--environment", "no-such.py"], "no such file"),

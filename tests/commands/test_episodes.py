@@ -108,3 +108,45 @@ def test_a_files_task_needs_no_options_of_data(
 ) -> None:
     assert main(["evaluate", str(run / "models" / "rl"), "--task", str(recipe), option, "x"]) == 2
     assert f"{option} goes with data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "code", "said"),
+    [
+        ("", "", 0, "16 went the same"),
+        ("more &", "fewer &", 1, "differ first: words"),
+        ('float(len(said) % 2), "s', '2.0 + len(said) % 2, "s', 1, "differ first: reward"),
+        ("gw.Task", "rows = rows[:0] + [{'n': 7}]; task = gw.Task", 1, "0 went the same; of the others differ first:"),
+        ('yield f"row', 'yield f"Row', 1, "message 1 is 'user: Row "),
+        ("    said = yield Says", "    1 / 0\n    said = yield Says", 1, "failed (raised ZeroDivisionError"),
+    ],
+)
+def test_a_run_is_played_again(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    was: str,
+    now: str,
+    code: int,
+    said: str,
+) -> None:
+    changed = tmp_path / "talk.py"
+    changed.write_text(RECIPE.replace(was, now, 1) if was else RECIPE, encoding="utf-8")
+    where = ["--environment", str(changed)] if was else []
+    assert main(["audit", "--run", str(run), *where, "--json", str(tmp_path / "found.json")]) == code
+    words = " ".join(capsys.readouterr().out.split())
+    assert "step 1 of rl: 16 episodes played again, by talk of" in words
+    assert said in words
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["same"] + sum(found["differing"].values()) == found["episodes"] == 16
+
+
+def test_what_cannot_be_played_again(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for words, said in (
+        (["--run", str(tmp_path)], "no ledger there; --run takes the directory of a run"),
+        (["--run", str(run), "--step", "9"], "has no step 9"),
+        (["math", "--run", str(run)], "--run RUN brings its own rows and reward"),
+        (["math", "--data", "x", "--step", "3"], "--stage and --step choose among the episodes of --run RUN"),
+    ):
+        assert main(["audit", *words]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())

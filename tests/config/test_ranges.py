@@ -11,7 +11,7 @@ import pytest
 
 from groupwise import Local, NewModel, Run, Stage, UserError, algorithm, engines, learners, recipes, sources, tasks
 from groupwise.cli import main
-from groupwise.config.ranges import _declared, in_words, numbers, refuse_number, refuse_numbers
+from groupwise.config.ranges import _declared, in_words, numbers, refuse_number, refuse_numbers, refuse_options, words
 from groupwise.learners.config import Lora
 from groupwise.rewards import as_reward
 from groupwise.runs.recipe import refuse_ranges, validate
@@ -181,3 +181,45 @@ def test_ends_of_an_interval() -> None:
             refuse_number("--x", value, interval, whole)
     with pytest.raises(ValueError, match="no interval"):
         refuse_number("--x", 1, "0..1")
+
+
+WORDS: list[tuple[Any, list[str], Any, str]] = [
+    (recipes.grpo, ["kl", "place"], "rewards", "objective, reward or advantage"),
+    (recipes.grpo, ["kl", "estimator"], "k4", "k1, k2, k3 or exact"),
+    (recipes.grpo, ["truncated"], "masked", "learn or mask"),
+    (recipes.grpo, ["advantage", "scale"], "std", "group, batch, none or mean"),
+    (recipes.ppo, ["critic", "network"], None, ""),
+    (Local(), ["dtype"], "bf16", "float32, float64 or bfloat16"),
+    (Local(), ["optimizer_bits"], "8", "32 or 8"),
+    (Local(), ["optimizer_bits"], 8.0, "32 or 8"),
+    (Local(), ["checkpointing"], "false", "true or false"),
+    (Local(), ["checkpointing"], 0, "true or false"),
+    (Stage("s", recipes.grpo, TASK, steps=3), ["schedule"], "cosin", "perhaps you meant cosine"),
+    (Stage("s", recipes.grpo, TASK, steps=3), ["long_prompts"], "drop", "skip or error"),
+    (Stage("s", recipes.grpo, TASK, steps=3), ["task", "chat"], "sometimes", "auto, always or never"),
+]
+
+
+def test_a_word_that_is_no_choice_is_refused_by_the_name_of_its_option() -> None:
+    """In Python a typo would otherwise choose whatever stands last."""
+    for value, path, word, said in WORDS:
+        wrong = at(value, path, word)
+        if not said:
+            refuse_options(wrong, "--")
+            continue
+        with pytest.raises(UserError) as caught:
+            refuse_options(wrong, "--")
+        assert f"--{'.'.join(path)} is {word!r}" in str(caught.value)
+        assert said in str(caught.value)
+
+
+def test_every_choice_of_every_recipe_is_one_of_its_words() -> None:
+    for name in recipes.__all__:
+        if isinstance(vars(recipes).get(name), algorithm.Algorithm):
+            assert len(list(words(vars(recipes)[name]))) > 2
+            refuse_ranges(of(name))
+
+
+def test_a_whole_number_beyond_every_float_is_refused() -> None:
+    with pytest.raises(UserError, match="--steps is 1000"):
+        refuse_number("--steps", 10**400, "[1, inf)", whole=True)

@@ -7,7 +7,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import brotli
 import pytest
+import zstandard
 
 from groupwise.corpus.archives import RawPage, Refused, read_archive
 from groupwise.corpus.http_messages import Read, unchunked
@@ -35,7 +37,18 @@ def chunked(body: bytes, size: int = 50) -> bytes:
         (f"{HTML}\r\nTransfer-Encoding: chunked", chunked(PAGE)),
         (f"{HTML}\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip", chunked(gzip.compress(PAGE, mtime=0))),
         (f"{HTML}\r\nContent-Encoding: gzip, gzip", gzip.compress(gzip.compress(PAGE, mtime=0), mtime=0)),
+        (f"{HTML}\r\nTransfer-Encoding: gzip, chunked", chunked(gzip.compress(PAGE, mtime=0))),
         (f"{HTML}\r\nContent-Encoding: identity", PAGE),
+        (f"{HTML}\r\nContent-Encoding: br", brotli.compress(PAGE)),
+        (f"{HTML}\r\nContent-Encoding: br", PAGE),
+        (f"{HTML}\r\nContent-Encoding: zstd", zstandard.compress(PAGE)),
+        (f"{HTML}\r\nContent-Encoding: zstd", zstandard.compress(PAGE[:99]) + zstandard.compress(PAGE[99:])),
+        (f"{HTML}\r\nContent-Encoding: gzip", gzip.compress(PAGE[:99], mtime=0) + gzip.compress(PAGE[99:], mtime=0)),
+        (f"{HTML}\r\nContent-Encoding: gzip", gzip.compress(PAGE, mtime=0) + b"garbage"),
+        (f"{HTML}\r\nContent-Encoding: gzip", zlib.compress(PAGE)),
+        (f"{HTML}\r\nContent-Encoding: deflate", gzip.compress(PAGE, mtime=0)),
+        (f"{HTML}\r\nContent-Encoding: gzip", gzip.compress(gzip.compress(PAGE, mtime=0), mtime=0)),
+        (HTML, gzip.compress(PAGE, mtime=0)),
         (f"{HTML}\r\nContent-Encoding: gzip", PAGE),
         (f"{HTML}\r\nContent-Encoding: deflate", PAGE),
         (f"{HTML}\r\nTransfer-Encoding: chunked", PAGE),
@@ -70,7 +83,16 @@ def test_a_page_is_read_however_it_was_sent(
             "broken compression",
             {"headers": f"{HTML}\r\nContent-Encoding: gzip", "body": gzip.compress(PAGE, mtime=0)[:-20]},
         ),
-        ("content encoding", {"headers": f"{HTML}\r\nContent-Encoding: br", "body": b"\x0b\x02"}),
+        ("content encoding", {"headers": f"{HTML}\r\nContent-Encoding: snappy"}),
+        ("content encoding", {"headers": f"{HTML}\r\nContent-Encoding: " + "gzip, " * 50}),
+        ("size", {"headers": f"{HTML}\r\nContent-Encoding: br", "body": brotli.compress(bytes(40 << 20), quality=1)}),
+        ("size", {"headers": f"{HTML}\r\nContent-Encoding: zstd", "body": zstandard.compress(bytes(40 << 20))}),
+        ("broken compression", {"headers": f"{HTML}\r\nContent-Encoding: br", "body": b"\x0b\x02"}),
+        ("broken compression", {"headers": f"{HTML}\r\nContent-Encoding: br", "body": brotli.compress(PAGE)[:-9]}),
+        (
+            "broken compression",
+            {"headers": f"{HTML}\r\nContent-Encoding: zstd", "body": zstandard.compress(PAGE)[:-9]},
+        ),
         ("no address", {"url": ""}),
         ("bad address", {"url": "javascript:alert(1)"}),
         ("bad address", {"url": "http://[::1/x"}),
@@ -147,3 +169,19 @@ def test_chunks_end_where_they_say() -> None:
     assert unchunked(b"ffffffff\r\nabc") == b"abc"
     assert unchunked(b"<html>") == b"<html>"
     assert unchunked(b"") == b""
+
+
+def test_a_length_that_lies_hides_no_other_record(archive: Callable[..., Path], record: Callable[..., bytes]) -> None:
+    first, second = (gzip.decompress(record(f"https://a.org/{number}", PAGE)) for number in range(2))
+    longer = first.replace(b"Content-Length: ", b"Content-Length: 9", 1)
+    found = list(read_archive(archive("a.warc", longer + second), Read()))
+    assert [each.reason if isinstance(each, Refused) else each.url for each in found] == [
+        "cut record",
+        "https://a.org/1",
+    ]
+
+
+def test_the_name_of_the_protocol_has_no_case(archive: Callable[..., Path], record: Callable[..., bytes]) -> None:
+    made = record("https://a.org/x", http=b"http/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n" + PAGE)
+    (page,) = read_archive(archive("a.warc.gz", made), Read())
+    assert isinstance(page, RawPage)

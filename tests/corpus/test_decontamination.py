@@ -41,6 +41,7 @@ def index(tmp_path: Path) -> Index:
         ),
         ("题：妈妈买了３盒茶叶，一盒茶叶有 6 小包", 1, "grams"),
         ("Quickly: what is 7 times 6? Forty-two.", 2, "whole item"),
+        ("Tom has $12$ red marbles and gives \\(\\mathbf{5}\\) of them to his 3 sisters.", 0, "grams"),
     ],
 )
 def test_a_question_is_found_with_its_rule(index: Index, text: str, item: int, rule: str) -> None:
@@ -58,6 +59,7 @@ def test_the_evidence_is_the_longest_stretch(index: Index) -> None:
     "text",
     [
         "Tom has 12 red marbles and gives 5 to Ann.",
+        "Tom has 12 blue cars and sells 5 of them to a friend of his. How many cars are left for him to drive?",
         "What is 7 times 8?",
         "2+2?",  # too short to be looked for
         "He counts them all one by one and then says it aloud.",  # a solution
@@ -107,3 +109,86 @@ def test_real_training_questions_are_clean_but_for_real_overlaps() -> None:
     index = NGrams(("gsm8k",), benchmarks=str(SHARED)).index()
     found = [number for number, line in enumerate(lines) if index.hits(json.loads(line)["question"])]
     assert found == [20, 120, 406]
+
+
+LONG = (
+    "A baker in the old town makes 24 loaves of dark bread each morning and sells two thirds of them before noon. In "
+    "the afternoon Maria comes by and buys 3 loaves for the school kitchen. How many loaves of dark bread does the "
+    "baker still have when he closes the shop in the evening?"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG.replace("Maria", "Old Mr. Smith").replace("baker", "farmer").replace("24", "36").replace("3 ", "twelve "),
+        LONG.replace("dark bread", "rye").replace("In the afternoon", "Later"),
+        " ".join(reversed([f"{part}." for part in LONG.split(". ")])),
+        LONG.replace("each ", "[7] each ").replace("noon", "noon [8]").replace("kitchen", "kitchen [9]"),
+    ],
+)
+def test_a_question_in_other_words_is_found(tmp_path: Path, text: str) -> None:
+    index = index_of(tmp_path, [LONG])
+    assert index.hits(text)
+    assert [hit.rule for hit in index_of(tmp_path, [LONG]).hits("x y. " * 50 + text + " z." * 50)]
+    loose = Index(NGrams(size=40, changed=0), index.items)
+    (hit,) = loose.hits("x y. " * 50 + text + " z." * 50)
+    assert hit.rule == "reworded"
+    assert not Index(NGrams(size=40, changed=0, reworded=0), index.items).hits(text)
+
+
+def test_a_question_whose_words_are_scattered_is_none(tmp_path: Path) -> None:
+    scattered = (" and much more of what is not in there " * 9).join(LONG.split(" of dark bread "))
+    pieces = LONG.split()
+    apart = " ".join(f"{' '.join(pieces[start : start + 5])} {'z ' * 30}" for start in range(0, len(pieces), 5))
+    index = Index(NGrams(size=40, changed=0), index_of(tmp_path, [LONG]).items)
+    assert index.hits(apart) == []
+    assert index.hits(scattered)[:1] == []
+
+
+def index_of(tmp_path: Path, questions: list[str]) -> Index:
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"question": text}) + "\n" for text in questions), encoding="utf-8")
+    return NGrams((str(file),)).index()
+
+
+def test_a_template_convicts_nothing(tmp_path: Path) -> None:
+    template = "Answer the following question of a pupil and put your final answer within a box at the end. "
+    questions = ["How old is Ann?", "Which of the two trains that left this morning was the faster one on its way?"]
+    index = index_of(tmp_path, [template + text for text in (*questions, "Why so?", "Who was it?", "Is it so?")])
+    assert index.hits(template + "What is the color of the sky over the town at noon?") == []
+    assert [hit.item.number for hit in index.hits(questions[1])] == [1]
+    found = index.hits(f"He wrote: {template + questions[0]} I did.")
+    assert [(hit.item.number, hit.rule) for hit in found] == [(0, "whole item")]
+
+
+def test_a_way_of_asking_convicts_where_half_of_the_question_is_there(tmp_path: Path) -> None:
+    asked = "which is why he asks us how many of them are still there"
+    garden = "the garden of his old aunt Rose since the spring of last year"
+    pots = "pots of red clay to whoever comes along the road and likes them"
+    questions = [f"Tom keeps bees in {garden}, {asked}?", f"Ann sells {pots}, {asked}?"]
+    index = index_of(tmp_path, questions)
+    assert index.hits(f"It rained for days, {asked}.") == []
+    assert [hit.item.number for hit in index.hits(f"{garden}, {asked}")] == [0]
+    assert [hit.item.number for hit in index_of(tmp_path, [f"Oh, {asked}", f"So, {asked}"]).hits(asked)] == [0, 1]
+
+
+def test_a_question_that_is_there_often_is_no_template(tmp_path: Path) -> None:
+    (hit,) = index_of(tmp_path, [QUESTIONS[0]] * 9).hits(QUESTIONS[0])[:1]
+    assert hit.rule == "grams"
+
+
+def test_an_item_of_signs_is_found_with_its_signs(tmp_path: Path) -> None:
+    index = index_of(tmp_path, ["1/2 + 1/3 = ?", "Solve 2x + 3 = 7.", "求x的值"])
+    assert [hit.item.number for hit in index.hits("Now: $1/2+1/3 =$ ?")] == [0]
+    assert [hit.item.number for hit in index.hits("Solve $2x + 3 = 7$.")] == [1]
+    assert [hit.item.number for hit in index.hits("请求 x 的值")] == [2]
+    assert index.hits("| 1 | 2 | 1 | 3 |") == []
+    assert index.hits("11/2 + 1/3 = ?") == []
+    assert index.hits("solve: 2, x, 3, 7") == []
+
+
+def test_a_question_in_two_columns_is_found(index: Index) -> None:
+    row = {"body": QUESTIONS[0][:40], "question": QUESTIONS[0][40:], "answer": "4"}
+    (hit,) = check_rows([("a:1", row)], index)
+    assert (hit.column, hit.hit.item.number) == ("body + question + answer", 0)

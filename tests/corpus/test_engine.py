@@ -69,3 +69,47 @@ def test_ray_runs_the_same_tasks(tmp_path: Path) -> None:
     finally:
         ray.shutdown()
     assert all(Path(name).is_dir() for name in names)
+
+
+SBATCH = """#!/bin/sh
+for last; do :; done
+cp "$last" "$SLURM_TEST/script"
+count=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$last")
+export SLURM_NODELIST=localhost RUN_OFFSET=0
+for task in $(seq 0 "$count"); do
+    SLURM_ARRAY_TASK_ID=$task bash "$last" > "$SLURM_TEST/log-$task" 2>&1 || exit 3
+done
+echo Submitted batch job 17
+"""
+SRUN = '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do case $1 in -n) shift 2;; *) shift;; esac; done\nexec "$@"\n'
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands that do what Slurm's do, one task after the other."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("scontrol", "#!/bin/sh\necho localhost\n")):
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_TEST", str(tmp_path))
+    return tmp_path
+
+
+def test_slurm_is_waited_for(slurm: Path) -> None:
+    name = str(slurm / "task")
+    run_each(Executor("slurm", 5, "cpu"), os.mkdir, [name], slurm / "logs")
+    assert Path(name).is_dir(), (slurm / "log-0").read_text()
+    script = (slurm / "script").read_text()
+    for line in ("--partition=cpu", "--array=0-0%5", "--wait", "--cpus-per-task=1", "--time=24:00:00"):
+        assert f"#SBATCH {line}\n" in script
+    assert "qos" not in script
+    with pytest.raises(UserError, match="failed on Slurm"):
+        run_each(Executor("slurm", 5, "cpu"), os.mkdir, [name], slurm / "logs")
+
+
+def test_slurm_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="no sbatch here"):
+        run_each(Executor("slurm", 0, "cpu"), os.mkdir, ["one"], tmp_path / "logs")

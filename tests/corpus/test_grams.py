@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from groupwise.corpus.grams import HASHES, grams, joined, numbers_as_one, plain, separated, shown
+from groupwise.corpus.grams import HASHES, grams, joined, numbers_as_one, separated, shown
+from groupwise.corpus.plain_text import plain
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,16 @@ from groupwise.corpus.grams import HASHES, grams, joined, numbers_as_one, plain,
         "Ann has two ha-\n lf apples",
         "Ann\\nhas two half apples",
         "Ann — “has” two *half* apples?!",
+        "<span title='a>b'>Ann</span> has two <a href=\"x>y\">half</a> apples",
+        "Ann%20has%20two%20half%20apples",
+        "\\x41nn has two half apples",
+        "=41=6E=6E has two half =61=70=70=\n=6C=65=73",
+        "\\u0041\\u006en has two half apples",
+        "An\u3164n ha\U000e0041s two\u2063 ha\U000e0100lf apples",
+        "\u0410nn h\u0430s tw\u043e half \u0430pples",
+        "A\u0301nn h\u00e4s two half apples",
+        "\\text{Ann} has \\mathbf{two} half\\quad apples",
+        "Ann has two half app\\\nles",
     ],
 )
 def test_no_disguise_changes_the_tokens(disguised: str) -> None:
@@ -39,7 +50,16 @@ def test_two_views_of_punctuation() -> None:
     assert joined("1 2本") == ["12", "本"]
 
 
+def test_numbers_of_every_script_are_ours() -> None:
+    assert separated(plain("١٢ and १२ and １２")) == ["12", "and", "12", "and", "12"]
+    assert separated(plain("1½ of 10² m")) == separated(plain("1 1/2 of 10^2 m"))
+    assert separated(plain(r"\frac{1}{2} \times 3")) == separated(plain("1/2 × 3"))
+    assert plain("50%50 a=10=20 5%") == "50%50 a=10=20 5%"
+
+
 def test_numbers_as_one() -> None:
+    assert numbers_as_one("twenty-five or 25, 1,000") == ["0", "or", "0"]
+    assert numbers_as_one("三千米 3000米") == ["0", "米", "0", "米"]
     assert numbers_as_one("3.5 kg for $1,200 or 3/4") == ["0", "kg", "for", "0", "or", "0"]
 
 

@@ -181,3 +181,11 @@ def test_a_place_is_the_line_that_assigns(generator: Any) -> None:
     assert line.strip() == place.code
     assert place.code.startswith("terms = ")
     assert code.assigned(ClippedRatio.surrogate, "no_such_name") == code.whole(ClippedRatio.surrogate)
+
+
+@pytest.mark.parametrize("value", ["\n\n", "{prompt}\n\nNow answer.", "a\nb|c"])
+def test_a_cell_of_a_table_is_one_line(generator: Any, value: str) -> None:
+    text = generator("method_text")
+    for said in (text.cell(value), text.plain(value), text.cell(text.written(value))):
+        assert "\n" not in said
+        assert "\\n" in said

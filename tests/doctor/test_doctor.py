@@ -74,8 +74,13 @@ CASES: list[tuple[Alarm, list[dict[str, float]], list[str], list[list[dict[str, 
         NoSignal(),
         rows(10, frac_reward_zero_std=0.8, reward=0.1),
         ["80% of the groups", "mean reward of 0.1", "group_size"],
-        [rows(10, frac_reward_zero_std=0.75, reward=0.1)],
+        [
+            rows(10, frac_reward_zero_std=0.75, reward=0.1),
+            rows(40, frac_reward_zero_std=0.9, reward=falling(0.2, 1.0, 40)),  # learned out
+            rows(10, frac_reward_zero_std=0.9, reward=lambda step: 1.0 if step else 0.2),
+        ],
     ),
+    (NoSignal(), rows(10, frac_reward_zero_std=0.9, reward=0.97), ["mean reward of 0.97", "harder prompts"], []),
     (Repetition(), rows(10, **{CIRCLES: 0.5}), ["50% of the completions repeat"], [rows(10, **{CIRCLES: 0.2})]),
     (
         ClippedShare(),

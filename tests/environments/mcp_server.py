@@ -1,5 +1,6 @@
-"""A server of MCP with two tools, for ``test_servers``."""
+"""A server of MCP with three tools, for ``test_servers``."""
 
+import os
 from typing import Any
 
 try:
@@ -20,6 +21,12 @@ def double(n: int) -> int:
 def fail(why: str) -> str:
     """Fails."""
     raise ValueError(why)
+
+
+@server.tool()
+def leave() -> str:
+    """Ends the server."""
+    os._exit(3)
 
 
 if __name__ == "__main__":

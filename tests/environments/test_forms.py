@@ -72,6 +72,45 @@ def test_gymnasium_s_classes_and_rewards_of_a_turn() -> None:
         as_environment("gymnasium:FrozenLake-v9")
 
 
+class Words:
+    """As Gymnasium's spaces of text are."""
+
+    character_set = frozenset("ab")
+
+    def contains(self, text: str) -> bool:
+        return bool(text) and set(text) <= self.character_set
+
+    def __repr__(self) -> str:
+        return "Text(1, 9, charset=ab)"
+
+
+class Bits:
+    """As Gymnasium's spaces of several bits are, which have ``n`` and no first one."""
+
+    n = 3
+
+    def __repr__(self) -> str:
+        return "MultiBinary(3)"
+
+
+class Spelling:
+    action_space: Any = Words()
+
+    def reset(self, seed: int | None = None) -> tuple[str, dict[str, Any]]:
+        return "spell", {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        return action, 1.0, action == "ab", False, {"is_success": True}
+
+
+def test_gymnasium_s_spaces_of_text_and_of_bits() -> None:
+    heard, result = play(as_environment(Spelling), ["abc", "ab"])
+    assert texts(heard) == ["spell", "not an action: 'abc' is not of Text(1, 9, charset=ab)"]
+    assert result == {"reward": 1.0, "success": True}
+    with pytest.raises(UserError, match=r"the actions of this environment are MultiBinary\(3\); give act="):
+        play(as_environment(type("Switches", (Spelling,), {"action_space": Bits()})), ["1"])
+
+
 def test_textarena_says_only_what_is_new() -> None:
     pytest.importorskip("textarena")
     game = as_environment("textarena:GuessTheNumber-v0")
@@ -144,6 +183,24 @@ class CounterGame:
         self.closed = True
 
 
+class Shared(CounterGame):
+    """Its tools need no instance."""
+
+    @classmethod
+    def name(cls) -> str:
+        """Says its name."""
+        return cls.__name__
+
+    @staticmethod
+    def twice(n: int) -> int:
+        """Doubles.
+
+        Args:
+            n: A number.
+        """
+        return 2 * n
+
+
 class Waiter(CounterGame):
     async def wait(self, seconds: float) -> str:
         """Waits.
@@ -168,6 +225,9 @@ def test_trl_s_classes() -> None:
     same = {texts(play(game, ["x"], seed=seed)[0])[0] for seed in (1, 1, 1)}
     assert len(same) == 1, "a secret of the game's own is the same for a whole group"
     assert texts(play(game, ["x"], seed=2)[0])[0] not in same
+    shared = as_environment(Shared)
+    assert [schema["function"]["name"] for schema in schemas_of(shared, {})] == ["increment", "name", "twice"]
+    assert texts(play(shared, [calling("name"), calling("twice", n=4), "x"])[0])[1:] == ["Shared", "8"]
     assert play(as_environment(Waiter), [calling("wait", seconds=0.0), "x"])[1]["reward"] == 0.5
     assert play(as_environment(lambda: CounterGame()), [calling("increment", step=3), "x"])[1]["reward"] == 1.0
 
@@ -280,7 +340,7 @@ class Stepper:
         ("FrozenLake-v1", "the environment 'FrozenLake-v1' is unknown; expected .*gymnasium:FrozenLake-v1"),
         ("chess:1", "the environment 'chess:1' is unknown"),
         (3, "an environment is int '3'"),
-        ({}, "the environment None is NoneType; expected a class by each name"),
+        ({}, "an environment is an empty mapping; expected a class by each name"),
         ({"a": 3}, "the environment a is int; expected a class by each name"),
     ],
 )

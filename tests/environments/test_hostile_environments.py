@@ -84,6 +84,7 @@ RAISED: dict[str, tuple[Callable[[], BaseException], str]] = {
     "an end of generators": (GeneratorExit, "raised GeneratorExit:  at"),
     "a cancellation": (asyncio.CancelledError, "raised CancelledError:  at"),
     "an exit": (lambda: SystemExit(3), "raised SystemExit: 3 at"),
+    "an end of iterators": (lambda: StopIteration(5), "raised StopIteration: 5 at"),
     "one that cannot be shown": (UnspeakableError, "raised UnspeakableError: it cannot be shown at"),
     "half a character": (lambda: ValueError("\udfff"), "raised ValueError: ? at"),
 }
@@ -114,7 +115,9 @@ RETURNED: dict[str, tuple[Callable[[], Any], str]] = {
     "a number beyond all floats": (lambda: 10**400, "returned 1000"),
     "what raises where it is read": (ItemError, "raised RuntimeError: no item at"),
     "a mapping that raises": (lambda: Unreadable(score=1), "raised RuntimeError: not to be read at"),
-    "a verdict of several": (lambda: {"score": 1, "success": numpy.zeros(3)}, "raised ValueError: The truth value"),
+    "a verdict of several": (lambda: {"score": 1, "success": numpy.zeros(3)}, "returned the success array("),
+    "a verdict in words": (lambda: {"score": 1, "success": "no"}, "returned the success 'no'; expected true or false"),
+    "a verdict of no meaning": (lambda: {"score": 1, "success": 0.5}, "returned the success 0.5; expected true"),
 }
 NOTED = {"score": 1, "note\ud800": "\udfff", "count\ud800": 2}
 

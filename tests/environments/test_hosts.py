@@ -7,8 +7,12 @@ import gc
 import inspect
 import os
 import random as process_random
+import signal
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -127,6 +131,41 @@ def test_one_that_goes_wrong_costs_itself_alone(
     assert found[3][-1][how].startswith(words)
     for place in (0, 1, 2, 4, 5):
         assert found[place] == expected[place]
+
+
+def waits(row: Row, random: Random) -> Generator[Any, Reply, Any]:
+    """Its replies take as long as they like, and it says in which process it lives."""
+    said = yield "hello"
+    for turn in range(3):
+        with open(row["file"], "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(0.01 * (time.time_ns() % 97) / 97)
+        said = yield f"{turn}: {said} {random.random()}"
+    return random.random()
+
+
+def test_processes_that_somebody_else_kills_change_nothing(opened: Callable[..., Worlds], tmp_path: Path) -> None:
+    """At random instants, while replies take a while."""
+    rows = [{"file": str(tmp_path / f"process-{place}")} for place in range(8)]
+    expected = played(opened(waits), rows, "abcd")
+    over, killed = threading.Event(), []
+
+    def kill() -> None:
+        while not over.wait(0.02) and len(killed) < 2:  # one of each process
+            with suppress(OSError, ValueError):
+                killed.append(int(Path(rows[len(killed)]["file"]).read_text()))
+                os.kill(killed[-1], signal.SIGKILL)
+
+    for each in rows:
+        Path(each["file"]).unlink()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        assert played(opened(waits, processes=2), rows, "abcd") == expected
+    finally:
+        over.set()
+        killer.join()
+    assert killed
 
 
 def test_one_that_says_something_else_when_it_is_played_again_is_named(opened: Callable[..., Worlds]) -> None:

@@ -33,13 +33,16 @@ def test_tools_of_an_mcp_server() -> None:
     )
     tools = as_environment(None, tools=[server])
     schemas = [schema["function"] for schema in schemas_of(tools, {})]
-    assert [schema["name"] for schema in schemas] == ["double", "fail"]
+    assert [schema["name"] for schema in schemas] == ["double", "fail", "leave"]
     assert schemas[0]["description"] == "Doubles a number."
     heard, result = play(tools, [calling("double", n=4), calling("fail", why="x"), calling("double", n="4"), "8"])
     assert texts(heard)[0] == "8"
     assert texts(heard)[1].startswith("error: fail failed: ")
     assert texts(heard)[2] == "error: double: the argument n is '4' (string); expected a whole number"
     assert (result["tools/calls"], result["tools/failed"]) == (3, 2)
+    heard, _ = play(tools, [calling("leave"), calling("double", n=5), "10"])
+    assert texts(heard)[0].startswith("error: leave failed: ")
+    assert texts(heard)[1] == "10", "one that has ended is started again"
 
 
 def test_a_server_that_does_not_start() -> None:

@@ -45,44 +45,67 @@ def others(messages: Any) -> list[str]:
 
 def test_guess_answers_and_ends_as_the_game_says(examples):
     guess = examples["guess"]["guess"]
-    assert played(guess, {"secret": 40}, ["32", "48", "40"]) == (1.0, ["more than 32", "less than 48"])
-    assert played(guess, {"secret": 40}, list("123456"))[0] == 0.0
-    assert played(guess, {"secret": 40}, ["64"]) == (0.0, [])
-    assert played(guess, {"secret": 40}, ["32", "I give up"]) == (0.0, ["more than 32"])
+    row = examples["guess"]["whole"](40)
+    assert played(guess, row, ["32", "48", "40"]) == (1.0, ["between 33 and 63", "between 33 and 47"])
+    assert played(guess, row, ["01", "02", "03", "02", "63", "62"])[0] == 0.0
+    assert played(guess, row, ["64"]) == (0.0, [])
+    assert played(guess, row, ["7"]) == (0.0, [])
+    assert played(guess, row, ["32", "I give up"]) == (0.0, ["between 33 and 63"])
+    end = {"low": 38, "high": 40, "guesses": 2, "secret": 40}
+    assert played(guess, end, ["39", "40"]) == (1.0, ["between 40 and 40"])
+    assert played(guess, end, ["38", "39"]) == (0.0, ["between 39 and 40"])
 
 
 def test_guess_is_won_by_halving_and_by_its_player_one_time_in_two(examples):
     game = examples["guess"]
-    halved = [list(game["game"](secret, Random(0), game["middle"])) for secret in range(1, 64)]
-    won = [played(game["guess"], {"secret": secret}, learned(each))[0] for secret, each in enumerate(halved, 1)]
+    halved = [list(game["game"](game["whole"](secret), Random(0), game["middle"])) for secret in range(1, 64)]
+    won = [played(game["guess"], game["whole"](secret), learned(each))[0] for secret, each in enumerate(halved, 1)]
     assert won == [1.0] * 63
     assert sum(len(learned(each)) for each in halved) / 63 == pytest.approx(5.095, abs=1e-3)
-    rows = game["rows"](63 * 64, seed=7)
+    rows = game["rows"](63 * 64, seed=7, ends=0.0)
     shares = [played(game["guess"], row.columns, learned(row.completion))[0] for row in rows]
     assert sum(shares) / len(shares) == pytest.approx(0.484, abs=0.03)
+
+
+def test_ends_of_games_are_won_by_halving_and_by_one_guess_fewer_not_for_certain(examples):
+    game = examples["guess"]
+    rows = [row for row in game["rows"](2000, seed=3) if row.columns["guesses"] < 6]
+    assert len(rows) == pytest.approx(2000 * game["ENDS_OF_GAMES"], abs=100)
+    for row in rows:
+        low, high, guesses = (row.columns[name] for name in ("low", "high", "guesses"))
+        assert 1 <= low <= row.columns["secret"] <= high <= 63
+        assert 2 ** (guesses - 1) <= high - low + 1 < 2**guesses
+        halved = learned(game["game"](row.columns, Random(0), game["middle"]))
+        assert played(game["guess"], row.columns, halved)[0] == 1.0
+    assert {row.columns["low"] for row in game["task"].held_out} == {1}
+    assert sorted(row.columns["secret"] for row in game["task"].held_out) == [*range(1, 64)]
 
 
 def test_grid_moves_stops_at_walls_and_ends_as_it_says(examples):
     grid = examples["grid"]
     free = frozenset(grid["CELLS"]) - {(1, 0)}  # b1 is a wall, east of a1
     row = {"at": (0, 0), "goal": (1, 1), "free": free, "moves": 4}
-    assert played(grid["walk"], row, ["e", "n", "s", "e"]) == (1.0, ["@a1", "@a1", "@a2"])
-    assert played(grid["walk"], row, ["e", "n", "s", "n"]) == (0.0, ["@a1", "@a1", "@a2"])
-    assert played(grid["walk"], row, ["s", "up"]) == (0.0, ["@a2"])
+    seen = ["@a1:1s1e s", "@a1:1s1e s", "@a2:0s1e nse"]
+    assert played(grid["walk"], row, ["e", "n", "s", "e"]) == (1.0, seen)
+    assert played(grid["walk"], row, ["e", "n", "s", "n"]) == (0.0, seen)
+    assert played(grid["walk"], row, ["s", "up"]) == (0.0, seen[2:])
+    assert grid["view"]((3, 3), (0, 1), free) == "@d4:2n3w nw"
     assert grid["distances"]((1, 1), free)[0, 0] == 2
-    assert grid["distances"]((1, 0), frozenset(grid["CELLS"]))[4, 4] == 7
+    assert grid["distances"]((1, 0), frozenset(grid["CELLS"]))[3, 3] == 5
 
 
-def test_grid_is_walked_by_its_walker_two_times_in_three(examples):
+def test_grid_is_walked_by_its_walker_two_times_in_three_and_held_out_grids_are_others(examples):
     grid = examples["grid"]
     rows = grid["rows"](2000, seed=7)
     walked = [played(grid["walk"], row.columns, learned(row.completion)) for row in rows]
     assert [heard for _, heard in walked] == [others(row.completion) for row in rows]
-    assert sum(reward for reward, _ in walked) / len(rows) == pytest.approx(0.647, abs=0.04)
+    assert sum(reward for reward, _ in walked) / len(rows) == pytest.approx(0.67, abs=0.04)
     for row in rows[:100]:
         short = learned(grid["walker"](row.columns, Random(0), 0.0))
         assert played(grid["walk"], row.columns, short)[0] == 1.0
         assert len(short) == row.columns["moves"] - 2
+    trained = {row.columns["free"] for row in grid["task"].train}
+    assert not trained & {row.columns["free"] for row in grid["task"].held_out}
 
 
 def test_calculators_clerk_is_right_as_often_as_it_says(examples):

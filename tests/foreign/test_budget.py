@@ -37,6 +37,10 @@ GRPO = "trl grpo --reward_funcs accuracy_reward --num_generations 4"
         ("", 1, {"checkpoint_every": 500, "evaluate_every": 0}),
         ("--eval_strategy steps --eval_steps 10", 1, {"evaluate_every": 10}),
         ("--eval_strategy epoch", 1, {"evaluate_every": 20}),
+        ("--lr_scheduler_type cosine_with_min_lr --lr_scheduler_kwargs {\"min_lr_rate\":0.1}", 1,
+            {"schedule": "cosine", "learning_rate_floor": 0.1}),
+        ("--learning_rate 1e-5 --lr_scheduler_type cosine_with_min_lr --lr_scheduler_kwargs {\"min_lr\":1e-6}", 1,
+            {"schedule": "cosine", "learning_rate_floor": 0.1}),
         ("--learning_rate 3e-5 --lr_scheduler_type cosine", 1, {"learning_rate": 3e-5, "schedule": "cosine"}),
         ("--lr_scheduler_type constant_with_warmup", 1, {"schedule": "constant"}),
     ],
@@ -148,3 +152,28 @@ def test_what_has_no_place_is_listed_with_its_reason() -> None:
     told = {line.partition("=")[0] for line in found.unplaced}
     assert told == {"use_vllm", "push_to_hub", "report_to", "colour"}
     assert found.missing == ("model", "data")
+
+
+def test_a_mapping_of_a_yaml_file_is_one_option(made, tmp_path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "model_name_or_path: m\nreward_funcs: [accuracy_reward]\nnum_generations: 4\nlearning_rate: 1.0e-6\n"
+        "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr_rate: 0.2}\n"
+        "chat_template_kwargs: {enable_thinking: false}\nmodel_init_kwargs: {torch_dtype: bfloat16}\n"
+    )
+    run, found = made(str(path))
+    assert run.stages[0].learning_rate_floor == 0.2
+    assert not any("no option of TRL" in line for line in found.unplaced)
+    assert any("template_arguments" in line for line in found.unplaced)
+
+
+def test_verls_older_names_of_an_overlong_buffer(made) -> None:
+    buffer = "reward_model.reward_kwargs.overlong_buffer_cfg"
+    run, found = made(
+        *["algorithm.adv_estimator=grpo", "data.max_response_length=100", "data.train_batch_size=4"],
+        *["actor_rollout_ref.actor.ppo_mini_batch_size=4", "actor_rollout_ref.rollout.n=2"],
+        *f"+{buffer}.enable=True +{buffer}.len=20 +{buffer}.penalty_factor=0.5 +{buffer}.log=False".split(),
+    )
+    penalty = run.stages[0].task.rewards[1]
+    assert (penalty.max_tokens, penalty.cache_tokens, penalty.weight) == (100, 20, 0.5)
+    assert not any("overlong" in line for line in found.unplaced)

@@ -30,6 +30,7 @@ from groupwise.types import Example, Group, flatten
 
 EXACT: dict[str, Any] = {"device": "cpu", "threads": 1, "dtype": "float64", "tokens_per_micro_batch": 40}
 TWO: dict[str, Any] = {"processes": 2, "timeout_seconds": 60}
+DIVIDED: dict[str, Any] = {"context": 2}
 GRPO = replace(recipes.grpo, kl=replace(recipes.grpo.kl, coefficient=0.05), entropy=Entropy(0.01))
 EXACT_KL = replace(GRPO, kl=replace(GRPO.kl, estimator="exact"))
 PPO = replace(recipes.ppo, critic=replace(recipes.ppo.critic, network="own"))
@@ -42,6 +43,8 @@ class Case:
     algorithm: Algorithm
     options: dict[str, Any] = field(default_factory=dict)
     close: float = 1e-10
+    several: dict[str, Any] = field(default_factory=dict)
+    """Of several processes alone."""
 
 
 CASES = {
@@ -55,9 +58,15 @@ CASES = {
     "a critic of its own": Case(PPO),
     "half precision": Case(GRPO, {"dtype": "bfloat16"}, close=0.02),
     "a scorer": Case(recipes.reward_model),
+    "divided tokens, blocks computed twice": Case(EXACT_KL, {"checkpointing": True}, several=DIVIDED),
+    "divided tokens, a critic of its own": Case(PPO, several=DIVIDED),
+    "divided tokens, adapters and a critic's head": Case(recipes.ppo, {"lora": Lora(rank=2)}, several=DIVIDED),
+    "divided tokens, half precision": Case(GRPO, {"dtype": "bfloat16"}, close=0.02, several=DIVIDED),
+    "divided tokens, a scorer": Case(recipes.reward_model, several=DIVIDED),
 }
 pytestmark = pytest.mark.usefixtures("warm_ranks")
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+WHOLE = {name: case for name, case in CASES.items() if not case.several}
 
 
 @pytest.fixture
@@ -80,7 +89,7 @@ def opened(config: Local | FSDP, case: Case, directory: Path) -> Any:
 
 def one_and_two(case: Case) -> tuple[Local, FSDP]:
     options = EXACT | case.options
-    return Local(**options), FSDP(**options, **TWO)
+    return Local(**options), FSDP(**options, **TWO, **case.several)
 
 
 def learned(learner: Trainable, case: Case, groups: list[Group]) -> dict[str, Any]:
@@ -121,7 +130,7 @@ def test_two_processes_learn_what_one_learns(case: Case, tiny_model: Path, group
         assert found[0] == pytest.approx(found[1], **close)
 
 
-@every
+@pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
 def test_what_two_processes_wrote_one_reads_and_the_reverse(
     case: Case, tiny_model: Path, groups: list[Group], tmp_path: Path
 ) -> None:

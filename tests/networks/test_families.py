@@ -11,10 +11,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from groupwise.engines import Native
 from groupwise.engines.cpp import CppEngine
+from groupwise.errors import UserError
 from groupwise.kernels.decode import Decoder
 from groupwise.learners.logprobs import LanguageModel, token_outputs
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.networks import Blueprint, blueprint_of
+from groupwise.networks.context import stated_context
 from groupwise.types import Completion, Example, Prompt, Request, Rollout, Sampling
 
 SIZES: dict[str, Any] = {
@@ -35,7 +37,25 @@ LATENT = {
     "kv_lora_rank": 12, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 12, "head_dim": 8,
     "routed_scaling_factor": 1.5, "num_key_value_heads": 4,
 }  # fmt: skip
+LONG = {"rope_theta": 1e4, "rope_type": "longrope", "original_max_position_embeddings": 44, "factor": 2.0}
+FOREIGN = {
+    "sliding_window": 9,
+    "layer_types": ["sliding_attention"] * 4,
+    "logit_scale": 3.0,
+    "residual_multiplier": 2.0,
+}
+"""Settings of other families, which transformers does not read in a Llama's config."""
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama, settings that are not its own": ("llama", FOREIGN),
+    "llama, angles by length": ("llama", {"rope_parameters": ROPE | {"rope_type": "dynamic", "factor": 4.0}}),
+    "llama, angles of its first length": (
+        "llama", {"rope_parameters": LONG | {"short_factor": [1.0, 1.2] * 4, "long_factor": [4.0] * 8}},
+    ),
+    "llama, an activation by its other name": ("llama", {"hidden_act": "swish"}),
+    "phi3, angles of its first length, half of each head turned": (
+        "phi3", {"original_max_position_embeddings": 44, "head_dim": 8, "rope_parameters": LONG | {
+            "short_factor": [1.5, 2.5], "long_factor": [4.0] * 2, "partial_rotary_factor": 0.5}},
+    ),
     "phi3": ("phi3", {}),
     "phi3, half of each head turned": ("phi3", {"rope_parameters": ROPE | {"partial_rotary_factor": 0.5}}),
     "phi3, narrow heads": ("phi3", {"num_attention_heads": 8, "hidden_size": 48}),
@@ -174,3 +194,26 @@ def test_heads_meet_as_their_own_pairs_do() -> None:
     assert torch.equal(cos[:, 4:8], torch.ones(5, 4))
     assert torch.equal(sin[:, 12:], torch.zeros(5, 4))
     assert torch.equal(cos[:, :8], cos[:, 8:])
+
+
+def test_a_long_rope_is_as_long_as_its_first_angles_hold() -> None:
+    """Beyond, every position is turned otherwise: engine and learner keep sequences within, and angles stay."""
+    model = model_of("llama", FAMILIES["llama, angles of its first length"][1])
+    assert stated_context(model) == 44
+    assert Native(threads=1).open("made here", model, None).context_tokens == 44
+    parts = blueprint_of(model)
+    assert isinstance(parts, Blueprint)
+    [(short, _)], [(long, _)] = parts.tables(44), parts.tables(64)
+    assert torch.equal(short, long[:44])
+    assert torch.equal(long[43:], long[43].expand(21, -1))
+
+
+def test_settings_at_odds_are_one_line() -> None:
+    """A Gemma 3 with a window and none; a Mistral whose layers all have one, and whose cache hears that two do not."""
+    with pytest.raises(UserError, match=r"Gemma3TextModel does not go forward with its config.json: .*sliding_window"):
+        LanguageModel(model_of("gemma3_text", {"sliding_window": None}))
+    kinds = ["full_attention", "sliding_attention"] * 2
+    model = model_of("mistral", {"sliding_window": 5, "layer_types": kinds, "rope_parameters": {"rope_theta": 1}})
+    model.config.hidden_act = "relu"  # so that it goes through transformers
+    with pytest.raises(UserError, match=r"MistralForCausalLM can't be sampled from with its config.json: "):
+        Native(threads=1).open("made here", model, None).generate([Request(PROMPTS[1], (7,))], Sampling(4))

@@ -30,6 +30,17 @@ KEY = "Zq81kelvinHALF77topaz"
         ("hf_" + "a" * 30, "***"),
         ("ghp_" + "A1" * 12, "***"),
         ("AKIAABCDEFGHIJKLMNOP", "***"),
+        ("ASIAABCDEFGHIJKLMNOP", "***"),
+        ("AIza" + "aB3-_" * 7, "***"),
+        ("gsk_" + "a1B" * 16, "***"),
+        ("sk_live_" + "a1" * 12, "***"),
+        ("xai-" + "Ab1" * 20, "***"),
+        ("eyJ" + "a" * 20 + ".eyJ" + "b" * 30 + "." + "c" * 20, "***"),
+        ("Authorization: Bearer abcdef0123456789abcdef", "Authorization: Bearer ***"),
+        (
+            "Basic characterization of npm_package_config_of_something_long",
+            "Basic characterization of npm_package_config_of_something_long",
+        ),
         ("https://me:pass@host/x", "https://***@host/x"),
         ("http://h/v1?token=URLSECRET&n=2", "http://h/v1?token=***&n=2"),
         ("http://h/v1?n=2&X-Api-Key=abc#top", "http://h/v1?n=2&X-Api-Key=***#top"),
@@ -45,6 +56,13 @@ def test_forms_of_keys(text: str, shown: str) -> None:
     ("name", "is_secret"),
     [
         *(("WANDB_API_KEY", True), ("HF_TOKEN", True), ("DB_PASSWORD", True), ("MY_SECRET_2", True)),
+        *(
+            ("PGPASSWORD", True),
+            ("SSHPASS", True),
+            ("MY_PASSPHRASE", True),
+            ("API_AUTH", True),
+            ("COMPASS_NAME", False),
+        ),
         *(("HF_TOKEN_PATH", False), ("TOKENIZERS_PARALLELISM", False), ("HOME", False), ("KEYBOARD", False)),
     ],
 )

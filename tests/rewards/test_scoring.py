@@ -3,7 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy
 import pytest
+import torch
 
 from groupwise.errors import UserError
 from groupwise.rewards import FinalAnswer, as_reward, score_rollouts
@@ -117,3 +119,54 @@ def test_no_rollouts_give_no_rows() -> None:
     rows, metrics = score_rollouts([], [FinalAnswer()])
     assert rows == []
     assert "rewards/answer/mean" not in metrics
+
+
+@dataclass(frozen=True)
+class Returns:
+    """A reward object of the user's own, which returns what it likes."""
+
+    returned: Callable[[], object]
+    name: str = "own"
+    weight: float = 1.0
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        return self.returned()  # type: ignore[return-value]
+
+
+def _exit() -> object:
+    raise SystemExit(3)
+
+
+def test_a_reward_object_may_return_numbers_and_a_wrong_value_costs_its_row_alone(rollout: Make) -> None:
+    rows = [rollout(tokens=2), rollout(tokens=2)]
+    plain: list[Callable[[], object]] = [
+        lambda: [1.0, 0.0],
+        lambda: (1, False),
+        lambda: (Score(each) for each in (1.0, 0.0)),
+        lambda: numpy.array([1.0, 0.0]),
+        lambda: [Score(numpy.float32(1)), Score(numpy.float64(0))],
+        lambda: torch.tensor([1.0, 0.0]),
+        lambda: [Score(torch.tensor(1.0)), Score(True - 1)],  # type: ignore[arg-type]
+    ]
+    for returned in plain:
+        scored, metrics = score_rollouts(rows, [Returns(returned)])
+        assert [row.reward for row in scored] == [1.0, 0.0]
+        assert [type(row.scores["own"].value) for row in scored] in ([float, float], [float, int])
+        assert metrics["rewards/own/mean"] == 0.5
+    wrong: list[object] = ["1", {"score": 1}, 1j, float("nan"), 10**400, Score("1"), Score(float("inf"))]  # type: ignore[arg-type]
+    wrong += [Score(None, steps={7: 1.0}), Score(None, steps={-1: 1.0}), Score(None, steps={0: float("nan")})]
+    wrong += [Score(None, steps={"0": 1.0}), Score(None, steps={True: 1.0})]  # type: ignore[dict-item]
+    for value in wrong:
+        scored, metrics = score_rollouts(rows, [Returns(lambda value=value: [value, 1.0])])  # type: ignore[misc]
+        assert [row.reward for row in scored] == [None, 1.0], value
+        assert scored[0].scores["own"].reason
+        assert metrics["rewards/own/failed"] == 0.5
+    scored, _ = score_rollouts(
+        rows, [Returns(lambda: [Score(1.0, logged={"a": float("nan"), "b": 2}), None]), Says([Score(1.0)] * 2)]
+    )
+    assert [row.reward for row in scored] == [2.0, 1.0]
+    assert scored[0].scores["own"].logged == {"b": 2.0}
+    assert [row.reward for row in score_rollouts(rows, [Returns(_exit)])[0]] == [None, None]
+    for returned in (lambda: None, lambda: 1.0, lambda: "no", lambda: {}, lambda: [1.0]):
+        with pytest.raises(UserError, match="reward 'own' returned"):
+            score_rollouts(rows, [Returns(returned)])

@@ -141,3 +141,14 @@ def test_an_environment_or_tools_beside_rows(tmp_path: Path) -> None:
         from_file(path, "math", turns=3)
     with pytest.raises(UserError, match="the environment 'chess' is unknown"):
         from_file(path, environment="chess")
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("chat", "sometimes"), ("turns", "first"), ("structured_answers", "maybe"), ("demonstrations", ""), ("system", 5)],
+)
+def test_a_word_that_is_no_choice_is_refused(name: str, word: object, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "2+3", "answer": "5"}\n', encoding="utf-8")
+    with pytest.raises(UserError, match=f"{name} is {word!r}; expected"):
+        from_file(path, **{name: word})  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.tasks.conventions import examples, recognise
+from groupwise.tasks.preference import common_prompt
 from groupwise.types import Example
 
 CHOSEN, REJECTED = "#### 5", "#### 99"
@@ -124,3 +125,11 @@ def test_the_line_of_what_was_read_names_the_rest() -> None:
     row = {"question": "q", "prompt": "p", "chosen": "a", "rejected": "b", "score": 3}
     words = recognise([("a.jsonl:1", row)]).description
     assert words == "TRL preference: chosen, rejected; prompt: prompt; not used: question"
+
+
+def test_a_dialogue_as_text_is_cut_where_the_answer_begins_though_both_begin_with_the_same_words() -> None:
+    sides = [f"\n\nHuman: hi\n\nAssistant: yo\n\nHuman: more\n\nAssistant: I am {word}" for word in ("good", "bad")]
+    prompt, chosen, rejected = common_prompt(*sides, "row")
+    assert prompt == "\n\nHuman: hi\n\nAssistant: yo\n\nHuman: more\n\nAssistant:"
+    assert (chosen, rejected) == (" I am good", " I am bad")
+    assert common_prompt("Say: I am good", "Say: I am bad", "row")[0] == "Say: I am"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import queue
 import signal
+import socket
 import threading
 
 import pytest
 
+from groupwise.training import interrupts
 from groupwise.training.interrupts import (
     Interrupted,
     Stopped,
     StopRequest,
+    end_deaf,
     interruptible,
     raise_if_stopped,
     stop_on_signals,
@@ -81,3 +87,62 @@ def test_what_can_not_is_finished_first() -> None:
         with pytest.raises(Interrupted):
             raise_if_stopped()
     assert stop_signal() == 0
+
+
+def test_a_process_that_waits_in_compiled_code_ends_though_it_cannot_hear(capfd: pytest.CaptureFixture[str]) -> None:
+    heard, told = socket.socketpair()
+    ended = queue.SimpleQueue[int]()
+    watch = threading.Thread(target=end_deaf, args=(heard, StopRequest(), ended.put, 0.1))
+    watch.start()
+    with told:
+        told.send(bytes([signal.SIGTERM]))
+        assert ended.get(timeout=60) == 128 + signal.SIGTERM
+    watch.join()
+    heard.close()
+    assert "asked to stop by SIGTERM while it waited" in capfd.readouterr().err
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    heard, told = socket.socketpair()
+    ended = queue.SimpleQueue[int]()
+    with heard:
+        with told:
+            told.send(bytes([signal.SIGCHLD, signal.SIGINT, signal.SIGINT]))
+        end_deaf(heard, StopRequest(), ended.put, idle=600)
+    assert ended.get_nowait() == 128 + signal.SIGINT
+
+
+def test_a_process_that_has_heard_or_computes_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who computes hears the signal later; then nothing is left to do here."""
+    request, reads, worked = StopRequest(), threading.Event(), itertools.count()
+
+    def process_time() -> float:
+        if next(worked) > 20:
+            reads.set()
+        return next(worked) * 10.0
+
+    monkeypatch.setattr(interrupts.time, "process_time", process_time)
+    heard, told = socket.socketpair()
+    ended = queue.SimpleQueue[int]()
+    watch = threading.Thread(target=end_deaf, args=(heard, request, ended.put, 0.01))
+    watch.start()
+    with told:
+        told.send(bytes([signal.SIGTERM]))
+        assert reads.wait(60)
+        request.signal = signal.SIGTERM
+        told.send(bytes([signal.SIGTERM]))
+    watch.join()
+    heard.close()
+    assert ended.empty()
+
+
+def test_a_child_does_not_tell_its_parent_of_its_own_signals() -> None:
+    with stop_on_signals():
+        child = os.fork()
+        if not child:
+            os._exit(int(signal.set_wakeup_fd(-1) != -1))
+        assert os.waitpid(child, 0)[1] == 0
+        mine = signal.set_wakeup_fd(-1)
+        assert mine >= 0
+        signal.set_wakeup_fd(mine)
+    assert signal.set_wakeup_fd(-1) == -1

@@ -1,5 +1,5 @@
-"""groupwise chat: talk to a model in the terminal, token by token, or to two side by side; or let a task's environment
-talk to it."""
+"""This is ``groupwise chat``: a person talks to a model in the terminal, token by token, or to two side by side; or a
+task's environment talks to it."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _open(chosen: Namespace, said: dict[str, Any]) -> list[Conversation]:
 
 
 def _piped() -> Iterator[str]:
-    """Lines of standard input that are not blank, each as soon as it is there."""
+    """Yields the lines of standard input that are not blank, each as soon as it is there."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     for line in iter(sys.stdin.readline, ""):
@@ -122,14 +122,14 @@ def _piped() -> Iterator[str]:
 
 
 def _answer_once(conversations: Sequence[Conversation], said: str) -> None:
-    """Without a dialogue around it: an error ends the command, and so does Ctrl-C."""
+    """Answers one message without a dialogue around it: an error ends the command, and so does Ctrl-C."""
     answers = _answer(conversations, said)
     if any(answer.end == "stopped" for answer in answers):
         raise KeyboardInterrupt
 
 
 def _introduced(chosen: Namespace) -> Iterator[str]:
-    """What the model was asked in training, with an example from its held-out rows."""
+    """Yields what the model was asked in training, with an example from its held-out rows."""
     from groupwise.tasks.questions import read_questions
 
     known = read_questions(chosen.model)

@@ -1,4 +1,5 @@
-"""groupwise chat MODEL --task FILE.py: the task's environment talks with the model, or with a person in its place."""
+"""This is ``groupwise chat MODEL --task FILE.py``: the task's environment talks with the model, or with a person in its
+place."""
 
 from __future__ import annotations
 
@@ -113,7 +114,7 @@ def _play(player: Player, row: Example, chosen: Namespace) -> None:
 
 
 def _tell_tools(example: Example) -> None:
-    """What may be called, and how a person does it."""
+    """Says which tools may be called, and how a person does it."""
     functions = [schema["function"] for schema in example.columns.get("tools") or ()]
     for function in functions:
         names = ", ".join(function.get("parameters", {}).get("properties", {}))
@@ -124,7 +125,7 @@ def _tell_tools(example: Example) -> None:
 
 
 def _typed(keyboard: Keyboard) -> Sequence[int]:
-    """The person's next turn. A call that is none is said, and asked again."""
+    """Returns the person's next turn."""
     while True:
         text = _line()
         if not text.startswith(f"{CALL} "):
@@ -136,7 +137,7 @@ def _typed(keyboard: Keyboard) -> Sequence[int]:
 
 
 def _read_call(text: str) -> tuple[str, dict[str, Any]]:
-    """``/call NAME {...}``. Raises UserError."""
+    """Reads ``/call NAME {...}``. Raises UserError where it is none."""
     _, name, *rest = text.split(maxsplit=2)
     try:
         arguments = json.loads(rest[0]) if rest else {}
@@ -148,7 +149,8 @@ def _read_call(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _line() -> str:
-    """What is typed up to a line's end that no backslash stands before; a pipe's lines are shown as if typed."""
+    """Returns what is typed up to a line's end that no backslash stands before; a pipe's lines are shown as if
+    typed."""
     is_typed, lines = sys.stdin.isatty(), list[str]()
     while True:
         line = input("[you] " if not lines else "... ") if is_typed else _piped()

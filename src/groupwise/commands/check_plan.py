@@ -1,4 +1,4 @@
-"""groupwise check --gpu: what a recipe would need on GPUs that are not here."""
+"""This is ``groupwise check --gpu``: it says what a recipe would need on GPUs that are not here."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def print_plan(recipe: Run, chosen: Namespace) -> int:
 
 
 def plan_lines(name: str, found: Plan) -> list[str]:
-    """What a plan says, a line for memory, time and the bottleneck."""
+    """Returns what a plan says: a line each for memory, time and the bottleneck."""
     from groupwise.preflight.cost import duration, size
 
     memory = ", ".join(f"{part} {size(value)}" for part, value in found.memory.items() if value)
@@ -88,7 +88,7 @@ def work_of(recipe: Run, stage: Stage) -> Work:
 
 
 def shape_of_first(recipe: Run) -> Shape:
-    """The shape of the run's first model."""
+    """Returns the shape of the run's first model."""
     from groupwise.learners import NewModel
     from groupwise.learners.shape import shape_of
 

@@ -1,8 +1,7 @@
-"""groupwise compare: runs side by side, seeds of one recipe together, at an equal budget."""
+"""This is ``groupwise compare``: it sets runs side by side at an equal budget, seeds of one recipe together."""
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,18 +22,20 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.comparison.settings import settings_of
     from groupwise.comparison.tables import compare_runs
     from groupwise.comparison.words import plain, remarks, tables
-    from groupwise.storage.atomic import write_atomically
+    from groupwise.storage.named_file import refuse_place, write_named, write_named_json
 
+    for place in filter(None, (chosen.json, chosen.html)):
+        refuse_place(Path(place))
     found = compare_runs(settings_of(chosen.runs), chosen.axis, chosen.stage)
     _print(tables(found), remarks(found))
     if chosen.json:
-        write_atomically(Path(chosen.json), json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n")
+        write_named_json(Path(chosen.json), plain(found))
         print(visible(f"written: {chosen.json}"))
     if chosen.html:
-        from groupwise.view.export import write_page
+        from groupwise.view.export import document
 
         shown = {"tables": tables(found), "remarks": remarks(found)}
-        write_page([run.directory for each in found.settings for run in each.runs], Path(chosen.html), shown)
+        write_named(Path(chosen.html), document([run for each in found.settings for run in each.runs], shown))
         print(visible(f"written: {chosen.html}"))
     return 0
 
@@ -62,7 +63,7 @@ def _print(tables: Sequence[tuple[str, list[str], list[list[str]]]], remarks: Se
 
 
 def _width(table: tuple[str, list[str], list[list[str]]]) -> int:
-    """Of a table in which nothing is broken, where nobody watches a terminal."""
+    """Returns how wide a table is in which nothing is broken, for where nobody watches a terminal."""
     columns = zip(table[1], *table[2], strict=True)
     return sum(max(map(len, column)) + 2 for column in columns) + 2
 

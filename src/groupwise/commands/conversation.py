@@ -66,6 +66,7 @@ class Conversation:
 
     @property
     def has_template(self) -> bool:
+        """Says whether the model's tokenizer has a chat template."""
         return self.renderer.tokenizer.chat_template is not None
 
     def ask(self, said: str, on_text: Callable[[str], None], is_stopped: Callable[[], bool] = lambda: False) -> Answer:
@@ -121,5 +122,5 @@ class Conversation:
 
 
 def _encodable(text: str) -> str:
-    """Without the lone surrogates that stand for bytes a terminal sent and no encoding knows."""
+    """Returns a text without the lone surrogates that stand for bytes a terminal sent and no encoding knows."""
     return text.encode("utf-8", "replace").decode()

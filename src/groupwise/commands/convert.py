@@ -1,4 +1,4 @@
-"""groupwise convert: a script of TRL, verl or OpenRLHF as a recipe."""
+"""This is ``groupwise convert``: it writes a script of TRL, verl or OpenRLHF as a recipe."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _stem(given: Sequence[str]) -> str:
 
 
 def _name(out: Path) -> str:
-    """A run's name: the file's."""
+    """Returns a run's name, which is the file's."""
     return re.sub(r"[^\w-]+", "_", out.stem) or "converted"
 
 

@@ -1,4 +1,5 @@
-"""groupwise corpus: a training corpus out of a crawl, and benchmark questions kept out of any data."""
+"""This is ``groupwise corpus``: it makes a training corpus out of a crawl, and keeps benchmark questions out of any
+data."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ groupwise corpus PART --help tells more of each.
 
 
 def execute(arguments: Sequence[str]) -> int:
-    """Runs one part of it."""
+    """Runs one of the commands about corpora."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE.format(parts="\n".join(f"  {name:<8} {summary}" for name, summary in PARTS.items())), end="")
         return 0

@@ -1,4 +1,4 @@
-"""groupwise corpus build: a web crawl becomes a training corpus."""
+"""This is ``groupwise corpus build``: a web crawl becomes a training corpus."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def read(arguments: Sequence[str]) -> tuple[Namespace, Corpus]:
     rest = words_of(replace(flag, values=tuple(truths.get(each, each) for each in flag.values)) for flag in numbers)
     chosen = known.parse_args([*before, *words_of(flag for flag in flags if "." not in flag.name)])
     from groupwise.commands.options import parse_value
-    from groupwise.config.ranges import refuse_numbers
+    from groupwise.config.ranges import refuse_options
     from groupwise.corpus import settings
 
     for name in ("crawl", "seed", "out"):
@@ -84,7 +84,7 @@ def read(arguments: Sequence[str]) -> tuple[Namespace, Corpus]:
         benchmarks=chosen.benchmarks or corpus.decontaminate.benchmarks,
     )
     corpus = replace(corpus, decontaminate=rule)
-    refuse_numbers(corpus, "--")
+    refuse_options(corpus, "--")
     return chosen, corpus
 
 

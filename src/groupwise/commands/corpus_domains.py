@@ -1,4 +1,5 @@
-"""groupwise corpus domains: of which domains much was collected, and a file in which a person says what is wanted."""
+"""This is ``groupwise corpus domains``: it says of which domains much was collected, and writes a file in which a
+person says what is wanted."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _cleaned(stage: Stage, index: Index) -> Stage:
 
 
 def _texts(row: Example) -> dict[str, object]:
-    """All that a row may teach: what was read of it and every column."""
+    """Returns all that a row may teach: what was read of it and every column."""
     return {"prompt": row.prompt, "completion": row.completion, **row.columns}
 
 

@@ -1,4 +1,4 @@
-"""groupwise doctor machine: what this machine has, what is slower on it, and why."""
+"""This is ``groupwise doctor machine``: it says what this machine has, what is slower on it, and why."""
 
 from __future__ import annotations
 

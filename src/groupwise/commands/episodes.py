@@ -35,8 +35,8 @@ class Player:
     show: Show
 
     def play(self, example: Example) -> Rollout:
-        """One episode of a row. Raises UserError where its environment does not begin, or what it says first leaves no
-        room for an answer."""
+        """Plays one episode of a row. Raises UserError where its environment does not begin, or what it says first
+        leaves no room for an answer."""
         from groupwise.rewards.scoring import score_rollouts
         from groupwise.sources.episodes import play
 
@@ -88,8 +88,8 @@ class Player:
 
 
 def ending(rollout: Rollout, name: str) -> str:
-    """How an episode ended, in one line: reward, verdict, stop reason, turns, and what the environment ``name`` counted
-    or why it failed."""
+    """Says in one line how an episode ended: reward, verdict, stop reason, turns, and what the environment ``name``
+    counted or why it failed."""
     reward = "no reward" if rollout.reward is None else f"reward {rollout.reward:g}"
     verdict = {None: "", True: ", success", False: ", no success"}[rollout.correct]
     turns = counted(len(rollout.turns), "turn")
@@ -110,14 +110,16 @@ class EchoEngine(RolloutEngine):
         self.version, self.context_tokens = engine.version, engine.context_tokens
 
     def load(self, weights: Iterable[Any], version: int) -> None:
+        """Loads weights into the engine behind it."""
         self.engine.load(weights, version)
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
+        """Opens a stream that shows each token of its completions as it is sampled."""
         return _EchoStream(self.engine.stream(sampling, every_token=True), self.decode, self.show)
 
 
 class _EchoStream(Stream):
-    """Of one completion at a time."""
+    """This stream shows one completion at a time."""
 
     def __init__(self, stream: Stream, decode: Callable[[list[int]], str], show: Show) -> None:
         self.stream, self.decode, self.show = stream, decode, show
@@ -157,11 +159,14 @@ class Person(RolloutEngine):
         """Does nothing: a person has no weights."""
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
+        """Opens a stream whose completions a person types."""
         return _PersonStream(self.ask, sampling)
 
 
 @dataclass
 class _PersonStream(Stream):
+    """This stream asks a person for one completion after the other."""
+
     ask: Ask
     sampling: Sampling
     count: int = 0

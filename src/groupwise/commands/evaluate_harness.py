@@ -1,4 +1,5 @@
-"""groupwise evaluate --harness lm-eval: its thousands of tasks, sampled by our engine, with our intervals."""
+"""This is ``groupwise evaluate --harness lm-eval``: thousands of tasks of that package, sampled by our engine, with our
+intervals."""
 
 from __future__ import annotations
 
@@ -52,13 +53,13 @@ def evaluate_harness(chosen: Namespace) -> int:
         done.append(run_harness(GroupwiseLM(source, device, chosen.dtype, most, chosen.seed), plan))
     _print(names, done)
     if chosen.json:
-        from groupwise.storage.atomic import write_json
+        from groupwise.storage.named_file import write_named_json
 
         models = [
             {"model": source, "harness": "lm-eval", "results": each.to_json()}
             for source, each in zip(sources, done, strict=True)
         ]
-        write_json(Path(chosen.json), {"models": models})
+        write_named_json(Path(chosen.json), {"models": models})
     return 0
 
 

@@ -1,4 +1,5 @@
-"""groupwise evaluate on benchmarks by name: each of them asked and judged by itself, all in one table."""
+"""This is ``groupwise evaluate`` on benchmarks by name: each of them is asked and judged by itself, all in one
+table."""
 
 from __future__ import annotations
 
@@ -47,11 +48,11 @@ def add_suite_options(known: ArgumentParser) -> None:
 
 
 def are_suites(chosen: Namespace) -> bool:
-    """Whether the options ask for benchmarks. ``gsm8k`` alone is the task of that name, with its own rule.
+    """Says whether the options ask for benchmarks. ``gsm8k`` alone is the task of that name, with its own rule.
 
     Raises UserError where some of the tasks are none, or options do not go together.
     """
-    from groupwise.tasks.suites import SUITES
+    from groupwise.tasks.suite_table import SUITES
     from groupwise.tasks.values import nearest
 
     said = [name for name in OF_SUITES if vars(chosen)[name] not in (None, False)]
@@ -92,12 +93,12 @@ def evaluate_suites(chosen: Namespace, said: Mapping[str, Any], plan: HeldOut) -
     results = SuiteResults(names, done, found, tuple(chosen.in_domain or ()))
     _print(results)
     if chosen.json:
-        from groupwise.storage.atomic import write_json
+        from groupwise.storage.named_file import write_named_json
 
         values = results.to_json()
         for source, model in zip(sources, values["models"], strict=True):
             model["model"] = source
-        write_json(Path(chosen.json), values)
+        write_named_json(Path(chosen.json), values)
     return 0
 
 
@@ -128,13 +129,13 @@ def _evaluated(
 
 
 def contaminated(tasks: Mapping[str, Task], files: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Of each benchmark the ids of the problems whose questions stand in training data. Raises UserError for data that
-    cannot be read."""
+    """Returns of each benchmark the ids of the problems whose questions stand in training data. Raises UserError for
+    data that cannot be read."""
     from groupwise.corpus.benchmarks import Item
     from groupwise.corpus.decontamination import Index, NGrams
     from groupwise.corpus.rows import check_rows
     from groupwise.tasks.files import read_rows
-    from groupwise.tasks.suites import SUITES
+    from groupwise.tasks.suite_table import SUITES
 
     rows = [(name, row) for file in files for name, row in read_rows(file)]
     print(visible(f"looking for the questions in {counted(len(rows), 'row')} of {', '.join(files)}"), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What ``groupwise evaluate`` shows of itself while it goes on."""
+"""This module shows how far ``groupwise evaluate`` has come while it goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""groupwise explain: what a method does to each token, as formulas, numbers and words."""
+"""This is ``groupwise explain``: it says what a method does to each token, as formulas, numbers and words."""
 
 from __future__ import annotations
 
@@ -163,10 +163,10 @@ def _method(name: str, options: Sequence[str]) -> Method:
 
 def _refuse_as_run(recipe: str, algorithm: Algorithm) -> None:
     """Raises UserError for what a run refuses, whatever the task: no number could say what it would do."""
-    from groupwise.config.ranges import refuse_numbers
+    from groupwise.config.ranges import refuse_options
     from groupwise.training.combinations import complaints
 
-    refuse_numbers(algorithm, "--algorithm.")
+    refuse_options(algorithm, "--algorithm.")
     complaint = next(complaints(algorithm), None)
     if complaint:
         raise UserError(f"{recipe}: {complaint}; a run refuses it, too")

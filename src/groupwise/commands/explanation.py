@@ -114,6 +114,7 @@ class Page:
         self.labelled("tokens pushed", f"{found.opposed:.1%} in opposite directions, {alone}")
 
     def table(self, table: Table) -> None:
+        """Prints a table as rich made it."""
         self.console.print(table)
 
     def _describe(self, method: Method, at_length: bool) -> None:
@@ -140,6 +141,7 @@ class Page:
             self._blank()
 
     def heading(self, text: str) -> None:
+        """Prints a heading."""
         self.paragraph(text, 0, "bold")
 
     def labelled(self, label: str, text: str, style: str = "") -> None:

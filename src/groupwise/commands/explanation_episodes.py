@@ -55,7 +55,7 @@ def _who(part: Part) -> str:
 
 
 def _worth(part: Part, placed: Mapping[int, float], names: Sequence[str], found: Sequence[Tokens | None]) -> Text:
-    """``12 tokens, reward +0.25; A +0.5000, push +0.0123``; with two methods a line for each."""
+    """Writes ``12 tokens, reward +0.25; A +0.5000, push +0.0123``; with two methods it writes a line for each."""
     indent = f"  {'':<{LABEL}}"
     words = Text(f"{indent}{counted(part.end - part.begin, 'token')}", style="dim")
     if part.end - 1 in placed:

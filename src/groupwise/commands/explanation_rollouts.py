@@ -59,7 +59,7 @@ def show(page: Page, name: str, rows: Sequence[Row], drawn: Sequence[StepBatch],
 
 
 def _by_row(drawn: StepBatch, numbers: Numbers) -> dict[int, Tokens]:
-    """Row number -> what the method makes of it; what it leaves out is not there."""
+    """Returns what the method makes of each row, by its number; what it leaves out is not there."""
     numbered = [row for group in drawn.rows for row in group]
     return dict(zip(numbered, numbers.responses(), strict=True))
 
@@ -86,7 +86,7 @@ def _table(names: Sequence[str], lines: Sequence[Line], letters: int) -> Table:
 
 
 def _lines(rows: Sequence[Row], by_row: Sequence[Mapping[int, Tokens]]) -> list[Line]:
-    """Group by group; rollouts of a group that look alike share a line."""
+    """Returns lines group by group; rollouts of a group that look alike share a line."""
     found: dict[tuple[int, str], Line] = {}
     for number, row in enumerate(rows):
         cells = [Text(_reward(row)), Text(_size(row))]
@@ -98,7 +98,7 @@ def _lines(rows: Sequence[Row], by_row: Sequence[Mapping[int, Tokens]]) -> list[
 
 
 def _size(row: Row) -> str:
-    """How many tokens the policy sampled; of an episode also in how many turns."""
+    """Says how many tokens the policy sampled; of an episode also in how many turns."""
     return f"{sum(row['mask'])}" + (f" in {len(row['turns'])}" if row.get("stop") is not None else "")
 
 
@@ -125,7 +125,7 @@ def _said(found: Totals, numbers: Numbers) -> str:
 
 
 def _flat(rows: Sequence[Row], found: Mapping[int, Tokens]) -> list[float]:
-    """Of all rows in order; 0 for what is left out."""
+    """Returns the coefficients of all rows in order; 0 for what is left out."""
     lists = (found[n].coefficients if n in found else [0.0] * len(row["mask"]) for n, row in enumerate(rows))
     return [value for values in lists for value in values]
 

@@ -85,7 +85,8 @@ def token_tables(case: Case, columns: Sequence[Column], width: int) -> tuple[lis
 
 
 def _parted(columns: Sequence[Column], shown: int, room: int) -> Iterator[list[Column]]:
-    """All side by side where there is room; else what is given above what is made of it, or more parts."""
+    """Yields all columns side by side where there is room; else what is given above what is made of it, or more
+    parts."""
     wide = [_width(column, shown) for column in columns]
     part: list[Column] = []
     left = room

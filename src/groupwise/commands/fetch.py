@@ -1,4 +1,4 @@
-"""groupwise fetch: a small real model as a directory to train."""
+"""This is ``groupwise fetch``: it makes a small real model a directory to train."""
 
 from __future__ import annotations
 

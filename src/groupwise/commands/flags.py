@@ -14,7 +14,7 @@ SHOWN_LETTERS = 60
 
 @dataclass(frozen=True)
 class Flag:
-    """One option with its values, and where it stands."""
+    """This is one option with its values, and where it stands."""
 
     name: str
     """Without the dashes before it: ``grpo.algorithm.kl.coefficient``."""
@@ -63,7 +63,7 @@ def underscored(word: str) -> str:
 
 
 def is_option(word: str) -> bool:
-    """Whether a word names an option: ``--steps``, ``-x``; ``-1`` is a number, and ``-`` a file."""
+    """Says whether a word names an option: ``--steps``, ``-x``; ``-1`` is a number, and ``-`` a file."""
     return word.startswith("--") or bool(re.fullmatch(r"-[A-Za-z]", word))
 
 

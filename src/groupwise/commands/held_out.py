@@ -37,7 +37,7 @@ def read_held_out(given: Sequence[str]) -> tuple[str | dict[str, str] | None, fl
 
 
 def _named(text: str) -> tuple[str, str]:
-    """``NAME=FILE``; a path that has a = in it and is there is a file."""
+    """Reads ``NAME=FILE``; a path that has a = in it and is there is a file."""
     name, equals, file = text.partition("=")
     if not equals or Path(text).exists() or "/" in name:
         return Path(text).name.partition(".")[0], text

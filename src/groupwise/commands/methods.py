@@ -1,4 +1,4 @@
-"""groupwise methods: what ships, a line each."""
+"""This is ``groupwise methods``: it prints what ships, a line each."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def documentation(name: str) -> str:
 
 
 def _letters(name: str) -> str:
-    """What is left of a name without its punctuation: ``++`` and ``_pp`` are plus plus."""
+    """Returns what is left of a name without its punctuation: ``++`` and ``_pp`` are plus plus."""
     spelt = re.sub(r"\+\+|_pp(?=_|$)", "plusplus", name.lower())
     return "".join(letter for letter in spelt if letter.isalnum())

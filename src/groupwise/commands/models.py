@@ -1,4 +1,4 @@
-"""A model directory or hub name, opened to sample from: what evaluate and chat share."""
+"""This module opens a model directory or hub name to sample from; evaluate and chat share it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""groupwise new: a small task of one's own, all running."""
+"""This is ``groupwise new``: it writes a small task of one's own, all running."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _written(name: str, text: str, path: Path) -> str:
 
 
 def _inline(value: Any) -> str:
-    """TOML of a value that JSON knows."""
+    """Returns the TOML of a value that JSON knows."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_quoted(key)} = {_inline(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

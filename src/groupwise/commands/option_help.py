@@ -1,4 +1,4 @@
-"""The page of ``groupwise run RECIPE --help``: what most people set first, a slot that is off as one line.
+"""This module prints the page of ``groupwise run RECIPE --help``.
 
 It is one column at every width, and of at most 100 letters, since a longer line is not read.
 """
@@ -163,7 +163,7 @@ class Page:
         return {prefix: groups[prefix] for prefix in sorted(groups, key=place)}
 
     def _first_rows(self) -> list[tuple[str, str]]:
-        """The first box: every option in one line."""
+        """Returns the first box, which has every option in one line."""
         own = [[self._own_row(name) for name in names if name in self.own] for names in (OWN_FIRST, OWN_LAST)]
         rows = [*own[0], *(self._row(name, self._briefest(name)) for name in self.first), *own[1]]
         names = [*(name for name in OWN_FIRST if name in self.own), *self.first]
@@ -188,7 +188,7 @@ class Page:
         return f"--{name} {value}".rstrip(), (action.help or "").replace("%%", "%")
 
     def _sections(self) -> Iterator[str]:
-        """Slot after slot, and those that are off as a line each."""
+        """Yields slot after slot, and those that are off as a line each."""
         off = []
         for prefix, names in self._groups().items():
             if self._is_off(prefix) and not self.everything:
@@ -224,7 +224,7 @@ class Page:
         return next(words, self.options.names.short(name))
 
     def _named(self, name: str) -> str:
-        """Its slot and its own name, behind the stage's where there are several."""
+        """Returns an option's slot and own name, behind the stage's where there are several."""
         parts = [part for part in name.split(".") if part != "algorithm"]
         spelling = ".".join(parts if len(parts) < 3 or parts[0] != "learner" else parts[1:])
         return spelling if self.options.names.candidates(spelling) == [name] else name
@@ -250,7 +250,7 @@ def _heading(prefix: str) -> str:
 
 
 def _default(action: Action | Any) -> str:
-    """What an option is if it is not given, as its help has it."""
+    """Returns what an option is if it is not given, as its help has it."""
     _, mark, rest = " ".join(str(action.help).split()).partition("(default: ")
     return rest[:-1] if mark and rest.endswith(")") else ""
 

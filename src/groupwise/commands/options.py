@@ -169,12 +169,12 @@ def _unwrapped(source: Any) -> Any:
 
 
 def _types(source: Any) -> dict[str, Any]:
-    """What its options hold, by name."""
+    """Returns what the options of a value hold, by name."""
     return get_type_hints(type(source), include_extras=True)
 
 
 def _tunable(stage: Stage) -> Any:
-    """Without the task: it has no numbers, and tyro would look at every one of its rows."""
+    """Returns a stage without its task, which has no numbers, and of which tyro would look at every row."""
     values = {option.name: getattr(stage, option.name) for option in fields(stage)}
     return TunableStage(**values | {"task": Task(stage.task.name, ())})
 
@@ -208,7 +208,7 @@ def _said(flag: Flag) -> str:
 
 
 def parse_value(view: type, default: Any, arguments: Sequence[str], program: str) -> Any:
-    """What tyro makes of it; its boxed errors become one line."""
+    """Returns what tyro makes of the words; its boxed errors become one line of a UserError."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -233,7 +233,7 @@ def _has_words(line: str) -> bool:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    """Of the same last word; else the most alike, by the whole and by the last word."""
+    """Returns a known option of the same last word; else the most alike, by the whole and by the last word."""
     last = name.rpartition(".")[2].lstrip("-")
     ends = [option for option in known if option.rpartition(".")[2].lstrip("-") == last]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)

@@ -21,7 +21,7 @@ def add_process_option(parser: ArgumentParser) -> None:
 
 
 def started_by_torchrun() -> bool:
-    """Whether this process is one of several that somebody else started."""
+    """Says whether this process is one of several that somebody else started."""
     from groupwise.learners.launch import started_by_torchrun
 
     return started_by_torchrun()

@@ -39,7 +39,7 @@ class RecipeFile:
 
     @property
     def options(self) -> list[str]:
-        """``--model`` ... of the function's parameters."""
+        """Returns the options of the function's parameters: ``--model`` and so on."""
         return [f"--{name}" for name in self._parameters]
 
     def make(self, arguments: Sequence[str]) -> Run:
@@ -110,7 +110,8 @@ def errors_in(path: Path) -> Iterator[None]:
 
 
 def _place(error: BaseException, path: Path) -> str:
-    """``recipe.py:7 (x = 1 / 0), called at recipe.py:12 (run = made())``: the lines in the recipe's own folder."""
+    """Writes ``recipe.py:7 (x = 1 / 0), called at recipe.py:12 (run = made())``, of the lines in the recipe's own
+    folder."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _named(frame.filename, path)] or frames[-1:]
     return ", called at ".join(
@@ -132,7 +133,7 @@ def _named(filename: str, path: Path) -> str:
 
 
 def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, path: Path, taken: Sequence[str]) -> None:
-    """One parameter as an option. What is not given stays out, so that the function's own default holds."""
+    """Makes one parameter an option. What is not given stays out, so that the function's own default holds."""
     option, default = f"--{parameter.name}", parameter.default
     members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
     kinds = [kind for kind in members if kind is not NoneType]

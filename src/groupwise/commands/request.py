@@ -47,7 +47,7 @@ class Request:
 
     @property
     def is_file(self) -> bool:
-        """Whether a recipe file is run, and no method."""
+        """Says whether a recipe file is run, and no method."""
         return is_recipe_file(self.subject)
 
     def without(self, names: Container[str]) -> tuple[list[Flag], Request]:
@@ -90,7 +90,7 @@ class Request:
         return [what, *own, *of_file, *self.numbers(recipe, others), *templates]
 
     def _template(self, recipe: Run) -> tuple[dict[str, Any], Request]:
-        """What templates are given, and the request without it; a stage may be called chat."""
+        """Returns what templates are given, and the request without it; a stage may be called chat."""
         if any(f"{stage.name}." == CHAT for stage in recipe.stages):
             return {}, self
         of_line, line = template_arguments(self.line)
@@ -99,7 +99,7 @@ class Request:
 
 
 def is_recipe_file(name: str) -> bool:
-    """Whether it names a Python file, and no method."""
+    """Says whether the name is that of a Python file, and of no method."""
     return name.endswith(".py")
 
 
@@ -136,7 +136,7 @@ def read_request(arguments: Sequence[str], parser: Parser, usage: str) -> Reques
 
 
 def _from_options(line: Sequence[Flag], before: Sequence[str]) -> tuple[str, list[Flag]]:
-    """What is run, and the flags of the file that ``--options`` names. The command line's word goes before the
+    """Returns what is run, and the flags of the file that ``--options`` names. The command line's word goes before the
     file's."""
     subject = before[0] if before else ""
     refuse_twice([flag for flag in line if flag.name == "options"])

@@ -1,4 +1,4 @@
-"""groupwise run: a recipe file, or a method by its name on a model and data."""
+"""This is ``groupwise run``: it trains by a recipe file, or by a method's name on a model and data."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _execute(arguments: Sequence[str]) -> int:
 
 
 def _parser(for_method: bool) -> ArgumentParser:
-    """Of what is not the recipe's: where to run, and for a method on what."""
+    """Returns the parser of what is not the recipe's: where to run, and for a method on what."""
     known = parser("run", "Train: a recipe file, or a method by its name on your model and data.", EXAMPLES, USAGE)
     known.add_argument("recipe", help="a Python file that defines run = Run(...), or a method such as grpo or sft")
     known.add_argument("--out", metavar="DIR", help="the run's directory (runs/NAME)")
@@ -235,7 +235,8 @@ def _from_method(request: Request) -> Run:
 
 
 def _one_stage(method: str, algorithm: Algorithm, model: str | NewModel, task: Task) -> Run:
-    """With the numbers that the method's module has in ``run_defaults``: fields of Stage and Local by name."""
+    """Returns a run of one stage, with the numbers that the method's module has in ``run_defaults``: fields of Stage
+    and Local by name."""
     from groupwise.explain.presets import run_defaults
     from groupwise.learners import Local
     from groupwise.runs.recipe import Run

@@ -1,4 +1,5 @@
-"""``groupwise new NAME``: a small task of one's own, all of it running: data, reward, test, recipe."""
+"""This module writes what ``groupwise new NAME`` makes: a small task of one's own with data, reward, test and recipe,
+all of it running."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""groupwise serve: OpenAI's interface on this machine over a model, so that any agent program can be run against it and
-its conversations kept as rollouts."""
+"""This is ``groupwise serve``: OpenAI's interface on this machine over a model, so that any agent program can be run
+against it and its conversations become rollouts."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _parser() -> ArgumentParser:
 
 
 def _token() -> str:
-    """The token of the environment, or a new one."""
+    """Returns the token of the environment, or a new one."""
     token = os.environ.get(TOKEN_VARIABLE)
     if token is None:
         return secrets.token_urlsafe(24)

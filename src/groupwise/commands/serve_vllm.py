@@ -1,5 +1,5 @@
-"""groupwise serve MODEL --vllm: starts a vLLM server in an environment of its own, with the flags that a run needs, and
-ends it with itself."""
+"""This is ``groupwise serve MODEL --vllm``: it starts a vLLM server in an environment of its own, with the flags that a
+run needs, and ends with it."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Pair:
                 self.stop.set()
 
     def _columns(self, console: Console, lines: int | None = None) -> RenderableType:
-        """All of it, or the last lines that a terminal has room for."""
+        """Returns all of both answers, or the last lines that a terminal has room for."""
         from rich.box import MINIMAL
         from rich.table import Table
         from rich.text import Text

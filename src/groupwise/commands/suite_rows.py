@@ -72,7 +72,7 @@ def _pooled(results: SuiteResults, domain: str, names: Sequence[str]) -> list[st
 
 
 def _measures(done: Evaluation) -> dict[str, Measure]:
-    """Greedy accuracy, and pass@k and maj@k of the largest k; of one sample a problem pass@1."""
+    """Returns greedy accuracy, and pass@k and maj@k of the largest k; of one sample a problem pass@1."""
     largest = max(done.pass_at, default=1)
     found = {"greedy": done.greedy}
     if largest == 1:
@@ -90,7 +90,7 @@ def _found(results: SuiteResults, name: str) -> str:
 
 
 def remarks(results: SuiteResults) -> Iterator[str]:
-    """What a reader must know to read the table right."""
+    """Yields what a reader must know to read the table right."""
     for name, done in results.benchmarks.items():
         first = done[0]
         if first.prompts_too_long:

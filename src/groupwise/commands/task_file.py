@@ -17,7 +17,7 @@ EXPECTED = "task = Task(...), or run = Run(...) whose stages have one"
 
 
 def is_task_file(spec: str) -> bool:
-    """Whether a task's name is that of a Python file, perhaps with a name in it."""
+    """Says whether a task's name is that of a Python file, perhaps with a name in it."""
     return spec.endswith(".py") or ".py:" in spec
 
 
@@ -47,7 +47,7 @@ def _named(namespace: dict[str, Any], name: str) -> Any:
 
 
 def _only(namespace: dict[str, Any]) -> Any:
-    """``task``, the only task, or ``run``; a function is called where all of its parameters have a default."""
+    """Returns ``task``, the only task, or ``run``; a function is called where all of its parameters have a default."""
     tasks = [value for value in namespace.values() if isinstance(value, Task)]
     if isinstance(namespace.get("task"), Task):
         return namespace["task"]

@@ -1,4 +1,5 @@
-"""Every number of a recipe has a range, declared beside it: ``rate: Annotated[float, "[0, 1)"]``.
+"""Every number of a recipe has a range, declared beside it: ``rate: Annotated[float, "[0, 1)"]``, and a choice between
+words names them: ``place: Literal["objective", "reward"]``.
 
 An interval is written as in mathematics: a square bracket holds its end, a round one does not, and ``inf`` has none.
 A number without one must be finite. What is declared is looked at in one place, whatever the number came through: the
@@ -12,10 +13,11 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from numbers import Integral, Real
 from types import UnionType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from groupwise.errors import UserError
 
@@ -35,6 +37,31 @@ def in_words(interval: str, whole: bool = False) -> str:
     ends = [f"{least} {low:g}"] * math.isfinite(low) + [f"{most} {high:g}"] * math.isfinite(high)
     kind = "a whole number" if whole else "a number" if ends else "a finite number"
     return ", ".join((kind, " and ".join(ends))) if ends else kind
+
+
+def refuse_options(value: Any, prefix: str) -> None:
+    """Raises UserError for the first number, word or truth value of a dataclass, or of those inside it, that is none of
+    those declared."""
+    refuse_numbers(value, prefix)
+    for option, word, allowed in words(value, prefix):
+        if not any(word is one or (type(word) is type(one) and word == one) for one in allowed):
+            names = [str(one).lower() if isinstance(one, bool) else str(one) for one in allowed]
+            near = get_close_matches(str(word), names, n=1)
+            hint = f"; perhaps you meant {near[0]}" if near else ""
+            raise UserError(f"{option} is {word!r}{hint}; expected {', '.join(names[:-1])} or {names[-1]}")
+
+
+def words(value: Any, prefix: str = "--") -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
+    """Yields ``(option, value, allowed values)`` of every choice between words or truth values in a dataclass and in
+    those inside it."""
+    declared = _choices(type(value))  # type: ignore[arg-type]
+    for each in fields(value):
+        inner, allowed = getattr(value, each.name), declared[each.name]
+        if allowed and inner is not None:
+            for word in inner if isinstance(inner, tuple) else (inner,):
+                yield f"{prefix}{each.name}", word, allowed
+        if is_dataclass(inner) and not isinstance(inner, type):
+            yield from words(inner, f"{prefix}{each.name}.")
 
 
 def refuse_numbers(value: Any, prefix: str) -> None:
@@ -63,12 +90,38 @@ def numbers(value: Any, prefix: str = "--") -> Iterator[tuple[str, Any, str, boo
 @lru_cache(maxsize=1024)
 def _declared(kind: type[Any]) -> Mapping[str, tuple[str | None, frozenset[Any]]]:
     """Of each field its interval, None where none is declared, and what it is made of."""
+    return {name: (_interval(hint), frozenset(_kinds(hint))) for name, hint in _hints(kind).items()}
+
+
+@lru_cache(maxsize=1024)
+def _choices(kind: type[Any]) -> Mapping[str, tuple[Any, ...]]:
+    """Of each field the values that it can be chosen from; none where it is anything else than a choice."""
+    return {name: tuple(_allowed(hint)) for name, hint in _hints(kind).items()}
+
+
+def _hints(kind: type[Any]) -> Mapping[str, Any]:
     try:
         hints: Mapping[str, Any] = typing.get_type_hints(kind, include_extras=True)
     except (NameError, TypeError):  # a class of the user's own, whose names are not there at run time
         hints = {}
-    of_fields = {each.name: hints.get(each.name) for each in fields(kind)}
-    return {name: (_interval(hint), frozenset(_kinds(hint))) for name, hint in of_fields.items()}
+    return {each.name: hints.get(each.name) for each in fields(kind)}
+
+
+def _allowed(hint: Any) -> Iterator[Any]:
+    """The values of a choice, also of one that may be None; nothing of a hint that allows anything else."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        yield from _allowed(typing.get_args(hint)[0])
+    elif origin is Literal:
+        yield from typing.get_args(hint)
+    elif hint is bool:
+        yield from (True, False)
+    elif origin in (typing.Union, UnionType):
+        parts = [tuple(_allowed(part)) for part in typing.get_args(hint) if part is not type(None)]
+        yield from (value for part in parts for value in part if all(parts))
+    elif origin is tuple:
+        parts = [tuple(_allowed(part)) for part in typing.get_args(hint)[:1]]
+        yield from (value for part in parts for value in part)
 
 
 def _interval(hint: Any) -> str | None:
@@ -94,7 +147,10 @@ def _lies_in(value: Any, interval: str, whole: bool) -> bool:
         return False
     low, high, holds_low, holds_high = _read(interval)
     number: Any = value
-    if not math.isfinite(number):
+    try:
+        if not math.isfinite(number):
+            return False
+    except OverflowError:  # a whole number beyond every float
         return False
     return (low <= number if holds_low else low < number) and (number <= high if holds_high else number < high)
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from groupwise.corpus.addresses import normal_form
 from groupwise.corpus.http_messages import HEAD_BYTES, MEGABYTE, NoPage, Read, charset_of, message_of, page_body
 
+CUT = "cut record"
 SUFFIXES = (".warc", ".warc.gz", ".warc.zst")
 
 
@@ -53,13 +54,19 @@ def read_archive(path: Path, read: Read) -> Iterator[RawPage | Refused]:
             last = start
             stream.seek(start)
             try:
+                cut = False
                 for record in _records(stream):
                     here = start + record.stream_pos
                     same, last = same + 1 if here == last and same else 1, here
-                    yield _page(record, f"{path.name}:{last}" + (f"#{same}" if same > 1 else ""), read)
+                    page = _page(record, f"{path.name}:{last}" + (f"#{same}" if same > 1 else ""), read)
+                    yield page
+                    cut = isinstance(page, Refused) and page.reason == CUT
                 stopped = "" if stream.tell() >= size else "the reader stopped"
             except (OSError, ValueError, RuntimeError, EOFError) as error:
                 stopped = str(error)[:200] or type(error).__name__
+        if not stopped and cut and path.suffix == ".warc":  # its length may be a lie that hides others
+            start = _next_record(path, last + 1)
+            continue
         if not stopped:
             return
         following = _next_record(path, last + 1)
@@ -111,7 +118,7 @@ def _page(record: Any, name: str, read: Read) -> RawPage | Refused:
         block = record.reader.read(int(read.megabytes * MEGABYTE) + HEAD_BYTES)
         said = str(headers.get("Content-Length") or "")
         if said.isdigit() and len(block) < min(int(said), int(read.megabytes * MEGABYTE) + HEAD_BYTES):
-            raise NoPage("cut record", f"{len(block):,} of {int(said):,} bytes")
+            raise NoPage(CUT, f"{len(block):,} of {int(said):,} bytes")
         if not url:
             raise NoPage("no address")
         try:

@@ -98,16 +98,20 @@ class FastText:
         os.replace(partial, path)
         return counts
 
-    def level(self, wanted: Sequence[str], random: Sequence[str], path: Path) -> float:
-        """The mean score of wanted pages by a classifier that did not see them: each half is scored by the other's."""
-        scores: list[float] = []
+    def held_out(self, wanted: Sequence[str], random: Sequence[str], path: Path) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The score of every page by a classifier that did not see it, ``[W]`` and ``[R]``: each half is scored by the
+        other's. Of one wanted page alone there are no halves, and nothing is returned."""
+        import numpy
+
+        found = numpy.zeros(len(wanted), numpy.float32), numpy.zeros(len(random), numpy.float32)
+        if len(wanted) < 2:
+            return found[0][:0], found[1][:0]
         for half in (0, 1):
-            rest = wanted[1 - half :: 2]
-            if len(wanted) > 1:
-                self.train(wanted[half::2], random[half::2], path)
-                scores += self.scores(path, rest).tolist()
+            self.train(wanted[half::2], random[half::2], path)
+            for scores, pages in zip(found, (wanted, random), strict=True):
+                scores[1 - half :: 2] = self.scores(path, pages[1 - half :: 2])
         path.unlink(missing_ok=True)
-        return sum(scores) / len(scores) if scores else 1.0
+        return found
 
     def _trained(self, file: str) -> Any:
         """Raises UserError where nothing can be learned. Numbers that overflow are tried again at half the rate."""

@@ -1,17 +1,23 @@
 """This module finds benchmark questions in text, by the n-gram rule of DeepSeekMath (arXiv 2402.03300, section 2.1).
 
-Three rules, each of which says what it found and where:
+Four rules, each of which says what it found and where:
 
 1. *grams*: a run of 10 tokens that the text shares with a benchmark's question (or solution, where that is asked).
-2. *whole item*: a question of 3 to 9 tokens, found whole. Shorter ones are not looked for.
+2. *whole item*: a question of 3 to 9 tokens, found whole; one of fewer than 3 words ("12 + 7 = ?") with its signs, too.
 3. *numbers changed*: at least half of a question's 10-grams are in the text once all numbers count as equal, and the
    question has a number. The paper has no such rule.
+4. *reworded*: at least 0.6 of a question's 5-grams are in one stretch of the text, twice as long as the question, once
+   all numbers count as equal: names were changed, words here and there, sentences stand in another order. The paper
+   has no such rule.
 
-Deviations: the paper does not say what a token is; here it is ``grams``'.
+Deviations: the paper does not say what a token is; here it is ``grams``'. Runs that many items of one benchmark share
+are its template ("Answer the following question and put ..."), and convict nothing; runs that two share are a way of
+asking ("what is its area in square centimeters"), and convict where half of a question's runs are there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +26,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy
 
 from groupwise.corpus.benchmarks import Item, read_benchmarks
-from groupwise.corpus.grams import HASHES, NUMBER, grams, joined, numbers_as_one, plain, separated, shown
+from groupwise.corpus.gram_tables import Table, densest, different, evidence, phrases, telling
+from groupwise.corpus.grams import HASHES, NUMBER, UNSPACED, grams, joined, numbers_as_one, separated
+from groupwise.corpus.plain_text import plain
 
 if TYPE_CHECKING:
     from groupwise.corpus.grams import Hashes
 
-Rule = Literal["grams", "whole item", "numbers changed"]
+Rule = Literal["grams", "whole item", "numbers changed", "reworded"]
+HALF = 0.5
+"""Of a question's runs, where none of those that were found is its own."""
+FEW, STRETCH = 5, 2
+"""Tokens of a run of a question that is reworded, and how much longer than it the stretch of text is."""
+NOT_A_SIGN = re.compile(r"[\s${}\\]")
 VIEWS: tuple[Callable[[str], list[str]], ...] = (separated, joined)
 
 
@@ -41,6 +54,8 @@ class NGrams:
     """Tokens of the shortest question that is looked for whole."""
     changed: Annotated[float, "[0, 1]"] = 0.5
     """Share of a question's runs that convicts where numbers may differ; 0: that rule is off."""
+    reworded: Annotated[float, "[0, 1]"] = 0.6
+    """Share of a question's runs of 5 that convicts in one stretch of text; 0: that rule is off."""
     benchmarks: str = ""
     """A folder that holds ``NAME/test.jsonl``."""
     solutions: bool = False
@@ -64,39 +79,6 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Table:
-    """Numbers of runs, in order, and the item of each: one run may belong to several items."""
-
-    keys: Hashes
-    items: numpy.ndarray
-
-    @classmethod
-    def of(cls, found: Sequence[tuple[int, Hashes]]) -> Table:
-        """Sorts the runs of ``(item, runs)``, each once for an item, however often that is given."""
-        mine: dict[int, list[Hashes]] = {}
-        for item, runs in found:
-            mine.setdefault(item, []).append(runs)
-        unique = [(item, numpy.unique(numpy.concatenate(runs))) for item, runs in mine.items()]
-        keys = numpy.concatenate([runs for _, runs in unique] or [numpy.zeros(0, numpy.uint64)])
-        items = numpy.repeat([item for item, _ in unique], [len(runs) for _, runs in unique]).astype(numpy.int64)
-        order = numpy.argsort(keys, kind="stable")
-        return cls(keys[order], items[order])
-
-    def places(self, runs: Hashes) -> numpy.ndarray:
-        """Indices into ``runs`` of those that are here."""
-        if not len(self.keys) or not len(runs):
-            return numpy.zeros(0, numpy.int64)
-        found = numpy.searchsorted(self.keys, runs)
-        found[found == len(self.keys)] = 0
-        return numpy.flatnonzero(self.keys[found] == runs)
-
-    def items_of(self, run: numpy.uint64) -> numpy.ndarray:
-        """Returns the items that have this run."""
-        first, last = numpy.searchsorted(self.keys, run, "left"), numpy.searchsorted(self.keys, run, "right")
-        return self.items[first:last]
-
-
-@dataclass(frozen=True)
 class Index:
     """An index holds the runs of all items of the benchmarks."""
 
@@ -104,90 +86,154 @@ class Index:
     items: tuple[Item, ...]
 
     @cached_property
+    def _questions(self) -> list[tuple[str, str]]:
+        return [(item.benchmark, item.question) for item in self.items]
+
+    @cached_property
+    def _plain(self) -> list[str]:
+        return [plain(item.question) for item in self.items]
+
+    @cached_property
+    def _runs(self) -> dict[int, Hashes]:
+        """Of each item: the runs of its question that are no template's."""
+        found = [
+            (number, grams(HASHES.of(view(text)), self.rule.size))
+            for number, text in enumerate(self._plain)
+            for view in VIEWS
+        ]
+        return telling(found, self._questions, self.rule.size)
+
+    @cached_property
     def _long(self) -> Table:
-        found = []
+        found = list(self._runs.items())
         for number, item in enumerate(self.items):
-            for text in (item.question, *(item.solutions if self.rule.solutions else ())):
-                bare = plain(text)
-                found += [(number, grams(HASHES.of(view(bare)), self.rule.size)) for view in VIEWS]
-        return Table.of(found)
+            for text in map(plain, item.solutions if self.rule.solutions else ()):
+                found += [(number, grams(HASHES.of(view(text)), self.rule.size)) for view in VIEWS]
+        return Table.of(different(found))
 
     @cached_property
-    def _short(self) -> dict[int, Table]:
-        """By length: questions that are shorter than a run."""
+    def _phrases(self) -> Hashes:
+        """Runs that several questions share: by themselves they are a way of asking."""
+        return phrases(self._runs, self._questions)
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        """Runs of each question."""
+        return [max(len(separated(text)) - self.rule.size + 1, 1) for text in self._plain]
+
+    @cached_property
+    def _whole(self) -> dict[int, Table]:
+        """By length: questions that are shorter than a run, or have none but a template's."""
         found: dict[int, list[tuple[int, Hashes]]] = {}
-        for number, item in enumerate(self.items):
-            bare = plain(item.question)
-            for tokens in (view(bare) for view in VIEWS):
-                if self.rule.shortest <= len(tokens) < self.rule.size:
+        for number, text in enumerate(self._plain):
+            for tokens in (view(text) for view in VIEWS):
+                short = self.rule.shortest <= len(tokens) < self.rule.size
+                if short or (len(tokens) >= self.rule.size and not len(self._runs[number])):
                     found.setdefault(len(tokens), []).append((number, grams(HASHES.of(tokens), len(tokens))))
-        return {length: Table.of(found[length]) for length in sorted(found)}
+        return {length: Table.of(different(found[length])) for length in sorted(found)}
 
     @cached_property
-    def _masked(self) -> tuple[Table, dict[int, int]]:
+    def _signs(self) -> dict[int, str]:
+        """Of items with fewer words than the shortest question that is looked for: every sign of them."""
+        return {
+            number: squeezed(text)
+            for number, text in enumerate(self._plain)
+            if sum(map(is_word, separated(text))) < self.rule.shortest
+        }
+
+    def _masked(self, size: int) -> dict[int, Hashes]:
+        """Of each item: its runs with every number the same."""
+        found = [(number, grams(HASHES.of(numbers_as_one(text)), size)) for number, text in enumerate(self._plain)]
+        return telling(found, self._questions, size)
+
+    @cached_property
+    def _changed(self) -> tuple[Table, dict[int, int]]:
         """Of questions with numbers in them: their runs without, and how many each has."""
-        found = []
-        for number, item in enumerate(self.items):
-            bare = plain(item.question)
-            if NUMBER.search(bare):
-                found.append((number, grams(HASHES.of(numbers_as_one(bare)), self.rule.size)))
-        return Table.of(found), {number: len(numpy.unique(runs)) for number, runs in found}
+        masked = self._masked(self.rule.size)
+        runs = {number: masked[number] for number, text in enumerate(self._plain) if NUMBER.search(text)}
+        return Table.of(runs), {number: len(each) for number, each in runs.items()}
+
+    @cached_property
+    def _reworded(self) -> tuple[Table, dict[int, int]]:
+        """Of questions that are as long as a run: their short runs without numbers, and how many each has."""
+        runs = {number: each for number, each in self._masked(FEW).items() if len(each) > self.rule.size - FEW}
+        return Table.of(runs), {number: len(each) for number, each in runs.items()}
 
     @cached_property
     def too_short(self) -> int:
         """Counts the items that are too short to be looked for."""
-        return sum(len(separated(plain(item.question))) < self.rule.shortest for item in self.items)
+        return sum(len(separated(text)) < self.rule.shortest for text in self._plain)
 
     def hits(self, text: str) -> list[Hit]:
         """All items that a text holds, by the first rule that convicts, those with most evidence first."""
         bare = plain(text)
         found: dict[int, Hit] = {}
         for view in VIEWS:
-            tokens = view(bare)
-            hashes = HASHES.of(tokens)
-            for hit in self._exact(tokens, hashes):
+            for hit in self._exact(view(bare), bare):
                 before = found.get(id(hit.item))
                 if before is None or before.grams < hit.grams:
                     found[id(hit.item)] = hit
-        if self.rule.changed:
-            for hit in self._numbers_changed(bare):
-                found.setdefault(id(hit.item), hit)
+        tokens = numbers_as_one(bare)
+        for hit in (*self._numbers_changed(tokens), *self._other_words(tokens)):
+            found.setdefault(id(hit.item), hit)
         return sorted(found.values(), key=lambda hit: (-hit.grams, hit.item.benchmark, hit.item.number))
 
-    def _exact(self, tokens: Sequence[str], hashes: Hashes) -> Iterator[Hit]:
-        for number, places in _by_item(self._long, grams(hashes, self.rule.size)).items():
-            yield Hit(self.items[number], "grams", len(places), _evidence(tokens, places, self.rule.size))
-        for length, table in self._short.items():
-            for number, places in _by_item(table, grams(hashes, length)).items():
-                yield Hit(self.items[number], "whole item", 1, _evidence(tokens, places, length))
+    def _exact(self, tokens: Sequence[str], bare: str) -> Iterator[Hit]:
+        hashes = HASHES.of(tokens)
+        runs = grams(hashes, self.rule.size)
+        for number, places in self._long.by_item(runs).items():
+            found = numpy.unique(runs[places])
+            if numpy.isin(found, self._phrases).all() and len(found) < HALF * self._counts[number]:
+                continue
+            yield Hit(self.items[number], "grams", len(places), evidence(tokens, places, self.rule.size))
+        for length, table in self._whole.items():
+            for number, places in table.by_item(grams(hashes, length)).items():
+                signs = self._signs.get(number)
+                if signs is None or stands_in(signs, squeezed(bare)):
+                    yield Hit(self.items[number], "whole item", 1, evidence(tokens, places, length))
 
-    def _numbers_changed(self, bare: str) -> Iterator[Hit]:
-        tokens = numbers_as_one(bare)
+    def _numbers_changed(self, tokens: Sequence[str]) -> Iterator[Hit]:
+        if not self.rule.changed:
+            return
         runs = grams(HASHES.of(tokens), self.rule.size)
-        table, sizes = self._masked
-        for number, places in _by_item(table, runs).items():
+        table, sizes = self._changed
+        for number, places in table.by_item(runs).items():
             found = len(numpy.unique(runs[places]))
             if found >= self.rule.changed * sizes[number]:
-                yield Hit(self.items[number], "numbers changed", found, _evidence(tokens, places, self.rule.size))
+                yield Hit(self.items[number], "numbers changed", found, evidence(tokens, places, self.rule.size))
+
+    def _other_words(self, tokens: Sequence[str]) -> Iterator[Hit]:
+        if not self.rule.reworded:
+            return
+        runs = grams(HASHES.of(tokens), FEW)
+        table, sizes = self._reworded
+        for number, places in table.by_item(runs).items():
+            least = self.rule.reworded * sizes[number]
+            if len(places) < least:
+                continue
+            near = densest(places, runs, STRETCH * (sizes[number] + FEW))
+            found = len(numpy.unique(runs[near]))
+            if found >= least:
+                yield Hit(self.items[number], "reworded", found, evidence(tokens, near, FEW))
 
 
-def _by_item(table: Table, runs: Hashes) -> dict[int, list[int]]:
-    """Where each item's runs lie."""
-    found: dict[int, list[int]] = {}
-    for place in table.places(runs).tolist():
-        for item in table.items_of(runs[place]).tolist():
-            found.setdefault(item, []).append(place)
-    return found
+def is_word(token: str) -> bool:
+    """Whether a token says more than a number or the name of a variable."""
+    return token.isalpha() if len(token) > 1 else bool(re.fullmatch(f"[{UNSPACED}]", token))
 
 
-def _evidence(tokens: Sequence[str], places: Sequence[int], size: int) -> str:
-    """The longest stretch that the runs at ``places`` cover."""
-    best = (0, 0)
-    start = end = -1
-    for place in sorted(places):
-        if place > end:
-            start = place
-        end = place + size
-        if end - start > best[1] - best[0]:
-            best = (start, end)
-    return shown(tokens[best[0] : best[1]])
+def squeezed(text: str) -> str:
+    """A plain text without white space and the marks in which formulas stand."""
+    return NOT_A_SIGN.sub("", text)
+
+
+def stands_in(signs: str, text: str) -> bool:
+    """Whether signs stand in a text, and are no part of a longer number or word."""
+    start = text.find(signs)
+    while start >= 0:
+        end = start + len(signs)
+        before, after = text[start - 1 : start], text[end : end + 1]
+        if not (before.isalnum() and signs[0].isalnum()) and not (after.isalnum() and signs[-1].isalnum()):
+            return True
+        start = text.find(signs, start + 1)
+    return False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy
 
 from groupwise.corpus.grams import HASHES, TOKEN, grams
+from groupwise.corpus.plain_text import compatible
 from groupwise.corpus.shards import partial_of, read_parts
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class MinHash:
 
     def shingles(self, text: str) -> Hashes:
         """The different runs of words of a text, in order of their numbers."""
-        tokens = HASHES.of(TOKEN.findall(text.casefold()))
+        tokens = HASHES.of(TOKEN.findall(compatible(text)))
         return numpy.unique(grams(tokens, min(self.words, max(len(tokens), 1))))
 
     def signatures(self, texts: Sequence[str]) -> Hashes:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import _thread
 import ctypes
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -89,18 +91,38 @@ def run_each(executor: Executor, work: Callable[[str], None], names: Sequence[st
     elif executor.kind == "ray":
         _on_ray(executor, step, len(names), workers, logs)
     else:
-        from datatrove.executor.slurm import SlurmPipelineExecutor
+        _on_slurm(executor, step, len(names), logs)
 
-        SlurmPipelineExecutor(
-            step,
-            len(names),
-            "24:00:00",
-            executor.place,
-            workers=executor.workers or -1,
-            logging_dir=str(logs),
-            skip_completed=False,
-            srun_args={"wait": "0"},
-        ).run()
+
+def _on_slurm(executor: Executor, step: list[Any], tasks: int, logs: Path) -> None:
+    """Submits the tasks as an array of jobs and waits for all of them."""
+    from datatrove.executor.slurm import SlurmPipelineExecutor
+
+    if shutil.which("sbatch") is None:
+        raise UserError("--executor slurm: there is no sbatch here; run the command on a machine that submits to Slurm")
+    here = os.pathsep.join(each for each in sys.path if each)
+    slurm = SlurmPipelineExecutor(
+        step,
+        tasks,
+        "24:00:00",
+        executor.place,
+        workers=executor.workers or -1,
+        job_name="groupwise-corpus",
+        qos="",
+        env_command=f'export PATH="{Path(sys.executable).parent}:$PATH" PYTHONPATH="{here}"',
+        sbatch_args={"wait": ""},
+        logging_dir=str(logs.absolute()),
+        skip_completed=False,
+        requeue_signals=None,
+    )
+    slurm.launch_merge_stats = lambda: None  # nobody reads them, and they would be another job
+    try:
+        slurm.run()
+    except subprocess.CalledProcessError as error:
+        raise UserError(
+            f"a task failed on Slurm, or was refused (sbatch ended with {error.returncode}); {slurm.slurm_logs_folder} "
+            "has what each said; what was done is kept: run the same command again"
+        ) from None
 
 
 def _on_ray(executor: Executor, step: list[Any], tasks: int, workers: int, logs: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from groupwise.corpus.formulas import TWICE, Formulas, with_latex
+from groupwise.corpus.charsets import decoded
+from groupwise.corpus.formulas import Formulas, shown_twice, with_latex
 
-MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
+CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\xad\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+)
+"""What is neither seen nor a part of any word: controls, soft hyphens, spaces of no width, marks of direction."""
 BLANK_LINES = re.compile(r"\n\s*\n\s*")
 
 
@@ -45,27 +47,10 @@ def text_of(body: bytes, charset: str, extract: Extract) -> Text:
 
     count = Formulas()
     page = CONTROL.sub("", decoded(body, charset))
+    twice = shown_twice(page) if extract.formulas else None
     if extract.formulas:
         page = with_latex(page, count)
-    twice = [TWICE] if extract.formulas and ("katex" in page or "MathJax" in page or "mwe-math" in page) else None
     text = extract_plain_text(page, main_content=extract.main, alt_texts=False, skip_elements=twice)
     text = BLANK_LINES.sub("\n\n", CONTROL.sub("", text)).strip()
     language, _ = detect_fast(text[:5000]) if text else ("", 0)
     return Text(text, language, count.seen, count.kept)
-
-
-def decoded(body: bytes, charset: str) -> str:
-    """A page as text: by its byte order mark, as UTF-8 where it is that, as header or page declare, else by a guess."""
-    for mark, name in MARKS:
-        if body.startswith(mark):
-            return body[len(mark) :].decode(name, "replace")
-    if not body.isascii():
-        try:
-            return codecs.getincrementaldecoder("utf-8")().decode(body)
-        except UnicodeDecodeError:
-            pass
-    from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
-
-    declared = map_encoding_to_html5(charset, False) if charset else None
-    found = declared or detect_encoding(body, from_html_meta=True) or "utf-8"
-    return str(bytes_to_str(body, found, errors="replace", fallback_encodings=("windows-1252",)))

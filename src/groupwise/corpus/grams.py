@@ -1,17 +1,13 @@
 """This module turns text into the tokens and n-grams by which copies are found, so that no disguise hides one.
 
 A token is a run of letters, or one of digits (``25cm`` is two, as ``25 cm`` is); in scripts that put no space between
-words (Chinese, Japanese, Thai ...) every character is one. Before that, entities are resolved (however often they were
-escaped), markup goes, Unicode's compatibility forms (full-width letters, ligatures) become plain ones and case is
-dropped.
+words (Chinese, Japanese, Thai ...) every character is one. The text is ``plain_text.plain`` before.
 """
 
 from __future__ import annotations
 
 import hashlib
-import html
 import re
-import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy
@@ -30,49 +26,15 @@ UNSPACED = (
 """Thai, Lao, Burmese, Khmer, kana, Chinese characters: no space stands between words."""
 TOKEN = re.compile(rf"[{UNSPACED}]|[^\W\d_{UNSPACED}]+|\d+")
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
-INLINE = re.compile(
-    r"</?(?:a|abbr|b|big|cite|code|em|font|i|ins|kbd|mark|q|s|small|span|strike|strong|sub|sup|tt|u|var|wbr)"
-    r"(?:\s[^<>]*)?/?>",
-    re.IGNORECASE,
-)
-"""Markup inside words and lines: what it divides belongs together."""
-MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>")
-ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
-INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
-HYPHENATED = re.compile(r"(?<=\w)[-\u2010\u2011][^\S\n]*\n\s*(?=\w)")
 PUNCTUATION = re.compile(r"[^\w\s]|_")
 INSIDE_NUMBERS = re.compile(r"(?<=\d)\s+(?=\d)")
-MOST_ESCAPES = 5
 BASE = numpy.uint64(0x9E3779B97F4A7C15)
 NUMBER_TOKEN = "0"
-
-
-def _without_comments(text: str) -> str:
-    """Leaves out ``<!-- -->``. A pattern would look for the end of each comment anew where there is none."""
-    kept, start = [], 0
-    while (begin := text.find("<!--", start)) >= 0 and (end := text.find("-->", begin)) >= 0:
-        kept.append(text[start:begin])
-        start = end + 3
-    return "".join([*kept, text[start:]])
-
-
-def plain(text: str) -> str:
-    """Returns the text without what can hide it: entities, markup, compatibility forms, invisible characters, case."""
-    for _ in range(MOST_ESCAPES):
-        resolved = html.unescape(text) if "&" in text else text
-        if resolved == text:
-            break
-        text = resolved
-    if "<" in text:
-        text = MARKUP.sub(" ", INLINE.sub("", _without_comments(text)))
-    if "\\" in text:
-        text = ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
-        text = text.replace("\\n", "\n").replace("\\t", " ").replace("\\r", " ")
-    if not text.isascii():
-        text = INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
-    if "-" in text or "\u2010" in text:
-        text = HYPHENATED.sub("", text)
-    return text.casefold()
+ENGLISH_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion"
+)
+NUMBER_WORDS = frozenset(ENGLISH_NUMBERS.split()) | frozenset("零〇一二三四五六七八九十百千万亿两")
 
 
 def separated(text: str) -> list[str]:
@@ -87,8 +49,14 @@ def joined(text: str) -> list[str]:
 
 
 def numbers_as_one(text: str) -> list[str]:
-    """The tokens of a plain text with every number the same."""
-    return TOKEN.findall(NUMBER.sub(f" {NUMBER_TOKEN} ", text))
+    """The tokens of a plain text with every number the same, be it digits or words, and several in a row one."""
+    found: list[str] = []
+    for token in TOKEN.findall(NUMBER.sub(f" {NUMBER_TOKEN} ", text)):
+        if token not in NUMBER_WORDS and token != NUMBER_TOKEN:
+            found.append(token)
+        elif not found or found[-1] != NUMBER_TOKEN:
+            found.append(NUMBER_TOKEN)
+    return found
 
 
 class TokenHashes(dict[str, int]):

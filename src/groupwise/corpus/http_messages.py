@@ -6,6 +6,7 @@ What calls itself chunked or compressed and is not is taken as it is; nothing is
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -40,6 +41,13 @@ BINARY = (
 )
 
 
+GZIP, ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
+PLAIN = ("", "identity", "none", "utf-8", "utf8", "aws-chunked")
+MOST_ENCODINGS = 4
+SLICE = 1 << 10
+"""Bytes of zstd that are unpacked at once: they become 32 MB at most."""
+
+
 @dataclass(frozen=True)
 class Read:
     """This value says what of an archive is a page."""
@@ -68,7 +76,7 @@ class NoPage(Exception):  # noqa: N818 - it says why
 
 def message_of(block: bytes) -> Message:
     """An HTTP response taken apart. Raises NoPage where it does not begin as one."""
-    if not block.startswith(b"HTTP/"):
+    if block[:5].upper() != b"HTTP/":
         raise NoPage("no HTTP response", repr(block[:40]))
     head, _, body = block.partition(b"\r\n\r\n")
     if not body and b"\n\n" in block[:HEAD_BYTES]:
@@ -95,10 +103,10 @@ def page_body(message: Message, read: Read) -> bytes:
     if kind not in PAGES and kind not in UNKNOWN:
         raise NoPage("no HTML", kind[:80])
     most = int(read.megabytes * MEGABYTE)
-    body = message.body
-    if "chunked" in message.headers.get("transfer-encoding", "").lower():
-        body = unchunked(body)
-    body = _decoded(body, message.headers.get("content-encoding", ""), most)
+    transfer = [word.strip() for word in message.headers.get("transfer-encoding", "").lower().split(",")]
+    body = unchunked(message.body) if "chunked" in transfer else message.body
+    contents = message.headers.get("content-encoding", "").lower().split(",")
+    body = _decoded(body, [*contents, *(word for word in transfer if word in COMPRESSIONS)], most)
     if len(body) > most:
         raise NoPage("size", f"more than {read.megabytes:g} MB")
     if not body.strip():
@@ -134,49 +142,111 @@ def unchunked(body: bytes) -> bytes:
         place += 2 if body[place : place + 2] == b"\r\n" else 1 if body[place : place + 1] == b"\n" else 0
 
 
-def _decoded(body: bytes, encoding: str, most: int) -> bytes:
+def _decoded(body: bytes, encodings: Sequence[str], most: int) -> bytes:
     """The body without its compressions, never more than ``most`` bytes and one. Raises NoPage for a broken one."""
-    names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
-    if len(names) > 4:
-        raise NoPage("content encoding", encoding[:80])
+    names = [name.strip() for name in encodings if name.strip() not in PLAIN]
+    if len(names) > MOST_ENCODINGS:
+        raise NoPage("content encoding", ", ".join(names)[:80])
     for name in reversed(names):
-        if name in ("gzip", "x-gzip", "deflate"):
-            body = _inflated(body, most, name)
-        elif name == "zstd":
-            body = _unpacked(body, most)
-        elif name not in ("identity", "none", "utf-8", "utf8"):
+        if name not in COMPRESSIONS:
             raise NoPage("content encoding", name[:80])
+        body = COMPRESSIONS[name](body, most, name)
+    for _ in range(MOST_ENCODINGS):
+        if not body.startswith(GZIP):
+            break
+        body = _inflated(body, most, "gzip that was not named")
     return body
 
 
 def _inflated(body: bytes, most: int, name: str) -> bytes:
-    if name != "deflate" and not body.startswith(b"\x1f\x8b"):
+    """Unpacks what zlib packed, by its own marks: gzip and deflate are named for one another."""
+    if body.startswith(GZIP):
+        kinds: tuple[int, ...] = (31,)
+    elif len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0:
+        kinds = (15, -15)
+    elif name == "deflate":
+        kinds = (-15,)
+    else:
         return body  # it was decoded before it was stored
-    for bits in (31,) if name != "deflate" else (15, -15):
-        unzip = zlib.decompressobj(bits)
+    why = ""
+    for bits in kinds:
         try:
-            found = unzip.decompress(body, most + 1)
+            return _members(body, most, name, bits)
         except zlib.error as error:
             why = str(error)
-            continue
-        if not unzip.eof and len(found) <= most:
-            raise NoPage("broken compression", f"{name} ends after {len(body):,} bytes, in the middle")
-        return found
-    if name == "deflate" and _is_markup(body):
+    if _is_markup(body):
         return body
     raise NoPage("broken compression", f"{name}: {why[:100]}")
 
 
-def _unpacked(body: bytes, most: int) -> bytes:
-    if not body.startswith(b"\x28\xb5\x2f\xfd"):
+def _members(body: bytes, most: int, name: str, bits: int) -> bytes:
+    """One packed stream after the other, as gzip may have; what follows them and is none is left out."""
+    found = b""
+    while True:
+        unzip = zlib.decompressobj(bits)
+        found += unzip.decompress(body, most + 1 - len(found))
+        if len(found) > most:
+            return found
+        if not unzip.eof:
+            raise NoPage("broken compression", f"{name} ends after {len(body):,} bytes, in the middle")
+        body = unzip.unused_data
+        if bits != 31 or not body.startswith(GZIP):
+            return found
+
+
+def _zstd_unpacked(body: bytes, most: int, name: str) -> bytes:
+    if not body.startswith(ZSTD):
         return body
     import zstandard
 
+    found = b""
+    while body.startswith(ZSTD):
+        unpack = zstandard.ZstdDecompressor().decompressobj()
+        for start in range(0, len(body), SLICE):
+            try:
+                found += unpack.decompress(body[start : start + SLICE])
+            except zstandard.ZstdError as error:
+                raise NoPage("broken compression", f"{name}: {str(error)[:100]}") from None
+            if len(found) > most:
+                return found
+            if unpack.eof:
+                body = unpack.unused_data + body[start + SLICE :]
+                break
+        else:
+            raise NoPage("broken compression", f"{name} ends after {len(body):,} bytes, in the middle")
+    return found
+
+
+def _brotli_unpacked(body: bytes, most: int, name: str) -> bytes:
+    """Brotli has no mark at its beginning: what is no Brotli and looks like a page is taken as it is."""
+    import brotli
+
+    unpack = brotli.Decompressor()
+    pieces, size = [], 0
     try:
-        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-            return bytes(reader.read(most + 1))
-    except zstandard.ZstdError as error:
-        raise NoPage("broken compression", f"zstd: {str(error)[:100]}") from None
+        piece = unpack.process(body, output_buffer_limit=most + 1)
+        while piece:
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                break
+            piece = unpack.process(b"", output_buffer_limit=most + 1 - size)
+    except brotli.error as error:
+        if _is_markup(body):
+            return body
+        raise NoPage("broken compression", f"{name}: {str(error)[:100]}") from None
+    if size <= most and not unpack.is_finished():
+        raise NoPage("broken compression", f"{name} ends after {len(body):,} bytes, in the middle")
+    return b"".join(pieces)
+
+
+COMPRESSIONS: dict[str, Callable[[bytes, int, str], bytes]] = {
+    "gzip": _inflated,
+    "x-gzip": _inflated,
+    "deflate": _inflated,
+    "zstd": _zstd_unpacked,
+    "br": _brotli_unpacked,
+}
 
 
 def charset_of(kind: str) -> str:

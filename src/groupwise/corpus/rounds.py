@@ -15,6 +15,8 @@ Deviations:
 4. The paper's rounds end where 98 % of what one collects was collected before. Here a round that keeps much less than
    the one before does not end them either.
 5. What joins the seed after the last round is a part of the corpus, as the rest of the seed is.
+6. A page that was drawn as a random one is scored by a classifier of half the pages, which it is not among: one that
+   learned that it is none would never collect it. Of billions of pages few were drawn; of thousands, many.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ from groupwise.corpus.duplicates import save
 from groupwise.corpus.seeds import Seed
 from groupwise.corpus.shards import finish, finished
 from groupwise.corpus.unique import Pages, unique_texts
+
+HELD_OUT = "held-out.npy"
+PLACED = [("place", "int64"), ("score", "float32")]
 
 
 @dataclass(frozen=True)
@@ -125,14 +130,17 @@ class Rounds:
         """Trains the classifier of a round, unless that was done. Pages that are ``answered`` wanted are not random."""
         path = self.path(number)
         done = finished(path, "classifier")
-        if done:
+        if done and (path / HELD_OUT).exists():
             return done
         places = numpy.flatnonzero(seed).tolist()
         wanted = len(places) + len(self.seed.texts)
         free = numpy.flatnonzero(~seed & ~answered).tolist()
-        others = self.pages.texts(drawn(self.pages, free, round(self.classifier.negatives * wanted)))
+        random = drawn(self.pages, free, round(self.classifier.negatives * wanted))
+        others = self.pages.texts(random)
         seeds = [*self.pages.texts(places), *self.seed.texts]
-        level = 0.0 if self.recall.share else self.classifier.level(seeds, others, path / "half.bin")
+        known, unknown = self.classifier.held_out(seeds, others, path / "half.bin")
+        save(path / HELD_OUT, numpy.array(list(zip(random, unknown, strict=False)), PLACED))
+        level = float(known.mean(dtype=numpy.float64)) if len(known) else 1.0
         counts = {**self.classifier.train(seeds, others, path / "classifier.bin"), "level": round(level, 6)}
         finish(path, "classifier", counts)
         return counts
@@ -142,6 +150,8 @@ class Rounds:
         path, pages = self.path(number), self.pages
         names = pages.names
         scores = numpy.concatenate([numpy.load(path / "scores" / f"{name}.npy") for name in names])
+        held_out = numpy.load(path / HELD_OUT)
+        scores[held_out["place"]] = held_out["score"]
         if self.recall.share:
             collected, least = best(scores, pages.characters, self.recall.share, refused)
         else:

@@ -34,15 +34,22 @@ class RowHit:
 
 
 def check_rows(rows: Iterable[tuple[str, Mapping[str, Any]]], index: Index) -> list[RowHit]:
-    """All hits in rows ``(id, {column: value})``, in every text however deep it lies; an item counts once for a row,
-    in the column that shows most of it."""
+    """All hits in rows ``(id, {column: value})``, in every text however deep it lies, and in all texts of a row one
+    after the other, as a question may stand in two columns; an item counts once for a row, in the column that shows
+    most of it."""
     found: list[RowHit] = []
     for name, row in rows:
         best: dict[int, RowHit] = {}
-        for column, value in row.items():
-            for hit in (hit for text in texts_of(value) for hit in index.hits(text)):
+        texts = {column: list(texts_of(value)) for column, value in row.items()}
+        for column, some in texts.items():
+            for hit in (hit for text in some for hit in index.hits(text)):
                 before = best.get(id(hit.item))
                 if before is None or before.hit.grams < hit.grams:
                     best[id(hit.item)] = RowHit(name, column, hit)
+        if sum(map(len, texts.values())) > 1:
+            together = "\n".join(text for some in texts.values() for text in some)
+            columns = " + ".join(column for column, some in texts.items() if some)
+            for hit in index.hits(together):
+                best.setdefault(id(hit.item), RowHit(name, columns, hit))
         found += sorted(best.values(), key=lambda each: (-each.hit.grams, each.hit.item.number))
     return found

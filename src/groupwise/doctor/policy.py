@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from groupwise.doctor.history import WINDOW, Row, first_mean, last_mean, rose, values
 
@@ -25,6 +26,7 @@ class EntropyCollapse:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says how far entropy fell, where it is too far; None where it is not."""
         first, last = first_mean(rows, "entropy", self.window), last_mean(rows, "entropy", self.window)
         reward = last_mean(rows, "reward", self.window)
         if first is None or last is None or reward is None or last >= self.share * first or reward >= SOLVED:
@@ -49,6 +51,7 @@ class LengthDrift:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says how completions grew or shrank, where it is much; None where it is not."""
         length = "completions/mean_length"
         first, last = first_mean(rows, length, self.window), last_mean(rows, length, self.window)
         if first is None or last is None or last_mean(rows, "reward", self.window) is None:
@@ -66,7 +69,7 @@ class LengthDrift:
 
 @dataclass(frozen=True)
 class Truncation:
-    """Many completions are cut off: they are judged by an answer that they did not come to."""
+    """This alarm says that many completions are cut off: they are judged by an answer that they did not come to."""
 
     name: str = "truncated completions"
     most: float = 0.25
@@ -74,6 +77,7 @@ class Truncation:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says which share is cut off, where it is large; None where it is not."""
         share = last_mean(rows, "completions/clipped_ratio", self.window)
         if share is None or share <= self.most:
             return None
@@ -85,7 +89,11 @@ class Truncation:
 
 @dataclass(frozen=True)
 class NoSignal:
-    """Most groups have equal rewards, so most of what is sampled is not learned from."""
+    """This alarm says that most groups have equal rewards, so most of what is sampled is not learned from.
+
+    A run that has risen to a reward near 1 is learned out, which is how it should end, and no alarm; prompts that were
+    this easy at the beginning are one.
+    """
 
     name: str = "groups without signal"
     most: float = 0.75
@@ -94,8 +102,11 @@ class NoSignal:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says which share has no signal, where it is large; None where it is not."""
         share, reward = (last_mean(rows, name, self.window) for name in ("frac_reward_zero_std", "reward"))
         if share is None or share <= self.most or reward is None:
+            return None
+        if fmean(values(rows, "reward")[: self.window // 2]) < SOLVED <= reward:
             return None
         return (
             f"{share:.0%} of the groups had equal rewards (more than {self.most:.0%} over {self.window} steps), at a "
@@ -114,6 +125,7 @@ class Repetition:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says which share repeats itself, where it is large; None where it is not."""
         share = last_mean(rows, "completions/repetitive_ratio", self.window)
         if share is None or share <= self.most:
             return None

@@ -105,6 +105,12 @@ class Native(EngineConfig):
         except UserError as error:
             note(f"engine: {error}")
             return engine
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:  # transformers' own: settings at odds
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(
+                f"{type(model).__name__} can't be sampled from with its config.json: {reason}; expected settings that "
+                "transformers' generate takes"
+            ) from error
         if wrong := too_far(most, model):
             note(f"engine: transformers' decoding with a cache {wrong}: what is sampled is not what is learned")
         elif most is not None:

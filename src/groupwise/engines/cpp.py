@@ -17,6 +17,7 @@ from groupwise.engines.cpp_stream import CppStream, StreamContext
 from groupwise.engines.stops import Spelling, no_spelling
 from groupwise.kernels.decode import Decoder
 from groupwise.networks import Blueprint
+from groupwise.networks.context import stated_context
 from groupwise.protocols import RolloutEngine, Stream
 from groupwise.types import Sampling
 
@@ -41,7 +42,7 @@ class CppEngine(RolloutEngine):
     ) -> None:
         self.model, self.parts, self.decoder, self.note = model, parts, decoder, note
         self.max_rows, self.threads, self.version, self.spelling = max_rows, threads, 0, spelling
-        self.context_tokens = int(model.config.max_position_embeddings)
+        self.context_tokens = stated_context(model)
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Copies only what does not already share this model's memory."""

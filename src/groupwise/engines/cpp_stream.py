@@ -45,7 +45,7 @@ class StreamContext:
 
 class CppStream(Stream):
     """A ``protocols.Stream``. Requests may be submitted and cancelled from other threads than that which reads events;
-    ``close`` belongs to the one that reads.
+    ``close`` belongs to the one that reads. What that one asks for is handed over when it reads on, all together.
 
     A completion of a request with ``keep`` stays in the cache: a request that ``follows`` it computes only what is new,
     and has the bits of one that begins anew with the same prompt and the same ``forced``. (One whose *prompt* is longer
@@ -61,6 +61,9 @@ class CppStream(Stream):
         self._count, self._positions = 0, 0
         self._left: dict[int, OpenRequest] = {}
         self._unsent: list[int] = []
+        self._over: list[int] = []
+        """Requests that the compiled code has yet to hear are cancelled; some of what is unsent may follow them."""
+        self._reader = 0
         self._weights: WeightTable | None = None
         self._batch: Batch | None = None
         self._lock = threading.RLock()
@@ -75,11 +78,8 @@ class CppStream(Stream):
             if request.seeds:
                 self._left[number] = OpenRequest(request)
                 self._unsent.append(number)
-                if self._batch is not None:
-                    try:
-                        self._send(self._batch)
-                    except MemoryError:
-                        self._ran_out = True  # whoever reads events does what is to be done
+                if threading.get_ident() != self._reader:
+                    self._hand_over()
             return number
 
     def events(self) -> Iterator[Event]:
@@ -105,11 +105,15 @@ class CppStream(Stream):
             if number in self._unsent:
                 self._unsent.remove(number)
             elif self._batch is not None:
-                self._batch.cancel(number)
+                self._over.append(number)
+                if threading.get_ident() != self._reader:
+                    self._hand_over()
 
     def held(self) -> int:
         """Returns how many pages of sixteen positions prompts and completions have in the cache, kept ones too."""
-        return self._batch.held() if self._batch is not None else 0
+        with self._lock:
+            self._hand_over()
+            return self._batch.held() if self._batch is not None else 0
 
     def close(self) -> None:
         """See ``protocols.Stream``."""
@@ -123,18 +127,34 @@ class CppStream(Stream):
         if batch is not None:
             batch.close()
         self._weights, self._ran_out = None, False
+        self._over.clear()
 
     def _hear(self) -> tuple[Batch | None, list[Any]]:
         """A batch, and what is new in it."""
         with self._lock:
-            if self._ran_out:
-                raise MemoryError("out of memory in sampling")
+            self._reader = threading.get_ident()
             if not self._left:
                 return None, []
             batch = self._batch or self._open()
-            if self._unsent:
-                self._send(batch)
+            self._hand_over()
+            if self._ran_out:
+                raise MemoryError("out of memory in sampling")
         return batch, batch.poll(WAIT_SECONDS)[0]
+
+    def _hand_over(self) -> None:
+        """Tells a batch that is open what is new. Where memory does not suffice, who reads events does what is to be
+        done."""
+        if self._batch is None or self._ran_out:
+            return
+        try:
+            if self._unsent:
+                self._send(self._batch)
+        except MemoryError:
+            self._ran_out = True
+            return
+        for number in self._over:
+            self._batch.cancel(number)
+        self._over.clear()
 
     def _open(self) -> Batch:
         """Begins a batch on the weights as they are, with positions for all that waits."""
@@ -212,6 +232,8 @@ class OpenRequest:
         """The request for what is left, from its beginning."""
         self._again = {index: count for index, count in self._told.items() if count}
         self.sent = sorted(self._open)
+        if len(self.sent) == len(self.request.seeds):
+            return self.request
         return replace(self.request, seeds=tuple(self.request.seeds[index] for index in self.sent))
 
     def tell(self, index: int) -> bool:

@@ -25,6 +25,7 @@ from groupwise.engines.sampler import narrows
 from groupwise.engines.scheduler import Batch, BatchOptions, WaitingCompletion
 from groupwise.engines.stops import Spelling, no_spelling
 from groupwise.networks import Blueprint
+from groupwise.networks.context import stated_context
 from groupwise.networks.trunk import Trunk
 from groupwise.output.counting import counted
 from groupwise.protocols import RolloutEngine, Stream
@@ -52,7 +53,7 @@ class TorchEngine(RolloutEngine):
         self.model, self.parts, self.max_rows, self.version, self.spelling = model, parts, max_rows, 0, spelling
         self.notes: list[str] = []
         self._note = note
-        self.context_tokens = int(model.config.max_position_embeddings)
+        self.context_tokens = stated_context(model)
         self.trunk = Trunk(parts, self.context_tokens)
         self.device = parts.embedding.weight.device
         gpu = self.device.type == "cuda"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from groupwise.environments.arguments import Schema
 from groupwise.environments.forms.gymnasium import Gymnasium
 from groupwise.environments.forms.openenv import OpenEnv
 from groupwise.environments.forms.openrlhf import OpenRLHF
@@ -15,7 +16,7 @@ from groupwise.environments.forms.skyrl_gym import SkyRLGym
 from groupwise.environments.forms.textarena import TextArena
 from groupwise.environments.forms.trl import TRL
 from groupwise.environments.protocol import Ended, Environment, Reply, Utterance
-from groupwise.environments.schemas import Schema, name_of
+from groupwise.environments.schemas import name_of
 from groupwise.environments.tools import Episode, Toolbox, Tools, driven
 from groupwise.errors import UserError
 
@@ -174,8 +175,10 @@ def _by_name(name: str) -> Any:
 
 
 def _routed(given: Mapping[Any, Any]) -> TRL:
+    if not given:
+        raise UserError("an environment is an empty mapping; expected a class by each name")
     wrong = next((name for name, each in given.items() if not callable(each)), None)
-    if not given or wrong is not None:
+    if wrong is not None:
         raise UserError(f"the environment {wrong} is {type(given.get(wrong)).__name__}; expected a class by each name")
     return TRL(dict(given))
 

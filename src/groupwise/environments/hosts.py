@@ -1,7 +1,8 @@
 """Processes in which episodes live, as their caller sees them: asked without waiting, killed where they hang.
 
 An episode that ends with a process, and was not what ended it, is played again in the next one: from its seed and the
-words that it was told. It must say what it said before.
+words that it was told. It must say what it said before. So is one in which a process ended, once: whoever ends it there
+again is what ends it, and the first time it may have been the system, for want of memory, or a person.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class _Episode:
     """That it took so far."""
     broken: str = ""
     """What it says otherwise than before."""
+    has_died: bool = False
+    """Whether a process has ended while it ran."""
 
     @property
     def is_asked(self) -> bool:
@@ -174,7 +177,11 @@ class Host:
         self._worker, self._unsent = None, bytearray()
         at_fault = running if running in self.episodes else self.asked[0]
         self.asked.clear()
-        episode = self.episodes.pop(at_fault, None)
+        episode = self.episodes.get(at_fault)
+        if episode is not None and how == "failed" and not episode.has_died:
+            episode.has_died, episode = True, None  # perhaps somebody else ended it: it has a second try
+        else:
+            self.episodes.pop(at_fault, None)
         if episode is not None and episode.is_asked and not episode.is_closing:
             within = min(self.turns.reply_seconds, self.turns.episode_seconds)
             why = f"no reply within {within:g} s{place}" if how == "timeout" else f"its process ended{place}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 from groupwise.environments.protocol import Says
@@ -61,8 +63,15 @@ def result(returned: Any) -> Plain:
     logged = {name: count for name, value in rest.items() if (count := number(value)) is not None}
     extras = {name: fitting(text) for name, text in rest.items() if name not in logged and isinstance(text, str)}
     success = returned.get("success")
-    said = {} if success is None else {"success": bool(success)}
+    said = {} if success is None else {"success": _verdict(success)}
     return {"value": _value(returned[names[0]]) if names else None, "logged": logged, "extras": extras, **said}
+
+
+def _verdict(success: Any) -> bool:
+    found = number(success)
+    if found not in (0.0, 1.0):  # a text such as "no" would be true
+        raise WrongWordsError(f"returned the success {shortened(success)}; expected true or false")
+    return bool(found)
 
 
 def _value(returned: Any) -> float | None:
@@ -75,11 +84,11 @@ def _value(returned: Any) -> float | None:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, numpy's and torch's scalars included; None of anything else."""
+    """A finite number, fractions, decimals, numpy's and torch's scalars included; None of anything else."""
     if hasattr(value, "item") and getattr(value, "size", 1) in (1, None) and not isinstance(value, str):
         value = value.item()
     try:
-        return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
+        return float(value) if isinstance(value, Real | Decimal) and math.isfinite(value) else None
     except OverflowError:  # a whole number beyond all floats
         return None
 
@@ -107,6 +116,8 @@ def raised(error: BaseException, function: Callable[..., Any] | None = None) -> 
     """What went wrong and where: the innermost frame in the environment's own file, or of all."""
     if isinstance(error, WrongWordsError):
         return str(error)
+    if isinstance(error.__cause__, StopIteration):  # a generator's own, which Python says otherwise
+        error = error.__cause__
     code = getattr(function, "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename] or frames

@@ -1,44 +1,28 @@
-"""What a tool takes: JSON schemas out of Python functions, and a model's arguments checked against them."""
+"""What a tool takes: JSON schemas out of Python functions."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from groupwise.environments.hints import described, hints_of
 from groupwise.errors import UserError
 
-Schema = Mapping[str, Any]
-"""``{"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}}``, as OpenAI's."""
-
-SHOWN_LETTERS = 80
-_KINDS: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list, tuple),
-    "object": (Mapping,),
-    "null": (type(None),),
-}
-_PLURALS = {"array": "a list", "object": "an object", "integer": "a whole number", "null": "null"}
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+EXPECTED = (
+    "expected a type hint for every parameter and a docstring that begins with what the tool does and has a section "
+    "Args: with a line for every parameter"
+)
 
 
 def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The schema of a plain function with typed parameters and a Google docstring that describes each.
 
-    Raises UserError, with the function's name and what is missing.
+    What a partial has bound is no parameter. Raises UserError, with the function's name and what is missing.
     """
-    name = name_of(function)
-    while isinstance(function, functools.partial):
-        function = function.func
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError) as error:
-        raise UserError(f"tool {name}: it shows no parameters; expected a plain function") from error
+    name, parameters = name_of(function), _parameters(function)
     open_ended = next((each.name for each in parameters if each.kind in _VARIADIC), None)
     if open_ended:
         raise UserError(f"tool {name}: the parameter {open_ended} stands for any number; expected each by its name")
@@ -47,14 +31,21 @@ def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
         raise UserError(f"tool {name}: the parameter {unnamed} has no name for a caller; take the / away")
     from transformers.utils import get_json_schema
 
+    hints = hints_of(function)
+    typed = {each.name: hints[each.name] for each in parameters if each.name in hints}
     try:
-        return dict(get_json_schema(function))
-    except Exception as error:  # a docstring's or a type hint's, or whatever evaluating the hint raises
+        return dict(get_json_schema(_stand_in(function, parameters, typed)))
+    except Exception:  # a hint's that has no word there, or a docstring's: then the next one says so
+        pass
+    try:
+        found = dict(get_json_schema(_stand_in(function, parameters, dict.fromkeys(typed, Any))))
+    except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(
-            f"tool {name}: {reason}; expected a type hint for every parameter and a docstring that begins with what "
-            "the tool does and has a section Args: with a line for every parameter"
-        ) from error
+        raise UserError(f"tool {name}: {reason}; {EXPECTED}") from error
+    properties = found["function"]["parameters"]["properties"]
+    for parameter, hint in typed.items():
+        properties[parameter] = {**_described(name, parameter, hint), **properties[parameter]}
+    return found
 
 
 def name_of(function: Any) -> str:
@@ -64,83 +55,48 @@ def name_of(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
 
 
-def function_of(schema: Schema) -> Mapping[str, Any]:
-    """Name, description and parameters, whether or not they stand inside ``function``."""
-    inner = schema.get("function")
-    return inner if isinstance(inner, Mapping) else schema
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Those that a caller gives. Raises UserError."""
+    bound: set[str] = set()
+    inner = function
+    while isinstance(inner, functools.partial):
+        bound |= set(inner.keywords)
+        inner = inner.func
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"tool {name_of(function)}: it shows no parameters; expected a plain function") from error
+    return [each for each in found if each.name not in bound]
 
 
-def checked(tool: Schema, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The arguments as the tool takes them (a whole float for an integer is one), and what is wrong with them, in a few
-    words; empty where nothing is."""
-    parameters = function_of(tool).get("parameters") or {}
-    properties = parameters.get("properties") or {}
-    missing = [name for name in parameters.get("required") or () if name not in arguments]
-    if missing:
-        return {}, f"the argument {', '.join(missing)} is missing"
-    if not parameters.get("additionalProperties"):
-        unknown = next((name for name in arguments if name not in properties), None)
-        if unknown is not None:
-            return {}, f"there is no argument {short(unknown)}{_nearest(unknown, list(properties))}"
-    found = {}
-    for name, value in arguments.items():
-        found[name], wrong = _fitted(value, properties.get(name) or {}, f"the argument {short(name)}")
-        if wrong:
-            return {}, wrong
-    return found, ""
+def _described(name: str, parameter: str, hint: Any) -> dict[str, Any]:
+    try:
+        return described(hint)
+    except Exception as error:  # the hint's own, or what evaluating its fields raises
+        raise UserError(
+            f"tool {name}: the parameter {parameter}: {error}; expected a type that JSON can say: numbers, text, "
+            "lists, mappings, choices, dataclasses of these"
+        ) from error
 
 
-def short(value: Any) -> str:
-    """A value of a model's as a message says it: one line, not too long."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 20]} ... {text[-15:]}"
+def _stand_in(
+    function: Callable[..., Any], parameters: list[inspect.Parameter], hints: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """A function with the words and parameters of another and such hints, for who reads those."""
+
+    def stand_in() -> None:
+        raise NotImplementedError
+
+    stand_in.__doc__, stand_in.__name__ = _words(function), name_of(function)
+    stand_in.__annotations__ = dict(hints)
+    kept = [each.replace(annotation=hints.get(each.name, each.annotation)) for each in parameters]
+    stand_in.__signature__ = inspect.Signature(kept)  # type: ignore[attr-defined]
+    return stand_in
 
 
-def _nearest(name: Any, names: Sequence[str]) -> str:
-    close = get_close_matches(str(name)[:SHOWN_LETTERS], names, n=1)
-    hint = f", perhaps {close[0]}" if close else ""
-    return f"{hint}; there is {', '.join(names)}" if names else "; it takes none"
-
-
-def _fitted(value: Any, schema: Mapping[str, Any], where: str) -> tuple[Any, str]:
-    """The value as the schema wants it, and what is wrong with it."""
-    if not isinstance(schema, Mapping) or (value is None and schema.get("nullable")):
-        return value, ""
-    choices = schema.get("anyOf") or schema.get("oneOf")
-    if choices:
-        tries = [_fitted(value, choice, where) for choice in choices]
-        return next((fit for fit in tries if not fit[1]), (value, f"{where} is {short(value)}, which fits no choice"))
-    kinds = schema.get("type")
-    kinds = [kinds] if isinstance(kinds, str) else list(kinds or ())
-    if isinstance(value, float) and "integer" in kinds and "number" not in kinds and value.is_integer():
-        value = int(value)
-    known = [kind for kind in kinds if kind in _KINDS]
-    if known and not any(_is(value, kind) for kind in known):
-        wanted = " or ".join(_PLURALS.get(kind, f"a {kind}") for kind in known)
-        return value, f"{where} is {short(value)!r} ({_kind(value)}); expected {wanted}"
-    allowed = schema.get("enum") or ([schema["const"]] if "const" in schema else None)
-    if allowed and value not in allowed:
-        return value, f"{where} is {short(value)!r}; expected one of {', '.join(map(str, allowed))}"
-    if isinstance(value, list | tuple) and isinstance(schema.get("items"), Mapping):
-        fits = [_fitted(each, schema["items"], f"{where}[{number}]") for number, each in enumerate(value)]
-        return [fit for fit, _ in fits], next((wrong for _, wrong in fits if wrong), "")
-    return _object(value, schema, where) if isinstance(value, Mapping) else (value, "")
-
-
-def _object(value: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> tuple[Any, str]:
-    properties = schema.get("properties") or {}
-    missing = next((name for name in schema.get("required") or () if name not in value), None)
-    if missing is not None:
-        return value, f"{where} has no {missing}"
-    rest = schema.get("additionalProperties")
-    rest = rest if isinstance(rest, Mapping) else {}
-    fits = {name: _fitted(each, properties.get(name, rest), f"{where}.{short(name)}") for name, each in value.items()}
-    return {name: fit for name, (fit, _) in fits.items()}, next((wrong for _, wrong in fits.values() if wrong), "")
-
-
-def _is(value: Any, kind: str) -> bool:
-    return isinstance(value, _KINDS[kind]) and (kind == "boolean" or not isinstance(value, bool))
-
-
-def _kind(value: Any) -> str:
-    return next((kind for kind in _KINDS if _is(value, kind)), type(value).__name__)
+def _words(function: Any) -> str | None:
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isroutine(function) or isinstance(function, functools._lru_cache_wrapper):
+        return inspect.getdoc(function)
+    return inspect.getdoc(function.__call__) or inspect.getdoc(function)

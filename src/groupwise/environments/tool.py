@@ -8,9 +8,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
-from groupwise.environments.schemas import Schema, function_of, name_of, schema_of
+from groupwise.environments.arguments import Schema, function_of
+from groupwise.environments.hints import built, hints_of, is_built
+from groupwise.environments.schemas import name_of, schema_of
 from groupwise.errors import UserError
 
 FORMS = (
@@ -63,7 +66,14 @@ class FunctionTool:
         return self
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
-        return self.function(**arguments)
+        kinds = self._kinds
+        made = {name: built(kinds[name], value) if name in kinds else value for name, value in arguments.items()}
+        return self.function(**made)
+
+    @cached_property
+    def _kinds(self) -> dict[str, Any]:
+        """The hints of arguments that JSON has no word for."""
+        return {name: hint for name, hint in hints_of(self.function).items() if is_built(hint)}
 
     def close(self) -> None:
         return None

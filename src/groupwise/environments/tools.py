@@ -28,9 +28,9 @@ from functools import cached_property
 from random import Random
 from typing import Annotated, Any
 
+from groupwise.environments.arguments import Schema, checked, function_of, short
 from groupwise.environments.protocol import Call, Ended, Reply, Says, Utterance
 from groupwise.environments.results import Result, result_of, shortened
-from groupwise.environments.schemas import Schema, checked, function_of, short
 from groupwise.environments.tool import Tool, Use, settings_of, tools_of, value_of
 from groupwise.errors import UserError
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.foreign.draft import Draft, passes, shown
@@ -113,13 +116,30 @@ def _budget(draft: Draft, updates: float, prompts: int) -> None:
         draft.assume(f"TRL counts updates, here draws are counted: {updates:g} updates of TRL are one step.")
 
 
+def _floor(draft: Draft, said: Any) -> str:
+    """The share of the rate that a schedule ends with, of ``min_lr_rate`` or of ``min_lr``, which is a rate."""
+    if isinstance(said, str):
+        with suppress(ValueError, RecursionError):
+            said = json.loads(said)
+    known = said if isinstance(said, dict) else {}
+    rate = float(draft.options["learning_rate"])
+    for name, whole in (("min_lr_rate", 1.0), ("min_lr", rate)):
+        with suppress(TypeError, ValueError):
+            least = float(known[name]) if name in known else math.nan
+            if 0 <= least <= whole and whole > 0:
+                return shown(float(f"{least / whole:.12g}"))
+    draft.place_none("lr_scheduler_kwargs", "--learning_rate_floor is a share of the rate, 0 to 1; 0 is taken")
+    return "0.0"
+
+
 def _optimiser(draft: Draft) -> None:
     draft.options["learning_rate"] = shown(draft.number("learning_rate", default=RATES[draft.script.trainer]))
     kind = str(draft.take("lr_scheduler_type", default="linear")).rpartition(".")[2].lower()
     floor = draft.take("lr_scheduler_kwargs", default={})
-    if kind in ("cosine_with_min_lr", "cosine_warmup_with_min_lr") and isinstance(floor, dict):
-        draft.options["learning_rate_floor"] = repr(floor.get("min_lr_rate", 0.0))
-    schedule = {"constant_with_warmup": "constant", "cosine_with_min_lr": "cosine"}.get(kind, kind)
+    if kind in ("cosine_with_min_lr", "cosine_warmup_with_min_lr"):
+        draft.options["learning_rate_floor"] = _floor(draft, floor)
+        kind = "cosine"
+    schedule = {"constant_with_warmup": "constant"}.get(kind, kind)
     if schedule not in ("linear", "cosine", "constant"):
         draft.place_none("lr_scheduler_type", "there are constant, linear and cosine; linear is taken")
         schedule = "linear"

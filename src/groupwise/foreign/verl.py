@@ -12,7 +12,11 @@ from groupwise.foreign.verl_loss import A, loss, method_of
 
 R, M = "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 BUFFER = "reward.reward_kwargs.overlong_buffer_cfg"
-OLD_BUFFERS = ("reward_model.overlong_buffer", "custom_reward_function.overlong_buffer")
+OLD_BUFFERS = (
+    "reward_model.reward_kwargs.overlong_buffer_cfg",
+    "reward_model.overlong_buffer",
+    "custom_reward_function.overlong_buffer",
+)
 
 
 def translate(script: Script) -> Draft:
@@ -180,7 +184,9 @@ def _rewards(draft: Draft) -> None:
     )
     on, cache = draft.take(*enable, default=False) is True, draft.whole(*length)
     weight = draft.number(*factor, default=1.0)
-    draft.take("reward.reward_kwargs.max_resp_len", "reward_model.reward_manager", "reward.reward_manager.name")
+    draft.take("reward.reward_kwargs.max_resp_len", "reward_model.reward_kwargs.max_resp_len")
+    draft.take(*(f"{at}.log" for at in (BUFFER, *OLD_BUFFERS)))
+    draft.take("reward_model.reward_manager", "reward.reward_manager.name")
     if on and cache > 0:
         longest = draft.options["algorithm.source.max_completion_tokens"]
         draft.rewards.append(f"rewards.LengthPenalty({longest}, {cache}, weight={shown(weight)})")

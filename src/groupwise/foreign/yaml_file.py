@@ -28,9 +28,18 @@ def read_yaml(text: str, path: str, trainer: str = "") -> Script:
         raise UserError(f"{path}: holds {type(tree).__name__}; expected a mapping of options to values")
     settings, unread = _resolved([Setting(each.name, number(each.value)) for each in flat(tree, path)])
     system = _system(settings, path)
+    if system != "verl":
+        settings = _with_mappings(settings, tree)
     if system == "verl":
         return Script(system, "SFT" if "actor_rollout_ref" not in tree else "PPO", settings, unread=unread)
     return Script(system, trainer or _trainer(settings, path), settings, unread=unread)
+
+
+def _with_mappings(settings: Sequence[Setting], tree: dict[Any, Any]) -> list[Setting]:
+    """TRL's options whose values are mappings (``lr_scheduler_kwargs``) as one setting each, not one a field."""
+    whole = {str(name): value for name, value in tree.items() if isinstance(value, dict) and value}
+    kept = [setting for setting in settings if setting.name.partition(".")[0] not in whole]
+    return [*kept, *(Setting(name, value) for name, value in whole.items())]
 
 
 def _system(settings: Sequence[Setting], path: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from groupwise.algorithm import Algorithm, Outputs
 from groupwise.learners.placement import StoppedElsewhere
@@ -31,10 +32,12 @@ class Backward(Protocol):
         coefficients: CoefficientFunction,
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
+        count: float = 0.0,
     ) -> None:
         """Adds ``-coefficient · ∂outputs/∂θ`` to the gradient. ``outputs`` names what must carry a gradient beside
         ``logprobs``: ``entropy``, ``values``, ``exact_kl``. Rows with one number in ``together`` go through the
-        network in one micro-batch."""
+        network in one micro-batch. ``count``: what the step divides the gradient of these rows by; a loss of the
+        network's own, which is a mean already, is multiplied by it."""
         ...
 
 
@@ -56,17 +59,19 @@ def tallies(backward: Backward, batch: TrainBatch, algorithm: Algorithm, on_rows
         return cotangent
 
     with suppress(NonFiniteUpdate, StoppedElsewhere):  # the tally says so
-        backward(batch.rollouts, batch.temperature, asked, algorithm.outputs, batch.together)
+        backward(batch.rollouts, batch.temperature, asked, algorithm.outputs, batch.together, batch.count)
     return found
 
 
-def send_back(said: Outputs, cotangent: Outputs) -> None:
+def send_back(said: Outputs, cotangent: Outputs, loss: Tensor | None = None) -> None:
     """Makes one backward pass from every output that has a cotangent, with the minus sign that makes the objective a
-    loss."""
+    loss, and from ``loss``."""
     given = {field.name: getattr(cotangent, field.name) for field in fields(Outputs)}
     given = {name: tensor for name, tensor in given.items() if tensor is not None}
     ends = {name: getattr(said, name) for name in given}
     for name, end in ends.items():
         if end is None or not end.requires_grad:
             raise ValueError(f"a cotangent of {name} would be lost: backward(outputs=...) must name it")
-    torch.autograd.backward(list(ends.values()), [-given[name].to(end) for name, end in ends.items()])
+    gradients = [-given[name].to(end) for name, end in ends.items()]
+    more = [] if loss is None else [loss]
+    torch.autograd.backward([*ends.values(), *more], [*gradients, *map(torch.ones_like, more)])

@@ -59,6 +59,8 @@ class FSDP(LearnerOptions):
 
     processes: Annotated[int, "[0, inf)"] = 0
     """This one among them, which starts the others; 0: as many as torchrun started, else one for each GPU, else 2."""
+    context: Annotated[int, "[1, inf)"] = 1
+    """So many processes compute each micro-batch together, each some of its tokens: for sequences too long for one."""
     timeout_seconds: Annotated[float, "(0, inf)"] = 600.0
     """A process that lets the others wait for longer ends the run."""
 
@@ -88,4 +90,5 @@ class FSDP(LearnerOptions):
     def _opened(self, kind: str, directory: Path | str, *others: Any, note: Callable[[str], None]) -> ShardedLearner:
         from groupwise.learners.sharded import open_sharded
 
-        return open_sharded(self, self.processes, self.timeout_seconds, kind, directory, *others, note=note)
+        numbers = self.processes, self.context, self.timeout_seconds
+        return open_sharded(self, *numbers, kind, directory, *others, note=note)

@@ -45,6 +45,7 @@ class TrialLearner(Protocol):
         coefficients: CoefficientFunction,
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
+        count: float = 0.0,
     ) -> None: ...
 
     def weights(self) -> Iterator[tuple[str, Tensor]]: ...

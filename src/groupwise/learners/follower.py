@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,15 +12,21 @@ from typing import Any
 from groupwise.learners.launch import PARENT
 from groupwise.learners.options import LearnerOptions
 
+LARGEST_KEPT = 16 << 20
+"""Bytes. Whole blocks come and go, each a little larger than the hole that the one before has left."""
 
-def opened(kind: str, options: LearnerOptions, directory: str, *others: Any) -> Any:
-    """Opens one process's part of a learner, of the kind ``policy`` or ``scorer``."""
+
+def opened(kind: str, options: LearnerOptions, context: int, directory: str, *others: Any) -> Any:
+    """Opens one process's part of a learner, of the kind ``policy`` or ``scorer``. ``context``: so many processes
+    compute a micro-batch together."""
+    from groupwise.kernels.malloc import share_freed_memory
     from groupwise.learners.device import pick_device
     from groupwise.learners.local import LocalLearner
     from groupwise.learners.scorer import ScorerLearner
     from groupwise.learners.sharding import Sharded
 
-    placement = Sharded(pick_device(options.device))
+    share_freed_memory(LARGEST_KEPT)
+    placement = Sharded(pick_device(options.device), context)
     kinds: dict[str, Any] = {"policy": LocalLearner, "scorer": ScorerLearner}
     return kinds[kind](options, directory, *others, placement=placement)
 
@@ -59,7 +64,8 @@ def tallies_of(learner: Any, batch: Any, algorithm: Any, on_rows: Callable[[int]
     """Accumulates this process's rows. ``on_rows`` hears of those of all processes."""
     from groupwise.learners.backward import tallies
 
-    return tallies(learner.backward, batch, algorithm, lambda rows: on_rows(learner.placement.rows))
+    found = tallies(learner.backward, batch, algorithm, lambda rows: on_rows(learner.placement.rows))
+    return found if learner.placement.leads else []
 
 
 def alone(options: LearnerOptions, processes: int, cores: int) -> LearnerOptions:
@@ -79,8 +85,6 @@ def main() -> None:
     """Follows rank 0 to the end."""
     parent = int(os.environ.get(PARENT, os.getppid()))
     threading.Thread(target=end_with, args=(parent,), name="parent", daemon=True).start()
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)  # rank 0 ends its step first, and then says so
     import torch
 
     from groupwise.learners.process_group import follow

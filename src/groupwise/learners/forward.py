@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from groupwise.algorithm import Outputs
+from groupwise.errors import UserError
 from groupwise.learners.critic import Critic
 from groupwise.learners.logprobs import LanguageModel, States, token_outputs
 from groupwise.learners.lora import PastPolicy
@@ -39,9 +40,9 @@ def outputs_of(
     """Returns what is ``wanted`` of one forward pass of the policy, and of the reference and the critic's own network
     where they are needed."""
     policy, other, critic = networks
-    micro_batch, reference = MicroBatch.of(rollouts, device), None
+    micro_batch, reference = placement.micro_batch(rollouts, device), None
     if "exact_kl" in wanted:
-        reference = _states(placement, known_reference(other), MicroBatch.of(as_reference_reads(rollouts), device))
+        reference = _states(placement, known_reference(other), _as_reference_reads(placement, rollouts, device))
     inside = "values" in wanted and known_critic(critic).trunk is None
 
     def forward() -> tuple[Tensor | None, ...]:
@@ -70,6 +71,19 @@ def values_of(placement: Placement, policy: LanguageModel, critic: Critic | None
 def _states(placement: Placement, network: Reference, micro_batch: MicroBatch) -> States:
     """Returns what a reference found, with a head that stays whole."""
     return placement.run(model_of(network), lambda: network(micro_batch))
+
+
+def _as_reference_reads(placement: Placement, rollouts: Sequence[Rollout], device: str) -> MicroBatch:
+    """Raises UserError where a reference's states would lie in other processes than the policy's."""
+    seen = as_reference_reads(rollouts)
+    if placement.side_by_side < placement.count and any(
+        new is not old for new, old in zip(seen, rollouts, strict=True)
+    ):
+        raise UserError(
+            "learner.context: an exact KL with a reference that reads other prompts than the policy can't be computed "
+            'in parts of a sequence; expected learner.context 1, or algorithm.kl.estimator "k3"'
+        )
+    return placement.micro_batch(seen, device)
 
 
 def new_critic(placement: Placement, policy: LanguageModel, own: bool, placed: bool) -> Critic:

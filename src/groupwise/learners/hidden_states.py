@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,15 @@ from torch import Tensor, nn
 from groupwise.errors import UserError
 from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.micro_batch import MicroBatch
+from groupwise.learners.placement import ONE_PROCESS, Placement
 from groupwise.networks import blueprint_of
 from groupwise.networks.attention import packed_attention
 from groupwise.networks.fused_blocks import Again
 from groupwise.networks.packing import Packing
 from groupwise.networks.trunk import Trunk
+
+if TYPE_CHECKING:
+    from groupwise.learners.context_group import ContextGroup
 
 PROBE = 8  # tokens
 
@@ -71,19 +75,25 @@ class PackedBackbone(Backbone):
 
     def __call__(self, micro_batch: MicroBatch) -> Tensor:
         read, again = micro_batch.where.unique(return_inverse=True)  # a prompt's last token, by all its completions
-        return self.hidden(micro_batch.packing, read)[again]
+        return self.hidden(micro_batch.packing, read, micro_batch.context)[again]
 
-    def hidden(self, packing: Packing, read: Tensor | None = None) -> Tensor:
-        """Returns ``[N, d]`` of every token that is packed, or of those at ``read``."""
+    def hidden(self, packing: Packing, read: Tensor | None = None, context: ContextGroup | None = None) -> Tensor:
+        """Returns ``[N, d]`` of every token that is packed, or of those at ``read``; of ``context`` this process's."""
         trunk, blueprint = self.trunk, self.trunk.blueprint
         trunk.reach(packing.longest)
+        tokens, positions = packing.tokens, packing.positions
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Again | None = None) -> Tensor:
             scale, cap = blueprint.attention_scale, blueprint.attention_cap
-            window, sinks = blueprint.layers[layer].window, blueprint.layers[layer].sinks
+            window, every = blueprint.layers[layer].window, blueprint.layers[layer].sinks
+            sinks = every if every is None or context is None else every[context.own(len(every))]
             return packed_attention(q, k, v, packing, scale, cap, window, again, trunk.pool, sinks)
 
-        return trunk.hidden(packing.tokens, packing.positions, attend, read)
+        if context is None:
+            return trunk.hidden(tokens, positions, attend, read)
+        here = context.own(len(tokens))
+        read = None if read is None else read - here.start
+        return trunk.hidden(tokens[here], positions[here], context.around(attend, len(tokens)), read)
 
 
 class PaddedBackbone(Backbone):
@@ -111,16 +121,20 @@ def _count(modules: Iterable[nn.Module]) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def backbone_of(model: Any, recompute: bool = False, pool: TileThreads | None = None, joined: bool = True) -> Backbone:
+def backbone_of(
+    model: Any, recompute: bool = False, pool: TileThreads | None = None, placement: Placement = ONE_PROCESS
+) -> Backbone:
     """Returns the backbone of a causal LM, a sequence classifier or a bare trunk of transformers; ``pool``: whose
-    threads compute; ``joined``: as of ``Trunk``.
+    threads compute; ``placement``: where the model's parameters lie.
 
     Raises UserError where ``recompute`` is asked of an architecture that is not known by its parts.
     """
     blueprint = blueprint_of(model)
     if not isinstance(blueprint, str):
-        packed = PackedBackbone(Trunk(blueprint, PROBE, recompute, pool, joined))
-        gap = _gap(packed, model.base_model)
+        packed = PackedBackbone(Trunk(blueprint, PROBE, recompute, pool, joined=placement.count == 1))
+        placement.compute_in_parts(model, packed)
+        gap = placement.run(model, lambda: _gap(packed, model.base_model))
+        placement.let_go(model)
         if gap < (1e-3 if blueprint.embedding.weight.dtype in (torch.float32, torch.float64) else 5e-2):
             return packed
         blueprint = f"hidden states of {model.config.model_type} differ by {gap:.1g} from the packed forward pass's"
@@ -135,5 +149,9 @@ def _gap(packed: PackedBackbone, trunk: Any) -> float:
     embedding = trunk.get_input_embeddings().weight
     probe = [token % len(embedding) for token in range(3, PROBE + 3)]
     packing = Packing.of([(probe[:3], probe[3:])], embedding.device)
-    expected = trunk(input_ids=packing.tokens[None], use_cache=False).last_hidden_state[0]
+    try:
+        expected = trunk(input_ids=packing.tokens[None], use_cache=False).last_hidden_state[0]
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:  # transformers' own: settings at odds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"{type(trunk).__name__} does not go forward with its config.json: {reason}") from error
     return float((packed.hidden(packing) - expected).abs().max() / expected.abs().max().clamp(min=1e-6))

@@ -11,6 +11,7 @@ from typing import Any
 from groupwise.errors import UserError
 from groupwise.learners.safe_files import one_line, refuse_fetched
 from groupwise.learners.source import fetched
+from groupwise.learners.stored_dtype import computes_in, narrower_dtype
 from groupwise.networks.context import UNLIMITED, stated_context
 
 HEAD = "score.weight"
@@ -44,8 +45,9 @@ def load_tokenizer(source: Path | str) -> Any:
 
 
 def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu", mapped: bool = False) -> Any:
-    """A causal LM in evaluation mode (no dropout), its parameters in ``dtype``. ``mapped``: parameters that the files
-    hold in that dtype stay there, until they are read. Raises UserError for a scorer."""
+    """A causal LM in evaluation mode (no dropout), its parameters in ``dtype``. ``mapped``: they stay in files
+    until they are read, in the files' dtype where that one has fewer digits, whatever the device. Raises UserError for
+    a scorer."""
     from transformers import AutoModelForCausalLM
 
     kind = scorer_kind(source)
@@ -53,9 +55,9 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu", 
         raise UserError(
             f"{source}: holds a scorer ({kind}), which says nothing of next tokens; expected a causal language model"
         )
-    model, lost = _from_pretrained(AutoModelForCausalLM, source, dtype)
+    model, lost = _from_pretrained(AutoModelForCausalLM, source, dtype, mapped)
     _refuse_lost(source, lost, "a complete causal language model")
-    return (model if mapped and device == "cpu" else _in_memory(model, device)).eval()
+    return (model if mapped else _in_memory(model, device)).eval()
 
 
 def load_policy(
@@ -96,9 +98,9 @@ def load_scorer(
     with one_line(f"{source}: the model can't be loaded", _offline_hint()):
         add_class(AutoConfig.from_pretrained(name, **how))
     new = not scorer_kind(source)
-    model, lost = _from_pretrained(AutoModelForSequenceClassification, source, dtype, num_labels=1)
+    model, lost = _from_pretrained(AutoModelForSequenceClassification, source, dtype, mapped, num_labels=1)
     _refuse_lost(source, [name for name in lost if not (new and name == HEAD)], "a causal language model or a scorer")
-    return (model if mapped and device == "cpu" else _in_memory(model, device)).eval(), new
+    return (model if mapped else _in_memory(model, device)).eval(), new
 
 
 def scorer_kind(source: Path | str) -> str:
@@ -112,25 +114,33 @@ def scorer_kind(source: Path | str) -> str:
         return next((kind for kind in architectures if kind.endswith("ForSequenceClassification")), "")
 
 
-def _from_pretrained(kind: Any, source: Path | str, dtype: str, **options: Any) -> tuple[Any, list[str]]:
-    """The model, and the names of the parameters that have no weights."""
+def _from_pretrained(kind: Any, source: Path | str, dtype: str, mapped: bool, **options: Any) -> tuple[Any, list[str]]:
+    """The model, and the names of the parameters that have no weights. ``mapped``: as of ``load_model``."""
     quiet_transformers()
     import torch
     from transformers import AutoConfig
 
     from groupwise.kernels.tile_threads import keep_to_available_threads
+    from groupwise.learners.scipy_later import import_scipy_later
 
     keep_to_available_threads()
-
+    import_scipy_later()
     name, how = fetched(source)
     with one_line(f"{source}: the model can't be loaded", _offline_hint()):
         if not Path(name).exists():
             refuse_fetched(name, how)
         _refuse_quantised(source, AutoConfig.from_pretrained(name, **how))
-        model, report = kind.from_pretrained(
-            name, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True, **how, **options
-        )
+        if dtype == "float64":
+            options |= {"experts_implementation": "eager"}  # transformers' other ways with experts take no doubles
+        stored = narrower_dtype(Path(name), dtype) if mapped else ""
+        for each in filter(None, (stored, dtype)):
+            model, report = kind.from_pretrained(
+                name, dtype=getattr(torch, each), output_loading_info=True, use_safetensors=True, **how, **options
+            )
+            if each == dtype or not computes_in(model, getattr(torch, stored)):
+                break
     _refuse_context(source, model.config.get_text_config())
+    _refuse_bidirectional(source, model.config.get_text_config())
     return model, sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
 
 
@@ -151,6 +161,15 @@ def _refuse_context(source: Path | str, config: Any) -> None:
         raise UserError(
             f"{source}: config.json says a context of {said:,} tokens (max_position_embeddings); expected 1 to "
             f"{LONGEST_CONTEXT:,}"
+        )
+
+
+def _refuse_bidirectional(source: Path | str, config: Any) -> None:
+    """Where a token sees those after it, what is said of it is no probability of the next token."""
+    if config.to_dict().get("use_bidirectional_attention") is True:
+        raise UserError(
+            f"{source}: its tokens see those after them (use_bidirectional_attention), so it says nothing of next "
+            "tokens; expected a causal language model"
         )
 
 

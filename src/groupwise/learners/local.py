@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.forward import known_reference, logprobs_of, model_of, new_critic, outputs_of, values_of
 from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
-from groupwise.learners.logprobs import LanguageModel, token_outputs
+from groupwise.learners.logprobs import LanguageModel
 from groupwise.learners.lora import Adapters, PastPolicy, dropping
 from groupwise.learners.memory import MicroBatchBudget
 from groupwise.learners.micro_batch import MicroBatch
@@ -28,7 +29,9 @@ from groupwise.learners.options import LearnerOptions
 from groupwise.learners.other_parts import other_parts
 from groupwise.learners.placement import ONE_PROCESS, Placement, load_module, rows_or_shortest, whole_weights
 from groupwise.learners.reference import as_reference_reads, frozen_copy, load_reference
-from groupwise.learners.thread_trial import choose_threads, pool_threads, remarks, trial_rollouts
+from groupwise.learners.router_balance import balance_metric, balance_of, loss_of
+from groupwise.learners.small_step import small_step
+from groupwise.learners.thread_trial import choose_threads, pool_threads, remarks
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Network
@@ -50,7 +53,7 @@ class LocalLearner:
     ) -> None:
         self.placement = placement
         self.config, self.directory, self.half_precision = config, directory, config.dtype == "bfloat16"
-        self.budget = MicroBatchBudget(config.tokens_per_micro_batch, self.discard, note, placement)
+        self.budget = MicroBatchBudget(config.tokens_at_once, self.discard, note, placement)
         self.device, self.tokenizer = pick_device(config.device), load_tokenizer(directory)
         in_parts = placement.count > 1 and not config.lora.rank
         plain = load_policy(directory, config.dtype, self.device, self.tokenizer, note, mapped=in_parts)
@@ -58,17 +61,19 @@ class LocalLearner:
         self._adapters = Adapters(plain, config.lora, note) if config.lora.rank else None
         self.model = self._adapters.sampled if self._adapters else plain
         self.context_tokens = context_of(self.model, self.tokenizer)
-        self.stop_tokens = generation_stops(self.model)
-        self.version = 0
-        trained = self._adapters.trained if self._adapters else self.model
+        self.stop_tokens, self.version = generation_stops(self.model), 0
+        trained = self._adapters.trained if self._adapters else plain
         self.pool = TileThreads(config.threads or 1)
-        self._policy = LanguageModel(trained, config.checkpointing, self.pool, joined=not in_parts)
+        balance = balance_of(trained, note, placement)
+        where = placement if in_parts else ONE_PROCESS
+        where.place(self.model, config.dtype)
+        self._policy = LanguageModel(trained, config.checkpointing, self.pool, where, balance)
+        placement.check(self._policy.backbone)
         self._reference: LanguageModel | PastPolicy | None = None
         self._reference_was_policy = False
         self._critic: Critic | None = None
-        self.threads = choose_threads(config.threads, self.device, trained, self._trial, note)
-        if not self._adapters:
-            placement.place(self.model, self._policy.backbone)
+        trial = partial(small_step, self._policy, trained.config, self.context_tokens, self.device)
+        self.threads = choose_threads(config.threads, self.device, trained, trial, note)
         self._optimizer = self._new_optimizer()
 
     @property
@@ -98,16 +103,17 @@ class LocalLearner:
             self.refresh_reference()
         elif reference is not None:
             self._reference_was_policy = False
-            ends = self.config.dtype, self.device, self.pool
-            self._reference = load_reference(reference, self.model, self.tokenizer, *ends, self.placement)
-        self._critic = None
-        if critic != "none":
-            self._critic = new_critic(self.placement, self._policy, critic == "own", not self._adapters)
+            given = reference, self.model, self.tokenizer, self.config.dtype, self.device, self.pool, self.placement
+            self._reference = load_reference(*given)
+        of_its_own = critic == "own", not self._adapters
+        self._critic = None if critic == "none" else new_critic(self.placement, self._policy, *of_its_own)
         self._optimizer.close()
         self._optimizer = self._new_optimizer()
 
     def live_module(self) -> nn.Module:
         """See ``trainable.Policy``."""
+        if self._adapters:
+            self._adapters.merge()
         return self.model  # type: ignore[no-any-return]
 
     def refresh_reference(self) -> None:
@@ -123,8 +129,8 @@ class LocalLearner:
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
         """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
         network = known_reference(self._reference) if reference else self._policy
-        seen = as_reference_reads(rollouts) if reference else rollouts
-        return self._read(seen, lambda batch: logprobs_of(self.placement, network, batch, temperature))
+        rollouts = as_reference_reads(rollouts) if reference else rollouts
+        return self._read(rollouts, lambda batch: logprobs_of(self.placement, network, batch, temperature))
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
@@ -137,7 +143,7 @@ class LocalLearner:
 
         def read(rows: list[int]) -> None:
             with self._inside():
-                part = said(MicroBatch.of(rows_or_shortest(rollouts, rows), self.device))
+                part = said(self.placement.micro_batch(rows_or_shortest(rollouts, rows), self.device))
             if rows:
                 result[torch.tensor(rows), : part.shape[1]] = part.to(result)
 
@@ -161,6 +167,7 @@ class LocalLearner:
         coefficients: CoefficientFunction,
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
+        count: float = 0.0,
     ) -> None:
         """See ``backward.Backward``. Raises ValueError for the cotangent of an output that was not named, and
         RuntimeError for values or exact_kl without a critic or a reference."""
@@ -170,9 +177,12 @@ class LocalLearner:
                 said = self._outputs(rows_or_shortest(rollouts, rows), temperature, outputs)
             plain = said.map(lambda tensor: tensor.detach().cpu())
             cotangent = self.placement.agreed(lambda: coefficients(rows, plain), plain, empty=not rows)
+            loss = loss_of(self._policy.balance, rollouts, rows, count)
             with self._inside(), dropping(self._adapters, self.version):
-                send_back(said, cotangent)
+                send_back(said, cotangent, loss)
 
+        if self._adapters:
+            self._adapters.release()
         self.budget.each(rollouts, learn, bool(self.slower), together)
 
     def _outputs(self, rollouts: Sequence[Rollout], temperature: float, wanted: frozenset[str]) -> Outputs:
@@ -194,11 +204,11 @@ class LocalLearner:
             norms, finite = self._optimizer.step(count, (learning_rate, critic_learning_rate))
         self.version += finite
         metrics = dict(zip(("grad_norm", "critic_grad_norm"), norms, strict=False))
+        metrics |= balance_metric(self._policy.balance, self.placement.total)
         return metrics | {"learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """See ``trainable.Trainable``; with adapters, of the model that has them in its weights, or, in half precision,
-        of the one that has them beside its weights."""
+        """See ``trainable.Trainable``; adapters are in the weights or, in half precision, beside them."""
         if self._adapters:
             self._adapters.merge()
         return whole_weights(self.placement, self.model)
@@ -246,9 +256,10 @@ class LocalLearner:
         """Returns everything that ``write`` writes: tensors and plain values. A reference with a directory of its own
         is read from there again, not kept."""
         kept: Any = None
-        if self._reference_was_policy and self._reference:
-            past = isinstance(self._reference, PastPolicy)
-            kept = self._reference.values if past else self._reference.model.state_dict()  # type: ignore[union-attr]
+        if self._reference_was_policy and isinstance(self._reference, PastPolicy):
+            kept = self._reference.values
+        elif self._reference_was_policy and self._reference:
+            kept = self._reference.model.state_dict()  # type: ignore[union-attr]
         return {
             "optimizer": self._optimizer.state_dict(),
             "reference": kept,
@@ -279,17 +290,6 @@ class LocalLearner:
     def _new_optimizer(self) -> Optimizer:
         networks = [self._policy.model, *([] if self._critic is None else [self._critic])]
         return Optimizer([trained_parameters(network) for network in networks], self.config)
-
-    def _trial(self, threads: int) -> None:
-        """Makes a small train step that leaves nothing behind."""
-        pool = TileThreads(threads)
-        trial = self._policy.shallow(pool)
-        size = self.model.config.get_text_config().vocab_size, self.context_tokens
-        part = MicroBatch.of(trial_rollouts(trial.backbone.parameters, *size), self.device)
-        with pool.inside(trial.backbone.tiled):
-            token_outputs(trial(part), part, 1.0).logprobs.sum().backward()
-        for parameter in trained_parameters(self._policy.model):
-            parameter.grad = None
 
     def _inside(self) -> AbstractContextManager[None]:
         return self.pool.inside(self._policy.backbone.tiled)

@@ -14,6 +14,8 @@ from groupwise.algorithm import Outputs
 from groupwise.kernels.tile_threads import TileThreads
 from groupwise.learners.hidden_states import PackedBackbone, backbone_of
 from groupwise.learners.micro_batch import MicroBatch, Support
+from groupwise.learners.placement import ONE_PROCESS, Placement
+from groupwise.learners.router_balance import RouterBalance
 from groupwise.learners.token_logprobs import token_logprobs
 
 CHUNK_ELEMENTS = 2**26  # of [tokens, vocabulary] logits that exist at once
@@ -61,18 +63,26 @@ class LanguageModel:
 
     Where the architecture is known by its parts, or the head turns out to be a plain matrix (checked once against the
     model's own logits), logits of prompt tokens are never computed and large ones are recomputed in the backward pass
-    instead of kept. ``recompute``: so are the blocks. ``pool``: whose threads compute. ``joined``: as of ``Trunk``.
+    instead of kept. ``recompute``: so are the blocks. ``pool``: whose threads compute. ``placement``: where the
+    model's parameters lie. ``balance``, where there is one, hears each pass with gradient.
     """
 
     def __init__(
-        self, model: Any, recompute: bool = False, pool: TileThreads | None = None, joined: bool = True
+        self,
+        model: Any,
+        recompute: bool = False,
+        pool: TileThreads | None = None,
+        placement: Placement = ONE_PROCESS,
+        balance: RouterBalance | None = None,
     ) -> None:
-        self.model, self.recompute, self.pool = model, recompute, pool
-        self.backbone = backbone_of(model, recompute, pool, joined)
+        self.model, self.recompute, self.pool, self.balance = model, recompute, pool, balance
+        self.backbone = backbone_of(model, recompute, pool, placement)
         self.cap, self.scale = 0.0, 1.0
         if isinstance(self.backbone, PackedBackbone):
             self.cap, self.scale = self.backbone.trunk.blueprint.logit_cap, self.backbone.trunk.blueprint.logit_scale
-        self.plain_head = isinstance(self.backbone, PackedBackbone) or _head_is_plain(model)
+        packed = isinstance(self.backbone, PackedBackbone)
+        self.plain_head = packed or placement.run(model, lambda: _head_is_plain(model))
+        placement.let_go(model)
 
     @torch.no_grad()
     def width(self) -> int:
@@ -89,19 +99,29 @@ class LanguageModel:
         """Returns as few blocks as can be had under the same head: to try how fast a step is, not to ask for
         numbers."""
         other = copy(self)
-        other.pool, other.backbone = pool, self.backbone.shallow(pool)
+        other.pool, other.backbone, other.balance = pool, self.backbone.shallow(pool), None
         return other
 
     def on(self, model: Any) -> LanguageModel:
         """Returns the same on another model of its architecture."""
         other = copy(self)
-        other.model, other.backbone = model, self.backbone.on(model)
+        other.model, other.backbone, other.balance = model, self.backbone.on(model), None
         return other
 
     def __call__(self, micro_batch: MicroBatch) -> States:
+        if self.balance is None or not torch.is_grad_enabled():
+            return self._states(micro_batch)
+        with self.balance.hearing(micro_batch, packed=isinstance(self.backbone, PackedBackbone)):
+            return self._states(micro_batch)
+
+    def _states(self, micro_batch: MicroBatch) -> States:
         if self.plain_head:
             head = self.model.get_output_embeddings()
-            return States(self.backbone(micro_batch), head, self.cap, self.scale, self.pool)
+            if self.balance is not None and isinstance(self.backbone, PackedBackbone):
+                hidden = self.backbone.hidden(micro_batch.packing)[micro_batch.where]  # every token has a router's word
+            else:
+                hidden = self.backbone(micro_batch)
+            return States(hidden, head, self.cap, self.scale, self.pool)
         behind: list[Tensor] = []
         trunk = self.model.base_model
         listening = trunk.register_forward_hook(lambda module, given, said: behind.append(said[0]))

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from groupwise.errors import UserError
-from groupwise.learners.adapted_weights import adapted_weights, put_parameter
+from groupwise.learners.adapted_weights import adapted_weights
 from groupwise.learners.logprobs import LanguageModel, States
 from groupwise.learners.lora_dropout import input_masks, mask_gradients, without_inputs
 from groupwise.learners.lora_loss import ADAPTER
 from groupwise.learners.lora_targets import Targets, last_names
+from groupwise.learners.merged_weights import MergedWeights
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.options import Lora
 from groupwise.learners.whole_modules import add_to_file, take_from, whole_modules
@@ -62,8 +63,7 @@ class Adapters:
         model.requires_grad_(False)
         self._weights = adapted_weights(self.trained)
         self.beside = any(weight.base.dtype.itemsize < 4 for weight in self._weights)
-        for weight in () if self.beside else self._weights:
-            put_parameter(model, weight.name, weight.base.detach().clone())
+        self._merged = MergedWeights(model, [] if self.beside else self._weights)
         self._whole = whole_modules(model, lora.modules_to_save, targets.names)
         for name in self._whole:
             self.trained.get_submodule(name).requires_grad_()
@@ -87,11 +87,14 @@ class Adapters:
         """The model that gives the learner's own log-probabilities to whoever samples from it."""
         return self.trained if self.beside else self.model
 
-    @torch.no_grad()
     def merge(self) -> None:
         """Brings ``model`` up to date."""
-        for weight in () if self.beside else self._weights:
-            self.model.get_parameter(weight.name).copy_(weight.merged()[0])
+        self._merged.fill()
+
+    def release(self) -> None:
+        """Gives back the memory of the weights that ``model`` has for itself, until ``merge``: nobody samples while the
+        learner learns."""
+        self._merged.release()
 
     def merged(self) -> dict[str, Tensor]:
         """Yields, by their names in ``model``, the weights that have adapters, with these in them, in float32 at

@@ -40,7 +40,7 @@ class MicroBatchBudget:
         """Yields micro-batches: row numbers. Where several processes compute, each has its share of every round."""
         if self.placement.count == 1:
             return micro_batches(rollouts, self.tokens, together, padded)
-        return iter(even_micro_batches(rollouts, self.tokens, self.placement.count, together, padded))
+        return iter(even_micro_batches(rollouts, self.tokens, self.placement.side_by_side, together, padded))
 
     def each(
         self,

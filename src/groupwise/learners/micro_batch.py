@@ -6,13 +6,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from groupwise.networks.packing import Packing
 from groupwise.types import Rollout
+
+if TYPE_CHECKING:
+    from groupwise.learners.context_group import ContextGroup
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Support:
         sizes = self.sizes[place]
         return Support(self.ids[start : start + int(sizes.sum())], sizes)
 
+    def chosen(self, kept: Tensor) -> Support:
+        """Returns that of the tokens where ``kept`` ``[N]`` is true."""
+        kept = kept.cpu()
+        return Support(self.ids[kept.repeat_interleave(self.sizes)], self.sizes[kept])
+
     def inside(self, vocabulary: int, device: torch.device) -> Tensor:
         """Returns ``[N, vocabulary]`` bool."""
         ids, sizes = self.ids.to(device), self.sizes.to(device)
@@ -76,6 +84,8 @@ class MicroBatch:
     targets: Tensor  # [N] its id
     mask: Tensor  # [B, T]
     support: Support | None
+    context: ContextGroup | None = None
+    """The processes that compute it together, of which this one has N of the sampled tokens; None: it has all."""
 
     @staticmethod
     def of(rollouts: Sequence[Rollout], device: torch.device | str, after: bool = False) -> MicroBatch:
@@ -98,9 +108,21 @@ class MicroBatch:
         where, ids, rows, places, targets, mask = (x.to(device) for x in (where, ids, rows, places, targets, mask))
         return MicroBatch(packing, where, ids, rows, places, targets, mask, support)
 
+    def divided(self, context: ContextGroup) -> MicroBatch:
+        """Returns it with those of the N sampled tokens alone whose states this process computes of all that compute it
+        together. What it spreads is of all of them, in each."""
+        here = context.own(len(self.packing.tokens))
+        kept = (self.where >= here.start) & (self.where < here.stop)
+        mask = torch.zeros_like(self.mask).masked_scatter(self.mask, kept)
+        rows, places, targets = self.rows[kept], self.places[kept], self.targets[kept]
+        support = self.support and self.support.chosen(kept)
+        return MicroBatch(self.packing, self.where[kept], self.ids, rows, places, targets, mask, support, context)
+
     def spread(self, values: Tensor) -> Tensor:
-        """Returns ``[N]`` values of the sampled tokens as ``[B, T]``, 0 elsewhere."""
-        return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
+        """Returns ``[N]`` values of the sampled tokens as ``[B, T]``, 0 elsewhere; of all processes that compute it
+        together."""
+        found = values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
+        return found if self.context is None else self.context.total(found)
 
 
 class _Sequence(NamedTuple):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+SMALL = 1_024
+"""Tokens of a micro-batch beside adapters on a CPU, for 8,192 asked for: larger ones are not faster there."""
+
 
 @dataclass(frozen=True)
 class Lora:
@@ -31,7 +34,8 @@ class LearnerOptions:
 
     tokens_per_micro_batch: Annotated[int, "[1, inf)"] = 8_192
     """Tokens that go through the network at once, a shared prompt counted once (where the architecture is not known by
-    its parts: padding and every prompt counted). Memory only: the gradient does not depend on it."""
+    its parts: padding and every prompt counted); beside adapters on a CPU an eighth of them, 1,024 at least. Memory
+    only: the gradient does not depend on it."""
     max_grad_norm: Annotated[float, "[0, inf)"] = 1.0
     """The gradient is scaled down to this norm, a critic's own by itself; 0: never."""
     weight_decay: Annotated[float, "[0, inf)"] = 0.0
@@ -52,3 +56,12 @@ class LearnerOptions:
     """CPU threads; 0: as many as a short trial of this model finds fastest, and a resumed run those it began with.
     Where blocks are computed in tiles, and all else in compiled code, no number depends on it; elsewhere different
     counts round differently."""
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Returns the tokens of a micro-batch on this machine. Beside adapters a CPU takes small ones: their gradients
+        are added up in no time, and what the network keeps for the backward pass is most of the memory."""
+        from groupwise.learners.device import pick_device
+
+        asked, small = self.tokens_per_micro_batch, self.lora.rank > 0 and pick_device(self.device) == "cpu"
+        return min(asked, max(SMALL, asked // 8)) if small else asked

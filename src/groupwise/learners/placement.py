@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor, nn
 
 from groupwise.algorithm import Outputs
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.types import Rollout
 
 T = TypeVar("T")
@@ -27,9 +28,13 @@ class Placement(Protocol):
     rank: int
     count: int
     """Processes."""
+    side_by_side: int
+    """Micro-batches that are computed at a time."""
+    leads: bool
+    """Whether this process speaks for its micro-batches, which others may compute with it."""
 
-    def place(self, model: nn.Module, backbone: Any = None) -> None:
-        """Keeps of this model's parameters what belongs to this process. ``backbone``: what computes its states."""
+    def place(self, model: nn.Module, dtype: str = "") -> None:
+        """Keeps of this model's parameters what belongs to this process, in ``dtype``; empty: in theirs."""
         ...
 
     def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
@@ -43,6 +48,14 @@ class Placement(Protocol):
     def run(self, model: nn.Module, work: Callable[[], T]) -> T:
         """Returns what ``work`` returns, called where the model's embedding, norms and head are whole; blocks are so
         each while it is computed. A result with a gradient is a tensor, or a tuple of them."""
+        ...
+
+    def check(self, backbone: Any) -> None:
+        """Raises UserError for a backbone that this placement can't divide."""
+        ...
+
+    def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
+        """Returns what this process computes of these rollouts; ``after``: as of ``MicroBatch``."""
         ...
 
     def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
@@ -59,7 +72,7 @@ class Placement(Protocol):
         ...
 
     def total(self, tensor: Tensor) -> Tensor:
-        """Returns the sum over processes."""
+        """Returns the sum over processes, of those that lead."""
         ...
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -84,8 +97,9 @@ class OneProcess(Placement):
     """Every parameter lies in this process."""
 
     rank, count = 0, 1
+    side_by_side, leads = 1, True
 
-    def place(self, model: nn.Module, backbone: Any = None) -> None:
+    def place(self, model: nn.Module, dtype: str = "") -> None:
         """Does nothing."""
 
     def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
@@ -96,6 +110,12 @@ class OneProcess(Placement):
 
     def run(self, model: nn.Module, work: Callable[[], T]) -> T:
         return work()
+
+    def check(self, backbone: Any) -> None:
+        """Does nothing."""
+
+    def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
+        return MicroBatch.of(rollouts, device, after)
 
     def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
         return iter(parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import sys
 import time
 import traceback
@@ -30,6 +31,9 @@ BEGINNING = timedelta(days=1)
 """How long a follower waits for rank 0 to read its data and open its model. Where rank 0 ends, it hears at once."""
 SECONDS_TO_READ = 5.0
 TOLD, HERE = "rank 0", "here/"
+STOPS = signal.SIGINT, signal.SIGTERM
+_asked: list[int] = []
+"""The signals that a follower was sent."""
 
 
 def store_of_all() -> Any:
@@ -75,10 +79,15 @@ def join(store: Any, rank: int, count: int, timeout_seconds: float, key: bytes) 
 
 
 def follow(handle: Callable[[tuple[Any, ...]], Any]) -> None:
-    """Does what rank 0 says until it says that this is over, or is gone."""
+    """Does what rank 0 says until it says that this is over, or is gone. Ends at a signal until it has met rank 0; then
+    rank 0 ends its step first, and hears of the signal with the next answer."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
     link = _link_to_rank_0(int(os.environ["RANK"]), store_of_all())
     if link is None:
         return
+    for number in STOPS:
+        signal.signal(number, lambda number, frame: _asked.append(number))
     while True:
         try:
             message = pickle.loads(link.recv_bytes())
@@ -124,7 +133,7 @@ def _did(link: Connection, handle: Callable[[tuple[Any, ...]], Any], message: tu
     try:
         if message[0] == "failed":
             raise message[1]
-        link.send_bytes(pickle.dumps(("done", handle(message))))
+        link.send_bytes(pickle.dumps(("done", handle(message), _asked[0] if _asked else 0)))
         return True
     except BaseException as error:
         text = "".join(traceback.format_exception(error))

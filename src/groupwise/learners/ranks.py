@@ -26,9 +26,13 @@ from groupwise.learners.blame import RankLost, first_cause, first_words, of_tran
 from groupwise.learners.fingerprint import code_fingerprint, different
 from groupwise.learners.launch import PARENT, started_by_torchrun
 from groupwise.learners.process_group import GRACE, is_here, join, of_this_attempt, store_of_all, tell, tell_over
+from groupwise.learning.stop_request import stop_request, stop_signal
 
 FOLLOWER = "groupwise.learners.follower"
 SECONDS_TO_END = 5.0
+STOP_SECONDS = 15.0
+"""How long another process may let rank 0 wait that was asked to stop: whoever asks kills after 30."""
+POLL_SECONDS = 0.5
 
 
 class Ranks:
@@ -144,14 +148,29 @@ class Ranks:
 
     def _answer(self, rank: int, link: Connection) -> Any:
         try:
-            if not link.poll(self.timeout):
-                raise self._gone(f"rank {rank} did not answer within {self.timeout:g} s: {self._state(rank)}")
-            kind, value = pickle.loads(link.recv_bytes())
+            self._await(rank, link)
+            kind, value, *stopped = pickle.loads(link.recv_bytes())
         except (EOFError, OSError) as error:
             raise self._gone(f"rank {rank} {self._state(rank)}") from error
         if kind == "failed":
             raise self._gone(told(rank, value))
+        request = stop_request()
+        if stopped and stopped[0] and request and not request.signal:
+            request.signal = stopped[0]  # whichever process is asked to stop, all of them do
         return value
+
+    def _await(self, rank: int, link: Connection) -> None:
+        """Waits until a process says something; not as long where this one was asked to stop."""
+        until = time.monotonic() + self.timeout
+        stop_by = until
+        while not link.poll(min(POLL_SECONDS, self.timeout)):
+            now, number = time.monotonic(), stop_signal()
+            stop_by = min(stop_by, now + STOP_SECONDS) if number else until
+            if now > until:
+                raise self._gone(f"rank {rank} did not answer within {self.timeout:g} s: {self._state(rank)}")
+            if now > stop_by:
+                words = f"rank {rank} {self._state(rank)}"
+                raise self._gone(f"stopped by {signal.Signals(number).name}, without the step under way: {words}")
 
     def _explained(self, error: BaseException) -> BaseException:
         """What to raise where this process failed: the error of another one, where that is the cause."""

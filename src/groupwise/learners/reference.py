@@ -52,8 +52,9 @@ def load_reference(
             f"reference {source}: its vocabulary has {counted(theirs, 'entry', 'entries')} and the policy's {ours}; "
             "expected the same size: resize one of the two output matrices"
         )
-    network = LanguageModel(model.requires_grad_(False), pool=pool, joined=not several)
-    placement.place(model, network.backbone)
+    placement.place(model.requires_grad_(False), dtype)
+    network = LanguageModel(model, pool=pool, placement=placement)
+    placement.check(network.backbone)
     return network
 
 

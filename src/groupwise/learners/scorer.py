@@ -70,14 +70,15 @@ class ScorerLearner:
         self.model.config.get_text_config().pad_token_id = self.tokenizer.convert_tokens_to_ids(pad)
         check_head(self.model, str(directory))
         if new:
-            draw_head(self.model.score, seed)
+            draw_head(self.model.score.to(getattr(torch, config.dtype)), seed)
         refuse_lost_ids(directory, self.model, self.tokenizer)
         self.context_tokens = context_of(self.model, self.tokenizer)
         self.version = 0
         self.pool = TileThreads(config.threads or 1)
-        self._backbone = backbone_of(self.model, config.checkpointing, self.pool, joined=placement.count == 1)
+        placement.place(self.model, config.dtype)
+        self._backbone = backbone_of(self.model, config.checkpointing, self.pool, placement)
+        placement.check(self._backbone)
         self.threads = choose_threads(config.threads, self.device, self.model, self._trial, note)
-        placement.place(self.model, self._backbone)
         self._optimizer = self._new_optimizer()
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
@@ -123,6 +124,7 @@ class ScorerLearner:
         coefficients: CoefficientFunction,
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
+        count: float = 0.0,
     ) -> None:
         """See ``backward.Backward``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
         if outputs:
@@ -152,7 +154,7 @@ class ScorerLearner:
         return self._backbone.fallback_reason
 
     def _scores(self, rollouts: Sequence[Rollout]) -> Tensor:
-        micro_batch = MicroBatch.of(rollouts, self.device, after=True)
+        micro_batch = self.placement.micro_batch(rollouts, self.device, after=True)
         with self.pool.inside(self._backbone.tiled):
             return self.placement.run(
                 self.model,
@@ -161,10 +163,9 @@ class ScorerLearner:
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
-        pool, vocabulary = TileThreads(threads), self.model.config.get_text_config().vocab_size
+        pool, size = TileThreads(threads), (self.model.config.get_text_config().vocab_size, self.context_tokens)
         backbone = self._backbone.shallow(pool)
-        rollouts = trial_rollouts(backbone.parameters, vocabulary, self.context_tokens)
-        micro_batch = MicroBatch.of(rollouts, self.device, after=True)
+        micro_batch = MicroBatch.of(trial_rollouts(backbone.parameters, *size), self.device, after=True)
         with pool.inside(backbone.tiled):
             scores_of(backbone(micro_batch), self.model.score.weight).sum().backward()
         for parameter in self.model.parameters():

@@ -36,13 +36,14 @@ class ShardedLearner:
         ranks: Ranks,
         kind: str,
         options: LearnerOptions,
+        context: int,
         directory: Path | str,
         *others: Any,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._ranks, self._number, self._closed = ranks, next(_numbers), False
         ranks.users += 1
-        alike = kind, options, str(directory), *others
+        alike = kind, options, context, str(directory), *others
         try:
             self._compare_models(str(directory))
             self._part = ranks.call(lambda: opened(*alike, note), self._number, "open", (*alike, _silent))[0]
@@ -228,6 +229,7 @@ def bare(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
 def open_sharded(
     options: LearnerOptions,
     processes: int,
+    context: int,
     timeout_seconds: float,
     kind: str,
     directory: Path | str,
@@ -242,8 +244,13 @@ def open_sharded(
     if processes and given and processes != given:
         raise UserError(f"learner.processes {processes}: torchrun started {given}; expected the same, or 0")
     count = processes or given or torch.cuda.device_count() or 2
+    if count % context:
+        raise UserError(
+            f"learner.context {context}: so many processes compute a micro-batch together, and {count} do not divide "
+            f"into such groups; expected one of {', '.join(str(n) for n in range(1, count + 1) if not count % n)}"
+        )
     alike = alone(options, count, cores())
-    return ShardedLearner(ranks_of(count, timeout_seconds), kind, alike, directory, *others, note=note)
+    return ShardedLearner(ranks_of(count, timeout_seconds), kind, alike, context, directory, *others, note=note)
 
 
 def cores() -> int:

@@ -21,8 +21,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
 from groupwise.algorithm import Outputs
+from groupwise.errors import UserError
+from groupwise.learners.context_group import ContextGroup
 from groupwise.learners.hidden_states import PackedBackbone
+from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.placement import Placement, StoppedElsewhere
+from groupwise.types import Rollout
 
 T = TypeVar("T")
 OUTPUTS = tuple(field.name for field in fields(Outputs))
@@ -35,22 +39,30 @@ class Sharded(Placement):
     gradients are added up before a step.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, context: int = 1) -> None:
         self.rank, self.count, self.device = dist.get_rank(), dist.get_world_size(), device
         self.mesh: DeviceMesh = init_device_mesh(device, (self.count,))
+        self.side_by_side, self.leads = self.count // context, not self.rank % context
+        self.context = _context_group(context) if context > 1 else None
         self._skeletons: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
         self.rows = 0
         """In the present micro-batches of all processes."""
 
-    def place(self, model: nn.Module, backbone: Any = None) -> None:
-        """Shards every block by itself, and what is around them with the model."""
-        self._skeletons[model] = _skeleton(model)
+    def place(self, model: Any, dtype: str = "") -> None:
+        """Shards every block by itself, and what is around them with the model. Where files hold a model, no more than
+        this process's part of it is read."""
+        stored = next(model.parameters()).dtype
+        kind = getattr(torch, dtype or str(stored).removeprefix("torch."))
+        self._skeletons[model] = _skeleton(model, stored, kind)
         for block in _blocks(model):
-            self._shard(block, resharded=True)
-        self._shard(model, resharded=False)
+            self._shard(block, resharded=True, kind=kind)
+        self._shard(model, resharded=False, kind=kind)
+        if kind != stored:
+            model._apply(lambda tensor: tensor.to(kind) if tensor.dtype == stored else tensor)
+        if dtype:
+            for config in (model.config, model.config.get_text_config()):
+                config.dtype = kind
         _call_inside(model, "whole_inside", lambda work: work())
-        if backbone is not None:
-            self.compute_in_parts(model, backbone)
 
     def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
         if isinstance(backbone, PackedBackbone):
@@ -73,9 +85,9 @@ class Sharded(Placement):
             into.to_local().copy_(given.to_local())
         return made
 
-    def _shard(self, module: nn.Module, resharded: bool) -> None:
+    def _shard(self, module: nn.Module, resharded: bool, kind: torch.dtype) -> None:
         wide = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-        half = any(parameter.itemsize < 4 for parameter in module.parameters())
+        half = kind.itemsize < 4
         fully_shard(
             module,
             mesh=self.mesh,
@@ -90,10 +102,29 @@ class Sharded(Placement):
         inside: Any = getattr(model, "whole_inside", None)
         return work() if inside is None else inside(work)
 
+    def check(self, backbone: Any) -> None:
+        if self.context is None:
+            return
+        if not isinstance(backbone, PackedBackbone):
+            raise UserError(
+                f"learner.context {self.context.count}: {backbone.fallback_reason}, so its attention can't be divided; "
+                "expected learner.context 1"
+            )
+        heads = backbone.trunk.blueprint.heads
+        if heads < self.context.count:
+            raise UserError(
+                f"learner.context {self.context.count}: the model has {heads} attention heads, which processes divide "
+                f"among them; expected at most {heads}"
+            )
+
+    def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
+        whole = MicroBatch.of(rollouts, device, after)
+        return whole if self.context is None else whole.divided(self.context)
+
     def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
-        every = list(parts)
-        for start in range(0, len(every), self.count):
-            place, self.rows = start + self.rank, sum(map(len, every[start : start + self.count]))
+        every, together = list(parts), self.count // self.side_by_side
+        for start in range(0, len(every), self.side_by_side):
+            place, self.rows = start + self.rank // together, sum(map(len, every[start : start + self.side_by_side]))
             yield every[place] if place < len(every) else []
 
     def agreed(self, ask: Callable[[], Outputs], said: Outputs, empty: bool) -> Outputs:
@@ -121,6 +152,8 @@ class Sharded(Placement):
             model.reshard()
 
     def total(self, tensor: Tensor) -> Tensor:
+        if not self.leads:
+            tensor.zero_()
         dist.all_reduce(tensor)
         return tensor
 
@@ -161,13 +194,26 @@ class Sharded(Placement):
         return model if self.rank else copy.deepcopy(skeleton, filled)
 
 
-def _skeleton(model: nn.Module) -> Any:
-    """The model without memory for its parameters: to be filled with whole ones, since a sharded one can't be
-    copied."""
-    empty: dict[int, Any] = {
-        id(each): nn.Parameter(torch.empty_like(each, device="meta"), requires_grad=each.requires_grad)
-        for each in model.parameters()
-    }
+def _context_group(count: int) -> ContextGroup:
+    """Makes groups of so many neighbours, and returns that of this process: once, since a group is never let go."""
+    rank, everyone = dist.get_rank(), dist.group.WORLD
+    if (everyone, count) not in _groups:
+        made = [dist.new_group(list(range(start, start + count))) for start in range(0, dist.get_world_size(), count)]
+        _groups[everyone, count] = made[rank // count]
+    return ContextGroup(_groups[everyone, count], rank % count, count)
+
+
+_groups: dict[tuple[Any, int], Any] = {}
+
+
+def _skeleton(model: nn.Module, stored: torch.dtype, kind: torch.dtype) -> Any:
+    """The model without memory for its parameters, those that are ``stored`` so in another dtype: to be filled with
+    whole ones, since a sharded one can't be copied."""
+    empty: dict[int, Any] = {}
+    for each in model.parameters():
+        dtype = kind if each.dtype == stored else each.dtype
+        made = torch.empty_like(each, dtype=dtype, device="meta")
+        empty[id(each)] = nn.Parameter(made, requires_grad=each.requires_grad)
     return copy.deepcopy(model, empty)
 
 

@@ -127,6 +127,8 @@ class Blueprint:
     """Rope tables of the model state each angle twice in turn; else all angles, and all again."""
     query_growth: tuple[float, int] = (0.0, 1)
     """β and length: queries are multiplied by 1 + β log(1 + ⌊position / length⌋)."""
+    positions: int = 1 << 30
+    """From so many on, angles are not asked for: some ropes turn all positions otherwise once there are more."""
 
     @property
     def width(self) -> int:
@@ -161,7 +163,7 @@ class Blueprint:
         weight = self.embedding.weight
         if kind == UNTURNED or self.rotary is None:
             return weight.new_ones(length, self.head_dim), weight.new_zeros(length, self.head_dim)
-        positions = torch.arange(length, device=weight.device)[None]
+        positions = torch.arange(length, device=weight.device)[None].clamp(max=self.positions - 1)
         cos, sin = (table[0].to(weight.dtype) for table in self.rotary(weight, positions, *filter(None, [kind])))
         if cos.shape[1] * 2 == self.head_dim and not self.order:  # each angle once
             return torch.cat((cos, cos), dim=1), torch.cat((sin, sin), dim=1)

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from groupwise.networks.blueprint import UNTURNED, Blueprint, Latent, LayerParts
+from groupwise.networks.context import stated_context
 
-ROPES = ("default", "linear", "llama3", "yarn")
-"""Rotary scalings whose angles depend on the position alone."""
+ROPES = ("default", "linear", "llama3", "yarn", "dynamic", "longrope")
+"""Rotary scalings whose angles depend on the position alone, those of the last two within ``stated_context``."""
 ACTIVATIONS: dict[str, Literal["silu", "gelu_tanh"]] = {
-    "silu": "silu",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_new": "gelu_tanh",
+    **dict.fromkeys(("silu", "swish"), "silu"),
+    **dict.fromkeys(("gelu_pytorch_tanh", "gelu_new", "gelu_fast"), "gelu_tanh"),
 }
 
 
@@ -74,11 +74,18 @@ def blueprint_of(model: Any) -> Blueprint | str:
     config, kind = model.config, model.config.model_type
     if kind not in FAMILIES:
         return f"architecture {kind} is none of {', '.join(FAMILIES)}"
-    settings = config.to_dict()
-    why = _unknown(kind, settings) or _incomplete(model)
-    if why:
-        return why
-    return _Reading(model, FAMILIES[kind], settings).blueprint()
+    settings = _own_settings(config)
+    try:
+        why = _unknown(kind, settings) or _incomplete(model)
+        return why or _Reading(model, FAMILIES[kind], settings).blueprint()
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a stranger's numbers, of any kind
+        return f"a setting of {kind} that is not understood ({type(error).__name__}: {error})"
+
+
+def _own_settings(config: Any) -> dict[str, Any]:
+    """Returns what a config says and its class knows: whatever else its file held, the model does not read."""
+    known = type(config)().to_dict()
+    return {name: value for name, value in config.to_dict().items() if name in known}
 
 
 def _unknown(kind: str, settings: dict[str, Any]) -> str:
@@ -93,6 +100,8 @@ def _unknown(kind: str, settings: dict[str, Any]) -> str:
         return f"{kind} with {asked[0]}"
     scalings = settings.get("rope_parameters") or {}
     for scaling in scalings.values() if FAMILIES[kind].ropes_by_kind else [scalings]:
+        if not isinstance(scaling, dict):
+            return f"rope parameters of {kind} that are not one set for each kind of layer"
         if (found := scaling.get("rope_type", "default")) not in ROPES:
             return f"rope scaling {found}"
     return ""
@@ -144,6 +153,7 @@ class _Reading:
             places=body.get("wpe"),
             order=self._order(rotary, size, embedding.weight),
             alternating=family.alternating,
+            positions=stated_context(self.model),
             **self._numbers(embedding.weight),
         )
 
@@ -259,6 +269,6 @@ def _kinds(settings: dict[str, Any], layers: int) -> list[str]:
 
 
 def _window(settings: dict[str, Any]) -> int:
-    """0 where it is as wide as the context."""
-    window = int(settings["sliding_window"])
-    return window if window < settings["max_position_embeddings"] else 0
+    """0 where it is as wide as the context, or there is none."""
+    window = settings.get("sliding_window")
+    return int(window) if window and window < settings["max_position_embeddings"] else 0

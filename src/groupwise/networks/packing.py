@@ -30,14 +30,19 @@ class Packing:
     positions: Tensor  # [N] int64
     prompts: Tensor  # [F, 4] int32 on the CPU: start, length, first completion, one past the last
     completions: Tensor  # [C, 2] int32 on the CPU: start, length
-    longest: int
-    """Tokens of a prompt and its completion at most."""
     ends: tuple[int, ...]
     """Of each sequence that was given: where its prompt's last token stands."""
     starts: tuple[int, ...]
     """Where the first token of its completion stands, or would."""
+    lengths: tuple[int, ...]
+    """Of prompt and completion together."""
     plans: dict[Any, Any] = field(default_factory=dict, compare=False)
     """What attention has worked out of it, once for all layers."""
+
+    @property
+    def longest(self) -> int:
+        """Counts the tokens of a prompt and its completion, at most."""
+        return max(self.lengths, default=0)
 
     @property
     def families(self) -> int:
@@ -60,8 +65,8 @@ class Packing:
         positions: list[range] = []
         prompts: list[tuple[int, int, int, int]] = []
         completions: list[tuple[int, int]] = []
-        at = 0
         ends, starts = [0] * len(sequences), [0] * len(sequences)
+        at, lengths = 0, tuple(len(prompt) + len(completion) for prompt, completion in sequences)
         for members in rows.values():
             prompt = sequences[members[0]][0]
             prompts.append((at, len(prompt), len(completions), len(completions) + len(members)))
@@ -80,7 +85,7 @@ class Packing:
             torch.tensor(list(chain.from_iterable(positions)), dtype=torch.long, device=device),
             torch.tensor(prompts, dtype=torch.int32).view(-1, 4),
             torch.tensor(completions, dtype=torch.int32).view(-1, 2),
-            max((len(prompt) + len(completion) for prompt, completion in sequences), default=0),
             tuple(ends),
             tuple(starts),
+            lengths,
         )

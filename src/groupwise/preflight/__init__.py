@@ -174,7 +174,8 @@ class _StageCheck:
             else []
         )
         longest = max((each.length for each in rollouts), default=0)
-        notes.try_part("batch", lambda: tell_batch(notes, stage, self.recipe.learner, longest))
+        at_once = self.learner.memory.tokens_per_micro_batch
+        notes.try_part("batch", lambda: tell_batch(notes, stage, at_once, longest))
         notes.try_part("data", lambda: data.tell_rows(notes, stage, context, self.limit))
         if not len(stage.task.train):
             return

@@ -27,13 +27,16 @@ class AnyAnswer(Decorator):
 
     @property
     def name(self) -> str:
+        """Is the name of the reward that it asks."""
         return self.reward.name
 
     @property
     def weight(self) -> float:
+        """Is the weight of the reward that it asks."""
         return self.reward.weight
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Scores rollouts as ``score_at`` does once training is over."""
         return self.score_at(rollouts, OVER)
 
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from groupwise.errors import UserError
 from groupwise.rewards.reading.conventions import CONVENTIONS
-from groupwise.rewards.reading.equality import compare_values, tolerance
+from groupwise.rewards.reading.equality import DOZEN, compare_values, tolerance
 from groupwise.rewards.reading.notation import in_ascii
 from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, Quantity, quantity
 from groupwise.rewards.reading.reader import Reader, marked_answer
@@ -65,10 +65,10 @@ def parse_number(text: str) -> Fraction | None:
 def parse_quantity(text: str) -> Fraction | None:
     """The number of ``18 dollars``, ``$18 per day``, ``1.8 billion``, ``5元``, ``18``: a number and its unit.
 
-    None where there is more arithmetic (``10 + 5``) or more text than a unit.
+    None where there is more arithmetic (``10 + 5``) or more text than a unit, and of dozens.
     """
     found = quantity(text)
-    return None if found is None else found.value
+    return None if found is None or DOZEN in found.unit else found.value
 
 
 def numbers_equal(a: str, b: str) -> bool:
@@ -105,6 +105,8 @@ class FinalAnswer:
         check_options(self.tolerance, self.conventions, self.several)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns one score a rollout: 1 where the final answer is the reference, 0 where it is another one or there is
+        none."""
         references = references_of(rollouts, self.name, self.reference)
         return [self._score(rollout, gold) for rollout, gold in zip(rollouts, references, strict=True)]
 

@@ -73,22 +73,27 @@ class Cached(Decorator):
 
     @property
     def name(self) -> str:
+        """Is the name of the reward whose scores are kept."""
         return self.reward.name
 
     @property
     def weight(self) -> float:
+        """Is the weight of the reward whose scores are kept."""
         return self.reward.weight
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``."""
+        """Prepares the reward inside (``scoring.NeedsPreparation``). Raises UserError where its scores could not be
+        told from those of another reward."""
         _ = self._about
         prepare([self.reward])
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Scores rollouts as ``score_at`` does once training is over."""
         return self.score_at(rollouts, OVER)
 
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-        """See ``protocols.FollowsTraining``."""
+        """Returns one score a rollout: from the file where it is known, from the reward otherwise
+        (``protocols.FollowsTraining``)."""
         about = self._about
         keys = [_key(about, rollout) for rollout in rollouts]
         with self._file() as file:
@@ -109,7 +114,7 @@ class Cached(Decorator):
 
     @functools.cached_property
     def _about(self) -> Mapping[str, Any]:
-        """What the reward is. Raises UserError where that cannot be told apart from another one."""
+        """Describes the reward. Raises UserError where it cannot be told apart from another one."""
         about = _about(self.reward)
         for place, kind in unknowns(about):
             raise UserError(
@@ -120,7 +125,7 @@ class Cached(Decorator):
         return about
 
     def _said(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[list[tuple[int, Score]]]:
-        """Rows and scores, in the parts that they become known in."""
+        """Yields rows with their scores, in the batches in which they become known."""
         if isinstance(self.reward, StreamingAt):
             yield from ([one] for one in self.reward.stream_at(rollouts, state))
             return

@@ -37,7 +37,7 @@ class Calls:
         return is_async(self.function)
 
     def __call__(self, calls: Sequence[tuple[int, dict[str, Any]]], seconds: float) -> Iterator[tuple[int, Answer]]:
-        """Of each call, ``(number of completions, arguments)``, its number and answer as soon as they are known.
+        """Yields of each call ``(number of completions, arguments)`` its number and answer as soon as they are known.
 
         A function that raises, returns another number of values than it got completions, or no finite number, bool or
         None (numpy's and torch's scalars are numbers) has failed; so has what a coroutine left undone.
@@ -105,6 +105,7 @@ class Calls:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
+    """Says whether calling the function gives a coroutine, also behind ``functools.partial`` or on an object."""
     while isinstance(function, functools.partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
@@ -120,7 +121,7 @@ def shortened(value: Any) -> str:
 
 
 def _run(coroutine: Coroutine[Any, Any, list[Any]]) -> list[Any]:
-    """From a notebook too, where an event loop already runs in this thread."""
+    """Runs a coroutine to its end, from a notebook too, where an event loop already runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -138,7 +139,7 @@ def place(error: BaseException, function: Callable[..., Any] | None) -> str:
 
 
 def _frames(error: BaseException, function: Callable[..., Any] | None) -> list[traceback.FrameSummary]:
-    """Those in the user's own file."""
+    """Returns the frames of a traceback that lie in the user's own file."""
     file = inspect.unwrap(function).__code__.co_filename if inspect.isfunction(function) else None
     return [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
 

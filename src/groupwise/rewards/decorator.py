@@ -22,32 +22,34 @@ class Decorator(Protocol):
     reward: Reward
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``."""
+        """Prepares the reward inside (``scoring.NeedsPreparation``)."""
         prepare([self.reward])
 
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-        """See ``protocols.FollowsTraining``."""
+        """Scores rollouts at a moment of training (``protocols.FollowsTraining``)."""
         return scores_at(self.reward, rollouts, state)
 
     @property
     def unguarded(self) -> bool:
-        """See ``scoring.NeedsGuards``."""
+        """Says whether the reward inside runs without guards (``scoring.NeedsGuards``)."""
         return isinstance(self.reward, NeedsGuards) and self.reward.unguarded
 
     @property
     def correct_at(self) -> float | None:
-        """See ``verdicts.Graded``."""
+        """Is the reward's own smallest score of a right answer (``verdicts.Graded``); None where it names none."""
         return self.reward.correct_at if isinstance(self.reward, Graded) else None
 
     @property
     def scores_steps(self) -> bool:
-        """See ``protocols.StepScoring``."""
+        """Says whether the reward inside scores each step (``protocols.StepScoring``)."""
         return isinstance(self.reward, StepScoring) and self.reward.scores_steps
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """See ``protocols.Votes``; of a reward that knows no equal answers no rollout has one."""
+        """Returns which rollouts gave the same answer (``protocols.Votes``); None for each where the reward knows no
+        equal answers."""
         return self.reward.votes(rollouts) if isinstance(self.reward, Votes) else [None] * len(rollouts)
 
     def unreadable(self, examples: Sequence[Example]) -> list[str]:
-        """See ``protocols.ReadsGold``; a reward that reads no reference answer has no complaint."""
+        """Returns a complaint for each reference answer that cannot be read (``protocols.ReadsGold``), empty for the
+        others; a reward that reads none has no complaint."""
         return self.reward.unreadable(examples) if isinstance(self.reward, ReadsGold) else [""] * len(examples)

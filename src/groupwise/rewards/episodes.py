@@ -34,7 +34,8 @@ class EpisodeReward(Reward):
         self.worlds.start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        """What stands on the rollouts. Raises UserError for one that no environment has played."""
+        """Returns the scores that the environment put on its rollouts. Raises UserError for a rollout that no
+        environment has played."""
         missing = next((rollout for rollout in rollouts if self.name not in rollout.scores), None)
         if missing is not None:
             raise UserError(

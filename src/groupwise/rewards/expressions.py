@@ -46,7 +46,7 @@ def scoring(entry: Mapping[str, Any]) -> Iterator[None]:
 
 
 def guard(package: str) -> None:
-    """Put these readers into all loaded modules of the package, and into sympy's parser.
+    """Puts these readers into all loaded modules of the package, and into sympy's parser.
 
     Nothing is left to do where none was loaded since the last time, be it in the process that this one was forked from.
     """
@@ -122,7 +122,7 @@ def _bounded(text: Any) -> str:
 
 
 def _is_ours(text: Any) -> bool:
-    """Whether no answer is being scored, or the question holds this very text."""
+    """Says whether no answer is being scored, or the question holds this very text."""
     entry = _entry.get()
     if entry is None:
         return True

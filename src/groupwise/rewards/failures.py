@@ -47,7 +47,7 @@ class Failures:
 
 
 def unscored(rollout: Rollout) -> bool:
-    """Whether a reward timed out or failed on it: then it has no reward at all."""
+    """Says whether a reward timed out or failed on the rollout, which then has no reward at all."""
     return any(score.status in UNSCORED for score in rollout.scores.values())
 
 

@@ -44,16 +44,17 @@ class Format:
         return FunctionReward(matches, self.name, self.weight, "simple", time_limit_seconds=self.time_limit_seconds)
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``."""
+        """Starts the process that matches patterns (``scoring.NeedsPreparation``)."""
         self._matching.prepare()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns 1 for a completion that matches, 0 for another."""
         return self._matching.score(rollouts)
 
 
 @dataclass(frozen=True)
 class LengthPenalty:
-    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13), in sampled tokens ``|y|``::
+    """This reward is DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13), in sampled tokens ``|y|``::
 
         0                                            |y| <= max_tokens - cache_tokens
         ((max_tokens - cache_tokens) - |y|) / cache_tokens   up to max_tokens
@@ -85,6 +86,7 @@ class LengthPenalty:
             )
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns one penalty a rollout, from -1 to 0, of its sampled tokens alone."""
         return [Score(self._penalty(sum(rollout.mask), rollout.finished)) for rollout in rollouts]
 
     def _penalty(self, tokens: int, finished: bool) -> float:

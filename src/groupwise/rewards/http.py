@@ -1,4 +1,5 @@
-"""One JSON request with a deadline that holds, whatever the other side does. Standard library only."""
+"""This module sends one JSON request with a deadline that holds, whatever the other side does. It needs the standard
+library only."""
 
 from __future__ import annotations
 
@@ -101,8 +102,8 @@ def _hang_up(connected: socket.socket) -> None:
 
 
 def _shown(text: str, secrets: Sequence[str]) -> str:
-    """Of what a server says: without control characters and without our key, in any letters and as a URL or base64
-    spells it, however much of it the cut would leave."""
+    """Returns of what a server says what may be shown: without control characters and without our key, in any letters
+    and as a URL or base64 spells it, however much of it the cut would leave."""
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     for secret in secrets:
         encoded = base64.b64encode(secret.encode()).decode().rstrip("=")

@@ -105,16 +105,18 @@ class Judge:
                 raise UserError(f"reward '{self.name}': {message}")
 
     def identity(self) -> dict[str, Any]:
-        """See ``cache.Identified``: not how long is waited, nor by whose key."""
+        """Returns what decides a verdict (``cache.Identified``): not how long is waited, nor by whose key."""
         asked = {"url": self.url, "model": self.model, "template": self.template, "options": dict(self.options)}
         return {"is": "Judge", **asked, "scale": list(self.scale)}
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns the server's verdict on each rollout as a score on the reward's scale."""
         scores = dict(self.stream(rollouts))
         return [scores[row] for row in range(len(rollouts))]
 
     def stream(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[int, Score]]:
-        """See ``cache.Streaming``. What should be mended is raised when all rows are through."""
+        """Yields rows with their scores as the server answers (``cache.Streaming``). Raises UserError, when all rows
+        are through, for what the user should mend: an address, a model's name, a key."""
         headers = self._headers()
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for row in range(len(rollouts)):
@@ -165,7 +167,7 @@ class Judge:
         return text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text to a server
 
     def _ask(self, rollout: Rollout, headers: Mapping[str, str]) -> _Verdict:
-        """Never raises: what goes wrong is part of the verdict."""
+        """Returns a verdict and never raises: what goes wrong is part of it."""
         deadline = time.monotonic() + self.timeout_seconds
         verdict = _Verdict(Score(None, "failed"), "was not asked")
         for attempt in range(self.retries + 1):
@@ -213,7 +215,7 @@ class Judge:
         return {"Authorization": f"Bearer {key.strip()}"}
 
     def _check(self, verdicts: Sequence[_Verdict]) -> None:
-        """What one should mend now, rather than count."""
+        """Raises UserError for what one should mend now, rather than count."""
         refused = next((verdict for verdict in verdicts if verdict.refused), None)
         if refused:
             raise UserError(
@@ -229,6 +231,8 @@ class Judge:
 
 @dataclass(frozen=True)
 class _Verdict:
+    """This is what came of asking about one rollout."""
+
     score: Score
     reason: str = ""
     final: bool = False
@@ -265,7 +269,8 @@ def _conversation(messages: Sequence[Mapping[str, str]]) -> str:
 def _collected(
     done: queue.SimpleQueue[tuple[int, _Verdict]], count: int, name: str, deadline: float
 ) -> Iterator[tuple[int, _Verdict]]:
-    """One verdict a row; a row whose thread says nothing by the deadline (it may hang in a name server) timed out."""
+    """Yields one verdict a row; a row whose thread says nothing by the deadline (it may hang in a name server) timed
+    out."""
     missing = set(range(count))
     while missing:
         try:

@@ -61,10 +61,13 @@ class Math:
         check_options(self.tolerance, self.conventions, self.several)
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``: whether there are guards for what reads formulas."""
+        """Checks that there are guards for what reads formulas (``scoring.NeedsPreparation``). Raises UserError where
+        there are none."""
         require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns 1 where the answer equals a reference by value, 0 where it does not; ``unparseable`` without an
+        answer, ``failed`` where the reference cannot be read."""
         golds = references_of(rollouts, self.name, self._reference)
         answers = [self._read(rollout, gold) for rollout, gold in zip(rollouts, golds, strict=True)]
         scores = [self._quick_score(gold, answer) for gold, answer in zip(golds, answers, strict=True)]
@@ -99,7 +102,8 @@ class Math:
         return reasons
 
     def _readable(self, values: Sequence[Value]) -> dict[Value, bool]:
-        """Many at once in one process; one by one where they do not come back together."""
+        """Says of each value whether algebra can read it: many at once in one process, one by one where they do not
+        come back together."""
         if not values:
             return {}
         parts = [values[start : start + READ_AT_ONCE] for start in range(0, len(values), READ_AT_ONCE)]
@@ -130,7 +134,7 @@ class Math:
         return read_reference(example.answer, self.several)
 
     def _quick_score(self, gold: Reference, answer: Value | None) -> Score | None:
-        """Where no algebra is needed."""
+        """Returns the score where no algebra is needed for it; None where it is."""
         if not gold.values:
             return Score(None, "failed", reason=gold.why)
         if answer is None:
@@ -148,7 +152,7 @@ class Math:
         return {**values, "tolerance": [str(near.absolute), str(near.relative)], "percent": near.percent}
 
     def _same(self, pairs: Sequence[tuple[Value, list[Value]]]) -> list[list[bool]]:
-        """For each value which of the others equal it, by algebra where it takes that."""
+        """Says for each value which of the others equal it, by algebra where it takes that."""
         items = [self._item(answer=as_item(value), answers=[as_item(one) for one in others]) for value, others in pairs]
         outcomes = _pool(self.unguarded).run(items, self.time_limit_seconds * 2) if items else []
         return [
@@ -167,7 +171,7 @@ def _some(value: Value | None) -> Value:
 
 
 def _slow_score(outcomes: Sequence[Outcome]) -> Score:
-    """Of one answer against each of the references that count."""
+    """Returns the score of one answer against each of the references that count."""
     verdicts = {str(outcome.value) for outcome in outcomes if outcome.status == "done"}
     if "equal" in verdicts:
         return Score(1.0)

@@ -36,8 +36,8 @@ Scorers = weakref.WeakValueDictionary[tuple[Any, ...], "Trainable"]
 
 
 def solution_score(steps: Sequence[float], aggregate: Aggregate = "min") -> float:
-    """One score of a whole solution from those of its steps. Math-Shepherd (arXiv 2312.08935, section 3.4) takes the
-    minimum. Raises ValueError where there are no steps."""
+    """Returns one score of a whole solution from those of its steps. Math-Shepherd (arXiv 2312.08935, section 3.4)
+    takes the minimum. Raises ValueError where there are no steps."""
     if not steps:
         raise ValueError("a solution without steps has no score")
     return AGGREGATES[aggregate](steps)
@@ -82,7 +82,7 @@ class ModelReward:
 
     @property
     def scores_steps(self) -> bool:
-        """See ``protocols.StepScoring``."""
+        """Says whether every step gets a score of its own (``protocols.StepScoring``)."""
         return self.kind == "process" and self.each_step
 
     def __post_init__(self) -> None:
@@ -121,7 +121,8 @@ class ModelReward:
                 scorer.close()
 
     def identity(self) -> dict[str, Any]:
-        """See ``cache.Identified``: the scorer's files and what is read of its scores."""
+        """Returns what decides a score (``cache.Identified``): the files of the reward model, and what is read of its
+        scores."""
         return {
             "is": "ModelReward",
             "kind": self.kind,
@@ -132,6 +133,8 @@ class ModelReward:
         } | ({} if self.scale == Unscaled() else {"scale": repr(self.scale)})
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns the reward model's score of each rollout; of a process model, that of the whole solution and, with
+        ``each_step``, those of its steps. Raises UserError where the scale has not been measured yet."""
         if not rollouts:
             return []
         if not self.scale.is_known():
@@ -150,7 +153,7 @@ class ModelReward:
         ]
 
     def _score(self, rollout: Rollout, logits: Sequence[float]) -> Score:
-        """``logits``: of every token after the prompt."""
+        """Returns the score of one rollout from ``logits``, which has one for every token after the prompt."""
         read = [rollout.last] if self.kind == "outcome" else rollout.steps
         if not all(math.isfinite(logits[index]) for index in read):
             return Score(None, "failed")
@@ -167,7 +170,8 @@ class ModelReward:
         return any(rollout.mask) and rollout.length <= self._scorer.context_tokens
 
     def _check_text(self, rollouts: Sequence[Rollout]) -> None:
-        """Where the policy's tokenizer is not known: what the scorer reads in sampled ids is the completion's text."""
+        """Checks, where the policy's tokenizer is not known, that what the reward model reads in sampled ids is the
+        completion's text."""
         sampled = next((rollout for rollout in rollouts if rollout.version != DEMONSTRATED and rollout.text), None)
         if self.tokenizer is not None or sampled is None:
             return
@@ -258,7 +262,7 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _changed(directory: Path) -> tuple[tuple[str, int, int], ...]:
-    """So that a scorer that was trained anew is opened anew."""
+    """Returns names, times and sizes of the files, so that a reward model that was trained anew is opened anew."""
     return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in _files(directory))
 
 

@@ -66,7 +66,7 @@ def folder_of(function: Callable[..., Any]) -> Path | None:
 
 
 def _lies_in(name: str, folder: Path) -> bool:
-    """Whether the top module of that dotted name is a file, or a package, right in the folder."""
+    """Says whether the top module of that dotted name is a file, or a package, right in the folder."""
     spec = vars(sys.modules.get(name.partition(".")[0], sys)).get("__spec__")
     if spec is None:
         return False

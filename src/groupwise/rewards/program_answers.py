@@ -49,14 +49,18 @@ class ProgramAnswer:
 
     @property
     def sandbox(self) -> Sandbox:
+        """Is the sandbox that every program runs in, with this reward's limits."""
         return Sandbox(self.time_limit_seconds, self.memory_bytes, output_bytes=1 << 16)
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``: whether there is a sandbox that holds."""
+        """Checks that there is a sandbox that holds, and starts the process beside it (``scoring.NeedsPreparation``).
+        Raises UserError where there is none."""
         self.sandbox.check()
         self._guarded.start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns 1 for a rollout whose program prints the reference answer, 0 for another; a program that does not end
+        in time is a ``timeout``."""
         golds = references_of(rollouts, self.name, self._reference)
         outcomes = self._outcomes(rollouts)
         return [self._score(gold, outcome) for gold, outcome in zip(golds, outcomes, strict=True)]
@@ -96,7 +100,7 @@ class ProgramAnswer:
         return Score(float(any(compare_values(value, found, near) == "equal" for value in gold.values)))
 
     def _outcomes(self, rollouts: Sequence[Rollout]) -> list[Outcome]:
-        """What each program printed, None where it did not end well."""
+        """Returns what each program printed, None where it did not end well."""
         self.sandbox.check()
         sources = [program(rollout.text).encode("utf-8", "surrogatepass") for rollout in rollouts]
         outcomes = dict(self._guarded.run(sources, self.time_limit_seconds + 3 * START_SECONDS))
@@ -104,7 +108,7 @@ class ProgramAnswer:
 
     @functools.cached_property
     def _guarded(self) -> GuardedCalls:
-        """What a sandbox leaves behind ends up there and is buried there."""
+        """Is a process in which whatever a sandbox leaves behind ends up and is ended."""
         return GuardedCalls(self._run_all)
 
     def _run_all(self, sources: Sequence[bytes], seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -29,7 +29,8 @@ class Names:
 
 
 def names_of(example: Example, tests: Sequence[str], tested: str) -> Names:
-    """Expected is the row's ``entry_point``, and what any other text of the row defines (its prompt, its reference).
+    """Returns the names that the row's tests call: its ``entry_point``, and what any other text of the row defines (its
+    prompt, its reference).
 
     Where nothing does, it is all that the tests leave undefined, but for a name whose mere truth an assert takes of
     another undefined call: ``assert is_close(f(1), 2)`` leaves the verdict to whoever defines ``is_close``.
@@ -49,7 +50,7 @@ def names_of(example: Example, tests: Sequence[str], tested: str) -> Names:
 
 
 def _undefined(test: str) -> set[str]:
-    """Names that a test uses and does not define; Python may."""
+    """Returns the names that a test uses and does not define; Python may."""
     try:
         top = symtable.symtable(test, "tests.py", "exec")
     except (SyntaxError, ValueError, RecursionError):
@@ -73,14 +74,14 @@ def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
 
 
 def _texts(example: Example, tested: str) -> Iterator[str]:
-    """All of a row but its tests."""
+    """Returns all of a row but its tests."""
     values = [value for name, value in example.columns.items() if name != tested and not name.startswith("test")]
     for value in (*values, example.prompt, example.answer):
         yield from (text for text in (value if isinstance(value, list | tuple) else [value]) if isinstance(text, str))
 
 
 def _bound(line: str) -> set[str]:
-    """Names that a line of imports binds."""
+    """Returns the names that a line of imports binds."""
     try:
         nodes = [node for node in ast.parse(line.strip()).body if isinstance(node, ast.Import | ast.ImportFrom)]
     except (SyntaxError, ValueError):
@@ -89,7 +90,7 @@ def _bound(line: str) -> set[str]:
 
 
 def _judges(test: str, free: set[str]) -> set[str]:
-    """Free names whose truth alone an assert takes, of what another free name returned."""
+    """Returns the free names whose truth alone an assert takes, of what another free name returned."""
     try:
         asserted = [node.test for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Assert)]
     except (SyntaxError, ValueError, RecursionError):

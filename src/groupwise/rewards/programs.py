@@ -76,14 +76,18 @@ class Code:
 
     @property
     def sandbox(self) -> Sandbox:
+        """Is the sandbox that every program runs in, with this reward's limits."""
         return Sandbox(self.time_limit_seconds, self.memory_bytes, self.output_bytes, self.threads)
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``: whether there is a sandbox that holds."""
+        """Checks that there is a sandbox that holds, and starts the process beside it (``scoring.NeedsPreparation``).
+        Raises UserError where there is none."""
         self.sandbox.check()
         self._guarded.start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns the share of its tests that each rollout's program passes, or with ``all_or_nothing`` 1 where it
+        passes all; ``failed`` where the row has no test that can be run."""
         reasons = [unjudged(rollout.prompt.example, self.column) for rollout in rollouts]
         outcomes = self._outcomes(rollouts, self.all_or_nothing)
         return [
@@ -123,7 +127,8 @@ class Code:
 
     @functools.cached_property
     def _guarded(self) -> GuardedCalls:
-        """What a sandbox leaves behind ends up there and is buried there, whoever is process 1 of this machine."""
+        """Is a process in which whatever a sandbox leaves behind ends up and is ended, whoever is process 1 of this
+        machine."""
         return GuardedCalls(self._judge)
 
     def _judge(self, calls: Sequence[Call], seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -131,7 +136,8 @@ class Code:
             yield from enumerate(pool.map(self._share, calls, timeout=seconds * len(calls)))
 
     def _share(self, call: Call) -> dict[str, Any]:
-        """Plain JSON: the value, None where there is no program; and in a few letters what it did in each test."""
+        """Returns plain JSON: the value, None where there is no program; and in a few letters what it did in each
+        test."""
         source, tests, names, stops = call
         if not source.strip() or len(source) > SOURCE_BYTES:
             return {"value": None}
@@ -210,7 +216,7 @@ def _names(example: Example, column: str) -> Names:
 
 
 def _read(value: Any) -> list[InputOutputTest | str]:
-    """Nothing where it is none of ``EXPECTED``."""
+    """Returns the tests that a value holds; nothing where it is none of ``EXPECTED``."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -38,10 +38,12 @@ class MathVerify:
     """Read answers where no guards are."""
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``: whether there are guards for what reads answers."""
+        """Checks that there are guards for what reads answers (``scoring.NeedsPreparation``). Raises UserError where
+        there are none."""
         require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns what math-verify says of each rollout: 1 for an answer that it takes as equal, 0 for another."""
         references_of(rollouts, self.name, lambda _: Reference())
         texts = [rollout.text[-TEXT_CHARACTERS:][-TAIL_CHARACTERS:] for rollout in rollouts]
         asked = [row for row, text in enumerate(texts) if text.strip() and within_bounds(text)]

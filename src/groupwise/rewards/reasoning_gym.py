@@ -46,16 +46,19 @@ class ReasoningGym:
     """Score where no guards are: answers may then read and write what you may, and send it away."""
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``: whether there are guards."""
+        """Checks that there are guards for its verifier (``scoring.NeedsPreparation``). Raises UserError where there
+        are none."""
         require_guards(self.name, self.unguarded)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns what the family's own verifier says of each submitted answer, from 0 to 1."""
         items = [self._item(rollout) for rollout in rollouts]
         outcomes = worker_pool(self.family, self.config, self.unguarded).run(items, self.time_limit_seconds)
         return [_score(outcome) for outcome in outcomes]
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """See ``protocols.Votes``: submitted answers of one text are the same; an empty one is none."""
+        """Returns which rollouts gave the same answer (``protocols.Votes``): submitted answers of one text are the
+        same; an empty one is none."""
         answers = [submitted_answer(rollout.text) for rollout in rollouts]
         return [answers.index(answer) if answer else None for answer in answers]
 
@@ -87,7 +90,7 @@ def worker_pool(family: str, config: Mapping[str, Any], unguarded: bool = False)
 
 
 def are_there_guards() -> bool:
-    """Whether this machine has any for a worker."""
+    """Says whether this machine has any guards for a worker."""
     try:
         walls()
     except UserError:
@@ -96,7 +99,8 @@ def are_there_guards() -> bool:
 
 
 def respond(item: dict[str, Any]) -> Any:
-    """Runs in a worker. With ``answer``: its score at ``index``; without: ``[question, answer]`` of a range.
+    """Answers a request in a worker. With ``answer`` it returns the score at ``index``; without, ``[question, answer]``
+    of a range.
 
     ``warm_up``: all that an answer needs is loaded, by scoring the first question's own.
     """

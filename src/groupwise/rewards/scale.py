@@ -25,7 +25,7 @@ class Scale(Protocol):
         ...
 
     def is_known(self) -> bool:
-        """Whether all its numbers are there; those of Standardised are measured first."""
+        """Says whether all its numbers are there; those of Standardised are measured first."""
         return True
 
 
@@ -34,9 +34,11 @@ class Unscaled(Scale):
     """The score as the model gives it, of any size and with any zero."""
 
     def of(self, score: float) -> float:
+        """Returns the score itself."""
         return score
 
     def formula(self) -> str:
+        """Writes the scale as a formula of the score r."""
         return "r"
 
 
@@ -59,16 +61,19 @@ class Standardised(Scale):
     """The population's standard deviation; measured where None."""
 
     def of(self, score: float) -> float:
+        """Returns ``(score - mean) / spread``. Raises ValueError before both are measured."""
         if self.mean is None or self.spread is None:
             raise ValueError("a standardised score needs its mean and spread, which a run measures")
         return (score - self.mean) / self.spread
 
     def formula(self) -> str:
+        """Writes the scale as a formula of the score r, with its numbers where they are known."""
         if self.mean is None or self.spread is None:
             return "(r - mean) / spread"
         return f"(r - {self.mean:.4g}) / {self.spread:.4g}"
 
     def is_known(self) -> bool:
+        """Says whether mean and spread have been measured."""
         return self.mean is not None and self.spread is not None
 
     def measured(self, scores: Sequence[float], name: str = "model") -> Standardised:
@@ -92,9 +97,11 @@ class Sigmoid(Scale):
     """This scale is σ(r), between 0 and 1: for Bradley-Terry the chance to be preferred to an answer with score 0."""
 
     def of(self, score: float) -> float:
+        """Returns σ(score), between 0 and 1."""
         return sigmoid(score)
 
     def formula(self) -> str:
+        """Writes the scale as a formula of the score r."""
         return "σ(r)"
 
 
@@ -112,9 +119,11 @@ class Clipped(Scale):
             raise UserError(f"a clipped reward's range is {self.low:g} to {self.high:g}; expected finite low < high")
 
     def of(self, score: float) -> float:
+        """Returns the score, held between ``low`` and ``high``."""
         return min(max(score, self.low), self.high)
 
     def formula(self) -> str:
+        """Writes the scale as a formula of the score r."""
         return f"r held between {self.low:g} and {self.high:g}"
 
 
@@ -123,7 +132,7 @@ _COUNTS: dict[str, tuple[int, ...]] = {"none": (0,), "standardised": (0, 2), "si
 
 
 def is_scale(words: str) -> bool:
-    """Whether it begins as the name of a scale does."""
+    """Says whether the words begin as the name of a scale does."""
     return words.split()[:1] in [[name] for name in _COUNTS]
 
 

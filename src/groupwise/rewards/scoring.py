@@ -1,4 +1,4 @@
-"""Runs the rewards and puts what they say on the rollouts."""
+"""This module runs the rewards and puts what they say on the rollouts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from groupwise.errors import UserError
 from groupwise.protocols import FollowsTraining, Reward
 from groupwise.rewards.calls import place
 from groupwise.rewards.failures import unscored
+from groupwise.rewards.score_values import as_scores
 from groupwise.rewards.verdicts import Judge, equal_reward
 from groupwise.types import OVER, Rollout, Score, ScoreStatus, TrainerState
 from groupwise.values.tolerance import TOLERANCE
@@ -39,7 +40,7 @@ class NeedsGuards(Protocol):
 
     @property
     def unguarded(self) -> bool:
-        """Whether it was told so."""
+        """Says whether the user allowed this reward to run without guards."""
         ...
 
 
@@ -86,34 +87,27 @@ def score_rollouts(
         scores = checked_scores(reward, rollouts, state)
         by_name[reward.name] = scores
         metrics |= score_metrics(reward.name, scores, time.perf_counter() - started, _of_episodes(rollouts))
-    weights = {reward.name: reward.weight for reward in rewards}
+    weights = {reward.name: float(reward.weight) for reward in rewards}
     rows = [{name: scores[row] for name, scores in by_name.items()} for row in range(len(rollouts))]
     return [_scored(rollout, scores, weights, judge) for rollout, scores in zip(rollouts, rows, strict=True)], metrics
 
 
 def scores_at(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-    """Returns what a reward says of completions that were drawn at that state."""
-    return reward.score_at(rollouts, state) if isinstance(reward, FollowsTraining) else reward.score(rollouts)
+    """Returns what a reward says of completions that were drawn at that state, as scores (``as_scores``)."""
+    said = reward.score_at(rollouts, state) if isinstance(reward, FollowsTraining) else reward.score(rollouts)
+    return as_scores(reward.name, said, rollouts)
 
 
 def checked_scores(reward: Reward, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
     """Returns what a reward says; where it raises anything but a UserError it failed on all, and on what it says NaN
     of."""
     try:
-        scores = scores_at(reward, rollouts, state)
+        return scores_at(reward, rollouts, state)
     except UserError:
         raise
-    except Exception as error:  # an object of the user's own class runs here
+    except (Exception, SystemExit) as error:  # an object of the user's own class runs here
         reason = f"raised {type(error).__name__}: {' '.join(str(error).split())[:200]} at {place(error, None)}"
         return [Score(None, "failed", reason=reason) for _ in rollouts]
-    if len(scores) != len(rollouts):
-        raise UserError(f"reward '{reward.name}' returned {len(scores)} scores for {len(rollouts)} completions")
-    return [score if _finite(score) else Score(None, "failed", reason="a value is not finite") for score in scores]
-
-
-def _finite(score: Score) -> bool:
-    values = [*score.steps.values(), 0.0 if score.value is None else score.value]
-    return all(map(math.isfinite, values))
 
 
 def _of_episodes(rollouts: Sequence[Rollout]) -> bool:
@@ -121,8 +115,8 @@ def _of_episodes(rollouts: Sequence[Rollout]) -> bool:
 
 
 def score_metrics(name: str, scores: Sequence[Score], seconds: float, of_episodes: bool = False) -> dict[str, float]:
-    """One reward's metrics, as ``score_rollouts`` names them, of any of its scores. What is counted of the tools of
-    episodes is no reward's: it stands among the step's own metrics."""
+    """Returns one reward's metrics, as ``score_rollouts`` names them, of any of its scores. What is counted of the
+    tools of episodes is no reward's: it stands among the step's own metrics."""
     values = [score.value for score in scores if score.value is not None]
     counts = Counter(score.status for score in scores)
     metrics = {f"rewards/{name}/{status}": counts[status] / max(len(scores), 1) for status in COUNTED}
@@ -177,7 +171,8 @@ def _scored(
 
 
 def _sum(terms: Sequence[float]) -> float:
-    """In order, whatever the Python; 0 where the terms cancel but for rounding; held at the largest float."""
+    """Adds in order, whatever the Python; returns 0 where the terms cancel but for rounding, and holds the sum at the
+    largest float."""
     total = 0.0
     for term in terms:
         total = max(-LARGEST, min(LARGEST, total + term))

@@ -109,28 +109,31 @@ class FunctionReward:
 
     @functools.cached_property
     def _described(self) -> Any:
-        """As the function was when this was first asked: what it keeps from call to call is no part of it."""
+        """Describes the function as it was when this was first asked: what it keeps from call to call is no part of
+        it."""
         return describe(self.function)
 
     def identity(self) -> dict[str, Any]:
-        """See ``cache.Identified``: neither where it runs nor for how long."""
+        """Returns what decides a score (``cache.Identified``): neither where the function runs nor for how long."""
         return {"is": "FunctionReward", "function": self._described, "form": self.form}
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``: starts its process."""
+        """Starts the process that the function runs in (``scoring.NeedsPreparation``)."""
         if self.isolated:
             self._guarded.start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Scores rollouts as ``score_at`` does once training is over."""
         return self.score_at(rollouts, OVER)
 
     def score_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> list[Score]:
-        """See ``protocols.FollowsTraining``."""
+        """Returns what the function says of each rollout at a moment of training (``protocols.FollowsTraining``)."""
         scores = dict(self.stream_at(rollouts, state))
         return [scores[row] for row in range(len(rollouts))]
 
     def stream_at(self, rollouts: Sequence[Rollout], state: TrainerState) -> Iterator[tuple[int, Score]]:
-        """See ``cache.StreamingAt``: a function of one completion is heard call by call, in order."""
+        """Yields rows with their scores (``cache.StreamingAt``): those of a function of one completion call by call, in
+        order."""
         if not rollouts:
             return
         if not self._at_once:
@@ -161,7 +164,7 @@ class FunctionReward:
         ]
 
     def _offered(self, state: TrainerState) -> dict[str, Any]:
-        """Of what is no column, that which the function asks for; TRL's further keywords ask for all of it."""
+        """Returns, of what is no column, that which the function asks for; TRL's further keywords ask for all of it."""
         parameters = inspect.signature(self.function).parameters
         takes_all = self.form == "trl" and any(each.kind is each.VAR_KEYWORD for each in parameters.values())
         values = dict.fromkeys(OFFERED) | {"trainer_state": state}

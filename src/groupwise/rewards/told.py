@@ -23,22 +23,25 @@ class Told:
 
     @property
     def name(self) -> str:
+        """Is the name of the judge."""
         return self.judge.name
 
     @property
     def weight(self) -> float:
+        """Is the weight of the judge."""
         return self.judge.weight
 
     def prepare(self) -> None:
-        """See ``scoring.NeedsPreparation``."""
+        """Prepares the judge (``scoring.NeedsPreparation``)."""
         if isinstance(self.judge, NeedsPreparation):
             self.judge.prepare()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns the judge's score of each conversation, read as one text."""
         return self.judge.score([_whole(rollout) for rollout in rollouts])
 
     def votes(self, rollouts: Sequence[Rollout]) -> list[int | None]:
-        """The votes of the reward that judges; of one that knows none nobody votes."""
+        """Returns the votes of the reward that judges; of one that knows none nobody votes."""
         if not isinstance(self.judge, Votes):
             return [None] * len(rollouts)
         return self.judge.votes([_whole(rollout) for rollout in rollouts])
@@ -62,6 +65,7 @@ class LastOutput:
         tolerance(self.tolerance)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns 1 for a conversation whose last output of a program is the answer, 0 for another."""
         return [Score(float(self._is_right(rollout))) for rollout in rollouts]
 
     def _is_right(self, rollout: Rollout) -> bool:
@@ -73,7 +77,7 @@ class LastOutput:
 
 
 def _whole(rollout: Rollout) -> Rollout:
-    """Its text is that of all messages; one that is told begins a line."""
+    """Returns the rollout with the text of all messages; what the environment says begins a line."""
     parts: list[str] = []
     for message in rollout.messages:
         content = str(message["content"] or "")

@@ -1,4 +1,5 @@
-"""Whether an answer is right, and which answers are the same: one judge, who asks one reward and nobody else.
+"""This module says whether an answer is right, and which answers are the same: one judge, who asks one reward and
+nobody else.
 
 A task's judge is the first reward of its ``referee``, else its first reward. What other rewards say, of length, of
 format or of anything else, can make no answer right or wrong.
@@ -40,7 +41,8 @@ class Wrapper(Protocol):
     """A reward around another, which says what that one says: kept, or weighted otherwise."""
 
     @property
-    def reward(self) -> Reward: ...
+    def reward(self) -> Reward:
+        """Is the reward inside."""
 
 
 def unwrap(reward: Reward) -> Reward:
@@ -86,7 +88,7 @@ class Judge:
 
     @property
     def can_tell(self) -> bool:
-        """Whether any score of its reward means that an answer is right."""
+        """Says whether any score of its reward means that an answer is right."""
         return not math.isnan(self.threshold)
 
     @staticmethod
@@ -100,7 +102,7 @@ class Judge:
         return max((value for value in values if value is not None), default=None)
 
     def verdict(self, score: Score) -> bool | None:
-        """Whether the answer with this score, one of the reward's, is right; None where it could not be scored."""
+        """Says whether the answer with this score, one of the reward's, is right; None where it could not be scored."""
         if score.right is not None:
             return score.right
         value = self.value(score)

@@ -21,9 +21,11 @@ class Weighted(Decorator):
 
     @property
     def name(self) -> str:
+        """Is the name of the reward inside."""
         return self.reward.name
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns the scores of the reward inside; the weight is applied where rewards are summed."""
         return self.reward.score(rollouts)
 
 

@@ -1,1 +1,1 @@
-"""A run on the disk: its recipe, its directory, its session, its records."""
+"""This package runs a recipe in a directory on the disk: what it writes there, and how it goes on after a stop."""

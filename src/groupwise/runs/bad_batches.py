@@ -19,7 +19,8 @@ MOST_KEPT = 20
 
 
 def all_finite(weights: Iterable[tuple[str, Tensor]]) -> bool:
-    """Whether every weight is: what is not need not be kept. Reads all of them, as ``Trainable.weights`` asks for."""
+    """Says whether every weight is finite: what is not need not be kept. It reads all of them, as ``Trainable.weights``
+    asks for."""
     finite = True
     for _, tensor in weights:
         finite &= bool(tensor.isfinite().all())

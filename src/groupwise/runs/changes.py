@@ -42,13 +42,17 @@ class RunFiles(Protocol):
 
     path: Path
 
-    def begun(self, stage: str) -> bool: ...
+    def begun(self, stage: str) -> bool:
+        """Says whether anything of the stage is there."""
 
-    def model(self, stage: str) -> Path: ...
+    def model(self, stage: str) -> Path:
+        """Returns where the model that the stage leaves lies."""
 
-    def checkpoint(self, stage: str, step: int) -> Path: ...
+    def checkpoint(self, stage: str, step: int) -> Path:
+        """Returns where the checkpoint behind a step lies."""
 
-    def checkpoints(self, stage: str) -> dict[int, Path]: ...
+    def checkpoints(self, stage: str) -> dict[int, Path]:
+        """Returns the stage's checkpoints by their steps, ascending."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def accepted(place: RunFiles, ours: Recipe, theirs: Recipe) -> Changes:
 
 
 class _Option:
-    """One place in which two recipes differ."""
+    """This is one place in which two recipes differ."""
 
     def __init__(self, place: RunFiles, ours: Recipe, theirs: Recipe, path: str) -> None:
         self.place, self.path = place, path
@@ -97,7 +101,7 @@ class _Option:
         self.is_last = self.number == len(theirs.get("stages", ())) - 1
 
     def refusal(self) -> str:
-        """Why it may not change; empty where it may."""
+        """Says why it may not change; empty where it may."""
         if FREE.fullmatch(self.path) or self._has_not_begun:
             return ""
         if LENGTH.fullmatch(self.path):
@@ -106,7 +110,7 @@ class _Option:
 
     @property
     def goes_beyond_its_end(self) -> bool:
-        """Whether the stage had left its model, and would have taken more steps."""
+        """Says whether the stage had left its model, and would have taken more steps."""
         return self._is_done and int(self.ours["steps"]) > int(self.theirs["steps"])
 
     @property

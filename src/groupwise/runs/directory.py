@@ -1,4 +1,4 @@
-"""A run's directory: what is where, whose it is, and how far it has come."""
+"""This module knows a run's directory: what is where, whose it is, and how far it has come."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ class RunDirectory:
         return self.path / "models" / stage
 
     def checkpoint(self, stage: str, step: int) -> Path:
+        """Returns where the checkpoint behind a step lies."""
         return self.path / "checkpoints" / f"{stage}-{step:06d}"
 
     def checkpoints(self, stage: str) -> dict[int, Path]:
@@ -105,7 +106,7 @@ class RunDirectory:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise UserError(f"{self.record}: holds no run's record; bring it back, or choose another --out")
+            raise UserError(f"{self.record}: holds no run's record; bring it back, or choose another directory")
         return found
 
     def lasting_record(self) -> dict[str, Any]:
@@ -114,7 +115,7 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether every stage has left its model, and all that follows is done."""
+        """Says whether every stage has left its model, and all that follows is done."""
         record = self.read()
         left = all(self.model(stage["name"]).exists() for stage in record.get("stages", ()))
         return record.get("seconds") is not None and left
@@ -164,6 +165,7 @@ class RunDirectory:
         return os.fdopen(descriptor, "r+")
 
     def write_record(self, values: dict[str, Any]) -> None:
+        """Adds values to run.json, at once or not at all; those of the same names are replaced."""
         write_json(self.record, self.read() | dict(self.command) | values)
 
     def _refuse_foreign(self) -> None:
@@ -190,20 +192,20 @@ class RunDirectory:
                 )
 
     def _is_marked(self) -> bool:
-        """Whether a run was here and left what it did not write."""
+        """Says whether a run was here and left what it did not write."""
         try:
             return not self.lock.is_symlink() and self.lock.is_file() and self.lock.read_bytes()[:99] == MARK.encode()
         except OSError:
             return False
 
     def begun(self, stage: str) -> bool:
-        """Whether anything of a stage is there: a step, a checkpoint, what it gathered, its model."""
+        """Says whether anything of a stage is there: a step, a checkpoint, offline samples, its model."""
         kept = self.model(stage).exists() or bool(self.checkpoints(stage)) or (self.ledger / stage).exists()
         gathered = [path for path in self.gathered.glob("*") if path.name in (f"{stage}.jsonl", f".parts-{stage}")]
         return kept or bool(gathered) or any(row["stage"] == stage for row in read_rows(self.metrics))
 
     def _changes(self, recipe: dict[str, Any]) -> Changes:
-        """What is otherwise than recorded. Raises UserError where that is another run."""
+        """Returns what is otherwise than recorded. Raises UserError where that is another run."""
         record = self.read()
         if not record:
             return Changes()
@@ -271,7 +273,7 @@ class RunDirectory:
 
 
 def _is_record(record: dict[str, Any]) -> bool:
-    """Whether a run's: a file of that name may be anyone's."""
+    """Says whether a record is a run's: a file of that name may be anyone's."""
     sha256 = record.get("recipe_sha256")
     return isinstance(record.get("recipe"), dict) and isinstance(sha256, str) and len(sha256) == SHA256_LETTERS
 
@@ -282,7 +284,7 @@ def _stages_of(record: dict[str, Any]) -> list[str]:
 
 
 def _mark(lock: TextIO) -> None:
-    """Only a file that is ours alone and empty: one that lies elsewhere, too, is not written."""
+    """Writes the mark into a file that is ours alone and empty: one that lies elsewhere, too, is not written."""
     about = os.fstat(lock.fileno())
     if about.st_size == 0 and about.st_nlink == 1:
         lock.write(MARK)
@@ -290,10 +292,7 @@ def _mark(lock: TextIO) -> None:
 
 
 def _without(evaluations: dict[str, Any], stage: str) -> dict[str, Any]:
-    """What evaluation.json holds of the other stages; a comparison is made again."""
-    others = {
-        kind: [one for one in evaluations[kind] or () if one["stage"] != stage]
-        for kind in ("models", "scorers", "texts")
-        if kind in evaluations
-    }
+    """Returns what evaluation.json holds of the other stages; a comparison is made again."""
+    kinds = [kind for kind in ("models", "scorers", "texts") if kind in evaluations]
+    others = {kind: [one for one in evaluations[kind] or () if one["stage"] != stage] for kind in kinds}
     return evaluations | others | {"comparison": None}

@@ -19,7 +19,7 @@ from groupwise.types import Rollout
 
 
 def evaluation_due(stage: Stage, step: int) -> bool:
-    """Whether a step ends with a quick evaluation."""
+    """Says whether a step ends with a quick evaluation."""
     every = stage.evaluate_every
     return bool(every and len(stage.task.held_out)) and (step == 1 or step % every == 0)
 

@@ -46,6 +46,7 @@ class Evaluations:
         return {one["stage"]: TextEvaluation.from_json(one["evaluation"]) for one in self._kept("texts") or ()}
 
     def add_text(self, stage: str, found: TextEvaluation) -> None:
+        """Keeps what was found on held-out documents of the model that a stage left."""
         self._write(texts=self.texts | {stage: found})
 
     def add_model(self, stage: str, found: Evaluation) -> None:
@@ -57,6 +58,7 @@ class Evaluations:
         self._write(models=models, comparison=comparison and comparison.to_json())
 
     def add_scorer(self, stage: str, found: ScorerEvaluation) -> None:
+        """Keeps what was found of the reward model that a stage left."""
         self._write(scorers=self.scorers | {stage: found})
 
     def _write(self, **changed: Any) -> None:
@@ -71,7 +73,7 @@ class Evaluations:
         write_json(self.place.evaluation, kept)
 
     def _kept(self, part: str) -> Any:
-        """Of evaluation.json; None where it has none."""
+        """Returns a part of evaluation.json; None where it has none."""
         return (read_json(self.place.evaluation, dict) or {}).get(part)
 
 
@@ -137,6 +139,6 @@ def never_right(evaluation: Evaluation) -> str:
 
 
 def judged_by(evaluation: Evaluation) -> str:
-    """``; correct: by answer; mean answer 0.720, format 0.983``, where it is known who judged."""
+    """Writes ``; correct: by answer; mean answer 0.720, format 0.983``, where it is known who judged."""
     means = ", ".join(f"{name} {value:.3f}" for name, value in evaluation.reward_means.items())
     return (f"; correct: by {evaluation.judge}" + f"; mean {means}" * bool(means)) if evaluation.judge else ""

@@ -33,7 +33,7 @@ class Evaluator:
         self.recipe, self.place, self.evaluations, self.sink = recipe, place, evaluations, sink
 
     def due(self, stage: Stage) -> bool:
-        """Whether the model that the stage leaves can be evaluated, and is not yet."""
+        """Says whether the model that the stage leaves can be evaluated, and is not yet."""
         return self._can_evaluate(stage) and stage.name not in {
             *self.evaluations.models,
             *self.evaluations.scorers,
@@ -123,6 +123,7 @@ class Evaluator:
         return bool(self.recipe.evaluation.problems and len(stage.task.held_out) and judged)
 
     def _held_out_rows(self, stage: Stage) -> int:
-        """Fewer where each is sampled many times over, as in an evaluation of a policy."""
+        """Returns the rows that are asked: fewer where each is sampled many times over, as in an evaluation of a
+        policy."""
         plan, samples = self.recipe.evaluation, stage.algorithm.source.max_completion_tokens > 0
         return min(plan.problems, plan.sampled_problems) if samples and plan.sampled_problems else plan.problems

@@ -67,7 +67,7 @@ def _found(
 
 
 def _rows(data: Any) -> str:
-    """In words: how many rows and their hash, or what makes them on demand."""
+    """Says in words how many rows there are and what their hash is, or what makes them on demand."""
     if not isinstance(data, Mapping):
         return counted(len(data), "row")
     if set(data) == {"rows", "sha256"}:
@@ -113,7 +113,7 @@ def _measures(found: Evaluation) -> dict[str, Measure]:
 
 
 def _of_scorer(found: ScorerEvaluation) -> str:
-    """Its use, in a line of transformers, and its measures beside those of guessing."""
+    """Writes how a reward model is used, in a line of transformers, and its measures beside those of guessing."""
     rows = "\n".join(
         f"| {name.replace('_', ' ')} | {measure.value:.3f} | {measure.low:.3f} to {measure.high:.3f} | "
         + ", ".join(f"{kind} {said[name]:.3f}" for kind, said in found.baselines.items() if name in said)

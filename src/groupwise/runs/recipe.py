@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from groupwise.config.describe import describe
 from groupwise.config.identity import unknowns
-from groupwise.config.ranges import refuse_number, refuse_numbers
+from groupwise.config.ranges import refuse_number, refuse_options
 from groupwise.engines import Native
 from groupwise.errors import UserError
 from groupwise.evaluation.evaluate import Evaluation
@@ -43,7 +43,7 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe: the value that a recipe file calls ``run``, whose numbers the command line tunes."""
+    """A recipe is the value that a recipe file calls ``run``, whose numbers the command line tunes."""
 
     name: str
     """Names the directory under runs/."""
@@ -114,7 +114,7 @@ def _is_name(name: str) -> bool:
 
 
 def _uncomparable(recipe: Run) -> Iterator[str]:
-    """What will keep the run from being continued after a stop."""
+    """Returns what will keep the run from being continued after a stop."""
     for place, kind in unknowns(describe(recipe)):
         yield (
             f"{place} holds a {kind}, which cannot be compared with another one, so that this run cannot be continued "
@@ -125,10 +125,10 @@ def _uncomparable(recipe: Run) -> Iterator[str]:
 def refuse_ranges(recipe: Run) -> None:
     """Raises UserError for a number of the recipe, named as its option is, that lies outside what is declared."""
     for stage in recipe.stages:
-        refuse_numbers(stage, "--" if len(recipe.stages) == 1 else f"--{stage.name}.")
+        refuse_options(stage, "--" if len(recipe.stages) == 1 else f"--{stage.name}.")
         for reward in (*stage.task.rewards, *stage.task.referee):
             refuse_number(f"stage {stage.name}: the weight of reward '{reward.name}'", reward.weight, "(-inf, inf)")
-    refuse_numbers(recipe, "--")
+    refuse_options(recipe, "--")
 
 
 def as_record(recipe: Run) -> dict[str, Any]:
@@ -142,3 +142,10 @@ def as_record(recipe: Run) -> dict[str, Any]:
         **conditions(recipe.stages),
         "started": time.time(),
     }
+
+
+def directory_of(out: Path | str | None, name: str) -> Path:
+    """Returns the directory of a run of that name, ``out`` where that is said. Raises UserError where it is empty."""
+    if out is not None and not str(out).strip():
+        raise UserError("--out is empty; expected the run's directory, or nothing: then it is runs/NAME")
+    return Path("runs") / name if out is None else Path(out).expanduser()

@@ -32,5 +32,5 @@ class Recorder(Protocol):
 
 
 def is_sampled(record: StepRecord) -> bool:
-    """Whether some policy sampled any of it."""
+    """Says whether some policy sampled any of the rollouts."""
     return any(rollout.version != DEMONSTRATED for rollout in flatten(record.groups))

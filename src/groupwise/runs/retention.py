@@ -40,7 +40,7 @@ def best_so_far(place: RunDirectory, stage: str, checkpoints: Checkpoints) -> Be
 
 
 def _known(checkpoint: Path) -> Best | None:
-    """What a checkpoint recorded; None where it knew of none, or is damaged."""
+    """Returns what a checkpoint recorded; None where it knew of none, or is damaged."""
     try:
         kept = json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))[BEST]
         return Best(str(kept[0]), float(kept[1]), int(kept[2]))

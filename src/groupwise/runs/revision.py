@@ -43,6 +43,8 @@ def revision(directory: Path, tracked: bool = False) -> str:
 
 @dataclass(frozen=True)
 class _Checkout:
+    """This is a checkout of git: where its files, its HEAD and its objects lie."""
+
     work_tree: Path
     own: Path
     """Holds HEAD and the index."""
@@ -61,7 +63,7 @@ class _Checkout:
         return None
 
     def commit(self) -> str:
-        """Of HEAD; empty where nothing is committed."""
+        """Returns the commit of HEAD; empty where nothing is committed."""
         head = _text(self.own / "HEAD").strip()
         name = head.removeprefix("ref:").strip()
         if head.startswith("ref:"):
@@ -123,7 +125,7 @@ def _git(directory: Path, environment: dict[str, str], *words: str) -> str:
 
 
 def _text(path: Path) -> str:
-    """Of a plain file; empty where there is none."""
+    """Returns the text of a plain file; empty where there is none."""
     try:
         if not path.is_file():
             return ""

@@ -24,7 +24,7 @@ from groupwise.training.stage import Checkpoints, Stage
 
 
 class Saver(Recorder):
-    """Checkpoints. ``drain`` waits for what other recorders write."""
+    """This object writes a stage's checkpoints, and its model at the end."""
 
     def __init__(
         self,

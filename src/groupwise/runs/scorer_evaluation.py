@@ -243,7 +243,7 @@ def _sigmoid(value: float) -> float:
 
 
 def _softplus(value: float) -> float:
-    """log(1 + exp(value)), so that -log σ(z) is that of -z."""
+    """Returns log(1 + exp(value)), so that -log σ(z) is that of -z."""
     return max(value, 0.0) + log1p(exp(-abs(value)))
 
 

@@ -28,7 +28,7 @@ from groupwise.runs.evaluations import Evaluations
 from groupwise.runs.evaluator import Evaluator
 from groupwise.runs.model_card import model_card
 from groupwise.runs.opening import Opener
-from groupwise.runs.recipe import Outcome, Run, as_record, validate
+from groupwise.runs.recipe import Outcome, Run, as_record, directory_of, validate
 from groupwise.runs.reporting import report_of_stop, write_report
 from groupwise.runs.retention import BEST, rotate
 from groupwise.runs.reward_scales import with_reward_scales
@@ -70,13 +70,13 @@ def run(
     """
     warnings = validate(recipe)
     share_freed_memory()
-    place = RunDirectory(Path(out) if out is not None else Path("runs") / recipe.name, command_record(command))
+    place = RunDirectory(directory_of(out, recipe.name), command_record(command))
     with place.claim(describe(recipe), fresh) as changes, one_thread_plan():
         return Session(recipe, place, sinks, changes, warnings).run()
 
 
 class Session:
-    """One call of ``run`` on a claimed directory."""
+    """This is one call of ``run`` on a directory that no other run may write to meanwhile."""
 
     def __init__(
         self,
@@ -154,7 +154,8 @@ class Session:
         return outcome
 
     def _open_trackers(self) -> None:
-        """Once it is known what the run is; one that cannot be opened is named, and the run does without it."""
+        """Opens the trackers once it is known what the run is; one that cannot be opened is named, and the run does
+        without it."""
         record = self.place.read()
         identity = f"{self.recipe.name}-{int(record['started'])}"
         about = RunInfo(self.recipe.name, self.place.path, identity, record["recipe"])
@@ -215,17 +216,18 @@ class Session:
                 self.evaluator.evaluate_scorer(stage, context, learner)
 
     def _adapters_beside(self, stage: Stage) -> bool:
-        """Whether the policy is more than the weights of its saved model, which its dtype would round."""
+        """Says whether the policy is more than the weights of its saved model, which its dtype would round."""
         return self.recipe.learner.rounds_adapters and not stage.algorithm.trains_scorer
 
     @property
     def _opener(self) -> Opener:
-        """With the CPU threads that the run began with: another number of them rounds differently."""
+        """Returns what opens learners, with the CPU threads that the run began with: another number of them rounds
+        differently."""
         learner = self.recipe.learner.with_threads(self.place.read().get("threads", 0))
         return Opener(replace(self.recipe, learner=learner), self._left_by, self.sink.note)
 
     def _tell(self, learner: Trainable) -> None:
-        """Once a run: the threads that were chosen, and why learning is slower than it could be."""
+        """Says, once a run, which number of threads was chosen, and why learning is slower than it could be."""
         if "threads" in self.place.read():
             return
         self.place.write_record({"threads": learner.threads})
@@ -235,7 +237,7 @@ class Session:
     def _train(
         self, stage: Stage, context: DrawContext, learner: Trainable, resumed: Path | None, start: Path | str
     ) -> None:
-        """From the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
+        """Trains a stage from the checkpoint ``resumed``, or from the beginning; leaves the stage's model."""
         progress, algorithm = Progress(), stage.algorithm
         reference = algorithm.reference.model if algorithm.needs_reference else None
         with interruptible():

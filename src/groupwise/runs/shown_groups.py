@@ -34,7 +34,7 @@ class ShownGroups(Recorder):
         return {}
 
     def _show(self, record: StepRecord) -> None:
-        """Those with a signal first."""
+        """Keeps the groups of a step for the report, those with a signal first."""
         path = self.place.groups
         there = read_json(path, list) or []
         kept = [row for row in there if (row["stage"], row["step"]) != (self.stage.name, record.step)]
@@ -78,7 +78,7 @@ class ShownGroups(Recorder):
 
 
 def _opening(prompt: Prompt) -> list[Part]:
-    """What was said before the model's first turn."""
+    """Returns what was said before the model's first turn."""
     return conversation(prompt.messages, (), ())[0]
 
 

@@ -142,7 +142,7 @@ class LedgerRecorder(Recorder):
         return {}
 
     def drain(self) -> list[Path]:
-        """See ``Recorder``. Raises what went wrong in the ledger's thread."""
+        """Waits until the ledger is on the disk (``Recorder``). Raises what went wrong in the ledger's thread."""
         return self.ledger.drain()
 
     def close(self) -> None:

@@ -24,21 +24,27 @@ class Sinks(Sink):
         self.sinks, self.essential = list(sinks), tuple(essential)
 
     def stage(self, name: str, steps: int, start: int) -> None:
+        """Tells every sink that a stage begins, and at which step."""
         self._each(lambda sink: sink.stage(name, steps, start))
 
     def phase(self, name: str, done: int, total: int) -> None:
+        """Tells every sink how far something of a step has come."""
         self._each(lambda sink: sink.phase(name, done, total))
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Tells every sink the numbers of a step."""
         self._each(lambda sink: sink.metrics(stage, step, values))
 
     def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
+        """Tells every sink the best, the worst and a random completion of an evaluation."""
         self._each(lambda sink: sink.completions(name, chosen))
 
     def note(self, text: str) -> None:
+        """Tells every sink a line for people."""
         self._each(lambda sink: sink.note(text))
 
     def close(self, summary: Mapping[str, Any]) -> None:
+        """Closes every sink, the essential ones whatever happens to others."""
         with ExitStack() as stack:
             for sink in reversed(self.essential):
                 stack.callback(sink.close, summary)
@@ -50,13 +56,13 @@ class Sinks(Sink):
             call(sink)
 
     def _call(self, call: Callable[[Sink], None]) -> None:
-        """Of those that may be dropped."""
+        """Calls the sinks that may be dropped."""
         dropped = [why for sink in tuple(self.sinks) if (why := self._failed(sink, call))]
         for why in dropped:
             self.note(why)
 
     def _failed(self, sink: Sink, call: Callable[[Sink], None]) -> str:
-        """What went wrong in a sink, which is dropped then; empty where nothing did."""
+        """Returns what went wrong in a sink, which is dropped then; empty where nothing did."""
         try:
             call(sink)
         except Exception as error:

@@ -25,7 +25,7 @@ COLUMNS = ("which", "question", "completion", "reward", "correct", "finished")
 
 
 class TrackerRun(Protocol):
-    """An open run of a tracker."""
+    """This is an open run of a tracker."""
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """The numbers of one step."""
@@ -56,10 +56,12 @@ class BackgroundSink(Sink):
         self._do(lambda: self._open(open_board()))
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Sends the numbers of a step in the tracker's own thread."""
         told = dict(values)
         self._do(lambda: self._log(stage, step, told))
 
     def completions(self, name: str, chosen: Mapping[str, SampleCompletion]) -> None:
+        """Sends the completions of an evaluation as a table, keys and passwords masked."""
         rows = [
             (which, masked(each.question), masked(each.text), each.reward, each.correct, each.finished)
             for which, each in chosen.items()

@@ -53,6 +53,7 @@ class Terminal(Sink):
         self.live: Live | None = None
 
     def stage(self, name: str, steps: int, start: int) -> None:
+        """Begins a stage: its name, a table of its steps, and a bar where somebody watches."""
         self.name, self.steps, self.start, self.step = name, steps, start, start
         self.stage_started, self.current, self.newest = time.monotonic(), ("", 0, 0), {}
         self.table, self.header = StepTable(name, steps), ""
@@ -61,12 +62,14 @@ class Terminal(Sink):
         self._go_live()
 
     def phase(self, name: str, done: int, total: int) -> None:
+        """Shows how far something of a step has come."""
         if name != self.current[0] or done < self.current[1]:
             self.phase_started, self.phase_from = time.monotonic(), done
         self.current = (name, done, total)
         self._go_live()
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Adds a step, and prints it where it is one of those that are printed."""
         self.step, self.newest = step, values
         self.table.add(values)
         every = max(1, self.steps // LINES_PER_STAGE)
@@ -82,14 +85,15 @@ class Terminal(Sink):
             self.note(f"  {which}, {reward}: {_short(each.question, QUESTION)} → {_short(each.text, COMPLETION)}")
 
     def note(self, text: str) -> None:
-        """Nothing in it is markup, and nothing a terminal would obey. A terminal breaks it between words, never in one;
-        elsewhere it is one line."""
+        """Prints a text in which nothing is markup, and nothing a terminal would obey. A terminal breaks it between
+        words, never in one; elsewhere it is one line."""
         shown = visible(text)
         if self.console.is_terminal:
             shown = "\n".join(part for line in shown.split("\n") for part in wrapped(line, self.console.width))
         self._line(shown)
 
     def close(self, summary: Mapping[str, Any]) -> None:
+        """Ends the bar, and prints the summary, a line each."""
         if self.live:
             self.live.stop()
             self.live = None
@@ -135,7 +139,7 @@ class Terminal(Sink):
         return Rows(*rows)
 
     def _head(self) -> RenderableType:
-        """One line at any width: the bar shrinks first, then it goes, then the name is cut."""
+        """Returns the bar as one line at any width: the bar shrinks first, then it goes, then the name is cut."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -169,7 +173,7 @@ class Terminal(Sink):
 
 
 def _short(text: str, most: int) -> str:
-    """One line of a text, its end left out."""
+    """Returns one line of a text, its end left out."""
     line = " ↵ ".join(part.strip() for part in text.splitlines() if part.strip())
     return line if len(line) <= most else line[: most - 1] + "…"
 

@@ -33,7 +33,7 @@ class DeliveryRecord:
                 yield row["stage"], row["step"], numbers
 
     def lacks(self, stage: str, step: int) -> bool:
-        """Whether a step is still to be told."""
+        """Says whether a step is still to be told."""
         return step > self.newest.get(stage, 0)
 
     def add(self, stage: str, step: int) -> None:
@@ -43,7 +43,8 @@ class DeliveryRecord:
             write_json(self.directory / TRACKERS, {**_kept(self.directory), self.name: self.newest})
 
     def _read(self) -> dict[str, int]:
-        """As it is recorded; where the record was lost, all that was made counts as heard."""
+        """Returns the newest step of each stage that was told; where the record was lost, all that was made counts as
+        told."""
         if not (self.directory / TRACKERS).exists():
             return {}
         kept = _kept(self.directory)

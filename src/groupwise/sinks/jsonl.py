@@ -35,6 +35,8 @@ class JsonLines(Sink):
             truncate_after(path, name, start)
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Appends a step's numbers, those that depend on the clock to times.jsonl, the others to metrics.jsonl. What is
+        not finite is null."""
         numbers = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
         place: dict[str, Any] = {"stage": stage, "step": step}
         _append(self.times, place | {"time_seconds": round(time.time(), 3)} | timed(numbers))

@@ -153,7 +153,7 @@ def _one_line(text: str) -> str:
 
 
 def _place(name: str) -> float:
-    """Each reward behind their weighted sum."""
+    """Returns a column's place: each reward stands behind their weighted sum."""
     order: Sequence[str] = list(COLUMNS)
     return float(order.index(name)) if name in COLUMNS else BEHIND_REWARD
 

@@ -34,6 +34,7 @@ class TensorBoard(Sink):
         self.writer.flush()
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Writes a step's numbers to the event file of its stage."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -43,13 +44,14 @@ class TensorBoard(Sink):
         self.writer.flush()
 
     def close(self, summary: Mapping[str, Any]) -> None:
+        """Closes the event file."""
         if self.writer:
             self.writer.close()
 
 
 def _wait_for_a_later_name(directory: Path) -> None:
-    """TensorBoard reads files in the order of their names, which begin with the second: a second file of the same one
-    might be read first, and its purge be lost."""
+    """Waits for a later second where a file has this one's name: TensorBoard reads files in the order of their names,
+    which begin with the second, so a second file of the same one might be read first, and its purge be lost."""
     newest = max((path.name for path in directory.glob("events.out.tfevents.*")), default="")
     second = newest.removeprefix("events.out.tfevents.").partition(".")[0]
     while second.isdecimal() and int(second) == int(time.time()):

@@ -48,9 +48,11 @@ class TensorBoard(Tracker):
     is installed."""
 
     def refuse(self) -> None:
+        """Raises UserError where the package is not installed."""
         refuse_missing("tensorboard", "tensorboard")
 
     def open(self, about: RunInfo) -> Sink:
+        """Opens event files in the run's directory."""
         from groupwise.sinks import tensorboard
 
         return tensorboard.TensorBoard(about.directory / "tensorboard")
@@ -66,22 +68,26 @@ class Wandb(Tracker):
     """online, offline or disabled; empty: as WANDB_MODE says."""
 
     def refuse(self) -> None:
+        """Raises UserError where the package is not installed."""
         refuse_missing("wandb", "wandb")
 
     def open(self, about: RunInfo) -> Sink:
+        """Opens a run of the project, or the one that this directory had before."""
         return BackgroundSink("wandb", lambda: _WandbRun(self, about), DeliveryRecord(about.directory, str(self)))
 
 
 @dataclass(frozen=True)
 class Trackio(Tracker):
-    """Trackio: files on this machine, and a dashboard on them by ``trackio show``."""
+    """This tracker is Trackio: files on this machine, and a dashboard on them by ``trackio show``."""
 
     project: str = "groupwise"
 
     def refuse(self) -> None:
+        """Raises UserError where the package is not installed."""
         refuse_missing("trackio", "trackio")
 
     def open(self, about: RunInfo) -> Sink:
+        """Opens a run of the project, or the one that this directory had before."""
         return BackgroundSink("trackio", lambda: _TrackioRun(self, about), DeliveryRecord(about.directory, str(self)))
 
 
@@ -94,6 +100,7 @@ class MLflow(Tracker):
     tracking_uri: str = ""
 
     def refuse(self) -> None:
+        """Raises UserError where the package is not installed, or the address holds a secret."""
         refuse_missing("mlflow", "mlflow")
         if masked(self.tracking_uri) != self.tracking_uri:
             raise UserError(
@@ -102,6 +109,7 @@ class MLflow(Tracker):
             )
 
     def open(self, about: RunInfo) -> Sink:
+        """Opens a run of the experiment, or the one that this directory had before."""
         return BackgroundSink("mlflow", lambda: _MLflowRun(self, about), DeliveryRecord(about.directory, str(self)))
 
 
@@ -114,7 +122,7 @@ BY_NAME: Mapping[str, type[Any]] = {
 
 
 def by_name(name: str) -> Tracker:
-    """``wandb``, or ``wandb:PROJECT``. Raises UserError for a name that is not known."""
+    """Returns the tracker of ``wandb``, or ``wandb:PROJECT``. Raises UserError for a name that is not known."""
     kind, _, project = name.partition(":")
     known = ", ".join(BY_NAME)
     if kind not in BY_NAME or (project and kind == "tensorboard"):
@@ -124,7 +132,7 @@ def by_name(name: str) -> Tracker:
 
 
 def is_installed(package: str) -> bool:
-    """Whether it can be imported; it is not yet."""
+    """Says whether a package can be imported; it is not yet."""
     return importlib.util.find_spec(package) is not None
 
 
@@ -136,6 +144,8 @@ def refuse_missing(package: str, extra: str) -> None:
 
 
 class _WandbRun(TrackerRun):
+    """This is an open run of Weights & Biases."""
+
     def __init__(self, config: Wandb, about: RunInfo) -> None:
         import wandb
 
@@ -166,6 +176,8 @@ class _WandbRun(TrackerRun):
 
 
 class _TrackioRun(TrackerRun):
+    """This is an open run of Trackio."""
+
     def __init__(self, config: Trackio, about: RunInfo) -> None:
         import trackio
 
@@ -186,6 +198,8 @@ class _TrackioRun(TrackerRun):
 
 
 class _MLflowRun(TrackerRun):
+    """This is an open run of MLflow."""
+
     def __init__(self, config: MLflow, about: RunInfo) -> None:
         from mlflow import MlflowClient
 
@@ -208,7 +222,7 @@ class _MLflowRun(TrackerRun):
         self.client.log_batch(self.id, metrics=metrics)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """As MLflow's own tables lie on the disk."""
+        """Writes a table as MLflow's own tables lie on the disk."""
         table = {"columns": list(columns), "data": [list(row) for row in rows]}
         self.client.log_dict(self.id, table, f"completions/{name}.json")
 

@@ -220,11 +220,13 @@ class _Game:
             self._end(episode, {"stop": "truncated"})
             return
         request, index = episode.at
+        keep = len(episode.ends) + 1 < self.turns.most
         if is_anew:  # its random stream begins anew as well, and is another one
-            further = Request(then, (stable_seed(episode.seed, "sequence", len(episode.restarts) + 1),))
+            seed = stable_seed(episode.seed, "sequence", len(episode.restarts) + 1)
+            further = Request(then, (seed,), max_tokens=room, keep=keep)
         else:
             further = episode.request.resumed(request, index, episode.last_drawn, then)
-        further = replace(further, max_tokens=room, keep=len(episode.ends) + 1 < self.turns.most)
+            further = replace(further, max_tokens=room, keep=keep)
         at = self.stream.submit(further), 0
         self._release(request)
         self.held[at[0]] = 1

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from groupwise.environments.as_environment import as_environment
 from groupwise.environments.turns import Turns as Budget
@@ -70,6 +70,7 @@ def from_file(
     name of one of ``reward``; None: the first of them. The other arguments are fields of Task. Raises UserError for
     what cannot be read or recognised, and for an unknown reward.
     """
+    _refuse_words(structured_answers, chat, demonstrations, system)
     named = (prompt_column,) if isinstance(prompt_column, str) else tuple(prompt_column or ())
     reading = Reading(named, answer_column, tuple(ignore_columns), _learned(turns), structured_answers)
     outside, inside = _parted(reward if isinstance(reward, tuple) else (reward,))
@@ -224,7 +225,23 @@ def judge_of(
 
 
 def _learned(turns: Turns | int | Budget | None) -> Turns | None:
+    if isinstance(turns, str):
+        _refuse_word("turns", turns, get_args(Turns))
     return turns if isinstance(turns, str) else None
+
+
+def _refuse_words(structured_answers: str, chat: str, demonstrations: str, system: Any) -> None:
+    """Raises UserError for an option that is none of its words."""
+    _refuse_word("structured_answers", structured_answers, get_args(Structured))
+    _refuse_word("chat", chat, ("auto", "always", "never"))
+    _refuse_word("demonstrations", demonstrations, ("template", "appended"))
+    if system is not None and not isinstance(system, str):
+        raise UserError(f"system is {system!r}; expected text or None")
+
+
+def _refuse_word(name: str, word: Any, allowed: tuple[str, ...]) -> None:
+    if word not in allowed:
+        raise UserError(f"{name} is {word!r}; expected one of {', '.join(allowed)}")
 
 
 def _parted(rewards: tuple[RewardLike, ...]) -> tuple[tuple[RewardLike, ...], tuple[RewardLike, ...]]:

@@ -20,6 +20,8 @@ from groupwise.tasks.messages import (
 from groupwise.tasks.values import cell, is_nothing, text_of
 from groupwise.types import Example, Text
 
+_ASSISTANT = ("\n\nAssistant:", "\nAssistant:")
+
 
 @dataclass(frozen=True)
 class Preference:
@@ -100,7 +102,7 @@ def common_prompt(
     beginning = f"{id}: the common beginning of {names[0]} and {names[1]}"
     if isinstance(chosen, str) and isinstance(rejected, str):
         same = chosen[: _agreeing(chosen, rejected)]
-        size = len(same[: max(map(same.rfind, " \n\t")) + 1].rstrip())
+        size = _end_of_dialogue(same) or len(same[: max(map(same.rfind, " \n\t")) + 1].rstrip())
         prompt: Text = text_of(chosen[:size], beginning)
         return prompt, chosen[size:], rejected[size:]
     ours, theirs = conversation_of(chosen, f"{id}: {names[0]}"), conversation_of(rejected, f"{id}: {names[1]}")
@@ -111,6 +113,14 @@ def common_prompt(
             "the same prompt, and then two answers"
         )
     return conversation_of(ours[:size], beginning), ours[size:], theirs[size:]
+
+
+def _end_of_dialogue(same: str) -> int:
+    """Where the last turn of the assistant's begins in a dialogue as text (HH): two answers may begin with the same
+    words, which are no part of the prompt. 0 where it is none."""
+    if not same.lstrip().startswith(("Human:", "User:")):
+        return 0
+    return max(same.rfind(mark) + len(mark) if mark in same else 0 for mark in _ASSISTANT)
 
 
 def _agreeing(a: Sequence[Any], b: Sequence[Any]) -> int:

@@ -10,10 +10,9 @@ Where the template would write earlier turns otherwise now that others follow, t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from groupwise.errors import UserError
 from groupwise.tokens.chat_template import ARGUMENTS, TOOLS, ChatTemplate
@@ -22,6 +21,7 @@ from groupwise.tokens.shortening import shortened
 from groupwise.types import Example, Message
 
 ANSWER = "answer-4f1d"  # what nobody else says
+MOST_KNOWN = 4096
 _PROBE: tuple[Message, ...] = ({"role": "user", "content": "question"}, {"role": "assistant", "content": ANSWER})
 
 
@@ -47,8 +47,8 @@ class Between:
         self._is_chat, self._rewritten, self._shown = is_chat, rewritten, shown
         self._system = system
         self._special, self._stops = template.tokenizer.added_tokens_decoder, stop_tokens
-        self._known: dict[str, tuple[int, ...]] = {}
-        self._checked: set[str] = set()
+        self._known: dict[Any, tuple[int, ...]] = {}
+        self._checked: set[Any] = set()
 
     def ids(self, example: Example, before: Sequence[Message], said: Sequence[Message], last: int) -> Sequence[int]:
         """What follows the model's turn, the last message of ``before``, whose last sampled token is ``last``, up to
@@ -57,7 +57,7 @@ class Between:
         if not self._is_chat:
             return self._encoder.after("".join(message["content"] for message in now))
         thinks, calls = "</think>" in (before[-1]["content"] or ""), "tool_calls" in before[-1]
-        shape = json.dumps([[each["role"] for each in before], [each["role"] for each in said], thinks, calls])
+        shape = tuple(each["role"] for each in before), tuple(each["role"] for each in said), thinks, calls
         if self._rewritten != "keep" and shape not in self._checked:
             self._refuse_rewritten(example, [self._shown(message, example) for message in before], now)
             if self._rewritten != "branch":  # there each turn is looked at, so that no episode depends on another
@@ -65,16 +65,23 @@ class Between:
         calls = calls or bool(said and said[0]["role"] == "tool")
         asked, answered = _PROBE if not calls else (_PROBE[0], self._shown(_calling(before[-1]), example))
         probe = [*[each for each in before if each["role"] == "system"][:1], asked, answered]
-        key = json.dumps([probe, now, example.columns.get(TOOLS), example.columns.get(ARGUMENTS)], default=repr)
-        if key not in self._known:
-            text = self._template.fill([*probe, *now], example).rpartition(ANSWER)[2]
-            self._known[key] = self._encoder.after(text)
-        ids = self._known[key]
+        ids = self._appended(probe, now, example)
         if calls:  # what the probe's call ends with comes first
             ends = [place for place, token in enumerate(ids) if token in (last, *self._stops)][:1]
             return ids[ends[0] + (ids[ends[0]] == last) :] if ends else ids
         end = next((place for place, token in enumerate(ids) if token in self._special), None)
         return ids[end + 1 :] if end is not None and ids[end] == last else ids
+
+    def _appended(self, probe: Sequence[Message], now: Sequence[Message], example: Example) -> tuple[int, ...]:
+        """What the template writes for messages behind a probe's answer. Those of late are remembered."""
+        known = self._known
+        key = _key(probe), _key(now), _key(example.columns.get(TOOLS)), _key(example.columns.get(ARGUMENTS))
+        if key not in known:
+            text = self._template.fill([*probe, *now], example).rpartition(ANSWER)[2]
+            known[key] = self._encoder.after(text)
+            if len(known) > MOST_KNOWN:
+                del known[next(iter(known))]
+        return known[key]
 
     def anew(self, example: Example, messages: Sequence[Message]) -> tuple[int, ...]:
         """Returns the whole conversation as the template writes it now, up to where the model's next turn begins."""
@@ -109,6 +116,15 @@ class Between:
             'Turns(rewritten="keep"), which leaves turns as they were sampled, or Turns(rewritten="branch"), which '
             "asks with what it writes now"
         )
+
+
+def _key(value: Any) -> Any:
+    """Something that is equal where values of messages and schemas are, and can be looked up."""
+    if isinstance(value, Mapping):
+        return tuple([(name, _key(each)) for name, each in value.items()])
+    if isinstance(value, list | tuple):
+        return tuple([_key(each) for each in value])
+    return value if value is None or isinstance(value, str) else (type(value).__name__, repr(value))
 
 
 def _calling(message: Message) -> Message:

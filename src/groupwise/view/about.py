@@ -75,7 +75,7 @@ def _measure(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _speed(rows: Sequence[Row]) -> dict[str, float]:
-    """Tokens a second of sampling and of training, the median of some recent steps."""
+    """Returns tokens a second of sampling and of training, the median of some recent steps."""
     found = {}
     for kind in ("sample", "train"):
         values = [row[name] for row in rows if isinstance(row.get(name := f"tokens_per_second/{kind}"), int | float)]

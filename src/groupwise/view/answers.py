@@ -59,25 +59,31 @@ class Answers:
         }
 
     def all_runs(self, fields: Fields) -> Any:
+        """Returns what stands above the curves of every run, which metrics come first, and the methods that can be
+        asked about."""
         told = [{"name": name, "title": title, "note": note, "better": more} for name, title, note, more in CURATED]
         methods = [{"name": name, "line": line} for name, line in self.methods]
         return {"runs": [about(run) for run in self.runs], "curated": told, "methods": methods}
 
     def curves_of(self, fields: Fields) -> Any:
+        """Returns a run's curves, from the row ``after`` on."""
         run = self.runs[self._number(fields)]
         rows, after = run.rows(), integer(fields, "after") or 0
         return curves(rows, run.record(), after)
 
     def choices(self, fields: Fields) -> Any:
+        """Returns what rollouts can be filtered by: stages, rewards and their statuses, reasons to stop, steps."""
         return self.searches[self._number(fields)].choices()
 
     def rollouts(self, fields: Fields) -> Any:
+        """Returns a page of the rollouts that a filter finds. Raises UserError for a page that is none."""
         offset, limit = integer(fields, "offset") or 0, integer(fields, "limit") or 40
         if offset < 0 or not 0 < limit <= LARGEST_PAGE:
             raise UserError(f"offset is {offset} and limit {limit}; expected 0 or more, and 1 to {LARGEST_PAGE}")
         return self.searches[self._number(fields)].page(Filter.of(fields), offset, limit)
 
     def group(self, fields: Fields) -> Any:
+        """Returns the completions of one prompt in one step, token by token."""
         number, run = self._number(fields), self.runs[self._number(fields)]
         path, stage, step = self._file(number, fields)
         most = min(integer(fields, "tokens") or MOST_TOKENS, LONGEST_ANSWER)
@@ -85,16 +91,20 @@ class Answers:
         return {"stage": stage, "step": step, "steps": self._steps(number, stage), **found}
 
     def prompt(self, fields: Fields) -> Any:
+        """Returns what became of one prompt over the steps that drew it."""
         number = self._number(fields)
         return prompt_over_time(self.indices[number], fields.get("stage", ""), fields.get("example", ""))
 
     def examples(self, fields: Fields) -> Any:
+        """Returns the prompts that were drawn most often, of those whose text is like ``like``."""
         return often_drawn(self.indices[self._number(fields)], fields.get("stage", ""), fields.get("like", "")[:200])
 
     def evaluation(self, fields: Fields) -> Any:
+        """Returns a run's evaluations before and after, problem by problem."""
         return evaluations(self.runs[self._number(fields)].evaluation())
 
     def compare(self, fields: Fields) -> Any:
+        """Returns where two runs' recipes differ, what came of each, and prompts that both have drawn."""
         first, second = self._number(fields, "first"), self._number(fields, "second")
         stages = [fields.get("stage", ""), fields.get("other", "") or fields.get("stage", "")]
         pair = [self.runs[first], self.runs[second]]
@@ -106,6 +116,7 @@ class Answers:
         }
 
     def what_if(self, fields: Fields) -> Any:
+        """Returns what another method makes of the rollouts of a step. Raises UserError in a page that was exported."""
         if self.explain is None:
             raise UserError("another method can be asked for while the viewer runs: groupwise view RUN")
         number = self._number(fields)

@@ -35,7 +35,8 @@ CURATED = (
 
 
 def curves(rows: Sequence[Row], record: Mapping[str, Any], after: int = 0) -> dict[str, Any]:
-    """Returns columns: place, axes, and every metric that any row has; None where a row has none of it.
+    """Returns a run's steps as columns: place, axes, and every metric that any row has; None where a row has none of
+    it.
 
     Of long runs each point is the mean of as many neighbours as ``bucket`` says. Of others the first ``after`` rows are
     left out, for a page that has them.
@@ -112,7 +113,7 @@ def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _known(value: Any) -> float | None:
-    """None for what is no number, or none that is finite."""
+    """Returns a finite number, and None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value

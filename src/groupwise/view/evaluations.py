@@ -59,7 +59,7 @@ def problems(before: Json | None, after: Json) -> list[dict[str, Any]]:
 
 
 def _at(evaluation: Json, at: int) -> dict[str, Any]:
-    """What a model made of one problem; its greedy answer where it was kept."""
+    """Returns what a model made of one problem; its greedy answer where it was kept."""
     shown: Sequence[Json] = evaluation.get("completions") or ()
     found: dict[str, Any] = {
         name: _nth(evaluation[name].get("by_problem") or (), at) for name in ("greedy", "pass_at_1")

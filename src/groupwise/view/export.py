@@ -71,7 +71,8 @@ def stored(runs: Sequence[RunFiles]) -> dict[str, Any]:
 
 
 def _groups(run: RunFiles) -> Iterator[dict[str, Any]]:
-    """A few of the first step of each stage, of the one in the middle and of the last, those with a signal first."""
+    """Yields a few groups of the first step of each stage, of the one in the middle and of the last, those with a
+    signal first."""
     for stage in sorted(run.ledger.glob("*")):
         files = sorted(path for path in stage.glob("*.parquet") if path.stem.isdecimal())
         for path in (files[at] for at in sorted({0, len(files) // 2, len(files) - 1}) if files):
@@ -86,7 +87,7 @@ def _groups(run: RunFiles) -> Iterator[dict[str, Any]]:
 
 
 def _in_words(run: RunFiles) -> str:
-    """What a run found, for a reader without scripts."""
+    """Says what a run found, for a reader without scripts."""
     found = headline(run.evaluation())
     if found is None:
         return ""

@@ -38,7 +38,7 @@ def facts(directory: Path, record: Json) -> list[tuple[str, str]]:
 
 
 def _model(directory: Path, model: Any) -> str:
-    """Its name where it has one, and how many parameters it has."""
+    """Returns a model's name where it has one, and how many parameters it has."""
     count = _parameters(directory)
     size = f"{count / 1e9:.3g} billion parameters" if count >= 1e9 else f"{count / 1e6:.3g} million parameters"
     name = model if isinstance(model, str) else "new" if isinstance(model, Mapping) else ""
@@ -46,7 +46,7 @@ def _model(directory: Path, model: Any) -> str:
 
 
 def _parameters(directory: Path) -> int:
-    """Of a model that the run left, by the headers of its files; 0 where there is none yet."""
+    """Counts the parameters of a model that the run left, by the headers of its files; 0 where there is none yet."""
     for folder in sorted(directory.glob("models/*")):
         found = sum(_shapes(str(path), path.stat().st_mtime_ns) for path in folder.glob("model*.safetensors"))
         if found:
@@ -66,7 +66,7 @@ def _shapes(path: str, _stamp: int) -> int:
 
 
 def _rewards(task: Json) -> str:
-    """``math, format × 0.2; correct: by math``."""
+    """Writes ``math, format × 0.2; correct: by math``."""
     rewards = [_inner(each) for each in task.get("rewards") or ()]
     said = ", ".join(name if weight == 1 else f"{name} × {weight:g}" for name, weight in rewards)
     judge = next(iter([*map(_inner, task.get("referee") or ()), *rewards]), ("", 1.0))[0]
@@ -74,14 +74,14 @@ def _rewards(task: Json) -> str:
 
 
 def _inner(reward: Json) -> tuple[str, float]:
-    """Name and weight, also of one that is kept or weighted by another around it."""
+    """Returns name and weight, also of a reward that is kept or weighted by another around it."""
     inside = reward.get("reward")
     name, weight = _inner(inside) if isinstance(inside, Mapping) else (str(reward.get("is", "")), 1.0)
     return str(reward.get("name", name)), float(reward.get("weight", weight))
 
 
 def _adapters(lora: Json) -> str:
-    """Empty where all weights are trained."""
+    """Describes the adapters; empty where all weights are trained."""
     if not lora.get("rank"):
         return ""
     whole = f", {', '.join(lora['modules_to_save'])} whole" if lora.get("modules_to_save") else ""
@@ -89,7 +89,7 @@ def _adapters(lora: Json) -> str:
 
 
 def _when(started: Any) -> str:
-    """Unix time as a local date and time."""
+    """Writes Unix time as a local date and time."""
     if not isinstance(started, int | float):
         return str(started or "")
     return datetime.fromtimestamp(started).astimezone().strftime("%d %B %Y, %H:%M %Z")

@@ -122,12 +122,12 @@ def _said(part: Part) -> dict[str, Any]:
 
 
 def _numbers(values: Sequence[float]) -> list[float | None]:
-    """Seven digits, which is what float32 holds."""
+    """Rounds numbers to seven digits, which is what float32 holds."""
     return [float(f"{value:.7g}") if value is not None and math.isfinite(value) else None for value in values]
 
 
 def _finite(value: Any) -> Any:
-    """No JSON has a number that is none."""
+    """Returns None for a number that no JSON can hold."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -53,7 +53,7 @@ class Guard:
         await (answer or self.app)(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """None where the request may pass."""
+        """Returns why a request may not pass; None where it may."""
         headers = Headers(scope=scope)
         if headers.get("host", "") not in self.hosts:
             return PlainTextResponse("this viewer answers on this machine alone", 400)

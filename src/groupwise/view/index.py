@@ -49,6 +49,7 @@ class Table:
         return name in self._columns
 
     def names(self) -> list[str]:
+        """Returns the names of the columns."""
         return list(self._columns)
 
     def _column(self, name: str, kind: Any) -> Array:
@@ -58,7 +59,7 @@ class Table:
         return self._columns[name]
 
     def _make_room(self, size: int) -> None:
-        """Room that is not used yet takes no memory: nothing is written there."""
+        """Makes room for more rows. What is not used yet takes no memory: nothing is written there."""
         if size <= self._room:
             return
         self._room = max(FIRST_ROOM, size, self._room + self._room // 2)
@@ -68,8 +69,8 @@ class Table:
 
 
 class LedgerIndex:
-    """What of a run's ledger is searched: one row a rollout. Files are read newest first; a step that is written again
-    replaces itself."""
+    """This index holds what of a run's ledger is searched: one row a rollout. Files are read newest first; a step that
+    is written again replaces itself."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -144,7 +145,7 @@ class LedgerIndex:
                 yield path, (about.st_mtime_ns, about.st_size)
 
     def _add(self, path: Path, stamp: tuple[int, int], numbers: dict[str, Any]) -> None:
-        """Rows of a step; those that it had before count no more."""
+        """Adds the rows of a step; those that it had before count no more."""
         with self.lock:
             if path in self._known:
                 _, _, before = self._known[path]
@@ -174,7 +175,7 @@ class LedgerIndex:
         return all(step >= other for name, other in self.steps if name == stage)
 
     def _coded(self, name: str, values: list[str | None]) -> Array:
-        """A number for each text. Those of rewards' statuses have lists of their own."""
+        """Returns a number for each text."""
         codes, texts = self._codes.setdefault(name, {None: -1}), self.texts.setdefault(name, [])
         for text in dict.fromkeys(values):
             if text not in codes:
@@ -193,6 +194,7 @@ class Indexer:
         self._thread = threading.Thread(target=self._work, name="ledger-index", daemon=True)
 
     def start(self) -> None:
+        """Starts the thread that reads files."""
         self._thread.start()
 
     def close(self) -> None:

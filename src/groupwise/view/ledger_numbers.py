@@ -36,7 +36,7 @@ def read(path: Path, columns: tuple[str, ...]) -> pa.Table | None:
 
 
 def plain_numbers(path: Path) -> dict[str, Any] | None:
-    """One value a row: arrays of numbers, and lists of texts. ``part:NAME`` is what reward NAME added."""
+    """Returns one value a row: arrays of numbers, and lists of texts. ``part:NAME`` is what reward NAME added."""
     table = read(path, PLAIN)
     if table is None or "reward" not in table.column_names:
         return None
@@ -58,7 +58,7 @@ def plain_numbers(path: Path) -> dict[str, Any] | None:
 
 
 def token_numbers(path: Path) -> dict[str, Array] | None:
-    """One value a row, made of the values of its tokens; what the file does not have is NaN."""
+    """Returns one value a row, made of the values of its tokens; what the file does not have is NaN."""
     table = read(path, _COLUMNS)
     if table is None or "mask" not in table.column_names:
         return None
@@ -95,7 +95,7 @@ def _numbers(table: pa.Table, name: str, kind: Any, missing: float, count: int) 
 
 
 def _signal(group: Array, reward: Array) -> Array:
-    """Whether the rewards of a rollout's group differ."""
+    """Says of each rollout whether the rewards of its group differ."""
     if not len(group):
         return np.zeros(0, np.int8)
     _, place = np.unique(group, return_inverse=True)
@@ -120,13 +120,14 @@ def _by_name(table: pa.Table, name: str, count: int) -> dict[str, list[Any]]:
 
 
 def _offsets(values: Any) -> Array:
-    """Where each list begins, and where the last one ends, among all values; a list that is missing is empty."""
+    """Returns where each list begins, and where the last one ends, among all values; a list that is missing is
+    empty."""
     ends = np.asarray(values.offsets.to_numpy(zero_copy_only=False), np.int64)
     return ends - ends[0]
 
 
 def _flat(values: Any, count: int) -> Array | None:
-    """All values one behind the other; None where the lists are missing or others are as long."""
+    """Returns all values one behind the other; None where the lists are missing or others are as long."""
     if pa.types.is_null(values.type) or values.null_count:
         return None
     flat = np.asarray(values.flatten().to_numpy(zero_copy_only=False))

@@ -57,7 +57,7 @@ class Pulse:
                     self._events = [*self._events[-KEPT:], (self._count, json.dumps(event, allow_nan=False))]
 
     def _event(self, number: int, changes: Changes, index: LedgerIndex) -> dict[str, Any] | None:
-        """What a page is told; None where nothing has changed."""
+        """Returns what a page is told; None where nothing has changed."""
         told: dict[str, Any] = {}
         if changes.again:
             told["again"] = True

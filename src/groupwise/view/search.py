@@ -101,7 +101,7 @@ class Search:
         return np.sort(found), search.begun / len(search.rows) if len(search.rows) else 1.0
 
     def _is_ascending(self, rows: Array) -> bool:
-        """Whether the newest step stands last."""
+        """Says whether the newest step stands last."""
         step = self.index.table["step"]
         return len(rows) > 1 and step[rows[0]] < step[rows[-1]]
 
@@ -114,7 +114,7 @@ class Search:
         return found[np.minimum(rows, len(found) - 1)]
 
     def _facts(self, row: int) -> dict[str, Any]:
-        """What the index knows of a rollout."""
+        """Returns what the index knows of a rollout."""
         table = self.index.table
         at = int(table["file"][row])
         stage, step = self.index.steps[at]
@@ -147,7 +147,7 @@ class Search:
 
 
 def _run_of(values: Array, value: int) -> int:
-    """How many at the beginning are that value."""
+    """Counts how many at the beginning are that value."""
     other = np.flatnonzero(values != value)
     return int(other[0]) if len(other) else len(values)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class TokenPieces:
-    """The tokenizer of a run: of a model that it left or began with, else of the model that its recipe names."""
+    """This object gives the text of each token, by the tokenizer of a run."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -43,14 +43,14 @@ class TokenPieces:
 
 @lru_cache(maxsize=4)
 def _opened(path: str, _stamp: int) -> Any:
-    """One tokenizer in memory for all runs that share its file."""
+    """Opens a tokenizer, once for all runs that share its file."""
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(path)
 
 
 def _downloaded(name: str) -> list[Path]:
-    """Where a model of the hub lies on this disk; nothing is fetched."""
+    """Returns where a model of the hub lies on this disk; nothing is fetched."""
     from huggingface_hub import try_to_load_from_cache
 
     try:

@@ -100,7 +100,7 @@ def option_words(text: str) -> list[str]:
 
 
 def _line(stdout: object) -> bytes:
-    """One line, however long, within the time; nothing where the child has ended."""
+    """Reads one line, however long, within the time; nothing where the child has ended."""
     until, parts = time.monotonic() + SECONDS, []
     with selectors.DefaultSelector() as ready:
         ready.register(stdout, selectors.EVENT_READ)  # type: ignore[arg-type]

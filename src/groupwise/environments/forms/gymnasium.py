@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from groupwise.environments.arguments import short
 from groupwise.environments.protocol import Reply, Says, Utterance
-from groupwise.environments.schemas import short
 from groupwise.errors import UserError
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -67,7 +67,7 @@ class Gymnasium:
         space: Any = getattr(env, "action_space", None)
         if self.act is not None:
             return self.act(env, text)
-        if hasattr(space, "n"):
+        if hasattr(space, "n") and hasattr(space, "start"):
             numbers = _NUMBER.findall(text[-1000:])
             first = int(space.start)
             if not numbers:
@@ -77,6 +77,8 @@ class Gymnasium:
                 raise ValueError(f"{action}; expected a number from {first} to {first + space.n - 1}")
             return action
         if hasattr(space, "charset") or hasattr(space, "character_set"):
+            if not space.contains(text):
+                raise ValueError(f"{short(text)!r} is not of {space}")
             return text
         raise UserError(
             f"the actions of this environment are {space or 'not said'}; give act=, which makes one of the model's "

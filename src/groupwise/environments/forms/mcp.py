@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from groupwise.environments.schemas import Schema
+from groupwise.environments.arguments import Schema
 from groupwise.errors import UserError
 
 EXTRA = "pip install 'groupwise[mcp]'"
@@ -89,8 +89,13 @@ class MCPTool:
 
     async def call(self, arguments: Mapping[str, Any]) -> Any:
         name = self.schema["function"]["name"]
-        asked = _connection(self.server).ask(name, dict(arguments))
-        result = await asyncio.wait_for(asyncio.wrap_future(asked), self.server.call_seconds)
+        connection = _connection(self.server)
+        try:
+            asked = connection.ask(name, dict(arguments))
+            result = await asyncio.wait_for(asyncio.wrap_future(asked), self.server.call_seconds)
+        except Exception:  # it has ended, or does not answer: the next call starts another one
+            connection.end()
+            raise
         if result.get("isError"):
             raise RuntimeError(" ".join(str(each.get("text", "")) for each in result["content"]) or "no reason given")
         return result["content"] or result.get("structuredContent")
@@ -106,10 +111,17 @@ class _Connection:
         self._server = server
         self._loop = asyncio.new_event_loop()
         self._session: Future[Any] = Future()
+        self._over = asyncio.Event()
         threading.Thread(target=self._talk, daemon=True).start()
 
     def ask(self, name: str, arguments: dict[str, Any]) -> Future[dict[str, Any]]:
         return asyncio.run_coroutine_threadsafe(self._asked(name, arguments), self._loop)
+
+    def end(self) -> None:
+        """Stops the server. Who asks for it next gets another one."""
+        _connections.pop((os.getpid(), repr(self._server)), None)
+        if self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._over.set)
 
     async def _asked(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         session = await asyncio.wrap_future(self._session)
@@ -126,7 +138,7 @@ class _Connection:
             except BaseException as error:
                 self._session.set_exception(RuntimeError(f"the MCP server does not start: {_innermost(error)}"))
                 return
-            await asyncio.Event().wait()
+            await self._over.wait()
 
 
 _connections: dict[tuple[int, str], _Connection] = {}

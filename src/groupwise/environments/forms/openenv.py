@@ -10,8 +10,8 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
+from groupwise.environments.arguments import short
 from groupwise.environments.protocol import Ended, Reply, Says, Utterance
-from groupwise.environments.schemas import short
 from groupwise.errors import UserError
 
 EXTRA = "pip install 'groupwise[openenv]'"

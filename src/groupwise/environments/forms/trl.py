@@ -9,9 +9,10 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
+from groupwise.environments.arguments import Schema
 from groupwise.environments.protocol import Ended, Reply, Utterance
 from groupwise.environments.results import result_of
-from groupwise.environments.schemas import Schema, schema_of
+from groupwise.environments.schemas import schema_of
 from groupwise.environments.tool import FunctionTool, Tool, value_of
 from groupwise.environments.tools import Episode, Toolbox, Tools, driven
 from groupwise.errors import UserError
@@ -116,8 +117,8 @@ class TRL:
 
 def _methods(instance: Any) -> dict[str, Schema]:
     """The public methods of an instance that are tools, by name. Raises UserError for one without types or words."""
-    found = [name for name, _ in inspect.getmembers(type(instance), inspect.isfunction)]
-    names = [name for name in found if name[0] != "_" and name not in NO_TOOLS]
+    found = inspect.getmembers(type(instance), lambda each: inspect.isfunction(each) or inspect.ismethod(each))
+    names = [name for name, _ in found if name[0] != "_" and name not in NO_TOOLS]
     return {name: schema_of(getattr(instance, name)) for name in names if not (name == "close" and _closes(instance))}
 
 

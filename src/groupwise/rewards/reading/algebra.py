@@ -11,7 +11,7 @@ from typing import Any
 from groupwise.rewards.reading.equality import Tolerance
 from groupwise.rewards.reading.notation import in_ascii, with_powers
 from groupwise.rewards.reading.quantities import Quantity
-from groupwise.rewards.reading.values import Choice, Formula, Items, Prose, Value, Words
+from groupwise.rewards.reading.values import RANGE, Choice, Formula, Items, Prose, Value, Words
 
 WARM_UP = [
     {"gold": gold, "answer": answer}
@@ -92,7 +92,7 @@ def _grids(golds: Any, answers: Any, near: Tolerance) -> str:
 
 def _items(gold: Any, answer: Any, near: Tolerance) -> str:
     golds, answers = gold[2], answer[2]
-    if all(side[1] not in ("", "{}") for side in (gold, answer)) and gold[1] != answer[1]:
+    if gold[1] and answer[1] and gold[1] != answer[1]:
         return "different"
     if any(side[1] not in ("", "{}") for side in (gold, answer)):
         same = len(golds) == len(answers)
@@ -133,6 +133,8 @@ def _with_imaginary_unit(expression: Any) -> Any:
     """``i`` as the imaginary unit, where it is the only letter: elsewhere it may be an index."""
     import sympy
 
+    if isinstance(expression, sympy.Eq) and expression.lhs.is_Symbol and str(expression.lhs) != "i":
+        return sympy.Eq(expression.lhs, _with_imaginary_unit(expression.rhs), evaluate=False)
     letters = expression.free_symbols if isinstance(expression, sympy.Expr) else set()
     if {str(letter) for letter in letters} != {"i"} or expression in letters:
         return expression
@@ -238,6 +240,10 @@ def as_item(value: Value) -> object:
             return ["formula" if not any(map(str.isalpha, text)) else "words", text]
         case Choice(letter):
             return ["words", letter]
+        case Items((low, high), brackets) if (
+            brackets == RANGE and isinstance(low, Quantity) and isinstance(high, Quantity)
+        ):
+            return ["formula", f"{_latex(low)} - {_latex(high)}"]
         case Items(items, brackets):
             return ["items", brackets, [as_item(one) for one in items]]
     return ["grid", [[as_item(cell) for cell in row] for row in value.rows]]

@@ -46,7 +46,7 @@ _FINAL = re.compile(r"\b(?:final|最终|最后的?)[\s*_]*$", re.IGNORECASE)
 _OUTPUT = re.compile(r"^[ \t]*```(?P<kind>[^\n`]*)$", re.MULTILINE)
 _MARKER = re.compile(
     r"\banswer(?![a-z])|\bans\b(?=\.?\s*[:=])|\b(?:option|choice)(?=\s+(?:is|are)\b)|(?:最终|最后)?(?:的)?答案|(?<![\u4e00-\u9fff])答(?=\s*[:：])"
-    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*+(?:[:：]\s*+)?[(（]?[A-J](?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))",
+    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*+(?:[:：是为]\s*+)?[(（]?[A-J](?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))",
     re.IGNORECASE,
 )
 _AFTER_ENGLISH = re.compile(
@@ -67,7 +67,7 @@ _EMPHASIS_AFTER = re.compile(r"[*_`]+([.!。]?)$")
 _EMPTY_LINE = re.compile(r"[\s*_:#>`~\-=]*\n")
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"), ("\\begin{", None))
 _MATH = re.compile(
-    r"\$\$(?P<a>[^$]{1,1500}?)\$\$|\\\[(?P<b>[^\x00]{1,1500}?)\\\]|\\\((?P<c>[^\n]{1,1500}?)\\\)|(?<![\\\w])\$(?P<d>[^$\n]{1,1500}?)(?<!\\)\$"
+    r"\$\$(?P<a>[^$]{1,1500}?)\$\$|\\\[(?P<b>[^\x00]{1,1500}?)\\\]|\\\((?P<c>[^\n]{1,1500}?)\\\)|(?<![\\A-Za-z0-9_])\$(?P<d>[^$\n]{1,1500}?)(?<!\\)\$"
 )
 _JOIN = re.compile(
     r"[\s$,;.*]*+(?:\\?(?:quad|text\{\s*,?(?:and|or|和|或)\s*\}|and|or|和|或|、|，|,|;|\$|\\\(|\\\)|\\\[|\\\]|\\ )"
@@ -167,14 +167,25 @@ def _marked_lines(text: str) -> Iterator[tuple[re.Match[str], Span]]:
 
 def outputs(text: str) -> Iterator[Span]:
     """Finds the last line of the last fenced block ``output``: what a program printed, where a tool ran it."""
+    for printed, _ in _printed(text):
+        if printed:
+            yield Span(printed.rpartition("\n")[2].strip()[:SPAN_CHARACTERS])
+            return
+
+
+def ends_in_output(text: str) -> bool:
+    """Whether a text ends with what a program printed, an error or nothing perhaps: its numbers are no answer that
+    the text gives."""
+    return next((not text[end:].strip(" \t\n`") for _, end in _printed(text)), False)
+
+
+def _printed(text: str) -> Iterator[tuple[str, int]]:
+    """What the fenced blocks ``output`` hold, the last first, and where each ends."""
     fences = list(_OUTPUT.finditer(text))
     for number in range(len(fences) - 1, max(-1, len(fences) - 1 - OCCURRENCES), -1):
         if fences[number]["kind"].strip().lower() in ("output", "result", "stdout"):
             end = fences[number + 1].start() if number + 1 < len(fences) else len(text)
-            printed = text[fences[number].end() : end].strip()
-            if printed:
-                yield Span(printed.rpartition("\n")[2].strip()[:SPAN_CHARACTERS])
-                return
+            yield text[fences[number].end() : end].strip(), end
 
 
 Convention = Callable[[str], Iterator[Span]]

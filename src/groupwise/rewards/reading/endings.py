@@ -6,27 +6,36 @@ import re
 from collections.abc import Iterator
 
 from groupwise.rewards.reading.conventions import Span, math_pieces
+from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import understand
-from groupwise.rewards.reading.values import Formula
+from groupwise.rewards.reading.values import RANGE, TO, Formula, Items
 
 END_CHARACTERS = 2_000
 WORDS_BEFORE = 24
 _FENCE_END = re.compile(r"\n[ \t]*`{3,}$")
 _ANY_NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
-    r"(?:\s?/\s?[0-9]+(?![0-9]*[./]))?%?"
+    r"(?:\s?/\s?[0-9]+(?![0-9]*(?:\.[0-9]|/)))?%?"
 )
 _JOINED = re.compile(r"\s*+(?:,|、|，)?\s*+(?:(?:or|and|either|to|nor|或者?|和|、)(?![a-z]))?\s*+|,\s*+")
 _NEGATED = re.compile(
-    r"(?:\bnot|n't|\bnever|\bno longer|不是|不等于|并非|≠|!=|\\neq?)\s*"
-    r"(?:be\s+|equals?\s+(?:to\s+)?|simply\s+|just\s+)?[$*]*\s*$",
+    r"(?:\bnot|\bcannot|n't|\bnever|\bno longer|\bthan|不是|不等于|并非|≠|!=|\\neq?)\s*"
+    r"(?:be\s+|equals?\s+(?:to\s+)?|simply\s+|just\s+|option\s+)?[$*(]*\s*$",
     re.IGNORECASE,
 )
+_DENIED_AFTER = re.compile(
+    r"[\s$*)]*+(?:(?:is|was|are|were|be|also|simply|clearly|therefore)\s++)*+"
+    r"(?:not\s+(?:the\s+)?(?:correct|right|answer|solution|possible|true)|isn't|wasn't|wrong\b|incorrect\b|false\b|impossible\b|不对|不正确|是?错误?的)",
+    re.IGNORECASE,
+)
+_VERDICTS = ("yes", "no", "true", "false")
+_DENIALS = frozenset({"not", "neither", "nor", "never", "cannot", "whether", "if"})
+_SIGN_WORDS = ("negative", "minus", "负")
 _NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
 """The number of a paragraph."""
 _LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
 """A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
-GOES_ON = re.compile(r"\s?[-+*/^]\s?[\w(\\]")
+GOES_ON = re.compile(r"\s?[-+*/^]\s?[\w(\\]|\s(?:squared|cubed)(?![a-z])")
 """More arithmetic after a number, as in ``10 + n``."""
 _UNIT_AFTER = re.compile(
     r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
@@ -49,8 +58,9 @@ def trailing_formula(line: str) -> str | None:
     words = line.split(" ")
     for start in range(1, min(len(words), WORDS_BEFORE)):
         rest = " ".join(words[start:])
-        if isinstance(understand(rest, is_marked=False), Formula):
-            return None if _is_denied(" ".join(words[:start])) or len(rest.strip(" .")) < 2 else rest
+        value = understand(rest, is_marked=False)
+        if isinstance(value, Formula) or (isinstance(value, Items) and value.brackets in (RANGE, TO)):
+            return None if is_denied(" ".join(words[:start])) or len(rest.strip(" .")) < 2 else rest
     return None
 
 
@@ -70,12 +80,7 @@ def ending_spans(text: str) -> Iterator[Span]:
     """
     line = last_line(text)
     if line:
-        yield Span(line, is_marked=False, is_end=True)
-        letters = {match[0] for match in _LETTER.finditer(line)}
-        if len(letters) == 1:
-            yield Span(letters.pop())
-        if "$" not in line and "\\begin" not in line and (formula := trailing_formula(line)):
-            yield Span(formula)
+        yield from _line_spans(line, text.rstrip().rpartition("\n")[2].lstrip("> ").startswith("####"))
     end = text[-END_CHARACTERS:]
     pieces = math_pieces(end)
     matches = list(_ANY_NUMBER.finditer(end))
@@ -87,14 +92,56 @@ def ending_spans(text: str) -> Iterator[Span]:
         inside = ", ".join(piece[2].strip() for piece in pieces[start:])
         after = end[pieces[-1][1] :]
         unit = _UNIT_AFTER.match(after)
-        if start == len(pieces) - 1 and unit and unit[0].strip() and not _is_denied(end[: pieces[-1][0]]):
+        if start == len(pieces) - 1 and unit and unit[0].strip() and not is_denied(end[: pieces[-1][0]]):
             yield Span(f"{inside} {unit[0].strip()}")
-        if not _is_denied(end[: pieces[start][0]]):
+        if not is_denied(end[: pieces[start][0]]):
             yield Span(inside)
         return
     goes_on = number is not None and GOES_ON.match(end, number.end())
-    if number is not None and not goes_on and not _is_denied(end[: number.start()]):
+    if number is None or goes_on or is_denied(end[: number.start()], end[number.end() :]):
+        return
+    before = end[: number.start()].rstrip()
+    if (sign := sign_word(before)) and not _is_operand(before):
+        yield Span(f"{sign}{number[0].rstrip(',')}", is_marked=False)
+    elif not sign:
         yield _number(end, matches)
+
+
+def _letter(line: str) -> Iterator[Span]:
+    """The one choice that a line names and does not deny."""
+    found = [match for match in _LETTER.finditer(line) if not is_denied(line[: match.start()], line[match.end() :])]
+    if len({match[0] for match in found}) == 1:
+        yield Span(found[0][0])
+
+
+def _line_spans(line: str, heads: bool) -> Iterator[Span]:
+    """What the last line may mean, by all of it or by a part."""
+    yield Span(line, is_marked=False, is_end=True, heads=heads)
+    letters = {each[0] for each in _LETTER.finditer(line) if not is_denied(line[: each.start()], line[each.end() :])}
+    if len(letters) == 1:
+        yield Span(letters.pop())
+    if "$" not in line and "\\" not in line and not any(map(str.isdigit, line)):
+        yield from _stated_words(line)
+    if "$" not in line and "\\begin" not in line and (formula := trailing_formula(line)):
+        yield Span(formula)
+
+
+def _stated_words(line: str) -> Iterator[Span]:
+    """``Yes`` of ``Yes, it is.`` and ``even`` of ``The function is even.``, where nothing is denied."""
+    words = line.strip(" *_.!").split()
+    first = words[0].lower() if words else ""
+    if first[-1:] in (",", ".", ":") and first[:-1] in _VERDICTS:
+        yield Span(first[:-1])
+        return
+    said = line.strip(" *_.!").rpartition(" is ")[2]
+    if said != line and in_digits(said) is not None:
+        yield Span(said)
+        return
+    if len(words) < 3 or words[-1].isupper() or any(word.lower() in _DENIALS or word.endswith("n't") for word in words):
+        return
+    before = words[-3:-1] if words[-2].lower() in ("a", "an", "on", "the") else words[-2:-1]
+    if before[0].lower() in ("is", "was", "are", "were", "on"):
+        yield Span(words[-1].strip("*_`'\""))
 
 
 def _number(end: str, matches: list[re.Match[str]]) -> Span:
@@ -113,5 +160,16 @@ def _is_joint(gap: str) -> bool:
     return len(gap) < 20 and bool(_JOINED.fullmatch(gap))
 
 
-def _is_denied(before: str) -> bool:
-    return bool(_NEGATED.search(before[-40:]))
+def is_denied(before: str, after: str = "") -> bool:
+    """Whether the words before or after a number or a letter say that it is not the answer."""
+    return bool(_NEGATED.search(before[-40:]) or _DENIED_AFTER.match(after[:60]))
+
+
+def sign_word(before: str) -> str:
+    """Returns ``-`` where a text ends with ``negative`` or ``minus``, otherwise nothing."""
+    return "-" if before[-12:].rstrip().lower().endswith(_SIGN_WORDS) else ""
+
+
+def _is_operand(before: str) -> bool:
+    """Whether a number stands before the ``minus`` that a text ends with: ``10 minus``."""
+    return before.lower().removesuffix("minus").rstrip()[-1:] in tuple("0123456789)}")

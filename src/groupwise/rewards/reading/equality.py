@@ -9,13 +9,16 @@ from fractions import Fraction
 from typing import Literal
 
 from groupwise.errors import UserError
-from groupwise.rewards.reading.quantities import Quantity
+from groupwise.rewards.reading.moments import AFTERNOON
+from groupwise.rewards.reading.number_words import in_digits
+from groupwise.rewards.reading.quantities import Quantity, quantity
 from groupwise.rewards.reading.units import units_agree
-from groupwise.rewards.reading.values import Choice, Formula, Grid, Items, Prose, Value, Words
+from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Prose, Value, Words
 
 Verdict = Literal["equal", "different", "unknown"]
 """``unknown``: it takes algebra."""
 EXPECTED = "'exact', 'absolute 1e-3', 'relative 1e-4' or 'percent', also several in one text"
+DOZEN = "dozen"
 _ROUNDED_DECIMALS = 6
 _RELATION = re.compile(r"[<>=]|\\(?:le|ge|lt|gt|ne|in|notin)(?![a-zA-Z])")
 _BOUND = re.compile(r"\s*(?:[<>](?![<>])|\\(?:le|ge|lt|gt|ne)(?![a-zA-Z]))")
@@ -86,16 +89,15 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
             return _said(_quantities(reference, answer, near))
         case Items(), Items():
             return _several(reference, answer, near)
+        case (Items(brackets=brackets), _) | (_, Items(brackets=brackets)) if brackets in (RANGE, TO):
+            return _two_ends(reference, answer, brackets)
         case Grid(), Grid():
             return _grids(reference, answer, near)
-        case (Choice(), Choice()):
-            return "different"
-        case (Words(one), Words(other)):
-            return "unknown" if _is_ratio(one) and _is_ratio(other) else "different"
+        case (Words(text), Words() | Quantity()):
+            return _of_words(text, answer, near)
         case (Choice(letter), Words(text)) | (Words(text), Choice(letter)):
-            return _said(
-                text == letter.casefold() or text.startswith((f"{letter.casefold()})", f"({letter.casefold()})"))
-            )
+            letter = letter.casefold()
+            return _said(text == letter or text.startswith((f"{letter})", f"({letter})")))
         case (Formula(latex), Choice(letter)) | (Choice(letter), Formula(latex)):
             return _said(_squeezed(latex) == letter)
         case (Formula(latex), Items(items)) | (Items(items), Formula(latex)) if all(
@@ -111,12 +113,52 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
         case (Formula() | Prose(), _) | (_, Formula() | Prose()):
             return "unknown"
         case (Items(), Grid()) | (Grid(), Items()):
-            return "unknown"
+            one, other = _as_grid(reference), _as_grid(answer)
+            return _grids(one, other, near) if one and other else "unknown"
         case (Items(), Quantity(name=name)) | (Quantity(name=name), Items()) if name:
             return "unknown"
         case (Items(), Quantity()):
             return _said(_is_decimal_comma(reference, answer))
     return "different"
+
+
+def _two_ends(reference: Value, answer: Value, brackets: str) -> Verdict:
+    """A range or two numbers joined by ``to``, against what is neither."""
+    if brackets == TO and any(isinstance(one, Words | Formula) for one in (reference, answer)):
+        return _said(_ratio(reference) == _ratio(answer) is not None)
+    is_difference = brackets == RANGE and isinstance(reference, Quantity | Formula)
+    return "unknown" if is_difference else "different"
+
+
+def _ratio(value: Value) -> Fraction | None:
+    """The first part over the second, of ``3:4`` and ``3 to 4``."""
+    parts = [part.value for part in value.items if isinstance(part, Quantity)] if isinstance(value, Items) else []
+    if isinstance(value, Words | Formula):
+        text = value.text if isinstance(value, Words) else value.latex
+        found = [quantity(part) for part in text.replace(r"\colon", ":").split(":")]
+        parts = [part.value for part in found if part is not None and len(found) == 2]
+    return parts[0] / parts[1] if len(parts) == 2 and parts[1] else None
+
+
+def _in_24_hours(text: str) -> str:
+    return text.removesuffix(AFTERNOON)
+
+
+def _of_words(text: str, answer: Words | Quantity, near: Tolerance) -> Verdict:
+    """A reference in words that are not the answer's: perhaps another ratio, the same time, the number ``seven``."""
+    if isinstance(answer, Words):
+        both = _is_ratio(text) and _is_ratio(answer.text)
+        return "unknown" if both else _said(_in_24_hours(text) == _in_24_hours(answer.text))
+    digits = in_digits(text)
+    number = quantity(digits) if digits else None
+    return _said(number is not None and _quantities(number, answer, near))
+
+
+def _as_grid(value: Value) -> Grid | None:
+    """A matrix, also one that is written as a list of its rows: ``[[1, 2], [3, 4]]``."""
+    if isinstance(value, Items) and all(isinstance(row, Items) and row.brackets in ("[]", "()") for row in value.items):
+        return Grid(tuple(row.items for row in value.items if isinstance(row, Items)))
+    return value if isinstance(value, Grid) else None
 
 
 def _is_bound(value: Value) -> bool:
@@ -148,12 +190,16 @@ def _quantities(reference: Quantity, answer: Quantity, near: Tolerance) -> bool:
     if reference.name and answer.name and reference.name != answer.name:
         return False
     if (
-        not units_agree(reference.unit, answer.unit)
+        not units_agree(*(tuple(word for word in one.unit if word != DOZEN) for one in (reference, answer)))
         or (reference.percent and answer.unit)
         or (answer.percent and reference.unit)
     ):
         return False
     left, right = reference.value, answer.value
+    if (DOZEN in reference.unit) != (DOZEN in answer.unit):
+        dozens = [value * (12 if DOZEN in one.unit else 1) for value, one in ((left, reference), (right, answer))]
+        if near.accepts(*dozens):
+            return True
     if near.accepts(left, right) or _is_rounded(reference, answer) or _is_rounded(answer, reference):
         return True
     if reference.percent == answer.percent:
@@ -200,14 +246,21 @@ def _several(reference: Items, answer: Items, near: Tolerance) -> Verdict:
 
 def _by_items(reference: Items, answer: Items, near: Tolerance) -> Verdict:
     ordered = [side.brackets not in ("", "{}") for side in (reference, answer)]
-    if all(ordered) and reference.brackets != answer.brackets:
-        return "different"
+    if reference.brackets and answer.brackets and reference.brackets != answer.brackets:
+        return _ranges(reference, answer, near)
     lefts, rights = list(reference.items), list(answer.items)
     if len(lefts) != len(rights):
         return _without_order(lefts, rights, near) if not any(ordered) else "different"
     if any(ordered):
         return _all([compare_values(left, right, near) for left, right in zip(lefts, rights, strict=True)])
     return _without_order(lefts, rights, near)
+
+
+def _ranges(reference: Items, answer: Items, near: Tolerance) -> Verdict:
+    """``3-5`` is ``3 to 5``; a set is no tuple, and no interval is another."""
+    if {reference.brackets, answer.brackets} != {RANGE, TO}:
+        return "different"
+    return _all([compare_values(one, other, near) for one, other in zip(reference.items, answer.items, strict=True)])
 
 
 def _without_order(lefts: list[Value], rights: list[Value], near: Tolerance) -> Verdict:

@@ -52,7 +52,9 @@ _OTHERS = {
     ord("′"): "'",
     ord("√"): "√",
 }
-_CHARACTERS = _ASCII | _DASHES | _SPACES | _NOTHING | _CHINESE | _QUOTES | _FRACTIONS | _SIGNS | _OTHERS
+_DIGITS = {zero + digit: str(digit) for zero in range(0x1D7CE, 0x1D7FF, 10) for digit in range(10)}
+"""Of mathematical fonts."""
+_CHARACTERS = _DIGITS | _ASCII | _DASHES | _SPACES | _NOTHING | _CHINESE | _QUOTES | _FRACTIONS | _SIGNS | _OTHERS
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ"
 _LOWERED = "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙᵢ"
 _LEVEL = "0123456789+-=()ni"
@@ -90,6 +92,7 @@ _SHORT_FRACTION = re.compile(r"\\frac\s*(?:(?P<a>[0-9])\s*(?P<b>[0-9])|(?P<c>[0-
 _E_NOTATION = re.compile(
     r"(?<![\w.])(?P<number>[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)[eE](?P<power>[-+]?[0-9]{1,3})(?![\w.])"
 )
+_SIGN_WORD = re.compile(r"^(?:negative|minus|负)\s*+(?=[0-9.$\\√∞]|infinity)", re.IGNORECASE)
 _DELIMITERS = (("$$", "$$"), (r"\[", r"\]"), (r"\(", r"\)"), ("$", "$"))
 _MARKDOWN = (
     ('\\"', '\\"'),
@@ -120,8 +123,12 @@ def unescaped(text: str) -> str:
 def tidy(text: str) -> str:
     """A span of mathematics without what only changes its looks: delimiters, emphasis, sizes, thin spaces."""
     text = unwrapped(in_ascii(text))
+    if text[:1] in "nNmM负":
+        text = _SIGN_WORD.sub("-", text)
     if text.count("$") - text.count("\\$") in (2, 4, 6):
         text = text.replace("\\$", "\x01").replace("$", "").replace("\x01", "\\$")
+    if "\\colon" in text:
+        text = text.replace("\\colon", ":")
     if r"\(" in text and r"\)" in text:
         text = text.replace(r"\(", "").replace(r"\)", "")
     if "\\" in text or "~" in text:

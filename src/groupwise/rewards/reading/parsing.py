@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy, within_bounds
 from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, quantity, tidy_quantity
 from groupwise.rewards.reading.units import Unit, read_unit
-from groupwise.rewards.reading.values import Choice, Formula, Grid, Items, Value, Words
+from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Value, Words
 
 MOST_ITEMS = 64
 
@@ -15,28 +16,22 @@ MOST_ITEMS = 64
 _CHOICE = re.compile(
     r"(?:\\(?:text|mathrm|textbf|mathbf|mbox)\{)?\s*+\(?\s*+(?:\\(?:text|mathrm|textbf|mathbf)\{)?\s*+\(?"
     r"(?:[Oo]ption |[Cc]hoice |选项)?\s*+(?P<letter>[A-J])\s*+[.:]?\s*+\)?\s*+\}?\s*+\)?\s*+\}?[.:]?"
-    r"(?:\s*+(?:is\s++(?:the\s++)?(?:correct|right)(?:\s++(?:answer|option|choice|one))?|是?正确的?(?:答案|选项)?)[.!]?)?"
+    r"(?:选项)?(?:\s*+(?:is\s++(?:the\s++)?(?:correct|right)(?:\s++(?:answer|option|choice|one))?|是?正确的?(?:答案|选项)?)[.!]?)?"
 )
 _SMALL_CHOICE = re.compile(r"(?:\\(?:text|mathrm)\{)?\(\s*(?P<letter>[a-j])\s*\)\}?")
 _CHOICE_WITH_TEXT = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+)(?=\S)[^\n]{1,200}")
 _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox|textit|textrm|mathbf|operatorname)\s*\{(?P<inner>[^{}]*)\}")
 _NAMED = re.compile(r"\\(?:begin|end|mathbb|mathcal|mathrm|operatorname)\{[a-zA-Z]{1,20}\*?\}")
 _ALL_TEXT = re.compile(r"\s*(?:\\(?:text|mbox|textbf|textit|textrm)\s*\{[^{}]*\}[\s.,]*)+")
-_TIME = re.compile(
-    r"[0-2]?[0-9]:[0-5][0-9](?::[0-5][0-9])?\s*(?:[aApP]\.?\s?[mM]\.?)?|[0-9]{1,2}\s*[aApP]\.?\s?[mM]\.?"
-    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}"
-    r"|[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?)?|[0-9]{1,2}月[0-9]{1,2}日?"
-)
 _HALVES_OF_A_DAY = (("am",), ("pm",))
+_RANGE = re.compile(
+    r"(?P<between>(?:between|from)\s+)?(?P<start>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?%?)"
+    r"(?P<joint>-|\s?(?:to|and|比|至|到)\s?)(?P<end>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?)(?P<unit>\s?[a-zA-Z%\\{}\u4e00-\u9fff][^0-9+*/=^-]{0,40})?"
+)
+_PI = re.compile(r"(?<![\\A-Za-z])[pP]i(?![A-Za-z])")
+_COMPOUND = re.compile(r"[0-9.]{1,12}\s+[a-z]{1,12}(?:,?\s+(?:and\s+)?[0-9.]{1,12}\s+[a-z]{1,12}){1,3}")
+_TWO_STARS = re.compile(r"(?<=[\w)\]}])\s?\*\*\s?(?:(?P<power>-?[0-9]+)|(?=[\w(\\]))")
 _PROPORTION = re.compile(r"[0-9.]+(?:\s*:\s*[0-9.]+){2,8}")
-_MONTHS = (
-    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?"
-    "|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
-)
-_DATE = re.compile(
-    rf"(?:{_MONTHS})\.?\s+[0-9]{{1,2}}(?:st|nd|rd|th)?(?:,?\s+[0-9]{{4}})?|[0-9]{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?(?:{_MONTHS})\.?(?:,?\s+[0-9]{{4}})?",
-    re.IGNORECASE,
-)
 _AND = re.compile(
     r"\s*+(?:,\s*+)?(?:\\text\{\s*+(?:,\s*+)?(?:and|or|和|或)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|和|或者?|以及|与)\s*(?:,\s*)?|\s*;\s*|\s*\\(?:quad|qquad)\s*"
 )
@@ -44,7 +39,8 @@ _NAMES_BEFORE = re.compile(
     r"\(\s*[a-zA-Z](?:_\{?\w\}?)?(?:\s*,\s*[a-zA-Z](?:_\{?\w\}?)?){1,5}\s*\)\s*=\s*|[a-zA-Z](?:_\{?\w\}?)?\s*(?:\\in|=)\s*(?=[\[({\\])"
 )
 _ENVIRONMENT = re.compile(
-    r"\\begin\{(?P<name>(?:[pb]|small)?matrix|cases|array|aligned|gathered)\*?\}(?:\{[lcr| ]{0,20}\})?(?P<body>.*)"
+    r"\\begin\{(?P<name>(?:[pbB]|small)?matrix|cases|array|aligned|gathered)\*?\}"
+    r"(?:\{[lcr| ]{0,20}\}|\[[lcr]\])?(?P<body>.*)"
     r"\\end\{(?P=name)\*?\}",
     re.DOTALL,
 )
@@ -54,7 +50,7 @@ _INTERVAL_JOIN = re.compile(
 _TRAILING_UNIT = re.compile(  # every part and space in one way alone, so that no text takes long
     r"(?>(?:\\(?:text|mathrm|mbox)\s*+\{[^{}]{1,40}\}|\^\\circ(?:\s?[CF])?)(?:\^\{?[1-9]\}?)?\s*+)++$"
 )
-_WORD = re.compile(r"\\[a-zA-Z]+|[^\W\d_]{2,}")
+_WORD = re.compile(r"\\[a-zA-Z]+|[^\W\d_]{2,}|[\u4e00-\u9fff]")
 _FUNCTIONS_TEXT = """
 sin cos tan sec csc cot arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt pi lim max min gcd lcm mod deg
 det dim inf infty infinity alpha beta gamma delta theta lambda phi omega sigma rho frac
@@ -74,7 +70,7 @@ def understand(text: str, is_marked: bool = True) -> Value | None:
     ``is_marked``: it stands in a box, a tag or between dollars, where any words are an answer; elsewhere one word is.
     """
     if len(text) <= NUMBER_CHARACTERS and (found := quantity(text)) is not None:
-        return Words(_words(tidy(text))) if found.unit in _HALVES_OF_A_DAY else found
+        return _in_words(tidy(text)) if found.unit in _HALVES_OF_A_DAY else found
     if len(text) > ANSWER_CHARACTERS:
         return None
     explicit = is_marked or _is_wrapped(text.strip().rstrip(". "))
@@ -97,10 +93,12 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Choice(match["letter"])
     if match := _SMALL_CHOICE.fullmatch(plain):
         return Choice(match["letter"].upper())
-    if _TIME.fullmatch(plain) or _DATE.fullmatch(_bare(plain)):
-        return Words(_words(plain))
+    if (found := moment(_bare(plain).replace("{:}", ":"))) is not None:
+        return Words(found)
     if _PROPORTION.fullmatch(plain):
         return _items(plain.split(":"), "::", depth)
+    if (two := _two_ends(plain)) is not None:
+        return two
     if (number := tidy_quantity(plain)) is not None:
         return number
     if r"\begin" in plain and (match := _ENVIRONMENT.fullmatch(plain)) and r"\end{" not in match["body"]:
@@ -108,13 +106,15 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
     if _ALL_TEXT.fullmatch(plain):
         inner = " ".join(match["inner"] for match in _TEXT.finditer(plain))
         return _value(tidy(inner), True, depth + 1) or Words(_words(inner))
+    if _COMPOUND.fullmatch(bare := " ".join(_bare(plain).split())):
+        return _items(re.split(r",?\s+(?:and\s+)?(?=[0-9])", bare), "", depth)
     if (several := _several(plain, depth)) is not None:
         return several
     if (
         len(match_words := plain.split()) == 1
         and plain.isalpha()
-        and len(plain) > 1
-        and not _is_product(match_words[0])
+        and (len(plain) > 1 or plain > "\u3000")
+        and (not _is_product(match_words[0]) or _is_name(plain))
     ):
         return Words(_words(plain))
     if is_formula(plain):
@@ -122,6 +122,20 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
     if (match := _CHOICE_WITH_TEXT.fullmatch(plain)) and not explicit:
         return Choice(match["letter"])
     return Words(_words(plain)) if explicit and not any(mark in plain for mark in "\\=$^_{}") else None
+
+
+def _two_ends(plain: str) -> Items | None:
+    """A range, ``3-5`` and ``between 3 and 5``, or two numbers that ``to`` joins: a range as well, or a ratio."""
+    match = _RANGE.fullmatch(plain)
+    if match is None:
+        return None
+    joint, unit = match["joint"].strip(), match["unit"] or ""
+    low, high = quantity(match["start"] + unit), quantity(match["end"] + unit)
+    if low is None or high is None or (joint == "and" and not match["between"]):
+        return None
+    if joint == "-" and low.value >= high.value:
+        return None
+    return Items((low, high), RANGE if match["between"] or joint == "-" else TO)
 
 
 def is_formula(plain: str) -> bool:
@@ -135,6 +149,11 @@ def is_formula(plain: str) -> bool:
     return not any((word.isascii() and not _is_product(word)) or not word.isascii() for word in words)
 
 
+def _is_name(word: str) -> bool:
+    """Three capitals and more that are not all letters of choices: ``CAT`` is not ``ACT``."""
+    return word.isupper() and len(word) > 2 and word.isascii() and max(word) > "J"
+
+
 def _is_product(word: str) -> bool:
     """Letters side by side that are a function, points or a product of variables."""
     lower = word.lower()
@@ -146,6 +165,9 @@ def _is_product(word: str) -> bool:
 def _formula(plain: str) -> Formula | None:
     if not within_bounds(plain):
         return None
+    plain = _PI.sub(r"\\pi ", plain)
+    if "**" in plain:
+        plain = _TWO_STARS.sub(lambda found: f"^{{{found['power']}}}" if found["power"] else "^", plain)
     no_unit: Unit = ()
     head, unit = plain, no_unit
     trailing = _TRAILING_UNIT.search(plain)
@@ -165,7 +187,7 @@ def _several(plain: str, depth: int) -> Items | None:
     if body[:1] in "([\x02" and body[-1:] in ")]\x03" and _closes_at_end(body):
         brackets, body = (body[0] + body[-1]).replace("\x02", "{").replace("\x03", "}"), body[1:-1]
     elif body[:1] == "{" and body[-1:] == "}" and _closes_at_end(body):
-        brackets, body = "{}", body[1:-1]
+        body = body[1:-1]  # braces of LaTeX: a bare list
     elif _INTERVAL_JOIN.search(body.replace(" ", "")):
         parts = _split(body)
         if len(parts) < 2 or (any(_INTERVAL_JOIN.search(part) and not part.startswith("(") for part in parts)):
@@ -234,6 +256,10 @@ def _grid(body: str, depth: int) -> Grid | None:
 
 def _bare(text: str) -> str:
     return _TEXT.sub(lambda found: found["inner"], text)
+
+
+def _in_words(text: str) -> Words:
+    return Words(moment(_bare(text)) or _words(text))
 
 
 def _words(text: str) -> str:

@@ -15,6 +15,16 @@ LARGEST_POWER = 400
 
 _DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
 _ATOM = rf"{_DECIMAL}(?:\^-?[0-9]{{1,4}}(?![0-9]))?"
+_OTHER_GROUPS = re.compile(
+    r"(?<![0-9.])(?P<dots>[0-9]{1,3}(?:\.[0-9]{3})+)"
+    r"(?:(?P<comma>,[0-9]{1,12})|(?<=\.[0-9]{3}\.[0-9]{3}))(?![0-9.,])"
+)
+"""``1.234,56`` and ``1.234.567``, which are no other numbers."""
+_UNDERSCORES = re.compile(r"(?<=[0-9])_(?=[0-9]{3}(?![0-9]))")
+_COMMAS = re.compile(
+    r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?![0-9,])"
+    r"|(?P<decimal>[0-9]{1,9},(?:[0-9]{1,2}|[0-9]{4,12}))(?![0-9,.])"
+)
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)\s*+(?P<currency>(?:US)?[$€£¥₹]?)\s*+(?P<inner>[-+]?)(?:"
@@ -68,6 +78,23 @@ def quantity(text: str, is_loose: bool = False) -> Quantity | None:
     return tidy_quantity(tidy(text), is_loose)
 
 
+def with_other_commas(text: str) -> str | None:
+    """Returns ``12,34,567``, ``0,5`` and ``1_000`` as they are written in English, None of a text that begins with
+    none of them.
+
+    They may be lists and names: ask where one number is expected.
+    """
+    if "_" in text:
+        plain = _UNDERSCORES.sub("", text)
+        return plain if plain != text else None
+    sign = text[: len(text) - len(text.lstrip("+-−$€£¥₹ "))]
+    match = _COMMAS.match(text, len(sign))
+    if match is None:
+        return None
+    plain = match[0].replace(",", "." if match["decimal"] else "")
+    return sign + plain + text[match.end() :]
+
+
 def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     """Returns the :func:`quantity` of a text that is ``tidy``."""
     if len(text) > 2 * NUMBER_CHARACTERS:
@@ -110,7 +137,13 @@ def _arithmetic(text: str) -> str:
     if r"\overline" in text or r"\bar" in text or r"\dot" in text:
         text = _REPEATING.sub(_repeating, text)
     text = text.replace("{,}", ",")
+    if "." in text:
+        text = _OTHER_GROUPS.sub(_with_english_marks, text)
     return _text_number(text)
+
+
+def _with_english_marks(match: re.Match[str]) -> str:
+    return match["dots"].replace(".", "") + (match["comma"] or "").replace(",", ".")
 
 
 def _text_number(text: str) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from groupwise.errors import UserError
-from groupwise.rewards.reading.conventions import CONVENTIONS, Span
+from groupwise.rewards.reading.conventions import CONVENTIONS, Span, ends_in_output
 from groupwise.rewards.reading.endings import ending_spans, last_number
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, within_bounds
 from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.quantities import Quantity
 from groupwise.rewards.reading.spans import Reference, candidates, in_prose, is_answer, read_span
 from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_thinking
-from groupwise.rewards.reading.values import Formula, Items, Kind, Prose, Value, Words, kind_of
+from groupwise.rewards.reading.values import RANGE, TO, Formula, Items, Kind, Prose, Value, Words, kind_of
 
 DEFAULT_ORDER = tuple(CONVENTIONS)
 END = "end"
@@ -49,7 +49,7 @@ class Reader:
         """Yields convention and span, likeliest first, of a text without its thinking."""
         for name in self.order:
             yield from ((name, span) for span in CONVENTIONS[name](text))
-        if with_end and text.strip():
+        if with_end and text.strip() and not ("output" in self.order and ends_in_output(text)):
             yield from ((END, span) for span in ending_spans(text))
 
     def answer(self, text: str, reference: Reference, unmarked: bool, inside: bool = False) -> Value | None:
@@ -74,7 +74,7 @@ class Reader:
                 done.add(name)
             if value is None:
                 continue
-            if isinstance(value, Items) and not value.brackets and kind in ("number", "choice"):
+            if isinstance(value, Items) and value.brackets in ("", RANGE, TO) and kind in ("number", "choice"):
                 return value  # several answers where one was asked for
             if span.heads and not reference.has_hashes and _may_be_heading(value):
                 later.append(value)

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from groupwise.rewards.reading.conventions import CONVENTIONS, Span, math_pieces, without_fillers
-from groupwise.rewards.reading.endings import GOES_ON
+from groupwise.rewards.reading.endings import GOES_ON, is_denied, sign_word
+from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import is_formula, understand
-from groupwise.rewards.reading.quantities import Quantity, quantity
+from groupwise.rewards.reading.quantities import Quantity, quantity, with_other_commas
 from groupwise.rewards.reading.values import Choice, Kind, Value, Words
 
 _DENIAL = re.compile(r"\bnot\b|n't\b|\bnever\b|\bneither\b|\bunknown\b|不是|并非|没有", re.IGNORECASE)
@@ -20,6 +21,7 @@ _NUMBERED = re.compile(r"[0-9]{1,2}\s?[.)、:]\s+\S")
 """``1. Compute``, the beginning of a heading."""
 _LETTERED = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+|\s+\()(?=\S)(?!.*(?:\bor\b|\band\b|[,;、]\s*\(?[A-J]\b))")
 """``(B) 12``, ``B. Paris``: a choice with its text, and no other choice."""
+_SMALL_LETTER = re.compile(r"[\s*(\[]*+(?P<letter>[a-j])[\s*)\].]*+")
 _AMC = re.compile(r"\s*\$?\\text(?:bf)?\{\s*\((?P<letter>[A-J])\)\s*\}(?:\\[ ,;!]|~|\s|\\q?quad)*(?=[^\s$])")
 """``\\textbf{(A)}\\ 5``: a choice and what it says."""
 _OPERATOR = re.compile(r"[\w)}\]]\s?[-+*/^]\s?$")
@@ -54,23 +56,34 @@ def read_span(span: Span, kind: Kind, reference: Reference | None = None) -> Val
     may_be_list = len({*span.joined}) > 1 and span.is_marked and (kind in ("list", "prose") or span.is_list)
     if may_be_list and (value := understand(", ".join(span.joined))) is not None:
         return value
-    if kind == "choice" and not span.is_marked and (match := _LETTERED.match(span.text.strip(" *"))):
-        return Choice(match["letter"])
+    if kind == "choice" and (match := _LETTERED.match(span.text.strip(" *")) or _SMALL_LETTER.fullmatch(span.text)):
+        return Choice(match["letter"].upper())
     if kind == "choice" and (match := _AMC.match(span.text)):
         return Choice(match["letter"])
     if kind == "number" and not span.is_marked and not span.is_end:
         for part in parts_before_prose(span.text):
-            if (found := quantity(without_fillers(part), is_loose=True)) is not None:
+            if (found := one_number(without_fillers(part), True, not span.heads)) is not None:
                 return found
     loose = kind == "number" and (not span.is_marked or has_unit(reference))
     for text in candidates(span):
-        if loose and (found := quantity(text, is_loose=True)) is not None:
+        if kind == "number" and (found := one_number(text, loose, not span.heads)) is not None:
             return found
         if (value := understand(text, span.is_marked)) is not None:
             return value
     if len(span.joined) == 1:
         return understand(span.joined[0])
     return in_prose(span.text) if not (span.is_marked or span.heads or span.is_end) else None
+
+
+def one_number(text: str, is_loose: bool, in_words: bool = True) -> Quantity | None:
+    """The number that a text is, where one is expected: also in words (``seven apples``), but not after ``####``, and
+    with the commas of other countries (``0,5``)."""
+    if is_loose and (found := quantity(text, is_loose=True)) is not None:
+        return found
+    for other in (with_other_commas(text), in_digits(text) if in_words else None):
+        if other is not None and (found := quantity(other, is_loose=True)) is not None:
+            return found
+    return None
 
 
 def has_unit(reference: Reference | None) -> bool:
@@ -136,12 +149,13 @@ def in_prose(text: str) -> Value | None:
         if len(numbers) == 1:
             number = numbers[0]
             before = part[: number.start()]
-            if (before[-1:].isalpha() and before[-1:].isascii()) or _OPERATOR.search(before):
+            if (before[-1:].isalpha() and before[-1:].isascii() and not sign_word(before)) or _OPERATOR.search(before):
                 return None
-            if GOES_ON.match(part, number.end()):
+            if GOES_ON.match(part, number.end()) or is_denied(before, part[number.end() :]):
                 return None
             word = _WORD_AFTER.match(part, number.end())
-            return quantity(number[0].rstrip(",") + (word[0] if word else "")) or quantity(number[0].rstrip(","))
+            digits = sign_word(before) + number[0].rstrip(",")
+            return quantity(digits + (word[0] if word else "")) or quantity(digits)
         if numbers:
             return None
     return None

@@ -21,9 +21,11 @@ _SPELLINGS = {
     "cent": "cents ¢ 美分",
     "euro": "€ euros eur 欧元",
     "pound-sterling": "£ gbp",
-    "yuan": "¥ ￥ rmb cny 元 块 元钱 块钱 人民币 yuans",
+    "yen-or-yuan": "¥ ￥",
+    "yuan": "rmb cny 元 块 元钱 块钱 人民币 yuans",
     "jiao": "角 毛",
     "fen": "分钱",
+    "yen": "jpy 日元",
     "rupee": "₹ rupees rs inr",
     "mm": "millimeter millimetre millimeters millimetres 毫米",
     "cm": "centimeter centimetre centimeters centimetres 厘米 公分",
@@ -45,6 +47,7 @@ _SPELLINGS = {
     "ml": "milliliter millilitre milliliters millilitres mL 毫升",
     "l": "liter litre liters litres L 升",
     "gallon": "gallons gal 加仑",
+    "dozen": "dozens 打",
     "second": "seconds sec secs s 秒 秒钟",
     "minute": "minutes min mins 分钟",
     "hour": "hours hr hrs h 小时 个小时 时",
@@ -72,12 +75,12 @@ _KNOWN = {
     if word not in ("n", "j", "w", "v", "k")
 }
 _SPEEDS = {"mph": ("mile", "/", "hour"), **dict.fromkeys(("kph", "kmh", "kmph"), ("km", "/", "hour"))}
-_POUNDS = ({"pound"}, {"pound-sterling"})
-"""The word means both: ``£5`` is ``5 pounds``."""
-_MONEY = frozenset({"dollar", "cent", "euro", "pound-sterling", "yuan", "jiao", "fen", "rupee"})
+_AMBIGUOUS = {"pound": ("pound-sterling",), "yen-or-yuan": ("yen", "yuan")}
+"""Words and signs that mean more than one: ``£5`` is ``5 pounds``, ``¥5`` is ``5 yuan``."""
+_MONEY = frozenset({"dollar", "cent", "euro", "pound-sterling", "yuan", "yen", "yen-or-yuan", "jiao", "fen", "rupee"})
 PERCENT = frozenset({"%", "\\%", "percent", "pct", "percentage", "percents"})
 NOT_A_UNIT_TEXT = """
-and or plus minus times over to x half dozen dozens k b bn below negative not but nor versus vs is are was were
+and or plus minus times over to x half k b bn below negative not but nor versus vs is are was were
 be if so then because since as by from with than that which who what when where while unless however although
 though quarter third thirds quarters halves point divided multiplied equals equal between either neither also
 therefore
@@ -91,8 +94,9 @@ _WRAPPER = re.compile(
 )
 _WORD = re.compile(
     r"(?P<word>\^\\circ|[$€£¥₹¢]|[a-zA-Zµμ]+\.?)(?:\^?\{?(?P<power>-?[1-9])\}?)?|(?P<han>[\u4e00-\u9fff]+)(?:\^\{?(?P<cube>[23])\}?)?"
-    r"|(?P<per>/)|(?P<percent>\\?%)|(?P<dot>\\cdot|\*)"
+    r"|(?P<per>/)|(?P<percent>\\?%)|(?P<mille>‰)|(?P<dot>\\cdot|\*)"
 )
+_SCALES_OF_DEGREES = ("celsius", "fahrenheit")
 _POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3", "平方": "2", "立方": "3"}
 
 
@@ -103,6 +107,7 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
     that a blank stands between: only then is a single letter a unit (``5 m``) and no factor (``5m``).
     """
     plain = _WRAPPER.sub(lambda found: f" {found['inner'].strip()}", text)
+    plain = plain.replace("per cent", "percent") if "per cent" in plain else plain
     is_apart = is_apart or plain != text
     words: list[str] = []
     scale, percent, power = Fraction(1), False, ""
@@ -119,6 +124,8 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
             factor, name = _han(match["han"])
             scale *= factor
             words += [f"{name}^{match['cube']}" if match["cube"] else name] if name else []
+        elif match["mille"]:
+            scale /= 1000
         elif lower in SCALES and not words:
             scale *= SCALES[lower]
         elif lower in _POWERS:
@@ -130,11 +137,18 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
         elif word and not _is_unit(word, is_apart):
             return None
         elif word:
-            exponent = match["power"] or power
-            words.append(_one_spelling(word) + (f"^{exponent}" if exponent else ""))
-            power = ""
+            words, power = words + _named(_one_spelling(word), match["power"] or power, words), ""
         is_apart = True
-    return scale, tuple(words), percent
+    return None if power else (scale, tuple(words), percent)
+
+
+def _named(name: str, exponent: str, before: list[str]) -> list[str]:
+    """A word with its power, after those ``before``: ``h^{-1}`` is ``/ h``, and ``degrees Celsius`` is ``celsius``."""
+    if name in _SCALES_OF_DEGREES and before[-1:] == ["degree"]:
+        before.pop()
+    per = ["/"] if exponent.startswith("-") and "/" not in before else []
+    exponent = exponent.removeprefix("-1" if exponent == "-1" else "-")
+    return [*per, name + (f"^{exponent}" if exponent else "")]
 
 
 def _tokens(text: str) -> Iterator[re.Match[str] | None]:
@@ -154,7 +168,12 @@ def _tokens(text: str) -> Iterator[re.Match[str] | None]:
 def units_agree(one: Unit, other: Unit) -> bool:
     """Whether two units may be the same: one is not named, or a word of them is; known units must be equal."""
     one, other = (tuple(word for word in unit if word not in _SMALL) for unit in (one, other))
-    if not one or not other or one == other or ({*one} in _POUNDS and {*other} in _POUNDS):
+    if (
+        not one
+        or not other
+        or one == other
+        or any(len(a) == len(b) == 1 and b[0] in _AMBIGUOUS.get(a[0], ()) for a, b in ((one, other), (other, one)))
+    ):
         return True
     if all(map(_is_known, (*one, *other))):
         heads = [unit[: unit.index("/")] if "/" in unit else unit for unit in (one, other)]
@@ -162,6 +181,11 @@ def units_agree(one: Unit, other: Unit) -> bool:
     if any(word[0] > "\u3000" for word in (*one, *other)):
         return one[0].startswith(other[0]) or other[0].startswith(one[0])
     return bool(({*one} & {*other}) - {"/"})
+
+
+def is_known_unit(text: str) -> bool:
+    """Whether a text is a unit by one of its usual names."""
+    return text in _KNOWN or text in PERCENT
 
 
 def currency(sign: str) -> Unit:

@@ -30,7 +30,7 @@ class Items:
 
     items: tuple[Value, ...]
     brackets: str = ""
-    """Empty, ``{}``, or ``()``, ``[]``, ``(]``, ``[)``: then the order counts."""
+    """Empty, ``{}``, or ``()``, ``[]``, ``(]``, ``[)``, ``RANGE``, ``TO``: then the order counts."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Prose:
     text: str
 
 
+RANGE, TO = "..", "to"
+"""Brackets of ``3-5``, which is a difference as well, and of ``3 to 5``, which is a range or a ratio."""
 Value = Quantity | Choice | Words | Items | Grid | Formula | Prose
 Kind = Literal["number", "choice", "words", "list", "grid", "formula", "prose"]
 _KINDS: dict[type, Kind] = {

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from groupwise.environments.schemas import checked, schema_of
+from groupwise.environments.arguments import checked
+from groupwise.environments.schemas import schema_of
 
 
 def tool(
