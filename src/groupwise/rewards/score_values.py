@@ -52,7 +52,8 @@ def _as_score(value: Any, rollout: Rollout) -> Score:
     logged = {key: known for key, said in value.logged.items() if (known := finite(said)) is not None}
     if number == value.value and steps == value.steps and logged == value.logged:
         return value if type(value.value) in (float, int, type(None)) else replace(value, value=number)
-    return replace(value, value=number, steps={int(index): step for index, step in steps.items()}, logged=logged)
+    known_steps = {int(index): step for index, step in steps.items() if step is not None}
+    return replace(value, value=number, steps=known_steps, logged=logged)
 
 
 def _is_place(index: Any, rollout: Rollout) -> bool:

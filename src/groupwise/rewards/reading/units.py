@@ -120,11 +120,9 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
         elif match["per"] or lower == "per":
             words.append("/")
         elif match["han"]:
-            if match["han"][0] in "不是错没非":
+            if (han := _chinese(match)) is None:
                 return None
-            factor, name = _han(match["han"])
-            scale *= factor
-            words += [f"{name}^{match['cube']}" if match["cube"] else name] if name else []
+            scale, words = scale * han[0], words + han[1]
         elif match["mille"]:
             scale /= 1000
         elif lower in SCALES and not words:
@@ -141,6 +139,14 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
             words, power = words + _named(_one_spelling(word), match["power"] or power, words), ""
         is_apart = True
     return None if power else (scale, tuple(words), percent)
+
+
+def _chinese(match: re.Match[str]) -> tuple[int, list[str]] | None:
+    """Scale and unit of a Chinese ending; None of one that says something else (``5不对``)."""
+    if match["han"][0] in "不是错没非":
+        return None
+    factor, name = _han(match["han"])
+    return factor, [f"{name}^{match['cube']}" if match["cube"] else name] if name else []
 
 
 def _named(name: str, exponent: str, before: list[str]) -> list[str]:
