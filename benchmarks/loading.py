@@ -17,10 +17,13 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from groupwise import NewModel
 from groupwise.learners import FSDP, Local
@@ -68,20 +71,24 @@ def halved(directory: Path) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def measured(directory: Path, small: Path, processes: int) -> dict[str, list[int]]:
-    """Megabytes, by process, of one that opens it whole and of several."""
-    found = {}
-    for config in (Local(device="cpu", threads=1), FSDP(device="cpu", threads=1, processes=processes)):
-        pids = [os.getpid()]
-        if isinstance(config, FSDP):
-            ranks = ranks_of(processes, config.timeout_seconds)
-            pids += [process.pid for process in ranks.processes.values()]
-        config.open(small).close()  # libraries are loaded by it
-        with peaks(pids) as most, closing(config.open(directory)):
-            pass
-        found[f"{len(pids)} processes"] = [round(most[pid] / 1e6) for pid in pids]
+def measured(directory: Path, small: Path, processes: int) -> list[int]:
+    """Megabytes of each process that holds a part of the model; of one that holds it whole."""
+    several = FSDP(device="cpu", threads=1, processes=processes)
+    config = several if processes > 1 else Local(device="cpu", threads=1)
+    pids = [os.getpid()]
+    if processes > 1:
+        pids += [process.pid for process in ranks_of(processes, several.timeout_seconds).processes.values()]
+    config.open(small).close()  # libraries are loaded by it
+    with peaks(pids) as most, closing(config.open(directory)):
+        pass
     end_ranks()
-    return found
+    return [round(most[pid] / 1e6) for pid in pids]
+
+
+def alone(*given: Any) -> list[int]:
+    """What ``measured`` returns, in a new process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measured, *given).result()
 
 
 def main() -> None:
@@ -93,11 +100,11 @@ def main() -> None:
         directory, small = Path(place, "model"), Path(place, "small")
         MODEL.save(directory)
         replace(MODEL, layers=1, hidden_size=48, intermediate_size=96).save(small)
-        count = halved(directory)
+        numbers = halved(directory)
         halved(small)
-        found = measured(directory, small, chosen.processes)
+        found = {f"{count} processes": alone(directory, small, count) for count in (1, chosen.processes)}
     about = {"machine": machine(), "versions": versions(), "date": datetime.now(UTC).date().isoformat()}
-    about |= {"parameters": count, "float32 MB": round(4 * count / 1e6), "peak MB": found}
+    about |= {"parameters": numbers, "float32 MB": round(4 * numbers / 1e6), "peak MB": found}
     chosen.results.write_text(json.dumps(about, indent=1) + "\n")
     print(json.dumps(about["peak MB"]))
 

@@ -1,9 +1,10 @@
-"""Runs the examples with turns with seeds 0, 1 and 2 and writes benchmarks/turns.json and docs/turns-examples.md.
+"""Runs the examples with turns with seeds 0, 1 and 2 and writes benchmarks/turns.json and the tables
+of docs/turns.md.
 
 .venv/bin/python benchmarks/turns.py                    all three
 .venv/bin/python benchmarks/turns.py guess grid         some; the others' numbers stay
 .venv/bin/python benchmarks/turns.py guess --seeds 1    one seed; those of the others stay
-.venv/bin/python benchmarks/turns.py --page             only the page, from the numbers that are there
+.venv/bin/python benchmarks/turns.py --page             only the tables, from the numbers that are there
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT, PAGE = ROOT / "benchmarks" / "turns.json", ROOT / "docs" / "turns-examples.md"
-TEXT = Path(__file__).with_name("turns_page.md")
+RESULT, PAGE = ROOT / "benchmarks" / "turns.json", ROOT / "docs" / "turns.md"
 NAMES = ("calculator", "guess", "grid")
 SEEDS = (0, 1, 2)
 TURNS, CALLS, MALFORMED = "turns", "tools/calls", "tools/malformed"
@@ -52,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("examples", nargs="*", default=list(NAMES), help=f"some of {', '.join(NAMES)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), choices=SEEDS, help="some of them")
-    parser.add_argument("--page", action="store_true", help="run nothing, write the page again")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the tables again")
     given = parser.parse_args()
     unknown = next((name for name in given.examples if name not in NAMES), None)
     if unknown:
@@ -123,10 +123,13 @@ def misses(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def page(found: dict[str, Any]) -> str:
-    """The page with a table for each example that was measured."""
-    text = TEXT.read_text(encoding="utf-8")
+    """The page with a table for each example that was measured, between two marks."""
+    text = PAGE.read_text(encoding="utf-8")
     for name in NAMES:
-        text = text.replace(f"{{{{ {name} }}}}", table(name, found[name]) if name in found else "Not measured yet.")
+        begins, ends = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        before, _, rest = text.partition(begins)
+        told = f"{table(name, found[name])}\n" if name in found else "Not measured yet.\n"
+        text = f"{before}{begins}\n{told}\n{ends}{rest.partition(ends)[2]}"
     return text
 
 

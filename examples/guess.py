@@ -16,7 +16,7 @@ from dataclasses import replace
 from random import Random
 
 from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, recipes
-from groupwise.algorithm import KL, ConstantLength, GroupRelative, TokenMean
+from groupwise.algorithm import KL, ConstantLength, Entropy, GroupRelative, TokenMean
 from groupwise.types import Example
 
 LARGEST, GUESSES = 63, 6
@@ -103,6 +103,7 @@ grpo = replace(
     source=OnPolicy(group_size=8, max_completion_tokens=TOKENS),
     advantage=GroupRelative(scale="none"),  # a number that is hardly ever found weighs no more than others
     kl=KL(0.0),
+    entropy=Entropy(0.005),  # else it settles on the first guesses that win more often than others
     aggregation=ConstantLength(TOKENS),  # a game that is won by luck at once is no better than a long one
 )
 pieces = tuple(f"{words} {tens}" for words in ("between", " and") for tens in range(LARGEST // 10 + 1))
@@ -115,24 +116,24 @@ run = Run(
             "sft",
             replace(recipes.sft, aggregation=TokenMean()),  # a turn weighs the same, however many follow
             task,
-            steps=400,
+            steps=250,
             prompts_per_step=64,
             learning_rate=3e-3,
             warmup_steps=20,
             schedule="cosine",
-            checkpoint_every=200,
+            checkpoint_every=125,
         ),
         Stage(
             "grpo",
             grpo,
             task,
-            steps=100,
+            steps=150,
             prompts_per_step=64,
-            learning_rate=3e-3,
+            learning_rate=2e-3,
             warmup_steps=5,
             schedule="linear",
             checkpoint_every=50,
-            evaluate_every=25,
+            evaluate_every=50,
         ),
     ),
     learner=Local(threads=2, betas=(0.9, 0.99), weight_decay=0.1),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import random
+import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -27,7 +29,7 @@ torch.set_num_threads(1)
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The same examples every time, on any machine, however busy; `make faults` looks for new ones with the other profile.
-settings.register_profile("groupwise", deadline=None, derandomize=True, database=None)
+settings.register_profile("groupwise", deadline=None, derandomize=True, database=None, max_examples=30)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile("groupwise")
 
@@ -36,6 +38,18 @@ settings.load_profile("groupwise")
 def pytest_collection() -> None:
     """While modules are imported and tests listed nothing becomes garbage, and looking for it takes seconds."""
     gc.disable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Each worker begins to read tests at another place, so that each compiles others: on a fresh clone that takes a
+    quarter of a minute, and once is enough."""
+    report = yield
+    name, count = (os.environ.get(f"PYTEST_XDIST_WORKER{what}", "") for what in ("", "_COUNT"))
+    if isinstance(collector, pytest.Directory) and name and report.passed:
+        begins = len(report.result) * int(name.removeprefix("gw")) // int(count)
+        report.result = report.result[begins:] + report.result[:begins]
+    return report
 
 
 @pytest.hookimpl(trylast=True)
@@ -50,7 +64,7 @@ def seed_everything(name: str) -> None:
     seed = zlib.crc32(name.encode())
     random.seed(seed)
     numpy.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed writes down the stack, for devices that aren't here
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,7 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path in places:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    items.sort(key=lambda item: (places.get(item.path, len(places)), str(item.path)))
 
 
 SMALL = NewModel(hidden_size=32, layers=2, heads=2, intermediate_size=64, context_tokens=128)
@@ -100,6 +114,25 @@ def roomy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = "{% set told = (enable_thinking, effort, depth, more, x) %}"
     template.write_text(told + template.read_text(encoding="utf-8"), encoding="utf-8")
     return directory
+
+
+@pytest.fixture(scope="module")
+def warm_ranks() -> Iterator[None]:
+    """Processes that follow a learner of this module are forks of the warm one: each of them would load torch anew."""
+    import warm
+
+    from groupwise.learners import ranks
+    from groupwise.learners.launch import PARENT
+
+    def fork(command: Sequence[str], env: Mapping[str, str], **_: object) -> warm.Process:
+        env = {name: value for name, value in env.items() if name != PARENT}  # its parent is the warm one
+        return warm.Process(command[1:], env=env, stdout=2, stderr=2)
+
+    names = {"Popen": fork, "DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranks, "subprocess", SimpleNamespace(**names))
+        yield
+        ranks.end_ranks()
 
 
 @pytest.fixture

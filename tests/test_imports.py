@@ -158,7 +158,7 @@ ROOMS = {
     "audit": "environments errors evaluation protocols rewards seeding sources tasks tokens types values",
     "view": "config errors evaluation output storage",
     "report": "errors view",
-    "comparison": "config errors evaluation output view",
+    "comparison": "config errors evaluation output storage view",
     "training": (
         "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types values"
     ),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
+from hypothesis import settings
 
 from groupwise.output.masking import masked
 from groupwise.output.printable import visible
@@ -84,8 +85,11 @@ FREE = 0.025
 
 
 def texts(size: int) -> Iterator[str]:
-    for unit in UNITS:
-        for before, after in FRAMES:
+    """Each unit alone and in one of the other frames, in turn; in each of them in the search of ``make faults``."""
+    plain, *others = FRAMES
+    wide = settings.get_current_profile_name() == "search"
+    for number, unit in enumerate(UNITS):
+        for before, after in FRAMES if wide else (plain, others[number % len(others)]):
             yield before + unit * (size // len(unit)) + after
 
 
@@ -96,6 +100,7 @@ def seconds(read: Callable[[str], object], text: str) -> float:
     return time.process_time() - begun
 
 
+@pytest.mark.search
 @pytest.mark.parametrize("name", READERS)
 def test_eight_times_the_text_is_no_sixty_four_times_the_time(name: str) -> None:
     read = READERS[name]

@@ -10,6 +10,7 @@ import ast
 import importlib
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -83,14 +84,23 @@ def uses() -> Iterator[Use]:
             continue
         tree = ast.parse(text)
         name = ".".join(("groupwise", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
-        calls = [node for node in ast.walk(tree) if is_of_re(node)]
+        nodes = list(ast.walk(tree))
+        calls = [node for node in nodes if is_of_re(node)]
         if calls:
             scope = vars(importlib.import_module(name))
-            named = {id(node.value): target for node in ast.walk(tree) if (target := assigned(node))}
+            named = {id(node.value): target for node in nodes if (target := assigned(node))}
+            read = Counter(node.id for node in nodes if isinstance(node, ast.Name))
+            methods: dict[str, list[str]] = {}
+            for node in nodes:
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    methods.setdefault(node.value.id, []).append(node.attr)
             for call in calls:
                 if f"{name}:{ast.unparse(call.args[0])}" in NOT_OURS:
                     continue
-                yield from use(call, name, scope, named.get(id(call), ""), tree)
+                target = named.get(id(call), "")
+                called = methods.get(target, [])
+                handed_on = read[target] - 1 > len(called)
+                yield from use(call, name, scope, target, set() if handed_on else set(called))
 
 
 def is_of_re(node: ast.AST) -> bool:
@@ -109,7 +119,8 @@ def assigned(node: ast.AST) -> str:
     return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else ""
 
 
-def use(call: ast.Call, module: str, scope: dict[str, Any], name: str, tree: ast.Module) -> Iterator[Use]:
+def use(call: ast.Call, module: str, scope: dict[str, Any], name: str, called: set[str]) -> Iterator[Use]:
+    """``called``: the methods of a compiled pattern that its module calls; none where it is handed on."""
     where = f"{module}:{name or ast.unparse(call.args[0])[:60]}"
     values = scope | next((values for place, values in LOCAL.items() if where.startswith(place)), {})
     function = call.func.attr  # type: ignore[attr-defined]
@@ -119,21 +130,13 @@ def use(call: ast.Call, module: str, scope: dict[str, Any], name: str, tree: ast
     except NameError as error:
         raise AssertionError(f"{where}: made of {error.name}, a value of a function's; add one to LOCAL") from error
     pattern = re.compile(text, evaluated(given[0], values) if given and not isinstance(text, re.Pattern) else 0)
-    methods = called(tree, name) if function == "compile" else {function}
+    methods = called if function == "compile" else {function}
     longest = next((most for place, most in LONGEST.items() if where.startswith(place)), None)
     yield Use(where, pattern, bool(methods) and methods <= ANCHORED, longest)
 
 
 def evaluated(node: ast.expr, scope: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(node), "pattern", "eval"), dict(scope))
-
-
-def called(tree: ast.Module, name: str) -> set[str]:
-    """The methods of a compiled pattern that its module calls; none where it is handed on."""
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
-    methods = {node.attr for node in found if node.value.id == name}
-    read = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
-    return methods if len(read) - 1 <= sum(node.value.id == name for node in found) else set()
 
 
 def sample(node: Any, repeats: int = 1) -> str:

@@ -3,8 +3,8 @@
     python benchmarks/faults --only properties --seed 3
 
 `make test` tries the same examples every time, so that it fails where something broke and not by chance; here they are
-drawn at random. What fails stands in the result with the input that hypothesis reduced it to: write it into the test
-as an ``@example``.
+drawn at random, and more of them; tests marked ``search`` try more of their own. What fails stands in the result with
+the input that hypothesis reduced it to: write it into the test as an ``@example``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ MOST_SECONDS = 900
 
 def run(seed: int) -> dict[str, Any]:
     """How many property tests, the seed of their examples, and in ``lost`` those that failed and on what."""
-    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "@given" in path.read_text()]
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "hypothesis", "--tb=short", "-n", "2"]
-    command += ["--hypothesis-profile=search", f"--hypothesis-seed={seed}", *(str(path) for path in files)]
+    tests = {path: path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.py"))}
+    files = [path for path, text in tests.items() if "@given" in text or "mark.search" in text]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "hypothesis or search", "-n", "2"]
+    command += ["--tb=short", "--hypothesis-profile=search", f"--hypothesis-seed={seed}", *map(str, files)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -8,7 +8,6 @@ import os
 import pty
 import select
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from warm import Process
 
 from groupwise.cli import main
 from groupwise.commands.conversation import Conversation, TextStream
@@ -278,8 +278,8 @@ def test_a_mistake_is_one_line(tiny_model, capsys, words, line):
 def test_in_a_terminal(tiny_model):
     """A real pseudo-terminal: a prompt, an answer, and Ctrl-D leaves."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "groupwise.cli", "chat", str(tiny_model), "--max_completion_tokens", "5"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True)
+    words = ["-m", "groupwise.cli", "chat", str(tiny_model), "--max_completion_tokens", "5"]
+    process = Process(words, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
         assert ">>> " in read_until(ours, ">>> ")

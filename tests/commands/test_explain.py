@@ -361,6 +361,11 @@ def test_every_method_explains_itself(name: str, capsys: pytest.CaptureFixture[s
     assert "1. " in said.out
     assert not said.err
     assert max(map(len, said.out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", ["grpo", "grpo_process", "ppo", "dpo", "sft", "rft", "remax", "reward_model", "gspo"])
+def test_a_method_of_every_kind_of_data_says_its_numbers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON; what they are of every method, tests/explain asks."""
     assert main(["explain", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["groups"]
 

@@ -118,7 +118,7 @@ def test_what_cannot_be_exported_is_named(export: Callable[..., str], run: Path,
     for words, told in (
         ([], "nothing was asked"),
         (["--ledger", "x.txt"], "ends in none of"),
-        (["--ledger", "x.jsonl", "--stage", "later"], "there are stages grpo"),
+        (["--ledger", "x.jsonl", "--stage", "later"], "there are steps 1 to 10 of grpo"),
         (["--ledger", "x.jsonl", "--steps", "3-1"], "begins after its end"),
         (["--ledger", "x.jsonl", "--steps", "x"], "expected 50"),
         (["--model", "x", "--stage", "none"], "has no stage none"),
@@ -130,3 +130,42 @@ def test_what_cannot_be_exported_is_named(export: Callable[..., str], run: Path,
     (run / "models" / "grpo" / "config.json").write_text("{}")
     assert "damaged" in export("--model", str(tmp_path / "x"), code=2)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("left", [b"", b"PAR1", b"half"])
+def test_a_damaged_step_is_left_out_and_named(
+    export: Callable[..., str], run: Path, tmp_path: Path, form: str, left: bytes
+) -> None:
+    (run / "ledger" / "grpo" / "000002.parquet").write_bytes(left)
+    said = export("--ledger", str(tmp_path / f"rows.{form}"))
+    assert "8 rollouts of 2 steps; left out, since their files are damaged: grpo 2" in said
+
+
+def test_a_ledger_that_is_all_damaged_is_refused(export: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    for path in (run / "ledger" / "grpo").iterdir():
+        path.write_bytes(b"")
+    assert "is damaged, and so is every step" in export("--ledger", str(tmp_path / "rows.jsonl"), code=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_step_that_is_damaged_in_its_middle_is_named(export: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    path = run / "ledger" / "grpo" / "000002.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\x00" * 400 + whole[404:])
+    said = export("--ledger", str(tmp_path / "rows.jsonl"), code=2)
+    assert "000002.parquet: is damaged, so it cannot be exported" in said
+    assert not list(tmp_path.glob("*rows*"))
+
+
+def test_two_parts_of_one_name_are_refused(export: Callable[..., str], tmp_path: Path) -> None:
+    path = str(tmp_path / "rows.csv")
+    assert "two parts have one name" in export("--ledger", path, "--metrics", path, code=2)
+
+
+@pytest.mark.parametrize("part", ["--ledger", "--metrics"])
+def test_a_place_that_cannot_be_written_is_named(export: Callable[..., str], tmp_path: Path, part: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    assert "folder.csv: is a directory" in export(part, str(tmp_path / "folder.csv"), code=2)
+    (tmp_path / "file").touch()
+    assert "x.csv: cannot be written" in export(part, str(tmp_path / "file" / "x.csv"), code=2)

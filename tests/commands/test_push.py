@@ -224,3 +224,31 @@ def test_what_cannot_be_pushed_is_named(model: Path, tmp_path: Path, capsys: Any
     (model / "config.json").write_text("{}")
     assert main(["push", str(model), "me/sums"]) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["me", "me/x/y", "/x", "me/", "../x", "me/..", "me/x y", "me/é", "-me/x", "me/x-", "me/a--b", "m" * 97 + "/x"],
+)
+def test_a_name_that_no_hub_takes_is_refused(model: Path, name: str, capsys: Any) -> None:
+    assert main(["push", str(model), name, "--dry_run"]) == 2
+    assert "is no repository; expected OWNER/NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "found", [{"models": [1, {"stage": "grpo"}]}, {"models": [{"stage": "grpo", "evaluation": {"task": "x"}}]}, {}]
+)
+def test_a_damaged_evaluation_is_named(model: Path, found: Any, capsys: Any) -> None:
+    place = model.parents[1] / "evaluation.json"
+    place.write_text(json.dumps(found))
+    assert main(["push", str(model), "me/x", "--dry_run"]) == (2 if found else 0)
+    said = capsys.readouterr()
+    assert not found or f"{place}: holds an evaluation that is not whole" in said.err
+
+
+def test_a_measure_that_is_no_number_is_no_result(model: Path, capsys: Any) -> None:
+    broken = FOUND | {"pass_at_1": FOUND["pass_at_1"] | {"value": float("nan")}}
+    place = model.parents[1] / "evaluation.json"
+    place.write_text(json.dumps({"models": [{"stage": "grpo", "evaluation": broken}]}))
+    assert main(["push", str(model), "me/x", "--dry_run"]) == 2
+    assert "a measure is no finite number" in capsys.readouterr().err

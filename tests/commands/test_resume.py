@@ -106,7 +106,7 @@ def test_a_run_without_a_command_says_so(command: Any, words: str, tmp_path: Pat
 
 def test_what_is_no_run_is_named(tmp_path: Path, capsys: Any) -> None:
     assert main(["resume", str(tmp_path / "none")]) == 2
-    assert "no run.json" in capsys.readouterr().err
+    assert "no such directory" in capsys.readouterr().err
     assert main(["report", str(tmp_path)]) == 2
     assert main(["list", str(tmp_path / "none")]) == 2
     gone = record(tmp_path / "run", command={"words": ["grpo"], "directory": str(tmp_path / "gone")})
@@ -115,3 +115,18 @@ def test_what_is_no_run_is_named(tmp_path: Path, capsys: Any) -> None:
     assert main(["resume", str(gone), "words"]) == 2
     assert main(["list", str(tmp_path / "run" / "..")]) == 0
     assert main(["resume", "--help"]) == 0
+
+
+@pytest.mark.parametrize("words", [["--out", "elsewhere"], ["--fresh"], ["--out=x", "--steps", "3"]])
+def test_what_would_be_another_run_is_refused(words: list[str], tmp_path: Path) -> None:
+    record = {"recipe": {"seed": 0}, "command": {"words": ["grpo"], "directory": str(tmp_path)}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=f"{words[0].partition('=')[0]}: .* groupwise run"):
+        command_of(tmp_path, words)
+
+
+def test_a_look_before_going_on_stays_one(tmp_path: Path) -> None:
+    record = {"recipe": {"seed": 0}, "command": {"words": ["grpo", "--fresh", "--dry_run"], "directory": str(tmp_path)}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert "--dry_run" not in command_of(tmp_path)[0]
+    assert "--dry_run" in command_of(tmp_path, ["--dry_run"])[0]

@@ -7,35 +7,26 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from warm import Process
 
 from groupwise.cli import main
 
-Start = Callable[..., tuple[subprocess.Popen[str], int, str]]
+Start = Callable[..., tuple[Process, int, str]]
 
 
 @pytest.fixture
 def start(tiny_model: Path) -> Iterator[Start]:
     """``start(*options, **variables)``: the process, its port, and the token that it printed."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Process] = []
 
-    def begin(*options: str, **variables: str) -> tuple[subprocess.Popen[str], int, str]:
-        command = [sys.executable, "-m", "groupwise.cli", "serve", str(tiny_model), "--port", "0", *options]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **variables},
-            # Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so would this.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+    def begin(*options: str, **variables: str) -> tuple[Process, int, str]:
+        words = ["-m", "groupwise.cli", "serve", str(tiny_model), "--port", "0", *options]
+        process = Process(words, env={**os.environ, **variables})
         started.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -12,6 +12,7 @@ import pytest
 from groupwise.cli import main
 from groupwise.comparison.settings import settings_of
 from groupwise.comparison.tables import compare_runs
+from groupwise.comparison.words import remarks, tables
 from groupwise.errors import UserError
 from groupwise.evaluation.statistics import Interval
 
@@ -153,3 +154,128 @@ def test_the_command_prints_writes_a_page_and_json(make: Make, tmp_path: Path, c
     text = page.read_text()
     assert "comparisonTables" in text
     assert "</script><script>" not in text.partition('id="stored"')[2].partition("</script>")[0]
+
+
+def test_the_same_seed_twice_is_no_second_seed(make: Make) -> None:
+    runs = [make("a0", [1], 0), make("a1", [1], 1), make("again", [1], 0)]
+    settings = settings_of(runs)
+    assert [(setting.name, setting.seeds) for setting in settings] == [("a0", (0, 1)), ("again", (0,))]
+    assert any("again: recipe and seed are those of a0" in line for line in remarks(compare_runs(settings)))
+
+
+def test_a_repeated_seed_with_another_recipe_is_no_repeat(make: Make) -> None:
+    settings = settings_of([make("a", [1], 0), make("b", [1], 0, group=8)])
+    assert not any("recipe and seed" in line for line in remarks(compare_runs(settings)))
+
+
+def test_another_source_under_the_same_name_is_a_difference(make: Make) -> None:
+    def reward(source: str, function: str = "right") -> dict[str, str]:
+        return {"function": function, "sha256": source}
+
+    one, same, renamed = (
+        make(name, [1], at, reward=reward(source, function))
+        for at, (name, source, function) in enumerate([("a", "1", "right"), ("b", "2", "right"), ("c", "3", "close")])
+    )
+    found = compare_runs(settings_of([one, same, renamed]))
+    assert found.recipes[0] == (("reward (content)", "1", "2"),)
+    assert found.recipes[1] == (("reward.function", "right", "close"),)
+
+
+@pytest.mark.parametrize("last", [[None], [None, 0.7], ["x"]])
+def test_a_metric_that_is_no_number_at_the_end_is_not_the_one_before(make: Make, last: list[Any]) -> None:
+    """Ten steps of 8 samples; the last tenth of 160 samples are the last two."""
+    diverged = make("diverged", [0.5] * (20 - len(last)) + last, x=1)
+    found = compare_runs(settings_of([make("a", [0.1] * 20), diverged]))
+    expected = 0.7 if 0.7 in last else 0.5 if len(last) == 1 else None
+    assert row(found.metrics, "Reward").values == (pytest.approx(0.1), expected)
+    assert [line for line in found.notes if "no finite number was" in line] == [
+        f"{diverged}: of the 2 steps that are compared, no finite number was: Reward in 1"
+    ]
+
+
+def test_a_metric_that_is_never_a_number_at_the_end_is_none(make: Make) -> None:
+    found = compare_runs(settings_of([make("a", [0.1] * 20), make("b", [0.5] * 18 + [None, None], x=1)]))
+    assert row(found.metrics, "Reward").values[1] is None
+
+
+def test_the_model_that_a_run_began_with_is_no_result_of_it(make: Make) -> None:
+    done, stopped = make("done", [1], right=[0, 1]), make("stopped", [1], x=1, right=[1, 1])
+    kept = json.loads((stopped / "evaluation.json").read_text())
+    kept["models"][0]["stage"] = "before grpo"
+    (stopped / "evaluation.json").write_text(json.dumps(kept))
+    found = compare_runs(settings_of([done, stopped]))
+    assert row(found.results, "greedy accuracy").values == (Interval(0.5, 0.0, 1.0), None)
+    assert f"{stopped}: has no evaluation of a model that it left yet" in found.notes
+
+
+def test_each_run_that_is_not_finished_is_named(make: Make) -> None:
+    first, second = make("a0", [1], 0), make("a1", [1, 1], 1)
+    for name in ("grpo",):
+        (first / "models" / name).mkdir(parents=True)
+    record = json.loads((first / "run.json").read_text()) | {"seconds": 1.0}
+    (first / "run.json").write_text(json.dumps(record))
+    notes = compare_runs(settings_of([first, second])).notes
+    assert f"{second}: is stopped at step grpo 2/9, so this is what it has so far" in notes
+    assert not any(line.startswith(f"{first}: is ") for line in notes)
+
+
+def test_a_stage_that_is_asked_for_is_compared_with_its_evaluation(make: Make) -> None:
+    runs = [make("a", [1], right=[0, 1]), make("b", [1], right=[1, 1], x=1)]
+    found = compare_runs(settings_of(runs), stage="grpo")
+    assert tables(found)[0][0] == "Held-out, after grpo"
+
+
+def test_an_axis_that_nothing_counts_is_refused(make: Make) -> None:
+    runs = [make("a", [1]), make("b", [1], x=1)]
+    (runs[1] / "times.jsonl").unlink()
+    with pytest.raises(UserError, match="how many seconds it took; expected --axis steps, samples"):
+        compare_runs(settings_of(runs), "seconds")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"recipe": [1]}', '{"recipe": {}}'])
+def test_a_record_that_cannot_be_read_is_named(make: Make, text: str) -> None:
+    first, second = make("a", [1]), make("b", [1], x=1)
+    (second / "run.json").write_text(text)
+    with pytest.raises(UserError, match="holds no recipe that can be read"):
+        settings_of([first, second])
+
+
+def test_a_file_is_no_run(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file; expected the directory of a run"):
+        settings_of([make("a", [1]), tmp_path / "file"])
+
+
+DAMAGED: list[Any] = [
+    [],
+    {"models": "x"},
+    {"models": [1, {"stage": "grpo"}, {"stage": 1, "evaluation": {}}]},
+    {"models": [{"stage": "grpo", "evaluation": {"greedy": None, "pass_at_1": {"value": "x"}}}]},
+    {"models": None, "comparison": 3},
+]
+
+
+@pytest.mark.parametrize("found", DAMAGED)
+def test_evaluations_that_are_damaged_are_none(make: Make, found: Any) -> None:
+    first, second = make("a", [1], right=[0, 1]), make("b", [1], x=1)
+    (second / "evaluation.json").write_text(json.dumps(found))
+    assert row(compare_runs(settings_of([first, second])).results, "greedy accuracy").values[1] is None
+
+
+RECORDS: list[dict[str, Any]] = [
+    {"stages": {"a": 1}},
+    {"stages": None},
+    {"stages": [{"name": "grpo", "steps": "many"}, 3]},
+    {"started": "yesterday", "seconds": "long", "name": 3},
+    {"started": 1e300},
+    {"resumed": 3, "changes": "x", "machine": [1], "versions": 2},
+]
+
+
+@pytest.mark.parametrize("change", RECORDS)
+def test_records_of_another_kind_are_listed_and_compared(make: Make, change: dict[str, Any], capsys: Any) -> None:
+    first, second = make("a", [1]), make("b", [1], x=1)
+    (second / "run.json").write_text(json.dumps(json.loads((second / "run.json").read_text()) | change))
+    compare_runs(settings_of([first, second]))
+    assert main(["list", str(second)]) == 0
+    assert main(["report", str(second)]) == 0

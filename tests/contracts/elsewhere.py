@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from subprocess import PIPE
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torch import Tensor
 
@@ -23,8 +23,10 @@ from groupwise.learners.loading import load_tokenizer
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
 
-Process = subprocess.Popen[bytes]
-IDLE: list[Process] = []
+if TYPE_CHECKING:
+    import warm
+
+IDLE: list[warm.Process] = []
 FACTS = ("version", "threads", "stop_tokens", "context_tokens", "half_precision", "is_policy")
 
 
@@ -41,9 +43,11 @@ class Elsewhere(Local):
         return RemoteLearner(directory, "open_scorer", asdict(self), str(directory), seed)
 
 
-def start() -> Process:
+def start() -> warm.Process:
     """One that ends when nobody can ask it any more: with this one."""
-    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    import warm
+
+    return warm.Process([__file__], stdin=PIPE, stdout=PIPE, stderr=2, text=False)
 
 
 class RemoteMemory:
@@ -72,7 +76,7 @@ class RemoteLearner:
 
     def __init__(self, directory: Path | str, opener: str, *args: Any) -> None:
         self.tokenizer = load_tokenizer(directory)
-        self._process: Process | None = IDLE.pop() if IDLE else start()
+        self._process: warm.Process | None = IDLE.pop() if IDLE else start()
         self.ask(opener, *args)
         self.memory = RemoteMemory(self)
 

@@ -30,7 +30,7 @@ from groupwise.training.stage import Stage
 from groupwise.training.update import prepare
 from groupwise.types import Example, Group, Rollout, flatten
 
-pytestmark = pytest.mark.usefixtures("exact_norms")
+pytestmark = pytest.mark.usefixtures("exact_norms", "warm_ranks")
 
 
 def beside(name: str) -> Any:

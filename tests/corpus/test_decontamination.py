@@ -162,6 +162,17 @@ def test_a_template_convicts_nothing(tmp_path: Path) -> None:
     assert [(hit.item.number, hit.rule) for hit in found] == [(0, "whole item")]
 
 
+def test_a_way_of_asking_convicts_where_half_of_the_question_is_there(tmp_path: Path) -> None:
+    asked = "which is why he asks us how many of them are still there"
+    garden = "the garden of his old aunt Rose since the spring of last year"
+    pots = "pots of red clay to whoever comes along the road and likes them"
+    questions = [f"Tom keeps bees in {garden}, {asked}?", f"Ann sells {pots}, {asked}?"]
+    index = index_of(tmp_path, questions)
+    assert index.hits(f"It rained for days, {asked}.") == []
+    assert [hit.item.number for hit in index.hits(f"{garden}, {asked}")] == [0]
+    assert [hit.item.number for hit in index_of(tmp_path, [f"Oh, {asked}", f"So, {asked}"]).hits(asked)] == [0, 1]
+
+
 def test_a_question_that_is_there_often_is_no_template(tmp_path: Path) -> None:
     (hit,) = index_of(tmp_path, [QUESTIONS[0]] * 9).hits(QUESTIONS[0])[:1]
     assert hit.rule == "grams"

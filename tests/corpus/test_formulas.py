@@ -21,6 +21,22 @@ MATHML = "<math><msup><mi>x</mi><mn>2</mn></msup></math>"
         ('<script type="math/tex">x^2 &lt; 1</script>', "$x^2 < 1$"),
         ('<script type="math/tex; mode=display">\\frac12</script>', "$$\\frac12$$"),
         ('<span class="MathJax_Preview">x2</span><script type="math/tex">x^2</script>', "$x^2$"),
+        ('<span class="MathJax">x2</span><script type="math/tex">x^2</script>', "$x^2$"),
+        ('<div class="MathJax_Display"><span class="MathJax">x2</span></div><script type="math/tex; mode=display">x^2'
+         "</script>", "$$x^2$$"),
+        (f'<span class="MathJax_SVG"><svg>x2</svg><span>{MATHML}</span></span>', "$x^{2}$"),
+        (f'<span class="MathJax_SVG"><svg>x2</svg><span>{MATHML}</span></span><script type="math/mml">{MATHML}'
+         "</script>", "$x^{2}$"),
+        ('<mjx-container class="MathJax"><mjx-math aria-hidden="true"></mjx-math><mjx-assistive-mml>' + MATHML
+         + "</mjx-assistive-mml></mjx-container>", "$x^{2}$"),
+        ('<script type="math/asciimath">x^2</script>', "`x^2`"),
+        ('<math alttext="\\sqrt{x}"></math>', "$\\sqrt{x}$"),
+        ('<span class="katex"><span class="katex-html">x√</span></span>', "x√"),
+        ('<img src="https://latex.codecogs.com/gif.latex?%5Cinline%20%5Cdpi{150}%20%5Cfrac%7Ba%7D%7Bb%7D">',
+         "$\\frac{a}{b}$"),
+        ('<img src="/latex.php?latex=x%5E2&amp;bg=ffffff">', "$x^2$"),
+        ('<img src="/cgi-bin/mathtex.cgi?\\sqrt{x}">', "$\\sqrt{x}$"),
+        ('<img src="https://chart.googleapis.com/chart?cht=tx&amp;chl=x%5E2" alt="">', "$x^2$"),
         ("so \\(x^2 + 1\\) and", "\\(x^2 + 1\\)"),
         ("so $$\\sum_i x_i$$ and", "$$\\sum_i x_i$$"),
         ("so \\[x &lt; 1\\] and", "\\[x < 1\\]"),

@@ -24,7 +24,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library with what the page adds to it, its tests of recipes, and what makes its pages."""
     root = tmp_path_factory.mktemp("copy")
     for folder in ("src/groupwise", "tests/recipes", "tools/docs"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "parity*"))
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("parity*"))
     for name, code in FILES.items():
         assert not (root / name).exists(), f"{name} is in the library already"
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -152,6 +152,8 @@ def test_the_commands_of_a_page_work(
     short = ["--max_completion_tokens", "16"] if of_learner else []
     for command in commands:
         words = shlex.split(command)
+        if words == ["explain", name]:  # of every method, tests/commands/test_explain.py reads what it says
+            continue
         assert main([*words, *(["--dry_run", *short] if words[0] == "run" else [])]) == 0, capsys.readouterr().err
         assert capsys.readouterr().out
 
@@ -179,3 +181,11 @@ def test_a_place_is_the_line_that_assigns(generator: Any) -> None:
     assert line.strip() == place.code
     assert place.code.startswith("terms = ")
     assert code.assigned(ClippedRatio.surrogate, "no_such_name") == code.whole(ClippedRatio.surrogate)
+
+
+@pytest.mark.parametrize("value", ["\n\n", "{prompt}\n\nNow answer.", "a\nb|c"])
+def test_a_cell_of_a_table_is_one_line(generator: Any, value: str) -> None:
+    text = generator("method_text")
+    for said in (text.cell(value), text.plain(value), text.cell(text.written(value))):
+        assert "\n" not in said
+        assert "\\n" in said

@@ -1,5 +1,5 @@
 """The pages as a site: built strictly, so that a link to nothing, a page in no menu and a formula that is none are
-errors."""
+errors; and without a fault that axe finds, in both schemes, on a wide and on a narrow screen."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+AXE = next((ROOT / "tests" / "view" / "axe").glob("*.js"))
+PAGES = ("index", "tutorial", "methods/grpo", "numbers")
 pytestmark = pytest.mark.skipif(
     not (find_spec("material") and find_spec("latex2mathml")), reason="the extra [docs] is not installed"
 )
@@ -75,3 +78,23 @@ def test_a_link_to_nothing_stops_the_build(tmp_path: Path) -> None:
     done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
     assert done.returncode != 0
     assert "not-there.md" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser here: /usr/bin/chromium of Debian's chromium")
+def test_no_fault_is_found_and_no_page_is_wider_than_the_screen(site: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="no browser here: pip install playwright")
+    with playwright.sync_playwright() as drivers:
+        browser = drivers.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        for scheme, width in (("light", 500), ("dark", 1280)):
+            context = browser.new_context(
+                color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True
+            )
+            page = context.new_page()
+            for name in PAGES:
+                page.goto((site / f"{name}.html").as_uri())
+                page.evaluate(AXE.read_text(encoding="utf-8"))
+                found = page.evaluate("axe.run()")["violations"]
+                assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == [], (name, scheme, width)
+                assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (name, width)
+            context.close()
+        browser.close()

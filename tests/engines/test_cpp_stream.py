@@ -126,6 +126,34 @@ def test_a_prompt_longer_than_any_before_is_the_same_prompt(make_model: Any, nam
     assert found == expected
 
 
+def test_what_the_reader_asks_for_is_handed_over_together(make_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns that go on while events are read, each behind one that is cancelled at once: the bits of fresh requests."""
+    sampler, sampling = engine(make_model("qwen3"), threads=1), Sampling(4)
+    stream, handed, fresh, found = opened(sampler, sampling), list[int](), list[Request](), dict[int, Completion]()
+    send = stream._send
+    monkeypatch.setattr(stream, "_send", lambda batch: (handed.append(len(stream._unsent)), send(batch)))
+    fresh += [Request(prompt(5, n), (n,), keep=True) for n in range(6)]
+    for request in fresh:
+        stream.submit(request)
+    for event in stream.events():
+        assert isinstance(event, CompletionEvent)
+        found[event.request] = event.completion
+        if event.request < 12:
+            request = fresh[event.request].resumed(event.request, 0, event.completion.tokens, prompt(3))
+            assert stream.submit(request) == len(fresh)
+            stream.cancel(event.request)
+            fresh.append(request)
+    assert sum(handed) == len(fresh) == 18
+    assert handed[0] == 6
+    assert len(handed) < 13, "all that ended in one step go on together"
+    alone = generated(sampler, [replace(each, follows=None, keep=False) for each in fresh], sampling)
+    assert found == {number: one for (number, _), one in alone.items()}
+    for number in range(12, 18):
+        stream.cancel(number)
+    assert stream.held() == 0
+    stream.close()
+
+
 def test_requests_come_and_go_from_other_threads(make_model: Any) -> None:
     """While one reads: what is not cancelled is what it always is."""
     sampler, sampling = engine(make_model("qwen3"), max_rows=9, threads=3), Sampling(20, stop_tokens=(1, 2, 3))

@@ -340,7 +340,7 @@ class Stepper:
         ("FrozenLake-v1", "the environment 'FrozenLake-v1' is unknown; expected .*gymnasium:FrozenLake-v1"),
         ("chess:1", "the environment 'chess:1' is unknown"),
         (3, "an environment is int '3'"),
-        ({}, "the environment None is NoneType; expected a class by each name"),
+        ({}, "an environment is an empty mapping; expected a class by each name"),
         ({"a": 3}, "the environment a is int; expected a class by each name"),
     ],
 )

@@ -117,6 +117,10 @@ def broken(write_gguf: Write, path: Path) -> dict[str, tuple[Path, str]]:
     experts = write_gguf(path / "experts.gguf", model, "llama", values={**THETA, "expert_count": 8})
     scaled = write_gguf(path / "scaled.gguf", model, "llama", values={**THETA, "rope.scaling.type": "longrope"})
     wide = write_gguf(path / "wide.gguf", model, "llama", values={**THETA, "vocab_size": 7, "attention.key_length": 12})
+    endless = write_gguf(path / "endless.gguf", model, "llama", values=THETA)
+    said = b"llama.block_count" + (4).to_bytes(4, "little")
+    endless.write_bytes(endless.read_bytes().replace(said + (2).to_bytes(4, "little"), said + b"\xff\xff\xff\x7f"))
+    turning = write_gguf(path / "turning.gguf", model, "llama", values={"rope.freq_base": float("nan")})
     cut, text = path / "cut.gguf", path / "text.gguf"
     cut.write_bytes(lost.read_bytes()[:2000])
     text.write_text("a page that says 404")
@@ -127,6 +131,8 @@ def broken(write_gguf: Write, path: Path) -> dict[str, tuple[Path, str]]:
         "experts": (experts, r"a mixture of experts \(llama\); expected a dense model"),
         "scaled": (scaled, "rope scaling longrope; expected none, linear or yarn"),
         "wide": (wide, r"attn_q.weight is \(32, 32\); expected \(48, 32\) by its own numbers"),
+        "endless": (endless, "says 2,147,483,647 blocks, and the last has no tensor"),
+        "turning": (turning, "llama.rope.freq_base is nan; expected a finite number above 0"),
         "cut": (cut, "can't be read as GGUF: it is cut or damaged"),
         "text": (text, "can't be read as GGUF: it is cut or damaged"),
     }

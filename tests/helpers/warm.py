@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -21,46 +22,128 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any
 
-STARTS_WITHIN, LOOKS_EVERY = 600.0, 2.0
+STARTS_WITHIN, LOOKS_EVERY, WAITS = 600.0, 2.0, 1200.0
+
+
+class Process:
+    """A process as ``subprocess.Popen`` shows one: what a fork has become, which is no child of this one.
+
+    Behind ``stdin``, ``stdout`` and ``stderr`` stand descriptors of this process, or pipes where PIPE is given.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: int = DEVNULL,
+        stdout: int = PIPE,
+        stderr: int = PIPE,
+        text: bool = True,
+    ) -> None:
+        self.args = list(arguments)
+        self.returncode: int | None = None
+        wish = {"arguments": self.args, "cwd": str(cwd or Path.cwd()), "env": dict(os.environ if env is None else env)}
+        given = [stdin, stdout, stderr]
+        pipes = [os.pipe() if each == PIPE else None for each in given]
+        theirs = [pipe[number > 0] if pipe else given[number] for number, pipe in enumerate(pipes)]
+        theirs = [theirs[1] if each == STDOUT else each for each in theirs]
+        with open(os.devnull, "r+b") as nothing, _line() as line:
+            ends = [nothing.fileno() if each == DEVNULL else each for each in theirs]
+            data = json.dumps(wish).encode() + b"\n"
+            socket.send_fds(line, [data[:1]], ends)
+            line.sendall(data[1:])
+            self._line = line.dup()
+        for number, pipe in enumerate(pipes):
+            if pipe:
+                os.close(theirs[number])
+        kept = [None if pipe is None else pipe[number == 0] for number, pipe in enumerate(pipes)]
+        self.stdin = None if kept[0] is None else os.fdopen(kept[0], "w" if text else "wb")
+        self.stdout, self.stderr = (
+            None if each is None else os.fdopen(each, "r" if text else "rb") for each in kept[1:]
+        )
+        self.pid = int(self._answer())
+
+    def _answer(self) -> str:
+        """The next line of what the warm process says; not a byte more, so that what waits can be seen."""
+        said = b""
+        while not said.endswith(b"\n"):
+            part = self._line.recv(1)
+            assert part, "the warm process has ended"
+            said += part
+        return said.decode()
+
+    def wait(self, timeout: float = WAITS) -> int:
+        """Its exit status. Raises as ``subprocess.Popen`` does."""
+        if self.returncode is None:
+            if not select.select([self._line], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self.returncode = int(self._answer())
+            self._line.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0.0)
+        return None
+
+    def communicate(self, timeout: float = WAITS) -> tuple[Any, Any]:
+        """What it says until it has ended. Raises as ``subprocess.Popen`` does."""
+        if self.stdin and not self.stdin.closed:
+            self.stdin.close()
+        pipes = [pipe if pipe and not pipe.closed else None for pipe in (self.stdout, self.stderr)]
+        with ThreadPoolExecutor(2) as readers:
+            said = [readers.submit(pipe.read) if pipe else None for pipe in pipes]
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+            return tuple(each.result(timeout) if each else None for each in said)  # type: ignore[return-value]
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def run(
     arguments: Sequence[str],
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float = 1200.0,
+    timeout: float = WAITS,
     check: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Runs ``python *arguments`` and returns what it printed and how it ended. Raises as ``subprocess.run`` does."""
-    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as line:
-        _connect(line)
-        out, err = (Path(place) / name for name in ("out", "err"))
-        wish = {
-            "arguments": list(arguments),
-            "cwd": str(cwd or Path.cwd()),
-            "env": dict(os.environ if env is None else env),
-        }
-        line.sendall(json.dumps({**wish, "out": str(out), "err": str(err)}).encode() + b"\n")
-        line.settimeout(timeout)
-        answers = line.makefile("r")
-        pid = int(answers.readline())
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = Process(arguments, cwd, env, stdout=out.fileno(), stderr=err.fileno())
         try:
-            status = int(answers.readline())
-        except TimeoutError:
-            os.killpg(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(wish["arguments"], timeout, out.read_bytes(), err.read_bytes()) from None
-        done = subprocess.CompletedProcess(wish["arguments"], status, out.read_text(), err.read_text())
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        said = [os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (out, err)]
+    done = subprocess.CompletedProcess(process.args, process.wait(), *said)
     if check:
         done.check_returncode()
     return done
 
 
-def _connect(line: socket.socket) -> None:
+def _line() -> socket.socket:
     """To the one process of this session, which is started by whoever comes first."""
+    line = socket.socket(socket.AF_UNIX)
     owner = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     place = Path(tempfile.gettempdir()) / f"groupwise-warm-{os.getuid()}-{owner}"
     place.mkdir(mode=0o700, exist_ok=True)
@@ -82,6 +165,7 @@ def _connect(line: socket.socket) -> None:
                 assert time.monotonic() < until, "the warm process does not listen"
                 time.sleep(0.02)
             line.connect(str(place / "socket"))
+    return line
 
 
 def serve(path: str, owner: int) -> dict[str, Any]:
@@ -112,6 +196,9 @@ def _load() -> None:
     import transformers
 
     torch.set_num_threads(1)
+    for name in ("pandas", "pyarrow.parquet", "tyro"):
+        with suppress(ImportError):
+            importlib.import_module(name)
     for name in ("AutoModelForCausalLM", "AutoTokenizer", "GenerationConfig", "Qwen3ForCausalLM", "Qwen3Config"):
         getattr(transformers, name)
     assert safetensors.torch
@@ -129,29 +216,32 @@ def _there(owner: int) -> bool:
 def _attend(line: socket.socket) -> dict[str, Any]:
     """Waits for a further fork, and tells its number and its end; in that fork, returns what it shall be."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    wish = json.loads(line.makefile("r").readline())
+    text, ends, _, _ = socket.recv_fds(line, 1 << 16, 3)
+    while not text.endswith(b"\n"):
+        text += line.recv(1 << 16)
+    wish = json.loads(text)
     child = os.fork()
     if child:
+        for end in ends:
+            os.close(end)
         with suppress(BrokenPipeError):  # nobody waits any more
             line.sendall(f"{child}\n".encode())
             _, status = os.waitpid(child, 0)
             line.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os._exit(0)
     line.close()
-    return dict(wish)
+    return {**wish, "ends": ends}
 
 
 def become(wish: dict[str, Any]) -> None:
     """Is ``python *arguments`` from here on."""
     os.setsid()
-    for number, path, how in (
-        (0, os.devnull, os.O_RDONLY),
-        (1, wish["out"], os.O_WRONLY),
-        (2, wish["err"], os.O_WRONLY),
-    ):
-        opened = os.open(path, how | os.O_CREAT, 0o600)
-        os.dup2(opened, number)
-        os.close(opened)
+    for number, end in enumerate(wish["ends"]):
+        os.dup2(end, number)
+        os.close(end)
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        stream.reconfigure(line_buffering=number == 2 or os.isatty(number))  # type: ignore[union-attr]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever tests in the background has it ignored
     os.chdir(wish["cwd"])
     os.environ.clear()
     os.environ.update(wish["env"])

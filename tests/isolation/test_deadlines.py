@@ -106,7 +106,7 @@ ENDS_OTHERWISE = {
     "worker.py": "until its caller hangs up, and with a deadline",
     "run.py": "options of a recipe",
     "expressions.py": "of a context's variable",
-    "interrupts.py": "of a context's variable",
+    "stop_request.py": "of a context's variable",
     "thread_trial.py": "of a context's variable",
     "template_operations.py": "of a context's variable",
     "tile_threads.py": "its threads compute, and wait for nobody",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -89,12 +91,32 @@ def test_an_error_of_the_compiler_is_told(tmp_path: Path, fresh: Path) -> None:
     assert made(tmp_path) == []
 
 
-def test_processes_that_start_together_all_get_a_whole_one(tmp_path: Path, fresh: Path) -> None:
+def test_processes_that_start_together_all_get_a_whole_one_that_one_of_them_makes(tmp_path: Path, fresh: Path) -> None:
+    count, compiler = tmp_path / "count", tmp_path / "compiler"
+    compiler.write_text(f'#!/bin/sh\necho >> {count}\nexec {next(filter(shutil.which, build.COMPILERS))} "$@"\n')
+    compiler.chmod(0o700)
     script = (
         "import sys; from pathlib import Path; from groupwise.kernels import build; "
         f"build.HERE = Path({str(fresh)!r}); print(build.library('answer').answer())"
     )
     command = [sys.executable, "-c", script]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) for _ in range(3)]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "CXX": str(compiler)})
+        for _ in range(3)
+    ]
     assert [process.communicate(timeout=1200)[0] for process in running] == ["42\n"] * 3
     assert len(made(tmp_path)) == 1
+    assert count.read_text() == "\n"
+
+
+def test_a_source_that_somebody_holds_is_waited_for_and_not_for_ever(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, looks = fresh / "answer.cpp", iter((False, False, True))
+    with source.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with build.alone(source, lambda: next(looks)):  # another process has made it
+            assert next(looks, None) is None
+        monkeypatch.setattr(build, "SECONDS", 0.3)
+        with build.alone(source, lambda: False):
+            pass

@@ -119,7 +119,7 @@ def test_sampling_and_learning_touch_nothing_that_is_not_theirs(
     )
     if trial.returncode or not Path(library).is_absolute():
         pytest.skip("this compiler has no sanitizers")
-    compiler, flags = f"{COMPILER} {SANITIZED}", tuple("-O1" if flag == "-O3" else flag for flag in build.FLAGS)
+    compiler, flags = f"{COMPILER} {SANITIZED}", tuple("-Og" if flag == "-O3" else flag for flag in build.FLAGS)
     monkeypatch.setattr(build, "FLAGS", flags)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with ThreadPoolExecutor() as both:  # here and not in the child, in which the compiler too would be watched

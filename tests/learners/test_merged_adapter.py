@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from groupwise.errors import UserError
-from groupwise.learners import Local, Lora
+from groupwise.learners import Local, Lora, NewModel
 from groupwise.learners.loading import load_model
 from groupwise.learners.source import check_model
 
-pytestmark = pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")
+peft = pytest.importorskip("peft")
 
 
 @pytest.fixture
@@ -71,3 +71,64 @@ def test_an_adapter_that_leads_nowhere_is_one_line(adapter: Path, tmp_path: Path
     weights.write_bytes(b"cut")
     with pytest.raises(UserError, match="the adapter can't be put into"):
         check_model(adapter)
+
+
+def saved(model: Path, directory: Path, config: Any) -> Any:
+    """peft's own adapter, with numbers in it; the logits of some ids, by peft."""
+    torch.manual_seed(0)
+    adapted = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).eval()
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        logits = adapted(IDS).logits
+    adapted.save_pretrained(directory)
+    return logits
+
+
+IDS = torch.arange(5, 25)[None]
+TARGETS = ["q_proj", "v_proj"]
+KINDS: dict[str, dict[str, Any]] = {
+    "ranks and scales by layer": {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"layers.1.self_attn.v_proj": 32}},
+    "magnitudes apart (DoRA)": {"use_dora": True},
+    "of an embedding that is the head": {"target_modules": ["embed_tokens", "q_proj"]},
+    "of some layers": {"layers_to_transform": [1]},
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_every_kind_of_adapter_says_what_peft_says(
+    options: dict[str, Any], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    expected = saved(tiny_model, tmp_path / "a", peft.LoraConfig(**{"r": 4, "target_modules": TARGETS, **options}))
+    ours = load_model(tmp_path / "a")
+    torch.testing.assert_close(ours(IDS).logits, expected, atol=1e-5, rtol=1e-5)
+    assert ours.config.tie_word_embeddings == ("embed_tokens" not in options.get("target_modules", ()))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_that_does_not_fit_is_told_why(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for fewer layers than it has, one for other layers, one of another width, and kinds that add no weights."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    saved(tiny_model, tmp_path / "a", peft.LoraConfig(r=4, target_modules=TARGETS))
+    path = tmp_path / "a" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    sizes = {"hidden_size": 32, "heads": 2, "intermediate_size": 64, "context_tokens": 128}
+    for name, changed in (("shallow", {"layers": 1}), ("deep", {"layers": 3}), ("wide", {"hidden_size": 64})):
+        NewModel(**{"layers": 2, **sizes, **changed}).save(tmp_path / name)
+    for changes, words in (
+        ({"base_model_name_or_path": str(tmp_path / "shallow")}, r"has no place for .*layers\.1.* and 3 others"),
+        ({"base_model_name_or_path": str(tmp_path / "deep")}, r"needs .*layers\.2.* and 3 others"),
+        ({"base_model_name_or_path": str(tmp_path / "wide")}, "PeftModel: size mismatch for .*q_proj"),
+        ({"target_modules": ["q_proj"]}, r"has no place for .*v_proj.* and 3 others"),
+        ({"peft_type": "PROMPT_TUNING"}, "an adapter of kind PROMPT_TUNING, which can't be put into weights"),
+        ({"peft_type": None}, "an adapter of kind None, which can't be put into weights"),
+        ({"task_type": "SEQ_CLS"}, "an adapter of a model for SEQ_CLS; expected one for CAUSAL_LM"),
+    ):
+        path.write_text(json.dumps(config | changes))
+        with pytest.raises(UserError, match=words):
+            check_model(tmp_path / "a")

@@ -126,3 +126,17 @@ def test_it_is_left_out_where_the_config_does_not_ask_and_named_where_it_cannot_
     config = AutoConfig.for_model("llama", **SIZES, **ASKED)
     assert balance_of(AutoModelForCausalLM.from_config(config), notes.append) is None
     assert "transformers has none for llama: it is left out" in notes[0]
+
+
+def test_experts_learn_in_doubles_too(tmp_path: Path) -> None:
+    """transformers' fast ways with experts take no doubles, and its plain one does."""
+    for kind in ("mixtral", "gpt_oss"):
+        directory = tmp_path / kind
+        model_of(kind).save_pretrained(directory)
+        byte_tokenizer().save_pretrained(directory)
+        exact, rounded = (
+            Local(device="cpu", threads=1, dtype=dtype).open(directory) for dtype in ("float64", "float32")
+        )
+        found = exact.logprobs(rollouts(), 1.0)
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(rounded.logprobs(rollouts(), 1.0).double(), found, rtol=0, atol=2e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,14 +64,9 @@ CASES = {
     "divided tokens, half precision": Case(GRPO, {"dtype": "bfloat16"}, close=0.02, several=DIVIDED),
     "divided tokens, a scorer": Case(recipes.reward_model, several=DIVIDED),
 }
+pytestmark = pytest.mark.usefixtures("warm_ranks")
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 WHOLE = {name: case for name, case in CASES.items() if not case.several}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def processes() -> Iterator[None]:
-    yield
-    ranks.end_ranks()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,28 +14,27 @@ RECIPE = f"import sys\nsys.path.insert(0, {str(FAULTS)!r})\nfrom recipes import 
 
 
 def test_runs_of_several_kinds_killed_in_several_phases(tmp_path: Path) -> None:
-    """Six kills at least; every byte of metrics, ledger, models and checkpoints as in runs that nobody disturbed."""
+    """Four kills at least; every byte of metrics, ledger, models and checkpoints as in runs that nobody disturbed."""
     results = tmp_path / "faults.json"
-    done = warm.run([str(FAULTS), "--only", "kills", "--kills", "6", "--results", str(results)])
+    done = warm.run([str(FAULTS), "--only", "kills", "--kills", "4", "--results", str(results)])
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(results.read_text())
     assert found["lost"] == 0
-    assert found["faults"]["kills"]["kills"] >= 6
-    assert found["faults"]["kills"]["files_compared"] > 60
+    assert found["faults"]["kills"]["kills"] >= 4
+    assert found["faults"]["kills"]["files_compared"] > 40
 
 
 def test_a_run_on_an_environment_that_answers_when_it_likes_is_killed(tmp_path: Path) -> None:
     results = tmp_path / "faults.json"
-    done = warm.run([str(FAULTS), "--only", "turns", "--kills", "9", "--results", str(results)])
+    done = warm.run([str(FAULTS), "--only", "turns", "--kills", "6", "--results", str(results)])
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(results.read_text())
     assert found["lost"] == 0
-    assert found["faults"]["turns"]["kills"] >= 3
+    assert found["faults"]["turns"]["kills"] >= 2
 
 
-def start(place: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "groupwise.cli", "run", "recipe.py", "--out", "run", *options]
-    return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(place: Path, *options: str) -> warm.Process:
+    return warm.Process(["-m", "groupwise.cli", "run", "recipe.py", "--out", "run", *options], cwd=place)
 
 
 def test_a_command_that_is_asked_to_stop_says_how_to_continue(tmp_path: Path) -> None:

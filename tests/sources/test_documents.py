@@ -84,6 +84,27 @@ def test_a_position_goes_on_with_the_very_next_token() -> None:
     assert end == same
 
 
+@pytest.mark.parametrize("across", [True, False])
+def test_a_run_that_stops_at_any_step_learns_the_same(across: bool) -> None:
+    where = context(
+        (*TEXTS, "", "x" * 23, "y"), (Share("a", 5, 0.4), Share("b", 3, 0.6)), prompts_per_step=1
+    )  # fmt: skip
+    source = Documents(across_documents=across)
+    whole, end = drawn(source, where, 12)
+    position: Any = {}
+    for step in range(12):
+        (groups,), position = drawn(source, where, 1, position)
+        assert learned([groups]) == learned([whole[step]])
+        assert [each.prompt.tokens for each in groups] == [each.prompt.tokens for each in whole[step]]
+    assert position == end
+
+
+def test_a_file_of_empty_documents_is_named() -> None:
+    where = context(("", "", "abc"), (Share("no.jsonl", 2, 0.5), Share("some.jsonl", 1, 0.5)))
+    with pytest.raises(UserError, match=r"every document of no\.jsonl is empty"):
+        drawn(Documents(), where, 3)
+
+
 def test_a_sequence_of_one_document_never_goes_on_with_another() -> None:
     steps, _ = drawn(Documents(across_documents=False), context(), 4)
     for groups in steps:

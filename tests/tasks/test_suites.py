@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from groupwise.errors import UserError
 from groupwise.rewards.programs import Code, unjudged
 from groupwise.rewards.told import Told
-from groupwise.tasks.suites import SUITES, Asking, suite_task
+from groupwise.tasks.suite_table import SUITES
+from groupwise.tasks.suites import Asking, suite_task
 from groupwise.types import DEMONSTRATED, Example, Prompt, Rollout
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -134,6 +138,73 @@ def test_what_is_not_there_is_said(tmp_path: Path, name: str, prompt: str, messa
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--data .*nowhere: no such folder"):
         suite_task("gsm8k", str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("gsm8k", {"question": " ", "answer": "4"}, "question is str ' '; expected the text"),
+        ("gsm8k", {"question": None, "answer": "4"}, "question is null"),
+        ("gsm8k", {"question": ["a"], "answer": "4"}, "question is list"),
+        ("gsm8k", {"question": "q", "answer": None}, "no column answer"),
+        ("gsm8k", {"question": "q", "answer": "and so ####"}, "answer has no answer in it"),
+        ("svamp", {"Body": "b", "Question": "", "Answer": 1}, "Question is str ''"),
+        ("mbpp", {"text": "Write add.", "test_list": []}, "no test; expected .*, by which mbpp is judged"),
+        ("humaneval", {"prompt": "def f():"}, "no test"),
+    ],
+)
+def test_a_row_that_asks_or_answers_nothing_is_said(tmp_path: Path, name: str, row: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        suite_task(name, folder(tmp_path, **{name: row}))
+
+
+@pytest.mark.parametrize("shots", [-1, 9])
+def test_worked_examples_that_are_not_there_are_said(tmp_path: Path, shots: int) -> None:
+    with pytest.raises(UserError, match=f"--shots {shots}: there are 8"):
+        suite_task("gsm8k", folder(tmp_path, gsm8k=ROWS["gsm8k"][0]), Asking("gsm8shot", shots))
+
+
+@pytest.mark.parametrize(
+    "file", ["gsm8k/test.jsonl.gz", "gsm8k/test.csv", "gsm8k/test.tsv", "gsm8k/test.json", "gsm8k.jsonl",
+             "gsm8k/test.parquet", "gsm8k/main/test-00000-of-00001.parquet"]
+)  # fmt: skip
+def test_every_kind_of_file_is_read(tmp_path: Path, file: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    row = {"Question": "How many?", "ANSWER": "4"}
+    between = "\t" if path.suffix == ".tsv" else ","
+    if path.suffix == ".parquet":
+        parquet.write_table(pyarrow.Table.from_pylist([row]), path)
+    elif path.suffix in (".csv", ".tsv"):
+        path.write_text(f"{between.join(row)}\n{between.join(row.values())}\n")
+    else:
+        text = json.dumps([row] if path.suffix == ".json" else row)
+        path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    (example,) = suite_task("gsm8k", str(tmp_path)).held_out
+    assert (example.prompt, example.answer) == ("How many?", "4")
+
+
+def test_mgsm_has_a_row_for_every_language(tmp_path: Path) -> None:
+    row = {"question": "q", "answer": None, "answer_number": 4}
+    asked = {
+        code: str(suite_task(f"mgsm_{code}", folder(tmp_path, **{f"mgsm_{code}": row}), Asking("deepseekmath"))
+                  .held_out[0].prompt)
+        for code in ("de", "ja", "zh")
+    }  # fmt: skip
+    assert asked["zh"].startswith("q\n请")
+    assert asked["de"] == asked["ja"]
+    assert asked["de"].startswith("q\nPlease")
+    assert {code for code in SUITES if code.startswith("mgsm")} == {
+        "mgsm", *(f"mgsm_{code}" for code in ["bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh"])
+    }  # fmt: skip
+
+
+def test_braces_in_a_question_stay(tmp_path: Path) -> None:
+    row = {**MBPP, "text": "Write {tests} and {question}."}
+    (example,) = suite_task("mbpp", folder(tmp_path, mbpp=row)).held_out
+    assert str(example.prompt).startswith("Write {tests} and {question}.\n\nThe program")
+    text = suite_task("mbpp", folder(tmp_path, mbpp={**MBPP, "test_list": "assert add(1, 2) == 3"})).held_out[0].prompt
+    assert "\nassert add(1, 2) == 3\n" in str(text) + "\n"
 
 
 MBPP = {"text": "Write add.", "code": "def add(a, b): return a + b", "test_list": ["assert add(1, 2) == 3"]}

@@ -129,7 +129,7 @@ def test_two_runs_differ_where_their_recipes_do(make_run, hand):
     record["recipe"]["stages"][0]["algorithm"]["source"]["group_size"] = 8
     (second / "run.json").write_text(json.dumps(record))
     found = answers_of(first, second).compare({"first": "0", "second": "1", "stage": "grpo"})
-    assert found["recipes"] == [{"place": "stages.grpo.algorithm.source.group_size", "first": "4", "second": "8"}]
+    assert found["recipes"] == [{"place": "grpo.algorithm.source.group_size", "first": "4", "second": "8"}]
     assert found["shared"] == ["train:0", "train:1"]
     assert found["runs"][0]["last"]["grpo"]["reward"] == pytest.approx(0.3)
 

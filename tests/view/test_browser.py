@@ -292,3 +292,20 @@ def test_paper_is_light_and_curves_are_drawn_for_it(browser, make_run, tmp_path)
     assert page.locator(".top").evaluate("each => getComputedStyle(each).display") == "none"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(252, 252, 251)"
     context.close()
+
+
+def test_runs_of_two_methods_are_laid_over_one_another(browser, make_run):
+    first, second = make_run("one"), make_run("two")
+    for name in ("run.json", "metrics.jsonl", "times.jsonl"):
+        (second / name).write_text((second / name).read_text().replace('"grpo"', '"gspo"'))
+    with viewer(first, second) as address:
+        page = Page(browser, address)
+        page.page.locator(".chart canvas").first.wait_for()
+        chosen = page.page.get_by_role("button", name="last of each", exact=True)
+        playwright.expect(chosen).to_have_attribute("aria-pressed", "true")
+        playwright.expect(page.page.locator(".chart").first).to_contain_text("two")
+        page.show("compare", "table")
+        playwright.expect(page.page.locator("main")).to_contain_text("At the last step of grpo and gspo")
+        playwright.expect(page.page.locator("main")).to_contain_text("grpo.name")
+        assert not page.wrong
+        page.close()

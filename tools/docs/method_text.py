@@ -23,8 +23,8 @@ def filled(text: str, indent: str = "") -> str:
 
 
 def cell(text: str) -> str:
-    """Code in a table's cell."""
-    return f"`{text}`".replace("|", "\\|")
+    """Returns code in a table's cell, which is one line: a break is written as in Python."""
+    return f"`{text}`".replace("|", "\\|").replace("\n", "\\n")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -34,8 +34,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Words in a table's cell: neither a column's end nor struck through."""
-    return text.replace("|", "\\|").replace("~", "\\~")
+    """Returns words in a table's cell: neither a column's end, nor struck through, nor a break."""
+    return text.replace("|", "\\|").replace("~", "\\~").replace("\n", "\\n")
 
 
 def documented(kind: type) -> Mapping[str, str]:
@@ -52,14 +52,14 @@ def documented(kind: type) -> Mapping[str, str]:
 
 
 def written(value: object) -> str:
-    """As one would write it after an option."""
+    """Returns a value as one would write it after an option, in one line."""
     if isinstance(value, tuple):
         return " ".join(map(written, value)) or "(none)"
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, float | int):
         return f"{value:g}"
-    return str(value) or "(none)"
+    return str(value).replace("\n", "\\n") or "(none)"
 
 
 def changed(value: object) -> dict[str, object]:

@@ -168,6 +168,15 @@ def _least(found: Found) -> float:
     return min(fit["r2"] for sweep in found["sweeps"].values() for fit in sweep["fits"].values())
 
 
+def _real_model(found: Found) -> str:
+    told = []
+    for run in found["plain"]:
+        was, *_, now = (sets["new names and sentences"] for sets in run["models"].values())
+        greedy, sampled = (f"{was[kind]['value']:.3f} → {now[kind]['value']:.3f}" for kind in ("greedy", "sampled"))
+        told.append(f"greedy {greedy} and sampled {sampled}")
+    return f"SmolLM2 on names and sentences that it was not trained on, by seed: {'; '.join(told)}"
+
+
 def _tutorial(found: Found) -> str:
     gains = [f"{name} {run['difference']['value']:+.3f}" for name, run in found["runs"].items()]
     return f"the tutorial's runs, gain in pass@1: {', '.join(gains)}"
@@ -180,6 +189,7 @@ def _questions(found: Found) -> str:
 CLAIMS = (
     Claim("quickstart.json", _quickstart),
     Claim("cpu.json", _cpu, "make bench"),
+    Claim("realmodel.json", _real_model, "make realmodel"),
     Claim("scaling.json", _scaling, page="speed"),
     Claim("parity.json", _parity, "make parity"),
     Claim("faults.json", _faults, "make faults"),
@@ -194,7 +204,7 @@ CLAIMS = (
     Claim("ahead.json", _ahead),
     Claim("vllm.json", _vllm),
     Claim("ledger.json", _ledger),
-    Claim("turns.json", _turns, page="turns-examples"),
+    Claim("turns.json", _turns),
     Claim("turn_cost.json", _turn_cost, page="turns"),
     Claim("turn_credit.json", _turn_credit, page="turns"),
     Claim("tutorial.json", _tutorial),

@@ -1,4 +1,5 @@
-"""Whether a reward rewards what it should: tried on right, wrong, missing and hostile answers, and on graded ones.
+"""This package says whether a reward rewards what it should: tried on right, wrong, missing and hostile answers, and on
+graded ones.
 
 A **false negative** is a right answer without full reward, a **false positive** any other answer with it. An answer
 that the reward could not read, was too slow on or failed on is told apart from one that it called wrong.
@@ -41,7 +42,7 @@ UNSCORED = ("timeout", "failed", "raised", "not_applicable")
 
 @dataclass(frozen=True)
 class Mistake:
-    """One answer on which the reward did not do what was expected."""
+    """This is one answer on which the reward did not do what was expected."""
 
     id: str
     answer: str | None
@@ -88,6 +89,7 @@ class Rate:
 
     @classmethod
     def of(cls, findings: Iterable[Finding]) -> Rate:
+        """Counts the findings that are mistakes, among all of them."""
         counted = list(findings)
         mistakes, answers = sum(each.wrong for each in counted), sum(each.answers for each in counted)
         return cls(mistakes, answers, wilson_interval(mistakes, answers) if answers else None)
@@ -111,18 +113,22 @@ class Audit:
 
     @property
     def false_negatives(self) -> Rate:
+        """Returns how many right answers got too little."""
         return Rate.of(each for each in self.findings if each.expected == "full")
 
     @property
     def false_positives(self) -> Rate:
+        """Returns how many wrong answers got too much."""
         return Rate.of(each for each in self.findings if each.expected == "none")
 
     @property
     def graded_false_negatives(self) -> Rate:
+        """Returns how many outputs that a person called right got too little."""
         return Rate.of(each for each in self.graded if each.expected == "full")
 
     @property
     def graded_false_positives(self) -> Rate:
+        """Returns how many outputs that a person called wrong got too much."""
         return Rate.of(each for each in self.graded if each.expected == "none")
 
     @property
@@ -138,6 +144,7 @@ class Audit:
 
     @property
     def seconds_per_answer(self) -> float:
+        """Returns the seconds that an answer took, in the mean."""
         everything = (*self.findings, *self.graded)
         return sum(each.seconds for each in everything) / max(1, sum(each.answers for each in everything))
 

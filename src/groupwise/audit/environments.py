@@ -1,4 +1,5 @@
-"""What an environment does with players: does it reward what it should, hold out, and say the same twice?
+"""This module says what an environment does with players: does it reward what it should, hold out, and say the same
+twice?
 
 Every row is played by each player, twice, in different processes and with one seed.
 """
@@ -107,7 +108,7 @@ def audit_environment(episodes: EpisodeReward, rows: Sequence[Example], correct_
 def played(
     worlds: Worlds, episodes: EpisodeReward, example: Example, player: Player, seed: int, correct_at: float
 ) -> PlayedEpisode:
-    """One episode, to its end or to the last turn that it may have."""
+    """Plays one episode, to its end or to the last turn that it may have."""
     tools = [str(each["function"]["name"]) for each in schemas_of(episodes.environment, row_of(example))]
     number, said, earned = worlds.begin(row_of(example), seed), list[Plain](), 0.0
     try:
@@ -157,6 +158,6 @@ def lines_of(findings: Sequence[PlayerFinding]) -> Iterator[str]:
 
 
 def shortened_line(text: str) -> str:
-    """On one line, at most as long as one can read."""
+    """Returns a text on one line, at most as long as one can read."""
     line = " ".join(text.split())
     return line if len(line) <= 300 else shortened(line)

@@ -21,7 +21,7 @@ VERDICTS = {"true": True, "correct": True, "right": True, "yes": True, "1": True
 
 @dataclass(frozen=True)
 class Graded:
-    """One output and its grade."""
+    """This is one output and its grade."""
 
     example: Example
     text: str

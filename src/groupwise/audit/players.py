@@ -57,7 +57,7 @@ CALLERS = (
 
 
 def demonstrator(example: Example) -> Player | None:
-    """Who says what the row's completion shows; None where it shows nothing."""
+    """Returns a player who says what the row's completion shows; None where it shows nothing."""
     said = example.completion
     turns = [said] if isinstance(said, str) else [m for m in said or () if m["role"] == "assistant"]
     if not turns:

@@ -47,7 +47,7 @@ def as_rollout(case: Case) -> Rollout:
 
 
 def judge(reward: Reward, cases: Sequence[Case], limit_seconds: float, written: Written = as_rollout) -> list[Verdict]:
-    """One verdict a case, of the rollout that ``written`` makes of it.
+    """Returns one verdict a case, of the rollout that ``written`` makes of it.
 
     All go in one call, as in a run; where that raises or hangs, one by one.
     A hang is ended by a signal: in the main thread on Unix, and unless it is in C code that never looks up.

@@ -14,6 +14,7 @@ from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.output.printable import visible
+from groupwise.storage.named_file import refuse_place, write_named_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,9 +73,7 @@ def execute(arguments: Sequence[str]) -> int:
     )
     _print(done, chosen.data)
     if chosen.json:
-        from groupwise.storage.atomic import write_json
-
-        write_json(Path(chosen.json), {"data": Path(chosen.data).name} | done.to_json())
+        write_named_json(Path(chosen.json), {"data": Path(chosen.data).name} | done.to_json())
     return _verdict(done, chosen.max_false_positives)
 
 
@@ -131,8 +130,8 @@ def _refuse(chosen: Namespace) -> None:
     for name, interval in (("max_false_positives", "[0, 1]"), ("correct_at", "(-inf, inf)")):
         if vars(chosen)[name] is not None:
             refuse_number(f"--{name}", vars(chosen)[name], interval)
-    if chosen.json and not Path(chosen.json).absolute().parent.is_dir():
-        raise UserError(f"--json {chosen.json}: no such directory; make it first")
+    if chosen.json:
+        refuse_place(Path(chosen.json), "--json")
 
 
 def _correct_at(reward: Reward, asked: float | None) -> float:

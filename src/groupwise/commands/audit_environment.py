@@ -38,9 +38,9 @@ def audit_file(chosen: Namespace) -> int:
     if len(task.rewards) > 1 or task.episodes.name == "tools":
         print("What other rewards of the task say is not asked here: groupwise audit REWARD --data DATA")
     if chosen.json:
-        from groupwise.storage.atomic import write_json
+        from groupwise.storage.named_file import write_named_json
 
-        write_json(
+        write_named_json(
             Path(chosen.json), {"environment": task.episodes.name, "players": [each.to_json() for each in findings]}
         )
     undeserving = [each for each in findings if not each.should_win]

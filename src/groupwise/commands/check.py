@@ -14,6 +14,7 @@ from groupwise.commands.check_plan import add_plan_options, print_plan
 from groupwise.config.ranges import refuse_number
 from groupwise.output.counting import counted
 from groupwise.output.printable import visible
+from groupwise.storage.named_file import refuse_place, write_named_json
 
 if TYPE_CHECKING:
     from groupwise.preflight import Finding
@@ -42,6 +43,8 @@ def execute(arguments: Sequence[str]) -> int:
         return 0 if recipe is None else running.show_help(recipe, request, _parser)
     chosen = request.chosen
     refuse_number("--limit_seconds", chosen.limit_seconds, "(0, inf)")
+    if chosen.json:
+        refuse_place(Path(chosen.json), "--json")
     recipe = request.tuned(recipe, f"groupwise check {chosen.recipe}", others)
     if chosen.gpu:
         return print_plan(recipe, chosen)
@@ -50,9 +53,7 @@ def execute(arguments: Sequence[str]) -> int:
     found = check_run(recipe, Path(chosen.out) if chosen.out else None, chosen.limit_seconds, _told())
     _print(recipe.name, found, [stage.name for stage in recipe.stages])
     if chosen.json:
-        from groupwise.storage.atomic import write_json
-
-        write_json(Path(chosen.json), {"run": recipe.name, "findings": [each.to_json() for each in found]})
+        write_named_json(Path(chosen.json), {"run": recipe.name, "findings": [each.to_json() for each in found]})
     return BREAKS if any(each.kind == "problem" for each in found) else 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,18 +22,20 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.comparison.settings import settings_of
     from groupwise.comparison.tables import compare_runs
     from groupwise.comparison.words import plain, remarks, tables
-    from groupwise.storage.atomic import write_atomically
+    from groupwise.storage.named_file import refuse_place, write_named, write_named_json
 
+    for place in filter(None, (chosen.json, chosen.html)):
+        refuse_place(Path(place))
     found = compare_runs(settings_of(chosen.runs), chosen.axis, chosen.stage)
     _print(tables(found), remarks(found))
     if chosen.json:
-        write_atomically(Path(chosen.json), json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n")
+        write_named_json(Path(chosen.json), plain(found))
         print(visible(f"written: {chosen.json}"))
     if chosen.html:
-        from groupwise.view.export import write_page
+        from groupwise.view.export import document
 
         shown = {"tables": tables(found), "remarks": remarks(found)}
-        write_page([run.directory for each in found.settings for run in each.runs], Path(chosen.html), shown)
+        write_named(Path(chosen.html), document([run for each in found.settings for run in each.runs], shown))
         print(visible(f"written: {chosen.html}"))
     return 0
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from groupwise.commands.decontamination import print_hits
 from groupwise.commands.parser import parser
 from groupwise.config.ranges import refuse_number
-from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.output.printable import visible
+from groupwise.storage.named_file import refuse_place, write_named, write_named_json
 
 if TYPE_CHECKING:
     from groupwise.corpus.rows import RowHit
@@ -28,9 +28,8 @@ def execute(arguments: Sequence[str]) -> int:
     """Looks through the rows, prints the hits, and writes --json and --clean."""
     chosen = _parser().parse_args(arguments)
     for name in ("json", "clean"):
-        path = vars(chosen)[name]
-        if path and not Path(path).absolute().parent.is_dir():
-            raise UserError(f"--{name} {path}: no such directory; make it first")
+        if vars(chosen)[name]:
+            refuse_place(Path(vars(chosen)[name]), f"--{name}")
     refuse_number("--size", chosen.size, "[2, inf)", whole=True)
     refuse_number("--show", chosen.show, "[0, inf)", whole=True)
     from groupwise.corpus.decontamination import NGrams
@@ -44,9 +43,7 @@ def execute(arguments: Sequence[str]) -> int:
     print_hits(found, chosen.show)
     print(visible(_summary(chosen.data, len(rows), found, index.items, index.too_short)))
     if chosen.json:
-        from groupwise.storage.atomic import write_json
-
-        write_json(Path(chosen.json), {"rows": len(rows), "hits": [each.to_json() for each in found]})
+        write_named_json(Path(chosen.json), {"rows": len(rows), "hits": [each.to_json() for each in found]})
     if chosen.clean:
         _write_clean(Path(chosen.clean), rows, {each.row for each in found})
     return FOUND if found and not chosen.clean else 0
@@ -82,8 +79,6 @@ def _summary(data: str, rows: int, found: Sequence[RowHit], items: Sequence[obje
 def _write_clean(path: Path, rows: Sequence[tuple[str, dict[str, object]]], bad: set[str]) -> None:
     import json
 
-    from groupwise.storage.atomic import write_atomically
-
     kept = [json.dumps(row, ensure_ascii=False, default=str) for name, row in rows if name not in bad]
-    write_atomically(path, "".join(f"{line}\n" for line in kept))
+    write_named(path, "".join(f"{line}\n" for line in kept))
     print(visible(f"{path}: {counted(len(kept), 'row')} without a hit"))

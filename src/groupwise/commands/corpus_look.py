@@ -28,7 +28,7 @@ def execute(arguments: Sequence[str]) -> int:
         refuse_number(f"--{name}", vars(chosen)[name], "[0, inf)", whole=True)
     from groupwise.corpus.inputs import refuse_no_corpus
     from groupwise.corpus.looking import Choice, as_html, counts, pages, sample, with_texts
-    from groupwise.storage.atomic import write_atomically
+    from groupwise.storage.named_file import write_named
 
     out = Path(chosen.directory).expanduser()
     refuse_no_corpus(out)
@@ -42,9 +42,7 @@ def execute(arguments: Sequence[str]) -> int:
     found = with_texts(out, found)
     if chosen.html:
         path = Path(chosen.html)
-        if not path.absolute().parent.is_dir():
-            raise UserError(f"--html {path}: no such directory; make it first")
-        write_atomically(path, as_html(f"{len(found):,} of {count:,} pages of {out}", found))
+        write_named(path, as_html(f"{len(found):,} of {count:,} pages of {out}", found))
         print(visible(f"{path}: {len(found):,} of {count:,} pages"))
         return 0
     print(visible("\n" + "\n".join(line for page in found for line in lines_of(page, chosen.letters))))

@@ -22,6 +22,7 @@ from groupwise.errors import UserError
 from groupwise.evaluation.plan import HeldOut
 from groupwise.output.counting import counted
 from groupwise.output.printable import visible
+from groupwise.storage.named_file import refuse_place, write_named_json
 
 if TYPE_CHECKING:
     from groupwise.evaluation.best_of_n import Verification
@@ -156,8 +157,8 @@ def _refuse(chosen: Namespace) -> None:
     refuse_number("--temperature", chosen.temperature, "(0, inf)")
     if chosen.verifier and (chosen.sampled_problems < 1 or chosen.samples < 2):
         raise UserError("--verifier chooses among samples; expected --sampled_problems of at least 1, --samples of 2")
-    if chosen.json and not Path(chosen.json).absolute().parent.is_dir():
-        raise UserError(f"--json {chosen.json}: no such directory; make it first")
+    if chosen.json:
+        refuse_place(Path(chosen.json), "--json")
 
 
 def _evaluate(
@@ -282,9 +283,7 @@ def _write(
     comparison: Comparison | None,
     chosen_by: Sequence[Verification],
 ) -> None:
-    from groupwise.storage.atomic import write_json
-
     models = [{"model": source, "evaluation": each.to_json()} for source, each in zip(sources, done, strict=True)]
     for model, found in zip(models[: len(chosen_by)], chosen_by, strict=True):
         model["verification"] = found.to_json()
-    write_json(path, {"models": models, "comparison": comparison and comparison.to_json()})
+    write_named_json(path, {"models": models, "comparison": comparison and comparison.to_json()})

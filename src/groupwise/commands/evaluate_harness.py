@@ -53,13 +53,13 @@ def evaluate_harness(chosen: Namespace) -> int:
         done.append(run_harness(GroupwiseLM(source, device, chosen.dtype, most, chosen.seed), plan))
     _print(names, done)
     if chosen.json:
-        from groupwise.storage.atomic import write_json
+        from groupwise.storage.named_file import write_named_json
 
         models = [
             {"model": source, "harness": "lm-eval", "results": each.to_json()}
             for source, each in zip(sources, done, strict=True)
         ]
-        write_json(Path(chosen.json), {"models": models})
+        write_named_json(Path(chosen.json), {"models": models})
     return 0
 
 

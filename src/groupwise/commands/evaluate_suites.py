@@ -52,7 +52,7 @@ def are_suites(chosen: Namespace) -> bool:
 
     Raises UserError where some of the tasks are none, or options do not go together.
     """
-    from groupwise.tasks.suites import SUITES
+    from groupwise.tasks.suite_table import SUITES
     from groupwise.tasks.values import nearest
 
     said = [name for name in OF_SUITES if vars(chosen)[name] not in (None, False)]
@@ -93,12 +93,12 @@ def evaluate_suites(chosen: Namespace, said: Mapping[str, Any], plan: HeldOut) -
     results = SuiteResults(names, done, found, tuple(chosen.in_domain or ()))
     _print(results)
     if chosen.json:
-        from groupwise.storage.atomic import write_json
+        from groupwise.storage.named_file import write_named_json
 
         values = results.to_json()
         for source, model in zip(sources, values["models"], strict=True):
             model["model"] = source
-        write_json(Path(chosen.json), values)
+        write_named_json(Path(chosen.json), values)
     return 0
 
 
@@ -135,7 +135,7 @@ def contaminated(tasks: Mapping[str, Task], files: Sequence[str]) -> dict[str, f
     from groupwise.corpus.decontamination import Index, NGrams
     from groupwise.corpus.rows import check_rows
     from groupwise.tasks.files import read_rows
-    from groupwise.tasks.suites import SUITES
+    from groupwise.tasks.suite_table import SUITES
 
     rows = [(name, row) for file in files for name, row in read_rows(file)]
     print(visible(f"looking for the questions in {counted(len(rows), 'row')} of {', '.join(files)}"), file=sys.stderr)

@@ -9,11 +9,14 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from groupwise.commands.known_run import known_run
 from groupwise.commands.parser import parser
 from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.output.printable import visible
 from groupwise.runs.directory import RunDirectory
+from groupwise.storage.named_file import errors_named, refuse_place
+from groupwise.view.run_files import stages_of
 
 EXAMPLES = """  groupwise export runs/quickstart --model models/arithmetic
   groupwise export runs/mine --adapter adapters/mine --stage grpo
@@ -27,18 +30,22 @@ PARTS = ("model", "adapter", "ledger", "metrics")
 def execute(arguments: Sequence[str]) -> int:
     """Writes each part that was asked for, and says what it holds."""
     chosen = _parser().parse_args(arguments)
-    place = RunDirectory(Path(chosen.run))
-    if not place.read():
-        raise UserError(f"{chosen.run}: has no run.json, so it is no run's directory; expected one such as runs/NAME")
+    place, _ = known_run(Path(chosen.run))
     asked = {name: Path(vars(chosen)[name]) for name in PARTS if vars(chosen)[name]}
     if not asked:
         raise UserError("nothing was asked for; expected --model DIR, --adapter DIR, --ledger FILE or --metrics FILE")
+    if len({path.resolve() for path in asked.values()}) < len(asked):
+        raise UserError(f"{', '.join(f'--{name}' for name in asked)}: two parts have one name; expected one for each")
+    for path in (asked[name] for name in ("ledger", "metrics") if name in asked):
+        if path.is_dir():
+            refuse_place(path)
     taken = next((path for path in asked.values() if path.exists() or path.is_symlink()), None)
     if taken and not chosen.fresh:
         raise UserError(f"{taken} is there already; --fresh writes over it, or choose another name")
     write = {"model": _model, "adapter": _adapter, "ledger": _ledger, "metrics": _metrics}
     for name, path in asked.items():
-        print(visible(write[name](place, path, chosen)))
+        with errors_named(path):
+            print(visible(write[name](place, path, chosen)))
     return 0
 
 
@@ -60,7 +67,7 @@ def _left(place: RunDirectory, stage: str | None) -> Path:
     """Returns the directory of a stage's model, and raises UserError where it is not there or not whole."""
     from groupwise.storage.manifest import damage
 
-    names = [str(each["name"]) for each in place.read().get("stages", ())]
+    names = [one["name"] for one in stages_of(place.read())]
     made = [name for name in names if place.model(name).is_dir()]
     if stage is not None and stage not in names:
         raise UserError(f"{place.path}: has no stage {stage}; there are {', '.join(names)}")
@@ -84,12 +91,15 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _ledger(place: RunDirectory, path: Path, chosen: Namespace) -> str:
-    from groupwise.ledger.export import export_ledger, steps_of
+    from groupwise.ledger.export import export_ledger, steps_of, without_damaged
 
     first, last = _range(chosen.steps)
     files = steps_of(place.ledger, chosen.stage, first, last)
-    count = export_ledger(files, path)
-    return f"{path}: {counted(count, 'rollout')} of {counted(len(files), 'step')}"
+    whole = without_damaged(files)
+    damaged = [f"{stage} {step}" for stage, step in files if (stage, step) not in whole]
+    count = export_ledger(whole, path)
+    left = f"; left out, since their files are damaged: {', '.join(damaged)}" if damaged else ""
+    return f"{path}: {counted(count, 'rollout')} of {counted(len(whole), 'step')}{left}"
 
 
 def _range(text: str | None) -> tuple[int, int | None]:
@@ -116,7 +126,7 @@ def _metrics(place: RunDirectory, path: Path, chosen: Namespace) -> str:
     rows = [row for row in read_metrics(place.path) if chosen.stage in (None, row["stage"]) and first <= row["step"]]
     rows = [row for row in rows if last is None or row["step"] <= last]
     if not rows:
-        raise UserError(f"{place.path}: has no such step yet")
+        raise UserError(f"{place.path}: metrics.jsonl has none of the steps that were asked for")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{path.name}")
     names = list(dict.fromkeys(["stage", "step", *(name for row in rows for name in row)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,20 +12,23 @@ from typing import Any
 from groupwise.commands.parser import parser
 from groupwise.errors import UserError
 from groupwise.output.printable import visible
-from groupwise.storage.clearing import RECORD
+from groupwise.storage.clearing import LOCK, RECORD
 
 EXAMPLES = """  groupwise list
   groupwise list experiments --json"""
+HERE = "runs"
 HEADS = ("run", "status", "step", "before", "after", "started")
 
 
 def execute(arguments: Sequence[str]) -> int:
     """Prints a line a run, the newest last."""
     known = parser("list", "The runs below a directory: how far they have come, and what they found.", EXAMPLES)
-    known.add_argument("directory", metavar="DIR", nargs="?", default="runs", help="where to look (runs)")
+    known.add_argument("directory", metavar="DIR", nargs="?", default=HERE, help=f"where to look ({HERE})")
     known.add_argument("--json", action="store_true", help="print them as JSON instead")
     chosen = known.parse_args(arguments)
-    found = _found(Path(chosen.directory))
+    found, left_out = _found(Path(chosen.directory))
+    for path in left_out:
+        print(visible(f"left out: {path / RECORD} holds no run's record"), file=sys.stderr)
     if chosen.json:
         print(visible(json.dumps(found, indent=1, ensure_ascii=False)))
         return 0
@@ -38,21 +42,27 @@ def execute(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _found(directory: Path) -> list[dict[str, Any]]:
-    """Returns what is known of every run below, however deep; runs inside of runs are none."""
+def _found(directory: Path) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Returns what is known of every run below, however deep, and where a run was whose record cannot be read."""
     from groupwise.view.about import about
     from groupwise.view.run_files import open_runs
 
+    if not directory.exists() and directory == Path(HERE):
+        return [], []
     if not directory.is_dir():
-        raise UserError(f"{directory}: no such directory; expected one that holds runs, such as runs")
+        what = "is a file" if directory.exists() else "no such directory"
+        raise UserError(f"{directory}: {what}; expected a directory that holds runs, such as {HERE}")
     places = sorted(path.parent for path in directory.rglob(RECORD) if path.is_file())
     kept: list[dict[str, Any]] = []
+    left_out = []
     for run in open_runs(places):
-        if not isinstance(run.record().get("recipe"), dict):
+        if not run.record().get("recipe"):
+            if (run.directory / LOCK).exists() or (run.directory / "metrics.jsonl").exists():
+                left_out.append(run.directory)
             continue  # a file of that name may be anyone's
         known = about(run)
         kept.append({name: known[name] for name in ("name", "directory", "status", "started", "stages", "result")})
-    return sorted(kept, key=lambda each: each["started"] if isinstance(each["started"], int | float) else 0.0)
+    return sorted(kept, key=lambda each: each["started"] or 0.0), left_out
 
 
 def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:

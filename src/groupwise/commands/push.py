@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ EXAMPLES = """  groupwise push runs/quickstart/models/grpo me/arithmetic --priva
   groupwise push models/mine me/mine --evaluation found.json
 
 The token is read from HF_TOKEN alone, and stands in nothing that is written or said."""
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
+"""This is a name as the hub takes one; two marks one behind the other it does not take."""
 SENT = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
 """Files of weights that run code when they are read are not sent."""
 
@@ -30,8 +33,11 @@ def execute(arguments: Sequence[str]) -> int:
         )
     if evaluation and not evaluation.is_file():
         raise UserError(f"{evaluation}: no such file; groupwise evaluate MODEL --json FILE writes one")
-    if chosen.repo.count("/") != 1 or not all(chosen.repo.split("/")):
-        raise UserError(f"{chosen.repo}: is no repository; expected OWNER/NAME")
+    names = chosen.repo.split("/")
+    if len(names) != 2 or not all(map(NAME.fullmatch, names)) or re.search(r"--|\.\.", chosen.repo):
+        raise UserError(
+            f"{chosen.repo}: is no repository; expected OWNER/NAME, of letters, digits, and -, _ or . between"
+        )
     from groupwise.runs.hub_card import hub_card
     from groupwise.storage.hub_upload import upload
     from groupwise.storage.manifest import damage

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from groupwise.commands.parser import parser
+from groupwise.errors import UserError
 from groupwise.output.printable import visible
 
 EXAMPLES = """  groupwise report runs/quickstart
@@ -20,9 +22,21 @@ def execute(arguments: Sequence[str]) -> int:
     known.add_argument("run", metavar="RUN", help="the directory of a run")
     known.add_argument("--out", metavar="FILE", help="where to (RUN/report.html)")
     chosen = known.parse_args(arguments)
-    from groupwise.view.export import write_page
+    from groupwise.storage.named_file import refuse_place, write_named
+    from groupwise.view.export import document, write_page
+    from groupwise.view.run_files import open_runs
 
     run = Path(chosen.run)
-    path = Path(chosen.out) if chosen.out else run / "report.html"
-    print(visible(str(write_page([run], path))))
+    if chosen.out:
+        refuse_place(Path(chosen.out))
+        write_named(Path(chosen.out), document(open_runs([run])))
+    else:
+        _refuse_unwritable(run)
+        write_page([run], run / "report.html")
+    print(visible(chosen.out or str(run / "report.html")))
     return 0
+
+
+def _refuse_unwritable(run: Path) -> None:
+    if run.is_dir() and not os.access(run, os.W_OK):
+        raise UserError(f"{run}: cannot be written; --out FILE puts the page elsewhere")

@@ -9,17 +9,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from groupwise.commands.flags import flags_of, over, words_of
+from groupwise.commands.known_run import known_run
 from groupwise.commands.parser import parser
 from groupwise.errors import UserError
 from groupwise.output.masking import MASK
 from groupwise.output.printable import visible
-from groupwise.runs.directory import RunDirectory
 
 EXAMPLES = """  groupwise resume runs/quickstart
   groupwise resume runs/grpo-sums --steps 200
 
 What follows the directory takes the place of options of the command that began the run."""
 OWN = ("fresh", "out", "dry_run", "write_options")
+"""Options of the first start alone."""
+ELSEWHERE = {
+    "out": "a run goes on in its own directory; groupwise run ... --out DIR begins another one",
+    "fresh": "resume goes on with what is there; groupwise run ... --fresh starts over",
+}
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -50,10 +55,7 @@ def command_of(directory: Path, more: Sequence[str] = ()) -> tuple[list[str], Pa
 
     Raises UserError where the run's record keeps no command, or one with a secret in it.
     """
-    place = RunDirectory(directory)
-    record = place.read()
-    if not record:
-        raise UserError(f"{directory}: has no run.json, so it is no run's directory; expected one such as runs/NAME")
+    _, record = known_run(directory)
     kept = record.get("command")
     if not isinstance(kept, dict) or not isinstance(kept.get("words"), list):
         raise UserError(
@@ -65,8 +67,12 @@ def command_of(directory: Path, more: Sequence[str] = ()) -> tuple[list[str], Pa
         raise UserError(f"{directory}: its command had a secret in it, which is not kept; give the command again")
     if unasked := flags_of(more)[0]:
         raise UserError(f"unexpected {unasked[0]!r}; expected options behind the directory, such as --steps 200")
+    told = flags_of(more)[1]
+    for flag in told:
+        if flag.name in ELSEWHERE:
+            raise UserError(f"--{flag.name}: {ELSEWHERE[flag.name]}")
     before, flags = flags_of(words)
-    own = [flag for flag in over(flags, flags_of(more)[1]) if flag.name not in OWN]
+    own = over([flag for flag in flags if flag.name not in OWN], told)
     return [*before, *words_of(own), f"--out={directory.resolve()}"], Path(str(kept.get("directory", ".")))
 
 

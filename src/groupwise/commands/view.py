@@ -13,6 +13,7 @@ import groupwise
 from groupwise.commands.parser import parser
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
+from groupwise.output.printable import visible
 
 EXAMPLES = """  groupwise view runs/quickstart
   groupwise view runs/quickstart runs/other --open
@@ -31,9 +32,12 @@ def execute(arguments: Sequence[str]) -> int:
     from groupwise.view.run_files import open_runs
 
     if chosen.export:
-        from groupwise.view.export import write_page
+        from groupwise.storage.named_file import refuse_place, write_named
+        from groupwise.view.export import document
 
-        print(write_page([Path(run) for run in chosen.runs], Path(chosen.export)))
+        refuse_place(Path(chosen.export))
+        write_named(Path(chosen.export), document(open_runs(chosen.runs)))
+        print(visible(chosen.export))
         return 0
     runs = open_runs(chosen.runs)
     try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groupwise.config.describe import parts_that_differ
 from groupwise.errors import UserError
+from groupwise.storage.clearing import RECORD
+from groupwise.view.recipes import differing_parts
 from groupwise.view.run_files import RunFiles, open_runs
 
 Json = Mapping[str, Any]
@@ -35,7 +37,8 @@ class Setting:
 
 
 def settings_of(directories: Sequence[str | Path]) -> list[Setting]:
-    """Returns the settings in the order in which their first runs were named.
+    """Returns the settings in the order in which their first runs were named. A second run with the same seed is no
+    other seed, so it begins a setting of its own.
 
     Raises UserError for fewer than two runs, one that is named twice, and a directory that is no run's.
     """
@@ -46,11 +49,13 @@ def settings_of(directories: Sequence[str | Path]) -> list[Setting]:
     twice = next((place for place in places if places.count(place) > 1), None)
     if twice:
         raise UserError(f"{twice} is named twice; expected different runs")
-    alike: dict[str, list[RunFiles]] = {}
+    alike: dict[tuple[str, int], list[RunFiles]] = {}
+    times: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        if not run.record():
-            raise UserError(f"{run.directory}: the run has not begun, so there is nothing to compare yet")
-        alike.setdefault(_without_seed(recipe_of(run)), []).append(run)
+        _refuse_unreadable(run)
+        recipe, seed = _without_seed(recipe_of(run)), str(recipe_of(run).get("seed"))
+        alike.setdefault((recipe, times[recipe, seed]), []).append(run)
+        times[recipe, seed] += 1
     names = short_names([group[0].directory for group in alike.values()])
     return [Setting(name, tuple(group)) for name, group in zip(names, alike.values(), strict=True)]
 
@@ -64,10 +69,8 @@ def recipe_of(run: RunFiles) -> dict[str, Any]:
 def recipe_differences(first: Setting, other: Setting) -> list[tuple[str, str, str]]:
     """Returns every place where two settings' recipes differ, and what each has there. Stages stand beside each other
     by place where there are equally many, and by name otherwise."""
-    ours, theirs = recipe_of(first.runs[0]), recipe_of(other.runs[0])
-    by_place = len(ours.get("stages") or ()) == len(theirs.get("stages") or ())
-    names = [str(stage.get("name")) for stage in ours.get("stages") or ()]
-    return list(_apart(_arranged(ours, by_place, names), _arranged(theirs, by_place, names)))
+    found = differing_parts(recipe_of(first.runs[0]), recipe_of(other.runs[0]), ("seed", "name"))
+    return [(place, _short(here), _short(there)) for place, here, there in found]
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -80,21 +83,20 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
+def _refuse_unreadable(run: RunFiles) -> None:
+    """Raises UserError where a run's record says nothing: it has not begun, or the file is not whole."""
+    if recipe_of(run):
+        return
+    if (run.directory / RECORD).exists():
+        raise UserError(
+            f"{run.directory / RECORD}: holds no recipe that can be read, so nothing can be compared with it; expected "
+            "the file that groupwise run writes"
+        )
+    raise UserError(f"{run.directory}: the run has not begun, so there is nothing to compare yet")
+
+
 def _without_seed(recipe: Json) -> str:
     return json.dumps({name: value for name, value in recipe.items() if name not in ("seed", "name")}, sort_keys=True)
-
-
-def _arranged(recipe: Json, by_place: bool, names: Sequence[str]) -> dict[str, Any]:
-    stages = recipe.get("stages") or ()
-    keys = names if by_place else [str(stage.get("name")) for stage in stages]
-    kept = {name: value for name, value in recipe.items() if name not in ("stages", "seed", "name")}
-    return kept | dict(zip(keys, stages, strict=True))
-
-
-def _apart(ours: Json, theirs: Json) -> Iterator[tuple[str, str, str]]:
-    for place, here, there in parts_that_differ(ours, theirs):
-        if not place.endswith(".sha256"):  # of the source of what is named beside it
-            yield place, _short(here), _short(there)
 
 
 def _short(value: Any) -> str:

@@ -3,12 +3,12 @@ budget, and differences from the first setting with their intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import isfinite
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from groupwise.comparison.notes import evaluation_of, is_number, notes_of_numbers, notes_of_progress
 from groupwise.comparison.settings import Setting, recipe_differences
 from groupwise.errors import UserError
 from groupwise.evaluation.comparison import compare
@@ -22,6 +22,13 @@ from groupwise.view.run_files import RunFiles
 AXES = {"steps": "axis:step", "samples": "axis:samples", "tokens": "axis:tokens", "seconds": "axis:seconds"}
 RECENT = 0.1
 """Of a budget: a metric is its mean over the steps of the last tenth."""
+UNITS = {
+    "kl": "nats a token",
+    "entropy": "nats a token",
+    "completions/mean_length": "tokens",
+    "engine_learner_gap": "nats",
+    "staleness/mean": "updates",
+}
 Number = Interval | float | None
 
 
@@ -49,22 +56,22 @@ class Comparison:
     totals: tuple[Row, ...]
     recipes: tuple[tuple[tuple[str, str, str], ...], ...]
     """Of each setting but the first."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    of_stage: str | None = None
+    """The stage that was asked for; None: the end of each run."""
 
 
 def compare_runs(settings: Sequence[Setting], axis: str = "samples", stage: str | None = None) -> Comparison:
     """Compares settings over ``axis``. ``stage`` None: the last of each run that has made steps.
 
-    Raises UserError for an axis that is none, and where a run has no step of the stage.
+    Raises UserError for an axis that is none, and where a run has no step of the stage, or none that the axis counts.
     """
     if axis not in AXES:
         raise UserError(f"axis is {axis}; expected one of {', '.join(AXES)}")
-    rows = [[_rows(run, stage) for run in setting.runs] for setting in settings]
+    rows = [[_rows(run, axis, stage) for run in setting.runs] for setting in settings]
     budget = min(_reach(own, axis) for runs in rows for own in runs)
     cut = [[[row for row in own if (row[AXES[axis]] or 0) <= budget] for own in runs] for runs in rows]
-    results, notes = _results(settings)
-    if any(setting.runs[0].status() != "finished" for setting in settings):
-        notes.append("not every run is finished; this is what they have so far")
+    results, unlike = _results(settings, stage)
     return Comparison(
         settings=tuple(settings),
         axis=axis,
@@ -74,11 +81,21 @@ def compare_runs(settings: Sequence[Setting], axis: str = "samples", stage: str 
         metrics=tuple(_metrics(settings, cut, axis, budget)),
         totals=tuple(_totals(settings, rows)),
         recipes=tuple(tuple(recipe_differences(settings[0], other)) for other in settings[1:]),
-        notes=tuple(notes),
+        notes=(
+            *notes_of_progress(settings, {run: own[-1] for run, own in _by_run(settings, rows)}, stage),
+            *unlike,
+            *notes_of_numbers({run: _late(own, axis, budget) for run, own in _by_run(settings, cut)}),
+        ),
+        of_stage=stage,
     )
 
 
-def _rows(run: RunFiles, stage: str | None) -> list[dict[str, Any]]:
+def _by_run(settings: Sequence[Setting], rows: Sequence[Sequence[Any]]) -> Iterator[tuple[RunFiles, Any]]:
+    for setting, runs in zip(settings, rows, strict=True):
+        yield from zip(setting.runs, runs, strict=True)
+
+
+def _rows(run: RunFiles, axis: str, stage: str | None) -> list[dict[str, Any]]:
     found = with_axes(run.rows(), run.record())
     if not found:
         raise UserError(f"{run.directory}: the run has made no step yet, so there is nothing to compare")
@@ -86,7 +103,11 @@ def _rows(run: RunFiles, stage: str | None) -> list[dict[str, Any]]:
     wanted = known[-1] if stage is None else stage
     if wanted not in known:
         raise UserError(f"{run.directory}: has no step of a stage {wanted}; there are {', '.join(known)}")
-    return [row for row in found if row["stage"] == wanted]
+    kept = [row for row in found if row["stage"] == wanted]
+    if not _reach(kept, axis):
+        others = ", ".join(name for name in AXES if _reach(kept, name))
+        raise UserError(f"{run.directory}: no step of {wanted} says how many {axis} it took; expected --axis {others}")
+    return kept
 
 
 def _reach(rows: Sequence[Mapping[str, Any]], axis: str) -> float:
@@ -99,17 +120,22 @@ def _metrics(settings: Sequence[Setting], rows: Sequence[Sequence[Any]], axis: s
     for name, title, _, _ in CURATED:
         values = [[_recent(own, name, axis, budget) for own in runs] for runs in rows]
         if any(value is not None for runs in values for value in runs):
-            made.append(_row(title, settings, values))
+            made.append(_row(f"{title}, {UNITS[name]}" if name in UNITS else title, settings, values))
     return made
 
 
 def _recent(rows: Sequence[Mapping[str, Any]], name: str, axis: str, budget: float) -> float | None:
-    """The mean of the last tenth of the budget; of what is measured now and then, the last."""
-    known = [row for row in rows if _is_number(row.get(name))]
-    if not known:
-        return None
-    late = [row[name] for row in known if (row[AXES[axis]] or 0) > (1 - RECENT) * budget]
-    return fmean(late) if late and not name.startswith("eval/") else float(known[-1][name])
+    """Returns the mean of the last tenth of the budget; of what is measured now and then, the last. None where it was
+    measured and was no number: an older one would hide that."""
+    known = [row[name] for row in rows if name in row]
+    late = known[-1:] if name.startswith("eval/") else [row[name] for row in _late(rows, axis, budget) if name in row]
+    numbers = [float(value) for value in late or known[-1:] if is_number(value)]
+    return fmean(numbers) if numbers else None
+
+
+def _late(rows: Sequence[Mapping[str, Any]], axis: str, budget: float) -> list[Mapping[str, Any]]:
+    """Returns the rows of the last tenth of the budget."""
+    return [row for row in rows if (row[AXES[axis]] or 0) > (1 - RECENT) * budget]
 
 
 def _totals(settings: Sequence[Setting], rows: Sequence[Sequence[Any]]) -> list[Row]:
@@ -150,22 +176,20 @@ def _difference(first: Setting, ours: Sequence[float | None], other: Setting, th
     return difference_over_seeds(before, after, paired=False)
 
 
-def _results(settings: Sequence[Setting]) -> tuple[list[Row], list[str]]:
-    """Returns the held-out results of the last model that each run has evaluated."""
-    found = [[_last_evaluation(run) for run in setting.runs] for setting in settings]
+def _results(settings: Sequence[Setting], stage: str | None) -> tuple[list[Row], list[str]]:
+    """Returns the held-out results of the last model that each run has evaluated, or of the one that ``stage`` left,
+    and why they are not subtracted, where they are not."""
+    found = [[evaluation_of(run, stage) for run in setting.runs] for setting in settings]
     first = next((each for runs in found for each in runs if each), None)
     if first is None:
-        return [], ["no run has an evaluation yet"]
-    notes = [
-        f"{setting.name}: no evaluation yet" for setting, runs in zip(settings, found, strict=True) if not any(runs)
-    ]
+        return [], []
     unlike = sorted({why for runs in found for each in runs if each and (why := _unlike(first, each))})
     names = dict.fromkeys(name for runs in found for each in runs if each for name in _measures(each))
     rows = []
     for name in names:
         measures = [[_measures(each).get(name) if each else None for each in runs] for runs in found]
         rows.append(_result(name, settings, measures, not unlike))
-    return rows, [*notes, *unlike]
+    return rows, unlike
 
 
 def _result(
@@ -193,18 +217,9 @@ def _measures(found: Evaluation) -> dict[str, Measure]:
     return named
 
 
-def _last_evaluation(run: RunFiles) -> Evaluation | None:
-    models = run.evaluation()["models"]
-    return Evaluation.from_json({"seconds": 0.0, **models[-1]["evaluation"]}) if models else None
-
-
 def _unlike(first: Evaluation, other: Evaluation) -> str:
     try:
         compare(first, other)
     except UserError as error:
         return str(error)
     return ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

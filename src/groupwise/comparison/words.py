@@ -17,8 +17,9 @@ def tables(found: Comparison) -> list[Table]:
     names = [setting.title for setting in found.settings]
     heads = ["", *names, *(_against(found, at) for at in range(1, len(names)))]
     stages = ", ".join(dict.fromkeys(found.stages))
+    end = f"after {found.of_stage}" if found.of_stage else "at the end of each run"
     made: list[Table] = [
-        ("Held-out, at the end of each run", heads, _rows(found.results, _share)),
+        (f"Held-out, {end}", heads, _rows(found.results, _share)),
         (f"Training at {number(found.budget)} {found.axis} of {stages}", heads, _rows(found.metrics, number)),
         (f"What each run has had in {stages}", heads, _rows(found.totals, number)),
     ]
@@ -39,8 +40,12 @@ def remarks(found: Comparison) -> list[str]:
             "where a setting has one run, its interval is over problems alone, and a number of training has none; "
             "runs of the same recipe with other seeds (--seed 1, --seed 2) say how much is chance"
         )
-    if not any(found.recipes) and len(found.settings) > 1:
-        said.append("the recipes are the same")
+    repeats = [s.title for s, places in zip(found.settings[1:], found.recipes, strict=True) if not places]
+    if repeats:
+        said.append(
+            f"{', '.join(repeats)}: recipe and seed are those of {found.settings[0].title}, so these are no seeds of "
+            "one setting; what differs is the machine, its rounding, or the code"
+        )
     if len(found.settings) == 1:
         said.append("the runs differ in their seeds alone: they are one setting")
     return [*said, *found.notes]

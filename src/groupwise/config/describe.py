@@ -54,7 +54,7 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
 
 
 def _is_silent(field: Field[Any], value: Any) -> bool:
-    """Whether it says nothing."""
+    """Says whether it says nothing."""
     return SAID_WHERE_SET.items() <= field.metadata.items() and value == field.default
 
 
@@ -64,7 +64,7 @@ def _part(name: str, value: Any, below: Callable[[Any], Any]) -> Any:
 
 
 def differences(ours: Any, theirs: Any) -> Iterator[str]:
-    """``path: ours (there: theirs)`` for every place where two descriptions differ."""
+    """Yields ``path: ours (there: theirs)`` for every place where two descriptions differ."""
     for path, here, there in parts_that_differ(ours, theirs):
         yield f"{path}: {_short(here)} (there: {_short(there)})"
 

@@ -91,7 +91,7 @@ def _compiled(value: Any) -> Any:
 
 
 def ours(kind: type) -> bool:
-    """Whether a class comes with this package, whose version is recorded by itself."""
+    """Says whether a class comes with this package, whose version is recorded by itself."""
     return kind.__module__ == "groupwise" or kind.__module__.startswith("groupwise.")
 
 

@@ -10,17 +10,10 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.tasks.files import read_rows
+from groupwise.tasks.suite_table import SUITES, Suite
 
-ON_THE_HUB = {
-    "gsm8k": "openai/gsm8k/main:test",
-    "cmath": "weitianwen/cmath:test",
-    "math500": "HuggingFaceH4/MATH-500:test",
-    "svamp": "ChilleD/SVAMP:test",
-    "humaneval": "openai/openai_humaneval:test",
-    "mbpp": "google-research-datasets/mbpp/full:test",
-}
-"""Where a benchmark's test questions are, where no folder has them."""
-IN_A_FOLDER = ("test.jsonl", "test.parquet", "test.json", "test.csv")
+ANY = Suite("", (), (), ())
+"""A benchmark that nobody described: it is looked for by its name."""
 QUESTIONS = ("context", "body", "question", "problem", "prompt", "query", "instruction", "input", "text", "content")
 """Columns that together ask, in the order in which they are read."""
 SOLUTIONS = ("answer", "solution", "completion", "output", "response", "canonical_solution", "code", "rationale")
@@ -63,25 +56,25 @@ def _source(spec: str, folder: str | Path | None) -> tuple[str, str]:
         return name, file
     if Path(spec).is_file():
         return _name(Path(spec)), spec
-    for place in _places(spec, folder):
-        if place.is_file():
-            return spec, str(place)
-    if spec in ON_THE_HUB:
-        return spec, ON_THE_HUB[spec]
+    place = _place(spec, folder)
+    if place is not None:
+        return spec, str(place)
+    if spec in SUITES:
+        return spec, SUITES[spec].hub
     if "/" in spec or Path(spec).suffix or Path(spec).is_dir():
         return _name(Path(spec)), spec
-    near = next(iter(get_close_matches(spec, ON_THE_HUB, n=1)), "")
-    hint = f"perhaps you meant {near}" if near else f"expected a file, NAME=FILE, or one of {', '.join(ON_THE_HUB)}"
+    near = next(iter(get_close_matches(spec, SUITES, n=1)), "")
+    hint = f"perhaps you meant {near}" if near else f"expected a file, NAME=FILE, or one of {', '.join(SUITES)}"
     raise UserError(f"{spec}: no such benchmark; {hint}")
 
 
-def _places(name: str, folder: str | Path | None) -> list[Path]:
+def _place(name: str, folder: str | Path | None) -> Path | None:
     if folder is None:
-        return []
+        return None
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise UserError(f"{root}: no such folder of benchmarks; expected one that holds NAME/test.jsonl")
-    return [root / name / file for file in IN_A_FOLDER] + [root / f"{name}.jsonl"]
+    return SUITES.get(name, ANY).place(name, root)
 
 
 def _name(path: Path) -> str:

@@ -11,7 +11,8 @@ Four rules, each of which says what it found and where:
    has no such rule.
 
 Deviations: the paper does not say what a token is; here it is ``grams``'. Runs that many items of one benchmark share
-are its template ("Answer the following question and put ..."), and convict nothing.
+are its template ("Answer the following question and put ..."), and convict nothing; runs that two share are a way of
+asking ("what is its area in square centimeters"), and convict where half of a question's runs are there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy
 
 from groupwise.corpus.benchmarks import Item, read_benchmarks
-from groupwise.corpus.gram_tables import Table, densest, different, evidence, telling
+from groupwise.corpus.gram_tables import Table, densest, different, evidence, phrases, telling
 from groupwise.corpus.grams import HASHES, NUMBER, UNSPACED, grams, joined, numbers_as_one, separated
 from groupwise.corpus.plain_text import plain
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from groupwise.corpus.grams import Hashes
 
 Rule = Literal["grams", "whole item", "numbers changed", "reworded"]
+HALF = 0.5
+"""Of a question's runs, where none of those that were found is its own."""
 FEW, STRETCH = 5, 2
 """Tokens of a run of a question that is reworded, and how much longer than it the stretch of text is."""
 NOT_A_SIGN = re.compile(r"[\s${}\\]")
@@ -109,6 +112,16 @@ class Index:
         return Table.of(different(found))
 
     @cached_property
+    def _phrases(self) -> Hashes:
+        """Runs that several questions share: by themselves they are a way of asking."""
+        return phrases(self._runs, self._questions)
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        """Runs of each question."""
+        return [max(len(separated(text)) - self.rule.size + 1, 1) for text in self._plain]
+
+    @cached_property
     def _whole(self) -> dict[int, Table]:
         """By length: questions that are shorter than a run, or have none but a template's."""
         found: dict[int, list[tuple[int, Hashes]]] = {}
@@ -167,7 +180,11 @@ class Index:
 
     def _exact(self, tokens: Sequence[str], bare: str) -> Iterator[Hit]:
         hashes = HASHES.of(tokens)
-        for number, places in self._long.by_item(grams(hashes, self.rule.size)).items():
+        runs = grams(hashes, self.rule.size)
+        for number, places in self._long.by_item(runs).items():
+            found = numpy.unique(runs[places])
+            if numpy.isin(found, self._phrases).all() and len(found) < HALF * self._counts[number]:
+                continue
             yield Hit(self.items[number], "grams", len(places), evidence(tokens, places, self.rule.size))
         for length, table in self._whole.items():
             for number, places in table.by_item(grams(hashes, length)).items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from groupwise.corpus.charsets import decoded
-from groupwise.corpus.formulas import TWICE, Formulas, with_latex
+from groupwise.corpus.formulas import Formulas, shown_twice, with_latex
 
 CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\xad\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
@@ -47,9 +47,9 @@ def text_of(body: bytes, charset: str, extract: Extract) -> Text:
 
     count = Formulas()
     page = CONTROL.sub("", decoded(body, charset))
+    twice = shown_twice(page) if extract.formulas else None
     if extract.formulas:
         page = with_latex(page, count)
-    twice = [TWICE] if extract.formulas and ("katex" in page or "MathJax" in page or "mwe-math" in page) else None
     text = extract_plain_text(page, main_content=extract.main, alt_texts=False, skip_elements=twice)
     text = BLANK_LINES.sub("\n\n", CONTROL.sub("", text)).strip()
     language, _ = detect_fast(text[:5000]) if text else ("", 0)

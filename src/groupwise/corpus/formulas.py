@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
+from urllib.parse import unquote
 
 from groupwise.corpus.mathml import latex_of
 
 SCRIPT = re.compile(
-    r"<script\b[^<>]{0,500}?\btype\s*=\s*[\"']?math/(?:tex|latex)(?P<display>[^\"'<>]{0,100}mode\s*=\s*display)?"
-    r"[^<>]{0,500}>",
+    r"<script\b[^<>]{0,500}?\btype\s*=\s*[\"']?math/(?P<kind>tex|latex|katex|mml|asciimath)"
+    r"(?P<display>[^\"'<>]{0,100}mode\s*=\s*display)?[^<>]{0,500}>",
     re.IGNORECASE,
 )
 END_SCRIPT = re.compile(r"</script\s*>", re.IGNORECASE)
@@ -27,8 +28,19 @@ MATH_CLASS = re.compile(r"(?:^|[\s_-])(?:math|latex|tex|mwe-math\S*|eqn|formula)
 HIDDEN = re.compile(
     r"(<span\b[^<>]{0,200}?mwe-math-mathml[^<>]{0,200}?)\sstyle\s*=\s*\"[^\"<>]{0,200}\"", re.IGNORECASE
 )
-TWICE = ".katex-html, .mwe-math-fallback-image-inline, .mwe-math-fallback-image-display, .MathJax_Preview, .MathJax_SVG"
-"""What shows a formula a second time."""
+SERVED = re.compile(
+    r"(?:latex\.codecogs\.com/[^?]{0,100}\?|(?:mathtex|mimetex)(?:\.cgi)?\?|[?&](?:latex|tex)=|cht=tx&(?:[^&]{0,50}&){0,5}?chl=)"
+    r"(?P<tex>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Addresses of pictures that are drawn of the LaTeX in them."""
+SAYS_NOTHING = re.compile(r"[a-zA-Z\s.:-]*")
+"""Such as ``equation``."""
+DRAWN = re.compile(r"^(?:\\(?:inline|dpi\s*\{?\d+\}?|bg_?\w*|fn_?\w*|large|huge|small|tiny|displaystyle)\s*)+")
+"""How it is drawn."""
+ALTERNATIVE = re.compile(r"<(?:\w{1,20}:)?math\b[^<>]{0,500}?\balttext\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
+FALLBACKS = ".mwe-math-fallback-image-inline, .mwe-math-fallback-image-display, .MathJax_Preview, .MathJax_SVG > svg"
+RENDERED = "span.MathJax, .MathJax_Display, .MathJax_SVG, .MathJax_CHTML, .mjx-chtml"
 OPEN = re.compile(r"<(?:\w{1,20}:)?math[\s>]", re.IGNORECASE)
 CLOSE = re.compile(r"</(?:\w{1,20}:)?math\s*>", re.IGNORECASE)
 LONGEST = 50_000
@@ -55,7 +67,7 @@ def with_latex(page: str, count: Formulas) -> str:
     """The page's markup with every formula as LaTeX between dollars, where a text belongs."""
     if "<" not in page:
         return page
-    if re.search("math/(?:tex|latex)", page, re.IGNORECASE):
+    if re.search("math/(?:tex|latex|katex|mml|asciimath)", page, re.IGNORECASE):
         page = _replaced(page, SCRIPT, END_SCRIPT, _script, count)
     if "mwe-math" in page:
         page = HIDDEN.sub(r"\1", page)
@@ -64,6 +76,14 @@ def with_latex(page: str, count: Formulas) -> str:
     if "<img" in page or "<IMG" in page:
         page = IMAGE.sub(lambda found: _image(found[0], count), page)
     return page
+
+
+def shown_twice(page: str) -> list[str] | None:
+    """Selectors of what shows a formula a second time, on a page as it was sent; None where there is nothing."""
+    found = [FALLBACKS] if "mwe-math" in page or "MathJax" in page else []
+    found += [".katex-html"] if "katex-mathml" in page else []
+    found += [RENDERED] if SCRIPT.search(page) else []  # the scripts hold what was rendered
+    return found or None
 
 
 def _replaced(page: str, opening: Pattern, closing: Pattern, made: Maker, count: Formulas) -> str:
@@ -85,8 +105,16 @@ def _replaced(page: str, opening: Pattern, closing: Pattern, made: Maker, count:
 
 
 def _script(markup: str, opening: Match, count: Formulas) -> str:
-    tex = markup[len(opening[0]) : markup.rfind("<")]
-    return _text(tex, bool(opening["display"]), count) if len(tex) <= LONGEST else " "
+    inside = markup[len(opening[0]) : markup.rfind("<")]
+    if len(inside) > LONGEST:
+        return " "
+    kind = opening["kind"].lower()
+    if kind == "mml":
+        return _text(latex_of(inside), bool(opening["display"]), count, escaped=False)
+    if kind == "asciimath":
+        count.seen += 1
+        return f"`{html.escape(html.unescape(inside).strip(), quote=False)}`"
+    return _text(inside, bool(opening["display"]), count)
 
 
 def _mathml(markup: str, opening: Match, count: Formulas) -> str:
@@ -97,22 +125,30 @@ def _mathml(markup: str, opening: Match, count: Formulas) -> str:
     if tex is None:
         if len(_known) >= REMEMBERED:
             _known.clear()
-        _known[markup] = tex = latex_of(markup)
+        _known[markup] = tex = latex_of(markup) or _alternative(markup)
     return _text(tex, 'display="block"' in markup[:300], count, escaped=False)
 
 
+def _alternative(markup: str) -> str:
+    found = ALTERNATIVE.match(markup)
+    return html.unescape(found[1] or found[2] or "") if found else ""
+
+
 def _image(tag: str, count: Formulas) -> str:
-    """An image that carries LaTeX in its ``alt`` is that formula; any other stays."""
-    if "alt" not in tag.lower():
-        return tag
+    """An image that carries LaTeX in its ``alt``, or is drawn of LaTeX in its address, is that formula; any other
+    stays."""
     found = {name.lower(): first or second or third for name, first, second, third in ATTRIBUTE.findall(tag)}
-    alt = html.unescape(found.get("alt", ""))
-    marked = bool(MATH_CLASS.search(found.get("class", ""))) or "latex" in found.get("src", "").lower()
-    if not alt.strip() or not (COMMAND.search(alt) if not marked else True) or re.search(r"\\\w+\\\w+\.\w{3}$", alt):
-        return tag
     if "mwe-math-fallback" in found.get("class", ""):
         return " "  # its MathML is beside it
-    return _text(alt, False, count)
+    source, alt = html.unescape(found.get("src", "")), html.unescape(found.get("alt", ""))
+    served = SERVED.search(source)
+    if served and SAYS_NOTHING.fullmatch(alt):
+        tex = unquote(served["tex"].partition("&")[0])
+        return _text(DRAWN.sub("", tex.strip()), False, count, escaped=False)
+    marked = bool(MATH_CLASS.search(found.get("class", ""))) or "latex" in source.lower()
+    if not alt.strip() or not (COMMAND.search(alt) or marked) or re.search(r"\\\w+\\\w+\.\w{3}$", alt):
+        return tag
+    return _text(alt, False, count, escaped=False)
 
 
 def _text(tex: str, display: bool, count: Formulas, escaped: bool = True) -> str:
@@ -122,6 +158,7 @@ def _text(tex: str, display: bool, count: Formulas, escaped: bool = True) -> str
         if len(bare) > len(opening + closing) and bare.startswith(opening) and bare.endswith(closing):
             bare = bare[len(opening) : -len(closing)].strip()
             break
+    bare = bare.removeprefix("\\displaystyle ").strip()
     if not bare:
         return " "
     count.kept += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LEAST_COMMON, COMMON_SHARE = 4, 0.02
 """A run that so many different items of one benchmark have, and more than that share of them, is its template's."""
+SEVERAL = 2
+"""Different items of one benchmark that share a phrase."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,19 @@ def different(found: Runs) -> dict[int, Hashes]:
     return {item: numpy.unique(numpy.concatenate(runs)) for item, runs in mine.items()}
 
 
+def phrases(found: Mapping[int, Hashes], questions: Sequence[tuple[str, str]]) -> Hashes:
+    """The runs that different questions of one benchmark share, in order."""
+    shared = _common(found, questions, lambda size: SEVERAL)
+    return numpy.unique(numpy.concatenate([*shared.values(), numpy.zeros(0, numpy.uint64)]))
+
+
 def telling(found: Runs, questions: Sequence[tuple[str, str]], size: int) -> dict[int, Hashes]:
     """The different runs of each item, without those that lie for more than half in its benchmark's template, which
     many of its items share.
 
     ``questions`` holds each item's benchmark and question: an item that is there several times counts once.
     """
-    common = _common(different(found), questions)
+    common = _common(different(found), questions, lambda size: max(LEAST_COMMON, COMMON_SHARE * size))
     kept = []
     for item, all_runs in found:
         runs = all_runs
@@ -82,14 +90,16 @@ def telling(found: Runs, questions: Sequence[tuple[str, str]], size: int) -> dic
     return different(kept)
 
 
-def _common(runs: Mapping[int, Hashes], questions: Sequence[tuple[str, str]]) -> dict[str, Hashes]:
-    """By benchmark: runs that many of its different items have."""
+def _common(
+    runs: Mapping[int, Hashes], questions: Sequence[tuple[str, str]], least: Callable[[int], float]
+) -> dict[str, Hashes]:
+    """By benchmark: runs that at least so many of its different items have, as their number says."""
     first = {question: item for item, question in enumerate(questions)}
     common = {}
     for name, size in Counter(benchmark for benchmark, _ in first).items():
         mine = [runs[item] for (benchmark, _), item in first.items() if benchmark == name and item in runs]
         keys, counts = numpy.unique(numpy.concatenate([*mine, numpy.zeros(0, numpy.uint64)]), return_counts=True)
-        common[name] = keys[counts >= max(LEAST_COMMON, COMMON_SHARE * size)]
+        common[name] = keys[counts >= least(size)]
     return common
 
 

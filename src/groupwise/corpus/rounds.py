@@ -130,7 +130,7 @@ class Rounds:
         """Trains the classifier of a round, unless that was done. Pages that are ``answered`` wanted are not random."""
         path = self.path(number)
         done = finished(path, "classifier")
-        if done:
+        if done and (path / HELD_OUT).exists():
             return done
         places = numpy.flatnonzero(seed).tolist()
         wanted = len(places) + len(self.seed.texts)

@@ -25,10 +25,11 @@ MISMATCH = {False: 1e-3, True: 0.1}
 
 
 class Alarm(Protocol):
-    """One thing that can go wrong."""
+    """An alarm watches for one thing that can go wrong."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Is the alarm's name in docs/alarms.md."""
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
         """Says what the rows say, with the numbers and the knob; None: nothing. Decided by the last of them."""

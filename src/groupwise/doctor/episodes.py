@@ -69,7 +69,7 @@ class TurnDrift:
 
 @dataclass(frozen=True)
 class UnfinishedEpisodes:
-    """Many episodes end otherwise than by their environment's own end."""
+    """This alarm says that many episodes end otherwise than by their environment's own end."""
 
     name: str = "unfinished episodes"
     most: float = 0.25

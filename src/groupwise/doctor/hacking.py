@@ -20,9 +20,11 @@ class RewardHacking:
 
     @property
     def name(self) -> str:
+        """Is the alarm's name."""
         return f"reward hacking ({self.reward})"
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says what the rewards did, where they rise and the held-out result does not; None otherwise."""
         evaluated = [place for place, row in enumerate(rows) if row.get("eval/accuracy") is not None]
         beyond = evaluated[: -self.watch.window]  # what the window does not reach
         start = beyond[-1] + 1 if beyond else 0

@@ -30,7 +30,7 @@ def first_mean(rows: Sequence[Row], name: str, window: int) -> float | None:
 
 
 def rose(older: Sequence[float], newer: Sequence[float], errors: float = 2.0) -> bool:
-    """Whether the mean did, by more than so many standard errors (Welch's)."""
+    """Says whether the mean did, by more than so many standard errors (Welch's)."""
     if min(len(older), len(newer)) < 2:
         return False
     error = math.sqrt(variance(older) / len(older) + variance(newer) / len(newer))

@@ -11,7 +11,7 @@ from groupwise.output.counting import counted
 
 @dataclass(frozen=True)
 class Outlier:
-    """One step's number stands far out of the last ones. Named once, where it happened."""
+    """This alarm says that one step's number stands far out of the last ones. It is named once, where it happened."""
 
     metric: str
     knob: str
@@ -26,9 +26,11 @@ class Outlier:
 
     @property
     def name(self) -> str:
+        """Is the alarm's name, by its metric."""
         return f"jump of {self.metric}"
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says how far the newest number stands out; None where it does not."""
         if not rows or not (value := rows[-1].get(self.metric)) or value < 0:
             return None
         before = [each for each in values(rows[-1 - self.window : -1], self.metric) if each > 0]
@@ -63,6 +65,7 @@ class ClippedShare:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says which share a clip holds, where it is large; None where it is not."""
         low, high = (last_mean(rows, f"clip_ratio/{side}_mean", self.window) for side in ("low", "high"))
         if low is None or high is None or low + high <= self.most:
             return None
@@ -75,7 +78,7 @@ class ClippedShare:
 
 @dataclass(frozen=True)
 class MaskedShare:
-    """Many sampled tokens have no say: filtered as truncated or as too unlike what was sampled."""
+    """This alarm says that many sampled tokens have no say: filtered as truncated or as too unlike what was sampled."""
 
     name: str = "masked tokens"
     most: float = 0.5
@@ -83,6 +86,7 @@ class MaskedShare:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says which share is left out, where it is large; None where it is not."""
         share = last_mean(rows, "masked_ratio", self.window)
         if share is None or share <= self.most:
             return None
@@ -95,7 +99,8 @@ class MaskedShare:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Sampler and learner disagree about log-probabilities of the same tokens under the same weights."""
+    """This alarm says that sampler and learner disagree about log-probabilities of the same tokens under the same
+    weights."""
 
     most: float
     """Nats a token. Rounding is 1e-6 in float32 and some hundredths in bfloat16."""
@@ -104,6 +109,7 @@ class Mismatch:
     """Steps: this is no matter of chance."""
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says how far they disagree, where it is much; None where it is not."""
         gap = last_mean(rows, "engine_learner_gap", self.window)
         if gap is None or gap <= self.most:
             return None
@@ -124,6 +130,7 @@ class Staleness:
     window: int = 3
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says how old the weights are that sampled, where they are older than meant; None where they are not."""
         behind = last_mean(rows, "staleness", self.window)
         if behind is None or behind <= self.most:
             return None

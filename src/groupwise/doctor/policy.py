@@ -26,6 +26,7 @@ class EntropyCollapse:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says how far entropy fell, where it is too far; None where it is not."""
         first, last = first_mean(rows, "entropy", self.window), last_mean(rows, "entropy", self.window)
         reward = last_mean(rows, "reward", self.window)
         if first is None or last is None or reward is None or last >= self.share * first or reward >= SOLVED:
@@ -50,6 +51,7 @@ class LengthDrift:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says how completions grew or shrank, where it is much; None where it is not."""
         length = "completions/mean_length"
         first, last = first_mean(rows, length, self.window), last_mean(rows, length, self.window)
         if first is None or last is None or last_mean(rows, "reward", self.window) is None:
@@ -67,7 +69,7 @@ class LengthDrift:
 
 @dataclass(frozen=True)
 class Truncation:
-    """Many completions are cut off: they are judged by an answer that they did not come to."""
+    """This alarm says that many completions are cut off: they are judged by an answer that they did not come to."""
 
     name: str = "truncated completions"
     most: float = 0.25
@@ -75,6 +77,7 @@ class Truncation:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says which share is cut off, where it is large; None where it is not."""
         share = last_mean(rows, "completions/clipped_ratio", self.window)
         if share is None or share <= self.most:
             return None
@@ -86,7 +89,7 @@ class Truncation:
 
 @dataclass(frozen=True)
 class NoSignal:
-    """Most groups have equal rewards, so most of what is sampled is not learned from.
+    """This alarm says that most groups have equal rewards, so most of what is sampled is not learned from.
 
     A run that has risen to a reward near 1 is learned out, which is how it should end, and no alarm; prompts that were
     this easy at the beginning are one.
@@ -99,6 +102,7 @@ class NoSignal:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says which share has no signal, where it is large; None where it is not."""
         share, reward = (last_mean(rows, name, self.window) for name in ("frac_reward_zero_std", "reward"))
         if share is None or share <= self.most or reward is None:
             return None
@@ -121,6 +125,7 @@ class Repetition:
     window: int = WINDOW
 
     def sentence(self, rows: Sequence[Row]) -> str | None:
+        """Says which share repeats itself, where it is large; None where it is not."""
         share = last_mean(rows, "completions/repetitive_ratio", self.window)
         if share is None or share <= self.most:
             return None

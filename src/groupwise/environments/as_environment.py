@@ -175,8 +175,10 @@ def _by_name(name: str) -> Any:
 
 
 def _routed(given: Mapping[Any, Any]) -> TRL:
+    if not given:
+        raise UserError("an environment is an empty mapping; expected a class by each name")
     wrong = next((name for name, each in given.items() if not callable(each)), None)
-    if not given or wrong is not None:
+    if wrong is not None:
         raise UserError(f"the environment {wrong} is {type(given.get(wrong)).__name__}; expected a class by each name")
     return TRL(dict(given))
 

@@ -91,7 +91,7 @@ class Verification:
 
     @property
     def sentence(self) -> str:
-        """Whether the scorer chooses better than counting does, with intervals."""
+        """Says whether the scorer chooses better than counting does, with intervals."""
 
         def said(change: Interval) -> str:
             verdict = "better" if change.low > 0 else "worse" if change.high < 0 else "no difference shown"

@@ -50,17 +50,17 @@ class Comparison:
         return cls(greedy, pass_at_1, pass_at, maj_at, values["sentence"])
 
     def save(self, path: Path) -> None:
-        """Write it as JSON."""
+        """Writes it as JSON."""
         path.write_text(json.dumps(self.to_json(), indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Comparison:
-        """Read what ``save`` wrote."""
+        """Reads what ``save`` wrote."""
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def comparable(before: Evaluation, after: Evaluation) -> bool:
-    """Whether both are of the same problems, judged and sampled alike."""
+    """Says whether both are of the same problems, judged and sampled alike."""
     return _unlike(before, after) == ""
 
 

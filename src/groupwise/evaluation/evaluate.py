@@ -59,7 +59,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model on one task's held-out problems. ``ids`` is the order of every ``by_problem``."""
+    """An evaluation is one model on one task's held-out problems. ``ids`` is the order of every ``by_problem``."""
 
     task: str
     settings: Settings
@@ -98,11 +98,11 @@ class Evaluation:
 
     @property
     def problems(self) -> int:
+        """Returns how many problems there are."""
         return len(self.ids)
 
     def of_set(self, name: str) -> Evaluation:
-        """Returns what was measured on the problems of one set. Counts of tokens and shares of completions are the
-        whole's."""
+        """Returns what was measured on one set's problems; tokens and shares of completions are the whole's."""
         rows, deep = self.sets[name], [row for row in self.sets[name] if row < self.settings.sampled_problems]
         return replace(
             self,
@@ -139,12 +139,12 @@ class Evaluation:
         return cls(**fields)
 
     def save(self, path: Path) -> None:
-        """Write it as JSON."""
+        """Writes it as JSON."""
         path.write_text(json.dumps(self.to_json(), indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Evaluation:
-        """Read what ``save`` wrote."""
+        """Reads what ``save`` wrote."""
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 

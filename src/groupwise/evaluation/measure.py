@@ -1,4 +1,4 @@
-"""A mean over problems."""
+"""This module holds a mean over problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from groupwise.evaluation.statistics import mean_interval
 
 @dataclass(frozen=True)
 class Measure:
-    """A mean over problems with its 95 % interval, and each problem's value so that two models can be paired."""
+    """A measure is a mean over problems with its 95 % interval, and each problem's value so that two models can be
+    paired."""
 
     value: float
     low: float
@@ -20,7 +21,7 @@ class Measure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Measure:
-        """The mean of per-problem values and its ``statistics.mean_interval``."""
+        """Returns the mean of per-problem values and its ``statistics.mean_interval``."""
         interval = mean_interval(values)
         return cls(interval.value, interval.low, interval.high, tuple(values))
 
@@ -30,4 +31,5 @@ class Measure:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Measure:
+        """Reads what JSON keeps of one."""
         return cls(values["value"], values["low"], values["high"], tuple(values["by_problem"]))

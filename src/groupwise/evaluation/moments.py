@@ -1,4 +1,4 @@
-"""The names under which a run's evaluations of policies are kept: those of stages, and one for its beginning."""
+"""This module names a run's evaluations of policies: those of stages, and one for its beginning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ BEFORE = "before "
 
 
 def before(stage: str) -> str:
-    """The name of what is known of the model that a stage begins with."""
+    """Returns the name of what is known of the model that a stage begins with."""
     return f"{BEFORE}{stage}"
 
 

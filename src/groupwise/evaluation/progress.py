@@ -1,4 +1,4 @@
-"""How far an evaluation is."""
+"""This module says how far an evaluation is."""
 
 from __future__ import annotations
 

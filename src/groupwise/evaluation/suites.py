@@ -42,7 +42,7 @@ class SuiteResults:
         return found if all(found.values()) else {}
 
     def pooled(self, names: Sequence[str]) -> tuple[Measure, ...]:
-        """Greedy accuracy of each model on all problems of several benchmarks together."""
+        """Returns greedy accuracy of each model on all problems of several benchmarks together."""
         together = [self.benchmarks[name] for name in names]
         return tuple(
             Measure.of([value for done in together for value in done[place].greedy.by_problem])
@@ -50,20 +50,20 @@ class SuiteResults:
         )
 
     def pooled_difference(self, names: Sequence[str]) -> Interval | None:
-        """That of ``pooled``, paired problem by problem; None of one model."""
+        """Returns the difference of ``pooled``, paired problem by problem; None of one model."""
         measures = self.pooled(names)
         return paired_difference(*(each.by_problem for each in measures)) if len(measures) == 2 else None
 
     def clean(self, name: str) -> tuple[Measure, ...]:
-        """Greedy accuracy of each model on the problems that the training data do not hold; empty where they hold none
-        or all."""
+        """Returns greedy accuracy of each model on the problems that the training data do not hold; empty where they
+        hold none or all."""
         bad, done = self.contaminated.get(name, frozenset()), self.benchmarks[name]
         rows = [row for row, id in enumerate(done[0].ids) if id not in bad]
         return tuple(each.greedy.at(rows) for each in done) if 0 < len(rows) < len(done[0].ids) else ()
 
     @property
     def sentence(self) -> str:
-        """What became of either domain, from the intervals alone; empty without two models and two domains."""
+        """Says what became of either domain, from the intervals alone; empty without two models and two domains."""
         said = []
         for domain, names in self.domains.items():
             if (change := self.pooled_difference(names)) is not None:

@@ -34,7 +34,7 @@ def voting_judge(task: Task, correct_at: float | None = None) -> Judge:
 
 
 def can_vote(judge: Judge) -> bool:
-    """Whether it knows which answers are the same, so that there is a maj@k."""
+    """Says whether it knows which answers are the same, so that there is a maj@k."""
     return isinstance(unwrap(judge.reward), Votes)
 
 

@@ -1,4 +1,4 @@
-"""Given numbers: groups of responses, and the signals that a method makes of them."""
+"""This module holds given numbers: groups of responses, and the signals that a method makes of them."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ class Response:
 
     @property
     def sampled(self) -> Sequence[bool]:
+        """Says of each token whether the policy sampled it."""
         return [True] * len(self.logprobs) if self.mask is None else self.mask
 
 
@@ -76,7 +77,8 @@ class Case:
     """Whose verdict counts, of ``Response.parts``; empty: the first of them, or the one reward where there are none."""
 
     def verdict(self, response: Response) -> bool | None:
-        """Whether it is right: as it is said, else where the judge's own reward is at least 1; None: not scored."""
+        """Says whether it is right: as it is said, else where the judge's own reward is at least 1; None: not
+        scored."""
         if response.judged:
             return response.correct
         value = response.reward if response.scored else None
@@ -86,7 +88,7 @@ class Case:
 
     @property
     def has_step_scores(self) -> bool:
-        """Whether any response is scored at more than one token."""
+        """Says whether any response is scored at more than one token."""
         scored = (one.step_rewards if one.placed is None else one.placed for _, one in self.rows())
         return any(len(places or ()) > 1 for places in scored)
 

@@ -51,7 +51,7 @@ def coincidences(algorithm: Algorithm, updates: int, others: Mapping[str, Algori
 
 
 def itself(other: Algorithm, algorithm: Algorithm) -> bool:
-    """Whether they are the same but for how they sample and how much of a penalty they have."""
+    """Says whether they are the same but for how they sample and how much of a penalty they have."""
     return replace(other, source=algorithm.source, kl=algorithm.kl) == algorithm
 
 

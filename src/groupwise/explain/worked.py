@@ -68,7 +68,7 @@ def scenario(answers: Sequence[tuple[bool, int, bool]], algorithm: Algorithm) ->
 
 
 def alone(algorithm: Algorithm) -> bool:
-    """Whether every prompt has one completion only."""
+    """Says whether every prompt has one completion only."""
     source = algorithm.source
     several = source.sampled_by() == "another" or source.labels_steps()
     return not several and source.completions_per_prompt() == 1

@@ -76,7 +76,7 @@ def config_of(file: GgufFile) -> Any:
         "vocab_size": int(rows),
         "hidden_size": width,
         "intermediate_size": file.count("feed_forward_length"),
-        "num_hidden_layers": file.count("block_count"),
+        "num_hidden_layers": _blocks(file),
         "num_attention_heads": heads,
         "num_key_value_heads": file.count("attention.head_count_kv", heads),
         "head_dim": file.count("attention.key_length", file.of_model("rope.dimension_count", width // heads)),
@@ -87,6 +87,15 @@ def config_of(file: GgufFile) -> Any:
         **{name: None if value is None else int(value) for name, value in ids.items()},
     }
     return getattr(transformers, family.config)(**{**said, **family.own(file)})
+
+
+def _blocks(file: GgufFile) -> int:
+    """Returns how many there are. Raises UserError where the last one has no tensors: a model of so many would be made
+    to compare it with the file."""
+    blocks = file.count("block_count")
+    if not any(name.startswith(f"blk.{blocks - 1}.") for name in file.shapes):
+        raise UserError(f"{file.path}: says {blocks:,} blocks, and the last has no tensor; fetch it again")
+    return blocks
 
 
 def family_of(file: GgufFile) -> Family:

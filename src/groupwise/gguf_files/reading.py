@@ -58,6 +58,8 @@ class GgufFile:
                 f"{self.path}: {self.architecture}.{name} is {str(found)[:60]}; expected one number, the same in all "
                 "layers"
             )
+        if not 0 < found < float("inf"):
+            raise UserError(f"{self.path}: {self.architecture}.{name} is {found}; expected a finite number above 0")
         return float(str(numpy.float32(found))) if isinstance(found, float) else found
 
     def count(self, name: str, default: int | None = None) -> int:

@@ -27,7 +27,7 @@ TOGETHER = 64  # rollouts whose log-probabilities are asked for at once
 
 @register_model("groupwise")
 class GroupwiseLM(LM):  # type: ignore[misc]  # lm-eval has no types
-    """An engine and a learner on one model directory or hub name."""
+    """This model for lm-eval is an engine and a learner on one model directory or hub name."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class GroupwiseLM(LM):  # type: ignore[misc]  # lm-eval has no types
 
     @property
     def tokenizer_name(self) -> str:
+        """Returns the tokenizer's name, by which lm-eval tells chat templates apart."""
         return str(self.source).replace("/", "__")
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
@@ -90,7 +91,8 @@ class GroupwiseLM(LM):  # type: ignore[misc]  # lm-eval has no types
         )
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log-probability of each continuation behind its context, and whether greedy decoding would write it."""
+        """Returns the log-probability of each continuation behind its context, and whether greedy decoding would write
+        it."""
         room = self.learner.context_tokens
         pairs = [pair(self.tokenizer, self._first(), *request.args) for request in requests]
         rollouts = [
@@ -102,7 +104,7 @@ class GroupwiseLM(LM):  # type: ignore[misc]  # lm-eval has no types
         return list(zip(totals, greedy, strict=True))
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Log-probability of each text from its first token on, in windows that fill the context."""
+        """Returns the log-probability of each text from its first token on, in windows that fill the context."""
         found, owners = [], []
         for number, request in enumerate(requests):
             ids = tuple(self.tokenizer.encode(request.args[0], add_special_tokens=False))
@@ -115,7 +117,7 @@ class GroupwiseLM(LM):  # type: ignore[misc]  # lm-eval has no types
         return sums
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """What the engine writes behind each context, up to the first of its stop texts, which is left out."""
+        """Returns what the engine writes behind each context, up to the first of its stop texts, which is left out."""
         from groupwise.sources.rollouts import drawn
         from groupwise.tasks.task import Task
 
@@ -154,7 +156,7 @@ class GroupwiseLM(LM):  # type: ignore[misc]  # lm-eval has no types
         return found
 
     def _greedy(self, rollouts: Sequence[Rollout]) -> list[bool]:
-        """Whether the engine's greedy completion of each prompt begins with the rollout's tokens."""
+        """Says whether the engine's greedy completion of each prompt begins with the rollout's tokens."""
         from groupwise.types import Sampling
 
         most = max((len(each.tokens) for each in rollouts), default=1)

@@ -1,4 +1,4 @@
-"""Texts as pairs of what is read and what is predicted, as lm-eval defines them."""
+"""This module makes texts pairs of what is read and what is predicted, as lm-eval defines them."""
 
 from __future__ import annotations
 

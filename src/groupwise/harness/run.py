@@ -1,4 +1,5 @@
-"""Runs tasks of lm-eval on a model of ours, and keeps what each item was worth: intervals and paired differences."""
+"""This module runs tasks of lm-eval on a model of ours, and keeps what each item was worth: intervals and paired
+differences."""
 
 from __future__ import annotations
 

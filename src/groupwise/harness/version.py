@@ -1,4 +1,5 @@
-"""Which lm-eval is installed. Some installers go back to one from years ago without a word: that is refused."""
+"""This module says which lm-eval is installed. Some installers go back to one from years ago without a word: that is
+refused."""
 
 from __future__ import annotations
 

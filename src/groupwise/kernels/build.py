@@ -6,6 +6,7 @@ Plain C functions by ctypes: no headers of Python or torch, so that a compiler i
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import os
@@ -15,12 +16,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-pthread")
 COMPILERS = ("c++", "g++", "clang++")
 SECONDS = 900.0  # that a compiler may take, where a busy machine lets it
+LOOKS_EVERY = 0.1
 
 HERE = Path(__file__).parent
 
@@ -39,14 +43,41 @@ def library(name: str) -> ctypes.CDLL | str:
     try:
         compiler = shlex.split(named)
         begins = cache_directory() / f"{name}-{fingerprint(compiler)}"
-        place = next(filter(whole, sorted(begins.parent.glob(f"{begins.name}-*.so"))), None)
-        if place is None:
-            print(f"groupwise: compiling {name} for this processor, once: some seconds", file=sys.stderr, flush=True)
-            place = compile_to(begins, HERE / f"{name}.cpp", compiler)
-        return ctypes.CDLL(str(place))
+        return ctypes.CDLL(str(compiled(begins) or _compile_alone(begins, name, compiler)))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
         return f"{named} could not make {name}: {(said.strip().splitlines() or ['no word why'])[0]}"
+
+
+def compiled(begins: Path) -> Path | None:
+    """Returns the library whose name begins so, where a whole one is there."""
+    return next(filter(whole, sorted(begins.parent.glob(f"{begins.name}-*.so"))), None)
+
+
+def _compile_alone(begins: Path, name: str, compiler: Sequence[str]) -> Path:
+    source = HERE / f"{name}.cpp"
+    with alone(source, lambda: compiled(begins) is not None):
+        if place := compiled(begins):
+            return place
+        print(f"groupwise: compiling {name} for this processor, once: some seconds", file=sys.stderr, flush=True)
+        return compile_to(begins, source, compiler)
+
+
+@contextmanager
+def alone(source: Path, done: Callable[[], bool]) -> Iterator[None]:
+    """Holds a source, so that of processes that begin together one compiles it and the others wait for that one: until
+    it is ``done``, or for as long as a compiler may take."""
+    until = time.monotonic() + SECONDS
+    with source.open("rb") as held:
+        while not done() and time.monotonic() < until:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(LOOKS_EVERY)
+            except OSError:  # a file system without locks
+                break
+        yield
 
 
 def compile_to(begins: Path, source: Path, compiler: Sequence[str]) -> Path:

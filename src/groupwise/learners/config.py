@@ -90,4 +90,5 @@ class FSDP(LearnerOptions):
     def _opened(self, kind: str, directory: Path | str, *others: Any, note: Callable[[str], None]) -> ShardedLearner:
         from groupwise.learners.sharded import open_sharded
 
-        return open_sharded(self, kind, directory, *others, note=note)
+        numbers = self.processes, self.context, self.timeout_seconds
+        return open_sharded(self, *numbers, kind, directory, *others, note=note)

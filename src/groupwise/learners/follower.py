@@ -7,22 +7,26 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from groupwise.learners.launch import PARENT
+from groupwise.learners.options import LearnerOptions
 
-if TYPE_CHECKING:
-    from groupwise.learners.config import FSDP
+LARGEST_KEPT = 16 << 20
+"""Bytes. Whole blocks come and go, each a little larger than the hole that the one before has left."""
 
 
-def opened(kind: str, options: FSDP, directory: str, *others: Any) -> Any:
-    """Opens one process's part of a learner, of the kind ``policy`` or ``scorer``."""
+def opened(kind: str, options: LearnerOptions, context: int, directory: str, *others: Any) -> Any:
+    """Opens one process's part of a learner, of the kind ``policy`` or ``scorer``. ``context``: so many processes
+    compute a micro-batch together."""
+    from groupwise.kernels.malloc import share_freed_memory
     from groupwise.learners.device import pick_device
     from groupwise.learners.local import LocalLearner
     from groupwise.learners.scorer import ScorerLearner
     from groupwise.learners.sharding import Sharded
 
-    placement = Sharded(pick_device(options.device), options.context)
+    share_freed_memory(LARGEST_KEPT)
+    placement = Sharded(pick_device(options.device), context)
     kinds: dict[str, Any] = {"policy": LocalLearner, "scorer": ScorerLearner}
     return kinds[kind](options, directory, *others, placement=placement)
 
@@ -64,7 +68,7 @@ def tallies_of(learner: Any, batch: Any, algorithm: Any, on_rows: Callable[[int]
     return found if learner.placement.leads else []
 
 
-def alone(options: FSDP, processes: int, cores: int) -> FSDP:
+def alone(options: LearnerOptions, processes: int, cores: int) -> LearnerOptions:
     """The options of one process's part: as many threads as are its share."""
     return replace(options, threads=options.threads or max(1, cores // processes))
 

@@ -85,10 +85,8 @@ class PackedBackbone(Backbone):
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, again: Again | None = None) -> Tensor:
             scale, cap = blueprint.attention_scale, blueprint.attention_cap
-            window = blueprint.layers[layer].window
-            sinks: Tensor | None = blueprint.layers[layer].sinks
-            if context is not None and sinks is not None:
-                sinks = sinks[context.own(len(sinks))]
+            window, every = blueprint.layers[layer].window, blueprint.layers[layer].sinks
+            sinks = every if every is None or context is None else every[context.own(len(every))]
             return packed_attention(q, k, v, packing, scale, cap, window, again, trunk.pool, sinks)
 
         if context is None:

@@ -130,6 +130,8 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, mapped: bool, **
         if not Path(name).exists():
             refuse_fetched(name, how)
         _refuse_quantised(source, AutoConfig.from_pretrained(name, **how))
+        if dtype == "float64":
+            options |= {"experts_implementation": "eager"}  # transformers' other ways with experts take no doubles
         stored = narrower_dtype(Path(name), dtype) if mapped else ""
         for each in filter(None, (stored, dtype)):
             model, report = kind.from_pretrained(

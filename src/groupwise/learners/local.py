@@ -65,9 +65,8 @@ class LocalLearner:
         trained = self._adapters.trained if self._adapters else plain
         self.pool = TileThreads(config.threads or 1)
         balance = balance_of(trained, note, placement)
-        if in_parts:
-            placement.place(self.model, config.dtype)
         where = placement if in_parts else ONE_PROCESS
+        where.place(self.model, config.dtype)
         self._policy = LanguageModel(trained, config.checkpointing, self.pool, where, balance)
         placement.check(self._policy.backbone)
         self._reference: LanguageModel | PastPolicy | None = None

@@ -55,14 +55,69 @@ def _write(adapter: Path, base: str, how: Mapping[str, Any], kept: Path) -> None
         from peft import PeftModel
     except ImportError as error:
         raise UserError(f"{adapter}: an adapter needs peft; pip install 'groupwise[lora]'") from error
+    _refuse_kind(adapter)
     with one_line(f"{adapter}: the adapter can't be put into {base}"):
         if not Path(base).exists():
             refuse_fetched(base, how)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True, **how)
+        tied = _untied(model)
         with_adapter: Any = PeftModel.from_pretrained(model, str(adapter))
+        _refuse_lost(adapter, base, with_adapter)
         own = (adapter / "tokenizer_config.json").is_file()
         tokenizer = AutoTokenizer.from_pretrained(str(adapter) if own else base, **how)
         merged = with_adapter.merge_and_unload()
+        if tied:
+            _tie(merged)
     with complete_directory(kept) as partial:
         merged.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
+
+
+def _refuse_kind(adapter: Path) -> None:
+    """Raises UserError for an adapter that adds no weights, and for one of a model that says nothing of next tokens."""
+    from peft import PEFT_TYPE_TO_TUNER_MAPPING
+
+    config = json.loads((adapter / CONFIG).read_text(encoding="utf-8"))
+    kind, task = config.get("peft_type"), config.get("task_type")
+    known = {str(getattr(name, "value", name)): tuner for name, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
+    if not hasattr(known.get(str(kind)), "merge_and_unload"):
+        raise UserError(f"{adapter}: an adapter of kind {kind}, which can't be put into weights; expected such as LORA")
+    if task not in (None, "CAUSAL_LM"):
+        raise UserError(f"{adapter}: an adapter of a model for {task}; expected one for CAUSAL_LM")
+
+
+def _refuse_lost(adapter: Path, base: str, with_adapter: Any) -> None:
+    """Compares the low-rank matrices that are there with those that the model has. Raises UserError where they are
+    others: peft leaves out what it has no place for, and gives what is missing no effect."""
+    from peft.utils import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(adapter / WEIGHTS, framework="pt") as file:
+        given = {name for name in file.keys() if ".lora_" in name}  # noqa: SIM118
+    expected = {name for name in get_peft_model_state_dict(with_adapter) if ".lora_" in name}
+    for names, words in ((given - expected, "has no place for"), (expected - given, "needs")):
+        if names:
+            raise UserError(
+                f"{adapter}: {base} {words} {min(names)} and {len(names) - 1} others of its adapter's matrices; "
+                "expected the model that it was trained on, with its own adapter_config.json"
+            )
+
+
+def _untied(model: Any) -> bool:
+    """Gives a head that is the embedding a matrix of its own, since an adapter is of one of them; whether it was."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or head.weight is not embedding.weight:
+        return False
+    head.weight = type(head.weight)(head.weight.detach().clone())
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False
+    return True
+
+
+def _tie(model: Any) -> None:
+    """Makes a head that is still the same as the embedding one matrix with it."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head.weight.equal(embedding.weight):
+        head.weight = embedding.weight
+        for config in (model.config, model.config.get_text_config()):
+            config.tie_word_embeddings = True

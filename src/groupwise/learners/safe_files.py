@@ -72,5 +72,6 @@ def one_line(what: str, hint: str = "") -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # tokenizers and huggingface_hub raise kinds of their own, down to plain Exception
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first, *others = str(error).strip().splitlines() or [type(error).__name__]
+        reason = f"{first} {others[0].strip()}" if first.endswith(":") and others else first
         raise UserError(f"{what}: {reason}{hint}") from error

@@ -163,10 +163,9 @@ class ScorerLearner:
 
     def _trial(self, threads: int) -> None:
         """A small train step that leaves nothing behind."""
-        pool, vocabulary = TileThreads(threads), self.model.config.get_text_config().vocab_size
+        pool, size = TileThreads(threads), (self.model.config.get_text_config().vocab_size, self.context_tokens)
         backbone = self._backbone.shallow(pool)
-        rollouts = trial_rollouts(backbone.parameters, vocabulary, self.context_tokens)
-        micro_batch = MicroBatch.of(rollouts, self.device, after=True)
+        micro_batch = MicroBatch.of(trial_rollouts(backbone.parameters, *size), self.device, after=True)
         with pool.inside(backbone.tiled):
             scores_of(backbone(micro_batch), self.model.score.weight).sum().backward()
         for parameter in self.model.parameters():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,12 @@ from groupwise.learners.dry_step import LocalMemory
 from groupwise.learners.fingerprint import different, model_fingerprint
 from groupwise.learners.follower import alone, opened, tallies_of
 from groupwise.learners.launch import started_by_torchrun
+from groupwise.learners.options import LearnerOptions
 from groupwise.learners.ranks import Ranks, ranks_of
 from groupwise.learning.tally import Tally
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Network
 from groupwise.types import Example, Rollout
-
-if TYPE_CHECKING:
-    from groupwise.learners.config import FSDP
 
 _numbers = count()
 
@@ -37,14 +35,15 @@ class ShardedLearner:
         self,
         ranks: Ranks,
         kind: str,
-        options: FSDP,
+        options: LearnerOptions,
+        context: int,
         directory: Path | str,
         *others: Any,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._ranks, self._number, self._closed = ranks, next(_numbers), False
         ranks.users += 1
-        alike = kind, options, str(directory), *others
+        alike = kind, options, context, str(directory), *others
         try:
             self._compare_models(str(directory))
             self._part = ranks.call(lambda: opened(*alike, note), self._number, "open", (*alike, _silent))[0]
@@ -228,7 +227,10 @@ def bare(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
 
 
 def open_sharded(
-    options: FSDP,
+    options: LearnerOptions,
+    processes: int,
+    context: int,
+    timeout_seconds: float,
     kind: str,
     directory: Path | str,
     *others: Any,
@@ -239,7 +241,6 @@ def open_sharded(
     if options.optimizer_bits == 8:
         raise UserError("learner.optimizer_bits 8: its blocks of 256 do not divide among processes; expected 32")
     given = int(os.environ["WORLD_SIZE"]) if started_by_torchrun() else 0
-    processes, context = options.processes, options.context
     if processes and given and processes != given:
         raise UserError(f"learner.processes {processes}: torchrun started {given}; expected the same, or 0")
     count = processes or given or torch.cuda.device_count() or 2
@@ -249,7 +250,7 @@ def open_sharded(
             f"into such groups; expected one of {', '.join(str(n) for n in range(1, count + 1) if not count % n)}"
         )
     alike = alone(options, count, cores())
-    return ShardedLearner(ranks_of(count, options.timeout_seconds), kind, alike, directory, *others, note=note)
+    return ShardedLearner(ranks_of(count, timeout_seconds), kind, alike, context, directory, *others, note=note)
 
 
 def cores() -> int:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,38 +28,77 @@ def steps_of(ledger: Path, stage: str | None = None, first: int = 0, last: int |
     }
     kept = {place: path for place, path in found.items() if first <= place[1] and (last is None or place[1] <= last)}
     if not kept:
-        known = sorted({path.parent.name for path in ledger.glob("*/*.parquet")})
-        there = f"there are stages {', '.join(known)}" if known else "stages that only imitate draw no rollouts"
-        raise UserError(f"{ledger}: no step that was asked for is kept; {there}")
+        raise UserError(f"{ledger}: no step that was asked for is kept; {_there(ledger)}")
+    return kept
+
+
+def _there(ledger: Path) -> str:
+    """Says which steps of which stages a ledger has."""
+    steps: dict[str, list[int]] = {}
+    for path in sorted(ledger.glob("*/*.parquet")):
+        if path.stem.isdecimal():
+            steps.setdefault(path.parent.name, []).append(int(path.stem))
+    if not steps:
+        return "there is none; stages that only imitate draw no rollouts"
+    return "there are steps " + ", ".join(f"{min(own)} to {max(own)} of {stage}" for stage, own in steps.items())
+
+
+def without_damaged(files: Mapping[Step, Path]) -> dict[Step, Path]:
+    """Returns the files whose end, where parquet says what is in one, can be read: a kill, a full disk or a copy that
+    was cut leaves others. Raises UserError where none is left."""
+    import pyarrow.parquet as pq
+
+    kept = {}
+    for place, path in files.items():
+        with suppress(OSError, ValueError):
+            pq.read_metadata(path)
+            kept[place] = path
+    if not kept:
+        raise UserError(f"{next(iter(files.values()))}: is damaged, and so is every step that was asked for")
     return kept
 
 
 def export_ledger(files: Mapping[Step, Path], path: Path) -> int:
     """Writes the rollouts of these steps to ``path`` in the form that its ending names, and returns how many.
 
-    Raises UserError for another ending.
+    Raises UserError for another ending, and for a file that is damaged in its middle.
     """
     form = path.suffix.removeprefix(".")
     if form not in FORMS:
         raise UserError(f"{path}: ends in none of {', '.join('.' + each for each in FORMS)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{path.name}")
-    if form == "parquet":
-        count = _parquet(list(files.values()), partial)
-    else:
-        write: Callable[[Iterator[dict[str, Any]], IO[str]], int] = _jsonl if form == "jsonl" else _csv
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            count = write(_rows(files.values()), file)
-    partial.replace(path)
+    try:
+        count = _written(files, partial, form)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return count
+
+
+def _written(files: Mapping[Step, Path], partial: Path, form: str) -> int:
+    if form == "parquet":
+        return _parquet(list(files.values()), partial)
+    write: Callable[[Iterator[dict[str, Any]], IO[str]], int] = _jsonl if form == "jsonl" else _csv
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        return write(_rows(files.values()), file)
+
+
+def _table(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except (OSError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise UserError(f"{path}: is damaged, so it cannot be exported; --steps leaves it out ({words})") from None
 
 
 def _rows(paths: Any) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     for path in paths:
-        table = pq.read_table(path)
+        table = _table(path)
         maps = [field.name for field in table.schema if pa.types.is_map(field.type)]
         for row in table.to_pylist():
             yield row | {name: None if row[name] is None else dict(row[name]) for name in maps}
@@ -73,7 +113,7 @@ def _jsonl(rows: Iterator[dict[str, Any]], file: IO[str]) -> int:
 
 
 def _csv(rows: Iterator[dict[str, Any]], file: IO[str]) -> int:
-    """Without the columns that have a value a token; mappings as JSON."""
+    """Writes all but the columns that have a value a token; mappings as JSON."""
     writer, count = csv.writer(file), 0
     for row in rows:
         kept = {name: value for name, value in row.items() if not isinstance(value, list)}
@@ -95,7 +135,7 @@ _BY_TOKEN = frozenset(
 
 
 def _cell(value: Any) -> Any:
-    """As a spreadsheet takes it for text or a number, never for a formula."""
+    """Returns a value as a spreadsheet takes it for text or a number, never for a formula."""
     if isinstance(value, Mapping):
         return json.dumps(_finite(value), ensure_ascii=False)
     if isinstance(value, str) and value.startswith(FORMULA):
@@ -115,7 +155,7 @@ def _parquet(paths: Sequence[Path], target: Path) -> int:
     count = 0
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for path in paths:
-            table = pq.read_table(path)
+            table = _table(path)
             missing = [field for field in schema if field.name not in table.column_names]
             for field in missing:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
@@ -125,7 +165,7 @@ def _parquet(paths: Sequence[Path], target: Path) -> int:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinities."""
+    """Returns None for the infinities, which JSON does not have."""
     if isinstance(value, Mapping):
         return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, list):

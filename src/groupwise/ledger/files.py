@@ -24,6 +24,7 @@ class Ledger:
         self.directory = directory
 
     def path(self, stage: str, step: int) -> Path:
+        """Returns where the rollouts of a step lie."""
         return self.directory / stage / f"{step:06d}.parquet"
 
     def write(self, stage: str, record: StepRecord, weights: Mapping[str, float] | None = None) -> Path:

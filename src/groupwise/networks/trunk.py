@@ -111,7 +111,7 @@ class Trunk:
 
     def _feed_forward(self, layer: LayerParts, x: Tensor) -> Tensor:
         if layer.mixture is not None:
-            return mixed(layer.mixture, x, self._active)
+            return mixed(layer.mixture, x, self.blueprint.activation)
         made = linears(layer.gate_up, x)
         assert layer.down is not None
         if layer.gate is None:

@@ -26,13 +26,14 @@ class Part:
 
     @property
     def is_sampled(self) -> bool:
+        """Says whether the model said it."""
         return self.end > 0
 
 
 def conversation(
     messages: Sequence[Mapping[str, Any]], mask: Sequence[bool], turns: Sequence[int]
 ) -> tuple[list[Part], list[Part]]:
-    """What was said before the model's first turn, and from there on.
+    """Returns what was said before the model's first turn, and from there on.
 
     ``messages`` may begin with those before it; ``turns`` are the places of each turn's last token, among ``mask``.
     """

@@ -1,4 +1,4 @@
-"""Counted nouns, in one place: 1 step, 2 steps, 1,000 steps. Imports nothing."""
+"""This module counts nouns, in one place: 1 step, 2 steps, 1,000 steps. It imports nothing."""
 
 from __future__ import annotations
 

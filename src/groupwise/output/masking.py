@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 MASK = "***"
 SHORTEST = 10
@@ -59,15 +60,16 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def names_secret(name: str) -> bool:
-    """Whether a field of that name holds a secret."""
+    """Says whether a field of that name holds a secret."""
     return _SECRET_FIELD.fullmatch(name) is not None
 
 
 def _of_environment() -> set[str]:
-    found = {value.strip() for name, value in os.environ.items() if _is_secret(name)}
+    found = {os.environ.get(name, "").strip() for name in os.environ if _is_secret(name)}
     return {value for value in found if len(value) >= SHORTEST and not value.isspace()}
 
 
+@lru_cache(maxsize=4096)
 def _is_secret(name: str) -> bool:
     words = name.upper().split("_")
     return words[-1] not in _PLACES and not _SECRET_WORDS.isdisjoint(words)

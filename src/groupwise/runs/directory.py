@@ -106,7 +106,7 @@ class RunDirectory:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise UserError(f"{self.record}: holds no run's record; bring it back, or choose another --out")
+            raise UserError(f"{self.record}: holds no run's record; bring it back, or choose another directory")
         return found
 
     def lasting_record(self) -> dict[str, Any]:

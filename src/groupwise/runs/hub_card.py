@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,10 @@ def _base(model: Path) -> str:
 
 def _of_run(model: Path) -> dict[str, Any]:
     """Returns what the run that left the model has found of it; empty where the model does not lie in a run."""
-    models = _json(model.resolve().parents[1] / "evaluation.json").get("models") or ()
-    return next((each["evaluation"] for each in models if each.get("stage") == model.resolve().name), {})
+    path = model.resolve().parents[1] / "evaluation.json"
+    models = _json(path).get("models") or ()
+    own = (each for each in models if isinstance(each, dict) and each.get("stage") == model.resolve().name)
+    return _whole(next((each.get("evaluation") for each in own), {}), path)
 
 
 def _of_file(path: Path) -> dict[str, Any]:
@@ -69,7 +72,21 @@ def _of_file(path: Path) -> dict[str, Any]:
     found = models[0].get("evaluation", models[0]) if isinstance(models, list) and models else found
     if not isinstance(found.get("pass_at_1"), Mapping):
         raise UserError(f"{path}: holds no evaluation; expected what groupwise evaluate MODEL --json FILE wrote")
-    return dict(found)
+    return _whole(dict(found), path)
+
+
+def _whole(found: Any, path: Path) -> dict[str, Any]:
+    """Returns an evaluation whose every measure can be shown, or an empty one. Raises UserError for another."""
+    try:
+        known = dict(found)
+        if known and not all(map(isfinite, (part for _, *parts, _ in _measures(known) for part in parts))):
+            raise ValueError("a measure is no finite number")
+        return known
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: holds an evaluation that is not whole ({error}); --evaluation FILE names another, as groupwise "
+            "evaluate MODEL --json FILE writes it"
+        ) from None
 
 
 def _result(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,5 +128,5 @@ def _json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
+        raise UserError(f"{path}: cannot be read as JSON ({error}); --evaluation FILE names another") from error
     return found if isinstance(found, dict) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -96,6 +97,7 @@ def _group(renderer: Renderer, example: Example, first: int, tokens: list[int]) 
 class _File:
     """Rows that share a weight, and how far they were read."""
 
+    name: str
     start: int
     rows: int
     weight: float
@@ -118,7 +120,7 @@ class _Reader:
         rows, start = rows_of(self.context), 0
         self.files = []
         for share in self.context.task.shares or (Share("", len(rows)),):
-            self.files.append(_File(start, share.rows, share.weight))
+            self.files.append(_File(share.name or self.context.task.name, start, share.rows, share.weight))
             start += share.rows
         saved: Any = self.position_before
         for file, (begun, tokens) in zip(self.files, saved.get("files", ()), strict=False):
@@ -160,17 +162,19 @@ class _Reader:
         return example, first, tokens
 
     def _open(self) -> None:
-        """Has a document with tokens left under way. Raises UserError where every one is empty."""
-        empty = 0
+        """Has a document with tokens left under way. Raises UserError where a file's turn comes and each of its
+        documents is empty."""
+        empty: Counter[int] = Counter()
         while self.document is None or self.place >= len(self.document[1]):
             self.file, self.place = self._next_file(), 0
             file = self.files[self.file]
             self.document = self._read(self.file, file.begun)
             file.begun += 1
             if len(self.document[1]) < 2:  # EOS alone
-                self.place, empty = len(self.document[1]), empty + 1
-                if empty > 2 * sum(file.rows for file in self.files):
-                    raise UserError(f"{self.context.name}: every document of {self.context.task.name} is empty")
+                self.place = len(self.document[1])
+                empty[self.file] += 1
+                if empty[self.file] > 2 * file.rows:
+                    raise UserError(f"{self.context.name}: every document of {file.name} is empty")
 
     def _next_file(self) -> int:
         """Returns the one that is furthest behind its share of the tokens."""

@@ -35,8 +35,8 @@ SLACK_BYTES = 64 << 20
 
 @contextmanager
 def complete_directory(final: Path) -> Iterator[Path]:
-    """A fresh directory to write into that takes the name ``final`` only when everything in it is on the disk, with a
-    manifest of it. Until then ``final`` is what it was.
+    """Gives a fresh directory to write into that takes the name ``final`` only when everything in it is on the disk,
+    with a manifest of it. Until then ``final`` is what it was.
 
     Raises UserError where the disk is full; what was written is removed then.
     """
@@ -113,6 +113,7 @@ def open_new(path: Path) -> BinaryIO:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes a value as JSON, at once or not at all."""
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -23,7 +23,7 @@ FILES: dict[Kind, str] = {"models": "config.json", "datasets": "README.md"}
 
 @cache
 def answers(name: str, kind: Kind) -> bool:
-    """Whether the hub says that it has ``name``; False: it can't be reached, and what was fetched earlier is here.
+    """Says whether the hub says that it has ``name``; False: it can't be reached, and what was fetched earlier is here.
 
     Says on standard error that it is being asked. Raises UserError where there is no such name, and where it can't be
     reached and nothing is here.
@@ -74,7 +74,7 @@ def unreachable() -> Iterator[None]:
 
 
 def _is_kept(name: str, kind: Kind) -> bool:
-    """Whether some of it was fetched earlier; a data set may stand ready to read, without its files."""
+    """Says whether some of it was fetched earlier; a data set may stand ready to read, without its files."""
     from huggingface_hub import try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(name, FILES[kind], repo_type=kind.removesuffix("s")), str):

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file, in order; none where there is no file."""
+    """Returns the rows of a file, in order; none where there is no file."""
     if not path.exists():
         return []
     with path.open("rb") as file:
@@ -35,7 +35,7 @@ def unreadable(path: Path) -> int:
 
 
 def truncate_after(path: Path, stage: str, step: int) -> None:
-    """Cut the file before the first row of ``stage`` whose step is above ``step``, and with it all that came later.
+    """Cuts the file before the first row of ``stage`` whose step is above ``step``, and with it all that came later.
 
     Stages run one after another, so what stands behind that row is of a time that is about to be lived again. Lines
     that are no rows go, too. No file is no error.

@@ -10,7 +10,7 @@ ALIKE = 0.6
 
 
 def nearest_model(text: str) -> str:
-    """``; perhaps runs/quickstart/models/sft?`` for ``runs/quickstrat``; empty where nothing here is like it."""
+    """Writes ``; perhaps runs/quickstart/models/sft?`` for ``runs/quickstrat``; empty where nothing here is like it."""
     path = Path(text).expanduser()
     found = Path(path.anchor)
     for part in path.parts[1 if path.anchor else 0 :]:

@@ -283,7 +283,7 @@ def _datasets(source: str) -> Any:
         import datasets
     except ImportError as error:
         raise UserError(
-            f"{source}: no such file, and reading it as a dataset needs: pip install groupwise[hub]"
+            f"{source}: no such file, and reading it as a dataset needs: pip install 'groupwise[hub]'"
         ) from error
     return datasets
 

@@ -58,7 +58,7 @@ class Form:
         """The whole prompt, with so many worked examples (None: the form's own). Raises UserError for more than there
         are."""
         known, count = worked(self.kind), self.shots if shots is None else shots
-        if count > len(known):
+        if not 0 <= count <= len(known):
             raise UserError(f"--shots {count}: there are {counted(len(known), 'worked example')} of this form's kind")
         before = [f"{self._asked(shot.question)}{self._solved(shot)}{BETWEEN}" for shot in known[:count]]
         return "".join((*before, self._asked(question)))

@@ -1,129 +1,21 @@
-"""Benchmarks of the field by name, each a task of held-out questions; docs/benchmarks.md describes them."""
+"""This module makes a task of held-out questions of a benchmark; ``suite_table`` has the benchmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from groupwise.environments.turns import Turns
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
-from groupwise.tasks.files import read_rows
-from groupwise.tasks.golds import answer_of
 from groupwise.tasks.programs import ProgramTurns
 from groupwise.tasks.suite_prompts import Form, form_of
+from groupwise.tasks.suite_table import SUITES
 from groupwise.tasks.task import Task
-from groupwise.tasks.values import cell, nearest
+from groupwise.tasks.values import nearest
 from groupwise.types import Example
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A benchmark: where it lies, which columns ask and answer, and which reward says what is right."""
-
-    hub: str
-    """As ``read_rows`` takes it."""
-    files: tuple[str, ...]
-    """In a folder of data, the first that is there."""
-    question: tuple[str, ...]
-    """The column that asks, the first that a row has; all of them where ``joined``."""
-    answer: tuple[str, ...]
-    """The column that answers, the first that a row has; none: the row's tests do."""
-    joined: bool = False
-    """Whether all columns of the question are read, with a blank between."""
-    reward: str = "math"
-    form: Form | None = None
-    """How it is asked, whatever form the others are asked in."""
-    is_chinese: bool = False
-
-    def rows(self, name: str, data: str | None) -> list[Example]:
-        """Reads its questions. Raises UserError where they are not there, or a row lacks a column."""
-        return [self._example(name, *row) for row in read_rows(self._source(name, data))]
-
-    def _source(self, name: str, data: str | None) -> str:
-        if data is None:
-            return self.hub
-        if not Path(data).is_dir():
-            raise UserError(f"--data {data}: no such folder; expected one that holds {' or '.join(self.files)}")
-        found = next((path for file in self.files if (path := Path(data) / file).exists()), None)
-        if found is None:
-            raise UserError(
-                f"--data {data}: holds no {name}; expected {' or '.join(self.files)} in it, or no --data: the hub's"
-            )
-        return str(found)
-
-    def _example(self, name: str, id: str, row: Mapping[str, Any]) -> Example:
-        asked = " ".join(str(cell(id, row, column)).strip() for column in self.columns_of(id, row))
-        column = next((column for column in self.answer if row.get(column) is not None), None)
-        if self.answer and column is None:
-            raise UserError(f"{id}: no column {' or '.join(self.answer)}; {name} has its answers there")
-        answer = None if column is None else _final(answer_of(row[column], f"{id}: {column}"))
-        return Example(f"{name}/{id}", asked, answer=answer, columns=dict(row))
-
-    def columns_of(self, id: str, row: Mapping[str, Any]) -> list[str]:
-        """The columns of a row that ask its question. Raises UserError where it lacks one."""
-        lower = {column.lower(): column for column in row}
-        found = [lower[column] for column in self.question if column in lower]
-        if not found or (self.joined and len(found) < len(self.question)):
-            raise UserError(f"{id}: no column {' or '.join(self.question)}; seen: {', '.join(row)}")
-        return found if self.joined else found[:1]
-
-
-def _final(answer: str) -> str:
-    """What follows GSM8K's mark; of a whole number as a float the whole number; without ASDiv's unit in brackets."""
-    answer = answer.rpartition("####")[2].strip()
-    number, _, unit = answer.partition(" (")
-    answer = number if unit.endswith(")") and number.replace(".", "").isdigit() else answer
-    return answer[:-2] if answer.endswith(".0") and answer[:-2].lstrip("-").isdigit() else answer
-
 
 TEST_SECONDS = 30.0
 """Of one test: the reference program of a row of MBPP (amicable numbers below 9,999) takes more than five."""
-CODE = Form("{question}")
-TESTS = Form("{question}\n\nThe program has to pass these tests:\n\n{tests}\n")
-
-SUITES = {
-    "gsm8k": Suite("openai/gsm8k/main:test", ("gsm8k/test.jsonl",), ("question",), ("answer",)),
-    "math": Suite("nlile/hendrycks-MATH-benchmark:test", ("math/test.jsonl",), ("problem",), ("answer", "solution")),
-    "math500": Suite("HuggingFaceH4/MATH-500:test", ("math500/test.jsonl",), ("problem",), ("answer",)),
-    "cmath": Suite("weitianwen/cmath:test", ("cmath/test.jsonl",), ("question",), ("golden",), is_chinese=True),
-    "mgsm": Suite(
-        "juletxara/mgsm/zh:test",
-        ("mgsm/zh.jsonl", "mgsm/test.jsonl"),
-        ("question",),
-        ("answer_number", "answer"),
-        is_chinese=True,
-    ),
-    "svamp": Suite(
-        "ChilleD/SVAMP:test", ("svamp/SVAMP.json", "svamp/test.jsonl"), ("body", "question"), ("Answer",), joined=True
-    ),
-    "gsm_hard": Suite(
-        "reasoning-machines/gsm-hard:train", ("gsm_hard/test.jsonl", "gsm_hard/train.jsonl"), ("input",), ("target",)
-    ),
-    "asdiv": Suite(
-        "EleutherAI/asdiv:validation", ("asdiv/test.jsonl",), ("body", "question"), ("answer",), joined=True
-    ),
-    "aime": Suite("HuggingFaceH4/aime_2024:train", ("aime/test.jsonl",), ("problem", "question"), ("answer",)),
-    "humaneval": Suite(
-        "openai/openai_humaneval:test",
-        ("code/humaneval-python.jsonl", "humaneval/test.jsonl"),
-        ("prompt",),
-        (),
-        reward="code",
-        form=CODE,
-    ),
-    "mbpp": Suite(
-        "google-research-datasets/mbpp/full:test",
-        ("code/mbpp.jsonl", "mbpp/test.jsonl"),
-        ("text", "prompt"),
-        (),
-        reward="code",
-        form=TESTS,
-    ),
-}
-"""The benchmarks by name."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +56,10 @@ def suite_task(name: str, data: str | None = None, asking: Asking = Asking()) ->
 
 
 def _asked(row: Example, form: Form, shots: int | None) -> Example:
-    tests = row.columns.get("test_list")
-    text = form.write(str(row.prompt), shots)
-    return replace(row, prompt=text.replace("{tests}", "\n".join(map(str, tests))) if tests is not None else text)
+    tests = row.columns.get("test_list", ())
+    shown = tests if isinstance(tests, str) else "\n".join(map(str, tests))
+    form = replace(form, question=form.question.replace("{tests}", shown))  # before the question, which may have braces
+    return replace(row, prompt=form.write(str(row.prompt), shots))
 
 
 def _with_tools(task: Task, most: int) -> Task:

@@ -63,6 +63,7 @@ class Task:
     def __post_init__(self) -> None:
         """Puts the environment's score among the rewards. Raises UserError for what is no environment, and for rows
         that say nothing where there is none."""
+        refuse_turns(self.name, self.tools, self.turns)
         object.__setattr__(self, "tools", tuple(self.tools))
         speaks = self.environment is not None or bool(self.tools)
         for name in ("train", "held_out"):
@@ -114,6 +115,14 @@ class Task:
     def judges(self) -> tuple[Reward, ...]:
         """Returns all that an evaluation asks: the rewards, and those of the referee that are not among them."""
         return (*self.rewards, *(reward for reward in self.referee if equal_reward(reward, self.rewards) is None))
+
+
+def refuse_turns(name: str, tools: Any, turns: Any) -> None:
+    """Raises UserError for tools that are no list, and for a number of turns that is none."""
+    if isinstance(tools, str) or not isinstance(tools, Sequence):
+        raise UserError(f"task {name}: tools is {type(tools).__name__}; expected a list of functions")
+    if not isinstance(turns, Turns) and (not isinstance(turns, int) or isinstance(turns, bool) or turns < 1):
+        raise UserError(f"task {name}: turns is {turns!r}; expected a whole number, at least 1, or Turns(most=...)")
 
 
 def as_examples(rows: Sequence[Any], where: str, needs_prompt: bool = False) -> Sequence[Example]:

@@ -84,7 +84,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         _listening.discard(told.fileno())
         signal.set_wakeup_fd(listening)
         told.close()
-        watch.join()
+        watch.join(IDLE_SECONDS)
         heard.close()
         for number, handler in before.items():
             signal.signal(number, handler)

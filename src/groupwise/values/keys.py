@@ -1,4 +1,4 @@
-"""Short names for long rows of token ids."""
+"""This module makes short names for long rows of token ids."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ ENDINGS = ("/seconds", "/cached")
 
 
 def is_timed(name: str) -> bool:
-    """Whether a metric of that name is one of them."""
+    """Says whether a metric of that name is one of them."""
     return name.startswith(BEGINNINGS) or name.endswith(ENDINGS)
 
 

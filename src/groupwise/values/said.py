@@ -1,4 +1,4 @@
-"""What a description of a recipe leaves out."""
+"""This module says what a description of a recipe leaves out."""
 
 from collections.abc import Mapping
 from typing import Any

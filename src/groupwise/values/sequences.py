@@ -1,4 +1,4 @@
-"""Where the sequences of one episode begin, of which a network reads one at a time."""
+"""This module says where the sequences of one episode begin, of which a network reads one at a time."""
 
 from __future__ import annotations
 

@@ -17,17 +17,17 @@ LARGE, SMALL = 1e100, 1e-100
 
 
 def same(a: float, b: float) -> bool:
-    """Whether they differ by no more than rounding does."""
+    """Says whether they differ by no more than rounding does."""
     return math.isclose(a, b, rel_tol=TOLERANCE)
 
 
 def reaches(value: float, threshold: float) -> bool:
-    """Whether a value is at least the threshold, or below it by no more than rounding is."""
+    """Says whether a value is at least the threshold, or below it by no more than rounding is."""
     return value >= threshold or same(value, threshold)
 
 
 def differ(values: Iterable[float]) -> bool:
-    """Whether some of them differ by more than rounding does; of fewer than two none do."""
+    """Says whether some of them differ by more than rounding does; of fewer than two none do."""
     known = list(values)
     return len(known) > 1 and not same(min(known), max(known))
 

@@ -1,4 +1,4 @@
-"""Where training stands, as rewards are told."""
+"""This module says where training stands, as rewards are told."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from groupwise.config.describe import parts_that_differ
 from groupwise.view.about import headline
 from groupwise.view.index import LedgerIndex
+from groupwise.view.recipes import differing_parts
 from groupwise.view.run_files import RunFiles
 
 MOST_SHARED = 200
@@ -19,11 +19,10 @@ LONGEST_VALUE = 300
 
 def recipes_apart(first: RunFiles, second: RunFiles) -> list[dict[str, str]]:
     """Returns every place where the recipes differ, and what each has there."""
-    ours, theirs = (_by_stage(run.record().get("recipe") or {}) for run in (first, second))
+    ours, theirs = (run.record().get("recipe") or {} for run in (first, second))
     return [
         {"place": place, "first": _short(here), "second": _short(there)}
-        for place, here, there in parts_that_differ(ours, theirs)
-        if place != "name"
+        for place, here, there in differing_parts(ours, theirs, ("name",))
     ]
 
 
@@ -44,12 +43,6 @@ def compared(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
             last.setdefault(row["stage"], {}).update(numbers)
         found.append({"result": headline(run.evaluation()), "last": last})
     return found
-
-
-def _by_stage(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe with its stages by name, so that one that was added does not make all others differ."""
-    stages = recipe.get("stages") or ()
-    return {**recipe, "stages": {str(stage.get("name", at)): stage for at, stage in enumerate(stages)}}
 
 
 def _examples(index: LedgerIndex, stage: str) -> list[str]:

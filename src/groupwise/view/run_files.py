@@ -14,6 +14,7 @@ from typing import Any
 from groupwise.errors import UserError
 from groupwise.storage.clearing import LOCK, RECORD
 from groupwise.storage.json_rows import Row, read_rows
+from groupwise.view.whole import whole_evaluation, whole_record
 
 LOCKS = Path("/proc/locks")
 FRESH_SECONDS = 60.0
@@ -101,13 +102,12 @@ class RunFiles:
         """Returns run.json; empty while there is none. It is read again where it has changed."""
         stamp = _stamp(self.directory / RECORD)
         if stamp != self._record[0]:
-            self._record = (stamp, _json(self.directory / RECORD, {}))
+            self._record = (stamp, whole_record(_json(self.directory / RECORD)))
         return self._record[1]
 
     def evaluation(self) -> dict[str, Any]:
         """Returns evaluation.json; without models where there is none."""
-        found = _json(self.directory / "evaluation.json", {})
-        return {"models": [], "scorers": [], "texts": [], "comparison": None} | found
+        return whole_evaluation(_json(self.directory / "evaluation.json"))
 
     def alarms(self) -> list[Row]:
         """Returns what the doctor said."""
@@ -156,18 +156,21 @@ def open_runs(paths: Sequence[str | Path], are_over: bool = False) -> list[RunFi
     runs = []
     for path in map(Path, paths):
         if not path.is_dir():
-            raise UserError(f"{path}: no such directory; expected the directory of a run, such as runs/quickstart")
+            what = "is a file" if path.exists() else "no such directory"
+            raise UserError(f"{path}: {what}; expected the directory of a run, such as runs/quickstart")
         if not (path / RECORD).is_file() and not (path / LOCK).exists():
             inside = sorted(one.parent.name for one in path.glob(f"*/{RECORD}"))
-            hint = f"; there are runs in it: {', '.join(str(path / name) for name in inside[:4])}" if inside else ""
-            raise UserError(f"{path}: has no {RECORD}, so it is no run's directory{hint}")
+            runs_in_it = ", ".join(str(path / name) for name in inside[:4])
+            hint = f"there are runs in it: {runs_in_it}" if inside else "expected one such as runs/NAME"
+            raise UserError(f"{path}: has no {RECORD}, so it is no run's directory; {hint}")
         runs.append(RunFiles(path, are_over))
     return runs
 
 
 def stages_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns the stages that run.json names, as far as they are whole."""
-    found = record.get("stages") or ()
+    found = record.get("stages")
+    found = found if isinstance(found, list) else ()
     return [one for one in found if isinstance(one, dict) and isinstance(one.get("name"), str)]
 
 
@@ -187,12 +190,13 @@ def is_locked(lock: Path, written: Path) -> bool:
     return any(wanted in line.split() and "FLOCK" in line for line in table.splitlines())
 
 
-def _json(path: Path, otherwise: dict[str, Any]) -> dict[str, Any]:
+def _json(path: Path) -> dict[str, Any]:
+    """Returns the object that a file holds; an empty one where it holds none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return otherwise
-    return found if isinstance(found, dict) else otherwise
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _stamp(path: Path) -> tuple[int, int]:

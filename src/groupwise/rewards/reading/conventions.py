@@ -167,14 +167,25 @@ def _marked_lines(text: str) -> Iterator[tuple[re.Match[str], Span]]:
 
 def outputs(text: str) -> Iterator[Span]:
     """Finds the last line of the last fenced block ``output``: what a program printed, where a tool ran it."""
+    for printed, _ in _printed(text):
+        if printed:
+            yield Span(printed.rpartition("\n")[2].strip()[:SPAN_CHARACTERS])
+            return
+
+
+def ends_in_output(text: str) -> bool:
+    """Whether a text ends with what a program printed, an error or nothing perhaps: its numbers are no answer that
+    the text gives."""
+    return next((not text[end:].strip(" \t\n`") for _, end in _printed(text)), False)
+
+
+def _printed(text: str) -> Iterator[tuple[str, int]]:
+    """What the fenced blocks ``output`` hold, the last first, and where each ends."""
     fences = list(_OUTPUT.finditer(text))
     for number in range(len(fences) - 1, max(-1, len(fences) - 1 - OCCURRENCES), -1):
         if fences[number]["kind"].strip().lower() in ("output", "result", "stdout"):
             end = fences[number + 1].start() if number + 1 < len(fences) else len(text)
-            printed = text[fences[number].end() : end].strip()
-            if printed:
-                yield Span(printed.rpartition("\n")[2].strip()[:SPAN_CHARACTERS])
-                return
+            yield text[fences[number].end() : end].strip(), end
 
 
 Convention = Callable[[str], Iterator[Span]]

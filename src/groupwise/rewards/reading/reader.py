@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from groupwise.errors import UserError
-from groupwise.rewards.reading.conventions import CONVENTIONS, Span
+from groupwise.rewards.reading.conventions import CONVENTIONS, Span, ends_in_output
 from groupwise.rewards.reading.endings import ending_spans, last_number
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, within_bounds
 from groupwise.rewards.reading.parsing import understand
@@ -49,7 +49,7 @@ class Reader:
         """Yields convention and span, likeliest first, of a text without its thinking."""
         for name in self.order:
             yield from ((name, span) for span in CONVENTIONS[name](text))
-        if with_end and text.strip():
+        if with_end and text.strip() and not ("output" in self.order and ends_in_output(text)):
             yield from ((END, span) for span in ending_spans(text))
 
     def answer(self, text: str, reference: Reference, unmarked: bool, inside: bool = False) -> Value | None:

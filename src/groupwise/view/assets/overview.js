@@ -2,6 +2,7 @@
 
 // Overview: how far each run is and what it found; a dozen curves, the others behind a search; alarms.
 
+const TOGETHER = [["last", "last of each"], ["all", "all stages"]];
 const AXES = [["step", "Steps"], ["samples", "Samples"], ["tokens", "Tokens"], ["seconds", "Seconds"]];
 
 view.pages.overview = async (main, fields, page) => {
@@ -14,7 +15,7 @@ async function overviewParts(fields, page) {
   const found = await Promise.all(view.runs.map((_, at) => ask("curves", { run: at })));
   const state = { axis: fields.axis ?? "step", stage: fields.stage ?? newestStage(found), like: fields.like ?? "", found };
   const stages = [...new Set(found.flatMap((one) => one.stage))];
-  if (!stages.includes(state.stage) && state.stage !== "all") state.stage = newestStage(found);
+  if (!stages.includes(state.stage) && !TOGETHER.some(([key]) => key === state.stage)) state.stage = newestStage(found);
   const cards = el("div", { class: "run-cards" }), figures = el("div", { class: "charts" }), more = el("div", { class: "charts" });
   const alarms = el("section", { "aria-label": "What the doctor said" });
   const keep = () => remember("overview", { axis: state.axis === "step" ? "" : state.axis, stage: state.stage, like: state.like });
@@ -28,7 +29,7 @@ async function overviewParts(fields, page) {
     fill(alarms, ...alarmTable());
   };
   const controls = el("div", { class: "controls" },
-    stages.length > 1 ? buttons("Stage", [...stages.map((name) => [name, name]), ["all", "all stages"]], state.stage, (stage) => { state.stage = stage; redraw(); }) : null,
+    stages.length > 1 ? buttons("Stage", [...(view.runs.length > 1 ? TOGETHER.slice(0, 1) : []), ...stages.map((name) => [name, name]), ...TOGETHER.slice(1)], state.stage, (stage) => { state.stage = stage; redraw(); }) : null,
     buttons("Horizontal axis", AXES, state.axis, (axis) => { state.axis = axis; redraw(); }));
   state.others = others;
   drawAbout();
@@ -49,8 +50,10 @@ async function overviewParts(fields, page) {
   return { cards, curves: [el("h2", {}, "Curves"), controls, figures, others], alarms };
 }
 
+/** The stage that every run is in; runs of several methods, whose stages have other names, are laid over one another by their last. */
 function newestStage(found) {
-  return found.map((one) => one.stage.at(-1)).find((name) => name) ?? "all";
+  const newest = [...new Set(found.map((one) => one.stage.at(-1)).filter((name) => name))];
+  return newest.length > 1 ? "last" : newest[0] ?? "all";
 }
 
 /** Adds the points of a later answer to those that are there. */
@@ -64,10 +67,11 @@ function extended(known, fresh) {
   return { ...fresh, stage: [...known.stage, ...fresh.stage], step: [...known.step, ...fresh.step], axes, metrics: columns };
 }
 
-/** Where the rows of a stage stand on the axis that is chosen; of all stages one behind the other. */
+/** Where the rows of a stage stand on the axis that is chosen; ``last`` is the newest of the run, and of all stages one stands behind the other. */
 function along(found, stage, axis) {
   const xs = found.axes[`axis:${axis}`];
-  const kept = found.stage.map((name, at) => at).filter((at) => stage === "all" || found.stage[at] === stage);
+  const own = stage === "last" ? found.stage.at(-1) : stage;
+  const kept = found.stage.map((name, at) => at).filter((at) => stage === "all" || found.stage[at] === own);
   let base = 0, last = 0, name = null;
   return { places: kept, x: kept.map((at) => {
     if (name !== null && found.stage[at] !== name) base += last;

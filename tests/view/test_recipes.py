@@ -1,0 +1,30 @@
+"""Where two recipes differ: stages beside each other, contents under one name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from groupwise.view.recipes import differing_parts
+
+
+def recipe(*stages: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return {"seed": 0, "stages": list(stages), **others}
+
+
+def test_stages_of_two_methods_stand_beside_each_other() -> None:
+    first = recipe({"name": "sft", "steps": 9}, {"name": "grpo", "steps": 20})
+    other = recipe({"name": "sft", "steps": 9}, {"name": "gspo", "steps": 30}, seed=1)
+    found = list(differing_parts(first, other))
+    assert found == [("seed", 0, 1), ("grpo.name", "grpo", "gspo"), ("grpo.steps", 20, 30)]
+    assert next(differing_parts(first, other, ("seed",)))[0] == "grpo.name"
+
+
+def test_a_stage_that_was_added_makes_no_other_differ() -> None:
+    first, other = recipe({"name": "grpo", "steps": 20}), recipe({"name": "sft"}, {"name": "grpo", "steps": 20})
+    assert list(differing_parts(first, other)) == [("sft", None, {"name": "sft"})]
+
+
+def test_a_content_that_changed_under_its_name_is_named() -> None:
+    first = recipe({"name": "a", "data": {"rows": 9, "sha256": "x"}, "reward": {"function": "f", "sha256": "1"}})
+    other = recipe({"name": "a", "data": {"rows": 9, "sha256": "y"}, "reward": {"function": "g", "sha256": "2"}})
+    assert list(differing_parts(first, other)) == [("a.data (content)", "x", "y"), ("a.reward.function", "f", "g")]
