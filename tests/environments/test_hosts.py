@@ -139,7 +139,7 @@ def waits(row: Row, random: Random) -> Generator[Any, Reply, Any]:
     for turn in range(3):
         with open(row["file"], "w") as file:
             file.write(str(os.getpid()))
-        time.sleep(0.01 * process_random.SystemRandom().random())
+        time.sleep(0.01 * (time.time_ns() % 97) / 97)
         said = yield f"{turn}: {said} {random.random()}"
     return random.random()
 

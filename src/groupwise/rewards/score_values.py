@@ -47,13 +47,13 @@ def _as_score(value: Any, rollout: Rollout) -> Score:
     wrong = next((index for index in steps if not _is_place(index, rollout)), None)
     if wrong is not None:
         return _failed(f"a step ends at {wrong!r}; expected an index below {len(rollout.tokens)}, the tokens there are")
-    if None in steps.values():
+    numbers = {int(index): step for index, step in steps.items() if step is not None}
+    if len(numbers) < len(steps):
         return _failed("a step's value is not finite")
     logged = {key: known for key, said in value.logged.items() if (known := finite(said)) is not None}
     if number == value.value and steps == value.steps and logged == value.logged:
         return value if type(value.value) in (float, int, type(None)) else replace(value, value=number)
-    known_steps = {int(index): step for index, step in steps.items() if step is not None}
-    return replace(value, value=number, steps=known_steps, logged=logged)
+    return replace(value, value=number, steps=numbers, logged=logged)
 
 
 def _is_place(index: Any, rollout: Rollout) -> bool:

@@ -73,7 +73,7 @@ class Suite:
         return Example(f"{name}/{id}", asked, answer=answer, columns=dict(row))
 
     def _answer(self, name: str, id: str, row: Mapping[str, Any]) -> str:
-        lower = {column.lower(): column for column in reversed(row)}
+        lower = {column.lower(): column for column in reversed(list(row))}
         names = (column if column in row else lower.get(column.lower()) for column in self.answer)
         column = next((each for each in names if each is not None and row[each] is not None), None)
         if column is None:

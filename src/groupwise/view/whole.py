@@ -23,7 +23,7 @@ LATEST = 1e11
 
 def whole_record(found: Mapping[str, Any]) -> Json:
     """Returns a run's record without what is of another kind than a run writes."""
-    kept = {name: value for name, value in found.items() if isinstance(value, KINDS.get(name, object))}
+    kept: Json = {name: value for name, value in found.items() if isinstance(value, KINDS.get(name, object))}
     for name in ("started", "seconds"):
         if name in kept and not (_is_number(kept[name]) and abs(kept[name]) < LATEST):
             kept[name] = None
@@ -52,7 +52,7 @@ def whole_evaluation(found: Mapping[str, Any]) -> Json:
 
 def _counted(stage: Json) -> Json:
     steps = stage.get("steps")
-    return {**stage, "steps": int(steps) if _is_number(steps) else 0}
+    return {**stage, "steps": int(steps or 0) if _is_number(steps) else 0}
 
 
 def _is_named(one: Any) -> bool:
