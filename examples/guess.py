@@ -117,12 +117,12 @@ run = Run(
             "sft",
             replace(recipes.sft, aggregation=TokenMean()),  # a turn weighs the same, however many follow
             task,
-            steps=250,
+            steps=500,
             prompts_per_step=64,
             learning_rate=3e-3,
             warmup_steps=20,
             schedule="cosine",
-            checkpoint_every=125,
+            checkpoint_every=250,
         ),
         Stage(
             "grpo",
