@@ -104,7 +104,7 @@ grpo = replace(
     source=OnPolicy(group_size=8, max_completion_tokens=TOKENS),
     advantage=GroupRelative(scale="none"),  # a number that is hardly ever found weighs no more than others
     kl=KL(0.0),
-    entropy=Entropy(0.01),  # else it settles on the first guesses that win more often than others
+    entropy=Entropy(0.005),  # else it settles on the first guesses that win more often than others
     aggregation=ConstantLength(TOKENS),  # a game that is won by luck at once is no better than a long one
 )
 pieces = tuple(f"{words} {eights}" for words in ("between", " and") for eights in range(LARGEST // 8 + 1))
@@ -117,12 +117,12 @@ run = Run(
             "sft",
             replace(recipes.sft, aggregation=TokenMean()),  # a turn weighs the same, however many follow
             task,
-            steps=250,
+            steps=500,
             prompts_per_step=64,
             learning_rate=3e-3,
             warmup_steps=20,
             schedule="cosine",
-            checkpoint_every=125,
+            checkpoint_every=250,
         ),
         Stage(
             "grpo",
@@ -130,7 +130,7 @@ run = Run(
             task,
             steps=150,
             prompts_per_step=64,
-            learning_rate=2e-3,
+            learning_rate=3e-3,
             warmup_steps=5,
             schedule="linear",
             checkpoint_every=50,
