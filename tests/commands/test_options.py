@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+import sys
+from dataclasses import make_dataclass, replace
 
 import pytest
 
 from groupwise import HeldOut, NewModel, OnPolicy, Run, Stage, recipes, tasks
+from groupwise.algorithm import ClippedRatio
 from groupwise.commands.flags import Flag
 from groupwise.commands.option_files import read_options
-from groupwise.commands.options import Options, tune
+from groupwise.commands.options import RECIPE_MODULE, Options, tune
 from groupwise.config.describe import describe, differences
 from groupwise.errors import UserError
 
@@ -217,3 +219,13 @@ def at(value, paths):
 def changes(ours, theirs):
     """The places where two recipes differ."""
     return [line.partition(":")[0] for line in differences(describe(ours), describe(theirs))]
+
+
+def test_a_slot_that_a_recipe_file_defines_itself_has_options():
+    """The class belongs to no module that could be looked up, since the file was run."""
+    own = make_dataclass("Own", [("extra", float, 0.5)], bases=(ClippedRatio,), frozen=True)
+    own.__module__ = RECIPE_MODULE
+    stage = replace(GRPO, algorithm=replace(recipes.grpo, objective=own()))
+    tuned = tune(replace(ONE, stages=(stage,)), ["--objective.extra", "0.25", "--steps", "2"], "x").stages[0]
+    assert (tuned.algorithm.objective, tuned.steps) == (own(extra=0.25), 2)
+    assert RECIPE_MODULE not in sys.modules

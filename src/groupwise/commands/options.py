@@ -6,9 +6,11 @@ import contextlib
 import difflib
 import io
 import itertools
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields, make_dataclass, replace
+from types import ModuleType
 from typing import Annotated, Any, NoReturn, get_type_hints
 
 import tyro
@@ -28,6 +30,9 @@ CONFIG = (
     tyro.conf.SuppressFixed,
     tyro.conf.FlagConversionOff,
 )
+
+RECIPE_MODULE = "groupwise_recipe"
+"""The name that a recipe file is run under."""
 
 NOT_NUMBERS = ("name", "model", "stages", "sinks")
 """Fields of a run that have no options of their own."""
@@ -66,7 +71,8 @@ class Options:
     def __init__(self, recipe: Run) -> None:
         self.recipe = recipe
         self._view, self._default = _view(recipe)
-        with warnings.catch_warnings():  # the one way to tyro's names and words; it is to go, in a major version
+        # the one way to tyro's names and words; it is to go, in a major version
+        with _without_source(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             parser = tyro.extras.get_parser(self._view, default=self._default, use_underscores=True, config=CONFIG)
         self.actions: dict[str, Any] = {
@@ -211,7 +217,7 @@ def parse_value(view: type, default: Any, arguments: Sequence[str], program: str
     """Returns what tyro makes of the words; its boxed errors become one line of a UserError."""
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with _without_source(), contextlib.redirect_stderr(said):
             return tyro.cli(
                 view, default=default, args=list(arguments), prog=program, use_underscores=True, config=CONFIG
             )
@@ -219,6 +225,19 @@ def parse_value(view: type, default: Any, arguments: Sequence[str], program: str
         if not end.code:
             raise
         raise UserError(f"{_unboxed(said.getvalue())}; --help lists the options") from None
+
+
+@contextlib.contextmanager
+def _without_source() -> Iterator[None]:
+    """Tells tyro, which looks for what a class says of its fields, that a recipe file's own classes have no source: the
+    file was run, and is no module."""
+    module = ModuleType(RECIPE_MODULE)
+    module.__file__ = f"<{RECIPE_MODULE}>"
+    sys.modules[RECIPE_MODULE] = module
+    try:
+        yield
+    finally:
+        del sys.modules[RECIPE_MODULE]
 
 
 def _unboxed(text: str) -> str:
