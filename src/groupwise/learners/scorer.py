@@ -65,8 +65,7 @@ class ScorerLearner:
         self.tokenizer = load_tokenizer(directory)
         self._generation = _generation_config(directory)
         self.stop_tokens = _stops(self._generation)
-        pad = pad_token(self.tokenizer, self.stop_tokens, str(directory))
-        self.tokenizer.pad_token = pad
+        self.tokenizer.pad_token = pad = pad_token(self.tokenizer, self.stop_tokens, str(directory))
         self.model.config.get_text_config().pad_token_id = self.tokenizer.convert_tokens_to_ids(pad)
         check_head(self.model, str(directory))
         if new:

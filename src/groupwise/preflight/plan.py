@@ -32,6 +32,8 @@ class Work:
     reference: bool = False
     lora_rank: int = 0
     """0: every parameter is trained."""
+    context: int = 1
+    """So many processes compute a micro-batch together."""
     passes: float = 1.0
     """Train steps' worth of computing a token: one, and a third for each further forward pass."""
 
@@ -106,7 +108,7 @@ def learning_bytes(shape: Shape, work: Work, processes: int, split: int) -> dict
     gathered = 2 * (shape.outside + 2 * shape.block) * each if shards else 0
     return state_bytes(shape, work, processes) | {
         "gathered": float(gathered),
-        "activations": float(work.tokens_per_micro_batch * kept * each),
+        "activations": float(work.tokens_per_micro_batch * kept * each / work.context),
         "sampling weights": shape.parameters * each / split,
     }
 
@@ -125,15 +127,15 @@ def _split_plan(shape: Shape, work: Work, processes: int, device: Gpu, split: in
     memory = learning_bytes(shape, work, processes, split)
     sampled = work.completions * work.completion_tokens
     tokens = work.completions * (work.prompt_tokens + work.completion_tokens)
-    operations = (8 if work.checkpointing else 6) * shape.parameters * tokens * work.passes
-    parts = -(-tokens // (work.tokens_per_micro_batch * processes))
+    operations = (8 if work.checkpointing else 6) * shape.active * tokens * work.passes
+    parts = -(-tokens * work.context // (work.tokens_per_micro_batch * processes))
     moved = 3 * parts * shape.parameters * each * (processes - 1) / processes
     rounds, read = _decoding(shape, work, each, split, processes, (1 - RESERVED) * device.memory - sum(memory.values()))
     seconds = {
         "learning": operations / (processes * USED_FLOPS * device.flops),
         "transfers": moved / (USED_LINK * device.link),
         "sampling": rounds * work.completion_tokens * read / (USED_BANDWIDTH * device.bandwidth),
-        "prompts": 2 * shape.parameters * (tokens - sampled) / (processes * USED_FLOPS * device.flops),
+        "prompts": 2 * shape.active * (tokens - sampled) / (processes * USED_FLOPS * device.flops),
     }
     return Plan(memory, seconds, (1 - RESERVED) * device.memory, tokens)
 

@@ -83,6 +83,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         _listening.discard(told.fileno())
         signal.set_wakeup_fd(listening)
+        told.shutdown(socket.SHUT_WR)  # children that were forked meanwhile, of environments say, have it open too
         told.close()
         watch.join(IDLE_SECONDS)
         heard.close()

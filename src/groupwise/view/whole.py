@@ -31,7 +31,7 @@ def whole_record(found: Mapping[str, Any]) -> Json:
         if name in kept:
             kept[name] = [one for one in kept[name] if isinstance(one, dict)]
     if "stages" in kept:
-        kept["stages"] = [_counted(one) for one in kept["stages"]]
+        kept["stages"] = [_with_steps(one) for one in kept["stages"]]
     if "recipe" in kept and "stages" in kept["recipe"]:
         stages = kept["recipe"]["stages"]
         stages = [one for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
@@ -50,7 +50,7 @@ def whole_evaluation(found: Mapping[str, Any]) -> Json:
     return {**found, **kept, "comparison": comparison if whole else None}
 
 
-def _counted(stage: Json) -> Json:
+def _with_steps(stage: Json) -> Json:
     steps: Any = stage.get("steps")
     return {**stage, "steps": int(steps or 0) if _is_number(steps) else 0}
 
