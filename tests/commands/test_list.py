@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from groupwise.cli import main
+from groupwise.commands.list import _fitting
 
 
 def make(place: Path, **record: Any) -> Path:
@@ -81,3 +82,13 @@ def test_a_directory_that_is_no_runs_is_refused(
     assert words in capsys.readouterr().err
     assert main([command, str(place / "metrics.jsonl"), *(["--metrics", "m.csv"] if command == "export" else [])]) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+def test_columns_are_left_out_from_the_right(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [_fitting([30, 8, 10, 6, 5, 16], room) for room in (None, 85, 84, 60, 40, 10)] == [6, 6, 5, 4, 2, 2]
+    make(tmp_path / "中文")
+    make(tmp_path / "abcd", started=2.0)
+    monkeypatch.chdir(tmp_path)
+    assert main(["list", "."]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("stopped")[0] for line in lines[1:]] == ["中文  ", "abcd  "]

@@ -11,7 +11,7 @@ import brotli
 import pytest
 import zstandard
 
-from groupwise.corpus.archives import RawPage, Refused, read_archive
+from groupwise.corpus.archives import RawPage, RefusedRecord, read_archive
 from groupwise.corpus.http_messages import Read, unchunked
 
 PAGE = b"<html><body><p>" + b"words of a page " * 20 + b"</p></body></html>"
@@ -111,7 +111,7 @@ def test_what_is_no_page_has_a_reason_and_ends_nothing(
     bad = record(**{"url": "https://a.org/bad", "body": PAGE, **options})
     last = record("https://a.org/last", PAGE)
     found = list(read_archive(archive("a.warc.gz", *([bad] if reason == "cut record" else [bad, last])), Read()))
-    assert isinstance(found[0], Refused)
+    assert isinstance(found[0], RefusedRecord)
     assert found[0].reason == reason
     if reason != "cut record":
         assert isinstance(found[1], RawPage)
@@ -126,7 +126,7 @@ def test_an_archive_damaged_in_the_middle_goes_on_behind(
     damaged[40:90] = b"\xff" * 50
     found = list(read_archive(archive("a.warc.gz", good[0], good[1], bytes(damaged), good[3], good[4]), Read()))
     assert [each.url for each in found if isinstance(each, RawPage)] == [f"https://a.org/{n}" for n in (0, 1, 3, 4)]
-    assert [each.reason for each in found if isinstance(each, Refused)]
+    assert [each.reason for each in found if isinstance(each, RefusedRecord)]
     found = list(read_archive(archive("b.warc.gz", good[0], b"\0" * 1000, good[3]), Read()))
     assert [each.url for each in found if isinstance(each, RawPage)] == ["https://a.org/0", "https://a.org/3"]
 
@@ -175,7 +175,7 @@ def test_a_length_that_lies_hides_no_other_record(archive: Callable[..., Path], 
     first, second = (gzip.decompress(record(f"https://a.org/{number}", PAGE)) for number in range(2))
     longer = first.replace(b"Content-Length: ", b"Content-Length: 9", 1)
     found = list(read_archive(archive("a.warc", longer + second), Read()))
-    assert [each.reason if isinstance(each, Refused) else each.url for each in found] == [
+    assert [each.reason if isinstance(each, RefusedRecord) else each.url for each in found] == [
         "cut record",
         "https://a.org/1",
     ]

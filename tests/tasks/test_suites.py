@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from groupwise.errors import UserError
 from groupwise.rewards.programs import Code, unjudged
-from groupwise.rewards.told import Told
+from groupwise.rewards.transcript import TranscriptReward
 from groupwise.tasks.suite_table import SUITES
 from groupwise.tasks.suites import Asking, suite_task
 from groupwise.types import DEMONSTRATED, Example, Prompt, Rollout
@@ -114,7 +114,7 @@ def test_with_tools_programs_are_turns_and_the_rule_judges(tmp_path: Path) -> No
     task = suite_task("gsm8k", folder(tmp_path, gsm8k=ROWS["gsm8k"][0]), Asking("deepseekmath", tools=True))
     assert [reward.name for reward in task.rewards] == ["ProgramTurns", "math", "program"]
     assert task.judge is not None
-    assert isinstance(task.judge.reward, Told)
+    assert isinstance(task.judge.reward, TranscriptReward)
     assert "programs" in str(task.held_out[0].prompt)
     assert suite_task("mbpp", folder(tmp_path, mbpp=MBPP), Asking(tools=True)).episodes is None
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from groupwise.audit.cases import FORMS, Case, Expected, gold, right_cases, wrong_cases
-from groupwise.audit.labels import Graded, graded_outputs
+from groupwise.audit.labels import GradedOutput, graded_outputs
 from groupwise.audit.scoring import Verdict, Written, as_rollout, judge
 from groupwise.errors import UserError
 from groupwise.evaluation.statistics import Interval, wilson_interval
@@ -246,7 +246,7 @@ def _by_kind(cases: Iterable[Case]) -> Iterator[list[Case]]:
         yield list(same)
 
 
-def _graded_cases(graded: Sequence[Graded]) -> tuple[list[Case], list[Case]]:
+def _graded_cases(graded: Sequence[GradedOutput]) -> tuple[list[Case], list[Case]]:
     right = [Case(GRADED_RIGHT, "full", each.example, each.text) for each in graded if each.right]
     wrong = [Case(GRADED_WRONG, "none", each.example, each.text) for each in graded if not each.right]
     return right, wrong

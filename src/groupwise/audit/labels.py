@@ -20,7 +20,7 @@ VERDICTS = {"true": True, "correct": True, "right": True, "yes": True, "1": True
 
 
 @dataclass(frozen=True)
-class Graded:
+class GradedOutput:
     """This is one output and its grade."""
 
     example: Example
@@ -30,14 +30,16 @@ class Graded:
     """The column it came from."""
 
 
-def graded_outputs(examples: Sequence[Example], output: str | None = None, label: str | None = None) -> list[Graded]:
+def graded_outputs(
+    examples: Sequence[Example], output: str | None = None, label: str | None = None
+) -> list[GradedOutput]:
     """Returns all graded outputs of the rows, in order; none where there are no such columns.
 
     A row holds one (``output`` and ``label`` in columns of its own) or several (columns that are objects with both, as
     in OpenAI's sampled GSM8K solutions). An output is text or a list of steps. Raises UserError where a named column is
     missing, and for a grade that says neither right nor wrong.
     """
-    found: list[Graded] = []
+    found: list[GradedOutput] = []
     for example in examples:
         columns = example.columns
         parts = {"": columns} | {name: value for name, value in columns.items() if isinstance(value, Mapping)}
@@ -53,7 +55,7 @@ def graded_outputs(examples: Sequence[Example], output: str | None = None, label
 
 def _graded(
     example: Example, name: str, part: Mapping[str, Any], output: str | None, label: str | None
-) -> Graded | None:
+) -> GradedOutput | None:
     said, grade = _column(part, OUTPUTS, output), _column(part, LABELS, label)
     if said is None or grade is None or part[said] is None or part[grade] is None:
         return None
@@ -64,7 +66,7 @@ def _graded(
         raise UserError(
             f"{example.id}: {grade} is {str(part[grade])[:40]!r}; expected true or false, 1 or 0, correct or incorrect"
         )
-    return Graded(example, text, right, name or said)
+    return GradedOutput(example, text, right, name or said)
 
 
 def _column(part: Mapping[str, Any], names: Sequence[str], named: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -35,11 +36,23 @@ def execute(arguments: Sequence[str]) -> int:
     if not found:
         print(visible(f"{chosen.directory}: no runs yet; groupwise run makes them"))
         return 0
+    from rich.cells import cell_len
+
     lines = [HEADS, *map(_cells, found)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(HEADS))]
+    widths = [max(cell_len(line[at]) for line in lines) for at in range(len(HEADS))]
+    count = _fitting(widths, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
     for line in lines:
-        print(visible("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()))
+        cells = [text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)]
+        print(visible("  ".join(cells[:count]).rstrip()))
     return 0
+
+
+def _fitting(widths: Sequence[int], room: int | None) -> int:
+    """Returns how many columns a terminal has room for; those on the right are left out first, and two always stay."""
+    count = len(widths)
+    while room is not None and count > 2 and sum(widths[:count]) + 2 * (count - 1) > room:
+        count -= 1
+    return count
 
 
 def _found(directory: Path) -> tuple[list[dict[str, Any]], list[Path]]:

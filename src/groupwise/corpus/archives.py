@@ -35,8 +35,8 @@ class RawPage:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A record that is no page, by which reason, with the evidence."""
+class RefusedRecord:
+    """This is a record that is no page: by which reason, with the evidence."""
 
     id: str
     url: str
@@ -44,7 +44,7 @@ class Refused:
     evidence: str = ""
 
 
-def read_archive(path: Path, read: Read) -> Iterator[RawPage | Refused]:
+def read_archive(path: Path, read: Read) -> Iterator[RawPage | RefusedRecord]:
     """Every record of an archive, as a page or with the reason why it is none."""
     size = path.stat().st_size
     start = 0
@@ -60,7 +60,7 @@ def read_archive(path: Path, read: Read) -> Iterator[RawPage | Refused]:
                     same, last = same + 1 if here == last and same else 1, here
                     page = _page(record, f"{path.name}:{last}" + (f"#{same}" if same > 1 else ""), read)
                     yield page
-                    cut = isinstance(page, Refused) and page.reason == CUT
+                    cut = isinstance(page, RefusedRecord) and page.reason == CUT
                 stopped = "" if stream.tell() >= size else "the reader stopped"
             except (OSError, ValueError, RuntimeError, EOFError) as error:
                 stopped = str(error)[:200] or type(error).__name__
@@ -70,7 +70,7 @@ def read_archive(path: Path, read: Read) -> Iterator[RawPage | Refused]:
         if not stopped:
             return
         following = _next_record(path, last + 1)
-        yield Refused(f"{path.name}:{last}", "", "damaged archive", f"{stopped}; continued at byte {following:,}")
+        yield RefusedRecord(f"{path.name}:{last}", "", "damaged archive", f"{stopped}; continued at byte {following:,}")
         start = following
 
 
@@ -108,7 +108,7 @@ def _opens(path: Path, offset: int) -> bool:
             return False
 
 
-def _page(record: Any, name: str, read: Read) -> RawPage | Refused:
+def _page(record: Any, name: str, read: Read) -> RawPage | RefusedRecord:
     headers = record.headers
     url = str(headers.get("WARC-Target-URI") or "").strip().strip("<>")
     try:
@@ -130,7 +130,7 @@ def _page(record: Any, name: str, read: Read) -> RawPage | Refused:
         date = str(headers.get("WARC-Date") or "")[:40]
         return RawPage(name, _clean(url), address, date, charset_of(message.headers.get("content-type", "")), body)
     except NoPage as why:
-        return Refused(name, _clean(url)[:500], why.reason, why.evidence)
+        return RefusedRecord(name, _clean(url)[:500], why.reason, why.evidence)
 
 
 def _clean(url: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from groupwise.corpus.addresses import domain_of, host_of
-from groupwise.corpus.archives import RawPage, Refused, read_archive
+from groupwise.corpus.archives import RawPage, RefusedRecord, read_archive
 from groupwise.corpus.extraction import Extract, Text
 from groupwise.corpus.grams import TOKEN
 from groupwise.corpus.http_messages import Read
@@ -82,7 +82,7 @@ class Reading:
         read, extract, quality = Ledger("read"), Ledger("extract"), Ledger("quality")
         with PageReader(self.extract) as reader:
             for page in read_archive(path, self.read):
-                if isinstance(page, Refused):
+                if isinstance(page, RefusedRecord):
                     read.drop(page.id, page.url, page.reason, page.evidence)
                     continue
                 read.keep()

@@ -48,8 +48,8 @@ class Place:
     index: int
 
 
-class Given(Exception):  # noqa: N818 - it says what is the case
-    """The completion is cancelled."""
+class CompletionCancelled(Exception):  # noqa: N818 - a state
+    """This is raised in the thread of a completion that was cancelled."""
 
 
 class VLLMStream(Stream):
@@ -132,7 +132,7 @@ class VLLMStream(Stream):
         """Runs in a thread of the pool: hands over a completion, or why there is none."""
         try:
             self._news.put((place, self._completion(place, request)))
-        except Given:
+        except CompletionCancelled:
             pass
         except BaseException as error:
             self._news.put((place, error))
@@ -178,7 +178,7 @@ class VLLMStream(Stream):
 
     def _refuse_given(self, place: Place) -> None:
         if not self._awaited(place):
-            raise Given
+            raise CompletionCancelled
 
     def _rule(self, place: Place, request: Request) -> dict[str, Any]:
         """Returns vLLM's sampling parameters of one completion."""

@@ -40,11 +40,11 @@ __all__ = ["Finding", "check_run"]
 
 PROBED = 8  # prompts on which a reward is standardised here
 
-Told = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
 def check_run(
-    recipe: Run, out: Path | None = None, limit_seconds: float = 20.0, told: Told = lambda text: None
+    recipe: Run, out: Path | None = None, limit_seconds: float = 20.0, told: Tell = lambda text: None
 ) -> list[Finding]:
     """Returns every finding, stage after stage. ``out``: a run's directory whose finished stages' models are used.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from groupwise.output.printable import UNFINISHED
 from groupwise.serving.messages import written
-from groupwise.serving.request import Asked
+from groupwise.serving.request import ClientRequest
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import Completion, Example, Message
 
@@ -32,7 +32,7 @@ class Choice:
         return "stop" if self.completion.finished or self.was_cut else "length"
 
 
-def read_choice(renderer: Renderer, example: Example, asked: Asked, completion: Completion) -> Choice:
+def read_choice(renderer: Renderer, example: Example, asked: ClientRequest, completion: Completion) -> Choice:
     """Reads a completion: its text up to the client's stop texts, or its calls."""
     text = renderer.decode(completion.tokens)
     end = _first_stop(text, asked.stops)
@@ -90,7 +90,7 @@ class Form:
     id: str
     created: int
     model: str
-    asked: Asked
+    asked: ClientRequest
     renderer: Renderer
     prompt: tuple[int, ...]
 

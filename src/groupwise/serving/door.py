@@ -18,7 +18,7 @@ from groupwise.serving.answer import Choice, Form, TextPieces, read_choice
 from groupwise.serving.dispatcher import Dispatcher, Drawing
 from groupwise.serving.episodes import EpisodeRules, EpisodeStore
 from groupwise.serving.refusal import Refusal
-from groupwise.serving.request import Asked, is_finite
+from groupwise.serving.request import ClientRequest, is_finite
 from groupwise.serving.sessions import Opening, Session, opening_of, plain_renderer
 from groupwise.tokens.channels import CHANNEL
 from groupwise.tokens.renderer import Renderer
@@ -73,7 +73,7 @@ class Door:
         """Counts the requests that wait or are drawn."""
         return self._dispatcher.open
 
-    def call(self, asked: Asked, name: str | None) -> Call:
+    def call(self, asked: ClientRequest, name: str | None) -> Call:
         """Begins to draw what is asked, in the session of that name. Raises Refusal."""
         self._refuse_long(asked)
         with self._lock:
@@ -132,7 +132,7 @@ class Door:
             self.file.close()
         return sum(bool(session.sequences) for session in self._sessions.values())
 
-    def form(self, asked: Asked, opening: Opening) -> Form:
+    def form(self, asked: ClientRequest, opening: Opening) -> Form:
         """Says how answers are written."""
         id = f"{'chatcmpl' if asked.is_chat else 'cmpl'}-{secrets.token_hex(12)}"
         return Form(id, int(time.time()), self.model, asked, self._renderer, opening.tokens)
@@ -174,7 +174,7 @@ class Door:
         if name in self._over:
             raise Refusal(409, f"session {name} has its reward and is over; choose another name")
 
-    def _begin(self, asked: Asked, session: Session | None) -> tuple[Opening, tuple[int, ...]]:
+    def _begin(self, asked: ClientRequest, session: Session | None) -> tuple[Opening, tuple[int, ...]]:
         if session is None:
             opening, about = opening_of(asked, self._renderer, self._plain), f"call {next(self._calls)}"
         else:
@@ -183,7 +183,7 @@ class Door:
         stream = f"{self._seed} {about}" if asked.seed is None else f"seed {asked.seed}"
         return opening, tuple(stable_seed("serve", stream, index) for index in range(asked.choices))
 
-    def _refuse_long(self, asked: Asked) -> None:
+    def _refuse_long(self, asked: ClientRequest) -> None:
         """Raises Refusal for what cannot fit however it is tokenised, before others wait for its being tokenised."""
         letters = len(asked.text or "") + sum(len(message["content"] or "") for message in asked.messages)
         context = self._engine.context_tokens
@@ -198,7 +198,7 @@ class Door:
         if not 0 <= min(tokens) <= max(tokens) < known:
             raise Refusal(400, f"token ids from {min(tokens)} to {max(tokens)}; the model knows 0 to {known - 1}")
 
-    def _sampling(self, asked: Asked) -> Sampling:
+    def _sampling(self, asked: ClientRequest) -> Sampling:
         drawn = self._renderer.sampling(self._engine.context_tokens, asked.temperature, 0, asked.top_p)
         return replace(drawn, stop_strings=(*drawn.stop_strings, *asked.stops))
 
@@ -208,7 +208,7 @@ class Call:
     """This is one request of a client that is being answered."""
 
     door: Door
-    asked: Asked
+    asked: ClientRequest
     session: Session | None
     opening: Opening
     drawing: Drawing

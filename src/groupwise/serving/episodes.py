@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol
 
 from groupwise.errors import UserError
 from groupwise.serving.refusal import Refusal
-from groupwise.serving.request import Asked
+from groupwise.serving.request import ClientRequest
 from groupwise.serving.sessions import Session
 
 Line = dict[str, Any]
@@ -75,7 +75,7 @@ class EpisodeRules:
     tokens: Annotated[int, "[1, inf)"]
     """That a session may sample in all of its calls."""
 
-    def applied(self, asked: Asked, session: Session | None) -> Asked:
+    def applied(self, asked: ClientRequest, session: Session | None) -> ClientRequest:
         """Returns what is drawn in place of what a client asks. Raises Refusal for a call without a session, and for
         one of a session that has no tokens left."""
         if session is None:

@@ -40,7 +40,7 @@ MOST_CHOICES, MOST_STOPS, STOP_LETTERS = 128, 16, 256
 
 
 @dataclass(frozen=True)
-class Asked:
+class ClientRequest:
     """This is what a client asks, read and checked: either messages, or text, or ids."""
 
     messages: tuple[Message, ...] = ()
@@ -69,7 +69,7 @@ class Asked:
         return bool(self.messages)
 
 
-def read_request(body: Any, is_chat: bool, model: str) -> Asked:
+def read_request(body: Any, is_chat: bool, model: str) -> ClientRequest:
     """Reads the body of a request; ``model`` is the only name of one that may be asked, or empty. Raises Refusal for
     what has no place in it."""
     if not isinstance(body, dict):
@@ -97,7 +97,7 @@ def read_request(body: Any, is_chat: bool, model: str) -> Asked:
     }
     if common["top_p"] <= 0:
         raise Refusal(400, "top_p is 0; expected more than 0, at most 1", "top_p")
-    asked = Asked(**common, **(_chat(given, read) if is_chat else _prompt(given)))
+    asked = ClientRequest(**common, **(_chat(given, read) if is_chat else _prompt(given)))
     _refuse_half_characters({name: given.get(name) for name in ("messages", "tools", "chat_template_kwargs")})
     return asked
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.serving.messages import Digests
-from groupwise.serving.request import Asked
+from groupwise.serving.request import ClientRequest
 from groupwise.tokens.encoding import Encoder
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import Completion, Example, Message
@@ -108,13 +108,13 @@ class Session:
         self._text_places: dict[tuple[int, str], Place] = {}
         self._lock = threading.Lock()
 
-    def begin(self, asked: Asked, renderer: Renderer, plain: Renderer) -> tuple[Opening, int]:
+    def begin(self, asked: ClientRequest, renderer: Renderer, plain: Renderer) -> tuple[Opening, int]:
         """Returns what a call is asked with, and its number. Raises UserError for what the template refuses."""
         with self._lock:
             self.calls += 1
             return self._opening(asked, renderer, plain), self.calls
 
-    def keep(self, opening: Opening, asked: Asked, completion: Completion, said: Message | None) -> None:
+    def keep(self, opening: Opening, asked: ClientRequest, completion: Completion, said: Message | None) -> None:
         """Takes the answer down. ``said`` is what the client was told of it; None: not all of it was told, so that
         nothing can go on from here."""
         with self._lock:
@@ -148,7 +148,7 @@ class Session:
         with self._lock:
             return [about | {"sequence": number} | each.as_json() for number, each in enumerate(self.sequences)]
 
-    def _opening(self, asked: Asked, renderer: Renderer, plain: Renderer) -> Opening:
+    def _opening(self, asked: ClientRequest, renderer: Renderer, plain: Renderer) -> Opening:
         example = example_of(asked, self.name)
         if asked.is_chat:
             return self._chat(asked, renderer, example)
@@ -164,7 +164,7 @@ class Session:
         again = then[:1] == before[-1:] and before[-1] in plain.stop_tokens  # the client spells out how a turn ends
         return Opening((*before, *then[again:]), example, place)
 
-    def _chat(self, asked: Asked, renderer: Renderer, example: Example) -> Opening:
+    def _chat(self, asked: ClientRequest, renderer: Renderer, example: Example) -> Opening:
         digests = digests_of(asked)
         found: tuple[Place, int] | None = None
         for count, message in enumerate(asked.messages, 1):
@@ -203,7 +203,7 @@ class Session:
         return found
 
 
-def opening_of(asked: Asked, renderer: Renderer, plain: Renderer) -> Opening:
+def opening_of(asked: ClientRequest, renderer: Renderer, plain: Renderer) -> Opening:
     """Returns what a call of no session is asked with. Raises UserError for what the template refuses."""
     example = example_of(asked, "")
     if asked.ids is not None:
@@ -211,12 +211,12 @@ def opening_of(asked: Asked, renderer: Renderer, plain: Renderer) -> Opening:
     return Opening((renderer if asked.is_chat else plain).prompt(example).tokens, example)
 
 
-def digests_of(asked: Asked) -> Digests:
+def digests_of(asked: ClientRequest) -> Digests:
     """The beginning of a conversation with these tools and template arguments."""
     return Digests({"tools": asked.tools, "arguments": asked.template_arguments})
 
 
-def example_of(asked: Asked, session: str) -> Example:
+def example_of(asked: ClientRequest, session: str) -> Example:
     """The request as a row, which the renderer reads."""
     columns: dict[str, Any] = {"tools": list(asked.tools)} if asked.tools else {}
     if asked.template_arguments:

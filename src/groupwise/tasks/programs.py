@@ -22,7 +22,7 @@ _LANGUAGES = ("python", "py")
 @dataclass(frozen=True)
 class ProgramTurns:
     """An environment in which programs are run. It has no score: the rewards of the task judge what was said
-    (``rewards.told``)."""
+    (``rewards.transcript``)."""
 
     time_limit_seconds: Annotated[float, "(0, inf)"] = 10.0
     memory_bytes: Annotated[int, "[1, inf)"] = 512 << 20

@@ -64,9 +64,9 @@ def _asked(row: Example, form: Form, shots: int | None) -> Example:
 
 def _with_tools(task: Task, most: int) -> Task:
     """The task with programs that are run; its reward also reads what they printed, and another reads nothing else."""
-    from groupwise.rewards.told import LastOutput, Told
+    from groupwise.rewards.transcript import LastOutput, TranscriptReward
 
-    rewards: tuple[Reward, ...] = (*(Told(reward) for reward in task.rewards), LastOutput())
+    rewards: tuple[Reward, ...] = (*(TranscriptReward(reward) for reward in task.rewards), LastOutput())
     return replace(task, rewards=rewards, referee=rewards[:1], environment=ProgramTurns(), turns=Turns(most))
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from groupwise.rewards import by_name
-from groupwise.rewards.told import LastOutput, Told
+from groupwise.rewards.transcript import LastOutput, TranscriptReward
 from groupwise.types import DEMONSTRATED, Example, Prompt, Rollout
 
 ROW = Example("r", "How many?", answer="12")
@@ -26,26 +26,26 @@ def test_an_answer_that_only_a_program_printed_is_read() -> None:
     talk = rollout(("assistant", PROGRAM), ("user", "```output\n12\n```\n"), ("assistant", "Done."))
     by_rule = by_name("deepseekmath")
     assert by_rule.score([talk])[0].value == 0.0
-    assert Told(by_rule).score([talk])[0].value == 1.0
-    assert Told(by_rule).votes([talk, rollout(("assistant", "\\boxed{12}"))]) == [0, 0]
+    assert TranscriptReward(by_rule).score([talk])[0].value == 1.0
+    assert TranscriptReward(by_rule).votes([talk, rollout(("assistant", "\\boxed{12}"))]) == [0, 0]
 
 
 def test_a_block_that_the_model_opened_is_one_with_what_fills_it() -> None:
     talk = rollout(("assistant", f"{PROGRAM}\n```output"), ("user", "\n12\n```\n"), ("assistant", "Done."))
-    assert Told(by_name("tora")).score([talk])[0].value == 1.0
+    assert TranscriptReward(by_name("tora")).score([talk])[0].value == 1.0
 
 
 def test_a_box_goes_before_the_output_and_one_turn_stays_what_it_is() -> None:
     talk = rollout(("assistant", PROGRAM), ("user", "```output\n12\n```\n"), ("assistant", "So \\boxed{13}."))
-    assert Told(by_name("tora")).score([talk])[0].value == 0.0
+    assert TranscriptReward(by_name("tora")).score([talk])[0].value == 0.0
     single = Rollout(Prompt(ROW, (1,)), (1,), (True,), (0.0,), "\\boxed{12}", True, DEMONSTRATED)
-    assert Told(by_name("tora")).score([single])[0].value == 1.0
+    assert TranscriptReward(by_name("tora")).score([single])[0].value == 1.0
 
 
 def test_it_has_the_name_and_weight_of_the_reward_that_judges() -> None:
-    told = Told(by_name("math*0.5"))
+    told = TranscriptReward(by_name("math*0.5"))
     assert (told.name, told.weight) == ("math", 0.5)
-    assert Told(by_name("length:10")).votes([rollout(("assistant", "a"))]) == [None]
+    assert TranscriptReward(by_name("length:10")).votes([rollout(("assistant", "a"))]) == [None]
     assert told.unreadable([ROW]) == [""]
 
 

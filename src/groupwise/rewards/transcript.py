@@ -16,7 +16,7 @@ from groupwise.types import Example, Rollout, Score
 
 
 @dataclass(frozen=True)
-class Told:
+class TranscriptReward:
     """This reward has another one judge the whole conversation behind the prompt: the turns of the model's and what
     it was told between them. By itself a reward reads what the model said."""
 
