@@ -20,9 +20,10 @@ from groupwise.output.printable import visible
 from groupwise.rewards.answers import final_answer, numbers_equal, parse_number, parse_quantity
 from groupwise.rewards.judge import parse_score
 from groupwise.rewards.programs import program, row_tests
-from groupwise.rewards.reading.equality import compare_values, tolerance
+from groupwise.rewards.reading.equality import compare_values
 from groupwise.rewards.reading.reader import Reader
 from groupwise.rewards.reading.references import read_reference
+from groupwise.rewards.reading.tolerances import tolerance
 from groupwise.rewards.reasoning_gym import submitted_answer
 from groupwise.tasks.from_file import from_file
 from groupwise.tokens.segmentation import Lines, Sentences

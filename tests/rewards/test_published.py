@@ -9,7 +9,7 @@ import pytest
 from groupwise.errors import UserError
 from groupwise.rewards import FinalAnswer, Math, MathVerify, ProgramAnswer, by_name
 from groupwise.rewards.published import PRESETS
-from groupwise.rewards.reading.equality import tolerance
+from groupwise.rewards.reading.tolerances import tolerance
 from groupwise.types import Rollout
 
 Make = Callable[..., Rollout]

@@ -58,7 +58,7 @@ class Outcome:
 
 
 class WorkerPool:
-    """Runs ``function`` (``"module:name"``: plain value in, plain value out) in isolated processes.
+    """This pool runs ``function`` (``"module:name"``: plain value in, plain value out) in isolated processes.
 
     Workers start at the first call, are used again by later ones, and end with :meth:`close`, with the interpreter,
     or with the death of this process, however sudden. ``warm_up`` holds items, of ours and not of a model's, that

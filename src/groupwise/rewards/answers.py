@@ -9,13 +9,14 @@ from fractions import Fraction
 
 from groupwise.errors import UserError
 from groupwise.rewards.reading.conventions import CONVENTIONS
-from groupwise.rewards.reading.equality import DOZEN, compare_values, tolerance
+from groupwise.rewards.reading.equality import DOZEN, compare_values
 from groupwise.rewards.reading.notation import in_ascii
 from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, Quantity, quantity
 from groupwise.rewards.reading.reader import Reader, marked_answer
 from groupwise.rewards.reading.references import read_reference
 from groupwise.rewards.reading.spans import Reference
 from groupwise.rewards.reading.structure import TEXT_CHARACTERS, opens_thinking
+from groupwise.rewards.reading.tolerances import tolerance
 from groupwise.rewards.reading.values import Value, Words, is_plain
 from groupwise.types import Example, Rollout, Score
 

@@ -17,9 +17,10 @@ from groupwise.isolation.program_process import START_SECONDS
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
 from groupwise.rewards.answers import FinalAnswer, references_of
 from groupwise.rewards.program_text import program
-from groupwise.rewards.reading.equality import compare_values, tolerance
+from groupwise.rewards.reading.equality import compare_values
 from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.spans import Reference
+from groupwise.rewards.reading.tolerances import tolerance
 from groupwise.rewards.reading.values import Value, is_plain
 from groupwise.types import Example, Rollout, Score
 

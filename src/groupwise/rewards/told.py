@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from groupwise.protocols import ReadsGold, Reward, Votes
 from groupwise.rewards.answers import FinalAnswer
-from groupwise.rewards.reading.equality import compare_values, tolerance
+from groupwise.rewards.reading.equality import compare_values
 from groupwise.rewards.reading.parsing import understand
+from groupwise.rewards.reading.tolerances import tolerance
 from groupwise.rewards.scoring import NeedsPreparation
 from groupwise.types import Example, Rollout, Score
 

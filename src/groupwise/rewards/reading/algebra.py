@@ -8,9 +8,9 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from groupwise.rewards.reading.equality import Tolerance
 from groupwise.rewards.reading.notation import in_ascii, with_powers
 from groupwise.rewards.reading.quantities import Quantity
+from groupwise.rewards.reading.tolerances import Tolerance
 from groupwise.rewards.reading.values import RANGE, Choice, Formula, Items, Prose, Value, Words
 
 WARM_UP = [

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from groupwise.rewards.reading.conventions import Span, math_pieces
 from groupwise.rewards.reading.number_words import in_digits
-from groupwise.rewards.reading.parsing import understand
+from groupwise.rewards.reading.parsing import PHRASES, understand
 from groupwise.rewards.reading.values import RANGE, TO, Formula, Items
 
 END_CHARACTERS = 2_000
@@ -28,6 +28,7 @@ _DENIED_AFTER = re.compile(
     r"(?:not\s+(?:the\s+)?(?:correct|right|answer|solution|possible|true)|isn't|wasn't|wrong\b|incorrect\b|false\b|impossible\b|不对|不正确|是?错误?的)",
     re.IGNORECASE,
 )
+_FUNCTIONS = (" log", " ln", " lg", " sin", " cos", " tan", " sqrt", " exp")
 _VERDICTS = ("yes", "no", "true", "false")
 _DENIALS = frozenset({"not", "neither", "nor", "never", "cannot", "whether", "if"})
 _SIGN_WORDS = ("negative", "minus", "负")
@@ -98,7 +99,12 @@ def ending_spans(text: str) -> Iterator[Span]:
             yield Span(inside)
         return
     goes_on = number is not None and GOES_ON.match(end, number.end())
-    if number is None or goes_on or is_denied(end[: number.start()], end[number.end() :]):
+    if (
+        number is None
+        or goes_on
+        or _is_inside(end[: number.start()])
+        or is_denied(end[: number.start()], end[number.end() :])
+    ):
         return
     before = end[: number.start()].rstrip()
     if (sign := sign_word(before)) and not _is_operand(before):
@@ -132,6 +138,10 @@ def _stated_words(line: str) -> Iterator[Span]:
     first = words[0].lower() if words else ""
     if first[-1:] in (",", ".", ":") and first[:-1] in _VERDICTS:
         yield Span(first[:-1])
+        return
+    known = next((phrase for phrase in PHRASES if line.strip(" *_.!").lower().endswith(phrase)), "")
+    if known:
+        yield Span(known)
         return
     said = line.strip(" *_.!").rpartition(" is ")[2]
     if said != line and in_digits(said) is not None:
@@ -168,6 +178,13 @@ def is_denied(before: str, after: str = "") -> bool:
 def sign_word(before: str) -> str:
     """Returns ``-`` where a text ends with ``negative`` or ``minus``, otherwise nothing."""
     return "-" if before[-12:].rstrip().lower().endswith(_SIGN_WORDS) else ""
+
+
+def _is_inside(before: str) -> bool:
+    """Whether a number is an exponent or the argument of a function: ``x^3``, ``log 3``."""
+    before = f" {before[-12:]}".rstrip(" ({")
+    is_power = before.endswith("**") and before[-3:-2].isalnum()
+    return is_power or before.endswith(("^", "√")) or before.lower().endswith(_FUNCTIONS)
 
 
 def _is_operand(before: str) -> bool:

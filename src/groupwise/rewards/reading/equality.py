@@ -2,82 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from groupwise.errors import UserError
 from groupwise.rewards.reading.moments import AFTERNOON
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.quantities import Quantity, quantity
+from groupwise.rewards.reading.tolerances import Tolerance
 from groupwise.rewards.reading.units import units_agree
 from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Prose, Value, Words
 
 Verdict = Literal["equal", "different", "unknown"]
 """``unknown``: it takes algebra."""
-EXPECTED = "'exact', 'absolute 1e-3', 'relative 1e-4' or 'percent', also several in one text"
 DOZEN = "dozen"
 _ROUNDED_DECIMALS = 6
 _RELATION = re.compile(r"[<>=]|\\(?:le|ge|lt|gt|ne|in|notin)(?![a-zA-Z])")
 _BOUND = re.compile(r"\s*(?:[<>](?![<>])|\\(?:le|ge|lt|gt|ne)(?![a-zA-Z]))")
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """A tolerance says how far a number may be from the reference: less than ``absolute``, or at most ``relative`` of
-    the larger one."""
-
-    absolute: Fraction = Fraction(0)
-    relative: Fraction = Fraction(0)
-    percent: bool = False
-    """A hundred times as much and a hundredth are the same number."""
-
-    @property
-    def is_exact(self) -> bool:
-        return not (self.absolute or self.relative or self.percent)
-
-    def accepts(self, reference: Fraction, number: Fraction) -> bool:
-        sizes = [reference, reference * 100, reference / 100] if self.percent else [reference]
-        return any(self._near(size, number) for size in sizes)
-
-    def _near(self, one: Fraction, other: Fraction) -> bool:
-        gap = abs(one - other)
-        return gap == 0 or gap < self.absolute or gap <= self.relative * max(abs(one), abs(other))
-
-
-@functools.cache
-def tolerance(text: str) -> Tolerance:
-    """The tolerance that a text names: ``exact``, ``absolute 1e-3``, ``relative 1e-4``, ``percent``, or several.
-
-    Raises UserError for any other text, and for a size that is not positive.
-    """
-    sizes: dict[str, Fraction] = {}
-    words, is_percent = text.replace(",", " ").split(), False
-    while words:
-        word = words.pop(0)
-        if word == "percent":
-            is_percent = True
-        elif word in ("absolute", "relative") and words:
-            sizes[word] = _size(words.pop(0), text)
-        elif word != "exact" or sizes or words:
-            raise UserError(f"unknown tolerance {text!r}; expected {EXPECTED}")
-    if not text.strip():
-        raise UserError(f"the tolerance is empty; expected {EXPECTED}")
-    return Tolerance(sizes.get("absolute", Fraction(0)), sizes.get("relative", Fraction(0)), is_percent)
-
-
-def _size(word: str, text: str) -> Fraction:
-    try:
-        size = Fraction(word)
-    except (ValueError, ZeroDivisionError):
-        size = Fraction(0)
-    if size <= 0:
-        raise UserError(
-            f"the tolerance {text!r} has the size {word!r}; expected a number above 0, as in 'absolute 1e-3'"
-        )
-    return size
 
 
 def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
@@ -113,8 +54,7 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
         case (Formula() | Prose(), _) | (_, Formula() | Prose()):
             return "unknown"
         case (Items(), Grid()) | (Grid(), Items()):
-            one, other = _as_grid(reference), _as_grid(answer)
-            return _grids(one, other, near) if one and other else "unknown"
+            return _lists_and_grids(reference, answer, near)
         case (Items(), Quantity(name=name)) | (Quantity(name=name), Items()) if name:
             return "unknown"
         case (Items(), Quantity()):
@@ -152,6 +92,21 @@ def _of_words(text: str, answer: Words | Quantity, near: Tolerance) -> Verdict:
     digits = in_digits(text)
     number = quantity(digits) if digits else None
     return _said(number is not None and _quantities(number, answer, near))
+
+
+def _lists_and_grids(reference: Value, answer: Value, near: Tolerance) -> Verdict:
+    """A matrix as a list of its rows; and cases, each of which is an equation (``x = 2``), as a list of these."""
+    one, other = _as_grid(reference), _as_grid(answer)
+    if one and other:
+        return _grids(one, other, near)
+    left, right = (_as_equations(side) if isinstance(side, Grid) else side for side in (reference, answer))
+    return _several(left, right, near) if isinstance(left, Items) and isinstance(right, Items) else "unknown"
+
+
+def _as_equations(grid: Grid) -> Items | None:
+    cells = tuple(row[0] for row in grid.rows if len(row) == 1)
+    named = len(cells) == len(grid.rows) and all(isinstance(cell, Quantity) and cell.name for cell in cells)
+    return Items(cells) if named else None
 
 
 def _as_grid(value: Value) -> Grid | None:
@@ -240,8 +195,18 @@ def _squeezed(latex: str) -> str:
 
 def _several(reference: Items, answer: Items, near: Tolerance) -> Verdict:
     if any(isinstance(one, Quantity) and one.name for one in (*reference.items, *answer.items)):
+        if "()" in (reference.brackets, answer.brackets):
+            return _by_items(_by_name(reference), _by_name(answer), near)
         return "unknown" if _by_items(reference, answer, near) == "different" else "equal"
     return _by_items(reference, answer, near)
+
+
+def _by_name(value: Items) -> Items:
+    """``y = 3, x = 2`` in the order of its names, as the point (2, 3) has it."""
+    names = [one.name if isinstance(one, Quantity) else "" for one in value.items]
+    if value.brackets or not all(names) or len({*names}) < len(names):
+        return value
+    return Items(tuple(one for _, one in sorted(zip(names, value.items, strict=True), key=lambda pair: pair[0])))
 
 
 def _by_items(reference: Items, answer: Items, near: Tolerance) -> Verdict:

@@ -11,6 +11,16 @@ from groupwise.rewards.reading.units import Unit, read_unit
 from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Value, Words
 
 MOST_ITEMS = 64
+PHRASES = {
+    **dict.fromkeys(("no solution", "no solutions", "no real solution", "no real solutions"), "no solution"),
+    **dict.fromkeys(("no real root", "no real roots"), "no real roots"),
+    **dict.fromkeys(("does not exist", "doesn't exist", "dne"), "does not exist"),
+    **dict.fromkeys(("infinitely many", "infinitely many solutions"), "infinitely many"),
+    **dict.fromkeys(("cannot be determined", "can't be determined", "can not be determined"), "cannot be determined"),
+    **dict.fromkeys(("not possible", "impossible"), "impossible"),
+    **{phrase: phrase for phrase in ("not enough information", "undefined", "all real numbers", "无解", "不存在")},
+}
+"""Answers of several words, as they are written, and their one spelling."""
 
 
 _CHOICE = re.compile(
@@ -89,6 +99,8 @@ def _is_wrapped(text: str) -> bool:
 def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
     if depth > 4:
         return Formula(plain) if explicit else None
+    if (phrase := PHRASES.get(_words(plain))) is not None:
+        return Words(phrase)
     if match := _CHOICE.fullmatch(plain):
         return Choice(match["letter"])
     if match := _SMALL_CHOICE.fullmatch(plain):

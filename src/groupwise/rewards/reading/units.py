@@ -83,7 +83,7 @@ NOT_A_UNIT_TEXT = """
 and or plus minus times over to x half k b bn below negative not but nor versus vs is are was were
 be if so then because since as by from with than that which who what when where while unless however although
 though quarter third thirds quarters halves point divided multiplied equals equal between either neither also
-therefore
+therefore isn wasn aren wrong incorrect
 """
 NOT_A_UNIT = frozenset(NOT_A_UNIT_TEXT.split())
 _SMALL = frozenset(
@@ -106,8 +106,7 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
     ``5 cm^2``, ``5\\text{ cm}^2``, ``18 dollars per day``, ``3 million``, ``5元``, ``90^\\circ``. ``is_apart`` says
     that a blank stands between: only then is a single letter a unit (``5 m``) and no factor (``5m``).
     """
-    plain = _WRAPPER.sub(lambda found: f" {found['inner'].strip()}", text)
-    plain = plain.replace("per cent", "percent") if "per cent" in plain else plain
+    plain = _WRAPPER.sub(lambda found: f" {found['inner'].strip()}", text).replace("per cent", "percent")
     is_apart = is_apart or plain != text
     words: list[str] = []
     scale, percent, power = Fraction(1), False, ""
@@ -121,9 +120,9 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
         elif match["per"] or lower == "per":
             words.append("/")
         elif match["han"]:
-            factor, name = _han(match["han"])
-            scale *= factor
-            words += [f"{name}^{match['cube']}" if match["cube"] else name] if name else []
+            if (han := _chinese(match)) is None:
+                return None
+            scale, words = scale * han[0], words + han[1]
         elif match["mille"]:
             scale /= 1000
         elif lower in SCALES and not words:
@@ -140,6 +139,14 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
             words, power = words + _named(_one_spelling(word), match["power"] or power, words), ""
         is_apart = True
     return None if power else (scale, tuple(words), percent)
+
+
+def _chinese(match: re.Match[str]) -> tuple[int, list[str]] | None:
+    """Scale and unit of a Chinese ending; None of one that says something else (``5不对``)."""
+    if match["han"][0] in "不是错没非":
+        return None
+    factor, name = _han(match["han"])
+    return factor, [f"{name}^{match['cube']}" if match["cube"] else name] if name else []
 
 
 def _named(name: str, exponent: str, before: list[str]) -> list[str]:
