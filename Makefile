@@ -1,5 +1,5 @@
 # make quickstart   from nothing to a better model, on a CPU, in minutes
-# make test         everything the software promises
+# make test         everything the software promises (WORKERS=3 processes, which suit two cores: many tests wait)
 # make check        in a minute, before a commit: style, types, who imports whom, and the quick tests
 # make docs         a page for every method, from the recipes and the code (docs/methods), other systems' names, docs/numbers.md
 # make site         the pages as a site with a menu, links checked (build/site)
@@ -10,6 +10,7 @@
 # make bench        against TRL and vLLM on this CPU, and how cost grows (docs/speed.md); half an hour, nothing else running
 PYTHON ?= python3
 RECIPE ?= examples/quickstart.py
+WORKERS ?= 3
 
 .PHONY: quickstart test test-vllm check docs site parity faults realmodel bench lint format clean
 
@@ -17,7 +18,7 @@ quickstart: .venv/.installed
 	.venv/bin/groupwise run $(RECIPE)
 
 test: .venv/.installed-dev
-	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=1
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=1
 
 check: lint
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"

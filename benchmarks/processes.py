@@ -45,7 +45,8 @@ def measured(size: Size, shape: Shape, processes: int, times: int, place: Path) 
                 if number:
                     seconds[f"{name} sampling"].append(sampling)
                     seconds[f"{name} learning"].append(learning)
-                    print(f"{name}: {sampling:.2f} s sampling, {learning:.2f} s learning", flush=True)
+                warm = "" if number else " (warms up)"
+                print(f"{name}: {sampling:.2f} s sampling, {learning:.2f} s learning{warm}", flush=True)
     return seconds
 
 

@@ -92,9 +92,8 @@ def one(name: str, seed: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "groupwise.cli", "run", str(ROOT / "examples" / f"{name}.py")]
     subprocess.run([*command, "--seed", str(seed), "--out", str(out), "--fresh"], check=True, cwd=ROOT)
     seconds = time.perf_counter() - started
-    before, after = (
-        summary(each["evaluation"]) for each in json.loads((out / "evaluation.json").read_text())["models"]
-    )
+    models = json.loads((out / "evaluation.json").read_text())["models"]
+    before, after = (summary(models[place]["evaluation"]) for place in (0, -1))
     return {"seed": seed, "seconds": round(seconds, 1), "before": before, "after": after}
 
 

@@ -6,7 +6,7 @@
    wall at b3 and one at c1, itself at a2; the goal is 1 south and 3 east of it, and of the four ways n, e and w are
    open. It says n, s, e or w and is told the same of where it is then; two moves more than the shortest way has are
    allowed. A wall or the edge costs a move.
-2. SFT on a walker who moves at random two times in five. He arrives two times in three.
+2. SFT on a walker who moves at random nine times in twenty. He arrives three times in five.
 3. GRPO walks on from there. Its reward is 1 on arrival: nothing says which move was good.
 4. Both models walk on grids that neither has seen.
 """
@@ -21,8 +21,8 @@ from groupwise import HeldOut, Local, NewModel, OnPolicy, Run, Stage, Task, reci
 from groupwise.algorithm import KL, ConstantLength, GroupRelative, TokenMean
 from groupwise.types import Example
 
-SIZE, WALLS, SPARE_MOVES, LONGEST = 4, 0.2, 2, 6
-STRAYS = 0.4
+SIZE, WALLS, SPARE_MOVES, LONGEST = 4, 0.15, 2, 6
+STRAYS = 0.45
 """How often the walker moves at random."""
 
 Cell = tuple[int, int]

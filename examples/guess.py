@@ -4,6 +4,7 @@
 
 1. The world is a generator: it thinks of a number from 1 to 63, and after each guess says between which numbers it is
    still. There are six guesses, so that somebody who halves always wins, and somebody who does not is lucky at best.
+   Numbers are written in base eight, from 01 to 77: the middle of many numbers is then a round one.
 2. SFT on a player who only ever guesses numbers that are still possible, any of them alike. He finds one number in two.
 3. GRPO plays on from there. Its reward is 1 where the number was found and 0 where it was not: nothing says which
    guess was good, and nobody has shown it a guess in the middle. Most rows are the ends of games, with fewer numbers
@@ -22,7 +23,7 @@ from groupwise.types import Example
 LARGEST, GUESSES = 63, 6
 ENDS_OF_GAMES = 0.7
 """The share of training rows that are not a whole game."""
-NUMBERS = tuple(f"{number:02}" for number in range(1, LARGEST + 1))
+NUMBERS = tuple(f"{number:02o}" for number in range(1, LARGEST + 1))
 """In two digits, which numbers that are near one another share: were each a token of its own, a model would have to
 learn them one by one."""
 
@@ -34,9 +35,9 @@ def guess(row, random) -> Generator[str | None, str, float]:
     for left in reversed(range(row["guesses"])):
         if said not in NUMBERS:
             return 0.0
-        if int(said) == row["secret"]:
+        if int(said, 8) == row["secret"]:
             return 1.0
-        low, high = narrowed(low, high, int(said), row["secret"])
+        low, high = narrowed(low, high, int(said, 8), row["secret"])
         if left:
             said = yield hint(low, high)
     return 0.0
@@ -48,7 +49,7 @@ def narrowed(low: int, high: int, number: int, secret: int) -> tuple[int, int]:
 
 
 def hint(low: int, high: int) -> str:
-    return f"between {low:02} and {high:02}"
+    return f"between {low:02o} and {high:02o}"
 
 
 def any_possible(low: int, high: int, random: Random) -> int:
@@ -66,7 +67,7 @@ def game(row: dict, random: Random, player=any_possible) -> Iterator[dict[str, s
     low, high = row["low"], row["high"]
     for left in reversed(range(row["guesses"])):
         number = player(low, high, random)
-        yield {"role": "assistant", "content": f"{number:02}"}
+        yield {"role": "assistant", "content": f"{number:02o}"}
         if number == row["secret"] or not left:
             return
         low, high = narrowed(low, high, number, row["secret"])
@@ -95,7 +96,7 @@ def rows(size: int, seed: int, ends: float = ENDS_OF_GAMES) -> list[Example]:
     return found
 
 
-task = Task("guess", rows(400 * LARGEST, 0), held_out=rows(LARGEST, 1, ends=0.0), environment=guess, turns=GUESSES)
+task = Task("guess", rows(300 * LARGEST, 0), held_out=rows(LARGEST, 1, ends=0.0), environment=guess, turns=GUESSES)
 
 TOKENS = 3 * GUESSES  # two digits and the end of the turn
 grpo = replace(
@@ -103,10 +104,10 @@ grpo = replace(
     source=OnPolicy(group_size=8, max_completion_tokens=TOKENS),
     advantage=GroupRelative(scale="none"),  # a number that is hardly ever found weighs no more than others
     kl=KL(0.0),
-    entropy=Entropy(0.005),  # else it settles on the first guesses that win more often than others
+    entropy=Entropy(0.01),  # else it settles on the first guesses that win more often than others
     aggregation=ConstantLength(TOKENS),  # a game that is won by luck at once is no better than a long one
 )
-pieces = tuple(f"{words} {tens}" for words in ("between", " and") for tens in range(LARGEST // 10 + 1))
+pieces = tuple(f"{words} {eights}" for words in ("between", " and") for eights in range(LARGEST // 8 + 1))
 
 run = Run(
     name="guess",

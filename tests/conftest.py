@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,15 +19,21 @@ import pytest
 import torch
 from hypothesis import settings
 
+from groupwise.isolation import pool
 from groupwise.learners import Local, NewModel
 from groupwise.learners.local import LocalLearner
 from groupwise.types import Example, Group, Prompt, Rollout
 
+# Workers share the machine, so neither they nor the processes that they start compute in several threads: those of one
+# would wait, computing, for those of another.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Compiled modules are kept, here and in the processes that tests start: compiling what is there again, in each of three
 # workers and hundreds of processes, is a tenth of all the time. What is kept lies in __pycache__, which git ignores.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Each worker of a pool loads sympy, or a library of puzzles, for itself: one is enough where all share the machine.
+pool.MOST_WORKERS = 1
 # The same examples every time, on any machine, however busy; `make faults` looks for new ones with the other profile.
 settings.register_profile("groupwise", deadline=None, derandomize=True, database=None, max_examples=30)
 settings.register_profile("search", deadline=None, max_examples=500)
@@ -41,12 +47,14 @@ def pytest_collection() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Each worker begins to read tests at another place, so that each compiles others: on a fresh clone that takes a
     quarter of a minute, and once is enough."""
     report = yield
     name, count = (os.environ.get(f"PYTEST_XDIST_WORKER{what}", "") for what in ("", "_COUNT"))
-    if isinstance(collector, pytest.Directory) and name and report.passed:
+    if isinstance(collector, pytest.Directory) and name and report.result:
         begins = len(report.result) * int(name.removeprefix("gw")) // int(count)
         report.result = report.result[begins:] + report.result[:begins]
     return report
@@ -54,9 +62,20 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """What is there now stays until the end, so it is not looked through again."""
+    """What is there now stays until the end, so it is not looked through again; and garbage is looked for seldom, which
+    was a sixth of all the time."""
     gc.freeze()
     gc.enable()
+    gc.set_threshold(5_000, 20, 20)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Behind a file's last test its garbage goes, and what it has imported stays."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
 
 
 def seed_everything(name: str) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from groupwise import recipes
 from groupwise.audit import audit
-from groupwise.commands.audit import _shown
+from groupwise.commands.audit_tables import _shown
 from groupwise.commands.conversation import TextStream
 from groupwise.learning.collate import signals_of
 from groupwise.learning.record import StepRecord

@@ -75,9 +75,10 @@ def _of_generators_given(tree: ast.AST) -> set[ast.AST]:
 OTHERS = sorted(path for path in TESTS.rglob("*.py") if path != Path(__file__))
 
 
-@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.relative_to(TESTS).as_posix())
-def test_every_generator_of_a_test_is_seeded(path: Path) -> None:
-    assert list(unseeded(path.read_text(encoding="utf-8"))) == []
+def test_every_generator_of_a_test_is_seeded() -> None:
+    assert len(OTHERS) > 300
+    found = {path.relative_to(TESTS).as_posix(): list(unseeded(path.read_text(encoding="utf-8"))) for path in OTHERS}
+    assert {name: lines for name, lines in found.items() if lines} == {}
 
 
 def test_the_library_draws_nothing_without_a_seed() -> None:

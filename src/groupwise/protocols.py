@@ -164,7 +164,7 @@ class EngineConfig(Protocol):
 
 @runtime_checkable
 class Reward(Protocol):
-    """Scores rollouts. Users write plain functions; ``groupwise.rewards.as_reward`` makes one of these of any.
+    """A reward scores rollouts. Users write plain functions; ``groupwise.rewards.as_reward`` makes one of these of any.
 
     It may also state ``correct_at: float``, the smallest of its scores that a right answer has, before weighting; where
     it states none that is 1 (``verdicts.correct_at``). And it may be :class:`Votes` and :class:`ReadsGold`.
@@ -190,7 +190,8 @@ class StepScoring(Protocol):
     """A reward that says whether it scores the steps of a completion (``Score.steps``); without a word it does not."""
 
     @property
-    def scores_steps(self) -> bool: ...
+    def scores_steps(self) -> bool:
+        """Says whether every step gets a score of its own."""
 
 
 @runtime_checkable

@@ -218,7 +218,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One attempt at a prompt, all turns. See the module's worked example."""
+    """A rollout is one attempt at a prompt, all turns. See the module's worked example."""
 
     prompt: Prompt
     tokens: tuple[int, ...]

@@ -154,7 +154,7 @@ def test_a_step_that_is_damaged_in_its_middle_is_named(export: Callable[..., str
     whole = path.read_bytes()
     path.write_bytes(whole[:4] + b"\x00" * 400 + whole[404:])
     said = export("--ledger", str(tmp_path / "rows.jsonl"), code=2)
-    assert "000002.parquet: is damaged, so it cannot be exported" in said
+    assert "000002.parquet: is damaged, so this step cannot be read" in said
     assert not list(tmp_path.glob("*rows*"))
 
 

@@ -8,12 +8,12 @@ import json
 import os
 import pty
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from warm import Process
 
 from groupwise import recipes
 from groupwise.cli import main
@@ -209,9 +209,8 @@ def test_help_that_a_terminal_is_too_low_for_goes_through_a_pager():
     """So that its first lines are seen first: here a pager that shows three lines and ends."""
     shown, terminal = pty.openpty()
     place = {**os.environ, "PAGER": "head -n 3", "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    words = [sys.executable, "-m", "groupwise.cli", "run", "grpo", "--help"]
-    process = subprocess.Popen(words, stdin=terminal, stdout=terminal, env=place)
-    assert process.wait() == 0
+    words = ["-m", "groupwise.cli", "run", "grpo", "--help"]
+    assert Process(words, stdin=terminal, stdout=terminal, stderr=2, env=place).wait() == 0
     os.close(terminal)
     text = b""
     with contextlib.suppress(OSError):  # of an end of a terminal whose other one is closed and read out

@@ -279,3 +279,28 @@ def test_records_of_another_kind_are_listed_and_compared(make: Make, change: dic
     compare_runs(settings_of([first, second]))
     assert main(["list", str(second)]) == 0
     assert main(["report", str(second)]) == 0
+
+
+@pytest.mark.parametrize("name", ["long-name-of-a-run", "中文运行", "ü"])
+def test_no_row_is_broken_where_nobody_watches(make: Make, capsys: Any, name: str) -> None:
+    runs = [make(f"{name}-{at}", [0.25], x=at, right=[0, 1, 1, 0]) for at in range(5)]
+    assert main(["compare", *map(str, runs)]) == 0
+    said = capsys.readouterr().out
+    (line,) = (line for line in said.splitlines() if line.strip().startswith("greedy accuracy"))
+    assert line.count("[") == 9
+    heads = [line for line in said.splitlines() if f"{name}-4 - {name}-0" in line]
+    assert all(head.count(f"{name}-0") == 5 for head in heads)
+    assert len(heads) == 3
+
+
+def test_an_interval_stays_whole_in_a_terminal_of_eighty_columns(
+    make: Make, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "dumb")  # which has 80
+    runs = [make("a", [0.25], right=[0, 1, 1, 0]), make("b", [0.5], x=1, right=[1, 1, 1, 0])]
+    assert main(["compare", *map(str, runs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "                   [0.000, 1.000]   [0.000, 1.000]   [-0.276, +0.609]" in [line.rstrip() for line in lines]
+    assert all(line.count("[") == line.count("]") for line in lines)

@@ -83,6 +83,16 @@ KINDS = {
     "two processes": Kind(FSDP(**EXACT, processes=2, timeout_seconds=60).open, ALL, processes=2),
 }
 every = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+IMPLEMENTATIONS = (
+    "local",
+    "adapters in half precision",
+    "a critic of its own",
+    "a scorer",
+    "elsewhere",
+    "two processes",
+)
+implementations = pytest.mark.parametrize("kind", [KINDS[name] for name in IMPLEMENTATIONS], ids=IMPLEMENTATIONS)
+"""Of what does not depend on what is learned: one of each kind of code."""
 
 
 def stage_of(algorithm: Algorithm) -> Stage:
@@ -206,7 +216,7 @@ def test_any_split_of_a_batch_gives_the_same_gradient_and_tally(bench: Bench, ki
                     torch.testing.assert_close(moved[weight], tensor, rtol=1e-7, atol=1e-7, msg=f"{name}: {weight}")
 
 
-@every
+@implementations
 def test_discarding_leaves_nothing_of_a_gradient(bench: Bench, kind: Kind) -> None:
     plain, other = bench.learner(), bench.learner()
     other.accumulate(bench.batch(other), kind.algorithm)
@@ -216,7 +226,7 @@ def test_discarding_leaves_nothing_of_a_gradient(bench: Bench, kind: Kind) -> No
     assert same(weights(plain), weights(other))
 
 
-@every
+@implementations
 def test_a_step_divides_by_the_count_and_is_one_version(bench: Bench, kind: Kind) -> None:
     once, twice = bench.learner(), bench.learner()
     assert once.version == 0
@@ -276,7 +286,7 @@ def test_weights_are_those_of_the_checkpoint_and_a_tied_head_has_both_names(
     assert len(load_file(tmp_path / "model.safetensors")) >= len(names) - 1
 
 
-@every
+@implementations
 def test_a_number_that_is_not_finite_is_named_by_its_row_of_the_draw(bench: Bench, kind: Kind) -> None:
     learner = bench.learner()
     before, batch = weights(learner), bench.batch(learner)
@@ -292,7 +302,7 @@ def test_a_number_that_is_not_finite_is_named_by_its_row_of_the_draw(bench: Benc
     assert learner.version == 0
 
 
-@every
+@implementations
 def test_whoever_listens_hears_of_every_row_and_may_break_off(bench: Bench, kind: Kind) -> None:
     plain, other = bench.learner(), bench.learner()
     heard: list[int] = []
@@ -310,7 +320,7 @@ def test_whoever_listens_hears_of_every_row_and_may_break_off(bench: Bench, kind
     assert bench.learned(other) == bench.learned(plain)
 
 
-@every
+@implementations
 def test_questions_about_memory_change_nothing(bench: Bench, kind: Kind) -> None:
     plain, asked = bench.learner(), bench.learner()
     memory, rollouts = asked.memory, flatten(bench.groups)
@@ -327,7 +337,7 @@ def test_questions_about_memory_change_nothing(bench: Bench, kind: Kind) -> None
     assert same(weights(asked), weights(plain))
 
 
-@every
+@implementations
 def test_a_policy_is_asked_as_one_and_a_scorer_is_none(bench: Bench, kind: Kind) -> None:
     learner, rollouts = bench.learner(), flatten(bench.groups)
     assert learner.threads == 1

@@ -46,14 +46,14 @@ def others(messages: Any) -> list[str]:
 def test_guess_answers_and_ends_as_the_game_says(examples):
     guess = examples["guess"]["guess"]
     row = examples["guess"]["whole"](40)
-    assert played(guess, row, ["32", "48", "40"]) == (1.0, ["between 33 and 63", "between 33 and 47"])
-    assert played(guess, row, ["01", "02", "03", "02", "63", "62"])[0] == 0.0
-    assert played(guess, row, ["64"]) == (0.0, [])
+    assert played(guess, row, ["40", "60", "50"]) == (1.0, ["between 41 and 77", "between 41 and 57"])
+    assert played(guess, row, ["01", "02", "03", "02", "77", "76"])[0] == 0.0
+    assert played(guess, row, ["80"]) == (0.0, [])
     assert played(guess, row, ["7"]) == (0.0, [])
-    assert played(guess, row, ["32", "I give up"]) == (0.0, ["between 33 and 63"])
+    assert played(guess, row, ["40", "I give up"]) == (0.0, ["between 41 and 77"])
     end = {"low": 38, "high": 40, "guesses": 2, "secret": 40}
-    assert played(guess, end, ["39", "40"]) == (1.0, ["between 40 and 40"])
-    assert played(guess, end, ["38", "39"]) == (0.0, ["between 39 and 40"])
+    assert played(guess, end, ["47", "50"]) == (1.0, ["between 50 and 50"])
+    assert played(guess, end, ["46", "47"]) == (0.0, ["between 47 and 50"])
 
 
 def test_guess_is_won_by_halving_and_by_its_player_one_time_in_two(examples):
@@ -94,12 +94,12 @@ def test_grid_moves_stops_at_walls_and_ends_as_it_says(examples):
     assert grid["distances"]((1, 0), frozenset(grid["CELLS"]))[3, 3] == 5
 
 
-def test_grid_is_walked_by_its_walker_two_times_in_three_and_held_out_grids_are_others(examples):
+def test_grid_is_walked_by_its_walker_three_times_in_five_and_held_out_grids_are_others(examples):
     grid = examples["grid"]
     rows = grid["rows"](2000, seed=7)
     walked = [played(grid["walk"], row.columns, learned(row.completion)) for row in rows]
     assert [heard for _, heard in walked] == [others(row.completion) for row in rows]
-    assert sum(reward for reward, _ in walked) / len(rows) == pytest.approx(0.67, abs=0.04)
+    assert sum(reward for reward, _ in walked) / len(rows) == pytest.approx(0.624, abs=0.04)
     for row in rows[:100]:
         short = learned(grid["walker"](row.columns, Random(0), 0.0))
         assert played(grid["walk"], row.columns, short)[0] == 1.0
@@ -131,9 +131,10 @@ def test_held_out_products_are_never_trained_on(examples):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs(name, tmp_path):
     out = tmp_path / name
-    short = ["--sft.steps", "2", "--grpo.steps", "1", "--grpo.prompts_per_step", "2", "--grpo.evaluate_every", "0"]
-    short += ["--grpo.algorithm.source.group_size", "2", "--evaluation.problems", "4"]
+    short = ["--sft.steps", "2", "--evaluation.problems", "4"]
     short += ["--evaluation.sampled_problems", "0", "--evaluation.samples", "1"]
+    short += ["--grpo.steps", "1", "--grpo.prompts_per_step", "2", "--grpo.evaluate_every", "0"]
+    short += ["--grpo.algorithm.source.group_size", "2"]
     assert main(["run", str(ROOT / "examples" / f"{name}.py"), *short, "--out", str(out)]) == 0
     before, after = json.loads((out / "evaluation.json").read_text())["models"]
     assert before["stage"] == "sft"

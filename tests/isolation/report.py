@@ -1,5 +1,5 @@
 """What the guards say and do for whoever runs this: one JSON line. The tests run it as each caller; with the word
-``rewards`` it also says what the rewards that need guards score."""
+``code``, ``math`` or ``gym`` it also says what that reward, which needs guards, scores."""
 
 from __future__ import annotations
 
@@ -34,22 +34,21 @@ def main() -> None:
         (outcome,) = WorkerPool("hostile:act", size=1, memory_bytes=MEMORY_BYTES).run([known], 60.0)
         found["worker"] = outcome.value if outcome.status == "done" else outcome.reason
         found["harmed"] = is_harmed(known)
-    if "rewards" in sys.argv:
-        found |= scores()
+    found |= {name: score() for name, score in SCORES.items() if name in sys.argv}
     print(json.dumps(found))
 
 
-def scores() -> dict[str, Any]:
-    """What the rewards that need guards say of right and wrong answers."""
-    code, math = Code(time_limit_seconds=60.0), Math(time_limit_seconds=60.0)
+def programs() -> list[Any]:
+    """Scores of a right program and of one that is right for one of two tests."""
+    code = Code(time_limit_seconds=60.0)
     code.prepare()
-    programs = [rollout(RIGHT), rollout("def f(x): return 4")]
-    formulas = [rollout(r"\boxed{\frac{x+2}{2}}"), rollout(r"\boxed{x^2}")]
-    return {
-        "code": [score.value for score in code.score(programs)],
-        "math": [score.value for score in math.score(formulas)],
-        "gym": gym(),
-    }
+    return [score.value for score in code.score([rollout(RIGHT), rollout("def f(x): return 4")])]
+
+
+def formulas() -> list[Any]:
+    """Scores of a right formula and of a wrong one."""
+    said = [rollout(r"\boxed{\frac{x+2}{2}}"), rollout(r"\boxed{x^2}")]
+    return [score.value for score in Math(time_limit_seconds=60.0).score(said)]
 
 
 def rollout(text: str) -> Rollout:
@@ -83,6 +82,8 @@ def refusals() -> list[str]:
             said.append(str(error))
     return said
 
+
+SCORES = {"code": programs, "math": formulas, "gym": gym}
 
 if __name__ == "__main__":
     main()

@@ -129,4 +129,4 @@ def test_spans_beyond_the_packed_tokens_are_refused() -> None:
         with pytest.raises(RuntimeError, match=r"beyond the packed tokens|not there"):
             learn.attention(q, q, q, broken, 1.0, LANES)
     with pytest.raises(RuntimeError, match="longer than the longest"):
-        learn.attention(q, q, q, replace(plan, longest=5), 1.0, LANES)
+        learn.attention(q, q, q, replace(plan, lengths=(5,)), 1.0, LANES)

@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from groupwise import NewModel, OnPolicy, Run, recipes
 from groupwise.algorithm import Algorithm, Entropy
 from groupwise.errors import UserError
-from groupwise.learners import FSDP, Local, Lora, ranks, sharded
+from groupwise.learners import FSDP, Local, Lora, ranks, sharded, sharding
+from groupwise.learners.context_group import ContextGroup
+from groupwise.learners.hidden_states import PaddedBackbone, backbone_of
+from groupwise.learners.loading import load_model
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Trainable
 from groupwise.rewards import as_reward
@@ -182,6 +185,18 @@ def test_one_number_of_processes_serves_a_run_and_8_bits_do_not_divide(tiny_mode
         assert "2 processes" in learner.remarks()[0]
         with pytest.raises(UserError, match="3 processes beside a learner of 2; expected one number"):
             FSDP(**EXACT, **TWO | {"processes": 3}).open(tiny_model)
+
+
+def test_tokens_are_divided_only_where_they_can_be(tiny_model: Path) -> None:
+    with pytest.raises(UserError, match=r"learner.context 3: .* 4 do not divide into such groups; expected .* 1, 2, 4"):
+        FSDP(**EXACT, processes=4, context=3).open(tiny_model)
+    placement = object.__new__(sharding.Sharded)
+    placement.context = ContextGroup(None, 0, 4)
+    with pytest.raises(UserError, match=r"learner.context 4: odd, so its attention can't be divided; expected .* 1"):
+        placement.check(PaddedBackbone(nn.Linear(2, 2), "odd"))
+    packed = backbone_of(load_model(tiny_model))
+    with pytest.raises(UserError, match=r"learner.context 4: the model has 2 attention heads, .* at most 2"):
+        placement.check(packed)
 
 
 def test_a_process_with_other_files_of_the_model_is_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,3 +233,13 @@ def test_the_parts_of_a_reward_are_those_that_are_summed() -> None:
     scores = {"math": Score(1.0), "length": Score(-0.5), "referee": Score(1.0), "none": Score(None)}
     rollout = Rollout(Prompt(Example("a", "q"), (1,)), (2,), (True,), (-1.0,), "", True, 0, scores=scores)
     assert parts_of(rollout, {"math": 1.0, "length": 0.2, "none": 2.0}) == {"math": 1.0, "length": -0.1, "none": None}
+
+
+@pytest.mark.parametrize("left", [b"", b"PAR1", b"PAR1" + b"\x00" * 99 + b"PAR1", b"half a file"])
+def test_a_damaged_step_is_named(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "grpo").mkdir()
+    (tmp_path / "grpo" / "000003.parquet").write_bytes(left)
+    with pytest.raises(UserError, match=r"000003\.parquet: is damaged, so this step cannot be read"):
+        Ledger(tmp_path).read("grpo", 3)
+    with pytest.raises(FileNotFoundError):
+        Ledger(tmp_path).read("grpo", 4)

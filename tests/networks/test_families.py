@@ -66,6 +66,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "seed_oss": ("seed_oss", {}),
     "olmo2": ("olmo2", {"head_dim": 8}),
     "olmo2, heads that vectors do not fill": ("olmo2", {"hidden_size": 40, "head_dim": 10}),
+    "olmo3, angles of no kind": ("olmo3", {"head_dim": 8, **WINDOW, "rope_parameters": ROPE | {"factor": 3.0}}),
     "olmo3": ("olmo3", {"head_dim": 8, **WINDOW}),
     "exaone4": ("exaone4", {**WINDOW, "head_dim": 8}),
     "exaone4, no windows": ("exaone4", {"sliding_window": None, "head_dim": 8, "layer_types": ["full_attention"] * 4}),

@@ -118,9 +118,9 @@ def other_packages(python: str) -> str | None:
     """The folder where an interpreter keeps torch and transformers; None where it has none."""
     if shutil.which(python) is None:
         return None
-    code = "import os, transformers, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))"
+    code = "from importlib.util import find_spec as find; print(find('transformers') and find('torch').origin or '')"
     done = subprocess.run([python, "-c", code], env=alone(), capture_output=True, text=True, timeout=600, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
+    return str(Path(found).parents[1]) if done.returncode == 0 and (found := done.stdout.strip()) else None
 
 
 def alone() -> dict[str, str]:

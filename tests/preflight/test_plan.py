@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GPT2Config, MambaConfig, MixtralConfig
 
 from groupwise.algorithm import Outputs
 from groupwise.errors import UserError
@@ -105,3 +106,34 @@ def test_more_gpus_need_less_of_each() -> None:
 def test_an_unknown_gpu_is_named() -> None:
     with pytest.raises(UserError, match=r"--gpu is b999; expected a100-40gb, "):
         gpu("b999")
+
+
+def test_experts_that_a_token_is_not_sent_to_are_held_and_compute_nothing() -> None:
+    """Two layers of four experts of 3 x 32 x 64 numbers, of which a token goes to one."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 1, "num_key_value_heads": 1, "vocab_size": 50}
+    shape = Shape.of(MixtralConfig(**sizes, **experts))
+    assert shape.idle == 2 * 3 * (3 * 32 * 64)
+    assert (shape.middle, shape.active) == (64, shape.parameters - shape.idle)
+    found, dense = (plan(each, Work(8, 16, 16), 2, GPUS[0]) for each in (shape, replace(shape, idle=0)))
+    assert found.memory == dense.memory
+    assert found.seconds["learning"] == pytest.approx(dense.seconds["learning"] * shape.active / shape.parameters)
+
+
+def test_blocks_are_found_whatever_they_are_called() -> None:
+    """GPT-2's are named h; each has 12 d² + 13 d parameters."""
+    shape = Shape.of(GPT2Config(n_embd=16, n_layer=3, n_head=2, vocab_size=20, n_positions=8))
+    assert (shape.block, shape.blocks, shape.middle) == (12 * 16**2 + 13 * 16, 3, 64)
+    assert shape.outside == 20 * 16 + 8 * 16 + 2 * 16 == shape.parameters - 3 * shape.block
+
+
+def test_a_model_without_attention_is_refused_in_words() -> None:
+    with pytest.raises(UserError, match="architecture mamba: has no attention heads to reckon with; expected"):
+        Shape.of(MambaConfig(num_hidden_layers=1, hidden_size=8, vocab_size=20))
+
+
+def test_processes_that_share_a_micro_batch_keep_a_part_of_its_activations_each() -> None:
+    work = Work(64, 256, 1024, tokens_per_micro_batch=16_384)
+    one, four = (plan(BILLION, replace(work, context=context), 8, GPUS[0]) for context in (1, 4))
+    assert four.memory["activations"] == one.memory["activations"] / 4
+    assert four.seconds["transfers"] == pytest.approx(3 * one.seconds["transfers"])  # rounds of 81,920 tokens

@@ -22,7 +22,7 @@ from groupwise.rewards.alternatives import AnyAnswer, any_of
 from groupwise.rewards.cache import Cached
 from groupwise.rewards.verdicts import Judge, correct_at
 from groupwise.rewards.weighted import Weighted, weighted
-from groupwise.types import OVER, Example, Prompt, Rollout
+from groupwise.types import OVER, Example, Prompt, Rollout, Score
 
 OWN = {
     "Identified": "the cache asks it of what it holds, and keeps that",
@@ -57,6 +57,10 @@ MEMBERS = [
 ]
 
 
+SAID: dict[str, Any] = {"score_at": Score(0.25)}
+"""By member, where not any value can be handed on."""
+
+
 class Inside:
     """A reward that can do everything, and answers with what it was asked."""
 
@@ -74,7 +78,7 @@ def able(member: str, asked: list[Any]) -> Inside:
 
     def method(self: Inside, *arguments: Any) -> Any:
         asked.append(arguments)
-        return None if not arguments else [f"own {member}"] * len(arguments[0])
+        return None if not arguments else [SAID.get(member, f"own {member}")] * len(arguments[0])
 
     return type("Able", (Inside,), {member: method})()
 
@@ -109,7 +113,7 @@ def test_what_the_reward_inside_can_do_is_handed_on(wrapper: str, ability: str, 
     given = [[f"the {name}"] for name in parameters]
     said = getattr(outside, member)(*given)
     assert asked == [tuple(given)]
-    assert said == (None if not given else [f"own {member}"])
+    assert said == (None if not given else [SAID.get(member, f"own {member}")])
 
 
 def test_every_wrapper_is_a_decorator() -> None:

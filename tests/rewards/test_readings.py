@@ -29,23 +29,17 @@ def table() -> list[tuple[str, str, float]]:
     return [(gold, re.sub(r"\\n(?![a-z])", "\n", text), float(value)) for gold, text, value in rows]
 
 
-@pytest.fixture(scope="module")
-def verdicts() -> dict[tuple[str, str], Score]:
-    """Of the whole table, scored in one call."""
+def test_a_completion_is_read_as_it_is_meant() -> None:
+    """The whole table, scored in one call; what fails is named with what it should be."""
     from groupwise.types import Example, Prompt
 
     rows = [
         Rollout(Prompt(Example("row", "?", answer=gold), (1,)), (1,), (True,), (0.0,), text, True, 0)
         for gold, text, _ in table()
     ]
-    return {(gold, text): score for (gold, text, _), score in zip(table(), Math().score(rows), strict=True)}
-
-
-@pytest.mark.parametrize(("gold", "text", "value"), table())
-def test_a_completion_is_read_as_it_is_meant(
-    gold: str, text: str, value: float, verdicts: dict[tuple[str, str], Score]
-) -> None:
-    assert verdicts[gold, text].value == value
+    assert len(rows) > 500
+    scores = zip(table(), Math().score(rows), strict=True)
+    assert [(row, score) for row, score in scores if score.value != row[2]] == []
 
 
 PLAIN = [

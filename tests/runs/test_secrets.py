@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+import warm
 
 from groupwise.cli import main
 
@@ -91,15 +90,8 @@ def process(tmp_path: Path) -> Command:
     """``process(*words, **environment)``: exit status, and all that was said, of a process of its own."""
 
     def called(*words: str, **environment: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "groupwise.cli", *words],
-            cwd=tmp_path,
-            env=os.environ | ENVIRONMENT | environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        own = os.environ | ENVIRONMENT | environment
+        done = warm.run(["-m", "groupwise.cli", *words], cwd=tmp_path, env=own, timeout=600)
         return done.returncode, done.stdout + done.stderr
 
     return called

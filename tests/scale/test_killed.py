@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+import warm
 
 
 def test_runs_on_servers_that_are_killed(tmp_path: Path) -> None:
     """In a process that imports once and forks; ``killed.py --kills 20`` does more of it."""
     out = tmp_path / "kills.json"
-    command = [sys.executable, str(Path(__file__).with_name("killed.py")), "--kills", "2", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    done = warm.run([str(Path(__file__).with_name("killed.py")), "--kills", "2", "--out", str(out)])
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text())
     assert found["lost"] == 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import STDOUT
 
 import pytest
 import torch
+import warm
 from safetensors.torch import load_file
 
 from groupwise import Local, Run
@@ -55,13 +56,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def torchrun(recipe: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+def torchrun(recipe: Path, *options: str) -> warm.Process:
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["--max_restarts", "1", "--monitor_interval", "0.2", "-m", "groupwise", "run", str(recipe), *options]
     places = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=recipe.parent, env=os.environ | places, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return warm.Process(command, cwd=recipe.parent, env=os.environ | places, stderr=STDOUT)
 
 
 def ranks_below(pid: int) -> dict[int, int]:

@@ -146,3 +146,17 @@ def test_a_child_does_not_tell_its_parent_of_its_own_signals() -> None:
         assert mine >= 0
         signal.set_wakeup_fd(mine)
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_it_ends_while_children_live_that_were_forked_meanwhile() -> None:
+    """As processes of environments do, which end after it: they have all that was open open too."""
+    read, write = os.pipe()
+    with stop_on_signals():
+        child = os.fork()
+        if not child:
+            os.close(write)
+            os.read(read, 1)  # until the parent goes on
+            os._exit(0)
+    os.close(write)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(read)

@@ -17,7 +17,8 @@ from groupwise.algorithm.signals import Signals, group_mean, group_sum
 class Advantage(Protocol):
     """This is the slot: advantages ``[B, T]``, 0 where the mask is 0."""
 
-    def advantages(self, signals: Signals) -> Tensor: ...
+    def advantages(self, signals: Signals) -> Tensor:
+        """Returns the advantages ``[B, T]`` of sampled tokens, 0 elsewhere. Raises ValueError without a signal."""
 
     def formula(self) -> str:
         """Writes it as its paper does, with the numbers in force."""
@@ -59,6 +60,7 @@ class Constant(Advantage):
     """Advantage of every sampled token."""
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: the same value for every sampled token."""
         return signals.mask.to(signals.rewards.dtype) * self.value
 
     def formula(self) -> str:
@@ -78,6 +80,7 @@ class Accepted(Advantage):
     """
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: 1 for every token of a right completion, 0 for those of others."""
         accepted = _verdicts(signals) == 1
         if signals.demonstrated is not None:
             accepted = accepted | signals.demonstrated
@@ -90,6 +93,7 @@ class Accepted(Advantage):
         return frozenset({"correct"})
 
     def copies(self) -> bool:
+        """Says that completions are learned from whoever drew them: no importance weight belongs on them."""
         return True
 
 
@@ -113,6 +117,7 @@ class GroupRelative(Advantage):
     """Whose mean reward is subtracted: the group's, or that of the other completions (leave one out, RLOO)."""
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: a completion's reward less the mean of its group, in the scale that is chosen."""
         scored, group = signals.scored, signals.group  # [B], [B]
         unit = torch.zeros_like(group) if self.scale == "batch" else group
         factor = range_factor(signals.outcome, scored, unit)
@@ -147,6 +152,7 @@ class GroupRelative(Advantage):
         return f"A_i = (r_i - {mean}) / {divisor}" + (f",  ddof {self.ddof}" if self.scale != "mean" else "")
 
     def loses_penalty(self) -> str:
+        """Says why a penalty in the reward would be lost; empty where it is kept."""
         if self.scale != "mean":
             return ""
         return "the group's mean reward divides, a share of right answers that a penalty would turn negative"
@@ -165,6 +171,7 @@ class PassRateRelative(Advantage):
     """
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]`` (see above). Raises ValueError without the judge's verdicts."""
         right = _verdicts(signals)
         judged = ~right.isnan()
         rate = group_mean(torch.where(judged, right, 0.0), judged, signals.group)
@@ -181,6 +188,7 @@ class PassRateRelative(Advantage):
         return True
 
     def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
+        """Says that it reads verdicts, and no rewards."""
         return "verdicts"
 
 
@@ -195,6 +203,7 @@ class NormalisedRewards(Advantage):
     """Added to every standard deviation."""
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]`` (see above). Raises ValueError where rewards have no parts."""
         parts, weights = signals.parts, signals.part_weights
         if parts is None or weights is None:
             parts = torch.where(signals.scored, signals.outcome, torch.nan)[:, None]
@@ -216,12 +225,14 @@ class NormalisedRewards(Advantage):
         )
 
     def loses_penalty(self) -> str:
+        """Says why a penalty in the reward would be lost."""
         return "each reward is normalised by itself, and the penalty is in none of them"
 
     def compares(self) -> bool:
         return True
 
     def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
+        """Says that it reads each reward by itself."""
         return "parts"
 
 
@@ -231,6 +242,7 @@ class Preference(Advantage):
     rejected (DPO)."""
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: +1 on the first completion of each group, -1 on the second."""
         group = signals.group.tolist()
         first = {number: row for row, number in reversed(list(enumerate(group)))}
         sign = torch.tensor([1.0 if first[number] == row else -1.0 for row, number in enumerate(group)])
@@ -252,6 +264,7 @@ class Ranking(Advantage):
     order matters."""
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: how many completions of its group stand behind each."""
         seen: dict[int, int] = {}
         places = []
         for number in signals.group.tolist():

@@ -46,6 +46,7 @@ class SequenceMean(Aggregation):
     """Whether a completion whose every token is filtered out stays in the denominator, as in TRL."""
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns token weights ``[B, T]`` and what each completion adds to the denominator ``[B]``."""
         counts = _ones(mask) if self.count_empty else mask.any(dim=1).double()
         return mask / _lengths(mask).clamp(min=1)[:, None], counts
 
@@ -59,6 +60,7 @@ class TokenMean(Aggregation):
     in TRL and verl)."""
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns token weights ``[B, T]`` and what each completion adds to the denominator ``[B]``."""
         return mask.double(), _lengths(mask)
 
     def formula(self) -> str:
@@ -74,6 +76,7 @@ class GroupTokenMean(Aggregation):
     """
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns token weights ``[B, T]`` and what each completion adds to the denominator ``[B]``."""
         tokens = group_sum(_lengths(mask), group).clamp(min=1)
         return mask / tokens[:, None], 1 / group_sum(_ones(mask), group)
 
@@ -90,6 +93,7 @@ class ConstantLength(Aggregation):
     """The constant L, usually the largest completion length."""
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns token weights ``[B, T]`` and what each completion adds to the denominator ``[B]``."""
         return mask.double() / self.length, _ones(mask)
 
     def formula(self) -> str:
@@ -101,6 +105,7 @@ class SequenceSum(Aggregation):
     """This aggregation gives 1 a token and counts sequences: the whole completion is one action (RLOO)."""
 
     def weights(self, mask: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns token weights ``[B, T]`` and what each completion adds to the denominator ``[B]``."""
         return mask.double(), _ones(mask)
 
     def formula(self) -> str:

@@ -62,6 +62,7 @@ class Uncorrected(Correction):
     """This correction is weight 1: the engine that samples agrees with the learner to rounding."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        """Returns ``[B, T]`` ones."""
         return torch.ones_like(logprobs)
 
     def formula(self) -> str:
@@ -81,6 +82,7 @@ class TruncateMismatch(Correction):
     """Whose ratio: low variance and biased, or unbiased with a variance that grows with length."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: the ratio of the old policy to the sampler, at most ``cap``."""
         return _mismatch(signals, self.unit).clamp(max=self.cap)
 
     def formula(self) -> str:
@@ -99,6 +101,7 @@ class RejectMismatch(Correction):
     """Whose ratio."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: the ratio of the old policy to the sampler, 0 where it lies outside of the bounds."""
         ratio = _mismatch(signals, self.unit)
         return torch.where((ratio >= self.low) & (ratio <= self.high), ratio, 0.0)
 
@@ -117,6 +120,7 @@ class GeometricReject(Correction):
     """Largest geometric mean ratio that is kept."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: 1 for completions whose geometric mean of ratios lies within the bounds, 0 for others."""
         ratio = _mismatch(signals, "mean")
         return ((ratio >= self.low) & (ratio <= self.high)).to(logprobs.dtype)
 
@@ -133,6 +137,8 @@ class OffPolicySequenceMask(Correction):
     """Nats a token. Unpublished; TRL's documentation suggests 0.5."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: 0 for completions with a negative advantage that the policy has gone too far from, 1 for
+        others."""
         mask = signals.mask
         gap = torch.where(_sampled(signals), _behavior(signals) - logprobs, 0.0)
         mean = gap.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)

@@ -34,6 +34,8 @@ class DivergenceMask(Objective):
     """Largest w; the paper finds that a small one biases against rare tokens. 0: off."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the terms ``[B, T]``, the ratio and which tokens are held. Raises ValueError without old
+        log-probabilities."""
         advantages, sampler = advantages_of(signals), self._sampler(signals)
         now = logprobs.detach()
         ratio = (now - sampler).exp()

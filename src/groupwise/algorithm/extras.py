@@ -30,6 +30,7 @@ class Entropy:
 
     @property
     def active(self) -> bool:
+        """Says whether it does anything."""
         return bool(self.coefficient or self.target)
 
     def formula(self) -> str:
@@ -67,6 +68,7 @@ class Critic:
 
     @property
     def active(self) -> bool:
+        """Says whether it does anything."""
         return self.network != "none"
 
     def formula(self) -> str:

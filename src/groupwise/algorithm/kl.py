@@ -83,6 +83,7 @@ class KL:
 
     @property
     def in_objective(self) -> bool:
+        """Says whether the KL stands in the objective, and not in the reward."""
         return bool(self.coefficient) and self.place == "objective"
 
     @property

@@ -65,6 +65,7 @@ class LogLikelihood(Objective):
     advantage."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the terms ``A log π_θ`` ``[B, T]``, none of them held."""
         ratio = ratio_of(logprobs.detach(), signals)
         return Surrogate(advantages_of(signals) * logprobs, ratio, free(logprobs))
 
@@ -93,6 +94,7 @@ class ClippedRatio(Objective):
     """δ of two-sided clip (INTELLECT-2): r itself is held at δ, which matters where A < 0. 0: off."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the clipped terms ``[B, T]``, the ratio and which tokens are held (PPO, arXiv 1707.06347, eq. 7)."""
         advantages, ratio = advantages_of(signals), ratio_of(logprobs, signals)  # [B, T]
         most = min((bound for bound in (self.dual, self.ceiling) if bound), default=math.inf)
         terms = torch.minimum(ratio.clamp(max=self.ceiling or math.inf) * advantages, self._bounded(ratio) * advantages)
@@ -122,6 +124,7 @@ class ClippedWeight(Objective):
     """ε above; TRL's epsilon_high for CISPO is the cap 1 + high itself."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the terms ``[B, T]`` with a clipped ratio as their weight, and which tokens are held at a bound."""
         ratio = ratio_of(logprobs.detach(), signals)
         held = ratio.clamp(1 - self.low, 1 + self.high)
         terms = held * advantages_of(signals) * logprobs
@@ -147,6 +150,7 @@ class SoftGate(Objective):
     """τ elsewhere: larger lets go of a suppressed token sooner."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the gated terms ``[B, T]``, of which none is held."""
         advantages, ratio = advantages_of(signals), ratio_of(logprobs, signals)
         tau = torch.where(advantages > 0, torch.full_like(advantages, self.positive), self.negative)
         gate = torch.sigmoid(tau * (ratio - 1)) * 4 / tau

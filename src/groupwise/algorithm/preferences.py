@@ -30,6 +30,8 @@ class BradleyTerry(Objective):
     """η: pulls scores to a mean of 0, which differences alone leave free (arXiv 2312.09244); 0.01 where it is used."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns ``[B, T]``: on each token of a group the mean of its pairs' terms. Scores are those of the last
+        tokens."""
         scores, better, worse = _pairs(logprobs, signals)
         each = logsigmoid(scores[better] - scores[worse] - self.margin)
         each = each - self.centring * (scores[better] + scores[worse]).square()
@@ -50,6 +52,7 @@ class BradleyTerry(Objective):
         return True
 
     def reads(self) -> Literal["logprobs", "scores"]:
+        """Says that it reads scores, and no log-probabilities."""
         return "scores"
 
     def measures(self, logprobs: Tensor, signals: Signals) -> Mapping[str, tuple[Tensor, Tensor]]:
@@ -77,6 +80,7 @@ class StepCrossEntropy(Objective):
     """
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the terms ``[B, T]`` at the ends of steps."""
         labels = signals.rewards
         terms = labels * logsigmoid(logprobs) + (1 - labels) * logsigmoid(-logprobs)
         return Surrogate(terms, torch.ones_like(logprobs), free(logprobs))
@@ -88,9 +92,11 @@ class StepCrossEntropy(Objective):
         return frozenset({"step_rewards"})
 
     def reads(self) -> Literal["logprobs", "scores"]:
+        """Says that it reads scores, and no log-probabilities."""
         return "scores"
 
     def learns_from(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: whether a step that has a label ends there."""
         return signals.rewarded & signals.mask
 
     def measures(self, logprobs: Tensor, signals: Signals) -> Mapping[str, tuple[Tensor, Tensor]]:

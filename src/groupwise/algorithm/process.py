@@ -32,6 +32,8 @@ class ProcessRelative(Advantage):
     EOS has the last step's advantage; and a step that truncation cut has no score, where others have."""
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: the sum of the normalised scores of a token's step and those after it (DeepSeekMath
+        4.1.3)."""
         rows, places = (signals.rewarded & signals.mask).nonzero(as_tuple=True)  # [S], row after row
         ends = places
         if self.last_step == "completion":
@@ -49,6 +51,7 @@ class ProcessRelative(Advantage):
         return shape + (",  EOS in the last step" if self.last_step == "completion" else "")
 
     def loses_penalty(self) -> str:
+        """Says why a penalty in the reward would be lost."""
         return "the penalty is lost between steps, since process supervision normalises step scores only"
 
     def needs(self) -> frozenset[str]:
@@ -58,6 +61,7 @@ class ProcessRelative(Advantage):
         return True
 
     def sees(self) -> Literal["sum", "steps", "parts", "verdicts"]:
+        """Says that it reads the scores of steps."""
         return "steps"
 
 

@@ -42,6 +42,7 @@ class RegularisedRatio(Objective):
     """c of the paper's dual clip. 0: off."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the terms ``[B, T]``, the ratio and which tokens are held."""
         if self.low or self.high:
             return self._clipped(logprobs, signals)
         ratio, logs = ratio_of(logprobs, signals), logprobs - old_of(signals)

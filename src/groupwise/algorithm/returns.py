@@ -25,6 +25,7 @@ class RewardToGo(Advantage):
     (ReMax, arXiv 2310.10505). Where that has none (NaN) its group has no advantage."""
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: the discounted rewards from a token on, less the baseline."""
         advantages = to_go(signals.rewards.double(), self.gamma, signals.mask)
         if self.baseline == "greedy":
             if signals.greedy_rewards is None:
@@ -43,6 +44,7 @@ class RewardToGo(Advantage):
         return frozenset({"rewards"} | ({"greedy_rewards"} if self.baseline == "greedy" else set()))
 
     def compares(self) -> bool:
+        """Says whether its baseline is the group's."""
         return self.baseline == "group"
 
 
@@ -64,6 +66,8 @@ class GAE(Advantage):
     """Token rewards are divided by their standard deviation over the draw first, their mean kept."""
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]`` generalised advantage estimates (arXiv 1506.02438). Raises ValueError without the critic's
+        values."""
         if signals.old_values is None:
             raise ValueError("GAE needs old_values: a critic's, from when the draw was made")
         rewards, values = signals.rewards.double(), torch.where(signals.mask, signals.old_values, 0.0).double()
@@ -99,6 +103,8 @@ class TeacherGap(Advantage):
     """
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: how much likelier the teacher finds a token than the policy that sampled it. Raises
+        ValueError without both log-probabilities."""
         if signals.reference_logprobs is None or signals.old_logprobs is None:
             raise ValueError("a teacher's gap needs reference_logprobs and old_logprobs")
         gap = signals.reference_logprobs - signals.old_logprobs

@@ -41,6 +41,8 @@ class ClippedSequenceRatio(Objective):
     """mean: s is the geometric mean of the token ratios; sum: their product, the ratio of the two sequences."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the terms ``[B, T]`` with one clipped ratio a completion, that ratio, and which completions are
+        held."""
         advantages, mask = advantages_of(signals), signals.mask
         gap = logprobs - old_of(signals)
         logs = _row_mean(gap, mask) * (1 if self.length == "mean" else mask.sum(dim=1, keepdim=True))
@@ -69,6 +71,7 @@ class ClippedGeometricMean(Objective):
     """c: log r is held at +c where A > 0 and at -c where A < 0."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the terms ``[B, T]`` of the geometric mean of clipped ratios, and which tokens are held."""
         advantages, mask = advantages_of(signals), signals.mask
         logs = logprobs - old_of(signals)
         held = torch.where(advantages > 0, logs.clamp(max=self.clip), logs)
@@ -103,6 +106,7 @@ class GammaWeight(Objective):
     """λ where A < 0."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns the terms ``[B, T]`` with one weight a completion, of which none is held."""
         advantages = advantages_of(signals)
         logs = torch.where(signals.mask, logprobs.detach() - old_of(signals), 0.0).sum(dim=1, keepdim=True)
         ratio, reinforced = logs.exp().expand_as(logprobs), advantages >= 0
@@ -133,6 +137,8 @@ class PreferenceMargin(Objective):
     """Whether each log-ratio is divided by its completion's length."""
 
     def surrogate(self, logprobs: Tensor, signals: Signals) -> Surrogate:
+        """Returns ``[B, T]``: on each token of a pair the term of its margin. Raises ValueError without
+        log-probabilities of the reference."""
         signed = self._of_rows(advantages_of(signals), logprobs, signals)
         margin = self.coefficient * group_sum(signed, signals.group)
         terms = logsigmoid(margin)[:, None].expand_as(logprobs)

@@ -101,7 +101,8 @@ class Source(Protocol):
         return 0
 
     def samples_by_itself(self) -> bool:
-        """Whether how a completion comes about is its own affair, so that nobody else can sample one like its own."""
+        """Says whether how a completion comes about is its own affair, so that nobody else can sample one like its
+        own."""
         return False
 
     def on_trial(self, prompts: int) -> Source:

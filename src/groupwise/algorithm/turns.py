@@ -1,4 +1,4 @@
-"""Credit turn by turn, where a completion has several and an environment speaks between them.
+"""This module gives credit turn by turn, where a completion has several and an environment speaks between them.
 
 A turn is a run of tokens that the policy sampled (mask 1); what stands between two (mask 0) is what it heard. A reward
 belongs to the turn that it stands in, or to the one before it.
@@ -61,6 +61,8 @@ class TurnToGo(Advantage):
     """
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: the rewards from a token's turn on, less the mean of the others that reached that
+        turn."""
         turns = Turns.of(signals.mask)
         most = turns.reached.shape[1]
         counted = (turns.reached & signals.scored[:, None]).flatten()
@@ -80,6 +82,7 @@ class TurnToGo(Advantage):
         return True
 
     def sees(self) -> Literal["turns"]:
+        """Says that it reads rewards turn by turn."""
         return "turns"
 
 
@@ -108,6 +111,8 @@ class AnchorStates(Advantage):
     """Added to F. The paper prints none; the authors' code adds 1e-6."""
 
     def advantages(self, signals: Signals) -> Tensor:
+        """Returns ``[B, T]``: an episode's advantage and, weighted, that of each turn against others from the same
+        state."""
         turns, scored = Turns.of(signals.mask), signals.scored
         episode = self._compared(signals.outcome, scored, signals.group)
         counted = turns.reached & scored[:, None]
@@ -159,6 +164,7 @@ class AnchorStates(Advantage):
         return True
 
     def sees(self) -> Literal["turns"]:
+        """Says that it reads rewards turn by turn."""
         return "turns"
 
 

@@ -1,4 +1,4 @@
-"""Episodes of a run played again: the words that its model said, against the environment as it is today.
+"""This module plays episodes of a run again: the words that its model said, against the environment as it is today.
 
 They go through the loop that trains, with an engine that says what was recorded in place of one that draws.
 """
@@ -155,11 +155,11 @@ class RecordedEngine(RolloutEngine):
                 self.numbers[seed] = number
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
-        """See ``protocols.RolloutEngine``."""
+        """Opens a stream of the completions that were recorded (``protocols.RolloutEngine``)."""
         return _RecordedStream(self)
 
     def load(self, weights: Iterable[tuple[str, Any]], version: int) -> None:
-        """Nothing: there are none."""
+        """Does nothing: what was recorded has no weights."""
 
 
 class _RecordedStream(Stream):

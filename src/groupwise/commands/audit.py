@@ -1,5 +1,4 @@
-"""This is ``groupwise audit``: it finds out whether a reward rewards what it should, on right, wrong, missing, hostile
-and graded answers."""
+"""This is ``groupwise audit``: does a reward reward what it should, on right, wrong, missing and hostile answers?"""
 
 from __future__ import annotations
 
@@ -127,8 +126,7 @@ def _refuse(chosen: Namespace) -> None:
 
 
 def _correct_at(reward: Reward, asked: float | None) -> float:
-    """Returns the smallest score of a right answer, as the reward itself says. Raises UserError where no score of it
-    makes an answer right."""
+    """Returns the smallest score of a right answer. Raises UserError where no score makes an answer right."""
     from groupwise.rewards.verdicts import Judge
 
     judge = Judge.of(reward)

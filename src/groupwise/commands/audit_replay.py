@@ -43,9 +43,9 @@ def audit_run(chosen: Namespace) -> int:
     for line in finding.examples:
         print(visible(shortened_line(line)))
     if chosen.json:
-        from groupwise.storage.atomic import write_json
+        from groupwise.storage.named_file import write_named_json
 
-        write_json(Path(chosen.json), {"stage": stage, "step": step, "episodes": len(rows)} | finding.to_json())
+        write_named_json(Path(chosen.json), {"stage": stage, "step": step, "episodes": len(rows)} | finding.to_json())
     return DIFFERS if finding.differing else 0
 
 

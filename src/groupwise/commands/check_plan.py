@@ -36,6 +36,9 @@ def print_plan(recipe: Run, chosen: Namespace) -> int:
     device, processes = gpu(chosen.gpu), int(chosen.processes or 1)
     if processes < 1:
         raise UserError(f"--processes is {processes}; expected 1 or more")
+    context = int(vars(recipe.learner).get("context", 1))
+    if processes % context:
+        raise UserError(f"--processes is {processes}; expected a multiple of learner.context, which is {context}")
     shape, fits = shape_of_first(recipe), True
     print(visible(f"{recipe.model}: {shape.parameters:,} parameters; {processes} x {device.name}"))
     for stage in recipe.stages:
@@ -83,6 +86,7 @@ def work_of(recipe: Run, stage: Stage) -> Work:
         bool(described.get("checkpointing", False)),
         algorithm.needs_reference,
         int(vars(described["lora"])["rank"]) if "lora" in described else 0,
+        int(described.get("context", 1)),
         stage.epochs + further,
     )
 

@@ -15,6 +15,9 @@ EXAMPLES = """  groupwise compare runs/grpo-sums runs/dr_grpo-sums
 
 Runs whose recipes differ in nothing but the seed are taken together as seeds of one setting."""
 
+GAP = 3
+"""Places between the columns of a table, and around it."""
+
 
 def execute(arguments: Sequence[str]) -> int:
     """Prints the tables, and writes what was asked for."""
@@ -55,17 +58,26 @@ def _print(tables: Sequence[tuple[str, list[str], list[list[str]]]], remarks: Se
         for at, head in enumerate(heads):
             side = "left" if at == 0 or words else "right"
             made.add_column(Text(visible(head)), justify=side, overflow="fold")  # type: ignore[arg-type]
+        below = not words and _width((title, heads, rows)) > console.width
         for row in rows:
-            made.add_row(*(Text(visible(cell)) for cell in row))
+            made.add_row(*(Text(_shown(cell, below)) for cell in row))
         console.print(made)
     for line in remarks:
         console.print(Text(visible(line)))
 
 
+def _shown(cell: str, below: bool) -> str:
+    """Returns a cell, with its interval below the number where the table would be too wide otherwise."""
+    number, bracket, interval = cell.partition(" [")
+    return f"{visible(number)}\n[{visible(interval)}" if below and bracket else visible(cell)
+
+
 def _width(table: tuple[str, list[str], list[list[str]]]) -> int:
     """Returns how wide a table is in which nothing is broken, for where nobody watches a terminal."""
+    from rich.cells import cell_len
+
     columns = zip(table[1], *table[2], strict=True)
-    return sum(max(map(len, column)) + 2 for column in columns) + 2
+    return sum(max(map(cell_len, column)) + GAP for column in columns) + GAP
 
 
 def _parser() -> ArgumentParser:

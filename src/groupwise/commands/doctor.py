@@ -18,7 +18,9 @@ EXAMPLES = """  groupwise doctor machine
 def execute(arguments: Sequence[str]) -> int:
     """Prints a line a fact, and under it what is slower for it."""
     known = parser("doctor", "What a machine has, and what is slower on it: for reports of faults.", EXAMPLES)
-    known.add_argument("subject", metavar="machine", choices=["machine"], help="the machine this command runs on")
+    known.add_argument(
+        "subject", metavar="machine", nargs="?", default="machine", choices=["machine"], help="this machine (machine)"
+    )
     known.add_argument("--json", action="store_true", help="print it as JSON instead")
     chosen = known.parse_args(arguments)
     from groupwise.preflight.machine import facts

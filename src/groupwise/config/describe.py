@@ -64,7 +64,7 @@ def _part(name: str, value: Any, below: Callable[[Any], Any]) -> Any:
 
 
 def differences(ours: Any, theirs: Any) -> Iterator[str]:
-    """Yields ``path: ours (there: theirs)`` for every place where two descriptions differ."""
+    """Yields what differs as ``path: ours (there: theirs)``, for every place where two descriptions do."""
     for path, here, there in parts_that_differ(ours, theirs):
         yield f"{path}: {_short(here)} (there: {_short(there)})"
 

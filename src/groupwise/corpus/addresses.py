@@ -85,7 +85,8 @@ def prefixes(normal: str, deepest: int = 3) -> list[str]:
 
 
 def below(normal: str, prefix: str) -> bool:
-    """Whether an address lies below a prefix: ``a.org/books`` holds ``a.org/books/1`` and not ``a.org/bookshop``."""
+    """Says whether an address lies below a prefix: ``a.org/books`` holds ``a.org/books/1`` and not
+    ``a.org/bookshop``."""
     return normal.startswith(prefix) and (len(normal) == len(prefix) or normal[len(prefix)] in "/?" or prefix == "")
 
 

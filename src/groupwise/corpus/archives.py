@@ -99,7 +99,7 @@ def _next_record(path: Path, start: int) -> int:
 
 
 def _opens(path: Path, offset: int) -> bool:
-    """Whether a gzip member begins here that holds a record."""
+    """Says whether a gzip member begins here that holds a record."""
     with path.open("rb") as file:
         file.seek(offset)
         try:

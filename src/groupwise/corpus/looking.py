@@ -27,7 +27,7 @@ class Choice:
     dropped: bool = False
 
     def holds(self, page: dict[str, Any]) -> bool:
-        """Whether a page is among them."""
+        """Says whether a page is among them."""
         is_kept = page["stage"] == KEPT
         return (
             (not self.stage or page["stage"] == self.stage)

@@ -102,12 +102,13 @@ class Rounds:
         return self.directory / f"iteration-{number}"
 
     def first_seed(self) -> numpy.ndarray:
-        """Whether each page is a part of the seed, before the first round: by any address at which it was found."""
+        """Says whether each page is a part of the seed, before the first round: by any address at which it was
+        found."""
         holds, names = self.seed.holds, self.pages.names_of
         return numpy.array([any(map(holds, names(place))) for place in range(len(self.pages))], bool)
 
     def called(self, answer: str) -> numpy.ndarray:
-        """Whether a person called each page wanted, or other."""
+        """Says whether a person called each page wanted, or other."""
         return numpy.array([self._verdict(place) == answer for place in range(len(self.pages))], bool)
 
     def _verdict(self, place: int) -> str:
@@ -115,12 +116,12 @@ class Rounds:
         return next(filter(None, map(self.annotations.verdict, self.pages.names_of(place))), "")
 
     def asked(self, found: Round) -> numpy.ndarray:
-        """Whether each page lies in a domain that a person is asked about after a round."""
+        """Says whether each page lies in a domain that a person is asked about after a round."""
         named = {row["domain"] for row in read_domains(self.path(found.number) / "domains.parquet")}
         return numpy.array([self._is_in(place, named) for place in range(len(self.pages))], bool)
 
     def _is_in(self, place: int, domains: set[str]) -> bool:
-        """Whether a page was found on one of these domains."""
+        """Says whether a page was found on one of these domains."""
         if self.pages.domains[place] in domains:
             return True
         copies = self.pages.copies.get(self.pages.addresses[place], ())
@@ -183,7 +184,7 @@ class Rounds:
         return Round(number, scores, kept, numpy.array(joined, numpy.int64), numbers)
 
     def ends(self, found: Round) -> bool:
-        """Whether this round is the last."""
+        """Says whether this round is the last."""
         return found.numbers["kept before"] >= self.recall.until or found.number >= self.recall.iterations
 
 

@@ -24,7 +24,7 @@ class Seed:
     texts: tuple[str, ...] = ()
 
     def holds(self, address: str) -> bool:
-        """Whether a page of the crawl is a part of it."""
+        """Says whether a page of the crawl is a part of it."""
         return address in self.addresses or any(below(address, prefix) for prefix in self.prefixes)
 
 

@@ -1,4 +1,4 @@
-"""Whether an engine says what the model says, asked before it is trusted."""
+"""Says whether an engine says what the model says, asked before it is trusted."""
 
 from __future__ import annotations
 

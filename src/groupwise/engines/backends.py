@@ -27,6 +27,8 @@ WholePrompts = Callable[[Packing], Whole]
 
 @dataclass(frozen=True)
 class DecodeBackend:
+    """This is one way to compute a decode step, and where it can be used."""
+
     decoder: Decoder
     prompts: WholePrompts
     how: str

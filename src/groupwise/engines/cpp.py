@@ -50,7 +50,7 @@ class CppEngine(RolloutEngine):
         self.version = version
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
-        """See ``protocols.RolloutEngine``; ``CppStream`` says what is special."""
+        """Opens a stream of completions (``protocols.RolloutEngine``); ``CppStream`` says what is special."""
         means = StreamContext(
             self.parts, self.decoder, self.context_tokens, self.max_rows, self.threads, self.spelling, self.note
         )

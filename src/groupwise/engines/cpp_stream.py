@@ -44,8 +44,9 @@ class StreamContext:
 
 
 class CppStream(Stream):
-    """A ``protocols.Stream``. Requests may be submitted and cancelled from other threads than that which reads events;
-    ``close`` belongs to the one that reads. What that one asks for is handed over when it reads on, all together.
+    """This is a ``protocols.Stream`` in compiled code. Requests may be submitted and cancelled from other threads than
+    that which reads events; ``close`` belongs to the one that reads. What that one asks for is handed over when it
+    reads on, all together.
 
     A completion of a request with ``keep`` stays in the cache: a request that ``follows`` it computes only what is new,
     and has the bits of one that begins anew with the same prompt and the same ``forced``. (One whose *prompt* is longer
@@ -70,7 +71,7 @@ class CppStream(Stream):
         self._ran_out = False
 
     def submit(self, request: Request) -> int:
-        """See ``protocols.Stream``."""
+        """Takes a request and returns its number. Raises ValueError for one that does not fit."""
         with self._lock:
             number = self._count
             self._means.refuse(number, request)
@@ -83,7 +84,7 @@ class CppStream(Stream):
             return number
 
     def events(self) -> Iterator[Event]:
-        """See ``protocols.Stream``."""
+        """Yields tokens and completions as they come (``protocols.Stream``)."""
         while self._left:
             try:
                 batch, heard = self._hear()
@@ -99,7 +100,7 @@ class CppStream(Stream):
                         return
 
     def cancel(self, number: int) -> None:
-        """See ``protocols.Stream``."""
+        """Ends what is under way of a request."""
         with self._lock:
             self._left.pop(number, None)
             if number in self._unsent:
@@ -116,7 +117,7 @@ class CppStream(Stream):
             return self._batch.held() if self._batch is not None else 0
 
     def close(self) -> None:
-        """See ``protocols.Stream``."""
+        """Ends everything; called again, nothing."""
         with self._lock:
             self._left.clear()
             self._unsent.clear()

@@ -1,4 +1,4 @@
-"""One decode step for all running completions, on buffers that stay where they are.
+"""This module makes one decode step for all running completions, on buffers that stay where they are.
 
 A lane is a place in the batch. It holds the token drawn last and says where the cache has its prompt and its own slab;
 completions change lanes when others leave, what the cache holds of them does not move.
@@ -37,13 +37,15 @@ class Decoder(Protocol):
     """A decoder is the network of one step."""
 
     @property
-    def attention(self) -> Attention: ...
+    def attention(self) -> Attention:
+        """Returns what computes attention over the cache."""
 
     def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
         """Draws tokens as ``sampler.draw`` does."""
         ...
 
-    def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor: ...
+    def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor:
+        """Returns the last hidden states of the rows' newest tokens."""
 
 
 class TrunkDecoder:
@@ -53,6 +55,7 @@ class TrunkDecoder:
         self.trunk, self.attention = trunk, attention
 
     def pick(self, logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
+        """Draws a token for each row from its logits."""
         return draw(logits, uniforms, sampling)
 
     def hidden(self, tokens: Tensor, view: View, cache: Cache) -> Tensor:

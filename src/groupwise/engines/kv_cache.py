@@ -56,6 +56,7 @@ class Cache:
 
     @staticmethod
     def bytes_for(parts: Blueprint, prompt_tokens: int, rows: int, slab: int) -> int:
+        """Returns the bytes of keys and values of so many prompt tokens and rows."""
         place = 2 * len(parts.layers) * parts.kv_heads * parts.head_dim * parts.embedding.weight.element_size()
         return place * (prompt_tokens + (rows + 1) * slab)
 

@@ -24,7 +24,7 @@ class Lazy(RolloutEngine):
         self._engine: RolloutEngine | None = None
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
-        """See ``protocols.RolloutEngine``. Raises what ``open`` raises."""
+        """Opens the engine where it is not open yet, and a stream on it. Raises what ``open`` raises."""
         if self._engine is None:
             self._engine = self._open()
         return self._engine.stream(sampling, every_token)

@@ -1,4 +1,5 @@
-"""Weights that go to vLLM servers from GPU to GPU: NCCL's broadcast, by the interface of vLLM's own weight transfer.
+"""This module sends weights to vLLM servers from GPU to GPU: NCCL's broadcast, by the interface of vLLM's own weight
+transfer.
 
 Experimental: it was written by the interface of vLLM 0.32 and has not been run on a GPU. ``benchmarks/vllm_nccl.py``
 measures it beside the folder where two GPUs are at hand.
@@ -29,7 +30,8 @@ REFUSAL_SECONDS = 5.0
 class Library(Protocol):
     """These are the calls of NCCL that a transfer makes; each raises OSError where NCCL does."""
 
-    def unique_id(self) -> bytes: ...
+    def unique_id(self) -> bytes:
+        """Returns the id by which members of a group find each other."""
 
     def join(self, count: int, unique_id: bytes) -> int:
         """Becomes the first of ``count`` members; returns once all are there."""
@@ -43,7 +45,8 @@ class Library(Protocol):
         """Gives a tensor to all members."""
         ...
 
-    def leave(self, member: int) -> None: ...
+    def leave(self, member: int) -> None:
+        """Takes this member out of its group."""
 
 
 class Transfer:
@@ -106,17 +109,20 @@ class Nccl:
         self._members: list[ctypes.c_void_p] = []
 
     def unique_id(self) -> bytes:
+        """Returns the id by which members of a group find each other."""
         found = _UniqueId()
         self._called(self._nccl.ncclGetUniqueId(ctypes.byref(found)))
         return bytes(found.bytes)
 
     def join(self, count: int, unique_id: bytes) -> int:
+        """Begins to join a group of ``count`` members as the first of them, and returns its handle."""
         name, member = _UniqueId.from_buffer_copy(unique_id), ctypes.c_void_p()
         self._called(self._nccl.ncclCommInitRank(ctypes.byref(member), ctypes.c_int(count), name, ctypes.c_int(0)))
         self._members.append(member)
         return len(self._members) - 1
 
     def meet(self, member: int) -> None:
+        """Waits until all members are there."""
         one = torch.zeros(1, device="cuda")
         at, size = ctypes.c_void_p(one.data_ptr()), ctypes.c_size_t(1)
         kind = ctypes.c_int(TYPES[torch.float32])
@@ -125,6 +131,7 @@ class Nccl:
         torch.cuda.synchronize()
 
     def send(self, member: int, tensor: Tensor) -> None:
+        """Broadcasts a tensor to the others."""
         there = tensor.cuda()
         at, size, kind = ctypes.c_void_p(there.data_ptr()), ctypes.c_size_t(there.numel()), TYPES[there.dtype]
         group, stream = self._members[member], self._stream()
@@ -132,6 +139,7 @@ class Nccl:
         torch.cuda.synchronize()  # the tensor stays until it is sent
 
     def leave(self, member: int) -> None:
+        """Takes this member out of its group."""
         self._called(self._nccl.ncclCommDestroy(self._members[member]))
 
     def _stream(self) -> ctypes.c_void_p:

@@ -17,7 +17,7 @@ def random_stream(seed: int, length: int) -> Tensor:
 
 
 class SampledTokens(NamedTuple):
-    """One token for each of R rows."""
+    """This is one token for each of R rows."""
 
     tokens: Tensor  # [R]
     logprobs: Tensor  # [R] of the distribution that was sampled from: after temperature, top-k, top-p and min-p
@@ -46,7 +46,7 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> SampledTokens:
 
 
 def narrows(sampling: Sampling) -> bool:
-    """Whether tokens are drawn from a part of the vocabulary."""
+    """Says whether tokens are drawn from a part of the vocabulary."""
     return sampling.temperature > 0 and bool(sampling.top_k or sampling.top_p < 1 or sampling.min_p)
 
 

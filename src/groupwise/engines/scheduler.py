@@ -122,7 +122,7 @@ class Batch:
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything is left to do."""
+        """Says whether anything is left to do."""
         return bool(self.waiting or self.unheard or self.running)
 
     def step(self) -> list[Event]:
@@ -141,13 +141,13 @@ class Batch:
         return events
 
     def has_room(self, ticket: WaitingCompletion) -> bool:
-        """Whether it can wait here: the cache has a place for its prompt and for as many tokens as it may have."""
+        """Says whether it can wait here: the cache has a place for its prompt and for as many tokens as it may have."""
         cache, key = self.lanes.cache, ticket.key
         is_over = key in self.stored and not self.unbegun[key]  # nothing stands behind it any more
         return not is_over and len(ticket.prompt) <= cache.prompt_tokens and ticket.limit <= cache.slab
 
     def join(self, ticket: WaitingCompletion) -> None:
-        """One more waits, behind those of its prompt."""
+        """Lets one more completion wait, behind those of its prompt."""
         places = [place for place, other in enumerate(self.waiting) if other.key == ticket.key]
         self.waiting.insert(places[-1] + 1 if places else len(self.waiting), ticket)
         self.unbegun[ticket.key] += 1

@@ -33,7 +33,7 @@ class StopText:
         self._text = b""
 
     def ends_with(self, token: int) -> bool:
-        """Whether a stop string is complete with ``token``, the completion's next."""
+        """Says whether a stop string is complete with ``token``, the completion's next."""
         text = self._text + (self._pieces[token] if token < len(self._pieces) else b"")
         self._text = text[-self._reach :] if self._reach else b""
         return any(stop in text for stop in self._stops)

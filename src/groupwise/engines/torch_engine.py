@@ -78,7 +78,7 @@ class TorchEngine(RolloutEngine):
         self.version = version
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
-        """See ``protocols.RolloutEngine``."""
+        """Opens a stream of completions (``protocols.RolloutEngine``)."""
         return TorchStream(self, sampling, every_token)
 
     def take_lanes(self, waiting: Sequence[WaitingCompletion]) -> Lanes:
@@ -124,7 +124,7 @@ class TorchEngine(RolloutEngine):
         return rows
 
     def _moved(self) -> bool:
-        """Whether a parameter lies elsewhere than when this was last asked: recorded graphs hold addresses."""
+        """Says whether a parameter lies elsewhere than when this was last asked: recorded graphs hold addresses."""
         before, self._addresses = self._addresses, [parameter.data_ptr() for parameter in self.model.parameters()]
         return before != self._addresses
 
@@ -140,7 +140,7 @@ class TorchStream(Stream):
         self._batch: Batch | None = None
 
     def submit(self, request: Request) -> int:
-        """See ``protocols.Stream``. A prompt that fills the context raises ValueError."""
+        """Takes a request and returns its number. Raises ValueError for a prompt that fills the context."""
         number, context = self._count, self._engine.context_tokens
         refuse_misfit(number, request, context)
         self._count += 1
@@ -150,7 +150,7 @@ class TorchStream(Stream):
         return number
 
     def events(self) -> Iterator[Event]:
-        """See ``protocols.Stream``."""
+        """Yields tokens and completions as they come (``protocols.Stream``)."""
         while self._waiting or self._batch:
             if self._batch is None:
                 self._begin()
@@ -165,13 +165,13 @@ class TorchStream(Stream):
                 self._join(self._batch)
 
     def cancel(self, number: int) -> None:
-        """See ``protocols.Stream``."""
+        """Ends what is under way of a request."""
         self._waiting = deque(one for one in self._waiting if one.owner[0] != number)
         if self._batch is not None:
             self._batch.cancel(number)
 
     def close(self) -> None:
-        """See ``protocols.Stream``."""
+        """Ends everything; called again, nothing."""
         self._waiting.clear()
         self._end()
 

@@ -37,7 +37,7 @@ class TransformersEngine(RolloutEngine):
         self.version = version
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
-        """See ``protocols.RolloutEngine``."""
+        """Opens a stream of completions (``protocols.RolloutEngine``)."""
         return TransformersStream(self, sampling, every_token)
 
 
@@ -67,7 +67,7 @@ class TransformersStream(Stream):
         self._running: set[Row] = set()
 
     def submit(self, request: Request) -> int:
-        """See ``protocols.Stream``. A prompt that fills the context raises ValueError."""
+        """Takes a request and returns its number. Raises ValueError for a prompt that fills the context."""
         number, context = self._count, self._engine.context_tokens
         refuse_misfit(number, request, context)
         self._count += 1
@@ -81,7 +81,7 @@ class TransformersStream(Stream):
         return number
 
     def events(self) -> Iterator[Event]:
-        """See ``protocols.Stream``."""
+        """Yields tokens and completions as they come (``protocols.Stream``)."""
         while self._waiting:
             length, rows = next(iter(self._waiting.items()))
             together, rest = rows[: self._engine.max_rows], rows[self._engine.max_rows :]
@@ -93,13 +93,13 @@ class TransformersStream(Stream):
             yield from self._together(together)
 
     def cancel(self, number: int) -> None:
-        """See ``protocols.Stream``."""
+        """Ends what is under way of a request."""
         left = {length: [row for row in rows if row.number != number] for length, rows in self._waiting.items()}
         self._waiting = {length: rows for length, rows in left.items() if rows}
         self._running = {row for row in self._running if row.number != number}
 
     def close(self) -> None:
-        """See ``protocols.Stream``."""
+        """Ends everything; called again, nothing."""
         self._waiting.clear()
         self._running.clear()
 

@@ -87,7 +87,7 @@ class VLLMEngine(RolloutEngine):
             self._give(replace(self._frozen[1], version=version, adapter=adapter))
 
     def _take_adapters(self, beside: LowRank) -> bool:
-        """Whether every server takes them; says once which one does not."""
+        """Says whether every server takes them; says once which one does not."""
         small = [server for server in self.servers.all if server.adapter_rank < beside.rank]
         for server in () if self.known else small[:1]:
             self.note(
@@ -117,8 +117,8 @@ class VLLMEngine(RolloutEngine):
         self.load(tensors(), 0)
 
     def stream(self, sampling: Sampling, every_token: bool = False) -> Stream:
-        """See ``protocols.RolloutEngine``; ``VLLMStream`` says what is special. Raises UserError for a narrowed choice:
-        a server does not say what it chose from."""
+        """Opens a stream of completions (``protocols.RolloutEngine``); ``VLLMStream`` says what is special. Raises
+        UserError for a narrowed choice: a server does not say what it chose from."""
         if sampling.top_k or sampling.top_p < 1 or sampling.min_p:
             raise UserError(
                 "engine: top_k, top_p and min_p: vLLM servers do not tell which tokens a choice was narrowed to, over "
@@ -166,7 +166,7 @@ class VLLMEngine(RolloutEngine):
         self._compare(first)
 
     def _owns(self) -> bool:
-        """Whether the servers have this engine's weights, and not those of another engine of this process."""
+        """Says whether the servers have this engine's weights, and not those of another engine of this process."""
         owners = (_newest_of.get(server.url) for server in self.servers.all)
         return all(owner is not None and owner() is self for owner in owners)
 

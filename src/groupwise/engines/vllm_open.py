@@ -78,7 +78,7 @@ def _ask_model(server: Server, brief: float) -> None:
 
 
 def _ask_routes(server: Server, brief: float) -> None:
-    """Whether it takes token ids, and can be given weights."""
+    """Says whether it takes token ids, and can be given weights."""
     try:
         server.generate({"token_ids": [1], "sampling_params": {"max_tokens": 1, "logprobs": 0, "detokenize": False}})
     except ServerError as error:

@@ -39,7 +39,7 @@ class Probe:
 
     @property
     def is_current(self) -> bool:
-        """Whether nobody has written to the weights since they were taken."""
+        """Says whether nobody has written to the weights since they were taken."""
         return bool(self._weights) and mark_of(list(self._weights.items())) == self._mark
 
     @torch.inference_mode()

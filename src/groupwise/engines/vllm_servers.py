@@ -48,7 +48,7 @@ class Weights:
 
     @property
     def name(self) -> str:
-        """How a request asks for the adapters; empty: there are none."""
+        """Returns how a request asks for the adapters; empty: there are none."""
         return f"{MODEL}-{self.version}" if self.adapter else ""
 
 
@@ -169,7 +169,7 @@ class Server:
 
 
 def is_whole(tokens: Any, logprobs: Sequence[Any]) -> bool:
-    """Whether an answer holds ids, and a logarithm of a probability for each."""
+    """Says whether an answer holds ids, and a logarithm of a probability for each."""
     numbers = all(type(each) in (int, float) and -math.inf < each <= ROUNDED for each in logprobs)
     return (
         type(tokens) is list and len(tokens) == len(logprobs) and all(type(each) is int for each in tokens) and numbers
@@ -177,7 +177,8 @@ def is_whole(tokens: Any, logprobs: Sequence[Any]) -> bool:
 
 
 class Servers:
-    """All servers of an engine. The one with least under way is asked; one that is lost comes back with an update."""
+    """This holds all servers of an engine. The one with least under way is asked; one that is lost comes back with an
+    update."""
 
     def __init__(self, servers: list[Server], note: Callable[[str], None]) -> None:
         self.all, self.note = servers, note

@@ -1,5 +1,5 @@
-"""A stream of completions that vLLM servers sample: one HTTP request a completion, asked again elsewhere where a server
-fails."""
+"""This module keeps a stream of completions that vLLM servers sample: one HTTP request a completion, asked again
+elsewhere where a server fails."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Given(Exception):  # noqa: N818 - it says what is the case
 
 
 class VLLMStream(Stream):
-    """A ``protocols.Stream``. Each completion has a seed of its own, which goes with it to another server; it is
-    handed over once. A completion that goes on behind forced tokens begins a random stream of its own."""
+    """This is a ``protocols.Stream`` on servers. Each completion has a seed of its own, which goes with it to another
+    server; it is handed over once. A completion that goes on behind forced tokens begins a random stream of its own."""
 
     def __init__(self, means: StreamContext, sampling: Sampling, every_token: bool) -> None:
         self._means, self._sampling, self._every_token = means, sampling, every_token
@@ -66,7 +66,7 @@ class VLLMStream(Stream):
         self._pool: ThreadPoolExecutor | None = None
 
     def submit(self, request: Request) -> int:
-        """See ``protocols.Stream``."""
+        """Takes a request and returns its number."""
         refuse_misfit(self._count, request, self._means.context_tokens)
         number, self._count = self._count, self._count + 1
         if request.seeds:
@@ -78,7 +78,7 @@ class VLLMStream(Stream):
         return number
 
     def events(self) -> Iterator[Event]:
-        """See ``protocols.Stream``."""
+        """Yields completions as servers answer (``protocols.Stream``)."""
         while self._left:
             try:
                 place, found = self._news.get(timeout=WAIT_SECONDS)
@@ -97,7 +97,7 @@ class VLLMStream(Stream):
                 yield CompletionEvent(place.request, place.index, found)
 
     def cancel(self, number: int) -> None:
-        """See ``protocols.Stream``."""
+        """Ends what is under way of a request."""
         with self._lock:
             self._left.pop(number, None)
             given_up = [open for place, open in self._open.items() if place.request == number]
@@ -105,7 +105,7 @@ class VLLMStream(Stream):
             open.close()
 
     def close(self) -> None:
-        """See ``protocols.Stream``."""
+        """Ends everything; called again, nothing."""
         with self._lock:
             self._left.clear()
             pool, self._pool = self._pool, None

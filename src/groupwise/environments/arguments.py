@@ -23,7 +23,7 @@ _PLURALS = {"array": "a list", "object": "an object", "integer": "a whole number
 
 
 def function_of(schema: Schema) -> Mapping[str, Any]:
-    """Name, description and parameters, whether or not they stand inside ``function``."""
+    """Returns name, description and parameters, whether or not they stand inside ``function``."""
     inner = schema.get("function")
     return inner if isinstance(inner, Mapping) else schema
 
@@ -49,7 +49,7 @@ def checked(tool: Schema, arguments: Mapping[str, Any]) -> tuple[dict[str, Any],
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether a value is what the schema says."""
+    """Says whether a value is what the schema says."""
     return not _fitted(value, schema, "")[1]
 
 

@@ -1,4 +1,4 @@
-"""Anything that somebody wrote as an environment, as one: by what it has, without its package."""
+"""This module takes anything that somebody wrote as an environment as one: by what it has, without its package."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def resolved(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Callable[.
 
 
 def schemas_of(environment: Any, row: Mapping[str, Any]) -> list[Schema]:
-    """What a model may call in a row's episode, for the chat template; empty where nothing."""
+    """Returns what a model may call in a row's episode, for the chat template; empty where nothing."""
     return list(environment.schemas(row)) if hasattr(environment, "schemas") else []
 
 
@@ -79,7 +79,7 @@ class WithTools:
     tools: Tools
 
     def schemas(self, row: Mapping[str, Any]) -> list[Schema]:
-        """See ``Tools.schemas``."""
+        """Returns what the model of a row may call, for the chat template."""
         return [*self.tools.schemas(row), *schemas_of(self.environment, row)]
 
     def __call__(self, row: Mapping[str, Any], random: Random) -> Episode:
@@ -119,7 +119,7 @@ class LazyEnvironment:
     factory: Callable[..., Any]
 
     def schemas(self, row: Mapping[str, Any]) -> list[Schema]:
-        """See ``Tools.schemas``."""
+        """Returns what the model of a row may call, for the chat template."""
         return schemas_of(self._form(row), row)
 
     def __call__(self, row: Mapping[str, Any], random: Random) -> Episode:
@@ -234,8 +234,8 @@ def _checked(given: Any) -> Any:
 
 
 def _is_called_as_one(function: Callable[..., Any]) -> bool:
-    """Whether it takes a row and a random generator, as an environment does: then it gives a generator, whatever it is
-    itself. One that makes an environment takes a row at most."""
+    """Says whether it takes a row and a random generator, as an environment does: then it gives a generator, whatever
+    it is itself. One that makes an environment takes a row at most."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # a builtin that does not say

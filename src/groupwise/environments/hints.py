@@ -1,5 +1,5 @@
-"""Type hints of tools beyond those that JSON has words for: what a model is told of them, and a model's JSON as values
-of them."""
+"""This module reads type hints of tools beyond those that JSON has words for: what a model is told of them, and a
+model's JSON as values of them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def is_built(hint: Any) -> bool:
-    """Whether values of JSON have to become something else."""
+    """Says whether values of JSON have to become something else."""
     hint, origin, of = _parts(hint)
     if origin is tuple or origin in _SETS or hint in _TEXTS or hint is decimal.Decimal or _fields(hint) is not None:
         return True

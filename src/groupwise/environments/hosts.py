@@ -56,7 +56,7 @@ class _Episode:
 
 
 class Host:
-    """One process, started anew where it had to be killed."""
+    """This is one process, started anew where it had to be killed."""
 
     def __init__(self, environment: Environment, turns: Turns) -> None:
         self.turns, self.mark = turns, mmap(-1, 8)
@@ -115,15 +115,16 @@ class Host:
 
     @property
     def connection(self) -> Any:
-        """What to wait on; None where nothing is to come."""
+        """Returns what to wait on; None where nothing is to come."""
         return self._worker.connection if self._worker is not None and self.asked else None
 
     @property
     def is_full(self) -> bool:
+        """Says whether it takes no more episodes."""
         return bool(self._unsent)
 
     def hear(self) -> list[Answer]:
-        """What has come, without waiting; of a process that hangs or has died, whom that costs what."""
+        """Returns what has come, without waiting; of a process that hangs or has died, whom that costs what."""
         found: list[Answer] = []
         if self._worker is None or not self.asked:
             return found
@@ -137,7 +138,7 @@ class Host:
 
     @property
     def deadline(self) -> float:
-        """When what is asked now must be answered."""
+        """Returns when what is asked now must be answered."""
         first = self.episodes.get(self.asked[0])
         left = self.turns.episode_seconds - (first.seconds if first is not None else 0.0)
         return self.since + max(0.0, min(self.turns.reply_seconds, left)) + GRACE_SECONDS
@@ -232,7 +233,7 @@ class Worlds:
             self._host(number).order((CLOSE, number, None, 0))
 
     def hear(self, seconds: float = 0.0) -> list[Answer]:
-        """What episodes answered, after at most so long; at once where something is there."""
+        """Returns what episodes answered, after at most so long; at once where something is there."""
         until = time.monotonic() + seconds
         while True:
             found = [answer for host in self.hosts for answer in host.hear()]

@@ -1,4 +1,5 @@
-"""What runs in a process that hosts episodes: it begins them, tells them what the model said, and answers in JSON.
+"""This module runs in a process that hosts episodes: it begins them, tells them what the model said, and answers in
+JSON.
 
 Ordinary generators take their turns in the order in which they are asked; asynchronous ones run side by side in one
 event loop. Python's and numpy's own random generators begin anew with each episode and are its own, whoever else lives

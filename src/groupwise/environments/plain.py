@@ -1,4 +1,4 @@
-"""What an environment says and returns, as plain JSON, and what is wrong with it in words."""
+"""This module takes what an environment says and returns as plain JSON, and says what is wrong with it in words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESULT = "a number, None, or a mapping with score or reward"
 
 
 class WrongWordsError(ValueError):
-    """Something that no environment may say or return."""
+    """This is raised for something that no environment may say or return."""
 
 
 def utterance(said: Any) -> list[Plain]:
@@ -104,7 +104,7 @@ def fitting(text: str) -> str:
 
 
 def shortened(value: Any) -> str:
-    """Its ``repr``, of at most 80 characters."""
+    """Returns its ``repr``, of at most 80 characters."""
     try:
         text = repr(value[:200] if isinstance(value, str | bytes) else value)
     except Exception:  # a user's object may not even be able to show itself
@@ -113,7 +113,7 @@ def shortened(value: Any) -> str:
 
 
 def raised(error: BaseException, function: Callable[..., Any] | None = None) -> str:
-    """What went wrong and where: the innermost frame in the environment's own file, or of all."""
+    """Says what went wrong and where: the innermost frame in the environment's own file, or of all."""
     if isinstance(error, WrongWordsError):
         return str(error)
     if isinstance(error.__cause__, StopIteration):  # a generator's own, which Python says otherwise

@@ -1,4 +1,5 @@
-"""What an environment is: a generator that says something, hears what the model answers, and returns the reward.
+"""This module says what an environment is: a generator that says something, hears what the model answers, and returns
+the reward.
 
 One that thinks of a number::
 
@@ -25,14 +26,14 @@ TOOLS = "tools/"
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a tool that the model asks for."""
+    """A call is one use of a tool that the model asks for."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Reply(str):
-    """What the model said in one turn: its text, and the calls of tools that the renderer read in it."""
+    """A reply is what the model said in one turn: its text, and the calls of tools that the renderer read in it."""
 
     calls: tuple[Call, ...]
     malformed: str
@@ -49,7 +50,8 @@ class Reply(str):
 
 @dataclass(frozen=True)
 class Says:
-    """One message of an environment. ``reward`` is for the turn that it answers; nothing can be earned before one."""
+    """This is one message of an environment. ``reward`` is for the turn that it answers; nothing can be earned before
+    one."""
 
     text: str
     reward: float = 0.0

@@ -1,4 +1,4 @@
-"""What a tool returned, as a message: text, a reward, numbers, and whether the episode is over."""
+"""This module reads what a tool returned as a message: text, a reward, numbers, and whether the episode is over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCKS = ("text", "image", "image_url", "audio", "video", "resource", "resource_
 
 @dataclass(frozen=True)
 class Result:
-    """One tool's answer to one call."""
+    """This is one tool's answer to one call."""
 
     text: str
     reward: float | None = None

@@ -1,4 +1,4 @@
-"""What a tool takes: JSON schemas out of Python functions."""
+"""This module makes JSON schemas of what a tool takes, out of Python functions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def name_of(function: Any) -> str:
-    """A function's own name."""
+    """Returns a function's own name."""
     while isinstance(function, functools.partial):
         function = function.func
     return str(getattr(function, "__name__", type(function).__name__)).strip("<>")

@@ -1,4 +1,4 @@
-"""A tool: a plain typed function, or an object that lives as long as an episode (verl's ``BaseTool``)."""
+"""A tool is a plain typed function, or an object that lives as long as an episode (verl's ``BaseTool``)."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ class Use(Protocol):
     """A tool in one episode. What its methods return may have to be awaited."""
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
-        """What ``results.result_of`` reads."""
+        """Runs the tool, and returns what ``results.result_of`` reads."""
         ...
 
     def close(self) -> Any:
-        """The tool's reward for the whole episode, or None. Called once, last."""
+        """Returns the tool's reward for the whole episode, or None. It is called once, last."""
         ...
 
 
 class Tool(Protocol):
-    """What a model may call."""
+    """A tool is what a model may call."""
 
     @property
-    def schema(self) -> Schema: ...
+    def schema(self) -> Schema:
+        """Returns the JSON schema that the model is shown."""
 
     @property
     def is_async(self) -> bool:
-        """Whether its calls are awaited: those of one turn then run side by side."""
+        """Says whether its calls are awaited: those of one turn then run side by side."""
         ...
 
     def begin(self, settings: Mapping[str, Any]) -> Use:
@@ -53,19 +54,22 @@ class Tool(Protocol):
 
 @dataclass(frozen=True)
 class FunctionTool:
-    """A function: it keeps nothing of an episode."""
+    """This tool is a function, which keeps nothing of an episode."""
 
     function: Callable[..., Any]
     schema: Schema
 
     @property
     def is_async(self) -> bool:
+        """Says whether its calls are awaited."""
         return awaits(self.function)
 
     def begin(self, settings: Mapping[str, Any]) -> Use:
+        """Returns itself: a function keeps nothing from episode to episode."""
         return self
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
+        """Calls the function."""
         kinds = self._kinds
         made = {name: built(kinds[name], value) if name in kinds else value for name, value in arguments.items()}
         return self.function(**made)
@@ -76,6 +80,7 @@ class FunctionTool:
         return {name: hint for name, hint in hints_of(self.function).items() if is_built(hint)}
 
     def close(self) -> None:
+        """Does nothing: a function gives no reward of its own."""
         return None
 
 
@@ -89,9 +94,11 @@ class ObjectTool:
 
     @property
     def is_async(self) -> bool:
+        """Says whether its calls are awaited."""
         return any(awaits(getattr(self.tool, name, None)) for name in ("create", "execute", "calc_reward", "release"))
 
     def begin(self, settings: Mapping[str, Any]) -> Use:
+        """Returns an object of its own for the episode."""
         return _Instance(self.tool, settings)
 
 
@@ -173,19 +180,20 @@ def tools_of(given: Any) -> tuple[Tool, ...]:
 
 
 def settings_of(row: Mapping[str, Any], name: str) -> Any:
-    """verl's ``extra_info.tools_kwargs`` or ``extra_info.tool_selection`` of a row, or the column of that name."""
+    """Returns verl's ``extra_info.tools_kwargs`` or ``extra_info.tool_selection`` of a row, or the column of that
+    name."""
     extra = _object(row.get("extra_info"))
     found = row.get(name) if row.get(name) is not None else (extra.get(name) if isinstance(extra, Mapping) else None)
     return _object(found)
 
 
 async def value_of(given: Any) -> Any:
-    """What was returned, awaited where it has to be."""
+    """Returns what was returned, awaited where it has to be."""
     return await given if inspect.isawaitable(given) else given
 
 
 def awaits(function: Any) -> bool:
-    """Whether a function's calls are coroutines."""
+    """Says whether a function's calls are coroutines."""
     while isinstance(function, functools.partial):
         function = function.func
     is_object = not inspect.isroutine(function) and callable(function)

@@ -55,15 +55,16 @@ class Tools:
 
     @property
     def judges(self) -> bool:
-        """Whether it says how good an episode was: a tool may, where it is an object that calculates rewards."""
+        """Says whether it says how good an episode was: a tool may, where it is an object that calculates rewards."""
         return False
 
     @cached_property
     def tools(self) -> tuple[Tool, ...]:
+        """Returns the tools, each once."""
         return tools_of(self.given)
 
     def schemas(self, row: Mapping[str, Any]) -> list[Schema]:
-        """What the model of this row may call, for the chat template."""
+        """Returns what the model of this row may call, for the chat template."""
         return [tool.schema for tool in self.selected(row)]
 
     def selected(self, row: Mapping[str, Any]) -> list[Tool]:
@@ -134,7 +135,7 @@ class Toolbox:
                 self.reward = (self.reward or 0.0) + float(reward)
 
     def returned(self) -> dict[str, Any]:
-        """What the episode returns: the counts, tools' own numbers, and a reward where a tool gave one."""
+        """Returns what the episode returns: the counts, tools' own numbers, and a reward where a tool gave one."""
         given = {} if self.reward is None else {"reward": self.reward}
         return {**self.metrics, **self.counts, **given}
 

@@ -1,4 +1,4 @@
-"""How long an episode may go on: turns, tokens, seconds."""
+"""This module says how long an episode may go on: turns, tokens, seconds."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Draft:
         return value
 
     def whole(self, *names: str, default: int = 0) -> int:
-        """A value that must be a whole number."""
+        """Returns a value that must be a whole number."""
         return int(self.number(*names, default=default))
 
     def count(self, *names: str, default: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that another system lets its user set."""
+    """An entry is one thing that another system lets its user set."""
 
     system: str
     """TRL, verl, OpenRLHF or Unsloth."""

@@ -50,12 +50,12 @@ def refusal(words: Sequence[str], known: Collection[str] = ()) -> str | None:
 
 
 def trains_elsewhere(text: str) -> bool:
-    """Whether a Python file imports another system and not this one."""
+    """Says whether a Python file imports another system and not this one."""
     return bool(IMPORTED.search(text)) and not OURS.search(text)
 
 
 def convertible(word: str) -> bool:
-    """Whether ``groupwise convert`` takes it, by the look of it."""
+    """Says whether ``groupwise convert`` takes it, by the look of it."""
     return word.endswith((".yaml", ".yml", ".sh")) or _override([word]) is not None
 
 

@@ -16,7 +16,7 @@ TRAINERS = ("GRPO", "RLOO", "DPO", "SFT", "Reward")
 
 @dataclass(frozen=True)
 class Setting:
-    """One option and its value, as the script has it."""
+    """A setting is one option and its value, as the script has it."""
 
     name: str
     """As the other system spells it, with dots where it is nested."""
@@ -51,7 +51,7 @@ class DataPath:
 
 @dataclass(frozen=True)
 class Script:
-    """A script of another system, read and not run."""
+    """This is a script of another system, read and not run."""
 
     system: str
     trainer: str

@@ -181,7 +181,7 @@ def _definition(module: Module, name: str) -> ast.AST | None:
 
 
 def _harmless(module: Module, value: ast.expr) -> bool:
-    """Whether it calls the standard library at most: ``re.compile(...)``."""
+    """Says whether it calls the standard library at most: ``re.compile(...)``."""
     for call in (node for node in ast.walk(value) if isinstance(node, ast.Call)):
         root: ast.expr = call.func
         while isinstance(root, ast.Attribute):

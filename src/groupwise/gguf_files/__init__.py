@@ -1,1 +1,1 @@
-"""GGUF files: what llama.cpp and its kin load, read into the model directories that are trained here."""
+"""This package reads GGUF files, which llama.cpp and its kin load, into the model directories that are trained here."""

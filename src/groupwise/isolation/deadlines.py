@@ -63,7 +63,8 @@ def _frames(frame: Any) -> str:
 
 
 class Helper:
-    """One thread that does one thing after the other, and is left behind where it hangs: it keeps no process alive.
+    """This helper is one thread that does one thing after the other, and is left behind where it hangs: it keeps no
+    process alive.
 
     Where the system gives no further thread, whoever hands something over does it there and then. With ``apart`` it
     must not: then UserError is raised.
@@ -81,6 +82,7 @@ class Helper:
             self._is_alone = True
 
     def submit(self, do: Callable[[], T]) -> Future[T]:
+        """Puts a call behind those that wait."""
         future: Future[T] = Future()
         if self._is_alone:
             self._answer(future, do)
@@ -89,7 +91,7 @@ class Helper:
         return future
 
     def close(self) -> None:
-        """What has not begun is cancelled; nothing is waited for."""
+        """Cancels what has not begun, and waits for nothing."""
         self._over.set()
         self._orders.put(None)
 

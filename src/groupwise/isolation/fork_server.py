@@ -50,7 +50,7 @@ class ForkServer:
             raise UserError(f"a process for {what} did not start in {START_SECONDS:g} s, or died{otherwise}")
 
     def alive(self) -> bool:
-        """Whether it can be asked, in this process."""
+        """Says whether it can be asked, in this process."""
         return self._owner == os.getpid() and self._control.fileno() >= 0
 
     def new_worker(self) -> Worker:
@@ -96,7 +96,7 @@ class ForkServer:
 
 
 class Worker:
-    """The caller's end of a worker's connection."""
+    """This is the caller's end of a worker's connection."""
 
     def __init__(self) -> None:
         self.connection, self.theirs = socket.socketpair()
@@ -106,18 +106,18 @@ class Worker:
         _ours.add(self.connection)
 
     def place(self) -> str:
-        """What the worker wrote down of where it stood: the innermost frame."""
+        """Returns what the worker wrote down of where it stood: the innermost frame."""
         said = os.pread(self.notes.fileno(), 1 << 16, 0)  # the worker has moved the place that both read and write at
         frame = _FRAME.search(said.decode("utf-8", "replace"))
         return f", it stood in {frame[3]} at {frame[1]}:{frame[2]}" if frame else ""
 
     def close(self) -> None:
-        """Hangs up."""
+        """Hangs up, and waits for nothing."""
         self.connection.close()
         self.notes.close()
 
     def read(self) -> bytes:
-        """What has come; nothing where it has ended."""
+        """Returns what has come; nothing where it has ended."""
         try:
             return self.connection.recv(1 << 16)
         except OSError:

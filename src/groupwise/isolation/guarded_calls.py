@@ -35,7 +35,7 @@ WITHOUT = "; isolated=False does without one"
 
 
 class GuardedCalls:
-    """Runs ``respond`` (see :data:`Respond`) in a process that can be killed. Threads may share it."""
+    """This object runs ``respond`` (see :data:`Respond`) in a process that can be killed. Threads may share it."""
 
     def __init__(self, respond: Respond, memory_bytes: int = MEMORY_BYTES) -> None:
         self._respond, self._memory_bytes = respond, memory_bytes
@@ -67,7 +67,7 @@ class GuardedCalls:
                     self._server.drop_worker()
 
     def close(self) -> None:
-        """End the process. The next call starts another."""
+        """Ends the process. The next call starts another."""
         with self._lock:
             if self._server:
                 self._server.forks.end()
@@ -176,8 +176,8 @@ def answered(answer: dict[str, Any], seconds: float) -> Outcome:
 
 
 def _too_many(server: int, before: int | None) -> bool:
-    """Whether the tree below ``server`` has outgrown its bound. It is counted only where the machine's own count, one
-    short read, has grown as much since ``before``."""
+    """Says whether the tree below ``server`` has outgrown its bound. It is counted only where the machine's own count,
+    one short read, has grown as much since ``before``."""
     now = tasks_of_machine()
     grown = now is None or before is None or now - before > MOST_PROCESSES
     return grown and tasks_below(server) > MOST_PROCESSES

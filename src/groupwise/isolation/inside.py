@@ -27,6 +27,7 @@ _SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset
 
 
 def main(settings: dict[str, Any]) -> None:
+    """Runs what the settings hold, a program or a call, once this process is restricted."""
     text = settings["source"].decode("utf-8", "surrogatepass")
     restrict(settings)
     sys.argv[:] = ["answer.py"]
@@ -40,6 +41,7 @@ def main(settings: dict[str, Any]) -> None:
 
 
 def restrict(settings: dict[str, Any]) -> None:
+    """Takes from this process all that it may not use."""
     if settings["filter"] is None:  # bubblewrap has laid down the rest
         limit(settings["seconds"], settings["memory_bytes"], settings["threads"])
         become_nobody()

@@ -29,7 +29,7 @@ def pack(modules: Sequence[str], settings: dict[str, Any]) -> int:
 
 
 def in_memory(data: bytes) -> int:
-    """A descriptor to read ``data`` from."""
+    """Returns a descriptor to read ``data`` from."""
     if sys.platform == "linux":
         descriptor = os.memfd_create("groupwise", os.MFD_CLOEXEC)
     else:

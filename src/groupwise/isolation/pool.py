@@ -42,6 +42,8 @@ GRACE_SECONDS = 2.0
 """How much later than an item's own limit a worker that says nothing is killed, whatever it is doing."""
 START_SECONDS = 120.0
 MEMORY_BYTES = 2 << 30
+MOST_WORKERS = 8
+"""Of a pool that is told no size: a worker a core, but not more than these."""
 REASON_CHARACTERS = 240
 
 
@@ -56,7 +58,7 @@ class Outcome:
 
 
 class WorkerPool:
-    """Runs ``function`` (``"module:name"``: plain value in, plain value out) in isolated processes.
+    """This pool runs ``function`` (``"module:name"``: plain value in, plain value out) in isolated processes.
 
     Workers start at the first call, are used again by later ones, and end with :meth:`close`, with the interpreter,
     or with the death of this process, however sudden. ``warm_up`` holds items, of ours and not of a model's, that
@@ -75,7 +77,7 @@ class WorkerPool:
     ) -> None:
         self.unguarded = unguarded
         self._setup = {"function": function, "warm_up": json.dumps(list(warm_up)), "memory_bytes": memory_bytes}
-        self._size = size or min(8, os.cpu_count() or 1)
+        self._size = size or min(MOST_WORKERS, os.cpu_count() or 1)
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
         atexit.register(self._close)  # without the lock: at the end nobody waits for a thread

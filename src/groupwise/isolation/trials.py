@@ -79,6 +79,7 @@ def bait(memory_bytes: int) -> Iterator[dict[str, Any]]:
 
 
 def is_harmed(known: dict[str, Any]) -> bool:
+    """Says whether the file that a trial may not touch is other than it was."""
     file = Path(known["file"])
     return not file.exists() or file.read_text() != _TEXT or len(os.listdir(file.parent)) != 2
 

@@ -45,6 +45,7 @@ class Walls:
 
     @property
     def is_bubblewrap(self) -> bool:
+        """Says whether bubblewrap builds them."""
         return self.kind != "Landlock"
 
     def refuse_threads(self, wanted: bool) -> None:

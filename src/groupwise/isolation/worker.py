@@ -32,6 +32,7 @@ _REPLY, _RULES = 3, 4
 
 
 def main(setup: dict[str, Any]) -> None:
+    """Answers requests of the pool, one behind the other, until its end is closed."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)

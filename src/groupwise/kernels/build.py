@@ -93,7 +93,7 @@ def compile_to(begins: Path, source: Path, compiler: Sequence[str]) -> Path:
 
 
 def whole(place: Path) -> bool:
-    """Whether it is what was compiled, byte for byte: what lies there is run."""
+    """Says whether it is what was compiled, byte for byte: what lies there is run."""
     return place.stem.rpartition("-")[2] == _digest(place.read_bytes())
 
 

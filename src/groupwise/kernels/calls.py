@@ -36,6 +36,7 @@ class View(ctypes.Structure):
 
     @classmethod
     def from_param(cls, given: Any) -> View:
+        """Takes a tensor, or None, as an argument of a compiled function."""
         return given if isinstance(given, cls) else cls.of(given)
 
 
@@ -46,11 +47,13 @@ class Numbers(ctypes.Structure):
 
     @classmethod
     def of(cls, x: Tensor) -> Numbers:
+        """Returns a view of a row of 32-bit numbers. Raises ValueError for a tensor of another kind."""
         _expect_here(x, torch.int64)
         return cls(x.data_ptr(), x.numel())
 
     @classmethod
     def from_param(cls, given: Any) -> Numbers:
+        """Takes a tensor as an argument of a compiled function."""
         return given if isinstance(given, cls) else cls.of(given)
 
 
@@ -61,6 +64,7 @@ class Spans(ctypes.Structure):
 
     @classmethod
     def of(cls, x: Tensor, width: int) -> Spans:
+        """Returns a view of ``[n, width]`` 32-bit numbers. Raises ValueError for a tensor of another kind."""
         _expect_here(x, torch.int32)
         if x.dim() != 2 or x.shape[1] != width or not x.is_contiguous():
             raise ValueError(f"spans: seen {tuple(x.shape)}, expected [n, {width}] in one piece")
@@ -75,10 +79,13 @@ def _expect_here(x: Tensor, dtype: torch.dtype) -> None:
 
 
 def fields(**kinds: Any) -> list[tuple[str, Any]]:
+    """Returns fields of a structure in the order in which they are named."""
     return list(kinds.items())
 
 
 class RopeArguments(ctypes.Structure):
+    """These arguments rotate queries and keys: tables, positions, norms of heads, and sizes."""
+
     _fields_ = [
         *fields(cos=View, sin=View, positions=Numbers, q_norm=View, k_norm=View),
         *fields(q=c_int32, kv=c_int32, size=c_int32, eps=c_float),
@@ -86,22 +93,30 @@ class RopeArguments(ctypes.Structure):
 
 
 class LayerViews(ctypes.Structure):
+    """This is a linear layer: weight, bias, and the two matrices of an adapter."""
+
     _fields_ = fields(weight=View, bias=View, a=View, b=View)
 
 
 class ProjectCall(ctypes.Structure):
+    """This is the first half of a block: norm, queries, keys and values, and their rotation."""
+
     _fields_ = fields(
         x=View, norm=View, qkv=LayerViews, rope=RopeArguments, raw=View, made=View, tile=c_int32, eps=c_float
     )  # fmt: skip
 
 
 class ProjectGradients(ctypes.Structure):
+    """These are the gradients of ``ProjectCall``."""
+
     _fields_ = fields(
         dq=View, dk=View, dv=View, dx=View, norm=View, q_norm=View, k_norm=View, qkv=LayerViews
     )  # fmt: skip
 
 
 class FinishCall(ctypes.Structure):
+    """This is the second half of a block: what follows attention."""
+
     _fields_ = [
         *fields(x=View, mixed=View, after_attention=View, before=View, after=View),
         *fields(out=LayerViews, gate_up=LayerViews, down=LayerViews),
@@ -111,6 +126,8 @@ class FinishCall(ctypes.Structure):
 
 
 class FinishGradients(ctypes.Structure):
+    """These are the gradients of ``FinishCall``."""
+
     _fields_ = [
         *fields(dy=View, dx=View, dmixed=View, after_attention=View, before=View, after=View),
         *fields(out=LayerViews, gate_up=LayerViews, down=LayerViews),
@@ -118,6 +135,8 @@ class FinishGradients(ctypes.Structure):
 
 
 class AttentionCall(ctypes.Structure):
+    """This is attention of completions over their prompts and themselves."""
+
     _fields_ = [
         *fields(q=View, k=View, v=View, prompts=Spans, completions=Spans),
         *fields(heads=c_int32, kv_heads=c_int32, head_dim=c_int32, longest=c_int32, scale=c_float),
@@ -126,10 +145,14 @@ class AttentionCall(ctypes.Structure):
 
 
 class AttentionGradients(ctypes.Structure):
+    """These are the gradients of ``AttentionCall``."""
+
     _fields_ = fields(dout=View, dq=View, dk=View, dv=View)
 
 
 class TokenLogprobsCall(ctypes.Structure):
+    """This is the head: log-probabilities and entropies of given tokens from hidden states."""
+
     _fields_ = [
         *fields(hidden=View, matrix=View, targets=Numbers, scale=c_float, tile=c_int32, strands=c_int32),
         *fields(kept=View, found=View),

@@ -18,6 +18,8 @@ Ints = POINTER(c_int32)
 
 
 class Shape(ctypes.Structure):
+    """These are the sizes of a network as ``decode.cpp`` takes them; fields stand in its order."""
+
     _fields_ = [
         *((name, c_int32) for name in ("layers", "width", "heads", "kv_heads", "head_dim", "padded_head_dim")),
         *((name, c_int32) for name in ("vocabulary", "ropes", "positions", "activation")),
@@ -29,14 +31,20 @@ class Shape(ctypes.Structure):
 
 
 class Projection(ctypes.Structure):
+    """This is a linear layer: weight, bias or null, and how many outputs it has."""
+
     _fields_ = [("weight", c_void_p), ("bias", c_void_p), ("outputs", c_int32)]
 
 
 class NormWeights(ctypes.Structure):
+    """This is a norm: weight, and bias or null."""
+
     _fields_ = [("weight", c_void_p), ("bias", c_void_p)]
 
 
 class MixtureWeights(ctypes.Structure):
+    """This is a mixture of experts: router, experts, and how they are chosen."""
+
     _fields_ = [
         ("router", Projection),
         ("weights", c_void_p),
@@ -49,6 +57,8 @@ class MixtureWeights(ctypes.Structure):
 
 
 class LatentWeights(ctypes.Structure):
+    """These are the projections of attention over a compressed latent (DeepSeek-V2's MLA)."""
+
     _fields_ = [
         ("in_", Projection),
         ("out", Projection),
@@ -62,6 +72,8 @@ class LatentWeights(ctypes.Structure):
 
 
 class LayerWeights(ctypes.Structure):
+    """These are the weights of one block; what a block has not is null."""
+
     _fields_ = [
         *((name, Projection) for name in ("q", "k", "v", "o", "gate", "up", "down")),
         *((name, NormWeights) for name in ("before_attention", "after_attention", "before_mlp", "after_mlp")),
@@ -74,6 +86,8 @@ class LayerWeights(ctypes.Structure):
 
 
 class Weights(ctypes.Structure):
+    """This is a whole network: its sizes, embedding, blocks, last norm and head."""
+
     _fields_ = [
         ("shape", Shape),
         ("layers", POINTER(LayerWeights)),
@@ -85,6 +99,8 @@ class Weights(ctypes.Structure):
 
 
 class Rule(ctypes.Structure):
+    """This rule says how the completions of a request are drawn, and where they end."""
+
     _fields_ = [
         ("max_tokens", c_int32),
         ("top_k", c_int32),
@@ -93,6 +109,8 @@ class Rule(ctypes.Structure):
 
 
 class Rules(ctypes.Structure):
+    """These rules hold for a whole batch: the rule, stop ids and texts, threads."""
+
     _fields_ = [
         ("rule", Rule),
         *((name, c_int32) for name in ("stop_tokens", "stop_strings", "pieces")),
@@ -106,6 +124,8 @@ class Rules(ctypes.Structure):
 
 
 class Requests(ctypes.Structure):
+    """These are prompts that are submitted together, as arrays one behind the other."""
+
     _fields_ = [
         ("count", c_int32),
         *((name, Ints) for name in ("numbers", "prompts", "prompt_sizes", "forced", "forced_sizes", "group_sizes")),
@@ -115,6 +135,8 @@ class Requests(ctypes.Structure):
 
 
 class Event(ctypes.Structure):
+    """This is one thing that happened: a token that was drawn, or a completion that ended."""
+
     _fields_ = [
         *((name, c_int32) for name in ("request", "index", "token", "finished", "length", "kept")),
         *((name, Ints) for name in ("tokens", "kept_sizes", "kept_ids")),
@@ -124,7 +146,7 @@ class Event(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Decoder:
-    """The compiled functions."""
+    """This object holds the compiled functions."""
 
     functions: ctypes.CDLL
 
@@ -158,7 +180,7 @@ class Decoder:
 
     @property
     def has_bfloat(self) -> bool:
-        """Whether weights may be bfloat16: where the processor has instructions for it."""
+        """Says whether weights may be bfloat16: where the processor has instructions for it."""
         return bool(self.functions.groupwise_has_bfloat())
 
     def uniforms(self, seed: int, count: int) -> list[float]:
@@ -221,13 +243,15 @@ def _end(functions: ctypes.CDLL, process: int, handle: int | None) -> None:
 
 
 def halves(seed: int) -> tuple[int, int]:
-    """The low and the high 64 bits of a key."""
+    """Returns the low and the high 64 bits of a key."""
     return seed & (2**64 - 1), seed >> 64
 
 
 def ints(values: Sequence[int]) -> ctypes.Array[c_int32]:
+    """Returns an array of 32-bit numbers, of one element at least."""
     return (c_int32 * max(1, len(values)))(*values)
 
 
 def texts(values: Sequence[bytes]) -> ctypes.Array[c_char_p]:
+    """Returns an array of byte strings, of one element at least."""
     return (c_char_p * max(1, len(values)))(*values)

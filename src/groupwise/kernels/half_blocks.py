@@ -25,7 +25,7 @@ TILE = 256
 
 @functools.cache
 def multiply() -> bool:
-    """Whether these functions can be called: where torch has MKL, by the names that its functions have."""
+    """Says whether these functions can be called: where torch has MKL, by the names that its functions have."""
     found = calls.learner()
     if isinstance(found, str) or not torch.backends.mkl.is_available():
         return False
@@ -78,6 +78,7 @@ class LayerSums(NamedTuple):
 
     @staticmethod
     def zeros(linear: Any) -> LayerSums:
+        """Returns sums of a layer's gradients, which begin at 0."""
         grown = linear.weight if linear.learns else None, linear.bias, linear.a, linear.b
         return LayerSums(*(None if part is None else torch.zeros_like(part) for part in grown))
 

@@ -38,7 +38,7 @@ def why_not() -> str:
 
 
 def fits(like: Tensor, widths: Sequence[int] = ()) -> bool:
-    """Whether the kernels take tensors like this one, and rows and heads of these widths."""
+    """Says whether the kernels take tensors like this one, and rows and heads of these widths."""
     whole = all(width % VECTOR == 0 for width in widths)
     return like.dtype == torch.float32 and like.device.type == "cpu" and whole and not why_not()
 

@@ -43,6 +43,7 @@ class TileThreads:
 
     @count.setter
     def count(self, count: int) -> None:
+        """Is how many threads share the tiles."""
         if count != self._count:
             self.close()
         self._count = count

@@ -48,7 +48,7 @@ class AdamW8:
                     flat[piece] -= rate * self._change(state, piece, gradient[piece])
 
     def _change(self, state: _State, piece: slice, gradient: Tensor) -> Tensor:
-        """Adam's direction (arXiv 1412.6980, algorithm 1), its state moved on."""
+        """Returns Adam's direction (arXiv 1412.6980, algorithm 1) and moves its state on."""
         first, second = state.read(piece)
         gradient = gradient.to(first.dtype)
         first.lerp_(gradient, 1 - self.betas[0])
@@ -75,7 +75,7 @@ class AdamW8:
 
 
 class _State:
-    """Both moments of one parameter, flat: two tensors of 32 bits, or codes and scales of each."""
+    """This holds both moments of one parameter, flat: two tensors of 32 bits, or codes and scales of each."""
 
     def __init__(self, parts: list[Tensor]) -> None:
         self.parts = parts
@@ -114,6 +114,6 @@ class _State:
 
 
 def _largest(x: Tensor) -> Tensor:
-    """Of each block, in size."""
+    """Returns the largest number of each block, in size."""
     padded = nn.functional.pad(x.abs(), (0, -len(x) % BLOCK))
     return padded.view(-1, BLOCK).amax(1)

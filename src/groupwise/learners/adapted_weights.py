@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 
 class AdaptedWeight(NamedTuple):
-    """``name`` is the weight's in the model without adapters; ``layer`` is peft's, beside which its adapter stands."""
+    """This is a weight with an adapter beside it: ``name`` is the weight's in the model without adapters, ``layer``
+    peft's, in which the adapter stands."""
 
     name: str
     layer: Any
 
     @property
     def base(self) -> nn.Parameter:
-        """W as it is frozen."""
+        """Returns W as it is frozen."""
         parameter = getattr(self.layer, "parameter_name", "weight")
         return getattr(self.layer.get_base_layer(), parameter)  # type: ignore[no-any-return]
 

@@ -60,7 +60,7 @@ def tokens_together(rollouts: Sequence[Rollout], rows: Sequence[int], padded: bo
 
 
 class _Batch:
-    """Rows that go together, and how much room they take."""
+    """This holds rows that go together, and how much room they take."""
 
     def __init__(self, rollouts: Sequence[Rollout], padded: bool) -> None:
         self.rollouts, self.padded = rollouts, padded
@@ -69,7 +69,7 @@ class _Batch:
         self.tokens = self.longest = self.sequences = 0
 
     def size(self, more: Sequence[int]) -> int:
-        """Tokens with these rows too."""
+        """Returns how many tokens it has with these rows too."""
         rollouts = [self.rollouts[row] for row in more]
         longest = max(self.longest, *(rollout.length for rollout in rollouts))
         if self.padded:
@@ -89,7 +89,7 @@ class _Batch:
 
 
 def _families(rollouts: Sequence[Rollout], together: Sequence[int] | None) -> list[list[list[int]]]:
-    """Rows that must stay together, gathered by the prompt of the longest of them; longest first throughout."""
+    """Returns rows that must stay together, gathered by the prompt of the longest of them; longest first throughout."""
     lengths = [rollout.length for rollout in rollouts]
     units: dict[int, list[int]] = {}
     for row in sorted(range(len(rollouts)), key=lambda row: (-lengths[row], row)):

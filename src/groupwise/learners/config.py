@@ -19,19 +19,19 @@ __all__ = ["FSDP", "Local", "Lora"]
 
 @dataclass(frozen=True)
 class Local(LearnerOptions):
-    """One process, one device: every parameter in ``dtype``, or adapters beside them; AdamW."""
+    """This learner is one process on one device: every parameter in ``dtype``, or adapters beside them; AdamW."""
 
     @property
     def rounds_adapters(self) -> bool:
-        """See ``trainable.LearnerConfig``."""
+        """Says whether ``dtype`` rounds what adapters add (``trainable.LearnerConfig``)."""
         return self.lora.rank > 0 and self.dtype == "bfloat16"
 
     def with_threads(self, threads: int) -> Self:
-        """See ``trainable.LearnerConfig``."""
+        """Returns these options with so many CPU threads, unless they name a number of their own."""
         return replace(self, threads=self.threads or threads)
 
     def over(self, processes: int) -> Self | FSDP:
-        """See ``trainable.LearnerConfig``."""
+        """Returns these options for so many processes: several of them are an ``FSDP``."""
         same: dict[str, Any] = {field.name: vars(self)[field.name] for field in fields(LearnerOptions)}
         return self if processes == 1 else FSDP(**same, processes=processes)
 
@@ -55,7 +55,8 @@ class Local(LearnerOptions):
 
 @dataclass(frozen=True)
 class FSDP(LearnerOptions):
-    """Several processes, each with a part of every parameter, gradient and optimizer state (docs/scale.md)."""
+    """This learner is several processes, each with a part of every parameter, gradient and optimizer state
+    (docs/scale.md)."""
 
     processes: Annotated[int, "[0, inf)"] = 0
     """This one among them, which starts the others; 0: as many as torchrun started, else one for each GPU, else 2."""
@@ -66,25 +67,26 @@ class FSDP(LearnerOptions):
 
     @property
     def rounds_adapters(self) -> bool:
-        """See ``trainable.LearnerConfig``."""
+        """Says whether ``dtype`` rounds what adapters add (``trainable.LearnerConfig``)."""
         return self.lora.rank > 0 and self.dtype == "bfloat16"
 
     def with_threads(self, threads: int) -> Self:
-        """See ``trainable.LearnerConfig``."""
+        """Returns these options with so many CPU threads a process, unless they name a number of their own."""
         return replace(self, threads=self.threads or threads)
 
     def over(self, processes: int) -> Self:
-        """See ``trainable.LearnerConfig``."""
+        """Returns these options for so many processes; 0: as many as they name."""
         return replace(self, processes=processes or self.processes)
 
     def open(self, directory: Path | str, note: Callable[[str], None] = lambda text: None) -> ShardedLearner:
-        """See ``Local.open``."""
+        """Opens a policy in all processes (``Local.open``). Raises UserError where there is no such model, and for
+        options that several processes cannot keep."""
         return self._opened("policy", directory, note=note)
 
     def open_scorer(
         self, directory: Path | str, seed: int = 0, note: Callable[[str], None] = lambda text: None
     ) -> ShardedLearner:
-        """See ``Local.open_scorer``."""
+        """Opens a reward model in all processes (``Local.open_scorer``). Raises UserError as ``open`` does."""
         return self._opened("scorer", directory, seed, note=note)
 
     def _opened(self, kind: str, directory: Path | str, *others: Any, note: Callable[[str], None]) -> ShardedLearner:

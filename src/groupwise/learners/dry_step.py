@@ -36,7 +36,8 @@ class TrialLearner(Protocol):
     budget: MicroBatchBudget
 
     @property
-    def slower(self) -> str: ...
+    def slower(self) -> str:
+        """Says why learning is slower than it could be; empty where it is not."""
 
     def backward(
         self,
@@ -46,11 +47,14 @@ class TrialLearner(Protocol):
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
         count: float = 0.0,
-    ) -> None: ...
+    ) -> None:
+        """Adds to the gradient as ``backward.Backward`` does."""
 
-    def weights(self) -> Iterator[tuple[str, Tensor]]: ...
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields names and parameters (``trainable.Trainable``)."""
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> dict[str, Any]:
+        """Returns everything beside the weights that the next step depends on."""
 
 
 class LocalMemory:
@@ -61,17 +65,18 @@ class LocalMemory:
 
     @property
     def tokens_per_micro_batch(self) -> int:
-        """See ``trainable.Memory``."""
+        """Is how many tokens go through the network at once (``trainable.Memory``)."""
         return self._learner.budget.tokens
 
     def is_tight(self, tokens: int) -> bool:
-        """See ``trainable.Memory``. On a CPU: the estimate is above SAFE_SHARE of what is free."""
+        """Says whether a step with so many tokens might not fit (``trainable.Memory``). On a CPU that is where the
+        estimate is above SAFE_SHARE of what is free."""
         return self._learner.device != "cpu" or self.step_bytes(tokens) >= SAFE_SHARE * self.free_bytes()
 
     def rehearse(
         self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
     ) -> str:
-        """See ``trainable.Memory``."""
+        """Tries a step on the longest rollouts, and says in words what was tried (``trainable.Memory``)."""
         started = time.perf_counter()
         self.try_step(rollouts, outputs, together)
         tokens, seconds = self.largest_micro_batch(rollouts, together), time.perf_counter() - started
@@ -80,33 +85,33 @@ class LocalMemory:
     def try_step(
         self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
     ) -> None:
-        """See ``trainable.Memory``."""
+        """Takes a step and forgets it (``trainable.Memory``). Raises UserError where not even one completion fits."""
         dry_step(self._learner, rollouts, outputs, together)
 
     def largest_micro_batch(self, rollouts: Sequence[Rollout], together: Sequence[int] | None = None) -> int:
-        """See ``trainable.Memory``."""
+        """Returns the tokens of the largest micro-batch that these rollouts make."""
         padded = bool(self._learner.slower)
         parts = self._learner.budget.parts(rollouts, padded, together)
         return max(tokens_together(rollouts, rows, padded) for rows in parts)
 
     def step_bytes(self, tokens: int) -> float:
-        """See ``trainable.Memory``."""
+        """Estimates the bytes that a step on so many tokens needs beside the weights."""
         return expected_bytes(self._learner, tokens)
 
     def free_bytes(self) -> float:
-        """See ``trainable.Memory``."""
+        """Returns the bytes that can be had where the learner computes; infinity where nobody says."""
         return free_bytes(self._learner.device)
 
     def weight_bytes(self) -> int:
-        """See ``trainable.Memory``."""
+        """Returns the bytes of the weights where the learner computes."""
         return sum(numbers_here(parameter) * parameter.itemsize for parameter in self._learner.model.parameters())
 
     def saved_bytes(self) -> int:
-        """See ``trainable.Memory``."""
+        """Returns the bytes of the model's directory on the disk."""
         return self._adapters.saved_bytes() if self._adapters else bytes_of(dict(self._learner.weights()))
 
     def written_bytes(self) -> int:
-        """See ``trainable.Memory``."""
+        """Returns the bytes of what ``Trainable.write`` writes."""
         return bytes_of(self._learner.state())
 
 

@@ -45,5 +45,5 @@ def _sample(path: Path) -> str:
 
 
 def different(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
-    """Names what is not the same."""
+    """Returns the names of what is not the same, in order."""
     return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))

@@ -12,7 +12,7 @@ from typing import Any
 from groupwise.learners.launch import PARENT
 from groupwise.learners.options import LearnerOptions
 
-LARGEST_KEPT = 16 << 20
+KEPT_WHILE_OPENED, LARGEST_KEPT = 1 << 20, 16 << 20
 """Bytes. Whole blocks come and go, each a little larger than the hole that the one before has left."""
 
 
@@ -25,10 +25,13 @@ def opened(kind: str, options: LearnerOptions, context: int, directory: str, *ot
     from groupwise.learners.scorer import ScorerLearner
     from groupwise.learners.sharding import Sharded
 
-    share_freed_memory(LARGEST_KEPT)
+    share_freed_memory(KEPT_WHILE_OPENED)
     placement = Sharded(pick_device(options.device), context)
     kinds: dict[str, Any] = {"policy": LocalLearner, "scorer": ScorerLearner}
-    return kinds[kind](options, directory, *others, placement=placement)
+    try:
+        return kinds[kind](options, directory, *others, placement=placement)
+    finally:
+        share_freed_memory(LARGEST_KEPT)
 
 
 class Follower:

@@ -38,7 +38,7 @@ class Backbone(Protocol):
     """How many it has."""
 
     def __call__(self, micro_batch: MicroBatch) -> Tensor:
-        """``[N, d]`` the hidden states that are read for the N sampled tokens."""
+        """Returns ``[N, d]``, the hidden states that are read for the N sampled tokens."""
         ...
 
     def shallow(self, pool: TileThreads) -> Backbone:
@@ -69,6 +69,7 @@ class PackedBackbone(Backbone):
         return PackedBackbone(Trunk(first, PROBE, trunk.recompute, pool))
 
     def on(self, model: Any) -> PackedBackbone:
+        """Returns a backbone of another model that is computed in the same way."""
         blueprint = blueprint_of(model)
         assert not isinstance(blueprint, str)
         return PackedBackbone(Trunk(blueprint, PROBE, self.trunk.recompute, self.trunk.pool))
@@ -109,6 +110,7 @@ class PaddedBackbone(Backbone):
         return self
 
     def on(self, model: Any) -> PaddedBackbone:
+        """Returns a backbone of another model that is computed in the same way."""
         return PaddedBackbone(model.base_model, self.fallback_reason)
 
     def __call__(self, micro_batch: MicroBatch) -> Tensor:
@@ -145,7 +147,7 @@ def backbone_of(
 
 @torch.no_grad()
 def _gap(packed: PackedBackbone, trunk: Any) -> float:
-    """Between both ways on a few tokens, of the largest state."""
+    """Returns how far both ways lie apart on a few tokens, as a share of the largest state."""
     embedding = trunk.get_input_embeddings().weight
     probe = [token % len(embedding) for token in range(3, PROBE + 3)]
     packing = Packing.of([(probe[:3], probe[3:])], embedding.device)

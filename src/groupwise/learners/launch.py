@@ -11,5 +11,5 @@ PARENT = "GROUPWISE_PARENT"
 
 
 def started_by_torchrun() -> bool:
-    """Whether this process is one of several, by the variables that torchrun sets."""
+    """Says whether this process is one of several, by the variables that torchrun sets."""
     return all(os.environ.get(name) for name in GIVEN)

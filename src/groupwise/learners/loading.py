@@ -145,7 +145,7 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, mapped: bool, **
 
 
 def _refuse_quantised(source: Path | str, config: Any) -> None:
-    """Weights that stay quantised take no gradient, and no engine here samples from them."""
+    """Raises UserError for weights that stay quantised: they take no gradient, and no engine here samples from them."""
     kind = (config.to_dict().get("quantization_config") or {}).get("quant_method")
     if kind and kind not in UNPACKED:
         raise UserError(
@@ -174,8 +174,8 @@ def _refuse_bidirectional(source: Path | str, config: Any) -> None:
 
 
 def _in_memory(model: Any, device: str) -> Any:
-    """On ``device``, and no longer in the file, which safetensors maps: all of it would stay mapped, beside what was
-    learned and what was laid out anew, for as long as one weight lies there."""
+    """Moves the model to ``device``, and out of the file, which safetensors maps: all of it would stay mapped, beside
+    what was learned and what was laid out anew, for as long as one weight lies there."""
     if device == "cpu":
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.data = tensor.data.clone()
@@ -217,7 +217,7 @@ def save_model(model: Any, directory: Path, merged: Mapping[str, Any] | None = N
 
 
 def _as_wide(tensor: Any, others: Mapping[str, Any]) -> Any:
-    """In the dtype of ``others``, where that has more digits."""
+    """Returns the tensor in the dtype of ``others``, where that has more digits."""
     dtype = next((other.dtype for other in others.values()), tensor.dtype)
     return tensor.cpu().to(dtype) if tensor.is_floating_point() and dtype.itemsize > tensor.itemsize else tensor
 

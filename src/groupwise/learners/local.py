@@ -78,16 +78,16 @@ class LocalLearner:
 
     @property
     def policy(self) -> LocalLearner:
-        """See ``trainable.Trainable``."""
+        """Returns itself: completions can be sampled from it."""
         return self
 
     @property
     def memory(self) -> LocalMemory:
-        """See ``trainable.Trainable``."""
+        """Answers questions about memory."""
         return LocalMemory(self, self._adapters)
 
     def remarks(self) -> list[str]:
-        """See ``trainable.Trainable``."""
+        """Returns what a person should know once a run, a sentence each."""
         return remarks(self.threads, chosen=not self.config.threads and self.device == "cpu", slower=self.slower)
 
     @property
@@ -96,8 +96,8 @@ class LocalLearner:
         return self._policy.backbone.fallback_reason
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
-        """See ``trainable.Policy``. Raises UserError for a reference that speaks other tokens than the policy, and for
-        a critic on an architecture whose last hidden state can't be reached."""
+        """Begins a stage (``trainable.Trainable``). Raises UserError for a reference of other tokens than the policy's,
+        and for a critic on an architecture whose last hidden state can't be reached."""
         self._reference = None
         if reference == "":
             self.refresh_reference()
@@ -111,13 +111,13 @@ class LocalLearner:
         self._optimizer = self._new_optimizer()
 
     def live_module(self) -> nn.Module:
-        """See ``trainable.Policy``."""
+        """Returns the network itself, which engines of this process read in place."""
         if self._adapters:
             self._adapters.merge()
         return self.model  # type: ignore[no-any-return]
 
     def refresh_reference(self) -> None:
-        """See ``trainable.Policy``."""
+        """Makes the present policy the reference."""
         self._reference = None  # its memory is free before the copy is made
         if self._adapters:
             self._reference = PastPolicy(self._adapters, self._policy, self._adapters.values())
@@ -127,14 +127,14 @@ class LocalLearner:
 
     @torch.no_grad()
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """See ``trainable.Policy``. Raises RuntimeError for a reference that the stage did not start."""
+        """Returns ``[B, T]`` (``trainable.Policy``). Raises RuntimeError for a reference that was not started."""
         network = known_reference(self._reference) if reference else self._policy
         rollouts = as_reference_reads(rollouts) if reference else rollouts
         return self._read(rollouts, lambda batch: logprobs_of(self.placement, network, batch, temperature))
 
     @torch.no_grad()
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
-        """See ``trainable.Policy``. Raises RuntimeError where the stage has no critic."""
+        """Returns the critic's ``[B, T]`` values. Raises RuntimeError where the stage has no critic."""
         return self._read(rollouts, lambda batch: values_of(self.placement, self._policy, self._critic, batch))
 
     def _read(self, rollouts: Sequence[Rollout], said: Callable[[MicroBatch], Tensor]) -> Tensor:
@@ -157,7 +157,7 @@ class LocalLearner:
     def accumulate(
         self, batch: TrainBatch, algorithm: Algorithm, *, on_rows: Callable[[int], None] = lambda rows: None
     ) -> Tally:
-        """See ``trainable.Trainable``. Raises RuntimeError for values or exact_kl without a critic or a reference."""
+        """Adds a batch's gradient (``trainable.Trainable``). Raises RuntimeError for a network that is not there."""
         return accumulate(self.backward, batch, algorithm, on_rows)
 
     def backward(
@@ -169,8 +169,8 @@ class LocalLearner:
         together: Sequence[int] | None = None,
         count: float = 0.0,
     ) -> None:
-        """See ``backward.Backward``. Raises ValueError for the cotangent of an output that was not named, and
-        RuntimeError for values or exact_kl without a critic or a reference."""
+        """Adds the gradient that the coefficients give (``backward.Backward``). Raises ValueError for the cotangent of
+        an output that was not named, and RuntimeError for values or exact_kl without a critic or a reference."""
 
         def learn(rows: list[int]) -> None:
             with self._inside(), dropping(self._adapters, self.version):
@@ -190,12 +190,12 @@ class LocalLearner:
         return outputs_of(self.placement, networks, rollouts, self.device, temperature, wanted)
 
     def discard(self) -> None:
-        """See ``trainable.Policy``."""
+        """Forgets the gradient that was accumulated."""
         self._optimizer.discard()
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
-        """See ``trainable.Policy``. Policy and critic are clipped each by its own norm; where one of them is not
-        finite, the update is left out and counted."""
+        """Makes one optimiser update (``trainable.Trainable``). Policy and critic are clipped each by its own norm;
+        where one of them is not finite, the update is left out and counted."""
         if self._adapters:
             self._adapters.end_update(self.version)
         with self.pool.inside(tiled=self._optimizer.small):
@@ -208,7 +208,8 @@ class LocalLearner:
         return metrics | {"learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """See ``trainable.Trainable``; adapters are in the weights or, in half precision, beside them."""
+        """Yields the parameters that engines sample from (``trainable.Trainable``): with adapters, of the model that
+        has them in its weights, or, in half precision, of the one that has them beside its weights."""
         if self._adapters:
             self._adapters.merge()
         return whole_weights(self.placement, self.model)
@@ -238,17 +239,17 @@ class LocalLearner:
             self._adapters.load(directory)
 
     def write(self, directory: Path) -> None:
-        """See ``trainable.Trainable``."""
+        """Writes everything beside the saved model that the next step depends on."""
         state = self.placement.whole(self.state())
         if not self.placement.rank:
             save_state(directory, state)
 
     def read(self, directory: Path) -> None:
-        """See ``trainable.Trainable``."""
+        """Takes up what ``write`` wrote: the next step is the same to the bit."""
         self.load_state(load_state(directory))
 
     def close(self) -> None:
-        """See ``trainable.Trainable``."""
+        """Ends what computes for it. It may be called twice."""
         self.discard()
         self._optimizer.close()
 

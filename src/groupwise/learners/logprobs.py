@@ -35,10 +35,12 @@ class States(NamedTuple):
     """The trunk's states, where ``hidden`` is logits already."""
 
     def part(self, place: slice) -> States:
+        """Returns the states of some of the tokens."""
         return self._replace(hidden=self.hidden[place])
 
     @property
     def vocabulary(self) -> int:
+        """Returns how many tokens there are to choose from."""
         if isinstance(self.head, nn.Identity):
             return self.hidden.shape[-1]
         return int(self.head.out_features)  # type: ignore[arg-type]
@@ -177,7 +179,7 @@ def _read(
     temperature: float,
     entropy_gradient: bool,
 ) -> tuple[Tensor, ...]:
-    """Log-probabilities and entropy, and KL where there is a reference, ``[N]`` each."""
+    """Returns log-probabilities and entropy, and KL where there is a reference, ``[N]`` each."""
     inside = support.inside(policy.vocabulary, targets.device) if support else None
     table = policy.table(temperature, inside)
     logprobs = table.gather(1, targets[:, None]).squeeze(1)
@@ -191,13 +193,13 @@ def _read(
 
 
 def _expectation(table: Tensor, values: Tensor, inside: Tensor | None) -> Tensor:
-    """``[N]`` Σ_v p_v · values_v. Outside the support 0 · inf is taken to be 0, in value and in gradient."""
+    """Returns ``[N]`` Σ_v p_v · values_v. Outside the support 0 · inf is taken to be 0, in value and in gradient."""
     return (table.exp() * (values if inside is None else values.masked_fill(~inside, 0.0))).sum(dim=-1)
 
 
 @torch.no_grad()
 def _head_is_plain(model: Any) -> bool:
-    """Whether logits are exactly the output embedding of the base model's last hidden state.
+    """Says whether logits are exactly the output embedding of the base model's last hidden state.
 
     Some architectures scale or cap their logits; believing otherwise would give silently wrong numbers. The probe makes
     logits large, since a cap hardly touches those of a model with fresh weights.

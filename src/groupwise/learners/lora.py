@@ -170,6 +170,7 @@ class Adapters:
 
     @base_model.setter
     def base_model(self, name: str) -> None:
+        """Names the model that the adapters belong to, in what is saved."""
         self._peft.peft_config["default"].base_model_name_or_path = name
         self.trained.config._name_or_path = name
 
@@ -197,7 +198,7 @@ class Adapters:
             mask_gradients(matrices, input_masks(matrices, self.lora.dropout, update))
 
     def _inward(self) -> list[nn.Parameter]:
-        """Every adapter's A."""
+        """Returns every adapter's A."""
         return [weight.layer.lora_A["default"].weight for weight in self._weights]
 
     @contextmanager
@@ -226,6 +227,7 @@ class PastHead(nn.Module):
         )  # no submodule: its parameters are the policy's
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Returns logits of the hidden states with the adapters as they were."""
         return self._now(hidden)
 
 
@@ -235,7 +237,7 @@ def _with(adapters: Adapters, values: list[Tensor], head: Any, hidden: Tensor) -
 
 
 def _with_adapters(get_peft_model: Callable[..., Any], model: Any, options: Any) -> Any:
-    """peft's model. Raises UserError where peft refuses a target, or takes one for what is no linear layer."""
+    """Returns peft's model. Raises UserError where peft refuses a target, or takes one for what is no linear layer."""
     names, asked = ", ".join(sorted(options.target_modules)), bool(options.target_parameters)
     try:
         with warnings.catch_warnings():

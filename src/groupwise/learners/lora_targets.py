@@ -44,7 +44,7 @@ class Targets:
 
     @property
     def transposed(self) -> bool:
-        """Whether their weights have inputs first."""
+        """Says whether their weights have inputs first."""
         return all(type(self.model.get_submodule(name)) is Conv1D for name in self.names)
 
     def named_briefly(self) -> list[str]:

@@ -89,7 +89,7 @@ class MicroBatchBudget:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether it says that there was no memory."""
+    """Says whether an error tells that there was no memory."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in str(error).lower() for words in RAN_OUT
     )
@@ -141,7 +141,7 @@ def _mem_available() -> float:
 
 
 def _cgroup_left() -> float:
-    """Of a container's own limit."""
+    """Returns what a container's own limit leaves."""
     folder = Path("/sys/fs/cgroup")
     most, used = folder / "memory.max", folder / "memory.current"
     if not (most.exists() and used.exists()) or not most.read_text().strip().isdigit():

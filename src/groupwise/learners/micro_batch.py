@@ -126,7 +126,7 @@ class MicroBatch:
 
 
 class _Sequence(NamedTuple):
-    """What goes through the network as one."""
+    """This is what goes through the network as one."""
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]

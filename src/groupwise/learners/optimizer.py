@@ -100,7 +100,7 @@ class Optimizer:
 
 
 def _parts(values: Mapping[str, Any], parameter: Tensor, part: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    """What AdamW keeps of one parameter: its count of steps stays, its moments are as long as the parameter."""
+    """Returns what AdamW keeps of one parameter: its count of steps stays, its moments are as long as the parameter."""
     return {name: part(value, parameter) if name.startswith("exp") else value for name, value in values.items()}
 
 

@@ -11,7 +11,8 @@ SMALL = 1_024
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters (arXiv 2106.09685) in place of all parameters: W + scale · B A, W frozen (docs/lora.md)."""
+    """These options put low-rank adapters (arXiv 2106.09685) in place of all parameters: W + scale · B A, W frozen
+    (docs/lora.md)."""
 
     rank: Annotated[int, "[0, inf)"] = 0
     """0: no adapters, every parameter is trained."""

@@ -1,4 +1,5 @@
-"""What of a model lies beside its text (a vision tower, say): it is not opened and not trained, and it is not lost.
+"""This module keeps what of a model lies beside its text (a vision tower, say): it is not opened and not trained, and
+it is not lost.
 
 Where transformers' causal language model of a checkpoint leaves such parts out, their tensors and the config that names
 them are put back beside the trained ones, so that the whole model loads as before. Where they can't be, the model is

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class StoppedElsewhere(Exception):  # noqa: N818 - a state, which the tally of another process explains
-    """Another process stopped between micro-batches, so this one does too."""
+    """This is raised where another process stopped between micro-batches, so this one does too."""
 
 
 class Placement(Protocol):
@@ -106,9 +106,11 @@ class OneProcess(Placement):
         """Does nothing."""
 
     def copied(self, model: Any, trunk: bool = False) -> Any:
+        """Returns a copy of the model, or of its trunk."""
         return copy.deepcopy(model.base_model if trunk else model)
 
     def run(self, model: nn.Module, work: Callable[[], T]) -> T:
+        """Calls ``work`` as it is: the whole model is here."""
         return work()
 
     def check(self, backbone: Any) -> None:
@@ -118,27 +120,33 @@ class OneProcess(Placement):
         return MicroBatch.of(rollouts, device, after)
 
     def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
+        """Yields every micro-batch: nobody else takes one."""
         return iter(parts)
 
     def agreed(self, ask: Callable[[], Outputs], said: Outputs, empty: bool) -> Outputs:
+        """Returns what the algorithm says: there is nobody to agree with."""
         return ask()
 
     def let_go(self, model: nn.Module) -> None:
         """Does nothing."""
 
     def total(self, tensor: Tensor) -> Tensor:
+        """Returns the tensor: there is nothing to add."""
         return tensor
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Does nothing."""
 
     def whole(self, state: Any) -> Any:
+        """Returns the state: it is whole here."""
         return state
 
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """Returns the tensor: all of it is this process's part."""
         return tensor
 
     def whole_model(self, model: Any) -> Any:
+        """Returns the model: it is whole here."""
         return model
 
 

@@ -62,7 +62,7 @@ def tell_over(store: Any, count: int) -> None:
 
 
 def is_here(store: Any, rank: int, key: bytes) -> bool:
-    """Whether a process has read what rank 0 told with this key."""
+    """Says whether a process has read what rank 0 told with this key."""
     return bool(store.check([f"{HERE}{key.hex()}/{rank}"]))
 
 

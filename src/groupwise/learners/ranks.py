@@ -96,7 +96,7 @@ class Ranks:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing can be asked any more."""
+        """Says whether nothing can be asked any more."""
         return bool(self.lost) or self._closed
 
     def call(self, work: Callable[[], Any], *message: Any) -> list[Any]:
@@ -142,7 +142,7 @@ class Ranks:
             link.send_bytes(data)
 
     def _answers(self) -> list[Any]:
-        """What the others returned, by rank."""
+        """Returns what the other processes returned, by rank."""
         answers = {rank: self._answer(rank, link) for rank, link in self._links.items()}
         return [answers[rank] for rank in sorted(answers)]
 
@@ -173,7 +173,7 @@ class Ranks:
                 raise self._gone(f"stopped by {signal.Signals(number).name}, without the step under way: {words}")
 
     def _explained(self, error: BaseException) -> BaseException:
-        """What to raise where this process failed: the error of another one, where that is the cause."""
+        """Returns what to raise where this process failed: the error of another one, where that is the cause."""
         failures, states = first_words(self._links, GRACE)
         if not of_transport(error):
             if len(failures) == self.count - 1:  # all alike, as where a batch can't be computed at all
@@ -193,7 +193,7 @@ class Ranks:
         return RankLost(self.lost)
 
     def _state(self, rank: int) -> str:
-        """What is known of a process, in words."""
+        """Says in words what is known of a process."""
         process = self.processes.get(rank)
         if process is None:
             return f"of {self.count} can't be reached"

@@ -65,8 +65,7 @@ class ScorerLearner:
         self.tokenizer = load_tokenizer(directory)
         self._generation = _generation_config(directory)
         self.stop_tokens = _stops(self._generation)
-        pad = pad_token(self.tokenizer, self.stop_tokens, str(directory))
-        self.tokenizer.pad_token = pad
+        self.tokenizer.pad_token = pad = pad_token(self.tokenizer, self.stop_tokens, str(directory))
         self.model.config.get_text_config().pad_token_id = self.tokenizer.convert_tokens_to_ids(pad)
         check_head(self.model, str(directory))
         if new:
@@ -108,13 +107,13 @@ class ScorerLearner:
                 continue
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> Tensor:
-        """Scores, whatever the temperature."""
+        """Returns ``[B, T]`` the score of each sampled token, any real number; 0 where the mask is 0."""
         return self.score(rollouts)
 
     def accumulate(
         self, batch: TrainBatch, algorithm: Algorithm, *, on_rows: Callable[[int], None] = lambda rows: None
     ) -> Tally:
-        """See ``trainable.Trainable``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
+        """Adds a batch's gradient (``trainable.Trainable``) of scores. Raises ValueError where more is asked for."""
         return accumulate(self.backward, batch, algorithm, on_rows)
 
     def backward(
@@ -126,7 +125,7 @@ class ScorerLearner:
         together: Sequence[int] | None = None,
         count: float = 0.0,
     ) -> None:
-        """See ``backward.Backward``: ``Outputs.logprobs`` are scores. Raises ValueError where more is asked for."""
+        """Adds a gradient of scores (``backward.Backward``). Raises ValueError where more is asked for."""
         if outputs:
             raise ValueError(f"a scorer says nothing of {', '.join(sorted(outputs))}")
 
@@ -141,11 +140,11 @@ class ScorerLearner:
 
     @property
     def memory(self) -> LocalMemory:
-        """See ``trainable.Trainable``."""
+        """Answers questions about memory."""
         return LocalMemory(self)
 
     def remarks(self) -> list[str]:
-        """See ``trainable.Trainable``."""
+        """Returns what a person should know once a run."""
         return remarks(self.threads, chosen=not self.config.threads and self.device == "cpu", slower=self.slower)
 
     @property
@@ -175,18 +174,18 @@ class ScorerLearner:
         return Optimizer([list(self.model.parameters())], self.config)
 
     def discard(self) -> None:
-        """See ``trainable.Trainable``."""
+        """Forgets the gradient that was accumulated."""
         self._optimizer.discard()
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
-        """See ``trainable.Trainable``. An update whose gradient is not finite is left out and counted."""
+        """Makes one update (``trainable.Trainable``). One whose gradient is not finite is left out and counted."""
         with self.pool.inside(tiled=self._optimizer.small):
             (norm,), finite = self._optimizer.step(count, (learning_rate,))
         self.version += finite
         return {"grad_norm": norm, "learning_rate": learning_rate, "skipped_updates": float(not finite)}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """See ``trainable.Trainable``."""
+        """Yields the parameters of the reward model by its names for them."""
         return whole_weights(self.placement, self.model)
 
     def save(self, directory: Path) -> None:
@@ -201,17 +200,17 @@ class ScorerLearner:
             self._generation.save_pretrained(directory)
 
     def write(self, directory: Path) -> None:
-        """See ``trainable.Trainable``."""
+        """Writes everything beside the saved model that the next step depends on."""
         state = self.placement.whole(self.state())
         if not self.placement.rank:
             save_state(directory, state)
 
     def read(self, directory: Path) -> None:
-        """See ``trainable.Trainable``."""
+        """Takes up what ``write`` wrote: the next step is the same to the bit."""
         self.load_state(load_state(directory))
 
     def close(self) -> None:
-        """See ``trainable.Trainable``."""
+        """Ends what computes for it. It may be called twice."""
         self.discard()
         self._optimizer.close()
 
@@ -284,7 +283,7 @@ def pad_token(tokenizer: Any, stops: Sequence[int], name: str) -> str:
 
 
 def _generation_config(directory: Path | str) -> Any:
-    """As it stands beside the model; None where there is none."""
+    """Returns the generation config that stands beside the model; None where there is none."""
     from transformers import GenerationConfig
 
     name, how = fetched(directory)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.learners.safe_files import one_line
+from groupwise.learners.source import fetched
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a plan asks of a model."""
+    """This shape is what a plan asks of a model: its sizes, in numbers and bytes."""
 
     parameters: int
     block: int
@@ -24,33 +27,76 @@ class Shape:
     vocabulary: int
     kv_width: int
     """Keys and values of a token in one block."""
+    idle: int = 0
+    """Of experts that a token is not sent to."""
+
+    @property
+    def active(self) -> int:
+        """Parameters that compute a token."""
+        return self.parameters - self.idle
 
     @staticmethod
     def of(config: Any) -> Shape:
-        """Counts them on a model without memory. ``config``: of transformers."""
+        """Counts them on a model without memory. ``config``: of transformers. Raises UserError for a model without
+        attention heads."""
         import torch
+        from torch import nn
         from transformers import AutoModelForCausalLM
 
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-        text = config.get_text_config()
+        text, numbers = config.get_text_config(), config.get_text_config().to_dict()
         found = {id(each): each.numel() for each in model.parameters()}
-        layers = [module for name, module in model.named_modules() if name.rpartition(".")[0].endswith("layers")]
-        units = [sum({id(each): each.numel() for each in layer.parameters()}.values()) for layer in layers]
-        outside = sum(found.values()) - sum(units)
-        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-        size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        middle = text.to_dict().get("intermediate_size") or 4 * text.hidden_size
+        lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+        units = max(([_numel(layer) for layer in each] for each in lists), key=sum, default=[])
+        heads = getattr(text, "num_attention_heads", None)
+        if not heads:
+            raise UserError(
+                f"architecture {config.model_type}: has no attention heads to reckon with; expected a transformer, "
+                "such as llama, qwen3 or gpt2"
+            )
+        groups = getattr(text, "num_key_value_heads", None) or heads
+        size = getattr(text, "head_dim", None) or text.hidden_size // heads
         return Shape(
             sum(found.values()),
             max(units, default=0),
-            outside,
+            sum(found.values()) - sum(units),
             text.hidden_size,
-            max(middle) if isinstance(middle, list | tuple) else middle,
+            _middle(numbers, 4 * text.hidden_size),
             text.num_hidden_layers,
             text.vocab_size,
-            2 * heads * size,
+            2 * groups * size,
+            round(sum(p.numel() for name, p in model.named_parameters() if ".experts." in name) * _idle_share(numbers)),
         )
+
+
+EXPERTS, CHOSEN = ("num_experts", "num_local_experts", "n_routed_experts"), ("num_experts_per_tok", "experts_per_token")
+"""What configurations call the number of experts, and of those that a token is sent to."""
+
+
+def _numel(module: Any) -> int:
+    return sum({id(each): each.numel() for each in module.parameters()}.values())
+
+
+def _first(numbers: Mapping[str, Any], names: Sequence[str]) -> int:
+    """The first of these numbers that a configuration has; 0: none. Of numbers for each layer the largest."""
+    found = next((numbers[name] for name in names if numbers.get(name)), 0)
+    return int(max(found) if isinstance(found, list | tuple) else found)
+
+
+def _idle_share(numbers: Mapping[str, Any]) -> float:
+    experts, chosen = _first(numbers, EXPERTS), _first(numbers, CHOSEN)
+    return 1 - min(chosen, experts) / experts if experts and chosen else 0.0
+
+
+def _middle(numbers: Mapping[str, Any], otherwise: int) -> int:
+    """How wide the feed-forward of a token is: of all experts that it is sent to."""
+    whole = _first(numbers, ("intermediate_size", "n_inner", "ffn_dim")) or otherwise
+    if not _idle_share(numbers):
+        return whole
+    own = _first(numbers, ("moe_intermediate_size",)) or whole
+    shared = _first(numbers, ("shared_expert_intermediate_size",)) or own * _first(numbers, ("n_shared_experts",))
+    return own * _first(numbers, CHOSEN) + shared
 
 
 def shape_of(source: Path | str) -> Shape:
@@ -58,9 +104,6 @@ def shape_of(source: Path | str) -> Shape:
     where there is none."""
     from transformers import AutoConfig
 
-    try:
-        return Shape.of(AutoConfig.from_pretrained(source))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{source}: no configuration of a model to reckon with: {str(error).splitlines()[0]}"
-        ) from error
+    name, how = fetched(source)
+    with one_line(f"{source}: no configuration of a model to reckon with"):
+        return Shape.of(AutoConfig.from_pretrained(name, **how))

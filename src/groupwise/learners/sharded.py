@@ -67,21 +67,21 @@ class ShardedLearner:
 
     @property
     def version(self) -> int:
-        """See ``trainable.Trainable``."""
+        """Counts optimiser updates."""
         return int(self._part.version)
 
     @property
     def threads(self) -> int:
-        """See ``trainable.Trainable``: of each process."""
+        """Is the number of CPU threads of each process."""
         return int(self._part.threads)
 
     @property
     def memory(self) -> ShardedMemory:
-        """See ``trainable.Trainable``."""
+        """Answers questions about memory, for all processes."""
         return ShardedMemory(self, self._part)
 
     def remarks(self) -> list[str]:
-        """See ``trainable.Trainable``."""
+        """Returns what a person should know once a run, a sentence each."""
         return [f"{self._ranks.count} processes, each with a part of every parameter", *self._part.remarks()]
 
     def in_all(self, work: Callable[[], Any], name: str, *arguments: Any) -> list[Any]:
@@ -93,28 +93,31 @@ class ShardedLearner:
         return self._ranks.call(lambda: getattr(self._part, name)(*arguments), self._number, name, arguments)[0]
 
     def start_stage(self, reference: str | None, critic: Network = "none") -> None:
-        """See ``trainable.Trainable``."""
+        """Makes a fresh optimizer, the reference and the critic of a stage in every process
+        (``trainable.Trainable``)."""
         self.everywhere("start_stage", reference, critic)
 
     def refresh_reference(self) -> None:
-        """See ``trainable.Policy``."""
+        """Makes the present policy the reference, in every process."""
         self.everywhere("refresh_reference")
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, reference: bool = False) -> Tensor:
-        """See ``trainable.Policy``."""
+        """Returns ``[B, T]`` log-probabilities of the policy, or of the reference, without gradient
+        (``trainable.Policy``)."""
         asked = (bare(rollouts), temperature, *([reference] if self.policy else []))
         found: Tensor = self.everywhere("logprobs", *asked)
         return found
 
     def values(self, rollouts: Sequence[Rollout]) -> Tensor:
-        """See ``trainable.Policy``."""
+        """Returns the critic's ``[B, T]`` values, without gradient."""
         found: Tensor = self.everywhere("values", bare(rollouts))
         return found
 
     def accumulate(
         self, batch: TrainBatch, algorithm: Algorithm, *, on_rows: Callable[[int], None] = lambda rows: None
     ) -> Tally:
-        """See ``trainable.Trainable``. Tallies are added up in the order of the micro-batches, as in one process."""
+        """Adds a batch's gradient to what was accumulated (``trainable.Trainable``). Tallies are added up in the order
+        of the micro-batches, as in one process."""
         nothing: Any = None
         sourceless = replace(algorithm, source=nothing)  # which may hold what can't travel, and has done its work
         sent = replace(batch, rollouts=bare(batch.rollouts)), sourceless
@@ -125,44 +128,44 @@ class ShardedLearner:
         return Tally.total([Tally.counts(batch), *ordered])
 
     def discard(self) -> None:
-        """See ``trainable.Trainable``."""
+        """Forgets the gradient that was accumulated, in every process."""
         self.everywhere("discard")
 
     def step(self, count: float, learning_rate: float, critic_learning_rate: float = 0.0) -> dict[str, float]:
-        """See ``trainable.Trainable``."""
+        """Makes one optimiser update in every process, each of its own part (``trainable.Trainable``)."""
         metrics: dict[str, float] = self.everywhere("step", count, learning_rate, critic_learning_rate)
         return metrics
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """See ``trainable.Trainable``: one whole tensor at a time, of all processes' parts."""
+        """Yields one whole tensor at a time, made of all processes' parts (``trainable.Trainable``)."""
         return self._ranks.stream(self._part.weights, self._number, "weights", ())
 
     def live_module(self) -> nn.Module | None:
-        """None: nowhere is the model whole, other than beside adapters."""
+        """Returns None: nowhere is the model whole, other than beside adapters."""
         return self._part.live_module() if self._part.config.lora.rank else None  # type: ignore[no-any-return]
 
     def save(self, directory: Path) -> None:
-        """See ``trainable.Trainable``."""
+        """Writes model, tokenizer and generation config as transformers loads them."""
         self.everywhere("save", directory)
 
     def load_left(self, directory: Path) -> None:
-        """See ``trainable.Policy``."""
+        """Brings back what ``save`` left beside the model (``trainable.Policy``)."""
         self.everywhere("load_left", directory)
 
     def merge_loss(self) -> str:
-        """See ``trainable.Policy``."""
+        """Says what a saved model lacks of the adapters (``trainable.Policy``)."""
         return str(self._part.merge_loss())
 
     def write(self, directory: Path) -> None:
-        """See ``trainable.Trainable``."""
+        """Writes everything beside the saved model that the next step depends on, whole."""
         self.everywhere("write", directory)
 
     def read(self, directory: Path) -> None:
-        """See ``trainable.Trainable``."""
+        """Takes up what ``write`` wrote, in every process: the next step is the same to the bit."""
         self.everywhere("read", directory)
 
     def close(self) -> None:
-        """See ``trainable.Trainable``. The other processes stay for the next learner, and end with this one."""
+        """Ends this learner. The other processes stay for the next one, and end with this process."""
         if self._closed:
             return
         self._closed = True
@@ -188,18 +191,18 @@ class ShardedMemory(LocalMemory):
     def try_step(
         self, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None = None
     ) -> None:
-        """See ``trainable.Memory``: in every process at once."""
+        """Takes a step in every process at once, and forgets it (``trainable.Memory``)."""
         asked = bare(rollouts), outputs, together
         self._whole.in_all(lambda: self._own.try_step(*asked), "try_step", *asked)
 
     def saved_bytes(self) -> int:
-        """See ``trainable.Memory``: a parameter in parts says the size of the whole."""
+        """Returns the bytes of the model's directory; a parameter in parts says the size of the whole."""
         if self._learner.config.lora.rank:
             return int(self._own.saved_bytes())
         return sum(parameter.numel() * parameter.itemsize for parameter in self._learner.model.parameters())
 
     def written_bytes(self) -> int:
-        """See ``trainable.Memory``: of whole tensors."""
+        """Returns the bytes of what is written, in whole tensors."""
         return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(self._learner.state()))
 
 
@@ -219,7 +222,7 @@ def _silent(text: str) -> None:
 
 
 def bare(rollouts: Sequence[Rollout]) -> tuple[Rollout, ...]:
-    """What a network and an algorithm read of rollouts: neither columns of their rows nor texts travel."""
+    """Returns what a network and an algorithm read of rollouts: neither columns of their rows nor texts travel."""
     prompts = {id(each.prompt): each.prompt for each in rollouts}
     for number, prompt in prompts.items():
         prompts[number] = replace(prompt, example=Example(prompt.example.id, ""), messages=())

@@ -33,7 +33,7 @@ OUTPUTS = tuple(field.name for field in fields(Outputs))
 
 
 class Sharded(Placement):
-    """Of every parameter each process holds the rows that ``fully_shard`` gives it.
+    """This placement gives each process the rows of every parameter that ``fully_shard`` gives it.
 
     Parameters that were never placed (adapters, and what they stand beside) are whole in every process, and their
     gradients are added up before a step.
@@ -65,6 +65,7 @@ class Sharded(Placement):
         _call_inside(model, "whole_inside", lambda work: work())
 
     def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
+        """Splits the model into its blocks, so that one of them at a time is whole while it computes."""
         if isinstance(backbone, PackedBackbone):
             for number, block in enumerate(_blocks(model)):
                 _call_inside(block, "packed", backbone.trunk.blocks[number])
@@ -99,6 +100,7 @@ class Sharded(Placement):
         sharded.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sum, which a factor asks for otherwise
 
     def run(self, model: nn.Module, work: Callable[[], T]) -> T:
+        """Calls ``work`` where the model's own parameters are whole."""
         inside: Any = getattr(model, "whole_inside", None)
         return work() if inside is None else inside(work)
 
@@ -122,12 +124,15 @@ class Sharded(Placement):
         return whole if self.context is None else whole.divided(self.context)
 
     def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
+        """Yields this process's share of the micro-batches, and keeps how many rows all have done."""
         every, together = list(parts), self.count // self.side_by_side
         for start in range(0, len(every), self.side_by_side):
             place, self.rows = start + self.rank // together, sum(map(len, every[start : start + self.side_by_side]))
             yield every[place] if place < len(every) else []
 
     def agreed(self, ask: Callable[[], Outputs], said: Outputs, empty: bool) -> Outputs:
+        """Returns what the algorithm says here, with zeros for outputs that only other processes have. Raises what went
+        wrong here, and StoppedElsewhere where another process failed."""
         given, error = Outputs(torch.zeros_like(said.logprobs)), None
         try:
             given = given if empty else ask()
@@ -148,10 +153,12 @@ class Sharded(Placement):
         return Outputs(**filled)
 
     def let_go(self, model: nn.Module) -> None:
+        """Gives back what is whole of the model, so that each process holds its part alone."""
         if isinstance(model, FSDPModule):
             model.reshard()
 
     def total(self, tensor: Tensor) -> Tensor:
+        """Adds the tensor of every process, in place, and returns it."""
         if not self.leads:
             tensor.zero_()
         dist.all_reduce(tensor)
@@ -159,6 +166,7 @@ class Sharded(Placement):
 
     @torch.no_grad()
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Adds the gradients of parameters that every process holds whole."""
         for parameter in parameters:
             if not isinstance(parameter, DTensor):
                 if parameter.grad is None:
@@ -166,6 +174,7 @@ class Sharded(Placement):
                 dist.all_reduce(parameter.grad)
 
     def whole(self, state: Any) -> Any:
+        """Returns the state with whole tensors in place of parts."""
         return tree_map(self._whole, state)
 
     def _whole(self, part: Any) -> Any:
@@ -175,12 +184,15 @@ class Sharded(Placement):
         return None if self.rank else tensor
 
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """Returns this process's part of a whole tensor, as ``like`` is parted."""
         if not isinstance(like, DTensor):
             return tensor
         return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
     @torch.no_grad()
     def whole_model(self, model: Any) -> Any:
+        """Returns the model with whole parameters in the first process, to be saved; in the others the model as it
+        is."""
         if model not in self._skeletons:
             return model
         self.let_go(model)

@@ -1,5 +1,5 @@
-"""What a person may name as a model, as the directory or hub name that transformers opens: a directory, a name on the
-hub, a GGUF file, an adapter."""
+"""This module finds what a person named as a model (a directory, a name on the hub, a GGUF file, an adapter) as the
+directory or hub name that transformers opens."""
 
 from __future__ import annotations
 

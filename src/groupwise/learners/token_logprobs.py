@@ -24,8 +24,9 @@ KEPT_ELEMENTS = 2**23
 def token_logprobs(
     hidden: Tensor, matrix: Tensor, targets: Tensor, temperature: float, pool: TileThreads | None = None
 ) -> tuple[Tensor, Tensor]:
-    """``[N]`` log-probabilities of ``targets`` ``[N]`` and entropies (without gradient) of ``softmax(h Wᵀ / T)``, at
-    least float32, of ``hidden`` ``[N, d]`` and ``matrix`` ``[V, d]``. ``pool``: whose threads compute; else one."""
+    """Returns ``[N]`` log-probabilities of ``targets`` ``[N]`` and entropies (without gradient) of ``softmax(h Wᵀ /
+    T)``, at least float32, of ``hidden`` ``[N, d]`` and ``matrix`` ``[V, d]``. ``pool``: whose threads compute; else
+    one."""
     given = hidden, matrix, targets.contiguous(), 1 / temperature, pool or TileThreads(1)
     if torch.is_grad_enabled():
         return _TokenLogprobs.apply(*given)
@@ -34,6 +35,9 @@ def token_logprobs(
 
 
 class _TokenLogprobs(torch.autograd.Function):
+    """This function has a backward pass of its own, which computes the logits once more where they were too many to
+    keep."""
+
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, pool: TileThreads
@@ -57,14 +61,14 @@ class _TokenLogprobs(torch.autograd.Function):
 
 
 def compiled(hidden: Tensor, matrix: Tensor) -> bool:
-    """Whether one call does it all, its tiles shared by the lanes."""
+    """Says whether one call does it all, its tiles shared by the threads."""
     return learn.fits(hidden) and learn.fits(matrix) and half_blocks.multiply()
 
 
 def _forward(
     hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, pool: TileThreads, kept: Tensor | None
 ) -> Tensor:
-    """``[3, N]`` log-probabilities, entropies and logarithms of the normalisers; the logits in ``kept``."""
+    """Returns ``[3, N]`` log-probabilities, entropies and logarithms of the normalisers; the logits in ``kept``."""
     if compiled(hidden, matrix):
         size = tile_size(len(hidden), len(matrix), _strands(matrix))
         return learn.head(hidden.contiguous(), matrix.contiguous(), targets, scale, size, kept, pool)
@@ -129,8 +133,8 @@ def _backward(
 
 
 def _logits(hidden: Tensor, matrix: Tensor) -> Tensor:
-    """In bfloat16 on a CPU their product is made in float32: rounded, a logit of 20 would be off by 0.06, and so would
-    be its log-probability from the one that was sampled by."""
+    """Multiplies states and matrix. In bfloat16 on a CPU their product is made in float32: rounded, a logit of 20 would
+    be off by 0.06, and so would be its log-probability from the one that was sampled by."""
     if hidden.dtype == torch.bfloat16 and hidden.device.type == "cpu":
         return hidden.float() @ matrix.float().T
     return hidden @ matrix.T

@@ -30,6 +30,7 @@ class BadNumber:
     """The row of the data."""
 
     def sentence(self) -> str:
+        """Says where a number was not finite, and what it was."""
         if self.row is None:
             return f"{self.kind} is {self.value:g}"
         return (

@@ -96,7 +96,7 @@ class Trainable(Protocol):
 
     @property
     def threads(self) -> int:
-        """CPU threads that it computes with; a resumed run is given the number that it began with."""
+        """Is the number of CPU threads that it computes with; a resumed run is given the number that it began with."""
         ...
 
     @property

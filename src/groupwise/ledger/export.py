@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from groupwise.errors import UserError
+from groupwise.ledger.files import whole_table
 from groupwise.storage.atomic import PARTIAL
 
 FORMS = ("jsonl", "csv", "parquet")
@@ -84,21 +85,11 @@ def _written(files: Mapping[Step, Path], partial: Path, form: str) -> int:
         return write(_rows(files.values()), file)
 
 
-def _table(path: Path) -> Any:
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path)
-    except (OSError, ValueError) as error:
-        words = " ".join(str(error).split())
-        raise UserError(f"{path}: is damaged, so it cannot be exported; --steps leaves it out ({words})") from None
-
-
 def _rows(paths: Any) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
 
     for path in paths:
-        table = _table(path)
+        table = whole_table(path)
         maps = [field.name for field in table.schema if pa.types.is_map(field.type)]
         for row in table.to_pylist():
             yield row | {name: None if row[name] is None else dict(row[name]) for name in maps}
@@ -155,7 +146,7 @@ def _parquet(paths: Sequence[Path], target: Path) -> int:
     count = 0
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for path in paths:
-            table = _table(path)
+            table = whole_table(path)
             missing = [field for field in schema if field.name not in table.column_names]
             for field in missing:
                 table = table.append_column(field, pa.nulls(len(table), field.type))

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from groupwise.errors import UserError
 from groupwise.isolation.deadlines import Helper, result
 from groupwise.learning.record import StepRecord
 from groupwise.ledger.columns import extras, parts_of, table_of
 from groupwise.storage.atomic import open_new
 
-__all__ = ["Ledger", "LedgerWriter", "extras", "parts_of"]
+__all__ = ["Ledger", "LedgerWriter", "extras", "parts_of", "whole_table"]
 
 
 class Ledger:
@@ -53,11 +54,11 @@ class Ledger:
         return path
 
     def read(self, stage: str, step: int) -> list[dict[str, Any]]:
-        """The rows of one step, whatever version wrote them. Raises FileNotFoundError for a step that is not there."""
+        """Returns the rows of one step, whatever version wrote them. Raises FileNotFoundError for a step that is not
+        there, and UserError for a file that is damaged."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        table = pq.read_table(self.path(stage, step))
+        table = whole_table(self.path(stage, step))
         maps = [field.name for field in table.schema if pa.types.is_map(field.type)]
         rows: list[dict[str, Any]] = table.to_pylist()
         for row in rows:
@@ -67,6 +68,20 @@ class Ledger:
     def steps(self, stage: str) -> list[int]:
         """Returns the steps on disk, in order."""
         return sorted(int(path.stem) for path in (self.directory / stage).glob("*.parquet"))
+
+
+def whole_table(path: Path) -> Any:
+    """Returns a step's table of pyarrow. Raises FileNotFoundError where there is none, and UserError where it is
+    damaged: a full disk or a copy that was cut leaves such."""
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise UserError(f"{path}: is damaged, so this step cannot be read; choose others ({words})") from None
 
 
 class LedgerWriter:

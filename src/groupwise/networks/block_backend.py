@@ -66,7 +66,7 @@ def linears_of(layer: LayerParts) -> list[list[nn.Module]]:
 
 
 def project_fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
-    """Whether ``fused_blocks.project`` computes a layer's queries, keys and values, on tensors like this one."""
+    """Says whether ``fused_blocks.project`` computes a layer's queries, keys and values, on tensors like this one."""
     modules = layer.inward
     plain = not blueprint.centred and not blueprint.parallel and not blueprint.order and not blueprint.query_growth[0]
     if (
@@ -80,7 +80,7 @@ def project_fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bo
 
 
 def finish_fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
-    """Whether ``fused_blocks.finish`` computes what follows a layer's attention, on tensors like this one."""
+    """Says whether ``fused_blocks.finish`` computes what follows a layer's attention, on tensors like this one."""
     if blueprint.centred or blueprint.parallel or blueprint.residual_scale != 1 or layer.before_mlp is None:
         return False
     if layer.latent or layer.mixture is not None or layer.gate is None or layer.down is None:
@@ -107,13 +107,14 @@ def _adapted(modules: Sequence[nn.Module]) -> bool:
 
 
 def _compiled(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
-    """Whether whole halves are computed by compiled code."""
+    """Says whether whole halves are computed by compiled code."""
     return _fast(blueprint, layer, like) and half_blocks.multiply()
 
 
 def block_plan(
     blueprint: Blueprint, layer: LayerParts, like: Tensor, rope: tuple[Tensor, Tensor, Tensor], pool: TileThreads
 ) -> BlockPlan:
+    """Returns the plan of a block, with the backend that computes it."""
     fast = _fast(blueprint, layer, like)
     return BlockPlan(
         CompiledBlockBackend(pool) if _compiled(blueprint, layer, like) else StepwiseBlockBackend(fast, pool),
@@ -127,7 +128,7 @@ def block_plan(
 
 
 def _fast(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
-    """Whether the kernels compute it."""
+    """Says whether the kernels compute it."""
     widths: tuple[int, ...] = (blueprint.width, blueprint.head_dim)
     if layer.down is not None and known([layer.down]):
         widths = *widths, base_of(layer.down).weight.shape[1]

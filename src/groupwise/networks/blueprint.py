@@ -132,15 +132,17 @@ class Blueprint:
 
     @property
     def width(self) -> int:
+        """Returns the width of hidden states."""
         return self.embedding.embedding_dim
 
     @property
     def vocabulary(self) -> int:
+        """Returns how many tokens there are."""
         return self.embedding.num_embeddings if self.head is None else self.head.out_features
 
     @property
     def is_llamas(self) -> bool:
-        """Whether blocks are Llama's, but for numbers, and norms more than Llama has."""
+        """Says whether blocks are Llama's, but for numbers, and norms more than Llama has."""
         more = any(layer.sinks is not None or layer.latent or layer.mixture for layer in self.layers)
         plain = (self.centred, self.parallel, self.places, self.order, self.query_growth[0])
         whole = all(layer.before_attention and layer.before_mlp and layer.gate and layer.down for layer in self.layers)
@@ -206,5 +208,6 @@ def bias_of(module: nn.Module) -> Tensor | None:
 
 
 def _inputs_first(module: nn.Module) -> bool:
-    """Whether its weight is ``[inputs, outputs]``: transformers' Conv1D, known by name, so that nothing is imported."""
+    """Says whether its weight is ``[inputs, outputs]``: transformers' Conv1D, known by name, so that nothing is
+    imported."""
     return type(module).__name__ == "Conv1D"

@@ -15,7 +15,7 @@ from groupwise.kernels.tile_threads import TileThreads
 
 
 class CompiledBlockBackend:
-    """A ``networks.block_backend.BlockBackend``."""
+    """This is a ``networks.block_backend.BlockBackend`` in compiled code."""
 
     def __init__(self, pool: TileThreads) -> None:
         self.pool = pool

@@ -17,7 +17,7 @@ Activation = Literal["silu", "gelu_tanh", "clamped"]
 
 
 def is_plain(mixture: nn.Module) -> bool:
-    """Whether it is a router and experts whose weights are one parameter each, gate and up one after the other."""
+    """Says whether it is a router and experts whose weights are one parameter each, gate and up one after the other."""
     children = dict(mixture.named_children())
     if set(children) - {SHARED} != PARTS or hasattr(children["experts"], "get_base_layer"):
         return False

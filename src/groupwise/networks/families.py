@@ -100,9 +100,8 @@ def _unknown(kind: str, settings: dict[str, Any]) -> str:
         return f"{kind} with {asked[0]}"
     scalings = settings.get("rope_parameters") or {}
     for scaling in scalings.values() if FAMILIES[kind].ropes_by_kind else [scalings]:
-        if not isinstance(scaling, dict):
-            return f"rope parameters of {kind} that are not one set for each kind of layer"
-        if (found := scaling.get("rope_type", "default")) not in ROPES:
+        # What stands beside the sets of the kinds is of none of them.
+        if isinstance(scaling, dict) and (found := scaling.get("rope_type", "default")) not in ROPES:
             return f"rope scaling {found}"
     return ""
 

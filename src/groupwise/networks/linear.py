@@ -35,11 +35,13 @@ def share_storage(modules: Sequence[nn.Module]) -> None:
 
 
 def plain(modules: Sequence[nn.Module]) -> bool:
-    """Whether each is ``weight · x + bias`` and nothing beside it; all or none have a bias."""
+    """Says whether each is ``weight · x + bias`` and nothing beside it; all or none have a bias."""
     return all(type(module) is nn.Linear for module in modules) and len({m.bias is None for m in modules}) == 1
 
 
 class Adapter(NamedTuple):
+    """This is a low-rank adapter beside a weight: both matrices and the scale of their product."""
+
     a: Tensor  # [rank, inputs]
     b: Tensor  # [outputs, rank]
     scale: float
@@ -67,8 +69,8 @@ def adapter_of(module: Any) -> Adapter | None:
 
 
 def known(modules: Sequence[nn.Module]) -> bool:
-    """Whether there are any, and each is ``weight · x + bias``, or that with a low-rank adapter; all or none have a
-    bias."""
+    """Says whether there are any, and each is ``weight · x + bias``, or that with a low-rank adapter; all or none have
+    a bias."""
     bases = [base_of(module) for module in modules]
     if not bases:
         return False
@@ -92,6 +94,7 @@ class StackedLinear(NamedTuple):
 
     @property
     def rank(self) -> int:
+        """Returns the rank of the adapters together; 0: there are none."""
         return 0 if self.a is None else len(self.a)
 
 
@@ -108,6 +111,7 @@ def scales_of(modules: Sequence[nn.Module]) -> tuple[float, ...]:
 
 
 def stack(tensors: Sequence[Any], scales: Sequence[float]) -> StackedLinear:
+    """Returns several weights of one input as one."""
     weights, biases, into, out_of = _columns(tensors, len(scales))
     bias = None if biases[0] is None else concatenate(biases)
     learns, a, b = any(weight.requires_grad for weight in weights), None, None
@@ -159,7 +163,7 @@ def concatenate(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def side_by_side(tensors: Sequence[Tensor]) -> bool:
-    """Whether each begins in memory where the one before it ends."""
+    """Says whether each begins in memory where the one before it ends."""
     ends = [part.data_ptr() + part.numel() * part.element_size() for part in tensors]
     storage = tensors[0].untyped_storage().data_ptr()
     return ends[:-1] == [part.data_ptr() for part in tensors[1:]] and all(

@@ -46,6 +46,7 @@ class Packing:
 
     @property
     def families(self) -> int:
+        """Returns how many prompts there are."""
         return len(self.prompts)
 
     @staticmethod

@@ -14,10 +14,12 @@ from torch import Tensor
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Returns RMSNorm of the rows of ``x``."""
     return F.rms_norm(x, x.shape[-1:], weight, eps)
 
 
 def norm_backward(x: Tensor, weight: Tensor, eps: float, dy: Tensor, dx: Tensor) -> Tensor:
+    """Adds to ``dx`` the gradient of ``norm`` by ``x``, and returns that by ``weight``."""
     change, dweight = _norm_backward(x, weight, eps, dy)
     dx += change
     return dweight
@@ -31,6 +33,7 @@ def _norm_backward(x: Tensor, weight: Tensor, eps: float, dy: Tensor) -> tuple[T
 
 
 def heads(x: Tensor, weights: tuple[Tensor | None, Tensor | None], rope: Any, shape: Any, eps: float) -> Tensor:
+    """Returns queries or keys with the norms of heads applied, and rotated."""
     parts = list(split_heads(x, shape))
     for number, weight in enumerate(weights):
         normed = parts[number] if weight is None else norm(parts[number], weight, eps)
@@ -46,6 +49,7 @@ def heads_backward(
     eps: float,
     gradients: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradient of ``heads`` by its input and by both norms."""
     cos, sin = at_positions(*rope)
     back, found = list(gradients), []
     for number, weight in enumerate(weights):
@@ -76,16 +80,19 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def apply_rope_backward(dy: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Returns the gradient of ``apply_rope``: the rotation back."""
     first, second = (dy * sin).chunk(2, dim=-1)
     return dy * cos + torch.cat((second, -first), dim=-1)
 
 
 def swiglu(x: Tensor) -> Tensor:
+    """Returns silu of the first half of each row times the second."""
     gate, up = x.chunk(2, dim=-1)
     return F.silu(gate) * up
 
 
 def swiglu_backward(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradient of ``swiglu``."""
     gate, up = x.chunk(2, dim=-1)
     share = gate.sigmoid()
     active = gate * share
@@ -93,6 +100,7 @@ def swiglu_backward(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, scale: float, pool: Any = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns ``[N]`` log-probabilities of the targets, entropies and logarithms of the normalisers."""
     logits = at_least_float32(logits) * scale
     normalisers = logits.logsumexp(-1)
     table = logits - normalisers[:, None]
@@ -102,10 +110,12 @@ def token_logprobs(logits: Tensor, targets: Tensor, scale: float, pool: Any = No
 def token_logprobs_backward(
     logits: Tensor, targets: Tensor, scale: float, normalisers: Tensor, by: Tensor, pool: Any = None
 ) -> Tensor:
+    """Returns the gradient of ``token_logprobs`` by the logits."""
     back = (at_least_float32(logits) * scale - normalisers[:, None]).exp_().mul_(-scale * by[:, None])
     back[torch.arange(len(targets), device=targets.device), targets] += scale * by
     return back.to(logits.dtype)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
+    """Returns the tensor in float32 where it is narrower."""
     return x if x.dtype == torch.float64 else x.float()

@@ -58,7 +58,7 @@ class Trunk:
 
     @property
     def tiled(self) -> bool:
-        """Whether every block is computed in tiles, so that lanes help it more than threads within operations."""
+        """Says whether every block is computed in tiles, so that lanes help it more than threads within operations."""
         embedding = self.blueprint.embedding.weight
         return all(
             project_fusible(self.blueprint, layer, embedding) and finish_fusible(self.blueprint, layer, embedding)
@@ -66,6 +66,7 @@ class Trunk:
         )
 
     def reach(self, length: int) -> None:
+        """Makes tables of rotary angles for positions up to ``length``."""
         if length > self.length:
             self.length = 1 << (length - 1).bit_length()
             self.tables = self.blueprint.tables(self.length)

@@ -29,14 +29,16 @@ class Part(NamedTuple):
     causal: bool
 
     def of_queries(self, x: Tensor) -> Tensor:
+        """Returns the part's queries."""
         return x if self.queries is None else x[self.queries]
 
     def of_keys(self, x: Tensor) -> Tensor:
+        """Returns the part's keys."""
         return x if self.keys is None else x[self.keys]
 
 
 def fits(q: Tensor) -> bool:
-    """Whether the kernel takes queries like these."""
+    """Says whether the kernel takes queries like these."""
     return q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and q.shape[2] <= LARGEST_HEAD
 
 

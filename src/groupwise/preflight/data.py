@@ -167,7 +167,7 @@ def _world(row: Example) -> str:
 
 
 def tell_template(notes: Notebook, stage: Stage, context: DrawContext) -> None:
-    """Whether prompts and answers come back from their tokens as they went in, each turn ended by a stop token."""
+    """Says whether prompts and answers come back from their tokens as they went in, each turn ended by a stop token."""
     rows = spread(stage.task.train, LOOKED_AT)
     broken = {why: [row.id for row in rows if fails(stage, context, row)] for why, fails in _faults().items()}
     for why, ids in broken.items():

@@ -1,5 +1,5 @@
-"""What a stage's episodes are like: one of them with its mask, the template between turns, the context they need, how
-long an environment takes, and whether it says the same twice."""
+"""This module says what a stage's episodes are like: one of them with its mask, the template between turns, the context
+they need, how long an environment takes, and whether it says the same twice."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _tell_mask(notes: Notebook, context: DrawContext, rollout: Rollout) -> None:
 
 
 def _tell_template(notes: Notebook, context: DrawContext, episodes: EpisodeReward, rollout: Rollout) -> None:
-    """Whether it only appends, also behind a turn that thinks, and whether it shows tools."""
+    """Says whether it only appends, also behind a turn that thinks, and whether it shows tools."""
     renderer = context.renderer
     if not renderer.is_chat:
         notes.fact("template", "none: what an environment says is appended as it stands")

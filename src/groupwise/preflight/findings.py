@@ -24,6 +24,7 @@ class Finding:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        """Returns it as plain values."""
         return asdict(self)
 
 
@@ -35,16 +36,19 @@ class Notebook:
         self.findings: list[Finding] = []
 
     def fact(self, part: str, words: str, **numbers: Any) -> None:
+        """Writes down what is so."""
         self.findings.append(Finding(self.stage, part, "fact", words, numbers))
 
     def remark(self, part: str, words: str, **numbers: Any) -> None:
+        """Writes down what works but may not be meant."""
         self.findings.append(Finding(self.stage, part, "remark", words, numbers))
 
     def problem(self, part: str, words: str, **numbers: Any) -> None:
+        """Writes down what would break."""
         self.findings.append(Finding(self.stage, part, "problem", words, numbers))
 
     def try_part(self, part: str, work: Callable[[], None]) -> bool:
-        """Whether it could be done. What it raises would have stopped the run."""
+        """Says whether it could be done. What it raises would have stopped the run."""
         self.told(f"{self.stage}: {part}")
         try:
             work()

@@ -19,7 +19,7 @@ RESERVED = 0.1
 
 @dataclass(frozen=True)
 class Work:
-    """What a plan asks of a stage and its learner."""
+    """This is what a plan asks of a stage and its learner."""
 
     completions: int
     """Of a step."""
@@ -32,13 +32,15 @@ class Work:
     reference: bool = False
     lora_rank: int = 0
     """0: every parameter is trained."""
+    context: int = 1
+    """So many processes compute a micro-batch together."""
     passes: float = 1.0
     """Train steps' worth of computing a token: one, and a third for each further forward pass."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was reckoned: bytes of a rank by what holds them, seconds of a step by what takes them."""
+    """A plan is what was reckoned: bytes of a rank by what holds them, seconds of a step by what takes them."""
 
     memory: dict[str, float]
     seconds: dict[str, float]
@@ -49,19 +51,22 @@ class Plan:
 
     @property
     def bytes(self) -> float:
+        """Returns the bytes of a rank."""
         return sum(self.memory.values())
 
     @property
     def fits(self) -> bool:
+        """Says whether a rank has so much memory."""
         return self.bytes <= self.room
 
     @property
     def tokens_per_second(self) -> float:
+        """Returns how many tokens a second are sampled and learned from."""
         return self.tokens / sum(self.seconds.values())
 
     @property
     def bottleneck(self) -> str:
-        """What takes most of a step; memory where it does not fit."""
+        """Returns what takes most of a step; memory where it does not fit."""
         return max(self.seconds, key=lambda name: self.seconds[name]) if self.fits else "memory"
 
 
@@ -85,12 +90,14 @@ def state_bytes(shape: Shape, work: Work, processes: int) -> dict[str, float]:
 
 
 def adapter_parameters(shape: Shape, rank: int) -> int:
-    """How many parameters adapters on every linear layer of the blocks have: rank times inputs and outputs of each."""
+    """Returns how many parameters adapters on every linear layer of the blocks have: rank times inputs and outputs of
+    each."""
     return rank * shape.blocks * (9 * shape.width + shape.kv_width + 3 * shape.middle)
 
 
 def learning_bytes(shape: Shape, work: Work, processes: int, split: int) -> dict[str, float]:
-    """Bytes of a rank while it learns, beside the weights that sample, which ``split`` GPUs hold together."""
+    """Returns the bytes of a rank while it learns, beside the weights that sample, which ``split`` GPUs hold
+    together."""
     each = BYTES[work.dtype]
     # of a block: its input, two norms', q before and after its norm, attention's and the sum; k, v and k after its
     # norm; gate, up, what the activation makes of gate, and their product
@@ -101,7 +108,7 @@ def learning_bytes(shape: Shape, work: Work, processes: int, split: int) -> dict
     gathered = 2 * (shape.outside + 2 * shape.block) * each if shards else 0
     return state_bytes(shape, work, processes) | {
         "gathered": float(gathered),
-        "activations": float(work.tokens_per_micro_batch * kept * each),
+        "activations": float(work.tokens_per_micro_batch * kept * each / work.context),
         "sampling weights": shape.parameters * each / split,
     }
 
@@ -120,15 +127,15 @@ def _split_plan(shape: Shape, work: Work, processes: int, device: Gpu, split: in
     memory = learning_bytes(shape, work, processes, split)
     sampled = work.completions * work.completion_tokens
     tokens = work.completions * (work.prompt_tokens + work.completion_tokens)
-    operations = (8 if work.checkpointing else 6) * shape.parameters * tokens * work.passes
-    parts = -(-tokens // (work.tokens_per_micro_batch * processes))
+    operations = (8 if work.checkpointing else 6) * shape.active * tokens * work.passes
+    parts = -(-tokens * work.context // (work.tokens_per_micro_batch * processes))
     moved = 3 * parts * shape.parameters * each * (processes - 1) / processes
     rounds, read = _decoding(shape, work, each, split, processes, (1 - RESERVED) * device.memory - sum(memory.values()))
     seconds = {
         "learning": operations / (processes * USED_FLOPS * device.flops),
         "transfers": moved / (USED_LINK * device.link),
         "sampling": rounds * work.completion_tokens * read / (USED_BANDWIDTH * device.bandwidth),
-        "prompts": 2 * shape.parameters * (tokens - sampled) / (processes * USED_FLOPS * device.flops),
+        "prompts": 2 * shape.active * (tokens - sampled) / (processes * USED_FLOPS * device.flops),
     }
     return Plan(memory, seconds, (1 - RESERVED) * device.memory, tokens)
 

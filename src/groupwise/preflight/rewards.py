@@ -1,4 +1,4 @@
-"""Whether a stage's rewards give gold answers full reward."""
+"""Says whether a stage's rewards give gold answers full reward."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from groupwise.values.tolerance import differ
 
 @runtime_checkable
 class Scale(Protocol):
-    """The slot: what becomes of a reward model's score."""
+    """This slot says what becomes of a reward model's score."""
 
     def of(self, score: float) -> float:
         """Returns the reward of a finite score."""

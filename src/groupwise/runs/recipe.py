@@ -1,4 +1,4 @@
-"""A run: a model, a list of stages, a learner and an engine; each stage takes the model that the last one left.
+"""A run has a model, a list of stages, a learner and an engine; each stage takes the model that the last one left.
 
 Directory of a run::
 

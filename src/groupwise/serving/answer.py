@@ -16,7 +16,7 @@ from groupwise.types import Completion, Example, Message
 
 @dataclass(frozen=True)
 class Choice:
-    """One completion as a client is told of it."""
+    """This is one completion as a client is told of it."""
 
     message: Message
     """In the template's form."""
@@ -49,8 +49,8 @@ def _first_stop(text: str, stops: Sequence[str]) -> int:
 
 
 class TextPieces:
-    """Text pieces come as soon as they are certain, and together are the whole text. Of a long answer they are longer:
-    all is decoded anew each time, so that time stays linear."""
+    """Pieces of text come as soon as they are certain, and together are the whole text. Of a long answer they are
+    longer: all is decoded anew each time, so that time stays linear."""
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stops: Sequence[str]) -> None:
         self._decode, self._stops = decode, stops

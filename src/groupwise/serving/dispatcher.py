@@ -15,7 +15,7 @@ MOST_OPEN = 1024
 
 
 class Drawing:
-    """One request that is under way. Its events are read by one thread."""
+    """This is one request that is under way. Its events are read by one thread."""
 
     def __init__(self, request: Request, sampling: Sampling) -> None:
         self.request, self.sampling = request, sampling
@@ -65,7 +65,7 @@ class Dispatcher:
         return drawing
 
     def cancel(self, drawing: Drawing) -> None:
-        """Nobody waits for it any more; the engine is told at its next event."""
+        """Gives up a request that nobody waits for any more; the engine is told at its next event."""
         with self._change:
             drawing.is_cancelled = True
             if drawing in self._waiting:

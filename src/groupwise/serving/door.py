@@ -65,7 +65,7 @@ class Door:
 
     @property
     def speaks_in_channels(self) -> bool:
-        """Whether an answer may stand behind text that is not shown, so that nothing is certain before its end."""
+        """Says whether an answer may stand behind text that is not shown, so that nothing is certain before its end."""
         return any(token.content == CHANNEL for token in self._renderer.tokenizer.added_tokens_decoder.values())
 
     @property
@@ -121,7 +121,7 @@ class Door:
         return {"session": name, "deleted": True}
 
     def is_used_up(self, name: str) -> bool:
-        """Whether a session that is open has no tokens left, and has asked for more."""
+        """Says whether a session that is open has no tokens left, and has asked for more."""
         with self._lock:
             return name in self._sessions and self._sessions[name].is_used_up
 
@@ -159,7 +159,7 @@ class Door:
             return self._renderer.decode(tokens)
 
     def cancel(self, drawing: Drawing) -> None:
-        """Nobody waits for it any more."""
+        """Gives up a request that nobody waits for any more."""
         self._dispatcher.cancel(drawing)
 
     def _session(self, name: str) -> Session:
@@ -205,7 +205,7 @@ class Door:
 
 @dataclass(frozen=True)
 class Call:
-    """One request of a client that is being answered."""
+    """This is one request of a client that is being answered."""
 
     door: Door
     asked: Asked
@@ -262,6 +262,6 @@ class Call:
             self.close()
 
     def close(self) -> None:
-        """Nobody reads the answer any more, wherever in it: nothing of it is drawn any further."""
+        """Ends the answer, which nobody reads any more, wherever in it: nothing of it is drawn any further."""
         if self.drawing.left and not self.drawing.is_cancelled:
             self.door.cancel(self.drawing)

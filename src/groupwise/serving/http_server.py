@@ -46,7 +46,7 @@ class Server(ThreadingHTTPServer):
         return int(self.server_address[1])
 
     def server_bind(self) -> None:
-        """As the standard library's, without asking who this machine is, which may take long."""
+        """Binds as the standard library does, without asking who this machine is, which may take long."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -71,7 +71,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """This handles one connection."""
 
     protocol_version = "HTTP/1.1"
     timeout = READ_SECONDS
@@ -220,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _is_gone(self) -> bool:
-        """Whether the client has hung up."""
+        """Says whether the client has hung up."""
         poll = select.poll()
         poll.register(self.connection, select.POLLIN)
         try:

@@ -106,7 +106,7 @@ def read_tools(given: Any) -> tuple[Any, ...]:
 
 
 def written(message: Message, call_ids: Sequence[str]) -> dict[str, Any]:
-    """The model's message in OpenAI's form."""
+    """Returns the model's message in OpenAI's form."""
     calls = [
         {
             "id": id,

@@ -65,7 +65,7 @@ class Asked:
 
     @property
     def is_chat(self) -> bool:
-        """Whether it asks for a message."""
+        """Says whether it asks for a message."""
         return bool(self.messages)
 
 
@@ -195,7 +195,7 @@ class _Reader:
 
 
 def is_finite(value: float) -> bool:
-    """Whether it is a number that a float can be."""
+    """Says whether it is a number that a float can be."""
     try:
         return math.isfinite(value)
     except OverflowError:  # a whole number beyond all floats

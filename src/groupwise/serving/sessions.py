@@ -27,7 +27,7 @@ from groupwise.types import Completion, Example, Message
 
 @dataclass
 class TokenSequence:
-    """What was sampled and what was said between, as a rollout has it."""
+    """This is what was sampled and what was said between, as a rollout has it."""
 
     prompt: tuple[int, ...]
     temperature: float
@@ -95,7 +95,7 @@ class Opening:
 
 
 class Session:
-    """One episode: the calls of one name until its reward is told."""
+    """A session is one episode: the calls of one name until its reward is told."""
 
     def __init__(self, name: str) -> None:
         self.name, self.calls = name, 0
@@ -109,7 +109,7 @@ class Session:
         self._lock = threading.Lock()
 
     def begin(self, asked: Asked, renderer: Renderer, plain: Renderer) -> tuple[Opening, int]:
-        """What a call is asked with, and its number. Raises UserError for what the template refuses."""
+        """Returns what a call is asked with, and its number. Raises UserError for what the template refuses."""
         with self._lock:
             self.calls += 1
             return self._opening(asked, renderer, plain), self.calls
@@ -204,7 +204,7 @@ class Session:
 
 
 def opening_of(asked: Asked, renderer: Renderer, plain: Renderer) -> Opening:
-    """What a call of no session is asked with. Raises UserError for what the template refuses."""
+    """Returns what a call of no session is asked with. Raises UserError for what the template refuses."""
     example = example_of(asked, "")
     if asked.ids is not None:
         return Opening(asked.ids, example)

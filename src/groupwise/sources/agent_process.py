@@ -1,4 +1,4 @@
-"""One run of an agent program: what it is told, what it says last, and how it is ended."""
+"""This module runs an agent program once: what it is told, what it says last, and how it is ended."""
 
 from __future__ import annotations
 

@@ -68,6 +68,7 @@ class AgentPrograms(Source):
 
     @property
     def samples_per_prompt(self) -> int:
+        """Is the number of completions that it samples of a prompt."""
         return self.group_size
 
     def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
@@ -108,22 +109,27 @@ class AgentPrograms(Source):
 
     @property
     def name(self) -> str:
-        """Is the program's, for messages."""
+        """Is the program's name, for messages."""
         return " ".join(Path(word).name for word in self.command[:2])
 
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:
+        """Says who draws its completions: ``learner``, ``another`` policy, or ``nobody``."""
         return "learner"
 
     def completions_per_prompt(self) -> int:
+        """Says how many completions of a prompt a step learns from."""
         return self.group_size
 
     def sampling(self, renderer: Renderer) -> Sampling | None:
+        """Says how its completions are drawn: temperature, length and what the choice is narrowed to."""
         return renderer.sampling(self.max_completion_tokens, self.temperature)
 
     def samples_by_itself(self) -> bool:
+        """Says whether how a completion comes about is its own affair."""
         return True
 
     def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         if algorithm.advantage.compares() and self.group_size < 2:
             yield (
                 f"group_size is {self.group_size} with an advantage that compares a group's completions: every one "
@@ -137,12 +143,13 @@ class AgentPrograms(Source):
             yield "reference.sees needs prompts that this stage makes, and here a program makes them"
 
     def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
+        """Yields a sentence for each thing that it lacks in a task."""
         if task.episodes is not None:
             yield f"task {task.name} has an environment, and a program does not talk with it; leave one of them out"
 
 
 class _Runs:
-    """All runs of one draw, and the door that they talk through."""
+    """This holds all runs of one draw, and the door that they talk through."""
 
     def __init__(self, source: AgentPrograms, context: DrawContext) -> None:
         self.source, self.context, self.token = source, context, secrets.token_urlsafe(24)
@@ -198,7 +205,7 @@ class _Runs:
         return self.ended(example, name, score)
 
     def ended(self, example: Example, name: str, score: Score) -> Rollout | str:
-        """What a run has become: the reward that the program sent goes before what it wrote."""
+        """Returns what a run has become: the reward that the program sent goes before what it wrote."""
         sent, used_up = name in self.memory.episodes, self.door.is_used_up(name)
         if not sent:
             try:

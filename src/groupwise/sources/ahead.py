@@ -42,6 +42,7 @@ class Ahead(WrappedSource):
     length, keeps a copy of the weights for each that waits, and makes rollouts older."""
 
     def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
+        """Makes the groups of one step (``Source.draw``)."""
         if not self.steps:
             return self.source.draw(context, position)  # type: ignore[no-any-return]
         started, thread, pending = time.perf_counter(), _thread_of(context), context.pending
@@ -52,13 +53,16 @@ class Ahead(WrappedSource):
         return replace(draw, waits={**draw.waits, "learner": time.perf_counter() - started})
 
     def lag(self) -> int:
+        """Says by how many steps the weights that draw may be behind those that learn."""
         return self.steps
 
     def pending(self, context: DrawContext, position: Position) -> Sequence[RolloutBatch]:
+        """Returns the draws that it has made already and that begin at ``position`` or later."""
         _drop_before(context, position)
         return [_thread_of(context).awaited(each.draw, context) for each in context.pending]
 
     def restore(self, context: DrawContext, position: Position, pending: Sequence[RolloutBatch]) -> bool:
+        """Takes up what ``pending`` gave at that position, and says whether it has a use for that."""
         for draw in pending if self.steps else ():
             done: Future[RolloutBatch] = Future()
             done.set_result(draw)
@@ -67,11 +71,12 @@ class Ahead(WrappedSource):
         return self.steps > 0 or not pending
 
     def pause(self, context: DrawContext) -> None:
+        """Leaves the engine to whoever asks, until the next draw; waits for what is under way there."""
         for each in context.pending:
             _thread_of(context).awaited(each.draw, context)
 
     def close(self, context: DrawContext) -> None:
-        """What has not begun is left; what is under way is waited for: it is the engine that ends it."""
+        """Leaves what has not begun, and waits for what is under way: it is the engine that ends it."""
         for each in context.pending:
             if not each.draw.cancel():
                 with suppress(Exception):  # whoever waits for the draw hears of it
@@ -103,7 +108,7 @@ class Ahead(WrappedSource):
         before: Future[RolloutBatch] | None,
         load: Callable[[], None],
     ) -> RolloutBatch:
-        """In the thread of the draws."""
+        """Makes a draw in the thread of the draws."""
         idle = time.perf_counter() - thread.ended if thread.ended else 0.0
         try:
             start = (
@@ -161,7 +166,7 @@ def _as_kept(group: Group) -> Group:
 
 
 def _thread_of(context: DrawContext) -> _Drawing:
-    """The one of the stage."""
+    """Returns the thread of the stage."""
     if not context.threads:
         context.threads.append(_Drawing())
     return context.threads[0]  # type: ignore[no-any-return]

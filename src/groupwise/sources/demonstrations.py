@@ -30,15 +30,20 @@ class Demonstrations(Source):
         return (demonstrated(context, example),)
 
     def uses(self, example: Example) -> bool:
+        """Says whether it learns from such a row at all."""
         return not example.is_bad
 
     def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
+        """Returns what it makes of a row before anything is sampled; None where it passes the row over. Raises
+        UserError for a row that it cannot use."""
         return demonstrated(context, example).prompt
 
     def texts_of(self, example: Example) -> Sequence[Example]:
+        """Returns the row once for each text of it that is learned as it stands there."""
         return [example]
 
     def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         if algorithm.advantage.compares() or algorithm.advantage.judges():
             yield "demonstrations have no rewards and no group, so this advantage has nothing to compare"
         if algorithm.trains_scorer:

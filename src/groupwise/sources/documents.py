@@ -51,13 +51,17 @@ class Documents(Source):
         return RolloutBatch(groups, reader.position(), {"documents": float(reader.begun - before)})
 
     def reads_documents(self) -> bool:
+        """Says whether its rows are plain text, read as it stands."""
         return True
 
     def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
+        """Returns what it makes of a row before anything is sampled; None where it passes the row over. Raises
+        UserError for a row that it cannot use."""
         document_ids(context.renderer, example)
         return None
 
     def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         if algorithm.advantage.compares() or algorithm.advantage.judges():
             yield "documents have no rewards and no group, so this advantage has nothing to compare"
         if algorithm.trains_scorer:
@@ -66,6 +70,7 @@ class Documents(Source):
             yield "a document has no prompt beside which a reference could see more; leave reference.sees out"
 
     def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
+        """Yields a sentence for each thing that it lacks in a task."""
         rows = task.train if isinstance(task.train, list | tuple) else ()
         asked = next((row for row in rows if not is_document(row)), None)
         if asked is not None:
@@ -95,7 +100,7 @@ def _group(renderer: Renderer, example: Example, first: int, tokens: list[int]) 
 
 @dataclass
 class _File:
-    """Rows that share a weight, and how far they were read."""
+    """These are rows that share a weight, and how far they were read."""
 
     name: str
     start: int
@@ -107,7 +112,7 @@ class _File:
 
 @dataclass
 class _Reader:
-    """Tokens in the order in which a stage learns them, from a position on."""
+    """This reader gives tokens in the order in which a stage learns them, from a position on."""
 
     context: DrawContext
     position_before: Position

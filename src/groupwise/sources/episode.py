@@ -1,4 +1,4 @@
-"""One episode under way: what was sampled and what was said, and the rollout that it becomes."""
+"""This module holds one episode under way: what was sampled and what was said, and the rollout that it becomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from groupwise.values.spans import Span
 
 
 class Episode:
-    """Tokens, masks and log-probabilities of the model's turns and of what stands between them."""
+    """An episode has tokens, masks and log-probabilities of the model's turns and of what stands between them."""
 
     def __init__(
         self, place: tuple[int, int], prompt: Prompt, world: int, request: Request, at: tuple[int, int]
@@ -42,12 +42,12 @@ class Episode:
 
     @property
     def position(self) -> int:
-        """How many tokens the sequence has that the next turn would be drawn in."""
+        """Returns how many tokens the sequence has that the next turn would be drawn in."""
         return len(self.tokens) - self.restarts[-1] if self.restarts else len(self.prompt.tokens) + len(self.tokens)
 
     @property
     def seed(self) -> int:
-        """Of the sequence's random stream."""
+        """Returns the seed of the sequence's random stream."""
         return self.request.seeds[self.at[1]]
 
     def begins(self, plain: Plain) -> None:
@@ -60,7 +60,7 @@ class Episode:
             self.went_wrong = {"failed": f"not deterministic: it began with {words!r}, otherwise than for its group"}
 
     def took(self, completion: Completion, renderer: Renderer) -> Reply:
-        """A turn of the model's."""
+        """Adds a turn of the model's, and returns it as the environment hears it."""
         offset = len(self.tokens)
         self.tokens += completion.tokens
         self.mask += [True] * len(completion.tokens)
@@ -97,7 +97,7 @@ class Episode:
         self.request, self.at = request, at
 
     def rollout(self, plain: Plain, renderer: Renderer, name: str, alone: bool) -> Rollout:
-        """What has become of it: ``plain`` is the environment's last word, or the reason why it was ended."""
+        """Returns what has become of it: ``plain`` is the environment's last word, or the reason why it was ended."""
         stop = _stop(plain)
         oldest = min(version for version, _ in self.spans)
         return Rollout(
@@ -118,7 +118,7 @@ class Episode:
         )
 
     def _tools(self) -> dict[str, float]:
-        """What the model asked of tools, where it has any."""
+        """Counts what the model asked of tools, where it has any."""
         has_tools = bool(self.prompt.example.columns.get("tools")) or self.calls or self.malformed
         return {"tools/calls": float(self.calls), "tools/malformed": float(self.malformed)} if has_tools else {}
 

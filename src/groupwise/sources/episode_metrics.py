@@ -1,4 +1,5 @@
-"""What a step's episodes say: how many turns they had, why they ended, what tools were asked, and what it cost."""
+"""This module says what a step's episodes were like: how many turns they had, why they ended, what tools were asked,
+and what it cost."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ Place = tuple[int, int]
 
 
 def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple[Example, int]]) -> list[Prompt | str]:
-    """For each row and the seed of its world the prompt that its environment opens, or why it did not."""
+    """Returns for each row and the seed of its world the prompt that its environment opens, or why it did not."""
     worlds = reward.worlds
     rows = [(with_tools(example, reward.environment), seed) for example, seed in rows]
     numbers = {worlds.begin(row_of(example), seed): place for place, (example, seed) in enumerate(rows)}
@@ -66,7 +66,7 @@ def _opened(renderer: Renderer, example: Example, seed: int, plain: Plain) -> Pr
 
 
 def heard_by(renderer: Renderer, turns: Turns, plain: Plain) -> Plain:
-    """What an environment said as the model hears it: no message has more tokens than ``turns`` allows."""
+    """Returns what an environment said as the model hears it: no message has more tokens than ``turns`` allows."""
     if "says" not in plain or not turns.observation_tokens:
         return plain
     said = [
@@ -122,7 +122,7 @@ def play(
 
 
 class _Game:
-    """All episodes of one call."""
+    """This plays all episodes of one call."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class _Game:
 
     @property
     def is_open(self) -> bool:
-        """Whether an episode goes on."""
+        """Says whether an episode goes on."""
         return bool(self.living)
 
     def begin(self, number: int, prompt: Prompt, seeds: tuple[int, ...]) -> None:
@@ -245,7 +245,7 @@ class _Game:
             return self.renderer.between.anew(example, (*before, *said)), True
 
     def _room(self, position: int, sampled: int) -> int:
-        """Tokens that the next turn may have."""
+        """Returns how many tokens the next turn may have."""
         left = min(self.most - sampled, self.context - position)
         return min(left, self.turns.turn_tokens or left)
 
@@ -257,7 +257,7 @@ class _Game:
         self.done.append((episode.place, rollout))
 
     def _release(self, request: int) -> None:
-        """One completion less of a request that the engine keeps anything of."""
+        """Counts one completion less of a request that the engine keeps anything of."""
         self.held[request] -= 1
         if not self.held[request]:
             self.stream.cancel(request)

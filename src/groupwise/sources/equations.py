@@ -73,7 +73,7 @@ def _tokens(expression: str) -> list[str]:
 
 
 class _Reader:
-    """Recursive descent, a method a level of precedence. Raises ValueError or ArithmeticError."""
+    """This reader descends recursively, a method a level of precedence. It raises ValueError or ArithmeticError."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.left = tokens[::-1]  # the next one is last

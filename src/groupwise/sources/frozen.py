@@ -64,24 +64,31 @@ class FrozenPolicy(OfflineSource):
         return take(gather_once(self, context, position, self._gather), context, position)
 
     def asks_verdict(self) -> bool:
+        """Says whether it chooses by which completions are right."""
         return self.select.asks_verdict()
 
     def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
+        """Returns what it makes of a row before anything is sampled; None where it passes the row over. Raises
+        UserError for a row that it cannot use."""
         return demonstrated(context, example).prompt if self.demonstrations else context.renderer.prompt(example)
 
     def needs_reward(self, algorithm: Algorithm) -> bool:
+        """Says whether what it samples must be scored in such an algorithm."""
         labelled = "step_rewards" in algorithm.objective.needs()
         return labelled or algorithm.advantage.judges() or self.select.chooses()
 
     def selection(self) -> Selection | None:
+        """Says what of a group is trained on; None: all of it."""
         return self.select
 
     def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         labelled = algorithm.trains_scorer and "step_rewards" in algorithm.objective.needs()
         if labelled and self.select.chooses():
             yield "every sample has a label, so none needs to be chosen: select AllRollouts"
 
     def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
+        """Yields a sentence for each thing that it lacks in a task."""
         if not task.rewards and self.needs_reward(algorithm):
             yield f"task {task.name} has no reward, and the samples of a frozen policy are chosen by one"
         if self.demonstrations and algorithm.objective.joins_group():

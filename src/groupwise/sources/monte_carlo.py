@@ -95,22 +95,27 @@ class MonteCarloSteps(OfflineSource):
         return take(gathered, context, position)
 
     def labels_steps(self) -> bool:
+        """Says whether its rewards are labels of steps."""
         return True
 
     def needs_reward(self, algorithm: Algorithm) -> bool:
+        """Says whether what it samples must be scored in such an algorithm."""
         return True
 
     def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         if algorithm.trains_scorer and algorithm.objective.joins_group():
             yield ALONE
 
     def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
+        """Yields a sentence for each thing that it lacks in a task."""
         if not task.rewards:
             yield f"task {task.name} has no reward, and what becomes of a step is judged by one"
         if task.episodes is not None:
             yield f"task {task.name} has an environment, and an episode cannot be continued from the middle of a turn"
 
     def asks_verdict(self) -> bool:
+        """Says whether it chooses by which completions are right."""
         return True
 
     def _gather(self, context: DrawContext) -> OfflineGroups:
@@ -234,7 +239,7 @@ class _Labelling:
         return attempts
 
     def _attempt(self, prompt: Prompt, begun: tuple[int, ...], completion: Completion) -> Rollout:
-        """What the policy would have left of it: no longer than a solution may be."""
+        """Returns what the policy would have left of it: no longer than a solution may be."""
         tokens = (begun + completion.tokens)[: self.source.max_completion_tokens]
         finished = completion.finished and len(tokens) == len(begun) + len(completion.tokens)
         renderer = self.context.renderer

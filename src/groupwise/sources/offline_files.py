@@ -73,7 +73,7 @@ def read_lines(path: Path, rows: Sequence[Example]) -> tuple[dict[str, Any], Ite
 
 
 def _lines(path: Path) -> list[bytes]:
-    """All but the last, which says that they are as they were written."""
+    """Returns all lines but the last, which says that they are as they were written."""
     *lines, last = path.read_bytes().splitlines(keepends=True) or [b""]
     expected = json.dumps({"sha256": hashlib.sha256(b"".join(lines)).hexdigest()}).encode() + b"\n"
     if not lines or last != expected:
@@ -120,7 +120,8 @@ def _groups(path: Path, lines: Iterable[bytes], rows: Sequence[Example]) -> Iter
 
 
 def _plain_rollout(rollout: Rollout) -> dict[str, Any]:
-    """Integer keys become pairs: JSON has none. Whether a score was known before is of one time, not of the sample."""
+    """Returns a rollout as JSON takes it: integer keys become pairs. Whether a score was known before is of one time,
+    not of the sample."""
     scores = {name: _plain_score(score) for name, score in rollout.scores.items()}
     left_out = {"prompt"} | {name for name in LATER if not getattr(rollout, name)}
     values = {name: value for name, value in vars(rollout).items() if name not in left_out}

@@ -28,24 +28,39 @@ class Gatherer(Protocol):
     """The options of a source that gathers, as FrozenPolicy documents them."""
 
     @property
-    def samples_per_prompt(self) -> int: ...
+    def samples_per_prompt(self) -> int:
+        """Is the number of completions that it samples of a prompt."""
+
     @property
-    def sampling_temperature(self) -> float: ...
+    def sampling_temperature(self) -> float:
+        """Is the temperature of the samples."""
+
     @property
-    def temperature(self) -> float: ...
+    def temperature(self) -> float:
+        """Is the temperature of every log-probability of the algorithm."""
+
     @property
-    def max_completion_tokens(self) -> int: ...
+    def max_completion_tokens(self) -> int:
+        """Bounds each completion that it samples."""
+
     @property
-    def prompts(self) -> int: ...
-    def samples_from(self) -> tuple[str, ...]: ...
+    def prompts(self) -> int:
+        """Says how many of the training rows it asks; 0: all."""
+
+    def samples_from(self) -> tuple[str, ...]:
+        """Names the models that it samples from; an empty name is the policy as the stage finds it."""
+
     @property
-    def replay(self) -> float: ...
+    def replay(self) -> float:
+        """Is the share of the mix that old samples make."""
+
     @property
-    def replay_from(self) -> tuple[str, ...]: ...
+    def replay_from(self) -> tuple[str, ...]:
+        """Names the stages whose samples are used again."""
 
 
 class ModelSamples(NamedTuple):
-    """Scored samples of some rows by one model, whose engine is open until the next part is asked for."""
+    """These are scored samples of some rows by one model, whose engine is open until the next part is asked for."""
 
     model: int
     """Its place in ``models``."""
@@ -159,7 +174,7 @@ def samples(
 
 
 class _Part:
-    """What was sampled at one time, on the disk where the context has a store."""
+    """This is what was sampled at one time, on the disk where the context has a store."""
 
     def __init__(self, source: Gatherer, context: DrawContext, model: int, start: int) -> None:
         self.rows = rows_of(context)
@@ -195,7 +210,7 @@ def _has_room(source: Gatherer, context: DrawContext, prompt: Prompt) -> bool:
 
 
 def _replayed_files(source: Gatherer, context: DrawContext) -> list[Path]:
-    """Of the stages to replay from. Raises UserError where one is missing."""
+    """Returns the files of the stages to replay from. Raises UserError where one is missing."""
     if not source.replay:
         return []
     found = []
@@ -222,7 +237,8 @@ def _of_another_policy(group: Group) -> Group:
 def _with_replay(
     gathered: OfflineGroups, share: float, files: Sequence[Path], rows: Sequence[Example], context: DrawContext
 ) -> OfflineGroups:
-    """Old groups so that they are ``share`` of the mix: none twice while there are others."""
+    """Returns groups with old ones among them, so that these are ``share`` of the mix: none twice while there are
+    others."""
     if not files:
         return gathered
     buffer: list[Group] = [group for path in files for group in offline_files.groups_in(path, rows)]

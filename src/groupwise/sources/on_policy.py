@@ -55,6 +55,7 @@ class OnPolicy(Source):
 
     @property
     def samples_per_prompt(self) -> int:
+        """Is the number of completions that it samples of a prompt."""
         return self.group_size
 
     def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
@@ -84,32 +85,41 @@ class OnPolicy(Source):
         return RolloutBatch(chosen, after_prompts(taken), metrics, sampler.seconds, sampler.tokens)
 
     def asks_verdict(self) -> bool:
+        """Says whether it chooses by which completions are right."""
         return self.select.asks_verdict() or (self.without_signal != "keep" and self.signal is not informative)
 
     def sampled_by(self) -> Literal["learner", "another", "nobody"]:
+        """Says who draws its completions: ``learner``, ``another`` policy, or ``nobody``."""
         return "learner"
 
     def completions_per_prompt(self) -> int:
+        """Says how many completions of a prompt a step learns from."""
         return self.group_size
 
     def sampling(self, renderer: Renderer) -> Sampling | None:
+        """Says how its completions are drawn: temperature, length and what the choice is narrowed to."""
         narrowed = self.top_k, self.top_p, self.min_p
         return renderer.sampling(self.max_completion_tokens, self.temperature, *narrowed)
 
     def on_trial(self, prompts: int) -> Source:
+        """Returns the same source for a trial on so many prompts."""
         return replace(self, most_rounds=1)
 
     def needs_reward(self, algorithm: Algorithm) -> bool:
+        """Says whether what it samples must be scored in such an algorithm."""
         return self.without_signal != "keep" or algorithm.advantage.judges() or self.select.chooses()
 
     def selection(self) -> Selection | None:
+        """Says what of a group is trained on; None: all of it."""
         return self.select
 
     def keeps(self, group: Group, signal: Callable[[Group], bool]) -> bool:
+        """Says whether a scored group is trained on."""
         stated = signal if self.signal is informative else self.signal
         return self.without_signal == "keep" or stated(group)
 
     def without_signal_words(self) -> str:
+        """Says what it does with a group without signal, in words that go on from "the source"."""
         return {
             "keep": "",
             "drop": "drops such a group",
@@ -117,6 +127,7 @@ class OnPolicy(Source):
         }[self.without_signal]
 
     def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         if algorithm.advantage.compares() and self.group_size < 2:
             yield (
                 f"group_size is {self.group_size} with an advantage that compares a group's completions: every one "
@@ -128,10 +139,12 @@ class OnPolicy(Source):
             yield "OnPolicy samples from the policy that learns, and here a scorer does; FrozenPolicy samples for one"
 
     def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
+        """Yields a sentence for each thing that it lacks in a task."""
         if not task.rewards and self.needs_reward(algorithm):
             yield f"task {task.name} has no reward, and sampled completions need one"
 
     def remarks(self, algorithm: Algorithm) -> Iterator[str]:
+        """Yields a sentence for each thing that works but may not be meant."""
         aggregation, most = algorithm.aggregation, self.max_completion_tokens
         if isinstance(aggregation, ConstantLength) and aggregation.length != most:
             yield (

@@ -37,7 +37,7 @@ class PartialCompletion:
         self.finished = part.finished
 
     def whole(self) -> Completion:
-        """What an engine would have returned."""
+        """Returns what an engine would have returned."""
         oldest = min(version for version, _ in self.spans)
         several = tuple(self.spans) if len(self.spans) > 1 else ()
         support = tuple(self.support) if self.support else None
@@ -55,12 +55,12 @@ class OpenGroup:
 
     @property
     def is_over(self) -> bool:
-        """Whether all have ended."""
+        """Says whether all completions have ended."""
         return all(each.over for each in self.begun)
 
     @property
     def has_begun(self) -> bool:
-        """Whether a token of it is drawn."""
+        """Says whether a token of it is drawn."""
         return self.oldest_step is not None
 
     def left(self) -> list[int]:

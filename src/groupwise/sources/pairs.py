@@ -41,16 +41,21 @@ class Pairs(Source):
         return () if chosen.tokens == rejected.tokens else (chosen, replace(rejected, prompt=chosen.prompt))
 
     def completions_per_prompt(self) -> int:
+        """Says how many completions of a prompt a step learns from."""
         return 2
 
     def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
+        """Returns what it makes of a row before anything is sampled; None where it passes the row over. Raises
+        UserError for a row that it cannot use."""
         return first_prompt(self.rollouts(context, example))
 
     def texts_of(self, example: Example) -> Sequence[Example]:
+        """Returns the row once for each text of it that is learned as it stands there."""
         sides = [example.columns.get(name) for name in ("chosen", "rejected")]
         return [replace(example, completion=side) for side in sides if isinstance(side, str | tuple)]
 
     def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         if algorithm.advantage.judges():
             yield "preference pairs have no rewards; an objective on pairs takes the advantage Preference()"
         if algorithm.trains_scorer and "step_rewards" in algorithm.objective.needs():

@@ -11,12 +11,12 @@ from groupwise.values.tolerance import differ, in_range
 
 # What follows is recorded with each run by its text, so another docstring would be another recipe to runs that go on.
 def informative(group: Group) -> bool:
-    """Signal: rewards differ."""
+    """Says whether the rewards of a group differ."""
     return group.informative
 
 
 def mixed(group: Group) -> bool:
-    """Signal: some answers are right and some wrong by the task's judge alone (DAPO, arXiv 2503.14476).
+    """Says whether some answers are right and some wrong by the task's judge alone (DAPO, arXiv 2503.14476).
 
     What further rewards say, of length or format, does not count; nor does an answer that the judge could not score.
     """
@@ -38,8 +38,8 @@ def parts_differ(group: Group) -> bool:
 
 
 def turns_differ(group: Group) -> bool:
-    """Signal of a method that compares turns: of those who reached a turn, what was still to come differs; or one alone
-    reached it, and something was."""
+    """Says whether a method that compares turns has something to compare: of those who reached a turn, what was still
+    to come differs; or one alone reached it, and something was."""
     to_come = [_to_come(rollout) for rollout in group.rollouts if rollout.reward is not None]
     for turn in range(max(map(len, to_come), default=0)):
         reached = [values[turn] for values in to_come if len(values) > turn]

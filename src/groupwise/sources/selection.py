@@ -30,9 +30,11 @@ class AllRollouts(Selection):
     """The group as it is."""
 
     def select(self, group: Group) -> SelectionResult:
+        """Returns what of a group is trained on, and counts of what is left out."""
         return SelectionResult([group], {})
 
     def chooses(self) -> bool:
+        """Says whether it leaves anything out."""
         return False
 
 
@@ -44,6 +46,7 @@ class BestAndWorst(Selection):
     """Their rewards must differ by more, and by more than rounding does; otherwise there is no pair, ``pairs/none``."""
 
     def select(self, group: Group) -> SelectionResult:
+        """Returns what of a group is trained on, and counts of what is left out."""
         scored = [(rollout.reward, rollout) for rollout in group.rollouts if rollout.reward is not None]
         if scored:
             high, low = max(reward for reward, _ in scored), min(reward for reward, _ in scored)
@@ -75,6 +78,7 @@ class DistinctPaths(Selection):
     kept so far."""
 
     def select(self, group: Group) -> SelectionResult:
+        """Returns what of a group is trained on, and counts of what is left out."""
         kept: dict[Hashable, Rollout] = {}
         counts = dict.fromkeys(("truncated", "wrong", "false_calculation", "duplicate"), 0)
         distance = cache(levenshtein)
@@ -96,6 +100,7 @@ class DistinctPaths(Selection):
         return SelectionResult([Group(group.prompt, (rollout,)) for rollout in kept.values()], counted)
 
     def asks_verdict(self) -> bool:
+        """Says whether it chooses by which completions are right."""
         return True
 
     def _fault(self, rollout: Rollout) -> str:

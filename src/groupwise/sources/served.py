@@ -54,7 +54,8 @@ def _support(line: Mapping[str, Any]) -> Sequence[tuple[int, ...]]:
 
 
 def _conversation(lines: Sequence[Mapping[str, Any]]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """What was said before the first answer, and behind that all of the first sequence's and of each further one."""
+    """Returns what was said before the first answer, and behind that all of the first sequence's and of each further
+    one."""
     said = tuple(lines[0]["messages"])
     first = next((place for place, each in enumerate(said) if each["role"] == "assistant"), len(said))
     return said[:first], said[first:] + tuple(message for line in lines[1:] for message in line["messages"])

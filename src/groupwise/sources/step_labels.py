@@ -62,12 +62,16 @@ class StepLabels(Source):
         return _Reader(context, self.separator).rollouts(example)
 
     def prompt_of(self, context: DrawContext, example: Example) -> Prompt | None:
+        """Returns what it makes of a row before anything is sampled; None where it passes the row over. Raises
+        UserError for a row that it cannot use."""
         return first_prompt(self.rollouts(context, example))
 
     def labels_steps(self) -> bool:
+        """Says whether its rewards are labels of steps."""
         return True
 
     def complaints(self, algorithm: Algorithm) -> Iterator[str]:
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         if algorithm.trains_scorer and algorithm.objective.joins_group():
             yield ALONE
 

@@ -40,6 +40,7 @@ class Stream(WrappedSource):
     """Tokens that a completion draws before the engine looks for new weights."""
 
     def draw(self, context: DrawContext, position: Position) -> RolloutBatch:
+        """Makes the groups of one step (``Source.draw``)."""
         started, work = time.perf_counter(), self._at_work(context, position)
         work.begin(context)
         taken = work.take(context.prompts_per_step)
@@ -53,16 +54,18 @@ class Stream(WrappedSource):
         return RolloutBatch(chosen, work.stood, metrics, taken.sampler.seconds, taken.tokens, waits)
 
     def lag(self) -> int:
+        """Says by how many steps the weights that draw may be behind those that learn."""
         return max(1, self.max_staleness)
 
     def pending(self, context: DrawContext, position: Position) -> Sequence[RolloutBatch]:
-        """Finished groups that no step has taken; what is unfinished is sampled anew after a stop."""
+        """Returns finished groups that no step has taken; what is unfinished is sampled anew after a stop."""
         if not context.threads:
             return [each.draw.result(timeout=0) for each in context.pending]
         ready = context.threads[0].finished(position)
         return [_batch_of(ready, position)] if ready else []
 
     def restore(self, context: DrawContext, position: Position, pending: Sequence[RolloutBatch]) -> bool:
+        """Takes up what ``pending`` gave at that position, and says whether it has a use for that."""
         for draw in pending:
             done: Future[RolloutBatch] = Future()
             done.set_result(draw)
@@ -70,25 +73,29 @@ class Stream(WrappedSource):
         return True
 
     def pause(self, context: DrawContext) -> None:
+        """Leaves the engine to whoever asks, until the next draw; waits for what is under way there."""
         if context.threads:
             context.threads[0].pause()
 
     def close(self, context: DrawContext) -> None:
+        """Ends what it has under way."""
         if context.threads:
             context.threads.pop().close()
 
     def complaints(self, algorithm: Any) -> Iterator[str]:
+        """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         if self.source.greedy_baseline:
             yield "Stream samples no greedy completion beside a group; Ahead does, around the same source"
         yield from super().complaints(algorithm)
 
     def task_complaints(self, algorithm: Any, task: Task) -> Iterator[str]:
+        """Yields a sentence for each thing that it lacks in a task."""
         if task.episodes is not None:
             yield f"Stream cannot stop episodes of the environment {task.episodes.name} between turns; Ahead plays them"
         yield from super().task_complaints(algorithm, task)
 
     def _at_work(self, context: DrawContext, position: Position) -> Streaming:
-        """What is under way from that position on; begun where nothing is."""
+        """Returns what is under way from that position on; begins it where nothing is."""
         if context.threads and dict(context.threads[0].stood) != dict(position):
             self.close(context)
         if not context.threads:
@@ -99,13 +106,13 @@ class Stream(WrappedSource):
 
 
 def _batch_of(ready: Sequence[ReadyGroup], position: Position) -> RolloutBatch:
-    """Finished groups as a checkpoint keeps them."""
+    """Returns finished groups as a checkpoint keeps them."""
     places = {"places": [each.place for each in ready], "steps": [each.oldest_step for each in ready]}
     return RolloutBatch([each.group for each in ready], {**position, **places})
 
 
 def _groups_of(batch: RolloutBatch) -> list[ReadyGroup]:
-    """The inverse."""
+    """Returns the groups that ``_batch_of`` kept."""
     places: Any = batch.position["places"]
     steps: Any = batch.position["steps"]
     return [ReadyGroup(*each) for each in zip(places, batch.groups, steps, strict=True)]

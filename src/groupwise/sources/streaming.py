@@ -42,7 +42,7 @@ class StepGroups(NamedTuple):
 
 
 class Streaming:
-    """Groups under way. One thread, the run's own, asks; one samples; one scores.
+    """This keeps groups under way. One thread, the run's own, asks; one samples; one scores.
 
     A group is started, then open, then ready, and then taken; or dropped: stale, or without signal.
     """
@@ -103,7 +103,7 @@ class Streaming:
                 raise error
 
     def finished(self, position: Position) -> list[ReadyGroup]:
-        """Those of the position's groups that are ready."""
+        """Returns those of the position's groups that are ready."""
         unfinished: Any = position.get("open", ())
         with self._changed:
             return [each for each in self.ready if each.place in unfinished]
@@ -139,7 +139,7 @@ class Streaming:
         self._tokens, self._idle = 0, 0.0
 
     def _drop_stale(self) -> None:
-        """Groups that are too old to be learned from now; unfinished ones are sampled no further."""
+        """Drops groups that are too old to be learned from now; unfinished ones are sampled no further."""
         least = self._step - self.most_steps
         fresh = [each for each in self.ready if each.oldest_step >= least]
         old = [place for place, each in self._open.items() if (each.oldest_step or 0) < least and each.has_begun]
@@ -164,7 +164,7 @@ class Streaming:
             self._rest()
 
     def _wait(self) -> bool:
-        """Until there is something to sample; False: it is over."""
+        """Waits until there is something to sample, and says False where it is over."""
         started = time.perf_counter()
         with self._changed:
             self._at_work = False
@@ -186,7 +186,8 @@ class Streaming:
         return self._load is not None or bool(self._open) or self._may_start()
 
     def _may_start(self) -> bool:
-        """So many groups are started that each step finds its own, and no more: staleness is bounded by that."""
+        """Says whether another group may be started: so many are that each step finds its own, and no more, which
+        bounds staleness."""
         under_way = len(self._open) + len(self._scoring) + len(self.ready)
         return under_way < (self.most_steps + 1) * self._context.prompts_per_step
 

@@ -72,12 +72,12 @@ class ChoiceColumns(Protocol):
 
     @property
     def says_right(self) -> bool:
-        """Whether they say themselves which one is right."""
+        """Says whether they say themselves which one is right."""
         return False
 
     @property
     def uncertain(self) -> bool:
-        """Whether their names may mean anything, so that only a gold shows that they are choices."""
+        """Says whether their names may mean anything, so that only a gold shows that they are choices."""
         return False
 
     def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
@@ -93,13 +93,16 @@ class ListedChoices(ChoiceColumns):
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Names the columns that hold the choices."""
         return (self.column,)
 
     @property
     def words(self) -> str:
+        """Says in words what the columns hold."""
         return f"choices: {self.column}"
 
     def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
+        """Returns a row's choices; None where it has none. Raises UserError for values that are none."""
         found = _listed(row.get(self.column))
         if is_nothing(found):
             return None
@@ -121,17 +124,21 @@ class ChoicePerColumn(ChoiceColumns):
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Names the columns that hold the choices."""
         return self.each
 
     @property
     def words(self) -> str:
+        """Says in words what the columns hold."""
         return f"choices: {', '.join(self.each)}"
 
     @property
     def uncertain(self) -> bool:
+        """Says whether other data may have such columns, too."""
         return len(self.each[0]) == 1
 
     def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
+        """Returns a row's choices; None where it has none. Raises UserError for values that are none."""
         values = [row.get(column) for column in self.each]
         while values and is_nothing(values[-1]):
             values.pop()
@@ -149,17 +156,21 @@ class TargetChoices(ChoiceColumns):
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Names the columns that hold the choices."""
         return (self.column,)
 
     @property
     def words(self) -> str:
+        """Says in words what the columns hold."""
         return f"choices: {self.column}, in an order of their own in each row"
 
     @property
     def says_right(self) -> bool:
+        """Says whether the choices themselves name the right one."""
         return True
 
     def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
+        """Returns a row's choices; None where it has none. Raises UserError for values that are none."""
         found, where = _listed(row.get(self.column)), f"{where}: {self.column}"
         if is_nothing(found):
             return None
@@ -180,17 +191,21 @@ class RightAndWrongChoices(ChoiceColumns):
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Names the columns that hold the choices."""
         return (self.right, *self.wrong)
 
     @property
     def words(self) -> str:
+        """Says in words what the columns hold."""
         return f"choices: {self.right} and {', '.join(self.wrong)}, in an order of their own in each row"
 
     @property
     def says_right(self) -> bool:
+        """Says whether the choices themselves name the right one."""
         return True
 
     def read(self, row: Mapping[str, Any], where: str) -> RowChoices | None:
+        """Returns a row's choices; None where it has none. Raises UserError for values that are none."""
         values = [_listed(row.get(column)) for column in self.wrong]
         wrong = [text for value in values for text in (value if isinstance(value, list | tuple) else [value])]
         wrong = [text for text in wrong if not is_nothing(text)]
@@ -258,7 +273,7 @@ def _listed(value: Any) -> Any:
 
 
 def _are_choices(value: Any) -> bool:
-    """Whether it could be the choices of a row, or says that the row has none."""
+    """Says whether it could be the choices of a row, or says that the row has none."""
     if is_nothing(value):
         return True
     if isinstance(value, Mapping):

@@ -59,6 +59,7 @@ class Choices:
 
     @property
     def description(self) -> str:
+        """Says how rows are read, for the run's first lines."""
         parts = [f"prompt: {' + '.join(self.stem)} and lettered choices", self.offers.words]
         parts += [f"completion: {self.completion}"] if self.completion else []
         counted = f", counted from {self.first}" if self.by == "place" else ""
@@ -67,9 +68,11 @@ class Choices:
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Names the columns that are read."""
         return tuple(filter(None, (*self.stem, *self.offers.columns, self.gold, self.completion)))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Returns a row as an example. Raises UserError for a value that cannot be read."""
         offer = self.offers.read(row, id)
         if offer is None:
             if self.otherwise is None:

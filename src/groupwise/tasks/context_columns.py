@@ -55,6 +55,7 @@ class ContextColumns:
 
     @property
     def description(self) -> str:
+        """Says how rows are read, for the run's first lines."""
         around = {"system message": self.system, "earlier turns": self.history, "context": self.context}
         around |= {"tools": self.tools, "template arguments": self.arguments}
         parts = [self.convention.description, *(f"{what}: {column}" for what, column in around.items() if column)]
@@ -62,10 +63,12 @@ class ContextColumns:
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Names the columns that are read."""
         around = (self.system, self.history, self.context, self.tools, self.arguments)
         return (*self.convention.used, *filter(None, around))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Returns a row as an example. Raises UserError for a value that cannot be read."""
         for column in self.media:
             if not is_nothing(row.get(column)):
                 raise UserError(

@@ -129,7 +129,8 @@ class Plain:
 
 @dataclass(frozen=True)
 class Messages:
-    """OpenAI, ShareGPT: one conversation a row; where the assistant has the last word, that is the demonstration."""
+    """This convention is OpenAI's and ShareGPT's: one conversation a row; where the assistant has the last word, that
+    is the demonstration."""
 
     column: str = "messages"
     answer: str | None = None

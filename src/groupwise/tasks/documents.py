@@ -26,10 +26,12 @@ class PlainText:
 
     @property
     def description(self) -> str:
+        """Says how rows are read, for the run's first lines."""
         return f"documents: {self.column}"
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Names the columns that are read."""
         return (self.column,)
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:

@@ -1,4 +1,4 @@
-"""What an environment is told of a row, and what the row's model may call in it."""
+"""This module says what an environment is told of a row, and what the row's model may call in it."""
 
 from __future__ import annotations
 

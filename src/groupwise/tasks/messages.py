@@ -36,7 +36,7 @@ _NAMES_ROLE = re.compile(r"""["'](?:role|from)["']\s*:""")
 
 
 def is_conversation(value: Any) -> bool:
-    """Whether it looks like messages, right or wrong."""
+    """Says whether it looks like messages, right or wrong."""
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)
 
 
@@ -74,7 +74,7 @@ def learn_flags(value: Any, where: str) -> tuple[bool | None, ...]:
 
 
 def says_weight(value: Any) -> bool:
-    """Whether a message of the conversation says whether it is learned."""
+    """Says whether a message of the conversation says whether it is learned."""
     value = structure_of(value)
     messages = value if isinstance(value, list | tuple) else ()
     keys = (*LEARNED, *CONTEXT)
@@ -178,7 +178,7 @@ def _part(part: Any, where: str) -> str:
 
 
 def mentions(conversation: Sequence[Message], text: str) -> bool:
-    """Whether a message says the text; blanks do not count."""
+    """Says whether a message says the text; blanks do not count."""
     wanted = "".join(text.split())
     return any(wanted in "".join(message["content"].split()) for message in conversation)
 

@@ -61,7 +61,7 @@ def by_name(
 
 
 def is_generated(spec: str) -> bool:
-    """Whether it names the task that makes its own rows, to train on as well: ``stepwise``, ``stepwise:3``."""
+    """Says whether it names the task that makes its own rows, to train on as well: ``stepwise``, ``stepwise:3``."""
     return spec.partition(":")[0] == "stepwise" and not Path(spec).exists()
 
 

@@ -41,15 +41,18 @@ class Preference:
 
     @property
     def description(self) -> str:
+        """Says how rows are read, for the run's first lines."""
         parts = [f"TRL preference: {self.chosen}, {self.rejected}"]
         parts += [f"prompt: {' + '.join(self.prompt) or 'what both begin with'}"]
         return "; ".join([*parts, *([f"answer: {self.answer}"] if self.answer else [])])
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Names the columns that are read."""
         return (*self.prompt, self.chosen, self.rejected, *([self.answer] if self.answer else []))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Returns a row as an example. Raises UserError for a value that cannot be read."""
         names = (self.chosen, self.rejected)
         chosen, rejected = (unspelled(cell(id, row, name), f"{id}: {name}") for name in names)
         said = [learn_flags(side, id) if is_conversation(side) else () for side in (chosen, rejected)]
@@ -90,7 +93,7 @@ def joined_prompt(id: str, row: Mapping[str, Any], columns: Sequence[str]) -> Te
 
 
 def opens_with_prompt(chosen: Any) -> bool:
-    """Whether a chosen conversation holds its prompt, too."""
+    """Says whether a chosen conversation holds its prompt, too."""
     return is_conversation(chosen) and conversation_of(chosen[:1], "chosen")[0]["role"] != "assistant"
 
 

@@ -58,7 +58,7 @@ def program_of(reply: str) -> str | None:
 
 
 def run(sandbox: Sandbox, source: str) -> tuple[bool, str]:
-    """Whether a program ended well, and what it printed, or in words why it did not."""
+    """Says whether a program ended well, and what it printed, or in words why it did not."""
     encoded = source.encode("utf-8", "surrogatepass")
     if len(encoded) > SOURCE_BYTES:
         return False, f"Error: the program is longer than {SOURCE_BYTES} bytes"

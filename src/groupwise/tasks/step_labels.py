@@ -52,13 +52,16 @@ class Stepwise:
 
     @property
     def description(self) -> str:
+        """Says how rows are read, for the run's first lines."""
         return "TRL stepwise supervision: prompt, completions, labels"
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Names the columns that are read."""
         return ("prompt", STEPS, LABELS)
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Returns a row as an example. Raises UserError for a value that cannot be read."""
         labelled_steps(id, row)
         return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), columns=dict(row))
 
@@ -73,13 +76,16 @@ class FirstMistake:
 
     @property
     def description(self) -> str:
+        """Says how rows are read, for the run's first lines."""
         return "BIG-Bench Mistake: input, steps, right before mistake_index; answer: target"
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Names the columns that are read."""
         return ("input", "steps", "mistake_index", "target")
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Returns a row as an example. Raises UserError for a value that cannot be read."""
         steps, mistake = structure_of(cell(id, row, "steps")), place_of(cell(id, row, "mistake_index"))
         if not isinstance(steps, list):
             raise UserError(f"{id}: steps is {shown(steps)}; expected a list of steps")
@@ -102,6 +108,7 @@ class FirstErrorStep:
 
     @property
     def description(self) -> str:
+        """Says how rows are read, for the run's first lines."""
         return (
             "MR-GSM8K: question, model_output_steps, right before model_output_solution_first_error_step; "
             "answer: ground_truth_answer"
@@ -109,9 +116,11 @@ class FirstErrorStep:
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Names the columns that are read."""
         return ("question", "model_output_steps", FIRST_ERROR, "ground_truth_answer")
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Returns a row as an example. Raises UserError for a value that cannot be read."""
         steps, first = structure_of(cell(id, row, "model_output_steps")), place_of(cell(id, row, FIRST_ERROR))
         if not isinstance(steps, list):
             raise UserError(f"{id}: model_output_steps is {shown(steps)}; expected a list of steps")

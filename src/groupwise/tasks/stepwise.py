@@ -108,6 +108,7 @@ class StepwiseArithmetic(Sequence[Example]):
 
     @property
     def difficulty(self) -> Difficulty:
+        """Is how hard its problems are."""
         return self.level if isinstance(self.level, Difficulty) else LEVELS[self.level]
 
     def __len__(self) -> int:
@@ -157,7 +158,7 @@ def demonstrate(question: str, slip: Callable[[], int] = lambda: 0) -> str:
 
 
 def check_steps(question: str, completion: str) -> list[bool]:
-    """Whether each step is right, one value for each line that is not blank before the ``####`` line.
+    """Says whether each step is right, one value for each line that is not blank before the ``####`` line.
 
     The k-th step is right where it applies the question's k-th operation to the result that the step before it
     states (the first: to the question's first number) and calculates correctly. So one slip is one wrong step: those
@@ -182,7 +183,7 @@ def check_steps(question: str, completion: str) -> list[bool]:
 
 
 def check_lines(question: str, completion: str) -> list[bool]:
-    """Whether each line that is not blank is right: ``check_steps``, then what stands from the ``####`` line on.
+    """Says whether each line that is not blank is right: ``check_steps``, then what stands from the ``####`` line on.
 
     The ``####`` line is right where it says what the last step states and no operation of the question is missing. So
     an attempt of right lines only has the true answer. A line after it is wrong. One value for each step of ``Lines``.
@@ -212,10 +213,12 @@ class StepRule:
 
     @property
     def scores_steps(self) -> bool:
-        """See ``protocols.StepScoring``."""
+        """Says that every step gets a score of its own (``protocols.StepScoring``)."""
         return True
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Returns what the steps of each rollout are worth. Raises UserError for a task that does not know its
+        steps."""
         return [self._score(rollout) for rollout in rollouts]
 
     def _score(self, rollout: Rollout) -> Score:

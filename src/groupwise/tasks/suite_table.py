@@ -59,7 +59,7 @@ class Suite:
         return str(found)
 
     def place(self, name: str, folder: str | Path) -> Path | None:
-        """Where it lies in a folder of benchmarks; None where it does not."""
+        """Returns where it lies in a folder of benchmarks; None where it does not."""
         root = Path(folder)
         plain = [f"{stem}{ending}" for stem in (f"{name}/test", name) for ending in ENDINGS]
         found = (path for file in (*self.files, *plain) if (path := root / file).is_file())

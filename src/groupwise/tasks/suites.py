@@ -35,7 +35,7 @@ class Asking:
 
 
 def suite_task(name: str, data: str | None = None, asking: Asking = Asking()) -> Task:
-    """One benchmark as a task.
+    """Returns one benchmark as a task.
 
     ``data``: the folder where it lies; None: the hub. Raises UserError for an unknown name or prompt, with the nearest,
     for more worked examples than there are, and where the data are not there.

@@ -88,7 +88,7 @@ class Task:
 
     @property
     def episodes(self) -> EpisodeReward | None:
-        """Who speaks for the environment; None where the task has none."""
+        """Returns who speaks for the environment; None where the task has none."""
         return among_rewards(self.rewards)
 
     def with_rows(self, keep: Sequence[bool]) -> Task:
@@ -108,7 +108,7 @@ class Task:
 
     @property
     def is_judged(self) -> bool:
-        """Whether somebody can tell right answers from wrong ones."""
+        """Says whether somebody can tell right answers from wrong ones."""
         return self.judge is not None and self.judge.can_tell
 
     @property

@@ -77,7 +77,7 @@ def place_of(value: Any) -> Any:
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether a cell says nothing: null, NaN, blank text, an empty list or object."""
+    """Says whether a cell says nothing: null, NaN, blank text, an empty list or object."""
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and not value.strip()) or value in ([], {}, ())

@@ -26,7 +26,7 @@ _TRUTH = {True: True, False: False, "1": True, "0": False, "1.0": True, "0.0": F
 
 
 def learn_flag(message: Mapping[str, Any], role: str, where: str) -> bool | None:
-    """Whether a message says of itself that it is learned (True) or context (False); None: it says nothing.
+    """Says whether a message says of itself that it is learned (True) or context (False); None: it says nothing.
 
     Raises UserError for a weight between 0 and 1, for one that says which part of a turn counts, for two that
     contradict each other, and for a message to be learned that is not the assistant's.

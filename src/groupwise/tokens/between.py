@@ -1,4 +1,5 @@
-"""What a chat template writes between two turns of the model's: the end of one, what others say, the next header.
+"""This module knows what a chat template writes between two turns of the model's: the end of one, what others say, the
+next header.
 
 It is appended, and nothing that stands before is ever written again::
 
@@ -91,7 +92,7 @@ class Between:
         return self._encoder.ids(self._template.fill(shown, example))
 
     def shortened(self, text: str, most: int) -> str:
-        """What is said, without its middle where it has more than so many tokens; 0: any number."""
+        """Returns what is said, without its middle where it has more than so many tokens; 0: any number."""
         if not most:
             return text
         return shortened(text, most, lambda part: len(self._encoder.after(self._encoder.guarded(part))))

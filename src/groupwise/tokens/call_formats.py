@@ -1,4 +1,5 @@
-"""How families of models write calls of tools, and readers of each: what a text calls, and what cannot be read in it.
+"""This module knows how families of models write calls of tools, and reads each: what a text calls, and what cannot be
+read in it.
 
 A reader goes over its text once, from left to right. It yields a ``Call`` for each call, and a text that says what is
 wrong for each that was begun and cannot be read.
@@ -22,7 +23,7 @@ Found = Iterator[Call | str]
 
 @dataclass(frozen=True)
 class CallFormat:
-    """How one family writes calls."""
+    """This is how one family writes calls."""
 
     name: str
     signs: tuple[str, ...]
@@ -35,7 +36,8 @@ class CallFormat:
 
 
 def hermes(text: str, types: Types) -> Found:
-    """``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``: Hermes, Qwen2.5, Qwen3, our own new models."""
+    """Reads ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``: Hermes, Qwen2.5, Qwen3, our own new
+    models."""
     opens, closes = "<tool_call>", "</tool_call>"
     at = text.find(opens)
     while at >= 0:
@@ -48,7 +50,7 @@ def hermes(text: str, types: Types) -> Found:
 
 
 def xml_functions(text: str, types: Types) -> Found:
-    """``<function=name><parameter=key>value</parameter></function>``: Qwen3-Coder, Qwen3.5."""
+    """Reads ``<function=name><parameter=key>value</parameter></function>``: Qwen3-Coder, Qwen3.5."""
     at = text.find("<function=")
     while at >= 0:
         name, at = _until(text, at + len("<function="), ">")
@@ -68,7 +70,7 @@ def xml_functions(text: str, types: Types) -> Found:
 
 
 def glm(text: str, types: Types) -> Found:
-    """``<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value></tool_call>``: GLM-4.5 and later."""
+    """Reads ``<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value></tool_call>``: GLM-4.5 and later."""
     at = text.find("<tool_call>")
     while at >= 0:
         name, at = _until(text, at + len("<tool_call>"), "<")
@@ -91,7 +93,7 @@ def glm(text: str, types: Types) -> Found:
 
 
 def mistral(text: str, types: Types) -> Found:
-    """``[TOOL_CALLS][{"name": ..., "arguments": {...}}]`` or ``[TOOL_CALLS]name[ARGS]{...}``."""
+    """Reads ``[TOOL_CALLS][{"name": ..., "arguments": {...}}]`` or ``[TOOL_CALLS]name[ARGS]{...}``."""
     opens = "[TOOL_CALLS]"
     at = text.find(opens)
     while at >= 0:
@@ -111,7 +113,7 @@ def mistral(text: str, types: Types) -> Found:
 
 
 def llama(text: str, types: Types) -> Found:
-    """``{"name": ..., "parameters": {...}}``, several with ``;`` between, perhaps behind ``<|python_tag|>``."""
+    """Reads ``{"name": ..., "parameters": {...}}``, several with ``;`` between, perhaps behind ``<|python_tag|>``."""
     tag = "<|python_tag|>"
     _, tagged, behind = text.partition(tag)
     at = skipped(behind if tagged else text, 0)
@@ -152,7 +154,7 @@ def deepseek(text: str, types: Types) -> Found:
 
 
 def kimi(text: str, types: Types) -> Found:
-    """``<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{...}<|tool_call_end|>``."""
+    """Reads ``<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{...}<|tool_call_end|>``."""
     opens, middle, closes = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
     at = text.find(opens)
     while at >= 0:
@@ -168,7 +170,7 @@ def kimi(text: str, types: Types) -> Found:
 
 
 def harmony(text: str, types: Types) -> Found:
-    """``<|channel|>commentary to=functions.name <|constrain|>json<|message|>{...}``: gpt-oss."""
+    """Reads ``<|channel|>commentary to=functions.name <|constrain|>json<|message|>{...}``: gpt-oss."""
     messages = text.split("<|start|>")
     for message in messages:
         header, begun, body = message.partition("<|message|>")
@@ -181,7 +183,7 @@ def harmony(text: str, types: Types) -> Found:
 
 
 def listed(text: str, types: Types) -> Found:
-    """``<|tool_call|>[{"name": ..., "arguments": {...}}]``: Granite."""
+    """Reads ``<|tool_call|>[{"name": ..., "arguments": {...}}]``: Granite."""
     opens = "<|tool_call|>"
     at = text.find(opens)
     while at >= 0:

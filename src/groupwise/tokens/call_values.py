@@ -15,7 +15,7 @@ SHOWN_LETTERS = 60
 
 
 def skipped(text: str, start: int) -> int:
-    """Where the blanks from ``start`` on end; -1 stays -1."""
+    """Returns where the blanks from ``start`` on end; -1 stays -1."""
     return start if start < 0 else _BLANK.match(text, start).end()  # type: ignore[union-attr]
 
 
@@ -35,7 +35,7 @@ def json_at(text: str, start: int) -> tuple[Any, int, str]:
 
 
 def call_of(value: Any) -> Call | str:
-    """``{"name": ..., "arguments": {...}}`` as a call, or what is wrong with it."""
+    """Returns ``{"name": ..., "arguments": {...}}`` as a call, or what is wrong with it."""
     if not isinstance(value, Mapping):
         return f"it is {_kind(value)}; expected an object with name and arguments"
     inner = value.get("function")

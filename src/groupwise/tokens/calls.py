@@ -176,7 +176,8 @@ def calls_in(text: str, written: CallFormat, types: Types) -> tuple[list[Call], 
 
 
 def without_thoughts(text: str, thinks: bool = True) -> str:
-    """What stands behind the thinking block with which a reply begins; ``thinks``: the prompt may have opened it."""
+    """Returns what stands behind the thinking block with which a reply begins; ``thinks``: the prompt may have opened
+    it."""
     opened = text.lstrip().startswith("<think>")
     return text.partition("</think>")[2] if opened or (thinks and "</think>" in text) else text
 

@@ -1,4 +1,5 @@
-"""Models that answer in channels (gpt-oss): what is meant for the reader stands in the last one, and is the answer.
+"""This module knows models that answer in channels (gpt-oss): what is meant for the reader stands in the last one, and
+is the answer.
 
 <|channel|> analysis <|message|> 2 and 3 ... <|end|> <|start|> assistant <|channel|> final <|message|> 5 <|return|>
                                                                                                        ^ shown

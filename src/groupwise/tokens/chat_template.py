@@ -112,7 +112,7 @@ class ChatTemplate:
 
     @property
     def tells_date(self) -> bool:
-        """Whether the template asks for the date."""
+        """Says whether the template asks for the date."""
         return CLOCK in self._words
 
     def _refuse_unread(self, arguments: Mapping[str, Any], where: str) -> None:
@@ -129,7 +129,7 @@ class ChatTemplate:
 
     @property
     def knows_tools(self) -> bool:
-        """Whether the template shows the functions that a model may call."""
+        """Says whether the template shows the functions that a model may call."""
         return self._reads(TOOLS)
 
     def _reads(self, name: str) -> bool:

@@ -1,4 +1,5 @@
-"""Rows that are plain text, with nothing asked: what says so, what tells one row from another, and their tokens."""
+"""This module knows rows that are plain text, with nothing asked: what says so, what tells one row from another, and
+their tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def is_document(example: Example) -> bool:
-    """Whether the row is plain text, its ``completion``, that answers nothing: there is no prompt."""
+    """Says whether the row is plain text, its ``completion``, that answers nothing: there is no prompt."""
     return example.prompt == "" and isinstance(example.completion, str)
 
 

@@ -37,7 +37,8 @@ class Encoder:
 
     @cached_property
     def opening(self) -> tuple[int, ...]:
-        """What the tokenizer puts before plain text, such as BOS; what it may put behind it is not for a prompt."""
+        """Returns what the tokenizer puts before plain text, such as BOS; what it may put behind it is not for a
+        prompt."""
         bare = self._tokenizer.encode("a", add_special_tokens=False)
         whole = self._tokenizer.encode("a", add_special_tokens=True)
         return tuple(whole[: whole.index(bare[0])])
@@ -75,7 +76,7 @@ class Encoder:
 
     @cached_property
     def markup_texts(self) -> list[str]:
-        """Texts of added tokens that are not special and look like a tag, long ones first."""
+        """Returns the texts of added tokens that are not special and look like a tag, long ones first."""
         added = [token.content for token in self._tokenizer.added_tokens_decoder.values() if not token.special]
         tags = [text for text in added if len(text) > 2 and text[0] + text[-1] in ("<>", "[]")]
         return sorted(set(tags) - set(self.special_texts), key=len, reverse=True)
@@ -104,7 +105,7 @@ class Encoder:
 
 
 def same_beginning(one: str, other: str) -> int:
-    """How many letters both texts begin with."""
+    """Returns how many letters both texts begin with."""
     if other.startswith(one):
         return len(one)
     return next(

@@ -1,4 +1,5 @@
-"""What is said before the model's first turn: the row's own conversation, and what its environment begins with."""
+"""This module makes what is said before the model's first turn: the row's own conversation, and what its environment
+begins with."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ from groupwise.types import Message, Text
 
 
 def opened(prompt: Text, said: Sequence[Message]) -> tuple[Message, ...]:
-    """Both as one conversation. A user who would speak twice in a row speaks once, without a break: an environment that
-    wants one says it."""
+    """Returns both as one conversation. A user who would speak twice in a row speaks once, without a break: an
+    environment that wants one says it."""
     messages: list[Message] = []
     if not isinstance(prompt, str):
         messages += prompt

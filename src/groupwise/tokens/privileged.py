@@ -12,12 +12,12 @@ from groupwise.types import Example, Message, Prompt, Text
 
 
 def longest(prompt: Prompt) -> int:
-    """How many tokens the policy reads of a prompt, or the reference where that is more."""
+    """Returns how many tokens the policy reads of a prompt, or the reference where that is more."""
     return max(len(prompt.tokens), len(prompt.reference_tokens))
 
 
 def names_in(words: str) -> list[str]:
-    """Names in braces of ``words``, in order. Raises UserError for braces that hold anything but a name."""
+    """Returns the names in braces of ``words``, in order. Raises UserError for braces that hold anything but a name."""
     try:
         pieces = list(Formatter().parse(words))
     except ValueError as error:

@@ -102,7 +102,7 @@ class Renderer:
 
     @property
     def is_chat(self) -> bool:
-        """Whether plain text is shown as a user's message."""
+        """Says whether plain text is shown as a user's message."""
         return self.tokenizer.chat_template is not None and self.chat != "never"
 
     def demonstration(self, example: Example) -> Rollout:
@@ -157,7 +157,7 @@ class Renderer:
 
     @property
     def tells_date(self) -> bool:
-        """Whether prompts hold the date of the day."""
+        """Says whether prompts hold the date of the day."""
         return self.chat != "never" and self._template.tells_date
 
     def decode(self, tokens: Sequence[int]) -> str:

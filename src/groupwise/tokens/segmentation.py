@@ -45,6 +45,7 @@ class Lines(Segmentation):
     """A step a line, blank lines left out. A line ends where ``str.splitlines`` says so."""
 
     def ends(self, text: str) -> tuple[int, ...]:
+        """Returns where each line of the text ends."""
         return _visible_ends(text, _after_each(text.splitlines(keepends=True)))
 
 
@@ -60,6 +61,7 @@ class Delimiter(Segmentation):
             raise UserError(r"Delimiter: the text is empty; expected what stands between two steps, such as '\n\n'")
 
     def ends(self, text: str) -> tuple[int, ...]:
+        """Returns where each step ends, behind its delimiter."""
         found, start = [], 0
         for part in text.split(self.text):
             if part.strip():
@@ -77,6 +79,7 @@ class Sentences(Segmentation):
     """
 
     def ends(self, text: str) -> tuple[int, ...]:
+        """Returns where each sentence of the text ends."""
         return _visible_ends(text, (*self._cuts(text), len(text)))
 
     def _cuts(self, text: str) -> Iterator[int]:
@@ -129,8 +132,8 @@ def _visible_ends(text: str, cuts: Iterator[int] | Sequence[int]) -> tuple[int, 
 
 
 def _is_line_number(text: str, line: int, end: int) -> bool:
-    """Whether all between the line's beginning and ``end`` is its number. A longer stretch is none: looked at anew for
-    every full stop of a line, it would take the square of its length."""
+    """Says whether all between the line's beginning and ``end`` is its number. A longer stretch is none: looked at anew
+    for every full stop of a line, it would take the square of its length."""
     return end - line <= LONGEST_NUMBER and _LINE_NUMBER.fullmatch(text, line, end) is not None
 
 

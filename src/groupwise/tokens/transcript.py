@@ -168,7 +168,7 @@ def _letters(text: str) -> str:
 
 
 def _follow(text: str, messages: Sequence[Message]) -> bool:
-    """Whether the messages stand in a text, in their order: each one's first words, which no template escapes."""
+    """Says whether the messages stand in a text, in their order: each one's first words, which no template escapes."""
     at = 0
     for message in messages:
         first = _FIRST.match((message["content"] or "").strip())

@@ -1,4 +1,4 @@
-"""What ends a turn of the assistant's in a chat template."""
+"""This module knows what ends a turn of the assistant's in a chat template."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TurnEnd:
-    """Learned from what the template writes behind an answer."""
+    """A turn's end is learned from what the template writes behind an answer."""
 
     tokenizer: PreTrainedTokenizerBase
     template: ChatTemplate
@@ -43,7 +43,8 @@ class TurnEnd:
         return () if end is None else tail[: end + 1]
 
     def texts(self, stop_tokens: Sequence[int]) -> tuple[str, ...]:
-        """Special tokens that end a turn of the assistant's, as text: that of the last turn, then the others."""
+        """Returns the special tokens that end a turn of the assistant's, as text: that of the last turn, then the
+        others."""
         added = self.tokenizer.added_tokens_decoder
         last = [added[self.ids[-1]].content] if self.ids else []
         others = [added[token].content for token in stop_tokens if token in added] if last else []

@@ -21,7 +21,7 @@ LOOKED_AT = 300  # rows, evenly spread, whose answers are rendered
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row whose reference answer a reward cannot read."""
+    """This is a row whose reference answer a reward cannot read."""
 
     row: Example
     reward: str

@@ -52,7 +52,7 @@ def raise_if_stopped() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Nothing in here changes what is kept: a signal raises Interrupted wherever it is."""
+    """Marks work that changes nothing that is kept: a signal raises Interrupted wherever it is."""
     raise_if_stopped()
     request = stop_request() or StopRequest()
     request.at_once = True
@@ -83,6 +83,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         _listening.discard(told.fileno())
         signal.set_wakeup_fd(listening)
+        told.shutdown(socket.SHUT_WR)  # children that were forked meanwhile, of environments say, have it open too
         told.close()
         watch.join(IDLE_SECONDS)
         heard.close()

@@ -49,6 +49,7 @@ class Progress:
 
     @property
     def controls(self) -> Controls:
+        """Returns the coefficients that adapt."""
         return Controls(self.kl_coefficient, self.entropy_coefficient)
 
     def plain(self) -> dict[str, Any]:

@@ -18,10 +18,10 @@ def is_timed(name: str) -> bool:
 
 
 def untimed(metrics: Mapping[str, Value]) -> dict[str, Value]:
-    """The metrics that every run of the recipe has alike."""
+    """Returns the metrics that every run of the recipe has alike."""
     return {name: value for name, value in metrics.items() if not is_timed(name)}
 
 
 def timed(metrics: Mapping[str, Value]) -> dict[str, Value]:
-    """The others."""
+    """Returns the numbers of a step that depend on the clock."""
     return {name: value for name, value in metrics.items() if is_timed(name)}

@@ -31,7 +31,7 @@ def whole_record(found: Mapping[str, Any]) -> Json:
         if name in kept:
             kept[name] = [one for one in kept[name] if isinstance(one, dict)]
     if "stages" in kept:
-        kept["stages"] = [_counted(one) for one in kept["stages"]]
+        kept["stages"] = [_with_steps(one) for one in kept["stages"]]
     if "recipe" in kept and "stages" in kept["recipe"]:
         stages = kept["recipe"]["stages"]
         stages = [one for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
@@ -50,8 +50,8 @@ def whole_evaluation(found: Mapping[str, Any]) -> Json:
     return {**found, **kept, "comparison": comparison if whole else None}
 
 
-def _counted(stage: Json) -> Json:
-    steps = stage.get("steps")
+def _with_steps(stage: Json) -> Json:
+    steps: Any = stage.get("steps")
     return {**stage, "steps": int(steps or 0) if _is_number(steps) else 0}
 
 
@@ -61,7 +61,7 @@ def _is_named(one: Any) -> bool:
 
 def _is_of_a_policy(found: Json) -> bool:
     """Says whether every page can show it: problems, and both measures that every evaluation has."""
-    measures = [found.get("greedy"), found.get("pass_at_1")]
+    measures: list[Any] = [found.get("greedy"), found.get("pass_at_1")]
     for kind in ("pass_at", "maj_at"):
         several = found.get(kind, {})
         if not isinstance(several, dict) or not all(str(k).isdecimal() for k in several):

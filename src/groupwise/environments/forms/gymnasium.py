@@ -1,4 +1,4 @@
-"""Gymnasium: ``reset(seed=)`` gives an observation, ``step(action)`` five values."""
+"""This module plays environments of Gymnasium: ``reset(seed=)`` gives an observation, ``step(action)`` five values."""
 
 from __future__ import annotations
 

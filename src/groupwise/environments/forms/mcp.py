@@ -1,4 +1,4 @@
-"""MCP: the tools of a server that speaks over its standard input and output."""
+"""This module takes the tools of an MCP server that speaks over its standard input and output."""
 
 from __future__ import annotations
 
@@ -78,16 +78,18 @@ class MCP:
 
 @dataclass(frozen=True)
 class MCPTool:
-    """One tool of a server's."""
+    """This is one tool of a server's."""
 
     server: MCP
     schema: Schema
     is_async: bool = True
 
     def begin(self, settings: Mapping[str, Any]) -> MCPTool:
+        """Returns itself: nothing of an episode is kept here."""
         return self
 
     async def call(self, arguments: Mapping[str, Any]) -> Any:
+        """Asks the server, and returns what it answers."""
         name = self.schema["function"]["name"]
         connection = _connection(self.server)
         try:
@@ -101,6 +103,7 @@ class MCPTool:
         return result["content"] or result.get("structuredContent")
 
     def close(self) -> None:
+        """Does nothing: a server's tool gives no reward of its own."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""OpenEnv: a server of environments, asked over its WebSocket; one session an episode."""
+"""This module plays environments of OpenEnv: a server is asked over its WebSocket; one session an episode."""
 
 from __future__ import annotations
 

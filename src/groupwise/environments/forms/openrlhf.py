@@ -1,4 +1,5 @@
-"""OpenRLHF: an agent with async ``reset(states)`` and ``step(states)``, which returns rewards and feedback."""
+"""This module plays agents of OpenRLHF: async ``reset(states)`` and ``step(states)``, which returns rewards and
+feedback."""
 
 from __future__ import annotations
 

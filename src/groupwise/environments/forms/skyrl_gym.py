@@ -1,4 +1,5 @@
-"""SkyRL-gym: ``init(prompt)`` gives messages, ``step(text)`` a dictionary of observations, reward and done."""
+"""This module plays environments of SkyRL-gym: ``init(prompt)`` gives messages, ``step(text)`` a dictionary of
+observations, reward and done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""TextArena: text games of one player with ``reset(num_players, seed)``, ``get_observation()`` and ``step(text)``."""
+"""This module plays TextArena's games of one player: ``reset(num_players, seed)``, ``get_observation()`` and
+``step(text)``."""
 
 from __future__ import annotations
 
@@ -82,6 +83,6 @@ def _text(observation: Any) -> str:
 
 
 def _invalid(info: Any) -> dict[str, float]:
-    """Whether the game ended because of a move that it does not allow."""
+    """Says whether the game ended because of a move that it does not allow."""
     told = info.get(0, info) if isinstance(info, Mapping) else {}
     return {"invalid_move": float(bool(told["invalid_move"]))} if "invalid_move" in told else {}

@@ -1,4 +1,5 @@
-"""TRL: a class with ``reset(**row)``, whose other public methods are tools, and perhaps ``get_reward()``."""
+"""This module plays environments of TRL: a class with ``reset(**row)``, whose other public methods are tools, and
+perhaps ``get_reward()``."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ ROUTE = "environment"
 
 @dataclass(frozen=True)
 class TRL:
-    """TRL's ``environment_factory``: one, or several by name, which a row's column ``environment`` chooses from.
+    """This is TRL's ``environment_factory``: one, or several by name, which a row's column ``environment`` chooses
+    from.
 
     One instance an episode. What ``reset`` says goes behind the prompt's last message. Where the environment has no
     ``get_reward``, the task's rewards judge; ``rewards`` are such that ask for ``environments``, and are called where
@@ -37,12 +39,12 @@ class TRL:
 
     @property
     def judges(self) -> bool:
-        """Whether it says how good an episode was."""
+        """Says whether it says how good an episode was."""
         made = self.factory.values() if isinstance(self.factory, Mapping) else [self.factory]
         return bool(self.rewards) or any(hasattr(each, "get_reward") or not inspect.isclass(each) for each in made)
 
     def schemas(self, row: Mapping[str, Any]) -> list[Schema]:
-        """See ``Tools.schemas``."""
+        """Returns what the model of a row may call, for the chat template."""
         return list(self._schemas(row).values())
 
     def __call__(self, row: Mapping[str, Any], random: Random) -> Episode:
@@ -123,7 +125,7 @@ def _methods(instance: Any) -> dict[str, Schema]:
 
 
 def _closes(instance: Any) -> bool:
-    """Whether it has a method close without a word of what it does: it is no tool."""
+    """Says whether it has a method close without a word of what it does: it is no tool."""
     close = getattr(instance, "close", None)
     return callable(close) and not close.__doc__
 
