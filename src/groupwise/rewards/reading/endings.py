@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from groupwise.rewards.reading.conventions import Span, math_pieces
+from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import PHRASES, understand
 from groupwise.rewards.reading.values import RANGE, TO, Formula, Items
@@ -60,7 +61,11 @@ def trailing_formula(line: str) -> str | None:
     for start in range(1, min(len(words), WORDS_BEFORE)):
         rest = " ".join(words[start:])
         value = understand(rest, is_marked=False)
-        if isinstance(value, Formula) or (isinstance(value, Items) and value.brackets in (RANGE, TO)):
+        if (
+            isinstance(value, Formula)
+            or moment(rest.rstrip(" ."))
+            or (isinstance(value, Items) and value.brackets in (RANGE, TO))
+        ):
             return None if is_denied(" ".join(words[:start])) or len(rest.strip(" .")) < 2 else rest
     return None
 

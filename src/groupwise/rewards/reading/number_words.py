@@ -163,6 +163,10 @@ def _chinese(text: str) -> int | None:
         return int(digits) if len(digits) == 1 or len(digits) > 2 else None
     total = section = 0
     digit: int | None = None
+    scales = {"百": 10, "千": 100, "万": 1000}
+    if text[-2:-1] in scales and text[-1] in "一二三四五六七八九":  # 一百五 is 150
+        whole = _chinese(text[:-1])
+        return None if whole is None else whole + _HAN_DIGITS[text[-1]] * scales[text[-2]]
     for character in text:
         if character in _HAN_DIGITS:
             if digit:

@@ -33,7 +33,7 @@ _CHOICE_WITH_TEXT = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+)(?=\S)[^\n
 _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox|textit|textrm|mathbf|operatorname)\s*\{(?P<inner>[^{}]*)\}")
 _NAMED = re.compile(r"\\(?:begin|end|mathbb|mathcal|mathrm|operatorname)\{[a-zA-Z]{1,20}\*?\}")
 _ALL_TEXT = re.compile(r"\s*(?:\\(?:text|mbox|textbf|textit|textrm)\s*\{[^{}]*\}[\s.,]*)+")
-_HALVES_OF_A_DAY = (("am",), ("pm",))
+HALVES_OF_A_DAY = (("am",), ("pm",))
 _RANGE = re.compile(
     r"(?P<between>(?:between|from)\s+)?(?P<start>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?%?)"
     r"(?P<joint>-|\s?(?:to|and|比|至|到)\s?)(?P<end>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?)(?P<unit>\s?[a-zA-Z%\\{}\u4e00-\u9fff][^0-9+*/=^-]{0,40})?"
@@ -80,7 +80,7 @@ def understand(text: str, is_marked: bool = True) -> Value | None:
     ``is_marked``: it stands in a box, a tag or between dollars, where any words are an answer; elsewhere one word is.
     """
     if len(text) <= NUMBER_CHARACTERS and (found := quantity(text)) is not None:
-        return _in_words(tidy(text)) if found.unit in _HALVES_OF_A_DAY else found
+        return _in_words(tidy(text)) if found.unit in HALVES_OF_A_DAY else found
     if len(text) > ANSWER_CHARACTERS:
         return None
     explicit = is_marked or _is_wrapped(text.strip().rstrip(". "))

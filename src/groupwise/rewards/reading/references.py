@@ -8,7 +8,7 @@ import json
 
 from groupwise.rewards.reading.conventions import math_pieces
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, within_bounds
-from groupwise.rewards.reading.parsing import understand
+from groupwise.rewards.reading.parsing import HALVES_OF_A_DAY, understand
 from groupwise.rewards.reading.quantities import quantity
 from groupwise.rewards.reading.reader import Reader
 from groupwise.rewards.reading.spans import Reference, read_span
@@ -27,7 +27,7 @@ def read_reference(text: str, several: str = "") -> Reference:
         return Reference(why="it is empty")
     if text[:1] in "[{" and (listed := _json(text, several)) is not None:
         return listed
-    if (number := quantity(text)) is not None:
+    if (number := quantity(text)) is not None and number.unit not in HALVES_OF_A_DAY:
         return Reference((number,), text=text)
     body = without_thinking(text[-TEXT_CHARACTERS:]) or text
     hashes = "####" in body

@@ -106,7 +106,8 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
     ``5 cm^2``, ``5\\text{ cm}^2``, ``18 dollars per day``, ``3 million``, ``5元``, ``90^\\circ``. ``is_apart`` says
     that a blank stands between: only then is a single letter a unit (``5 m``) and no factor (``5m``).
     """
-    plain = _WRAPPER.sub(lambda found: f" {found['inner'].strip()}", text).replace("per cent", "percent")
+    plain = re.sub(r"\}(?=[0-9])", "} ", text)
+    plain = _WRAPPER.sub(lambda found: f" {found['inner'].strip()}", plain).replace("per cent", "percent")
     is_apart = is_apart or plain != text
     words: list[str] = []
     scale, percent, power = Fraction(1), False, ""
