@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import gc
-import importlib
 import json
 import os
 import runpy
@@ -196,9 +195,6 @@ def _load() -> None:
     import transformers
 
     torch.set_num_threads(1)
-    for name in ("pandas", "pyarrow.parquet", "tyro"):
-        with suppress(ImportError):
-            importlib.import_module(name)
     for name in ("AutoModelForCausalLM", "AutoTokenizer", "GenerationConfig", "Qwen3ForCausalLM", "Qwen3Config"):
         getattr(transformers, name)
     assert safetensors.torch
