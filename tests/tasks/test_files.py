@@ -176,7 +176,7 @@ def test_a_missing_file_names_its_neighbour(tmp_path):
 
 def test_a_hub_name_without_datasets_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert "pip install groupwise[hub]" in one_line_error("some/dataset")
+    assert "pip install 'groupwise[hub]'" in one_line_error("some/dataset")
 
 
 def test_a_hub_name_that_cannot_be_reached():

@@ -29,7 +29,7 @@ def first_words(links: Mapping[int, Connection], seconds: float) -> tuple[dict[i
             if not link.poll(max(0.0, deadline - time.monotonic())):
                 states[rank] = "silent"
                 continue
-            kind, value = pickle.loads(link.recv_bytes())
+            kind, value, *_ = pickle.loads(link.recv_bytes())
             if kind == "failed":
                 failures[rank] = value
         except (EOFError, OSError):
