@@ -184,13 +184,13 @@ class CppStream(Stream):
         self._unsent.clear()
 
     def _halve(self) -> None:
-        """Begins anew with what is not done, at most half as much of it side by side. Raises MemoryError where one
-        completion was too much."""
+        """Begins anew with what is not done, at most half as much of it side by side; what was kept of others is
+        let go, so that the last one has room, too. Raises MemoryError where one row was too much."""
         with self._lock:
             self._end()
-            rows = min(self._rows, sum(left.some for left in self._left.values())) // 2
-            if not rows:
+            if self._rows == 1:
                 raise
+            rows = max(1, min(self._rows, sum(left.some for left in self._left.values())) // 2)
             self._rows, self._unsent = rows, list(self._left)
         self._means.note(
             f"engine: memory ran out while sampling; what is not done is sampled again, at most {rows} "
