@@ -140,7 +140,7 @@ def table(name: str, found: dict[str, Any]) -> str:
         ways = [f"{value_of(each['before'], one):.3f} → {value_of(each['after'], one):.3f}" for one in measures]
         lines.append(f"| {each['seed']} | " + " | ".join(ways) + f" | {each['seconds']:.0f} |")
     missed = "".join(f"\n* {line}" for line in found["missed"])
-    machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items() if value)
     return "\n".join(lines) + f"\n\nMachine: {machine}." + (f"\n\nBars that were missed:\n{missed}" if missed else "")
 
 
