@@ -54,6 +54,7 @@ DEEDS: dict[str, Callable[[], object]] = {
     "kill its parent": lambda: os.kill(os.getppid(), signal.SIGKILL),
     "fork": os.fork,
     "leak": leak,
+    "die later": lambda: threading.Timer(0.2, os._exit, (0,)).start(),
     "die with a child": die_with_a_child,
     "bomb": bomb,
 }
@@ -218,6 +219,15 @@ def test_a_fork_answers_once(reward: Any, rollout: Make) -> None:
 def test_a_leak_costs_nothing_but_another_process(reward: Any, rollout: Make) -> None:
     """200 MiB hold four of forty; the fifth is asked again where there is room."""
     assert reward.score([rollout("leak") for _ in range(11)]) == [Score(0.04)] * 11
+
+
+def test_a_process_that_dies_between_two_batches_costs_nobody_an_answer(reward: Any, rollout: Make) -> None:
+    """By what it did before, or by another's hand; what kills it each time is named."""
+    assert reward.score([rollout("die later")]) == [Score(0.09)]
+    time.sleep(0.6)
+    assert reward.score([rollout("a"), rollout("exit"), rollout("bb")])[::2] == [Score(0.01), Score(0.02)]
+    time.sleep(0.1)
+    assert reward.score([rollout("bb"), rollout("exit")])[1].status == "failed"
 
 
 def test_what_kills_its_parent_does_not_kill_us(reward: Any, rollout: Make) -> None:

@@ -51,8 +51,9 @@ class GuardedCalls:
         """Each call's number and outcome as soon as it is known; ``value`` is the plain JSON of ``respond``.
 
         A call has ``seconds`` from the answer before it on. ``together``: they run side by side, each with so much
-        time. What was running when the process had to be ended failed; a call that no memory was left for, in a
-        process that had worked before, is asked once more in a new one. Raises UserError where a call cannot be sent.
+        time. What was running when the process had to be ended failed. A call that no memory was left for, or in which
+        the process died, is asked once more in a new process where the old one had worked before. Raises UserError
+        where a call cannot be sent.
         """
         waiting = dict(enumerate(calls))
         with self._lock:
@@ -107,6 +108,9 @@ class _Caller:
             yield number, answered(answer[1], seconds)
             if self.forks.worker is None:
                 return
+        if trouble == _DIED and not fresh and not together:
+            self.forks.end_worker()  # it may have died of what it did before, or by another's hand: a new one tells
+            return
         if trouble:
             place = self.forks.end_worker()
             outcome = Outcome("failed", reason=f"{trouble}{place}")
