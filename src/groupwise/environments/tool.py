@@ -69,7 +69,7 @@ class FunctionTool:
         return self
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
-        """Calls the function."""
+        """Calls the function with the arguments that the model gave and returns what it says."""
         kinds = self._kinds
         made = {name: built(kinds[name], value) if name in kinds else value for name, value in arguments.items()}
         return self.function(**made)
@@ -104,6 +104,8 @@ class ObjectTool:
 
 @dataclass
 class _Instance:
+    """This is one episode's use of a tool, which is created when it is first called."""
+
     tool: Any
     settings: Mapping[str, Any]
     made: list[Any] = field(default_factory=list)
