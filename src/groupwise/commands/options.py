@@ -134,7 +134,11 @@ class Options:
             rows.append((f"option_{number}", named, field(default_factory=partial(getattr, owner, place[-1]))))
         view = make_dataclass("Given", rows, frozen=True)
         found = parse_value(view, view(), words_of(flags), program)
-        return _with(self._default, dict(zip(places, vars(found).values(), strict=True)))
+        try:
+            return _with(self._default, dict(zip(places, vars(found).values(), strict=True)))
+        except ValueError as error:
+            given = ", ".join(f"--{flag.name} {flag.shown}" for flag in flags)
+            raise UserError(f"{given}: {error}; --help lists the options") from None
 
     def _spelt(self, option: str, flag: Flag) -> tuple[str, ...]:
         """The values as tyro reads them: truth with a capital. Raises UserError for too few or too many."""
@@ -154,16 +158,13 @@ def _within(value: Any, place: Sequence[str]) -> Any:
 
 
 def _with(value: Any, changes: Mapping[tuple[str, ...], Any]) -> Any:
-    """Returns the dataclass with other values at these places, each part of it made once. Raises UserError for values
-    that a class refuses."""
+    """Returns the dataclass with other values at these places, each part of it made once. Raises what a class raises
+    for values that it refuses."""
     own = {place[0]: changed for place, changed in changes.items() if len(place) == 1}
     for name in dict.fromkeys(place[0] for place in changes if len(place) > 1):
         inner = {place[1:]: changed for place, changed in changes.items() if place[0] == name}
         own[name] = _with(getattr(value, name), inner)
-    try:
-        return replace(value, **own)
-    except ValueError as error:
-        raise UserError(f"{', '.join(own)}: {error}; --help lists the options") from None
+    return replace(value, **own)
 
 
 def _count(values: int) -> str:

@@ -50,10 +50,11 @@ from groupwise.tasks.messages import (
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.prompt_completion import PromptCompletion, split_conversation, with_completion
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
+from groupwise.tasks.values import cell, nearest, shown, truth_of
 from groupwise.tasks.weights import Turns
 from groupwise.tokens.documents import content_of
 from groupwise.types import Example, Text
+from groupwise.values.spelled import structure_of
 
 ANSWER_MARK = "####"
 
