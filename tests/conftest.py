@@ -32,6 +32,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # workers and hundreds of processes, is a tenth of all the time. What is kept lies in __pycache__, which git ignores.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Nobody cuts the power here, and to wait until a disk has what is written, ten times a checkpoint, takes longer than to
+# write it. test_atomic.py sees every call, in processes of its own.
+os.fsync = os.fstat  # type: ignore[assignment]
 # Each worker of a pool loads sympy, or a library of puzzles, for itself: one is enough where all share the machine.
 pool.MOST_WORKERS = 1
 # The same examples every time, on any machine, however busy; `make faults` looks for new ones with the other profile.
