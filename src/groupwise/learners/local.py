@@ -83,7 +83,7 @@ class LocalLearner:
 
     @property
     def memory(self) -> LocalMemory:
-        """Answers questions about memory."""
+        """Returns what answers questions about memory."""
         return LocalMemory(self, self._adapters)
 
     def remarks(self) -> list[str]:

@@ -59,7 +59,8 @@ class Support:
         return Support(self.ids[kept.repeat_interleave(self.sizes)], self.sizes[kept])
 
     def inside(self, vocabulary: int, device: torch.device) -> Tensor:
-        """Returns ``[N, vocabulary]`` bool."""
+        """Says of each token and id whether the token was drawn from it, ``[N, vocabulary]``; a token without a support
+        was drawn from all."""
         ids, sizes = self.ids.to(device), self.sizes.to(device)
         inside = (sizes == 0)[:, None].repeat(1, vocabulary)
         inside[torch.arange(len(sizes), device=device).repeat_interleave(sizes), ids] = True

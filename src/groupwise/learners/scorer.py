@@ -141,7 +141,7 @@ class ScorerLearner:
 
     @property
     def memory(self) -> LocalMemory:
-        """Answers questions about memory."""
+        """Returns what answers questions about memory."""
         return LocalMemory(self)
 
     def remarks(self) -> list[str]:

@@ -105,6 +105,7 @@ class Sharded(Placement):
         return work() if inside is None else inside(work)
 
     def check(self, backbone: Any) -> None:
+        """Raises UserError where attention is to be divided among processes and this backbone's can't be."""
         if self.context is None:
             return
         if not isinstance(backbone, PackedBackbone):
@@ -120,6 +121,7 @@ class Sharded(Placement):
             )
 
     def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
+        """Returns the micro-batch of these rollouts, or this process's part where a context is divided."""
         whole = MicroBatch.of(rollouts, device, after)
         return whole if self.context is None else whole.divided(self.context)
 

@@ -50,10 +50,11 @@ from groupwise.tasks.messages import (
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.prompt_completion import PromptCompletion, split_conversation, with_completion
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
+from groupwise.tasks.values import cell, nearest, shown, truth_of
 from groupwise.tasks.weights import Turns
 from groupwise.tokens.documents import content_of
 from groupwise.types import Example, Text
+from groupwise.values.spelled import structure_of
 
 ANSWER_MARK = "####"
 
@@ -76,6 +77,7 @@ class Plain:
 
     @property
     def description(self) -> str:
+        """Says which columns hold the prompt, the completion and the answer, for a person."""
         parts = {
             "prompt": " + ".join(self.prompt),
             "completion": f"{self.completion} where {self.label} is true" if self.label else self.completion,
@@ -86,10 +88,12 @@ class Plain:
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Returns the columns that are read, each once."""
         answer = self.answer.partition(".")[0] if self.answer else None
         return tuple(dict.fromkeys(filter(None, (*self.prompt, self.completion, self.answer, answer, self.label))))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Makes an example of a row. Raises UserError where a column holds something else than its name says."""
         prompt, where = joined_prompt(id, row, self.prompt), f"{id}: {self.completion}"
         bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
         value = row.get(self.completion) if self.completion else None
@@ -143,6 +147,7 @@ class Messages:
 
     @property
     def description(self) -> str:
+        """Says in which column the conversation stands and which of its turns are learned, for a person."""
         learned = ", all turns of the assistant's" if self.turns == "all" else ""
         learned += ", learned or not as their weights say" if self.weighted else ""
         parts = [f"OpenAI messages{'' if self.column == 'messages' else f' in {self.column}'}{learned}"]
@@ -151,9 +156,11 @@ class Messages:
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Returns the columns that are read."""
         return tuple(filter(None, (self.column, self.answer, self.label)))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Makes an example of a row's conversation. Raises UserError where it is none."""
         messages = conversation_of(cell(id, row, self.column), f"{id}: {self.column}")
         answer: str | None = None
         others: tuple[str, ...] = ()
@@ -177,13 +184,16 @@ class Verl:
 
     @property
     def description(self) -> str:
+        """Says where verl keeps the prompt and the answer, for a person."""
         return "verl: prompt; answer: reward_model.ground_truth"
 
     @property
     def used(self) -> tuple[str, ...]:
+        """Returns the columns that are read."""
         return ("prompt", "reward_model")
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Makes an example of a row. Raises UserError where ``reward_model`` holds no ground truth."""
         reward_model = structure_of(cell(id, row, "reward_model"))
         if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
             raise UserError(f'{id}: reward_model is {shown(reward_model)}; expected {{"ground_truth": ...}}')
