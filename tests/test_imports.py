@@ -167,7 +167,7 @@ ROOMS = {
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
         "output protocols report rewards seeding sinks sources storage tasks tokens training types values"
     ),
-    "harness": "engines errors evaluation learners seeding sources tasks tokens types",
+    "harness": "engines errors evaluation learners output seeding sources tasks tokens types",
     "preflight": (
         "algorithm audit doctor errors evaluation isolation kernels learners learning output protocols rewards runs "
         "seeding sources tasks tokens training types values"
