@@ -109,9 +109,7 @@ class Server:
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             whole = False
         if not whole:
-            words = (
-                f"{GENERATE}: the answer is not one choice with token ids and a log-probability of at most 0 for each"
-            )
+            words = f"{GENERATE}: the answer is no choice of token ids with a log-probability of at most 0 for each"
             raise ServerError(self.url, words, status=500)
         return dict(choice)
 
