@@ -43,14 +43,14 @@ from groupwise.tasks.messages import (
     conversation_of,
     is_conversation,
     learn_flags,
-    prompt_of,
     says_weight,
     unspelled,
 )
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.prompt_completion import PromptCompletion, split_conversation, with_completion
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.values import cell, nearest, shown, truth_of
+from groupwise.tasks.values import cell, nearest, truth_of
+from groupwise.tasks.verl_rows import Verl
 from groupwise.tasks.weights import Turns
 from groupwise.tokens.documents import content_of
 from groupwise.types import Example, Text
@@ -88,7 +88,6 @@ class Plain:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """Returns the columns that are read, each once."""
         answer = self.answer.partition(".")[0] if self.answer else None
         return tuple(dict.fromkeys(filter(None, (*self.prompt, self.completion, self.answer, answer, self.label))))
 
@@ -156,7 +155,6 @@ class Messages:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """Returns the columns that are read."""
         return tuple(filter(None, (self.column, self.answer, self.label)))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
@@ -174,34 +172,6 @@ class Messages:
         completion, context = (None, ()) if bad else (found.completion, found.context_turns)
         bad = bad or found.is_bad
         return Example(id, found.prompt, completion, answer, dict(row), others, bad, context)
-
-
-@dataclass(frozen=True)
-class Verl:
-    """This is verl's convention: a prompt of messages and its ground truth in ``reward_model``."""
-
-    structured: Structured = "error"
-
-    @property
-    def description(self) -> str:
-        """Says where verl keeps the prompt and the answer, for a person."""
-        return "verl: prompt; answer: reward_model.ground_truth"
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        """Returns the columns that are read."""
-        return ("prompt", "reward_model")
-
-    def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        """Makes an example of a row. Raises UserError where ``reward_model`` holds no ground truth."""
-        reward_model = structure_of(cell(id, row, "reward_model"))
-        if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
-            raise UserError(f'{id}: reward_model is {shown(reward_model)}; expected {{"ground_truth": ...}}')
-        value, where = reward_model["ground_truth"], f"{id}: reward_model.ground_truth"
-        answer = answer_of(value, where, self.structured)
-        others = alternatives_of(value, where, self.structured)
-        columns = {**row, "reward_model": reward_model}
-        return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), None, answer, columns, others)
 
 
 @dataclass(frozen=True)
