@@ -102,8 +102,8 @@ def silent(found: dict[str, Any]) -> Iterator[str]:
     yield "\n## Groups of which nothing is learned\n"
     yield (
         "Where all completions of a prompt are equally right, or equally wrong, each gradient coefficient is 0 (but "
-        "for a KL penalty or an entropy bonus in the objective). Such rows only go forward, so that entropy and the gap "
-        "between engine and learner are still measured on all rows. Model "
+        "for a KL penalty or an entropy bonus in the objective). They only go forward, so that entropy "
+        "and the gap between engine and learner are still measured on all rows. Model "
         f"{found['model']}, {shape['prompts']} prompts of {shape['prompt']} tokens, {shape['group']} completions of "
         f"{shape['completion']}; learning alone, medians of pairs taken in turn (`benchmarks/silent_groups.py`).\n"
     )
