@@ -269,8 +269,7 @@ class Running:
         return ended
 
     def stop(self) -> None:
-        """Sends every process that still runs a signal to end: an interrupt to the first, which saves, and the order to
-        end to the others."""
+        """Ends what still runs: the first process is interrupted, and so saves where it stands."""
         for number, (starter, _) in enumerate(self._started):
             if number not in self._ended:
                 starter.stop.remote(signal.SIGINT if number == self._first else signal.SIGTERM)
