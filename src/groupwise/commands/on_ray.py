@@ -269,7 +269,7 @@ class Running:
         return ended
 
     def stop(self) -> None:
-        """Ends what still runs: the first process is interrupted, and so saves where it stands."""
+        """Tells every process that still runs to end: the first by an interrupt, after which it saves."""
         for number, (starter, _) in enumerate(self._started):
             if number not in self._ended:
                 starter.stop.remote(signal.SIGINT if number == self._first else signal.SIGTERM)

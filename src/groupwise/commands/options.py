@@ -106,10 +106,9 @@ class Options:
         return replace(self.recipe, stages=stages, **{name: getattr(found, name) for name in names})
 
     def _parsed(self, flags: Sequence[Flag], program: str) -> Any:
-        """Returns the view of the recipe with these options. tyro reads no more than them: it has read all that there
-        are once, and does so for longer than the rest of a command takes."""
+        """Returns the view of the recipe with these options. tyro reads these alone: all take it long."""
         places = [tuple(self.actions[flag.name].dest.split(".")) for flag in flags]
-        owners = [_within(self._default, place[:-1]) for place in places]
+        owners = [_within(self._default, path) for *path, _ in places]
         if not all(map(is_dataclass, owners)):
             return parse_value(self._view, self._default, words_of(flags), program)
         with without_source():

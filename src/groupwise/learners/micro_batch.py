@@ -126,6 +126,12 @@ class MicroBatch:
         return found if self.context is None else self.context.total(found)
 
 
+def zeros_for(rollouts: Sequence[Rollout], exact: bool) -> Tensor:
+    """Returns ``[B, T]`` zeros, in float64 where what comes into them is ``exact``."""
+    width = max((len(rollout.tokens) for rollout in rollouts), default=0)
+    return torch.zeros(len(rollouts), width, dtype=torch.float64 if exact else torch.float32)
+
+
 class _Sequence(NamedTuple):
     """This is what goes through the network as one."""
 

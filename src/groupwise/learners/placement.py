@@ -67,6 +67,10 @@ class Placement(Protocol):
         outputs in every process. Raises what ``ask`` raises, and StoppedElsewhere in the other processes."""
         ...
 
+    def silent(self, cotangent: Outputs) -> bool:
+        """Says whether the cotangents are zero in every process, so that nothing has to go backward."""
+        ...
+
     def let_go(self, model: nn.Module) -> None:
         """Drops what a forward pass without a backward one has left whole."""
         ...
@@ -127,6 +131,9 @@ class OneProcess(Placement):
     def agreed(self, ask: Callable[[], Outputs], said: Outputs, empty: bool) -> Outputs:
         """Returns what the algorithm says: there is nobody to agree with."""
         return ask()
+
+    def silent(self, cotangent: Outputs) -> bool:
+        return not any(tensor is not None and tensor.any() for tensor in vars(cotangent).values())
 
     def let_go(self, model: nn.Module) -> None:
         """Leaves the model as it is: nothing was gathered."""

@@ -36,21 +36,21 @@ from groupwise.tasks import columns as usual
 from groupwise.tasks.choices import choices_of
 from groupwise.tasks.columns import Columns
 from groupwise.tasks.context_columns import Convention, with_context_columns
-from groupwise.tasks.conversation_rows import Messages
 from groupwise.tasks.documents import plain_text
 from groupwise.tasks.golds import Structured, alternatives_of, answer_of
 from groupwise.tasks.messages import (
     completion_of,
     conversation_of,
     is_conversation,
-    prompt_of,
+    learn_flags,
     says_weight,
     unspelled,
 )
 from groupwise.tasks.preference import Preference, joined_prompt
-from groupwise.tasks.prompt_completion import PromptCompletion, with_completion
+from groupwise.tasks.prompt_completion import PromptCompletion, split_conversation, with_completion
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.values import cell, nearest, shown, truth_of
+from groupwise.tasks.values import cell, nearest, truth_of
+from groupwise.tasks.verl_rows import Verl
 from groupwise.tasks.weights import Turns
 from groupwise.tokens.documents import content_of
 from groupwise.types import Example, Text
@@ -88,7 +88,6 @@ class Plain:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """Returns the columns that are read, each once."""
         answer = self.answer.partition(".")[0] if self.answer else None
         return tuple(dict.fromkeys(filter(None, (*self.prompt, self.completion, self.answer, answer, self.label))))
 
@@ -132,31 +131,47 @@ class Plain:
 
 
 @dataclass(frozen=True)
-class Verl:
-    """This is verl's convention: a prompt of messages and its ground truth in ``reward_model``."""
+class Messages:
+    """This convention is OpenAI's and ShareGPT's: one conversation a row; where the assistant has the last word, that
+    is the demonstration."""
 
+    column: str = "messages"
+    answer: str | None = None
+    label: str | None = None
+    """False in this column: the assistant's turns are no demonstration."""
+    turns: Turns | None = None
     structured: Structured = "error"
+    weighted: bool = False
+    """Some messages say themselves whether they are learned."""
 
     @property
     def description(self) -> str:
-        """Says where verl keeps the prompt and the answer, for a person."""
-        return "verl: prompt; answer: reward_model.ground_truth"
+        """Says in which column the conversation stands and which of its turns are learned, for a person."""
+        learned = ", all turns of the assistant's" if self.turns == "all" else ""
+        learned += ", learned or not as their weights say" if self.weighted else ""
+        parts = [f"OpenAI messages{'' if self.column == 'messages' else f' in {self.column}'}{learned}"]
+        parts += [f"where {self.label} is true"] if self.label else []
+        return "; ".join([*parts, *([f"answer: {self.answer}"] if self.answer else [])])
 
     @property
     def used(self) -> tuple[str, ...]:
-        """Returns the columns that are read."""
-        return ("prompt", "reward_model")
+        return tuple(filter(None, (self.column, self.answer, self.label)))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        """Makes an example of a row. Raises UserError where ``reward_model`` holds no ground truth."""
-        reward_model = structure_of(cell(id, row, "reward_model"))
-        if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
-            raise UserError(f'{id}: reward_model is {shown(reward_model)}; expected {{"ground_truth": ...}}')
-        value, where = reward_model["ground_truth"], f"{id}: reward_model.ground_truth"
-        answer = answer_of(value, where, self.structured)
-        others = alternatives_of(value, where, self.structured)
-        columns = {**row, "reward_model": reward_model}
-        return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), None, answer, columns, others)
+        """Makes an example of a row's conversation. Raises UserError where it is none."""
+        messages = conversation_of(cell(id, row, self.column), f"{id}: {self.column}")
+        answer: str | None = None
+        others: tuple[str, ...] = ()
+        if self.answer:
+            value, where = cell(id, row, self.answer), f"{id}: {self.answer}"
+            answer = answer_of(value, where, self.structured)
+            others = alternatives_of(value, where, self.structured)
+        where = f"{id}: {self.column}"
+        found = split_conversation(messages, learn_flags(row[self.column], where), where, self.turns)
+        bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
+        completion, context = (None, ()) if bad else (found.completion, found.context_turns)
+        bad = bad or found.is_bad
+        return Example(id, found.prompt, completion, answer, dict(row), others, bad, context)
 
 
 @dataclass(frozen=True)
