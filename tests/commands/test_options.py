@@ -13,7 +13,8 @@ from groupwise import HeldOut, NewModel, OnPolicy, Run, Stage, recipes, tasks
 from groupwise.algorithm import ClippedRatio
 from groupwise.commands.flags import Flag
 from groupwise.commands.option_files import read_options
-from groupwise.commands.options import RECIPE_MODULE, Options, tune
+from groupwise.commands.option_values import RECIPE_MODULE
+from groupwise.commands.options import Options, tune
 from groupwise.config.describe import describe, differences
 from groupwise.errors import UserError
 
