@@ -22,7 +22,7 @@ Where the conversation was written anew, a further sequence of the same episode 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -122,11 +122,21 @@ class Request:
     """The number of an earlier request of the stream and the index of its completion that this one goes on from. Only
     a hint, which saves time: ``tokens`` and ``forced`` say everything."""
 
-    def resumed(self, number: int, index: int, drawn: Sequence[int], then: Sequence[int] = ()) -> Request:
+    def resumed(
+        self,
+        number: int,
+        index: int,
+        drawn: Sequence[int],
+        then: Sequence[int] = (),
+        max_tokens: int | None = None,
+        keep: bool | None = None,
+    ) -> Request:
         """Returns the request that goes on from completion ``index``, whose tokens are ``drawn``, with ``then`` behind
-        it; ``number`` is this request's in its stream."""
+        it; ``number`` is this request's in its stream. None: as many tokens as this one, and kept as it is."""
         forced = (*self.forced, *drawn, *then)
-        return replace(self, seeds=(self.seeds[index],), forced=forced, follows=(number, index))
+        most = self.max_tokens if max_tokens is None else max_tokens
+        kept = self.keep if keep is None else keep
+        return Request(self.tokens, (self.seeds[index],), forced, most, kept, (number, index))
 
     @cached_property
     def key(self) -> bytes:

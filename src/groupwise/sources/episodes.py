@@ -26,6 +26,7 @@ from groupwise.tokens.opening import opened
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import CompletionEvent, Example, Message, Prompt, Request, Rollout, Sampling
 
+TOGETHER = 32  # turns, at most, that have ended when their environments are asked: the first do not wait for all others
 PATIENCE_SECONDS = 0.5  # for an answer, where nothing is drawn meanwhile
 
 Place = tuple[int, int]
@@ -48,6 +49,7 @@ def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple
     finally:
         for number in numbers:
             worlds.close_episode(number)
+        worlds.flush()
     return [found[place] for place in range(len(rows))]
 
 
@@ -105,11 +107,13 @@ def play(
     try:
         for number, (prompt, own) in enumerate(zip(prompts, seeds, strict=True)):
             game.begin(number, prompt, own)
+        game.listen()
         while game.is_open:
-            for event in stream.events():
+            for count, event in enumerate(stream.events(), 1):
                 if isinstance(event, CompletionEvent):
                     game.drawn(event)
-                game.listen()
+                if count % TOGETHER == 0 or not stream.has_next():
+                    game.listen()
                 yield from game.over()
             if game.is_open:
                 started = time.perf_counter()
@@ -225,8 +229,7 @@ class _Game:
             seed = stable_seed(episode.seed, "sequence", len(episode.restarts) + 1)
             further = Request(then, (seed,), max_tokens=room, keep=keep)
         else:
-            further = episode.request.resumed(request, index, episode.last_drawn, then)
-            further = replace(further, max_tokens=room, keep=keep)
+            further = episode.request.resumed(request, index, episode.last_drawn, then, room, keep)
         at = self.stream.submit(further), 0
         self._release(request)
         self.held[at[0]] = 1
@@ -271,3 +274,4 @@ class _Game:
         """Ends what is left."""
         for world in self.living:
             self.worlds.close_episode(world)
+        self.worlds.flush()
