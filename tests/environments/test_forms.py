@@ -6,6 +6,7 @@ import re
 from random import Random
 from typing import Any, ClassVar
 
+import numpy
 import pytest
 
 from groupwise.environments import Says
