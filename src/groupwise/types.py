@@ -122,21 +122,11 @@ class Request:
     """The number of an earlier request of the stream and the index of its completion that this one goes on from. Only
     a hint, which saves time: ``tokens`` and ``forced`` say everything."""
 
-    def resumed(
-        self,
-        number: int,
-        index: int,
-        drawn: Sequence[int],
-        then: Sequence[int] = (),
-        max_tokens: int | None = None,
-        keep: bool | None = None,
-    ) -> Request:
+    def resumed(self, number: int, index: int, drawn: Sequence[int], then: Sequence[int] = ()) -> Request:
         """Returns the request that goes on from completion ``index``, whose tokens are ``drawn``, with ``then`` behind
-        it; ``number`` is this request's in its stream. None: as many tokens as this one, and kept as it is."""
+        it; ``number`` is this request's in its stream."""
         forced = (*self.forced, *drawn, *then)
-        most = self.max_tokens if max_tokens is None else max_tokens
-        kept = self.keep if keep is None else keep
-        return Request(self.tokens, (self.seeds[index],), forced, most, kept, (number, index))
+        return Request(self.tokens, (self.seeds[index],), forced, self.max_tokens, self.keep, (number, index))
 
     @cached_property
     def key(self) -> bytes:

@@ -167,9 +167,8 @@ class CppStream(Stream):
         except MemoryError:
             self._ran_out = True
             return
-        if self._over:
-            self._batch.cancel(self._over)
-            self._over.clear()
+        self._batch.cancel(self._over)
+        self._over.clear()
 
     def _open(self) -> Batch:
         """Begins a batch on the weights as they are, with positions for all that waits."""

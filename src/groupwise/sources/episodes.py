@@ -229,7 +229,8 @@ class _Game:
             seed = stable_seed(episode.seed, "sequence", len(episode.restarts) + 1)
             further = Request(then, (seed,), max_tokens=room, keep=keep)
         else:
-            further = episode.request.resumed(request, index, episode.last_drawn, then, room, keep)
+            further = episode.request.resumed(request, index, episode.last_drawn, then)
+            further = replace(further, max_tokens=room, keep=keep)
         at = self.stream.submit(further), 0
         self._release(request)
         self.held[at[0]] = 1
