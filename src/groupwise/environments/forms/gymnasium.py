@@ -91,6 +91,8 @@ def by_id(name: str) -> Gymnasium:
 
 @dataclass(frozen=True)
 class _Registered:
+    """This makes the environment that gymnasium knows by an id, each time it is called."""
+
     name: str
     render_mode: str | None
     build: Callable[..., Any]
